@@ -1,0 +1,93 @@
+# Every habit of this project is one verb; `make` lists them. CI calls the same verbs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Extra words for the verb, as in `make test ARGS="-k holds"`.
+ARGS ?=
+# What `make lint` compares the contract with; empty means: work it out (tools/check_contract.py).
+BREAKING_AGAINST ?=
+# uv only writes the lock; nobody needs it to install.
+UV_VERSION := 0.13.8
+
+# The environment is stamped by content, not by time: a fresh checkout has fresh times but the same lock.
+# The folder's own path takes part because a virtual environment cannot be moved.
+content_of = $(shell { echo '$(CURDIR)'; cat $(1); } 2>/dev/null | cksum | cut -d' ' -f1)
+LOCKED := $(VENV)/locked-$(call content_of,requirements.lock)
+INSTALLED := $(VENV)/installed-$(call content_of,requirements.lock pyproject.toml clients/python/pyproject.toml)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help
+help: ## list the verbs
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z.]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: up
+up: $(VENV) ## run the ledger, with an embedded PostgreSQL unless DEFTER_DATABASE_URL is set
+	@$(BIN)/defter up $(ARGS)
+
+.PHONY: test
+test: $(VENV) ## run the tests; ARGS go to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(VENV) ## check style, types, layers, the contract and the generated stubs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/python -m tools.generate_stubs --check
+	$(BIN)/python -m tools.check_contract $(BREAKING_AGAINST)
+
+.PHONY: gen
+gen: $(VENV) ## regenerate the Python stubs from protos/
+	@$(BIN)/python -m tools.generate_stubs
+
+.PHONY: migrate
+migrate: $(VENV) ## bring the database schema to the newest version
+	@$(BIN)/defter migrate $(ARGS)
+
+.PHONY: bench
+bench: $(VENV) ## measure load and scale in one go
+	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: format
+format: $(VENV) ## format Python and protos in place
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+	@$(BIN)/buf format --write
+
+.PHONY: lock
+lock: ## rewrite requirements.lock from pyproject.toml; ARGS=--upgrade takes newer versions
+	@test -x .cache/lock/bin/uv || $(PYTHON) -m venv .cache/lock
+	@.cache/lock/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@.cache/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--extra dev --no-emit-package defter-client --custom-compile-command "make lock" \
+		--output-file requirements.lock $(ARGS) pyproject.toml
+
+.PHONY: clean
+clean: ## remove the environment and every cache; the embedded database stays
+	@rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Not a file target: whether the environment is current is decided by its stamps alone.
+.PHONY: $(VENV)
+$(VENV): $(INSTALLED)
+
+# Starting from an empty environment drops what the lock no longer names.
+$(LOCKED):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Defter needs Python 3.11 or newer; set PYTHON=")'
+	@echo "Installing the locked packages into $(VENV) (once per change of requirements.lock)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+# The build backend is one of the locked packages, so no isolated build environment is fetched.
+$(INSTALLED): $(LOCKED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
+	@rm -f $(VENV)/installed-*
+	@touch $@

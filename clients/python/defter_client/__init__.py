@@ -1,0 +1,1 @@
+"""Own the hand-written Python client of the Defter ledger."""

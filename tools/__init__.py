@@ -1,0 +1,1 @@
+"""Own the development tools that the Makefile runs."""
