@@ -1,0 +1,204 @@
+"""Owns what an account is: its kind, state, limits, counters and the balances that follow from them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import IntEnum
+from typing import Final
+
+from msgspec import Struct
+
+from ledger_server.domain.errors import (
+    AmountOverflow,
+    BalanceLimitExceeded,
+    InsufficientFunds,
+)
+
+MAX_AMOUNT: Final = 2**63 - 1
+
+
+class AccountKind(IntEnum):
+    """What an account is in accounting terms; it fixes the normal side."""
+
+    ASSET = 1
+    LIABILITY = 2
+    EQUITY = 3
+    REVENUE = 4
+    EXPENSE = 5
+
+
+class AccountState(IntEnum):
+    """Whether an account may be used."""
+
+    OPEN = 1
+    FROZEN = 2
+    CLOSED = 3
+
+
+class Direction(IntEnum):
+    """The side of a posting."""
+
+    DEBIT = 1
+    CREDIT = 2
+
+
+# The way of an account's life; what is not in the table is an illegal transition.
+STATE_TRANSITIONS: Final[frozenset[tuple[AccountState, AccountState]]] = frozenset(
+    {
+        (AccountState.OPEN, AccountState.FROZEN),
+        (AccountState.FROZEN, AccountState.OPEN),
+        (AccountState.OPEN, AccountState.CLOSED),
+        (AccountState.FROZEN, AccountState.CLOSED),
+    }
+)
+
+_DEBIT_NORMAL: Final = frozenset({AccountKind.ASSET, AccountKind.EXPENSE})
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Bounds that the engine enforces, in minor units; None is no bound."""
+
+    min_available: int | None = None
+    max_balance: int | None = None
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """A bucket of one currency. Its number is the sequence of the record that opened it."""
+
+    number: int
+    account_id: str
+    kind: AccountKind
+    currency: str
+    state: AccountState
+    limits: Limits
+    open_time: datetime
+    metadata: Mapping[str, str]
+
+    @property
+    def raised_by(self) -> Direction:
+        """The direction that raises the balance: the account's normal side."""
+        return Direction.DEBIT if self.kind in _DEBIT_NORMAL else Direction.CREDIT
+
+
+class Counters(Struct, frozen=True, gc=False):
+    """Four sums in minor units, none ever negative, and how many statement lines made them."""
+
+    posted_debits: int = 0
+    posted_credits: int = 0
+    pending_debits: int = 0
+    pending_credits: int = 0
+    version: int = 0
+
+    def changed(self, direction: Direction, posted: int, pending: int) -> "Counters":
+        """Return the counters after one more line.
+
+        Args:
+            posted: change of posted money on that side, minor units, ≥ 0.
+            pending: change of pending money on that side, minor units, may be negative.
+        """
+        if direction == Direction.DEBIT:
+            return Counters(
+                self.posted_debits + posted,
+                self.posted_credits,
+                self.pending_debits + pending,
+                self.pending_credits,
+                self.version + 1,
+            )
+        return Counters(
+            self.posted_debits,
+            self.posted_credits + posted,
+            self.pending_debits,
+            self.pending_credits + pending,
+            self.version + 1,
+        )
+
+    @property
+    def overflow(self) -> bool:
+        """Whether a side, pending money included, is more than an int64 can count."""
+        return (
+            self.posted_debits + self.pending_debits > MAX_AMOUNT
+            or self.posted_credits + self.pending_credits > MAX_AMOUNT
+        )
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is neither posted nor pending money."""
+        return (
+            self.posted_debits == self.posted_credits and not self.pending_debits and not self.pending_credits
+        )
+
+
+ZERO: Final = Counters()
+
+
+def posted_balance(kind: AccountKind, counters: Counters) -> int:
+    """Return the posted money on the account's normal side, minor units; negative when overdrawn."""
+    if kind in _DEBIT_NORMAL:
+        return counters.posted_debits - counters.posted_credits
+    return counters.posted_credits - counters.posted_debits
+
+
+def available_balance(kind: AccountKind, counters: Counters) -> int:
+    """Return what may be spent, minor units: pending money out counts, pending money in does not."""
+    if kind in _DEBIT_NORMAL:
+        return counters.posted_debits - counters.posted_credits - counters.pending_credits
+    return counters.posted_credits - counters.posted_debits - counters.pending_debits
+
+
+def committed_balance(kind: AccountKind, counters: Counters) -> int:
+    """Return what the account will hold once all pending money in has come, minor units."""
+    if kind in _DEBIT_NORMAL:
+        return counters.posted_debits - counters.posted_credits + counters.pending_debits
+    return counters.posted_credits - counters.posted_debits + counters.pending_credits
+
+
+def check_overflow(account: Account, after: Counters) -> None:
+    """Refuse counters that an int64 can't hold.
+
+    Raises:
+        AmountOverflow: posted plus pending money of one side exceeds 2^63-1.
+    """
+    if after.overflow:
+        raise AmountOverflow(account_id=account.account_id)
+
+
+def check_funds(account: Account, before: Counters, after: Counters) -> None:
+    """Hold an account to its lower limit, if the change lowers what is available.
+
+    A balance that is below its limit already may still rise: a deposit repays an overdraft step by step.
+
+    Raises:
+        InsufficientFunds: retrying helps only after money has come in, and only with a new key.
+    Source: DESIGN §4.
+    """
+    limit = account.limits.min_available
+    if limit is None:
+        return
+    available = available_balance(account.kind, after)
+    had = available_balance(account.kind, before)
+    if available < limit and available < had:
+        raise InsufficientFunds(
+            account_id=account.account_id,
+            available_balance_minor=had,
+            min_available_minor=limit,
+            change_minor=available - had,
+        )
+
+
+def check_maximum(account: Account, before: Counters, after: Counters) -> None:
+    """Hold an account to its upper limit, if the change raises what it will hold.
+
+    Raises:
+        BalanceLimitExceeded: posted balance plus pending money in would exceed the limit.
+    Source: DESIGN §4.
+    """
+    limit = account.limits.max_balance
+    if limit is None:
+        return
+    committed = committed_balance(account.kind, after)
+    had = committed_balance(account.kind, before)
+    if committed > limit and committed > had:
+        raise BalanceLimitExceeded(
+            account_id=account.account_id,
+            max_balance_minor=limit,
+            change_minor=committed - had,
+        )

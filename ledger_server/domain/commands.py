@@ -1,0 +1,163 @@
+"""Owns what callers may ask of a ledger: one command per keyed RPC, free of transport and storage."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import IntEnum
+
+from msgspec import Struct
+
+from ledger_server.domain.accounts import AccountKind, AccountState, Limits
+from ledger_server.domain.transactions import NewPosting, TransactionType
+
+
+class Method(IntEnum):
+    """The RPC that gives an idempotency key its scope. Numbers are stored: never reuse one."""
+
+    CreateTenant = 1
+    SetBalanceEnforcement = 2
+    OpenAccount = 10
+    SetAccountLimits = 11
+    FreezeAccount = 12
+    UnfreezeAccount = 13
+    CloseAccount = 14
+    PostTransaction = 20
+    ReverseTransaction = 21
+    PlaceHold = 30
+    CaptureHold = 31
+    ReleaseHold = 32
+    ExtendHold = 33
+    IncreaseHold = 34
+
+
+class Enforcement(IntEnum):
+    """Whether a broken limit refuses the request or only marks it."""
+
+    SHADOW = 1
+    ENFORCED = 2
+
+
+class CreateTenant(Struct, frozen=True, kw_only=True):
+    """Begin a journal. Reaches a lane only when the tenant exists already."""
+
+    tenant_id: str
+    enforcement: Enforcement
+
+
+class SetBalanceEnforcement(Struct, frozen=True, kw_only=True):
+    """Switch between recording and enforcing limits."""
+
+    enforcement: Enforcement
+
+
+class OpenAccount(Struct, frozen=True, kw_only=True):
+    """Open an account."""
+
+    account_id: str
+    kind: AccountKind
+    currency: str
+    limits: Limits
+    metadata: Mapping[str, str]
+
+
+class SetAccountLimits(Struct, frozen=True, kw_only=True):
+    """Replace both limits of an account."""
+
+    account_id: str
+    limits: Limits
+
+
+class SetAccountState(Struct, frozen=True, kw_only=True):
+    """Freeze, unfreeze or close an account."""
+
+    account_id: str
+    state: AccountState
+    note: str
+
+
+class PostTransaction(Struct, frozen=True):
+    """Post a transaction; its postings are balanced already."""
+
+    type: TransactionType
+    postings: tuple[NewPosting, ...]
+    reference: str
+    effective_time: datetime | None
+    metadata: Mapping[str, str]
+
+
+class ReverseTransaction(Struct, frozen=True, kw_only=True):
+    """Post the mirror of the transaction of that sequence (None: an id that can't be this tenant's)."""
+
+    transaction_id: str
+    sequence: int | None
+    reference: str
+    effective_time: datetime | None
+    metadata: Mapping[str, str]
+
+
+class PlaceHold(Struct, frozen=True, kw_only=True):
+    """Reserve money from one account for another."""
+
+    debit_account_id: str
+    credit_account_id: str
+    amount: int
+    currency: str
+    expire_time: datetime | None
+    type: TransactionType
+    reference: str
+    metadata: Mapping[str, str]
+
+
+class HoldCommand(Struct, frozen=True, kw_only=True):
+    """What all steps on one hold share; `number` is None for an id that can't be this tenant's."""
+
+    hold_id: str
+    number: int | None
+
+
+class CaptureHold(HoldCommand, frozen=True, kw_only=True):
+    """Post all (None) or part of what is held."""
+
+    amount: int | None
+    final: bool
+    reference: str
+    effective_time: datetime | None
+    metadata: Mapping[str, str]
+
+
+class ReleaseHold(HoldCommand, frozen=True, kw_only=True):
+    """Undo what is still held."""
+
+
+class ExtendHold(HoldCommand, frozen=True, kw_only=True):
+    """Move the expire time to a later one."""
+
+    expire_time: datetime
+
+
+class IncreaseHold(HoldCommand, frozen=True, kw_only=True):
+    """Hold more."""
+
+    additional: int
+
+
+class ExpireHolds(Struct, frozen=True, kw_only=True):
+    """Record the end of these holds where their time has come; asked for by the sweeper, without a key."""
+
+    numbers: tuple[int, ...]
+
+
+Command = (
+    CreateTenant
+    | SetBalanceEnforcement
+    | OpenAccount
+    | SetAccountLimits
+    | SetAccountState
+    | PostTransaction
+    | ReverseTransaction
+    | PlaceHold
+    | CaptureHold
+    | ReleaseHold
+    | ExtendHold
+    | IncreaseHold
+    | ExpireHolds
+)

@@ -1,0 +1,330 @@
+"""Owns the refusals of the ledger: one exception per rule, each with its reason and its facts.
+
+The numbers and their order are those of `ErrorReason` in the contract; a test holds the two together.
+"""
+
+from enum import IntEnum
+
+
+class Reason(IntEnum):
+    """Why something was refused, in order of precedence (see `error.proto`)."""
+
+    MESSAGE_TOO_LARGE = 1
+    MALFORMED_MESSAGE = 2
+    IDEMPOTENCY_KEY_MISSING = 3
+    IDEMPOTENCY_KEY_MALFORMED = 4
+    FIELD_MISSING = 5
+    FIELD_TOO_LONG = 6
+    FIELD_MALFORMED = 7
+    FIELD_OUT_OF_RANGE = 8
+    BATCH_SIZE_OUT_OF_RANGE = 9
+    PAGE_TOKEN_INVALID = 10
+    CURRENCY_UNKNOWN = 11
+    AMOUNT_NOT_POSITIVE = 12
+    POSTING_COUNT_OUT_OF_RANGE = 13
+    UNBALANCED_TRANSACTION = 14
+    SAME_ACCOUNT = 15
+    LIMITS_CONTRADICT = 16
+    LANE_FULL = 50
+    DEADLINE_PASSED = 51
+    SHUTTING_DOWN = 52
+    STORE_UNAVAILABLE = 53
+    INTERNAL = 54
+    IDEMPOTENCY_KEY_REUSED = 60
+    TENANT_NOT_FOUND = 61
+    OUTCOME_NOT_FOUND = 62
+    NOT_YET_RECORDED = 63
+    BATCH_ABORTED = 64
+    TENANT_ALREADY_EXISTS = 200
+    ACCOUNT_ALREADY_EXISTS = 201
+    ACCOUNT_NOT_FOUND = 202
+    TRANSACTION_NOT_FOUND = 203
+    HOLD_NOT_FOUND = 204
+    HOLD_ALREADY_CAPTURED = 205
+    HOLD_ALREADY_RELEASED = 206
+    HOLD_EXPIRED = 207
+    CAPTURE_EXCEEDS_HOLD = 208
+    EXPIRE_TIME_NOT_LATER = 209
+    ALREADY_REVERSED = 210
+    REVERSAL_NOT_REVERSIBLE = 211
+    ILLEGAL_TRANSITION = 212
+    CURRENCY_MISMATCH = 213
+    ACCOUNT_CLOSED = 214
+    ACCOUNT_FROZEN = 215
+    ACCOUNT_NOT_EMPTY = 216
+    AMOUNT_OVERFLOW = 217
+    INSUFFICIENT_FUNDS = 218
+    BALANCE_LIMIT_EXCEEDED = 219
+
+
+class Refused(Exception):
+    """A request was refused for one reason; nothing was changed.
+
+    Args:
+        metadata: the facts that `error.proto` names at the reason; values become strings.
+    """
+
+    reason: Reason
+    sentence: str
+
+    def __init__(self, **metadata: object) -> None:
+        super().__init__(self.sentence)
+        self.metadata = {name: str(value) for name, value in metadata.items()}
+
+    @property
+    def message(self) -> str:
+        """The sentence for a person, with the facts behind it."""
+        facts = ", ".join(f"{name}={value}" for name, value in self.metadata.items())
+        return f"{self.sentence} ({facts})" if facts else self.sentence
+
+
+class Recorded(Refused):
+    """A refusal read back from the journal, word for word."""
+
+    def __init__(self, reason: Reason, message: str, metadata: dict[str, str]) -> None:
+        self.reason = reason
+        self.sentence = message
+        super().__init__(**metadata)
+
+    @property
+    def message(self) -> str:
+        """The sentence that was recorded."""
+        return self.sentence
+
+
+class Undecided(Refused):
+    """Nothing was decided: the idempotency key is still unused."""
+
+
+class Rejected(Refused):
+    """A decision against the state of the ledger: final for its key."""
+
+
+class MessageTooLarge(Undecided):
+    reason = Reason.MESSAGE_TOO_LARGE
+    sentence = "the message is too large"
+
+
+class MalformedMessage(Undecided):
+    reason = Reason.MALFORMED_MESSAGE
+    sentence = "the bytes are no message of the request's type"
+
+
+class IdempotencyKeyMissing(Undecided):
+    reason = Reason.IDEMPOTENCY_KEY_MISSING
+    sentence = "a mutating call needs an idempotency key"
+
+
+class IdempotencyKeyMalformed(Undecided):
+    reason = Reason.IDEMPOTENCY_KEY_MALFORMED
+    sentence = "an idempotency key is 1 to 255 printable ASCII characters"
+
+
+class FieldMissing(Undecided):
+    reason = Reason.FIELD_MISSING
+    sentence = "a required field is missing"
+
+
+class FieldTooLong(Undecided):
+    reason = Reason.FIELD_TOO_LONG
+    sentence = "a field is larger than its bound"
+
+
+class FieldMalformed(Undecided):
+    reason = Reason.FIELD_MALFORMED
+    sentence = "a field does not have the documented form"
+
+
+class FieldOutOfRange(Undecided):
+    reason = Reason.FIELD_OUT_OF_RANGE
+    sentence = "a field lies outside its documented range"
+
+
+class BatchSizeOutOfRange(Undecided):
+    reason = Reason.BATCH_SIZE_OUT_OF_RANGE
+    sentence = "a batch has 1 to 1,000 items"
+
+
+class PageTokenInvalid(Undecided):
+    reason = Reason.PAGE_TOKEN_INVALID
+    sentence = "the page token was altered or belongs to another list"
+
+
+class CurrencyUnknown(Undecided):
+    reason = Reason.CURRENCY_UNKNOWN
+    sentence = "the currency is not in the registry"
+
+
+class AmountNotPositive(Undecided):
+    reason = Reason.AMOUNT_NOT_POSITIVE
+    sentence = "an amount must be at least 1 minor unit"
+
+
+class PostingCountOutOfRange(Undecided):
+    reason = Reason.POSTING_COUNT_OUT_OF_RANGE
+    sentence = "a transaction has 2 to 1,000 postings"
+
+
+class UnbalancedTransaction(Undecided):
+    reason = Reason.UNBALANCED_TRANSACTION
+    sentence = "debits do not equal credits"
+
+
+class SameAccount(Undecided):
+    reason = Reason.SAME_ACCOUNT
+    sentence = "a hold needs two different accounts"
+
+
+class LimitsContradict(Undecided):
+    reason = Reason.LIMITS_CONTRADICT
+    sentence = "the lower limit lies above the upper limit"
+
+
+class LaneFull(Undecided):
+    reason = Reason.LANE_FULL
+    sentence = "the tenant has too much waiting work; retry with the same key"
+
+
+class DeadlinePassed(Undecided):
+    reason = Reason.DEADLINE_PASSED
+    sentence = "the deadline passed before the work was begun"
+
+
+class ShuttingDown(Undecided):
+    reason = Reason.SHUTTING_DOWN
+    sentence = "the server is draining; retry with the same key"
+
+
+class StoreUnavailable(Undecided):
+    reason = Reason.STORE_UNAVAILABLE
+    sentence = "the database did not answer; the outcome may be unknown, retry with the same key"
+
+
+class Internal(Undecided):
+    reason = Reason.INTERNAL
+    sentence = "internal error; the server's log has more under this error_id"
+
+
+class IdempotencyKeyReused(Undecided):
+    reason = Reason.IDEMPOTENCY_KEY_REUSED
+    sentence = "the idempotency key was used before with another request"
+
+
+class TenantNotFound(Undecided):
+    reason = Reason.TENANT_NOT_FOUND
+    sentence = "no such tenant"
+
+
+class OutcomeNotFound(Undecided):
+    reason = Reason.OUTCOME_NOT_FOUND
+    sentence = "nothing was decided for that method and key"
+
+
+class NotYetRecorded(Undecided):
+    reason = Reason.NOT_YET_RECORDED
+    sentence = "the ledger has not come that far"
+
+
+class BatchAborted(Undecided):
+    reason = Reason.BATCH_ABORTED
+    sentence = "another item of the atomic batch was refused"
+
+
+class TenantAlreadyExists(Rejected):
+    reason = Reason.TENANT_ALREADY_EXISTS
+    sentence = "the tenant exists"
+
+
+class AccountAlreadyExists(Rejected):
+    reason = Reason.ACCOUNT_ALREADY_EXISTS
+    sentence = "the account exists"
+
+
+class AccountNotFound(Rejected):
+    reason = Reason.ACCOUNT_NOT_FOUND
+    sentence = "no such account"
+
+
+class TransactionNotFound(Rejected):
+    reason = Reason.TRANSACTION_NOT_FOUND
+    sentence = "no such transaction"
+
+
+class HoldNotFound(Rejected):
+    reason = Reason.HOLD_NOT_FOUND
+    sentence = "no such hold"
+
+
+class HoldAlreadyCaptured(Rejected):
+    reason = Reason.HOLD_ALREADY_CAPTURED
+    sentence = "the hold was captured"
+
+
+class HoldAlreadyReleased(Rejected):
+    reason = Reason.HOLD_ALREADY_RELEASED
+    sentence = "the hold was released"
+
+
+class HoldExpired(Rejected):
+    reason = Reason.HOLD_EXPIRED
+    sentence = "the hold has expired"
+
+
+class CaptureExceedsHold(Rejected):
+    reason = Reason.CAPTURE_EXCEEDS_HOLD
+    sentence = "the capture is larger than what is still held"
+
+
+class ExpireTimeNotLater(Rejected):
+    reason = Reason.EXPIRE_TIME_NOT_LATER
+    sentence = "the expire time must be later than now and than the present one"
+
+
+class AlreadyReversed(Rejected):
+    reason = Reason.ALREADY_REVERSED
+    sentence = "the transaction was reversed before"
+
+
+class ReversalNotReversible(Rejected):
+    reason = Reason.REVERSAL_NOT_REVERSIBLE
+    sentence = "a reversal can't be reversed"
+
+
+class IllegalTransition(Rejected):
+    reason = Reason.ILLEGAL_TRANSITION
+    sentence = "the state does not allow that step"
+
+
+class CurrencyMismatch(Rejected):
+    reason = Reason.CURRENCY_MISMATCH
+    sentence = "the posting's currency is not its account's"
+
+
+class AccountClosed(Rejected):
+    reason = Reason.ACCOUNT_CLOSED
+    sentence = "the account is closed"
+
+
+class AccountFrozen(Rejected):
+    reason = Reason.ACCOUNT_FROZEN
+    sentence = "the account is frozen and takes nothing that lowers it"
+
+
+class AccountNotEmpty(Rejected):
+    reason = Reason.ACCOUNT_NOT_EMPTY
+    sentence = "the account still has posted or pending money"
+
+
+class AmountOverflow(Rejected):
+    reason = Reason.AMOUNT_OVERFLOW
+    sentence = "a counter would exceed 2^63-1"
+
+
+class InsufficientFunds(Rejected):
+    reason = Reason.INSUFFICIENT_FUNDS
+    sentence = "the available balance would fall below the account's lower limit"
+
+
+class BalanceLimitExceeded(Rejected):
+    reason = Reason.BALANCE_LIMIT_EXCEEDED
+    sentence = "the balance would rise above the account's upper limit"

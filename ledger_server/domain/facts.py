@@ -1,0 +1,90 @@
+"""Owns what the ledger may decide: the facts that become journal records.
+
+`kind` is the number of the fact's field in `JournalRecord` and of the `kind` column: never reuse one.
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+from msgspec import Struct
+
+from ledger_server.domain.accounts import Account
+from ledger_server.domain.commands import Enforcement
+from ledger_server.domain.holds import Hold
+from ledger_server.domain.transactions import Line, Transaction
+
+
+class FactKind(IntEnum):
+    """What a record says."""
+
+    TENANT_CREATED = 10
+    BALANCE_ENFORCEMENT_SET = 11
+    ACCOUNT_OPENED = 12
+    ACCOUNT_LIMITS_SET = 13
+    ACCOUNT_FROZEN = 14
+    ACCOUNT_UNFROZEN = 15
+    ACCOUNT_CLOSED = 16
+    TRANSACTION_POSTED = 17
+    HOLD_PLACED = 18
+    HOLD_CAPTURED = 19
+    HOLD_RELEASED = 20
+    HOLD_EXTENDED = 21
+    HOLD_INCREASED = 22
+    HOLD_EXPIRED = 23
+    REQUEST_REJECTED = 24
+
+
+class EnforcementChanged(Struct, frozen=True):
+    """The tenant was created, or switched."""
+
+    kind: FactKind
+    enforcement: Enforcement
+
+
+class AccountChanged(Struct, frozen=True):
+    """An account was opened, limited, frozen, unfrozen or closed."""
+
+    kind: FactKind
+    account: Account
+    note: str = ""
+
+
+class TransactionPosted(Struct, frozen=True):
+    """A transaction was posted; its lines are its postings."""
+
+    kind: FactKind
+    transaction: Transaction
+    lines: tuple[Line, ...]
+
+
+class HoldChanged(Struct, frozen=True):
+    """A hold was placed, released, extended, increased or has expired.
+
+    The lines are those of the debited and then of the credited account; none when only the time moved.
+    """
+
+    kind: FactKind
+    hold: Hold
+    lines: tuple[Line, ...]
+
+
+class HoldCaptured(Struct, frozen=True):
+    """A hold was captured: two lines, of the debited and then of the credited account."""
+
+    kind: FactKind
+    hold: Hold
+    transaction: Transaction
+    released: int
+    lines: tuple[Line, ...]
+
+
+class RequestRejected(Struct, frozen=True):
+    """A request was refused against the state of the ledger."""
+
+    kind: FactKind
+    reason: int
+    message: str
+    metadata: Mapping[str, str]
+
+
+Fact = EnforcementChanged | AccountChanged | TransactionPosted | HoldChanged | HoldCaptured | RequestRejected

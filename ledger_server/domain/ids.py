@@ -1,0 +1,62 @@
+"""Owns how ids are made: all follow from the tenant and the sequence of a journal record.
+
+An id therefore needs no random source, no index of its own and no look-up to tell its tenant.
+"""
+
+import hashlib
+from typing import Final, NewType
+
+TenantId = NewType("TenantId", str)
+TenantKey = NewType("TenantKey", int)
+AccountId = NewType("AccountId", str)
+AccountNumber = NewType("AccountNumber", int)
+Sequence = NewType("Sequence", int)
+
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_MAX_SEQUENCE_DIGITS: Final = 19
+
+
+def tenant_key(tenant_id: TenantId) -> TenantKey:
+    """Return the 63-bit key that stands for a tenant in every table.
+
+    It is a hash, so no table has to be asked for it and no counter is shared between tenants. Creating
+    a tenant whose key is taken by another name is refused, which 5,000 tenants meet with odds of 1 in 10^12.
+    """
+    digest = hashlib.sha256(tenant_id.encode()).digest()
+    return TenantKey(int.from_bytes(digest[:8], "big") >> 1)
+
+
+class TenantIds:
+    """Makes and reads the ids of one tenant."""
+
+    __slots__ = ("hold_prefix", "transaction_prefix")
+
+    def __init__(self, key: TenantKey) -> None:
+        tag = "".join(_ALPHABET[(key >> shift) & 31] for shift in range(60, -1, -5))
+        self.transaction_prefix: Final = f"tx_{tag}_"
+        self.hold_prefix: Final = f"hold_{tag}_"
+
+    def transaction_id(self, sequence: int) -> str:
+        """Return the id of the transaction that the record of this sequence posts."""
+        return self.transaction_prefix + str(sequence)
+
+    def hold_id(self, sequence: int) -> str:
+        """Return the id of the hold that the record of this sequence places."""
+        return self.hold_prefix + str(sequence)
+
+    def transaction_sequence(self, transaction_id: str) -> Sequence | None:
+        """Return the sequence in a transaction id, or None when it is none of this tenant's."""
+        return _sequence(self.transaction_prefix, transaction_id)
+
+    def hold_sequence(self, hold_id: str) -> Sequence | None:
+        """Return the sequence in a hold id, or None when it is none of this tenant's."""
+        return _sequence(self.hold_prefix, hold_id)
+
+
+def _sequence(prefix: str, text: str) -> Sequence | None:
+    digits = text.removeprefix(prefix)
+    canonical = digits.isascii() and digits.isdigit() and not digits.startswith("0")
+    if not text.startswith(prefix) or not canonical or len(digits) > _MAX_SEQUENCE_DIGITS:
+        return None
+    sequence = int(digits)
+    return Sequence(sequence) if sequence < 2**63 else None

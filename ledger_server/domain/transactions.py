@@ -1,0 +1,95 @@
+"""Owns what a transaction is and the checks that need no state."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import IntEnum
+
+from msgspec import Struct
+
+from ledger_server.domain.accounts import Account, Counters, Direction
+from ledger_server.domain.errors import UnbalancedTransaction
+
+
+class TransactionType(IntEnum):
+    """What a transaction is for."""
+
+    DEPOSIT = 1
+    WITHDRAWAL = 2
+    ADJUSTMENT = 3
+    REVERSAL = 4
+    FEE = 5
+    TRANSFER = 6
+    BET = 7
+    WIN = 8
+    BONUS = 9
+    OPENING_BALANCE = 10
+
+
+class Phase(IntEnum):
+    """What a statement line did to its account."""
+
+    POSTED = 1
+    HELD = 2
+    CAPTURED = 3
+    RELEASED = 4
+    EXPIRED = 5
+
+
+class NewPosting(Struct, frozen=True, gc=False):
+    """One leg as asked for; the amount in minor units, at least 1."""
+
+    account_id: str
+    direction: Direction
+    amount: int
+    currency: str
+
+
+class Line(Struct, frozen=True, gc=False):
+    """One line of an account's statement, with the counters after it.
+
+    `amount` is posted money (0 for a line that only changes pending money); `pending_change` is
+    the change of pending money on the same side. Both in minor units.
+    """
+
+    account: Account
+    phase: Phase
+    direction: Direction
+    amount: int
+    pending_change: int
+    after: Counters
+
+
+class Transaction(Struct, frozen=True, kw_only=True):
+    """A balanced set of posted lines; which lines, the fact that carries it says."""
+
+    type: TransactionType
+    reference: str
+    effective_time: datetime
+    metadata: Mapping[str, str]
+    reverses: int | None = None
+    hold: int | None = None
+    limit_breached: bool = False
+
+
+def check_balanced(postings: Sequence[NewPosting]) -> None:
+    """Refuse postings whose debits and credits differ in any currency.
+
+    Raises:
+        UnbalancedTransaction: names the first such currency in alphabetical order.
+    """
+    if len(postings) == 2:  # the usual case, without building sums
+        one, two = postings
+        if one.amount == two.amount and one.currency == two.currency and one.direction != two.direction:
+            return
+    debits: dict[str, int] = {}
+    credits_: dict[str, int] = {}
+    for posting in postings:
+        side = debits if posting.direction == Direction.DEBIT else credits_
+        side[posting.currency] = side.get(posting.currency, 0) + posting.amount
+    for currency in sorted(debits.keys() | credits_.keys()):
+        if debits.get(currency, 0) != credits_.get(currency, 0):
+            raise UnbalancedTransaction(
+                currency_code=currency,
+                debits_minor=debits.get(currency, 0),
+                credits_minor=credits_.get(currency, 0),
+            )

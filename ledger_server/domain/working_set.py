@@ -1,0 +1,212 @@
+"""Owns the part of a tenant's state that decisions are made against, and how a fact changes it.
+
+The engine loads entries before a decision; an entry whose content is None stands for what is known
+not to exist. `stamp` is the batch that last used an entry, so that the engine can forget old ones.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from msgspec import Struct
+
+from ledger_server.domain.accounts import ZERO, Account, Counters, Direction
+from ledger_server.domain.commands import Enforcement
+from ledger_server.domain.facts import (
+    AccountChanged,
+    EnforcementChanged,
+    Fact,
+    HoldCaptured,
+    HoldChanged,
+    RequestRejected,
+    TransactionPosted,
+)
+from ledger_server.domain.holds import Hold, HoldState
+from ledger_server.domain.ids import TenantIds
+
+
+class AccountEntry:
+    """An account with its counters, and the earliest expiry of an open hold on it (or earlier)."""
+
+    __slots__ = ("account", "counters", "next_expiry", "stamp")
+
+    def __init__(
+        self,
+        account: Account | None,
+        counters: Counters = ZERO,
+        next_expiry: datetime | None = None,
+        stamp: int = 0,
+    ) -> None:
+        self.account = account
+        self.counters = counters
+        self.next_expiry = next_expiry
+        self.stamp = stamp
+
+
+class HoldEntry:
+    """A hold."""
+
+    __slots__ = ("hold", "stamp")
+
+    def __init__(self, hold: Hold | None, stamp: int = 0) -> None:
+        self.hold = hold
+        self.stamp = stamp
+
+
+class PostedLeg(Struct, frozen=True):
+    """One leg of a transaction that may be reversed; the amount in minor units."""
+
+    account_id: str
+    direction: Direction
+    amount: int
+    currency: str
+
+
+class PostedEntry:
+    """A transaction that a command wants to reverse."""
+
+    __slots__ = ("is_reversal", "legs", "reversed_by", "stamp")
+
+    def __init__(
+        self,
+        legs: tuple[PostedLeg, ...] | None,
+        is_reversal: bool = False,
+        reversed_by: int | None = None,
+        stamp: int = 0,
+    ) -> None:
+        self.legs = legs
+        self.is_reversal = is_reversal
+        self.reversed_by = reversed_by
+        self.stamp = stamp
+
+
+class WorkingSet:
+    """What a lane knows of its tenant: the head, and the entries that its commands named."""
+
+    __slots__ = (
+        "_undo",
+        "accounts",
+        "enforcement",
+        "holds",
+        "ids",
+        "record_time",
+        "sequence",
+        "stamp",
+        "transactions",
+    )
+
+    def __init__(
+        self,
+        ids: TenantIds,
+        *,
+        sequence: int,
+        record_time: datetime,
+        enforcement: Enforcement,
+    ) -> None:
+        self.ids = ids
+        self.sequence = sequence
+        self.record_time = record_time
+        self.enforcement = enforcement
+        self.stamp = 0
+        self.accounts: dict[str, AccountEntry] = {}
+        self.holds: dict[int, HoldEntry] = {}
+        self.transactions: dict[int, PostedEntry] = {}
+        self._undo: list[tuple[object, str, object]] | None = None
+
+    def account(self, account_id: str) -> AccountEntry | None:
+        """Return the entry of an existing account."""
+        entry = self.accounts.get(account_id)
+        return entry if entry is not None and entry.account is not None else None
+
+    def due_holds(self, account_ids: Iterable[str], now: datetime) -> Iterator[Hold]:
+        """Yield the loaded holds on these accounts that are dead by time, in the order of their placing."""
+        wanted = set(account_ids)
+        for number in sorted(self.holds):
+            hold = self.holds[number].hold
+            if (
+                hold is not None
+                and hold.due(now)
+                and (hold.debit_account_id in wanted or hold.credit_account_id in wanted)
+            ):
+                yield hold
+
+    def apply(self, fact: Fact) -> None:
+        """Let a decided fact take effect. After a decision this can't fail."""
+        self._set(self, "sequence", self.sequence + 1)
+        match fact:
+            case TransactionPosted(transaction=transaction, lines=lines):
+                for line in lines:
+                    self._set_counters(line.account, line.after)
+                if transaction.reverses is not None:
+                    original = self.transactions.get(transaction.reverses)
+                    if original is not None:
+                        self._set(original, "reversed_by", self.sequence)
+            case HoldChanged(hold=hold, lines=lines) | HoldCaptured(hold=hold, lines=lines):
+                for line in lines:
+                    self._set_counters(line.account, line.after)
+                self._apply_hold(hold)
+            case AccountChanged(account=account):
+                self._set(self._account_entry(account.account_id), "account", account)
+            case EnforcementChanged(enforcement=enforcement):
+                self._set(self, "enforcement", enforcement)
+            case RequestRejected():
+                pass
+
+    def begin_atomic(self) -> None:
+        """Remember every change from here on, so that `undo_atomic` can take them back."""
+        self._undo = []
+
+    def end_atomic(self) -> None:
+        """Keep the changes since `begin_atomic`."""
+        self._undo = None
+
+    def undo_atomic(self) -> None:
+        """Take back the changes since `begin_atomic`, newest first."""
+        for target, name, value in reversed(self._undo or ()):
+            setattr(target, name, value)
+        self._undo = None
+
+    def forget(self, committed_stamp: int, keep: int) -> None:
+        """Drop entries until about `keep` are left; never one that an uncommitted batch has used."""
+        for entries in (self.accounts, self.holds, self.transactions):
+            _forget_oldest(entries, committed_stamp, keep)
+
+    def _set(self, target: object, name: str, value: object) -> None:
+        if self._undo is not None:
+            self._undo.append((target, name, getattr(target, name)))
+        setattr(target, name, value)
+
+    def _set_counters(self, account: Account, counters: Counters) -> None:
+        entry = self.accounts[account.account_id]
+        if self._undo is not None:
+            self._undo.append((entry, "counters", entry.counters))
+        entry.counters = counters
+
+    def _account_entry(self, account_id: str) -> AccountEntry:
+        entry = self.accounts.get(account_id)
+        if entry is None:
+            entry = self.accounts[account_id] = AccountEntry(None, stamp=self.stamp)
+        return entry
+
+    def _apply_hold(self, hold: Hold) -> None:
+        entry = self.holds.get(hold.number)
+        if entry is None:
+            entry = self.holds[hold.number] = HoldEntry(None, stamp=self.stamp)
+        self._set(entry, "hold", hold)
+        if hold.state is HoldState.OPEN and hold.expire_time is not None:
+            for account_id in (hold.debit_account_id, hold.credit_account_id):
+                account = self.accounts[account_id]
+                if account.next_expiry is None or hold.expire_time < account.next_expiry:
+                    self._set(account, "next_expiry", hold.expire_time)
+
+
+def _forget_oldest(
+    entries: dict[str, AccountEntry] | dict[int, HoldEntry] | dict[int, PostedEntry],
+    committed_stamp: int,
+    keep: int,
+) -> None:
+    surplus = len(entries) - keep
+    if surplus < keep:  # rarely, and then many at once
+        return
+    old = sorted((entry.stamp, key) for key, entry in entries.items() if entry.stamp <= committed_stamp)
+    for _, key in old[:surplus]:
+        del entries[key]  # type: ignore[arg-type]  # the key came from this very dict
