@@ -1,0 +1,1 @@
+"""Own the only SQL: tables, working set load and flush, read queries, views."""

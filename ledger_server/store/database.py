@@ -1,0 +1,73 @@
+"""Owns the connections to PostgreSQL and the settings under which they run."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+# asyncpg's classes take type parameters only in its type stubs.
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Pool = asyncpg.Pool[asyncpg.Record]
+    AnyConnection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+else:
+    Pool = asyncpg.Pool
+    AnyConnection = Any
+
+# Every table is reached by an index that begins with the tenant. Plans are made while tables may
+# still be empty and are kept; without these settings such a plan would scan a table for ever.
+_PLANNER: Final = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_bitmapscan": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+}
+
+# A process that stalls while it holds a tenant's head must not stop the tenant: the database ends
+# its transaction, and the next process goes on.
+_TIME_OUTS: Final = {
+    "lock_timeout": "5s",
+    "statement_timeout": "20s",
+    "idle_in_transaction_session_timeout": "5s",
+}
+
+# What a broken or restarting database raises; everything else is a fault of a statement.
+CONNECTION_ERRORS: Final = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
+
+async def _no_reset(_: Any) -> None:
+    """Leave a released connection as it is: nothing here sets session state, and it saves a round trip."""
+
+
+async def open_pool(database_url: str, *, role: str, size: int) -> Pool:
+    """Open a pool whose sessions run as the application role.
+
+    Args:
+        database_url: `postgresql://…`; its user must be allowed to take on the role.
+        size: the largest number of connections.
+    """
+    return await asyncpg.create_pool(
+        database_url,
+        min_size=1,
+        max_size=size,
+        max_inactive_connection_lifetime=300,
+        command_timeout=30,
+        reset=_no_reset,
+        server_settings={"role": role, "application_name": "defter", **_PLANNER, **_TIME_OUTS},
+    )

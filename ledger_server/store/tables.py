@@ -1,0 +1,222 @@
+"""Owns the shape of the database: every table, key and index, with the tenant leading each of them.
+
+Balances are append-only: an account's counters are those of its newest posting row, so nothing that
+is written is ever updated on the way of a posting but the tenant's head.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+
+def _tenant_key() -> Column[int]:
+    return Column("tenant_key", BigInteger, nullable=False, autoincrement=False)
+
+
+def _bytewise(name: str, *, nullable: bool = False) -> Column[str]:
+    """A text column that is compared byte by byte, so that prefixes and order need no locale."""
+    return Column(name, Text(collation="C"), nullable=nullable)
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+# One row per tenant: the head of its journal, which a lane moves in every commit.
+# The low fill factor keeps the next version of the row on the same page, so no index is touched.
+tenants: Final = Table(
+    "tenants",
+    metadata,
+    _tenant_key(),
+    _bytewise("tenant_id"),
+    Column("sequence", BigInteger, nullable=False),
+    Column("chain_hash", LargeBinary, nullable=False),
+    _time("record_time"),
+    Column("balance_enforcement", SmallInteger, nullable=False),
+    _time("create_time"),
+    PrimaryKeyConstraint("tenant_key"),
+    Index(None, "tenant_id"),
+    postgresql_with={"fillfactor": "20"},
+)
+
+# One row per account. Its number is the sequence of the record that opened it.
+accounts: Final = Table(
+    "accounts",
+    metadata,
+    _tenant_key(),
+    Column("account_number", BigInteger, nullable=False),
+    _bytewise("account_id"),
+    Column("kind", SmallInteger, nullable=False),
+    _bytewise("currency_code"),
+    Column("state", SmallInteger, nullable=False),
+    Column("min_available", BigInteger),
+    Column("max_balance", BigInteger),
+    _time("open_time"),
+    Column("metadata", JSONB),
+    PrimaryKeyConstraint("tenant_key", "account_number"),
+    Index("accounts_tenant_key_account_id_key", "tenant_key", "account_id", unique=True),
+)
+
+# One row per decided fact. `record` holds the exact bytes that were hashed into `chain_hash`; the
+# other columns repeat what has to be found or reported without decoding it.
+journal: Final = Table(
+    "journal",
+    metadata,
+    _tenant_key(),
+    Column("sequence", BigInteger, nullable=False),
+    Column("kind", SmallInteger, nullable=False),
+    Column("method", SmallInteger),
+    _bytewise("idempotency_key", nullable=True),
+    # Part of the key's scope for requests that name a player; empty for all others.
+    _bytewise("player_id"),
+    Column("request_digest", LargeBinary),
+    # Set for records that post a transaction.
+    Column("transaction_type", SmallInteger),
+    _bytewise("reference", nullable=True),
+    Column("reverses", BigInteger),
+    Column("limit_breached", Boolean, nullable=False),
+    _time("effective_time"),
+    _time("record_time"),
+    # The last record of its commit: the only ones that a time has to be mapped to.
+    Column("closes_batch", Boolean, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    Column("chain_hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_key", "sequence"),
+    Index(
+        "journal_request_key",
+        "tenant_key",
+        "idempotency_key",
+        "method",
+        "player_id",
+        unique=True,
+        postgresql_where=text("idempotency_key IS NOT NULL"),
+    ),
+    Index(
+        "journal_reverses_key",
+        "tenant_key",
+        "reverses",
+        unique=True,
+        postgresql_where=text("reverses IS NOT NULL"),
+    ),
+    Index(
+        "journal_record_time_idx",
+        "tenant_key",
+        "record_time",
+        "sequence",
+        postgresql_where=text("closes_batch"),
+    ),
+    Index(
+        "journal_reference_idx",
+        "tenant_key",
+        "reference",
+        "sequence",
+        postgresql_where=text("reference IS NOT NULL"),
+    ),
+    Index(
+        "journal_limit_breached_idx",
+        "tenant_key",
+        "sequence",
+        postgresql_where=text("limit_breached"),
+    ),
+)
+
+# One row per statement line, with the account's counters after it.
+postings: Final = Table(
+    "postings",
+    metadata,
+    _tenant_key(),
+    Column("account_number", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("leg", SmallInteger, nullable=False),
+    Column("phase", SmallInteger, nullable=False),
+    Column("direction", SmallInteger, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("pending_change", BigInteger, nullable=False),
+    Column("posted_debits", BigInteger, nullable=False),
+    Column("posted_credits", BigInteger, nullable=False),
+    Column("pending_debits", BigInteger, nullable=False),
+    Column("pending_credits", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_key", "account_number", "sequence", "leg"),
+    CheckConstraint(
+        "amount >= 0 AND posted_debits >= 0 AND posted_credits >= 0"
+        " AND pending_debits >= 0 AND pending_credits >= 0",
+        name="sums",
+    ),
+)
+
+# One row per hold, as it stands. Its number is the sequence of the record that placed it.
+holds: Final = Table(
+    "holds",
+    metadata,
+    _tenant_key(),
+    Column("hold_number", BigInteger, nullable=False),
+    Column("debit_account_number", BigInteger, nullable=False),
+    Column("credit_account_number", BigInteger, nullable=False),
+    _bytewise("currency_code"),
+    Column("amount", BigInteger, nullable=False),
+    Column("captured", BigInteger, nullable=False),
+    Column("released", BigInteger, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    _time("expire_time", nullable=True),
+    Column("transaction_type", SmallInteger, nullable=False),
+    _bytewise("reference", nullable=True),
+    Column("metadata", JSONB),
+    _time("place_time"),
+    _time("end_time", nullable=True),
+    Column("limit_breached", Boolean, nullable=False),
+    PrimaryKeyConstraint("tenant_key", "hold_number"),
+    CheckConstraint(
+        "amount > 0 AND captured >= 0 AND released >= 0 AND captured + released <= amount",
+        name="amounts",
+    ),
+    # Open holds by account and time: what a lane must expire before it touches an account.
+    Index(
+        "holds_open_debit_idx",
+        "tenant_key",
+        "debit_account_number",
+        "expire_time",
+        postgresql_where=text("state = 1"),
+    ),
+    Index(
+        "holds_open_credit_idx",
+        "tenant_key",
+        "credit_account_number",
+        "expire_time",
+        postgresql_where=text("state = 1"),
+    ),
+    # Open holds by time: what the sweeper looks for.
+    Index(
+        "holds_open_expire_time_idx",
+        "tenant_key",
+        "expire_time",
+        postgresql_where=text("state = 1 AND expire_time IS NOT NULL"),
+    ),
+    postgresql_with={"fillfactor": "70"},
+)
+
+APPEND_ONLY: Final = (journal, postings)
