@@ -1,0 +1,1 @@
+"""Own the tests that run against a real PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Own what several kinds of test need: external tools, builders and checks."""
