@@ -1,0 +1,1 @@
+"""Own the lane: batch, load, decide, flush, answer."""

@@ -1,0 +1,209 @@
+"""Owns a batch: commands decided in order against a working set, and the rows that they write."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from defter.ledger.v1 import journal_pb2
+
+from ledger_server.domain.commands import Command, ExpireHolds
+from ledger_server.domain.decide import decide, expire, reject
+from ledger_server.domain.errors import BatchAborted, IdempotencyKeyReused, Internal, Rejected
+from ledger_server.domain.facts import Fact, HoldCaptured, HoldChanged, RequestRejected
+from ledger_server.domain.working_set import WorkingSet
+from ledger_server.engine.incidents import report
+from ledger_server.engine.records import RecordEncoder, chain, timestamp
+from ledger_server.engine.work import Outcome, Request, Work
+from ledger_server.store.lane_store import JournalRow, RequestKey, StoredOutcome
+
+
+class Decided:
+    """The outcome of a request that is not yet, or only just, committed."""
+
+    __slots__ = ("digest", "record")
+
+    def __init__(self, digest: bytes | None, record: journal_pb2.JournalRecord) -> None:
+        self.digest = digest
+        self.record = record
+
+
+class Tip:
+    """The end of the chain as far as it has been decided, and the keys that were decided on the way."""
+
+    __slots__ = ("chain_hash", "undone", "working_set")
+
+    def __init__(self, working_set: WorkingSet, chain_hash: bytes) -> None:
+        self.working_set = working_set
+        self.chain_hash = chain_hash
+        self.undone: dict[RequestKey, Decided] = {}
+
+
+class Batch:
+    """What is written in one commit."""
+
+    __slots__ = (
+        "_encoder",
+        "_tip",
+        "account_numbers",
+        "from_sequence",
+        "keys",
+        "request_count",
+        "rows",
+        "stamp",
+        "works",
+    )
+
+    def __init__(self, tip: Tip, encoder: RecordEncoder) -> None:
+        # Entries that are used from here on belong to this batch, until it is closed.
+        self.stamp = tip.working_set.stamp
+        self.from_sequence = tip.working_set.sequence
+        self.rows: list[JournalRow] = []
+        self.works: list[Work] = []
+        self.request_count = 0
+        self.keys: list[RequestKey] = []
+        self.account_numbers: dict[str, int] = {}
+        self._tip = tip
+        self._encoder = encoder
+
+    def close(self) -> None:
+        """Take no more work; from here on the batch may have been committed."""
+        self._tip.working_set.stamp += 1
+        for work in self.works:
+            work.begun = True
+
+    def expire_due(self, account_ids: Iterable[str], now: datetime) -> None:
+        """Record the end of loaded holds on these accounts whose time has come."""
+        working_set = self._tip.working_set
+        for hold in list(working_set.due_holds(account_ids, now)):
+            self._add(expire(working_set, hold), Request(_NO_COMMAND), now)
+
+    def decide(self, work: Work, now: datetime, found: Mapping[RequestKey, StoredOutcome]) -> None:
+        """Decide all requests of a work; one request's rejection never disturbs its neighbours.
+
+        Args:
+            found: outcomes from earlier commits, as far as they were looked up.
+        """
+        if work.atomic:
+            work.outcomes = self._decide_atomically(work.requests, now, found)
+        else:
+            work.outcomes = [self._decide(request, now, found) for request in work.requests]
+        self.works.append(work)
+        self.request_count += len(work.requests)
+
+    def _decide(self, request: Request, now: datetime, found: Mapping[RequestKey, StoredOutcome]) -> Outcome:
+        known = self._known(request, found)
+        if known is not None:
+            return known
+        if type(request.command) is ExpireHolds:
+            return Outcome(None)  # the lane has expired what was due on the touched accounts already
+        fact = self._fact(request.command, now)
+        if isinstance(fact, Internal):
+            return Outcome(None, refused=fact)
+        return Outcome(self._add(fact, request, now))
+
+    def _decide_atomically(
+        self,
+        requests: Iterable[Request],
+        now: datetime,
+        found: Mapping[RequestKey, StoredOutcome],
+    ) -> list[Outcome]:
+        """Decide all or none: the refused item keeps its refusal, the others' keys stay unused."""
+        requests = list(requests)
+        tip = self._tip
+        rows, keys, chain_hash = len(self.rows), len(self.keys), tip.chain_hash
+        tip.working_set.begin_atomic()
+        outcomes: list[Outcome] = []
+        for index, request in enumerate(requests):
+            outcome = self._known(request, found)
+            fact: Fact | None = None
+            if outcome is None:
+                decided = self._fact(request.command, now)
+                if isinstance(decided, Internal):
+                    outcome = Outcome(None, refused=decided)
+                elif isinstance(decided, RequestRejected):
+                    fact = decided
+                else:
+                    outcome = Outcome(self._add(decided, request, now))
+            if outcome is not None and not _is_refusal(outcome):
+                outcomes.append(outcome)
+                continue
+            tip.working_set.undo_atomic()
+            tip.chain_hash = chain_hash
+            del self.rows[rows:]
+            for key in self.keys[keys:]:
+                del tip.undone[key]
+            del self.keys[keys:]
+            if fact is not None:
+                outcome = Outcome(self._add(fact, request, now))
+            aborted = [Outcome(None, refused=BatchAborted(index=index)) for _ in requests]
+            aborted[index] = outcome or aborted[index]
+            return aborted
+        tip.working_set.end_atomic()
+        return outcomes
+
+    def _known(self, request: Request, found: Mapping[RequestKey, StoredOutcome]) -> Outcome | None:
+        """Return the outcome that the request's key has already, if any."""
+        if request.key is None:
+            return None
+        decided = self._tip.undone.get(request.key)
+        if decided is not None:
+            digest, record = decided.digest, decided.record
+        else:
+            stored = found.get(request.key)
+            if stored is None:
+                return None
+            digest = stored.digest
+            record = journal_pb2.JournalRecord.FromString(stored.record)
+        if digest != request.digest:
+            reused = IdempotencyKeyReused(
+                idempotency_key=request.key.idempotency_key, method=request.key.method.name
+            )
+            return Outcome(None, refused=reused)
+        return Outcome(record, replayed=True)
+
+    def _fact(self, command: Command, now: datetime) -> Fact | Internal:
+        try:
+            return decide(self._tip.working_set, command, now)
+        except Rejected as rejected:
+            return reject(rejected)
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
+            # Deciding changes nothing, so a fault in a rule fails this request and no other.
+            return report(error, "a decision failed", command=type(command).__name__)
+
+    def _add(self, fact: Fact, request: Request, now: datetime) -> journal_pb2.JournalRecord:
+        """Let a fact take effect and append its record."""
+        tip = self._tip
+        working_set = tip.working_set
+        working_set.apply(fact)
+        working_set.record_time = now
+        sequence = working_set.sequence
+        record = self._encoder.encode(
+            fact,
+            sequence=sequence,
+            record_time=timestamp(now),
+            request=request.key,
+            digest=request.digest,
+        )
+        data = record.SerializeToString(deterministic=True)
+        tip.chain_hash = chain(tip.chain_hash, data)
+        self.rows.append(JournalRow(sequence, fact, request.key, request.digest, now, data, tip.chain_hash))
+        if request.key is not None:
+            tip.undone[request.key] = Decided(request.digest, record)
+            self.keys.append(request.key)
+        if isinstance(fact, HoldChanged | HoldCaptured):
+            self._name_accounts(fact.hold.debit_account_id, fact.hold.credit_account_id)
+        return record
+
+    def _name_accounts(self, *account_ids: str) -> None:
+        for account_id in account_ids:
+            account = self._tip.working_set.accounts[account_id].account
+            if account is not None:
+                self.account_numbers[account_id] = account.number
+
+
+_NO_COMMAND = ExpireHolds(numbers=())
+
+
+def _is_refusal(outcome: Outcome) -> bool:
+    return outcome.refused is not None or (
+        outcome.record is not None and outcome.record.HasField("request_rejected")
+    )

@@ -1,0 +1,448 @@
+"""Owns the lane: the serial writer of one tenant, with group commit.
+
+A lane decides ahead: while one batch is on its way to the disk, the next is decided against the
+working set as that batch will leave it. What makes this safe is the head: a batch begins by moving
+it from where the lane believes it to be. If another process has moved it, or a request turns out to
+be a retry of a committed one, nothing is written; the lane forgets what it knew and decides again
+under the head's lock, after looking up what was decided before. No answer leaves before its commit.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import structlog
+from asyncpg import UniqueViolationError
+from msgspec import Struct
+
+from ledger_server.domain.clock import Clock
+from ledger_server.domain.errors import (
+    DeadlinePassed,
+    LaneFull,
+    Refused,
+    StoreUnavailable,
+    TenantNotFound,
+)
+from ledger_server.domain.ids import TenantIds, TenantKey
+from ledger_server.domain.working_set import WorkingSet
+from ledger_server.engine import metrics
+from ledger_server.engine.batch import Batch, Tip
+from ledger_server.engine.incidents import report
+from ledger_server.engine.loading import Wanted, load, wanted
+from ledger_server.engine.records import RecordEncoder
+from ledger_server.engine.work import Work
+from ledger_server.store import lane_store
+from ledger_server.store.database import CONNECTION_ERRORS, AnyConnection, Pool
+from ledger_server.store.lane_store import (
+    Head,
+    HeadMoved,
+    RequestKey,
+    StoredOutcome,
+)
+
+log = structlog.get_logger()
+
+_FIRST_BACK_OFF: Final = 0.02
+_MAX_BACK_OFF: Final = 1.0
+
+
+class LaneLimits(Struct, frozen=True, kw_only=True):
+    """How much a lane takes on.
+
+    Attributes:
+        capacity: requests that may wait or be under way; more are refused with LANE_FULL.
+        batch_size: requests that are decided for one commit.
+        ahead_size: waiting requests from which on the lane decides while a commit is under way.
+        cache_size: entries of each kind that the working set keeps.
+        patience_seconds: how long work without a deadline waits for an unavailable database.
+    """
+
+    capacity: int = 8_192
+    batch_size: int = 1_000
+    ahead_size: int = 64
+    cache_size: int = 20_000
+    patience_seconds: float = 10.0
+
+
+class Lane:
+    """The serial writer of one tenant."""
+
+    def __init__(
+        self,
+        tenant_id: str,
+        key: TenantKey,
+        pool: Pool,
+        clock: Clock,
+        limits: LaneLimits,
+    ) -> None:
+        self._tenant_id = tenant_id
+        self._key = key
+        self._pool = pool
+        self._clock = clock
+        self._limits = limits
+        self._ids = TenantIds(key)
+        self._encoder = RecordEncoder(tenant_id, self._ids)
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Work] = deque()
+        self._queued = 0  # requests in the queue
+        self._under_way = 0  # requests taken from the queue and not answered
+        self._wake = asyncio.Event()
+        self._runner: asyncio.Task[None] | None = None
+        # What the lane knows; None until it has looked, and after it was wrong.
+        self._tip: Tip | None = None
+        # Work on its way: taken and being loaded for, decided, being written.
+        self._taken: list[Work] = []
+        self._open: Batch | None = None
+        self._writing: tuple[Batch, asyncio.Task[None]] | None = None
+        # Whether to decide under the head's lock, and how many works to try one at a time there.
+        self._careful = False
+        self._singly = 0
+        self._back_off = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return self._runner is None
+
+    def submit(self, work: Work) -> None:
+        """Queue work; its future is answered after its commit.
+
+        Raises:
+            LaneFull: the lane holds as much as it may; nothing was queued.
+        """
+        size = len(work.requests)
+        if self.waiting and self.waiting + size > self._limits.capacity:
+            raise LaneFull(tenant_id=self._tenant_id)
+        self._queue.append(work)
+        self._count_queued(size)
+        if self._runner is None:
+            self._runner = self._loop.create_task(self._run())
+        # While a commit is under way, a few more requests are better decided together afterwards.
+        elif self._writing is None or self._queued >= self._limits.ahead_size:
+            self._wake.set()
+
+    @property
+    def waiting(self) -> int:
+        """How many requests are not answered yet."""
+        return self._queued + self._under_way
+
+    async def until_idle(self) -> None:
+        """Return when everything that was submitted has been answered."""
+        while self._runner is not None:
+            await asyncio.wait({self._runner})
+
+    def abort(self) -> None:
+        """Stop at once, as a crash would."""
+        tasks = [self._runner, self._writing[1] if self._writing else None]
+        for task in tasks:
+            if task is not None:
+                task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            while await self._step():
+                pass
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
+            # A fault of the lane itself must not leave callers waiting for ever.
+            refused = report(error, "a lane failed", tenant_id=self._tenant_id)
+            self._requeue()
+            while self._queue:
+                self._refuse_queued(self._queue.popleft(), refused)
+        finally:
+            self._runner = None
+
+    async def _step(self) -> bool:
+        """Do the next thing; return False when there is none."""
+        self._wake.clear()
+        self._settle()
+        if self._back_off:
+            await self._wait_for_database()
+        if self._careful and self._writing is None:
+            if not self._queue:
+                return False
+            await self._decide_under_lock()
+        elif self._may_decide_ahead():
+            await self._decide_ahead()
+            self._settle()
+            self._start_writing()
+        elif self._open is not None and self._writing is None:
+            self._start_writing()
+        elif self._writing is not None:
+            await self._wake.wait()
+        else:
+            return False
+        return True
+
+    def _may_decide_ahead(self) -> bool:
+        if not self._queue or self._careful:
+            return False
+        if self._writing is None:
+            return True
+        room = self._open is None or self._open.request_count < self._limits.batch_size
+        return room and self._queued >= self._limits.ahead_size
+
+    async def _decide_ahead(self) -> None:
+        """Decide waiting work against the tip, without a lock."""
+        self._take(self._limits.batch_size)
+        if not self._taken:
+            return
+        try:
+            now, due = await self._prepare()
+            # If the commit under way has failed meanwhile, what was loaded means nothing.
+            self._settle()
+            if not self._taken:
+                return
+            assert self._tip is not None
+            if self._open is None:
+                self._open = Batch(self._tip, self._encoder)
+            self._open.expire_due(due, now)
+            for work in self._taken:
+                self._open.decide(work, now, {})
+            self._taken = []
+        except _TenantMissing:
+            self._refuse_taken(TenantNotFound(tenant_id=self._tenant_id))
+        except CONNECTION_ERRORS as error:
+            self._database_failed(error)
+            self._requeue()
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
+            self._isolate(error)
+
+    async def _prepare(self) -> tuple[datetime, set[str]]:
+        """Load what the taken work names; return when it is decided, and accounts with due holds."""
+        if self._tip is None:
+            async with self._pool.acquire(timeout=self._limits.patience_seconds) as connection:
+                head = await lane_store.read_head(connection, self._key, lock=False)
+                self._tip = self._tip_at(head)
+        working_set = self._tip.working_set
+        now, missing = self._missing(working_set)
+        if missing:
+            async with self._pool.acquire(timeout=self._limits.patience_seconds) as connection:
+                await load(connection, self._key, working_set, missing, now)
+        return now, missing.due
+
+    def _missing(self, working_set: WorkingSet) -> tuple[datetime, Wanted]:
+        now = max(self._clock(), working_set.record_time)
+        commands = (request.command for work in self._taken for request in work.requests)
+        return now, wanted(working_set, commands, now)
+
+    def _start_writing(self) -> None:
+        batch = self._open
+        if batch is None or self._writing is not None or self._careful:
+            return
+        self._open = None
+        batch.close()
+        task = self._loop.create_task(self._write(batch))
+        task.add_done_callback(lambda _: self._wake.set())
+        self._writing = (batch, task)
+
+    async def _write(self, batch: Batch) -> None:
+        """Make a batch durable, if the head is where the lane believes it to be."""
+        if not batch.rows:
+            return  # only replays of requests that are being or have been committed
+        with metrics.COMMIT_SECONDS.time():
+            async with self._pool.acquire(timeout=self._limits.patience_seconds) as connection:
+                try:
+                    await lane_store.move_head(
+                        connection,
+                        self._key,
+                        from_sequence=batch.from_sequence,
+                        to=batch.rows[-1],
+                    )
+                    await lane_store.write_batch(connection, self._key, batch.rows, batch.account_numbers)
+                    await connection.execute("COMMIT")
+                except BaseException:
+                    await _roll_back(connection)
+                    raise
+
+    def _settle(self) -> None:
+        """Answer the batch that was being written, or take everything back that builds on it."""
+        if self._writing is None or not self._writing[1].done():
+            return
+        batch, task = self._writing
+        self._writing = None
+        try:
+            task.result()
+        except (HeadMoved, UniqueViolationError) as error:
+            metrics.RETRIES.labels(cause=type(error).__name__).inc()
+            self._requeue(batch.works)
+        except CONNECTION_ERRORS as error:
+            self._database_failed(error)
+            self._requeue(batch.works)
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
+            self._isolate(error, batch.works)
+        else:
+            self._committed(batch)
+
+    def _committed(self, batch: Batch) -> None:
+        self._back_off = 0.0
+        if self._tip is not None:
+            for key in batch.keys:
+                self._tip.undone.pop(key, None)
+            self._tip.working_set.forget(batch.stamp, self._limits.cache_size)
+        self._under_way -= batch.request_count
+        for work in batch.works:
+            work.finish()
+        metrics.count_batch(batch.request_count, [row.fact for row in batch.rows])
+
+    async def _decide_under_lock(self) -> None:
+        """Decide and commit work in one database transaction that holds the head's lock."""
+        self._take(1 if self._singly else self._limits.batch_size)
+        if not self._taken:
+            return
+        try:
+            async with self._pool.acquire(timeout=self._limits.patience_seconds) as connection:
+                try:
+                    batch, calm = await self._commit_under_lock(connection)
+                except BaseException:
+                    await _roll_back(connection)
+                    raise
+        except _TenantMissing:
+            self._refuse_taken(TenantNotFound(tenant_id=self._tenant_id))
+        except CONNECTION_ERRORS as error:
+            self._database_failed(error)
+            self._requeue()
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
+            self._isolate(error)
+        else:
+            self._taken = []
+            self._singly = max(0, self._singly - 1)
+            self._careful = bool(self._singly) or not calm
+            self._committed(batch)
+
+    async def _commit_under_lock(self, connection: AnyConnection) -> tuple[Batch, bool]:
+        """Return the committed batch, and whether deciding ahead would have worked as well."""
+        await connection.execute("BEGIN")
+        head = await lane_store.read_head(connection, self._key, lock=True)
+        tip = self._tip
+        moved = tip is None or head is None or head.sequence != tip.working_set.sequence
+        if tip is None or moved:
+            tip = self._tip = self._tip_at(head)
+        requests = [request for work in self._taken for request in work.requests]
+        keys = {request.key for request in requests if request.key is not None}
+        found: dict[RequestKey, StoredOutcome] = {}
+        if keys:
+            found = await lane_store.find_outcomes(connection, self._key, list(keys))
+        now, missing = self._missing(tip.working_set)
+        if missing:
+            await load(connection, self._key, tip.working_set, missing, now)
+        batch = Batch(tip, self._encoder)
+        batch.expire_due(missing.due, now)
+        for work in self._taken:
+            batch.decide(work, now, found)
+        batch.close()
+        if batch.rows:
+            await lane_store.set_head(connection, self._key, batch.rows[-1])
+            await lane_store.write_batch(connection, self._key, batch.rows, batch.account_numbers)
+        await connection.execute("COMMIT")
+        return batch, not moved and not found
+
+    def _tip_at(self, head: Head | None) -> Tip:
+        if head is None or head.tenant_id != self._tenant_id:
+            raise _TenantMissing
+        working_set = WorkingSet(
+            self._ids,
+            sequence=head.sequence,
+            record_time=head.record_time,
+            enforcement=head.enforcement,
+        )
+        return Tip(working_set, head.chain_hash)
+
+    def _take(self, size: int) -> None:
+        """Take waiting work whose caller still waits, at least one and up to `size` requests."""
+        taken = 0
+        time = self._loop.time()
+        while self._queue and (not taken or taken + len(self._queue[0].requests) <= size):
+            work = self._queue.popleft()
+            count = len(work.requests)
+            self._count_queued(-count)
+            if work.future.done():
+                continue
+            if work.deadline is not None and time >= work.deadline:
+                work.fail(StoreUnavailable() if work.begun else DeadlinePassed())
+                continue
+            self._taken.append(work)
+            taken += count
+        self._under_way += taken
+
+    def _requeue(self, failed: Sequence[Work] = ()) -> None:
+        """Put all work that is not committed back in front of the queue, in order, and forget the tip.
+
+        Args:
+            failed: the work that was being written.
+        """
+        again = [*failed, *(self._open.works if self._open is not None else ()), *self._taken]
+        self._open = None
+        self._taken = []
+        self._tip = None
+        self._careful = True
+        self._queue.extendleft(reversed(again))
+        count = sum(len(work.requests) for work in again)
+        self._count_queued(count)
+        self._under_way -= count
+
+    def _isolate(self, error: Exception, failed: Sequence[Work] = ()) -> None:
+        """Find the guilty work by trying each alone; one that fails alone is told so."""
+        metrics.RETRIES.labels(cause="refused").inc()
+        if self._singly and len(self._taken) == 1:
+            self._singly -= 1
+            self._refuse_taken(report(error, "a request could not be committed", tenant_id=self._tenant_id))
+            self._requeue()
+            return
+        log.warning("a batch could not be committed", error=repr(error), tenant_id=self._tenant_id)
+        before = len(self._queue)
+        self._requeue(failed)
+        self._singly = max(self._singly, len(self._queue) - before)
+
+    def _refuse_taken(self, refused: Refused) -> None:
+        for work in self._taken:
+            self._under_way -= len(work.requests)
+            work.fail(refused)
+        self._taken = []
+
+    def _refuse_queued(self, work: Work, refused: Refused) -> None:
+        self._count_queued(-len(work.requests))
+        work.fail(refused)
+
+    def _count_queued(self, change: int) -> None:
+        self._queued += change
+        metrics.WAITING.inc(change)
+
+    def _database_failed(self, error: BaseException) -> None:
+        metrics.RETRIES.labels(cause="connection").inc()
+        self._back_off = min(max(2 * self._back_off, _FIRST_BACK_OFF), _MAX_BACK_OFF)
+        log.warning(
+            "the database did not answer",
+            error=repr(error),
+            tenant_id=self._tenant_id,
+            retry_in_seconds=self._back_off,
+        )
+
+    async def _wait_for_database(self) -> None:
+        """Wait before the next try, and let go of work that has waited too long."""
+        await asyncio.sleep(self._back_off * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
+        time = self._loop.time()
+        patient: deque[Work] = deque()
+        for work in self._queue:
+            until = work.submit_time + self._limits.patience_seconds
+            if work.deadline is not None:
+                until = min(until, work.deadline)
+            if time < until and not work.future.done():
+                patient.append(work)
+            else:
+                self._refuse_queued(work, StoreUnavailable())
+        self._queue = patient
+
+
+class _TenantMissing(Exception):
+    """There is no such tenant."""
+
+
+async def _roll_back(connection: AnyConnection) -> None:
+    """End the database transaction; a connection that can't is thrown away."""
+    try:
+        await connection.execute("ROLLBACK", timeout=1)
+    except Exception:  # noqa: BLE001  # whatever it is, somebody waits for an answer
+        connection.terminate()

@@ -1,0 +1,142 @@
+"""Owns the engine's front door: finds a tenant's lane, hands it work, and drains all lanes at the end."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from ledger_server.domain.clock import Clock
+from ledger_server.domain.commands import CreateTenant
+from ledger_server.domain.errors import ShuttingDown
+from ledger_server.domain.facts import EnforcementChanged, FactKind
+from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
+from ledger_server.engine.lane import Lane, LaneLimits
+from ledger_server.engine.records import NO_CHAIN_HASH, RecordEncoder, chain
+from ledger_server.engine.work import Outcome, Request, Work
+from ledger_server.store import lane_store
+from ledger_server.store.database import Pool
+from ledger_server.store.lane_store import Head, JournalRow
+
+_MAX_IDLE_LANES: Final = 1_000
+
+
+class Ledger:
+    """All lanes of one process. Several processes may share a database."""
+
+    def __init__(self, pool: Pool, clock: Clock, limits: LaneLimits) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._limits = limits
+        self._lanes: OrderedDict[str, Lane] = OrderedDict()
+        self._draining = False
+
+    async def submit(
+        self,
+        tenant_id: str,
+        requests: Sequence[Request],
+        *,
+        atomic: bool = False,
+        deadline: float | None = None,
+    ) -> list[Outcome]:
+        """Decide requests in one batch and return their outcomes once they are durable.
+
+        Args:
+            atomic: all take effect or none; a refused one then leaves BATCH_ABORTED for the others.
+            deadline: in the event loop's time; work that has not begun by then is not begun.
+        Raises:
+            Undecided: TenantNotFound, LaneFull, DeadlinePassed, ShuttingDown or StoreUnavailable.
+        """
+        return await self.enqueue(tenant_id, requests, atomic=atomic, deadline=deadline)
+
+    def enqueue(
+        self,
+        tenant_id: str,
+        requests: Sequence[Request],
+        *,
+        atomic: bool = False,
+        deadline: float | None = None,
+    ) -> "asyncio.Future[list[Outcome]]":
+        """Put requests into the tenant's lane at once; like `submit`, but return the future."""
+        if self._draining:
+            raise ShuttingDown
+        loop = asyncio.get_running_loop()
+        work = Work(
+            requests,
+            atomic=atomic,
+            deadline=deadline,
+            future=loop.create_future(),
+            submit_time=loop.time(),
+        )
+        self._lane(tenant_id).submit(work)
+        return work.future
+
+    async def create_tenant(
+        self, tenant_id: str, request: Request, *, deadline: float | None = None
+    ) -> Outcome:
+        """Begin a tenant's journal with record 1; a tenant that exists decides by its own lane."""
+        if self._draining:
+            raise ShuttingDown
+        command, key, digest = request
+        assert isinstance(command, CreateTenant)
+        assert key is not None
+        assert digest is not None
+        number = tenant_key(TenantId(tenant_id))
+        now = self._clock()
+        encoder = RecordEncoder(tenant_id, TenantIds(number))
+        record = encoder.tenant_created(command.enforcement, now, key, digest)
+        data = record.SerializeToString(deterministic=True)
+        row = JournalRow(
+            1,
+            EnforcementChanged(FactKind.TENANT_CREATED, command.enforcement),
+            key,
+            digest,
+            now,
+            data,
+            chain(NO_CHAIN_HASH, data),
+        )
+        head = Head(
+            tenant_id=tenant_id,
+            sequence=1,
+            chain_hash=row.chain_hash,
+            record_time=now,
+            enforcement=command.enforcement,
+            create_time=now,
+        )
+        async with self._pool.acquire() as connection, connection.transaction():
+            created = await lane_store.insert_tenant(connection, number, head)
+            if created:
+                await lane_store.write_batch(connection, number, [row], {})
+        if created:
+            return Outcome(record)
+        [outcome] = await self.submit(tenant_id, [request], deadline=deadline)
+        return outcome
+
+    async def drain(self) -> None:
+        """Take no more work and return when everything that was taken has been answered."""
+        self._draining = True
+        await asyncio.gather(*(lane.until_idle() for lane in self._lanes.values()))
+
+    def abort(self) -> None:
+        """Stop at once, as a crash would."""
+        self._draining = True
+        for lane in self._lanes.values():
+            lane.abort()
+
+    def _lane(self, tenant_id: str) -> Lane:
+        lane = self._lanes.get(tenant_id)
+        if lane is None:
+            self._forget_idle_lanes()
+            key = tenant_key(TenantId(tenant_id))
+            lane = Lane(tenant_id, key, self._pool, self._clock, self._limits)
+            self._lanes[tenant_id] = lane
+        else:
+            self._lanes.move_to_end(tenant_id)
+        return lane
+
+    def _forget_idle_lanes(self) -> None:
+        if len(self._lanes) < _MAX_IDLE_LANES:
+            return
+        for tenant_id, lane in list(self._lanes.items()):
+            if lane.idle:
+                del self._lanes[tenant_id]
+                return

@@ -1,0 +1,216 @@
+"""Owns how a working set is filled: which entries commands name, and reading those that are missing."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from ledger_server.domain.commands import (
+    Command,
+    ExpireHolds,
+    HoldCommand,
+    OpenAccount,
+    PlaceHold,
+    PostTransaction,
+    ReverseTransaction,
+    SetAccountLimits,
+    SetAccountState,
+)
+from ledger_server.domain.holds import Hold
+from ledger_server.domain.ids import TenantKey
+from ledger_server.domain.working_set import AccountEntry, HoldEntry, WorkingSet
+from ledger_server.engine.records import reversible
+from ledger_server.store import lane_store
+from ledger_server.store.database import AnyConnection
+
+
+class Wanted:
+    """What commands need that the working set does not have, and accounts with a hold to expire."""
+
+    __slots__ = ("accounts", "due", "holds", "transactions")
+
+    def __init__(self) -> None:
+        self.accounts: set[str] = set()
+        self.holds: set[int] = set()
+        self.transactions: set[int] = set()
+        self.due: set[str] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self.accounts or self.holds or self.transactions or self.due)
+
+
+def wanted(working_set: WorkingSet, commands: Iterable[Command], now: datetime) -> Wanted:
+    """Return what has to be loaded before these commands can be decided; marks the rest as used."""
+    result = Wanted()
+    for command in commands:
+        if type(command) is PostTransaction:
+            for posting in command.postings:
+                _want_account(working_set, result, posting.account_id, now)
+        elif isinstance(command, HoldCommand):
+            if command.number is not None:
+                _want_hold(working_set, result, command.number, now)
+        elif isinstance(command, PlaceHold):
+            _want_account(working_set, result, command.debit_account_id, now)
+            _want_account(working_set, result, command.credit_account_id, now)
+        elif isinstance(command, OpenAccount | SetAccountLimits | SetAccountState):
+            _want_account(working_set, result, command.account_id, now)
+        elif isinstance(command, ReverseTransaction):
+            if command.sequence is not None:
+                _want_transaction(working_set, result, command.sequence, now)
+        elif isinstance(command, ExpireHolds):
+            for number in command.numbers:
+                _want_hold(working_set, result, number, now)
+    return result
+
+
+async def load(
+    connection: AnyConnection,
+    key: TenantKey,
+    working_set: WorkingSet,
+    missing: Wanted,
+    now: datetime,
+) -> None:
+    """Read what is missing into the working set.
+
+    An entry that is there already is never replaced: it may be newer than what is committed.
+    """
+    stamp = working_set.stamp
+    if missing.holds:
+        await _load_holds(connection, key, working_set, missing, now)
+    if missing.transactions:
+        numbers = sorted(missing.transactions)
+        found = await lane_store.load_transactions(connection, key, numbers)
+        for number in numbers:
+            entry = reversible(*found.get(number, (b"", None)))
+            entry.stamp = stamp
+            working_set.transactions.setdefault(number, entry)
+            for leg in entry.legs or ():
+                _want_account(working_set, missing, leg.account_id, now)
+    if missing.accounts:
+        await _load_accounts(connection, key, working_set, missing, now)
+    if missing.due:
+        await _load_due(connection, key, working_set, missing, now)
+
+
+async def _load_holds(
+    connection: AnyConnection,
+    key: TenantKey,
+    working_set: WorkingSet,
+    missing: Wanted,
+    now: datetime,
+) -> None:
+    numbers = sorted(missing.holds)
+    found = await lane_store.load_holds(connection, key, numbers)
+    for number in numbers:
+        _put_hold(working_set, number, found.get(number))
+    for hold in found.values():
+        _want_account(working_set, missing, hold.debit_account_id, now)
+        _want_account(working_set, missing, hold.credit_account_id, now)
+
+
+async def _load_accounts(
+    connection: AnyConnection,
+    key: TenantKey,
+    working_set: WorkingSet,
+    missing: Wanted,
+    now: datetime,
+) -> None:
+    account_ids = sorted(missing.accounts)
+    found = await lane_store.load_accounts(connection, key, account_ids)
+    for account_id in account_ids:
+        loaded = found.get(account_id)
+        if loaded is None:
+            entry = AccountEntry(None)
+        else:
+            entry = AccountEntry(loaded.account, loaded.counters, loaded.next_expiry)
+            if loaded.next_expiry is not None and loaded.next_expiry <= now:
+                missing.due.add(account_id)
+        entry.stamp = working_set.stamp
+        working_set.accounts.setdefault(account_id, entry)
+
+
+async def _load_due(
+    connection: AnyConnection,
+    key: TenantKey,
+    working_set: WorkingSet,
+    missing: Wanted,
+    now: datetime,
+) -> None:
+    """Load the holds to expire with their accounts, and when each due account must be looked at next."""
+    numbers = _account_numbers(working_set, missing.due)
+    due = await lane_store.load_due_holds(connection, key, list(numbers.values()), now)
+    for number, hold in due.items():
+        _put_hold(working_set, number, hold)
+    missing.accounts = {
+        account_id
+        for hold in [*due.values(), *working_set.due_holds(missing.due, now)]
+        for account_id in (hold.debit_account_id, hold.credit_account_id)
+        if account_id not in working_set.accounts
+    }
+    if missing.accounts:
+        on_due = set(missing.due)
+        await _load_accounts(connection, key, working_set, missing, now)
+        missing.due = on_due
+    expiries = await lane_store.next_expiries(connection, key, list(numbers.values()), now)
+    for account_id, account_number in numbers.items():
+        _set_next_expiry(working_set, account_id, expiries[account_number], now)
+
+
+def _set_next_expiry(
+    working_set: WorkingSet, account_id: str, stored: datetime | None, now: datetime
+) -> None:
+    """Take the earliest of what is stored and what only uncommitted batches know."""
+    times = [stored] if stored is not None else []
+    for entry in working_set.holds.values():
+        hold = entry.hold
+        if (
+            hold is not None
+            and hold.expire_time is not None
+            and hold.expire_time > now
+            and hold.remaining
+            and account_id in (hold.debit_account_id, hold.credit_account_id)
+        ):
+            times.append(hold.expire_time)
+    working_set.accounts[account_id].next_expiry = min(times, default=None)
+
+
+def _account_numbers(working_set: WorkingSet, account_ids: Iterable[str]) -> Mapping[str, int]:
+    numbers = {}
+    for account_id in sorted(account_ids):
+        account = working_set.accounts[account_id].account
+        if account is not None:
+            numbers[account_id] = account.number
+    return numbers
+
+
+def _put_hold(working_set: WorkingSet, number: int, hold: Hold | None) -> None:
+    working_set.holds.setdefault(number, HoldEntry(hold)).stamp = working_set.stamp
+
+
+def _want_account(working_set: WorkingSet, result: Wanted, account_id: str, now: datetime) -> None:
+    entry = working_set.accounts.get(account_id)
+    if entry is None:
+        result.accounts.add(account_id)
+        return
+    entry.stamp = working_set.stamp
+    if entry.next_expiry is not None and entry.next_expiry <= now:
+        result.due.add(account_id)
+
+
+def _want_hold(working_set: WorkingSet, result: Wanted, number: int, now: datetime) -> None:
+    entry = working_set.holds.get(number)
+    if entry is None:
+        result.holds.add(number)
+        return
+    entry.stamp = working_set.stamp
+    if entry.hold is not None:
+        _want_account(working_set, result, entry.hold.debit_account_id, now)
+        _want_account(working_set, result, entry.hold.credit_account_id, now)
+
+
+def _want_transaction(working_set: WorkingSet, result: Wanted, sequence: int, now: datetime) -> None:
+    entry = working_set.transactions.get(sequence)
+    if entry is None:
+        result.transactions.add(sequence)
+        return
+    entry.stamp = working_set.stamp
+    for leg in entry.legs or ():
+        _want_account(working_set, result, leg.account_id, now)

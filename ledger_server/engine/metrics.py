@@ -1,0 +1,44 @@
+"""Owns the numbers that the engine reports to Prometheus."""
+
+from collections import Counter as Tally
+from collections.abc import Sequence
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from ledger_server.domain.facts import Fact, HoldChanged, TransactionPosted
+
+RECORDS: Final = Counter(
+    "defter_journal_records_total", "Journal records written, by what they say", ["kind"]
+)
+LIMIT_BREACHES: Final = Counter(
+    "defter_limit_breaches_total", "Broken limits that passed because the tenant is in SHADOW"
+)
+BATCH_SIZE: Final = Histogram(
+    "defter_lane_batch_requests",
+    "Requests per commit",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000),
+)
+COMMIT_SECONDS: Final = Histogram(
+    "defter_lane_commit_seconds",
+    "Time from sending a batch to the database until it was durable",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+)
+RETRIES: Final = Counter(
+    "defter_lane_retries_total", "Batches that had to be decided again, by cause", ["cause"]
+)
+WAITING: Final = Gauge("defter_lane_waiting_requests", "Requests that wait in all lanes")
+
+
+def count_batch(request_count: int, facts: Sequence[Fact]) -> None:
+    """Count a committed batch and what it wrote."""
+    BATCH_SIZE.observe(request_count)
+    for kind, count in Tally(fact.kind for fact in facts).items():
+        RECORDS.labels(kind=kind.name.lower()).inc(count)
+    breaches = sum(
+        (isinstance(fact, TransactionPosted) and fact.transaction.limit_breached)
+        or (isinstance(fact, HoldChanged) and bool(fact.lines) and fact.hold.limit_breached)
+        for fact in facts
+    )
+    if breaches:
+        LIMIT_BREACHES.inc(breaches)

@@ -1,0 +1,68 @@
+"""Owns what passes between an RPC and a lane: the work that is asked for and what became of it."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from defter.ledger.v1 import journal_pb2
+
+from ledger_server.domain.commands import Command
+from ledger_server.domain.errors import Refused
+from ledger_server.store.lane_store import RequestKey
+
+
+class Request(NamedTuple):
+    """One command with its idempotency key and the digest of its body; both None for internal work."""
+
+    command: Command
+    key: RequestKey | None = None
+    digest: bytes | None = None
+
+
+class Outcome(NamedTuple):
+    """What became of a request.
+
+    `record` is the journal record that was decided for it, `request_rejected` among them. Without
+    one, `refused` says why nothing was decided; internal work may have neither.
+    """
+
+    record: journal_pb2.JournalRecord | None
+    replayed: bool = False
+    refused: Refused | None = None
+
+
+class Work:
+    """Requests that are decided in one batch, in order: independently, or all or none (`atomic`).
+
+    `deadline` is in the event loop's time; None waits as long as the lane's patience.
+    """
+
+    __slots__ = ("atomic", "begun", "deadline", "future", "outcomes", "requests", "submit_time")
+
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        *,
+        atomic: bool,
+        deadline: float | None,
+        future: "asyncio.Future[list[Outcome]]",
+        submit_time: float,
+    ) -> None:
+        self.requests = requests
+        self.atomic = atomic
+        self.deadline = deadline
+        self.future = future
+        self.submit_time = submit_time
+        self.outcomes: list[Outcome] = []
+        # Whether a database transaction was tried: then a lost answer leaves the outcome unknown.
+        self.begun = False
+
+    def finish(self) -> None:
+        """Hand the outcomes to whoever still waits."""
+        if not self.future.done():
+            self.future.set_result(self.outcomes)
+
+    def fail(self, refused: Refused) -> None:
+        """Tell whoever still waits that nothing was decided, or that it is unknown."""
+        if not self.future.done():
+            self.future.set_exception(refused)
