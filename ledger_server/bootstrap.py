@@ -1,0 +1,156 @@
+"""Owns the wiring: from settings to a running server, and back down again."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+import structlog
+from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from iso4217 import Currency
+
+from ledger_server.domain.clock import Clock, system_clock
+from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.engine.lane import LaneLimits
+from ledger_server.engine.ledger import Ledger
+from ledger_server.jobs.hold_expiry import HoldExpiry
+from ledger_server.rpc.account import AccountServicer
+from ledger_server.rpc.hold import HoldServicer
+from ledger_server.rpc.journal import JournalServicer
+from ledger_server.rpc.posting import PostingServicer
+from ledger_server.rpc.requests import RequestReader
+from ledger_server.rpc.serving import MAX_MESSAGE_BYTES, generic_handler
+from ledger_server.rpc.tenant import TenantServicer
+from ledger_server.settings import Settings
+from ledger_server.store.database import Pool, open_pool
+
+log = structlog.get_logger()
+
+_CHANNEL_OPTIONS = (
+    # Room above our own limit, so that a message that is a little too large gets our own answer.
+    ("grpc.max_receive_message_length", 2 * MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", 16 * MAX_MESSAGE_BYTES),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+class RunningServer:
+    """A server that accepts calls."""
+
+    def __init__(
+        self,
+        *,
+        port: int,
+        server: grpc.aio.Server,
+        ledger: Ledger,
+        health_servicer: health.aio.HealthServicer,
+        hold_expiry: HoldExpiry,
+        pools: tuple[Pool, ...],
+        settings: Settings,
+    ) -> None:
+        self.port = port
+        self.ledger = ledger
+        self._server = server
+        self._health = health_servicer
+        self._hold_expiry = hold_expiry
+        self._pools = pools
+        self._settings = settings
+
+    async def drain(self) -> None:
+        """Stop cleanly: turn new calls away, answer what was begun, then close."""
+        await self._health.enter_graceful_shutdown()
+        await self._hold_expiry.stop()
+        stopping = asyncio.ensure_future(self._server.stop(self._settings.drain_seconds))
+        await self.ledger.drain()
+        await stopping
+        for pool in self._pools:
+            await pool.close()
+
+    async def abort(self) -> None:
+        """Stop at once, as a crash would: nothing that is under way is answered."""
+        self.ledger.abort()
+        await self._hold_expiry.stop()
+        for pool in self._pools:
+            pool.terminate()
+        await self._server.stop(None)
+
+
+async def start_server(
+    settings: Settings, *, clock: Clock | None = None, reuse_port: bool = False
+) -> RunningServer:
+    """Start serving.
+
+    Args:
+        clock: tells the time that records carry; the system's unless a test brings its own.
+        reuse_port: whether other processes listen on the same port.
+    Raises:
+        ValueError: there is no database URL.
+        OSError: the port is taken, or the database can't be reached.
+    """
+    if not settings.database_url:
+        raise ValueError("DEFTER_DATABASE_URL is not set")
+    clock = clock or system_clock
+    role = settings.application_role
+    writes = await open_pool(settings.database_url, role=role, size=settings.write_connections)
+    reads = await open_pool(settings.database_url, role=role, size=settings.read_connections)
+    limits = LaneLimits(
+        capacity=settings.lane_capacity,
+        batch_size=settings.lane_batch_size,
+        patience_seconds=settings.store_patience_seconds,
+    )
+    ledger = Ledger(writes, clock, limits)
+    reader = RequestReader(currencies(settings.extra_currencies))
+    server = grpc.aio.server(options=[*_CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))])
+    health_servicer = health.aio.HealthServicer()
+    _add_services(server, health_servicer, _servicers(ledger, reader))
+    port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+    await server.start()
+    await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+    hold_expiry = HoldExpiry(ledger, reads, clock, settings.expiry_sweep_seconds)
+    hold_expiry.start()
+    log.info("serving", host=settings.host, port=port)
+    return RunningServer(
+        port=port,
+        server=server,
+        ledger=ledger,
+        health_servicer=health_servicer,
+        hold_expiry=hold_expiry,
+        pools=(writes, reads),
+        settings=settings,
+    )
+
+
+def currencies(extra: Mapping[str, int]) -> CurrencyRegistry:
+    """Return ISO 4217, as far as its currencies have minor units, and the configured assets."""
+    exponents = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
+    return CurrencyRegistry({**exponents, **extra})
+
+
+def _servicers(ledger: Ledger, reader: RequestReader) -> list[tuple[ServiceDescriptor, object]]:
+    services: list[tuple[Any, object]] = [
+        (tenant_pb2, TenantServicer(ledger)),
+        (account_pb2, AccountServicer(ledger, reader)),
+        (posting_pb2, PostingServicer(ledger, reader)),
+        (hold_pb2, HoldServicer(ledger, reader)),
+        (journal_pb2, JournalServicer()),
+    ]
+    return [
+        (next(iter(module.DESCRIPTOR.services_by_name.values())), servicer) for module, servicer in services
+    ]
+
+
+def _add_services(
+    server: grpc.aio.Server,
+    health_servicer: health.aio.HealthServicer,
+    servicers: list[tuple[ServiceDescriptor, object]],
+) -> None:
+    server.add_generic_rpc_handlers(
+        tuple(generic_handler(service, servicer) for service, servicer in servicers)
+    )
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    names = [service.full_name for service, _ in servicers]
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)

@@ -1,0 +1,122 @@
+"""Owns the command line: what operators type."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from typing import Annotated
+
+import structlog
+import typer
+import uvloop
+from prometheus_client import start_http_server
+from pydantic import ValidationError
+
+from ledger_server.bootstrap import start_server
+from ledger_server.logs import configure_logs
+from ledger_server.settings import Settings
+from ledger_server.store.migrate import upgrade
+
+log = structlog.get_logger()
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Defter, the ledger.")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _settings(**overrides: object) -> Settings:
+    """Read the settings; what the command line says wins. A missing or broken value is a clear exit."""
+    try:
+        settings = Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "DEFTER_" + str(problem["loc"][0]).upper()
+            typer.echo(f"{name}: {problem['msg']}", err=True)
+        raise typer.Exit(2) from None
+    configure_logs(json=settings.log_json, level=settings.log_level)
+    return settings
+
+
+def _database_url(settings: Settings) -> str:
+    if not settings.database_url:
+        typer.echo("DEFTER_DATABASE_URL is not set; `defter up` brings a database of its own.", err=True)
+        raise typer.Exit(2)
+    return settings.database_url
+
+
+@app.command()
+def migrate(
+    revision: Annotated[str, typer.Argument(help="the version of the schema to migrate up to")] = "head",
+) -> None:
+    """Bring the database to a version of the schema."""
+    settings = _settings()
+    upgrade(_database_url(settings), revision, application_role=settings.application_role)
+    typer.echo(f"the database is at {revision}")
+
+
+@app.command()
+def serve(
+    port: Annotated[int | None, typer.Option(help="port of the gRPC server; 0 takes any")] = None,
+    host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
+    workers: Annotated[int | None, typer.Option(help="server processes on the one port")] = None,
+    reuse_port: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Serve gRPC until SIGTERM or SIGINT, then answer what was begun and stop."""
+    settings = _settings(port=port, host=host, workers=workers)
+    _database_url(settings)
+    if settings.workers > 1:
+        raise typer.Exit(_supervise(settings))
+    uvloop.run(_serve(settings, reuse_port=reuse_port))
+
+
+async def _serve(settings: Settings, *, reuse_port: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if settings.metrics_port is not None:
+        start_http_server(settings.metrics_port, settings.host)
+    server = await start_server(settings, reuse_port=reuse_port)
+    await stop.wait()
+    log.info("draining")
+    await server.drain()
+    log.info("stopped")
+
+
+def _supervise(settings: Settings) -> int:
+    """Run workers that share the port; when one dies, stop the others and say so.
+
+    Whoever runs this process restarts it: a worker that died alone would hide its fault.
+    """
+    if settings.port == 0:
+        typer.echo("--workers needs a fixed --port", err=True)
+        return 2
+    command = [sys.executable, "-m", "ledger_server", "serve", "--reuse-port", "--workers", "1"]
+    command += ["--port", str(settings.port), "--host", settings.host]
+    workers = [
+        subprocess.Popen(command, env=_worker_environment(settings, index))  # noqa: S603  # our own command
+        for index in range(settings.workers)
+    ]
+
+    def forward(number: int, _: object) -> None:
+        for worker in workers:
+            worker.send_signal(number)
+
+    signal.signal(signal.SIGTERM, forward)
+    signal.signal(signal.SIGINT, forward)
+    _, status = os.wait()
+    forward(signal.SIGTERM, None)
+    codes = [worker.wait() for worker in workers]
+    return max(os.waitstatus_to_exitcode(status), *codes, 0)
+
+
+def _worker_environment(settings: Settings, index: int) -> dict[str, str]:
+    """Give every worker a metrics port of its own, counting up from the first."""
+    environment = dict(os.environ)
+    if settings.metrics_port:
+        environment["DEFTER_METRICS_PORT"] = str(settings.metrics_port + index)
+    return environment

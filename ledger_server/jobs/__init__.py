@@ -1,0 +1,1 @@
+"""Own the background jobs: hold expiry, outbox dispatch, parked events."""

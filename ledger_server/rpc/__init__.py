@@ -1,0 +1,1 @@
+"""Own the gRPC surface: servicers, converters, interceptors and the error table."""

@@ -1,0 +1,88 @@
+"""Owns HoldService."""
+
+from defter.ledger.v1 import hold_pb2
+
+from ledger_server.domain.commands import ExtendHold, IncreaseHold, Method, ReleaseHold
+from ledger_server.engine.ledger import Ledger
+from ledger_server.rpc.outcomes import decide_one
+from ledger_server.rpc.requests import RequestReader, hold_number, hold_violations, keyed
+from ledger_server.rpc.serving import Context
+
+
+class HoldServicer:
+    """Reserves money and turns the reservation into a transaction, or undoes it."""
+
+    def __init__(self, ledger: Ledger, reader: RequestReader) -> None:
+        self._ledger = ledger
+        self._reader = reader
+
+    async def PlaceHold(
+        self, request: hold_pb2.PlaceHoldRequest, context: Context
+    ) -> hold_pb2.PlaceHoldResponse:
+        """Reserve money from one account for another."""
+        item = self._reader.place_hold(request)
+        record = await decide_one(self._ledger, request.tenant_id, item, context)
+        placed = record.hold_placed
+        return hold_pb2.PlaceHoldResponse(
+            hold=placed.hold,
+            debit_balance=placed.debit_balance,
+            credit_balance=placed.credit_balance,
+        )
+
+    async def CaptureHold(
+        self, request: hold_pb2.CaptureHoldRequest, context: Context
+    ) -> hold_pb2.CaptureHoldResponse:
+        """Post all or part of what is held."""
+        item = self._reader.capture_hold(request)
+        record = await decide_one(self._ledger, request.tenant_id, item, context)
+        captured = record.hold_captured
+        return hold_pb2.CaptureHoldResponse(hold=captured.hold, transaction=captured.transaction)
+
+    async def ReleaseHold(
+        self, request: hold_pb2.ReleaseHoldRequest, context: Context
+    ) -> hold_pb2.ReleaseHoldResponse:
+        """Undo what is still held."""
+        hold_violations(request).check()
+        command = ReleaseHold(hold_id=request.hold_id, number=hold_number(request))
+        item = keyed(Method.ReleaseHold, request, request.idempotency_key, command)
+        record = await decide_one(self._ledger, request.tenant_id, item, context)
+        released = record.hold_released
+        return hold_pb2.ReleaseHoldResponse(
+            hold=released.hold,
+            debit_balance=released.debit_balance,
+            credit_balance=released.credit_balance,
+        )
+
+    async def ExtendHold(
+        self, request: hold_pb2.ExtendHoldRequest, context: Context
+    ) -> hold_pb2.ExtendHoldResponse:
+        """Move the expire time to a later one."""
+        violations = hold_violations(request)
+        expire_time = violations.time(request, "expire_time", required=True)
+        violations.check()
+        assert expire_time is not None
+        command = ExtendHold(hold_id=request.hold_id, number=hold_number(request), expire_time=expire_time)
+        item = keyed(Method.ExtendHold, request, request.idempotency_key, command)
+        record = await decide_one(self._ledger, request.tenant_id, item, context)
+        return hold_pb2.ExtendHoldResponse(hold=record.hold_extended.hold)
+
+    async def IncreaseHold(
+        self, request: hold_pb2.IncreaseHoldRequest, context: Context
+    ) -> hold_pb2.IncreaseHoldResponse:
+        """Hold more."""
+        violations = hold_violations(request)
+        violations.amount(request.additional_minor, "additional_minor")
+        violations.check()
+        command = IncreaseHold(
+            hold_id=request.hold_id,
+            number=hold_number(request),
+            additional=request.additional_minor,
+        )
+        item = keyed(Method.IncreaseHold, request, request.idempotency_key, command)
+        record = await decide_one(self._ledger, request.tenant_id, item, context)
+        increased = record.hold_increased
+        return hold_pb2.IncreaseHoldResponse(
+            hold=increased.hold,
+            debit_balance=increased.debit_balance,
+            credit_balance=increased.credit_balance,
+        )

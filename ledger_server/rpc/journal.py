@@ -1,0 +1,5 @@
+"""Owns JournalService."""
+
+
+class JournalServicer:
+    """Watches, lists and verifies the journal, and answers what follows from it."""

@@ -1,0 +1,431 @@
+"""Owns the border: the shape of what callers send, and how a message becomes a command.
+
+Nothing here knows any state. Where several rules are broken, the first in the order of `ErrorReason`
+is reported, and `BadRequest` lists them all.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from enum import IntEnum
+from typing import Final, TypeVar
+
+from defter.ledger.v1 import account_pb2, hold_pb2, posting_pb2
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from ledger_server.domain.accounts import AccountKind, Direction, Limits
+from ledger_server.domain.commands import (
+    CaptureHold,
+    Method,
+    OpenAccount,
+    PlaceHold,
+    PostTransaction,
+    ReverseTransaction,
+)
+from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.errors import (
+    AmountNotPositive,
+    BatchSizeOutOfRange,
+    CurrencyUnknown,
+    FieldMalformed,
+    FieldMissing,
+    FieldOutOfRange,
+    FieldTooLong,
+    IdempotencyKeyMalformed,
+    IdempotencyKeyMissing,
+    LimitsContradict,
+    PostingCountOutOfRange,
+    Refused,
+    SameAccount,
+    UnbalancedTransaction,
+)
+from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
+from ledger_server.domain.transactions import NewPosting, TransactionType, check_balanced
+from ledger_server.engine.records import moment
+from ledger_server.engine.work import Request
+from ledger_server.store.lane_store import RequestKey
+
+MAX_BATCH: Final = 1_000
+MAX_POSTINGS: Final = 1_000
+MAX_KEY: Final = 255
+MAX_REFERENCE: Final = 255
+MAX_NOTE: Final = 512
+MAX_METADATA: Final = 32
+MAX_METADATA_KEY: Final = 64
+MAX_METADATA_VALUE: Final = 512
+_MAX_SECONDS: Final = 253_402_300_800  # the year 10000
+
+_TENANT_ID: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_ACCOUNT_ID: Final = re.compile(r"[A-Za-z0-9_.:@-]{1,255}")
+_DIRECTIONS: Final = {int(direction): direction for direction in Direction}
+_POSTABLE_TYPES: Final = {int(kind): kind for kind in TransactionType if kind is not TransactionType.REVERSAL}
+
+_Enum = TypeVar("_Enum", bound=IntEnum)
+
+
+class BatchMode(IntEnum):
+    """How a batch treats a refused item."""
+
+    ATOMIC = 1
+    INDEPENDENT = 2
+
+
+class Violations:
+    """Collects the rules that a message breaks."""
+
+    def __init__(self) -> None:
+        self._found: list[Refused] = []
+
+    def add(self, refused: Refused) -> None:
+        """Note one broken rule."""
+        self._found.append(refused)
+
+    def check(self) -> None:
+        """Raise the first broken rule in the order of precedence; it carries all of them."""
+        if self._found:
+            first = min(self._found, key=lambda refused: refused.reason)
+            first.violations = tuple(self._found)  # type: ignore[attr-defined]  # for BadRequest only
+            raise first
+
+    def tenant_id(self, value: str) -> None:
+        """Require a well-formed tenant id."""
+        if not value:
+            self.add(FieldMissing(field="tenant_id"))
+        elif not _TENANT_ID.fullmatch(value):
+            self.add(FieldMalformed(field="tenant_id"))
+
+    def idempotency_key(self, value: str, path: str = "idempotency_key") -> None:
+        """Require a well-formed idempotency key."""
+        if not value:
+            self.add(IdempotencyKeyMissing(field=path))
+        elif len(value) > MAX_KEY or not value.isascii() or not value.isprintable():
+            self.add(IdempotencyKeyMalformed(field=path))
+
+    def account_id(self, value: str, path: str) -> None:
+        """Require a well-formed account id."""
+        if not value:
+            self.add(FieldMissing(field=path))
+        elif len(value) > MAX_KEY:
+            self.add(FieldTooLong(field=path, limit=MAX_KEY))
+        elif not _ACCOUNT_ID.fullmatch(value):
+            self.add(FieldMalformed(field=path))
+
+    def identifier(self, value: str, path: str) -> None:
+        """Require the id of a transaction or hold; whether there is such a one is not asked here."""
+        if not value:
+            self.add(FieldMissing(field=path))
+        else:
+            self.text(value, path, MAX_KEY)
+
+    def text(self, value: str, path: str, limit: int) -> None:
+        """Allow free text up to a length; NUL is refused, since PostgreSQL can't store it."""
+        if len(value) > limit:
+            self.add(FieldTooLong(field=path, limit=limit))
+        elif "\x00" in value:
+            self.add(FieldMalformed(field=path))
+
+    def metadata(self, value: Mapping[str, str], path: str) -> None:
+        """Allow a bounded map of strings."""
+        if len(value) > MAX_METADATA:
+            self.add(FieldTooLong(field=path, limit=MAX_METADATA))
+            return
+        for key, text in value.items():
+            if not key:
+                self.add(FieldMalformed(field=path))
+            self.text(key, path, MAX_METADATA_KEY)
+            self.text(text, path, MAX_METADATA_VALUE)
+
+    def currency(self, value: str, path: str, currencies: CurrencyRegistry) -> None:
+        """Require a currency of the registry."""
+        if not value:
+            self.add(FieldMissing(field=path))
+        elif value not in currencies:
+            self.add(CurrencyUnknown(field=path, currency_code=value[:MAX_METADATA_KEY]))
+
+    def amount(self, value: int, path: str) -> None:
+        """Require a positive amount."""
+        if value <= 0:
+            self.add(AmountNotPositive(field=path, amount_minor=value))
+
+    def enum(self, value: int, path: str, members: Mapping[int, _Enum]) -> _Enum | None:
+        """Require a known enum value."""
+        member = members.get(value)
+        if member is None:
+            self.add(FieldMalformed(field=path) if value else FieldMissing(field=path))
+        return member
+
+    def time(self, message: Message, name: str, *, required: bool = False) -> datetime | None:
+        """Read an optional timestamp between 1970 and 9999."""
+        if not message.HasField(name):
+            if required:
+                self.add(FieldMissing(field=name))
+            return None
+        value: Timestamp = getattr(message, name)
+        if not 0 <= value.seconds < _MAX_SECONDS or not 0 <= value.nanos < 1_000_000_000:
+            self.add(FieldOutOfRange(field=name))
+            return None
+        return moment(value)
+
+    def limits(self, value: account_pb2.AccountLimits) -> Limits:
+        """Read limits, of which the lower may not lie above the upper."""
+        lower = value.min_available_minor if value.HasField("min_available_minor") else None
+        upper = value.max_balance_minor if value.HasField("max_balance_minor") else None
+        if lower is not None and upper is not None and lower > upper:
+            self.add(LimitsContradict(min_available_minor=lower, max_balance_minor=upper))
+        return Limits(min_available=lower, max_balance=upper)
+
+
+def members(kind: type[_Enum]) -> Mapping[int, _Enum]:
+    """Return an enum's members by number, for `Violations.enum`."""
+    return {int(member): member for member in kind}
+
+
+_KINDS: Final = members(AccountKind)
+_BATCH_MODES: Final = members(BatchMode)
+
+
+def digest_of(message: Message) -> bytes:
+    """Return the request digest: what tells a retry from another request under the same key."""
+    return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()[:16]
+
+
+def keyed(method: Method, message: Message, idempotency_key: str, command: object) -> Request:
+    """Return a request whose digest covers the whole message."""
+    return Request(command, RequestKey(method, idempotency_key), digest_of(message))  # type: ignore[arg-type]
+
+
+def check_tenant(tenant_id: str) -> None:
+    """Refuse a malformed tenant id."""
+    if not _TENANT_ID.fullmatch(tenant_id):
+        violations = Violations()
+        violations.tenant_id(tenant_id)
+        violations.check()
+
+
+def check_batch_size(count: int) -> None:
+    """Refuse an empty batch and one of more than 1,000 items."""
+    if not 1 <= count <= MAX_BATCH:
+        raise BatchSizeOutOfRange(field="items", count=count, limit=MAX_BATCH)
+
+
+def batch_mode(mode: int) -> bool:
+    """Return whether a batch is ATOMIC; refuse an unspecified mode."""
+    violations = Violations()
+    known = violations.enum(mode, "mode", _BATCH_MODES)
+    violations.check()
+    return known is BatchMode.ATOMIC
+
+
+class RequestReader:
+    """Turns messages into commands, given the currencies that there are."""
+
+    def __init__(self, currencies: CurrencyRegistry) -> None:
+        self._currencies = currencies
+
+    def post_item(self, idempotency_key: str, message: posting_pb2.NewTransaction, path: str = "") -> Request:
+        """Read a transaction to post: of a unary call, a batch or a stream alike."""
+        kind = _POSTABLE_TYPES.get(message.type)
+        reference = message.reference
+        metadata = message.metadata
+        postings = self._postings(message)
+        if (
+            postings is None
+            or kind is None
+            or reference
+            or metadata
+            or message.HasField("effective_time")
+            or not 1 <= len(idempotency_key) <= MAX_KEY
+            or not idempotency_key.isascii()
+            or not idempotency_key.isprintable()
+        ):
+            return self._post_item_slowly(idempotency_key, message, path)
+        self._check_balanced(postings, path)
+        return Request(
+            PostTransaction(kind, postings, "", None, _NO_METADATA),
+            RequestKey(Method.PostTransaction, idempotency_key),
+            digest_of(message),
+        )
+
+    def _postings(self, message: posting_pb2.NewTransaction) -> tuple[NewPosting, ...] | None:
+        """Read postings on the usual way; None where anything is wrong with them."""
+        currencies = self._currencies
+        postings = []
+        for posting in message.postings:
+            direction = _DIRECTIONS.get(posting.direction)
+            account_id = posting.account_id
+            amount = posting.amount_minor
+            currency = posting.currency_code
+            if (
+                direction is None
+                or amount <= 0
+                or currency not in currencies
+                or not _ACCOUNT_ID.fullmatch(account_id)
+            ):
+                return None
+            postings.append(NewPosting(account_id, direction, amount, currency))
+        return tuple(postings) if 2 <= len(postings) <= MAX_POSTINGS else None
+
+    def _post_item_slowly(
+        self, idempotency_key: str, message: posting_pb2.NewTransaction, path: str
+    ) -> Request:
+        """Read a transaction that has more than the usual fields, or something wrong."""
+        violations = Violations()
+        violations.idempotency_key(idempotency_key, f"{path}idempotency_key")
+        within = f"{path}transaction."
+        kind = violations.enum(message.type, f"{within}type", _POSTABLE_TYPES)
+        count = len(message.postings)
+        if not 2 <= count <= MAX_POSTINGS:
+            violations.add(PostingCountOutOfRange(field=f"{within}postings", count=count))
+        for index, posting in enumerate(message.postings[: MAX_POSTINGS + 1]):
+            at = f"{within}postings[{index}]."
+            violations.account_id(posting.account_id, f"{at}account_id")
+            violations.enum(posting.direction, f"{at}direction", _DIRECTIONS)
+            violations.amount(posting.amount_minor, f"{at}amount_minor")
+            violations.currency(posting.currency_code, f"{at}currency_code", self._currencies)
+        violations.text(message.reference, f"{within}reference", MAX_REFERENCE)
+        violations.metadata(message.metadata, f"{within}metadata")
+        effective_time = violations.time(message, "effective_time")
+        violations.check()
+        postings = self._postings(message)
+        assert postings is not None
+        assert kind is not None
+        self._check_balanced(postings, path)
+        return Request(
+            PostTransaction(kind, postings, message.reference, effective_time, dict(message.metadata)),
+            RequestKey(Method.PostTransaction, idempotency_key),
+            digest_of(message),
+        )
+
+    def open_item(self, idempotency_key: str, message: account_pb2.NewAccount, path: str = "") -> Request:
+        """Read an account to open: of a unary call or a batch alike."""
+        violations = Violations()
+        violations.idempotency_key(idempotency_key, f"{path}idempotency_key")
+        within = f"{path}account."
+        violations.account_id(message.account_id, f"{within}account_id")
+        kind = violations.enum(message.kind, f"{within}kind", _KINDS)
+        violations.currency(message.currency_code, f"{within}currency_code", self._currencies)
+        violations.metadata(message.metadata, f"{within}metadata")
+        if message.HasField("limits"):
+            limits = violations.limits(message.limits)
+        else:
+            # Money owed to players may not go below zero unless somebody says so.
+            limits = Limits(min_available=0 if kind is AccountKind.LIABILITY else None)
+        violations.check()
+        assert kind is not None
+        command = OpenAccount(
+            account_id=message.account_id,
+            kind=kind,
+            currency=message.currency_code,
+            limits=limits,
+            metadata=dict(message.metadata),
+        )
+        return keyed(Method.OpenAccount, message, idempotency_key, command)
+
+    def reverse(self, message: posting_pb2.ReverseTransactionRequest) -> Request:
+        """Read a reversal."""
+        violations = keyed_violations(message)
+        violations.identifier(message.transaction_id, "transaction_id")
+        violations.text(message.reference, "reference", MAX_REFERENCE)
+        violations.metadata(message.metadata, "metadata")
+        effective_time = violations.time(message, "effective_time")
+        violations.check()
+        command = ReverseTransaction(
+            transaction_id=message.transaction_id,
+            sequence=ids_of(message.tenant_id).transaction_sequence(message.transaction_id),
+            reference=message.reference,
+            effective_time=effective_time,
+            metadata=dict(message.metadata),
+        )
+        return keyed(Method.ReverseTransaction, message, message.idempotency_key, command)
+
+    def place_hold(self, message: hold_pb2.PlaceHoldRequest) -> Request:
+        """Read a hold to place."""
+        violations = keyed_violations(message)
+        violations.account_id(message.debit_account_id, "debit_account_id")
+        violations.account_id(message.credit_account_id, "credit_account_id")
+        violations.amount(message.amount_minor, "amount_minor")
+        violations.currency(message.currency_code, "currency_code", self._currencies)
+        kind = violations.enum(message.type, "type", _POSTABLE_TYPES)
+        violations.text(message.reference, "reference", MAX_REFERENCE)
+        violations.metadata(message.metadata, "metadata")
+        expire_time = violations.time(message, "expire_time")
+        if message.debit_account_id and message.debit_account_id == message.credit_account_id:
+            violations.add(SameAccount(account_id=message.debit_account_id[:MAX_KEY]))
+        violations.check()
+        assert kind is not None
+        command = PlaceHold(
+            debit_account_id=message.debit_account_id,
+            credit_account_id=message.credit_account_id,
+            amount=message.amount_minor,
+            currency=message.currency_code,
+            expire_time=expire_time,
+            type=kind,
+            reference=message.reference,
+            metadata=dict(message.metadata),
+        )
+        return keyed(Method.PlaceHold, message, message.idempotency_key, command)
+
+    def capture_hold(self, message: hold_pb2.CaptureHoldRequest) -> Request:
+        """Read a capture."""
+        violations = hold_violations(message)
+        amount = message.amount_minor if message.HasField("amount_minor") else None
+        if amount is not None:
+            violations.amount(amount, "amount_minor")
+        violations.text(message.reference, "reference", MAX_REFERENCE)
+        violations.metadata(message.metadata, "metadata")
+        effective_time = violations.time(message, "effective_time")
+        violations.check()
+        command = CaptureHold(
+            hold_id=message.hold_id,
+            number=hold_number(message),
+            amount=amount,
+            final=message.final,
+            reference=message.reference,
+            effective_time=effective_time,
+            metadata=dict(message.metadata),
+        )
+        return keyed(Method.CaptureHold, message, message.idempotency_key, command)
+
+    @staticmethod
+    def _check_balanced(postings: tuple[NewPosting, ...], path: str) -> None:
+        try:
+            check_balanced(postings)
+        except UnbalancedTransaction as unbalanced:
+            raise UnbalancedTransaction(field=f"{path}transaction.postings", **unbalanced.metadata) from None
+
+
+_NO_METADATA: Final[Mapping[str, str]] = {}
+
+
+def ids_of(tenant_id: str) -> TenantIds:
+    """Return what reads and makes a tenant's ids."""
+    return TenantIds(tenant_key(TenantId(tenant_id)))
+
+
+def hold_number(message: Message) -> int | None:
+    """Return the hold's number, or None for an id that can't be this tenant's."""
+    return ids_of(message.tenant_id).hold_sequence(message.hold_id)  # type: ignore[attr-defined]
+
+
+def hold_violations(message: Message) -> Violations:
+    """Check what all keyed requests on a hold share."""
+    violations = keyed_violations(message)
+    violations.identifier(message.hold_id, "hold_id")  # type: ignore[attr-defined]
+    return violations
+
+
+def account_violations(message: Message) -> Violations:
+    """Check what all keyed requests on an account share."""
+    violations = keyed_violations(message)
+    violations.account_id(message.account_id, "account_id")  # type: ignore[attr-defined]
+    return violations
+
+
+def keyed_violations(message: Message) -> Violations:
+    """Check what all keyed requests share."""
+    violations = Violations()
+    violations.tenant_id(message.tenant_id)  # type: ignore[attr-defined]
+    violations.idempotency_key(message.idempotency_key)  # type: ignore[attr-defined]
+    return violations

@@ -1,0 +1,146 @@
+"""Owns how an RPC is served: bytes to message, servicer method, refusal to status, and its metrics.
+
+Handlers are wrapped once, when the server starts, instead of by an interceptor on every call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final, cast
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from prometheus_client import Counter, Histogram
+
+from ledger_server.domain.errors import (
+    MalformedMessage,
+    MessageTooLarge,
+    Refused,
+    StoreUnavailable,
+)
+from ledger_server.engine.incidents import report
+from ledger_server.rpc.errors import Replayed, abort, code_of
+from ledger_server.store.database import CONNECTION_ERRORS
+
+MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_CALLS: Final = Counter("defter_rpc_total", "RPCs by method and code", ["method", "code"])
+_SECONDS: Final = Histogram(
+    "defter_rpc_seconds",
+    "Time from a unary call's arrival until its answer",
+    ["method"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+
+
+def generic_handler(service: ServiceDescriptor, servicer: object) -> grpc.GenericRpcHandler:
+    """Return the handlers of a service, one for each of its RPCs.
+
+    Args:
+        servicer: has an async method of every RPC's name; a stream answers by an async generator.
+    """
+    handlers = {
+        method.name: _handler(method, getattr(servicer, method.name))
+        for method in service.methods
+        if hasattr(servicer, method.name)
+    }
+    return grpc.method_handlers_generic_handler(service.full_name, handlers)
+
+
+def _handler(method: MethodDescriptor, behaviour: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:
+    deserialize = _deserializer(GetMessageClass(method.input_type))
+    name = f"{method.containing_service.name}/{method.name}"
+    if method.client_streaming:
+        return grpc.stream_stream_rpc_method_handler(_stream(name, behaviour), deserialize, _serialize)
+    if method.server_streaming:
+        return grpc.unary_stream_rpc_method_handler(_stream(name, behaviour), deserialize, _serialize)
+    return grpc.unary_unary_rpc_method_handler(_unary(name, behaviour), deserialize, _serialize)
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _deserializer(message_class: type[Message]) -> Callable[[bytes], Message | Refused]:
+    """Return a parser that hands broken bytes on as a refusal, so that the caller is told why."""
+    parse = message_class.FromString
+
+    def deserialize(data: bytes) -> Message | Refused:
+        if len(data) > MAX_MESSAGE_BYTES:
+            return MessageTooLarge(size_bytes=len(data), limit_bytes=MAX_MESSAGE_BYTES)
+        try:
+            return parse(data)
+        except DecodeError:
+            return MalformedMessage()
+
+    return deserialize
+
+
+def _unary(
+    name: str, behaviour: Callable[[Any, Context], Awaitable[Message]]
+) -> Callable[[Any, Context], Awaitable[Message]]:
+    succeeded = _CALLS.labels(method=name, code="OK")
+    seconds = _SECONDS.labels(method=name)
+
+    async def serve(request: Any, context: Context) -> Message:
+        start = time.perf_counter()
+        try:
+            if isinstance(request, Refused):
+                raise request  # noqa: TRY301  # one place turns errors into statuses
+            response = await behaviour(request, context)
+        except Exception as error:  # whatever it is, somebody waits for an answer
+            await _refuse(name, context, error)
+            raise  # not reached: refusing ends the call
+        seconds.observe(time.perf_counter() - start)
+        succeeded.inc()
+        return response
+
+    return serve
+
+
+def _stream(
+    name: str, behaviour: Callable[[Any, Context], AsyncIterator[Message]]
+) -> Callable[[Any, Context], AsyncIterator[Message]]:
+    succeeded = _CALLS.labels(method=name, code="OK")
+
+    async def serve(request: Any, context: Context) -> AsyncIterator[Message]:
+        try:
+            if isinstance(request, Refused):
+                raise request  # noqa: TRY301  # one place turns errors into statuses
+            async for response in behaviour(request, context):
+                yield response
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
+            await _refuse(name, context, error)
+        succeeded.inc()
+
+    return serve
+
+
+async def _refuse(name: str, context: Context, error: Exception) -> None:
+    """End the call with the status that an error stands for."""
+    replayed = isinstance(error, Replayed)
+    if isinstance(error, Replayed):
+        refused = error.refused
+    elif isinstance(error, Refused):
+        refused = error
+    elif isinstance(error, grpc.aio.AbortError):
+        raise error
+    elif isinstance(error, (*CONNECTION_ERRORS, TimeoutError)):
+        refused = StoreUnavailable()
+    else:
+        refused = report(error, "an RPC failed", method=name)
+    _CALLS.labels(method=name, code=code_of(refused).name).inc()
+    await abort(context, refused, replayed=replayed)
+
+
+def deadline_of(context: Context) -> float | None:
+    """Return a call's deadline in the event loop's time."""
+    # Without a deadline there is none, whatever the type stubs say.
+    remaining = cast("float | None", context.time_remaining())
+    return None if remaining is None else asyncio.get_running_loop().time() + remaining

@@ -1,0 +1,56 @@
+"""Owns the settings: read once at start from the environment (`DEFTER_…`) into one frozen object."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ledger_server.store.migrate import APPLICATION_ROLE
+
+
+class Settings(BaseSettings):
+    """How a server runs."""
+
+    model_config = SettingsConfigDict(env_prefix="DEFTER_", frozen=True, extra="ignore")
+
+    database_url: Annotated[
+        str | None,
+        Field(description="`postgresql://…`; without one `defter up` brings a database"),
+    ] = None
+    application_role: Annotated[
+        str, Field(description="database role that servers take on; the migration creates it")
+    ] = APPLICATION_ROLE
+    data_directory: Annotated[
+        Path | None, Field(description="where the embedded database keeps its files")
+    ] = None
+    host: Annotated[str, Field(description="address that the gRPC server listens on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535, description="port of the gRPC server; 0 takes any")] = 50_051
+    metrics_port: Annotated[
+        int | None, Field(ge=0, le=65_535, description="port of the Prometheus endpoint; none without it")
+    ] = None
+    workers: Annotated[int, Field(ge=1, le=64, description="server processes on the one port")] = 1
+    write_connections: Annotated[
+        int, Field(ge=1, description="database connections that all lanes of a process share")
+    ] = 8
+    read_connections: Annotated[
+        int, Field(ge=1, description="database connections for reads of a process")
+    ] = 8
+    lane_capacity: Annotated[int, Field(ge=1, description="requests that may wait in one tenant's lane")] = (
+        8_192
+    )
+    lane_batch_size: Annotated[int, Field(ge=1, description="requests decided for one commit")] = 1_000
+    store_patience_seconds: Annotated[
+        float, Field(gt=0, description="how long work without a deadline waits for the database")
+    ] = 10.0
+    drain_seconds: Annotated[
+        float, Field(gt=0, description="how long SIGTERM lets calls under way finish")
+    ] = 30.0
+    expiry_sweep_seconds: Annotated[
+        float, Field(gt=0, description="pause between two looks for holds to expire")
+    ] = 5.0
+    extra_currencies: Annotated[
+        dict[str, int], Field(description="assets beside ISO 4217 with their decimal places, as JSON")
+    ] = {"USDT": 6, "USDC": 6, "BTC": 8, "ETH": 18}
+    log_json: Annotated[bool, Field(description="log lines as JSON instead of for reading")] = False
+    log_level: Annotated[str, Field(description="least severe level that is logged")] = "info"
