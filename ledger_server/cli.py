@@ -1,6 +1,7 @@
 """Owns the command line: what operators type."""
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -81,10 +82,22 @@ async def _serve(settings: Settings, *, reuse_port: bool) -> None:
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port, settings.host)
     server = await start_server(settings, reuse_port=reuse_port)
+    _relax_collector()
     await stop.wait()
     log.info("draining")
     await server.drain()
     log.info("stopped")
+
+
+def _relax_collector() -> None:
+    """Look for reference cycles more rarely, and never again among what start-up has made.
+
+    Requests make many objects and hardly a cycle; at the defaults, looking for one costs a tenth of
+    the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def _supervise(settings: Settings) -> int:

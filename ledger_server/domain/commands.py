@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from enum import IntEnum
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -27,6 +28,14 @@ class Method(IntEnum):
     ReleaseHold = 32
     ExtendHold = 33
     IncreaseHold = 34
+
+
+class RequestKey(NamedTuple):
+    """What makes a request the same request: the scope of D5 within a tenant."""
+
+    method: Method
+    idempotency_key: str
+    player_id: str = ""
 
 
 class Enforcement(IntEnum):

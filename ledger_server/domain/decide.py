@@ -118,8 +118,8 @@ def _create_tenant(_: WorkingSet, command: CreateTenant, _now: datetime) -> Fact
     raise TenantAlreadyExists(tenant_id=command.tenant_id)
 
 
-def _set_enforcement(_: WorkingSet, command: SetBalanceEnforcement, _now: datetime) -> Fact:
-    return EnforcementChanged(FactKind.BALANCE_ENFORCEMENT_SET, command.enforcement)
+def _set_enforcement(working_set: WorkingSet, command: SetBalanceEnforcement, _now: datetime) -> Fact:
+    return EnforcementChanged(FactKind.BALANCE_ENFORCEMENT_SET, command.enforcement, working_set.create_time)
 
 
 def _open_account(working_set: WorkingSet, command: OpenAccount, now: datetime) -> Fact:

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from enum import IntEnum
 
 from msgspec import Struct
@@ -39,6 +40,7 @@ class EnforcementChanged(Struct, frozen=True):
 
     kind: FactKind
     enforcement: Enforcement
+    create_time: datetime
 
 
 class AccountChanged(Struct, frozen=True):

@@ -85,6 +85,7 @@ class WorkingSet:
     __slots__ = (
         "_undo",
         "accounts",
+        "create_time",
         "enforcement",
         "holds",
         "ids",
@@ -101,8 +102,10 @@ class WorkingSet:
         sequence: int,
         record_time: datetime,
         enforcement: Enforcement,
+        create_time: datetime,
     ) -> None:
         self.ids = ids
+        self.create_time = create_time
         self.sequence = sequence
         self.record_time = record_time
         self.enforcement = enforcement

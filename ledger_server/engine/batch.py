@@ -2,28 +2,33 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 from defter.ledger.v1 import journal_pb2
 
-from ledger_server.domain.commands import Command, ExpireHolds
+from ledger_server.domain.commands import Command, ExpireHolds, RequestKey
 from ledger_server.domain.decide import decide, expire, reject
 from ledger_server.domain.errors import BatchAborted, IdempotencyKeyReused, Internal, Rejected
-from ledger_server.domain.facts import Fact, HoldCaptured, HoldChanged, RequestRejected
+from ledger_server.domain.facts import (
+    Fact,
+    HoldCaptured,
+    HoldChanged,
+    RequestRejected,
+    TransactionPosted,
+)
 from ledger_server.domain.working_set import WorkingSet
 from ledger_server.engine.incidents import report
-from ledger_server.engine.records import RecordEncoder, chain, timestamp
+from ledger_server.engine.records import RecordEncoder, chain, content_of
 from ledger_server.engine.work import Outcome, Request, Work
-from ledger_server.store.lane_store import JournalRow, RequestKey, StoredOutcome
+from ledger_server.store.lane_store import StoredOutcome
+from ledger_server.store.lane_writes import JournalRow
 
 
-class Decided:
-    """The outcome of a request that is not yet, or only just, committed."""
+class Decided(NamedTuple):
+    """The outcome of a request that is not yet committed."""
 
-    __slots__ = ("digest", "record")
-
-    def __init__(self, digest: bytes | None, record: journal_pb2.JournalRecord) -> None:
-        self.digest = digest
-        self.record = record
+    digest: bytes | None
+    outcome: Outcome
 
 
 class Tip:
@@ -98,7 +103,7 @@ class Batch:
         fact = self._fact(request.command, now)
         if isinstance(fact, Internal):
             return Outcome(None, refused=fact)
-        return Outcome(self._add(fact, request, now))
+        return self._add(fact, request, now)
 
     def _decide_atomically(
         self,
@@ -122,8 +127,8 @@ class Batch:
                 elif isinstance(decided, RequestRejected):
                     fact = decided
                 else:
-                    outcome = Outcome(self._add(decided, request, now))
-            if outcome is not None and not _is_refusal(outcome):
+                    outcome = self._add(decided, request, now)
+            if outcome is not None and not outcome.rejected:
                 outcomes.append(outcome)
                 continue
             tip.working_set.undo_atomic()
@@ -133,7 +138,7 @@ class Batch:
                 del tip.undone[key]
             del self.keys[keys:]
             if fact is not None:
-                outcome = Outcome(self._add(fact, request, now))
+                outcome = self._add(fact, request, now)
             aborted = [Outcome(None, refused=BatchAborted(index=index)) for _ in requests]
             aborted[index] = outcome or aborted[index]
             return aborted
@@ -145,20 +150,18 @@ class Batch:
         if request.key is None:
             return None
         decided = self._tip.undone.get(request.key)
-        if decided is not None:
-            digest, record = decided.digest, decided.record
-        else:
+        if decided is None:
             stored = found.get(request.key)
             if stored is None:
                 return None
-            digest = stored.digest
             record = journal_pb2.JournalRecord.FromString(stored.record)
-        if digest != request.digest:
+            decided = Decided(stored.digest, Outcome(*content_of(record), record.sequence))
+        if decided.digest != request.digest:
             reused = IdempotencyKeyReused(
                 idempotency_key=request.key.idempotency_key, method=request.key.method.name
             )
             return Outcome(None, refused=reused)
-        return Outcome(record, replayed=True)
+        return decided.outcome._replace(replayed=True)
 
     def _fact(self, command: Command, now: datetime) -> Fact | Internal:
         try:
@@ -169,29 +172,26 @@ class Batch:
             # Deciding changes nothing, so a fault in a rule fails this request and no other.
             return report(error, "a decision failed", command=type(command).__name__)
 
-    def _add(self, fact: Fact, request: Request, now: datetime) -> journal_pb2.JournalRecord:
-        """Let a fact take effect and append its record."""
+    def _add(self, fact: Fact, request: Request, now: datetime) -> Outcome:
+        """Let a fact take effect and append its record. From here on nothing may be refused."""
         tip = self._tip
         working_set = tip.working_set
         working_set.apply(fact)
         working_set.record_time = now
         sequence = working_set.sequence
-        record = self._encoder.encode(
-            fact,
-            sequence=sequence,
-            record_time=timestamp(now),
-            request=request.key,
-            digest=request.digest,
+        key, digest = request.key, request.digest
+        content, record = self._encoder.encode(
+            fact, sequence=sequence, record_time=now, request=key, digest=digest
         )
-        data = record.SerializeToString(deterministic=True)
-        tip.chain_hash = chain(tip.chain_hash, data)
-        self.rows.append(JournalRow(sequence, fact, request.key, request.digest, now, data, tip.chain_hash))
-        if request.key is not None:
-            tip.undone[request.key] = Decided(request.digest, record)
-            self.keys.append(request.key)
-        if isinstance(fact, HoldChanged | HoldCaptured):
+        tip.chain_hash = chain(tip.chain_hash, record)
+        self.rows.append(JournalRow(sequence, fact, key, digest, now, record, tip.chain_hash))
+        outcome = Outcome(fact.kind, content, sequence)
+        if key is not None:
+            tip.undone[key] = Decided(digest, outcome)
+            self.keys.append(key)
+        if type(fact) is not TransactionPosted and isinstance(fact, HoldChanged | HoldCaptured):
             self._name_accounts(fact.hold.debit_account_id, fact.hold.credit_account_id)
-        return record
+        return outcome
 
     def _name_accounts(self, *account_ids: str) -> None:
         for account_id in account_ids:
@@ -201,9 +201,3 @@ class Batch:
 
 
 _NO_COMMAND = ExpireHolds(numbers=())
-
-
-def _is_refusal(outcome: Outcome) -> bool:
-    return outcome.refused is not None or (
-        outcome.record is not None and outcome.record.HasField("request_rejected")
-    )

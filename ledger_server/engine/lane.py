@@ -19,6 +19,7 @@ from asyncpg import UniqueViolationError
 from msgspec import Struct
 
 from ledger_server.domain.clock import Clock
+from ledger_server.domain.commands import RequestKey
 from ledger_server.domain.errors import (
     DeadlinePassed,
     LaneFull,
@@ -34,14 +35,10 @@ from ledger_server.engine.incidents import report
 from ledger_server.engine.loading import Wanted, load, wanted
 from ledger_server.engine.records import RecordEncoder
 from ledger_server.engine.work import Work
-from ledger_server.store import lane_store
+from ledger_server.store import lane_store, lane_writes
 from ledger_server.store.database import CONNECTION_ERRORS, AnyConnection, Pool
-from ledger_server.store.lane_store import (
-    Head,
-    HeadMoved,
-    RequestKey,
-    StoredOutcome,
-)
+from ledger_server.store.lane_store import Head, StoredOutcome
+from ledger_server.store.lane_writes import HeadMoved
 
 log = structlog.get_logger()
 
@@ -213,13 +210,13 @@ class Lane:
     async def _prepare(self) -> tuple[datetime, set[str]]:
         """Load what the taken work names; return when it is decided, and accounts with due holds."""
         if self._tip is None:
-            async with self._pool.acquire(timeout=self._limits.patience_seconds) as connection:
+            async with self._pool.acquire() as connection:
                 head = await lane_store.read_head(connection, self._key, lock=False)
                 self._tip = self._tip_at(head)
         working_set = self._tip.working_set
         now, missing = self._missing(working_set)
         if missing:
-            async with self._pool.acquire(timeout=self._limits.patience_seconds) as connection:
+            async with self._pool.acquire() as connection:
                 await load(connection, self._key, working_set, missing, now)
         return now, missing.due
 
@@ -243,16 +240,11 @@ class Lane:
         if not batch.rows:
             return  # only replays of requests that are being or have been committed
         with metrics.COMMIT_SECONDS.time():
-            async with self._pool.acquire(timeout=self._limits.patience_seconds) as connection:
+            async with self._pool.acquire() as connection:
                 try:
-                    await lane_store.move_head(
-                        connection,
-                        self._key,
-                        from_sequence=batch.from_sequence,
-                        to=batch.rows[-1],
+                    await lane_writes.commit_from(
+                        connection, self._key, batch.from_sequence, batch.rows, batch.account_numbers
                     )
-                    await lane_store.write_batch(connection, self._key, batch.rows, batch.account_numbers)
-                    await connection.execute("COMMIT")
                 except BaseException:
                     await _roll_back(connection)
                     raise
@@ -293,7 +285,7 @@ class Lane:
         if not self._taken:
             return
         try:
-            async with self._pool.acquire(timeout=self._limits.patience_seconds) as connection:
+            async with self._pool.acquire() as connection:
                 try:
                     batch, calm = await self._commit_under_lock(connection)
                 except BaseException:
@@ -334,8 +326,7 @@ class Lane:
             batch.decide(work, now, found)
         batch.close()
         if batch.rows:
-            await lane_store.set_head(connection, self._key, batch.rows[-1])
-            await lane_store.write_batch(connection, self._key, batch.rows, batch.account_numbers)
+            await lane_writes.write_locked(connection, self._key, batch.rows, batch.account_numbers)
         await connection.execute("COMMIT")
         return batch, not moved and not found
 
@@ -347,6 +338,7 @@ class Lane:
             sequence=head.sequence,
             record_time=head.record_time,
             enforcement=head.enforcement,
+            create_time=head.create_time,
         )
         return Tip(working_set, head.chain_hash)
 

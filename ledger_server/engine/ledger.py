@@ -13,9 +13,10 @@ from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.engine.lane import Lane, LaneLimits
 from ledger_server.engine.records import NO_CHAIN_HASH, RecordEncoder, chain
 from ledger_server.engine.work import Outcome, Request, Work
-from ledger_server.store import lane_store
+from ledger_server.store import lane_writes
 from ledger_server.store.database import Pool
-from ledger_server.store.lane_store import Head, JournalRow
+from ledger_server.store.lane_store import Head
+from ledger_server.store.lane_writes import JournalRow
 
 _MAX_IDLE_LANES: Final = 1_000
 
@@ -83,17 +84,9 @@ class Ledger:
         number = tenant_key(TenantId(tenant_id))
         now = self._clock()
         encoder = RecordEncoder(tenant_id, TenantIds(number))
-        record = encoder.tenant_created(command.enforcement, now, key, digest)
-        data = record.SerializeToString(deterministic=True)
-        row = JournalRow(
-            1,
-            EnforcementChanged(FactKind.TENANT_CREATED, command.enforcement),
-            key,
-            digest,
-            now,
-            data,
-            chain(NO_CHAIN_HASH, data),
-        )
+        fact = EnforcementChanged(FactKind.TENANT_CREATED, command.enforcement, now)
+        content, record = encoder.encode(fact, sequence=1, record_time=now, request=key, digest=digest)
+        row = JournalRow(1, fact, key, digest, now, record, chain(NO_CHAIN_HASH, record))
         head = Head(
             tenant_id=tenant_id,
             sequence=1,
@@ -103,11 +96,11 @@ class Ledger:
             create_time=now,
         )
         async with self._pool.acquire() as connection, connection.transaction():
-            created = await lane_store.insert_tenant(connection, number, head)
+            created = await lane_writes.insert_tenant(connection, number, head)
             if created:
-                await lane_store.write_batch(connection, number, [row], {})
+                await lane_writes.write_locked(connection, number, [row], {})
         if created:
-            return Outcome(record)
+            return Outcome(fact.kind, content, 1)
         [outcome] = await self.submit(tenant_id, [request], deadline=deadline)
         return outcome
 

@@ -1,14 +1,15 @@
 """Owns the bytes of the journal: how a decided fact becomes a record, and how a record is read back.
 
-A response is always made from the record's message, whether the outcome is new or replayed; the two
-are the same by construction.
+A response is always made from the bytes of the recorded fact, whether the outcome is new or replayed;
+the two are the same by construction.
 """
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from defter.ledger.v1 import account_pb2, error_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger_server.domain.accounts import (
@@ -21,7 +22,7 @@ from ledger_server.domain.accounts import (
     available_balance,
     posted_balance,
 )
-from ledger_server.domain.commands import Enforcement
+from ledger_server.domain.commands import Method, RequestKey
 from ledger_server.domain.facts import (
     AccountChanged,
     EnforcementChanged,
@@ -36,12 +37,17 @@ from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.transactions import Line, Transaction, TransactionType
 from ledger_server.domain.working_set import PostedEntry, PostedLeg
-from ledger_server.store.lane_store import RequestKey
+from ledger_server.engine.wire_format import length_delimited, varint
 
 NO_CHAIN_HASH: Final = bytes(32)
 """What stands in for the chain hash before the first record."""
 
-_FIELDS: Final = {kind: kind.name.lower() for kind in FactKind}
+FIELDS: Final = {kind: kind.name.lower() for kind in FactKind}
+"""The name of each fact's field in a record."""
+
+_KINDS: Final = {name: kind for kind, name in FIELDS.items()}
+_FACT_TAGS: Final = {kind: varint(kind << 3 | 2) for kind in FactKind}
+_METHOD_FIELDS: Final = {method: length_delimited(1, method.name.encode()) for method in Method}
 
 
 def chain(previous: bytes, record: bytes) -> bytes:
@@ -61,56 +67,66 @@ def moment(message: Timestamp) -> datetime:
     return message.ToDatetime(tzinfo=UTC)
 
 
+class Encoded(NamedTuple):
+    """A fact as bytes: by itself (`content`, the message of its field) and within its record."""
+
+    content: bytes
+    record: bytes
+
+
 class RecordEncoder:
     """Makes the records of one tenant."""
 
-    __slots__ = ("_ids", "_tenant_id")
+    __slots__ = ("_ids", "_now", "_tenant", "_tenant_id", "_time", "_time_field")
 
     def __init__(self, tenant_id: str, ids: TenantIds) -> None:
         self._tenant_id = tenant_id
         self._ids = ids
+        self._tenant = length_delimited(2, tenant_id.encode())
+        self._now: datetime | None = None
+        self._time = Timestamp()
+        self._time_field = b""
 
     def encode(
         self,
         fact: Fact,
         *,
         sequence: int,
-        record_time: Timestamp,
+        record_time: datetime,
         request: RequestKey | None,
         digest: bytes | None,
-    ) -> journal_pb2.JournalRecord:
-        """Return the record of a fact; its deterministic serialization is what is stored and hashed."""
+    ) -> Encoded:
+        """Return the bytes of a fact's record: those of a `JournalRecord`, fields in ascending order."""
+        if record_time is not self._now:  # a batch shares one
+            self._now = record_time
+            self._time = timestamp(record_time)
+            self._time_field = length_delimited(3, self._time.SerializeToString())
         if type(fact) is TransactionPosted:  # by far the most frequent one
-            record = journal_pb2.JournalRecord(
-                sequence=sequence,
-                tenant_id=self._tenant_id,
-                record_time=record_time,
-                transaction_posted=self._transaction(fact.transaction, fact.lines, sequence, record_time),
-            )
+            message: Message = self._transaction(fact.transaction, fact.lines, sequence)
         else:
-            record = journal_pb2.JournalRecord(
-                sequence=sequence,
-                tenant_id=self._tenant_id,
-                record_time=record_time,
-                **{_FIELDS[fact.kind]: self._content(fact, sequence, record_time)},  # type: ignore[arg-type]
-            )
+            message = self._content(fact, sequence)
+        content = message.SerializeToString(deterministic=True)
+        asked = b""
         if request is not None:
-            record.request.method = request.method.name
-            record.request.idempotency_key = request.idempotency_key
-            record.request.digest = digest or b""
-        return record
-
-    def tenant_created(
-        self, enforcement: Enforcement, create_time: datetime, request: RequestKey, digest: bytes
-    ) -> journal_pb2.JournalRecord:
-        """Return record 1."""
-        return self.encode(
-            EnforcementChanged(FactKind.TENANT_CREATED, enforcement),
-            sequence=1,
-            record_time=timestamp(create_time),
-            request=request,
-            digest=digest,
+            asked = length_delimited(
+                4,
+                _METHOD_FIELDS[request.method]
+                + length_delimited(2, request.idempotency_key.encode())
+                + length_delimited(3, digest or b""),
+            )
+        record = b"".join(
+            (
+                b"\x08",  # field 1, a varint
+                varint(sequence),
+                self._tenant,
+                self._time_field,
+                asked,
+                _FACT_TAGS[fact.kind],
+                varint(len(content)),
+                content,
+            )
         )
+        return Encoded(content, record)
 
     def hold(self, hold: Hold) -> hold_pb2.Hold:
         """Return a hold as callers see it."""
@@ -136,64 +152,66 @@ class RecordEncoder:
             message.end_time.FromDatetime(hold.end_time)
         return message
 
-    def _content(self, fact: Fact, sequence: int, record_time: Timestamp) -> object:
+    def _content(self, fact: Fact, sequence: int) -> Message:
         match fact:
             case AccountChanged(kind=FactKind.ACCOUNT_OPENED, account=account):
                 return account_message(account)
             case AccountChanged(account=account, note=note):
                 return journal_pb2.AccountChanged(account=account_message(account), note=note)
             case HoldChanged(hold=hold, lines=lines):
-                debit, credit = [balance_of_line(line) for line in lines] or (None, None)
-                return journal_pb2.HoldChanged(
-                    hold=self.hold(hold), debit_balance=debit, credit_balance=credit
-                )
+                message = journal_pb2.HoldChanged(hold=self.hold(hold))
+                if lines:
+                    fill_balance(message.debit_balance, lines[0])
+                    fill_balance(message.credit_balance, lines[1])
+                return message
             case HoldCaptured(hold=hold, transaction=transaction, lines=lines, released=released):
                 return journal_pb2.HoldCaptured(
                     hold=self.hold(hold),
-                    transaction=self._transaction(transaction, lines, sequence, record_time),
+                    transaction=self._transaction(transaction, lines, sequence),
                     released_minor=released,
                 )
-            case EnforcementChanged(kind=kind, enforcement=enforcement):
+            case EnforcementChanged(enforcement=enforcement, create_time=create_time):
                 return tenant_pb2.Tenant(
                     tenant_id=self._tenant_id,
                     balance_enforcement=int(enforcement),  # type: ignore[arg-type]
-                    create_time=record_time if kind is FactKind.TENANT_CREATED else None,
+                    create_time=timestamp(create_time),
+                    head_sequence=sequence,
                 )
-            case RequestRejected(reason=reason, message=message, metadata=metadata):
+            case RequestRejected(reason=reason, message=sentence, metadata=metadata):
                 return error_pb2.Rejection(
                     reason=reason,  # type: ignore[arg-type]
-                    message=message,
+                    message=sentence,
                     metadata=metadata,
                 )
             case TransactionPosted(transaction=transaction, lines=lines):
-                return self._transaction(transaction, lines, sequence, record_time)
+                return self._transaction(transaction, lines, sequence)
 
     def _transaction(
-        self,
-        transaction: Transaction,
-        lines: tuple[Line, ...],
-        sequence: int,
-        record_time: Timestamp,
+        self, transaction: Transaction, lines: tuple[Line, ...], sequence: int
     ) -> posting_pb2.Transaction:
-        message = posting_pb2.Transaction(
-            transaction_id=self._ids.transaction_id(sequence),
-            sequence=sequence,
-            type=int(transaction.type),  # type: ignore[arg-type]
-            postings=[
-                posting_pb2.Posting(
-                    account_id=line.account.account_id,
-                    direction=int(line.direction),  # type: ignore[arg-type]
-                    amount_minor=line.amount,
-                    currency_code=line.account.currency,
-                    balance=balance_of_line(line),
-                )
-                for line in lines
-            ],
-            record_time=record_time,
-        )
+        # Filled field by field: passing sub-messages to a constructor would copy each of them.
+        message = posting_pb2.Transaction()
+        message.transaction_id = self._ids.transaction_id(sequence)
+        message.sequence = sequence
+        message.type = transaction.type  # type: ignore[assignment]
+        add = message.postings.add
+        for line in lines:
+            posting = add()
+            account = line.account
+            posting.account_id = account.account_id
+            posting.direction = line.direction  # type: ignore[assignment]
+            posting.amount_minor = line.amount
+            posting.currency_code = account.currency
+            fill_balance(posting.balance, line)
+        time = self._time
+        record_time = message.record_time
+        record_time.seconds, record_time.nanos = time.seconds, time.nanos
+        effective_time = message.effective_time
+        if transaction.effective_time is self._now:
+            effective_time.seconds, effective_time.nanos = time.seconds, time.nanos
+        else:
+            effective_time.FromDatetime(transaction.effective_time)
         # Only what is set is written: most transactions have none of these.
-        if transaction.effective_time is not None:
-            message.effective_time.FromDatetime(transaction.effective_time)
         if transaction.reference:
             message.reference = transaction.reference
         if transaction.metadata:
@@ -207,22 +225,29 @@ class RecordEncoder:
         return message
 
 
+def fill_balance(message: account_pb2.AccountBalance, line: Line) -> None:
+    """Write the account's balance after a statement line into a message."""
+    fill_counters(message, line.account.kind, line.after)
+
+
+def fill_counters(message: account_pb2.AccountBalance, kind: AccountKind, counters: Counters) -> None:
+    """Write an account's counters, and the balances that follow from them, into a message."""
+    message.posted_debits_minor = counters.posted_debits
+    message.posted_credits_minor = counters.posted_credits
+    if counters.pending_debits:
+        message.pending_debits_minor = counters.pending_debits
+    if counters.pending_credits:
+        message.pending_credits_minor = counters.pending_credits
+    message.posted_balance_minor = posted_balance(kind, counters)
+    message.available_balance_minor = available_balance(kind, counters)
+    message.version = counters.version
+
+
 def balance_message(kind: AccountKind, counters: Counters) -> account_pb2.AccountBalance:
     """Return an account's counters with the balances that follow from them."""
-    return account_pb2.AccountBalance(
-        posted_debits_minor=counters.posted_debits,
-        posted_credits_minor=counters.posted_credits,
-        pending_debits_minor=counters.pending_debits,
-        pending_credits_minor=counters.pending_credits,
-        posted_balance_minor=posted_balance(kind, counters),
-        available_balance_minor=available_balance(kind, counters),
-        version=counters.version,
-    )
-
-
-def balance_of_line(line: Line) -> account_pb2.AccountBalance:
-    """Return the account's balance after a statement line."""
-    return balance_message(line.account.kind, line.after)
+    message = account_pb2.AccountBalance()
+    fill_counters(message, kind, counters)
+    return message
 
 
 def account_message(account: Account) -> account_pb2.Account:
@@ -239,6 +264,14 @@ def account_message(account: Account) -> account_pb2.Account:
         open_time=timestamp(account.open_time),
         metadata=account.metadata,
     )
+
+
+def content_of(record: journal_pb2.JournalRecord) -> tuple[FactKind, bytes]:
+    """Return what a record says: the kind of its fact, and the fact's own message as bytes."""
+    name = record.WhichOneof("fact")
+    assert name is not None, "every record says something"
+    content: Message = getattr(record, name)
+    return _KINDS[name], content.SerializeToString(deterministic=True)
 
 
 def transaction_of(record: journal_pb2.JournalRecord) -> posting_pb2.Transaction | None:

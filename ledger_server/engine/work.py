@@ -4,11 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from defter.ledger.v1 import journal_pb2
-
-from ledger_server.domain.commands import Command
+from ledger_server.domain.commands import Command, RequestKey
 from ledger_server.domain.errors import Refused
-from ledger_server.store.lane_store import RequestKey
+from ledger_server.domain.facts import FactKind
 
 
 class Request(NamedTuple):
@@ -22,13 +20,21 @@ class Request(NamedTuple):
 class Outcome(NamedTuple):
     """What became of a request.
 
-    `record` is the journal record that was decided for it, `request_rejected` among them. Without
-    one, `refused` says why nothing was decided; internal work may have neither.
+    With a `kind`, a record was decided for it, REQUEST_REJECTED among them, and `content` holds the
+    serialized message of the record's fact. Without one, `refused` says why nothing was decided;
+    internal work may have neither.
     """
 
-    record: journal_pb2.JournalRecord | None
+    kind: FactKind | None
+    content: bytes = b""
+    sequence: int = 0
     replayed: bool = False
     refused: Refused | None = None
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the request was refused, recorded or not."""
+        return self.kind is FactKind.REQUEST_REJECTED or self.refused is not None
 
 
 class Work:

@@ -6,8 +6,7 @@ from ledger_server.domain.accounts import AccountState
 from ledger_server.domain.commands import Method, SetAccountLimits, SetAccountState
 from ledger_server.domain.errors import FieldMissing
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.work import Outcome
-from ledger_server.rpc.outcomes import decide_one, rejection_of, settle_atomic
+from ledger_server.rpc.outcomes import decide_one, item_result, results_message, settle_atomic
 from ledger_server.rpc.requests import (
     MAX_NOTE,
     RequestReader,
@@ -37,12 +36,12 @@ class AccountServicer:
         """Open an account."""
         check_tenant(request.tenant_id)
         item = self._reader.open_item(request.idempotency_key, request.account)
-        record = await decide_one(self._ledger, request.tenant_id, item, context)
-        return account_pb2.OpenAccountResponse(account=record.account_opened)
+        fact = await decide_one(self._ledger, request.tenant_id, item, context)
+        return account_pb2.OpenAccountResponse(account=account_pb2.Account.FromString(fact))
 
     async def BatchOpenAccounts(
         self, request: account_pb2.BatchOpenAccountsRequest, context: Context
-    ) -> account_pb2.BatchOpenAccountsResponse:
+    ) -> bytes:
         """Open up to 1,000 accounts."""
         check_tenant(request.tenant_id)
         atomic = batch_mode(request.mode)
@@ -56,9 +55,9 @@ class AccountServicer:
         )
         if atomic:
             settle_atomic(outcomes, context)
-        return account_pb2.BatchOpenAccountsResponse(
-            results=[
-                _open_result(item.idempotency_key, outcome)
+        return results_message(
+            [
+                item_result(item.idempotency_key, outcome)
                 for item, outcome in zip(request.items, outcomes, strict=True)
             ]
         )
@@ -72,7 +71,7 @@ class AccountServicer:
             violations.add(FieldMissing(field="limits"))
         limits = violations.limits(request.limits)
         violations.check()
-        record = await decide_one(
+        fact = await decide_one(
             self._ledger,
             request.tenant_id,
             keyed(
@@ -83,49 +82,45 @@ class AccountServicer:
             ),
             context,
         )
-        return account_pb2.SetAccountLimitsResponse(account=record.account_limits_set.account)
+        return account_pb2.SetAccountLimitsResponse(account=_changed(fact))
 
     async def FreezeAccount(
         self, request: account_pb2.FreezeAccountRequest, context: Context
     ) -> account_pb2.FreezeAccountResponse:
         """Stop everything that lowers the account."""
-        record = await self._set_state(Method.FreezeAccount, AccountState.FROZEN, request, context)
-        return account_pb2.FreezeAccountResponse(account=record.account_frozen.account)
+        account = await self._set_state(Method.FreezeAccount, AccountState.FROZEN, request, context)
+        return account_pb2.FreezeAccountResponse(account=account)
 
     async def UnfreezeAccount(
         self, request: account_pb2.UnfreezeAccountRequest, context: Context
     ) -> account_pb2.UnfreezeAccountResponse:
         """Undo FreezeAccount."""
-        record = await self._set_state(Method.UnfreezeAccount, AccountState.OPEN, request, context)
-        return account_pb2.UnfreezeAccountResponse(account=record.account_unfrozen.account)
+        account = await self._set_state(Method.UnfreezeAccount, AccountState.OPEN, request, context)
+        return account_pb2.UnfreezeAccountResponse(account=account)
 
     async def CloseAccount(
         self, request: account_pb2.CloseAccountRequest, context: Context
     ) -> account_pb2.CloseAccountResponse:
         """Close an empty account for ever."""
-        record = await self._set_state(Method.CloseAccount, AccountState.CLOSED, request, context)
-        return account_pb2.CloseAccountResponse(account=record.account_closed.account)
+        account = await self._set_state(Method.CloseAccount, AccountState.CLOSED, request, context)
+        return account_pb2.CloseAccountResponse(account=account)
 
     async def _set_state(
         self, method: Method, state: AccountState, request: _StateRequest, context: Context
-    ) -> journal_pb2.JournalRecord:
+    ) -> account_pb2.Account:
         violations = account_violations(request)
         violations.text(request.note, "note", MAX_NOTE)
         violations.check()
         command = SetAccountState(account_id=request.account_id, state=state, note=request.note)
-        return await decide_one(
+        fact = await decide_one(
             self._ledger,
             request.tenant_id,
             keyed(method, request, request.idempotency_key, command),
             context,
         )
+        return _changed(fact)
 
 
-def _open_result(idempotency_key: str, outcome: Outcome) -> account_pb2.OpenAccountResult:
-    rejection = rejection_of(outcome)
-    return account_pb2.OpenAccountResult(
-        idempotency_key=idempotency_key,
-        account=outcome.record.account_opened if outcome.record and not rejection else None,
-        rejection=rejection,
-        replayed=outcome.replayed,
-    )
+def _changed(fact: bytes) -> account_pb2.Account:
+    """Return the account of a serialized AccountChanged."""
+    return journal_pb2.AccountChanged.FromString(fact).account

@@ -1,6 +1,6 @@
 """Owns HoldService."""
 
-from defter.ledger.v1 import hold_pb2
+from defter.ledger.v1 import hold_pb2, journal_pb2
 
 from ledger_server.domain.commands import ExtendHold, IncreaseHold, Method, ReleaseHold
 from ledger_server.engine.ledger import Ledger
@@ -21,8 +21,8 @@ class HoldServicer:
     ) -> hold_pb2.PlaceHoldResponse:
         """Reserve money from one account for another."""
         item = self._reader.place_hold(request)
-        record = await decide_one(self._ledger, request.tenant_id, item, context)
-        placed = record.hold_placed
+        fact = await decide_one(self._ledger, request.tenant_id, item, context)
+        placed = journal_pb2.HoldChanged.FromString(fact)
         return hold_pb2.PlaceHoldResponse(
             hold=placed.hold,
             debit_balance=placed.debit_balance,
@@ -34,8 +34,8 @@ class HoldServicer:
     ) -> hold_pb2.CaptureHoldResponse:
         """Post all or part of what is held."""
         item = self._reader.capture_hold(request)
-        record = await decide_one(self._ledger, request.tenant_id, item, context)
-        captured = record.hold_captured
+        fact = await decide_one(self._ledger, request.tenant_id, item, context)
+        captured = journal_pb2.HoldCaptured.FromString(fact)
         return hold_pb2.CaptureHoldResponse(hold=captured.hold, transaction=captured.transaction)
 
     async def ReleaseHold(
@@ -45,8 +45,8 @@ class HoldServicer:
         hold_violations(request).check()
         command = ReleaseHold(hold_id=request.hold_id, number=hold_number(request))
         item = keyed(Method.ReleaseHold, request, request.idempotency_key, command)
-        record = await decide_one(self._ledger, request.tenant_id, item, context)
-        released = record.hold_released
+        fact = await decide_one(self._ledger, request.tenant_id, item, context)
+        released = journal_pb2.HoldChanged.FromString(fact)
         return hold_pb2.ReleaseHoldResponse(
             hold=released.hold,
             debit_balance=released.debit_balance,
@@ -63,8 +63,9 @@ class HoldServicer:
         assert expire_time is not None
         command = ExtendHold(hold_id=request.hold_id, number=hold_number(request), expire_time=expire_time)
         item = keyed(Method.ExtendHold, request, request.idempotency_key, command)
-        record = await decide_one(self._ledger, request.tenant_id, item, context)
-        return hold_pb2.ExtendHoldResponse(hold=record.hold_extended.hold)
+        fact = await decide_one(self._ledger, request.tenant_id, item, context)
+        extended = journal_pb2.HoldChanged.FromString(fact)
+        return hold_pb2.ExtendHoldResponse(hold=extended.hold)
 
     async def IncreaseHold(
         self, request: hold_pb2.IncreaseHoldRequest, context: Context
@@ -79,8 +80,8 @@ class HoldServicer:
             additional=request.additional_minor,
         )
         item = keyed(Method.IncreaseHold, request, request.idempotency_key, command)
-        record = await decide_one(self._ledger, request.tenant_id, item, context)
-        increased = record.hold_increased
+        fact = await decide_one(self._ledger, request.tenant_id, item, context)
+        increased = journal_pb2.HoldChanged.FromString(fact)
         return hold_pb2.IncreaseHoldResponse(
             hold=increased.hold,
             debit_balance=increased.debit_balance,

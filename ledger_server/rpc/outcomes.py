@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 
-from defter.ledger.v1 import error_pb2, journal_pb2, posting_pb2
+from defter.ledger.v1 import error_pb2
 
 from ledger_server.domain.errors import Reason, Recorded, Refused
+from ledger_server.domain.facts import FactKind
 from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.wire_format import boolean, length_delimited
 from ledger_server.engine.work import Outcome, Request
 from ledger_server.rpc.errors import REPLAYED, Replayed
 from ledger_server.rpc.serving import Context, deadline_of
 
 
-async def decide_one(
-    ledger: Ledger, tenant_id: str, request: Request, context: Context
-) -> journal_pb2.JournalRecord:
-    """Submit one request and return its record, new or replayed.
+async def decide_one(ledger: Ledger, tenant_id: str, request: Request, context: Context) -> bytes:
+    """Submit one request and return the serialized fact that was recorded for it, now or before.
 
     Raises:
         Refused, Replayed: the request was refused, now or before.
@@ -23,61 +23,55 @@ async def decide_one(
     return settle(outcome, context)
 
 
-def settle(outcome: Outcome, context: Context) -> journal_pb2.JournalRecord:
-    """Return the record of a success, or raise the refusal; mark what is replayed."""
-    record = outcome.record
-    if record is None:
-        raise _undecided(outcome)
-    if record.HasField("request_rejected"):
-        refused = recorded(record.request_rejected)
-        if outcome.replayed:
-            raise Replayed(refused)
-        raise refused
+def settle(outcome: Outcome, context: Context) -> bytes:
+    """Return the fact of a success, or raise the refusal; mark what is replayed."""
+    if outcome.rejected:
+        refused = refusal_of(outcome)
+        raise Replayed(refused) if outcome.replayed else refused
     if outcome.replayed:
         context.set_trailing_metadata((REPLAYED,))
-    return record
+    return outcome.content
 
 
-def settle_atomic(outcomes: Sequence[Outcome], context: Context) -> list[journal_pb2.JournalRecord]:
-    """Return the records of an ATOMIC batch, or raise the refusal of its refused item with `index`."""
+def settle_atomic(outcomes: Sequence[Outcome], context: Context) -> None:
+    """Raise the refusal of an ATOMIC batch's refused item with its `index`; mark what is replayed."""
     for index, outcome in enumerate(outcomes):
-        rejection = rejection_of(outcome)
-        if rejection is None or rejection.reason == error_pb2.ERROR_REASON_BATCH_ABORTED:
+        if not outcome.rejected:
             continue
-        rejection.metadata["index"] = str(index)
-        refused = recorded(rejection)
-        raise Replayed(refused) if outcome.replayed else refused
-    if outcomes and all(outcome.replayed for outcome in outcomes):
+        refused = refusal_of(outcome)
+        if refused.reason is not Reason.BATCH_ABORTED:
+            refused.metadata["index"] = str(index)
+            raise Replayed(refused) if outcome.replayed else refused
+    if all(outcome.replayed for outcome in outcomes):
         context.set_trailing_metadata((REPLAYED,))
-    return [outcome.record for outcome in outcomes if outcome.record is not None]
 
 
-def post_result(idempotency_key: str, outcome: Outcome) -> posting_pb2.PostTransactionResult:
-    """Return what became of one item of a batch or a stream."""
-    record = outcome.record
-    if record is not None and record.HasField("transaction_posted"):
-        return posting_pb2.PostTransactionResult(
-            idempotency_key=idempotency_key,
-            transaction=record.transaction_posted,
-            replayed=outcome.replayed,
-        )
-    return posting_pb2.PostTransactionResult(
-        idempotency_key=idempotency_key,
-        rejection=rejection_of(outcome),
-        replayed=outcome.replayed,
-    )
+def item_result(idempotency_key: str, outcome: Outcome) -> bytes:
+    """Return what became of one item, as the bytes of a `…Result` message.
+
+    PostTransactionResult and OpenAccountResult have the same four fields: the key, the fact, the
+    rejection and whether it is replayed.
+    """
+    if outcome.kind is FactKind.REQUEST_REJECTED:
+        fact = length_delimited(3, outcome.content)
+    elif outcome.refused is not None:
+        fact = length_delimited(3, rejection_message(outcome.refused).SerializeToString())
+    else:
+        fact = length_delimited(2, outcome.content)
+    return length_delimited(1, idempotency_key.encode()) + fact + boolean(4, value=outcome.replayed)
 
 
-def rejection_of(outcome: Outcome) -> error_pb2.Rejection | None:
-    """Return a copy of why an item was refused, or None where it succeeded."""
-    record = outcome.record
-    if record is None:
-        return rejection_message(_undecided(outcome))
-    if not record.HasField("request_rejected"):
-        return None
-    rejection = error_pb2.Rejection()
-    rejection.CopyFrom(record.request_rejected)
-    return rejection
+def results_message(results: Sequence[bytes]) -> bytes:
+    """Return the response that holds these results in its field 1."""
+    return b"".join([length_delimited(1, result) for result in results])
+
+
+def refusal_of(outcome: Outcome) -> Refused:
+    """Return why a request was refused."""
+    if outcome.refused is not None:
+        return outcome.refused
+    rejection = error_pb2.Rejection.FromString(outcome.content)
+    return Recorded(Reason(rejection.reason), rejection.message, dict(rejection.metadata))
 
 
 def rejection_message(refused: Refused) -> error_pb2.Rejection:
@@ -87,13 +81,3 @@ def rejection_message(refused: Refused) -> error_pb2.Rejection:
         message=refused.message,
         metadata=refused.metadata,
     )
-
-
-def recorded(rejection: error_pb2.Rejection) -> Recorded:
-    """Return a recorded refusal as an error."""
-    return Recorded(Reason(rejection.reason), rejection.message, dict(rejection.metadata))
-
-
-def _undecided(outcome: Outcome) -> Refused:
-    assert outcome.refused is not None, "only internal work ends without a record and a refusal"
-    return outcome.refused

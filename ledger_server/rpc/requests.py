@@ -22,6 +22,7 @@ from ledger_server.domain.commands import (
     OpenAccount,
     PlaceHold,
     PostTransaction,
+    RequestKey,
     ReverseTransaction,
 )
 from ledger_server.domain.currency import CurrencyRegistry
@@ -45,7 +46,6 @@ from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.domain.transactions import NewPosting, TransactionType, check_balanced
 from ledger_server.engine.records import moment
 from ledger_server.engine.work import Request
-from ledger_server.store.lane_store import RequestKey
 
 MAX_BATCH: Final = 1_000
 MAX_POSTINGS: Final = 1_000

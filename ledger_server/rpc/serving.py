@@ -63,8 +63,9 @@ def _handler(method: MethodDescriptor, behaviour: Callable[..., Any]) -> grpc.Rp
     return grpc.unary_unary_rpc_method_handler(_unary(name, behaviour), deserialize, _serialize)
 
 
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()
+def _serialize(message: Message | bytes) -> bytes:
+    """Serialize a response, unless its bytes were composed already."""
+    return message if type(message) is bytes else message.SerializeToString()  # type: ignore[union-attr]
 
 
 def _deserializer(message_class: type[Message]) -> Callable[[bytes], Message | Refused]:
@@ -83,12 +84,12 @@ def _deserializer(message_class: type[Message]) -> Callable[[bytes], Message | R
 
 
 def _unary(
-    name: str, behaviour: Callable[[Any, Context], Awaitable[Message]]
-) -> Callable[[Any, Context], Awaitable[Message]]:
+    name: str, behaviour: Callable[[Any, Context], Awaitable[Message | bytes]]
+) -> Callable[[Any, Context], Awaitable[Message | bytes]]:
     succeeded = _CALLS.labels(method=name, code="OK")
     seconds = _SECONDS.labels(method=name)
 
-    async def serve(request: Any, context: Context) -> Message:
+    async def serve(request: Any, context: Context) -> Message | bytes:
         start = time.perf_counter()
         try:
             if isinstance(request, Refused):
@@ -105,11 +106,11 @@ def _unary(
 
 
 def _stream(
-    name: str, behaviour: Callable[[Any, Context], AsyncIterator[Message]]
-) -> Callable[[Any, Context], AsyncIterator[Message]]:
+    name: str, behaviour: Callable[[Any, Context], AsyncIterator[Message | bytes]]
+) -> Callable[[Any, Context], AsyncIterator[Message | bytes]]:
     succeeded = _CALLS.labels(method=name, code="OK")
 
-    async def serve(request: Any, context: Context) -> AsyncIterator[Message]:
+    async def serve(request: Any, context: Context) -> AsyncIterator[Message | bytes]:
         try:
             if isinstance(request, Refused):
                 raise request  # noqa: TRY301  # one place turns errors into statuses

@@ -33,8 +33,8 @@ class TenantServicer:
             keyed(Method.CreateTenant, request, request.idempotency_key, command),
             deadline=deadline_of(context),
         )
-        record = settle(outcome, context)
-        return tenant_pb2.CreateTenantResponse(tenant=_with_head(record.tenant_created, record.sequence))
+        fact = settle(outcome, context)
+        return tenant_pb2.CreateTenantResponse(tenant=tenant_pb2.Tenant.FromString(fact))
 
     async def SetBalanceEnforcement(
         self, request: tenant_pb2.SetBalanceEnforcementRequest, context: Context
@@ -44,7 +44,7 @@ class TenantServicer:
         enforcement = violations.enum(request.balance_enforcement, "balance_enforcement", _ENFORCEMENTS)
         violations.check()
         assert enforcement is not None
-        record = await decide_one(
+        fact = await decide_one(
             self._ledger,
             request.tenant_id,
             keyed(
@@ -55,14 +55,4 @@ class TenantServicer:
             ),
             context,
         )
-        return tenant_pb2.SetBalanceEnforcementResponse(
-            tenant=_with_head(record.balance_enforcement_set, record.sequence)
-        )
-
-
-def _with_head(tenant: tenant_pb2.Tenant, sequence: int) -> tenant_pb2.Tenant:
-    """Return a recorded tenant with the sequence of its record as the head."""
-    message = tenant_pb2.Tenant()
-    message.CopyFrom(tenant)
-    message.head_sequence = sequence
-    return message
+        return tenant_pb2.SetBalanceEnforcementResponse(tenant=tenant_pb2.Tenant.FromString(fact))

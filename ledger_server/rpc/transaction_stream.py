@@ -10,7 +10,7 @@ from defter.ledger.v1 import posting_pb2
 from ledger_server.domain.errors import FieldMalformed, LaneFull, Refused
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.work import Outcome, Request
-from ledger_server.rpc.outcomes import post_result
+from ledger_server.rpc.outcomes import item_result, results_message
 from ledger_server.rpc.requests import RequestReader, check_batch_size, check_tenant
 
 # Items of one stream that may wait for their commit; beyond that the stream is not read on, and the
@@ -39,7 +39,7 @@ class _Message:
     def answered(self) -> bool:
         return self.future is None or self.future.done()
 
-    def results(self) -> list[posting_pb2.PostTransactionResult]:
+    def results(self) -> list[bytes]:
         """Return the items' results in order; all are decided, or the work as a whole has failed."""
         outcomes: list[Outcome] = []
         failed: Refused | None = None
@@ -50,7 +50,7 @@ class _Message:
                 failed = refused
         decided = iter(outcomes)
         return [
-            post_result(
+            item_result(
                 key,
                 Outcome(None, refused=self.refused.get(index) or failed)
                 if index in self.refused or failed is not None
@@ -74,7 +74,7 @@ class TransactionStream:
 
     async def run(
         self, requests: AsyncIterator[posting_pb2.StreamTransactionsRequest]
-    ) -> AsyncIterator[posting_pb2.StreamTransactionsResponse]:
+    ) -> AsyncIterator[bytes]:
         """Yield results until the sender has finished and everything is answered."""
         reading = asyncio.create_task(self._read(requests))
         reading.add_done_callback(lambda _: self._arrived.set())
@@ -136,15 +136,15 @@ class TransactionStream:
             else:
                 return _Message(keys, refused, future)
 
-    async def _next_results(self) -> posting_pb2.StreamTransactionsResponse:
+    async def _next_results(self) -> bytes:
         """Return the results of the next message and of those behind it that are answered too."""
         first = self._messages[0]
         if first.future is not None and not first.answered:
             await asyncio.wait({first.future})
-        results: list[posting_pb2.PostTransactionResult] = []
+        results: list[bytes] = []
         while self._messages and self._messages[0].answered and len(results) < _MAX_RESULTS:
             message = self._messages.popleft()
             self._unanswered -= len(message.keys)
             results += message.results()
         self._room.set()
-        return posting_pb2.StreamTransactionsResponse(results=results)
+        return results_message(results)

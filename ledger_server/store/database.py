@@ -67,6 +67,7 @@ async def open_pool(database_url: str, *, role: str, size: int) -> Pool:
         min_size=1,
         max_size=size,
         max_inactive_connection_lifetime=300,
+        timeout=5,  # for connecting
         command_timeout=30,
         reset=_no_reset,
         server_settings={"role": role, "application_name": "defter", **_PLANNER, **_TIME_OUTS},

@@ -1,27 +1,19 @@
-"""Owns the lane's few hot statements: read the head, load what commands name, write a batch.
+"""Owns what a lane reads: the head, what commands name, and what was decided before.
 
-All run on a connection of the lane's pool (see `database.py`), name one tenant, and use an index.
+All statements run on a connection of the lane's pool (see `database.py`), name one tenant, and use
+an index.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from asyncpg import Record
 from msgspec import Struct
 
 from ledger_server.domain.accounts import ZERO, Account, AccountKind, AccountState, Counters, Limits
-from ledger_server.domain.commands import Enforcement, Method
-from ledger_server.domain.facts import (
-    AccountChanged,
-    EnforcementChanged,
-    Fact,
-    FactKind,
-    HoldCaptured,
-    HoldChanged,
-    TransactionPosted,
-)
+from ledger_server.domain.commands import Enforcement, Method, RequestKey
 from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.transactions import TransactionType
@@ -39,14 +31,6 @@ class Head(Struct, frozen=True, kw_only=True):
     create_time: datetime
 
 
-class RequestKey(NamedTuple):
-    """What makes a request the same request: the scope of D5 within a tenant."""
-
-    method: Method
-    idempotency_key: str
-    player_id: str = ""
-
-
 class StoredOutcome(NamedTuple):
     """What was decided for a request, and the digest of the request it was decided for."""
 
@@ -62,24 +46,8 @@ class LoadedAccount(NamedTuple):
     next_expiry: datetime | None
 
 
-class JournalRow(NamedTuple):
-    """A fact on its way to the journal."""
-
-    sequence: int
-    fact: Fact
-    request: RequestKey | None
-    digest: bytes | None
-    record_time: datetime
-    record: bytes
-    chain_hash: bytes
-
-
-class HeadMoved(Exception):
-    """Another process has written to the journal since this lane last looked."""
-
-
-_HEAD_COLUMNS: Final = "tenant_id, sequence, chain_hash, record_time, balance_enforcement, create_time"
-_READ_HEAD: Final = f"SELECT {_HEAD_COLUMNS} FROM tenants WHERE tenant_key = $1"
+HEAD_COLUMNS: Final = "tenant_id, sequence, chain_hash, record_time, balance_enforcement, create_time"
+_READ_HEAD: Final = f"SELECT {HEAD_COLUMNS} FROM tenants WHERE tenant_key = $1"
 _LOCK_HEAD: Final = f"{_READ_HEAD} FOR UPDATE"
 
 _LOAD_ACCOUNTS: Final = """
@@ -145,64 +113,6 @@ SELECT j.method, j.idempotency_key, j.player_id, j.request_digest, j.record
 FROM unnest($2::smallint[], $3::text[], $4::text[]) AS wanted(method, idempotency_key, player_id)
 JOIN journal j ON j.tenant_key = $1 AND j.idempotency_key = wanted.idempotency_key
     AND j.method = wanted.method AND j.player_id = wanted.player_id
-"""
-
-_JOURNAL_COLUMNS: Final = (
-    "tenant_key",
-    "sequence",
-    "kind",
-    "method",
-    "idempotency_key",
-    "player_id",
-    "request_digest",
-    "transaction_type",
-    "reference",
-    "reverses",
-    "limit_breached",
-    "effective_time",
-    "record_time",
-    "closes_batch",
-    "record",
-    "chain_hash",
-)
-_POSTING_COLUMNS: Final = (
-    "tenant_key",
-    "account_number",
-    "sequence",
-    "leg",
-    "phase",
-    "direction",
-    "amount",
-    "pending_change",
-    "posted_debits",
-    "posted_credits",
-    "pending_debits",
-    "pending_credits",
-    "version",
-)
-_WRITE_HOLDS: Final = """
-INSERT INTO holds (tenant_key, hold_number, debit_account_number, credit_account_number,
-    currency_code, amount, captured, released, state, expire_time, transaction_type, reference,
-    metadata, place_time, end_time, limit_breached)
-SELECT $1, u.* FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[],
-    $7::bigint[], $8::bigint[], $9::smallint[], $10::timestamptz[], $11::smallint[], $12::text[],
-    $13::jsonb[], $14::timestamptz[], $15::timestamptz[], $16::boolean[]) AS u
-ON CONFLICT (tenant_key, hold_number) DO UPDATE SET amount = excluded.amount,
-    captured = excluded.captured, released = excluded.released, state = excluded.state,
-    expire_time = excluded.expire_time, end_time = excluded.end_time,
-    limit_breached = excluded.limit_breached
-"""
-_WRITE_ACCOUNTS: Final = """
-INSERT INTO accounts (tenant_key, account_number, account_id, kind, currency_code, state,
-    min_available, max_balance, open_time, metadata)
-SELECT $1, u.* FROM unnest($2::bigint[], $3::text[], $4::smallint[], $5::text[], $6::smallint[],
-    $7::bigint[], $8::bigint[], $9::timestamptz[], $10::jsonb[]) AS u
-ON CONFLICT (tenant_key, account_number) DO UPDATE SET state = excluded.state,
-    min_available = excluded.min_available, max_balance = excluded.max_balance
-"""
-_INSERT_TENANT: Final = f"""
-INSERT INTO tenants (tenant_key, {_HEAD_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (tenant_key) DO NOTHING
 """
 
 
@@ -276,87 +186,6 @@ async def find_outcomes(
     }
 
 
-async def move_head(connection: AnyConnection, key: TenantKey, *, from_sequence: int, to: JournalRow) -> None:
-    """Begin a database transaction and move the head, which also locks it; one round trip.
-
-    Raises:
-        HeadMoved: the head is not where the caller believes; nothing was written.
-    """
-    status = await connection.execute(f"BEGIN; {_head_update(key, to)} AND sequence = {from_sequence:d}")
-    if status != "UPDATE 1":
-        raise HeadMoved
-
-
-async def set_head(connection: AnyConnection, key: TenantKey, to: JournalRow) -> None:
-    """Move the head, whose lock the caller holds."""
-    await connection.execute(_head_update(key, to))
-
-
-def _head_update(key: TenantKey, to: JournalRow) -> str:
-    # The values are integers, bytes and a time of our own, so they may stand in the statement; that
-    # way it can travel together with BEGIN.
-    return (
-        f"UPDATE tenants SET sequence = {to.sequence:d}, chain_hash = '\\x{to.chain_hash.hex()}',"
-        f" record_time = '{to.record_time.isoformat()}' WHERE tenant_key = {key:d}"
-    )
-
-
-async def insert_tenant(connection: AnyConnection, key: TenantKey, head: Head) -> bool:
-    """Write the head of a new tenant; return False where the tenant exists."""
-    status = await connection.execute(
-        _INSERT_TENANT,
-        key,
-        head.tenant_id,
-        head.sequence,
-        head.chain_hash,
-        head.record_time,
-        head.enforcement,
-        head.create_time,
-    )
-    return bool(status == "INSERT 0 1")
-
-
-async def write_batch(
-    connection: AnyConnection,
-    key: TenantKey,
-    rows: Sequence[JournalRow],
-    account_numbers: Mapping[str, int],
-) -> None:
-    """Write everything that a batch of facts changes, within the caller's database transaction.
-
-    Args:
-        account_numbers: of the accounts that changed holds name.
-    """
-    await connection.copy_records_to_table(
-        "journal", records=_journal_records(key, rows), columns=_JOURNAL_COLUMNS
-    )
-    postings = _posting_records(key, rows)
-    if postings:
-        await connection.copy_records_to_table("postings", records=postings, columns=_POSTING_COLUMNS)
-    accounts: dict[int, Account] = {}
-    holds: dict[int, Hold] = {}
-    enforcement: Enforcement | None = None
-    for row in rows:
-        fact = row.fact
-        if type(fact) is TransactionPosted:
-            continue
-        if isinstance(fact, HoldChanged | HoldCaptured):
-            holds[fact.hold.number] = fact.hold
-        elif isinstance(fact, AccountChanged):
-            accounts[fact.account.number] = fact.account
-        elif isinstance(fact, EnforcementChanged):
-            enforcement = fact.enforcement
-    if accounts:
-        await connection.execute(_WRITE_ACCOUNTS, key, *_columns(map(_account_row, accounts.values())))
-    if holds:
-        hold_rows = (_hold_row(hold, account_numbers) for hold in holds.values())
-        await connection.execute(_WRITE_HOLDS, key, *_columns(hold_rows))
-    if enforcement is not None:
-        await connection.execute(
-            "UPDATE tenants SET balance_enforcement = $2 WHERE tenant_key = $1", key, enforcement
-        )
-
-
 def account_of(row: Record) -> Account:
     """Return the account in a row of the accounts table."""
     return Account(
@@ -407,103 +236,3 @@ def hold_of(row: Record) -> Hold:
 
 def _metadata_of(text: str | None) -> Mapping[str, str]:
     return json.loads(text) if text else {}
-
-
-def _metadata_text(metadata: Mapping[str, str]) -> str | None:
-    return json.dumps(dict(metadata)) if metadata else None
-
-
-def _columns(rows: Iterable[tuple[object, ...]]) -> list[tuple[object, ...]]:
-    return list(zip(*rows, strict=True))
-
-
-def _journal_records(key: TenantKey, rows: Sequence[JournalRow]) -> list[tuple[Any, ...]]:
-    last = rows[-1].sequence
-    records = []
-    for sequence, fact, request, digest, record_time, record, chain_hash in rows:
-        method, idempotency_key, player_id = request or (None, None, "")
-        kind = fact.kind
-        if kind is FactKind.TRANSACTION_POSTED or kind is FactKind.HOLD_CAPTURED:
-            transaction = fact.transaction  # type: ignore[union-attr]  # both kinds carry one
-            posted = (
-                transaction.type,
-                transaction.reference or None,
-                transaction.reverses,
-                transaction.limit_breached,
-                transaction.effective_time,
-            )
-        else:
-            posted = (None, None, None, False, record_time)
-        records.append(
-            (
-                key,
-                sequence,
-                kind,
-                method,
-                idempotency_key,
-                player_id,
-                digest,
-                *posted,
-                record_time,
-                sequence == last,
-                record,
-                chain_hash,
-            )
-        )
-    return records
-
-
-def _posting_records(key: TenantKey, rows: Sequence[JournalRow]) -> list[tuple[int, ...]]:
-    return [
-        (
-            key,
-            line.account.number,
-            row.sequence,
-            leg,
-            line.phase,
-            line.direction,
-            line.amount,
-            line.pending_change,
-            line.after.posted_debits,
-            line.after.posted_credits,
-            line.after.pending_debits,
-            line.after.pending_credits,
-            line.after.version,
-        )
-        for row in rows
-        for leg, line in enumerate(getattr(row.fact, "lines", ()))
-    ]
-
-
-def _account_row(account: Account) -> tuple[object, ...]:
-    return (
-        account.number,
-        account.account_id,
-        account.kind,
-        account.currency,
-        account.state,
-        account.limits.min_available,
-        account.limits.max_balance,
-        account.open_time,
-        _metadata_text(account.metadata),
-    )
-
-
-def _hold_row(hold: Hold, account_numbers: Mapping[str, int]) -> tuple[object, ...]:
-    return (
-        hold.number,
-        account_numbers[hold.debit_account_id],
-        account_numbers[hold.credit_account_id],
-        hold.currency,
-        hold.amount,
-        hold.captured,
-        hold.released,
-        hold.state,
-        hold.expire_time,
-        hold.type,
-        hold.reference or None,
-        _metadata_text(hold.metadata),
-        hold.place_time,
-        hold.end_time,
-        hold.limit_breached,
-    )

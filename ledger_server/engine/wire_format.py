@@ -1,0 +1,31 @@
+"""Owns the little of protobuf's wire format that lets bytes be composed instead of copied.
+
+A message that was serialized once may stand as a field in several others: in its journal record and
+in the response. Composing bytes costs a tenth of building, copying and serializing message objects.
+"""
+
+from typing import Final
+
+_SMALL: Final = tuple(bytes((number,)) for number in range(0x80))
+
+
+def varint(number: int) -> bytes:
+    """Return a non-negative integer as a varint."""
+    if number < 0x80:
+        return _SMALL[number]
+    encoded = bytearray()
+    while number >= 0x80:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def length_delimited(field: int, payload: bytes) -> bytes:
+    """Return a field that holds a message, a string or bytes."""
+    return varint(field << 3 | 2) + varint(len(payload)) + payload
+
+
+def boolean(field: int, *, value: bool) -> bytes:
+    """Return a boolean field; nothing for false, as proto3 has it."""
+    return varint(field << 3) + b"\x01" if value else b""

@@ -1,0 +1,375 @@
+"""Owns how a lane writes: a batch of facts becomes rows, in one round trip when it is small.
+
+All statements run on a connection of the lane's pool (see `database.py`) and name one tenant.
+"""
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from ledger_server.domain.accounts import Account
+from ledger_server.domain.commands import Enforcement, RequestKey
+from ledger_server.domain.facts import (
+    AccountChanged,
+    EnforcementChanged,
+    Fact,
+    FactKind,
+    HoldCaptured,
+    HoldChanged,
+    TransactionPosted,
+)
+from ledger_server.domain.holds import Hold
+from ledger_server.domain.ids import TenantKey
+from ledger_server.store.database import AnyConnection
+from ledger_server.store.lane_store import HEAD_COLUMNS, Head
+
+
+class JournalRow(NamedTuple):
+    """A fact on its way to the journal."""
+
+    sequence: int
+    fact: Fact
+    request: RequestKey | None
+    digest: bytes | None
+    record_time: datetime
+    record: bytes
+    chain_hash: bytes
+
+
+class HeadMoved(Exception):
+    """Another process has written to the journal since this lane last looked."""
+
+
+# The columns behind `tenant_key` with their types, in the order of the row builders below.
+_JOURNAL: Final = {
+    "sequence": "bigint",
+    "kind": "smallint",
+    "method": "smallint",
+    "idempotency_key": "text",
+    "player_id": "text",
+    "request_digest": "bytea",
+    "transaction_type": "smallint",
+    "reference": "text",
+    "reverses": "bigint",
+    "limit_breached": "boolean",
+    "effective_time": "timestamptz",
+    "record_time": "timestamptz",
+    "closes_batch": "boolean",
+    "record": "bytea",
+    "chain_hash": "bytea",
+}
+_POSTINGS: Final = {
+    "account_number": "bigint",
+    "sequence": "bigint",
+    "leg": "smallint",
+    "phase": "smallint",
+    "direction": "smallint",
+    "amount": "bigint",
+    "pending_change": "bigint",
+    "posted_debits": "bigint",
+    "posted_credits": "bigint",
+    "pending_debits": "bigint",
+    "pending_credits": "bigint",
+    "version": "bigint",
+}
+_HOLDS: Final = {
+    "hold_number": "bigint",
+    "debit_account_number": "bigint",
+    "credit_account_number": "bigint",
+    "currency_code": "text",
+    "amount": "bigint",
+    "captured": "bigint",
+    "released": "bigint",
+    "state": "smallint",
+    "expire_time": "timestamptz",
+    "transaction_type": "smallint",
+    "reference": "text",
+    "metadata": "jsonb",
+    "place_time": "timestamptz",
+    "end_time": "timestamptz",
+    "limit_breached": "boolean",
+}
+_ACCOUNTS: Final = {
+    "account_number": "bigint",
+    "account_id": "text",
+    "kind": "smallint",
+    "currency_code": "text",
+    "state": "smallint",
+    "min_available": "bigint",
+    "max_balance": "bigint",
+    "open_time": "timestamptz",
+    "metadata": "jsonb",
+}
+# What a later fact may change of a hold and of an account.
+_UPSERTS: Final = {
+    "holds": (
+        "hold_number",
+        ("amount", "captured", "released", "state", "expire_time", "end_time", "limit_breached"),
+    ),
+    "accounts": ("account_number", ("state", "min_available", "max_balance")),
+}
+_TABLES: Final[Mapping[str, Mapping[str, str]]] = {
+    "journal": _JOURNAL,
+    "postings": _POSTINGS,
+    "holds": _HOLDS,
+    "accounts": _ACCOUNTS,
+}
+
+# Up to so many records one statement is cheaper; beyond that COPY is (measured: equal at about 60
+# records, COPY at half the cost at 1,000).
+_ONE_STATEMENT: Final = 64
+
+_SET_HEAD: Final = "UPDATE tenants SET sequence = $2, chain_hash = $3, record_time = $4 WHERE tenant_key = $1"
+_SET_ENFORCEMENT: Final = "UPDATE tenants SET balance_enforcement = $2 WHERE tenant_key = $1"
+_INSERT_TENANT: Final = f"""
+INSERT INTO tenants (tenant_key, {HEAD_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (tenant_key) DO NOTHING
+"""
+
+
+async def commit_from(
+    connection: AnyConnection,
+    key: TenantKey,
+    from_sequence: int,
+    rows: Sequence[JournalRow],
+    account_numbers: Mapping[str, int],
+) -> None:
+    """Move the head from where the caller believes it to be and write a batch, in one commit.
+
+    Args:
+        account_numbers: of the accounts that changed holds name.
+    Raises:
+        HeadMoved: the head is elsewhere; nothing was written.
+        asyncpg.UniqueViolationError: a request was decided before; nothing was written.
+    """
+    changes = _changes(rows, account_numbers)
+    last = rows[-1]
+    if len(rows) <= _ONE_STATEMENT and changes.enforcement is None:
+        moved = await connection.fetchval(
+            _one_statement(tuple(changes.tables)),
+            key,
+            last.sequence,
+            last.chain_hash,
+            last.record_time,
+            from_sequence,
+            *(column for table in changes.tables.values() for column in zip(*table, strict=True)),
+        )
+        if not moved:
+            raise HeadMoved
+        return
+    # The values are integers, bytes and a time of our own, so they may stand in the statement; that
+    # way it can travel together with BEGIN.
+    status = await connection.execute(
+        f"BEGIN; UPDATE tenants SET sequence = {last.sequence:d},"
+        f" chain_hash = '\\x{last.chain_hash.hex()}', record_time = '{last.record_time.isoformat()}'"
+        f" WHERE tenant_key = {key:d} AND sequence = {from_sequence:d}"
+    )
+    if status != "UPDATE 1":
+        raise HeadMoved
+    await _write(connection, key, changes)
+    await connection.execute("COMMIT")
+
+
+async def write_locked(
+    connection: AnyConnection,
+    key: TenantKey,
+    rows: Sequence[JournalRow],
+    account_numbers: Mapping[str, int],
+) -> None:
+    """Write a batch within the caller's database transaction, which holds the head's lock."""
+    last = rows[-1]
+    await connection.execute(_SET_HEAD, key, last.sequence, last.chain_hash, last.record_time)
+    await _write(connection, key, _changes(rows, account_numbers))
+
+
+async def insert_tenant(connection: AnyConnection, key: TenantKey, head: Head) -> bool:
+    """Write the head of a new tenant; return False where the tenant exists."""
+    status = await connection.execute(
+        _INSERT_TENANT,
+        key,
+        head.tenant_id,
+        head.sequence,
+        head.chain_hash,
+        head.record_time,
+        head.enforcement,
+        head.create_time,
+    )
+    return bool(status == "INSERT 0 1")
+
+
+class _Changes(NamedTuple):
+    """The rows that a batch writes, by table; tables without any are left out."""
+
+    tables: dict[str, list[tuple[Any, ...]]]
+    enforcement: Enforcement | None
+
+
+def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> _Changes:
+    accounts: dict[int, Account] = {}
+    holds: dict[int, Hold] = {}
+    enforcement: Enforcement | None = None
+    for row in rows:
+        fact = row.fact
+        if type(fact) is TransactionPosted:
+            continue
+        if isinstance(fact, HoldChanged | HoldCaptured):
+            holds[fact.hold.number] = fact.hold
+        elif isinstance(fact, AccountChanged):
+            accounts[fact.account.number] = fact.account
+        elif isinstance(fact, EnforcementChanged):
+            enforcement = fact.enforcement
+    tables = {
+        "journal": _journal_rows(rows),
+        "postings": _posting_rows(rows),
+        "holds": [_hold_row(hold, account_numbers) for hold in holds.values()],
+        "accounts": [_account_row(account) for account in accounts.values()],
+    }
+    return _Changes({name: table for name, table in tables.items() if table}, enforcement)
+
+
+async def _write(connection: AnyConnection, key: TenantKey, changes: _Changes) -> None:
+    for name, table in changes.tables.items():
+        if name in _UPSERTS:
+            columns = zip(*table, strict=True)
+            await connection.execute(f"{_insert(name, 2, 'SELECT $1::bigint')}", key, *columns)
+        else:
+            await connection.copy_records_to_table(
+                name,
+                records=[(key, *row) for row in table],
+                columns=("tenant_key", *_TABLES[name]),
+            )
+    if changes.enforcement is not None:
+        await connection.execute(_SET_ENFORCEMENT, key, changes.enforcement)
+
+
+@functools.cache
+def _one_statement(tables: tuple[str, ...]) -> str:
+    """Return the statement that moves the head and, only if that succeeds, writes these tables."""
+    head = (
+        "WITH head AS (UPDATE tenants SET sequence = $2, chain_hash = $3, record_time = $4"
+        " WHERE tenant_key = $1 AND sequence = $5 RETURNING tenant_key)"
+    )
+    parts = [head]
+    parameter = 6
+    for name in tables:
+        parts.append(f"{name}_written AS ({_insert(name, parameter, 'SELECT tenant_key FROM head')})")
+        parameter += len(_TABLES[name])
+    return ", ".join(parts) + " SELECT count(*) FROM head"
+
+
+@functools.cache
+def _insert(name: str, first_parameter: int, tenant: str) -> str:
+    """Return the statement that inserts rows given as one array a column.
+
+    Args:
+        tenant: a query for the tenant's key; where it returns no row, none is inserted.
+    """
+    columns = _TABLES[name]
+    arrays = ", ".join(
+        f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), first_parameter)
+    )
+    statement = (
+        f"INSERT INTO {name} (tenant_key, {', '.join(columns)})"
+        f" SELECT t.*, u.* FROM ({tenant}) AS t, unnest({arrays}) AS u"
+    )
+    if name in _UPSERTS:
+        identity, changing = _UPSERTS[name]
+        assignments = ", ".join(f"{column} = excluded.{column}" for column in changing)
+        statement += f" ON CONFLICT (tenant_key, {identity}) DO UPDATE SET {assignments}"
+    return statement
+
+
+def _journal_rows(rows: Sequence[JournalRow]) -> list[tuple[Any, ...]]:
+    last = rows[-1].sequence
+    records = []
+    for sequence, fact, request, digest, record_time, record, chain_hash in rows:
+        method, idempotency_key, player_id = request or (None, None, "")
+        kind = fact.kind
+        if kind is FactKind.TRANSACTION_POSTED or kind is FactKind.HOLD_CAPTURED:
+            transaction = fact.transaction  # type: ignore[union-attr]  # both kinds carry one
+            posted = (
+                transaction.type,
+                transaction.reference or None,
+                transaction.reverses,
+                transaction.limit_breached,
+                transaction.effective_time,
+            )
+        else:
+            posted = (None, None, None, False, record_time)
+        records.append(
+            (
+                sequence,
+                kind,
+                method,
+                idempotency_key,
+                player_id,
+                digest,
+                *posted,
+                record_time,
+                sequence == last,
+                record,
+                chain_hash,
+            )
+        )
+    return records
+
+
+def _posting_rows(rows: Sequence[JournalRow]) -> list[tuple[Any, ...]]:
+    return [
+        (
+            line.account.number,
+            row.sequence,
+            leg,
+            line.phase,
+            line.direction,
+            line.amount,
+            line.pending_change,
+            line.after.posted_debits,
+            line.after.posted_credits,
+            line.after.pending_debits,
+            line.after.pending_credits,
+            line.after.version,
+        )
+        for row in rows
+        for leg, line in enumerate(getattr(row.fact, "lines", ()))
+    ]
+
+
+def _account_row(account: Account) -> tuple[Any, ...]:
+    return (
+        account.number,
+        account.account_id,
+        account.kind,
+        account.currency,
+        account.state,
+        account.limits.min_available,
+        account.limits.max_balance,
+        account.open_time,
+        _metadata_text(account.metadata),
+    )
+
+
+def _hold_row(hold: Hold, account_numbers: Mapping[str, int]) -> tuple[Any, ...]:
+    return (
+        hold.number,
+        account_numbers[hold.debit_account_id],
+        account_numbers[hold.credit_account_id],
+        hold.currency,
+        hold.amount,
+        hold.captured,
+        hold.released,
+        hold.state,
+        hold.expire_time,
+        hold.type,
+        hold.reference or None,
+        _metadata_text(hold.metadata),
+        hold.place_time,
+        hold.end_time,
+        hold.limit_breached,
+    )
+
+
+def _metadata_text(metadata: Mapping[str, str]) -> str | None:
+    return json.dumps(dict(metadata)) if metadata else None

@@ -1,0 +1,62 @@
+"""Owns how the journal is read: by sequence, by idempotency key, and where an instant lies in it."""
+
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from asyncpg import Record
+
+from ledger_server.domain.commands import RequestKey
+from ledger_server.domain.ids import TenantKey
+from ledger_server.store.database import AnyConnection
+from ledger_server.store.queries.balances import SEQUENCE_AT_TIME
+from ledger_server.store.queries.rendering import PAGE_BYTES
+
+# The length of a stored value is known without reading it, so only records that are returned are read.
+_AFTER: Final = f"""
+SELECT sequence, record, chain_hash FROM (
+    SELECT sequence, record, chain_hash, sum(octet_length(record)) OVER (
+        ORDER BY sequence ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
+    FROM (
+        SELECT sequence, record, chain_hash FROM journal WHERE tenant_key = $1 AND sequence > $2
+        ORDER BY sequence LIMIT $3
+    ) AS counted
+) AS measured
+WHERE bytes_before IS NULL OR bytes_before < {PAGE_BYTES}
+ORDER BY sequence
+"""
+_OUTCOME: Final = """
+SELECT sequence, record, chain_hash FROM journal
+WHERE tenant_key = $1 AND idempotency_key = $2 AND method = $3 AND player_id = $4
+"""
+# `balance_at_time` numbers the instant 3 and has the account between.
+_SEQUENCE_AT_TIME: Final = f"WITH {SEQUENCE_AT_TIME} SELECT sequence FROM at".replace("$3", "$2")
+
+
+class Entry(NamedTuple):
+    """One line of the journal: the bytes that were hashed, and the hash."""
+
+    sequence: int
+    record: bytes
+    chain_hash: bytes
+
+
+async def entries_after(
+    connection: AnyConnection, key: TenantKey, sequence: int, *, limit: int
+) -> list[Entry]:
+    """Return the entries that follow a sequence: at least one if there is one, at most about 1 MiB."""
+    return [_entry(row) for row in await connection.fetch(_AFTER, key, sequence, limit)]
+
+
+async def outcome(connection: AnyConnection, key: TenantKey, request: RequestKey) -> Entry | None:
+    """Return what was decided for an idempotency key."""
+    row = await connection.fetchrow(_OUTCOME, key, request.idempotency_key, request.method, request.player_id)
+    return None if row is None else _entry(row)
+
+
+async def sequence_at_time(connection: AnyConnection, key: TenantKey, moment: datetime) -> int:
+    """Return the newest record written at or before an instant, 0 if there is none."""
+    return int(await connection.fetchval(_SEQUENCE_AT_TIME, key, moment))
+
+
+def _entry(row: Record) -> Entry:
+    return Entry(row["sequence"], row["record"], row["chain_hash"])

@@ -1,0 +1,207 @@
+"""Owns how transactions are read: by sequence, and as lists that each start from the narrowest index."""
+
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+from asyncpg import Record
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Select,
+    SmallInteger,
+    Text,
+    bindparam,
+    exists,
+    func,
+    literal_column,
+    select,
+)
+
+from ledger_server.domain.ids import TenantKey
+from ledger_server.domain.transactions import TransactionType
+from ledger_server.store.database import AnyConnection
+from ledger_server.store.queries.rendering import (
+    PAGE_BYTES,
+    ListStatement,
+    Page,
+    fetch_page,
+    number,
+    render,
+    within,
+)
+from ledger_server.store.tables import accounts, journal, postings
+
+_KEY: Final = number("key")
+_TRANSACTION: Final = """
+SELECT j.sequence, j.record, r.sequence AS reversed_by FROM journal j
+LEFT JOIN journal r ON r.tenant_key = $1 AND r.reverses = j.sequence
+WHERE j.tenant_key = $1 AND j.sequence = $2 AND j.transaction_type IS NOT NULL
+"""
+
+
+class PostedRecord(NamedTuple):
+    """The record that posts a transaction, and the sequence of its reversal."""
+
+    sequence: int
+    record: bytes
+    reversed_by: int | None = None
+
+
+class TransactionFilter(NamedTuple):
+    """Which transactions are listed; what is None or empty is not asked for."""
+
+    account_id: str = ""
+    type: TransactionType | None = None
+    reference: str = ""
+    only_limit_breached: bool = False
+
+
+class _Shape(NamedTuple):
+    """What decides on the statement: which conditions there are, not their values."""
+
+    account: bool
+    type: bool
+    reference: bool
+    limit_breached: bool
+    newest_first: bool
+
+
+async def transaction(connection: AnyConnection, key: TenantKey, sequence: int) -> PostedRecord | None:
+    """Return the transaction that the record of this sequence posts."""
+    row = await connection.fetchrow(_TRANSACTION, key, sequence)
+    return None if row is None else PostedRecord(row["sequence"], row["record"], row["reversed_by"])
+
+
+async def list_transactions(
+    connection: AnyConnection,
+    key: TenantKey,
+    wanted: TransactionFilter,
+    *,
+    after: int,
+    before: int,
+    newest_first: bool,
+    size: int,
+) -> Page[PostedRecord, int]:
+    """Return a page of transactions whose sequence lies strictly between two others."""
+    shape = _Shape(
+        account=bool(wanted.account_id),
+        type=wanted.type is not None,
+        reference=bool(wanted.reference),
+        limit_breached=wanted.only_limit_breached,
+        newest_first=newest_first,
+    )
+    values = {
+        "key": key,
+        "low": after,
+        "high": before,
+        "account_id": wanted.account_id,
+        "type": wanted.type,
+        "reference": wanted.reference,
+    }
+    page = await fetch_page(connection, _statement(shape), values, size, _sequence)
+    return Page([PostedRecord(row["sequence"], row["record"]) for row in page.items], page.next)
+
+
+@cache
+def _statement(shape: _Shape) -> ListStatement:
+    drive, end = _drive(shape)
+    scanned = drive.subquery("scanned")
+    wanted = select(scanned.c.sequence, scanned.c.record)
+    if shape.type:
+        wanted = wanted.where(scanned.c.transaction_type == bindparam("type", type_=SmallInteger))
+    else:
+        wanted = wanted.where(scanned.c.transaction_type.is_not(None))
+    # The index that the drive starts from answers one of these; the others are asked here.
+    if shape.limit_breached and shape.reference:
+        wanted = wanted.where(scanned.c.limit_breached)
+    if shape.account and (shape.reference or shape.limit_breached):
+        wanted = wanted.where(
+            exists().where(
+                *_lines_of_account(),
+                postings.c.sequence == scanned.c.sequence,
+                postings.c.amount > literal_column("0"),
+            )
+        )
+    wanted = wanted.order_by(_ordered(scanned.c.sequence, shape)).limit(number("count"))
+    measured = wanted.subquery("wanted")
+    size = func.octet_length(measured.c.record)
+    running = func.sum(size).over(order_by=_ordered(measured.c.sequence, shape), rows=(None, 0))
+    page = select(measured.c.sequence, measured.c.record, running.label("bytes")).subquery("page")
+    return ListStatement(
+        render(
+            select(*page.c)
+            .where(page.c.bytes - func.octet_length(page.c.record) < literal_column(str(PAGE_BYTES)))
+            .order_by(_ordered(page.c.sequence, shape))
+        ),
+        render(end),
+    )
+
+
+def _drive(shape: _Shape) -> tuple[Select[Any], Select[Any]]:
+    """Return the rows to look at, in order, and where they end."""
+    columns = (
+        journal.c.sequence,
+        journal.c.transaction_type,
+        journal.c.limit_breached,
+        journal.c.record,
+    )
+    position = journal.c.sequence
+    start = select(*columns).where(
+        journal.c.tenant_key == _KEY, within(position, number("low"), number("high"))
+    )
+    if shape.reference:
+        start = start.where(journal.c.reference == bindparam("reference", type_=Text))
+    elif shape.limit_breached:
+        start = start.where(journal.c.limit_breached)
+    elif shape.account:
+        return _drive_by_account(shape, columns)
+    start = start.order_by(_ordered(position, shape))
+    return start.limit(number("scan")), _last(start.with_only_columns(position))
+
+
+def _drive_by_account(shape: _Shape, columns: tuple[Column[Any], ...]) -> tuple[Select[Any], Select[Any]]:
+    position = postings.c.sequence
+    lines = (
+        select(position, postings.c.amount)
+        .where(*_lines_of_account(), within(position, number("low"), number("high")))
+        .order_by(_ordered(position, shape))
+    )
+    line = lines.limit(number("scan")).subquery("line")
+    # Several legs of one transaction may be on the account.
+    posted = (
+        select(line.c.sequence)
+        .distinct()
+        .where(line.c.amount > literal_column("0"))
+        .order_by(_ordered(line.c.sequence, shape))
+        .subquery("posted")
+    )
+    drive = (
+        select(*columns)
+        .select_from(posted)
+        .join(journal, journal.c.sequence == posted.c.sequence)
+        .where(journal.c.tenant_key == _KEY)
+        .order_by(_ordered(posted.c.sequence, shape))
+    )
+    return drive, _last(lines.with_only_columns(position))
+
+
+def _last(scanned: Select[Any]) -> Select[Any]:
+    return scanned.offset(number("scan") - literal_column("1")).limit(literal_column("1"))
+
+
+def _lines_of_account() -> tuple[ColumnElement[bool], ...]:
+    # Of one account's rows the planner knows the order only if the account is no join away.
+    number_of_account = (
+        select(accounts.c.account_number)
+        .where(accounts.c.tenant_key == _KEY, accounts.c.account_id == bindparam("account_id", type_=Text))
+        .scalar_subquery()
+    )
+    return postings.c.tenant_key == _KEY, postings.c.account_number == number_of_account
+
+
+def _ordered(position: ColumnElement[int], shape: _Shape) -> ColumnElement[int]:
+    return position.desc() if shape.newest_first else position.asc()
+
+
+def _sequence(row: Record) -> int:
+    return int(row["sequence"])
