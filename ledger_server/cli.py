@@ -1,6 +1,7 @@
 """Owns the command line: what operators type."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -8,13 +9,20 @@ import subprocess
 import sys
 from typing import Annotated
 
+import grpc
 import structlog
 import typer
 import uvloop
+from defter.ledger.v1 import journal_pb2
 from prometheus_client import start_http_server
 from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import Progress
 
+from defter_client import LedgerClient, ledger_error
 from ledger_server.bootstrap import start_server
+from ledger_server.demo import run_demo
+from ledger_server.embedded_postgres import EmbeddedPostgres, default_data_directory
 from ledger_server.logs import configure_logs
 from ledger_server.settings import Settings
 from ledger_server.store.migrate import upgrade
@@ -60,6 +68,83 @@ def migrate(
 
 
 @app.command()
+def up(
+    demo: Annotated[bool, typer.Option(help="open a demo tenant and post a first deposit")] = True,
+    leave: Annotated[bool, typer.Option("--exit", help="stop as soon as everything has been shown")] = False,
+) -> None:
+    """Run everything on this machine: a database, unless DEFTER_DATABASE_URL names one, and the server."""
+    settings = _settings()
+    with contextlib.ExitStack() as stack:
+        if settings.database_url:
+            typer.echo("database: DEFTER_DATABASE_URL")
+        else:
+            folder = settings.data_directory or default_data_directory()
+            postgres = stack.enter_context(EmbeddedPostgres(folder))
+            settings = settings.model_copy(update={"database_url": postgres.url})
+            typer.echo(f"database: an embedded PostgreSQL in {folder}")
+        upgrade(_database_url(settings), application_role=settings.application_role)
+        uvloop.run(_up(settings, demo=demo, leave=leave))
+
+
+async def _up(settings: Settings, *, demo: bool, leave: bool) -> None:
+    stop = _stop_event()
+    server = await start_server(settings)
+    target = f"{settings.host}:{server.port}"
+    typer.echo(f"ledger: gRPC on {target}, with health and reflection")
+    if demo:
+        typer.echo("")
+        await run_demo(target, typer.echo)
+    if not leave:
+        typer.echo("\nCtrl-C stops everything; the data stays.")
+        await stop.wait()
+    await server.drain()
+
+
+@app.command()
+def verify(
+    tenant: Annotated[str, typer.Option(help="the tenant to check")],
+    target: Annotated[str | None, typer.Option(help="host:port of a server; default: the settings'")] = None,
+) -> None:
+    """Recompute a tenant's chain and balances and compare; exit 1 at the first difference."""
+    settings = _settings()
+    raise typer.Exit(asyncio.run(_verify(target or f"{settings.host}:{settings.port}", tenant)))
+
+
+async def _verify(target: str, tenant: str) -> int:
+    request = journal_pb2.VerifyJournalRequest(tenant_id=tenant)
+    result = journal_pb2.VerifyResult()
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task(f"verifying {tenant}", total=None)
+        async with LedgerClient(target) as ledger:
+            try:
+                async for event in ledger.journal.VerifyJournal(request):
+                    if event.HasField("result"):
+                        result = event.result
+                    else:
+                        done = event.progress
+                        progress.update(task, completed=done.sequence, total=done.head_sequence)
+            except grpc.aio.AioRpcError as error:
+                typer.echo(str(ledger_error(error)), err=True)
+                return 2
+        progress.update(task, completed=result.sequence, total=result.sequence)
+    typer.echo(
+        f"{tenant}: {result.sequence} records, {result.posting_count} statement lines,"
+        f" {result.account_count} accounts, {result.hold_count} holds"
+    )
+    typer.echo(f"chain hash {result.chain_hash.hex()}")
+    if not result.HasField("first_difference"):
+        typer.echo("no difference")
+        return 0
+    difference = result.first_difference
+    typer.echo(
+        f"DIFFERENCE at record {difference.sequence}: {difference.subject}:"
+        f" the journal says {difference.expected}, the database {difference.actual}",
+        err=True,
+    )
+    return 1
+
+
+@app.command()
 def serve(
     port: Annotated[int | None, typer.Option(help="port of the gRPC server; 0 takes any")] = None,
     host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
@@ -75,10 +160,7 @@ def serve(
 
 
 async def _serve(settings: Settings, *, reuse_port: bool) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = _stop_event()
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port, settings.host)
     server = await start_server(settings, reuse_port=reuse_port)
@@ -87,6 +169,15 @@ async def _serve(settings: Settings, *, reuse_port: bool) -> None:
     log.info("draining")
     await server.drain()
     log.info("stopped")
+
+
+def _stop_event() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
 
 
 def _relax_collector() -> None:

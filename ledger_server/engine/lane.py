@@ -10,7 +10,7 @@ under the head's lock, after looking up what was decided before. No answer leave
 import asyncio
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -38,12 +38,15 @@ from ledger_server.engine.work import Work
 from ledger_server.store import lane_store, lane_writes
 from ledger_server.store.database import CONNECTION_ERRORS, AnyConnection, Pool
 from ledger_server.store.lane_store import Head, StoredOutcome
-from ledger_server.store.lane_writes import HeadMoved
+from ledger_server.store.lane_writes import HeadMoved, JournalRow
 
 log = structlog.get_logger()
 
 _FIRST_BACK_OFF: Final = 0.02
 _MAX_BACK_OFF: Final = 1.0
+
+OnCommit = Callable[[str, Sequence[JournalRow]], None]
+"""Is told which rows of which tenant have been committed; must neither fail nor wait."""
 
 
 class LaneLimits(Struct, frozen=True, kw_only=True):
@@ -74,12 +77,15 @@ class Lane:
         pool: Pool,
         clock: Clock,
         limits: LaneLimits,
+        *,
+        on_commit: OnCommit,
     ) -> None:
         self._tenant_id = tenant_id
         self._key = key
         self._pool = pool
         self._clock = clock
         self._limits = limits
+        self._on_commit = on_commit
         self._ids = TenantIds(key)
         self._encoder = RecordEncoder(tenant_id, self._ids)
         self._loop = asyncio.get_running_loop()
@@ -277,6 +283,8 @@ class Lane:
         self._under_way -= batch.request_count
         for work in batch.works:
             work.finish()
+        if batch.rows:
+            self._on_commit(self._tenant_id, batch.rows)
         metrics.count_batch(batch.request_count, [row.fact for row in batch.rows])
 
     async def _decide_under_lock(self) -> None:

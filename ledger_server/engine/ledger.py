@@ -10,7 +10,7 @@ from ledger_server.domain.commands import CreateTenant
 from ledger_server.domain.errors import ShuttingDown
 from ledger_server.domain.facts import EnforcementChanged, FactKind
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
-from ledger_server.engine.lane import Lane, LaneLimits
+from ledger_server.engine.lane import Lane, LaneLimits, OnCommit
 from ledger_server.engine.records import NO_CHAIN_HASH, RecordEncoder, chain
 from ledger_server.engine.work import Outcome, Request, Work
 from ledger_server.store import lane_writes
@@ -30,6 +30,11 @@ class Ledger:
         self._limits = limits
         self._lanes: OrderedDict[str, Lane] = OrderedDict()
         self._draining = False
+        self._on_commit: list[OnCommit] = []
+
+    def on_commit(self, tell: OnCommit) -> None:
+        """Tell somebody of every commit of this process from now on."""
+        self._on_commit.append(tell)
 
     async def submit(
         self,
@@ -120,11 +125,15 @@ class Ledger:
         if lane is None:
             self._forget_idle_lanes()
             key = tenant_key(TenantId(tenant_id))
-            lane = Lane(tenant_id, key, self._pool, self._clock, self._limits)
+            lane = Lane(tenant_id, key, self._pool, self._clock, self._limits, on_commit=self._committed)
             self._lanes[tenant_id] = lane
         else:
             self._lanes.move_to_end(tenant_id)
         return lane
+
+    def _committed(self, tenant_id: str, rows: Sequence[JournalRow]) -> None:
+        for tell in self._on_commit:
+            tell(tenant_id, rows)
 
     def _forget_idle_lanes(self) -> None:
         if len(self._lanes) < _MAX_IDLE_LANES:

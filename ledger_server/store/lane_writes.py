@@ -43,7 +43,7 @@ class HeadMoved(Exception):
 
 
 # The columns behind `tenant_key` with their types, in the order of the row builders below.
-_JOURNAL: Final = {
+JOURNAL: Final = {
     "sequence": "bigint",
     "kind": "smallint",
     "method": "smallint",
@@ -60,7 +60,7 @@ _JOURNAL: Final = {
     "record": "bytea",
     "chain_hash": "bytea",
 }
-_POSTINGS: Final = {
+POSTINGS: Final = {
     "account_number": "bigint",
     "sequence": "bigint",
     "leg": "smallint",
@@ -111,8 +111,8 @@ _UPSERTS: Final = {
     "accounts": ("account_number", ("state", "min_available", "max_balance")),
 }
 _TABLES: Final[Mapping[str, Mapping[str, str]]] = {
-    "journal": _JOURNAL,
-    "postings": _POSTINGS,
+    "journal": JOURNAL,
+    "postings": POSTINGS,
     "holds": _HOLDS,
     "accounts": _ACCOUNTS,
 }
@@ -221,8 +221,8 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
         elif isinstance(fact, EnforcementChanged):
             enforcement = fact.enforcement
     tables = {
-        "journal": _journal_rows(rows),
-        "postings": _posting_rows(rows),
+        "journal": journal_rows(rows),
+        "postings": posting_rows(rows),
         "holds": [_hold_row(hold, account_numbers) for hold in holds.values()],
         "accounts": [_account_row(account) for account in accounts.values()],
     }
@@ -281,7 +281,8 @@ def _insert(name: str, first_parameter: int, tenant: str) -> str:
     return statement
 
 
-def _journal_rows(rows: Sequence[JournalRow]) -> list[tuple[Any, ...]]:
+def journal_rows(rows: Sequence[JournalRow]) -> list[tuple[Any, ...]]:
+    """Return the journal's rows of one commit, in the order of `JOURNAL`."""
     last = rows[-1].sequence
     records = []
     for sequence, fact, request, digest, record_time, record, chain_hash in rows:
@@ -296,6 +297,9 @@ def _journal_rows(rows: Sequence[JournalRow]) -> list[tuple[Any, ...]]:
                 transaction.limit_breached,
                 transaction.effective_time,
             )
+        elif kind is FactKind.HOLD_EXPIRED:
+            # Reads of the past find out by this when the hold died, however late that was recorded.
+            posted = (None, None, None, False, fact.hold.end_time)  # type: ignore[union-attr]  # it has a hold
         else:
             posted = (None, None, None, False, record_time)
         records.append(
@@ -316,7 +320,8 @@ def _journal_rows(rows: Sequence[JournalRow]) -> list[tuple[Any, ...]]:
     return records
 
 
-def _posting_rows(rows: Sequence[JournalRow]) -> list[tuple[Any, ...]]:
+def posting_rows(rows: Sequence[JournalRow]) -> list[tuple[Any, ...]]:
+    """Return the statement lines of these facts, in the order of `POSTINGS`."""
     return [
         (
             line.account.number,

@@ -1,0 +1,91 @@
+"""Own the client: one channel, the five services, typed errors and retries that can't pay twice."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+from defter.ledger.v1 import (
+    account_pb2_grpc,
+    hold_pb2_grpc,
+    journal_pb2_grpc,
+    posting_pb2_grpc,
+    tenant_pb2_grpc,
+)
+from google.protobuf.message import Message
+
+from defter_client.errors import ledger_error
+
+_Response = TypeVar("_Response")
+
+_FIRST_PAUSE = 0.05
+_MAX_PAUSE = 2.0
+
+
+class LedgerClient:
+    """Calls a ledger.
+
+    The services are the generated stubs, for everything that needs them as they are; `call` adds typed
+    errors and retries::
+
+        async with LedgerClient("127.0.0.1:50051") as ledger:
+            response = await ledger.call(ledger.postings.PostTransaction, request)
+    """
+
+    def __init__(self, target: str, *, timeout_seconds: float = 10.0) -> None:
+        """Prepare a channel; nothing is sent yet.
+
+        Args:
+            target: `host:port` of the gRPC server.
+            timeout_seconds: for a call with all its retries.
+        """
+        self._timeout_seconds = timeout_seconds
+        self._channel = grpc.aio.insecure_channel(target)
+        self.tenants = tenant_pb2_grpc.TenantServiceStub(self._channel)
+        self.accounts = account_pb2_grpc.AccountServiceStub(self._channel)
+        self.postings = posting_pb2_grpc.PostingServiceStub(self._channel)
+        self.holds = hold_pb2_grpc.HoldServiceStub(self._channel)
+        self.journal = journal_pb2_grpc.JournalServiceStub(self._channel)
+
+    async def call(
+        self, method: Callable[..., Awaitable[_Response]], request: Message, **options: Any
+    ) -> _Response:
+        """Make a unary call; while nothing is known to be decided, try again with the same request.
+
+        Retrying is safe because every mutation carries its idempotency key.
+
+        Raises:
+            LedgerError: the ledger refused, or the time is over; `undecided` tells which.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout_seconds
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await method(request, timeout=max(deadline - loop.time(), 0.001), **options)
+            except grpc.aio.AioRpcError as error:
+                refused = ledger_error(error)
+            wait = pause * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, no secret
+            if not refused.undecided or loop.time() + wait >= deadline:
+                raise refused
+            await asyncio.sleep(wait)
+            pause = min(2 * pause, _MAX_PAUSE)
+
+    async def close(self) -> None:
+        """Close the channel; calls under way are cancelled."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the channel."""
+        await self.close()

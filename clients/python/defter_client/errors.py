@@ -1,0 +1,59 @@
+"""Own how a refusal of the ledger looks to Python: one exception with reason, facts and retry advice."""
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+_DETAILS_KEY = "grpc-status-details-bin"
+_REPLAYED_KEY = "idempotent-replayed"
+
+
+class LedgerError(Exception):
+    """The ledger refused a call, or could not be reached.
+
+    Attributes:
+        code: the gRPC code.
+        reason: the name of the `ErrorReason` without its prefix, such as `INSUFFICIENT_FUNDS`; empty
+            when the answer did not come from the ledger.
+        metadata: the facts that `error.proto` names at the reason.
+        replayed: whether an earlier call with the same key was refused, and this is that answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        code: grpc.StatusCode,
+        reason: str,
+        message: str,
+        metadata: dict[str, str],
+        replayed: bool,
+    ) -> None:
+        super().__init__(f"{reason or code.name}: {message}")
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.metadata = metadata
+        self.replayed = replayed
+
+    @property
+    def undecided(self) -> bool:
+        """Whether retrying the same call with the same key is safe and may help."""
+        return self.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
+def ledger_error(error: grpc.aio.AioRpcError) -> LedgerError:
+    """Return what a gRPC error says in the ledger's own words."""
+    reason, metadata = "", dict[str, str]()
+    trailing = {str(key): value for key, value in error.trailing_metadata() or ()}
+    details = trailing.get(_DETAILS_KEY)
+    if isinstance(details, bytes):
+        for detail in status_pb2.Status.FromString(details).details:
+            info = error_details_pb2.ErrorInfo()
+            if detail.Unpack(info):
+                reason, metadata = info.reason, dict(info.metadata)
+    return LedgerError(
+        code=error.code(),
+        reason=reason,
+        message=error.details() or "",
+        metadata=metadata,
+        replayed=trailing.get(_REPLAYED_KEY) == "true",
+    )

@@ -1,0 +1,284 @@
+"""Owns the read side's front door: which tenant, as of when, and what is told if something is missing."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from ledger_server.domain.clock import Clock
+from ledger_server.domain.commands import Method, RequestKey
+from ledger_server.domain.errors import (
+    AccountNotFound,
+    HoldNotFound,
+    NotYetRecorded,
+    OutcomeNotFound,
+    TenantNotFound,
+    TransactionNotFound,
+)
+from ledger_server.domain.holds import Hold
+from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
+from ledger_server.store.database import Pool
+from ledger_server.store.lane_store import Head, read_head
+from ledger_server.store.queries import accounts, balances, holds, journal, statements, tenants, transactions
+from ledger_server.store.queries.accounts import AccountFilter, AccountNow
+from ledger_server.store.queries.balances import BalanceAt
+from ledger_server.store.queries.holds import HoldFilter
+from ledger_server.store.queries.journal import Entry
+from ledger_server.store.queries.rendering import Page
+from ledger_server.store.queries.statements import LinePosition, StatementLine
+from ledger_server.store.queries.transactions import PostedRecord, TransactionFilter
+from ledger_server.store.queries.trial_balance import TrialLine, trial_balance
+
+_KNOWN_TENANTS: Final = 10_000
+_INSTANT: Final = timedelta(microseconds=1)
+
+
+class Span:
+    """A stretch of the journal by record time: at or after `start`, before `end`; None is unbounded."""
+
+    __slots__ = ("end", "start")
+
+    def __init__(self, start: datetime | None = None, end: datetime | None = None) -> None:
+        self.start = start
+        self.end = end
+
+
+class Reads:
+    """All reads of one process; each sees one moment of the database."""
+
+    def __init__(self, pool: Pool, clock: Clock) -> None:
+        self.pool: Final = pool
+        self._clock = clock
+        # Tenants are never deleted, so what was found once need not be looked for again.
+        self._known: OrderedDict[str, TenantKey] = OrderedDict()
+
+    async def key_of(self, tenant_id: str) -> TenantKey:
+        """Return the key of a tenant that exists. Raises TenantNotFound."""
+        key = self._known.get(tenant_id)
+        if key is not None:
+            self._known.move_to_end(tenant_id)
+            return key
+        await self.tenant(tenant_id)
+        return self._known[tenant_id]
+
+    async def tenant(self, tenant_id: str) -> Head:
+        """Return a tenant with its head now. Raises TenantNotFound."""
+        key = tenant_key(TenantId(tenant_id))
+        async with self.pool.acquire() as connection:
+            head = await read_head(connection, key, lock=False)
+        if head is None or head.tenant_id != tenant_id:
+            raise TenantNotFound(tenant_id=tenant_id)
+        self._known[tenant_id] = key
+        if len(self._known) > _KNOWN_TENANTS:
+            self._known.popitem(last=False)
+        return head
+
+    async def tenants(self, *, after: str, size: int) -> Page[Head, str]:
+        """Return a page of tenants by id."""
+        async with self.pool.acquire() as connection:
+            return await tenants.list_tenants(connection, after=after, size=size)
+
+    async def accounts(self, tenant_id: str, account_ids: Sequence[str]) -> list[AccountNow]:
+        """Return accounts with their counters now, in the order asked for, all from one moment.
+
+        Raises:
+            AccountNotFound: names the first of them that does not exist.
+        """
+        key = await self.key_of(tenant_id)
+        wanted = list(dict.fromkeys(account_ids))
+        async with self.pool.acquire() as connection:
+            found = await accounts.accounts_now(connection, key, wanted, self._clock())
+        for account_id in wanted:
+            if account_id not in found:
+                raise AccountNotFound(account_id=account_id)
+        return [found[account_id] for account_id in account_ids]
+
+    async def list_accounts(
+        self, tenant_id: str, wanted: AccountFilter, *, after: str, size: int
+    ) -> Page[AccountNow, str]:
+        """Return a page of accounts by id."""
+        key = await self.key_of(tenant_id)
+        async with self.pool.acquire() as connection:
+            return await accounts.list_accounts(
+                connection, key, wanted, after=after, size=size, now=self._clock()
+            )
+
+    async def balance_at_time(self, tenant_id: str, account_id: str, moment: datetime) -> AccountNow:
+        """Return an account as the ledger knew it at an instant.
+
+        Raises:
+            NotYetRecorded: the instant lies in the future.
+            AccountNotFound: the account was not open then.
+        """
+        key = await self.key_of(tenant_id)
+        async with self.pool.acquire() as connection:
+            found = await balances.balance_at_time(connection, key, account_id, moment)
+        if found is not None and moment > max(self._clock(), found.head_time):
+            raise NotYetRecorded(head_sequence=found.head_sequence)
+        return _known_then(found, tenant_id, account_id)
+
+    async def balance_at_sequence(self, tenant_id: str, account_id: str, sequence: int) -> AccountNow:
+        """Return an account as a record left it.
+
+        Raises:
+            NotYetRecorded: there is no such record yet.
+            AccountNotFound: the account was not open then.
+        """
+        key = await self.key_of(tenant_id)
+        async with self.pool.acquire() as connection:
+            found = await balances.balance_at_sequence(connection, key, account_id, sequence)
+        return _known_then(found, tenant_id, account_id)
+
+    async def statement(
+        self,
+        tenant_id: str,
+        account_id: str,
+        span: Span,
+        *,
+        position: LinePosition | None,
+        newest_first: bool,
+        include_pending: bool,
+        size: int,
+    ) -> Page[StatementLine, LinePosition]:
+        """Return a page of an account's lines, behind `position` in reading order.
+
+        Raises:
+            AccountNotFound: there is no such account.
+        """
+        key = await self.key_of(tenant_id)
+        low, high = await self._bounds(key, span)
+        after = LinePosition(low + 1, -1)
+        before = LinePosition(high, -1)
+        if position is not None and newest_first:
+            before = position
+        elif position is not None:
+            after = position
+        async with self.pool.acquire() as connection:
+            page = await statements.statement_page(
+                connection,
+                key,
+                account_id,
+                after=after,
+                before=before,
+                newest_first=newest_first,
+                include_pending=include_pending,
+                size=size,
+            )
+        if not page.items:
+            await self.accounts(tenant_id, [account_id])
+        return page
+
+    async def transaction(self, tenant_id: str, transaction_id: str) -> PostedRecord:
+        """Return a transaction. Raises TransactionNotFound."""
+        key = await self.key_of(tenant_id)
+        sequence = TenantIds(key).transaction_sequence(transaction_id)
+        found = None
+        if sequence is not None:
+            async with self.pool.acquire() as connection:
+                found = await transactions.transaction(connection, key, sequence)
+        if found is None:
+            raise TransactionNotFound(transaction_id=transaction_id)
+        return found
+
+    async def list_transactions(
+        self,
+        tenant_id: str,
+        wanted: TransactionFilter,
+        span: Span,
+        *,
+        position: int | None,
+        newest_first: bool,
+        size: int,
+    ) -> Page[PostedRecord, int]:
+        """Return a page of transactions by sequence, behind `position` in reading order."""
+        key = await self.key_of(tenant_id)
+        after, before = _narrowed(*await self._bounds(key, span), position, newest_first=newest_first)
+        async with self.pool.acquire() as connection:
+            return await transactions.list_transactions(
+                connection, key, wanted, after=after, before=before, newest_first=newest_first, size=size
+            )
+
+    async def hold(self, tenant_id: str, hold_id: str) -> Hold:
+        """Return a hold as it stands now. Raises HoldNotFound."""
+        key = await self.key_of(tenant_id)
+        number = TenantIds(key).hold_sequence(hold_id)
+        found = None
+        if number is not None:
+            async with self.pool.acquire() as connection:
+                found = await holds.hold(connection, key, number, self._clock())
+        if found is None:
+            raise HoldNotFound(hold_id=hold_id)
+        return found
+
+    async def list_holds(
+        self, tenant_id: str, wanted: HoldFilter, *, position: int | None, newest_first: bool, size: int
+    ) -> Page[Hold, int]:
+        """Return a page of holds in the order of their placing, as they stand now."""
+        key = await self.key_of(tenant_id)
+        after, before = _narrowed(0, 2**63 - 1, position, newest_first=newest_first)
+        async with self.pool.acquire() as connection:
+            return await holds.list_holds(
+                connection,
+                key,
+                wanted,
+                after=after,
+                before=before,
+                newest_first=newest_first,
+                size=size,
+                now=self._clock(),
+            )
+
+    async def entries(self, tenant_id: str, *, after: int, size: int) -> Page[Entry, int]:
+        """Return a page of the journal."""
+        key = await self.key_of(tenant_id)
+        async with self.pool.acquire() as connection:
+            found = await journal.entries_after(connection, key, after, limit=size + 1)
+            # A page may also end because its records are large.
+            more = len(found) > size or (
+                bool(found) and await journal.exists_after(connection, key, found[-1].sequence)
+            )
+        return Page(found[:size], found[:size][-1].sequence if more else None)
+
+    async def outcome(self, tenant_id: str, method: Method, idempotency_key: str) -> Entry:
+        """Return what was decided for an idempotency key. Raises OutcomeNotFound."""
+        key = await self.key_of(tenant_id)
+        async with self.pool.acquire() as connection:
+            found = await journal.outcome(connection, key, RequestKey(method, idempotency_key))
+        if found is None:
+            raise OutcomeNotFound(idempotency_key=idempotency_key, method=method.name)
+        return found
+
+    async def trial_balance(self, tenant_id: str) -> tuple[int, list[TrialLine]]:
+        """Return the sums by currency and kind, and the newest sequence that they include."""
+        key = await self.key_of(tenant_id)
+        async with self.pool.acquire() as connection:
+            return await trial_balance(connection, key, self._clock())
+
+    async def _bounds(self, key: TenantKey, span: Span) -> tuple[int, int]:
+        """Return the sequences between which a span's records lie, themselves not included."""
+        low, high = 0, 2**63 - 1
+        if span.start is None and span.end is None:
+            return low, high
+        async with self.pool.acquire() as connection:
+            if span.start is not None:
+                low = await journal.sequence_at_time(connection, key, span.start - _INSTANT)
+            if span.end is not None:
+                high = 1 + await journal.sequence_at_time(connection, key, span.end - _INSTANT)
+        return low, high
+
+
+def _narrowed(low: int, high: int, position: int | None, *, newest_first: bool) -> tuple[int, int]:
+    """Return the bounds of what lies behind a position in reading order."""
+    if position is None:
+        return low, high
+    return (low, min(high, position)) if newest_first else (max(low, position), high)
+
+
+def _known_then(found: BalanceAt | None, tenant_id: str, account_id: str) -> AccountNow:
+    if found is None:
+        raise TenantNotFound(tenant_id=tenant_id)
+    if found.sequence is None:
+        raise NotYetRecorded(head_sequence=found.head_sequence)
+    if found.account is None:
+        raise AccountNotFound(account_id=account_id)
+    return AccountNow(found.account, found.counters, found.sequence)

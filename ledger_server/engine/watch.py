@@ -1,0 +1,254 @@
+"""Owns the live tail of journals: what is written from now on, shared by all who watch it.
+
+All watchers of a tenant in this process share one tail. It takes the commits of this process as they
+come and asks the database for those of other processes. A tail keeps only the newest few records; a
+watcher that is further behind reads for itself, one chunk ahead of what its caller takes, so a slow
+one costs no memory. Nothing can be missed: sequences are given out under the head's lock, so that
+whoever sees a record in the database sees all before it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+import structlog
+
+from ledger_server.domain.clock import Clock
+from ledger_server.domain.errors import NotYetRecorded, ShuttingDown
+from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
+from ledger_server.engine.entries import entry_bytes
+from ledger_server.engine.records import timestamp
+from ledger_server.engine.wire_format import length_delimited, varint
+from ledger_server.store.database import CONNECTION_ERRORS, Pool
+from ledger_server.store.lane_writes import JournalRow
+from ledger_server.store.queries.journal import Entry, entries_after, newest_sequence
+from ledger_server.store.queries.rendering import PAGE_BYTES
+
+log = structlog.get_logger()
+
+MAX_RECORDS: Final = 1_000
+"""Records in one message."""
+
+# How often a tail asks for commits of other processes: soon after there was one, else more rarely.
+_BUSY_SECONDS: Final = 0.02
+_IDLE_SECONDS: Final = 0.25
+_FAILED_SECONDS: Final = 1.0
+
+# How much a tail keeps for watchers that are a little behind.
+_KEPT_CHUNKS: Final = 256
+_KEPT_BYTES: Final = 4 * PAGE_BYTES
+
+
+class Chunk:
+    """Consecutive entries, which are made into a message once, whoever many watchers get it."""
+
+    __slots__ = ("_messages", "after", "entries", "last", "size")
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = entries
+        self.after = entries[0].sequence - 1
+        self.last = entries[-1].sequence
+        self.size = sum(len(entry.record) for entry in entries)
+        self._messages: dict[bool, bytes] = {}
+
+    def message(self, *, bytes_only: bool) -> bytes:
+        """Return the entries as field 1 of a serialized `WatchJournalResponse`."""
+        message = self._messages.get(bytes_only)
+        if message is None:
+            message = b"".join(
+                length_delimited(1, entry_bytes(entry, bytes_only=bytes_only)) for entry in self.entries
+            )
+            self._messages[bytes_only] = message
+        return message
+
+    def behind(self, sequence: int) -> "Chunk":
+        """Return what follows a sequence within the chunk."""
+        return self if sequence == self.after else Chunk(self.entries[sequence - self.after :])
+
+
+class Watches:
+    """All watches of one process."""
+
+    def __init__(self, pool: Pool, clock: Clock) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._tails: dict[str, _Tail] = {}
+        self._draining = False
+
+    def committed(self, tenant_id: str, rows: Sequence[JournalRow]) -> None:
+        """Take note of a commit of this process."""
+        tail = self._tails.get(tenant_id)
+        if tail is not None:
+            tail.committed(rows)
+
+    async def watch(
+        self, tenant_id: str, *, after: int, heartbeat_seconds: float, bytes_only: bool
+    ) -> AsyncIterator[bytes]:
+        """Yield serialized `WatchJournalResponse`s without end: first what is there, then what comes.
+
+        Args:
+            tenant_id: of a tenant that exists.
+            after: the newest sequence that the caller has seen.
+        Raises:
+            NotYetRecorded: the caller has seen more than there is.
+            ShuttingDown: the server is draining; another process will go on.
+        """
+        if self._draining:
+            raise ShuttingDown
+        tail = self._tails.get(tenant_id)
+        if tail is None:
+            tail = self._tails[tenant_id] = _Tail(self._pool, tenant_key(TenantId(tenant_id)))
+        tail.watcher_count += 1
+        try:
+            head = await tail.start(at_least=after)
+            if after > head:
+                raise NotYetRecorded(head_sequence=head)
+            position = after
+            while True:
+                chunk = await tail.chunk_after(position)
+                if chunk is None:
+                    changed = await tail.wait(position, heartbeat_seconds)
+                    if self._draining:
+                        raise ShuttingDown
+                    if not changed:
+                        yield self._status(tail.head)
+                    continue
+                yield chunk.message(bytes_only=bytes_only) + self._status(max(tail.head, chunk.last))
+                position = chunk.last
+                if self._draining:
+                    raise ShuttingDown
+        finally:
+            tail.watcher_count -= 1
+            if not tail.watcher_count and self._tails.get(tenant_id) is tail:
+                del self._tails[tenant_id]
+                tail.stop()
+
+    def drain(self) -> None:
+        """End all watches with ShuttingDown, and begin no other."""
+        self._draining = True
+        for tail in self._tails.values():
+            tail.stop()
+
+    def _status(self, head: int) -> bytes:
+        """Return fields 2 and 3: the head, and the server's clock."""
+        now = timestamp(self._clock()).SerializeToString()
+        return b"\x10" + varint(head) + length_delimited(3, now)
+
+
+class _Tail:
+    """The newest records of one tenant, and the task that looks for more."""
+
+    def __init__(self, pool: Pool, key: TenantKey) -> None:
+        self.head = 0
+        self.watcher_count = 0
+        self._pool = pool
+        self._key = key
+        self._chunks: deque[Chunk] = deque()
+        self._size = 0
+        self._starting = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
+        self._look = asyncio.Event()
+        self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def start(self, *, at_least: int) -> int:
+        """Return the head; asks the database if a caller has seen more than this process knows of."""
+        async with self._starting:
+            if self._looking is None or at_least > self.head:
+                async with self._pool.acquire() as connection:
+                    newest = await newest_sequence(connection, self._key)
+                if self._looking is None:
+                    self.head = newest
+                    self._looking = asyncio.create_task(self._run())
+                return newest
+        return self.head
+
+    def stop(self) -> None:
+        """Stop looking, and wake all who wait."""
+        if self._looking is not None:
+            self._looking.cancel()
+        self._tell()
+
+    def committed(self, rows: Sequence[JournalRow]) -> None:
+        """Take the records of a commit, if they follow on what is known; else go and look."""
+        if self._looking is None:
+            return
+        if rows[0].sequence == self.head + 1:
+            self._append([Entry(row.sequence, row.record, row.chain_hash) for row in rows])
+        else:
+            self._look.set()
+
+    async def chunk_after(self, position: int) -> Chunk | None:
+        """Return the entries that follow a sequence: shared ones, or read for this caller alone."""
+        if position >= self.head:
+            return None
+        for chunk in reversed(self._chunks):
+            if chunk.after <= position:
+                return chunk.behind(position)
+        entries = await self._read(position)
+        return Chunk(entries) if entries else None
+
+    async def wait(self, position: int, seconds: float) -> bool:
+        """Wait for a record after a sequence; return False when the time is up."""
+        if self.head > position:
+            return True
+        done, _ = await asyncio.wait({self._news}, timeout=seconds)
+        return bool(done)
+
+    async def _run(self) -> None:
+        """Look for commits of other processes."""
+        pause = _BUSY_SECONDS
+        while True:
+            try:
+                async with asyncio.timeout(pause):
+                    await self._look.wait()
+            except TimeoutError:
+                pass
+            self._look.clear()
+            try:
+                found = await self._read(self.head)
+            except CONNECTION_ERRORS as error:
+                log.warning("a journal could not be watched", error=repr(error))
+                pause = _FAILED_SECONDS
+                continue
+            except Exception:  # a tail that stopped looking would fall silent without a sign
+                log.exception("a journal could not be watched")
+                pause = _FAILED_SECONDS
+                continue
+            # Commits of this process may have been appended meanwhile.
+            fresh = [entry for entry in found if entry.sequence > self.head]
+            if fresh:
+                self._append(fresh)
+                pause = _BUSY_SECONDS
+            else:
+                pause = min(2 * pause, _IDLE_SECONDS)
+
+    async def _read(self, position: int) -> list[Entry]:
+        async with self._pool.acquire() as connection:
+            return await entries_after(connection, self._key, position, limit=MAX_RECORDS)
+
+    def _append(self, entries: Sequence[Entry]) -> None:
+        for chunk in _chunks(entries):
+            self._chunks.append(chunk)
+            self._size += chunk.size
+        self.head = entries[-1].sequence
+        while len(self._chunks) > _KEPT_CHUNKS or (self._size > _KEPT_BYTES and len(self._chunks) > 1):
+            self._size -= self._chunks.popleft().size
+        self._tell()
+
+    def _tell(self) -> None:
+        news, self._news = self._news, asyncio.get_running_loop().create_future()
+        news.set_result(None)
+
+
+def _chunks(entries: Sequence[Entry]) -> list[Chunk]:
+    """Cut entries into chunks that each fit into one message."""
+    chunks: list[Chunk] = []
+    start = size = 0
+    for index, entry in enumerate(entries):
+        if index - start == MAX_RECORDS or size >= PAGE_BYTES:
+            chunks.append(Chunk(entries[start:index]))
+            start, size = index, 0
+        size += len(entry.record)
+    chunks.append(Chunk(entries[start:]))
+    return chunks

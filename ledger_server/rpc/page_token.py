@@ -1,0 +1,113 @@
+"""Owns the paging of lists: the size of a page, and the opaque token that says where the next begins.
+
+A token carries a position and a keyed hash over the position and the request it belongs to, so that one
+that was altered, cut or taken to another list is refused. The key is a constant, since the token
+protects nobody from anything: it holds no secret, and a caller who forged one would merely choose where
+their own list begins. So any process can read what any other has made.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from typing import Any, Final, Protocol, TypeVar, cast
+
+from google.protobuf.message import Message
+
+from ledger_server.domain.errors import FieldOutOfRange, PageTokenInvalid
+from ledger_server.rpc.requests import Violations
+
+DEFAULT_SIZE: Final = 100
+MAX_SIZE: Final = 1_000
+# A page of large items is cut here, well below the 4 MiB that gRPC clients accept by default.
+MAX_BYTES: Final = 2 * 1024 * 1024
+
+_KEY: Final = b"defter page token 1"
+_HASH_BYTES: Final = 12
+_MAX_TOKEN: Final = 1_024
+
+Position = tuple[int | str, ...]
+_Item = TypeVar("_Item", bound=Message)
+
+
+class ListRequest(Protocol):
+    """What all list requests share."""
+
+    page_size: int
+    page_token: str
+
+
+def page_size(request: ListRequest, violations: Violations) -> int:
+    """Return how many items a page may have; 0 means the default."""
+    size = request.page_size
+    if not 0 <= size <= MAX_SIZE:
+        violations.add(FieldOutOfRange(field="page_size"))
+    return size or DEFAULT_SIZE
+
+
+def page_position(request: ListRequest, violations: Violations, *, like: Position) -> Position | None:
+    """Return the position behind which the page begins; None for the first page.
+
+    Args:
+        like: a position of the same shape.
+    """
+    token = request.page_token
+    if not token:
+        return None
+    position = _read(request, token)
+    if position is None or [type(value) for value in position] != [type(value) for value in like]:
+        violations.add(PageTokenInvalid(field="page_token"))
+        return None
+    return position
+
+
+def page_token(request: ListRequest, position: Position) -> str:
+    """Return the token of the page behind a position."""
+    data = json.dumps(position, separators=(",", ":")).encode()
+    return _text(_hash(request, data) + data)
+
+
+def fitting(items: Sequence[_Item]) -> int:
+    """Return how many of the items go into one response, at least one."""
+    room = MAX_BYTES
+    for count, item in enumerate(items):
+        room -= item.ByteSize()
+        if room < 0:
+            return max(count, 1)
+    return len(items)
+
+
+def _read(request: ListRequest, token: str) -> Position | None:
+    if len(token) > _MAX_TOKEN or not token.isascii():
+        return None
+    try:
+        data = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    except binascii.Error:
+        return None
+    # Base64 leaves room for texts that differ and mean the same; only ours is taken.
+    if _text(data) != token:
+        return None
+    found, data = data[:_HASH_BYTES], data[_HASH_BYTES:]
+    if not hmac.compare_digest(found, _hash(request, data)):
+        return None
+    return tuple(json.loads(data))
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _hash(request: ListRequest, data: bytes) -> bytes:
+    """Return the hash over a position and all of the request that decides what is listed."""
+    filter_ = type(request)()
+    cast("Any", filter_).CopyFrom(request)
+    filter_.page_size = 0
+    filter_.page_token = ""
+    message = cast("Message", filter_)
+    digest = hashlib.blake2b(key=_KEY, digest_size=_HASH_BYTES)
+    name = message.DESCRIPTOR.full_name.encode()
+    for part in (name, message.SerializeToString(deterministic=True), data):
+        digest.update(len(part).to_bytes(4, "big") + part)
+    return digest.digest()
