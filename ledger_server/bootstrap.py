@@ -16,13 +16,15 @@ from ledger_server.domain.clock import Clock, system_clock
 from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.engine.lane import LaneLimits
 from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.reads import Reads
+from ledger_server.engine.watch import Watches
 from ledger_server.jobs.hold_expiry import HoldExpiry
 from ledger_server.rpc.account import AccountServicer
 from ledger_server.rpc.hold import HoldServicer
 from ledger_server.rpc.journal import JournalServicer
 from ledger_server.rpc.posting import PostingServicer
 from ledger_server.rpc.requests import RequestReader
-from ledger_server.rpc.serving import MAX_MESSAGE_BYTES, generic_handler
+from ledger_server.rpc.serving import MAX_MESSAGE_BYTES, add_service
 from ledger_server.rpc.tenant import TenantServicer
 from ledger_server.settings import Settings
 from ledger_server.store.database import Pool, open_pool
@@ -47,6 +49,7 @@ class RunningServer:
         port: int,
         server: grpc.aio.Server,
         ledger: Ledger,
+        watches: Watches,
         health_servicer: health.aio.HealthServicer,
         hold_expiry: HoldExpiry,
         pools: tuple[Pool, ...],
@@ -54,6 +57,7 @@ class RunningServer:
     ) -> None:
         self.port = port
         self.ledger = ledger
+        self._watches = watches
         self._server = server
         self._health = health_servicer
         self._hold_expiry = hold_expiry
@@ -64,6 +68,7 @@ class RunningServer:
         """Stop cleanly: turn new calls away, answer what was begun, then close."""
         await self._health.enter_graceful_shutdown()
         await self._hold_expiry.stop()
+        self._watches.drain()
         stopping = asyncio.ensure_future(self._server.stop(self._settings.drain_seconds))
         await self.ledger.drain()
         await stopping
@@ -73,6 +78,7 @@ class RunningServer:
     async def abort(self) -> None:
         """Stop at once, as a crash would: nothing that is under way is answered."""
         self.ledger.abort()
+        self._watches.drain()
         await self._hold_expiry.stop()
         for pool in self._pools:
             pool.terminate()
@@ -103,10 +109,12 @@ async def start_server(
         patience_seconds=settings.store_patience_seconds,
     )
     ledger = Ledger(writes, clock, limits)
+    watches = Watches(reads, clock)
+    ledger.on_commit(watches.committed)
     reader = RequestReader(currencies(settings.extra_currencies))
     server = grpc.aio.server(options=[*_CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))])
     health_servicer = health.aio.HealthServicer()
-    _add_services(server, health_servicer, _servicers(ledger, reader))
+    _add_services(server, health_servicer, _servicers(ledger, reader, Reads(reads, clock), watches))
     port = server.add_insecure_port(f"{settings.host}:{settings.port}")
     await server.start()
     await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
@@ -117,6 +125,7 @@ async def start_server(
         port=port,
         server=server,
         ledger=ledger,
+        watches=watches,
         health_servicer=health_servicer,
         hold_expiry=hold_expiry,
         pools=(writes, reads),
@@ -130,13 +139,15 @@ def currencies(extra: Mapping[str, int]) -> CurrencyRegistry:
     return CurrencyRegistry({**exponents, **extra})
 
 
-def _servicers(ledger: Ledger, reader: RequestReader) -> list[tuple[ServiceDescriptor, object]]:
+def _servicers(
+    ledger: Ledger, reader: RequestReader, reads: Reads, watches: Watches
+) -> list[tuple[ServiceDescriptor, object]]:
     services: list[tuple[Any, object]] = [
-        (tenant_pb2, TenantServicer(ledger)),
-        (account_pb2, AccountServicer(ledger, reader)),
-        (posting_pb2, PostingServicer(ledger, reader)),
-        (hold_pb2, HoldServicer(ledger, reader)),
-        (journal_pb2, JournalServicer()),
+        (tenant_pb2, TenantServicer(ledger, reads)),
+        (account_pb2, AccountServicer(ledger, reader, reads)),
+        (posting_pb2, PostingServicer(ledger, reader, reads)),
+        (hold_pb2, HoldServicer(ledger, reader, reads)),
+        (journal_pb2, JournalServicer(reads, watches)),
     ]
     return [
         (next(iter(module.DESCRIPTOR.services_by_name.values())), servicer) for module, servicer in services
@@ -148,9 +159,8 @@ def _add_services(
     health_servicer: health.aio.HealthServicer,
     servicers: list[tuple[ServiceDescriptor, object]],
 ) -> None:
-    server.add_generic_rpc_handlers(
-        tuple(generic_handler(service, servicer) for service, servicer in servicers)
-    )
+    for service, servicer in servicers:
+        add_service(server, service, servicer)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     names = [service.full_name for service, _ in servicers]
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)

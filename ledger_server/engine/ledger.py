@@ -10,6 +10,7 @@ from ledger_server.domain.commands import CreateTenant
 from ledger_server.domain.errors import ShuttingDown
 from ledger_server.domain.facts import EnforcementChanged, FactKind
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
+from ledger_server.engine import metrics
 from ledger_server.engine.lane import Lane, LaneLimits, OnCommit
 from ledger_server.engine.records import NO_CHAIN_HASH, RecordEncoder, chain
 from ledger_server.engine.work import Outcome, Request, Work
@@ -30,6 +31,7 @@ class Ledger:
         self._limits = limits
         self._lanes: OrderedDict[str, Lane] = OrderedDict()
         self._draining = False
+        metrics.WAITING.set_function(lambda: sum(lane.waiting for lane in self._lanes.values()))
         self._on_commit: list[OnCommit] = []
 
     def on_commit(self, tell: OnCommit) -> None:

@@ -128,30 +128,6 @@ class RecordEncoder:
         )
         return Encoded(content, record)
 
-    def hold(self, hold: Hold) -> hold_pb2.Hold:
-        """Return a hold as callers see it."""
-        message = hold_pb2.Hold(
-            hold_id=self._ids.hold_id(hold.number),
-            debit_account_id=hold.debit_account_id,
-            credit_account_id=hold.credit_account_id,
-            amount_minor=hold.amount,
-            captured_minor=hold.captured,
-            released_minor=hold.released,
-            remaining_minor=hold.remaining,
-            currency_code=hold.currency,
-            state=int(hold.state),  # type: ignore[arg-type]
-            type=int(hold.type),  # type: ignore[arg-type]
-            reference=hold.reference,
-            metadata=hold.metadata,
-            place_time=timestamp(hold.place_time),
-            limit_breached=hold.limit_breached,
-        )
-        if hold.expire_time is not None:
-            message.expire_time.FromDatetime(hold.expire_time)
-        if hold.end_time is not None:
-            message.end_time.FromDatetime(hold.end_time)
-        return message
-
     def _content(self, fact: Fact, sequence: int) -> Message:
         match fact:
             case AccountChanged(kind=FactKind.ACCOUNT_OPENED, account=account):
@@ -159,14 +135,14 @@ class RecordEncoder:
             case AccountChanged(account=account, note=note):
                 return journal_pb2.AccountChanged(account=account_message(account), note=note)
             case HoldChanged(hold=hold, lines=lines):
-                message = journal_pb2.HoldChanged(hold=self.hold(hold))
+                message = journal_pb2.HoldChanged(hold=hold_message(self._ids, hold))
                 if lines:
                     fill_balance(message.debit_balance, lines[0])
                     fill_balance(message.credit_balance, lines[1])
                 return message
             case HoldCaptured(hold=hold, transaction=transaction, lines=lines, released=released):
                 return journal_pb2.HoldCaptured(
-                    hold=self.hold(hold),
+                    hold=hold_message(self._ids, hold),
                     transaction=self._transaction(transaction, lines, sequence),
                     released_minor=released,
                 )
@@ -247,6 +223,31 @@ def balance_message(kind: AccountKind, counters: Counters) -> account_pb2.Accoun
     """Return an account's counters with the balances that follow from them."""
     message = account_pb2.AccountBalance()
     fill_counters(message, kind, counters)
+    return message
+
+
+def hold_message(ids: TenantIds, hold: Hold) -> hold_pb2.Hold:
+    """Return a hold as callers see it."""
+    message = hold_pb2.Hold(
+        hold_id=ids.hold_id(hold.number),
+        debit_account_id=hold.debit_account_id,
+        credit_account_id=hold.credit_account_id,
+        amount_minor=hold.amount,
+        captured_minor=hold.captured,
+        released_minor=hold.released,
+        remaining_minor=hold.remaining,
+        currency_code=hold.currency,
+        state=int(hold.state),  # type: ignore[arg-type]
+        type=int(hold.type),  # type: ignore[arg-type]
+        reference=hold.reference,
+        metadata=hold.metadata,
+        place_time=timestamp(hold.place_time),
+        limit_breached=hold.limit_breached,
+    )
+    if hold.expire_time is not None:
+        message.expire_time.FromDatetime(hold.expire_time)
+    if hold.end_time is not None:
+        message.end_time.FromDatetime(hold.end_time)
     return message
 
 

@@ -9,7 +9,7 @@ whoever sees a record in the database sees all before it.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 import structlog
@@ -84,7 +84,7 @@ class Watches:
 
     async def watch(
         self, tenant_id: str, *, after: int, heartbeat_seconds: float, bytes_only: bool
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield serialized `WatchJournalResponse`s without end: first what is there, then what comes.
 
         Args:

@@ -2,21 +2,31 @@
 
 from defter.ledger.v1 import account_pb2, journal_pb2
 
-from ledger_server.domain.accounts import AccountState
+from ledger_server.domain.accounts import AccountKind, AccountState
 from ledger_server.domain.commands import Method, SetAccountLimits, SetAccountState
-from ledger_server.domain.errors import FieldMissing
+from ledger_server.domain.errors import BatchSizeOutOfRange, FieldMissing, FieldOutOfRange
 from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.reads import Reads
+from ledger_server.engine.records import account_message, balance_message
 from ledger_server.rpc.outcomes import decide_one, item_result, results_message, settle_atomic
+from ledger_server.rpc.page_token import fitting, page_position, page_size, page_token
+from ledger_server.rpc.read_requests import optional_account_id, optional_enum, span, tenant_violations
 from ledger_server.rpc.requests import (
+    MAX_BATCH,
+    MAX_KEY,
     MAX_NOTE,
     RequestReader,
     account_violations,
     batch_mode,
     check_batch_size,
     check_tenant,
+    ids_of,
     keyed,
 )
 from ledger_server.rpc.serving import Context, deadline_of
+from ledger_server.rpc.statement import line_message
+from ledger_server.store.queries.accounts import AccountFilter, AccountNow
+from ledger_server.store.queries.statements import LinePosition
 
 _StateRequest = (
     account_pb2.FreezeAccountRequest | account_pb2.UnfreezeAccountRequest | account_pb2.CloseAccountRequest
@@ -26,9 +36,10 @@ _StateRequest = (
 class AccountServicer:
     """Opens, limits, freezes and closes accounts, and reads their balances and statements."""
 
-    def __init__(self, ledger: Ledger, reader: RequestReader) -> None:
+    def __init__(self, ledger: Ledger, reader: RequestReader, reads: Reads) -> None:
         self._ledger = ledger
         self._reader = reader
+        self._reads = reads
 
     async def OpenAccount(
         self, request: account_pb2.OpenAccountRequest, context: Context
@@ -105,6 +116,110 @@ class AccountServicer:
         account = await self._set_state(Method.CloseAccount, AccountState.CLOSED, request, context)
         return account_pb2.CloseAccountResponse(account=account)
 
+    async def GetAccount(
+        self, request: account_pb2.GetAccountRequest, _: Context
+    ) -> account_pb2.GetAccountResponse:
+        """Read one account with its balance now."""
+        violations = tenant_violations(request)
+        violations.account_id(request.account_id, "account_id")
+        violations.check()
+        [found] = await self._reads.accounts(request.tenant_id, [request.account_id])
+        return account_pb2.GetAccountResponse(
+            account=account_message(found.account),
+            balance=balance_message(found.account.kind, found.counters),
+        )
+
+    async def ListAccounts(
+        self, request: account_pb2.ListAccountsRequest, _: Context
+    ) -> account_pb2.ListAccountsResponse:
+        """List accounts by id."""
+        violations = tenant_violations(request)
+        violations.text(request.currency_code, "currency_code", MAX_KEY)
+        wanted = AccountFilter(
+            prefix=optional_account_id(violations, request.account_id_prefix, "account_id_prefix"),
+            kind=optional_enum(violations, request.kind, "kind", AccountKind),
+            currency=request.currency_code,
+            state=optional_enum(violations, request.state, "state", AccountState),
+        )
+        size = page_size(request, violations)
+        position = page_position(request, violations, like=("",))
+        violations.check()
+        page = await self._reads.list_accounts(
+            request.tenant_id, wanted, after=str(position[0]) if position else "", size=size
+        )
+        items = [
+            account_pb2.ListAccountsResponse.Item(
+                account=account_message(found.account),
+                balance=balance_message(found.account.kind, found.counters),
+            )
+            for found in page.items
+        ]
+        count = fitting(items)
+        behind = page.next if count == len(items) else items[count - 1].account.account_id
+        return account_pb2.ListAccountsResponse(
+            accounts=items[:count],
+            next_page_token="" if behind is None else page_token(request, (behind,)),
+        )
+
+    async def GetBalance(
+        self, request: account_pb2.GetBalanceRequest, _: Context
+    ) -> account_pb2.GetBalanceResponse:
+        """Read a balance now, at a time or at a sequence."""
+        violations = tenant_violations(request)
+        violations.account_id(request.account_id, "account_id")
+        moment = violations.time(request, "time")
+        at = request.WhichOneof("at")
+        if at == "sequence" and request.sequence < 1:
+            violations.add(FieldOutOfRange(field="sequence"))
+        violations.check()
+        tenant_id, account_id = request.tenant_id, request.account_id
+        if moment is not None:
+            found = await self._reads.balance_at_time(tenant_id, account_id, moment)
+        elif at == "sequence":
+            found = await self._reads.balance_at_sequence(tenant_id, account_id, request.sequence)
+        else:
+            [found] = await self._reads.accounts(tenant_id, [account_id])
+        return _balance(found)
+
+    async def BatchGetBalances(
+        self, request: account_pb2.BatchGetBalancesRequest, _: Context
+    ) -> account_pb2.BatchGetBalancesResponse:
+        """Read the balances now of up to 1,000 accounts, all from one moment."""
+        violations = tenant_violations(request)
+        count = len(request.account_ids)
+        if not 1 <= count <= MAX_BATCH:
+            violations.add(BatchSizeOutOfRange(field="account_ids", count=count, limit=MAX_BATCH))
+        for index, account_id in enumerate(request.account_ids[:MAX_BATCH]):
+            violations.account_id(account_id, f"account_ids[{index}]")
+        violations.check()
+        found = await self._reads.accounts(request.tenant_id, request.account_ids)
+        return account_pb2.BatchGetBalancesResponse(balances=[_balance(account) for account in found])
+
+    async def ListPostings(
+        self, request: account_pb2.ListPostingsRequest, _: Context
+    ) -> account_pb2.ListPostingsResponse:
+        """Read an account's statement."""
+        violations = tenant_violations(request)
+        violations.account_id(request.account_id, "account_id")
+        recorded = span(violations, request)
+        size = page_size(request, violations)
+        position = page_position(request, violations, like=(0, 0))
+        violations.check()
+        page = await self._reads.statement(
+            request.tenant_id,
+            request.account_id,
+            recorded,
+            position=LinePosition(int(position[0]), int(position[1])) if position else None,
+            newest_first=request.newest_first,
+            include_pending=request.include_pending,
+            size=size,
+        )
+        ids = ids_of(request.tenant_id)
+        return account_pb2.ListPostingsResponse(
+            lines=[line_message(ids, line) for line in page.items],
+            next_page_token="" if page.next is None else page_token(request, page.next),
+        )
+
     async def _set_state(
         self, method: Method, state: AccountState, request: _StateRequest, context: Context
     ) -> account_pb2.Account:
@@ -124,3 +239,13 @@ class AccountServicer:
 def _changed(fact: bytes) -> account_pb2.Account:
     """Return the account of a serialized AccountChanged."""
     return journal_pb2.AccountChanged.FromString(fact).account
+
+
+def _balance(found: AccountNow) -> account_pb2.GetBalanceResponse:
+    account = found.account
+    return account_pb2.GetBalanceResponse(
+        account_id=account.account_id,
+        currency_code=account.currency,
+        balance=balance_message(account.kind, found.counters),
+        sequence=found.sequence,
+    )

@@ -3,18 +3,25 @@
 from defter.ledger.v1 import hold_pb2, journal_pb2
 
 from ledger_server.domain.commands import ExtendHold, IncreaseHold, Method, ReleaseHold
+from ledger_server.domain.holds import HoldState
 from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.reads import Reads
+from ledger_server.engine.records import hold_message
 from ledger_server.rpc.outcomes import decide_one
-from ledger_server.rpc.requests import RequestReader, hold_number, hold_violations, keyed
+from ledger_server.rpc.page_token import fitting, page_position, page_size, page_token
+from ledger_server.rpc.read_requests import bound, optional_account_id, optional_enum, tenant_violations
+from ledger_server.rpc.requests import RequestReader, hold_number, hold_violations, ids_of, keyed
 from ledger_server.rpc.serving import Context
+from ledger_server.store.queries.holds import HoldFilter
 
 
 class HoldServicer:
     """Reserves money and turns the reservation into a transaction, or undoes it."""
 
-    def __init__(self, ledger: Ledger, reader: RequestReader) -> None:
+    def __init__(self, ledger: Ledger, reader: RequestReader, reads: Reads) -> None:
         self._ledger = ledger
         self._reader = reader
+        self._reads = reads
 
     async def PlaceHold(
         self, request: hold_pb2.PlaceHoldRequest, context: Context
@@ -86,4 +93,39 @@ class HoldServicer:
             hold=increased.hold,
             debit_balance=increased.debit_balance,
             credit_balance=increased.credit_balance,
+        )
+
+    async def GetHold(self, request: hold_pb2.GetHoldRequest, _: Context) -> hold_pb2.GetHoldResponse:
+        """Read one hold."""
+        violations = tenant_violations(request)
+        violations.identifier(request.hold_id, "hold_id")
+        violations.check()
+        hold = await self._reads.hold(request.tenant_id, request.hold_id)
+        return hold_pb2.GetHoldResponse(hold=hold_message(ids_of(request.tenant_id), hold))
+
+    async def ListHolds(self, request: hold_pb2.ListHoldsRequest, _: Context) -> hold_pb2.ListHoldsResponse:
+        """List holds in the order in which they were placed."""
+        violations = tenant_violations(request)
+        wanted = HoldFilter(
+            account_id=optional_account_id(violations, request.account_id, "account_id"),
+            state=optional_enum(violations, request.state, "state", HoldState),
+            expire_before=bound(violations, request, "expire_before_time"),
+        )
+        size = page_size(request, violations)
+        position = page_position(request, violations, like=(0,))
+        violations.check()
+        page = await self._reads.list_holds(
+            request.tenant_id,
+            wanted,
+            position=int(position[0]) if position else None,
+            newest_first=request.newest_first,
+            size=size,
+        )
+        ids = ids_of(request.tenant_id)
+        holds = [hold_message(ids, hold) for hold in page.items]
+        count = fitting(holds)
+        behind = page.next if count == len(holds) else page.items[count - 1].number
+        return hold_pb2.ListHoldsResponse(
+            holds=holds[:count],
+            next_page_token="" if behind is None else page_token(request, (behind,)),
         )

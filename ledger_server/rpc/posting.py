@@ -2,22 +2,36 @@
 
 from collections.abc import AsyncIterator
 
-from defter.ledger.v1 import posting_pb2
+from defter.ledger.v1 import journal_pb2, posting_pb2
 
+from ledger_server.domain.transactions import TransactionType
 from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.reads import Reads
+from ledger_server.engine.records import transaction_of
 from ledger_server.engine.wire_format import length_delimited
 from ledger_server.rpc.outcomes import decide_one, item_result, results_message, settle_atomic
-from ledger_server.rpc.requests import RequestReader, batch_mode, check_batch_size, check_tenant
+from ledger_server.rpc.page_token import page_position, page_size, page_token
+from ledger_server.rpc.read_requests import optional_account_id, optional_enum, span, tenant_violations
+from ledger_server.rpc.requests import (
+    MAX_REFERENCE,
+    RequestReader,
+    batch_mode,
+    check_batch_size,
+    check_tenant,
+    ids_of,
+)
 from ledger_server.rpc.serving import Context, deadline_of
 from ledger_server.rpc.transaction_stream import TransactionStream
+from ledger_server.store.queries.transactions import PostedRecord, TransactionFilter
 
 
 class PostingServicer:
     """Posts and reads transactions."""
 
-    def __init__(self, ledger: Ledger, reader: RequestReader) -> None:
+    def __init__(self, ledger: Ledger, reader: RequestReader, reads: Reads) -> None:
         self._ledger = ledger
         self._reader = reader
+        self._reads = reads
 
     async def PostTransaction(self, request: posting_pb2.PostTransactionRequest, context: Context) -> bytes:
         """Post one transaction."""
@@ -59,6 +73,50 @@ class PostingServicer:
         async for response in stream.run(requests):
             yield response
 
+    async def GetTransaction(
+        self, request: posting_pb2.GetTransactionRequest, _: Context
+    ) -> posting_pb2.GetTransactionResponse:
+        """Read one transaction."""
+        violations = tenant_violations(request)
+        violations.identifier(request.transaction_id, "transaction_id")
+        violations.check()
+        posted = await self._reads.transaction(request.tenant_id, request.transaction_id)
+        reversed_by = ""
+        if posted.reversed_by is not None:
+            reversed_by = ids_of(request.tenant_id).transaction_id(posted.reversed_by)
+        return posting_pb2.GetTransactionResponse(
+            transaction=_transaction(posted), reversed_by_transaction_id=reversed_by
+        )
+
+    async def ListTransactions(
+        self, request: posting_pb2.ListTransactionsRequest, _: Context
+    ) -> posting_pb2.ListTransactionsResponse:
+        """List transactions by sequence."""
+        violations = tenant_violations(request)
+        violations.text(request.reference, "reference", MAX_REFERENCE)
+        wanted = TransactionFilter(
+            account_id=optional_account_id(violations, request.account_id, "account_id"),
+            type=optional_enum(violations, request.type, "type", TransactionType),
+            reference=request.reference,
+            only_limit_breached=request.only_limit_breached,
+        )
+        recorded = span(violations, request)
+        size = page_size(request, violations)
+        position = page_position(request, violations, like=(0,))
+        violations.check()
+        page = await self._reads.list_transactions(
+            request.tenant_id,
+            wanted,
+            recorded,
+            position=int(position[0]) if position else None,
+            newest_first=request.newest_first,
+            size=size,
+        )
+        return posting_pb2.ListTransactionsResponse(
+            transactions=[_transaction(posted) for posted in page.items],
+            next_page_token="" if page.next is None else page_token(request, (page.next,)),
+        )
+
     async def ReverseTransaction(
         self, request: posting_pb2.ReverseTransactionRequest, context: Context
     ) -> bytes:
@@ -66,3 +124,9 @@ class PostingServicer:
         item = self._reader.reverse(request)
         fact = await decide_one(self._ledger, request.tenant_id, item, context)
         return length_delimited(1, fact)
+
+
+def _transaction(posted: PostedRecord) -> posting_pb2.Transaction:
+    transaction = transaction_of(journal_pb2.JournalRecord.FromString(posted.record))
+    assert transaction is not None, "the record was found as one that posts a transaction"
+    return transaction

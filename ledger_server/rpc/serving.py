@@ -39,18 +39,16 @@ _SECONDS: Final = Histogram(
 )
 
 
-def generic_handler(service: ServiceDescriptor, servicer: object) -> grpc.GenericRpcHandler:
-    """Return the handlers of a service, one for each of its RPCs.
+def add_service(server: grpc.aio.Server, service: ServiceDescriptor, servicer: object) -> None:
+    """Serve all RPCs of a service.
 
     Args:
         servicer: has an async method of every RPC's name; a stream answers by an async generator.
     """
-    handlers = {
-        method.name: _handler(method, getattr(servicer, method.name))
-        for method in service.methods
-        if hasattr(servicer, method.name)
-    }
-    return grpc.method_handlers_generic_handler(service.full_name, handlers)
+    handlers = {method.name: _handler(method, getattr(servicer, method.name)) for method in service.methods}
+    # Registered methods are found by gRPC itself; the generic handler serves those it can't match.
+    server.add_registered_method_handlers(service.full_name, handlers)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
 
 
 def _handler(method: MethodDescriptor, behaviour: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:

@@ -4,9 +4,14 @@ from defter.ledger.v1 import tenant_pb2
 
 from ledger_server.domain.commands import CreateTenant, Enforcement, Method, SetBalanceEnforcement
 from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.reads import Reads
+from ledger_server.engine.records import timestamp
 from ledger_server.rpc.outcomes import decide_one, settle
-from ledger_server.rpc.requests import keyed, keyed_violations, members
+from ledger_server.rpc.page_token import page_position, page_size, page_token
+from ledger_server.rpc.read_requests import tenant_violations
+from ledger_server.rpc.requests import Violations, keyed, keyed_violations, members
 from ledger_server.rpc.serving import Context, deadline_of
+from ledger_server.store.lane_store import Head
 
 _ENFORCEMENTS = members(Enforcement)
 
@@ -14,8 +19,9 @@ _ENFORCEMENTS = members(Enforcement)
 class TenantServicer:
     """Opens ledgers and says how strictly they are enforced."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, reads: Reads) -> None:
         self._ledger = ledger
+        self._reads = reads
 
     async def CreateTenant(
         self, request: tenant_pb2.CreateTenantRequest, context: Context
@@ -35,6 +41,27 @@ class TenantServicer:
         )
         fact = settle(outcome, context)
         return tenant_pb2.CreateTenantResponse(tenant=tenant_pb2.Tenant.FromString(fact))
+
+    async def GetTenant(
+        self, request: tenant_pb2.GetTenantRequest, _: Context
+    ) -> tenant_pb2.GetTenantResponse:
+        """Read one tenant with the head of its journal."""
+        tenant_violations(request).check()
+        return tenant_pb2.GetTenantResponse(tenant=_tenant(await self._reads.tenant(request.tenant_id)))
+
+    async def ListTenants(
+        self, request: tenant_pb2.ListTenantsRequest, _: Context
+    ) -> tenant_pb2.ListTenantsResponse:
+        """List all tenants by id."""
+        violations = Violations()
+        size = page_size(request, violations)
+        position = page_position(request, violations, like=("",))
+        violations.check()
+        page = await self._reads.tenants(after=str(position[0]) if position else "", size=size)
+        return tenant_pb2.ListTenantsResponse(
+            tenants=[_tenant(head) for head in page.items],
+            next_page_token="" if page.next is None else page_token(request, (page.next,)),
+        )
 
     async def SetBalanceEnforcement(
         self, request: tenant_pb2.SetBalanceEnforcementRequest, context: Context
@@ -56,3 +83,13 @@ class TenantServicer:
             context,
         )
         return tenant_pb2.SetBalanceEnforcementResponse(tenant=tenant_pb2.Tenant.FromString(fact))
+
+
+def _tenant(head: Head) -> tenant_pb2.Tenant:
+    return tenant_pb2.Tenant(
+        tenant_id=head.tenant_id,
+        balance_enforcement=int(head.enforcement),  # type: ignore[arg-type]
+        create_time=timestamp(head.create_time),
+        head_sequence=head.sequence,
+        head_chain_hash=head.chain_hash,
+    )

@@ -12,7 +12,7 @@ REPORT_SECONDS: Final = 600
 _SETTINGS: Final = f"""
 SET LOCAL enable_seqscan = on; SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on;
 SET LOCAL enable_bitmapscan = on; SET LOCAL plan_cache_mode = force_custom_plan;
-SET LOCAL statement_timeout = '{REPORT_SECONDS}s'
+SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL statement_timeout = '{REPORT_SECONDS}s'
 """
 
 

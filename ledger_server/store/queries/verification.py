@@ -1,0 +1,156 @@
+"""Owns what a verification reads: everything, in order, in pieces that fit into memory."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from asyncpg import Record
+
+from ledger_server.domain.accounts import Account, Counters
+from ledger_server.domain.holds import Hold
+from ledger_server.domain.ids import TenantKey
+from ledger_server.store.database import AnyConnection
+from ledger_server.store.lane_store import HOLD_ACCOUNTS, HOLD_COLUMNS, account_of, counters_of, hold_of
+from ledger_server.store.lane_writes import JOURNAL, POSTINGS
+from ledger_server.store.queries.rendering import PAGE_BYTES
+from ledger_server.store.queries.snapshot import REPORT_SECONDS
+
+JOURNAL_COLUMNS: Final = tuple(JOURNAL)
+POSTING_COLUMNS: Final = tuple(POSTINGS)
+_CURSOR_ROWS: Final = 1_000
+
+_JOURNAL: Final = f"""
+SELECT {", ".join(JOURNAL_COLUMNS)} FROM (
+    SELECT *, sum(octet_length(record)) OVER (
+        ORDER BY sequence ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
+    FROM (
+        SELECT {", ".join(JOURNAL_COLUMNS)} FROM journal
+        WHERE tenant_key = $1 AND sequence > $2 AND sequence <= $3 ORDER BY sequence LIMIT $4
+    ) AS counted
+) AS measured
+WHERE bytes_before IS NULL OR bytes_before < {PAGE_BYTES}
+ORDER BY sequence
+"""
+_OUTSIDE: Final = """
+SELECT
+    (SELECT min(sequence) FROM journal WHERE tenant_key = $1 AND sequence < 1) AS before,
+    (SELECT min(sequence) FROM journal WHERE tenant_key = $1 AND sequence > $2) AS after
+"""
+_POSTINGS: Final = f"""
+SELECT {", ".join(f"p.{name}" for name in POSTING_COLUMNS)}
+FROM unnest($2::bigint[], $3::bigint[]) AS wanted(account_number, sequence)
+JOIN postings p ON p.tenant_key = $1 AND p.account_number = wanted.account_number
+    AND p.sequence = wanted.sequence
+"""
+_ACCOUNTS: Final = """
+SELECT a.account_number, a.account_id, a.kind, a.currency_code, a.state, a.min_available, a.max_balance,
+    a.open_time, a.metadata, p.sequence, p.posted_debits, p.posted_credits, p.pending_debits,
+    p.pending_credits, p.version
+FROM accounts a
+LEFT JOIN LATERAL (
+    SELECT sequence, posted_debits, posted_credits, pending_debits, pending_credits, version
+    FROM postings WHERE tenant_key = $1 AND account_number = a.account_number
+    ORDER BY sequence DESC, leg DESC LIMIT 1
+) AS p ON true
+WHERE a.tenant_key = $1 ORDER BY a.account_number
+"""
+_LINE_COUNTS: Final = """
+SELECT account_number, count(*) AS line_count, min(sequence) AS first_sequence FROM postings
+WHERE tenant_key = $1 GROUP BY account_number ORDER BY account_number
+"""
+_LINES: Final = """
+SELECT sequence, version FROM postings WHERE tenant_key = $1 AND account_number = $2
+ORDER BY sequence, leg
+"""
+_OPEN_HOLDS: Final = f"""
+SELECT {HOLD_COLUMNS} FROM holds h {HOLD_ACCOUNTS} WHERE h.tenant_key = $1 AND h.state = 1
+"""
+_HOLD_COUNT: Final = "SELECT count(*) FROM holds WHERE tenant_key = $1"
+_HOLDS_NEVER_PLACED: Final = """
+SELECT h.hold_number FROM holds h WHERE h.tenant_key = $1 AND NOT EXISTS (
+    SELECT 1 FROM journal j WHERE j.tenant_key = $1 AND j.sequence = h.hold_number AND j.kind = 18)
+ORDER BY h.hold_number LIMIT 1
+"""
+
+
+class StoredAccount(NamedTuple):
+    """An account's row, with the counters of its newest line and where that stands (0: no line)."""
+
+    account: Account
+    counters: Counters
+    newest_line: int
+
+
+class LineCount(NamedTuple):
+    """How many lines an account has, and where the first one stands."""
+
+    account_number: int
+    line_count: int
+    first_sequence: int
+
+
+async def journal_rows(
+    connection: AnyConnection, key: TenantKey, *, after: int, until: int, limit: int
+) -> Sequence[Record]:
+    """Return rows of `JOURNAL_COLUMNS` by sequence, at least one if there is one."""
+    rows: Sequence[Record] = await connection.fetch(_JOURNAL, key, after, until, limit)
+    return rows
+
+
+async def sequences_outside(
+    connection: AnyConnection, key: TenantKey, head: int
+) -> tuple[int | None, int | None]:
+    """Return a sequence below 1 and the first one above the head, where there should be none."""
+    row = await connection.fetchrow(_OUTSIDE, key, head)
+    return row["before"], row["after"]
+
+
+async def posting_rows(
+    connection: AnyConnection, key: TenantKey, places: Sequence[tuple[int, int]]
+) -> Sequence[Record]:
+    """Return rows of `POSTING_COLUMNS` at these places, pairs of account number and sequence."""
+    numbers = [number for number, _ in places]
+    rows: Sequence[Record] = await connection.fetch(_POSTINGS, key, numbers, [place for _, place in places])
+    return rows
+
+
+async def stored_accounts(connection: AnyConnection, key: TenantKey) -> AsyncIterator[StoredAccount]:
+    """Yield all accounts in the order of their opening."""
+    async for row in _stream(connection, _ACCOUNTS, key):
+        yield StoredAccount(account_of(row), counters_of(row), row["sequence"] or 0)
+
+
+async def line_counts(connection: AnyConnection, key: TenantKey) -> AsyncIterator[LineCount]:
+    """Yield how many lines there are of each account number that has any."""
+    async for row in _stream(connection, _LINE_COUNTS, key):
+        yield LineCount(*row)
+
+
+async def line_versions(
+    connection: AnyConnection, key: TenantKey, account_number: int
+) -> AsyncIterator[tuple[int, int]]:
+    """Yield sequence and version of an account's lines in order."""
+    async for row in _stream(connection, _LINES, key, account_number):
+        yield row["sequence"], row["version"]
+
+
+async def open_holds(connection: AnyConnection, key: TenantKey) -> AsyncIterator[Hold]:
+    """Yield all holds that are stored as open, in no order."""
+    async for row in _stream(connection, _OPEN_HOLDS, key):
+        yield hold_of(row)
+
+
+async def hold_count(connection: AnyConnection, key: TenantKey) -> int:
+    """Return how many holds are stored."""
+    return int(await connection.fetchval(_HOLD_COUNT, key, timeout=REPORT_SECONDS))
+
+
+async def hold_never_placed(connection: AnyConnection, key: TenantKey) -> int | None:
+    """Return the number of a stored hold that no record places."""
+    found: int | None = await connection.fetchval(_HOLDS_NEVER_PLACED, key, timeout=REPORT_SECONDS)
+    return found
+
+
+def _stream(connection: AnyConnection, statement: str, *arguments: Any) -> AsyncIterator[Record]:
+    cursor = connection.cursor(statement, *arguments, prefetch=_CURSOR_ROWS, timeout=REPORT_SECONDS)
+    rows: AsyncIterator[Record] = aiter(cursor)
+    return rows
