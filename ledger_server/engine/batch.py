@@ -31,6 +31,13 @@ class Decided(NamedTuple):
     outcome: Outcome
 
 
+Found = Mapping[RequestKey, StoredOutcome] | None
+
+
+class LookUpFirst(Exception):
+    """Work can't be decided before its keys have been looked up."""
+
+
 class Tip:
     """The end of the chain as far as it has been decided, and the keys that were decided on the way."""
 
@@ -81,11 +88,14 @@ class Batch:
         for hold in list(working_set.due_holds(account_ids, now)):
             self._add(expire(working_set, hold), Request(_NO_COMMAND), now)
 
-    def decide(self, work: Work, now: datetime, found: Mapping[RequestKey, StoredOutcome]) -> None:
+    def decide(self, work: Work, now: datetime, found: Found) -> None:
         """Decide all requests of a work; one request's rejection never disturbs its neighbours.
 
         Args:
-            found: outcomes from earlier commits, as far as they were looked up.
+            found: what earlier commits have decided for the requests' keys; None where that was not
+                looked up, because the unique index on the keys will tell.
+        Raises:
+            LookUpFirst: the index would not tell; the batch is spoilt.
         """
         if work.atomic:
             work.outcomes = self._decide_atomically(work.requests, now, found)
@@ -94,7 +104,7 @@ class Batch:
         self.works.append(work)
         self.request_count += len(work.requests)
 
-    def _decide(self, request: Request, now: datetime, found: Mapping[RequestKey, StoredOutcome]) -> Outcome:
+    def _decide(self, request: Request, now: datetime, found: Found) -> Outcome:
         known = self._known(request, found)
         if known is not None:
             return known
@@ -109,7 +119,7 @@ class Batch:
         self,
         requests: Iterable[Request],
         now: datetime,
-        found: Mapping[RequestKey, StoredOutcome],
+        found: Found,
     ) -> list[Outcome]:
         """Decide all or none: the refused item keeps its refusal, the others' keys stay unused."""
         requests = list(requests)
@@ -131,6 +141,10 @@ class Batch:
             if outcome is not None and not outcome.rejected:
                 outcomes.append(outcome)
                 continue
+            if found is None:
+                # Only the refused item's key would meet the index. Another item may be a retry, whose
+                # effect was counted twice just now and may be the very cause of the refusal.
+                raise LookUpFirst
             tip.working_set.undo_atomic()
             tip.chain_hash = chain_hash
             del self.rows[rows:]
@@ -145,13 +159,13 @@ class Batch:
         tip.working_set.end_atomic()
         return outcomes
 
-    def _known(self, request: Request, found: Mapping[RequestKey, StoredOutcome]) -> Outcome | None:
+    def _known(self, request: Request, found: Found) -> Outcome | None:
         """Return the outcome that the request's key has already, if any."""
         if request.key is None:
             return None
         decided = self._tip.undone.get(request.key)
         if decided is None:
-            stored = found.get(request.key)
+            stored = found.get(request.key) if found is not None else None
             if stored is None:
                 return None
             record = journal_pb2.JournalRecord.FromString(stored.record)

@@ -11,11 +11,12 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
 import structlog
-from asyncpg import UniqueViolationError
+from asyncpg import InterfaceError, UniqueViolationError
 from msgspec import Struct
 
 from ledger_server.domain.clock import Clock
@@ -30,7 +31,7 @@ from ledger_server.domain.errors import (
 from ledger_server.domain.ids import TenantIds, TenantKey
 from ledger_server.domain.working_set import WorkingSet
 from ledger_server.engine import metrics
-from ledger_server.engine.batch import Batch, Tip
+from ledger_server.engine.batch import Batch, LookUpFirst, Tip
 from ledger_server.engine.incidents import report
 from ledger_server.engine.loading import Wanted, load, wanted
 from ledger_server.engine.records import RecordEncoder
@@ -217,8 +218,14 @@ class Lane:
                 self._open = Batch(self._tip, self._encoder)
             self._open.expire_due(due, now)
             for work in self._taken:
-                self._open.decide(work, now, {})
-            self._taken = []
+                self._open.decide(work, now, None)
+            taken, self._taken = self._taken, []
+            if any(work.atomic and any(one.rejected for one in work.outcomes) for work in taken):
+                # Only the refused item's key is written, so no conflict would reveal that another
+                # item was decided long ago and has been counted twice. Look its key up first.
+                self._requeue()
+        except LookUpFirst:
+            self._requeue()
         except _TenantMissing:
             self._refuse_taken(TenantNotFound(tenant_id=self._tenant_id))
         except CONNECTION_ERRORS as error:
@@ -455,4 +462,6 @@ async def _roll_back(connection: AnyConnection) -> None:
     try:
         await connection.execute("ROLLBACK", timeout=1)
     except Exception:  # noqa: BLE001  # whatever it is, somebody waits for an answer
-        connection.terminate()
+        # The pool may have taken back a connection that broke; then nothing is left to end.
+        with suppress(InterfaceError):
+            connection.terminate()

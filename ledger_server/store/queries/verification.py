@@ -13,6 +13,7 @@ from ledger_server.store.lane_store import HOLD_ACCOUNTS, HOLD_COLUMNS, account_
 from ledger_server.store.lane_writes import JOURNAL, POSTINGS
 from ledger_server.store.queries.rendering import PAGE_BYTES
 from ledger_server.store.queries.snapshot import REPORT_SECONDS
+from ledger_server.store.queries.transactions import PostedRecord
 
 JOURNAL_COLUMNS: Final = tuple(JOURNAL)
 POSTING_COLUMNS: Final = tuple(POSTINGS)
@@ -20,7 +21,7 @@ _CURSOR_ROWS: Final = 1_000
 
 _JOURNAL: Final = f"""
 SELECT {", ".join(JOURNAL_COLUMNS)} FROM (
-    SELECT *, sum(octet_length(record)) OVER (
+    SELECT {", ".join(JOURNAL_COLUMNS)}, sum(octet_length(record)) OVER (
         ORDER BY sequence ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
     FROM (
         SELECT {", ".join(JOURNAL_COLUMNS)} FROM journal
@@ -58,8 +59,17 @@ SELECT account_number, count(*) AS line_count, min(sequence) AS first_sequence F
 WHERE tenant_key = $1 GROUP BY account_number ORDER BY account_number
 """
 _LINES: Final = """
-SELECT sequence, version FROM postings WHERE tenant_key = $1 AND account_number = $2
-ORDER BY sequence, leg
+SELECT p.sequence, p.leg, j.record FROM postings p
+LEFT JOIN journal j ON j.tenant_key = $1 AND j.sequence = p.sequence
+WHERE p.tenant_key = $1 AND p.account_number = $2 ORDER BY p.sequence, p.leg
+"""
+# Two records should not name the same original; an index that has been dropped would let them.
+_TRANSACTIONS: Final = """
+SELECT j.sequence, j.record, (
+    SELECT min(r.sequence) FROM journal r WHERE r.tenant_key = $1 AND r.reverses = j.sequence
+) AS reversed_by
+FROM unnest($2::bigint[]) AS wanted(sequence)
+JOIN journal j ON j.tenant_key = $1 AND j.sequence = wanted.sequence
 """
 _OPEN_HOLDS: Final = f"""
 SELECT {HOLD_COLUMNS} FROM holds h {HOLD_ACCOUNTS} WHERE h.tenant_key = $1 AND h.state = 1
@@ -100,7 +110,7 @@ async def sequences_outside(
     connection: AnyConnection, key: TenantKey, head: int
 ) -> tuple[int | None, int | None]:
     """Return a sequence below 1 and the first one above the head, where there should be none."""
-    row = await connection.fetchrow(_OUTSIDE, key, head)
+    [row] = await connection.fetch(_OUTSIDE, key, head)
     return row["before"], row["after"]
 
 
@@ -111,6 +121,13 @@ async def posting_rows(
     numbers = [number for number, _ in places]
     rows: Sequence[Record] = await connection.fetch(_POSTINGS, key, numbers, [place for _, place in places])
     return rows
+
+
+async def transactions(
+    connection: AnyConnection, key: TenantKey, sequences: Sequence[int]
+) -> list[PostedRecord]:
+    """Return those records that exist, each with the first one that reverses it."""
+    return [PostedRecord(*row) for row in await connection.fetch(_TRANSACTIONS, key, sequences)]
 
 
 async def stored_accounts(connection: AnyConnection, key: TenantKey) -> AsyncIterator[StoredAccount]:
@@ -125,12 +142,12 @@ async def line_counts(connection: AnyConnection, key: TenantKey) -> AsyncIterato
         yield LineCount(*row)
 
 
-async def line_versions(
+async def lines_with_records(
     connection: AnyConnection, key: TenantKey, account_number: int
-) -> AsyncIterator[tuple[int, int]]:
-    """Yield sequence and version of an account's lines in order."""
+) -> AsyncIterator[tuple[int, int, bytes | None]]:
+    """Yield sequence, leg and record of an account's lines in order."""
     async for row in _stream(connection, _LINES, key, account_number):
-        yield row["sequence"], row["version"]
+        yield row["sequence"], row["leg"], row["record"]
 
 
 async def open_holds(connection: AnyConnection, key: TenantKey) -> AsyncIterator[Hold]:
