@@ -1,0 +1,27 @@
+"""Own the command: `python -m bench` measures load, `python -m bench size` measures scale."""
+
+import sys
+
+import uvloop
+
+from bench.load import measure_load
+from bench.order import read_order
+from bench.report import as_json, markdown, print_report
+from bench.size import measure_size
+
+
+def main() -> int:
+    """Measure, show and write the report; return 0 when no line failed and the books add up."""
+    order = read_order()
+    measure = measure_size if order.what == "size" else measure_load
+    report = uvloop.run(measure(order))
+    print_report(report)
+    if order.json:
+        order.json.write_text(as_json(report), encoding="utf-8")
+    if order.markdown:
+        order.markdown.write_text(markdown(report), encoding="utf-8")
+    return 0 if report.is_sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""Own the ceiling: the ledger's own gRPC stack with nothing behind it, as a process of its own.
+
+Run as `python -m bench.echo_server --port N`, with the bytes of one real PostTransactionResponse on
+standard input. Requests are parsed and the response is serialised each time, as the ledger must.
+"""
+
+import argparse
+import signal
+import sys
+
+import grpc
+import uvloop
+from defter.ledger.v1.posting_pb2 import PostTransactionRequest, PostTransactionResponse
+
+
+async def serve(port: int, response: PostTransactionResponse) -> None:
+    """Answer every PostTransaction with `response` until the process is ended."""
+
+    async def post_transaction(_: PostTransactionRequest, __: object) -> PostTransactionResponse:
+        return response
+
+    handler = grpc.unary_unary_rpc_method_handler(
+        post_transaction,
+        request_deserializer=PostTransactionRequest.FromString,
+        response_serializer=PostTransactionResponse.SerializeToString,
+    )
+    server = grpc.aio.server()
+    server.add_registered_method_handlers("defter.ledger.v1.PostingService", {"PostTransaction": handler})
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    await server.wait_for_termination()
+
+
+def main() -> None:
+    """Read the response, then serve."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    port = parser.parse_args().port
+    response = PostTransactionResponse.FromString(sys.stdin.buffer.read())
+    # Nothing is worth draining here: the default action ends the process at once.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    uvloop.run(serve(port, response))
+
+
+if __name__ == "__main__":
+    main()
