@@ -214,8 +214,9 @@ def _supervise(settings: Settings) -> int:
     signal.signal(signal.SIGINT, forward)
     _, status = os.wait()
     forward(signal.SIGTERM, None)
-    codes = [worker.wait() for worker in workers]
-    return max(os.waitstatus_to_exitcode(status), *codes, 0)
+    # The worker that was waited for above has no code left; one that a signal ended has a negative one.
+    codes = [os.waitstatus_to_exitcode(status), *(worker.wait() for worker in workers)]
+    return int(any(codes))
 
 
 def _worker_environment(settings: Settings, index: int) -> dict[str, str]:

@@ -26,7 +26,12 @@ from ledger_server.domain.commands import (
     SetAccountState,
 )
 from ledger_server.domain.decide import decide, expire
-from ledger_server.domain.errors import AmountNotPositive, LimitsContradict, SameAccount
+from ledger_server.domain.errors import (
+    AmountNotPositive,
+    LimitsContradict,
+    PostingCountOutOfRange,
+    SameAccount,
+)
 from ledger_server.domain.facts import (
     AccountChanged,
     EnforcementChanged,
@@ -38,7 +43,7 @@ from ledger_server.domain.facts import (
 )
 from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.ids import TenantIds
-from ledger_server.domain.transactions import check_balanced
+from ledger_server.domain.transactions import TransactionType, check_balanced
 from ledger_server.domain.working_set import AccountEntry, HoldEntry, PostedEntry, WorkingSet
 
 
@@ -215,23 +220,33 @@ def _named_accounts(command: Command) -> Iterator[str]:
 
 def _check_form(command: Command) -> None:
     """Hold a command to the rules that are checked before it reaches a lane."""
+    for amount in _amounts(command):
+        if amount < 1:
+            raise AmountNotPositive(amount_minor=amount)
     match command:
+        case PostTransaction(type=TransactionType.REVERSAL) | PlaceHold(type=TransactionType.REVERSAL):
+            raise Inconsistent("a reversal names what it reverses")
         case PostTransaction(postings=postings):
-            for posting in postings:
-                if posting.amount < 1:
-                    raise AmountNotPositive(amount_minor=posting.amount)
+            if len(postings) < 2:
+                raise PostingCountOutOfRange(count=len(postings))
             check_balanced(postings)
-        case PlaceHold(debit_account_id=debit, credit_account_id=credit, amount=amount):
-            if amount < 1:
-                raise AmountNotPositive(amount_minor=amount)
+        case PlaceHold(debit_account_id=debit, credit_account_id=credit):
             if debit == credit:
                 raise SameAccount(account_id=debit)
-        case CaptureHold(amount=int(amount)) | IncreaseHold(additional=amount):
-            if amount < 1:
-                raise AmountNotPositive(amount_minor=amount)
         case OpenAccount(limits=limits) | SetAccountLimits(limits=limits):
             lower, upper = limits.min_available, limits.max_balance
             if lower is not None and upper is not None and lower > upper:
                 raise LimitsContradict(min_available_minor=lower, max_balance_minor=upper)
+        case _:
+            pass
+
+
+def _amounts(command: Command) -> Iterator[int]:
+    match command:
+        case PostTransaction(postings=postings):
+            for posting in postings:
+                yield posting.amount
+        case PlaceHold(amount=amount) | CaptureHold(amount=int(amount)) | IncreaseHold(additional=amount):
+            yield amount
         case _:
             pass

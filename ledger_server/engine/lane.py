@@ -9,7 +9,6 @@ under the head's lock, after looking up what was decided before. No answer leave
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -22,10 +21,7 @@ from msgspec import Struct
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.commands import RequestKey
 from ledger_server.domain.errors import (
-    DeadlinePassed,
-    LaneFull,
     Refused,
-    StoreUnavailable,
     TenantNotFound,
 )
 from ledger_server.domain.ids import TenantIds, TenantKey
@@ -36,8 +32,9 @@ from ledger_server.engine.incidents import report
 from ledger_server.engine.loading import Wanted, load, wanted
 from ledger_server.engine.records import RecordEncoder
 from ledger_server.engine.work import Work
+from ledger_server.engine.work_queue import WorkQueue
 from ledger_server.store import lane_store, lane_writes
-from ledger_server.store.database import CONNECTION_ERRORS, AnyConnection, Pool
+from ledger_server.store.database import AnyConnection, Pool, is_outage
 from ledger_server.store.lane_store import Head, StoredOutcome
 from ledger_server.store.lane_writes import HeadMoved, JournalRow
 
@@ -91,9 +88,7 @@ class Lane:
         self._ids = TenantIds(key)
         self._encoder = RecordEncoder(tenant_id, self._ids)
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[Work] = deque()
-        self._queued = 0  # requests in the queue
-        self._under_way = 0  # requests taken from the queue and not answered
+        self._queue = WorkQueue(limits.capacity, limits.patience_seconds)
         self._wake = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
         # What the lane knows; None until it has looked, and after it was wrong.
@@ -118,21 +113,17 @@ class Lane:
         Raises:
             LaneFull: the lane holds as much as it may; nothing was queued.
         """
-        size = len(work.requests)
-        if self.waiting and self.waiting + size > self._limits.capacity:
-            raise LaneFull(tenant_id=self._tenant_id)
-        self._queue.append(work)
-        self._queued += size
+        self._queue.put(work, self._tenant_id)
         if self._runner is None:
             self._runner = self._loop.create_task(self._run())
         # While a commit is under way, a few more requests are better decided together afterwards.
-        elif self._writing is None or self._queued >= self._limits.ahead_size:
+        elif self._writing is None or self._queue.waiting >= self._limits.ahead_size:
             self._wake.set()
 
     @property
     def waiting(self) -> int:
         """How many requests are not answered yet."""
-        return self._queued + self._under_way
+        return self._queue.unanswered
 
     async def until_idle(self) -> None:
         """Return when everything that was submitted has been answered."""
@@ -154,8 +145,7 @@ class Lane:
             # A fault of the lane itself must not leave callers waiting for ever.
             refused = report(error, "a lane failed", tenant_id=self._tenant_id)
             self._requeue()
-            while self._queue:
-                self._refuse_queued(self._queue.popleft(), refused)
+            self._queue.refuse_all(refused)
         finally:
             self._runner = None
 
@@ -190,7 +180,7 @@ class Lane:
         their turn to be read, so that a commit carries two to three times as many.
         """
         for _ in range(_JOINING_TURNS):
-            if self._queued >= self._limits.ahead_size:
+            if self._queue.waiting >= self._limits.ahead_size:
                 return
             await asyncio.sleep(0)
 
@@ -200,11 +190,11 @@ class Lane:
         if self._writing is None:
             return True
         room = self._open is None or self._open.request_count < self._limits.batch_size
-        return room and self._queued >= self._limits.ahead_size
+        return room and self._queue.waiting >= self._limits.ahead_size
 
     async def _decide_ahead(self) -> None:
         """Decide waiting work against the tip, without a lock."""
-        self._take(self._limits.batch_size)
+        self._taken = self._queue.take(self._limits.batch_size, self._loop.time())
         if not self._taken:
             return
         try:
@@ -219,20 +209,9 @@ class Lane:
             self._open.expire_due(due, now)
             for work in self._taken:
                 self._open.decide(work, now, None)
-            taken, self._taken = self._taken, []
-            if any(work.atomic and any(one.rejected for one in work.outcomes) for work in taken):
-                # Only the refused item's key is written, so no conflict would reveal that another
-                # item was decided long ago and has been counted twice. Look its key up first.
-                self._requeue()
-        except LookUpFirst:
-            self._requeue()
-        except _TenantMissing:
-            self._refuse_taken(TenantNotFound(tenant_id=self._tenant_id))
-        except CONNECTION_ERRORS as error:
-            self._database_failed(error)
-            self._requeue()
+            self._taken = []
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
-            self._isolate(error)
+            self._recover(error)
 
     async def _prepare(self) -> tuple[datetime, set[str]]:
         """Load what the taken work names; return when it is decided, and accounts with due holds."""
@@ -284,14 +263,8 @@ class Lane:
         self._writing = None
         try:
             task.result()
-        except (HeadMoved, UniqueViolationError) as error:
-            metrics.RETRIES.labels(cause=type(error).__name__).inc()
-            self._requeue(batch.works)
-        except CONNECTION_ERRORS as error:
-            self._database_failed(error)
-            self._requeue(batch.works)
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
-            self._isolate(error, batch.works)
+            self._recover(error, batch.works)
         else:
             self._committed(batch)
 
@@ -301,7 +274,7 @@ class Lane:
             for key in batch.keys:
                 self._tip.undone.pop(key, None)
             self._tip.working_set.forget(batch.stamp, self._limits.cache_size)
-        self._under_way -= batch.request_count
+        self._queue.answered(batch.works)
         for work in batch.works:
             work.finish()
         if batch.rows:
@@ -310,7 +283,7 @@ class Lane:
 
     async def _decide_under_lock(self) -> None:
         """Decide and commit work in one database transaction that holds the head's lock."""
-        self._take(1 if self._singly else self._limits.batch_size)
+        self._taken = self._queue.take(1 if self._singly else self._limits.batch_size, self._loop.time())
         if not self._taken:
             return
         try:
@@ -320,13 +293,8 @@ class Lane:
                 except BaseException:
                     await _roll_back(connection)
                     raise
-        except _TenantMissing:
-            self._refuse_taken(TenantNotFound(tenant_id=self._tenant_id))
-        except CONNECTION_ERRORS as error:
-            self._database_failed(error)
-            self._requeue()
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
-            self._isolate(error)
+            self._recover(error)
         else:
             self._taken = []
             self._singly = max(0, self._singly - 1)
@@ -371,25 +339,27 @@ class Lane:
         )
         return Tip(working_set, head.chain_hash)
 
-    def _take(self, size: int) -> None:
-        """Take waiting work whose caller still waits, at least one and up to `size` requests."""
-        taken = 0
-        time = self._loop.time()
-        while self._queue and (not taken or taken + len(self._queue[0].requests) <= size):
-            work = self._queue.popleft()
-            count = len(work.requests)
-            self._queued -= count
-            if work.future.done():
-                continue
-            if work.deadline is not None and time >= work.deadline:
-                work.fail(StoreUnavailable() if work.begun else DeadlinePassed())
-                continue
-            self._taken.append(work)
-            taken += count
-        self._under_way += taken
+    def _recover(self, error: Exception, failed: Sequence[Work] = ()) -> None:
+        """Take back what can't be committed, and go on in the way that the error asks for.
 
-    def _requeue(self, failed: Sequence[Work] = ()) -> None:
+        Args:
+            failed: the work that was being written.
+        """
+        if isinstance(error, _TenantMissing):
+            self._refuse_taken(TenantNotFound(tenant_id=self._tenant_id))
+        elif isinstance(error, HeadMoved | UniqueViolationError | LookUpFirst):
+            metrics.RETRIES.labels(cause=type(error).__name__).inc()
+            self._requeue(failed)
+        elif is_outage(error):
+            self._database_failed(error)
+            self._requeue(failed)
+        else:
+            self._isolate(error, failed)
+
+    def _requeue(self, failed: Sequence[Work] = ()) -> int:
         """Put all work that is not committed back in front of the queue, in order, and forget the tip.
+
+        Returns how many works that were.
 
         Args:
             failed: the work that was being written.
@@ -399,10 +369,8 @@ class Lane:
         self._taken = []
         self._tip = None
         self._careful = True
-        self._queue.extendleft(reversed(again))
-        count = sum(len(work.requests) for work in again)
-        self._queued += count
-        self._under_way -= count
+        self._queue.put_back(again)
+        return len(again)
 
     def _isolate(self, error: Exception, failed: Sequence[Work] = ()) -> None:
         """Find the guilty work by trying each alone; one that fails alone is told so."""
@@ -413,19 +381,13 @@ class Lane:
             self._requeue()
             return
         log.warning("a batch could not be committed", error=repr(error), tenant_id=self._tenant_id)
-        before = len(self._queue)
-        self._requeue(failed)
-        self._singly = max(self._singly, len(self._queue) - before)
+        self._singly = max(self._singly, self._requeue(failed))
 
     def _refuse_taken(self, refused: Refused) -> None:
+        self._queue.answered(self._taken)
         for work in self._taken:
-            self._under_way -= len(work.requests)
             work.fail(refused)
         self._taken = []
-
-    def _refuse_queued(self, work: Work, refused: Refused) -> None:
-        self._queued -= len(work.requests)
-        work.fail(refused)
 
     def _database_failed(self, error: BaseException) -> None:
         metrics.RETRIES.labels(cause="connection").inc()
@@ -440,17 +402,7 @@ class Lane:
     async def _wait_for_database(self) -> None:
         """Wait before the next try, and let go of work that has waited too long."""
         await asyncio.sleep(self._back_off * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
-        time = self._loop.time()
-        patient: deque[Work] = deque()
-        for work in self._queue:
-            until = work.submit_time + self._limits.patience_seconds
-            if work.deadline is not None:
-                until = min(until, work.deadline)
-            if time < until and not work.future.done():
-                patient.append(work)
-            else:
-                self._refuse_queued(work, StoreUnavailable())
-        self._queue = patient
+        self._queue.refuse_overdue(self._loop.time())
 
 
 class _TenantMissing(Exception):

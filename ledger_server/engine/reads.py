@@ -1,9 +1,10 @@
 """Owns the read side's front door: which tenant, as of when, and what is told if something is missing."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.commands import Method, RequestKey
@@ -17,7 +18,7 @@ from ledger_server.domain.errors import (
 )
 from ledger_server.domain.holds import Hold
 from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
-from ledger_server.store.database import Pool
+from ledger_server.store.database import LOST_CONNECTION, AnyConnection, Pool
 from ledger_server.store.lane_store import Head, read_head
 from ledger_server.store.queries import accounts, balances, holds, journal, statements, tenants, transactions
 from ledger_server.store.queries.accounts import AccountFilter, AccountNow
@@ -30,7 +31,11 @@ from ledger_server.store.queries.transactions import PostedRecord, TransactionFi
 from ledger_server.store.queries.trial_balance import TrialLine, trial_balance
 
 _KNOWN_TENANTS: Final = 10_000
+_TRIES: Final = 3
+_PATIENCE_SECONDS: Final = 10.0
 _INSTANT: Final = timedelta(microseconds=1)
+
+_Found = TypeVar("_Found")
 
 
 class Span:
@@ -64,8 +69,7 @@ class Reads:
     async def tenant(self, tenant_id: str) -> Head:
         """Return a tenant with its head now. Raises TenantNotFound."""
         key = tenant_key(TenantId(tenant_id))
-        async with self.pool.acquire() as connection:
-            head = await read_head(connection, key, lock=False)
+        head = await self._run(lambda connection: read_head(connection, key, lock=False))
         if head is None or head.tenant_id != tenant_id:
             raise TenantNotFound(tenant_id=tenant_id)
         self._known[tenant_id] = key
@@ -75,8 +79,7 @@ class Reads:
 
     async def tenants(self, *, after: str, size: int) -> Page[Head, str]:
         """Return a page of tenants by id."""
-        async with self.pool.acquire() as connection:
-            return await tenants.list_tenants(connection, after=after, size=size)
+        return await self._run(lambda connection: tenants.list_tenants(connection, after=after, size=size))
 
     async def accounts(self, tenant_id: str, account_ids: Sequence[str]) -> list[AccountNow]:
         """Return accounts with their counters now, in the order asked for, all from one moment.
@@ -86,8 +89,8 @@ class Reads:
         """
         key = await self.key_of(tenant_id)
         wanted = list(dict.fromkeys(account_ids))
-        async with self.pool.acquire() as connection:
-            found = await accounts.accounts_now(connection, key, wanted, self._clock())
+        now = self._clock()
+        found = await self._run(lambda connection: accounts.accounts_now(connection, key, wanted, now))
         for account_id in wanted:
             if account_id not in found:
                 raise AccountNotFound(account_id=account_id)
@@ -98,10 +101,12 @@ class Reads:
     ) -> Page[AccountNow, str]:
         """Return a page of accounts by id."""
         key = await self.key_of(tenant_id)
-        async with self.pool.acquire() as connection:
-            return await accounts.list_accounts(
-                connection, key, wanted, after=after, size=size, now=self._clock()
+        now = self._clock()
+        return await self._run(
+            lambda connection: accounts.list_accounts(
+                connection, key, wanted, after=after, size=size, now=now
             )
+        )
 
     async def balance_at_time(self, tenant_id: str, account_id: str, moment: datetime) -> AccountNow:
         """Return an account as the ledger knew it at an instant.
@@ -111,8 +116,9 @@ class Reads:
             AccountNotFound: the account was not open then.
         """
         key = await self.key_of(tenant_id)
-        async with self.pool.acquire() as connection:
-            found = await balances.balance_at_time(connection, key, account_id, moment)
+        found = await self._run(
+            lambda connection: balances.balance_at_time(connection, key, account_id, moment)
+        )
         if found is not None and moment > max(self._clock(), found.head_time):
             raise NotYetRecorded(head_sequence=found.head_sequence)
         return _known_then(found, tenant_id, account_id)
@@ -125,8 +131,9 @@ class Reads:
             AccountNotFound: the account was not open then.
         """
         key = await self.key_of(tenant_id)
-        async with self.pool.acquire() as connection:
-            found = await balances.balance_at_sequence(connection, key, account_id, sequence)
+        found = await self._run(
+            lambda connection: balances.balance_at_sequence(connection, key, account_id, sequence)
+        )
         return _known_then(found, tenant_id, account_id)
 
     async def statement(
@@ -153,8 +160,8 @@ class Reads:
             before = position
         elif position is not None:
             after = position
-        async with self.pool.acquire() as connection:
-            page = await statements.statement_page(
+        page = await self._run(
+            lambda connection: statements.statement_page(
                 connection,
                 key,
                 account_id,
@@ -164,6 +171,7 @@ class Reads:
                 include_pending=include_pending,
                 size=size,
             )
+        )
         if not page.items:
             await self.accounts(tenant_id, [account_id])
         return page
@@ -174,8 +182,7 @@ class Reads:
         sequence = TenantIds(key).transaction_sequence(transaction_id)
         found = None
         if sequence is not None:
-            async with self.pool.acquire() as connection:
-                found = await transactions.transaction(connection, key, sequence)
+            found = await self._run(lambda connection: transactions.transaction(connection, key, sequence))
         if found is None:
             raise TransactionNotFound(transaction_id=transaction_id)
         return found
@@ -193,19 +200,20 @@ class Reads:
         """Return a page of transactions by sequence, behind `position` in reading order."""
         key = await self.key_of(tenant_id)
         after, before = _narrowed(*await self._bounds(key, span), position, newest_first=newest_first)
-        async with self.pool.acquire() as connection:
-            return await transactions.list_transactions(
+        return await self._run(
+            lambda connection: transactions.list_transactions(
                 connection, key, wanted, after=after, before=before, newest_first=newest_first, size=size
             )
+        )
 
     async def hold(self, tenant_id: str, hold_id: str) -> Hold:
         """Return a hold as it stands now. Raises HoldNotFound."""
         key = await self.key_of(tenant_id)
         number = TenantIds(key).hold_sequence(hold_id)
+        now = self._clock()
         found = None
         if number is not None:
-            async with self.pool.acquire() as connection:
-                found = await holds.hold(connection, key, number, self._clock())
+            found = await self._run(lambda connection: holds.hold(connection, key, number, now))
         if found is None:
             raise HoldNotFound(hold_id=hold_id)
         return found
@@ -216,8 +224,9 @@ class Reads:
         """Return a page of holds in the order of their placing, as they stand now."""
         key = await self.key_of(tenant_id)
         after, before = _narrowed(0, 2**63 - 1, position, newest_first=newest_first)
-        async with self.pool.acquire() as connection:
-            return await holds.list_holds(
+        now = self._clock()
+        return await self._run(
+            lambda connection: holds.list_holds(
                 connection,
                 key,
                 wanted,
@@ -225,25 +234,26 @@ class Reads:
                 before=before,
                 newest_first=newest_first,
                 size=size,
-                now=self._clock(),
+                now=now,
             )
+        )
 
     async def entries(self, tenant_id: str, *, after: int, size: int) -> Page[Entry, int]:
         """Return a page of the journal."""
         key = await self.key_of(tenant_id)
-        async with self.pool.acquire() as connection:
-            found = await journal.entries_after(connection, key, after, limit=size + 1)
-            # A page may also end because its records are large.
-            more = len(found) > size or (
-                bool(found) and await journal.exists_after(connection, key, found[-1].sequence)
-            )
-        return Page(found[:size], found[:size][-1].sequence if more else None)
+        found = await self._run(
+            lambda connection: journal.entries_after(connection, key, after, limit=size + 1)
+        )
+        page = found[:size]
+        # A page that is not full may have ended because its records are large.
+        more = len(found) > size or (bool(found) and found[-1].sequence < await self._newest(key))
+        return Page(page, page[-1].sequence if more else None)
 
     async def outcome(self, tenant_id: str, method: Method, idempotency_key: str) -> Entry:
         """Return what was decided for an idempotency key. Raises OutcomeNotFound."""
         key = await self.key_of(tenant_id)
-        async with self.pool.acquire() as connection:
-            found = await journal.outcome(connection, key, RequestKey(method, idempotency_key))
+        request = RequestKey(method, idempotency_key)
+        found = await self._run(lambda connection: journal.outcome(connection, key, request))
         if found is None:
             raise OutcomeNotFound(idempotency_key=idempotency_key, method=method.name)
         return found
@@ -251,20 +261,37 @@ class Reads:
     async def trial_balance(self, tenant_id: str) -> tuple[int, list[TrialLine]]:
         """Return the sums by currency and kind, and the newest sequence that they include."""
         key = await self.key_of(tenant_id)
-        async with self.pool.acquire() as connection:
-            return await trial_balance(connection, key, self._clock())
+        now = self._clock()
+        return await self._run(lambda connection: trial_balance(connection, key, now))
 
     async def _bounds(self, key: TenantKey, span: Span) -> tuple[int, int]:
         """Return the sequences between which a span's records lie, themselves not included."""
         low, high = 0, 2**63 - 1
         if span.start is None and span.end is None:
             return low, high
-        async with self.pool.acquire() as connection:
-            if span.start is not None:
-                low = await journal.sequence_at_time(connection, key, span.start - _INSTANT)
-            if span.end is not None:
-                high = 1 + await journal.sequence_at_time(connection, key, span.end - _INSTANT)
+        if span.start is not None:
+            low = await self._sequence_before(key, span.start)
+        if span.end is not None:
+            high = 1 + await self._sequence_before(key, span.end)
         return low, high
+
+    async def _sequence_before(self, key: TenantKey, moment: datetime) -> int:
+        last = moment - _INSTANT
+        return await self._run(lambda connection: journal.sequence_at_time(connection, key, last))
+
+    async def _newest(self, key: TenantKey) -> int:
+        return await self._run(lambda connection: journal.newest_sequence(connection, key))
+
+    async def _run(self, read: Callable[[AnyConnection], Awaitable[_Found]]) -> _Found:
+        """Read over a connection of the pool; if it turns out to be broken, over another one."""
+        for _ in range(_TRIES - 1):
+            with suppress(*LOST_CONNECTION):
+                return await self._try(read)
+        return await self._try(read)
+
+    async def _try(self, read: Callable[[AnyConnection], Awaitable[_Found]]) -> _Found:
+        async with self.pool.acquire(timeout=_PATIENCE_SECONDS) as connection:
+            return await read(connection)
 
 
 def _narrowed(low: int, high: int, position: int | None, *, newest_first: bool) -> tuple[int, int]:

@@ -87,13 +87,15 @@ def status_of(refused: Refused) -> status_pb2.Status:
     status.details.add().Pack(
         error_details_pb2.ErrorInfo(reason=refused.reason.name, domain=DOMAIN, metadata=refused.metadata)
     )
-    violations = getattr(refused, "violations", ()) or ((refused,) if "field" in refused.metadata else ())
+    # A rule between fields, such as LIMITS_CONTRADICT, has no field to point at.
+    broken = getattr(refused, "violations", ()) or (refused,)
+    violations = [violation for violation in broken if "field" in violation.metadata]
     if violations:
         status.details.add().Pack(
             error_details_pb2.BadRequest(
                 field_violations=[
                     error_details_pb2.BadRequest.FieldViolation(
-                        field=violation.metadata.get("field", ""),
+                        field=violation.metadata["field"],
                         description=violation.message,
                         reason=violation.reason.name,
                     )

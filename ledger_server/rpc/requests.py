@@ -50,6 +50,7 @@ from ledger_server.engine.work import Request
 MAX_BATCH: Final = 1_000
 MAX_POSTINGS: Final = 1_000
 MAX_KEY: Final = 255
+MAX_TENANT_ID: Final = 63
 MAX_REFERENCE: Final = 255
 MAX_NOTE: Final = 512
 MAX_METADATA: Final = 32
@@ -93,6 +94,8 @@ class Violations:
         """Require a well-formed tenant id."""
         if not value:
             self.add(FieldMissing(field="tenant_id"))
+        elif len(value) > MAX_TENANT_ID:
+            self.add(FieldTooLong(field="tenant_id", limit=MAX_TENANT_ID))
         elif not _TENANT_ID.fullmatch(value):
             self.add(FieldMalformed(field="tenant_id"))
 
@@ -156,15 +159,17 @@ class Violations:
             self.add(FieldMalformed(field=path) if value else FieldMissing(field=path))
         return member
 
-    def time(self, message: Message, name: str, *, required: bool = False) -> datetime | None:
-        """Read an optional timestamp between 1970 and 9999."""
+    def time(
+        self, message: Message, name: str, *, within: str = "", required: bool = False
+    ) -> datetime | None:
+        """Read an optional timestamp between 1970 and 9999; `within` is the path of the message."""
         if not message.HasField(name):
             if required:
-                self.add(FieldMissing(field=name))
+                self.add(FieldMissing(field=within + name))
             return None
         value: Timestamp = getattr(message, name)
         if not 0 <= value.seconds < _MAX_SECONDS or not 0 <= value.nanos < 1_000_000_000:
-            self.add(FieldOutOfRange(field=name))
+            self.add(FieldOutOfRange(field=within + name))
             return None
         return moment(value)
 
@@ -286,7 +291,7 @@ class RequestReader:
             violations.currency(posting.currency_code, f"{at}currency_code", self._currencies)
         violations.text(message.reference, f"{within}reference", MAX_REFERENCE)
         violations.metadata(message.metadata, f"{within}metadata")
-        effective_time = violations.time(message, "effective_time")
+        effective_time = violations.time(message, "effective_time", within=within)
         violations.check()
         postings = self._postings(message)
         assert postings is not None

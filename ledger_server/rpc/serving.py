@@ -24,7 +24,7 @@ from ledger_server.domain.errors import (
 )
 from ledger_server.engine.incidents import report
 from ledger_server.rpc.errors import Replayed, abort, code_of
-from ledger_server.store.database import CONNECTION_ERRORS
+from ledger_server.store.database import is_outage
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 
@@ -130,7 +130,7 @@ async def _refuse(name: str, context: Context, error: Exception) -> None:
         refused = error
     elif isinstance(error, grpc.aio.AbortError):
         raise error
-    elif isinstance(error, (*CONNECTION_ERRORS, TimeoutError)):
+    elif is_outage(error):
         refused = StoreUnavailable()
     else:
         refused = report(error, "an RPC failed", method=name)

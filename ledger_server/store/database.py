@@ -25,6 +25,14 @@ _PLANNER: Final = {
     "jit": "off",
 }
 
+# What is acknowledged is on the disk, and every statement sees what was committed before it, whatever
+# the defaults of the database or of the user are.
+_PROMISES: Final = {
+    "synchronous_commit": "on",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+}
+
 # A process that stalls while it holds a tenant's head must not stop the tenant: the database ends
 # its transaction, and the next process goes on.
 _TIME_OUTS: Final = {
@@ -50,6 +58,21 @@ CONNECTION_ERRORS: Final = (
     asyncpg.ReadOnlySQLTransactionError,
 )
 
+# Of these, what says that a connection is gone: whoever only reads may try another one at once.
+LOST_CONNECTION: Final = (
+    ConnectionError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether an error says that the database, and not the statement, is at fault."""
+    # asyncpg reports values that it can't encode as an InterfaceError that is a ValueError as well.
+    return isinstance(error, CONNECTION_ERRORS) and not isinstance(error, ValueError)
+
 
 async def _no_reset(_: Any) -> None:
     """Leave a released connection as it is: nothing here sets session state, and it saves a round trip."""
@@ -70,5 +93,11 @@ async def open_pool(database_url: str, *, role: str, size: int) -> Pool:
         timeout=5,  # for connecting
         command_timeout=30,
         reset=_no_reset,
-        server_settings={"role": role, "application_name": "defter", **_PLANNER, **_TIME_OUTS},
+        server_settings={
+            "role": role,
+            "application_name": "defter",
+            **_PLANNER,
+            **_PROMISES,
+            **_TIME_OUTS,
+        },
     )

@@ -24,9 +24,6 @@ SELECT sequence, record, chain_hash FROM (
 WHERE bytes_before IS NULL OR bytes_before < {PAGE_BYTES}
 ORDER BY sequence
 """
-_EXISTS_AFTER: Final = """
-SELECT EXISTS (SELECT 1 FROM journal WHERE tenant_key = $1 AND sequence > $2)
-"""
 _NEWEST: Final = "SELECT sequence FROM tenants WHERE tenant_key = $1"
 _OUTCOME: Final = """
 SELECT sequence, record, chain_hash FROM journal
@@ -49,11 +46,6 @@ async def entries_after(
 ) -> list[Entry]:
     """Return the entries that follow a sequence: at least one if there is one, at most about 1 MiB."""
     return [_entry(row) for row in await connection.fetch(_AFTER, key, sequence, limit)]
-
-
-async def exists_after(connection: AnyConnection, key: TenantKey, sequence: int) -> bool:
-    """Return whether any record follows a sequence."""
-    return bool(await connection.fetchval(_EXISTS_AFTER, key, sequence))
 
 
 async def newest_sequence(connection: AnyConnection, key: TenantKey) -> int:
