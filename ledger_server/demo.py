@@ -1,4 +1,4 @@
-"""Owns the first thing that a newcomer sees: a tenant, two accounts and a visible transaction.
+"""Owns the first thing that a newcomer sees: a tenant, three accounts and a visible transaction.
 
 It calls the server like any other service. All its keys are fixed, so a second run replays the first.
 """
@@ -14,6 +14,7 @@ from defter_client import LedgerClient, LedgerError
 TENANT: Final = "demo"
 CLEARING: Final = "psp:mock:clearing"
 PLAYER: Final = "player:42:real:EUR"
+GAMES: Final = "house:games:EUR"
 
 
 async def run_demo(target: str, say: Callable[[str], None]) -> None:
@@ -23,6 +24,7 @@ async def run_demo(target: str, say: Callable[[str], None]) -> None:
         for account_id, kind in (
             (CLEARING, account_pb2.ACCOUNT_KIND_ASSET),
             (PLAYER, account_pb2.ACCOUNT_KIND_LIABILITY),
+            (GAMES, account_pb2.ACCOUNT_KIND_REVENUE),
         ):
             await ledger.call(
                 ledger.accounts.OpenAccount,
