@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from enum import IntEnum
 from typing import Final
 
 from msgspec import Struct
 
+from ledger_server.domain.code import Code
 from ledger_server.domain.errors import (
     AmountOverflow,
     BalanceLimitExceeded,
@@ -16,7 +16,7 @@ from ledger_server.domain.errors import (
 MAX_AMOUNT: Final = 2**63 - 1
 
 
-class AccountKind(IntEnum):
+class AccountKind(Code):
     """What an account is in accounting terms; it fixes the normal side."""
 
     ASSET = 1
@@ -26,7 +26,7 @@ class AccountKind(IntEnum):
     EXPENSE = 5
 
 
-class AccountState(IntEnum):
+class AccountState(Code):
     """Whether an account may be used."""
 
     OPEN = 1
@@ -34,12 +34,14 @@ class AccountState(IntEnum):
     CLOSED = 3
 
 
-class Direction(IntEnum):
+class Direction(Code):
     """The side of a posting."""
 
     DEBIT = 1
     CREDIT = 2
 
+
+_DEBIT: Final = Direction.DEBIT
 
 # The way of an account's life; what is not in the table is an illegal transition.
 STATE_TRANSITIONS: Final[frozenset[tuple[AccountState, AccountState]]] = frozenset(
@@ -95,7 +97,7 @@ class Counters(Struct, frozen=True, gc=False):
             posted: change of posted money on that side, minor units, ≥ 0.
             pending: change of pending money on that side, minor units, may be negative.
         """
-        if direction == Direction.DEBIT:
+        if direction == _DEBIT:
             return Counters(
                 self.posted_debits + posted,
                 self.posted_credits,

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from enum import IntEnum
 from typing import NamedTuple
 
 from msgspec import Struct
 
 from ledger_server.domain.accounts import AccountKind, AccountState, Limits
+from ledger_server.domain.code import Code
 from ledger_server.domain.transactions import NewPosting, TransactionType
 
 
-class Method(IntEnum):
+class Method(Code):
     """The RPC that gives an idempotency key its scope. Numbers are stored: never reuse one."""
 
     CreateTenant = 1
@@ -38,7 +38,7 @@ class RequestKey(NamedTuple):
     player_id: str = ""
 
 
-class Enforcement(IntEnum):
+class Enforcement(Code):
     """Whether a broken limit refuses the request or only marks it."""
 
     SHADOW = 1

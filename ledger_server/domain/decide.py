@@ -75,6 +75,9 @@ from ledger_server.domain.transactions import (
 )
 from ledger_server.domain.working_set import AccountEntry, WorkingSet
 
+_OPEN: Final = AccountState.OPEN
+_POSTED: Final = Phase.POSTED
+_TRANSACTION_POSTED: Final = FactKind.TRANSACTION_POSTED
 _OPPOSITE: Final = {Direction.DEBIT: Direction.CREDIT, Direction.CREDIT: Direction.DEBIT}
 _STATE_FACTS: Final = {
     (AccountState.OPEN, AccountState.FROZEN): FactKind.ACCOUNT_FROZEN,
@@ -169,7 +172,7 @@ def _post(working_set: WorkingSet, command: PostTransaction, now: datetime) -> F
         metadata=command.metadata,
         limit_breached=breached,
     )
-    return TransactionPosted(FactKind.TRANSACTION_POSTED, transaction, lines)
+    return TransactionPosted(_TRANSACTION_POSTED, transaction, lines)
 
 
 def _reverse(working_set: WorkingSet, command: ReverseTransaction, now: datetime) -> Fact:
@@ -198,7 +201,7 @@ def _reverse(working_set: WorkingSet, command: ReverseTransaction, now: datetime
         reverses=command.sequence,
         limit_breached=breached,
     )
-    return TransactionPosted(FactKind.TRANSACTION_POSTED, transaction, lines)
+    return TransactionPosted(_TRANSACTION_POSTED, transaction, lines)
 
 
 def _post_lines(working_set: WorkingSet, postings: tuple[NewPosting, ...]) -> tuple[tuple[Line, ...], bool]:
@@ -214,7 +217,7 @@ def _post_lines(working_set: WorkingSet, postings: tuple[NewPosting, ...]) -> tu
     for posting, _, account in touched:
         if posting.currency != account.currency:
             raise _currency_mismatch(account, posting.currency)
-        usable = usable and account.state is AccountState.OPEN
+        usable = usable and account.state is _OPEN
     if not usable:
         _check_usable([(account, posting.direction) for posting, _, account in touched])
 
@@ -228,7 +231,7 @@ def _post_lines(working_set: WorkingSet, postings: tuple[NewPosting, ...]) -> tu
             counters = entry.counters
             before[account_id] = (account, counters)
         counters = after[account_id] = counters.changed(posting.direction, posting.amount, 0)
-        lines.append(Line(account, Phase.POSTED, posting.direction, posting.amount, 0, counters))
+        lines.append(Line(account, _POSTED, posting.direction, posting.amount, 0, counters))
     changes = [(account, old, after[key]) for key, (account, old) in before.items()]
     return tuple(lines), _check_limits(working_set.enforcement, changes)
 

@@ -5,17 +5,17 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from enum import IntEnum
 
 from msgspec import Struct
 
 from ledger_server.domain.accounts import Account
+from ledger_server.domain.code import Code
 from ledger_server.domain.commands import Enforcement
 from ledger_server.domain.holds import Hold
 from ledger_server.domain.transactions import Line, Transaction
 
 
-class FactKind(IntEnum):
+class FactKind(Code):
     """What a record says."""
 
     TENANT_CREATED = 10

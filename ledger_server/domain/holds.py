@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from enum import IntEnum
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ledger_server.domain.code import Code
 from ledger_server.domain.errors import (
     CaptureExceedsHold,
     ExpireTimeNotLater,
@@ -19,7 +19,7 @@ from ledger_server.domain.errors import (
 from ledger_server.domain.transactions import TransactionType
 
 
-class HoldState(IntEnum):
+class HoldState(Code):
     """Where a hold stands."""
 
     OPEN = 1

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from enum import IntEnum
 
 from msgspec import Struct
 
 from ledger_server.domain.accounts import Account, Counters, Direction
+from ledger_server.domain.code import Code
 from ledger_server.domain.errors import UnbalancedTransaction
 
 
-class TransactionType(IntEnum):
+class TransactionType(Code):
     """What a transaction is for."""
 
     DEPOSIT = 1
@@ -25,7 +25,7 @@ class TransactionType(IntEnum):
     OPENING_BALANCE = 10
 
 
-class Phase(IntEnum):
+class Phase(Code):
     """What a statement line did to its account."""
 
     POSTED = 1

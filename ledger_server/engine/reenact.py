@@ -36,18 +36,22 @@ _STATES = {
 
 
 def reenact(
-    replay: Replay, ids: TenantIds, record: journal_pb2.JournalRecord, original: PostedEntry | None
+    replay: Replay,
+    ids: TenantIds,
+    record: journal_pb2.JournalRecord,
+    now: datetime,
+    original: PostedEntry | None,
 ) -> Fact:
     """Decide again what a record says, and return the fact that follows.
 
     Args:
+        now: the record's time.
         original: of a reversal, the transaction that it names, if there is one before it.
     Raises:
         Refused: the rules would have refused it.
         Inconsistent: the journal contradicts itself.
         ValueError: the record has a number that stands for nothing, such as an unknown type.
     """
-    now = moment(record.record_time)
     name = record.WhichOneof("fact")
     match name:
         case "tenant_created":
@@ -63,7 +67,7 @@ def reenact(
         case None:
             raise Inconsistent("every record says something")
         case _:
-            return replay.repeat(_command(replay, ids, name, record), now, original)
+            return replay.repeat(_command(replay, ids, name, record, now), now, original)
 
 
 def reversed_sequence(ids: TenantIds, record: journal_pb2.JournalRecord) -> int | None:
@@ -72,11 +76,13 @@ def reversed_sequence(ids: TenantIds, record: journal_pb2.JournalRecord) -> int 
     return ids.transaction_sequence(reverses) if reverses else None
 
 
-def _command(replay: Replay, ids: TenantIds, name: str, record: journal_pb2.JournalRecord) -> Command:
+def _command(
+    replay: Replay, ids: TenantIds, name: str, record: journal_pb2.JournalRecord, now: datetime
+) -> Command:
     if name == "transaction_posted":
-        return _post(ids, record.transaction_posted)
+        return _post(ids, record.transaction_posted, now)
     if name == "hold_captured":
-        return _capture(replay, ids, record.hold_captured)
+        return _capture(replay, ids, record.hold_captured, now)
     if name == "balance_enforcement_set":
         mode = Enforcement(record.balance_enforcement_set.balance_enforcement)
         return SetBalanceEnforcement(enforcement=mode)
@@ -96,8 +102,8 @@ def _command(replay: Replay, ids: TenantIds, name: str, record: journal_pb2.Jour
     return _change_hold(replay, ids, name, changed.hold)
 
 
-def _post(ids: TenantIds, transaction: posting_pb2.Transaction) -> Command:
-    effective_time = moment(transaction.effective_time)
+def _post(ids: TenantIds, transaction: posting_pb2.Transaction, now: datetime) -> Command:
+    effective_time = _effective_time(transaction, now)
     metadata = dict(transaction.metadata)
     if transaction.reverses_transaction_id:
         return ReverseTransaction(
@@ -117,7 +123,13 @@ def _post(ids: TenantIds, transaction: posting_pb2.Transaction) -> Command:
     return PostTransaction(kind, postings, transaction.reference, effective_time, metadata)
 
 
-def _capture(replay: Replay, ids: TenantIds, captured: journal_pb2.HoldCaptured) -> Command:
+def _effective_time(transaction: posting_pb2.Transaction, now: datetime) -> datetime:
+    if transaction.effective_time == transaction.record_time:
+        return now
+    return moment(transaction.effective_time)
+
+
+def _capture(replay: Replay, ids: TenantIds, captured: journal_pb2.HoldCaptured, now: datetime) -> Command:
     number = _number(ids, captured.hold)
     before = replay.hold(number)
     transaction = captured.transaction
@@ -127,7 +139,7 @@ def _capture(replay: Replay, ids: TenantIds, captured: journal_pb2.HoldCaptured)
         amount=captured.hold.captured_minor - (before.captured if before is not None else 0),
         final=int(captured.hold.state) == HoldState.CAPTURED,
         reference=transaction.reference,
-        effective_time=moment(transaction.effective_time),
+        effective_time=_effective_time(transaction, now),
         metadata=dict(transaction.metadata),
     )
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from asyncpg import Record
 from defter.ledger.v1 import journal_pb2
@@ -36,10 +36,17 @@ from ledger_server.store.queries.transactions import PostedRecord
 from ledger_server.store.queries.verification import JOURNAL_COLUMNS, POSTING_COLUMNS
 
 _PIECE: Final = 500
-# Records are checked without a pause for about a millisecond, so that other calls are hardly held up.
-_BREATH: Final = 16
+# Other calls have a turn after so many records, less than half a millisecond.
+_BREATH: Final = 4
 # Which commit a record belonged to can't be told from the record.
 _CLOSES_BATCH: Final = JOURNAL_COLUMNS.index("closes_batch")
+
+
+class _Decoded(NamedTuple):
+    """A record and its time."""
+
+    record: journal_pb2.JournalRecord
+    time: datetime
 
 
 class JournalCheck:
@@ -74,7 +81,7 @@ class JournalCheck:
         )
         if not rows:
             raise Different(self.sequence + 1, "journal record", PRESENT, ABSENT)
-        records = [_decoded(row) for row in rows]
+        records = _decoded(rows)
         originals = await self._originals(connection, records)
         checked: list[JournalRow] = []
         found: list[Different] = []
@@ -116,7 +123,7 @@ class JournalCheck:
     def _check(
         self,
         row: Record,
-        record: journal_pb2.JournalRecord | None,
+        decoded: _Decoded | None,
         originals: Mapping[int, PostedRecord],
     ) -> JournalRow:
         """Check one record and its row; let its fact take effect."""
@@ -127,12 +134,12 @@ class JournalCheck:
         chain_hash = chain(self.chain_hash, data)
         if row["chain_hash"] != chain_hash:
             raise Different(sequence, "chain_hash", chain_hash, row["chain_hash"])
-        if record is None:
+        if decoded is None:
             raise Different(sequence, "record", "a JournalRecord", "bytes of something else")
-        record_time = moment(record.record_time)
+        record, record_time = decoded
         if self._record_time is not None and record_time < self._record_time:
             raise Different(sequence, "record record_time", self._record_time, record_time)
-        fact = self._decide(record, sequence, originals)
+        fact = self._decide(decoded, sequence, originals)
         request, digest = _request(record)
         expected = self._encoder.encode(
             fact, sequence=sequence, record_time=record_time, request=request, digest=digest
@@ -149,9 +156,8 @@ class JournalCheck:
         self._closed = row["closes_batch"]
         return checked
 
-    def _decide(
-        self, record: journal_pb2.JournalRecord, sequence: int, originals: Mapping[int, PostedRecord]
-    ) -> Fact:
+    def _decide(self, decoded: _Decoded, sequence: int, originals: Mapping[int, PostedRecord]) -> Fact:
+        record, record_time = decoded
         reverses = reversed_sequence(self.ids, record)
         original = None
         if reverses is not None and reverses < sequence and reverses in originals:
@@ -162,17 +168,17 @@ class JournalCheck:
             )
         subject = f"record {record.WhichOneof('fact')}"
         try:
-            return reenact(self.replay, self.ids, record, original)
+            return reenact(self.replay, self.ids, record, record_time, original)
         except Refused as refused:
             raise Different(sequence, subject, f"refused: {refused.message}", "recorded") from None
         except (Inconsistent, ValueError) as wrong:
             raise Different(sequence, subject, str(wrong), "recorded") from None
 
     async def _originals(
-        self, connection: AnyConnection, records: Sequence[journal_pb2.JournalRecord | None]
+        self, connection: AnyConnection, records: Sequence[_Decoded | None]
     ) -> Mapping[int, PostedRecord]:
         """Return the transactions that these records reverse."""
-        wanted = {reversed_sequence(self.ids, record) for record in records if record is not None}
+        wanted = {reversed_sequence(self.ids, decoded.record) for decoded in records if decoded is not None}
         sequences = [sequence for sequence in wanted if sequence is not None]
         if not sequences:
             return {}
@@ -244,14 +250,26 @@ def _check_row(row: Record, checked: JournalRow) -> None:
         raise Different(checked.sequence, f"journal {differing.path}", differing.expected, differing.actual)
 
 
-def _decoded(row: Record) -> journal_pb2.JournalRecord | None:
-    """Return the record of a row; None where the bytes are none, or tell a time that can't be."""
-    try:
-        record = journal_pb2.JournalRecord.FromString(row["record"])
-        moment(record.record_time)
-    except (DecodeError, ValueError, OverflowError):
-        return None
-    return record
+def _decoded(rows: Sequence[Record]) -> list[_Decoded | None]:
+    """Return the records of rows; None where the bytes are none, or tell a time that can't be.
+
+    Records of one commit share one time object, which saves making and encoding it again.
+    """
+    decoded: list[_Decoded | None] = []
+    seconds = nanos = -1
+    time: datetime | None = None
+    for row in rows:
+        try:
+            record = journal_pb2.JournalRecord.FromString(row["record"])
+            message = record.record_time
+            if time is None or message.seconds != seconds or message.nanos != nanos:
+                time = moment(message)
+                seconds, nanos = message.seconds, message.nanos
+        except (DecodeError, ValueError, OverflowError):
+            decoded.append(None)
+        else:
+            decoded.append(_Decoded(record, time))
+    return decoded
 
 
 def _request(record: journal_pb2.JournalRecord) -> tuple[RequestKey | None, bytes | None]:

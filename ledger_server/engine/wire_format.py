@@ -13,6 +13,8 @@ def varint(number: int) -> bytes:
     """Return a non-negative integer as a varint."""
     if number < 0x80:
         return _SMALL[number]
+    if number < 0x4000:
+        return bytes((number & 0x7F | 0x80, number >> 7))
     encoded = bytearray()
     while number >= 0x80:
         encoded.append(number & 0x7F | 0x80)
@@ -21,9 +23,14 @@ def varint(number: int) -> bytes:
     return bytes(encoded)
 
 
+# The tags of fields that hold a message, a string or bytes, by field number.
+_TAGS: Final = tuple(varint(field << 3 | 2) for field in range(64))
+
+
 def length_delimited(field: int, payload: bytes) -> bytes:
-    """Return a field that holds a message, a string or bytes."""
-    return varint(field << 3 | 2) + varint(len(payload)) + payload
+    """Return a field that holds a message, a string or bytes; field numbers from 1 to 63."""
+    size = len(payload)
+    return _TAGS[field] + (_SMALL[size] if size < 0x80 else varint(size)) + payload
 
 
 def boolean(field: int, *, value: bool) -> bytes:

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ledger_server.domain.commands import Command, RequestKey
 from ledger_server.domain.errors import Refused
 from ledger_server.domain.facts import FactKind
+
+REJECTED: Final = FactKind.REQUEST_REJECTED
 
 
 class Request(NamedTuple):
@@ -34,7 +36,7 @@ class Outcome(NamedTuple):
     @property
     def rejected(self) -> bool:
         """Whether the request was refused, recorded or not."""
-        return self.kind is FactKind.REQUEST_REJECTED or self.refused is not None
+        return self.kind is REJECTED or self.refused is not None
 
 
 class Work:

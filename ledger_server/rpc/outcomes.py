@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from defter.ledger.v1 import error_pb2
 
 from ledger_server.domain.errors import Reason, Recorded, Refused
-from ledger_server.domain.facts import FactKind
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.wire_format import boolean, length_delimited
-from ledger_server.engine.work import Outcome, Request
+from ledger_server.engine.work import REJECTED, Outcome, Request
 from ledger_server.rpc.errors import REPLAYED, Replayed
 from ledger_server.rpc.serving import Context, deadline_of
 
@@ -52,7 +51,7 @@ def item_result(idempotency_key: str, outcome: Outcome) -> bytes:
     PostTransactionResult and OpenAccountResult have the same four fields: the key, the fact, the
     rejection and whether it is replayed.
     """
-    if outcome.kind is FactKind.REQUEST_REJECTED:
+    if outcome.kind is REJECTED:
         fact = length_delimited(3, outcome.content)
     elif outcome.refused is not None:
         fact = length_delimited(3, rejection_message(outcome.refused).SerializeToString())

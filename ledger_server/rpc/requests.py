@@ -187,6 +187,7 @@ def members(kind: type[_Enum]) -> Mapping[int, _Enum]:
     return {int(member): member for member in kind}
 
 
+_POST: Final = Method.PostTransaction
 _KINDS: Final = members(AccountKind)
 _BATCH_MODES: Final = members(BatchMode)
 
@@ -249,7 +250,7 @@ class RequestReader:
         self._check_balanced(postings, path)
         return Request(
             PostTransaction(kind, postings, "", None, _NO_METADATA),
-            RequestKey(Method.PostTransaction, idempotency_key),
+            RequestKey(_POST, idempotency_key),
             digest_of(message),
         )
 
@@ -299,7 +300,7 @@ class RequestReader:
         self._check_balanced(postings, path)
         return Request(
             PostTransaction(kind, postings, message.reference, effective_time, dict(message.metadata)),
-            RequestKey(Method.PostTransaction, idempotency_key),
+            RequestKey(_POST, idempotency_key),
             digest_of(message),
         )
 

@@ -42,10 +42,12 @@ _TIME_OUTS: Final = {
 }
 
 # What a broken or restarting database raises; everything else is a fault of a statement.
+# InternalClientError is what asyncpg says of an idle connection that was ended a moment ago.
 CONNECTION_ERRORS: Final = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
@@ -63,6 +65,7 @@ LOST_CONNECTION: Final = (
     ConnectionError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
 )

@@ -42,6 +42,8 @@ class HeadMoved(Exception):
     """Another process has written to the journal since this lane last looked."""
 
 
+_POSTING_KINDS: Final = frozenset({FactKind.TRANSACTION_POSTED, FactKind.HOLD_CAPTURED})
+
 # The columns behind `tenant_key` with their types, in the order of the row builders below.
 JOURNAL: Final = {
     "sequence": "bigint",
@@ -288,7 +290,7 @@ def journal_rows(rows: Sequence[JournalRow]) -> list[tuple[Any, ...]]:
     for sequence, fact, request, digest, record_time, record, chain_hash in rows:
         method, idempotency_key, player_id = request or (None, None, "")
         kind = fact.kind
-        if kind is FactKind.TRANSACTION_POSTED or kind is FactKind.HOLD_CAPTURED:
+        if kind in _POSTING_KINDS:
             transaction = fact.transaction  # type: ignore[union-attr]  # both kinds carry one
             posted = (
                 transaction.type,
