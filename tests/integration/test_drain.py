@@ -1,0 +1,44 @@
+"""Own the proof that SIGTERM under load loses nothing."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from tests.support.coherence import assert_ledger_coherent
+from tests.support.ledger import Ledger
+from tests.support.load import SETUP, Callers, assert_outcomes_kept, open_players
+from tests.support.randomness import SEED
+from tests.support.service import serving_process
+from tests.support.wire import open_channel
+
+PLAYERS = ("ann", "bob", "cid")
+CALLERS = 32
+
+
+async def test_terminate_under_load_loses_nothing_acknowledged(database_url: str, tmp_path: Path) -> None:
+    """What was begun is finished, what was not is turned away, and the exit is clean."""
+    randomness = random.Random(SEED)
+    async with serving_process(database_url, log_file=tmp_path / "first.log") as process:
+        async with open_channel(process.port) as channel:
+            ledger = Ledger(channel, "casino", key_prefix=SETUP)
+            await ledger.create()
+            await open_players(ledger, PLAYERS, each=100)
+        callers = Callers("casino", [process.port], accounts=PLAYERS, randomness=randomness, patient=False)
+        async with callers.calling(CALLERS):
+            await callers.wait_for(200)
+            process.terminate()
+            exit_code = await process.wait()
+            callers.stop()
+
+    assert exit_code == 0
+    assert {refusal.reason for refusal in callers.refused.values()} <= {"INSUFFICIENT_FUNDS"}
+    async with (
+        serving_process(database_url, log_file=tmp_path / "second.log") as process,
+        open_channel(process.port) as channel,
+    ):
+        ledger = Ledger(channel, "casino")
+        await callers.ask_again(ledger)
+        assert not callers.unanswered
+        await assert_outcomes_kept(ledger, callers)
+        await assert_ledger_coherent(ledger)

@@ -1,0 +1,1 @@
+"""Own the schema's ways up and down and what it refuses."""

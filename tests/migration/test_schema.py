@@ -1,0 +1,247 @@
+"""Own the schema's ways up and down, on the newest PostgreSQL and on the oldest supported one."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from ledger_server.embedded_postgres import PostgresBinaries
+from ledger_server.store import migrate
+from ledger_server.store.tables import metadata
+from tests.support.clock import FakeClock
+from tests.support.coherence import assert_ledger_coherent
+from tests.support.postgres import Databases, run_sql, running_postgres
+from tests.support.requests import timestamp
+from tests.support.service import DEFTER, serving
+from tests.support.tools import postgres15_binaries, require
+from tests.support.wire import refusal
+
+ROLE = migrate.APPLICATION_ROLE
+APPEND_ONLY = ("journal", "postings")
+# Everything that a migration may make, one line each, so that two states can be compared.
+SCHEMA = """
+    SELECT 'column', table_name, column_name, concat_ws(' ', data_type, is_nullable, column_default)
+      FROM information_schema.columns WHERE table_schema = 'public'
+    UNION ALL
+    SELECT 'index', tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+    UNION ALL
+    SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+      FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT 'trigger', tgrelid::regclass::text, tgname, pg_get_triggerdef(oid)
+      FROM pg_trigger WHERE NOT tgisinternal
+    UNION ALL
+    SELECT 'function', proname, pg_get_function_identity_arguments(oid), prosrc
+      FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT 'view', viewname, '', definition FROM pg_views WHERE schemaname = 'public'
+    UNION ALL
+    SELECT 'privilege', table_name, grantee, privilege_type
+      FROM information_schema.role_table_grants WHERE table_schema = 'public'
+    ORDER BY 1, 2, 3, 4
+"""
+
+ResultT = TypeVar("ResultT")
+
+
+@pytest.fixture(scope="session")
+def oldest_databases() -> Iterator[Databases]:
+    """A PostgreSQL 15 with a migrated template."""
+    binaries = PostgresBinaries(require(postgres15_binaries))
+    with running_postgres(binaries=binaries) as server:
+        found = Databases(server)
+        found.make_template()
+        yield found
+
+
+@pytest.fixture(params=["newest", "oldest"])
+def any_databases(request: pytest.FixtureRequest) -> Databases:
+    """The newest PostgreSQL and the oldest supported one in turn."""
+    name = "databases" if request.param == "newest" else "oldest_databases"
+    found = request.getfixturevalue(name)
+    assert isinstance(found, Databases)
+    return found
+
+
+async def fetch(database_url: str, statement: str) -> list[tuple[Any, ...]]:
+    """Run one query."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        return [tuple(row) for row in await connection.fetch(statement)]
+    finally:
+        await connection.close()
+
+
+def run(call: Callable[[], Any]) -> Any:
+    """Run a coroutine outside of the test's own event loop."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(lambda: asyncio.run(call())).result()
+
+
+def schema_of(database_url: str) -> list[tuple[Any, ...]]:
+    """Return everything that the migrations have made."""
+    found: list[tuple[Any, ...]] = run(lambda: fetch(database_url, SCHEMA))
+    return found
+
+
+def test_run_on_expected_versions(databases: Databases, oldest_databases: Databases) -> None:
+    """The two servers are really PostgreSQL 18 and 15."""
+    show = "SHOW server_version_num"
+    versions = [run(partial(fetch, one.server.url, show))[0][0][:2] for one in (databases, oldest_databases)]
+
+    assert versions == ["18", "15"]
+
+
+def test_migrate_up_down_up_ends_in_same_schema(any_databases: Databases) -> None:
+    """The way down removes everything, and the way up makes it again."""
+    with any_databases.empty() as url:
+        migrate.upgrade(url)
+        first = schema_of(url)
+        migrate.downgrade(url, "base")
+        bare = schema_of(url)
+        migrate.upgrade(url)
+        second = schema_of(url)
+
+    assert first == second
+    assert len(first) > 50
+    assert {row[1] for row in bare} <= {"alembic_version"}
+
+
+def test_migrate_twice_changes_nothing(any_databases: Databases) -> None:
+    """A database that is there already stays as it is."""
+    with any_databases.fresh() as url:
+        before = schema_of(url)
+        migrate.upgrade(url)
+
+        assert schema_of(url) == before
+
+
+def test_migrate_from_several_processes_at_once_takes_turns(databases: Databases) -> None:
+    """Several processes that migrate when they start do so one after the other."""
+    with databases.empty() as url:
+        processes = [
+            subprocess.Popen([DEFTER, "migrate"], env={"DEFTER_DATABASE_URL": url}) for _ in range(3)
+        ]
+
+        assert [process.wait() for process in processes] == [0, 0, 0]
+        with databases.fresh() as expected:
+            assert schema_of(url) == schema_of(expected)
+
+
+def test_compare_head_with_tables_finds_no_difference(any_databases: Databases) -> None:
+    """The migrations make just what the code believes there to be."""
+
+    def differences(connection: Connection) -> list[Any]:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
+        return list(compare_metadata(context, metadata))
+
+    async def compare(url: str) -> list[Any]:
+        engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"))
+        async with engine.connect() as connection:
+            found = await connection.run_sync(differences)
+        await engine.dispose()
+        return found
+
+    with any_databases.fresh() as url:
+        assert run(lambda: compare(url)) == []
+
+
+FORBIDDEN = {
+    "update": "UPDATE {table} SET sequence = sequence + 1",
+    "delete": "DELETE FROM {table}",
+    "truncate": "TRUNCATE {table}",
+}
+
+
+@pytest.mark.parametrize("table", APPEND_ONLY)
+@pytest.mark.parametrize("what", FORBIDDEN)
+async def test_alter_history_is_refused_to_everybody(any_databases: Databases, table: str, what: str) -> None:
+    """The application role lacks the privilege; the owner runs into a trigger."""
+    statement = FORBIDDEN[what].format(table=table)
+    with any_databases.fresh() as url:
+        async with serving(url) as service:
+            ledger = await service.new_ledger()
+            await ledger.open_house()
+            await ledger.post("house", "house", 1)
+        connection = await asyncpg.connect(url)
+        with pytest.raises(asyncpg.PostgresError, match="append-only"):
+            await connection.execute(statement)
+        await connection.execute(f"SET ROLE {ROLE}")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied"):
+            await connection.execute(statement)
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE journal DISABLE TRIGGER ALL",
+        "DROP TABLE journal",
+        "DELETE FROM tenants",
+        "DELETE FROM accounts",
+        "DELETE FROM holds",
+        "CREATE TABLE mine (id int)",
+    ],
+)
+async def test_overstep_as_application_is_refused(databases: Databases, statement: str) -> None:
+    """The role that servers take on may write the ledger and no more."""
+    with databases.fresh() as url:
+        connection = await asyncpg.connect(url)
+        await connection.execute(f"SET ROLE {ROLE}")
+
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement)
+
+        await connection.close()
+
+
+async def test_serve_under_role_of_other_name_works(databases: Databases) -> None:
+    """The role's name is a setting."""
+    with databases.empty() as url:
+        await asyncio.to_thread(migrate.upgrade, url, application_role="ledger_writer")
+        async with serving(url, application_role="ledger_writer") as service:
+            ledger = await service.new_ledger()
+            await ledger.open_house()
+
+            assert await ledger.head() == 2
+        run_sql(url, "DROP OWNED BY ledger_writer")
+
+
+async def test_run_core_flow_on_any_version_is_coherent(any_databases: Databases) -> None:
+    """Posting, holds, expiry, reversal, batches, statements and verification."""
+    clock = FakeClock()
+    with any_databases.fresh() as url:
+        async with serving(url, clock=clock) as service:
+            ledger = await service.new_ledger()
+            await ledger.open_house()
+            await ledger.open("ann")
+            posted = await ledger.post("house", "ann", 100)
+            hold = await ledger.place_hold("ann", "house", 30)
+            soon = timestamp(FakeClock(clock.now).advance(seconds=5))
+            await ledger.place_hold("ann", "house", 20, expire_time=soon)
+            await ledger.capture(hold.hold_id, 10, final=True)
+            clock.advance(seconds=5)
+            await ledger.batch(ledger.transfer_item("ann", "house", 90))
+            refused = await refusal(ledger.reverse(posted.transaction_id))
+            await ledger.fund("ann", 100)
+            await ledger.reverse(posted.transaction_id)
+            await service.crash()
+            await service.restart()
+
+            again = service.ledger()
+            assert refused.reason == "INSUFFICIENT_FUNDS"
+            assert await again.available("ann") == 0
+            await assert_ledger_coherent(again)

@@ -1,0 +1,1 @@
+"""Own the comparison of the server with an independent model of it."""

@@ -1,0 +1,142 @@
+"""Own how requests reach the server: alone or together, in peace or in trouble, until answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import grpc
+from msgspec.structs import replace
+
+from tests.simulation.asks import Ask, Reply
+from tests.support.clock import FakeClock
+from tests.support.ledger import Ledger
+from tests.support.service import Service
+from tests.support.tenant_lock import (
+    cut_connections,
+    head_locked,
+    poll,
+    wait_until_lane_waits,
+)
+
+# What a caller is told when it can't know whether the request took effect: it asks again.
+UNKNOWN_OUTCOME = ("STORE_UNAVAILABLE", "DEADLINE_PASSED", "SHUTTING_DOWN")
+UNKNOWN_CODES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
+MOST_ATTEMPTS = 5
+HURRY_SECONDS = 0.2
+
+
+class World:
+    """One server on one database for the whole run; every example gets a tenant of its own.
+
+    Attributes:
+        narrow: whether lanes take little at a time, decide ahead at once and forget quickly, so that
+            a handful of requests does what takes thousands otherwise.
+    """
+
+    def __init__(self, database_url: str, *, narrow: bool) -> None:
+        self._runner = asyncio.Runner()
+        self.run = self._runner.run
+        self.clock = FakeClock()
+        self.service = Service(database_url, clock=self.clock)
+        self.narrow = narrow
+        self.tenant_count = 0
+        self._url = database_url
+
+    def __enter__(self) -> Self:
+        """Start the server."""
+        self.run(self.service.start())
+        self._narrow_lanes()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the server."""
+        self.run(self.service.stop())
+        self._runner.close()
+
+    async def restart(self) -> None:
+        """Kill the server if it still runs, and start another one."""
+        if self.service.is_running:
+            await self.service.crash()
+        await self.service.restart()
+        self._narrow_lanes()
+
+    def ledger(self, tenant_id: str) -> Ledger:
+        """Return a tenant over the channel of the server that runs now."""
+        return self.service.ledger(tenant_id)
+
+    async def ask_all(
+        self, tenant_id: str, ids: Mapping[str, str], asks: Sequence[Ask], trouble: str
+    ) -> list[Reply]:
+        """Ask all at once, with trouble the first time, then each until it is told its outcome."""
+        replies = await self._send_all(tenant_id, ids, asks, trouble)
+        for index, ask in enumerate(asks):
+            for _ in range(MOST_ATTEMPTS):
+                if not is_unknown(replies[index]):
+                    break
+                replies[index] = await ask.send(self.ledger(tenant_id), ids)
+            assert not is_unknown(replies[index]), f"no answer: {replies[index].seen}"
+        return replies
+
+    async def _send_all(
+        self, tenant_id: str, ids: Mapping[str, str], asks: Sequence[Ask], trouble: str
+    ) -> list[Reply]:
+        ledger = self.ledger(tenant_id)
+        head = await ledger.head()
+        if trouble == "connections cut":
+            await cut_connections(self._url)
+            await self._until_readable(ledger)
+        if len(asks) == 1 and trouble in ("", "connections cut"):
+            return [await asks[0].send(ledger, ids)]
+        hurry = HURRY_SECONDS if trouble == "deadline" else None
+        # The lock gathers the requests in the lane, so that they are decided in as few commits as
+        # the lane likes; which of them came first, the journal will tell.
+        async with head_locked(self._url, tenant_id):
+            sending: list[asyncio.Future[Reply]] = []
+            for ask in asks:
+                sending.append(asyncio.ensure_future(ask.send(ledger, ids, timeout_seconds=hurry)))
+                # A read over the same connection: when it is answered, the request before it has
+                # arrived. So they arrive in this order, and an example runs the same way again.
+                await ledger.head()
+            await wait_until_lane_waits(self._url, unless=lambda: all_done(sending))
+            if trouble == "deadline":
+                await asyncio.wait(sending)
+            if trouble == "crash before commit":
+                await self.service.crash()
+        if trouble == "crash after commit":
+            grown = f"SELECT 1 FROM tenants WHERE tenant_id = '{tenant_id}' AND sequence > {head}"
+            await poll(self._url, grown, unless=lambda: all_done(sending))
+            await self.service.crash()
+        replies = await asyncio.gather(*sending)
+        if not self.service.is_running:
+            await self.restart()
+        return list(replies)
+
+    async def _until_readable(self, ledger: Ledger) -> None:
+        """Read until no connection is left that was cut and does not know it."""
+        for _ in range(MOST_ATTEMPTS):
+            try:
+                await ledger.accounts()
+            except grpc.aio.AioRpcError as error:
+                assert error.code() == grpc.StatusCode.UNAVAILABLE
+            else:
+                return
+        raise AssertionError(f"reads fail {MOST_ATTEMPTS} times after connections were cut")
+
+    def _narrow_lanes(self) -> None:
+        if self.narrow:
+            ledger = self.service.server.ledger
+            ledger._limits = replace(ledger._limits, batch_size=4, ahead_size=1, cache_size=3)
+
+
+def all_done(futures: Sequence[asyncio.Future[Reply]]) -> bool:
+    """Tell whether everything has been answered."""
+    return all(future.done() for future in futures)
+
+
+def is_unknown(reply: Reply) -> bool:
+    """Tell whether an answer leaves open what became of the request."""
+    if isinstance(reply.seen, list):
+        return any(one.reason in UNKNOWN_OUTCOME for one in reply.seen)
+    return reply.seen.reason in UNKNOWN_OUTCOME or reply.seen.reason.startswith(UNKNOWN_CODES)

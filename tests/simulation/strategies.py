@@ -1,0 +1,80 @@
+"""Own what the simulation draws: amounts, accounts, legs, and how often what may come."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from tests.support.model import LARGEST, Leg
+
+Limits = tuple[int | None, int | None]
+SECOND = 1_000_000
+
+ACCOUNTS = ("house", "bank", "ann", "bob", "cid", "dollars")
+small = st.integers(1, 60)
+huge = st.sampled_from((1000, LARGEST // 2, LARGEST - 1, LARGEST))
+# Repetition is weight: what is usual must be usual, or hardly anything would ever succeed.
+amounts = st.one_of(small, small, small, small, small, huge)
+account_ids = st.sampled_from((*ACCOUNTS, "ann", "bob", "eve"))
+players = st.sampled_from(("ann", "bob", "cid"))
+currencies = st.sampled_from(("EUR",) * 10 + ("USD",))
+limit_pairs: st.SearchStrategy[Limits] = st.tuples(
+    st.none() | st.integers(-50, 50), st.none() | st.integers(-20, 200)
+)
+kinds = st.sampled_from(("ASSET", "LIABILITY", "EQUITY", "REVENUE", "EXPENSE"))
+# An index from the newest on; None stands for one that nobody knows.
+picks = st.sampled_from((0, 0, 0, 1, 1, 2, 3, 5, None))
+lifetimes = st.sampled_from((None, SECOND, 5 * SECOND, 60 * SECOND, 1, 0, -SECOND))
+troubles = st.sampled_from(("crash before commit", "crash after commit", "connections cut", "deadline"))
+
+
+@st.composite
+def leg_sets(draw: st.DrawFn) -> tuple[Leg, ...]:
+    """Balanced legs: mostly two, sometimes more, sometimes in two currencies."""
+    legs: list[Leg] = []
+    for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3)))):
+        amount = draw(amounts)
+        currency = draw(currencies)
+        for direction in ("DEBIT", "CREDIT"):
+            name = draw(account_ids if currency == "EUR" else st.just("dollars") | account_ids)
+            legs.append(Leg(account=name, direction=direction, amount=amount, currency=currency))
+    return tuple(draw(st.permutations(legs))) if len(legs) > 2 else tuple(legs)
+
+
+@st.composite
+def broken_leg_sets(draw: st.DrawFn) -> tuple[Leg, ...]:
+    """Legs that can't be asked for: unbalanced, or with an amount that is not positive."""
+    first, *others = draw(leg_sets())
+    amount = draw(st.sampled_from((0, -1, first.amount - 1)))
+    broken = Leg(
+        account=first.account,
+        direction=first.direction,
+        amount=amount,
+        currency=first.currency,
+    )
+    return (broken, *others)
+
+
+def bet(player: str, amount: int) -> tuple[Leg, ...]:
+    """Return what breaks limits most often: a move from a player to the house."""
+    return (
+        Leg(account=player, direction="DEBIT", amount=amount, currency="EUR"),
+        Leg(account="house", direction="CREDIT", amount=amount, currency="EUR"),
+    )
+
+
+# Requests that are sent together, before they have a key: a word for the kind, and its parts.
+parts = st.one_of(
+    st.tuples(st.just("bet"), players, small),
+    st.tuples(st.just("post"), leg_sets()),
+    st.tuples(st.just("batch"), st.lists(leg_sets(), min_size=1, max_size=3), st.booleans()),
+    st.tuples(st.just("place"), players, small, lifetimes),
+    st.tuples(st.just("capture"), picks, st.none() | small, st.booleans()),
+    st.tuples(st.just("release"), picks),
+    st.tuples(st.just("increase"), picks, small),
+    st.tuples(st.just("reverse"), picks),
+    st.tuples(st.just("freeze"), players),
+    st.tuples(st.just("unfreeze"), players),
+    st.tuples(st.just("limits"), players, limit_pairs),
+    st.tuples(st.just("open"), st.sampled_from(("eve", "kim", "ann"))),
+    st.tuples(st.just("enforce"), st.booleans()),
+)

@@ -1,0 +1,250 @@
+"""Own the proof that a ledger hangs together, made from what it says of itself over gRPC."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2
+
+from tests.support.ledger import Ledger
+from tests.support.requests import CREDIT, DEBIT
+
+GENESIS = bytes(32)
+DEBIT_GROWS = (account_pb2.ACCOUNT_KIND_ASSET, account_pb2.ACCOUNT_KIND_EXPENSE)
+HOLD_FACTS = {
+    "hold_placed",
+    "hold_captured",
+    "hold_released",
+    "hold_extended",
+    "hold_increased",
+    "hold_expired",
+}
+# (posted debits, posted credits, pending debits, pending credits)
+Counters = tuple[int, int, int, int]
+
+
+async def assert_ledger_coherent(ledger: Ledger) -> None:
+    """Check every promise that one tenant's journal, statements and balances make to each other.
+
+    The ledger must be quiet: nothing else may write to the tenant meanwhile.
+    """
+    entries = await ledger.entries()
+    accounts = await ledger.accounts()
+    holds = await ledger.holds()
+    tenant = await ledger.tenant()
+    records = [entry.record for entry in entries]
+
+    head_chain_hash = assert_chain_unbroken(entries)
+    assert tenant.head_sequence == len(entries), "the tenant's head is its newest record"
+    assert tenant.head_chain_hash == head_chain_hash, "the tenant's head carries the newest hash"
+    assert_every_key_decided_once(records)
+    dead = assert_holds_follow_from_journal(records, holds)
+    assert_counters_follow_from_journal(records, holds, accounts)
+
+    line_count = 0
+    for listed in accounts:
+        lines = await ledger.statement(listed.account.account_id)
+        line_count += len(lines)
+        assert_statement_adds_up(listed, lines, dead)
+    assert_trial_balance_even(await ledger.trial_balances(), accounts)
+
+    verdict = await ledger.verify()
+    assert not verdict.HasField("first_difference"), verdict.first_difference
+    assert verdict.sequence == len(entries)
+    assert verdict.chain_hash == head_chain_hash
+    assert verdict.account_count == len(accounts)
+    assert verdict.hold_count == len(holds)
+    assert verdict.posting_count == line_count
+
+
+def assert_chain_unbroken(
+    entries: Sequence[journal_pb2.JournalEntry], *, after: bytes = GENESIS, first: int = 1
+) -> bytes:
+    """Recompute the chain over the records' bytes and return the last hash."""
+    chain_hash = after
+    for sequence, entry in enumerate(entries, first):
+        assert entry.sequence == sequence, "the journal has no gap and no twin"
+        chain_hash = hashlib.sha256(chain_hash + entry.record_bytes).digest()
+        assert entry.chain_hash == chain_hash, f"record {sequence} is chained to the one before"
+        decoded = journal_pb2.JournalRecord.FromString(entry.record_bytes)
+        assert decoded.sequence == sequence
+        assert not entry.HasField("record") or entry.record == decoded
+    return chain_hash
+
+
+def assert_every_key_decided_once(records: Sequence[journal_pb2.JournalRecord]) -> None:
+    """No key of any method has two outcomes, and time never runs backwards."""
+    keys = Counter(
+        (record.request.method, record.request.idempotency_key)
+        for record in records
+        if record.HasField("request")
+    )
+    assert [key for key, count in keys.items() if count > 1] == []
+    times = [record.record_time.ToNanoseconds() for record in records]
+    assert times == sorted(times)
+    unasked = [record for record in records if not record.HasField("request")]
+    assert {record.WhichOneof("fact") for record in unasked} <= {"hold_expired"}
+
+
+def assert_holds_follow_from_journal(
+    records: Sequence[journal_pb2.JournalRecord], holds: Sequence[hold_pb2.Hold]
+) -> list[hold_pb2.Hold]:
+    """Every hold is as its newest record left it, or has expired since; and it ended at most once.
+
+    Returns the holds that have died without a record, as the journal still has them.
+    """
+    dead: list[hold_pb2.Hold] = []
+    newest: dict[str, hold_pb2.Hold] = {}
+    for record in records:
+        if record.WhichOneof("fact") not in HOLD_FACTS:
+            continue
+        hold = hold_of(record)
+        before = newest.get(hold.hold_id)
+        assert (before is None) == record.HasField("hold_placed")
+        assert before is None or before.state == hold_pb2.HOLD_STATE_OPEN, "a hold ends once"
+        newest[hold.hold_id] = hold
+    assert [hold.hold_id for hold in holds] == list(newest), "in the order of placing, none lost"
+    for hold in holds:
+        recorded = newest[hold.hold_id]
+        assert hold.remaining_minor == hold.amount_minor - hold.captured_minor - hold.released_minor
+        assert (hold.remaining_minor > 0) == (hold.state == hold_pb2.HOLD_STATE_OPEN)
+        if hold != recorded:
+            assert recorded.state == hold_pb2.HOLD_STATE_OPEN
+            assert hold.state == hold_pb2.HOLD_STATE_EXPIRED
+            assert hold.end_time == recorded.expire_time
+            dead.append(recorded)
+    return dead
+
+
+def assert_counters_follow_from_journal(
+    records: Sequence[journal_pb2.JournalRecord],
+    holds: Sequence[hold_pb2.Hold],
+    accounts: Sequence[account_pb2.ListAccountsResponse.Item],
+) -> None:
+    """Every account's counters are the sums of all postings and of all open holds."""
+    posted: Counter[tuple[str, int]] = Counter()
+    for transaction in transactions_of(records):
+        sums: Counter[tuple[str, int]] = Counter()
+        for posting in transaction.postings:
+            posted[posting.account_id, posting.direction] += posting.amount_minor
+            sums[posting.currency_code, posting.direction] += posting.amount_minor
+        for currency_code in {currency_code for currency_code, _ in sums}:
+            assert sums[currency_code, DEBIT] == sums[currency_code, CREDIT]
+    pending = pending_of(hold for hold in holds if hold.state == hold_pb2.HOLD_STATE_OPEN)
+    for listed in accounts:
+        name = listed.account.account_id
+        expected = (
+            posted[name, DEBIT],
+            posted[name, CREDIT],
+            pending[name, DEBIT],
+            pending[name, CREDIT],
+        )
+        assert counters_of(listed.balance) == expected, name
+        assert_balances_follow_from_counters(listed.account.kind, listed.balance)
+    known = {listed.account.account_id for listed in accounts}
+    assert {name for name, _ in posted} | {name for name, _ in pending} <= known
+
+
+def assert_statement_adds_up(
+    listed: account_pb2.ListAccountsResponse.Item,
+    lines: Sequence[account_pb2.StatementLine],
+    dead: Sequence[hold_pb2.Hold],
+) -> None:
+    """Each line's balance is the one before plus the line; the last one is the account's balance.
+
+    A hold that has died without a record yet still stands in the statement, not in the balance.
+    """
+    name = listed.account.account_id
+    running = [0, 0, 0, 0]
+    places = []
+    for version, line in enumerate(lines, 1):
+        side = 0 if line.direction == DEBIT else 1
+        running[side] += line.amount_minor
+        running[2 + side] += line.pending_change_minor
+        assert counters_of(line.balance) == tuple(running), f"{name} line {version}"
+        assert line.balance.version == version, f"{name} line {version}"
+        assert_balances_follow_from_counters(listed.account.kind, line.balance)
+        assert (line.amount_minor > 0) == bool(line.transaction_id), f"{name} line {version}"
+        places.append((line.sequence, line.leg))
+    assert places == sorted(set(places)), name
+    assert listed.balance.version == len(lines), name
+    unrecorded = pending_of(dead)
+    running[2] -= unrecorded[name, DEBIT]
+    running[3] -= unrecorded[name, CREDIT]
+    assert counters_of(listed.balance) == tuple(running), name
+
+
+def assert_trial_balance_even(
+    trial_balances: Sequence[journal_pb2.TrialBalance],
+    accounts: Sequence[account_pb2.ListAccountsResponse.Item],
+) -> None:
+    """Per currency the debits equal the credits, and both are the sums of all accounts."""
+    by_currency: dict[str, list[account_pb2.ListAccountsResponse.Item]] = defaultdict(list)
+    for listed in accounts:
+        by_currency[listed.account.currency_code].append(listed)
+    assert [one.currency_code for one in trial_balances] == sorted(by_currency)
+    for trial in trial_balances:
+        members = by_currency[trial.currency_code]
+        debits = sum(member.balance.posted_debits_minor for member in members)
+        credit_sum = sum(member.balance.posted_credits_minor for member in members)
+        assert debits == credit_sum, trial.currency_code
+        assert int(trial.posted_debits_minor) == debits
+        assert int(trial.posted_credits_minor) == credit_sum
+        assert sum(int(line.posted_debits_minor) for line in trial.lines) == debits
+        assert sum(int(line.posted_credits_minor) for line in trial.lines) == credit_sum
+        kinds = Counter(member.account.kind for member in members)
+        assert {line.kind: line.account_count for line in trial.lines} == dict(kinds)
+
+
+def assert_balances_follow_from_counters(
+    kind: account_pb2.AccountKind.ValueType, balance: account_pb2.AccountBalance
+) -> None:
+    """The two balances are what the counters and the kind say, and no counter is negative."""
+    assert min(counters_of(balance)) >= 0
+    grown = balance.posted_debits_minor - balance.posted_credits_minor
+    pending_out = balance.pending_credits_minor
+    if kind not in DEBIT_GROWS:
+        grown, pending_out = -grown, balance.pending_debits_minor
+    assert balance.posted_balance_minor == grown
+    assert balance.available_balance_minor == grown - pending_out
+
+
+def counters_of(balance: account_pb2.AccountBalance) -> Counters:
+    """Return the four counters of a balance."""
+    return (
+        balance.posted_debits_minor,
+        balance.posted_credits_minor,
+        balance.pending_debits_minor,
+        balance.pending_credits_minor,
+    )
+
+
+def transactions_of(
+    records: Iterable[journal_pb2.JournalRecord],
+) -> Iterator[posting_pb2.Transaction]:
+    """Yield every transaction of the journal, captures included."""
+    for record in records:
+        if record.HasField("transaction_posted"):
+            yield record.transaction_posted
+        if record.HasField("hold_captured"):
+            yield record.hold_captured.transaction
+
+
+def hold_of(record: journal_pb2.JournalRecord) -> hold_pb2.Hold:
+    """Return the hold that a record is about."""
+    fact = record.WhichOneof("fact")
+    assert fact in HOLD_FACTS
+    changed = getattr(record, fact)
+    assert isinstance(changed, journal_pb2.HoldChanged | journal_pb2.HoldCaptured)
+    return changed.hold
+
+
+def pending_of(holds: Iterable[hold_pb2.Hold]) -> Counter[tuple[str, int]]:
+    """Return what these holds keep pending, by account and direction."""
+    pending: Counter[tuple[str, int]] = Counter()
+    for hold in holds:
+        pending[hold.debit_account_id, DEBIT] += hold.remaining_minor
+        pending[hold.credit_account_id, CREDIT] += hold.remaining_minor
+    return pending

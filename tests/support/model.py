@@ -1,0 +1,509 @@
+"""Own the reference ledger: what the server should answer, in plain dicts and whole numbers.
+
+It shares no code with the server and takes every shortcut that a single caller in one thread
+allows: no lanes, no database, and a hold expires the moment the clock moves past it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from typing import Any
+
+Account = dict[str, Any]
+Hold = dict[str, Any]
+Transaction = dict[str, Any]
+# (account id, direction, change of posted money, change of pending money)
+Change = tuple[str, str, int, int]
+
+LARGEST = 2**63 - 1
+GROWS_BY_DEBIT = {"ASSET", "EXPENSE"}
+OPPOSITE = {"DEBIT": "CREDIT", "CREDIT": "DEBIT"}
+# Refusals that leave no trace: the key stays unused.
+UNDECIDED = {
+    "AMOUNT_NOT_POSITIVE",
+    "UNBALANCED_TRANSACTION",
+    "SAME_ACCOUNT",
+    "LIMITS_CONTRADICT",
+    "IDEMPOTENCY_KEY_REUSED",
+}
+
+
+def in_words(told: Any) -> str:
+    """Return the fields of a dataclass that differ from their defaults."""
+    differing = {
+        one.name: getattr(told, one.name) for one in fields(told) if getattr(told, one.name) != one.default
+    }
+    reason = differing.pop("reason", "done")
+    return " ".join([reason, *(f"{name}={value}" for name, value in differing.items())])
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Answer:
+    """What one request is told.
+
+    `reason` is empty for a success. `transaction` and `hold` are the model's own names of what came
+    of it; the caller of the model knows under which ids the server filed them.
+    """
+
+    reason: str = ""
+    replayed: bool = False
+    transaction: str = ""
+    hold: str = ""
+    limit_breached: bool = False
+    index: int | None = None
+
+    def __repr__(self) -> str:
+        """Return what differs from a plain success, for reading."""
+        return in_words(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leg:
+    """One posting that is asked for."""
+
+    account: str
+    direction: str
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostItem:
+    """One keyed transaction that is asked for."""
+
+    key: str
+    legs: tuple[Leg, ...]
+    type: str = "TRANSFER"
+    reference: str = ""
+
+    @property
+    def body(self) -> Hashable:
+        """Return all that two requests must share to be the same request."""
+        return (self.legs, self.type, self.reference)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenItem:
+    """One keyed account that is asked for; `limits` is None for the defaults."""
+
+    key: str
+    account: str
+    kind: str
+    currency: str
+    limits: tuple[int | None, int | None] | None = None
+
+    @property
+    def body(self) -> Hashable:
+        """Return all that two requests must share to be the same request."""
+        return (self.account, self.kind, self.currency, self.limits)
+
+
+def normal_side(account: Account) -> str:
+    """Return the side on which the account grows."""
+    return "DEBIT" if account["kind"] in GROWS_BY_DEBIT else "CREDIT"
+
+
+def posted_balance(account: Account) -> int:
+    """Return posted money on the normal side."""
+    side = normal_side(account)
+    return int(account["posted"][side] - account["posted"][OPPOSITE[side]])
+
+
+def available_balance(account: Account) -> int:
+    """Return what may be spent."""
+    return posted_balance(account) - int(account["pending"][OPPOSITE[normal_side(account)]])
+
+
+def expected_balance(account: Account) -> int:
+    """Return posted money and what is on its way in: what the upper limit looks at."""
+    return posted_balance(account) + int(account["pending"][normal_side(account)])
+
+
+@dataclass
+class LedgerModel:
+    """The ledger of one tenant. Times are whole microseconds."""
+
+    now: int
+    enforced: bool = True
+    accounts: dict[str, Account] = field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    transactions: dict[str, Transaction] = field(default_factory=dict)
+    outcomes: dict[tuple[str, str], tuple[Hashable, Answer]] = field(default_factory=dict)
+    # Every decision in order: (method, key, reason or "").
+    decisions: list[tuple[str, str, str]] = field(default_factory=list)
+
+    # Time and switches.
+
+    def advance(self, microseconds: int) -> None:
+        """Let time pass; holds die at their instant."""
+        self.now += microseconds
+        for hold in self.holds.values():
+            if hold["state"] == "OPEN" and hold["expire"] is not None and hold["expire"] <= self.now:
+                self._end(hold, "EXPIRED", hold["expire"])
+
+    def set_enforcement(self, key: str, *, enforced: bool) -> Answer:
+        """Switch between SHADOW and ENFORCED."""
+
+        def decide() -> Answer:
+            self.enforced = enforced
+            return Answer()
+
+        return self._keyed("SetBalanceEnforcement", key, enforced, decide)
+
+    def create_tenant_again(self, key: str, *, enforced: bool) -> Answer:
+        """Ask for the tenant that there is already."""
+        return self._keyed("CreateTenant", key, enforced, lambda: Answer(reason="TENANT_ALREADY_EXISTS"))
+
+    # Accounts.
+
+    def open_account(self, item: OpenItem) -> Answer:
+        """Open an account."""
+        if item.limits is not None and contradict(item.limits):
+            return Answer(reason="LIMITS_CONTRADICT")
+
+        def decide() -> Answer:
+            if item.account in self.accounts:
+                return Answer(reason="ACCOUNT_ALREADY_EXISTS")
+            default = (0, None) if item.kind == "LIABILITY" else (None, None)
+            self.accounts[item.account] = {
+                "kind": item.kind,
+                "currency": item.currency,
+                "state": "OPEN",
+                "limits": default if item.limits is None else item.limits,
+                "posted": {"DEBIT": 0, "CREDIT": 0},
+                "pending": {"DEBIT": 0, "CREDIT": 0},
+            }
+            return Answer()
+
+        return self._keyed("OpenAccount", item.key, item.body, decide)
+
+    def set_limits(self, key: str, account: str, limits: tuple[int | None, int | None]) -> Answer:
+        """Replace both limits; an absent one is None."""
+        if contradict(limits):
+            return Answer(reason="LIMITS_CONTRADICT")
+
+        def decide() -> Answer:
+            if account not in self.accounts:
+                return Answer(reason="ACCOUNT_NOT_FOUND")
+            if self.accounts[account]["state"] == "CLOSED":
+                return Answer(reason="ACCOUNT_CLOSED")
+            self.accounts[account]["limits"] = limits
+            return Answer()
+
+        return self._keyed("SetAccountLimits", key, (account, limits), decide)
+
+    def change_state(self, method: str, key: str, account: str) -> Answer:
+        """Freeze, unfreeze or close; `method` is the RPC's name."""
+        froms, to = {
+            "FreezeAccount": ({"OPEN"}, "FROZEN"),
+            "UnfreezeAccount": ({"FROZEN"}, "OPEN"),
+            "CloseAccount": ({"OPEN", "FROZEN"}, "CLOSED"),
+        }[method]
+
+        def decide() -> Answer:
+            if account not in self.accounts:
+                return Answer(reason="ACCOUNT_NOT_FOUND")
+            found = self.accounts[account]
+            if found["state"] not in froms:
+                return Answer(reason="ILLEGAL_TRANSITION")
+            if to == "CLOSED" and (posted_balance(found) != 0 or any(found["pending"].values())):
+                return Answer(reason="ACCOUNT_NOT_EMPTY")
+            found["state"] = to
+            return Answer()
+
+        return self._keyed(method, key, account, decide)
+
+    # Transactions.
+
+    def post(self, item: PostItem) -> Answer:
+        """Post one transaction."""
+        if refusal := malformed(item):
+            return Answer(reason=refusal)
+        return self._keyed("PostTransaction", item.key, item.body, lambda: self._post(item))
+
+    def post_independently(self, items: Sequence[PostItem]) -> list[Answer]:
+        """Post each item by itself."""
+        return [self.post(item) for item in items]
+
+    def post_atomically(self, items: Sequence[PostItem]) -> list[Answer] | Answer:
+        """Post all items or none; one Answer with `index` when an item is refused."""
+        return self._all_or_none([partial(self.post, item) for item in items])
+
+    def open_atomically(self, items: Sequence[OpenItem]) -> list[Answer] | Answer:
+        """Open all accounts or none; one Answer with `index` when an item is refused."""
+        return self._all_or_none([partial(self.open_account, item) for item in items])
+
+    def reverse(self, key: str, name: str, reference: str = "") -> Answer:
+        """Post the mirror of a transaction."""
+
+        def decide() -> Answer:
+            found = self.transactions.get(name)
+            if found is None:
+                return Answer(reason="TRANSACTION_NOT_FOUND")
+            if found["reversed_by"]:
+                return Answer(reason="ALREADY_REVERSED")
+            if found["type"] == "REVERSAL":
+                return Answer(reason="REVERSAL_NOT_REVERSIBLE")
+            mirror = [replace(leg, direction=OPPOSITE[leg.direction]) for leg in found["legs"]]
+            item = PostItem(key=key, legs=tuple(mirror), type="REVERSAL", reference=reference)
+            answer = self._post(item)
+            if not answer.reason:
+                found["reversed_by"] = answer.transaction
+            return answer
+
+        return self._keyed("ReverseTransaction", key, (name, reference), decide)
+
+    # Holds.
+
+    def place_hold(
+        self, key: str, *, debit: str, credit: str, amount: int, currency: str, expire: int | None
+    ) -> Answer:
+        """Reserve money; `expire` is the instant of its death, or None."""
+        if amount < 1:
+            return Answer(reason="AMOUNT_NOT_POSITIVE")
+        if debit == credit:
+            return Answer(reason="SAME_ACCOUNT")
+
+        def decide() -> Answer:
+            if debit not in self.accounts or credit not in self.accounts:
+                return Answer(reason="ACCOUNT_NOT_FOUND")
+            if expire is not None and expire <= self.now:
+                return Answer(reason="EXPIRE_TIME_NOT_LATER")
+            if any(self.accounts[name]["currency"] != currency for name in (debit, credit)):
+                return Answer(reason="CURRENCY_MISMATCH")
+            refusal, breached = self._apply(pending_change(debit, credit, amount))
+            if refusal:
+                return Answer(reason=refusal)
+            name = f"hold#{len(self.holds) + 1}"
+            self.holds[name] = {
+                "debit": debit,
+                "credit": credit,
+                "currency": currency,
+                "amount": amount,
+                "captured": 0,
+                "released": 0,
+                "state": "OPEN",
+                "expire": expire,
+                "end": None,
+                "limit_breached": breached,
+            }
+            return Answer(hold=name, limit_breached=breached)
+
+        return self._keyed("PlaceHold", key, (debit, credit, amount, currency, expire), decide)
+
+    def capture_hold(self, key: str, name: str, amount: int | None, *, final: bool) -> Answer:
+        """Post what is held, or a part; `final` releases the rest."""
+        if amount is not None and amount < 1:
+            return Answer(reason="AMOUNT_NOT_POSITIVE")
+
+        def decide() -> Answer:
+            if refusal := self._why_ended(name):
+                return Answer(reason=refusal)
+            hold = self.holds[name]
+            left = remaining(hold)
+            taken = left if amount is None else amount
+            if taken > left:
+                return Answer(reason="CAPTURE_EXCEEDS_HOLD")
+            sides = ((hold["debit"], "DEBIT"), (hold["credit"], "CREDIT"))
+            for account, direction in sides:
+                found = self.accounts[account]
+                if found["state"] == "FROZEN" and direction != normal_side(found):
+                    return Answer(reason="ACCOUNT_FROZEN")
+            for account, direction in sides:
+                self.accounts[account]["posted"][direction] += taken
+                self.accounts[account]["pending"][direction] -= taken
+            hold["captured"] += taken
+            if final or remaining(hold) == 0:
+                self._end(hold, "CAPTURED", self.now)
+            legs = tuple(
+                Leg(account=account, direction=direction, amount=taken, currency=hold["currency"])
+                for account, direction in sides
+            )
+            transaction = self._file(legs, "BET")
+            return Answer(hold=name, transaction=transaction, limit_breached=hold["limit_breached"])
+
+        return self._keyed("CaptureHold", key, (name, amount, final), decide)
+
+    def release_hold(self, key: str, name: str) -> Answer:
+        """Undo what is still held."""
+
+        def decide() -> Answer:
+            if refusal := self._why_ended(name):
+                return Answer(reason=refusal)
+            hold = self.holds[name]
+            self._end(hold, "RELEASED", self.now)
+            return Answer(hold=name, limit_breached=hold["limit_breached"])
+
+        return self._keyed("ReleaseHold", key, name, decide)
+
+    def extend_hold(self, key: str, name: str, expire: int) -> Answer:
+        """Move the instant of death to a later one."""
+
+        def decide() -> Answer:
+            if refusal := self._why_ended(name):
+                return Answer(reason=refusal)
+            hold = self.holds[name]
+            if hold["expire"] is None or expire <= max(self.now, hold["expire"]):
+                return Answer(reason="EXPIRE_TIME_NOT_LATER")
+            hold["expire"] = expire
+            return Answer(hold=name, limit_breached=hold["limit_breached"])
+
+        return self._keyed("ExtendHold", key, (name, expire), decide)
+
+    def increase_hold(self, key: str, name: str, additional: int) -> Answer:
+        """Hold more."""
+        if additional < 1:
+            return Answer(reason="AMOUNT_NOT_POSITIVE")
+
+        def decide() -> Answer:
+            if refusal := self._why_ended(name):
+                return Answer(reason=refusal)
+            hold = self.holds[name]
+            refusal, breached = self._apply(pending_change(hold["debit"], hold["credit"], additional))
+            if refusal:
+                return Answer(reason=refusal)
+            hold["amount"] += additional
+            hold["limit_breached"] = hold["limit_breached"] or breached
+            return Answer(hold=name, limit_breached=hold["limit_breached"])
+
+        return self._keyed("IncreaseHold", key, (name, additional), decide)
+
+    # The rules beneath.
+
+    def _keyed(self, method: str, key: str, body: Hashable, decide: Callable[[], Answer]) -> Answer:
+        if (method, key) in self.outcomes:
+            first_body, first_answer = self.outcomes[method, key]
+            if first_body != body:
+                return Answer(reason="IDEMPOTENCY_KEY_REUSED")
+            return replace(first_answer, replayed=True)
+        answer = decide()
+        self._remember(method, key, body, answer)
+        return answer
+
+    def _remember(self, method: str, key: str, body: Hashable, answer: Answer) -> None:
+        self.outcomes[method, key] = (body, answer)
+        self.decisions.append((method, key, answer.reason))
+
+    def _all_or_none(self, steps: Sequence[Callable[[], Answer]]) -> list[Answer] | Answer:
+        before = copy.deepcopy(self.__dict__)
+        known = set(self.outcomes)
+        answers: list[Answer] = []
+        for index, step in enumerate(steps):
+            answer = step()
+            if not answer.reason:
+                answers.append(answer)
+                continue
+            fresh = [entry for entry in self.outcomes.items() if entry[0] not in known]
+            self.__dict__.update(before)
+            if answer.reason not in UNDECIDED and not answer.replayed:
+                # The newest outcome is the refusal; it alone outlives the batch.
+                (method, key), (body, refusal) = fresh[-1]
+                self._remember(method, key, body, refusal)
+            return replace(answer, index=index)
+        return answers
+
+    def _post(self, item: PostItem) -> Answer:
+        for leg in item.legs:
+            if leg.account not in self.accounts:
+                return Answer(reason="ACCOUNT_NOT_FOUND")
+        for leg in item.legs:
+            if self.accounts[leg.account]["currency"] != leg.currency:
+                return Answer(reason="CURRENCY_MISMATCH")
+        changes = [(leg.account, leg.direction, leg.amount, 0) for leg in item.legs]
+        refusal, breached = self._apply(changes)
+        if refusal:
+            return Answer(reason=refusal)
+        name = self._file(item.legs, item.type)
+        return Answer(transaction=name, limit_breached=breached)
+
+    def _file(self, legs: tuple[Leg, ...], type_: str) -> str:
+        name = f"transaction#{len(self.transactions) + 1}"
+        self.transactions[name] = {"legs": legs, "type": type_, "reversed_by": ""}
+        return name
+
+    def _apply(self, changes: Sequence[Change]) -> tuple[str, bool]:
+        """Change the counters unless a rule forbids it; return it, and whether a limit broke."""
+        names = list(dict.fromkeys(change[0] for change in changes))
+        before = {name: self.accounts[name] for name in names}
+        after = copy.deepcopy(before)
+        for name, direction, posted, pending in changes:
+            after[name]["posted"][direction] += posted
+            after[name]["pending"][direction] += pending
+        if any(account["state"] == "CLOSED" for account in before.values()):
+            return "ACCOUNT_CLOSED", False
+        if any(
+            before[name]["state"] == "FROZEN" and direction != normal_side(before[name])
+            for name, direction, _, _ in changes
+        ):
+            return "ACCOUNT_FROZEN", False
+        lowered = [n for n in names if available_balance(after[n]) < available_balance(before[n])]
+        raised = [n for n in names if expected_balance(after[n]) > expected_balance(before[n])]
+        for account in after.values():
+            for side in OPPOSITE:
+                if account["posted"][side] + account["pending"][side] > LARGEST:
+                    return "AMOUNT_OVERFLOW", False
+        below = any(
+            before[name]["limits"][0] is not None
+            and available_balance(after[name]) < before[name]["limits"][0]
+            for name in lowered
+        )
+        above = any(
+            before[name]["limits"][1] is not None
+            and expected_balance(after[name]) > before[name]["limits"][1]
+            for name in raised
+        )
+        if self.enforced and below:
+            return "INSUFFICIENT_FUNDS", False
+        if self.enforced and above:
+            return "BALANCE_LIMIT_EXCEEDED", False
+        self.accounts.update(after)
+        return "", below or above
+
+    def _why_ended(self, name: str) -> str:
+        if name not in self.holds:
+            return "HOLD_NOT_FOUND"
+        return {
+            "OPEN": "",
+            "CAPTURED": "HOLD_ALREADY_CAPTURED",
+            "RELEASED": "HOLD_ALREADY_RELEASED",
+            "EXPIRED": "HOLD_EXPIRED",
+        }[self.holds[name]["state"]]
+
+    def _end(self, hold: Hold, state: str, at: int) -> None:
+        rest = remaining(hold)
+        self.accounts[hold["debit"]]["pending"]["DEBIT"] -= rest
+        self.accounts[hold["credit"]]["pending"]["CREDIT"] -= rest
+        hold["released"] += rest
+        hold["state"] = state
+        hold["end"] = at
+
+
+def remaining(hold: Hold) -> int:
+    """Return what is still held."""
+    return int(hold["amount"] - hold["captured"] - hold["released"])
+
+
+def pending_change(debit: str, credit: str, amount: int) -> list[Change]:
+    """Return what a hold of that amount does to its two accounts."""
+    return [(debit, "DEBIT", 0, amount), (credit, "CREDIT", 0, amount)]
+
+
+def contradict(limits: tuple[int | None, int | None]) -> bool:
+    """Tell whether the lower limit lies above the upper one."""
+    low, high = limits
+    return low is not None and high is not None and low > high
+
+
+def malformed(item: PostItem) -> str:
+    """Return the reason why a transaction can't be asked for at all, or nothing."""
+    if any(leg.amount < 1 for leg in item.legs):
+        return "AMOUNT_NOT_POSITIVE"
+    for currency in {leg.currency for leg in item.legs}:
+        of_currency = [leg for leg in item.legs if leg.currency == currency]
+        sums = [sum(leg.amount for leg in of_currency if leg.direction == side) for side in OPPOSITE]
+        if sums[0] != sums[1]:
+            return "UNBALANCED_TRANSACTION"
+    return ""

@@ -1,0 +1,91 @@
+"""Own the databases of the tests: one server, one migrated template, a fresh copy for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from ledger_server.embedded_postgres import EmbeddedPostgres, PostgresBinaries, PostgresSettings
+from ledger_server.store import migrate
+
+TEMPLATE = "defter_template"
+# Tests may lose their database in a power cut; only the crash tests keep what makes it durable.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+class Databases:
+    """Makes and drops databases on one PostgreSQL server."""
+
+    def __init__(self, server: EmbeddedPostgres) -> None:
+        self.server = server
+        self._numbers = itertools.count(1)
+
+    def url_of(self, name: str) -> str:
+        """Return the URL of a database on this server."""
+        return urlunsplit(urlsplit(self.server.url)._replace(path=f"/{name}"))
+
+    def make_template(self) -> None:
+        """Make the migrated database that `fresh` copies."""
+        self.create(TEMPLATE)
+        migrate.upgrade(self.url_of(TEMPLATE))
+
+    @contextmanager
+    def fresh(self) -> Iterator[str]:
+        """Yield the URL of a new copy of the template."""
+        with self.empty(template=TEMPLATE) as url:
+            yield url
+
+    @contextmanager
+    def empty(self, *, template: str = "template0") -> Iterator[str]:
+        """Yield the URL of a new database without any table."""
+        name = f"test_{next(self._numbers)}"
+        self.create(name, template=template)
+        yield self.url_of(name)
+        run_sql(self.server.url, f"DROP DATABASE {name} WITH (FORCE)")
+
+    def create(self, name: str, *, template: str = "template0") -> None:
+        """Make a database as a copy of another one."""
+        run_sql(self.server.url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+
+
+@contextmanager
+def running_postgres(
+    *, durable: bool = False, binaries: PostgresBinaries | None = None
+) -> Iterator[EmbeddedPostgres]:
+    """Yield a PostgreSQL of its own in a folder of its own; both are gone afterwards."""
+    # Not a folder of pytest's: those can't be entered by the account that runs PostgreSQL for root.
+    folder = Path(tempfile.mkdtemp(prefix="defter-test-"))
+    folder.chmod(0o711)
+    settings = PostgresSettings(
+        shared_buffers_mib=128, overrides={} if durable else FAST, max_connections=300
+    )
+    server = EmbeddedPostgres(folder / "postgres", binaries=binaries, settings=settings)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+def run_sql(database_url: str, statement: str) -> None:
+    """Run one statement, from within an event loop too: it gets a thread and a loop of its own."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(asyncio.run, _run_sql(database_url, statement)).result()
+
+
+async def _run_sql(database_url: str, statement: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,1 @@
+"""Own what crosses a real wire: errors, replays, lists, streams and deadlines."""

@@ -1,0 +1,510 @@
+"""Own the error table: every reason crosses a real wire with its code, its name and its facts."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import grpc
+import pytest
+from defter.ledger.v1 import account_pb2, error_pb2, journal_pb2, posting_pb2
+
+from tests.support.clock import START, FakeClock
+from tests.support.ledger import Ledger
+from tests.support.requests import (
+    ASSET,
+    CREDIT,
+    DEBIT,
+    LARGEST,
+    leg,
+    limits,
+    timestamp,
+    transaction,
+    transfer,
+)
+from tests.support.wire import MIB, raw_unary, refusal
+
+INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
+NOT_FOUND = grpc.StatusCode.NOT_FOUND
+ALREADY_EXISTS = grpc.StatusCode.ALREADY_EXISTS
+FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
+OUT_OF_RANGE = grpc.StatusCode.OUT_OF_RANGE
+
+# These need more than one request to provoke; each has a test of its own.
+TESTED_ELSEWHERE = {
+    "LANE_FULL": "tests.wire.test_overload::test_post_into_full_lane_is_refused_with_retry_delay",
+    "DEADLINE_PASSED": "tests.wire.test_overload::test_post_whose_deadline_passed_is_not_begun",
+    "SHUTTING_DOWN": "tests.wire.test_overload::test_post_while_draining_is_refused",
+    "STORE_UNAVAILABLE": "tests.wire.test_overload::test_post_without_database_is_refused",
+    "INTERNAL": "tests.integration.test_guilty_command"
+    "::test_refuse_rows_of_one_command_fails_that_command_alone",
+}
+
+Provoked = tuple[Awaitable[object], dict[str, str]]
+Provoke = Callable[[Ledger, FakeClock], Awaitable[Provoked]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A reason, the code that it maps to, a way to provoke it, and how many records that writes."""
+
+    reason: str
+    code: grpc.StatusCode
+    provoke: Provoke
+    record_count: int
+
+
+CASES: list[Case] = []
+
+
+def provokes(reason: str, code: grpc.StatusCode, *, beside_it: int = 0) -> Callable[[Provoke], Provoke]:
+    """File a function that prepares a ledger and returns the refused call with its facts.
+
+    `beside_it` counts the records that the call writes beside its own.
+    """
+    decided = error_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}") >= 200
+
+    def file(provoke: Provoke) -> Provoke:
+        CASES.append(Case(reason, code, provoke, decided + beside_it))
+        return provoke
+
+    return file
+
+
+@provokes("MESSAGE_TOO_LARGE", INVALID_ARGUMENT)
+async def send_five_mebibytes(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """4 MiB are the limit."""
+    request = ledger.post_request(transfer("house", "ann", 1))
+    request.transaction.reference = "x" * (5 * MIB)
+    facts = {"size_bytes": str(request.ByteSize()), "limit_bytes": str(4 * MIB)}
+    return ledger.stubs.postings.PostTransaction(request), facts
+
+
+@provokes("MALFORMED_MESSAGE", INVALID_ARGUMENT)
+async def send_garbage(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """The bytes are no protobuf message."""
+    call = raw_unary(ledger.channel, "PostingService/PostTransaction")
+    return call(b"\xff\xff\xff\xff"), {}
+
+
+@provokes("IDEMPOTENCY_KEY_MISSING", INVALID_ARGUMENT)
+async def post_without_key(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Every mutating call needs a key."""
+    request = posting_pb2.PostTransactionRequest(
+        tenant_id=ledger.tenant_id, transaction=transfer("house", "ann", 1)
+    )
+    return ledger.stubs.postings.PostTransaction(request), {"field": "idempotency_key"}
+
+
+@provokes("IDEMPOTENCY_KEY_MALFORMED", INVALID_ARGUMENT)
+async def post_with_line_break_in_key(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Keys are printable ASCII."""
+    return ledger.post("house", "ann", 1, key="a\nb"), {"field": "idempotency_key"}
+
+
+@provokes("FIELD_MISSING", INVALID_ARGUMENT)
+async def open_account_without_kind(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """An enum that is required may not be unspecified."""
+    unspecified = account_pb2.ACCOUNT_KIND_UNSPECIFIED
+    return ledger.open("ann", kind=unspecified), {"field": "account.kind"}
+
+
+@provokes("FIELD_TOO_LONG", INVALID_ARGUMENT)
+async def post_with_long_reference(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A reference has up to 255 characters."""
+    wanted = transaction(leg("house", DEBIT, 1), leg("ann", CREDIT, 1), reference="x" * 256)
+    return ledger.submit(wanted), {"field": "transaction.reference", "limit": "255"}
+
+
+@provokes("FIELD_MALFORMED", INVALID_ARGUMENT)
+async def open_account_with_blank_in_id(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Account ids have an alphabet of their own."""
+    return ledger.open("player 42"), {"field": "account.account_id"}
+
+
+@provokes("FIELD_OUT_OF_RANGE", INVALID_ARGUMENT)
+async def list_with_huge_page(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A page has at most 1,000 entries."""
+    request = account_pb2.ListAccountsRequest(tenant_id=ledger.tenant_id, page_size=1001)
+    return ledger.stubs.accounts.ListAccounts(request), {"field": "page_size"}
+
+
+@provokes("BATCH_SIZE_OUT_OF_RANGE", INVALID_ARGUMENT)
+async def post_empty_batch(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A batch has at least one item."""
+    return ledger.batch(), {"field": "items", "count": "0", "limit": "1000"}
+
+
+@provokes("PAGE_TOKEN_INVALID", INVALID_ARGUMENT)
+async def list_with_invented_token(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Tokens are the server's own."""
+    request = account_pb2.ListAccountsRequest(tenant_id=ledger.tenant_id, page_token="next")
+    return ledger.stubs.accounts.ListAccounts(request), {"field": "page_token"}
+
+
+@provokes("CURRENCY_UNKNOWN", INVALID_ARGUMENT)
+async def open_account_in_unknown_currency(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """The registry knows all currencies there are."""
+    facts = {"field": "account.currency_code", "currency_code": "ABC"}
+    return ledger.open("ann", currency_code="ABC"), facts
+
+
+@provokes("AMOUNT_NOT_POSITIVE", INVALID_ARGUMENT)
+async def post_nothing(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """An amount is at least 1."""
+    facts = {"field": "transaction.postings[0].amount_minor", "amount_minor": "0"}
+    return ledger.post("house", "ann", 0), facts
+
+
+@provokes("POSTING_COUNT_OUT_OF_RANGE", INVALID_ARGUMENT)
+async def post_one_leg(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A transaction has two legs at least."""
+    wanted = transaction(leg("house", DEBIT, 1))
+    return ledger.submit(wanted), {"field": "transaction.postings", "count": "1"}
+
+
+@provokes("UNBALANCED_TRANSACTION", INVALID_ARGUMENT)
+async def post_unbalanced(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Debits equal credits."""
+    wanted = transaction(leg("house", DEBIT, 10), leg("ann", CREDIT, 9))
+    facts = {
+        "field": "transaction.postings",
+        "currency_code": "EUR",
+        "debits_minor": "10",
+        "credits_minor": "9",
+    }
+    return ledger.submit(wanted), facts
+
+
+@provokes("SAME_ACCOUNT", INVALID_ARGUMENT)
+async def hold_from_account_for_itself(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A hold is between two accounts."""
+    return ledger.place_hold("house", "house", 1), {"account_id": "house"}
+
+
+@provokes("LIMITS_CONTRADICT", INVALID_ARGUMENT)
+async def open_account_with_crossed_limits(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """The lower limit lies below the upper one."""
+    facts = {"min_available_minor": "2", "max_balance_minor": "1"}
+    return ledger.open("ann", bounds=limits(minimum=2, maximum=1)), facts
+
+
+@provokes("IDEMPOTENCY_KEY_REUSED", ALREADY_EXISTS)
+async def post_other_amount_with_same_key(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A key stands for one request."""
+    await ledger.open("ann")
+    await ledger.post("house", "ann", 1, key="once")
+    facts = {"idempotency_key": "once", "method": "PostTransaction"}
+    return ledger.post("house", "ann", 2, key="once"), facts
+
+
+@provokes("TENANT_NOT_FOUND", NOT_FOUND)
+async def post_to_unknown_tenant(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Tenants are created first."""
+    stranger = Ledger(ledger.channel, "nobody")
+    return stranger.post("house", "ann", 1), {"tenant_id": "nobody"}
+
+
+@provokes("OUTCOME_NOT_FOUND", NOT_FOUND)
+async def ask_for_unknown_outcome(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """The key was never used."""
+    facts = {"method": "PostTransaction", "idempotency_key": "never"}
+    return ledger.outcome("PostTransaction", "never"), facts
+
+
+@provokes("NOT_YET_RECORDED", OUT_OF_RANGE)
+async def ask_for_future_balance(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A balance at a sequence that is yet to come."""
+    return ledger.balance("house", sequence=99), {"head_sequence": "2"}
+
+
+@provokes("TENANT_ALREADY_EXISTS", ALREADY_EXISTS)
+async def create_tenant_twice(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """With another key it is another request."""
+    return ledger.create(key="again"), {"tenant_id": ledger.tenant_id}
+
+
+@provokes("ACCOUNT_ALREADY_EXISTS", ALREADY_EXISTS)
+async def open_account_twice(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """With another key it is another request."""
+    return ledger.open("house", kind=ASSET), {"account_id": "house"}
+
+
+@provokes("ACCOUNT_NOT_FOUND", NOT_FOUND)
+async def post_to_unknown_account(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Accounts are opened first."""
+    return ledger.post("house", "nobody", 1), {"account_id": "nobody"}
+
+
+@provokes("TRANSACTION_NOT_FOUND", NOT_FOUND)
+async def reverse_unknown_transaction(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Nothing has that id."""
+    return ledger.reverse("tx_nothing"), {"transaction_id": "tx_nothing"}
+
+
+@provokes("HOLD_NOT_FOUND", NOT_FOUND)
+async def capture_unknown_hold(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Nothing has that id."""
+    return ledger.capture("hold_nothing"), {"hold_id": "hold_nothing"}
+
+
+@provokes("HOLD_ALREADY_CAPTURED", FAILED_PRECONDITION)
+async def capture_twice(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A full capture ends the hold."""
+    await ledger.open("ann")
+    hold = await ledger.place_hold("house", "ann", 5)
+    await ledger.capture(hold.hold_id)
+    return ledger.capture(hold.hold_id), {"hold_id": hold.hold_id}
+
+
+@provokes("HOLD_ALREADY_RELEASED", FAILED_PRECONDITION)
+async def release_twice(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A release ends the hold."""
+    await ledger.open("ann")
+    hold = await ledger.place_hold("house", "ann", 5)
+    await ledger.release(hold.hold_id)
+    return ledger.release(hold.hold_id), {"hold_id": hold.hold_id}
+
+
+@provokes("HOLD_EXPIRED", FAILED_PRECONDITION, beside_it=1)
+async def capture_too_late(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """At its expire time a hold is dead."""
+    await ledger.open("ann")
+    clock.advance(seconds=1)
+    expire_time = timestamp(clock.now)
+    clock.now = START
+    hold = await ledger.place_hold("house", "ann", 5, expire_time=expire_time)
+    clock.advance(seconds=1)
+    facts = {"hold_id": hold.hold_id, "expire_time": "2030-01-01T12:00:01+00:00"}
+    return ledger.capture(hold.hold_id), facts
+
+
+@provokes("CAPTURE_EXCEEDS_HOLD", FAILED_PRECONDITION)
+async def capture_more_than_held(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """What was captured before counts."""
+    await ledger.open("ann")
+    hold = await ledger.place_hold("house", "ann", 5)
+    await ledger.capture(hold.hold_id, 2)
+    facts = {"hold_id": hold.hold_id, "amount_minor": "4", "remaining_minor": "3"}
+    return ledger.capture(hold.hold_id, 4), facts
+
+
+@provokes("EXPIRE_TIME_NOT_LATER", FAILED_PRECONDITION)
+async def place_hold_that_is_dead_already(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A hold must have a future."""
+    await ledger.open("ann")
+    dead = ledger.place_hold("house", "ann", 5, expire_time=timestamp(clock.now))
+    return dead, {"expire_time": "2030-01-01T12:00:00+00:00"}
+
+
+@provokes("ALREADY_REVERSED", FAILED_PRECONDITION)
+async def reverse_twice(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """One reversal each."""
+    await ledger.open("ann")
+    posted = await ledger.post("house", "ann", 5)
+    reversal = await ledger.reverse(posted.transaction_id)
+    facts = {
+        "transaction_id": posted.transaction_id,
+        "reversed_by_transaction_id": reversal.transaction_id,
+    }
+    return ledger.reverse(posted.transaction_id), facts
+
+
+@provokes("REVERSAL_NOT_REVERSIBLE", FAILED_PRECONDITION)
+async def reverse_reversal(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A mirror has no mirror."""
+    await ledger.open("ann")
+    posted = await ledger.post("house", "ann", 5)
+    reversal = await ledger.reverse(posted.transaction_id)
+    facts = {"transaction_id": reversal.transaction_id}
+    return ledger.reverse(reversal.transaction_id), facts
+
+
+@provokes("ILLEGAL_TRANSITION", FAILED_PRECONDITION)
+async def unfreeze_open_account(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Only a frozen account thaws."""
+    return ledger.unfreeze("house"), {"subject": "house", "from": "OPEN", "to": "OPEN"}
+
+
+@provokes("CURRENCY_MISMATCH", FAILED_PRECONDITION)
+async def post_dollars_to_euros(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """An account has one currency."""
+    await ledger.open("ann")
+    facts = {"account_id": "house", "currency_code": "USD", "account_currency_code": "EUR"}
+    return ledger.submit(transfer("house", "ann", 1, "USD")), facts
+
+
+@provokes("ACCOUNT_CLOSED", FAILED_PRECONDITION)
+async def post_to_closed_account(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Closed is for ever."""
+    await ledger.open("ann")
+    await ledger.close("ann")
+    return ledger.post("house", "ann", 1), {"account_id": "ann"}
+
+
+@provokes("ACCOUNT_FROZEN", FAILED_PRECONDITION)
+async def post_from_frozen_account(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Nothing lowers a frozen account."""
+    await ledger.open("ann")
+    await ledger.fund("ann", 10)
+    await ledger.freeze("ann")
+    return ledger.post("ann", "house", 1), {"account_id": "ann"}
+
+
+@provokes("ACCOUNT_NOT_EMPTY", FAILED_PRECONDITION)
+async def close_account_with_money(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Money goes first."""
+    await ledger.open("ann")
+    await ledger.fund("ann", 10)
+    return ledger.close("ann"), {"account_id": "ann", "posted_balance_minor": "10"}
+
+
+@provokes("AMOUNT_OVERFLOW", OUT_OF_RANGE)
+async def post_beyond_int64(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A counter ends at 2^63-1."""
+    await ledger.open("ann")
+    await ledger.fund("ann", LARGEST)
+    return ledger.post("house", "ann", 1), {"account_id": "house"}
+
+
+@provokes("INSUFFICIENT_FUNDS", FAILED_PRECONDITION)
+async def spend_what_is_held(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Held money is not available."""
+    await ledger.open("ann")
+    await ledger.fund("ann", 10)
+    await ledger.place_hold("ann", "house", 4)
+    facts = {
+        "account_id": "ann",
+        "available_balance_minor": "6",
+        "min_available_minor": "0",
+        "change_minor": "-7",
+    }
+    return ledger.post("ann", "house", 7), facts
+
+
+@provokes("BALANCE_LIMIT_EXCEEDED", FAILED_PRECONDITION)
+async def fund_above_limit(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Money that is on its way in counts."""
+    await ledger.open("ann", bounds=limits(minimum=0, maximum=10))
+    await ledger.place_hold("house", "ann", 4)
+    facts = {"account_id": "ann", "max_balance_minor": "10", "change_minor": "7"}
+    return ledger.post("house", "ann", 7), facts
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.reason)
+async def test_break_rule_over_wire_returns_reason_code_and_facts(
+    case: Case, ledger: Ledger, clock: FakeClock
+) -> None:
+    """A refusal carries its code, reason and facts; only what was decided leaves a record."""
+    call, facts = await case.provoke(ledger, clock)
+    head = await ledger.head()
+
+    refused = await refusal(call)
+
+    assert (refused.reason, refused.code) == (case.reason, case.code)
+    assert refused.domain == "defter"
+    assert refused.metadata == facts
+    assert refused.message
+    assert not refused.replayed
+    assert refused.retry_delay_seconds is None
+    assert "" not in refused.violated_fields
+    assert "field" not in facts or facts["field"] in refused.violated_fields
+    assert await ledger.head() == head + case.record_count
+
+
+def test_compare_table_with_contract_covers_every_reason() -> None:
+    """No reason of the contract is without a test."""
+    reasons = error_pb2.ErrorReason.DESCRIPTOR.values_by_name
+    names = {name.removeprefix("ERROR_REASON_") for name in reasons}
+
+    tabled = {case.reason for case in CASES}
+
+    assert len(tabled) == len(CASES)
+    assert tabled.isdisjoint(TESTED_ELSEWHERE)
+    assert tabled | set(TESTED_ELSEWHERE) == names - {"UNSPECIFIED", "BATCH_ABORTED"}
+
+
+@pytest.mark.parametrize("place", TESTED_ELSEWHERE.values())
+def test_find_exempted_test_exists(place: str) -> None:
+    """An exemption names a test that there is."""
+    module, test = place.split("::")
+
+    assert callable(getattr(importlib.import_module(module), test))
+
+
+async def test_break_several_rules_returns_first_in_order(ledger: Ledger) -> None:
+    """All accounts are looked for before any other rule is asked, and so on down the list."""
+    await ledger.open("ann")
+    await ledger.open("gone")
+    await ledger.close("gone")
+    await ledger.open("cold")
+    await ledger.freeze("cold")
+    await ledger.open("full", bounds=limits(maximum=0))
+    broken = {
+        "ACCOUNT_NOT_FOUND": leg("nobody", DEBIT, 1),
+        "CURRENCY_MISMATCH": leg("house", DEBIT, 1, "USD"),
+        "ACCOUNT_CLOSED": leg("gone", DEBIT, 1),
+        "ACCOUNT_FROZEN": leg("cold", DEBIT, 1),
+        "AMOUNT_OVERFLOW": leg("house", DEBIT, LARGEST),
+        "INSUFFICIENT_FUNDS": leg("ann", DEBIT, 1),
+        "BALANCE_LIMIT_EXCEEDED": leg("full", CREDIT, 1),
+    }
+    await ledger.post("house", "house", 1)
+
+    # The last leg breaks the first rule of the list; each round takes that one away.
+    reasons = []
+    while broken:
+        legs = list(reversed(broken.values()))
+        reasons.append((await refusal(ledger.submit(balanced(legs)))).reason)
+        broken.pop(next(iter(broken)))
+
+    assert reasons == [
+        "ACCOUNT_NOT_FOUND",
+        "CURRENCY_MISMATCH",
+        "ACCOUNT_CLOSED",
+        "ACCOUNT_FROZEN",
+        "AMOUNT_OVERFLOW",
+        "INSUFFICIENT_FUNDS",
+        "BALANCE_LIMIT_EXCEEDED",
+    ]
+
+
+def balanced(legs: list[posting_pb2.NewPosting]) -> posting_pb2.NewTransaction:
+    """Return the legs with mirrors on `house` behind them, where one is needed."""
+    mirrors = []
+    for currency in {one.currency_code for one in legs}:
+        members = [one for one in legs if one.currency_code == currency]
+        debits = sum(one.amount_minor for one in members if one.direction == DEBIT)
+        credits_ = sum(one.amount_minor for one in members if one.direction == CREDIT)
+        missing = debits - credits_
+        while missing:
+            step = max(-LARGEST, min(LARGEST, missing))
+            side = CREDIT if step > 0 else DEBIT
+            mirrors.append(leg("house", side, abs(step), currency))
+            missing -= step
+    return transaction(*legs, *mirrors)
+
+
+async def test_fail_with_reason_in_batch_result_matches_status(ledger: Ledger) -> None:
+    """A rejection in a batch carries the reason and the facts that a status would."""
+    (result,) = await ledger.batch(ledger.transfer_item("house", "nobody", 1, key="one"))
+
+    refused = await refusal(ledger.post("house", "nobody", 1, key="one"))
+
+    assert result.rejection.reason == error_pb2.ERROR_REASON_ACCOUNT_NOT_FOUND
+    assert dict(result.rejection.metadata) == refused.metadata == {"account_id": "nobody"}
+    assert result.rejection.message == refused.message
+
+
+async def test_read_rejection_from_journal_matches_status(ledger: Ledger) -> None:
+    """What the caller was told is what the journal keeps."""
+    refused = await refusal(ledger.post("house", "nobody", 1, key="one"))
+
+    entry = await ledger.outcome("PostTransaction", "one")
+
+    assert isinstance(entry, journal_pb2.JournalEntry)
+    kept = entry.record.request_rejected
+    assert kept.reason == error_pb2.ERROR_REASON_ACCOUNT_NOT_FOUND
+    assert kept.message == refused.message
+    assert dict(kept.metadata) == refused.metadata

@@ -1,0 +1,498 @@
+"""Own the promise of one key, one outcome, for every mutating RPC."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+from defter.ledger.v1 import account_pb2, error_pb2, hold_pb2, posting_pb2, tenant_pb2
+
+from tests.support.clock import FakeClock
+from tests.support.coherence import assert_ledger_coherent
+from tests.support.ledger import SHADOW, Ledger
+from tests.support.requests import LARGEST, limits, new_account, timestamp, transfer
+from tests.support.service import Service, serving
+from tests.support.wire import refusal, reply
+
+KEY = "the-key"
+ATOMIC = account_pb2.BATCH_MODE_ATOMIC
+INDEPENDENT = account_pb2.BATCH_MODE_INDEPENDENT
+
+# Prepares a ledger and returns the fields of a request besides tenant and key.
+Prepare = Callable[[Ledger, FakeClock], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One keyed request: how to make it, how it is answered, and how to make it another one."""
+
+    method: str
+    stub: Callable[[Ledger], Callable[..., Any]]
+    request: Callable[..., Any]
+    prepare: Prepare
+    change: dict[str, Any]
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """Return the name of the test case."""
+        return self.reason or self.method
+
+    async def make(self, ledger: Ledger, clock: FakeClock) -> Any:
+        """Prepare the ledger and return the request."""
+        fields = await self.prepare(ledger, clock)
+        return self.request(tenant_id=ledger.tenant_id, idempotency_key=KEY, **fields)
+
+    def call(self, ledger: Ledger, request: Any) -> Any:
+        """Send the request."""
+        return self.stub(ledger)(request)
+
+
+async def ann_with_money(ledger: Ledger) -> None:
+    """Open a player's account with 10 on it."""
+    await ledger.open("ann")
+    await ledger.fund("ann", 10)
+
+
+async def held(ledger: Ledger, clock: FakeClock) -> str:
+    """Place a hold of 5 that lives a minute."""
+    await ann_with_money(ledger)
+    in_a_minute = FakeClock(clock.now).advance(seconds=60)
+    return (await ledger.place_hold("ann", "house", 5, expire_time=timestamp(in_a_minute))).hold_id
+
+
+async def plain_account(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For OpenAccount."""
+    return {"account": new_account("ann")}
+
+
+async def account_there(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For what changes an account."""
+    await ledger.open("ann")
+    return {"account_id": "ann"}
+
+
+async def limits_wanted(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For SetAccountLimits."""
+    return {**await account_there(ledger, clock), "limits": limits(maximum=100)}
+
+
+async def frozen_account(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For UnfreezeAccount."""
+    fields = await account_there(ledger, clock)
+    await ledger.freeze("ann")
+    return fields
+
+
+async def plain_transfer(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For PostTransaction."""
+    await ann_with_money(ledger)
+    return {"transaction": transfer("ann", "house", 3)}
+
+
+async def transaction_there(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For ReverseTransaction."""
+    await ann_with_money(ledger)
+    return {"transaction_id": (await ledger.post("ann", "house", 3)).transaction_id}
+
+
+async def plain_hold(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For PlaceHold."""
+    await ann_with_money(ledger)
+    return {
+        "debit_account_id": "ann",
+        "credit_account_id": "house",
+        "amount_minor": 3,
+        "currency_code": "EUR",
+        "type": account_pb2.TRANSACTION_TYPE_BET,
+    }
+
+
+async def hold_there(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For what changes a hold."""
+    return {"hold_id": await held(ledger, clock)}
+
+
+async def later_expiry(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For ExtendHold."""
+    in_an_hour = FakeClock(clock.now).advance(seconds=3600)
+    return {**await hold_there(ledger, clock), "expire_time": timestamp(in_an_hour)}
+
+
+async def more_to_hold(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For IncreaseHold."""
+    return {**await hold_there(ledger, clock), "additional_minor": 2}
+
+
+async def shadow(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For SetBalanceEnforcement."""
+    return {"balance_enforcement": SHADOW}
+
+
+async def nothing(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For CreateTenant, which names only the tenant."""
+    return {}
+
+
+async def unknown_account(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For what changes an account."""
+    return {"account_id": "nobody"}
+
+
+async def unknown_account_with_limits(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For SetAccountLimits."""
+    return {"account_id": "nobody", "limits": limits()}
+
+
+async def taken_account(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For OpenAccount."""
+    return {"account": new_account("house")}
+
+
+async def full_account(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For CloseAccount."""
+    await ann_with_money(ledger)
+    return {"account_id": "ann"}
+
+
+async def transfer_too_large(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For PostTransaction."""
+    await ann_with_money(ledger)
+    return {"transaction": transfer("ann", "house", 11)}
+
+
+async def hold_too_large(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For PlaceHold."""
+    return {**await plain_hold(ledger, clock), "amount_minor": 11}
+
+
+async def unknown_transaction(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For ReverseTransaction."""
+    return {"transaction_id": "tx_nothing"}
+
+
+async def dead_hold(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For CaptureHold."""
+    fields = await hold_there(ledger, clock)
+    clock.advance(seconds=60)
+    return fields
+
+
+async def unknown_hold(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For ReleaseHold."""
+    return {"hold_id": "hold_nothing"}
+
+
+async def expiry_in_past(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For ExtendHold."""
+    return {**await hold_there(ledger, clock), "expire_time": timestamp(clock.now)}
+
+
+async def too_much_more(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For IncreaseHold."""
+    return {**await hold_there(ledger, clock), "additional_minor": LARGEST}
+
+
+def account_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) -> Mutation:
+    """Return a mutation of AccountService."""
+    request = getattr(account_pb2, f"{method}Request")
+    return Mutation(method, lambda x: getattr(x.stubs.accounts, method), request, prepare, change, reason)
+
+
+def posting_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) -> Mutation:
+    """Return a mutation of PostingService."""
+    request = getattr(posting_pb2, f"{method}Request")
+    return Mutation(method, lambda x: getattr(x.stubs.postings, method), request, prepare, change, reason)
+
+
+def hold_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) -> Mutation:
+    """Return a mutation of HoldService."""
+    request = getattr(hold_pb2, f"{method}Request")
+    return Mutation(method, lambda x: getattr(x.stubs.holds, method), request, prepare, change, reason)
+
+
+def tenant_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) -> Mutation:
+    """Return a mutation of TenantService."""
+    request = getattr(tenant_pb2, f"{method}Request")
+    return Mutation(method, lambda x: getattr(x.stubs.tenants, method), request, prepare, change, reason)
+
+
+SUCCESSES = [
+    account_rpc("OpenAccount", plain_account, account=new_account("ann", currency_code="USD")),
+    account_rpc("SetAccountLimits", limits_wanted, limits=limits(maximum=101)),
+    account_rpc("FreezeAccount", account_there, note="changed"),
+    account_rpc("UnfreezeAccount", frozen_account, note="changed"),
+    account_rpc("CloseAccount", account_there, note="changed"),
+    posting_rpc("PostTransaction", plain_transfer, transaction=transfer("ann", "house", 4)),
+    posting_rpc("ReverseTransaction", transaction_there, reference="changed"),
+    hold_rpc("PlaceHold", plain_hold, amount_minor=4),
+    hold_rpc("CaptureHold", hold_there, final=True),
+    hold_rpc("ReleaseHold", hold_there, hold_id="hold_other"),
+    hold_rpc("ExtendHold", later_expiry, expire_time=timestamp(FakeClock().advance(seconds=7200))),
+    hold_rpc("IncreaseHold", more_to_hold, additional_minor=3),
+    tenant_rpc("SetBalanceEnforcement", shadow, balance_enforcement=2),
+]
+REJECTIONS = [
+    account_rpc("OpenAccount", taken_account, "ACCOUNT_ALREADY_EXISTS"),
+    account_rpc("SetAccountLimits", unknown_account_with_limits, "ACCOUNT_NOT_FOUND"),
+    account_rpc("FreezeAccount", unknown_account, "ACCOUNT_NOT_FOUND"),
+    account_rpc("UnfreezeAccount", account_there, "ILLEGAL_TRANSITION"),
+    account_rpc("CloseAccount", full_account, "ACCOUNT_NOT_EMPTY"),
+    posting_rpc("PostTransaction", transfer_too_large, "INSUFFICIENT_FUNDS"),
+    posting_rpc("ReverseTransaction", unknown_transaction, "TRANSACTION_NOT_FOUND"),
+    hold_rpc("PlaceHold", hold_too_large, "INSUFFICIENT_FUNDS"),
+    hold_rpc("CaptureHold", dead_hold, "HOLD_EXPIRED"),
+    hold_rpc("ReleaseHold", unknown_hold, "HOLD_NOT_FOUND"),
+    hold_rpc("ExtendHold", expiry_in_past, "EXPIRE_TIME_NOT_LATER"),
+    hold_rpc("IncreaseHold", too_much_more, "AMOUNT_OVERFLOW"),
+    tenant_rpc("CreateTenant", nothing, "TENANT_ALREADY_EXISTS"),
+]
+
+
+@pytest.mark.parametrize("mutation", SUCCESSES, ids=str)
+async def test_retry_success_replays_response(
+    mutation: Mutation, server: Service, ledger: Ledger, clock: FakeClock
+) -> None:
+    """The retry is answered with the same bytes and a mark, and writes nothing; a restart too."""
+    request = await mutation.make(ledger, clock)
+    first = await reply(mutation.call(ledger, request))
+    head = await ledger.head()
+
+    second = await reply(mutation.call(ledger, request))
+    await server.crash()
+    await server.restart()
+    third = await reply(mutation.call(server.ledger(), request))
+
+    assert [first.replayed, second.replayed, third.replayed] == [False, True, True]
+    assert first.response == second.response == third.response
+    assert await server.ledger().head() == head
+    await assert_ledger_coherent(server.ledger())
+
+
+@pytest.mark.parametrize("mutation", REJECTIONS, ids=lambda m: f"{m.method}-{m.reason}")
+async def test_retry_rejection_replays_refusal(
+    mutation: Mutation, server: Service, ledger: Ledger, clock: FakeClock
+) -> None:
+    """The retry is refused in the same words with a mark, and writes nothing; a restart too."""
+    request = await mutation.make(ledger, clock)
+    first = await refusal(mutation.call(ledger, request))
+    head = await ledger.head()
+
+    second = await refusal(mutation.call(ledger, request))
+    await server.crash()
+    await server.restart()
+    third = await refusal(mutation.call(server.ledger(), request))
+
+    assert first.reason == mutation.reason
+    assert [first.replayed, second.replayed, third.replayed] == [False, True, True]
+    for later in (second, third):
+        assert (later.code, later.reason) == (first.code, first.reason)
+        assert (later.message, later.metadata) == (first.message, first.metadata)
+    assert await server.ledger().head() == head
+
+
+@pytest.mark.parametrize("mutation", SUCCESSES, ids=str)
+async def test_reuse_key_with_other_body_is_refused(
+    mutation: Mutation, ledger: Ledger, clock: FakeClock
+) -> None:
+    """Nothing moves, nothing is recorded, and the first outcome stays."""
+    request = await mutation.make(ledger, clock)
+    first = await mutation.call(ledger, request)
+    head = await ledger.head()
+    changed = type(request)()
+    changed.CopyFrom(request)
+    for field in mutation.change:
+        changed.ClearField(field)
+    changed.MergeFrom(mutation.request(**mutation.change))
+
+    refused = await refusal(mutation.call(ledger, changed))
+
+    assert refused.reason == "IDEMPOTENCY_KEY_REUSED"
+    assert refused.code == grpc.StatusCode.ALREADY_EXISTS
+    assert refused.metadata == {"idempotency_key": KEY, "method": mutation.method}
+    assert await ledger.head() == head
+    assert await mutation.call(ledger, request) == first
+
+
+@pytest.mark.parametrize("mutation", SUCCESSES, ids=str)
+async def test_get_outcome_of_success_returns_its_record(
+    mutation: Mutation, ledger: Ledger, clock: FakeClock
+) -> None:
+    """The record names the method, the key and the digest of the request."""
+    request = await mutation.make(ledger, clock)
+    await mutation.call(ledger, request)
+
+    entry = await ledger.outcome(mutation.method, KEY)
+
+    assert entry.sequence == await ledger.head()
+    assert entry.record.request.method == mutation.method
+    assert entry.record.request.idempotency_key == KEY
+    assert len(entry.record.request.digest) == 16
+    assert not entry.record.HasField("request_rejected")
+
+
+async def test_use_one_key_for_two_methods_makes_two_outcomes(ledger: Ledger) -> None:
+    """A key is scoped by its RPC."""
+    await ledger.open("ann", key=KEY)
+    await ledger.post("house", "ann", 5, key=KEY)
+
+    await ledger.freeze("ann", key=KEY)
+
+    assert (await ledger.outcome("FreezeAccount", KEY)).record.HasField("account_frozen")
+    assert await ledger.posted("ann") == 5
+
+
+async def test_use_one_key_in_two_tenants_makes_two_outcomes(server: Service, ledger: Ledger) -> None:
+    """A key is scoped by its tenant."""
+    other = await server.new_ledger("other")
+
+    await ledger.open("ann", key=KEY)
+    await other.open("ann", key=KEY)
+
+    assert (await other.outcome("OpenAccount", KEY)).record.tenant_id == "other"
+    assert (await ledger.outcome("OpenAccount", KEY)).record.tenant_id == ledger.tenant_id
+
+
+async def test_retry_refused_post_after_money_came_is_refused_again(ledger: Ledger) -> None:
+    """A refusal is final for its key; a new key may try again."""
+    await ann_with_money(ledger)
+    await refusal(ledger.post("ann", "house", 15, key=KEY))
+    await ledger.fund("ann", 10)
+
+    refused = await refusal(ledger.post("ann", "house", 15, key=KEY))
+    await ledger.post("ann", "house", 15)
+
+    assert refused.replayed
+    assert refused.metadata["available_balance_minor"] == "10"
+    assert await ledger.posted("ann") == 5
+
+
+async def test_send_malformed_request_leaves_key_unused(ledger: Ledger) -> None:
+    """What never reached a decision does not use up its key."""
+    await ledger.open("ann")
+    await refusal(ledger.post("house", "ann", 0, key=KEY))
+    unused = await refusal(ledger.outcome("PostTransaction", KEY))
+
+    await ledger.post("house", "ann", 1, key=KEY)
+
+    assert unused.reason == "OUTCOME_NOT_FOUND"
+    assert await ledger.posted("ann") == 1
+
+
+async def test_create_tenant_again_with_same_key_replays(server: Service) -> None:
+    """Creating a tenant is keyed like everything else."""
+    request = tenant_pb2.CreateTenantRequest(tenant_id="casino", idempotency_key=KEY)
+    first = await reply(server.stubs.tenants.CreateTenant(request))
+    await server.ledger().open_house()
+
+    second = await reply(server.stubs.tenants.CreateTenant(request))
+
+    assert (first.replayed, second.replayed) == (False, True)
+    assert first.response == second.response
+    assert first.response.tenant.head_sequence == 1
+    assert await server.ledger().head() == 2
+
+
+async def test_share_key_between_unary_batch_and_stream_replays(ledger: Ledger) -> None:
+    """An item may be retried by any of the three RPCs, whichever decided it first."""
+    await ledger.open("ann")
+    items = [ledger.transfer_item("house", "ann", 5, key=key) for key in ("u", "b", "s")]
+    posted = [
+        await ledger.submit(items[0].transaction, key="u"),
+        (await ledger.batch(items[1]))[0].transaction,
+        (await ledger.stream(items[2]))[0].transaction,
+    ]
+    head = await ledger.head()
+
+    by_unary = [await ledger.submit(one.transaction, key=one.idempotency_key) for one in items]
+    by_batch = await ledger.batch(*items)
+    by_atomic_batch = await ledger.batch(*items, mode=ATOMIC)
+    by_stream = await ledger.stream(*items)
+
+    assert by_unary == posted
+    for results in (by_batch, by_atomic_batch, by_stream):
+        assert [result.transaction for result in results] == posted
+        assert all(result.replayed for result in results)
+    assert await ledger.head() == head
+
+
+async def test_share_key_of_refusal_between_rpcs_replays(ledger: Ledger) -> None:
+    """A refusal too is one for all three RPCs."""
+    await ann_with_money(ledger)
+    item = ledger.transfer_item("ann", "house", 11, key=KEY)
+    (first,) = await ledger.stream(item)
+
+    by_unary = await refusal(ledger.submit(item.transaction, key=KEY))
+    (by_batch,) = await ledger.batch(item)
+    by_atomic_batch = await refusal(ledger.batch(item, mode=ATOMIC))
+
+    assert first.rejection.reason == error_pb2.ERROR_REASON_INSUFFICIENT_FUNDS
+    assert not first.replayed
+    assert (by_unary.reason, by_unary.replayed) == ("INSUFFICIENT_FUNDS", True)
+    assert (by_batch.rejection, by_batch.replayed) == (first.rejection, True)
+    assert (by_atomic_batch.reason, by_atomic_batch.replayed) == ("INSUFFICIENT_FUNDS", True)
+    assert by_atomic_batch.metadata["index"] == "0"
+
+
+async def test_open_account_by_batch_shares_key_with_unary(ledger: Ledger) -> None:
+    """Items of BatchOpenAccounts are OpenAccount keys."""
+    opened = await ledger.open("ann", key=KEY)
+    request = account_pb2.BatchOpenAccountsRequest(
+        tenant_id=ledger.tenant_id,
+        mode=INDEPENDENT,
+        items=[
+            account_pb2.BatchOpenAccountsItem(idempotency_key=KEY, account=new_account("ann")),
+            account_pb2.BatchOpenAccountsItem(idempotency_key="k", account=new_account("ann")),
+        ],
+    )
+
+    results = (await ledger.stubs.accounts.BatchOpenAccounts(request)).results
+
+    assert (results[0].account, results[0].replayed) == (opened, True)
+    assert results[1].rejection.reason == error_pb2.ERROR_REASON_ACCOUNT_ALREADY_EXISTS
+
+
+async def test_send_one_key_at_once_to_two_servers_has_one_effect(
+    database_url: str, server: Service, ledger: Ledger
+) -> None:
+    """Two servers share a database and nothing else; each retry hears the same outcome."""
+    await ledger.open("ann")
+    async with serving(database_url) as second:
+        both = [ledger, second.ledger()]
+
+        rounds = [
+            await asyncio.gather(
+                *(side.post("house", "ann", 1, key=f"key-{n}") for side in both for _ in range(3))
+            )
+            for n in range(20)
+        ]
+
+    assert all(one == answers[0] for answers in rounds for one in answers)
+    assert await ledger.posted("ann") == 20
+    await assert_ledger_coherent(ledger)
+
+
+async def test_send_one_key_with_two_bodies_at_once_decides_one(
+    database_url: str, server: Service, ledger: Ledger
+) -> None:
+    """Of two bodies one wins; the other is a reuse, whichever server it came to."""
+    await ledger.open("ann")
+    async with serving(database_url) as second:
+        both = [(ledger, 1), (second.ledger(), 2)]
+
+        answers = [
+            await asyncio.gather(
+                *(side.post("house", "ann", amount, key=f"key-{n}") for side, amount in both),
+                return_exceptions=True,
+            )
+            for n in range(20)
+        ]
+
+    winners = [[one for one in pair if not isinstance(one, BaseException)] for pair in answers]
+    assert [len(pair) for pair in winners] == [1] * 20
+    posted = sum(pair[0].postings[0].amount_minor for pair in winners)
+    assert await ledger.posted("ann") == posted
+    await assert_ledger_coherent(ledger)
