@@ -27,7 +27,8 @@ from ledger_server.rpc.requests import RequestReader
 from ledger_server.rpc.serving import MAX_MESSAGE_BYTES, add_service
 from ledger_server.rpc.tenant import TenantServicer
 from ledger_server.settings import Settings
-from ledger_server.store.database import Pool, open_pool
+from ledger_server.store.database import Pool, open_pool, schema_revision
+from ledger_server.store.migrate import check_revision
 
 log = structlog.get_logger()
 
@@ -99,6 +100,7 @@ async def start_server(
         reuse_port: whether other processes listen on the same port.
     Raises:
         ValueError: there is no database URL.
+        SchemaTooOld: the database still has to be migrated.
         OSError: the port is taken, or the database can't be reached.
     """
     if not settings.database_url:
@@ -107,6 +109,7 @@ async def start_server(
     role = settings.application_role
     writes = await open_pool(settings.database_url, role=role, size=settings.write_connections)
     reads = await open_pool(settings.database_url, role=role, size=settings.read_connections)
+    check_revision(await schema_revision(writes))
     limits = LaneLimits(
         capacity=settings.lane_capacity,
         batch_size=settings.lane_batch_size,

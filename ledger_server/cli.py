@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import Annotated
 
+import asyncpg
 import grpc
 import structlog
 import typer
@@ -25,7 +26,7 @@ from ledger_server.demo import run_demo
 from ledger_server.embedded_postgres import EmbeddedPostgres, default_data_directory
 from ledger_server.logs import configure_logs
 from ledger_server.settings import Settings
-from ledger_server.store.migrate import upgrade
+from ledger_server.store.migrate import SchemaTooOld, upgrade
 
 log = structlog.get_logger()
 
@@ -163,7 +164,12 @@ async def _serve(settings: Settings, *, reuse_port: bool) -> None:
     stop = _stop_event()
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port, settings.host)
-    server = await start_server(settings, reuse_port=reuse_port)
+    try:
+        server = await start_server(settings, reuse_port=reuse_port)
+    except (SchemaTooOld, OSError, asyncpg.PostgresError, RuntimeError) as error:
+        # What an operator can mend is said in a line; a traceback would hide it.
+        typer.echo(f"can't start: {error}", err=True)
+        raise typer.Exit(1) from None
     _relax_collector()
     await stop.wait()
     log.info("draining")

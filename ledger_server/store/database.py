@@ -81,6 +81,15 @@ async def _no_reset(_: Any) -> None:
     """Leave a released connection as it is: nothing here sets session state, and it saves a round trip."""
 
 
+async def schema_revision(pool: Pool) -> str | None:
+    """Return the revision of the schema that the database is at; None if it was never migrated."""
+    try:
+        found: str | None = await pool.fetchval("SELECT version_num FROM alembic_version")
+    except asyncpg.UndefinedTableError:
+        return None
+    return found
+
+
 async def open_pool(database_url: str, *, role: str, size: int) -> Pool:
     """Open a pool whose sessions run as the application role.
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 APPLICATION_ROLE: Final = "defter_application"
 
@@ -23,6 +24,30 @@ def upgrade(database_url: str, revision: str = "head", *, application_role: str 
 def downgrade(database_url: str, revision: str, *, application_role: str = APPLICATION_ROLE) -> None:
     """Migrate down to a revision; `base` removes everything."""
     command.downgrade(_config(database_url, application_role), revision)
+
+
+class SchemaTooOld(Exception):
+    """The database is not at the version of the schema that this code was written for."""
+
+
+def check_revision(found: str | None) -> None:
+    """Refuse a database that still has to be migrated.
+
+    A revision that this code does not know is a newer one: the schema is expanded before new code is
+    deployed, so old code goes on running on it.
+
+    Args:
+        found: the database's revision; None where nothing was ever migrated.
+    Raises:
+        SchemaTooOld: says what to do.
+    """
+    script = ScriptDirectory.from_config(_config("", APPLICATION_ROLE))
+    older = {revision.revision for revision in script.walk_revisions()} - {script.get_current_head()}
+    if found is None or found in older:
+        raise SchemaTooOld(
+            f"the database is at revision {found or 'none'}, this server needs"
+            f" {script.get_current_head()}: run `defter migrate`"
+        )
 
 
 def _config(database_url: str, application_role: str) -> Config:
