@@ -50,6 +50,9 @@ HEAD_COLUMNS: Final = "tenant_id, sequence, chain_hash, record_time, balance_enf
 _READ_HEAD: Final = f"SELECT {HEAD_COLUMNS} FROM tenants WHERE tenant_key = $1"
 _LOCK_HEAD: Final = f"{_READ_HEAD} FOR UPDATE"
 
+# Every look-up stands in a LATERAL with a LIMIT or OFFSET, which keeps it one. A plain join leaves the
+# planner a choice; plans are made once, maybe while tables are empty and look cheap to read whole, and
+# would do just that until somebody analyses the tables.
 _LOAD_ACCOUNTS: Final = """
 SELECT a.account_number, a.account_id, a.kind, a.currency_code, a.state, a.min_available,
     a.max_balance, a.open_time, a.metadata, p.posted_debits, p.posted_credits, p.pending_debits,
@@ -61,7 +64,11 @@ SELECT a.account_number, a.account_id, a.kind, a.currency_code, a.state, a.min_a
             AND h.credit_account_number = a.account_number AND h.state = 1)
     ) AS next_expiry
 FROM unnest($2::text[]) AS wanted(account_id)
-JOIN accounts a ON a.tenant_key = $1 AND a.account_id = wanted.account_id
+CROSS JOIN LATERAL (
+    SELECT account_number, account_id, kind, currency_code, state, min_available, max_balance, open_time,
+        metadata
+    FROM accounts WHERE tenant_key = $1 AND account_id = wanted.account_id LIMIT 1
+) a
 LEFT JOIN LATERAL (
     SELECT posted_debits, posted_credits, pending_debits, pending_credits, version
     FROM postings WHERE tenant_key = $1 AND account_number = a.account_number
@@ -75,23 +82,40 @@ h.transaction_type, h.reference, h.metadata, h.place_time, h.end_time, h.limit_b
 d.account_id AS debit_account_id, c.account_id AS credit_account_id
 """
 HOLD_ACCOUNTS: Final = """
-JOIN accounts d ON d.tenant_key = $1 AND d.account_number = h.debit_account_number
-JOIN accounts c ON c.tenant_key = $1 AND c.account_number = h.credit_account_number
+CROSS JOIN LATERAL (
+    SELECT account_id FROM accounts
+    WHERE tenant_key = $1 AND account_number = h.debit_account_number LIMIT 1
+) d
+CROSS JOIN LATERAL (
+    SELECT account_id FROM accounts
+    WHERE tenant_key = $1 AND account_number = h.credit_account_number LIMIT 1
+) c
+"""
+_WANTED_HOLD: Final = """
+CROSS JOIN LATERAL (
+    SELECT hold_number, debit_account_number, credit_account_number, currency_code, amount, captured,
+        released, state, expire_time, transaction_type, reference, metadata, place_time, end_time,
+        limit_breached
+    FROM holds WHERE tenant_key = $1 AND hold_number = wanted.hold_number LIMIT 1
+) h
 """
 _LOAD_HOLDS: Final = f"""
-SELECT {HOLD_COLUMNS} FROM unnest($2::bigint[]) AS wanted(hold_number)
-JOIN holds h ON h.tenant_key = $1 AND h.hold_number = wanted.hold_number {HOLD_ACCOUNTS}
+SELECT {HOLD_COLUMNS} FROM unnest($2::bigint[]) AS wanted(hold_number) {_WANTED_HOLD} {HOLD_ACCOUNTS}
 """
 _LOAD_DUE_HOLDS: Final = f"""
 SELECT {HOLD_COLUMNS} FROM (
-    SELECT h.hold_number FROM unnest($2::bigint[]) AS a(account_number)
-    JOIN holds h ON h.tenant_key = $1 AND h.debit_account_number = a.account_number
-        AND h.state = 1 AND h.expire_time <= $3
+    SELECT due.hold_number FROM unnest($2::bigint[]) AS a(account_number)
+    CROSS JOIN LATERAL (
+        SELECT hold_number FROM holds WHERE tenant_key = $1
+            AND debit_account_number = a.account_number AND state = 1 AND expire_time <= $3 OFFSET 0
+    ) AS due
     UNION
-    SELECT h.hold_number FROM unnest($2::bigint[]) AS a(account_number)
-    JOIN holds h ON h.tenant_key = $1 AND h.credit_account_number = a.account_number
-        AND h.state = 1 AND h.expire_time <= $3
-) AS due JOIN holds h ON h.tenant_key = $1 AND h.hold_number = due.hold_number {HOLD_ACCOUNTS}
+    SELECT due.hold_number FROM unnest($2::bigint[]) AS a(account_number)
+    CROSS JOIN LATERAL (
+        SELECT hold_number FROM holds WHERE tenant_key = $1
+            AND credit_account_number = a.account_number AND state = 1 AND expire_time <= $3 OFFSET 0
+    ) AS due
+) AS wanted {_WANTED_HOLD} {HOLD_ACCOUNTS}
 """
 _NEXT_EXPIRIES: Final = """
 SELECT a.account_number, LEAST(
@@ -104,15 +128,22 @@ SELECT a.account_number, LEAST(
 _LOAD_TRANSACTIONS: Final = """
 SELECT j.sequence, j.record, r.sequence AS reversed_by
 FROM unnest($2::bigint[]) AS wanted(sequence)
-JOIN journal j ON j.tenant_key = $1 AND j.sequence = wanted.sequence
-    AND j.transaction_type IS NOT NULL
-LEFT JOIN journal r ON r.tenant_key = $1 AND r.reverses = j.sequence
+CROSS JOIN LATERAL (
+    SELECT sequence, record FROM journal
+    WHERE tenant_key = $1 AND sequence = wanted.sequence AND transaction_type IS NOT NULL LIMIT 1
+) j
+LEFT JOIN LATERAL (
+    SELECT sequence FROM journal WHERE tenant_key = $1 AND reverses = j.sequence LIMIT 1
+) r ON true
 """
 _FIND_OUTCOMES: Final = """
 SELECT j.method, j.idempotency_key, j.player_id, j.request_digest, j.record
 FROM unnest($2::smallint[], $3::text[], $4::text[]) AS wanted(method, idempotency_key, player_id)
-JOIN journal j ON j.tenant_key = $1 AND j.idempotency_key = wanted.idempotency_key
-    AND j.method = wanted.method AND j.player_id = wanted.player_id
+CROSS JOIN LATERAL (
+    SELECT method, idempotency_key, player_id, request_digest, record FROM journal
+    WHERE tenant_key = $1 AND idempotency_key = wanted.idempotency_key AND method = wanted.method
+        AND player_id = wanted.player_id LIMIT 1
+) j
 """
 
 

@@ -176,6 +176,65 @@ async def test_watch_over_restart_resumes_without_gap(server: Service, ledger: L
     assert_chain_unbroken([*seen, *found])
 
 
+async def test_drain_server_ends_watches(server: Service, ledger: Ledger) -> None:
+    """A watcher is told at once that another server will go on, and its records come first."""
+    await ledger.open("ann")
+    idle, busy = watching(ledger), watching(ledger)
+    await entries_until(idle, 3)
+    await entries_until(busy, 3)
+    posted = await ledger.post("house", "ann", 1)
+    await entries_until(busy, posted.sequence)
+
+    await server.server.drain()
+
+    for watch in (idle, busy):
+        refused = await refusal(entries_until(watch, posted.sequence + 1))
+        assert refused.reason == "SHUTTING_DOWN"
+    await server.crash()
+    await server.restart()
+
+
+async def test_watch_beyond_the_head_is_refused(ledger: Ledger) -> None:
+    """Whoever has seen more than there is has watched another database."""
+    head = await ledger.head()
+
+    refused = await refusal(anext(watching(ledger, head + 1)))
+
+    assert (refused.reason, refused.metadata) == ("NOT_YET_RECORDED", {"head_sequence": str(head)})
+
+
+async def test_watch_on_other_server_beyond_what_it_knows_goes_on(database_url: str, ledger: Ledger) -> None:
+    """A server that has not yet heard of the newest records asks the database before it refuses."""
+    async with serving(database_url) as second:
+        other = second.ledger()
+        await entries_until(watching(other), 2)
+        for number in range(2):
+            opened = await ledger.open(f"ann{number}")
+            head = await ledger.head()
+
+            watch = watching(other, head, heartbeat_seconds=1)
+            assert (await anext(watch)).head_sequence >= head, opened.account_id
+
+
+async def test_cancel_last_watch_forgets_the_tenant(server: Service, ledger: Ledger) -> None:
+    """A tenant that nobody watches costs nothing."""
+    watches = server.server._watches
+    first, second = (
+        ledger.stubs.journal.WatchJournal(journal_pb2.WatchJournalRequest(tenant_id=ledger.tenant_id))
+        for _ in range(2)
+    )
+    await first.read()
+    await second.read()
+    assert list(watches._tails) == [ledger.tenant_id]
+
+    first.cancel()
+    second.cancel()
+
+    async with asyncio.timeout(30):
+        while watches._tails:  # noqa: ASYNC110  # nobody is told that the last watcher has gone
+            await asyncio.sleep(0.001)
+
+
 async def test_verify_journal_streams_progress_then_result(ledger: Ledger) -> None:
     """The last message is the result; what comes before counts up to the head."""
     await ledger.open("ann")

@@ -32,6 +32,7 @@ from ledger_server.store.queries.rendering import (
     Rendered,
     fetch,
     fetch_page,
+    look_up,
     number,
     render,
     time,
@@ -180,13 +181,9 @@ def _by_id() -> Rendered:
         .table_valued("account_id")
         .render_derived("wanted")
     )
-    chosen = (
-        select(*accounts.c)
-        .select_from(ids)
-        .join(accounts, accounts.c.account_id == ids.c.account_id)
-        .where(accounts.c.tenant_key == _KEY)
-        .subquery("chosen")
-    )
+    wanted = accounts.c.account_id == ids.c.account_id
+    found = look_up("found", accounts.c, accounts.c.tenant_key == _KEY, wanted)
+    chosen = select(*found.c).select_from(ids).join(found, true()).subquery("chosen")
     return render(with_counters(chosen))
 
 

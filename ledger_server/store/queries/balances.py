@@ -91,7 +91,10 @@ LEFT JOIN LATERAL (
     FROM (
         SELECT e.direction, -e.pending_change AS amount
         FROM postings e
-        JOIN journal j ON j.tenant_key = $1 AND j.sequence = e.sequence AND j.effective_time <= at.moment
+        CROSS JOIN LATERAL (
+            SELECT 1 FROM journal j
+            WHERE j.tenant_key = $1 AND j.sequence = e.sequence AND j.effective_time <= at.moment OFFSET 0
+        ) AS died_by_then
         WHERE e.tenant_key = $1 AND e.account_number = a.account_number AND e.sequence > at.sequence
             AND e.sequence < COALESCE((
                 SELECT o.sequence FROM postings o

@@ -20,6 +20,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
     union_all,
 )
 
@@ -32,6 +33,7 @@ from ledger_server.store.queries.rendering import (
     ListStatement,
     Page,
     fetch_page,
+    look_up,
     number,
     render,
     time,
@@ -129,11 +131,12 @@ def _statement(shape: _Shape) -> ListStatement:
     )
     scan = scanned.limit(number("scan")).subquery("scan")
     if shape.account:
+        found = look_up("found", holds.c, holds.c.tenant_key == _KEY, holds.c.hold_number == scan.c.sequence)
         page = (
-            select(*holds.c)
+            select(*found.c)
             .select_from(scan)
-            .join(holds, holds.c.hold_number == scan.c.sequence)
-            .where(holds.c.tenant_key == _KEY, scan.c.phase == _HELD, *_residual(holds, shape))
+            .join(found, true())
+            .where(scan.c.phase == _HELD, *_residual(found, shape))
             .order_by(_ordered(scan.c.sequence, shape))
         )
     else:
@@ -154,13 +157,13 @@ def _open(shape: _Shape) -> Select[Any]:
         else or_(holds.c.expire_time.is_(None), holds.c.expire_time > _now()),
     ]
     numbers = select(holds.c.hold_number).where(*conditions)
-    found: Select[Any] | CompoundSelect[Any] = numbers
+    either: Select[Any] | CompoundSelect[Any] = numbers
     if shape.account:
         debited = numbers.where(holds.c.debit_account_number == _account_number())
         credited = numbers.where(holds.c.credit_account_number == _account_number())
-        found = union_all(debited, credited)
+        either = union_all(debited, credited)
     # OFFSET keeps the planner from walking through all holds by number instead, open or not.
-    found_open = found.offset(literal_column("0")).subquery("open")
+    found_open = either.offset(literal_column("0")).subquery("open")
     chosen = (
         select(found_open.c.hold_number)
         .where(within(found_open.c.hold_number, number("low"), number("high")))
@@ -168,12 +171,8 @@ def _open(shape: _Shape) -> Select[Any]:
         .limit(number("count"))
         .subquery("numbered")
     )
-    return (
-        select(*holds.c)
-        .select_from(chosen)
-        .join(holds, holds.c.hold_number == chosen.c.hold_number)
-        .where(holds.c.tenant_key == _KEY)
-    )
+    found = look_up("found", holds.c, holds.c.tenant_key == _KEY, holds.c.hold_number == chosen.c.hold_number)
+    return select(*found.c).select_from(chosen).join(found, true())
 
 
 def _lines_that_hold(shape: _Shape) -> Select[Any]:
@@ -205,20 +204,27 @@ def _residual(source: Any, shape: _Shape) -> list[ColumnElement[bool]]:
 def _with_accounts(page: Select[Any], shape: _Shape) -> Select[Any]:
     """Return the page with the ids of its accounts."""
     chosen = page.subquery("chosen")
-    debit, credit = accounts.alias("debit"), accounts.alias("credit")
+    debit, credit = (
+        look_up(
+            name,
+            (accounts.c.account_id.label(f"{name}_account_id"),),
+            accounts.c.tenant_key == _KEY,
+            accounts.c.account_number == chosen.c[f"{name}_account_number"],
+        )
+        for name in ("debit", "credit")
+    )
     head = tenants.alias("head")
     return (
         select(
             *(column for column in chosen.c if column.name != "tenant_key"),
-            debit.c.account_id.label("debit_account_id"),
-            credit.c.account_id.label("credit_account_id"),
+            *debit.c,
+            *credit.c,
             head.c.record_time.label("head_time"),
         )
         .select_from(chosen)
-        .join(debit, debit.c.account_number == chosen.c.debit_account_number)
-        .join(credit, credit.c.account_number == chosen.c.credit_account_number)
+        .join(debit, true())
+        .join(credit, true())
         .join(head, head.c.tenant_key == _KEY)
-        .where(debit.c.tenant_key == _KEY, credit.c.tenant_key == _KEY)
         .order_by(_ordered(chosen.c.hold_number, shape))
     )
 

@@ -1,10 +1,20 @@
 """Owns how a SQLAlchemy Core statement becomes text for asyncpg, and how lists are read page by page."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from asyncpg import Record
-from sqlalchemy import BigInteger, BindParameter, ColumnElement, DateTime, Select, bindparam
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    DateTime,
+    FromClause,
+    Select,
+    bindparam,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
 from ledger_server.store.database import AnyConnection
@@ -68,6 +78,15 @@ def number(name: str) -> BindParameter[int]:
 def time(name: str) -> BindParameter[Any]:
     """Return a parameter for an instant."""
     return bindparam(name, type_=DateTime(timezone=True))
+
+
+def look_up(name: str, columns: Iterable[ColumnElement[Any]], *conditions: ColumnElement[bool]) -> FromClause:
+    """Return a look-up of one row, made anew for every row that it refers to.
+
+    A plain join would leave the planner a choice. Plans are made once, maybe while tables are empty and
+    look cheap to read whole, and would do just that for as long as they are kept.
+    """
+    return select(*columns).where(*conditions).limit(literal_column("1")).lateral(name)
 
 
 def within(

@@ -17,6 +17,7 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
+    true,
     tuple_,
 )
 
@@ -29,6 +30,7 @@ from ledger_server.store.queries.rendering import (
     ListStatement,
     Page,
     fetch_page,
+    look_up,
     number,
     render,
     within,
@@ -118,18 +120,22 @@ def _statement(newest_first: bool, include_pending: bool) -> ListStatement:
         )
     )
     line = drive.limit(number("count" if include_pending else "scan")).subquery("line")
-    page = (
-        select(
-            *(column for column in line.c if column.name != "tenant_key"),
+    record = look_up(
+        "written",
+        (
             journal.c.transaction_type,
             journal.c.reference,
             journal.c.effective_time,
             journal.c.record_time,
             case((line.c.amount == literal_column("0"), journal.c.record), else_=null()).label("hold_record"),
-        )
+        ),
+        journal.c.tenant_key == _KEY,
+        journal.c.sequence == line.c.sequence,
+    )
+    page = (
+        select(*(column for column in line.c if column.name != "tenant_key"), *record.c)
         .select_from(line)
-        .join(journal, journal.c.sequence == line.c.sequence)
-        .where(journal.c.tenant_key == _KEY)
+        .join(record, true())
         .order_by(
             *((line.c.sequence.desc(), line.c.leg.desc()) if newest_first else (line.c.sequence, line.c.leg))
         )

@@ -11,10 +11,10 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     bindparam,
-    exists,
     func,
     literal_column,
     select,
+    true,
 )
 
 from ledger_server.domain.ids import TenantKey
@@ -25,6 +25,7 @@ from ledger_server.store.queries.rendering import (
     ListStatement,
     Page,
     fetch_page,
+    look_up,
     number,
     render,
     within,
@@ -34,7 +35,9 @@ from ledger_server.store.tables import accounts, journal, postings
 _KEY: Final = number("key")
 _TRANSACTION: Final = """
 SELECT j.sequence, j.record, r.sequence AS reversed_by FROM journal j
-LEFT JOIN journal r ON r.tenant_key = $1 AND r.reverses = j.sequence
+LEFT JOIN LATERAL (
+    SELECT sequence FROM journal WHERE tenant_key = $1 AND reverses = j.sequence OFFSET 0
+) AS r ON true
 WHERE j.tenant_key = $1 AND j.sequence = $2 AND j.transaction_type IS NOT NULL
 """
 
@@ -64,6 +67,11 @@ class _Shape(NamedTuple):
     reference: bool
     limit_breached: bool
     newest_first: bool
+
+    @property
+    def by_account(self) -> bool:
+        """Whether the account's lines are where to start from: other conditions are narrower."""
+        return self.account and not self.reference and not self.limit_breached
 
 
 async def transaction(connection: AnyConnection, key: TenantKey, sequence: int) -> PostedRecord | None:
@@ -114,13 +122,25 @@ def _statement(shape: _Shape) -> ListStatement:
     # The index that the drive starts from answers one of these; the others are asked here.
     if shape.limit_breached and shape.reference:
         wanted = wanted.where(scanned.c.limit_breached)
-    if shape.account and (shape.reference or shape.limit_breached):
+    if shape.by_account:
+        # Several legs of one transaction may be on the account; the first one stands for all.
+        first = (
+            select(postings.c.leg)
+            .where(*_lines_of_account(), postings.c.sequence == scanned.c.sequence)
+            .order_by(postings.c.leg)
+            .limit(literal_column("1"))
+        )
+        wanted = wanted.where(scanned.c.leg == first.scalar_subquery())
+    elif shape.account:
         wanted = wanted.where(
-            exists().where(
+            select(literal_column("1"))
+            .where(
                 *_lines_of_account(),
                 postings.c.sequence == scanned.c.sequence,
                 postings.c.amount > literal_column("0"),
             )
+            .offset(literal_column("0"))  # keeps it a look-up, see `look_up`
+            .exists()
         )
     wanted = wanted.order_by(_ordered(scanned.c.sequence, shape)).limit(number("count"))
     measured = wanted.subquery("wanted")
@@ -153,7 +173,7 @@ def _drive(shape: _Shape) -> tuple[Select[Any], Select[Any]]:
         start = start.where(journal.c.reference == bindparam("reference", type_=Text))
     elif shape.limit_breached:
         start = start.where(journal.c.limit_breached)
-    elif shape.account:
+    elif shape.by_account:
         return _drive_by_account(shape, columns)
     start = start.order_by(_ordered(position, shape))
     return start.limit(number("scan")), _last(start.with_only_columns(position))
@@ -162,25 +182,19 @@ def _drive(shape: _Shape) -> tuple[Select[Any], Select[Any]]:
 def _drive_by_account(shape: _Shape, columns: tuple[Column[Any], ...]) -> tuple[Select[Any], Select[Any]]:
     position = postings.c.sequence
     lines = (
-        select(position, postings.c.amount)
+        select(position, postings.c.leg, postings.c.amount)
         .where(*_lines_of_account(), within(position, number("low"), number("high")))
-        .order_by(_ordered(position, shape))
+        .order_by(_ordered(position, shape), _ordered(postings.c.leg, shape))
     )
     line = lines.limit(number("scan")).subquery("line")
-    # Several legs of one transaction may be on the account.
-    posted = (
-        select(line.c.sequence)
-        .distinct()
-        .where(line.c.amount > literal_column("0"))
-        .order_by(_ordered(line.c.sequence, shape))
-        .subquery("posted")
-    )
+    record = look_up("record", columns, journal.c.tenant_key == _KEY, journal.c.sequence == line.c.sequence)
     drive = (
-        select(*columns)
-        .select_from(posted)
-        .join(journal, journal.c.sequence == posted.c.sequence)
-        .where(journal.c.tenant_key == _KEY)
-        .order_by(_ordered(posted.c.sequence, shape))
+        # The line's sequence and not the record's: of the line's the planner knows the order.
+        select(line.c.sequence, line.c.leg, *(column for column in record.c if column.name != "sequence"))
+        .select_from(line)
+        .join(record, true())
+        .where(line.c.amount > literal_column("0"))
+        .order_by(_ordered(line.c.sequence, shape), _ordered(line.c.leg, shape))
     )
     return drive, _last(lines.with_only_columns(position))
 

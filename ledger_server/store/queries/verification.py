@@ -39,8 +39,11 @@ SELECT
 _POSTINGS: Final = f"""
 SELECT {", ".join(f"p.{name}" for name in POSTING_COLUMNS)}
 FROM unnest($2::bigint[], $3::bigint[]) AS wanted(account_number, sequence)
-JOIN postings p ON p.tenant_key = $1 AND p.account_number = wanted.account_number
-    AND p.sequence = wanted.sequence
+CROSS JOIN LATERAL (
+    SELECT {", ".join(POSTING_COLUMNS)} FROM postings
+    WHERE tenant_key = $1 AND account_number = wanted.account_number AND sequence = wanted.sequence
+    OFFSET 0
+) AS p
 """
 _ACCOUNTS: Final = """
 SELECT a.account_number, a.account_id, a.kind, a.currency_code, a.state, a.min_available, a.max_balance,
@@ -69,7 +72,9 @@ SELECT j.sequence, j.record, (
     SELECT min(r.sequence) FROM journal r WHERE r.tenant_key = $1 AND r.reverses = j.sequence
 ) AS reversed_by
 FROM unnest($2::bigint[]) AS wanted(sequence)
-JOIN journal j ON j.tenant_key = $1 AND j.sequence = wanted.sequence
+CROSS JOIN LATERAL (
+    SELECT sequence, record FROM journal WHERE tenant_key = $1 AND sequence = wanted.sequence OFFSET 0
+) AS j
 """
 _OPEN_HOLDS: Final = f"""
 SELECT {HOLD_COLUMNS} FROM holds h {HOLD_ACCOUNTS} WHERE h.tenant_key = $1 AND h.state = 1
