@@ -212,17 +212,23 @@ def _supervise(settings: Settings) -> int:
         for index in range(settings.workers)
     ]
 
-    def forward(number: int, _: object) -> None:
+    stopping = False
+
+    def stop(number: int, _: object) -> None:
+        nonlocal stopping
+        stopping = True
         for worker in workers:
             worker.send_signal(number)
 
-    signal.signal(signal.SIGTERM, forward)
-    signal.signal(signal.SIGINT, forward)
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
     _, status = os.wait()
-    forward(signal.SIGTERM, None)
+    died_by_itself = not stopping
+    if died_by_itself:
+        stop(signal.SIGTERM, None)
     # The worker that was waited for above has no code left; one that a signal ended has a negative one.
     codes = [os.waitstatus_to_exitcode(status), *(worker.wait() for worker in workers)]
-    return int(any(codes))
+    return int(died_by_itself or any(codes))
 
 
 def _worker_environment(settings: Settings, index: int) -> dict[str, str]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ledger_server.embedded_postgres import EmbeddedPostgres
-from tests.support.coherence import assert_ledger_coherent
+from tests.support.coherence import assert_ledger_coherent, assert_tables_coherent
 from tests.support.ledger import Ledger
 from tests.support.load import (
     SETUP,
@@ -22,7 +21,7 @@ from tests.support.load import (
 )
 from tests.support.postgres import Databases, running_postgres
 from tests.support.randomness import SEED
-from tests.support.service import DEFTER, ServerProcess, serving_process
+from tests.support.service import ServerProcess, run_defter, serving_process
 from tests.support.wire import open_channel
 
 PLAYERS = ("ann", "bob", "cid", "dan")
@@ -49,24 +48,15 @@ def own_database_url(own_postgres: EmbeddedPostgres) -> Iterator[str]:
         yield url
 
 
-def verify_by_command_line(port: int) -> subprocess.CompletedProcess[str]:
-    """Run `defter verify`."""
-    return subprocess.run(
-        [DEFTER, "verify", "--tenant", "casino", "--target", f"127.0.0.1:{port}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-async def assert_nothing_lost(port: int, callers: Callers) -> None:
+async def assert_nothing_lost(port: int, database_url: str, callers: Callers) -> None:
     """Check everything that a crash could have spoilt."""
     async with open_channel(port) as channel:
         ledger = Ledger(channel, "casino")
         await assert_outcomes_kept(ledger, callers)
         await assert_ledger_coherent(ledger)
         await assert_never_below_zero(ledger, PLAYERS)
-    verdict = await asyncio.to_thread(verify_by_command_line, port)
+    await assert_tables_coherent(database_url, "casino")
+    verdict = await run_defter("verify", "--tenant", "casino", "--target", f"127.0.0.1:{port}")
     assert verdict.returncode == 0, verdict.stdout + verdict.stderr
 
 
@@ -96,7 +86,7 @@ async def test_kill_server_again_and_again_loses_and_doubles_nothing(
             await callers.wait_for(OUTCOMES_BETWEEN_KILLS)
 
         assert callers.retry_count > 0
-        await assert_nothing_lost(process.port, callers)
+        await assert_nothing_lost(process.port, database_url, callers)
 
 
 async def test_kill_database_again_and_again_loses_and_doubles_nothing(
@@ -115,4 +105,4 @@ async def test_kill_database_again_and_again_loses_and_doubles_nothing(
             await callers.wait_for(OUTCOMES_BETWEEN_KILLS)
 
         assert process.is_alive
-        await assert_nothing_lost(process.port, callers)
+        await assert_nothing_lost(process.port, own_database_url, callers)

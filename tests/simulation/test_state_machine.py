@@ -62,7 +62,7 @@ from tests.simulation.strategies import (
     players,
     troubles,
 )
-from tests.support.coherence import assert_ledger_coherent
+from tests.support.coherence import assert_ledger_coherent, assert_tables_coherent
 from tests.support.ledger import Ledger
 from tests.support.model import (
     LARGEST,
@@ -439,6 +439,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Prove the journal, and that it holds just the decisions that the model made."""
         self.run(assert_ledger_coherent(self.ledger))
+        self.run(assert_tables_coherent(self.world.service.database_url, self.tenant_id))
         entries = self.run(self.ledger.entries())
         asked = [entry.record for entry in entries if entry.record.HasField("request")]
         assert [

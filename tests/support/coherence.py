@@ -1,4 +1,4 @@
-"""Own the proof that a ledger hangs together, made from what it says of itself over gRPC."""
+"""Own the proof that a ledger hangs together: by what it says over gRPC, and by its tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+import asyncpg
 from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2
 
 from tests.support.ledger import Ledger
@@ -23,6 +24,63 @@ HOLD_FACTS = {
 }
 # (posted debits, posted credits, pending debits, pending credits)
 Counters = tuple[int, int, int, int]
+
+
+# A statement line whose counters are not the sums of the account's lines up to it.
+WRONG_LINES = """
+    SELECT account_number, sequence, leg FROM (
+        SELECT *, row_number() OVER lines AS position,
+            coalesce(sum(amount) FILTER (WHERE direction = 1) OVER lines, 0) AS debits,
+            coalesce(sum(amount) FILTER (WHERE direction = 2) OVER lines, 0) AS credits,
+            coalesce(sum(pending_change) FILTER (WHERE direction = 1) OVER lines, 0) AS held_debits,
+            coalesce(sum(pending_change) FILTER (WHERE direction = 2) OVER lines, 0) AS held_credits
+        FROM postings WHERE tenant_key = $1
+        WINDOW lines AS (PARTITION BY account_number ORDER BY sequence, leg)
+    ) AS summed
+    WHERE (posted_debits, posted_credits, pending_debits, pending_credits, version)
+        IS DISTINCT FROM (debits, credits, held_debits, held_credits, position)
+"""
+# What each account's newest line says is pending, against what its open holds keep.
+WRONG_PENDING = """
+    WITH newest AS (
+        SELECT DISTINCT ON (account_number) account_number, pending_debits, pending_credits
+        FROM postings WHERE tenant_key = $1 ORDER BY account_number, sequence DESC, leg DESC
+    ), open_holds AS (
+        SELECT debit_account_number, credit_account_number, amount - captured - released AS held
+        FROM holds WHERE tenant_key = $1 AND state = 1
+    )
+    SELECT account_number FROM newest WHERE (pending_debits, pending_credits) IS DISTINCT FROM (
+        (SELECT coalesce(sum(held), 0) FROM open_holds WHERE debit_account_number = account_number),
+        (SELECT coalesce(sum(held), 0) FROM open_holds WHERE credit_account_number = account_number)
+    )
+"""
+UNEVEN_CURRENCIES = """
+    SELECT currency_code FROM postings JOIN accounts USING (tenant_key, account_number)
+    WHERE tenant_key = $1 GROUP BY currency_code
+    HAVING sum(amount) FILTER (WHERE direction = 1) <> sum(amount) FILTER (WHERE direction = 2)
+"""
+
+
+async def assert_tables_coherent(database_url: str, tenant_id: str) -> None:
+    """Check the stored rows themselves, without any code of the server."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        head = await connection.fetchrow("SELECT * FROM tenants WHERE tenant_id = $1", tenant_id)
+        assert head is not None
+        key = head["tenant_key"]
+        rows = await connection.fetch(
+            "SELECT sequence, record, chain_hash FROM journal WHERE tenant_key = $1 ORDER BY sequence",
+            key,
+        )
+        chain_hash = GENESIS
+        for sequence, row in enumerate(rows, 1):
+            chain_hash = hashlib.sha256(chain_hash + row["record"]).digest()
+            assert (row["sequence"], row["chain_hash"]) == (sequence, chain_hash)
+        assert (head["sequence"], head["chain_hash"]) == (len(rows), chain_hash)
+        for statement in (WRONG_LINES, WRONG_PENDING, UNEVEN_CURRENCIES):
+            assert await connection.fetch(statement, key) == []
+    finally:
+        await connection.close()
 
 
 async def assert_ledger_coherent(ledger: Ledger) -> None:

@@ -221,6 +221,15 @@ async def serving_process(
             process.kill()
 
 
+async def run_defter(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line and return what it printed."""
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run([DEFTER, *words], capture_output=True, text=True, check=False)
+
+    return await asyncio.to_thread(run)
+
+
 def free_port() -> int:
     """Return a port that nobody uses at this moment."""
     with socket.socket() as probe:
