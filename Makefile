@@ -29,8 +29,8 @@ up: $(VENV) ## run the ledger, with an embedded PostgreSQL unless DEFTER_DATABAS
 	@$(BIN)/defter up $(ARGS)
 
 .PHONY: test
-test: $(VENV) ## run the tests; ARGS go to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV) ## run the tests on two cores; ARGS go to pytest
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 .PHONY: lint
 lint: $(VENV) ## check style, types, layers, the contract and the generated stubs
