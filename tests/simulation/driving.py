@@ -27,32 +27,51 @@ HURRY_SECONDS = 0.2
 
 
 class World:
-    """One server on one database for the whole run; every example gets a tenant of its own.
+    """One server or more on one database; every example gets a tenant of its own.
 
     Attributes:
         narrow: whether lanes take little at a time, decide ahead at once and forget quickly, so that
             a handful of requests does what takes thousands otherwise.
     """
 
-    def __init__(self, database_url: str, *, narrow: bool) -> None:
+    def __init__(self, database_url: str, *, narrow: bool, server_count: int = 1) -> None:
         self._runner = asyncio.Runner()
         self.run = self._runner.run
         self.clock = FakeClock()
-        self.service = Service(database_url, clock=self.clock)
+        self._services = [Service(database_url, clock=self.clock) for _ in range(server_count)]
         self.narrow = narrow
-        self.tenant_count = 0
+        self._current = 0
+        self._tenant_count = 0
         self._url = database_url
 
     def __enter__(self) -> Self:
         """Start the server."""
-        self.run(self.service.start())
-        self._narrow_lanes()
+        for _ in self._services:
+            self.run(self.service.start())
+            self._narrow_lanes()
+            self.use_next_server()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop the server."""
-        self.run(self.service.stop())
+        for service in self._services:
+            self.run(service.stop())
         self._runner.close()
+
+    @property
+    def service(self) -> Service:
+        """The server that is asked now."""
+        return self._services[self._current]
+
+    def use_next_server(self) -> None:
+        """Turn to the next server; the others know nothing of what it is asked."""
+        self._current = (self._current + 1) % len(self._services)
+
+    def new_tenant(self) -> str:
+        """Return the id of a tenant that nobody has used; the first server is asked again."""
+        self._current = 0
+        self._tenant_count += 1
+        return f"tenant-{self._tenant_count}"
 
     async def restart(self) -> None:
         """Kill the server if it still runs, and start another one."""
@@ -85,7 +104,7 @@ class World:
         head = await ledger.head()
         if trouble == "connections cut":
             await cut_connections(self._url)
-            await self._drop_cut_connections(ledger)
+            await self._drop_cut_connections(tenant_id)
         if len(asks) == 1 and trouble in ("", "connections cut"):
             return [await asks[0].send(ledger, ids)]
         hurry = HURRY_SECONDS if trouble == "deadline" else None
@@ -112,10 +131,12 @@ class World:
             await self.restart()
         return list(replies)
 
-    async def _drop_cut_connections(self, ledger: Ledger) -> None:
+    async def _drop_cut_connections(self, tenant_id: str) -> None:
         """Read often enough at once that every connection which was cut is noticed and replaced."""
-        reads = (ledger.accounts() for _ in range(2 * self.service.settings.read_connections))
-        await asyncio.gather(*reads, return_exceptions=True)
+        for service in self._services:
+            ledger = service.ledger(tenant_id)
+            reads = (ledger.accounts() for _ in range(2 * service.settings.read_connections))
+            await asyncio.gather(*reads, return_exceptions=True)
 
     def _narrow_lanes(self) -> None:
         if self.narrow:

@@ -107,8 +107,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.focus = focus
         self.world = world
         self.run = world.run
-        world.tenant_count += 1
-        self.tenant_id = f"tenant-{world.tenant_count}"
+        self.tenant_id = world.new_tenant()
         self.model = LedgerModel(now=microseconds_of(world.clock.now))
         self.ids: dict[str, str] = {}
         self.past: list[Ask] = []
@@ -400,6 +399,12 @@ class LedgerMachine(RuleBasedStateMachine):
         note("the server is killed and started anew")
         self.run(self.world.restart())
 
+    @rule()
+    def use_next_server(self) -> None:
+        """Let another process answer from here on; what it remembers may be long out of date."""
+        note("the next server is asked from here on")
+        self.world.use_next_server()
+
     @rule(trouble=troubles)
     def prepare_trouble(self, trouble: str) -> None:
         """Let something happen to the next request; the caller then asks until it is answered."""
@@ -566,12 +571,15 @@ def hold_seen(hold: hold_pb2.Hold) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("focus", "narrow"), [("everything", False), ("everything", True), ("holds", True)])
+@pytest.mark.parametrize(
+    ("focus", "narrow", "server_count"),
+    [("everything", False, 1), ("everything", True, 2), ("holds", True, 2)],
+)
 def test_run_any_sequence_of_requests_answers_as_the_model(
-    database_url: str, focus: str, narrow: bool
+    database_url: str, focus: str, narrow: bool, server_count: int
 ) -> None:
     """Whatever is asked in whatever order, with crashes in between, the server is right."""
-    with World(database_url, narrow=narrow) as world:
+    with World(database_url, narrow=narrow, server_count=server_count) as world:
 
         @seed(f"{SEED}-{focus}-{narrow}")
         def make() -> RuleBasedStateMachine:

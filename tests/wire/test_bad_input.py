@@ -425,9 +425,12 @@ async def test_send_largest_documented_batch_is_taken(ledger: Ledger) -> None:
     wide = transaction(leg("house", DEBIT, 999), *(leg("ann", CREDIT, 1) for _ in range(999)))
 
     results = await ledger.batch(*items)
+    again = await ledger.batch(*items)
     posted = await ledger.submit(wide)
 
     assert all(result.HasField("transaction") for result in results)
+    assert [one.transaction for one in again] == [one.transaction for one in results]
+    assert all(one.replayed for one in again)
     assert len(posted.postings) == 1000
     assert await ledger.posted("ann") == 1999
 

@@ -9,8 +9,9 @@ from defter.ledger.v1 import account_pb2, hold_pb2
 
 from tests.support.clock import START, FakeClock
 from tests.support.coherence import assert_ledger_coherent, counters_of
-from tests.support.ledger import SHADOW, Ledger
-from tests.support.requests import limits, timestamp, transfer
+from tests.support.ledger import ENFORCED, SHADOW, Ledger
+from tests.support.requests import CREDIT, DEBIT, leg, limits, timestamp, transaction, transfer
+from tests.support.service import Service, serving
 from tests.support.wire import refusal
 
 
@@ -201,7 +202,7 @@ async def test_move_account_outside_its_limits_may_only_go_back(
     await ledger.open("bob", bounds=limits(maximum=10))
     overdraft = await ledger.post("ann", "house", 50)
     await ledger.post("house", "bob", 50)
-    await ledger.enforce(1 + SHADOW)  # type: ignore[arg-type]  # ENFORCED
+    await ledger.enforce(ENFORCED)
 
     if reason:
         refused = await refusal(ledger.post(*move))
@@ -316,4 +317,61 @@ async def test_close_account_with_dead_hold_succeeds(ledger: Ledger, clock: Fake
 
     assert held.reason == "ACCOUNT_NOT_EMPTY"
     assert closed.state == account_pb2.ACCOUNT_STATE_CLOSED
+    await assert_ledger_coherent(ledger)
+
+
+async def test_post_after_clock_went_back_keeps_time_in_order(ledger: Ledger, clock: FakeClock) -> None:
+    """A record is never earlier than the one before, whatever the clock says."""
+    await ledger.open("ann")
+    before = await ledger.post("house", "ann", 1)
+    clock.advance(seconds=-3600)
+
+    after = await ledger.post("house", "ann", 1)
+
+    assert after.record_time == before.record_time
+    await assert_ledger_coherent(ledger)
+
+
+async def test_capture_hold_that_a_faster_clock_ended_is_refused(
+    database_url: str, ledger: Ledger, clock: FakeClock
+) -> None:
+    """What one server has recorded as expired is so for all, also for one whose clock is behind."""
+    await ledger.open("ann")
+    expire_time = timestamp(FakeClock(clock.now).advance(seconds=60))
+    hold = await ledger.place_hold("house", "ann", 4, expire_time=expire_time)
+    ahead = FakeClock(clock.now)
+    ahead.advance(seconds=60)
+    async with serving(database_url, clock=ahead) as second:
+        await second.ledger(key_prefix="ahead").post("house", "ann", 1)
+
+    refused = await refusal(ledger.capture(hold.hold_id))
+
+    assert refused.reason == "HOLD_EXPIRED"
+    assert (await ledger.hold(hold.hold_id)).state == hold_pb2.HOLD_STATE_EXPIRED
+    await assert_ledger_coherent(ledger)
+
+
+async def test_post_to_tenant_created_elsewhere_is_taken(database_url: str, server: Service) -> None:
+    """That a tenant did not exist a moment ago is not remembered."""
+    ledger = server.ledger()
+    before = await refusal(ledger.open_house())
+    async with serving(database_url) as second:
+        await second.new_ledger()
+
+    await ledger.open_house()
+
+    assert before.reason == "TENANT_NOT_FOUND"
+    assert await ledger.head() == 2
+
+
+async def test_reverse_widest_transaction_mirrors_every_leg(ledger: Ledger) -> None:
+    """A thousand legs are mirrored in their order."""
+    await ledger.open("ann")
+    legs = (leg("ann", CREDIT, n) for n in range(1, 1000))
+    posted = await ledger.submit(transaction(leg("house", DEBIT, sum(range(1000))), *legs))
+
+    reversal = await ledger.reverse(posted.transaction_id)
+
+    assert [one.amount_minor for one in reversal.postings] == [one.amount_minor for one in posted.postings]
+    assert await ledger.posted("ann") == await ledger.posted("house") == 0
     await assert_ledger_coherent(ledger)

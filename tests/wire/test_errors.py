@@ -420,6 +420,8 @@ def test_compare_table_with_contract_covers_every_reason() -> None:
 
     tabled = {case.reason for case in CASES}
 
+    # BATCH_ABORTED never travels: a refused ATOMIC batch fails as a whole, with the refused item's
+    # reason, so there are no results in which the other items could carry it.
     assert len(tabled) == len(CASES)
     assert tabled.isdisjoint(TESTED_ELSEWHERE)
     assert tabled | set(TESTED_ELSEWHERE) == names - {"UNSPECIFIED", "BATCH_ABORTED"}

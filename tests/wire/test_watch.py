@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
 from defter.ledger.v1 import journal_pb2
 
 from tests.support.clock import FakeClock
 from tests.support.coherence import assert_chain_unbroken
 from tests.support.ledger import Ledger
-from tests.support.requests import timestamp
+from tests.support.requests import CREDIT, DEBIT, leg, timestamp, transaction
 from tests.support.service import Service, serving
-from tests.support.wire import refusal
+from tests.support.wire import MIB, refusal
 
 
 def watching(
@@ -137,6 +138,23 @@ async def test_watch_long_journal_brings_at_most_a_thousand_at_once(ledger: Ledg
         portions.append(len((await anext(watch)).entries))
 
     assert max(portions) <= 1000
+
+
+async def test_read_bulky_journal_fits_messages_of_default_size(server: Service, ledger: Ledger) -> None:
+    """Lists and watches are cut by size as well, so that a client without any setting can read on."""
+    await ledger.open("ann")
+    bulky = {f"{n:02}": "💣" * 512 for n in range(32)}
+    legs = (leg("house", DEBIT, 1), leg("ann", CREDIT, 1))
+    for _ in range(70):
+        await ledger.submit(transaction(*legs, metadata=bulky))
+
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.server.port}") as default_channel:
+        reader = Ledger(default_channel, ledger.tenant_id)
+        watched = await entries_until(watching(reader), 73)
+        listed = await reader.entries()
+
+    assert sum(len(entry.record_bytes) for entry in watched) > 4 * MIB
+    assert listed == watched
 
 
 async def test_watch_unknown_tenant_is_refused(ledger: Ledger) -> None:

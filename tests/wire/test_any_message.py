@@ -1,0 +1,164 @@
+"""Own the promise that no message whatsoever makes the server fail inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from defter.ledger.v1 import account_pb2, error_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from hypothesis import HealthCheck, given, note, seed, settings
+from hypothesis import strategies as st
+
+from tests.simulation.driving import World
+from tests.support.clock import START
+from tests.support.coherence import assert_ledger_coherent
+from tests.support.ledger import Ledger
+from tests.support.randomness import SEED
+from tests.support.wire import read_refusal
+
+METHODS: list[MethodDescriptor] = [
+    method
+    for module in (tenant_pb2, account_pb2, posting_pb2, hold_pb2, journal_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+]
+# A watch never ends by itself.
+WATCH_SECONDS = 0.05
+# Reasons that say that the fault is the server's.
+SERVER_FAULTS = {"", "INTERNAL", "STORE_UNAVAILABLE", "LANE_FULL", "SHUTTING_DOWN", "DEADLINE_PASSED"}
+
+# What fits the fields of that name; everything else gets whatever fits most fields of its type.
+FITTING: dict[str, list[Any]] = {
+    "tenant_id": ["casino"],
+    "idempotency_key": ["key-1", "key-2", "fresh"],
+    "account_id": ["house", "ann", "new"],
+    "account_ids": ["house", "ann"],
+    "debit_account_id": ["house", "ann"],
+    "credit_account_id": ["ann", "house"],
+    "currency_code": ["EUR"],
+    "method": ["PostTransaction", "OpenAccount", "BatchPostTransactions"],
+    "page_token": [""],
+    "amount_minor": [5],
+    "additional_minor": [5],
+    "seconds": [int(START.timestamp()), int(START.timestamp()) + 10],
+    "nanos": [0, 1, 999_999_999],
+}
+FITTING_BY_TYPE: dict[int, list[Any]] = {
+    FieldDescriptor.CPPTYPE_STRING: ["x"],
+    FieldDescriptor.CPPTYPE_INT32: [0, 1, 2],
+    FieldDescriptor.CPPTYPE_INT64: [0, 1, 2],
+    FieldDescriptor.CPPTYPE_BOOL: [False, True],
+    FieldDescriptor.CPPTYPE_ENUM: [1, 2],
+}
+ODD_STRINGS = ["", "x" * 256, "x" * 5000, "\x00", "a\x00b", "é", "💣", " ", "%", "_", "\\", "'", "-1"]
+ODD_INTEGERS = [0, 5, 1000, 1001, -1, 2**31 - 1, -(2**31)]
+ODD_BY_TYPE: dict[int, list[Any]] = {
+    FieldDescriptor.CPPTYPE_STRING: ODD_STRINGS,
+    FieldDescriptor.CPPTYPE_INT32: ODD_INTEGERS,
+    FieldDescriptor.CPPTYPE_INT64: [*ODD_INTEGERS, 2**31, 2**62, 2**63 - 1, -(2**63)],
+    FieldDescriptor.CPPTYPE_BOOL: [False, True],
+    FieldDescriptor.CPPTYPE_ENUM: [0, 3, 6, 99, -1],
+}
+
+
+@dataclass(frozen=True)
+class Oddness:
+    """How many of twelve fields are left out or absurd."""
+
+    of_twelve: int
+
+    def strikes(self, draw: st.DrawFn) -> bool:
+        """Tell whether the next field is hit."""
+        return draw(st.integers(0, 11)) >= 12 - self.of_twelve
+
+
+def value(draw: st.DrawFn, field: FieldDescriptor, oddness: Oddness) -> Any:
+    """Return a value for a field that is no message."""
+    if oddness.strikes(draw):
+        return draw(st.sampled_from(ODD_BY_TYPE[field.cpp_type]))
+    fitting = FITTING.get(field.name, FITTING_BY_TYPE[field.cpp_type])
+    return draw(st.sampled_from(fitting))
+
+
+@st.composite
+def messages(draw: st.DrawFn, descriptor: Descriptor, oddness: Oddness) -> Message:
+    """Any message of a type, more or less fitting."""
+    message = GetMessageClass(descriptor)()
+    for field in descriptor.fields:
+        if not oddness.strikes(draw):
+            fill(draw, message, field, oddness)
+    return message
+
+
+def fill(draw: st.DrawFn, message: Message, field: FieldDescriptor, oddness: Oddness) -> None:
+    """Give one field a value."""
+    inner = field.message_type
+    if inner is not None and inner.GetOptions().map_entry:
+        texts = st.sampled_from(ODD_STRINGS if oddness.strikes(draw) else ["x", "y"])
+        getattr(message, field.name).update(draw(st.dictionaries(texts, texts)))
+    elif inner is not None and field.is_repeated:
+        for one in draw(st.lists(messages(inner, oddness), min_size=1, max_size=3)):
+            getattr(message, field.name).add().CopyFrom(one)
+    elif inner is not None:
+        getattr(message, field.name).CopyFrom(draw(messages(inner, oddness)))
+    elif field.is_repeated:
+        count = draw(st.integers(1, 3))
+        getattr(message, field.name).extend(value(draw, field, oddness) for _ in range(count))
+    else:
+        setattr(message, field.name, value(draw, field, oddness))
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> tuple[MethodDescriptor, Message]:
+    """Any method with any message."""
+    method = draw(st.sampled_from(METHODS))
+    oddness = Oddness(draw(st.sampled_from((0, 1, 1, 4))))
+    return method, draw(messages(method.input_type, oddness))
+
+
+async def reason_of_call(ledger: Ledger, method: MethodDescriptor, request: Message) -> str:
+    """Call a method and return the reason of its refusal, or `OK`."""
+    service = method.containing_service.name.removesuffix("Service").lower()
+    names = {"tenant": "tenants", "account": "accounts", "posting": "postings", "hold": "holds"}
+    stub = getattr(getattr(ledger.stubs, names.get(service, service)), method.name)
+    try:
+        if method.client_streaming:
+            async for _ in stub(iter([request])):
+                pass
+        elif method.server_streaming:
+            async for _ in stub(request, timeout=WATCH_SECONDS):
+                pass
+        else:
+            await stub(request)
+    except grpc.aio.AioRpcError as error:
+        if method.server_streaming and error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+            return "OK"
+        note(f"{error.code()} {error.details()}")
+        return read_refusal(error).reason
+    return "OK"
+
+
+def test_send_any_message_to_any_method_is_answered_by_the_contract(database_url: str) -> None:
+    """Whatever is sent, the answer is a response or a reason, and the ledger stays whole."""
+    with World(database_url, narrow=False) as world:
+        ledger = world.run(world.service.new_ledger("casino"))
+        world.run(ledger.open_house())
+        world.run(ledger.open("ann"))
+
+        @seed(SEED)
+        @settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+        @given(calls())
+        def send(call: tuple[MethodDescriptor, Message]) -> None:
+            method, request = call
+            note(f"{method.full_name} {request!r}")
+            reason = world.run(reason_of_call(ledger, method, request))
+            known = error_pb2.ErrorReason.DESCRIPTOR.values_by_name
+            assert reason == "OK" or f"ERROR_REASON_{reason}" in known
+            assert reason not in SERVER_FAULTS
+
+        send()
+        world.run(assert_ledger_coherent(ledger))
