@@ -5,9 +5,11 @@ All statements run on a connection of the lane's pool (see `database.py`) and na
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from ledger_server.domain.accounts import Account
 from ledger_server.domain.commands import Enforcement, RequestKey
@@ -156,7 +158,7 @@ async def commit_from(
             last.chain_hash,
             last.record_time,
             from_sequence,
-            *(column for table in changes.tables.values() for column in zip(*table, strict=True)),
+            *(literal for name, table in changes.tables.items() for literal in array_literals(name, table)),
         )
         if not moved:
             raise HeadMoved
@@ -234,8 +236,8 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
 async def _write(connection: AnyConnection, key: TenantKey, changes: _Changes) -> None:
     for name, table in changes.tables.items():
         if name in _UPSERTS:
-            columns = zip(*table, strict=True)
-            await connection.execute(f"{_insert(name, 2, 'SELECT $1::bigint')}", key, *columns)
+            insert = _insert(name, 2, "SELECT $1::bigint")
+            await connection.execute(insert, key, *array_literals(name, table))
         else:
             await connection.copy_records_to_table(
                 name,
@@ -263,14 +265,14 @@ def _one_statement(tables: tuple[str, ...]) -> str:
 
 @functools.cache
 def _insert(name: str, first_parameter: int, tenant: str) -> str:
-    """Return the statement that inserts rows given as one array a column.
+    """Return the statement that inserts rows given as one array literal a column.
 
     Args:
         tenant: a query for the tenant's key; where it returns no row, none is inserted.
     """
     columns = _TABLES[name]
     arrays = ", ".join(
-        f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), first_parameter)
+        f"${number}::text::{kind}[]" for number, kind in enumerate(columns.values(), first_parameter)
     )
     statement = (
         f"INSERT INTO {name} (tenant_key, {', '.join(columns)})"
@@ -281,6 +283,45 @@ def _insert(name: str, first_parameter: int, tenant: str) -> str:
         assignments = ", ".join(f"{column} = excluded.{column}" for column in changing)
         statement += f" ON CONFLICT (tenant_key, {identity}) DO UPDATE SET {assignments}"
     return statement
+
+
+def array_literals(name: str, table: Sequence[tuple[Any, ...]]) -> list[str]:
+    """Return a table's columns as PostgreSQL array literals.
+
+    Text is much cheaper here than asyncpg's arrays, which ask of each element whether it is an array
+    itself (measured, 40 postings in a commit: 10 µs of CPU each instead of 29).
+    """
+    kinds = _TABLES[name].values()
+    return [
+        _ARRAY_LITERAL.get(kind, _plain_array)(column)
+        for kind, column in zip(kinds, zip(*table, strict=True), strict=True)
+    ]
+
+
+def _plain_array(column: Sequence[int | bool | datetime | None]) -> str:
+    return f"{{{_to_json(column)[1:-1].decode()}}}"
+
+
+def _text_array(column: Sequence[str | None]) -> str:
+    # Within quotes, only the backslash and the quote have a meaning.
+    escaped = [
+        "NULL" if text is None else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        for text in column
+    ]
+    return f"{{{','.join(escaped)}}}"
+
+
+def _bytes_array(column: Sequence[bytes | None]) -> str:
+    escaped = ["NULL" if data is None else f'"\\\\x{data.hex()}"' for data in column]
+    return f"{{{','.join(escaped)}}}"
+
+
+_to_json: Final = msgspec.json.Encoder().encode
+_ARRAY_LITERAL: Final[Mapping[str, Callable[[Sequence[Any]], str]]] = {
+    "text": _text_array,
+    "jsonb": _text_array,
+    "bytea": _bytes_array,
+}
 
 
 def journal_rows(rows: Sequence[JournalRow]) -> list[tuple[Any, ...]]:
