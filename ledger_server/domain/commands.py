@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from ledger_server.domain.accounts import AccountKind, AccountState, Limits
 from ledger_server.domain.code import Code
+from ledger_server.domain.payments.commands import PaymentCommand
 from ledger_server.domain.transactions import NewPosting, TransactionType
 
 
@@ -28,6 +29,16 @@ class Method(Code):
     ReleaseHold = 32
     ExtendHold = 33
     IncreaseHold = 34
+    InitiateDeposit = 40
+    RefundDeposit = 41
+    RequestWithdrawal = 50
+    ApproveWithdrawal = 51
+    RejectWithdrawal = 52
+    CancelWithdrawal = 53
+    MarkWithdrawalPaid = 54
+    SetWithdrawalPolicy = 55
+    IngestProviderEvents = 60
+    ReplayProviderEvent = 61
 
 
 class RequestKey(NamedTuple):
@@ -84,13 +95,17 @@ class SetAccountState(Struct, frozen=True, kw_only=True):
 
 
 class PostTransaction(Struct, frozen=True):
-    """Post a transaction; its postings are balanced already."""
+    """Post a transaction; its postings are balanced already.
+
+    One from `outside` has happened already: neither a limit nor a frozen or closed account stops it (D9).
+    """
 
     type: TransactionType
     postings: tuple[NewPosting, ...]
     reference: str
     effective_time: datetime | None
     metadata: Mapping[str, str]
+    outside: bool = False
 
 
 class ReverseTransaction(Struct, frozen=True, kw_only=True):
@@ -117,10 +132,14 @@ class PlaceHold(Struct, frozen=True, kw_only=True):
 
 
 class HoldCommand(Struct, frozen=True, kw_only=True):
-    """What all steps on one hold share; `number` is None for an id that can't be this tenant's."""
+    """What all steps on one hold share; `number` is None for an id that can't be this tenant's.
+
+    `outside` is how payments step on their own holds: neither a frozen account nor the hold's owner stops it.
+    """
 
     hold_id: str
     number: int | None
+    outside: bool = False
 
 
 class CaptureHold(HoldCommand, frozen=True, kw_only=True):
@@ -156,7 +175,8 @@ class ExpireHolds(Struct, frozen=True, kw_only=True):
 
 
 Command = (
-    CreateTenant
+    PaymentCommand
+    | CreateTenant
     | SetBalanceEnforcement
     | OpenAccount
     | SetAccountLimits

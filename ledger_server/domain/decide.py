@@ -49,6 +49,7 @@ from ledger_server.domain.errors import (
     CurrencyMismatch,
     ExpireTimeNotLater,
     HoldNotFound,
+    HoldOwnedByPayment,
     IllegalTransition,
     Rejected,
     ReversalNotReversible,
@@ -76,6 +77,7 @@ from ledger_server.domain.transactions import (
 from ledger_server.domain.working_set import AccountEntry, WorkingSet
 
 _OPEN: Final = AccountState.OPEN
+_SHADOW: Final = Enforcement.SHADOW
 _POSTED: Final = Phase.POSTED
 _TRANSACTION_POSTED: Final = FactKind.TRANSACTION_POSTED
 _OPPOSITE: Final = {Direction.DEBIT: Direction.CREDIT, Direction.CREDIT: Direction.DEBIT}
@@ -164,8 +166,9 @@ def _set_state(working_set: WorkingSet, command: SetAccountState, _now: datetime
 
 
 def _post(working_set: WorkingSet, command: PostTransaction, now: datetime) -> Fact:
-    lines, breached = _post_lines(working_set, command.postings)
+    lines, breached = _post_lines(working_set, command.postings, outside=command.outside)
     transaction = Transaction(
+        outside=command.outside,
         type=command.type,
         reference=command.reference,
         effective_time=command.effective_time or now,
@@ -204,8 +207,10 @@ def _reverse(working_set: WorkingSet, command: ReverseTransaction, now: datetime
     return TransactionPosted(_TRANSACTION_POSTED, transaction, lines)
 
 
-def _post_lines(working_set: WorkingSet, postings: tuple[NewPosting, ...]) -> tuple[tuple[Line, ...], bool]:
-    """Return the lines that postings write, and whether a limit was broken in SHADOW."""
+def _post_lines(
+    working_set: WorkingSet, postings: tuple[NewPosting, ...], *, outside: bool = False
+) -> tuple[tuple[Line, ...], bool]:
+    """Return the lines that postings write, and whether a limit was broken and let pass."""
     accounts = working_set.accounts
     touched: list[tuple[NewPosting, AccountEntry, Account]] = []
     for posting in postings:
@@ -218,7 +223,7 @@ def _post_lines(working_set: WorkingSet, postings: tuple[NewPosting, ...]) -> tu
         if posting.currency != account.currency:
             raise _currency_mismatch(account, posting.currency)
         usable = usable and account.state is _OPEN
-    if not usable:
+    if not usable and not outside:
         _check_usable([(account, posting.direction) for posting, _, account in touched])
 
     before: dict[str, tuple[Account, Counters]] = {}
@@ -233,7 +238,8 @@ def _post_lines(working_set: WorkingSet, postings: tuple[NewPosting, ...]) -> tu
         counters = after[account_id] = counters.changed(posting.direction, posting.amount, 0)
         lines.append(Line(account, _POSTED, posting.direction, posting.amount, 0, counters))
     changes = [(account, old, after[key]) for key, (account, old) in before.items()]
-    return tuple(lines), _check_limits(working_set.enforcement, changes)
+    enforcement = _SHADOW if outside else working_set.enforcement
+    return tuple(lines), _check_limits(enforcement, changes)
 
 
 def _place_hold(working_set: WorkingSet, command: PlaceHold, now: datetime) -> Fact:
@@ -267,7 +273,8 @@ def _capture_hold(working_set: WorkingSet, command: CaptureHold, now: datetime) 
         hold, hold_id=command.hold_id, amount=command.amount, final=command.final, now=now
     )
     debit, credit = _hold_entries(working_set, hold)
-    _check_usable([(_account(debit), Direction.DEBIT), (_account(credit), Direction.CREDIT)])
+    if not command.outside:
+        _check_usable([(_account(debit), Direction.DEBIT), (_account(credit), Direction.CREDIT)])
     # No limit and no overflow is checked: placing the hold has reserved room on both accounts.
     taken = captured.captured - hold.captured
     released = captured.released - hold.released
@@ -277,6 +284,7 @@ def _capture_hold(working_set: WorkingSet, command: CaptureHold, now: datetime) 
         effective_time=command.effective_time or now,
         metadata=command.metadata,
         hold=hold.number,
+        outside=command.outside,
     )
     lines = _hold_lines(debit, credit, Phase.CAPTURED, taken, -(taken + released))
     return HoldCaptured(FactKind.HOLD_CAPTURED, captured, transaction, released, lines)
@@ -348,6 +356,8 @@ def _existing_hold(working_set: WorkingSet, command: HoldCommand) -> Hold:
     hold = None if command.number is None else working_set.holds[command.number].hold
     if hold is None:
         raise HoldNotFound(hold_id=command.hold_id)
+    if hold.owner and not command.outside:
+        raise HoldOwnedByPayment(hold_id=command.hold_id, payment_id=hold.owner)
     return hold
 
 

@@ -25,6 +25,8 @@ class Reason(IntEnum):
     UNBALANCED_TRANSACTION = 14
     SAME_ACCOUNT = 15
     LIMITS_CONTRADICT = 16
+    PROVIDER_UNKNOWN = 17
+    PROVIDER_CURRENCY_UNSUPPORTED = 18
     LANE_FULL = 50
     DEADLINE_PASSED = 51
     SHUTTING_DOWN = 52
@@ -35,6 +37,7 @@ class Reason(IntEnum):
     OUTCOME_NOT_FOUND = 62
     NOT_YET_RECORDED = 63
     BATCH_ABORTED = 64
+    WALLET_NOT_FOUND = 65
     TENANT_ALREADY_EXISTS = 200
     ACCOUNT_ALREADY_EXISTS = 201
     ACCOUNT_NOT_FOUND = 202
@@ -55,6 +58,15 @@ class Reason(IntEnum):
     AMOUNT_OVERFLOW = 217
     INSUFFICIENT_FUNDS = 218
     BALANCE_LIMIT_EXCEEDED = 219
+    DEPOSIT_NOT_FOUND = 220
+    WITHDRAWAL_NOT_FOUND = 221
+    PROVIDER_EVENT_NOT_FOUND = 222
+    PROVIDER_REF_TAKEN = 223
+    PLAYER_CANCEL_NOT_ALLOWED = 224
+    SECOND_REVIEWER_REQUIRED = 225
+    CALL_UNDER_WAY = 226
+    REFUND_EXCEEDS_CAPTURED = 227
+    HOLD_OWNED_BY_PAYMENT = 228
 
 
 class Refused(Exception):
@@ -180,6 +192,16 @@ class LimitsContradict(Undecided):
     sentence = "the lower limit lies above the upper limit"
 
 
+class ProviderUnknown(Undecided):
+    reason = Reason.PROVIDER_UNKNOWN
+    sentence = "the server has no provider account of that name"
+
+
+class ProviderCurrencyUnsupported(Undecided):
+    reason = Reason.PROVIDER_CURRENCY_UNSUPPORTED
+    sentence = "the provider does not take that amount of that currency"
+
+
 class LaneFull(Undecided):
     reason = Reason.LANE_FULL
     sentence = "the tenant has too much waiting work; retry with the same key"
@@ -228,6 +250,11 @@ class NotYetRecorded(Undecided):
 class BatchAborted(Undecided):
     reason = Reason.BATCH_ABORTED
     sentence = "another item of the atomic batch was refused"
+
+
+class WalletNotFound(Undecided):
+    reason = Reason.WALLET_NOT_FOUND
+    sentence = "the player has no account"
 
 
 class TenantAlreadyExists(Rejected):
@@ -328,3 +355,48 @@ class InsufficientFunds(Rejected):
 class BalanceLimitExceeded(Rejected):
     reason = Reason.BALANCE_LIMIT_EXCEEDED
     sentence = "the balance would rise above the account's upper limit"
+
+
+class DepositNotFound(Rejected):
+    reason = Reason.DEPOSIT_NOT_FOUND
+    sentence = "there is no such deposit"
+
+
+class WithdrawalNotFound(Rejected):
+    reason = Reason.WITHDRAWAL_NOT_FOUND
+    sentence = "there is no such withdrawal"
+
+
+class ProviderEventNotFound(Rejected):
+    reason = Reason.PROVIDER_EVENT_NOT_FOUND
+    sentence = "there is no such provider event"
+
+
+class ProviderRefTaken(Rejected):
+    reason = Reason.PROVIDER_REF_TAKEN
+    sentence = "another payment of that provider account has this ref"
+
+
+class PlayerCancelNotAllowed(Rejected):
+    reason = Reason.PLAYER_CANCEL_NOT_ALLOWED
+    sentence = "the tenant does not let players take a withdrawal back"
+
+
+class SecondReviewerRequired(Rejected):
+    reason = Reason.SECOND_REVIEWER_REQUIRED
+    sentence = "the second approval must come from another reviewer"
+
+
+class CallUnderWay(Rejected):
+    reason = Reason.CALL_UNDER_WAY
+    sentence = "the provider was called and its answer is being found out"
+
+
+class RefundExceedsCaptured(Rejected):
+    reason = Reason.REFUND_EXCEEDS_CAPTURED
+    sentence = "the refund is larger than what may still be refunded"
+
+
+class HoldOwnedByPayment(Rejected):
+    reason = Reason.HOLD_OWNED_BY_PAYMENT
+    sentence = "the hold belongs to a payment and ends with it"

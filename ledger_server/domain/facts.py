@@ -12,6 +12,11 @@ from ledger_server.domain.accounts import Account
 from ledger_server.domain.code import Code
 from ledger_server.domain.commands import Enforcement
 from ledger_server.domain.holds import Hold
+from ledger_server.domain.payments.calls import OwedCall
+from ledger_server.domain.payments.deposit import Deposit
+from ledger_server.domain.payments.events import StoredEvent
+from ledger_server.domain.payments.findings import Finding
+from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalPolicy
 from ledger_server.domain.transactions import Line, Transaction
 
 
@@ -33,6 +38,10 @@ class FactKind(Code):
     HOLD_INCREASED = 22
     HOLD_EXPIRED = 23
     REQUEST_REJECTED = 24
+    DEPOSIT_CHANGED = 25
+    WITHDRAWAL_CHANGED = 26
+    PROVIDER_EVENT_RECORDED = 27
+    WITHDRAWAL_POLICY_SET = 28
 
 
 class EnforcementChanged(Struct, frozen=True):
@@ -89,4 +98,48 @@ class RequestRejected(Struct, frozen=True):
     metadata: Mapping[str, str]
 
 
-Fact = EnforcementChanged | AccountChanged | TransactionPosted | HoldChanged | HoldCaptured | RequestRejected
+class DepositChanged(Struct, frozen=True):
+    """A deposit began or changed; `owed` is a call that its provider is owed from here on."""
+
+    kind: FactKind
+    deposit: Deposit
+    owed: OwedCall | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+class WithdrawalChanged(Struct, frozen=True):
+    """A withdrawal was asked for or changed; `owed` as for a deposit."""
+
+    kind: FactKind
+    withdrawal: Withdrawal
+    owed: OwedCall | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+class EventRecorded(Struct, frozen=True):
+    """A provider's event was stored, or stored before and tried again."""
+
+    kind: FactKind
+    stored: StoredEvent
+    findings: tuple[Finding, ...] = ()
+
+
+class WithdrawalPolicySet(Struct, frozen=True):
+    """The tenant's demands on withdrawals were set."""
+
+    kind: FactKind
+    policy: WithdrawalPolicy
+
+
+Fact = (
+    EnforcementChanged
+    | AccountChanged
+    | TransactionPosted
+    | HoldChanged
+    | HoldCaptured
+    | RequestRejected
+    | DepositChanged
+    | WithdrawalChanged
+    | EventRecorded
+    | WithdrawalPolicySet
+)

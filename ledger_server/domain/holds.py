@@ -18,6 +18,9 @@ from ledger_server.domain.errors import (
 )
 from ledger_server.domain.transactions import TransactionType
 
+PAYMENT_OWNER: Final = "defter_payment_id"
+"""The key in a hold's metadata that names the payment it belongs to."""
+
 
 class HoldState(Code):
     """Where a hold stands."""
@@ -54,6 +57,11 @@ class Hold(Struct, frozen=True, kw_only=True):
     def remaining(self) -> int:
         """What is still held, minor units."""
         return self.amount - self.captured - self.released
+
+    @property
+    def owner(self) -> str:
+        """The payment that the hold belongs to, if any; then only the payment may step on it."""
+        return self.metadata.get(PAYMENT_OWNER, "")
 
     def due(self, now: datetime) -> bool:
         """Whether the hold is dead by time, even if nobody has recorded that yet."""

@@ -29,12 +29,23 @@ def tenant_key(tenant_id: TenantId) -> TenantKey:
 class TenantIds:
     """Makes and reads the ids of one tenant."""
 
-    __slots__ = ("hold_prefix", "transaction_prefix")
+    __slots__ = (
+        "deposit_prefix",
+        "event_prefix",
+        "hold_prefix",
+        "refund_prefix",
+        "transaction_prefix",
+        "withdrawal_prefix",
+    )
 
     def __init__(self, key: TenantKey) -> None:
         tag = "".join(_ALPHABET[(key >> shift) & 31] for shift in range(60, -1, -5))
         self.transaction_prefix: Final = f"tx_{tag}_"
         self.hold_prefix: Final = f"hold_{tag}_"
+        self.deposit_prefix: Final = f"dep_{tag}_"
+        self.withdrawal_prefix: Final = f"wd_{tag}_"
+        self.refund_prefix: Final = f"ref_{tag}_"
+        self.event_prefix: Final = f"evt_{tag}_"
 
     def transaction_id(self, sequence: int) -> str:
         """Return the id of the transaction that the record of this sequence posts."""
@@ -51,6 +62,38 @@ class TenantIds:
     def hold_sequence(self, hold_id: str) -> Sequence | None:
         """Return the sequence in a hold id, or None when it is none of this tenant's."""
         return _sequence(self.hold_prefix, hold_id)
+
+    def deposit_id(self, sequence: int) -> str:
+        """Return the id of the deposit that the record of this sequence begins."""
+        return self.deposit_prefix + str(sequence)
+
+    def withdrawal_id(self, sequence: int) -> str:
+        """Return the id of the withdrawal that the record of this sequence asks for."""
+        return self.withdrawal_prefix + str(sequence)
+
+    def refund_id(self, sequence: int) -> str:
+        """Return the id of the refund that the record of this sequence asks for."""
+        return self.refund_prefix + str(sequence)
+
+    def event_id(self, sequence: int) -> str:
+        """Return the id of the provider event that the record of this sequence stores."""
+        return self.event_prefix + str(sequence)
+
+    def deposit_sequence(self, deposit_id: str) -> Sequence | None:
+        """Return the sequence in a deposit id, or None when it is none of this tenant's."""
+        return _sequence(self.deposit_prefix, deposit_id)
+
+    def withdrawal_sequence(self, withdrawal_id: str) -> Sequence | None:
+        """Return the sequence in a withdrawal id, or None when it is none of this tenant's."""
+        return _sequence(self.withdrawal_prefix, withdrawal_id)
+
+    def refund_sequence(self, refund_id: str) -> Sequence | None:
+        """Return the sequence in a refund id, or None when it is none of this tenant's."""
+        return _sequence(self.refund_prefix, refund_id)
+
+    def event_sequence(self, provider_event_id: str) -> Sequence | None:
+        """Return the sequence in a provider event's id, or None when it is none of this tenant's."""
+        return _sequence(self.event_prefix, provider_event_id)
 
 
 def _sequence(prefix: str, text: str) -> Sequence | None:

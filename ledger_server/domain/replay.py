@@ -7,11 +7,11 @@ holds that have ended and transactions are forgotten at once.
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from ledger_server.domain.accounts import Account, Counters
+from ledger_server.domain.accounts import Account, Counters, Direction
 from ledger_server.domain.commands import (
     CaptureHold,
     Command,
@@ -34,17 +34,25 @@ from ledger_server.domain.errors import (
 )
 from ledger_server.domain.facts import (
     AccountChanged,
+    DepositChanged,
     EnforcementChanged,
+    EventRecorded,
     Fact,
     FactKind,
     HoldCaptured,
     HoldChanged,
     RequestRejected,
+    TransactionPosted,
+    WithdrawalChanged,
+    WithdrawalPolicySet,
 )
 from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.ids import TenantIds
-from ledger_server.domain.transactions import TransactionType, check_balanced
+from ledger_server.domain.payments.withdrawal import WithdrawalPolicy
+from ledger_server.domain.transactions import Line, Transaction, TransactionType, check_balanced
 from ledger_server.domain.working_set import AccountEntry, HoldEntry, PostedEntry, WorkingSet
+
+PaymentFact = DepositChanged | WithdrawalChanged | EventRecorded | WithdrawalPolicySet
 
 
 class Inconsistent(Exception):
@@ -72,6 +80,10 @@ class Replay:
         self._deaths: list[tuple[datetime, int]] = []
         self._dead: set[int] = set()
         self._dead_on: Counter[str] = Counter()
+        # The newest record of every payment and event, and what payments have moved into wallets.
+        self.payments: dict[int, int] = {}
+        self.events: dict[int, int] = {}
+        self._booked: Counter[str] = Counter()
 
     @property
     def sequence(self) -> int:
@@ -87,6 +99,11 @@ class Replay:
     def create_time(self) -> datetime:
         """When the tenant was created."""
         return self._begun.create_time
+
+    @property
+    def policy(self) -> WithdrawalPolicy:
+        """What the tenant demands of withdrawals."""
+        return self._begun.policy
 
     def hold(self, number: int) -> Hold | None:
         """Return an open hold."""
@@ -121,6 +138,37 @@ class Replay:
     def refuse(self, fact: RequestRejected) -> Fact:
         """Repeat a refusal; why it was decided can't be told from the journal, which has no request."""
         return self._applied(fact)
+
+    def follow_payment(self, fact: PaymentFact) -> Fact:
+        """Let a payment's fact take effect.
+
+        Why it was decided can't be told from the journal, which does not have the request; but whatever it
+        says that the payment has moved must be what the records before it have moved.
+        """
+        state = self._begun
+        sequence = state.sequence + 1
+        if isinstance(fact, DepositChanged):
+            deposit = fact.deposit
+            moved = deposit.captured - deposit.refunded - deposit.disputed
+            self._check_booked(self._ids.deposit_id(deposit.number), moved)
+            self.payments[deposit.number] = sequence
+        elif isinstance(fact, WithdrawalChanged):
+            withdrawal = fact.withdrawal
+            self._check_booked(self._ids.withdrawal_id(withdrawal.number), -withdrawal.debited)
+            self.payments[withdrawal.number] = sequence
+        elif isinstance(fact, EventRecorded):
+            self.events[fact.stored.number] = sequence
+        applied = self._applied(fact)
+        # What is needed of them is their newest record alone.
+        state.payments.clear()
+        state.refs.clear()
+        state.events.clear()
+        return applied
+
+    def _check_booked(self, payment_id: str, moved: int) -> None:
+        booked = self._booked[payment_id]
+        if booked != moved:
+            raise Inconsistent(f"{payment_id} says that it moved {moved}, the journal says {booked}")
 
     def expire(self, number: int, now: datetime) -> Fact:
         """Repeat the expiry of a hold."""
@@ -170,9 +218,22 @@ class Replay:
         state.apply(fact)
         if isinstance(fact, AccountChanged):
             self._changed_by[fact.account.number] = state.sequence
+        elif isinstance(fact, TransactionPosted):
+            self._book(fact.transaction, fact.lines)
         elif isinstance(fact, HoldChanged | HoldCaptured):
             self._follow(fact.hold, fact.kind)
+            if isinstance(fact, HoldCaptured):
+                self._book(fact.transaction, fact.lines)
         return fact
+
+    def _book(self, transaction: Transaction, lines: Sequence[Line]) -> None:
+        """Count what a payment has moved into a wallet."""
+        if not transaction.outside:
+            return
+        for line in lines:
+            if line.account.account_id.startswith("player:"):
+                sign = 1 if line.direction is Direction.CREDIT else -1
+                self._booked[transaction.reference] += sign * line.amount
 
     def _follow(self, hold: Hold, kind: FactKind) -> None:
         number = hold.number

@@ -23,6 +23,8 @@ class TransactionType(Code):
     WIN = 8
     BONUS = 9
     OPENING_BALANCE = 10
+    REFUND = 11
+    DISPUTE = 12
 
 
 class Phase(Code):
@@ -69,6 +71,7 @@ class Transaction(Struct, frozen=True, kw_only=True):
     reverses: int | None = None
     hold: int | None = None
     limit_breached: bool = False
+    outside: bool = False
 
 
 def check_balanced(postings: Sequence[NewPosting]) -> None:

@@ -13,15 +13,22 @@ from ledger_server.domain.accounts import ZERO, Account, Counters, Direction
 from ledger_server.domain.commands import Enforcement
 from ledger_server.domain.facts import (
     AccountChanged,
+    DepositChanged,
     EnforcementChanged,
+    EventRecorded,
     Fact,
     HoldCaptured,
     HoldChanged,
     RequestRejected,
     TransactionPosted,
+    WithdrawalChanged,
+    WithdrawalPolicySet,
 )
 from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.ids import TenantIds
+from ledger_server.domain.payments.deposit import Deposit
+from ledger_server.domain.payments.events import StoredEvent
+from ledger_server.domain.payments.withdrawal import NO_POLICY, Withdrawal, WithdrawalPolicy
 
 
 class AccountEntry:
@@ -79,6 +86,36 @@ class PostedEntry:
         self.stamp = stamp
 
 
+class PaymentEntry:
+    """A deposit or a withdrawal."""
+
+    __slots__ = ("payment", "stamp")
+
+    def __init__(self, payment: Deposit | Withdrawal | None, stamp: int = 0) -> None:
+        self.payment = payment
+        self.stamp = stamp
+
+
+class RefEntry:
+    """The payment that has a provider's ref, if any has."""
+
+    __slots__ = ("number", "stamp")
+
+    def __init__(self, number: int | None, stamp: int = 0) -> None:
+        self.number = number
+        self.stamp = stamp
+
+
+class EventEntry:
+    """A stored event of a provider."""
+
+    __slots__ = ("stamp", "stored")
+
+    def __init__(self, stored: StoredEvent | None, stamp: int = 0) -> None:
+        self.stored = stored
+        self.stamp = stamp
+
+
 class WorkingSet:
     """What a lane knows of its tenant: the head, and the entries that its commands named."""
 
@@ -87,9 +124,13 @@ class WorkingSet:
         "accounts",
         "create_time",
         "enforcement",
+        "events",
         "holds",
         "ids",
+        "payments",
+        "policy",
         "record_time",
+        "refs",
         "sequence",
         "stamp",
         "transactions",
@@ -103,22 +144,37 @@ class WorkingSet:
         record_time: datetime,
         enforcement: Enforcement,
         create_time: datetime,
+        policy: WithdrawalPolicy = NO_POLICY,
     ) -> None:
         self.ids = ids
         self.create_time = create_time
         self.sequence = sequence
         self.record_time = record_time
         self.enforcement = enforcement
+        self.policy = policy
         self.stamp = 0
         self.accounts: dict[str, AccountEntry] = {}
         self.holds: dict[int, HoldEntry] = {}
         self.transactions: dict[int, PostedEntry] = {}
+        self.payments: dict[int, PaymentEntry] = {}
+        self.refs: dict[tuple[str, str], RefEntry] = {}
+        self.events: dict[int, EventEntry] = {}
         self._undo: list[tuple[object, str, object]] | None = None
 
     def account(self, account_id: str) -> AccountEntry | None:
         """Return the entry of an existing account."""
         entry = self.accounts.get(account_id)
         return entry if entry is not None and entry.account is not None else None
+
+    def payment_by_ref(self, provider: str, provider_ref: str) -> int | None:
+        """Return the number of the payment that has a provider's ref."""
+        return self.refs[provider, provider_ref].number
+
+    def payment_id(self, number: int) -> str:
+        """Return the id of a loaded payment."""
+        if isinstance(self.payments[number].payment, Withdrawal):
+            return self.ids.withdrawal_id(number)
+        return self.ids.deposit_id(number)
 
     def due_holds(self, account_ids: Iterable[str], now: datetime) -> Iterator[Hold]:
         """Yield the loaded holds on these accounts that are dead by time, in the order of their placing."""
@@ -153,6 +209,8 @@ class WorkingSet:
                 self._set(self, "enforcement", enforcement)
             case RequestRejected():
                 pass
+            case _:
+                self._apply_to_payments(fact)
 
     def begin_atomic(self) -> None:
         """Remember every change from here on, so that `undo_atomic` can take them back."""
@@ -170,7 +228,14 @@ class WorkingSet:
 
     def forget(self, committed_stamp: int, keep: int) -> None:
         """Drop entries until about `keep` are left; never one that an uncommitted batch has used."""
-        for entries in (self.accounts, self.holds, self.transactions):
+        for entries in (
+            self.accounts,
+            self.holds,
+            self.transactions,
+            self.payments,
+            self.refs,
+            self.events,
+        ):
             _forget_oldest(entries, committed_stamp, keep)
 
     def _set(self, target: object, name: str, value: object) -> None:
@@ -190,6 +255,33 @@ class WorkingSet:
             entry = self.accounts[account_id] = AccountEntry(None, stamp=self.stamp)
         return entry
 
+    def _apply_to_payments(
+        self, fact: DepositChanged | WithdrawalChanged | EventRecorded | WithdrawalPolicySet
+    ) -> None:
+        match fact:
+            case DepositChanged(deposit=payment) | WithdrawalChanged(withdrawal=payment):
+                self._apply_payment(payment)
+            case EventRecorded(stored=stored):
+                event = self.events.get(stored.number)
+                if event is None:
+                    event = self.events[stored.number] = EventEntry(None, self.stamp)
+                self._set(event, "stored", stored)
+            case WithdrawalPolicySet(policy=policy):
+                self._set(self, "policy", policy)
+
+    def _apply_payment(self, payment: Deposit | Withdrawal) -> None:
+        entry = self.payments.get(payment.number)
+        if entry is None:
+            entry = self.payments[payment.number] = PaymentEntry(None, self.stamp)
+        self._set(entry, "payment", payment)
+        if payment.provider_ref:
+            place = (payment.provider, payment.provider_ref)
+            ref = self.refs.get(place)
+            if ref is None:
+                ref = self.refs[place] = RefEntry(None, self.stamp)
+            if ref.number is None:  # should two have the same, the first keeps it
+                self._set(ref, "number", payment.number)
+
     def _apply_hold(self, hold: Hold) -> None:
         entry = self.holds.get(hold.number)
         if entry is None:
@@ -203,7 +295,12 @@ class WorkingSet:
 
 
 def _forget_oldest(
-    entries: dict[str, AccountEntry] | dict[int, HoldEntry] | dict[int, PostedEntry],
+    entries: dict[str, AccountEntry]
+    | dict[int, HoldEntry]
+    | dict[int, PostedEntry]
+    | dict[int, PaymentEntry]
+    | dict[tuple[str, str], RefEntry]
+    | dict[int, EventEntry],
     committed_stamp: int,
     keep: int,
 ) -> None:

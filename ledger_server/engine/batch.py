@@ -16,6 +16,8 @@ from ledger_server.domain.facts import (
     RequestRejected,
     TransactionPosted,
 )
+from ledger_server.domain.payments.commands import IngestEvent, PaymentCommand
+from ledger_server.domain.payments.decide import decide_payment, store_undecided
 from ledger_server.domain.working_set import WorkingSet
 from ledger_server.engine.incidents import report
 from ledger_server.engine.records import RecordEncoder, chain, content_of
@@ -110,10 +112,37 @@ class Batch:
             return known
         if type(request.command) is ExpireHolds:
             return Outcome(None)  # the lane has expired what was due on the touched accounts already
+        if isinstance(request.command, PaymentCommand):
+            return self._decide_payment(request.command, request, now)
         fact = self._fact(request.command, now)
         if isinstance(fact, Internal):
             return Outcome(None, refused=fact)
         return self._add(fact, request, now)
+
+    def _decide_payment(self, command: PaymentCommand, request: Request, now: datetime) -> Outcome:
+        """Decide a command that has several facts; the last one is the request's outcome."""
+        facts = self._payment_facts(command, now)
+        if isinstance(facts, Internal):
+            return Outcome(None, refused=facts)
+        outcome = Outcome(None)  # a report without news
+        for fact in facts[:-1]:
+            self._add(fact, Request(_NO_COMMAND), now)
+        for fact in facts[-1:]:
+            outcome = self._add(fact, request, now)
+        return outcome
+
+    def _payment_facts(self, command: PaymentCommand, now: datetime) -> tuple[Fact, ...] | Internal:
+        working_set = self._tip.working_set
+        try:
+            return decide_payment(working_set, command, now)
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
+            if isinstance(command, IngestEvent):
+                # What has happened outside is kept, whatever is wrong with booking it.
+                report(error, "an event could not be applied", event_id=command.event.event_id)
+                return store_undecided(working_set, command, now)
+            if isinstance(error, Rejected):
+                return (reject(error),)
+            return report(error, "a decision failed", command=type(command).__name__)
 
     def _decide_atomically(
         self,
@@ -198,7 +227,7 @@ class Batch:
             fact, sequence=sequence, record_time=now, request=key, digest=digest
         )
         tip.chain_hash = chain(tip.chain_hash, record)
-        self.rows.append(JournalRow(sequence, fact, key, digest, now, record, tip.chain_hash))
+        self.rows.append(JournalRow(sequence, fact, key, digest, now, record, tip.chain_hash, content))
         outcome = Outcome(fact.kind, content, sequence)
         if key is not None:
             tip.undone[key] = Decided(digest, outcome)

@@ -351,6 +351,7 @@ class Lane:
             record_time=head.record_time,
             enforcement=head.enforcement,
             create_time=head.create_time,
+            policy=head.policy,
         )
         return Tip(working_set, head.chain_hash)
 

@@ -16,7 +16,17 @@ from ledger_server.domain.commands import (
 )
 from ledger_server.domain.holds import Hold
 from ledger_server.domain.ids import TenantKey
+from ledger_server.domain.payments.commands import PaymentCommand
 from ledger_server.domain.working_set import AccountEntry, HoldEntry, WorkingSet
+from ledger_server.engine.loading_payments import (
+    Named,
+    load_events,
+    load_payments,
+    load_refs,
+    named_by_event,
+    parts_of,
+    payments_named,
+)
 from ledger_server.engine.records import reversible
 from ledger_server.store import lane_store
 from ledger_server.store.database import AnyConnection
@@ -25,16 +35,27 @@ from ledger_server.store.database import AnyConnection
 class Wanted:
     """What commands need that the working set does not have, and accounts with a hold to expire."""
 
-    __slots__ = ("accounts", "due", "holds", "transactions")
+    __slots__ = ("accounts", "due", "events", "holds", "payments", "refs", "transactions")
 
     def __init__(self) -> None:
+        self.payments: set[int] = set()
+        self.refs: set[tuple[str, str]] = set()
+        self.events: set[int] = set()
         self.accounts: set[str] = set()
         self.holds: set[int] = set()
         self.transactions: set[int] = set()
         self.due: set[str] = set()
 
     def __bool__(self) -> bool:
-        return bool(self.accounts or self.holds or self.transactions or self.due)
+        return bool(
+            self.accounts
+            or self.holds
+            or self.transactions
+            or self.due
+            or self.payments
+            or self.refs
+            or self.events
+        )
 
 
 def wanted(working_set: WorkingSet, commands: Iterable[Command], now: datetime) -> Wanted:
@@ -52,13 +73,21 @@ def wanted(working_set: WorkingSet, commands: Iterable[Command], now: datetime) 
             _want_account(working_set, result, command.credit_account_id, now)
         elif isinstance(command, OpenAccount | SetAccountLimits | SetAccountState):
             _want_account(working_set, result, command.account_id, now)
-        elif isinstance(command, ReverseTransaction):
-            if command.sequence is not None:
-                _want_transaction(working_set, result, command.sequence, now)
-        elif isinstance(command, ExpireHolds):
-            for number in command.numbers:
-                _want_hold(working_set, result, number, now)
+        else:
+            _want_rest(working_set, result, command, now)
     return result
+
+
+def _want_rest(working_set: WorkingSet, result: Wanted, command: Command, now: datetime) -> None:
+    """Want what the less frequent commands name."""
+    if isinstance(command, PaymentCommand):
+        _want_payments(working_set, result, payments_named(command), now)
+    elif isinstance(command, ReverseTransaction):
+        if command.sequence is not None:
+            _want_transaction(working_set, result, command.sequence, now)
+    elif isinstance(command, ExpireHolds):
+        for number in command.numbers:
+            _want_hold(working_set, result, number, now)
 
 
 async def load(
@@ -73,6 +102,8 @@ async def load(
     An entry that is there already is never replaced: it may be newer than what is committed.
     """
     stamp = working_set.stamp
+    if missing.events or missing.refs or missing.payments:
+        await _load_payments(connection, key, working_set, missing, now)
     if missing.holds:
         await _load_holds(connection, key, working_set, missing, now)
     if missing.transactions:
@@ -88,6 +119,27 @@ async def load(
         await _load_accounts(connection, key, working_set, missing, now)
     if missing.due:
         await _load_due(connection, key, working_set, missing, now)
+
+
+async def _load_payments(
+    connection: AnyConnection,
+    key: TenantKey,
+    working_set: WorkingSet,
+    missing: Wanted,
+    now: datetime,
+) -> None:
+    """Load events, then the payments that have the refs, then payments, then want what those name."""
+    if missing.events:
+        await load_events(connection, key, working_set, missing.events)
+        for number in missing.events:
+            _want_payments(working_set, missing, named_by_event(working_set, number), now)
+    if missing.refs:
+        for number in await load_refs(connection, key, working_set, missing.refs):
+            _want_payment(working_set, missing, number, now)
+    if missing.payments:
+        await load_payments(connection, key, working_set, missing.payments)
+        for number in list(missing.payments):
+            _want_payment(working_set, missing, number, now)
 
 
 async def _load_holds(
@@ -214,3 +266,46 @@ def _want_transaction(working_set: WorkingSet, result: Wanted, sequence: int, no
     entry.stamp = working_set.stamp
     for leg in entry.legs or ():
         _want_account(working_set, result, leg.account_id, now)
+
+
+def _want_payments(working_set: WorkingSet, result: Wanted, named: Named, now: datetime) -> None:
+    for account_id in named.accounts:
+        _want_account(working_set, result, account_id, now)
+    for number in named.payments:
+        _want_payment(working_set, result, number, now)
+    for place in named.refs:
+        ref = working_set.refs.get(place)
+        if ref is None:
+            result.refs.add(place)
+            continue
+        ref.stamp = working_set.stamp
+        if ref.number is not None:
+            _want_payment(working_set, result, ref.number, now)
+    for number in named.events:
+        entry = working_set.events.get(number)
+        if entry is None:
+            result.events.add(number)
+            continue
+        entry.stamp = working_set.stamp
+        if entry.stored is not None:
+            _want_payments(working_set, result, named_by_event(working_set, number), now)
+
+
+def _want_payment(working_set: WorkingSet, result: Wanted, number: int, now: datetime) -> None:
+    """Want a payment with its accounts and holds."""
+    entry = working_set.payments.get(number)
+    if entry is None:
+        result.payments.add(number)
+        return
+    entry.stamp = working_set.stamp
+    if entry.payment is not None:
+        accounts, holds = parts_of(entry.payment)
+        for account_id in accounts:
+            _want_account(working_set, result, account_id, now)
+        for hold in holds:
+            _want_hold(working_set, result, hold, now)
+        # A ref that becomes known later is looked up before it is set.
+        if entry.payment.provider_ref:
+            place = (entry.payment.provider, entry.payment.provider_ref)
+            if place in working_set.refs:
+                working_set.refs[place].stamp = working_set.stamp

@@ -5,7 +5,7 @@ the two are the same by construction.
 """
 
 import hashlib
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from defter.ledger.v1 import account_pb2, error_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
@@ -37,6 +37,8 @@ from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.transactions import Line, Transaction, TransactionType
 from ledger_server.domain.working_set import PostedEntry, PostedLeg
+from ledger_server.engine.payment_records import payment_content
+from ledger_server.engine.times import moment, timestamp
 from ledger_server.engine.wire_format import length_delimited, varint
 
 NO_CHAIN_HASH: Final = bytes(32)
@@ -53,18 +55,6 @@ _METHOD_FIELDS: Final = {method: length_delimited(1, method.name.encode()) for m
 def chain(previous: bytes, record: bytes) -> bytes:
     """Return the chain hash of a record: SHA-256 of the previous chain hash and the record's bytes."""
     return hashlib.sha256(previous + record).digest()
-
-
-def timestamp(moment: datetime) -> Timestamp:
-    """Return a UTC datetime as a protobuf timestamp, exact to the microsecond."""
-    message = Timestamp()
-    message.FromDatetime(moment)
-    return message
-
-
-def moment(message: Timestamp) -> datetime:
-    """Return a protobuf timestamp as a UTC datetime, cut to the microsecond."""
-    return message.ToDatetime(tzinfo=UTC)
 
 
 class Encoded(NamedTuple):
@@ -104,7 +94,7 @@ class RecordEncoder:
         if type(fact) is TransactionPosted:  # by far the most frequent one
             message: Message = self._transaction(fact.transaction, fact.lines, sequence)
         else:
-            message = self._content(fact, sequence)
+            message = self._content(fact, sequence, record_time)
         content = message.SerializeToString(deterministic=True)
         asked = b""
         if request is not None:
@@ -112,7 +102,8 @@ class RecordEncoder:
                 4,
                 _METHOD_FIELDS[request.method]
                 + length_delimited(2, request.idempotency_key.encode())
-                + length_delimited(3, digest or b""),
+                + length_delimited(3, digest or b"")
+                + (length_delimited(4, request.player_id.encode()) if request.player_id else b""),
             )
         record = b"".join(
             (
@@ -128,7 +119,7 @@ class RecordEncoder:
         )
         return Encoded(content, record)
 
-    def _content(self, fact: Fact, sequence: int) -> Message:
+    def _content(self, fact: Fact, sequence: int, record_time: datetime) -> Message:
         match fact:
             case AccountChanged(kind=FactKind.ACCOUNT_OPENED, account=account):
                 return account_message(account)
@@ -161,6 +152,8 @@ class RecordEncoder:
                 )
             case TransactionPosted(transaction=transaction, lines=lines):
                 return self._transaction(transaction, lines, sequence)
+            case _:
+                return payment_content(self._ids, fact, record_time)
 
     def _transaction(
         self, transaction: Transaction, lines: tuple[Line, ...], sequence: int
@@ -198,6 +191,8 @@ class RecordEncoder:
             message.hold_id = self._ids.hold_id(transaction.hold)
         if transaction.limit_breached:
             message.limit_breached = True
+        if transaction.outside:
+            message.outside = True
         return message
 
 

@@ -21,12 +21,14 @@ from ledger_server.domain.commands import (
     SetBalanceEnforcement,
 )
 from ledger_server.domain.facts import Fact, FactKind, RequestRejected
-from ledger_server.domain.holds import HoldState
+from ledger_server.domain.holds import PAYMENT_OWNER, HoldState
 from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.replay import Inconsistent, Replay
 from ledger_server.domain.transactions import NewPosting, TransactionType
 from ledger_server.domain.working_set import PostedEntry
-from ledger_server.engine.records import account_of_message, moment
+from ledger_server.engine.payment_records import payment_fact
+from ledger_server.engine.records import account_of_message
+from ledger_server.engine.times import moment
 
 _STATES = {
     "account_frozen": AccountState.FROZEN,
@@ -64,6 +66,8 @@ def reenact(
             )
         case "hold_expired":
             return replay.expire(_number(ids, record.hold_expired.hold), now)
+        case "deposit_changed" | "withdrawal_changed" | "provider_event_recorded" | "withdrawal_policy_set":
+            return replay.follow_payment(payment_fact(ids, name, record))
         case None:
             raise Inconsistent("every record says something")
         case _:
@@ -120,7 +124,9 @@ def _post(ids: TenantIds, transaction: posting_pb2.Transaction, now: datetime) -
         for posting in transaction.postings
     )
     kind = TransactionType(transaction.type)
-    return PostTransaction(kind, postings, transaction.reference, effective_time, metadata)
+    return PostTransaction(
+        kind, postings, transaction.reference, effective_time, metadata, transaction.outside
+    )
 
 
 def _effective_time(transaction: posting_pb2.Transaction, now: datetime) -> datetime:
@@ -141,6 +147,7 @@ def _capture(replay: Replay, ids: TenantIds, captured: journal_pb2.HoldCaptured,
         reference=transaction.reference,
         effective_time=_effective_time(transaction, now),
         metadata=dict(transaction.metadata),
+        outside=transaction.outside,
     )
 
 
@@ -166,7 +173,8 @@ def _change_hold(replay: Replay, ids: TenantIds, name: str, hold: hold_pb2.Hold)
         )
     number = _number(ids, hold)
     if name == "hold_released":
-        return ReleaseHold(hold_id=hold.hold_id, number=number)
+        # Only a payment may release its hold; that it did is told by the payment's record.
+        return ReleaseHold(hold_id=hold.hold_id, number=number, outside=PAYMENT_OWNER in hold.metadata)
     if name == "hold_extended":
         if expire_time is None:
             raise Inconsistent("a hold is extended to a time")

@@ -25,8 +25,9 @@ from ledger_server.engine.differences import (
     rows_that_differ,
     text_of,
 )
-from ledger_server.engine.records import NO_CHAIN_HASH, RecordEncoder, chain, moment, reversible
+from ledger_server.engine.records import NO_CHAIN_HASH, RecordEncoder, chain, reversible
 from ledger_server.engine.reenact import reenact, reversed_sequence
+from ledger_server.engine.times import moment
 from ledger_server.store import lane_writes
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.lane_store import Head, load_holds
@@ -112,6 +113,7 @@ class JournalCheck:
             "record_time": self._record_time,
             "enforcement": self.replay.enforcement,
             "create_time": self.replay.create_time,
+            "policy": self.replay.policy,
         }
         for name, value in expected.items():
             stored = getattr(head, name)
@@ -279,7 +281,7 @@ def _request(record: journal_pb2.JournalRecord) -> tuple[RequestKey | None, byte
     method = Method.__members__.get(asked.method)
     if method is None:
         raise Different(record.sequence, "record request.method", "a known method", asked.method)
-    return RequestKey(method, asked.idempotency_key), asked.digest
+    return RequestKey(method, asked.idempotency_key, asked.player_id), asked.digest
 
 
 def _line_difference(

@@ -18,7 +18,7 @@ from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import NotYetRecorded, ShuttingDown
 from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
 from ledger_server.engine.entries import entry_bytes
-from ledger_server.engine.records import timestamp
+from ledger_server.engine.times import timestamp
 from ledger_server.engine.wire_format import length_delimited, varint
 from ledger_server.store.database import CONNECTION_ERRORS, Pool
 from ledger_server.store.lane_writes import JournalRow

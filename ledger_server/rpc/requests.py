@@ -44,7 +44,7 @@ from ledger_server.domain.errors import (
 )
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.domain.transactions import NewPosting, TransactionType, check_balanced
-from ledger_server.engine.records import moment
+from ledger_server.engine.times import moment
 from ledger_server.engine.work import Request
 
 MAX_BATCH: Final = 1_000
@@ -135,7 +135,8 @@ class Violations:
             self.add(FieldTooLong(field=path, limit=MAX_METADATA))
             return
         for key, text in value.items():
-            if not key:
+            # Keys of our own mark what belongs to a payment.
+            if not key or key.startswith("defter_"):
                 self.add(FieldMalformed(field=path))
             self.text(key, path, MAX_METADATA_KEY)
             self.text(text, path, MAX_METADATA_VALUE)

@@ -5,7 +5,7 @@ from defter.ledger.v1 import tenant_pb2
 from ledger_server.domain.commands import CreateTenant, Enforcement, Method, SetBalanceEnforcement
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads import Reads
-from ledger_server.engine.records import timestamp
+from ledger_server.engine.times import timestamp
 from ledger_server.rpc.outcomes import decide_one, settle
 from ledger_server.rpc.page_token import page_position, page_size, page_token
 from ledger_server.rpc.read_requests import tenant_violations

@@ -16,8 +16,10 @@ from ledger_server.domain.accounts import ZERO, Account, AccountKind, AccountSta
 from ledger_server.domain.commands import Enforcement, Method, RequestKey
 from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.ids import TenantKey
+from ledger_server.domain.payments.withdrawal import NO_POLICY, WithdrawalPolicy
 from ledger_server.domain.transactions import TransactionType
 from ledger_server.store.database import AnyConnection
+from ledger_server.store.payment_rows import policy_of
 
 
 class Head(Struct, frozen=True, kw_only=True):
@@ -29,6 +31,7 @@ class Head(Struct, frozen=True, kw_only=True):
     record_time: datetime
     enforcement: Enforcement
     create_time: datetime
+    policy: WithdrawalPolicy = NO_POLICY
 
 
 class StoredOutcome(NamedTuple):
@@ -47,7 +50,7 @@ class LoadedAccount(NamedTuple):
 
 
 HEAD_COLUMNS: Final = "tenant_id, sequence, chain_hash, record_time, balance_enforcement, create_time"
-_READ_HEAD: Final = f"SELECT {HEAD_COLUMNS} FROM tenants WHERE tenant_key = $1"
+_READ_HEAD: Final = f"SELECT {HEAD_COLUMNS}, withdrawal_policy FROM tenants WHERE tenant_key = $1"
 _LOCK_HEAD: Final = f"{_READ_HEAD} FOR UPDATE"
 
 # Every look-up stands in a LATERAL with a LIMIT or OFFSET, which keeps it one. A plain join leaves the
@@ -159,6 +162,7 @@ async def read_head(connection: AnyConnection, key: TenantKey, *, lock: bool) ->
         record_time=row["record_time"],
         enforcement=Enforcement(row["balance_enforcement"]),
         create_time=row["create_time"],
+        policy=policy_of(row["withdrawal_policy"]),
     )
 
 

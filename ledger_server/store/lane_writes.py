@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ledger_server.domain.accounts import Account
-from ledger_server.domain.commands import Enforcement, RequestKey
+from ledger_server.domain.commands import RequestKey
 from ledger_server.domain.facts import (
     AccountChanged,
     EnforcementChanged,
@@ -21,11 +21,18 @@ from ledger_server.domain.facts import (
     HoldCaptured,
     HoldChanged,
     TransactionPosted,
+    WithdrawalPolicySet,
 )
 from ledger_server.domain.holds import Hold
 from ledger_server.domain.ids import TenantKey
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.lane_store import HEAD_COLUMNS, Head
+from ledger_server.store.payment_rows import (
+    PAYMENT_TABLES,
+    PAYMENT_UPSERTS,
+    PaymentRows,
+    policy_text,
+)
 
 
 class JournalRow(NamedTuple):
@@ -38,6 +45,8 @@ class JournalRow(NamedTuple):
     record_time: datetime
     record: bytes
     chain_hash: bytes
+    content: bytes = b""
+    """The fact's own message, as it stands in the record."""
 
 
 class HeadMoved(Exception):
@@ -106,8 +115,9 @@ _ACCOUNTS: Final = {
     "open_time": "timestamptz",
     "metadata": "jsonb",
 }
-# What a later fact may change of a hold and of an account.
+# What a later fact may change of a row.
 _UPSERTS: Final = {
+    **PAYMENT_UPSERTS,
     "holds": (
         "hold_number",
         ("amount", "captured", "released", "state", "expire_time", "end_time", "limit_breached"),
@@ -119,6 +129,7 @@ _TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "postings": POSTINGS,
     "holds": _HOLDS,
     "accounts": _ACCOUNTS,
+    **PAYMENT_TABLES,
 }
 
 # Up to so many records one statement is cheaper; beyond that COPY is (measured: equal at about 60
@@ -127,6 +138,7 @@ _ONE_STATEMENT: Final = 64
 
 _SET_HEAD: Final = "UPDATE tenants SET sequence = $2, chain_hash = $3, record_time = $4 WHERE tenant_key = $1"
 _SET_ENFORCEMENT: Final = "UPDATE tenants SET balance_enforcement = $2 WHERE tenant_key = $1"
+_SET_POLICY: Final = "UPDATE tenants SET withdrawal_policy = $2::text::jsonb WHERE tenant_key = $1"
 _INSERT_TENANT: Final = f"""
 INSERT INTO tenants (tenant_key, {HEAD_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (tenant_key) DO NOTHING
@@ -150,7 +162,7 @@ async def commit_from(
     """
     changes = _changes(rows, account_numbers)
     last = rows[-1]
-    if len(rows) <= _ONE_STATEMENT and changes.enforcement is None:
+    if len(rows) <= _ONE_STATEMENT and not changes.of_tenant:
         moved = await connection.fetchval(
             _one_statement(tuple(changes.tables)),
             key,
@@ -204,16 +216,17 @@ async def insert_tenant(connection: AnyConnection, key: TenantKey, head: Head) -
 
 
 class _Changes(NamedTuple):
-    """The rows that a batch writes, by table; tables without any are left out."""
+    """The rows that a batch writes, by table, those without any left out; and what it sets of the tenant."""
 
     tables: dict[str, list[tuple[Any, ...]]]
-    enforcement: Enforcement | None
+    of_tenant: dict[str, object]
 
 
 def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> _Changes:
     accounts: dict[int, Account] = {}
     holds: dict[int, Hold] = {}
-    enforcement: Enforcement | None = None
+    payments = PaymentRows()
+    of_tenant: dict[str, object] = {}
     for row in rows:
         fact = row.fact
         if type(fact) is TransactionPosted:
@@ -223,14 +236,19 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
         elif isinstance(fact, AccountChanged):
             accounts[fact.account.number] = fact.account
         elif isinstance(fact, EnforcementChanged):
-            enforcement = fact.enforcement
+            of_tenant[_SET_ENFORCEMENT] = fact.enforcement
+        elif isinstance(fact, WithdrawalPolicySet):
+            of_tenant[_SET_POLICY] = policy_text(fact.policy)
+        else:
+            payments.add(fact, row.sequence, row.record_time, row.content)
     tables = {
         "journal": journal_rows(rows),
         "postings": posting_rows(rows),
         "holds": [_hold_row(hold, account_numbers) for hold in holds.values()],
         "accounts": [_account_row(account) for account in accounts.values()],
+        **payments.tables,
     }
-    return _Changes({name: table for name, table in tables.items() if table}, enforcement)
+    return _Changes({name: table for name, table in tables.items() if table}, of_tenant)
 
 
 async def _write(connection: AnyConnection, key: TenantKey, changes: _Changes) -> None:
@@ -244,8 +262,8 @@ async def _write(connection: AnyConnection, key: TenantKey, changes: _Changes) -
                 records=[(key, *row) for row in table],
                 columns=("tenant_key", *_TABLES[name]),
             )
-    if changes.enforcement is not None:
-        await connection.execute(_SET_ENFORCEMENT, key, changes.enforcement)
+    for statement, value in changes.of_tenant.items():
+        await connection.execute(statement, key, value)
 
 
 @functools.cache
@@ -328,7 +346,7 @@ def journal_rows(rows: Sequence[JournalRow]) -> list[tuple[Any, ...]]:
     """Return the journal's rows of one commit, in the order of `JOURNAL`."""
     last = rows[-1].sequence
     records = []
-    for sequence, fact, request, digest, record_time, record, chain_hash in rows:
+    for sequence, fact, request, digest, record_time, record, chain_hash, _ in rows:
         method, idempotency_key, player_id = request or (None, None, "")
         kind = fact.kind
         if kind in _POSTING_KINDS:

@@ -58,6 +58,7 @@ tenants: Final = Table(
     _time("record_time"),
     Column("balance_enforcement", SmallInteger, nullable=False),
     _time("create_time"),
+    Column("withdrawal_policy", JSONB),
     PrimaryKeyConstraint("tenant_key"),
     Index(None, "tenant_id"),
     postgresql_with={"fillfactor": "20"},
@@ -217,6 +218,116 @@ holds: Final = Table(
         postgresql_where=text("state = 1 AND expire_time IS NOT NULL"),
     ),
     postgresql_with={"fillfactor": "70"},
+)
+
+# One row per deposit (kind 1) and withdrawal (kind 2), as it stands. Its number is the sequence of the
+# record that began it; `body` is the message in its newest record, `changed_by`.
+payments: Final = Table(
+    "payments",
+    metadata,
+    _tenant_key(),
+    Column("payment_number", BigInteger, nullable=False),
+    Column("kind", SmallInteger, nullable=False),
+    _bytewise("player_id"),
+    _bytewise("provider"),
+    _bytewise("provider_ref", nullable=True),
+    _bytewise("currency_code"),
+    Column("amount", BigInteger, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    _time("create_time"),
+    _time("update_time"),
+    Column("changed_by", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_key", "payment_number"),
+    Index(
+        "payments_provider_ref_idx",
+        "tenant_key",
+        "provider",
+        "provider_ref",
+        "payment_number",
+        postgresql_where=text("provider_ref IS NOT NULL"),
+    ),
+    Index("payments_player_idx", "tenant_key", "player_id", "kind", "payment_number"),
+    Index("payments_state_idx", "tenant_key", "kind", "state", "payment_number"),
+    Index("payments_kind_idx", "tenant_key", "kind", "payment_number"),
+    postgresql_with={"fillfactor": "70"},
+)
+
+# One row per event that a provider sent, with its body as it was received.
+provider_events: Final = Table(
+    "provider_events",
+    metadata,
+    _tenant_key(),
+    Column("event_number", BigInteger, nullable=False),
+    _bytewise("provider"),
+    _bytewise("event_id"),
+    Column("type", SmallInteger, nullable=False),
+    _bytewise("payment_ref", nullable=True),
+    Column("echoed_number", BigInteger),
+    Column("payment_number", BigInteger),
+    Column("state", SmallInteger, nullable=False),
+    _time("receive_time"),
+    _time("update_time"),
+    Column("changed_by", BigInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_key", "event_number"),
+    # The provider's own identity of an event: the last line of defence against applying it twice.
+    Index("provider_events_identity_key", "tenant_key", "provider", "event_id", unique=True),
+    Index(
+        "provider_events_payment_idx",
+        "tenant_key",
+        "payment_number",
+        "event_number",
+        postgresql_where=text("payment_number IS NOT NULL"),
+    ),
+    # Parked events, which are tried again when their payment has changed.
+    Index(
+        "provider_events_parked_idx",
+        "tenant_key",
+        "event_number",
+        postgresql_where=text("state = 2"),
+    ),
+)
+
+# One row per call that is owed to a provider. The number is the sequence of the record that decided it;
+# what became of it stands in the payment, the rest of the row is the dispatcher's.
+outbox: Final = Table(
+    "outbox",
+    metadata,
+    _tenant_key(),
+    Column("call_number", BigInteger, nullable=False),
+    Column("kind", SmallInteger, nullable=False),
+    _bytewise("provider"),
+    Column("payment_number", BigInteger, nullable=False),
+    Column("subject_number", BigInteger, nullable=False),
+    Column("open", Boolean, nullable=False),
+    Column("try_count", BigInteger, nullable=False),
+    _time("next_try_time"),
+    _time("first_try_time", nullable=True),
+    _bytewise("last_error", nullable=True),
+    PrimaryKeyConstraint("tenant_key", "call_number"),
+    Index("outbox_open_idx", "tenant_key", "next_try_time", postgresql_where=text("open")),
+    postgresql_with={"fillfactor": "50"},
+)
+
+# One row per discrepancy, found by its fingerprint.
+findings: Final = Table(
+    "reconciliation_findings",
+    metadata,
+    _tenant_key(),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("class", SmallInteger, nullable=False),
+    Column("severity", SmallInteger, nullable=False),
+    _bytewise("provider"),
+    _bytewise("provider_ref"),
+    Column("payment_number", BigInteger),
+    _bytewise("currency_code"),
+    Column("state", SmallInteger, nullable=False),
+    Column("facts", JSONB, nullable=False),
+    _time("first_seen_time"),
+    _time("last_seen_time"),
+    PrimaryKeyConstraint("tenant_key", "fingerprint"),
 )
 
 APPEND_ONLY: Final = (journal, postings)

@@ -197,6 +197,10 @@ class _TransactionTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trans
     """A grant."""
     TRANSACTION_TYPE_OPENING_BALANCE: _TransactionType.ValueType  # 10
     """A balance taken over from another system."""
+    TRANSACTION_TYPE_REFUND: _TransactionType.ValueType  # 11
+    """Money that went back to a player's means of payment."""
+    TRANSACTION_TYPE_DISPUTE: _TransactionType.ValueType  # 12
+    """Money that a dispute took, or gave back."""
 
 class TransactionType(_TransactionType, metaclass=_TransactionTypeEnumTypeWrapper):
     """What a transaction is for."""
@@ -223,6 +227,10 @@ TRANSACTION_TYPE_BONUS: TransactionType.ValueType  # 9
 """A grant."""
 TRANSACTION_TYPE_OPENING_BALANCE: TransactionType.ValueType  # 10
 """A balance taken over from another system."""
+TRANSACTION_TYPE_REFUND: TransactionType.ValueType  # 11
+"""Money that went back to a player's means of payment."""
+TRANSACTION_TYPE_DISPUTE: TransactionType.ValueType  # 12
+"""Money that a dispute took, or gave back."""
 Global___TransactionType: _TypeAlias = TransactionType  # noqa: Y015
 
 @_typing.final

@@ -63,6 +63,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A hold names the same account on both sides. INVALID_ARGUMENT. Metadata: `account_id`."""
     ERROR_REASON_LIMITS_CONTRADICT: _ErrorReason.ValueType  # 16
     """The lower limit lies above the upper limit. INVALID_ARGUMENT. Metadata: `min_available_minor`, `max_balance_minor`."""
+    ERROR_REASON_PROVIDER_UNKNOWN: _ErrorReason.ValueType  # 17
+    """The server has no provider account of that name. INVALID_ARGUMENT. Metadata: `field`, `provider`."""
+    ERROR_REASON_PROVIDER_CURRENCY_UNSUPPORTED: _ErrorReason.ValueType  # 18
+    """The provider does not take that currency, or the amount has no exact value in its units. INVALID_ARGUMENT.
+    Metadata: `field`, `provider`, `currency_code`, `amount_minor`.
+    """
     ERROR_REASON_LANE_FULL: _ErrorReason.ValueType  # 50
     """The tenant's lane holds as much waiting work as it may. RESOURCE_EXHAUSTED with RetryInfo;
     retry the same request with the same key after that delay. Metadata: `tenant_id`.
@@ -93,6 +99,34 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """An item of an ATOMIC batch was not decided, because another item was refused. Only inside batches;
     the key is still unused. ABORTED. Metadata: `index` of the refused item.
     """
+    ERROR_REASON_WALLET_NOT_FOUND: _ErrorReason.ValueType  # 65
+    """The player has no account. NOT_FOUND. Metadata: `player_id`."""
+    ERROR_REASON_DEPOSIT_NOT_FOUND: _ErrorReason.ValueType  # 220
+    """No such deposit in this tenant. NOT_FOUND. Metadata: `deposit_id`."""
+    ERROR_REASON_WITHDRAWAL_NOT_FOUND: _ErrorReason.ValueType  # 221
+    """No such withdrawal in this tenant. NOT_FOUND. Metadata: `withdrawal_id`."""
+    ERROR_REASON_PROVIDER_EVENT_NOT_FOUND: _ErrorReason.ValueType  # 222
+    """No such provider event in this tenant. NOT_FOUND. Metadata: `provider_event_id`."""
+    ERROR_REASON_PROVIDER_REF_TAKEN: _ErrorReason.ValueType  # 223
+    """Another payment of that provider account has this ref. ALREADY_EXISTS. Metadata: `provider_ref`, `payment_id`."""
+    ERROR_REASON_PLAYER_CANCEL_NOT_ALLOWED: _ErrorReason.ValueType  # 224
+    """The tenant's withdrawal policy does not let players take a withdrawal back. FAILED_PRECONDITION.
+    Metadata: `withdrawal_id`.
+    """
+    ERROR_REASON_SECOND_REVIEWER_REQUIRED: _ErrorReason.ValueType  # 225
+    """The second approval must come from another reviewer than the first. FAILED_PRECONDITION.
+    Metadata: `withdrawal_id`, `reviewer`.
+    """
+    ERROR_REASON_CALL_UNDER_WAY: _ErrorReason.ValueType  # 226
+    """The call to the provider was begun and its outcome is not known; it is being found out. FAILED_PRECONDITION.
+    Metadata: `withdrawal_id`.
+    """
+    ERROR_REASON_REFUND_EXCEEDS_CAPTURED: _ErrorReason.ValueType  # 227
+    """The refund is larger than what is captured and not refunded, disputed or being refunded. FAILED_PRECONDITION.
+    Metadata: `deposit_id`, `amount_minor`, `refundable_minor`.
+    """
+    ERROR_REASON_HOLD_OWNED_BY_PAYMENT: _ErrorReason.ValueType  # 228
+    """The hold belongs to a payment and ends with it. FAILED_PRECONDITION. Metadata: `hold_id`, `payment_id`."""
     ERROR_REASON_TENANT_ALREADY_EXISTS: _ErrorReason.ValueType  # 200
     """CreateTenant: that tenant exists. ALREADY_EXISTS. Metadata: `tenant_id`."""
     ERROR_REASON_ACCOUNT_ALREADY_EXISTS: _ErrorReason.ValueType  # 201
@@ -194,6 +228,12 @@ ERROR_REASON_SAME_ACCOUNT: ErrorReason.ValueType  # 15
 """A hold names the same account on both sides. INVALID_ARGUMENT. Metadata: `account_id`."""
 ERROR_REASON_LIMITS_CONTRADICT: ErrorReason.ValueType  # 16
 """The lower limit lies above the upper limit. INVALID_ARGUMENT. Metadata: `min_available_minor`, `max_balance_minor`."""
+ERROR_REASON_PROVIDER_UNKNOWN: ErrorReason.ValueType  # 17
+"""The server has no provider account of that name. INVALID_ARGUMENT. Metadata: `field`, `provider`."""
+ERROR_REASON_PROVIDER_CURRENCY_UNSUPPORTED: ErrorReason.ValueType  # 18
+"""The provider does not take that currency, or the amount has no exact value in its units. INVALID_ARGUMENT.
+Metadata: `field`, `provider`, `currency_code`, `amount_minor`.
+"""
 ERROR_REASON_LANE_FULL: ErrorReason.ValueType  # 50
 """The tenant's lane holds as much waiting work as it may. RESOURCE_EXHAUSTED with RetryInfo;
 retry the same request with the same key after that delay. Metadata: `tenant_id`.
@@ -224,6 +264,34 @@ ERROR_REASON_BATCH_ABORTED: ErrorReason.ValueType  # 64
 """An item of an ATOMIC batch was not decided, because another item was refused. Only inside batches;
 the key is still unused. ABORTED. Metadata: `index` of the refused item.
 """
+ERROR_REASON_WALLET_NOT_FOUND: ErrorReason.ValueType  # 65
+"""The player has no account. NOT_FOUND. Metadata: `player_id`."""
+ERROR_REASON_DEPOSIT_NOT_FOUND: ErrorReason.ValueType  # 220
+"""No such deposit in this tenant. NOT_FOUND. Metadata: `deposit_id`."""
+ERROR_REASON_WITHDRAWAL_NOT_FOUND: ErrorReason.ValueType  # 221
+"""No such withdrawal in this tenant. NOT_FOUND. Metadata: `withdrawal_id`."""
+ERROR_REASON_PROVIDER_EVENT_NOT_FOUND: ErrorReason.ValueType  # 222
+"""No such provider event in this tenant. NOT_FOUND. Metadata: `provider_event_id`."""
+ERROR_REASON_PROVIDER_REF_TAKEN: ErrorReason.ValueType  # 223
+"""Another payment of that provider account has this ref. ALREADY_EXISTS. Metadata: `provider_ref`, `payment_id`."""
+ERROR_REASON_PLAYER_CANCEL_NOT_ALLOWED: ErrorReason.ValueType  # 224
+"""The tenant's withdrawal policy does not let players take a withdrawal back. FAILED_PRECONDITION.
+Metadata: `withdrawal_id`.
+"""
+ERROR_REASON_SECOND_REVIEWER_REQUIRED: ErrorReason.ValueType  # 225
+"""The second approval must come from another reviewer than the first. FAILED_PRECONDITION.
+Metadata: `withdrawal_id`, `reviewer`.
+"""
+ERROR_REASON_CALL_UNDER_WAY: ErrorReason.ValueType  # 226
+"""The call to the provider was begun and its outcome is not known; it is being found out. FAILED_PRECONDITION.
+Metadata: `withdrawal_id`.
+"""
+ERROR_REASON_REFUND_EXCEEDS_CAPTURED: ErrorReason.ValueType  # 227
+"""The refund is larger than what is captured and not refunded, disputed or being refunded. FAILED_PRECONDITION.
+Metadata: `deposit_id`, `amount_minor`, `refundable_minor`.
+"""
+ERROR_REASON_HOLD_OWNED_BY_PAYMENT: ErrorReason.ValueType  # 228
+"""The hold belongs to a payment and ends with it. FAILED_PRECONDITION. Metadata: `hold_id`, `payment_id`."""
 ERROR_REASON_TENANT_ALREADY_EXISTS: ErrorReason.ValueType  # 200
 """CreateTenant: that tenant exists. ALREADY_EXISTS. Metadata: `tenant_id`."""
 ERROR_REASON_ACCOUNT_ALREADY_EXISTS: ErrorReason.ValueType  # 201

@@ -9,6 +9,7 @@ from defter.ledger.v1 import error_pb2 as _error_pb2
 from defter.ledger.v1 import hold_pb2 as _hold_pb2
 from defter.ledger.v1 import posting_pb2 as _posting_pb2
 from defter.ledger.v1 import tenant_pb2 as _tenant_pb2
+from defter.payments.v1 import payment_pb2 as _payment_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -33,22 +34,26 @@ class RecordRequest(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    PLAYER_ID_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """Name of the RPC that gives the key its scope, such as `PostTransaction`."""
     idempotency_key: _builtins.str
     """The caller's key."""
     digest: _builtins.bytes
     """First 16 bytes of the SHA-256 of the request's body in deterministic encoding."""
+    player_id: _builtins.str
+    """The player, where the request names one: then the key is the player's own."""
     def __init__(
         self,
         *,
         method: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
         digest: _builtins.bytes = ...,
+        player_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "idempotency_key", b"idempotency_key", "method", b"method"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "idempotency_key", b"idempotency_key", "method", b"method", "player_id", b"player_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -177,6 +182,10 @@ class JournalRecord(_message.Message):
     HOLD_INCREASED_FIELD_NUMBER: _builtins.int
     HOLD_EXPIRED_FIELD_NUMBER: _builtins.int
     REQUEST_REJECTED_FIELD_NUMBER: _builtins.int
+    DEPOSIT_CHANGED_FIELD_NUMBER: _builtins.int
+    WITHDRAWAL_CHANGED_FIELD_NUMBER: _builtins.int
+    PROVIDER_EVENT_RECORDED_FIELD_NUMBER: _builtins.int
+    WITHDRAWAL_POLICY_SET_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Gapless per tenant, from 1."""
     tenant_id: _builtins.str
@@ -249,6 +258,22 @@ class JournalRecord(_message.Message):
     def request_rejected(self) -> _error_pb2.Rejection:
         """A request was refused; final for its key."""
 
+    @_builtins.property
+    def deposit_changed(self) -> _payment_pb2.Deposit:
+        """A deposit began or changed: as it stands after the records just before this one."""
+
+    @_builtins.property
+    def withdrawal_changed(self) -> _payment_pb2.Withdrawal:
+        """A withdrawal was asked for or changed: as it stands after the records just before this one."""
+
+    @_builtins.property
+    def provider_event_recorded(self) -> _payment_pb2.RecordedProviderEvent:
+        """A provider's event was stored, or stored before and tried again."""
+
+    @_builtins.property
+    def withdrawal_policy_set(self) -> _payment_pb2.WithdrawalPolicy:
+        """What the tenant demands of withdrawals from here on."""
+
     def __init__(
         self,
         *,
@@ -271,12 +296,16 @@ class JournalRecord(_message.Message):
         hold_increased: Global___HoldChanged | None = ...,
         hold_expired: Global___HoldChanged | None = ...,
         request_rejected: _error_pb2.Rejection | None = ...,
+        deposit_changed: _payment_pb2.Deposit | None = ...,
+        withdrawal_changed: _payment_pb2.Withdrawal | None = ...,
+        provider_event_recorded: _payment_pb2.RecordedProviderEvent | None = ...,
+        withdrawal_policy_set: _payment_pb2.WithdrawalPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "fact", b"fact", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "tenant_created", b"tenant_created", "transaction_posted", b"transaction_posted"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "deposit_changed", b"deposit_changed", "fact", b"fact", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "tenant_created", b"tenant_created", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "fact", b"fact", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "sequence", b"sequence", "tenant_created", b"tenant_created", "tenant_id", b"tenant_id", "transaction_posted", b"transaction_posted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "deposit_changed", b"deposit_changed", "fact", b"fact", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "sequence", b"sequence", "tenant_created", b"tenant_created", "tenant_id", b"tenant_id", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["tenant_created", "balance_enforcement_set", "account_opened", "account_limits_set", "account_frozen", "account_unfrozen", "account_closed", "transaction_posted", "hold_placed", "hold_captured", "hold_released", "hold_extended", "hold_increased", "hold_expired", "request_rejected"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["tenant_created", "balance_enforcement_set", "account_opened", "account_limits_set", "account_frozen", "account_unfrozen", "account_closed", "transaction_posted", "hold_placed", "hold_captured", "hold_released", "hold_extended", "hold_increased", "hold_expired", "request_rejected", "deposit_changed", "withdrawal_changed", "provider_event_recorded", "withdrawal_policy_set"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -741,22 +770,26 @@ class GetOutcomeRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    PLAYER_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant."""
     method: _builtins.str
     """Name of the RPC that gives the key its scope: `PostTransaction` also for batches and streams."""
     idempotency_key: _builtins.str
     """The key."""
+    player_id: _builtins.str
+    """The player, for InitiateDeposit and RequestWithdrawal, whose keys are the player's own; else empty."""
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         method: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
+        player_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "method", b"method", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "method", b"method", "player_id", b"player_id", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

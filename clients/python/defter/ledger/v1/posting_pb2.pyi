@@ -196,6 +196,7 @@ class Transaction(_message.Message):
     REVERSES_TRANSACTION_ID_FIELD_NUMBER: _builtins.int
     HOLD_ID_FIELD_NUMBER: _builtins.int
     LIMIT_BREACHED_FIELD_NUMBER: _builtins.int
+    OUTSIDE_FIELD_NUMBER: _builtins.int
     transaction_id: _builtins.str
     """`tx_` and the tenant's and the record's number; unique across tenants."""
     sequence: _builtins.int
@@ -209,7 +210,13 @@ class Transaction(_message.Message):
     hold_id: _builtins.str
     """The hold that this one captured, if any."""
     limit_breached: _builtins.bool
-    """Whether it broke a limit of an account and passed because the tenant is in SHADOW."""
+    """Whether it broke a limit of an account and passed because the tenant is in SHADOW, or because it
+    records something that has happened at a provider.
+    """
+    outside: _builtins.bool
+    """Whether it records something that has happened at a provider: neither a limit nor a frozen or closed
+    account stops that.
+    """
     @_builtins.property
     def postings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Posting]:
         """Its legs, in the order asked for."""
@@ -240,10 +247,11 @@ class Transaction(_message.Message):
         reverses_transaction_id: _builtins.str = ...,
         hold_id: _builtins.str = ...,
         limit_breached: _builtins.bool = ...,
+        outside: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "record_time", b"record_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "hold_id", b"hold_id", "limit_breached", b"limit_breached", "metadata", b"metadata", "postings", b"postings", "record_time", b"record_time", "reference", b"reference", "reverses_transaction_id", b"reverses_transaction_id", "sequence", b"sequence", "transaction_id", b"transaction_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "hold_id", b"hold_id", "limit_breached", b"limit_breached", "metadata", b"metadata", "outside", b"outside", "postings", b"postings", "record_time", b"record_time", "reference", b"reference", "reverses_transaction_id", b"reverses_transaction_id", "sequence", b"sequence", "transaction_id", b"transaction_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,118 @@
+"""Owns what may be asked of payments: one command per keyed RPC, and what the dispatcher reports."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from ledger_server.domain.payments.calls import CallKind, CallNews
+from ledger_server.domain.payments.events import ProviderEvent
+from ledger_server.domain.payments.withdrawal import WithdrawalPolicy
+
+
+class InitiateDeposit(Struct, frozen=True, kw_only=True):
+    """Begin a deposit; with a `provider_ref` the caller has created the payment already."""
+
+    player_id: str
+    provider: str
+    amount: int
+    currency: str
+    provider_ref: str
+    reference: str
+    metadata: Mapping[str, str]
+
+
+class RefundDeposit(Struct, frozen=True, kw_only=True):
+    """Send money back; `number` is None for an id that can't be this tenant's."""
+
+    deposit_id: str
+    number: int | None
+    amount: int
+
+
+class RequestWithdrawal(Struct, frozen=True, kw_only=True):
+    """Hold money that is to go out."""
+
+    player_id: str
+    provider: str
+    amount: int
+    currency: str
+    destination: str
+    reference: str
+    metadata: Mapping[str, str]
+
+
+class WithdrawalCommand(Struct, frozen=True, kw_only=True):
+    """What all steps on one withdrawal share; `number` is None for an id that can't be this tenant's."""
+
+    withdrawal_id: str
+    number: int | None
+
+
+class ApproveWithdrawal(WithdrawalCommand, frozen=True, kw_only=True):
+    """Let it pass."""
+
+    reviewer: str
+    note: str
+
+
+class RejectWithdrawal(WithdrawalCommand, frozen=True, kw_only=True):
+    """Refuse it."""
+
+    reviewer: str
+    reason: str
+
+
+class CancelWithdrawal(WithdrawalCommand, frozen=True, kw_only=True):
+    """Take it back for the player."""
+
+    reason: str
+
+
+class MarkWithdrawalPaid(WithdrawalCommand, frozen=True, kw_only=True):
+    """Record by hand that the provider has paid."""
+
+    provider_ref: str
+    reviewer: str
+
+
+class SetWithdrawalPolicy(Struct, frozen=True, kw_only=True):
+    """Replace what the tenant demands of withdrawals."""
+
+    policy: WithdrawalPolicy
+
+
+class IngestEvent(Struct, frozen=True, kw_only=True):
+    """Store a provider's event and let it take effect."""
+
+    event: ProviderEvent
+
+
+class ReplayEvent(Struct, frozen=True, kw_only=True):
+    """Apply a stored event again; `number` is None for an id that can't be this tenant's."""
+
+    provider_event_id: str
+    number: int | None
+
+
+class ReportCall(Struct, frozen=True, kw_only=True):
+    """What the dispatcher has to say of an owed call; told twice it changes nothing."""
+
+    kind: CallKind
+    payment: int
+    subject: int
+    news: CallNews
+
+
+PaymentCommand = (
+    InitiateDeposit
+    | RefundDeposit
+    | RequestWithdrawal
+    | ApproveWithdrawal
+    | RejectWithdrawal
+    | CancelWithdrawal
+    | MarkWithdrawalPaid
+    | SetWithdrawalPolicy
+    | IngestEvent
+    | ReplayEvent
+    | ReportCall
+)

@@ -1,0 +1,126 @@
+"""Owns what a deposit is: what is known of it, and the state and the money that follow from that."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from msgspec import Struct
+
+from ledger_server.domain.code import Code
+from ledger_server.domain.payments.knowledge import (
+    CallState,
+    Capture,
+    Dispute,
+    Fee,
+    Refund,
+    RefundState,
+    entry_of,
+    happened,
+    later,
+)
+
+
+class DepositState(Code):
+    """Where a deposit stands."""
+
+    INITIATED = 1
+    AUTHORIZED = 2
+    CAPTURED = 3
+    FAILED = 4
+    PARTIALLY_REFUNDED = 5
+    REFUNDED = 6
+    REVERSED = 7
+
+
+class Deposit(Struct, frozen=True, kw_only=True):
+    """Money on its way into a wallet. Amounts in minor units.
+
+    Its number is the sequence of the record that began it.
+    """
+
+    number: int
+    player_id: str
+    provider: str
+    provider_ref: str
+    amount: int
+    currency: str
+    hold: int
+    call_state: CallState
+    reference: str
+    metadata: Mapping[str, str]
+    initiate_time: datetime
+    update_time: datetime
+    balance_after: int
+    authorized: bool = False
+    closed: bool = False
+    failed: bool = False
+    failure_reason: str = ""
+    captures: tuple[Capture, ...] = ()
+    refunds: tuple[Refund, ...] = ()
+    disputes: tuple[Dispute, ...] = ()
+    fees: tuple[Fee, ...] = ()
+
+    @property
+    def state(self) -> DepositState:
+        """What the knowledge amounts to. Source: DESIGN §6."""
+        if not self.known_captured:
+            if self.over:
+                return DepositState.FAILED
+            return DepositState.AUTHORIZED if self.authorized else DepositState.INITIATED
+        if not self.captured or self.disputed:
+            return DepositState.REVERSED
+        if not self.refunded:
+            return DepositState.CAPTURED
+        return DepositState.REFUNDED if self.refunded >= self.captured else DepositState.PARTIALLY_REFUNDED
+
+    @property
+    def over(self) -> bool:
+        """Whether it failed as a whole: by the provider's word, or because it refused the call."""
+        return self.failed or self.call_state is CallState.REJECTED
+
+    @property
+    def known_captured(self) -> bool:
+        """Whether money was ever taken; before that, neither refunds nor disputes move anything."""
+        return any(capture.capture_time is not None for capture in self.captures)
+
+    @property
+    def captured(self) -> int:
+        """What the captures that stand amount to."""
+        # A failure that names no capture means them all.
+        whole = entry_of(self.captures, "")
+        failed = whole.fail_time if whole is not None else None
+        return sum(
+            capture.amount
+            for capture in self.captures
+            if happened(capture.capture_time, later(capture.fail_time, failed))
+        )
+
+    @property
+    def pending(self) -> int:
+        """What is still expected to come in, and therefore held."""
+        if self.closed or self.over:
+            return 0
+        taken = sum(capture.amount for capture in self.captures if capture.capture_time is not None)
+        return max(0, self.amount - taken)
+
+    @property
+    def refunded(self) -> int:
+        """What the refunds that succeeded amount to, once a capture is known."""
+        if not self.known_captured:
+            return 0
+        return sum(refund.amount for refund in self.refunds if refund.state is RefundState.SUCCEEDED)
+
+    @property
+    def refundable(self) -> int:
+        """What a refund may be asked for: captured, not refunded or being refunded, not disputed."""
+        asked = sum(refund.amount for refund in self.refunds if refund.state is RefundState.PENDING)
+        return self.captured - self.refunded - self.disputed - asked
+
+    @property
+    def disputed(self) -> int:
+        """What disputes have taken and not given back, once a capture is known."""
+        return sum(dispute.taken for dispute in self.disputes) if self.known_captured else 0
+
+    @property
+    def fee(self) -> int:
+        """What the provider has kept."""
+        return sum(fee.amount for fee in self.fees)

@@ -1,0 +1,319 @@
+"""Owns what provider events mean: one table from type to what it adds to the knowledge of a payment."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ledger_server.domain.code import Code
+from ledger_server.domain.payments.deposit import Deposit
+from ledger_server.domain.payments.knowledge import (
+    Capture,
+    Dispute,
+    DisputeState,
+    Movement,
+    Refund,
+    entry_of,
+    later,
+    with_entry,
+    with_fee,
+    with_movement,
+)
+from ledger_server.domain.payments.withdrawal import Withdrawal
+
+
+class EventType(Code):
+    """What an event says; numbers are those of `ProviderEventType`."""
+
+    UNKNOWN = 0
+    PAYMENT_AUTHORIZED = 1
+    PAYMENT_CAPTURED = 2
+    PAYMENT_ATTEMPT_FAILED = 3
+    PAYMENT_FAILED = 4
+    CAPTURE_FAILED = 5
+    REFUND_PENDING = 6
+    REFUND_SUCCEEDED = 7
+    REFUND_FAILED = 8
+    DISPUTE_OPENED = 9
+    DISPUTE_FUNDS_WITHDRAWN = 10
+    DISPUTE_FUNDS_REINSTATED = 11
+    DISPUTE_WON = 12
+    DISPUTE_LOST = 13
+    FEE_CHARGED = 14
+    PAYOUT_SUBMITTED = 15
+    PAYOUT_PAID = 16
+    PAYOUT_FAILED = 17
+
+
+class EventState(Code):
+    """What became of an event."""
+
+    APPLIED = 1
+    PARKED = 2
+    IGNORED = 3
+    CONTRADICTED = 4
+
+
+class ProviderEvent(Struct, frozen=True, kw_only=True):
+    """One verified event. `amount` is in the ledger's minor units; None: it says none, or `problem` why.
+
+    `payment` and `refund` are our numbers as far as the provider echoes our ids.
+    """
+
+    provider: str
+    event_id: str
+    type: EventType
+    provider_type: str
+    payment_ref: str
+    payment_id: str
+    payment: int | None
+    object_ref: str
+    object_id: str
+    refund: int | None
+    provider_amount: int | None
+    amount: int | None
+    problem: str
+    currency: str
+    occur_time: datetime
+    final: bool
+    stage: str
+    reason: str
+    payload: bytes
+
+
+class StoredEvent(Struct, frozen=True, kw_only=True):
+    """An event as it was stored; its number is the sequence of its first record."""
+
+    number: int
+    event: ProviderEvent
+    state: EventState
+    payment: int | None
+    withdrawal: bool
+    note: str
+    receive_time: datetime
+    payload_digest: bytes
+
+
+class CannotApply(Exception):
+    """An event that contradicts what its payment is; it is stored, and a finding says why."""
+
+
+def with_deposit_event(deposit: Deposit, event: ProviderEvent) -> Deposit:
+    """Return the deposit with what an event adds to what is known of it.
+
+    Raises:
+        CannotApply: the event means no deposit, or has no amount where one is needed.
+    """
+    learn = _DEPOSIT.get(event.type)
+    if learn is None:
+        raise CannotApply(f"{event.type.name} is no event of a deposit")
+    learned = learn(deposit, event)
+    if not learned.provider_ref and event.payment_ref:
+        learned = replace(learned, provider_ref=event.payment_ref)
+    return learned
+
+
+def with_withdrawal_event(withdrawal: Withdrawal, event: ProviderEvent) -> Withdrawal:
+    """Return the withdrawal with what an event adds; raises like `with_deposit_event`."""
+    learn = _WITHDRAWAL.get(event.type)
+    if learn is None:
+        raise CannotApply(f"{event.type.name} is no event of a withdrawal")
+    learned = learn(withdrawal, event)
+    if not learned.provider_ref and event.payment_ref:
+        learned = replace(learned, provider_ref=event.payment_ref)
+    return learned
+
+
+def takes_effect(deposit: Deposit, event: ProviderEvent) -> bool:
+    """Whether what an event added moves money already: refunds and disputes wait for a capture."""
+    return deposit.known_captured or event.type not in _AFTER_CAPTURE
+
+
+def _amount(event: ProviderEvent, default: int | None = None) -> int:
+    amount = event.amount if event.amount is not None else default
+    if amount is None or amount < 1:
+        raise CannotApply(event.problem or "the amount is missing or not positive")
+    return amount
+
+
+def _authorized(deposit: Deposit, _: ProviderEvent) -> Deposit:
+    return replace(deposit, authorized=True)
+
+
+def _captured(deposit: Deposit, event: ProviderEvent) -> Deposit:
+    if event.problem:
+        raise CannotApply(event.problem)
+    known = entry_of(deposit.captures, event.object_ref) or Capture(provider_ref=event.object_ref, amount=0)
+    capture = replace(
+        known,
+        amount=max(known.amount, _amount(event, deposit.amount)),
+        capture_time=later(known.capture_time, event.occur_time),
+    )
+    captures = with_entry(deposit.captures, capture)
+    return replace(deposit, captures=captures, closed=deposit.closed or event.final)
+
+
+def _capture_failed(deposit: Deposit, event: ProviderEvent) -> Deposit:
+    known = entry_of(deposit.captures, event.object_ref) or Capture(provider_ref=event.object_ref, amount=0)
+    failed = replace(known, fail_time=later(known.fail_time, event.occur_time))
+    return replace(deposit, captures=with_entry(deposit.captures, failed))
+
+
+def _attempt_failed(deposit: Deposit, _: ProviderEvent) -> Deposit:
+    return deposit
+
+
+def _failed(deposit: Deposit, event: ProviderEvent) -> Deposit:
+    return replace(deposit, failed=True, failure_reason=max(deposit.failure_reason, event.reason))
+
+
+def _refund(deposit: Deposit, event: ProviderEvent) -> Deposit:
+    refunds = list(deposit.refunds)
+    place = _refund_place(refunds, event)
+    if place is None:
+        refunds.append(Refund(number=None, provider_ref=event.object_ref, amount=_amount(event)))
+        place = len(refunds) - 1
+    known = refunds[place]
+    learned = replace(known, provider_ref=known.provider_ref or event.object_ref)
+    if event.type is EventType.REFUND_SUCCEEDED:
+        learned = replace(learned, succeed_time=later(known.succeed_time, event.occur_time))
+    elif event.type is EventType.REFUND_FAILED:
+        learned = replace(
+            learned,
+            fail_time=later(known.fail_time, event.occur_time),
+            reason=max(known.reason, event.reason),
+        )
+    if known.number is None and event.amount is not None:
+        learned = replace(learned, amount=max(known.amount, _amount(event)))
+    refunds[place] = learned
+    return replace(deposit, refunds=merged_refunds(refunds))
+
+
+def _refund_place(refunds: list[Refund], event: ProviderEvent) -> int | None:
+    for place, refund in enumerate(refunds):
+        if refund.number is not None and refund.number == event.refund:
+            return place
+    for place, refund in enumerate(refunds):
+        if event.object_ref and refund.provider_ref == event.object_ref:
+            return place
+    return None
+
+
+def merged_refunds(refunds: list[Refund]) -> tuple[Refund, ...]:
+    """Return refunds in order: ours as they were asked for, then the provider's own by ref.
+
+    One that the provider told of before we knew that it was ours is one with ours.
+    """
+    ours = [refund for refund in refunds if refund.number is not None]
+    ours.sort(key=lambda refund: refund.number or 0)
+    rest: dict[str, Refund] = {}
+    for refund in refunds:
+        if refund.number is not None:
+            continue
+        place = next(
+            (
+                at
+                for at, our in enumerate(ours)
+                if our.provider_ref and our.provider_ref == refund.provider_ref
+            ),
+            None,
+        )
+        if place is None:
+            rest[refund.provider_ref] = refund
+            continue
+        ours[place] = replace(
+            ours[place],
+            succeed_time=later(ours[place].succeed_time, refund.succeed_time),
+            fail_time=later(ours[place].fail_time, refund.fail_time),
+            reason=max(ours[place].reason, refund.reason),
+        )
+    return (*ours, *(rest[ref] for ref in sorted(rest)))
+
+
+def _dispute(deposit: Deposit, event: ProviderEvent) -> Deposit:
+    known = entry_of(deposit.disputes, event.object_ref)
+    dispute = known or Dispute(provider_ref=event.object_ref, state=DisputeState.OPEN)
+    decided = _DISPUTE_STATES.get(event.type, DisputeState.OPEN)
+    dispute = replace(dispute, state=max(dispute.state, decided), reason=max(dispute.reason, event.reason))
+    if event.type in _MOVES:
+        movement = Movement(
+            stage=event.stage,
+            reinstated=event.type is EventType.DISPUTE_FUNDS_REINSTATED,
+            amount=_amount(event),
+        )
+        dispute = with_movement(dispute, movement)
+    return replace(deposit, disputes=with_entry(deposit.disputes, dispute))
+
+
+def _deposit_fee(deposit: Deposit, event: ProviderEvent) -> Deposit:
+    if event.amount == 0:
+        return deposit
+    return replace(deposit, fees=with_fee(deposit.fees, event.object_ref, _amount(event)))
+
+
+def _submitted(withdrawal: Withdrawal, _: ProviderEvent) -> Withdrawal:
+    return withdrawal
+
+
+def _paid(withdrawal: Withdrawal, event: ProviderEvent) -> Withdrawal:
+    if event.problem:
+        raise CannotApply(event.problem)
+    return replace(
+        withdrawal,
+        paid=max(withdrawal.paid, _amount(event, withdrawal.amount)),
+        paid_time=later(withdrawal.paid_time, event.occur_time),
+    )
+
+
+def _payout_failed(withdrawal: Withdrawal, event: ProviderEvent) -> Withdrawal:
+    return replace(
+        withdrawal,
+        fail_time=later(withdrawal.fail_time, event.occur_time),
+        reason=max(withdrawal.reason, event.reason),
+    )
+
+
+def _withdrawal_fee(withdrawal: Withdrawal, event: ProviderEvent) -> Withdrawal:
+    if event.amount == 0:
+        return withdrawal
+    return replace(withdrawal, fees=with_fee(withdrawal.fees, event.object_ref, _amount(event)))
+
+
+_DEPOSIT: Final[Mapping[EventType, Callable[[Deposit, ProviderEvent], Deposit]]] = {
+    EventType.PAYMENT_AUTHORIZED: _authorized,
+    EventType.PAYMENT_CAPTURED: _captured,
+    EventType.PAYMENT_ATTEMPT_FAILED: _attempt_failed,
+    EventType.PAYMENT_FAILED: _failed,
+    EventType.CAPTURE_FAILED: _capture_failed,
+    EventType.REFUND_PENDING: _refund,
+    EventType.REFUND_SUCCEEDED: _refund,
+    EventType.REFUND_FAILED: _refund,
+    EventType.DISPUTE_OPENED: _dispute,
+    EventType.DISPUTE_FUNDS_WITHDRAWN: _dispute,
+    EventType.DISPUTE_FUNDS_REINSTATED: _dispute,
+    EventType.DISPUTE_WON: _dispute,
+    EventType.DISPUTE_LOST: _dispute,
+    EventType.FEE_CHARGED: _deposit_fee,
+}
+_WITHDRAWAL: Final[Mapping[EventType, Callable[[Withdrawal, ProviderEvent], Withdrawal]]] = {
+    EventType.PAYOUT_SUBMITTED: _submitted,
+    EventType.PAYOUT_PAID: _paid,
+    EventType.PAYOUT_FAILED: _payout_failed,
+    EventType.FEE_CHARGED: _withdrawal_fee,
+}
+_DISPUTE_STATES: Final = {
+    EventType.DISPUTE_WON: DisputeState.WON,
+    EventType.DISPUTE_LOST: DisputeState.LOST,
+}
+_MOVES: Final = frozenset({EventType.DISPUTE_FUNDS_WITHDRAWN, EventType.DISPUTE_FUNDS_REINSTATED})
+_AFTER_CAPTURE: Final = frozenset(
+    {
+        EventType.CAPTURE_FAILED,
+        EventType.REFUND_PENDING,
+        EventType.REFUND_SUCCEEDED,
+        EventType.REFUND_FAILED,
+        *_MOVES,
+    }
+)

@@ -1,0 +1,134 @@
+"""Owns which entries the commands on payments name, and reading payments into a working set."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from defter.payments.v1 import payment_pb2
+
+from ledger_server.domain.ids import TenantIds, TenantKey
+from ledger_server.domain.payments.accounts import clearing_account, fee_account, player_account
+from ledger_server.domain.payments.commands import (
+    IngestEvent,
+    InitiateDeposit,
+    PaymentCommand,
+    RefundDeposit,
+    ReplayEvent,
+    ReportCall,
+    RequestWithdrawal,
+    WithdrawalCommand,
+)
+from ledger_server.domain.payments.deposit import Deposit
+from ledger_server.domain.payments.events import ProviderEvent
+from ledger_server.domain.payments.withdrawal import Withdrawal
+from ledger_server.domain.working_set import EventEntry, PaymentEntry, RefEntry, WorkingSet
+from ledger_server.engine.payment_records import deposit_of, event_of, withdrawal_of
+from ledger_server.store import payment_store
+from ledger_server.store.database import AnyConnection
+from ledger_server.store.payment_rows import DEPOSIT
+from ledger_server.store.payment_store import StoredPayment
+
+
+class Named(NamedTuple):
+    """What a command names."""
+
+    accounts: tuple[str, ...] = ()
+    payments: tuple[int, ...] = ()
+    refs: tuple[tuple[str, str], ...] = ()
+    events: tuple[int, ...] = ()
+
+
+def payments_named(command: PaymentCommand) -> Named:
+    """Return what a command on payments names."""
+    match command:
+        case InitiateDeposit() | RequestWithdrawal():
+            accounts = _accounts(command.provider, command.player_id, command.currency)
+            ref = command.provider_ref if isinstance(command, InitiateDeposit) else ""
+            return Named(accounts=accounts, refs=((command.provider, ref),) if ref else ())
+        case RefundDeposit(number=int(number)) | WithdrawalCommand(number=int(number)):
+            return Named(payments=(number,))
+        case ReportCall(payment=number):
+            return Named(payments=(number,))
+        case IngestEvent(event=event):
+            return _by_event(event)
+        case ReplayEvent(number=int(number)):
+            return Named(events=(number,))
+        case _:
+            return Named()
+
+
+def named_by_event(working_set: WorkingSet, number: int) -> Named:
+    """Return what a stored event names that was loaded."""
+    stored = working_set.events[number].stored
+    return Named() if stored is None else _by_event(stored.event)
+
+
+def parts_of(payment: Deposit | Withdrawal) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return the accounts and the holds of a payment."""
+    holds = [payment.hold]
+    if isinstance(payment, Deposit):
+        holds += [refund.hold for refund in payment.refunds if refund.hold is not None]
+    return _accounts(payment.provider, payment.player_id, payment.currency), tuple(holds)
+
+
+async def load_payments(
+    connection: AnyConnection, key: TenantKey, working_set: WorkingSet, numbers: Iterable[int]
+) -> None:
+    """Read payments; one that does not exist leaves an empty entry."""
+    wanted = sorted(numbers)
+    found = await payment_store.load_payments(connection, key, wanted)
+    for number in wanted:
+        payment = _payment_of(working_set.ids, found.get(number))
+        working_set.payments.setdefault(number, PaymentEntry(payment)).stamp = working_set.stamp
+
+
+async def load_refs(
+    connection: AnyConnection,
+    key: TenantKey,
+    working_set: WorkingSet,
+    refs: Iterable[tuple[str, str]],
+) -> list[int]:
+    """Look up which payments have these refs; return their numbers."""
+    wanted = sorted(refs)
+    found = await payment_store.find_refs(connection, key, wanted)
+    for place in wanted:
+        working_set.refs.setdefault(place, RefEntry(found.get(place))).stamp = working_set.stamp
+    numbers = (working_set.refs[place].number for place in wanted)
+    return [number for number in numbers if number is not None]
+
+
+async def load_events(
+    connection: AnyConnection, key: TenantKey, working_set: WorkingSet, numbers: Iterable[int]
+) -> None:
+    """Read stored events; one that does not exist leaves an empty entry."""
+    wanted = sorted(numbers)
+    found = await payment_store.load_events(connection, key, wanted)
+    for number in wanted:
+        row = found.get(number)
+        stored = None
+        if row is not None:
+            message = payment_pb2.RecordedProviderEvent.FromString(row.body)
+            stored = event_of(working_set.ids, message, row.payload)
+        working_set.events.setdefault(number, EventEntry(stored)).stamp = working_set.stamp
+
+
+def _payment_of(ids: TenantIds, row: StoredPayment | None) -> Deposit | Withdrawal | None:
+    if row is None:
+        return None
+    if row.kind == DEPOSIT:
+        return deposit_of(ids, payment_pb2.Deposit.FromString(row.body))
+    return withdrawal_of(ids, payment_pb2.Withdrawal.FromString(row.body))
+
+
+def _by_event(event: ProviderEvent) -> Named:
+    return Named(
+        payments=() if event.payment is None else (event.payment,),
+        refs=((event.provider, event.payment_ref),) if event.payment_ref else (),
+    )
+
+
+def _accounts(provider: str, player_id: str, currency: str) -> tuple[str, ...]:
+    return (
+        player_account(player_id, currency),
+        clearing_account(provider, currency),
+        fee_account(provider, currency),
+    )

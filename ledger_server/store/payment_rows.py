@@ -1,0 +1,208 @@
+"""Owns how the facts of payments become rows: payments, provider events, owed calls and findings."""
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Any, Final
+
+from ledger_server.domain.facts import DepositChanged, EventRecorded, Fact, WithdrawalChanged
+from ledger_server.domain.payments.calls import OwedCall
+from ledger_server.domain.payments.deposit import Deposit
+from ledger_server.domain.payments.findings import Finding
+from ledger_server.domain.payments.withdrawal import NO_POLICY, WithdrawalPolicy
+
+DEPOSIT: Final = 1
+WITHDRAWAL: Final = 2
+FINDING_OPEN: Final = 1
+
+# The columns behind `tenant_key` with their types, in the order of the rows below.
+PAYMENT_TABLES: Final = {
+    "payments": {
+        "payment_number": "bigint",
+        "kind": "smallint",
+        "player_id": "text",
+        "provider": "text",
+        "provider_ref": "text",
+        "currency_code": "text",
+        "amount": "bigint",
+        "state": "smallint",
+        "create_time": "timestamptz",
+        "update_time": "timestamptz",
+        "changed_by": "bigint",
+        "body": "bytea",
+    },
+    "provider_events": {
+        "event_number": "bigint",
+        "provider": "text",
+        "event_id": "text",
+        "type": "smallint",
+        "payment_ref": "text",
+        "echoed_number": "bigint",
+        "payment_number": "bigint",
+        "state": "smallint",
+        "receive_time": "timestamptz",
+        "update_time": "timestamptz",
+        "changed_by": "bigint",
+        "payload": "bytea",
+        "body": "bytea",
+    },
+    "outbox": {
+        "call_number": "bigint",
+        "kind": "smallint",
+        "provider": "text",
+        "payment_number": "bigint",
+        "subject_number": "bigint",
+        "open": "boolean",
+        "try_count": "bigint",
+        "next_try_time": "timestamptz",
+    },
+    "reconciliation_findings": {
+        "fingerprint": "bytea",
+        "class": "smallint",
+        "severity": "smallint",
+        "provider": "text",
+        "provider_ref": "text",
+        "payment_number": "bigint",
+        "currency_code": "text",
+        "state": "smallint",
+        "facts": "jsonb",
+        "first_seen_time": "timestamptz",
+        "last_seen_time": "timestamptz",
+    },
+}
+# What a later fact may change of a row.
+PAYMENT_UPSERTS: Final = {
+    "payments": ("payment_number", ("provider_ref", "state", "update_time", "changed_by", "body")),
+    "provider_events": ("event_number", ("payment_number", "state", "update_time", "changed_by", "body")),
+    "reconciliation_findings": ("fingerprint", ("facts", "last_seen_time")),
+}
+
+
+class PaymentRows:
+    """The rows of one commit, the newest of each payment, event and finding."""
+
+    def __init__(self) -> None:
+        self._payments: dict[int, tuple[Any, ...]] = {}
+        self._events: dict[int, tuple[Any, ...]] = {}
+        self._calls: list[tuple[Any, ...]] = []
+        self._findings: dict[bytes, tuple[Any, ...]] = {}
+
+    @property
+    def tables(self) -> dict[str, list[tuple[Any, ...]]]:
+        """The rows by table."""
+        return {
+            "payments": list(self._payments.values()),
+            "provider_events": list(self._events.values()),
+            "outbox": self._calls,
+            "reconciliation_findings": list(self._findings.values()),
+        }
+
+    def add(self, fact: Fact, sequence: int, record_time: datetime, content: bytes) -> None:
+        """Add what a fact writes, if it is one of payments.
+
+        Args:
+            content: the fact's message, which is kept as the body of its row.
+        """
+        if isinstance(fact, DepositChanged):
+            self._payment(DEPOSIT, fact.deposit, sequence, content)
+        elif isinstance(fact, WithdrawalChanged):
+            self._payment(WITHDRAWAL, fact.withdrawal, sequence, content)
+        elif isinstance(fact, EventRecorded):
+            self._event(fact, sequence, record_time, content)
+        else:
+            return
+        for finding in fact.findings:
+            self._finding(finding, record_time)
+        if not isinstance(fact, EventRecorded) and fact.owed is not None:
+            self._call(fact.owed, sequence, record_time)
+
+    def _payment(self, kind: int, payment: Any, sequence: int, content: bytes) -> None:
+        create_time = payment.initiate_time if isinstance(payment, Deposit) else payment.request_time
+        self._payments[payment.number] = (
+            payment.number,
+            kind,
+            payment.player_id,
+            payment.provider,
+            payment.provider_ref or None,
+            payment.currency,
+            payment.amount,
+            payment.state,
+            create_time,
+            payment.update_time,
+            sequence,
+            content,
+        )
+
+    def _event(self, fact: EventRecorded, sequence: int, record_time: datetime, content: bytes) -> None:
+        stored = fact.stored
+        event = stored.event
+        self._events[stored.number] = (
+            stored.number,
+            event.provider,
+            event.event_id,
+            event.type,
+            event.payment_ref or None,
+            event.payment,
+            stored.payment,
+            stored.state,
+            stored.receive_time,
+            record_time,
+            sequence,
+            event.payload,
+            content,
+        )
+
+    def _call(self, owed: OwedCall, sequence: int, record_time: datetime) -> None:
+        self._calls.append(
+            (sequence, owed.kind, owed.provider, owed.payment, owed.subject, True, 0, record_time)
+        )
+
+    def _finding(self, finding: Finding, record_time: datetime) -> None:
+        mark = fingerprint(finding)
+        self._findings[mark] = (
+            mark,
+            finding.kind,
+            finding.severity,
+            finding.provider,
+            finding.provider_ref,
+            finding.payment,
+            finding.currency,
+            FINDING_OPEN,
+            json.dumps(dict(finding.facts), sort_keys=True),
+            record_time,
+            record_time,
+        )
+
+
+def fingerprint(finding: Finding) -> bytes:
+    """Return what makes a discrepancy the same one when it is seen again."""
+    parts = (
+        finding.provider,
+        finding.kind.name,
+        # A payment of ours is known by its number from the first day; its ref may become known later.
+        finding.provider_ref if finding.payment is None else "",
+        str(finding.payment or "-"),
+        finding.currency,
+    )
+    return hashlib.sha256(json.dumps(parts).encode()).digest()
+
+
+def policy_text(policy: WithdrawalPolicy) -> str:
+    """Return a policy as it is stored."""
+    return json.dumps(
+        {
+            "player_may_cancel": policy.player_may_cancel,
+            "second_review_from": dict(policy.second_review_from),
+        }
+    )
+
+
+def policy_of(text: str | None) -> WithdrawalPolicy:
+    """Return the stored policy; the default where none was ever set."""
+    if text is None:
+        return NO_POLICY
+    stored = json.loads(text)
+    return WithdrawalPolicy(
+        player_may_cancel=stored["player_may_cancel"],
+        second_review_from=stored["second_review_from"],
+    )

@@ -1,0 +1,76 @@
+"""Owns what a lane reads of payments: payments by number and by ref, and stored events.
+
+As in `lane_store.py`, all statements name one tenant and use an index.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from ledger_server.domain.ids import TenantKey
+from ledger_server.store.database import AnyConnection
+
+
+class StoredPayment(NamedTuple):
+    """A payment's message; `kind` is `payment_rows.DEPOSIT` or `WITHDRAWAL`."""
+
+    kind: int
+    body: bytes
+
+
+class StoredEventRow(NamedTuple):
+    """An event's message, which does not have the payload, and the payload."""
+
+    body: bytes
+    payload: bytes
+
+
+_LOAD_PAYMENTS: Final = """
+SELECT p.payment_number, p.kind, p.body
+FROM unnest($2::bigint[]) AS wanted(payment_number)
+CROSS JOIN LATERAL (
+    SELECT payment_number, kind, body FROM payments
+    WHERE tenant_key = $1 AND payment_number = wanted.payment_number LIMIT 1
+) p
+"""
+_FIND_REFS: Final = """
+SELECT wanted.provider, wanted.provider_ref, p.payment_number
+FROM unnest($2::text[], $3::text[]) AS wanted(provider, provider_ref)
+CROSS JOIN LATERAL (
+    SELECT payment_number FROM payments
+    WHERE tenant_key = $1 AND provider = wanted.provider AND provider_ref = wanted.provider_ref
+    ORDER BY payment_number LIMIT 1
+) p
+"""
+_LOAD_EVENTS: Final = """
+SELECT e.event_number, e.body, e.payload
+FROM unnest($2::bigint[]) AS wanted(event_number)
+CROSS JOIN LATERAL (
+    SELECT event_number, body, payload FROM provider_events
+    WHERE tenant_key = $1 AND event_number = wanted.event_number LIMIT 1
+) e
+"""
+
+
+async def load_payments(
+    connection: AnyConnection, key: TenantKey, numbers: Sequence[int]
+) -> dict[int, StoredPayment]:
+    """Return those of the payments that exist."""
+    rows = await connection.fetch(_LOAD_PAYMENTS, key, numbers)
+    return {row["payment_number"]: StoredPayment(row["kind"], row["body"]) for row in rows}
+
+
+async def find_refs(
+    connection: AnyConnection, key: TenantKey, refs: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], int]:
+    """Return which payments have these refs, each with its provider."""
+    providers, provider_refs = zip(*refs, strict=True)
+    rows = await connection.fetch(_FIND_REFS, key, providers, provider_refs)
+    return {(row["provider"], row["provider_ref"]): row["payment_number"] for row in rows}
+
+
+async def load_events(
+    connection: AnyConnection, key: TenantKey, numbers: Sequence[int]
+) -> dict[int, StoredEventRow]:
+    """Return those of the stored events that exist."""
+    rows = await connection.fetch(_LOAD_EVENTS, key, numbers)
+    return {row["event_number"]: StoredEventRow(row["body"], row["payload"]) for row in rows}
