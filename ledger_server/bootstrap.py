@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import structlog
@@ -18,7 +18,10 @@ from ledger_server.engine.lane import LaneLimits
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads import Reads
 from ledger_server.engine.watch import Watches
+from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
 from ledger_server.jobs.hold_expiry import HoldExpiry
+from ledger_server.jobs.parked_events import ParkedEvents
+from ledger_server.providers.adapter import Adapter
 from ledger_server.rpc.account import AccountServicer
 from ledger_server.rpc.hold import HoldServicer
 from ledger_server.rpc.journal import JournalServicer
@@ -45,6 +48,16 @@ _CHANNEL_OPTIONS = (
 )
 
 
+class Job(Protocol):
+    """Something that goes on in the background."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    async def stop(self) -> None:
+        """Stop."""
+
+
 class RunningServer:
     """A server that accepts calls."""
 
@@ -56,7 +69,7 @@ class RunningServer:
         ledger: Ledger,
         watches: Watches,
         health_servicer: health.aio.HealthServicer,
-        hold_expiry: HoldExpiry,
+        jobs: tuple[Job, ...],
         pools: tuple[Pool, ...],
         settings: Settings,
     ) -> None:
@@ -65,14 +78,15 @@ class RunningServer:
         self._watches = watches
         self._server = server
         self._health = health_servicer
-        self._hold_expiry = hold_expiry
+        self._jobs = jobs
         self._pools = pools
         self._settings = settings
 
     async def drain(self) -> None:
         """Stop cleanly: turn new calls away, answer what was begun, then close."""
         await self._health.enter_graceful_shutdown()
-        await self._hold_expiry.stop()
+        for job in self._jobs:
+            await job.stop()
         self._watches.drain()
         stopping = asyncio.ensure_future(self._server.stop(self._settings.drain_seconds))
         await self.ledger.drain()
@@ -84,20 +98,26 @@ class RunningServer:
         """Stop at once, as a crash would: nothing that is under way is answered."""
         self.ledger.abort()
         self._watches.drain()
-        await self._hold_expiry.stop()
+        for job in self._jobs:
+            await job.stop()
         for pool in self._pools:
             pool.terminate()
         await self._server.stop(None)
 
 
 async def start_server(
-    settings: Settings, *, clock: Clock | None = None, reuse_port: bool = False
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    reuse_port: bool = False,
+    providers: Mapping[str, Adapter] | None = None,
 ) -> RunningServer:
     """Start serving.
 
     Args:
         clock: tells the time that records carry; the system's unless a test brings its own.
         reuse_port: whether other processes listen on the same port.
+        providers: the adapters of the configured provider accounts, by name; the caller closes them.
     Raises:
         ValueError: there is no database URL.
         SchemaTooOld: the database still has to be migrated.
@@ -125,8 +145,9 @@ async def start_server(
     port = server.add_insecure_port(f"{settings.host}:{settings.port}")
     await server.start()
     await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
-    hold_expiry = HoldExpiry(ledger, reads, clock, settings.expiry_sweep_seconds)
-    hold_expiry.start()
+    jobs = _jobs(ledger, reads, clock, settings, providers or {})
+    for job in jobs:
+        job.start()
     log.info("serving", host=settings.host, port=port)
     return RunningServer(
         port=port,
@@ -134,10 +155,37 @@ async def start_server(
         ledger=ledger,
         watches=watches,
         health_servicer=health_servicer,
-        hold_expiry=hold_expiry,
+        jobs=jobs,
         pools=(writes, reads),
         settings=settings,
     )
+
+
+def _jobs(
+    ledger: Ledger, pool: Pool, clock: Clock, settings: Settings, providers: Mapping[str, Adapter]
+) -> tuple[Job, ...]:
+    dispatcher = Dispatcher(
+        ledger,
+        pool,
+        clock,
+        providers,
+        DispatchLimits(
+            pause_seconds=settings.dispatch_sweep_seconds,
+            call_seconds=settings.provider_call_seconds,
+            lease_seconds=3 * settings.provider_call_seconds,
+            poll_seconds=settings.provider_poll_seconds,
+        ),
+    )
+    parked = ParkedEvents(
+        ledger,
+        pool,
+        clock,
+        pause_seconds=settings.parked_sweep_seconds,
+        grace_seconds=settings.parked_grace_seconds,
+    )
+    ledger.on_commit(dispatcher.committed)
+    ledger.on_commit(parked.committed)
+    return (HoldExpiry(ledger, pool, clock, settings.expiry_sweep_seconds), dispatcher, parked)
 
 
 def currencies(extra: Mapping[str, int]) -> CurrencyRegistry:

@@ -49,6 +49,24 @@ class Settings(BaseSettings):
     expiry_sweep_seconds: Annotated[
         float, Field(gt=0, description="pause between two looks for holds to expire")
     ] = 5.0
+    dispatch_sweep_seconds: Annotated[
+        float, Field(gt=0, description="pause between two looks for calls owed to providers")
+    ] = 5.0
+    provider_call_seconds: Annotated[
+        float, Field(gt=0, description="after so long an unanswered call to a provider is unknown")
+    ] = 30.0
+    provider_poll_seconds: Annotated[
+        float, Field(gt=0, description="first pause before a provider is asked what became of a payout")
+    ] = 60.0
+    parked_sweep_seconds: Annotated[
+        float, Field(gt=0, description="pause between two looks at parked provider events")
+    ] = 30.0
+    parked_grace_seconds: Annotated[
+        float, Field(gt=0, description="after so long a parked event becomes a finding")
+    ] = 3_600.0
+    providers_file: Annotated[
+        Path | None, Field(description="TOML file with the provider accounts; none without it")
+    ] = None
     extra_currencies: Annotated[
         dict[str, int], Field(description="assets beside ISO 4217 with their decimal places, as JSON")
     ] = {"USDT": 6, "USDC": 6, "BTC": 8, "ETH": 18}

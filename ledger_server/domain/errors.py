@@ -154,7 +154,7 @@ class FieldOutOfRange(Undecided):
 
 class BatchSizeOutOfRange(Undecided):
     reason = Reason.BATCH_SIZE_OUT_OF_RANGE
-    sentence = "a batch has 1 to 1,000 items"
+    sentence = "a batch is empty or has too many items"
 
 
 class PageTokenInvalid(Undecided):

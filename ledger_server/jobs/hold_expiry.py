@@ -4,21 +4,16 @@ Correctness does not depend on it: a lane expires what is due before it touches 
 show a due hold as released. Several processes may sweep at once; the lanes decide.
 """
 
-import asyncio
-import random
 from typing import Final
-
-import structlog
 
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.commands import ExpireHolds
-from ledger_server.domain.errors import Refused
+from ledger_server.domain.ids import TenantId, tenant_key
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.work import Request
+from ledger_server.jobs.rounds import Rounds
 from ledger_server.store import sweep_store
-from ledger_server.store.database import CONNECTION_ERRORS, Pool
-
-log = structlog.get_logger()
+from ledger_server.store.database import Pool
 
 _CHUNK: Final = 500
 
@@ -30,42 +25,20 @@ class HoldExpiry:
         self._ledger = ledger
         self._pool = pool
         self._clock = clock
-        self._pause_seconds = pause_seconds
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = Rounds("hold expiry", self.expire, pool, pause_seconds)
 
     def start(self) -> None:
         """Begin sweeping in the background."""
-        self._task = asyncio.create_task(self._run())
+        self._rounds.start()
 
     async def stop(self) -> None:
         """Stop sweeping."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._rounds.stop()
 
-    async def sweep(self) -> int:
-        """Look through all tenants once; return how many holds were handed to their lanes."""
-        count = 0
-        tenant_id = ""
-        while True:
-            tenants = await sweep_store.tenants_after(self._pool, tenant_id)
-            if not tenants:
-                return count
-            for tenant_id, key in tenants:  # the last id is where the next page begins
-                numbers = await sweep_store.due_hold_numbers(self._pool, key, self._clock(), limit=_CHUNK)
-                if numbers:
-                    command = ExpireHolds(numbers=tuple(numbers))
-                    await self._ledger.submit(tenant_id, [Request(command)])
-                    count += len(numbers)
-
-    async def _run(self) -> None:
-        while True:
-            # Spread out, so that processes started together don't sweep together.
-            pause = self._pause_seconds * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, no secret
-            await asyncio.sleep(pause)
-            try:
-                await self.sweep()
-            except (*CONNECTION_ERRORS, Refused) as error:
-                log.warning("a sweep for due holds was cut short", error=repr(error))
-            except Exception:
-                log.exception("a sweep for due holds failed")
+    async def expire(self, tenant_id: str) -> int:
+        """Hand a tenant's due holds to its lane; return how many."""
+        key = tenant_key(TenantId(tenant_id))
+        numbers = await sweep_store.due_hold_numbers(self._pool, key, self._clock(), limit=_CHUNK)
+        if numbers:
+            await self._ledger.submit(tenant_id, [Request(ExpireHolds(numbers=tuple(numbers)))])
+        return len(numbers)

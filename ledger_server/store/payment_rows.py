@@ -158,9 +158,14 @@ class PaymentRows:
         )
 
     def _finding(self, finding: Finding, record_time: datetime) -> None:
-        mark = fingerprint(finding)
-        self._findings[mark] = (
-            mark,
+        row = self.finding_row(finding, record_time)
+        self._findings[row[0]] = row
+
+    @staticmethod
+    def finding_row(finding: Finding, now: datetime) -> tuple[Any, ...]:
+        """Return the row of a finding that is seen now."""
+        return (
+            fingerprint(finding),
             finding.kind,
             finding.severity,
             finding.provider,
@@ -169,8 +174,8 @@ class PaymentRows:
             finding.currency,
             FINDING_OPEN,
             json.dumps(dict(finding.facts), sort_keys=True),
-            record_time,
-            record_time,
+            now,
+            now,
         )
 
 

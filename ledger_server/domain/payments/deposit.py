@@ -1,6 +1,6 @@
 """Owns what a deposit is: what is known of it, and the state and the money that follow from that."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -88,10 +88,12 @@ class Deposit(Struct, frozen=True, kw_only=True):
         # A failure that names no capture means them all.
         whole = entry_of(self.captures, "")
         failed = whole.fail_time if whole is not None else None
-        return sum(
-            capture.amount
-            for capture in self.captures
-            if happened(capture.capture_time, later(capture.fail_time, failed))
+        return _sum(
+            [
+                capture
+                for capture in self.captures
+                if happened(capture.capture_time, later(capture.fail_time, failed))
+            ]
         )
 
     @property
@@ -99,8 +101,12 @@ class Deposit(Struct, frozen=True, kw_only=True):
         """What is still expected to come in, and therefore held."""
         if self.closed or self.over:
             return 0
-        taken = sum(capture.amount for capture in self.captures if capture.capture_time is not None)
-        return max(0, self.amount - taken)
+        return max(0, self.amount - self.taken)
+
+    @property
+    def taken(self) -> int:
+        """What was ever captured, whether or not it failed later."""
+        return _sum([capture for capture in self.captures if capture.capture_time is not None])
 
     @property
     def refunded(self) -> int:
@@ -124,3 +130,12 @@ class Deposit(Struct, frozen=True, kw_only=True):
     def fee(self) -> int:
         """What the provider has kept."""
         return sum(fee.amount for fee in self.fees)
+
+
+def _sum(captures: Sequence[Capture]) -> int:
+    """Return what captures amount to.
+
+    One without a ref tells of the payment as a whole, so it is never added to those that are parts of it.
+    """
+    whole = sum(capture.amount for capture in captures if not capture.provider_ref)
+    return max(whole, sum(capture.amount for capture in captures if capture.provider_ref))

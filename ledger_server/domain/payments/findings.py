@@ -57,9 +57,8 @@ def of_deposit(deposit: Deposit) -> tuple[Finding, ...]:
     found = []
     if deposit.over and deposit.known_captured:
         found.append(_status(deposit, "captured and failed", deposit.state.name))
-    taken = sum(capture.amount for capture in deposit.captures if capture.capture_time is not None)
-    if taken > deposit.amount:
-        found.append(_amount(deposit, deposit.amount, taken))
+    if deposit.taken > deposit.amount:
+        found.append(_amount(deposit, deposit.amount, deposit.taken))
     if deposit.refunded > deposit.captured > 0:
         found.append(_amount(deposit, deposit.captured, deposit.refunded))
     return tuple(found)

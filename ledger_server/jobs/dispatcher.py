@@ -1,0 +1,258 @@
+"""Owns the dispatcher: makes the calls that are owed to providers, each at least once and paid at most once.
+
+For every call: the ledger records that it is about to be made; the provider is called with the key that
+was fixed when the call was decided; the answer is recorded. What is not known (a time-out, a 5xx, a crash
+in between) is first asked for by reading, and tried again only with the same key and only while the
+provider is certain to remember it. Only a definite refusal ends a call without a payment.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import timedelta
+from typing import Final, TypeVar
+
+import structlog
+from msgspec import Struct
+
+from ledger_server.domain.clock import Clock
+from ledger_server.domain.errors import Refused
+from ledger_server.domain.facts import DepositChanged, WithdrawalChanged
+from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
+from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallNews, CallRejected
+from ledger_server.domain.payments.commands import ReportCall
+from ledger_server.domain.payments.knowledge import CallState
+from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.work import Request
+from ledger_server.jobs import metrics
+from ledger_server.jobs.owed import Owed, owed_of, polled_event
+from ledger_server.jobs.rounds import Rounds
+from ledger_server.providers.adapter import (
+    Accepted,
+    Adapter,
+    Answer,
+    NotFound,
+    Rejected,
+    RemoteState,
+    Unknown,
+)
+from ledger_server.store import outbox_store, payment_store
+from ledger_server.store.database import CONNECTION_ERRORS, Pool
+from ledger_server.store.lane_writes import JournalRow
+from ledger_server.store.outbox_store import ClaimedCall
+
+log = structlog.get_logger()
+
+_FINAL: Final = frozenset({RemoteState.SUCCEEDED, RemoteState.FAILED})
+_PAGE: Final = 50
+_MAX_DOUBLINGS: Final = 30
+_Answer = TypeVar("_Answer")
+
+
+class DispatchLimits(Struct, frozen=True, kw_only=True):
+    """How calls are made.
+
+    Attributes:
+        pause_seconds: between two looks at all tenants; a commit of this process is acted on at once.
+        lease_seconds: for how long a claimed call is this process's; longer than any call takes.
+        call_seconds: after so long an unanswered call is given up as unknown.
+        first_back_off_seconds, max_back_off_seconds: between tries whose outcome is unknown.
+        poll_seconds, max_poll_seconds: between looks at what a provider has taken on and not finished.
+        calls_at_once: of this process, over all providers.
+    """
+
+    pause_seconds: float = 5.0
+    lease_seconds: float = 90.0
+    call_seconds: float = 30.0
+    first_back_off_seconds: float = 1.0
+    max_back_off_seconds: float = 300.0
+    poll_seconds: float = 60.0
+    max_poll_seconds: float = 21_600.0
+    calls_at_once: int = 16
+
+
+class Dispatcher:
+    """Makes the owed calls of all tenants."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        pool: Pool,
+        clock: Clock,
+        adapters: Mapping[str, Adapter],
+        limits: DispatchLimits,
+    ) -> None:
+        self._ledger = ledger
+        self._pool = pool
+        self._clock = clock
+        self._adapters = adapters
+        self._limits = limits
+        self._turns = asyncio.Semaphore(limits.calls_at_once)
+        self._rounds = Rounds("owed calls", self.dispatch, pool, limits.pause_seconds)
+        self._timers: set[asyncio.TimerHandle] = set()
+
+    def start(self) -> None:
+        """Begin in the background."""
+        self._rounds.start()
+
+    async def stop(self) -> None:
+        """Stop; a call under way is given up as a crash would give it up, and found out later."""
+        for timer in self._timers:
+            timer.cancel()
+        await self._rounds.stop()
+
+    def committed(self, tenant_id: str, rows: Sequence[JournalRow]) -> None:
+        """Look at a tenant at once if a commit owes a call."""
+        if any(isinstance(row.fact, DepositChanged | WithdrawalChanged) and row.fact.owed for row in rows):
+            self._rounds.look_at(tenant_id)
+
+    async def dispatch(self, tenant_id: str) -> int:
+        """Make the calls of a tenant whose time has come; return how many were made or found out."""
+        key = tenant_key(TenantId(tenant_id))
+        count = 0
+        while True:
+            claimed = await outbox_store.claim(
+                self._pool,
+                key,
+                self._clock(),
+                lease=timedelta(seconds=self._limits.lease_seconds),
+                limit=_PAGE,
+            )
+            if not claimed:
+                return count
+            count += len(claimed)
+            await asyncio.gather(*(self._turn(tenant_id, key, call) for call in claimed))
+
+    async def _turn(self, tenant_id: str, key: TenantKey, call: ClaimedCall) -> None:
+        """Take one claimed call a step further; whatever happens, it is tried again or closed."""
+        async with self._turns:
+            try:
+                await self._step(tenant_id, key, call)
+            except (*CONNECTION_ERRORS, Refused) as error:
+                # The lease will end, and whoever claims the call next finds out where it stands.
+                log.warning("a call was left for later", error=repr(error), tenant_id=tenant_id)
+            except Exception:
+                log.exception("a call was left for later", tenant_id=tenant_id, call_number=call.number)
+
+    async def _step(self, tenant_id: str, key: TenantKey, call: ClaimedCall) -> None:
+        adapter = self._adapters.get(call.provider)
+        if adapter is None:
+            await self._postpone(tenant_id, key, call, f"no provider account {call.provider!r} is configured")
+            return
+        owed = await self._owed(key, call)
+        if owed is not None and owed.state is CallState.PENDING:
+            await self._report(tenant_id, call, CallBegun())
+            owed = await self._owed(key, call)
+        if owed is None or owed.done:
+            await outbox_store.close(self._pool, key, call.number)
+        elif owed.state is CallState.UNDER_WAY:
+            answer = await self._make(adapter, owed, call)
+            await self._hear(tenant_id, key, call, owed, answer)
+        elif owed.state is CallState.ACCEPTED:
+            await self._poll(tenant_id, key, call, adapter, owed)
+        else:
+            await outbox_store.close(self._pool, key, call.number)
+
+    async def _owed(self, key: TenantKey, call: ClaimedCall) -> Owed | None:
+        """Return where a call stands by the payment's newest record."""
+        async with self._pool.acquire() as connection:
+            found = await payment_store.load_payments(connection, key, [call.payment])
+        stored = found.get(call.payment)
+        return None if stored is None else owed_of(TenantIds(key), stored, call)
+
+    async def _make(self, adapter: Adapter, owed: Owed, call: ClaimedCall) -> Answer:
+        """Call, after asking what became of an earlier try, if there was one."""
+        if call.try_count > 1:
+            found = await self._limited(adapter.find(owed.call, owed.provider_ref))
+            if not isinstance(found, NotFound):
+                return found
+            age = (self._clock() - call.first_try_time).total_seconds()
+            # A key that the provider may have forgotten would be a new payment.
+            if age + self._limits.call_seconds >= adapter.capabilities.idempotency_seconds:
+                return Unknown(reason="the provider has nothing, and its memory of the key may be over")
+        return await self._limited(adapter.call(owed.call))
+
+    async def _limited(self, calling: Awaitable[_Answer]) -> _Answer | Unknown:
+        """Await a provider for a bounded time; whatever goes wrong may have been done all the same."""
+        try:
+            async with asyncio.timeout(self._limits.call_seconds):
+                return await calling
+        except TimeoutError:
+            return Unknown(reason="no answer in time")
+        except Exception as error:
+            log.exception("an adapter failed")
+            return Unknown(reason=repr(error))
+
+    async def _hear(
+        self, tenant_id: str, key: TenantKey, call: ClaimedCall, owed: Owed, answer: Answer
+    ) -> None:
+        """Record what a provider has answered."""
+        metrics.CALLS.labels(kind=call.kind.name.lower(), answer=type(answer).__name__.lower()).inc()
+        match answer:
+            case Accepted():
+                await self._report(tenant_id, call, CallAccepted(provider_ref=answer.provider_ref))
+                await self._learn(tenant_id, key, call, owed, answer)
+            case Rejected():
+                log.warning("a provider refused a call", call=owed.call.our_id, code=answer.code)
+                await self._report(
+                    tenant_id, call, CallRejected(reason=f"{answer.code}: {answer.message}"[:255])
+                )
+                await outbox_store.close(self._pool, key, call.number)
+            case Unknown():
+                await self._postpone(tenant_id, key, call, answer.reason, answer.retry_after_seconds)
+
+    async def _poll(
+        self, tenant_id: str, key: TenantKey, call: ClaimedCall, adapter: Adapter, owed: Owed
+    ) -> None:
+        """Look at what the provider has taken on, should its event have been lost."""
+        found = await self._limited(adapter.find(owed.call, owed.provider_ref))
+        if isinstance(found, Accepted):
+            await self._learn(tenant_id, key, call, owed, found)
+        else:
+            await self._postpone(tenant_id, key, call, "the provider could not be asked")
+
+    async def _learn(
+        self, tenant_id: str, key: TenantKey, call: ClaimedCall, owed: Owed, answer: Accepted
+    ) -> None:
+        """Record a final state that was read; else look again later."""
+        if not owed.polled:
+            await outbox_store.close(self._pool, key, call.number)
+        elif answer.state in _FINAL:
+            await self._ledger.submit(tenant_id, [polled_event(owed, answer, self._clock())])
+            await outbox_store.close(self._pool, key, call.number)
+        else:
+            doublings = min(call.try_count - 1, _MAX_DOUBLINGS)
+            pause = min(self._limits.poll_seconds * 2**doublings, self._limits.max_poll_seconds)
+            await self._rest(tenant_id, key, call, pause, None)
+
+    async def _report(self, tenant_id: str, call: ClaimedCall, news: CallNews) -> None:
+        command = ReportCall(kind=call.kind, payment=call.payment, subject=call.subject, news=news)
+        [outcome] = await self._ledger.submit(tenant_id, [Request(command)])
+        if outcome.refused is not None:
+            raise outcome.refused
+
+    async def _postpone(
+        self,
+        tenant_id: str,
+        key: TenantKey,
+        call: ClaimedCall,
+        why: str,
+        at_least_seconds: float | None = None,
+    ) -> None:
+        """Try again later: twice as late each time, up to a bound, and not before the provider allows it."""
+        doublings = min(call.try_count - 1, _MAX_DOUBLINGS)
+        pause = min(self._limits.first_back_off_seconds * 2**doublings, self._limits.max_back_off_seconds)
+        pause = max(pause, at_least_seconds or 0.0)
+        log.warning("a call is tried again", why=why, tenant_id=tenant_id, in_seconds=round(pause, 1))
+        await self._rest(tenant_id, key, call, pause, why)
+
+    async def _rest(
+        self, tenant_id: str, key: TenantKey, call: ClaimedCall, pause: float, error: str | None
+    ) -> None:
+        pause *= random.uniform(0.75, 1.25)  # noqa: S311  # jitter, no secret
+        until = self._clock() + timedelta(seconds=pause)
+        await outbox_store.postpone(self._pool, key, call.number, until=until, error=error)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(pause, self._rounds.look_at, tenant_id)
+        self._timers = {each for each in self._timers if each.when() > loop.time()}
+        self._timers.add(timer)

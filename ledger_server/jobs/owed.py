@@ -1,0 +1,197 @@
+"""Owns what an owed call is by its payment's newest record, and the event that a finished one stands for."""
+
+import hashlib
+from datetime import datetime
+from typing import Final
+
+from defter.payments.v1 import payment_pb2
+from msgspec import Struct
+
+from ledger_server.domain.commands import Method, RequestKey
+from ledger_server.domain.ids import TenantIds
+from ledger_server.domain.payments.calls import CallKind
+from ledger_server.domain.payments.commands import IngestEvent
+from ledger_server.domain.payments.deposit import Deposit
+from ledger_server.domain.payments.events import EventType, ProviderEvent
+from ledger_server.domain.payments.knowledge import CallState, RefundState
+from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalState
+from ledger_server.engine.payment_records import deposit_of, withdrawal_of
+from ledger_server.engine.work import Request
+from ledger_server.providers.adapter import Accepted, ProviderCall, RemoteState
+from ledger_server.providers.adapter import CallKind as Asked
+from ledger_server.store.outbox_store import ClaimedCall
+from ledger_server.store.payment_rows import DEPOSIT
+from ledger_server.store.payment_store import StoredPayment
+
+_ASKED: Final = {
+    CallKind.CREATE_PAYMENT: Asked.CREATE_PAYMENT,
+    CallKind.CREATE_PAYOUT: Asked.CREATE_PAYOUT,
+    CallKind.REFUND: Asked.REFUND,
+}
+_UNPAID: Final = frozenset({WithdrawalState.APPROVED, WithdrawalState.REQUESTED})
+
+
+class Owed(Struct, frozen=True, kw_only=True):
+    """A call and where it stands.
+
+    Attributes:
+        state: as the payment has it.
+        done: whether nothing that the call can bring is missing any more.
+        polled: whether a final state that is read is recorded. A payment's captures are not: only its
+            events name them, and one that is read without a name could be counted twice.
+        begin_time: when the payment began: before anything the provider can say of it.
+    """
+
+    call: ProviderCall
+    kind: CallKind
+    state: CallState
+    done: bool
+    polled: bool
+    provider: str
+    provider_ref: str
+    payment_id: str
+    payment: int
+    refund: int | None = None
+    amount: int
+    begin_time: datetime
+
+
+def owed_of(ids: TenantIds, stored: StoredPayment, call: ClaimedCall) -> Owed | None:
+    """Return an owed call by the payment that it belongs to; None if the payment knows nothing of it."""
+    if stored.kind != DEPOSIT:
+        return _payout(ids, withdrawal_of(ids, payment_pb2.Withdrawal.FromString(stored.body)))
+    deposit = deposit_of(ids, payment_pb2.Deposit.FromString(stored.body))
+    if call.kind is CallKind.CREATE_PAYMENT:
+        return _payment(ids, deposit)
+    return _refund(ids, deposit, call.subject)
+
+
+def polled_event(owed: Owed, answer: Accepted, now: datetime) -> Request:
+    """Return the event that a final state stands for which was read, not told.
+
+    A success is dated to the payment's beginning: whatever the provider tells of it is later, so a failure
+    that it tells, with whatever clock, is never taken for an earlier one.
+    """
+    succeeded = answer.state is RemoteState.SUCCEEDED
+    event_id = f"poll:{owed.call.our_id}:{answer.state}"
+    event = ProviderEvent(
+        provider=owed.provider,
+        event_id=event_id,
+        type=_TYPES[owed.kind, succeeded],
+        provider_type="poll",
+        payment_ref="" if owed.kind is CallKind.REFUND else answer.provider_ref,
+        payment_id=owed.payment_id,
+        payment=owed.payment,
+        object_ref=answer.provider_ref if owed.kind is CallKind.REFUND else "",
+        object_id=owed.call.our_id if owed.kind is CallKind.REFUND else "",
+        refund=owed.refund,
+        provider_amount=None,
+        amount=owed.amount,
+        problem="",
+        currency=owed.call.currency,
+        occur_time=owed.begin_time if succeeded else now,
+        final=False,
+        stage="",
+        reason=answer.reason,
+        payload=b"",
+    )
+    return Request(IngestEvent(event=event), *event_key(owed.provider, event_id))
+
+
+def event_key(provider: str, event_id: str) -> tuple[RequestKey, bytes]:
+    """Return what makes deliveries of an event the same one: its own identity, whatever its body says."""
+    identity = f"{provider}/{event_id}"
+    return (
+        RequestKey(Method.IngestProviderEvents, identity),
+        hashlib.sha256(identity.encode()).digest()[:16],
+    )
+
+
+_TYPES: Final = {
+    (CallKind.CREATE_PAYOUT, True): EventType.PAYOUT_PAID,
+    (CallKind.CREATE_PAYOUT, False): EventType.PAYOUT_FAILED,
+    (CallKind.REFUND, True): EventType.REFUND_SUCCEEDED,
+    (CallKind.REFUND, False): EventType.REFUND_FAILED,
+}
+
+
+def _payment(ids: TenantIds, deposit: Deposit) -> Owed:
+    our_id = ids.deposit_id(deposit.number)
+    return Owed(
+        call=_call(CallKind.CREATE_PAYMENT, our_id, deposit, deposit.amount),
+        kind=CallKind.CREATE_PAYMENT,
+        state=deposit.call_state,
+        done=deposit.call_state is CallState.ACCEPTED,
+        polled=False,
+        provider=deposit.provider,
+        provider_ref=deposit.provider_ref,
+        payment_id=our_id,
+        payment=deposit.number,
+        amount=deposit.amount,
+        begin_time=deposit.initiate_time,
+    )
+
+
+def _refund(ids: TenantIds, deposit: Deposit, number: int) -> Owed | None:
+    refund = next((each for each in deposit.refunds if each.number == number), None)
+    if refund is None:
+        return None
+    our_id = ids.refund_id(number)
+    return Owed(
+        call=_call(CallKind.REFUND, our_id, deposit, refund.amount, payment_ref=deposit.provider_ref),
+        kind=CallKind.REFUND,
+        state=refund.call_state,
+        done=refund.call_state is CallState.ACCEPTED and refund.state is not RefundState.PENDING,
+        polled=True,
+        provider=deposit.provider,
+        provider_ref=refund.provider_ref,
+        payment_id=ids.deposit_id(deposit.number),
+        payment=deposit.number,
+        refund=number,
+        amount=refund.amount,
+        begin_time=deposit.initiate_time,
+    )
+
+
+def _payout(ids: TenantIds, withdrawal: Withdrawal) -> Owed:
+    our_id = ids.withdrawal_id(withdrawal.number)
+    return Owed(
+        call=_call(
+            CallKind.CREATE_PAYOUT,
+            our_id,
+            withdrawal,
+            withdrawal.amount,
+            destination=withdrawal.destination,
+        ),
+        kind=CallKind.CREATE_PAYOUT,
+        state=withdrawal.call_state,
+        done=withdrawal.call_state is CallState.ACCEPTED and withdrawal.state not in _UNPAID,
+        polled=True,
+        provider=withdrawal.provider,
+        provider_ref=withdrawal.provider_ref,
+        payment_id=our_id,
+        payment=withdrawal.number,
+        amount=withdrawal.amount,
+        begin_time=withdrawal.request_time,
+    )
+
+
+def _call(
+    kind: CallKind,
+    our_id: str,
+    payment: Deposit | Withdrawal,
+    amount: int,
+    *,
+    payment_ref: str = "",
+    destination: str = "",
+) -> ProviderCall:
+    return ProviderCall(
+        kind=_ASKED[kind],
+        our_id=our_id,
+        payment_ref=payment_ref,
+        player_id=payment.player_id,
+        amount=amount,
+        currency=payment.currency,
+        destination=destination,
+        idempotency_key=f"tx_{our_id}",
+    )

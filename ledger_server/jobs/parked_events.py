@@ -1,0 +1,120 @@
+"""Owns parked events: tries them again when their payment appears or changes, reports those that wait long.
+
+Trying again is safe at any time, so several processes may do it at once.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from ledger_server.domain.clock import Clock
+from ledger_server.domain.facts import DepositChanged, EventRecorded, WithdrawalChanged
+from ledger_server.domain.ids import TenantId, tenant_key
+from ledger_server.domain.payments.commands import ReplayEvent
+from ledger_server.domain.payments.events import EventState, EventType
+from ledger_server.domain.payments.findings import Finding, FindingClass, Severity
+from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.work import Request
+from ledger_server.jobs import metrics
+from ledger_server.jobs.rounds import Rounds
+from ledger_server.store import parked_store
+from ledger_server.store.database import Pool
+from ledger_server.store.lane_writes import JournalRow
+
+_PAGE: Final = 100
+_MAX_TRIED: Final = 10_000
+_REFUNDS: Final = frozenset({EventType.REFUND_PENDING, EventType.REFUND_SUCCEEDED, EventType.REFUND_FAILED})
+
+
+class ParkedEvents:
+    """Looks after the parked events of all tenants."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        pool: Pool,
+        clock: Clock,
+        *,
+        pause_seconds: float,
+        grace_seconds: float,
+    ) -> None:
+        self._ledger = ledger
+        self._pool = pool
+        self._clock = clock
+        self._grace = timedelta(seconds=grace_seconds)
+        self._rounds = Rounds("parked events", self.look, pool, pause_seconds)
+        # Tenants that have parked events as far as this process knows; others need no look at a commit.
+        self._parked: set[str] = set()
+        # At which record of its payment an event was tried last; bounded, since it only saves work.
+        self._tried: dict[tuple[str, int], int] = {}
+
+    def start(self) -> None:
+        """Begin in the background."""
+        self._rounds.start()
+
+    async def stop(self) -> None:
+        """Stop."""
+        await self._rounds.stop()
+
+    def committed(self, tenant_id: str, rows: Sequence[JournalRow]) -> None:
+        """Look at a tenant at once when a payment has changed that a parked event may wait for."""
+        for row in rows:
+            fact = row.fact
+            if isinstance(fact, EventRecorded) and fact.stored.state is EventState.PARKED:
+                self._parked.add(tenant_id)
+                self._rounds.look_at(tenant_id)
+            elif isinstance(fact, DepositChanged | WithdrawalChanged) and tenant_id in self._parked:
+                self._rounds.look_at(tenant_id)
+
+    async def look(self, tenant_id: str) -> None:
+        """Look after one tenant."""
+        await self.replay(tenant_id)
+        await self.report_overdue(tenant_id)
+
+    async def replay(self, tenant_id: str) -> int:
+        """Try a tenant's parked events again whose payment is there; return how many."""
+        key = tenant_key(TenantId(tenant_id))
+        count = after = 0
+        while True:
+            ready = await parked_store.ready_events(self._pool, key, after=after, limit=_PAGE)
+            if not ready:
+                return count
+            after = ready[-1].number
+            fresh = [
+                event for event in ready if self._tried.get((tenant_id, event.number)) != event.changed_by
+            ]
+            if len(self._tried) > _MAX_TRIED:
+                self._tried.clear()
+            for event in fresh:
+                self._tried[tenant_id, event.number] = event.changed_by
+            if fresh:
+                commands = [ReplayEvent(provider_event_id="", number=event.number) for event in fresh]
+                await self._ledger.submit(tenant_id, [Request(command) for command in commands])
+                metrics.PARKED_REPLAYS.inc(len(fresh))
+                count += len(fresh)
+
+    async def report_overdue(self, tenant_id: str) -> int:
+        """Write a finding for every event that has been parked for too long; return how many are new."""
+        key = tenant_key(TenantId(tenant_id))
+        now = self._clock()
+        count = after = 0
+        while True:
+            rows = await parked_store.overdue_events(
+                self._pool, key, now - self._grace, after=after, limit=_PAGE
+            )
+            if not rows:
+                return count
+            after = rows[-1]["event_number"]
+            self._parked.add(tenant_id)
+            for row in rows:
+                refund = row["type"] in _REFUNDS
+                finding = Finding(
+                    kind=FindingClass.ORPHAN_REFUND if refund else FindingClass.MISSING_IN_LEDGER,
+                    severity=Severity.HIGH,
+                    provider=row["provider"],
+                    provider_ref=row["payment_ref"] or row["event_id"],
+                    payment=row["payment_number"],
+                    currency="",
+                    facts={"event_id": row["event_id"], "receive_time": row["receive_time"].isoformat()},
+                )
+                count += await parked_store.keep_finding(self._pool, key, finding, now)

@@ -1,0 +1,260 @@
+"""The dispatcher against a provider that runs: paid at most once, whatever dies or hangs in between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from defter.payments.v1 import payment_pb2
+
+from ledger_server.bootstrap import currencies
+from ledger_server.domain.clock import system_clock
+from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
+from ledger_server.providers.adapter import (
+    Accepted,
+    Adapter,
+    Answer,
+    NotFound,
+    ProviderCall,
+    Unknown,
+)
+from ledger_server.providers.mock import MockAdapter
+from mock_psp.server import MockPsp
+from tests.integration.dispatch.cashier import OPENING, Cashier
+
+PAID = payment_pb2.WITHDRAWAL_STATE_PAID
+FAILED = payment_pb2.WITHDRAWAL_STATE_FAILED
+QUICK = DispatchLimits(
+    pause_seconds=0.1,
+    lease_seconds=2.0,
+    call_seconds=1.0,
+    first_back_off_seconds=0.05,
+    max_back_off_seconds=0.2,
+    poll_seconds=0.05,
+    max_poll_seconds=0.1,
+)
+
+
+class Dying:
+    """An adapter of a process that dies at one point of its first call: it hangs there until it is ended."""
+
+    def __init__(self, inner: MockAdapter, where: str) -> None:
+        self.inner = inner
+        self.where = where
+        self.reached = asyncio.Event()
+        self.capabilities = inner.capabilities
+        self.to_provider = inner.to_provider
+        self.from_provider = inner.from_provider
+        self.list_records = inner.list_records
+        self.close = inner.close
+
+    async def call(self, call: ProviderCall) -> Answer:
+        """Hang before or after the provider was called."""
+        if self.where == "before the call":
+            await self._die()
+        answer = await self.inner.call(call)
+        if self.where == "after the call":
+            await self._die()
+        return answer
+
+    async def find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:
+        """Hang when the answer was committed and the provider is asked next."""
+        if self.where == "after the commit":
+            await self._die()
+        return await self.inner.find(call, provider_ref)
+
+    async def _die(self) -> None:
+        self.reached.set()
+        await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def adapter_to(psp: MockPsp, *, timeout_seconds: float = 0.3) -> AsyncIterator[MockAdapter]:
+    """Connect an adapter to the provider."""
+    adapter = MockAdapter(
+        base_address=psp.url,
+        api_key="secret",
+        currencies=currencies({}),
+        timeout_seconds=timeout_seconds,
+    )
+    try:
+        yield adapter
+    finally:
+        await adapter.close()
+
+
+@asynccontextmanager
+async def dispatching(cashier: Cashier, adapter: Adapter) -> AsyncIterator[Dispatcher]:
+    """Run a dispatcher until the context ends, as abruptly as a crash."""
+    dispatcher = Dispatcher(cashier.ledger, cashier.pool, system_clock, {"mock": adapter}, QUICK)
+    cashier.ledger.on_commit(dispatcher.committed)
+    dispatcher.start()
+    try:
+        yield dispatcher
+    finally:
+        await dispatcher.stop()
+
+
+@pytest.mark.parametrize("where", ["before the call", "after the call", "after the commit"])
+async def test_dispatch_killed_at_a_step_pays_once(cashier: Cashier, psp: MockPsp, where: str) -> None:
+    """Whoever claims the call after the crash finds out, and the provider has executed one payout."""
+    async with adapter_to(psp, timeout_seconds=5.0) as adapter:
+        dying = Dying(adapter, where)
+        async with dispatching(cashier, dying):
+            number = await cashier.approved_withdrawal(2_500)
+            await asyncio.wait_for(dying.reached.wait(), 10)
+        await cashier.hurry()
+        async with dispatching(cashier, adapter):
+            assert await cashier.withdrawal_until(number, PAID, FAILED) == "WITHDRAWAL_STATE_PAID"
+    assert psp.state.executions[cashier.ids.withdrawal_id(number)] == 1
+    assert await cashier.player_money() == (OPENING - 2_500, 0)
+    await cashier.assert_sound()
+
+
+@pytest.mark.parametrize(
+    "knob",
+    ["timeout_before_execute", "timeout_after_execute", "error_500", "error_500_after_execute", "rate_limit"],
+)
+@pytest.mark.parametrize("times", [1, 3])
+async def test_dispatch_at_a_provider_that_fails_pays_once(
+    cashier: Cashier, psp: MockPsp, knob: str, times: int
+) -> None:
+    """A time-out or an error says nothing: the payout is looked for, tried with its key, and paid once."""
+    psp.knobs.hang_seconds = 0.5
+    psp.knobs.retry_after_seconds = 0
+    setattr(psp.knobs, knob, times)
+    async with adapter_to(psp) as adapter, dispatching(cashier, adapter):
+        number = await cashier.approved_withdrawal(2_500)
+        assert await cashier.withdrawal_until(number, PAID, FAILED) == "WITHDRAWAL_STATE_PAID"
+        await no_calls_open(cashier)
+    assert psp.state.executions[cashier.ids.withdrawal_id(number)] == 1
+    assert await cashier.player_money() == (OPENING - 2_500, 0)
+    await cashier.assert_sound()
+
+
+async def test_dispatch_of_a_refused_payout_releases_the_hold_once(cashier: Cashier, psp: MockPsp) -> None:
+    """A definite refusal fails the withdrawal, and the player has the money back."""
+    psp.knobs.reject = 1
+    async with adapter_to(psp) as adapter, dispatching(cashier, adapter):
+        number = await cashier.approved_withdrawal(2_500)
+        assert await cashier.withdrawal_until(number, PAID, FAILED) == "WITHDRAWAL_STATE_FAILED"
+        await no_calls_open(cashier)
+    assert psp.state.executions[cashier.ids.withdrawal_id(number)] == 0
+    assert (await cashier.withdrawal(number)).reason.startswith("insufficient_balance")
+    assert await cashier.player_money() == (OPENING, 0)
+    await cashier.assert_sound()
+
+
+async def test_dispatch_from_two_processes_pays_each_withdrawal_once(cashier: Cashier, psp: MockPsp) -> None:
+    """Two dispatchers share the outbox without waiting for each other or calling twice."""
+    async with (
+        adapter_to(psp, timeout_seconds=5.0) as adapter,
+        dispatching(cashier, adapter),
+        dispatching(cashier, adapter),
+    ):
+        numbers = await asyncio.gather(*(cashier.approved_withdrawal(100) for _ in range(30)))
+        for number in numbers:
+            assert await cashier.withdrawal_until(number, PAID, FAILED) == "WITHDRAWAL_STATE_PAID"
+    executions = [psp.state.executions[cashier.ids.withdrawal_id(number)] for number in numbers]
+    assert executions == [1] * 30
+    assert await cashier.player_money() == (OPENING - 3_000, 0)
+    await cashier.assert_sound()
+
+
+async def test_mark_paid_before_the_call_drops_it(cashier: Cashier, psp: MockPsp) -> None:
+    """A withdrawal that was paid by hand is never paid by the provider as well."""
+    number = await cashier.approved_withdrawal(2_500)
+    await cashier.mark_paid(number)
+    async with adapter_to(psp) as adapter, dispatching(cashier, adapter):
+        await no_calls_open(cashier)
+    withdrawal = await cashier.withdrawal(number)
+    assert withdrawal.state == PAID
+    assert withdrawal.call_state == payment_pb2.CALL_STATE_DROPPED
+    assert psp.state.executions[cashier.ids.withdrawal_id(number)] == 0
+    assert await cashier.player_money() == (OPENING - 2_500, 0)
+
+
+async def test_mark_paid_while_the_call_is_under_way_is_refused(cashier: Cashier, psp: MockPsp) -> None:
+    """Nobody can say yet whether the call pays; so nobody may say that something else did."""
+    async with adapter_to(psp) as adapter:
+        dying = Dying(adapter, "before the call")
+        async with dispatching(cashier, dying):
+            number = await cashier.approved_withdrawal(2_500)
+            await asyncio.wait_for(dying.reached.wait(), 10)
+            outcome = await cashier.mark_paid(number)
+    assert outcome.rejected
+    assert (await cashier.withdrawal(number)).state == payment_pb2.WITHDRAWAL_STATE_APPROVED
+
+
+async def test_dispatch_of_a_refund_captures_its_hold_once(cashier: Cashier, psp: MockPsp) -> None:
+    """A refund that was asked for is held, made at the provider, and debited once."""
+    payment = psp.state.payments.create(
+        reference="elsewhere", amount_minor=5_000, currency="EUR", customer="42"
+    )
+    await psp.settled()
+    number = await cashier.captured_deposit(payment.id)
+    refund = await cashier.asked_refund(number, 2_000)
+    assert await cashier.player_money() == (OPENING + 5_000, 2_000)
+    async with adapter_to(psp) as adapter, dispatching(cashier, adapter):
+        await no_calls_open(cashier)
+    assert psp.state.executions[cashier.ids.refund_id(refund)] == 1
+    assert (await cashier.deposit(number)).state == payment_pb2.DEPOSIT_STATE_PARTIALLY_REFUNDED
+    assert await cashier.player_money() == (OPENING + 3_000, 0)
+    await cashier.assert_sound()
+
+
+async def test_dispatch_of_a_deposit_makes_the_payment_known(cashier: Cashier, psp: MockPsp) -> None:
+    """The provider is told of a deposit with our id, and its own id is kept."""
+    async with adapter_to(psp) as adapter, dispatching(cashier, adapter):
+        number = await cashier.asked_deposit(5_000)
+        await no_calls_open(cashier)
+    deposit = await cashier.deposit(number)
+    assert deposit.call_state == payment_pb2.CALL_STATE_ACCEPTED
+    assert deposit.provider_ref.startswith("mp_pay_")
+    assert psp.state.executions[deposit.deposit_id] == 1
+
+
+async def test_dispatch_without_a_configured_account_waits(cashier: Cashier) -> None:
+    """A call to an account that this server does not know stays owed, and the money stays held."""
+    dispatcher = Dispatcher(cashier.ledger, cashier.pool, system_clock, {}, QUICK)
+    number = await cashier.approved_withdrawal(2_500)
+    assert await dispatcher.dispatch("casino") == 1
+    await dispatcher.stop()
+    assert (await cashier.withdrawal(number)).call_state == payment_pb2.CALL_STATE_PENDING
+    assert await cashier.open_calls() == 1
+    assert await cashier.player_money() == (OPENING, 2_500)
+
+
+async def test_dispatch_after_the_providers_memory_never_calls_again(cashier: Cashier, psp: MockPsp) -> None:
+    """Once the provider may have forgotten the key, an unknown call is only asked for."""
+    psp.knobs.hang_seconds = 0.5
+    psp.knobs.timeout_before_execute = 1
+    async with adapter_to(psp) as adapter:
+        async with dispatching(cashier, adapter):
+            number = await cashier.approved_withdrawal(2_500)
+            await asyncio.wait_for(taken_up(psp), 10)
+        await cashier.pool.execute("UPDATE outbox SET first_try_time = now() - interval '2 days'")
+        await cashier.hurry()
+        dispatcher = Dispatcher(cashier.ledger, cashier.pool, system_clock, {"mock": adapter}, QUICK)
+        await dispatcher.dispatch("casino")
+        await dispatcher.stop()
+    assert psp.state.executions[cashier.ids.withdrawal_id(number)] == 0
+    assert (await cashier.withdrawal(number)).call_state == payment_pb2.CALL_STATE_UNDER_WAY
+    assert await cashier.player_money() == (OPENING, 2_500)
+
+
+async def no_calls_open(cashier: Cashier) -> None:
+    """Wait until nothing is owed any more."""
+    for _ in range(400):
+        if not await cashier.open_calls():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("calls stayed open")
+
+
+async def taken_up(psp: MockPsp) -> None:
+    """Wait until the provider has hung once."""
+    while psp.knobs.timeout_before_execute:  # noqa: ASYNC110  # the knob is the provider's, it has no event
+        await asyncio.sleep(0.02)
