@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import grpc
 import structlog
 from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
+from defter.payments.v1 import deposit_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -16,19 +18,25 @@ from ledger_server.domain.clock import Clock, system_clock
 from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.engine.lane import LaneLimits
 from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.payment_reads import PaymentReads
 from ledger_server.engine.reads import Reads
 from ledger_server.engine.watch import Watches
 from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
 from ledger_server.jobs.hold_expiry import HoldExpiry
 from ledger_server.jobs.parked_events import ParkedEvents
-from ledger_server.providers.adapter import Adapter
+from ledger_server.providers.adapter import Adapter, CallKind
 from ledger_server.rpc.account import AccountServicer
+from ledger_server.rpc.deposit import DepositServicer
 from ledger_server.rpc.hold import HoldServicer
 from ledger_server.rpc.journal import JournalServicer
+from ledger_server.rpc.payment_requests import PaymentReader, ProviderAmounts
 from ledger_server.rpc.posting import PostingServicer
+from ledger_server.rpc.provider_event import ProviderEventServicer
 from ledger_server.rpc.requests import RequestReader
 from ledger_server.rpc.serving import MAX_MESSAGE_BYTES, add_service
 from ledger_server.rpc.tenant import TenantServicer
+from ledger_server.rpc.wallet import WalletServicer
+from ledger_server.rpc.withdrawal import WithdrawalServicer
 from ledger_server.settings import Settings
 from ledger_server.store.database import Pool, open_pool, schema_revision
 from ledger_server.store.migrate import check_revision
@@ -141,7 +149,9 @@ async def start_server(
     reader = RequestReader(currencies(settings.extra_currencies))
     server = grpc.aio.server(options=[*_CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))])
     health_servicer = health.aio.HealthServicer()
-    _add_services(server, health_servicer, _servicers(ledger, reader, Reads(reads, clock), watches))
+    _add_services(
+        server, health_servicer, _servicers(ledger, reader, Reads(reads, clock), watches, providers or {})
+    )
     port = server.add_insecure_port(f"{settings.host}:{settings.port}")
     await server.start()
     await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
@@ -195,18 +205,37 @@ def currencies(extra: Mapping[str, int]) -> CurrencyRegistry:
 
 
 def _servicers(
-    ledger: Ledger, reader: RequestReader, reads: Reads, watches: Watches
+    ledger: Ledger,
+    reader: RequestReader,
+    reads: Reads,
+    watches: Watches,
+    providers: Mapping[str, Adapter],
 ) -> list[tuple[ServiceDescriptor, object]]:
+    amounts = {name: _amounts_of(adapter) for name, adapter in providers.items()}
+    payment_reader = PaymentReader(reader.currencies, amounts)
+    payment_reads = PaymentReads(reads)
     services: list[tuple[Any, object]] = [
         (tenant_pb2, TenantServicer(ledger, reads)),
         (account_pb2, AccountServicer(ledger, reader, reads)),
         (posting_pb2, PostingServicer(ledger, reader, reads)),
         (hold_pb2, HoldServicer(ledger, reader, reads)),
         (journal_pb2, JournalServicer(reads, watches)),
+        (deposit_pb2, DepositServicer(ledger, payment_reader, payment_reads)),
+        (withdrawal_pb2, WithdrawalServicer(ledger, payment_reader, reads, payment_reads)),
+        (wallet_pb2, WalletServicer(payment_reads)),
+        (provider_event_pb2, ProviderEventServicer(ledger, payment_reader, payment_reads)),
     ]
     return [
         (next(iter(module.DESCRIPTOR.services_by_name.values())), servicer) for module, servicer in services
     ]
+
+
+def _amounts_of(adapter: Adapter) -> ProviderAmounts:
+    return ProviderAmounts(
+        to_payment=partial(adapter.to_provider, kind=CallKind.CREATE_PAYMENT),
+        to_payout=partial(adapter.to_provider, kind=CallKind.CREATE_PAYOUT),
+        from_provider=adapter.from_provider,
+    )
 
 
 def _add_services(

@@ -12,6 +12,8 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 from tests.support.clock import FakeClock
+from tests.support.cashier import Cashier
+from tests.support.fake_provider import fake_providers
 from tests.support.ledger import Ledger
 from tests.support.postgres import Databases, running_postgres
 from tests.support.randomness import SEED, SEED_VARIABLE
@@ -47,8 +49,8 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 async def server(database_url: str, clock: FakeClock) -> AsyncIterator[Service]:
-    """A server in this process on a free port, with the fake clock."""
-    async with serving(database_url, clock=clock) as service:
+    """A server in this process on a free port, with the fake clock and two fake providers."""
+    async with serving(database_url, clock=clock, providers=fake_providers()) as service:
         yield service
 
 
@@ -58,3 +60,9 @@ async def ledger(server: Service) -> Ledger:
     created = await server.new_ledger()
     await created.open_house()
     return created
+
+
+@pytest.fixture
+def cashier(ledger: Ledger) -> Cashier:
+    """The payments of that tenant."""
+    return Cashier(ledger)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from ledger_server.domain.clock import Clock
-from ledger_server.domain.commands import Method, RequestKey
+from ledger_server.domain.commands import RequestKey
 from ledger_server.domain.errors import (
     AccountNotFound,
     HoldNotFound,
@@ -53,7 +53,7 @@ class Reads:
 
     def __init__(self, pool: Pool, clock: Clock) -> None:
         self.pool: Final = pool
-        self._clock = clock
+        self.clock: Final = clock
         # Tenants are never deleted, so what was found once need not be looked for again.
         self._known: OrderedDict[str, TenantKey] = OrderedDict()
 
@@ -69,7 +69,7 @@ class Reads:
     async def tenant(self, tenant_id: str) -> Head:
         """Return a tenant with its head now. Raises TenantNotFound."""
         key = tenant_key(TenantId(tenant_id))
-        head = await self._run(lambda connection: read_head(connection, key, lock=False))
+        head = await self.run(lambda connection: read_head(connection, key, lock=False))
         if head is None or head.tenant_id != tenant_id:
             raise TenantNotFound(tenant_id=tenant_id)
         self._known[tenant_id] = key
@@ -79,7 +79,7 @@ class Reads:
 
     async def tenants(self, *, after: str, size: int) -> Page[Head, str]:
         """Return a page of tenants by id."""
-        return await self._run(lambda connection: tenants.list_tenants(connection, after=after, size=size))
+        return await self.run(lambda connection: tenants.list_tenants(connection, after=after, size=size))
 
     async def accounts(self, tenant_id: str, account_ids: Sequence[str]) -> list[AccountNow]:
         """Return accounts with their counters now, in the order asked for, all from one moment.
@@ -89,8 +89,8 @@ class Reads:
         """
         key = await self.key_of(tenant_id)
         wanted = list(dict.fromkeys(account_ids))
-        now = self._clock()
-        found = await self._run(lambda connection: accounts.accounts_now(connection, key, wanted, now))
+        now = self.clock()
+        found = await self.run(lambda connection: accounts.accounts_now(connection, key, wanted, now))
         for account_id in wanted:
             if account_id not in found:
                 raise AccountNotFound(account_id=account_id)
@@ -101,8 +101,8 @@ class Reads:
     ) -> Page[AccountNow, str]:
         """Return a page of accounts by id."""
         key = await self.key_of(tenant_id)
-        now = self._clock()
-        return await self._run(
+        now = self.clock()
+        return await self.run(
             lambda connection: accounts.list_accounts(
                 connection, key, wanted, after=after, size=size, now=now
             )
@@ -116,10 +116,10 @@ class Reads:
             AccountNotFound: the account was not open then.
         """
         key = await self.key_of(tenant_id)
-        found = await self._run(
+        found = await self.run(
             lambda connection: balances.balance_at_time(connection, key, account_id, moment)
         )
-        if found is not None and moment > max(self._clock(), found.head_time):
+        if found is not None and moment > max(self.clock(), found.head_time):
             raise NotYetRecorded(head_sequence=found.head_sequence)
         return _known_then(found, tenant_id, account_id)
 
@@ -131,7 +131,7 @@ class Reads:
             AccountNotFound: the account was not open then.
         """
         key = await self.key_of(tenant_id)
-        found = await self._run(
+        found = await self.run(
             lambda connection: balances.balance_at_sequence(connection, key, account_id, sequence)
         )
         return _known_then(found, tenant_id, account_id)
@@ -153,14 +153,14 @@ class Reads:
             AccountNotFound: there is no such account.
         """
         key = await self.key_of(tenant_id)
-        low, high = await self._bounds(key, span)
+        low, high = await self.bounds(key, span)
         after = LinePosition(low + 1, -1)
         before = LinePosition(high, -1)
         if position is not None and newest_first:
             before = position
         elif position is not None:
             after = position
-        page = await self._run(
+        page = await self.run(
             lambda connection: statements.statement_page(
                 connection,
                 key,
@@ -182,7 +182,7 @@ class Reads:
         sequence = TenantIds(key).transaction_sequence(transaction_id)
         found = None
         if sequence is not None:
-            found = await self._run(lambda connection: transactions.transaction(connection, key, sequence))
+            found = await self.run(lambda connection: transactions.transaction(connection, key, sequence))
         if found is None:
             raise TransactionNotFound(transaction_id=transaction_id)
         return found
@@ -199,8 +199,8 @@ class Reads:
     ) -> Page[PostedRecord, int]:
         """Return a page of transactions by sequence, behind `position` in reading order."""
         key = await self.key_of(tenant_id)
-        after, before = _narrowed(*await self._bounds(key, span), position, newest_first=newest_first)
-        return await self._run(
+        after, before = _narrowed(*await self.bounds(key, span), position, newest_first=newest_first)
+        return await self.run(
             lambda connection: transactions.list_transactions(
                 connection, key, wanted, after=after, before=before, newest_first=newest_first, size=size
             )
@@ -210,10 +210,10 @@ class Reads:
         """Return a hold as it stands now. Raises HoldNotFound."""
         key = await self.key_of(tenant_id)
         number = TenantIds(key).hold_sequence(hold_id)
-        now = self._clock()
+        now = self.clock()
         found = None
         if number is not None:
-            found = await self._run(lambda connection: holds.hold(connection, key, number, now))
+            found = await self.run(lambda connection: holds.hold(connection, key, number, now))
         if found is None:
             raise HoldNotFound(hold_id=hold_id)
         return found
@@ -224,8 +224,8 @@ class Reads:
         """Return a page of holds in the order of their placing, as they stand now."""
         key = await self.key_of(tenant_id)
         after, before = _narrowed(0, 2**63 - 1, position, newest_first=newest_first)
-        now = self._clock()
-        return await self._run(
+        now = self.clock()
+        return await self.run(
             lambda connection: holds.list_holds(
                 connection,
                 key,
@@ -241,7 +241,7 @@ class Reads:
     async def entries(self, tenant_id: str, *, after: int, size: int) -> Page[Entry, int]:
         """Return a page of the journal."""
         key = await self.key_of(tenant_id)
-        found = await self._run(
+        found = await self.run(
             lambda connection: journal.entries_after(connection, key, after, limit=size + 1)
         )
         page = found[:size]
@@ -249,22 +249,21 @@ class Reads:
         more = len(found) > size or (bool(found) and found[-1].sequence < await self._newest(key))
         return Page(page, page[-1].sequence if more else None)
 
-    async def outcome(self, tenant_id: str, method: Method, idempotency_key: str) -> Entry:
+    async def outcome(self, tenant_id: str, request: RequestKey) -> Entry:
         """Return what was decided for an idempotency key. Raises OutcomeNotFound."""
         key = await self.key_of(tenant_id)
-        request = RequestKey(method, idempotency_key)
-        found = await self._run(lambda connection: journal.outcome(connection, key, request))
+        found = await self.run(lambda connection: journal.outcome(connection, key, request))
         if found is None:
-            raise OutcomeNotFound(idempotency_key=idempotency_key, method=method.name)
+            raise OutcomeNotFound(idempotency_key=request.idempotency_key, method=request.method.name)
         return found
 
     async def trial_balance(self, tenant_id: str) -> tuple[int, list[TrialLine]]:
         """Return the sums by currency and kind, and the newest sequence that they include."""
         key = await self.key_of(tenant_id)
-        now = self._clock()
-        return await self._run(lambda connection: trial_balance(connection, key, now))
+        now = self.clock()
+        return await self.run(lambda connection: trial_balance(connection, key, now))
 
-    async def _bounds(self, key: TenantKey, span: Span) -> tuple[int, int]:
+    async def bounds(self, key: TenantKey, span: Span) -> tuple[int, int]:
         """Return the sequences between which a span's records lie, themselves not included."""
         low, high = 0, 2**63 - 1
         if span.start is None and span.end is None:
@@ -277,12 +276,12 @@ class Reads:
 
     async def _sequence_before(self, key: TenantKey, moment: datetime) -> int:
         last = moment - _INSTANT
-        return await self._run(lambda connection: journal.sequence_at_time(connection, key, last))
+        return await self.run(lambda connection: journal.sequence_at_time(connection, key, last))
 
     async def _newest(self, key: TenantKey) -> int:
-        return await self._run(lambda connection: journal.newest_sequence(connection, key))
+        return await self.run(lambda connection: journal.newest_sequence(connection, key))
 
-    async def _run(self, read: Callable[[AnyConnection], Awaitable[_Found]]) -> _Found:
+    async def run(self, read: Callable[[AnyConnection], Awaitable[_Found]]) -> _Found:
         """Read over a connection of the pool; if it turns out to be broken, over another one."""
         for _ in range(_TRIES - 1):
             with suppress(*LOST_CONNECTION):

@@ -7,7 +7,8 @@ lines and the holds that it ended are compared with what follows. Then one short
 rest of the journal and compares what can change: the head, all accounts, open holds, and the number of
 everything, so that nothing is there that no record accounts for.
 
-Time grows with the number of records, memory with accounts and open holds alone (see `replay.py`).
+Time grows with the number of records, memory with accounts, open holds, payments and provider events (see
+`replay.py`).
 """
 
 import asyncio
@@ -96,5 +97,7 @@ def _result(check: JournalCheck, difference: journal_pb2.Difference | None) -> j
         account_count=check.account_count,
         hold_count=check.hold_count,
         posting_count=check.posting_count,
+        payment_count=check.payment_count,
+        provider_event_count=check.event_count,
         first_difference=difference,
     )

@@ -60,6 +60,8 @@ class JournalCheck:
         self.posting_count = 0
         self.account_count = 0
         self.hold_count = 0
+        self.payment_count = 0
+        self.event_count = 0
         self._tenant_id = tenant_id
         self._key = key
         self._encoder = RecordEncoder(tenant_id, self.ids)

@@ -7,7 +7,7 @@ from typing import Final
 
 from defter.ledger.v1 import journal_pb2
 
-from ledger_server.domain.commands import Method
+from ledger_server.domain.commands import Method, RequestKey
 from ledger_server.domain.errors import FieldMalformed, FieldMissing, FieldOutOfRange
 from ledger_server.engine.entries import entry_bytes
 from ledger_server.engine.reads import Reads
@@ -15,6 +15,7 @@ from ledger_server.engine.verify import verify
 from ledger_server.engine.watch import Watches
 from ledger_server.engine.wire_format import length_delimited
 from ledger_server.rpc.page_token import page_position, page_size, page_token
+from ledger_server.rpc.payment_requests import player_id
 from ledger_server.rpc.read_requests import tenant_violations
 from ledger_server.rpc.requests import Violations
 from ledger_server.rpc.serving import Context
@@ -95,13 +96,16 @@ class JournalServicer:
         """Answer what became of an idempotency key."""
         violations = tenant_violations(request)
         violations.idempotency_key(request.idempotency_key)
+        if request.player_id:
+            player_id(violations, request.player_id)
         method = Method.__members__.get(request.method)
         if method is None:
             wrong = FieldMalformed if request.method else FieldMissing
             violations.add(wrong(field="method"))
         violations.check()
         assert method is not None
-        entry = await self._reads.outcome(request.tenant_id, method, request.idempotency_key)
+        key = RequestKey(method, request.idempotency_key, request.player_id)
+        entry = await self._reads.outcome(request.tenant_id, key)
         return length_delimited(1, entry_bytes(entry, bytes_only=False))
 
 

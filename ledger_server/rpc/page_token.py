@@ -17,7 +17,9 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from google.protobuf.message import Message
 
 from ledger_server.domain.errors import FieldOutOfRange, PageTokenInvalid
+from ledger_server.engine.wire_format import length_delimited
 from ledger_server.rpc.requests import Violations
+from ledger_server.store.queries.rendering import Page
 
 DEFAULT_SIZE: Final = 100
 MAX_SIZE: Final = 1_000
@@ -67,6 +69,20 @@ def page_token(request: ListRequest, position: Position) -> str:
     """Return the token of the page behind a position."""
     data = json.dumps(position, separators=(",", ":")).encode()
     return _text(_hash(request, data) + data)
+
+
+def number_position(request: ListRequest, violations: Violations) -> int:
+    """Return the number behind which a page begins; 0 for the first page."""
+    position = page_position(request, violations, like=(0,))
+    return int(position[0]) if position else 0
+
+
+def page_bytes(request: ListRequest, page: Page[bytes, int]) -> bytes:
+    """Return the response that holds a page's messages in its field 1 and its token in field 2."""
+    parts = [length_delimited(1, item) for item in page.items]
+    if page.next is not None:
+        parts.append(length_delimited(2, page_token(request, (page.next,)).encode()))
+    return b"".join(parts)
 
 
 def fitting(items: Sequence[_Item]) -> int:

@@ -229,7 +229,7 @@ class RequestReader:
     """Turns messages into commands, given the currencies that there are."""
 
     def __init__(self, currencies: CurrencyRegistry) -> None:
-        self._currencies = currencies
+        self.currencies: Final = currencies
 
     def post_item(self, idempotency_key: str, message: posting_pb2.NewTransaction, path: str = "") -> Request:
         """Read a transaction to post: of a unary call, a batch or a stream alike."""
@@ -257,7 +257,7 @@ class RequestReader:
 
     def _postings(self, message: posting_pb2.NewTransaction) -> tuple[NewPosting, ...] | None:
         """Read postings on the usual way; None where anything is wrong with them."""
-        currencies = self._currencies
+        currencies = self.currencies
         postings = []
         for posting in message.postings:
             direction = _DIRECTIONS.get(posting.direction)
@@ -290,7 +290,7 @@ class RequestReader:
             violations.account_id(posting.account_id, f"{at}account_id")
             violations.enum(posting.direction, f"{at}direction", _DIRECTIONS)
             violations.amount(posting.amount_minor, f"{at}amount_minor")
-            violations.currency(posting.currency_code, f"{at}currency_code", self._currencies)
+            violations.currency(posting.currency_code, f"{at}currency_code", self.currencies)
         violations.text(message.reference, f"{within}reference", MAX_REFERENCE)
         violations.metadata(message.metadata, f"{within}metadata")
         effective_time = violations.time(message, "effective_time", within=within)
@@ -312,7 +312,7 @@ class RequestReader:
         within = f"{path}account."
         violations.account_id(message.account_id, f"{within}account_id")
         kind = violations.enum(message.kind, f"{within}kind", _KINDS)
-        violations.currency(message.currency_code, f"{within}currency_code", self._currencies)
+        violations.currency(message.currency_code, f"{within}currency_code", self.currencies)
         violations.metadata(message.metadata, f"{within}metadata")
         if message.HasField("limits"):
             limits = violations.limits(message.limits)
@@ -353,7 +353,7 @@ class RequestReader:
         violations.account_id(message.debit_account_id, "debit_account_id")
         violations.account_id(message.credit_account_id, "credit_account_id")
         violations.amount(message.amount_minor, "amount_minor")
-        violations.currency(message.currency_code, "currency_code", self._currencies)
+        violations.currency(message.currency_code, "currency_code", self.currencies)
         kind = violations.enum(message.type, "type", _POSTABLE_TYPES)
         violations.text(message.reference, "reference", MAX_REFERENCE)
         violations.metadata(message.metadata, "metadata")

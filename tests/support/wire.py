@@ -13,6 +13,10 @@ from defter.ledger.v1.hold_pb2_grpc import HoldServiceStub
 from defter.ledger.v1.journal_pb2_grpc import JournalServiceStub
 from defter.ledger.v1.posting_pb2_grpc import PostingServiceStub
 from defter.ledger.v1.tenant_pb2_grpc import TenantServiceStub
+from defter.payments.v1.deposit_pb2_grpc import DepositServiceStub
+from defter.payments.v1.provider_event_pb2_grpc import ProviderEventServiceStub
+from defter.payments.v1.wallet_pb2_grpc import WalletServiceStub
+from defter.payments.v1.withdrawal_pb2_grpc import WithdrawalServiceStub
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -23,6 +27,10 @@ if TYPE_CHECKING:
     from defter.ledger.v1.journal_pb2_grpc import JournalServiceAsyncStub
     from defter.ledger.v1.posting_pb2_grpc import PostingServiceAsyncStub
     from defter.ledger.v1.tenant_pb2_grpc import TenantServiceAsyncStub
+    from defter.payments.v1.deposit_pb2_grpc import DepositServiceAsyncStub
+    from defter.payments.v1.provider_event_pb2_grpc import ProviderEventServiceAsyncStub
+    from defter.payments.v1.wallet_pb2_grpc import WalletServiceAsyncStub
+    from defter.payments.v1.withdrawal_pb2_grpc import WithdrawalServiceAsyncStub
 
 REPLAYED = ("idempotent-replayed", "true")
 MIB = 1024 * 1024
@@ -47,13 +55,17 @@ def open_channel(port: int) -> grpc.aio.Channel:
 
 @dataclass(frozen=True)
 class Stubs:
-    """The five services over one channel."""
+    """The services over one channel."""
 
     tenants: TenantServiceAsyncStub
     accounts: AccountServiceAsyncStub
     postings: PostingServiceAsyncStub
     holds: HoldServiceAsyncStub
     journal: JournalServiceAsyncStub
+    deposits: DepositServiceAsyncStub
+    withdrawals: WithdrawalServiceAsyncStub
+    wallets: WalletServiceAsyncStub
+    events: ProviderEventServiceAsyncStub
 
     @classmethod
     def over(cls, channel: grpc.aio.Channel) -> Stubs:
@@ -64,6 +76,10 @@ class Stubs:
             postings=PostingServiceStub(channel),
             holds=HoldServiceStub(channel),
             journal=JournalServiceStub(channel),
+            deposits=DepositServiceStub(channel),
+            withdrawals=WithdrawalServiceStub(channel),
+            wallets=WalletServiceStub(channel),
+            events=ProviderEventServiceStub(channel),
         )
 
 

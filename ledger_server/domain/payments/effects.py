@@ -26,9 +26,11 @@ def book_deposit(booking: Booking, before: Deposit, after: Deposit, effective_ti
     clearing = clearing_account(after.provider, currency)
     of = booking.working_set.ids.deposit_id(after.number)
     gained = after.captured - before.captured
-    if gained > 0:
-        final = after.pending == 0
-        gained -= booking.capture(after.hold, gained, final=final, effective_time=effective_time)
+    # What was captured is expected no longer, even where its failure was heard of first or it is captured
+    # for the second time. So the hold keeps what is still expected, and the rest is posted.
+    gained -= booking.capture(
+        after.hold, after.taken - before.taken, final=after.pending == 0, effective_time=effective_time
+    )
     booking.post(
         TransactionType.DEPOSIT,
         debit=clearing,

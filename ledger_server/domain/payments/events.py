@@ -173,11 +173,16 @@ def _refund(deposit: Deposit, event: ProviderEvent) -> Deposit:
     refunds = list(deposit.refunds)
     place = _refund_place(refunds, event)
     if place is None:
-        refunds.append(Refund(number=None, provider_ref=event.object_ref, amount=_amount(event)))
+        refunds.append(Refund(number=None, provider_ref=event.object_ref, amount=0))
         place = len(refunds) - 1
     known = refunds[place]
     learned = replace(known, provider_ref=known.provider_ref or event.object_ref)
+    if known.number is None:
+        learned = replace(learned, amount=max(known.amount, event.amount or 0))
     if event.type is EventType.REFUND_SUCCEEDED:
+        # Only a success moves money. A failure that tells no amount must be kept, should it be heard first.
+        if learned.amount < 1:
+            raise CannotApply(event.problem or "the amount is missing or not positive")
         learned = replace(learned, succeed_time=later(known.succeed_time, event.occur_time))
     elif event.type is EventType.REFUND_FAILED:
         learned = replace(
@@ -185,8 +190,6 @@ def _refund(deposit: Deposit, event: ProviderEvent) -> Deposit:
             fail_time=later(known.fail_time, event.occur_time),
             reason=max(known.reason, event.reason),
         )
-    if known.number is None and event.amount is not None:
-        learned = replace(learned, amount=max(known.amount, _amount(event)))
     refunds[place] = learned
     return replace(deposit, refunds=merged_refunds(refunds))
 
@@ -196,7 +199,8 @@ def _refund_place(refunds: list[Refund], event: ProviderEvent) -> int | None:
         if refund.number is not None and refund.number == event.refund:
             return place
     for place, refund in enumerate(refunds):
-        if event.object_ref and refund.provider_ref == event.object_ref:
+        # One without a ref is the provider's only one of that kind, not ours whose ref is not known yet.
+        if refund.provider_ref == event.object_ref and (event.object_ref or refund.number is None):
             return place
     return None
 

@@ -70,7 +70,10 @@ class Capture(Struct, frozen=True, kw_only=True):
 
 
 class Refund(Struct, frozen=True, kw_only=True):
-    """One refund; minor units. Ours has a number (the record that asked for it), a hold and a call."""
+    """One refund; minor units, 0 while no event has told the amount.
+
+    Ours has a number (the record that asked for it), a hold and a call.
+    """
 
     number: int | None
     provider_ref: str

@@ -143,7 +143,8 @@ def _list(
     page = select(wanted.c.position, wanted.c.body, running.label("bytes")).subquery("page")
     fitting = page.c.bytes - func.octet_length(page.c.body) < literal_column(str(PAGE_BYTES))
     return ListStatement(
-        render(select(*page.c).where(fitting).order_by(page.c.position)), _end(drive, position) if rest else None
+        render(select(*page.c).where(fitting).order_by(page.c.position)),
+        _end(drive, position) if rest else None,
     )
 
 

@@ -11,6 +11,7 @@ from ledger_server.domain.ids import TenantKey
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.lane_store import HOLD_ACCOUNTS, HOLD_COLUMNS, account_of, counters_of, hold_of
 from ledger_server.store.lane_writes import JOURNAL, POSTINGS
+from ledger_server.store.payment_rows import PAYMENT_TABLES
 from ledger_server.store.queries.rendering import PAGE_BYTES
 from ledger_server.store.queries.snapshot import REPORT_SECONDS
 from ledger_server.store.queries.transactions import PostedRecord
@@ -87,6 +88,19 @@ ORDER BY h.hold_number LIMIT 1
 """
 
 
+_PAYMENT_ROWS: Final = {
+    table: f"""
+SELECT {", ".join(f"t.{name}" for name in columns)}, j.record FROM {table} t
+LEFT JOIN LATERAL (
+    SELECT record FROM journal WHERE tenant_key = $1 AND sequence = t.changed_by LIMIT 1
+) AS j ON true
+WHERE t.tenant_key = $1 ORDER BY t.{next(iter(columns))}
+"""
+    for table, columns in PAYMENT_TABLES.items()
+    if "changed_by" in columns
+}
+
+
 class StoredAccount(NamedTuple):
     """An account's row, with the counters of its newest line and where that stands (0: no line)."""
 
@@ -159,6 +173,12 @@ async def open_holds(connection: AnyConnection, key: TenantKey) -> AsyncIterator
     """Yield all holds that are stored as open, in no order."""
     async for row in _stream(connection, _OPEN_HOLDS, key):
         yield hold_of(row)
+
+
+async def payment_rows(connection: AnyConnection, key: TenantKey, table: str) -> AsyncIterator[Record]:
+    """Yield all rows of a table of payments in order, each with the record that changed it last."""
+    async for row in _stream(connection, _PAYMENT_ROWS[table], key):
+        yield row
 
 
 async def hold_count(connection: AnyConnection, key: TenantKey) -> int:

@@ -17,7 +17,7 @@ from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.payments.accounts import bonus_account, player_account
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.queries.accounts import AccountNow, account_now_of, with_counters
-from ledger_server.store.queries.rendering import Page, Rendered, fetch, number, render, time
+from ledger_server.store.queries.rendering import Page, Rendered, fetch, number, render
 from ledger_server.store.tables import accounts
 
 _KEY: Final = number("key")

@@ -92,6 +92,12 @@ def _create_payments() -> None:
     op.create_index(
         "payments_state_idx", "payments", ["tenant_key", "kind", "state", "payment_number"], unique=False
     )
+    op.create_index(
+        "payments_provider_idx",
+        "payments",
+        ["tenant_key", "provider", "kind", "payment_number"],
+        unique=False,
+    )
     op.create_index("payments_kind_idx", "payments", ["tenant_key", "kind", "payment_number"], unique=False)
 
 
@@ -128,11 +134,17 @@ def _create_provider_events() -> None:
         postgresql_where=sa.text("payment_number IS NOT NULL"),
     )
     op.create_index(
-        "provider_events_parked_idx",
+        "provider_events_provider_idx",
         "provider_events",
-        ["tenant_key", "event_number"],
+        ["tenant_key", "provider", "event_number"],
         unique=False,
-        postgresql_where=sa.text("state = 2"),
+    )
+    op.create_index(
+        "provider_events_state_idx",
+        "provider_events",
+        ["tenant_key", "state", "event_number"],
+        unique=False,
+        postgresql_where=sa.text("state <> 1"),
     )
 
 

@@ -571,6 +571,8 @@ class VerifyResult(_message.Message):
     HOLD_COUNT_FIELD_NUMBER: _builtins.int
     POSTING_COUNT_FIELD_NUMBER: _builtins.int
     FIRST_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    PAYMENT_COUNT_FIELD_NUMBER: _builtins.int
+    PROVIDER_EVENT_COUNT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The newest record that was checked."""
     chain_hash: _builtins.bytes
@@ -581,6 +583,10 @@ class VerifyResult(_message.Message):
     """Holds compared."""
     posting_count: _builtins.int
     """Statement lines compared."""
+    payment_count: _builtins.int
+    """Deposits and withdrawals compared."""
+    provider_event_count: _builtins.int
+    """Provider events compared."""
     @_builtins.property
     def first_difference(self) -> Global___Difference:
         """Absent when everything agrees."""
@@ -594,10 +600,12 @@ class VerifyResult(_message.Message):
         hold_count: _builtins.int = ...,
         posting_count: _builtins.int = ...,
         first_difference: Global___Difference | None = ...,
+        payment_count: _builtins.int = ...,
+        provider_event_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_difference", b"first_difference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_count", b"account_count", "chain_hash", b"chain_hash", "first_difference", b"first_difference", "hold_count", b"hold_count", "posting_count", b"posting_count", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_count", b"account_count", "chain_hash", b"chain_hash", "first_difference", b"first_difference", "hold_count", b"hold_count", "payment_count", b"payment_count", "posting_count", b"posting_count", "provider_event_count", b"provider_event_count", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,90 @@
+"""Owns the comparison of stored payments and provider events with the records that changed them last."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from asyncpg import Record
+from defter.ledger.v1 import journal_pb2
+from msgspec.structs import replace
+
+from ledger_server.domain.facts import EventRecorded
+from ledger_server.domain.ids import TenantIds, TenantKey
+from ledger_server.engine.differences import ABSENT, PRESENT, Different, rows_that_differ
+from ledger_server.engine.payment_records import payment_fact
+from ledger_server.engine.records import content_of
+from ledger_server.engine.times import moment
+from ledger_server.engine.verify_journal import JournalCheck
+from ledger_server.store.database import AnyConnection
+from ledger_server.store.payment_rows import PAYMENT_TABLES, PaymentRows
+from ledger_server.store.queries import verification
+
+_BREATH: Final = 64
+
+
+async def check_payments(connection: AnyConnection, key: TenantKey, check: JournalCheck) -> list[Different]:
+    """Return how the rows of payments and events differ from what follows from the journal."""
+    return [
+        *await _table(connection, key, check, "payments", check.replay.payments),
+        *await _table(connection, key, check, "provider_events", check.replay.events),
+    ]
+
+
+async def _table(
+    connection: AnyConnection, key: TenantKey, check: JournalCheck, table: str, expected: Mapping[int, int]
+) -> list[Different]:
+    found: list[Different] = []
+    missing = dict(expected)
+    count = 0
+    async for row in verification.payment_rows(connection, key, table):
+        number = row[0]
+        changed_by = missing.pop(number, None)
+        subject = f"{table} {number}"
+        if changed_by is None:
+            found.append(Different(row["changed_by"], subject, ABSENT, PRESENT))
+        elif changed_by != row["changed_by"]:
+            found.append(Different(changed_by, f"{subject} changed_by", changed_by, row["changed_by"]))
+        else:
+            found += _differences(check.ids, table, subject, row)
+        count += 1
+        if count % _BREATH == 0:
+            await asyncio.sleep(0)
+    if table == "payments":
+        check.payment_count += count
+    else:
+        check.event_count += count
+    found += [Different(at, f"{table} {number}", PRESENT, ABSENT) for number, at in missing.items()]
+    return found
+
+
+def _differences(ids: TenantIds, table: str, subject: str, row: Record) -> list[Different]:
+    """Compare a row with the row that its newest record makes."""
+    sequence: int = row["changed_by"]
+    columns = tuple(PAYMENT_TABLES[table])
+    stored = tuple(row)[: len(columns)]
+    made = _made(ids, table, row)
+    if made is None:
+        return [Different(sequence, f"{subject} record", PRESENT, ABSENT)]
+    if made == stored:
+        return []
+    differing = rows_that_differ(columns, made, stored)
+    return [Different(sequence, f"{subject} {differing.path}", differing.expected, differing.actual)]
+
+
+def _made(ids: TenantIds, table: str, row: Record) -> tuple[Any, ...] | None:
+    data = row["record"]
+    if data is None:
+        return None
+    record = journal_pb2.JournalRecord.FromString(data)
+    fact = payment_fact(ids, record.WhichOneof("fact") or "", record)
+    if isinstance(fact, EventRecorded):
+        # The payload is in the row alone; the journal has its digest.
+        payload: bytes = row["payload"]
+        if hashlib.sha256(payload).digest() != fact.stored.payload_digest:
+            payload = b""
+        event = replace(fact.stored.event, payload=payload)
+        fact = EventRecorded(fact.kind, replace(fact.stored, event=event))
+    rows = PaymentRows()
+    rows.add(fact, record.sequence, moment(record.record_time), content_of(record)[1])
+    return next(iter(rows.tables[table]), None)

@@ -1,0 +1,193 @@
+"""Owns what every provider adapter offers, and the three answers that a call can have.
+
+Amounts are minor units of the ledger; an adapter converts with its provider's own exponents (see
+`amounts.py`). A call never raises for what a provider or a network does: a time-out, a broken connection or
+a 5xx is `Unknown`, since the provider may have acted. Only `Rejected` says that nothing was done.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class CallKind(StrEnum):
+    """What is asked of a provider."""
+
+    CREATE_PAYMENT = "create_payment"
+    CREATE_PAYOUT = "create_payout"
+    REFUND = "refund"
+
+
+class ProviderCall(Struct, frozen=True, kw_only=True):
+    """One call that the ledger owes to a provider.
+
+    Attributes:
+        our_id: `dep_…`, `wd_…` or `ref_…`: echoed by the provider, and what it is found by.
+        payment_ref: of a refund, the provider's id of the payment; empty otherwise.
+        amount: minor units of the ledger, at least 1.
+        destination: of a payout, where it goes, as the provider names it.
+        idempotency_key: the same for every try of this call; at most 64 characters.
+        first_try_time: no try was made before it: how far back an absence must be proven where a provider
+            can only be asked by listing; None leaves that to the adapter's settings.
+    """
+
+    kind: CallKind
+    our_id: str
+    payment_ref: str = ""
+    player_id: str
+    amount: int
+    currency: str
+    destination: str = ""
+    idempotency_key: str
+    first_try_time: datetime | None = None
+
+
+class RemoteState(StrEnum):
+    """Where a payment, payout or refund stands at its provider."""
+
+    PENDING = "pending"
+    AUTHORIZED = "authorized"
+    SUCCEEDED = "succeeded"
+    """Captured, paid, or refunded."""
+    FAILED = "failed"
+    """Failed, cancelled, or came back."""
+
+
+class Accepted(Struct, frozen=True, kw_only=True):
+    """The provider has taken the call on; `state` is what it said of it in the same answer."""
+
+    provider_ref: str
+    state: RemoteState = RemoteState.PENDING
+    reason: str = ""
+
+
+class Rejected(Struct, frozen=True, kw_only=True):
+    """The provider has definitely refused; nothing was done and nothing will be."""
+
+    code: str
+    message: str
+
+
+class Unknown(Struct, frozen=True, kw_only=True):
+    """Nobody knows: it may have been done. Ask by reading, or try again with the same key.
+
+    `retry_after_seconds` is what the provider asked for, if it did.
+    """
+
+    reason: str
+    retry_after_seconds: float | None = None
+
+
+class NotFound(Struct, frozen=True):
+    """The provider has, for certain, nothing under that id at this moment."""
+
+
+Answer = Accepted | Rejected | Unknown
+
+
+class RecordKind(StrEnum):
+    """What a provider's record is of."""
+
+    PAYMENT = "payment"
+    PAYOUT = "payout"
+    REFUND = "refund"
+    DISPUTE = "dispute"
+    FEE = "fee"
+    OTHER = "other"
+
+
+class ProviderRecord(Struct, frozen=True, kw_only=True):
+    """One movement as a provider lists it, for reconciliation.
+
+    Attributes:
+        provider_ref: the provider's id of this record; unique with the kind.
+        payment_ref: the provider's id of the payment that a refund, dispute or fee belongs to.
+        our_id: our id as the provider echoes it; empty where it has none.
+        amount: minor units of the ledger, positive into our account and negative out of it; None if the
+            provider's amount has no exact value in the ledger's units.
+        provider_type: the provider's own name of the type.
+    """
+
+    kind: RecordKind
+    provider_ref: str
+    payment_ref: str = ""
+    our_id: str = ""
+    state: RemoteState
+    amount: int | None
+    currency: str
+    create_time: datetime
+    provider_type: str
+
+
+class RecordPage(Struct, frozen=True, kw_only=True):
+    """A page of records; an empty cursor says that it was the last one."""
+
+    records: Sequence[ProviderRecord]
+    next_cursor: str
+
+
+class Capabilities(Struct, frozen=True, kw_only=True):
+    """What a provider can do.
+
+    Attributes:
+        idempotency_seconds: for how long it is certain to remember an idempotency key: after that,
+            nothing whose outcome is unknown may be tried again, only asked for.
+    """
+
+    payments: bool
+    payouts: bool
+    refunds: bool
+    lists_records: bool
+    idempotency_seconds: float
+
+
+class ListingFailed(Exception):
+    """A page could not be read; what was read so far is incomplete."""
+
+
+class Adapter(Protocol):
+    """One account at one provider."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the provider can do."""
+
+    def to_provider(self, amount: int, currency: str, kind: CallKind) -> int:
+        """Return an amount in the provider's minor units.
+
+        Raises:
+            CurrencyUnsupported: the provider does not know the currency.
+            NotRepresentable: the amount has no exact value there.
+        """
+
+    def from_provider(self, amount: int, currency: str) -> int:
+        """Return an amount of the provider in the ledger's minor units; raises like `to_provider`."""
+
+    async def call(self, call: ProviderCall) -> Answer:
+        """Make a call, once; safe to repeat with the same call within `idempotency_seconds`."""
+
+    async def find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:
+        """Find out what became of a call: by the provider's id if that is known, else by our own."""
+
+    async def list_records(
+        self, from_time: datetime, to_time: datetime, cursor: str, limit: int
+    ) -> RecordPage:
+        """Return a page of what was created in a window; may repeat records while data moves.
+
+        Raises:
+            ListingFailed: try again later.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+class ProviderAccount(Struct, frozen=True, kw_only=True):
+    """One configured account at a provider: its name is what callers say in `provider`."""
+
+    name: str
+    adapter: str
+    settings: Mapping[str, str]

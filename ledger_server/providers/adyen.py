@@ -1,0 +1,201 @@
+"""Owns what Adyen's answers mean to the ledger.
+
+Payments are payment links, payouts go through the Transfers API, and each carries our id as its reference.
+Adyen answers most requests with "received": what became of them comes by webhook.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from Adyen import AdyenError
+
+from ledger_server.domain.clock import Clock, system_clock
+from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.providers.adapter import (
+    Accepted,
+    Answer,
+    CallKind,
+    Capabilities,
+    ListingFailed,
+    NotFound,
+    ProviderCall,
+    RecordPage,
+    Rejected,
+    Unknown,
+)
+from ledger_server.providers.adyen_requests import AdyenAccount, AdyenRequests
+from ledger_server.providers.amounts import AmountRefused, Amounts
+from ledger_server.providers.asking import (
+    ask,
+    key_reused,
+    most_telling,
+    read_page,
+    refused,
+    retry_after_seconds,
+)
+
+log = structlog.get_logger()
+
+_NAME: Final = "adyen"
+_LINK_PREFIX: Final = "PL"
+_REFUSALS: Final = {400, 422}
+_CREDENTIALS: Final = {401, 403}
+_NO_SUCH_THING: Final = 404
+# 703: the key's first request cannot be looked up now. 704: it is under way, or was processed.
+_IN_FLIGHT: Final = {"703", "704"}
+# Adyen lists six months at most.
+_LONGEST_WINDOW: Final = timedelta(days=180)
+_CLOCK_MARGIN: Final = timedelta(hours=1)
+_MAX_SCANNED_PAGES: Final = 100
+_SCAN_PATIENCE: Final = 10
+
+
+class AdyenAdapter:
+    """One merchant account, with one balance account to pay out from."""
+
+    # Adyen remembers keys for seven days at least; one hour is kept for slow clocks and requests.
+    capabilities: Final = Capabilities(
+        payments=True, payouts=True, refunds=True, lists_records=True, idempotency_seconds=7 * 86_400 - 3600
+    )
+
+    def __init__(
+        self,
+        *,
+        account: AdyenAccount,
+        currencies: CurrencyRegistry,
+        timeout_seconds: float = 30.0,
+        find_window_seconds: float = 30 * 86_400,
+        clock: Clock = system_clock,
+    ) -> None:
+        self._amounts: Final = Amounts(_NAME, currencies)
+        self._timeout_seconds: Final = timeout_seconds
+        self._find_window: Final = timedelta(seconds=find_window_seconds)
+        self._clock: Final = clock
+        self._requests: Final = AdyenRequests(account, timeout_seconds)
+
+    def to_provider(self, amount: int, currency: str, kind: CallKind) -> int:
+        """Return an amount in the provider's minor units; see `Amounts.to_provider`."""
+        return self._amounts.to_provider(amount, currency, kind)
+
+    def from_provider(self, amount: int, currency: str) -> int:
+        """Return an amount of the provider in the ledger's minor units; see `Amounts.from_provider`."""
+        return self._amounts.from_provider(amount, currency)
+
+    async def call(self, call: ProviderCall) -> Answer:
+        """Make a call, once; safe to repeat with the same call within `idempotency_seconds`."""
+        try:
+            amount = self.to_provider(call.amount, call.currency, call.kind)
+        except AmountRefused as error:
+            return refused(error)
+        return await ask(_NAME, self._send(call, amount), self._timeout_seconds)
+
+    async def find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:
+        """Find out what became of a call.
+
+        Payouts are read by Adyen's id, or listed by our reference to the end since the first try (or, where
+        that is not told, since `find_window_seconds` ago). Of payments only the link can be read, and of
+        refunds nothing: Adyen has no request for them. Without an answer make the same call again, since its
+        key is remembered; after that, only webhooks and the settlement report know.
+        """
+        patience = self._timeout_seconds * _SCAN_PATIENCE
+        return await ask(_NAME, self._find(call, provider_ref), patience)
+
+    async def list_records(
+        self, from_time: datetime, to_time: datetime, cursor: str, limit: int
+    ) -> RecordPage:
+        """Return a page of the balance account's transfers; payments are in the settlement reports alone.
+
+        Raises:
+            ListingFailed: try again later.
+        """
+        return await read_page(_NAME, self._page(from_time, to_time, cursor, limit), self._timeout_seconds)
+
+    async def close(self) -> None:
+        """Begin nothing more; a request under way ends with its own time-out."""
+        self._requests.close()
+
+    async def _send(self, call: ProviderCall, amount: int) -> Answer:
+        try:
+            match call.kind:
+                case CallKind.CREATE_PAYMENT:
+                    return (await self._requests.create_link(call, amount)).accepted()
+                case CallKind.CREATE_PAYOUT:
+                    return (await self._requests.create_transfer(call, amount)).accepted()
+                case CallKind.REFUND:
+                    return (await self._requests.refund(call, amount)).accepted()
+        except AdyenError as error:
+            return _judged(error, call)
+
+    async def _find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:
+        try:
+            if call.kind is CallKind.CREATE_PAYOUT:
+                if provider_ref:
+                    return (await self._requests.get_transfer(provider_ref)).accepted()
+                return await self._scan(call)
+            if call.kind is CallKind.CREATE_PAYMENT and provider_ref.startswith(_LINK_PREFIX):
+                return (await self._requests.get_link(provider_ref)).accepted()
+        except AdyenError as error:
+            # Without Adyen's own code the answer comes from something else at that address.
+            if error.status_code == _NO_SUCH_THING and error.error_code:
+                return NotFound()
+            return _unknown(error)
+        return Unknown(reason=f"{_NAME} cannot be asked for a {call.kind.value}: its webhook tells")
+
+    async def _scan(self, call: ProviderCall) -> Accepted | NotFound | Unknown:
+        """Look through all payouts with our reference: only at the listing's end is one not there."""
+        now = self._clock()
+        since = (call.first_try_time or now - self._find_window) - _CLOCK_MARGIN
+        if now - since > _LONGEST_WINDOW:
+            return Unknown(reason=f"{_NAME} lists six months, and the first try is older")
+        found: list[Accepted] = []
+        cursor = ""
+        for _ in range(_MAX_SCANNED_PAGES):
+            page = await self._requests.list_transfers(
+                since, now + _CLOCK_MARGIN, cursor=cursor, reference=call.our_id
+            )
+            found += [transfer.accepted() for transfer in page.data if transfer.reference == call.our_id]
+            cursor = page.next_cursor
+            if not cursor:
+                return most_telling(found) or NotFound()
+        return most_telling(found) or Unknown(reason=f"{_NAME}'s listing did not come to an end")
+
+    async def _page(self, from_time: datetime, to_time: datetime, cursor: str, limit: int) -> RecordPage:
+        try:
+            page = await self._requests.list_transfers(from_time, to_time, cursor=cursor, limit=limit)
+        except AdyenError as error:
+            raise ListingFailed(_unknown(error).reason) from error
+        records = tuple(
+            transfer.record(self._amounts)
+            for transfer in page.data
+            if from_time <= transfer.create_time() < to_time
+        )
+        return RecordPage(records=records, next_cursor=page.next_cursor)
+
+
+def _judged(error: AdyenError, call: ProviderCall) -> Rejected | Unknown:
+    """Return what an error says of a call: refused for good, or nobody knows."""
+    message = _message(error)
+    transient = error.headers.get("transient-error") == "true" if error.headers else False
+    if transient or str(error.error_code) in _IN_FLIGHT or error.status_code not in _REFUSALS:
+        return _unknown(error)
+    if "idempoten" in message.lower():
+        return key_reused(_NAME, call)
+    return Rejected(code=str(error.error_code or error.status_code), message=message)
+
+
+def _unknown(error: AdyenError) -> Unknown:
+    """Return that nobody knows, and why, without what was sent."""
+    said = f"{error.status_code or 'no status'}, {error.error_code or type(error).__name__}"
+    retry_after = retry_after_seconds(error.headers or None)
+    if error.status_code in _CREDENTIALS:
+        # The configuration is broken: an operator has to hear, and no player should lose by it.
+        log.error("adyen_refused_credentials", said=said)
+        return Unknown(reason=f"{_NAME} refused our credentials: {said}", retry_after_seconds=retry_after)
+    return Unknown(reason=f"{_NAME} answered {said}", retry_after_seconds=retry_after)
+
+
+def _message(error: AdyenError) -> str:
+    """Return Adyen's words: Checkout calls them `message`, Transfers `detail`."""
+    said = error.message
+    return str(said.get("message") or said.get("detail") or "") if isinstance(said, dict) else ""

@@ -1,0 +1,158 @@
+"""Owns which of Adyen's fields the adapter reads, and what they mean to the ledger."""
+
+from datetime import datetime
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from msgspec import Struct, convert
+
+from ledger_server.providers.adapter import Accepted, ProviderRecord, RecordKind, RemoteState
+from ledger_server.providers.amounts import AmountRefused, Amounts
+from ledger_server.providers.asking import parsed_time
+
+# A link that was paid says nothing of the payment's fate; its webhook does.
+_LINK_STATES: Final = {"expired": RemoteState.FAILED}
+_TRANSFER_STATES: Final = {
+    "booked": RemoteState.SUCCEEDED,
+    "captured": RemoteState.SUCCEEDED,
+    "credited": RemoteState.SUCCEEDED,
+    "refunded": RemoteState.SUCCEEDED,
+    "cancelled": RemoteState.FAILED,
+    "error": RemoteState.FAILED,
+    "expired": RemoteState.FAILED,
+    "failed": RemoteState.FAILED,
+    "refused": RemoteState.FAILED,
+    "rejected": RemoteState.FAILED,
+    "returned": RemoteState.FAILED,
+    "reversed": RemoteState.FAILED,
+}
+# By the transfer's type; every other one is OTHER: the set is open.
+_KINDS: Final = {
+    "bankTransfer": RecordKind.PAYOUT,
+    "capture": RecordKind.PAYMENT,
+    "cardTransfer": RecordKind.PAYOUT,
+    "chargeback": RecordKind.DISPUTE,
+    "chargebackReversal": RecordKind.DISPUTE,
+    "fee": RecordKind.FEE,
+    "payment": RecordKind.PAYMENT,
+    "paymentCost": RecordKind.FEE,
+    "refund": RecordKind.REFUND,
+    "secondChargeback": RecordKind.DISPUTE,
+}
+_OUTGOING: Final = "outgoing"
+
+
+class Link(Struct, frozen=True):
+    """A payment link."""
+
+    id: str
+    status: str
+
+    def accepted(self) -> Accepted:
+        """Return what the ledger makes of it."""
+        return Accepted(provider_ref=self.id, state=_LINK_STATES.get(self.status, RemoteState.PENDING))
+
+
+class Refund(Struct, frozen=True, rename="camel"):
+    """Adyen's word that it has received a refund; whether it succeeds comes by webhook."""
+
+    psp_reference: str
+
+    def accepted(self) -> Accepted:
+        """Return what the ledger makes of it."""
+        return Accepted(provider_ref=self.psp_reference)
+
+
+class _Amount(Struct, frozen=True):
+    value: int
+    currency: str
+
+
+class Transfer(Struct, frozen=True, rename="camel"):
+    """A movement of a balance account."""
+
+    id: str
+    amount: _Amount
+    status: str
+    type: str = ""
+    category: str = ""
+    direction: str = ""
+    reference: str = ""
+    reason: str = ""
+    created_at: str = ""
+    creation_date: str = ""
+
+    def accepted(self) -> Accepted:
+        """Return what the ledger makes of a payout."""
+        return Accepted(provider_ref=self.id, state=self._state(), reason=self.reason)
+
+    def record(self, amounts: Amounts) -> ProviderRecord:
+        """Return it as a record; ValueError when it does not say when it was made."""
+        kind = _KINDS.get(self.type, RecordKind.OTHER)
+        if kind is RecordKind.PAYOUT and self.direction != _OUTGOING:
+            kind = RecordKind.OTHER
+        value = -self.amount.value if self.direction == _OUTGOING else self.amount.value
+        try:
+            amount = amounts.from_provider(value, self.amount.currency)
+        except AmountRefused:
+            amount = None
+        return ProviderRecord(
+            kind=kind,
+            provider_ref=self.id,
+            our_id=self.reference,
+            state=self._state(),
+            amount=amount,
+            currency=self.amount.currency,
+            create_time=self.create_time(),
+            provider_type=self.type or self.category or "transfer",
+        )
+
+    def create_time(self) -> datetime:
+        """Return when it was made; ValueError when it does not say."""
+        return parsed_time(self.created_at or self.creation_date)
+
+    def _state(self) -> RemoteState:
+        return _TRANSFER_STATES.get(self.status, RemoteState.PENDING)
+
+
+class _Target(Struct, frozen=True):
+    href: str
+
+
+class _Links(Struct, frozen=True):
+    next: _Target | None = None
+
+
+class Transfers(Struct, frozen=True):
+    """A page of transfers, the oldest first."""
+
+    # Never guessed to be empty: an answer without it, say a proxy's, must not prove that nothing is there.
+    data: list[Transfer]
+    _links: _Links | None = None
+
+    @property
+    def next_cursor(self) -> str:
+        """Return the cursor in the link to the next page; empty on the last one."""
+        if self._links is None or self._links.next is None:
+            return ""
+        return parse_qs(urlsplit(self._links.next.href).query).get("cursor", [""])[0]
+
+
+def link(answer: object) -> Link:
+    """Read a payment link; msgspec.ValidationError where Adyen's answer is none."""
+    return convert(answer, type=Link)
+
+
+def refund(answer: object) -> Refund:
+    """Read the receipt of a refund."""
+    return convert(answer, type=Refund)
+
+
+def transfer(answer: object) -> Transfer:
+    """Read a transfer."""
+    return convert(answer, type=Transfer)
+
+
+def transfers(answer: object) -> Transfers:
+    """Read a page of transfers."""
+    return convert(answer, type=Transfers)

@@ -1,0 +1,164 @@
+"""Owns what an amount of the ledger is called at each provider, and which amounts have no name there.
+
+Ledger exponents are handed in. A provider's own are ISO 4217 but for what `_DIFFERENCES` says. Nothing is
+ever rounded: an amount that does not convert exactly is refused by name.
+"""
+
+from typing import Final, Literal
+
+from iso4217 import Currency
+from msgspec import Struct
+
+from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.providers.adapter import CallKind
+
+ProviderName = Literal["mock", "stripe", "adyen"]
+Flow = Literal["charge", "payout"]
+
+_MAX_AMOUNT: Final = 2**63 - 1
+
+
+class AmountRefused(ValueError):
+    """An amount that a provider cannot take, with what it was."""
+
+    def __init__(self, provider: str, currency: str, amount: int, rule: str) -> None:
+        super().__init__(f"{provider}: {amount} minor units of {currency}: {rule}")
+        self.provider = provider
+        self.currency = currency
+        self.amount = amount
+
+
+class CurrencyUnsupported(AmountRefused):
+    """The provider does not know the currency, or what it calls a minor unit of it is not certain."""
+
+
+class NotRepresentable(AmountRefused):
+    """The amount has no exact value on the other side, or is one that the provider does not take."""
+
+
+class Rule(Struct, frozen=True, kw_only=True):
+    """What a provider makes of a currency.
+
+    Attributes:
+        decimals: decimal places of its minor unit; None for those of ISO 4217.
+        multiple_of: what an amount sent must be divisible by, in the provider's minor units.
+        max_digits: of an amount sent; None for no limit but int64.
+        refused: why the currency is not offered at all; empty where it is.
+    """
+
+    decimals: int | None = None
+    multiple_of: int = 1
+    max_digits: int | None = None
+    refused: str = ""
+
+
+_ISO: Final = Rule()
+_STRIPE: Final = Rule(max_digits=8)
+_WHOLE: Final = Rule(decimals=0, max_digits=8)
+_LONG: Final = Rule(decimals=2, max_digits=12)
+_TENS: Final = Rule(decimals=3, multiple_of=10, max_digits=8)
+_HUNDREDS: Final = Rule(decimals=2, multiple_of=100, max_digits=8)
+_UNKNOWN_CURRENCY: Final = Rule(refused="the provider does not know the currency")
+# Stripe lists it as having no decimals and, elsewhere, as to be sent times 100. Whichever guess is wrong
+# credits a hundred times what was paid, so nothing is sent before a sandbox has told.
+_CONTRADICTORY: Final = Rule(refused="the provider's documentation contradicts itself on its minor unit")
+
+# What differs from ISO 4217, sources: docs.stripe.com/currencies, docs.adyen.com/development-resources/
+# currency-codes. Stripe takes eight digits at most unless it says otherwise.
+_DIFFERENCES: Final[tuple[tuple[str, Rule, Rule, Rule], ...]] = (
+    # currencies, Stripe charges, Stripe payouts, Adyen
+    ("CLP", _STRIPE, _STRIPE, Rule(decimals=2)),
+    ("ISK", _HUNDREDS, _HUNDREDS, Rule(decimals=2)),
+    ("UGX", _CONTRADICTORY, _CONTRADICTORY, _ISO),
+    ("MGA", _WHOLE, _WHOLE, _ISO),
+    ("HUF TWD", _STRIPE, _HUNDREDS, _ISO),
+    ("BHD JOD KWD OMR TND", _TENS, _STRIPE, _ISO),
+    ("IQD LYD", _UNKNOWN_CURRENCY, _UNKNOWN_CURRENCY, _ISO),
+    ("CVE", _STRIPE, _STRIPE, Rule(decimals=0)),
+    ("IDR", _LONG, _LONG, Rule(decimals=0)),
+    # Units of account that nobody is paid in.
+    ("BOV CHE CHW CLF COU MXV USN UYI UYW", _UNKNOWN_CURRENCY, _UNKNOWN_CURRENCY, _UNKNOWN_CURRENCY),
+)
+
+_STRIPE_CHARGES: Final = {code: row[1] for row in _DIFFERENCES for code in row[0].split()}
+_STRIPE_PAYOUTS: Final = {code: row[2] for row in _DIFFERENCES for code in row[0].split()}
+_ADYEN: Final = {code: row[3] for row in _DIFFERENCES for code in row[0].split()}
+_ISO_DECIMALS: Final = {currency.code: currency.exponent for currency in Currency}
+
+
+class Amounts:
+    """Converts between the ledger and one provider."""
+
+    __slots__ = ("_ledger", "_provider")
+
+    def __init__(self, provider: ProviderName, ledger: CurrencyRegistry) -> None:
+        self._provider: Final = provider
+        self._ledger: Final = ledger
+
+    def to_provider(self, amount: int, currency: str, kind: CallKind) -> int:
+        """Return an amount to send, in the provider's minor units.
+
+        Raises:
+            CurrencyUnsupported: one side does not know the currency.
+            NotRepresentable: the amount has no exact value there, or is one that it does not take.
+        """
+        rule, decimals = self._rule(
+            amount, currency, "payout" if kind is CallKind.CREATE_PAYOUT else "charge"
+        )
+        converted = self._rescale(amount, currency, self._ledger.exponent(currency), decimals)
+        if converted % rule.multiple_of:
+            text = f"what is sent must be divisible by {rule.multiple_of}"
+            raise NotRepresentable(self._provider, currency, amount, text)
+        if rule.max_digits is not None and len(str(abs(converted))) > rule.max_digits:
+            raise NotRepresentable(self._provider, currency, amount, f"more than {rule.max_digits} digits")
+        return converted
+
+    def from_provider(self, amount: int, currency: str) -> int:
+        """Return an amount that the provider stated, in the ledger's minor units.
+
+        What may be sent does not limit what may be received, so only the decimals count here.
+
+        Raises:
+            CurrencyUnsupported: one side does not know the currency.
+            NotRepresentable: the ledger has no exact value for it.
+        """
+        _, decimals = self._rule(amount, currency, "charge")
+        return self._rescale(amount, currency, decimals, self._ledger.exponent(currency))
+
+    def _rule(self, amount: int, currency: str, flow: Flow) -> tuple[Rule, int]:
+        """Return the rule for a currency and the provider's decimal places."""
+        if currency not in self._ledger:
+            raise CurrencyUnsupported(
+                self._provider, currency, amount, "the ledger does not know the currency"
+            )
+        rule = rule_of(self._provider, flow, currency)
+        if rule.refused:
+            raise CurrencyUnsupported(self._provider, currency, amount, rule.refused)
+        decimals = _ISO_DECIMALS.get(currency) if rule.decimals is None else rule.decimals
+        if decimals is None:
+            raise CurrencyUnsupported(self._provider, currency, amount, _UNKNOWN_CURRENCY.refused)
+        return rule, decimals
+
+    def _rescale(self, amount: int, currency: str, from_decimals: int, to_decimals: int) -> int:
+        upward: int = 10 ** max(0, to_decimals - from_decimals)
+        downward: int = 10 ** max(0, from_decimals - to_decimals)
+        converted, rest = divmod(amount * upward, downward)
+        if rest:
+            text = f"{from_decimals} decimal places do not fit into {to_decimals}"
+            raise NotRepresentable(self._provider, currency, amount, text)
+        if abs(converted) > _MAX_AMOUNT:
+            raise NotRepresentable(self._provider, currency, amount, "more than 64 bits")
+        return converted
+
+
+def rule_of(provider: ProviderName, flow: Flow, currency: str) -> Rule:
+    """Return what a provider makes of a currency."""
+    match provider, flow:
+        case "mock", _:
+            return _ISO
+        case "stripe", "charge":
+            return _STRIPE_CHARGES.get(currency, _STRIPE)
+        case "stripe", "payout":
+            return _STRIPE_PAYOUTS.get(currency, _STRIPE)
+        case _:
+            return _ADYEN.get(currency, _ISO)

@@ -1,0 +1,192 @@
+"""Owns what Stripe's answers mean to the ledger.
+
+Payments are PaymentIntents that the player's browser confirms; payouts are `/v1/payouts`; each carries our
+id as `metadata[our_id]`.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import stripe
+import structlog
+
+from ledger_server.domain.clock import Clock, system_clock
+from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.providers.adapter import (
+    Accepted,
+    Answer,
+    CallKind,
+    Capabilities,
+    ListingFailed,
+    NotFound,
+    ProviderCall,
+    RecordPage,
+    Rejected,
+    Unknown,
+)
+from ledger_server.providers.amounts import AmountRefused, Amounts
+from ledger_server.providers.asking import (
+    ask,
+    key_reused,
+    most_telling,
+    read_page,
+    refused,
+    retry_after_seconds,
+)
+from ledger_server.providers.stripe_requests import StripeRequests
+
+log = structlog.get_logger()
+
+_NAME: Final = "stripe"
+_KEY_IN_USE: Final = "idempotency_key_in_use"
+_MISSING: Final = "resource_missing"
+_NO_SUCH_THING: Final = 404
+# A hundred thousand objects: past that, looking for one of them is no longer an answer but a load.
+_MAX_SCANNED_PAGES: Final = 1_000
+# How much longer than one request a whole scan may take.
+_SCAN_PATIENCE: Final = 10
+# Clocks differ, and Stripe's creation times are whole seconds.
+_CLOCK_MARGIN: Final = timedelta(hours=1)
+
+
+class StripeAdapter:
+    """One account at Stripe."""
+
+    # Stripe may forget a key at any moment after 24 hours; one hour is kept for slow clocks and requests.
+    capabilities: Final = Capabilities(
+        payments=True, payouts=True, refunds=True, lists_records=True, idempotency_seconds=23 * 3600
+    )
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        currencies: CurrencyRegistry,
+        base_address: str | None = None,
+        stripe_account: str | None = None,
+        timeout_seconds: float = 30.0,
+        find_window_seconds: float = 30 * 86_400,
+        clock: Clock = system_clock,
+    ) -> None:
+        self._amounts: Final = Amounts(_NAME, currencies)
+        self._timeout_seconds: Final = timeout_seconds
+        self._find_window: Final = timedelta(seconds=find_window_seconds)
+        self._clock: Final = clock
+        self._requests: Final = StripeRequests(
+            api_key=api_key,
+            base_address=base_address,
+            stripe_account=stripe_account,
+            timeout_seconds=timeout_seconds,
+        )
+
+    def to_provider(self, amount: int, currency: str, kind: CallKind) -> int:
+        """Return an amount in the provider's minor units; see `Amounts.to_provider`."""
+        return self._amounts.to_provider(amount, currency, kind)
+
+    def from_provider(self, amount: int, currency: str) -> int:
+        """Return an amount of the provider in the ledger's minor units; see `Amounts.from_provider`."""
+        return self._amounts.from_provider(amount, currency)
+
+    async def call(self, call: ProviderCall) -> Answer:
+        """Make a call, once; safe to repeat with the same call within `idempotency_seconds`."""
+        try:
+            amount = self.to_provider(call.amount, call.currency, call.kind)
+        except AmountRefused as error:
+            return refused(error)
+        return await ask(_NAME, self._send(call, amount), self._timeout_seconds)
+
+    async def find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:
+        """Find out what became of a call.
+
+        Without Stripe's id a payment is first searched for by metadata. The search lags behind by minutes,
+        so it proves presence alone. Absence is proven by listing to the end everything since the first try
+        (or, where that is not told, since `find_window_seconds` ago); of refunds, all of that payment.
+        """
+        patience = self._timeout_seconds * _SCAN_PATIENCE
+        return await ask(_NAME, self._find(call, provider_ref), patience)
+
+    async def list_records(
+        self, from_time: datetime, to_time: datetime, cursor: str, limit: int
+    ) -> RecordPage:
+        """Return a page of balance transactions, each with its fee as a record of its own.
+
+        Raises:
+            ListingFailed: try again later.
+        """
+        return await read_page(_NAME, self._page(from_time, to_time, cursor, limit), self._timeout_seconds)
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._requests.close()
+
+    async def _send(self, call: ProviderCall, amount: int) -> Answer:
+        try:
+            return (await self._requests.create(call, amount)).accepted()
+        except stripe.IdempotencyError:
+            return key_reused(_NAME, call)
+        except (stripe.CardError, stripe.InvalidRequestError) as error:
+            # An address that Stripe does not have says that ours is wrong, and nothing about the call.
+            misdirected = error.http_status == _NO_SUCH_THING and error.code != _MISSING
+            if misdirected or error.code == _KEY_IN_USE:
+                return _unknown(error)
+            return Rejected(code=error.code or "invalid_request", message=error.user_message or "")
+        except stripe.StripeError as error:
+            return _unknown(error)
+
+    async def _find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:
+        try:
+            if provider_ref:
+                return (await self._requests.retrieve(call.kind, provider_ref)).accepted()
+            return await self._search(call) or await self._scan(call)
+        except stripe.StripeError as error:
+            if error.http_status == _NO_SUCH_THING and error.code == _MISSING:
+                return NotFound()
+            return _unknown(error)
+
+    async def _search(self, call: ProviderCall) -> Accepted | None:
+        """Return a payment that the search knows; None proves nothing."""
+        if call.kind is not CallKind.CREATE_PAYMENT:
+            return None
+        try:
+            found = await self._requests.search_payments(call.our_id)
+        except stripe.StripeError as error:
+            # Not every country's accounts may search; the listing answers as well, if slower.
+            log.info("stripe_search_refused", code=error.code)
+            return None
+        return most_telling(remote.accepted() for remote in found if remote.is_ours(call.our_id))
+
+    async def _scan(self, call: ProviderCall) -> Accepted | NotFound | Unknown:
+        """Look through a listing to its end: only then is a thing not there."""
+        since = (call.first_try_time or self._clock() - self._find_window) - _CLOCK_MARGIN
+        found: list[Accepted] = []
+        after = ""
+        for _ in range(_MAX_SCANNED_PAGES):
+            page = await self._requests.list_like(call, since, after)
+            found += [remote.accepted() for remote in page.data if remote.is_ours(call.our_id)]
+            if not page.has_more:
+                return most_telling(found) or NotFound()
+            if not page.data:
+                break
+            after = page.data[-1].id
+        return most_telling(found) or Unknown(reason=f"{_NAME}'s listing did not come to an end")
+
+    async def _page(self, from_time: datetime, to_time: datetime, cursor: str, limit: int) -> RecordPage:
+        try:
+            page = await self._requests.list_movements(from_time, to_time, cursor, limit)
+        except stripe.StripeError as error:
+            raise ListingFailed(_unknown(error).reason) from error
+        if page.has_more and not page.data:
+            raise ListingFailed(f"{_NAME} promises more than it lists")
+        next_cursor = page.data[-1].id if page.has_more else ""
+        return RecordPage(records=tuple(page.records(self._amounts)), next_cursor=next_cursor)
+
+
+def _unknown(error: stripe.StripeError) -> Unknown:
+    """Return that nobody knows, and why, without what was sent."""
+    said = f"{error.http_status or 'no status'}, {error.code or type(error).__name__}"
+    retry_after = retry_after_seconds(error.headers)
+    if isinstance(error, (stripe.AuthenticationError, stripe.PermissionError)):
+        # The configuration is broken: an operator has to hear, and no player should lose by it.
+        log.error("stripe_refused_credentials", said=said)
+        return Unknown(reason=f"{_NAME} refused our credentials: {said}", retry_after_seconds=retry_after)
+    return Unknown(reason=f"{_NAME} answered {said}", retry_after_seconds=retry_after)

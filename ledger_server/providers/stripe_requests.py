@@ -1,0 +1,122 @@
+"""Owns how each request to Stripe is worded: create, retrieve, search and list, through Stripe's library."""
+
+from datetime import datetime
+from math import ceil
+from typing import Final
+
+from stripe import HTTPXClient, StripeClient
+from stripe.params import (
+    BalanceTransactionListParams,
+    PaymentIntentListParams,
+    PayoutCreateParams,
+    PayoutListParams,
+    RefundListParams,
+)
+
+from ledger_server.providers import stripe_shapes as shapes
+from ledger_server.providers.adapter import CallKind, ProviderCall
+
+_MAX_PAGE: Final = 100
+
+
+class StripeRequests:
+    """Stripe's API as far as the ledger uses it; every method raises `stripe.StripeError`."""
+
+    def __init__(
+        self, *, api_key: str, base_address: str | None, stripe_account: str | None, timeout_seconds: float
+    ) -> None:
+        self._http: Final = HTTPXClient(timeout=timeout_seconds)
+        client = StripeClient(
+            api_key,
+            stripe_account=stripe_account,
+            base_addresses={"api": base_address} if base_address else None,
+            # What is tried again, and when, is decided by who calls.
+            max_network_retries=0,
+            http_client=self._http,
+        )
+        self._api: Final = client.v1
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._http.close_async()  # type: ignore[no-untyped-call]  # the library left it out
+
+    async def create(self, call: ProviderCall, amount: int) -> shapes.Remote:
+        """Make what a call asks for, under its idempotency key."""
+        metadata = {shapes.OUR_ID: call.our_id, shapes.PLAYER_ID: call.player_id}
+        currency = call.currency.lower()
+        match call.kind:
+            case CallKind.CREATE_PAYMENT:
+                return shapes.remote(
+                    await self._api.payment_intents.create_async(
+                        {
+                            "amount": amount,
+                            "currency": currency,
+                            "automatic_payment_methods": {"enabled": True},
+                            "metadata": metadata,
+                        },
+                        {"idempotency_key": call.idempotency_key},
+                    )
+                )
+            case CallKind.CREATE_PAYOUT:
+                payout: PayoutCreateParams = {"amount": amount, "currency": currency, "metadata": metadata}
+                if call.destination:
+                    payout["destination"] = call.destination
+                return shapes.remote(
+                    await self._api.payouts.create_async(payout, {"idempotency_key": call.idempotency_key})
+                )
+            case CallKind.REFUND:
+                return shapes.remote(
+                    await self._api.refunds.create_async(
+                        {"payment_intent": call.payment_ref, "amount": amount, "metadata": metadata},
+                        {"idempotency_key": call.idempotency_key},
+                    )
+                )
+
+    async def retrieve(self, kind: CallKind, ref: str) -> shapes.Remote:
+        """Read one payment, payout or refund."""
+        match kind:
+            case CallKind.CREATE_PAYMENT:
+                return shapes.remote(await self._api.payment_intents.retrieve_async(ref))
+            case CallKind.CREATE_PAYOUT:
+                return shapes.remote(await self._api.payouts.retrieve_async(ref))
+            case CallKind.REFUND:
+                return shapes.remote(await self._api.refunds.retrieve_async(ref))
+
+    async def search_payments(self, our_id: str) -> list[shapes.Remote]:
+        """Search payments by our id; what is younger than some minutes may be missing."""
+        query = f"metadata['{shapes.OUR_ID}']:'{our_id}'"
+        return shapes.page(await self._api.payment_intents.search_async({"query": query})).data
+
+    async def list_like(self, call: ProviderCall, created_from: datetime, after: str) -> shapes.Page:
+        """List a page of payments or payouts since an instant, or all refunds of a payment, newest first."""
+        match call.kind:
+            case CallKind.CREATE_PAYMENT:
+                payments: PaymentIntentListParams = {"limit": _MAX_PAGE}
+                payments["created"] = {"gte": int(created_from.timestamp())}
+                if after:
+                    payments["starting_after"] = after
+                return shapes.page(await self._api.payment_intents.list_async(payments))
+            case CallKind.CREATE_PAYOUT:
+                payouts: PayoutListParams = {"limit": _MAX_PAGE}
+                payouts["created"] = {"gte": int(created_from.timestamp())}
+                if after:
+                    payouts["starting_after"] = after
+                return shapes.page(await self._api.payouts.list_async(payouts))
+            case CallKind.REFUND:
+                refunds: RefundListParams = {"limit": _MAX_PAGE, "payment_intent": call.payment_ref}
+                if after:
+                    refunds["starting_after"] = after
+                return shapes.page(await self._api.refunds.list_async(refunds))
+
+    async def list_movements(
+        self, from_time: datetime, to_time: datetime, after: str, limit: int
+    ) -> shapes.Movements:
+        """List a page of balance transactions with what each is of, newest first."""
+        parameters: BalanceTransactionListParams = {
+            "limit": max(1, min(limit, _MAX_PAGE)),
+            "created": {"gte": int(from_time.timestamp()), "lt": ceil(to_time.timestamp())},
+            "expand": ["data.source"],
+        }
+        if after:
+            parameters["starting_after"] = after
+        return shapes.movements(await self._api.balance_transactions.list_async(parameters))

@@ -1,0 +1,377 @@
+"""Owns the border of payments: the shape of what callers send, and how a message becomes a command.
+
+What an event says of the outside world is taken as it is: an amount without an exact value here and an id
+that is none of ours are facts about the event, not reasons to refuse it.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from defter.payments.v1 import deposit_pb2, payment_pb2, provider_event_pb2, withdrawal_pb2
+from google.protobuf.message import Message
+
+from ledger_server.domain.commands import Method, RequestKey
+from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.errors import (
+    BatchSizeOutOfRange,
+    FieldMalformed,
+    FieldMissing,
+    FieldTooLong,
+    ProviderCurrencyUnsupported,
+    ProviderUnknown,
+)
+from ledger_server.domain.ids import TenantIds
+from ledger_server.domain.payments.commands import (
+    ApproveWithdrawal,
+    CancelWithdrawal,
+    IngestEvent,
+    InitiateDeposit,
+    MarkWithdrawalPaid,
+    RefundDeposit,
+    RejectWithdrawal,
+    ReplayEvent,
+    RequestWithdrawal,
+    SetWithdrawalPolicy,
+)
+from ledger_server.domain.payments.events import ProviderEvent
+from ledger_server.engine.payment_records import echoed_payment, event_type, policy_of_message
+from ledger_server.engine.times import moment
+from ledger_server.engine.work import Request
+from ledger_server.rpc.requests import (
+    MAX_KEY,
+    MAX_NOTE,
+    MAX_REFERENCE,
+    Violations,
+    digest_of,
+    ids_of,
+    keyed,
+    keyed_violations,
+)
+
+MAX_EVENTS: Final = 100
+MAX_PAYLOAD: Final = 1024 * 1024
+MAX_PLAYER_ID: Final = 64
+MAX_PROVIDER: Final = 63
+MAX_REVIEWER: Final = 64
+
+_PLAYER_ID: Final = re.compile(r"[A-Za-z0-9_.@-]+")
+_PROVIDER: Final = re.compile(r"[a-z][a-z0-9-]*")
+_EVENT_TEXTS: Final = (
+    "provider_type",
+    "payment_ref",
+    "payment_id",
+    "object_ref",
+    "object_id",
+    "currency_code",
+    "stage",
+)
+
+_PaymentRequest = deposit_pb2.InitiateDepositRequest | withdrawal_pb2.RequestWithdrawalRequest
+_ReviewRequest = (
+    withdrawal_pb2.ApproveWithdrawalRequest
+    | withdrawal_pb2.RejectWithdrawalRequest
+    | withdrawal_pb2.CancelWithdrawalRequest
+    | withdrawal_pb2.MarkWithdrawalPaidRequest
+)
+
+
+class ProviderAmounts(NamedTuple):
+    """How a provider's amounts and the ledger's become each other, given a currency.
+
+    All three raise ValueError where an amount has no exact value on the other side, or is not taken there.
+    """
+
+    to_payment: Callable[[int, str], int]
+    to_payout: Callable[[int, str], int]
+    from_provider: Callable[[int, str], int]
+
+
+def player_id(violations: Violations, value: str) -> None:
+    """Require a well-formed player id."""
+    if not value:
+        violations.add(FieldMissing(field="player_id"))
+    elif len(value) > MAX_PLAYER_ID:
+        violations.add(FieldTooLong(field="player_id", limit=MAX_PLAYER_ID))
+    elif not _PLAYER_ID.fullmatch(value):
+        violations.add(FieldMalformed(field="player_id"))
+
+
+def provider_name(violations: Violations, value: str, path: str = "provider") -> None:
+    """Require the well-formed name of a provider account, known or not."""
+    if not value:
+        violations.add(FieldMissing(field=path))
+    elif len(value) > MAX_PROVIDER:
+        violations.add(FieldTooLong(field=path, limit=MAX_PROVIDER))
+    elif not _PROVIDER.fullmatch(value):
+        violations.add(FieldMalformed(field=path))
+
+
+def some_text(violations: Violations, value: str, path: str, limit: int) -> None:
+    """Require text of at least one character."""
+    if value:
+        violations.text(value, path, limit)
+    else:
+        violations.add(FieldMissing(field=path))
+
+
+class PaymentReader:
+    """Turns messages into commands, given the currencies and the provider accounts that there are."""
+
+    def __init__(self, currencies: CurrencyRegistry, providers: Mapping[str, ProviderAmounts]) -> None:
+        self._currencies = currencies
+        self._providers = providers
+
+    def initiate_deposit(self, message: deposit_pb2.InitiateDepositRequest) -> Request:
+        """Read a deposit to begin."""
+        violations = self._payment_violations(message)
+        violations.text(message.provider_ref, "provider_ref", MAX_REFERENCE)
+        violations.check()
+        self._check_convertible(message, self._providers[message.provider].to_payment)
+        command = InitiateDeposit(
+            player_id=message.player_id,
+            provider=message.provider,
+            amount=message.amount_minor,
+            currency=message.currency_code,
+            provider_ref=message.provider_ref,
+            reference=message.reference,
+            metadata=dict(message.metadata),
+        )
+        key = RequestKey(Method.InitiateDeposit, message.idempotency_key, message.player_id)
+        return Request(command, key, digest_of(message))
+
+    def refund_deposit(self, message: deposit_pb2.RefundDepositRequest) -> Request:
+        """Read a refund to ask for."""
+        violations = keyed_violations(message)
+        violations.identifier(message.deposit_id, "deposit_id")
+        violations.amount(message.amount_minor, "amount_minor")
+        violations.check()
+        command = RefundDeposit(
+            deposit_id=message.deposit_id,
+            number=ids_of(message.tenant_id).deposit_sequence(message.deposit_id),
+            amount=message.amount_minor,
+        )
+        return keyed(Method.RefundDeposit, message, message.idempotency_key, command)
+
+    def request_withdrawal(self, message: withdrawal_pb2.RequestWithdrawalRequest) -> Request:
+        """Read a withdrawal to hold money for."""
+        violations = self._payment_violations(message)
+        some_text(violations, message.destination, "destination", MAX_REFERENCE)
+        violations.check()
+        self._check_convertible(message, self._providers[message.provider].to_payout)
+        command = RequestWithdrawal(
+            player_id=message.player_id,
+            provider=message.provider,
+            amount=message.amount_minor,
+            currency=message.currency_code,
+            destination=message.destination,
+            reference=message.reference,
+            metadata=dict(message.metadata),
+        )
+        key = RequestKey(Method.RequestWithdrawal, message.idempotency_key, message.player_id)
+        return Request(command, key, digest_of(message))
+
+    def set_policy(self, message: withdrawal_pb2.SetWithdrawalPolicyRequest) -> Request:
+        """Read a withdrawal policy."""
+        violations = keyed_violations(message)
+        if not message.HasField("policy"):
+            violations.add(FieldMissing(field="policy"))
+        path = "policy.second_review_from_minor"
+        for currency, amount in message.policy.second_review_from_minor.items():
+            violations.currency(currency, path, self._currencies)
+            violations.amount(amount, path)
+        violations.check()
+        command = SetWithdrawalPolicy(policy=policy_of_message(message.policy))
+        return keyed(Method.SetWithdrawalPolicy, message, message.idempotency_key, command)
+
+    def events(self, message: provider_event_pb2.IngestProviderEventsRequest) -> list[Request]:
+        """Read the events of a delivery; each is keyed by its provider and its own id."""
+        violations = Violations()
+        violations.tenant_id(message.tenant_id)
+        count = len(message.events)
+        if not 1 <= count <= MAX_EVENTS:
+            violations.add(BatchSizeOutOfRange(field="events", count=count, limit=MAX_EVENTS))
+        for index, event in enumerate(message.events[:MAX_EVENTS]):
+            self._check_event(violations, event, f"events[{index}].")
+        violations.check()
+        ids = ids_of(message.tenant_id)
+        return [self._ingest(ids, event) for event in message.events]
+
+    def _payment_violations(self, message: _PaymentRequest) -> Violations:
+        """Check what all new payments share."""
+        violations = keyed_violations(message)
+        player_id(violations, message.player_id)
+        self._known_provider(violations, message.provider, "provider")
+        violations.amount(message.amount_minor, "amount_minor")
+        violations.currency(message.currency_code, "currency_code", self._currencies)
+        violations.text(message.reference, "reference", MAX_REFERENCE)
+        violations.metadata(message.metadata, "metadata")
+        return violations
+
+    def _known_provider(self, violations: Violations, value: str, path: str) -> None:
+        if value not in self._providers:
+            provider_name(violations, value, path)
+            if len(value) <= MAX_PROVIDER and _PROVIDER.fullmatch(value):
+                violations.add(ProviderUnknown(field=path, provider=value))
+
+    @staticmethod
+    def _check_convertible(message: _PaymentRequest, convert: Callable[[int, str], int]) -> None:
+        try:
+            convert(message.amount_minor, message.currency_code)
+        except ValueError as refused:
+            raise ProviderCurrencyUnsupported(
+                field="amount_minor",
+                provider=message.provider,
+                currency_code=message.currency_code,
+                amount_minor=message.amount_minor,
+            ) from refused
+
+    def _check_event(self, violations: Violations, event: payment_pb2.ProviderEvent, within: str) -> None:
+        self._known_provider(violations, event.provider, f"{within}provider")
+        some_text(violations, event.event_id, f"{within}event_id", MAX_KEY)
+        if not event.event_id.isprintable():
+            violations.add(FieldMalformed(field=f"{within}event_id"))
+        for name in _EVENT_TEXTS:
+            violations.text(getattr(event, name), within + name, MAX_REFERENCE)
+        violations.text(event.reason, f"{within}reason", MAX_NOTE)
+        violations.time(event, "occur_time", within=within, required=True)
+        if len(event.payload) > MAX_PAYLOAD:
+            violations.add(FieldTooLong(field=f"{within}payload", limit=MAX_PAYLOAD))
+
+    def _ingest(self, ids: TenantIds, event: payment_pb2.ProviderEvent) -> Request:
+        provider_amount = event.provider_amount_minor if event.HasField("provider_amount_minor") else None
+        amount, problem = self._amount_of(event)
+        command = IngestEvent(
+            event=ProviderEvent(
+                provider=event.provider,
+                event_id=event.event_id,
+                type=event_type(event.type),
+                provider_type=event.provider_type,
+                payment_ref=event.payment_ref,
+                payment_id=event.payment_id,
+                payment=echoed_payment(ids, event.payment_id),
+                object_ref=event.object_ref,
+                object_id=event.object_id,
+                refund=ids.refund_sequence(event.object_id),
+                provider_amount=provider_amount,
+                amount=amount,
+                problem=problem,
+                currency=event.currency_code,
+                occur_time=moment(event.occur_time),
+                final=event.final,
+                stage=event.stage,
+                reason=event.reason,
+                payload=event.payload,
+            )
+        )
+        key = f"{event.provider}/{event.event_id}"
+        # Deliveries of one event may differ in their bodies and are one all the same, so the digest
+        # must not tell them apart.
+        digest = hashlib.sha256(key.encode()).digest()[:16]
+        return Request(command, RequestKey(Method.IngestProviderEvents, key), digest)
+
+    def _amount_of(self, event: payment_pb2.ProviderEvent) -> tuple[int | None, str]:
+        """Return an event's amount in the ledger's minor units, or why there is none."""
+        if not event.HasField("provider_amount_minor"):
+            return None, ""
+        if not event.currency_code:
+            return None, "the amount has no currency"
+        convert = self._providers[event.provider].from_provider
+        try:
+            return convert(event.provider_amount_minor, event.currency_code), ""
+        except ValueError as refused:
+            return None, str(refused) or "the amount does not convert"
+
+
+def approve_withdrawal(message: withdrawal_pb2.ApproveWithdrawalRequest) -> Request:
+    """Read an approval."""
+    violations = _review_violations(message)
+    some_text(violations, message.reviewer, "reviewer", MAX_REVIEWER)
+    violations.text(message.note, "note", MAX_NOTE)
+    violations.check()
+    command = ApproveWithdrawal(
+        withdrawal_id=message.withdrawal_id,
+        number=_withdrawal_number(message),
+        reviewer=message.reviewer,
+        note=message.note,
+    )
+    return keyed(Method.ApproveWithdrawal, message, message.idempotency_key, command)
+
+
+def reject_withdrawal(message: withdrawal_pb2.RejectWithdrawalRequest) -> Request:
+    """Read a reviewer's refusal."""
+    violations = _review_violations(message)
+    some_text(violations, message.reviewer, "reviewer", MAX_REVIEWER)
+    violations.text(message.reason, "reason", MAX_NOTE)
+    violations.check()
+    command = RejectWithdrawal(
+        withdrawal_id=message.withdrawal_id,
+        number=_withdrawal_number(message),
+        reviewer=message.reviewer,
+        reason=message.reason,
+    )
+    return keyed(Method.RejectWithdrawal, message, message.idempotency_key, command)
+
+
+def cancel_withdrawal(message: withdrawal_pb2.CancelWithdrawalRequest) -> Request:
+    """Read what a player takes back."""
+    violations = _review_violations(message)
+    violations.text(message.reason, "reason", MAX_NOTE)
+    violations.check()
+    command = CancelWithdrawal(
+        withdrawal_id=message.withdrawal_id,
+        number=_withdrawal_number(message),
+        reason=message.reason,
+    )
+    return keyed(Method.CancelWithdrawal, message, message.idempotency_key, command)
+
+
+def mark_withdrawal_paid(message: withdrawal_pb2.MarkWithdrawalPaidRequest) -> Request:
+    """Read a reviewer's word that the provider has paid."""
+    violations = _review_violations(message)
+    violations.text(message.provider_ref, "provider_ref", MAX_REFERENCE)
+    some_text(violations, message.reviewer, "reviewer", MAX_REVIEWER)
+    violations.check()
+    command = MarkWithdrawalPaid(
+        withdrawal_id=message.withdrawal_id,
+        number=_withdrawal_number(message),
+        provider_ref=message.provider_ref,
+        reviewer=message.reviewer,
+    )
+    return keyed(Method.MarkWithdrawalPaid, message, message.idempotency_key, command)
+
+
+def replay_event(message: provider_event_pb2.ReplayProviderEventRequest) -> Request:
+    """Read which stored event is to be applied again."""
+    violations = keyed_violations(message)
+    violations.identifier(message.provider_event_id, "provider_event_id")
+    violations.check()
+    command = ReplayEvent(
+        provider_event_id=message.provider_event_id,
+        number=ids_of(message.tenant_id).event_sequence(message.provider_event_id),
+    )
+    return keyed(Method.ReplayProviderEvent, message, message.idempotency_key, command)
+
+
+def optional_filters(violations: Violations, message: Message) -> None:
+    """Check what the lists of payments are filtered by, as far as it is given."""
+    player, provider, ref = message.player_id, message.provider, message.provider_ref  # type: ignore[attr-defined]
+    if player:
+        player_id(violations, player)
+    if provider:
+        provider_name(violations, provider)
+    elif ref:
+        # A ref means something only at its own provider.
+        violations.add(FieldMissing(field="provider"))
+    violations.text(ref, "provider_ref", MAX_REFERENCE)
+
+
+def _review_violations(message: _ReviewRequest) -> Violations:
+    violations = keyed_violations(message)
+    violations.identifier(message.withdrawal_id, "withdrawal_id")
+    return violations
+
+
+def _withdrawal_number(message: _ReviewRequest) -> int | None:
+    return ids_of(message.tenant_id).withdrawal_sequence(message.withdrawal_id)

@@ -1,0 +1,113 @@
+"""Owns WithdrawalService."""
+
+from defter.payments.v1 import withdrawal_pb2
+
+from ledger_server.domain.payments.withdrawal import WithdrawalState
+from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.payment_reads import PaymentReads
+from ledger_server.engine.payment_records import policy_message
+from ledger_server.engine.reads import Reads, Span
+from ledger_server.engine.wire_format import length_delimited
+from ledger_server.engine.work import Request
+from ledger_server.rpc.outcomes import decide_one
+from ledger_server.rpc.page_token import number_position, page_bytes, page_size
+from ledger_server.rpc.payment_requests import (
+    PaymentReader,
+    approve_withdrawal,
+    cancel_withdrawal,
+    mark_withdrawal_paid,
+    optional_filters,
+    reject_withdrawal,
+)
+from ledger_server.rpc.read_requests import bound, optional_enum, tenant_violations
+from ledger_server.rpc.serving import Context
+from ledger_server.store.payment_rows import WITHDRAWAL
+from ledger_server.store.queries.payments import PaymentFilter
+
+
+class WithdrawalServicer:
+    """Takes withdrawals through review; what was recorded is field 1 of each response."""
+
+    def __init__(
+        self, ledger: Ledger, reader: PaymentReader, reads: Reads, payment_reads: PaymentReads
+    ) -> None:
+        self._ledger = ledger
+        self._reader = reader
+        self._reads = reads
+        self._payment_reads = payment_reads
+
+    async def RequestWithdrawal(
+        self, request: withdrawal_pb2.RequestWithdrawalRequest, context: Context
+    ) -> bytes:
+        """Hold money that is to go out."""
+        return await self._decide(request.tenant_id, self._reader.request_withdrawal(request), context)
+
+    async def ApproveWithdrawal(
+        self, request: withdrawal_pb2.ApproveWithdrawalRequest, context: Context
+    ) -> bytes:
+        """Let it pass."""
+        return await self._decide(request.tenant_id, approve_withdrawal(request), context)
+
+    async def RejectWithdrawal(
+        self, request: withdrawal_pb2.RejectWithdrawalRequest, context: Context
+    ) -> bytes:
+        """Refuse it."""
+        return await self._decide(request.tenant_id, reject_withdrawal(request), context)
+
+    async def CancelWithdrawal(
+        self, request: withdrawal_pb2.CancelWithdrawalRequest, context: Context
+    ) -> bytes:
+        """Take it back for the player."""
+        return await self._decide(request.tenant_id, cancel_withdrawal(request), context)
+
+    async def MarkWithdrawalPaid(
+        self, request: withdrawal_pb2.MarkWithdrawalPaidRequest, context: Context
+    ) -> bytes:
+        """Record by hand that the provider has paid."""
+        return await self._decide(request.tenant_id, mark_withdrawal_paid(request), context)
+
+    async def GetWithdrawal(self, request: withdrawal_pb2.GetWithdrawalRequest, _: Context) -> bytes:
+        """Read one withdrawal."""
+        violations = tenant_violations(request)
+        violations.identifier(request.withdrawal_id, "withdrawal_id")
+        violations.check()
+        found = await self._payment_reads.withdrawal(request.tenant_id, request.withdrawal_id)
+        return length_delimited(1, found)
+
+    async def ListWithdrawals(self, request: withdrawal_pb2.ListWithdrawalsRequest, _: Context) -> bytes:
+        """List withdrawals in the order in which they were asked for."""
+        violations = tenant_violations(request)
+        optional_filters(violations, request)
+        state = optional_enum(violations, request.state, "state", WithdrawalState)
+        begun = Span(bound(violations, request, "from_time"), bound(violations, request, "to_time"))
+        size = page_size(request, violations)
+        after = number_position(request, violations)
+        violations.check()
+        wanted = PaymentFilter(
+            kind=WITHDRAWAL,
+            player_id=request.player_id,
+            state=state,
+            provider=request.provider,
+            provider_ref=request.provider_ref,
+        )
+        page = await self._payment_reads.list_payments(
+            request.tenant_id, wanted, begun, after=after, size=size
+        )
+        return page_bytes(request, page)
+
+    async def SetWithdrawalPolicy(
+        self, request: withdrawal_pb2.SetWithdrawalPolicyRequest, context: Context
+    ) -> bytes:
+        """Replace what the tenant demands of withdrawals."""
+        return await self._decide(request.tenant_id, self._reader.set_policy(request), context)
+
+    async def GetWithdrawalPolicy(
+        self, request: withdrawal_pb2.GetWithdrawalPolicyRequest, _: Context
+    ) -> withdrawal_pb2.GetWithdrawalPolicyResponse:
+        """Read what the tenant demands of withdrawals."""
+        tenant_violations(request).check()
+        head = await self._reads.tenant(request.tenant_id)
+        return withdrawal_pb2.GetWithdrawalPolicyResponse(policy=policy_message(head.policy))
+
+    async def _decide(self, tenant_id: str, item: Request, context: Context) -> bytes:
+        return length_delimited(1, await decide_one(self._ledger, tenant_id, item, context))

@@ -1,0 +1,1 @@
+"""Own the tests of the webhook edge: verdicts on deliveries, genuine and hostile."""

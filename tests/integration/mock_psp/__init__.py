@@ -1,0 +1,1 @@
+"""Own the tests of the running mock provider: real sockets, and a program of its own."""

@@ -1,0 +1,1 @@
+"""Own payments from the RPC to the disk."""

@@ -1,0 +1,1 @@
+"""Own the proof that payments hold through lanes, processes and crashes."""

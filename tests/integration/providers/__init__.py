@@ -1,0 +1,1 @@
+"""Own the tests of adapters against running providers."""

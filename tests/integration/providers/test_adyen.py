@@ -1,0 +1,219 @@
+"""Own what is Adyen's alone: references, six months of listing, and what its states and types mean."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from ledger_server.providers.adapter import (
+    Accepted,
+    Adapter,
+    CallKind,
+    NotFound,
+    Rejected,
+    RemoteState,
+    Unknown,
+)
+from tests.integration.providers.conftest import Adapters
+from tests.integration.providers.test_contract import WINDOW
+from tests.support.clock import START
+from tests.support.fake_adyen import error as adyen_error
+from tests.support.providers import AdyenUnderTest
+from tests.support.vendor import Fault
+
+pytestmark = pytest.mark.parametrize("provider", ["adyen"], indirect=True)
+
+MANY = 150
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("received", RemoteState.PENDING),
+        ("authorised", RemoteState.PENDING),
+        ("pending", RemoteState.PENDING),
+        ("booked", RemoteState.SUCCEEDED),
+        ("credited", RemoteState.SUCCEEDED),
+        ("refused", RemoteState.FAILED),
+        ("failed", RemoteState.FAILED),
+        ("returned", RemoteState.FAILED),
+        ("cancelled", RemoteState.FAILED),
+        ("aStateToCome", RemoteState.PENDING),
+    ],
+)
+async def test_find_payout_in_each_state_tells_ours(
+    status: str, state: RemoteState, provider: AdyenUnderTest, adapter: Adapter
+) -> None:
+    """Every state of a transfer has one of ours; an unheard-of one decides nothing."""
+    transfer = provider.adyen.add_transfer(status=status, reason="notEnoughBalance")
+
+    found = await adapter.find(provider.call(CallKind.CREATE_PAYOUT), transfer["id"])
+
+    assert found == Accepted(provider_ref=transfer["id"], state=state, reason="notEnoughBalance")
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("active", RemoteState.PENDING),
+        ("paymentPending", RemoteState.PENDING),
+        ("completed", RemoteState.PENDING),
+        ("paid", RemoteState.PENDING),
+        ("expired", RemoteState.FAILED),
+    ],
+)
+async def test_find_link_in_each_state_tells_ours(
+    status: str, state: RemoteState, provider: AdyenUnderTest, adapter: Adapter
+) -> None:
+    """A link that was used says nothing of the money; one that expired unused is over."""
+    call = provider.call(CallKind.CREATE_PAYMENT)
+    accepted = await adapter.call(call)
+    assert isinstance(accepted, Accepted)
+    provider.adyen.links[0]["status"] = status
+
+    found = await adapter.find(call, accepted.provider_ref)
+
+    assert found == Accepted(provider_ref=accepted.provider_ref, state=state)
+
+
+async def test_find_payout_on_later_page_is_found(provider: AdyenUnderTest, adapter: Adapter) -> None:
+    """The cursor has characters that a query must escape, and is followed to the end."""
+    for _ in range(MANY):
+        provider.adyen.add_transfer(reference="wd_1", status="failed")
+    paid = provider.adyen.add_transfer(reference="wd_1", status="booked")
+
+    found = await adapter.find(provider.call(CallKind.CREATE_PAYOUT), "")
+
+    assert isinstance(found, Accepted)
+    assert found.provider_ref == paid["id"]
+
+
+async def test_find_payout_when_second_page_fails_is_unknown(
+    provider: AdyenUnderTest, adapter: Adapter
+) -> None:
+    """Half a listing proves no absence."""
+    for _ in range(MANY):
+        provider.adyen.add_transfer(reference="wd_1")
+    provider.fail_next(None, Fault.SERVER_ERROR)
+
+    found = await adapter.find(provider.call(CallKind.CREATE_PAYOUT), "")
+
+    assert isinstance(found, Unknown)
+
+
+async def test_find_payout_in_nonsense_is_unknown(provider: AdyenUnderTest, adapter: Adapter) -> None:
+    """A proxy's page with status 200 lists nothing, and proves nothing."""
+    provider.fail_next(Fault.NONSENSE)
+
+    found = await adapter.find(provider.call(CallKind.CREATE_PAYOUT), "")
+
+    assert isinstance(found, Unknown)
+
+
+@pytest.mark.parametrize(("days", "outcome"), [(100, NotFound), (200, Unknown)])
+async def test_find_payout_tried_long_ago_is_absent_within_six_months(
+    days: int, outcome: type[object], provider: AdyenUnderTest, adapter: Adapter
+) -> None:
+    """What Adyen does not list any more cannot be said to be absent."""
+    call = msgspec.structs.replace(
+        provider.call(CallKind.CREATE_PAYOUT), first_try_time=START - timedelta(days=days)
+    )
+
+    assert isinstance(await adapter.find(call, ""), outcome)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "transient", "outcome"),
+    [
+        (422, "14_034", "", Rejected),
+        (400, "702", "", Rejected),
+        (422, "704", "", Unknown),
+        (409, "704", "", Unknown),
+        (503, "703", "", Unknown),
+        (422, "14_034", "true", Unknown),
+        (422, "14_034", "false", Rejected),
+        (401, "000", "", Unknown),
+        (403, "901", "", Unknown),
+        (404, "30_112", "", Unknown),
+        (429, "30_001", "", Unknown),
+        (500, "905", "", Unknown),
+    ],
+)
+async def test_call_answered_with_error_has_outcome(
+    status: int,
+    code: str,
+    transient: str,
+    outcome: type[object],
+    provider: AdyenUnderTest,
+    adapter: Adapter,
+) -> None:
+    """Only errors of the request are refusals, and not even those where Adyen calls them transient."""
+    headers = {"transient_error": transient} if transient else {}
+    provider.adyen.faults.append(adyen_error(status, code, "So it is.", **headers))
+
+    answer = await adapter.call(provider.call(CallKind.CREATE_PAYOUT))
+
+    assert isinstance(answer, outcome)
+    if isinstance(answer, Rejected):
+        assert answer == Rejected(code=code, message="So it is.")
+
+
+async def test_pay_out_refused_at_once_is_accepted_and_failed(
+    provider: AdyenUnderTest, adapter: Adapter
+) -> None:
+    """A transfer that exists and was refused is known by its id, and has failed."""
+    call = provider.call(CallKind.CREATE_PAYOUT)
+    await adapter.call(call)
+    provider.adyen.transfers[0] |= {"status": "refused", "reason": "counterpartyAccountClosed"}
+
+    found = await adapter.find(call, "")
+
+    assert isinstance(found, Accepted)
+    assert (found.state, found.reason) == (RemoteState.FAILED, "counterpartyAccountClosed")
+
+
+async def test_refund_path_with_slash_stays_one_step(provider: AdyenUnderTest, adapter: Adapter) -> None:
+    """An id is escaped, so that it cannot name another path."""
+    provider.payment_ref = "x/../../paymentLinks"
+
+    answer = await adapter.call(provider.call(CallKind.REFUND))
+
+    assert isinstance(answer, Unknown)
+    assert provider.adyen.links == []
+
+
+async def test_find_at_wrong_address_is_unknown(provider: AdyenUnderTest, adapters: Adapters) -> None:
+    """A 404 without Adyen's code says that our configuration is wrong."""
+    adapter = adapters.make(address=f"{provider.address}/elsewhere")
+
+    found = await adapter.find(provider.call(CallKind.CREATE_PAYOUT), "1W1UG35U8A9J0001")
+
+    assert isinstance(found, Unknown)
+
+
+@pytest.mark.parametrize(
+    ("type_", "direction", "kind", "amount"),
+    [
+        ("bankTransfer", "outgoing", "payout", -100),
+        ("bankTransfer", "incoming", "other", 100),
+        ("cardTransfer", "outgoing", "payout", -100),
+        ("capture", "incoming", "payment", 100),
+        ("refund", "outgoing", "refund", -100),
+        ("chargeback", "outgoing", "dispute", -100),
+        ("chargebackReversal", "incoming", "dispute", 100),
+        ("fee", "outgoing", "fee", -100),
+        ("aTypeToCome", "incoming", "other", 100),
+    ],
+)
+async def test_list_transfer_becomes_record(
+    type_: str, direction: str, kind: str, amount: int, provider: AdyenUnderTest, adapter: Adapter
+) -> None:
+    """Types become kinds, and the direction the sign."""
+    provider.adyen.add_transfer(type=type_, direction=direction, reference="wd_1")
+
+    (record,) = (await adapter.list_records(*WINDOW, "", 10)).records
+
+    assert (record.kind.value, record.amount, record.our_id) == (kind, amount, "wd_1")
+    assert record.provider_type == type_

@@ -1,0 +1,306 @@
+"""Own what holds for every adapter: what is unknown is said to be, and nothing is done twice."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from ledger_server.providers.adapter import (
+    Accepted,
+    Adapter,
+    CallKind,
+    ListingFailed,
+    NotFound,
+    ProviderRecord,
+    RecordKind,
+    Rejected,
+    RemoteState,
+    Unknown,
+)
+from tests.integration.providers.conftest import Adapters
+from tests.support.clock import START
+from tests.support.providers import IMPATIENT_SECONDS, RETRY_AFTER_SECONDS, ProviderUnderTest
+from tests.support.vendor import Fault
+
+ALL_KINDS = pytest.mark.parametrize("kind", list(CallKind))
+WINDOW = (START - timedelta(hours=1), START + timedelta(hours=1))
+NOBODY = "http://127.0.0.1:1"
+
+
+@ALL_KINDS
+async def test_call_once_is_accepted_and_executed_once(
+    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """A payment, payout or refund that the provider takes on has its id, and is pending."""
+    answer = await adapter.call(provider.call(kind))
+
+    assert isinstance(answer, Accepted)
+    assert answer.provider_ref
+    assert answer.state is RemoteState.PENDING
+    assert provider.executions("wd_1") == 1
+
+
+@ALL_KINDS
+async def test_call_same_key_twice_executes_once(
+    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """The second answer is the first one."""
+    first = await adapter.call(provider.call(kind))
+    second = await adapter.call(provider.call(kind))
+
+    assert isinstance(first, Accepted)
+    assert second == first
+    assert provider.executions("wd_1") == 1
+
+
+@ALL_KINDS
+async def test_call_same_key_with_other_amount_is_unknown(
+    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """The key may have paid already, so nobody may take this for a refusal."""
+    await adapter.call(provider.call(kind, amount=100))
+
+    answer = await adapter.call(provider.call(kind, amount=200))
+
+    assert isinstance(answer, Unknown)
+    assert "IDEMPOTENCY KEY REUSED" in answer.reason
+    assert provider.executions("wd_1") == 1
+
+
+@ALL_KINDS
+async def test_call_refused_by_provider_is_rejected(
+    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """A definite refusal carries the provider's code, and nothing was done."""
+    provider.fail_next(Fault.REFUSAL)
+
+    answer = await adapter.call(provider.call(kind))
+
+    assert isinstance(answer, Rejected)
+    assert answer.code in {"insufficient_balance", "balance_insufficient", "14_034"}
+    assert provider.executions("wd_1") == 0
+
+
+@ALL_KINDS
+async def test_call_with_wrong_credentials_is_unknown(
+    kind: CallKind, provider: ProviderUnderTest, adapters: Adapters
+) -> None:
+    """A broken configuration must not fail a player's money."""
+    answer = await adapters.make(right_key=False).call(provider.call(kind))
+
+    assert isinstance(answer, Unknown)
+    assert provider.executions("wd_1") == 0
+
+
+@ALL_KINDS
+async def test_call_timing_out_before_execution_is_unknown_then_absent(
+    kind: CallKind, provider: ProviderUnderTest, adapters: Adapters
+) -> None:
+    """Asking tells that nothing is there, and the same call then executes once."""
+    provider.fail_next(Fault.TIMEOUT_BEFORE)
+    call = provider.call(kind)
+
+    answer = await adapters.make(timeout_seconds=IMPATIENT_SECONDS).call(call)
+    found = await adapters.make().find(call, "")
+    again = await adapters.make().call(call)
+
+    assert isinstance(answer, Unknown)
+    assert isinstance(found, NotFound if kind in provider.found_by_our_id else Unknown)
+    assert isinstance(again, Accepted)
+    assert provider.executions("wd_1") == 1
+
+
+@ALL_KINDS
+@pytest.mark.parametrize("fault", [Fault.TIMEOUT_AFTER, Fault.HANG_UP_AFTER])
+async def test_call_timing_out_after_execution_is_unknown_then_found(
+    fault: Fault, kind: CallKind, provider: ProviderUnderTest, adapters: Adapters
+) -> None:
+    """Asking tells that it was done, and the same call does it no second time."""
+    provider.fail_next(fault)
+    call = provider.call(kind)
+    waits = fault is Fault.TIMEOUT_AFTER
+
+    answer = await adapters.make(timeout_seconds=IMPATIENT_SECONDS if waits else 30).call(call)
+    found = await adapters.make().find(call, "")
+    again = await adapters.make().call(call)
+
+    assert isinstance(answer, Unknown)
+    assert isinstance(again, Accepted)
+    if kind in provider.found_by_our_id:
+        assert found == again
+    else:
+        assert isinstance(found, Unknown)
+    assert provider.executions("wd_1") == 1
+
+
+@ALL_KINDS
+async def test_call_when_provider_fails_is_unknown(
+    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """A 500 says nothing about what was done."""
+    provider.fail_next(Fault.SERVER_ERROR)
+
+    answer = await adapter.call(provider.call(kind))
+
+    assert isinstance(answer, Unknown)
+    assert answer.retry_after_seconds is None
+
+
+@ALL_KINDS
+async def test_call_too_often_is_unknown_with_pause(
+    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """A 429 carries for how long the provider wants to be left alone."""
+    provider.fail_next(Fault.RATE_LIMIT)
+
+    answer = await adapter.call(provider.call(kind))
+
+    assert isinstance(answer, Unknown)
+    assert answer.retry_after_seconds == RETRY_AFTER_SECONDS
+
+
+@ALL_KINDS
+@pytest.mark.parametrize("fault", [Fault.IN_FLIGHT, Fault.NONSENSE])
+@pytest.mark.parametrize("provider", ["stripe", "adyen"], indirect=True)
+async def test_call_answered_strangely_is_unknown(
+    fault: Fault, kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """Neither a request that is under way nor a proxy's page is a decision."""
+    provider.fail_next(fault)
+
+    answer = await adapter.call(provider.call(kind))
+
+    assert isinstance(answer, Unknown)
+
+
+@ALL_KINDS
+async def test_ask_where_nobody_listens_is_unknown(
+    kind: CallKind, provider: ProviderUnderTest, adapters: Adapters
+) -> None:
+    """A refused connection is an answer like others, not an exception."""
+    adapter = adapters.make(address=NOBODY)
+    call = provider.call(kind)
+
+    assert isinstance(await adapter.call(call), Unknown)
+    assert isinstance(await adapter.find(call, ""), Unknown)
+    assert isinstance(await adapter.find(call, provider.missing_ref), Unknown)
+
+
+@ALL_KINDS
+async def test_find_by_provider_ref_tells_state(
+    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """What was accepted is read by the provider's own id, where the provider lets one."""
+    call = provider.call(kind)
+    accepted = await adapter.call(call)
+    assert isinstance(accepted, Accepted)
+
+    found = await adapter.find(call, accepted.provider_ref)
+
+    if kind in provider.read_by_ref:
+        assert found == accepted
+    else:
+        assert isinstance(found, Unknown)
+
+
+@ALL_KINDS
+async def test_find_unknown_ref_is_not_found(
+    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """An id that the provider does not know is certainly not there."""
+    found = await adapter.find(provider.call(kind), provider.missing_ref)
+
+    assert isinstance(found, NotFound if kind in provider.read_by_ref else Unknown)
+
+
+@pytest.mark.parametrize("fault", [Fault.SERVER_ERROR, Fault.RATE_LIMIT])
+async def test_find_when_provider_fails_proves_nothing(
+    fault: Fault, provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """A listing that could not be read is not one without the payout."""
+    provider.fail_next(fault)
+
+    found = await adapter.find(provider.call(CallKind.CREATE_PAYOUT), "")
+
+    assert isinstance(found, Unknown)
+
+
+@ALL_KINDS
+async def test_call_in_unknown_currency_is_rejected_by_name(
+    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """What the provider cannot be paid in never leaves the house."""
+    answer = await adapter.call(provider.call(kind, currency="USDT"))
+
+    assert isinstance(answer, Rejected)
+    assert answer.code == "currency_unsupported"
+    assert provider.executions("wd_1") == 0
+
+
+@ALL_KINDS
+async def test_call_with_inexact_amount_is_rejected_by_name(
+    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """A tenth of a penny has no name at any provider, and is not rounded away."""
+    answer = await adapter.call(provider.call(kind, amount=1_001, currency="GBP"))
+
+    assert isinstance(answer, Rejected)
+    assert answer.code == "amount_not_representable"
+    assert provider.executions("wd_1") == 0
+
+
+async def test_list_records_through_pages_yields_each_once(
+    provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """The cursor leads through several pages, and money paid out is negative."""
+    refs = provider.add_payout_records(7)
+
+    records, pages = await listed(adapter, limit=3)
+
+    payouts = {record.provider_ref: record for record in records if record.kind is RecordKind.PAYOUT}
+    assert pages >= 3
+    assert len(records) == len({(record.kind, record.provider_ref) for record in records})
+    assert [payouts[ref].amount for ref in refs] == [-1, -2, -3, -4, -5, -6, -7]
+    assert {record.currency for record in payouts.values()} == {"EUR"}
+    assert {record.state for record in payouts.values()} == {RemoteState.SUCCEEDED}
+    assert {record.create_time for record in payouts.values()} == {START}
+
+
+async def test_list_records_outside_window_yields_none(provider: ProviderUnderTest, adapter: Adapter) -> None:
+    """What was made before the window does not belong to it."""
+    provider.add_payout_records(2)
+
+    page = await adapter.list_records(WINDOW[1], WINDOW[1] + timedelta(hours=1), "", 10)
+
+    assert (list(page.records), page.next_cursor) == ([], "")
+
+
+async def test_list_records_breaking_off_is_failed(provider: ProviderUnderTest, adapter: Adapter) -> None:
+    """Half a listing must not look like a whole one."""
+    provider.add_payout_records(7)
+    page = await adapter.list_records(*WINDOW, "", 3)
+    provider.fail_next(Fault.SERVER_ERROR)
+
+    with pytest.raises(ListingFailed):
+        await adapter.list_records(*WINDOW, page.next_cursor, 3)
+
+
+async def test_list_records_where_nobody_listens_is_failed(adapters: Adapters) -> None:
+    """A refused connection is a failed listing."""
+    with pytest.raises(ListingFailed):
+        await adapters.make(address=NOBODY).list_records(*WINDOW, "", 3)
+
+
+async def listed(
+    adapter: Adapter, *, limit: int, window: tuple[datetime, datetime] = WINDOW
+) -> tuple[list[ProviderRecord], int]:
+    """Return all records of a window, and of how many pages they came."""
+    records: list[ProviderRecord] = []
+    cursor, pages = "", 0
+    while True:
+        page = await adapter.list_records(*window, cursor, limit)
+        records += page.records
+        cursor, pages = page.next_cursor, pages + 1
+        if not cursor:
+            return records, pages

@@ -1,0 +1,349 @@
+"""Own what is Stripe's alone: a search that lags, listings to the end, and what balance transactions mean."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from ledger_server.providers.adapter import (
+    Accepted,
+    Adapter,
+    CallKind,
+    NotFound,
+    ProviderRecord,
+    RecordKind,
+    Rejected,
+    RemoteState,
+    Unknown,
+)
+from tests.integration.providers.conftest import Adapters
+from tests.integration.providers.test_contract import WINDOW
+from tests.support.clock import START
+from tests.support.fake_stripe import error as stripe_error
+from tests.support.providers import StripeUnderTest
+from tests.support.vendor import Fault
+
+pytestmark = pytest.mark.parametrize("provider", ["stripe"], indirect=True)
+
+MANY = 150
+
+
+async def test_find_payment_before_search_knows_is_listed(
+    provider: StripeUnderTest, adapter: Adapter
+) -> None:
+    """The search has not caught up, so the listing is read; the payment stands on its second page."""
+    call = provider.call(CallKind.CREATE_PAYMENT)
+    accepted = await adapter.call(call)
+    for _ in range(MANY):
+        provider.stripe.add("payment_intents", status="succeeded")
+    provider.stripe.searchable = False
+
+    assert await adapter.find(call, "") == accepted
+
+
+async def test_find_payment_in_search_needs_no_listing(provider: StripeUnderTest, adapter: Adapter) -> None:
+    """A payment that the search knows is found by it alone."""
+    call = provider.call(CallKind.CREATE_PAYMENT)
+    accepted = await adapter.call(call)
+    provider.fail_next(None, Fault.SERVER_ERROR)
+
+    assert await adapter.find(call, "") == accepted
+
+
+@pytest.mark.parametrize("fault", [Fault.SERVER_ERROR, Fault.REFUSAL])
+async def test_find_payment_when_search_fails_is_listed(
+    fault: Fault, provider: StripeUnderTest, adapter: Adapter
+) -> None:
+    """Where an account may not search, the listing answers."""
+    call = provider.call(CallKind.CREATE_PAYMENT)
+    accepted = await adapter.call(call)
+    provider.fail_next(fault)
+
+    assert await adapter.find(call, "") == accepted
+
+
+async def test_find_payout_when_second_page_fails_is_unknown(
+    provider: StripeUnderTest, adapter: Adapter
+) -> None:
+    """Half a listing proves no absence."""
+    for _ in range(MANY):
+        provider.stripe.add("payouts", status="paid")
+    provider.fail_next(None, Fault.SERVER_ERROR)
+
+    found = await adapter.find(provider.call(CallKind.CREATE_PAYOUT), "")
+
+    assert isinstance(found, Unknown)
+
+
+async def test_find_payout_on_no_page_is_not_found(provider: StripeUnderTest, adapter: Adapter) -> None:
+    """Only after the last page is a payout certainly not there."""
+    for _ in range(MANY):
+        provider.stripe.add("payouts", status="paid")
+
+    assert await adapter.find(provider.call(CallKind.CREATE_PAYOUT), "") == NotFound()
+
+
+async def test_find_payout_made_long_ago_is_found_from_first_try(
+    provider: StripeUnderTest, adapter: Adapter
+) -> None:
+    """A payout older than the usual window is found when the call says since when to look."""
+    provider.stripe.now = START - timedelta(days=90)
+    call = provider.call(CallKind.CREATE_PAYOUT)
+    accepted = await adapter.call(call)
+    dated = msgspec.structs.replace(call, first_try_time=START - timedelta(days=90))
+
+    assert await adapter.find(dated, "") == accepted
+
+
+async def test_find_payout_made_twice_tells_which_was_paid(
+    provider: StripeUnderTest, adapter: Adapter
+) -> None:
+    """Whatever made two, the one that moved money is the one that counts."""
+    ours = {"our_id": "wd_1"}
+    provider.stripe.add("payouts", status="failed", metadata=ours)
+    paid = provider.stripe.add("payouts", status="paid", metadata=ours)
+    provider.stripe.add("payouts", status="failed", metadata=ours)
+
+    found = await adapter.find(provider.call(CallKind.CREATE_PAYOUT), "")
+
+    assert found == Accepted(provider_ref=paid["id"], state=RemoteState.SUCCEEDED)
+
+
+@pytest.mark.parametrize(
+    ("collection", "status", "state"),
+    [
+        ("payment_intents", "requires_action", RemoteState.PENDING),
+        ("payment_intents", "processing", RemoteState.PENDING),
+        ("payment_intents", "requires_capture", RemoteState.AUTHORIZED),
+        ("payment_intents", "succeeded", RemoteState.SUCCEEDED),
+        ("payment_intents", "canceled", RemoteState.FAILED),
+        ("payouts", "in_transit", RemoteState.PENDING),
+        ("payouts", "paid", RemoteState.SUCCEEDED),
+        ("payouts", "failed", RemoteState.FAILED),
+        ("payouts", "canceled", RemoteState.FAILED),
+        ("refunds", "requires_action", RemoteState.PENDING),
+        ("refunds", "succeeded", RemoteState.SUCCEEDED),
+        ("refunds", "failed", RemoteState.FAILED),
+        ("refunds", "a_state_to_come", RemoteState.PENDING),
+    ],
+)
+async def test_find_in_each_state_tells_ours(
+    collection: str, status: str, state: RemoteState, provider: StripeUnderTest, adapter: Adapter
+) -> None:
+    """Every state of Stripe's has one of ours; an unheard-of one decides nothing."""
+    kinds = {"payment_intents": CallKind.CREATE_PAYMENT, "payouts": CallKind.CREATE_PAYOUT}
+    thing = provider.stripe.add(collection, status=status)
+
+    found = await adapter.find(provider.call(kinds.get(collection, CallKind.REFUND)), thing["id"])
+
+    assert found == Accepted(provider_ref=thing["id"], state=state)
+
+
+async def test_find_failed_payout_tells_why(provider: StripeUnderTest, adapter: Adapter) -> None:
+    """The failure code reaches whoever has to explain it."""
+    thing = provider.stripe.add("payouts", status="failed", failure_code="account_closed")
+
+    found = await adapter.find(provider.call(CallKind.CREATE_PAYOUT), thing["id"])
+
+    assert found == Accepted(provider_ref=thing["id"], state=RemoteState.FAILED, reason="account_closed")
+
+
+async def test_refund_missing_payment_is_rejected(provider: StripeUnderTest, adapter: Adapter) -> None:
+    """What does not exist at Stripe cannot have been refunded."""
+    provider.payment_ref = "pi_missing"
+
+    answer = await adapter.call(provider.call(CallKind.REFUND))
+
+    assert answer == Rejected(code="resource_missing", message="No such payment_intent")
+
+
+async def test_call_at_wrong_address_is_unknown(provider: StripeUnderTest, adapters: Adapters) -> None:
+    """A 404 that is not about the payment says that our configuration is wrong."""
+    adapter = adapters.make(address=f"{provider.address}/elsewhere")
+
+    assert isinstance(await adapter.call(provider.call(CallKind.CREATE_PAYOUT)), Unknown)
+    assert isinstance(await adapter.find(provider.call(CallKind.CREATE_PAYOUT), "po_1"), Unknown)
+
+
+@pytest.mark.parametrize(
+    ("status", "type_", "code", "outcome"),
+    [
+        (402, "card_error", "card_declined", Rejected),
+        (400, "invalid_request_error", "amount_too_small", Rejected),
+        (400, "invalid_request_error", None, Rejected),
+        (404, "invalid_request_error", "resource_missing", Rejected),
+        (404, "invalid_request_error", None, Unknown),
+        (400, "idempotency_error", None, Unknown),
+        (400, "invalid_request_error", "rate_limit", Unknown),
+        (400, "invalid_request_error", "idempotency_key_in_use", Unknown),
+        (401, "invalid_request_error", "api_key_expired", Unknown),
+        (403, "invalid_request_error", None, Unknown),
+        (409, "idempotency_error", "idempotency_key_in_use", Unknown),
+        (409, "invalid_request_error", "lock_timeout", Unknown),
+        (429, "invalid_request_error", "lock_timeout", Unknown),
+        (500, "api_error", None, Unknown),
+        (503, "api_error", None, Unknown),
+        (302, "api_error", None, Unknown),
+    ],
+)
+async def test_call_answered_with_error_has_outcome(
+    status: int,
+    type_: str,
+    code: str | None,
+    outcome: type[object],
+    provider: StripeUnderTest,
+    adapter: Adapter,
+) -> None:
+    """Only errors of the card and of the request are refusals."""
+    provider.stripe.faults.append(stripe_error(status, type_, code, "So it is."))
+
+    answer = await adapter.call(provider.call(CallKind.CREATE_PAYOUT))
+
+    assert isinstance(answer, outcome)
+    if isinstance(answer, Rejected):
+        assert answer == Rejected(code=code or "invalid_request", message="So it is.")
+
+
+CHARGE = {
+    "id": "ch_1",
+    "object": "charge",
+    "status": "succeeded",
+    "payment_intent": "pi_1",
+    "amount": 5000,
+    "amount_captured": 5000,
+    "currency": "eur",
+    "metadata": {"our_id": "dep_1"},
+}
+REFUND = {
+    "id": "re_1",
+    "object": "refund",
+    "status": "pending",
+    "payment_intent": "pi_1",
+    "charge": "ch_1",
+    "amount": 700,
+    "currency": "eur",
+    "metadata": {"our_id": "ref_1"},
+}
+DISPUTE = {
+    "id": "du_1",
+    "object": "dispute",
+    "status": "needs_response",
+    "payment_intent": "pi_1",
+    "charge": "ch_1",
+    "amount": 5000,
+    "currency": "eur",
+    "metadata": {},
+}
+PAYOUT = {
+    "id": "po_1",
+    "object": "payout",
+    "status": "failed",
+    "amount": 900,
+    "currency": "eur",
+    "metadata": {"our_id": "wd_1"},
+}
+YEN_CHARGE = {**CHARGE, "amount": 800, "amount_captured": 600, "currency": "jpy"}
+
+
+@pytest.mark.parametrize(
+    ("movement", "expected"),
+    [
+        pytest.param(
+            {"type_": "charge", "source": CHARGE, "amount": 5000},
+            ("payment", "pi_1", "pi_1", "dep_1", "succeeded", 5000, "EUR"),
+            id="charge",
+        ),
+        pytest.param(
+            {"type_": "charge", "source": YEN_CHARGE, "amount": 371},
+            ("payment", "pi_1", "pi_1", "dep_1", "succeeded", 600, "JPY"),
+            id="charge settled in another currency, captured in part",
+        ),
+        pytest.param(
+            {"type_": "payment", "source": "py_1", "amount": 5000},
+            ("payment", "py_1", "", "", "succeeded", 5000, "EUR"),
+            id="payment whose source was not sent along",
+        ),
+        pytest.param(
+            {"type_": "refund", "source": REFUND, "amount": -700},
+            ("refund", "re_1", "pi_1", "ref_1", "pending", -700, "EUR"),
+            id="refund",
+        ),
+        pytest.param(
+            {"type_": "payout", "source": PAYOUT, "amount": -900},
+            ("payout", "po_1", "", "wd_1", "failed", -900, "EUR"),
+            id="payout that failed later",
+        ),
+        pytest.param(
+            {"type_": "payout_failure", "source": PAYOUT, "amount": 900},
+            ("other", "txn_1", "", "wd_1", "succeeded", 900, "EUR"),
+            id="its money coming back",
+        ),
+        pytest.param(
+            {
+                "type_": "adjustment",
+                "source": DISPUTE,
+                "amount": -5000,
+                "reporting_category": "dispute",
+            },
+            ("dispute", "txn_1", "pi_1", "", "succeeded", -5000, "EUR"),
+            id="dispute",
+        ),
+        pytest.param(
+            {"type_": "stripe_fee", "source": None, "amount": -20, "fee": 0},
+            ("fee", "txn_1", "", "", "succeeded", -20, "EUR"),
+            id="fee of the account",
+        ),
+        pytest.param(
+            {"type_": "reserve_hold", "source": None, "amount": -20},
+            ("other", "txn_1", "", "", "succeeded", -20, "EUR"),
+            id="anything else",
+        ),
+        pytest.param(
+            {"type_": "charge", "source": None, "amount": 550, "currency": "isk"},
+            ("payment", "txn_1", "", "", "succeeded", None, "ISK"),
+            id="amount that the ledger cannot write",
+        ),
+    ],
+)
+async def test_list_movement_becomes_record(
+    movement: dict[str, Any],
+    expected: tuple[object, ...],
+    provider: StripeUnderTest,
+    adapter: Adapter,
+) -> None:
+    """Each kind of balance transaction is one record, by the id that the ledger knows it by."""
+    provider.stripe.move(**movement)
+
+    page = await adapter.list_records(*WINDOW, "", 10)
+
+    assert [facts(record) for record in page.records] == [expected]
+    assert page.records[0].provider_type == movement["type_"]
+
+
+async def test_list_charge_with_fee_yields_fee_as_well(provider: StripeUnderTest, adapter: Adapter) -> None:
+    """The fee that Stripe keeps is a record of its own, of the same payment."""
+    provider.stripe.move("charge", CHARGE, amount=5000, fee=175)
+
+    page = await adapter.list_records(*WINDOW, "", 10)
+
+    assert [facts(record) for record in page.records] == [
+        ("payment", "pi_1", "pi_1", "dep_1", "succeeded", 5000, "EUR"),
+        ("fee", "txn_1", "pi_1", "", "succeeded", -175, "EUR"),
+    ]
+    assert page.records[1].kind is RecordKind.FEE
+
+
+def facts(record: ProviderRecord) -> tuple[object, ...]:
+    """Return what a record says, in brief."""
+    return (
+        record.kind.value,
+        record.provider_ref,
+        record.payment_ref,
+        record.our_id,
+        record.state.value,
+        record.amount,
+        record.currency,
+    )

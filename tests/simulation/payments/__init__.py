@@ -1,0 +1,1 @@
+"""Own the proof that neither order nor repetition of events matters."""

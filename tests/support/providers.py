@@ -1,0 +1,245 @@
+"""Own the three providers as the contract sees them: MockPSP itself, a small Stripe and a small Adyen."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+
+from iso4217 import Currency
+
+from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.providers.adapter import Adapter, CallKind, ProviderCall
+from ledger_server.providers.adyen import AdyenAdapter
+from ledger_server.providers.adyen_requests import AdyenAccount
+from ledger_server.providers.mock import MockAdapter
+from ledger_server.providers.stripe import StripeAdapter
+from mock_psp.knobs import Knobs
+from mock_psp.server import MockPsp, serve
+from tests.support import fake_adyen, fake_stripe
+from tests.support.clock import FakeClock
+from tests.support.fake_adyen import FakeAdyen
+from tests.support.fake_stripe import FakeStripe
+from tests.support.vendor import Fault, Vendor, serving
+
+NAMES = ("mock", "stripe", "adyen")
+PATIENT_SECONDS = 30.0
+IMPATIENT_SECONDS = 0.5
+RETRY_AFTER_SECONDS = 7
+_TOKEN = "mock-token"
+
+# A ledger that keeps tenths of a penny, and an asset that no provider knows.
+CURRENCIES = CurrencyRegistry(
+    {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
+    | {"GBP": 3, "USDT": 6}
+)
+
+
+class ProviderUnderTest(ABC):
+    """One running provider.
+
+    Attributes:
+        payment_ref: a payment that can be refunded.
+        missing_ref: looks like an id of this provider, and is none.
+        found_by_our_id: what can be found without the provider's id.
+        read_by_ref: what can be read by the provider's id.
+    """
+
+    payment_ref: str
+    destination: str
+    missing_ref: str
+    found_by_our_id: frozenset[CallKind] = frozenset(CallKind)
+    read_by_ref: frozenset[CallKind] = frozenset(CallKind)
+
+    @abstractmethod
+    def make_adapter(self, *, timeout_seconds: float, right_key: bool, address: str | None) -> Adapter:
+        """Make an adapter; of the provider's own address unless told otherwise."""
+
+    @abstractmethod
+    def fail_next(self, *faults: Fault | None) -> None:
+        """Say what happens to the next requests, one each."""
+
+    @abstractmethod
+    def executions(self, our_id: str) -> int:
+        """Return how many times something was made for an id."""
+
+    @abstractmethod
+    def add_payout_records(self, count: int) -> list[str]:
+        """Let payouts of 1, 2, 3, … minor units happen; return their ids."""
+
+    def call(
+        self, kind: CallKind, our_id: str = "wd_1", *, amount: int = 1500, currency: str = "EUR"
+    ) -> ProviderCall:
+        """Return a call that this provider can do."""
+        return ProviderCall(
+            kind=kind,
+            our_id=our_id,
+            player_id="42",
+            amount=amount,
+            currency=currency,
+            payment_ref=self.payment_ref if kind is CallKind.REFUND else "",
+            destination=self.destination if kind is CallKind.CREATE_PAYOUT else "",
+            idempotency_key=f"tx_{our_id}",
+        )
+
+
+class MockUnderTest(ProviderUnderTest):
+    """MockPSP itself."""
+
+    destination = "bank:42"
+    missing_ref = "mp_none"
+
+    def __init__(self, psp: MockPsp) -> None:
+        self._psp = psp
+        payments = psp.state.payments
+        created = payments.create(
+            reference="dep_0", amount_minor=100_000, currency="EUR", customer="42", capture="auto"
+        )
+        payments.capture(created.id)
+        self.payment_ref = created.id
+
+    @property
+    def psp(self) -> MockPsp:
+        """The provider, for what only it can do."""
+        return self._psp
+
+    def make_adapter(self, *, timeout_seconds: float, right_key: bool, address: str | None) -> Adapter:
+        """Make an adapter."""
+        return MockAdapter(
+            base_address=address or self._psp.url,
+            api_key=_TOKEN if right_key else "wrong",
+            currencies=CURRENCIES,
+            timeout_seconds=timeout_seconds,
+        )
+
+    def fail_next(self, *faults: Fault | None) -> None:
+        """Turn the knobs, which count each fault for itself."""
+        knobs = self._psp.knobs
+        knobs.faults_hit = "all"
+        for fault in faults:
+            match fault:
+                case Fault.TIMEOUT_BEFORE:
+                    knobs.timeout_before_execute, knobs.hang_seconds = 1, 3600
+                case Fault.TIMEOUT_AFTER:
+                    knobs.timeout_after_execute, knobs.hang_seconds = 1, 3600
+                case Fault.HANG_UP_AFTER:
+                    knobs.timeout_after_execute, knobs.hang_seconds = 1, 0
+                case Fault.SERVER_ERROR:
+                    knobs.error_500 = 1
+                case Fault.RATE_LIMIT:
+                    knobs.rate_limit, knobs.retry_after_seconds = 1, RETRY_AFTER_SECONDS
+                case Fault.REFUSAL:
+                    knobs.reject = 1
+                case _:
+                    raise NotImplementedError(fault)
+
+    def executions(self, our_id: str) -> int:
+        """Return MockPSP's own count."""
+        return self._psp.state.executions[our_id]
+
+    def add_payout_records(self, count: int) -> list[str]:
+        """Pay out."""
+        payouts = self._psp.state.payouts
+        made = [
+            payouts.create(reference=f"wd_old_{n}", amount_minor=n, currency="EUR", destination="bank:7")
+            for n in range(1, count + 1)
+        ]
+        return [payouts.pay(payout.id).id for payout in made]
+
+
+class _FakeUnderTest(ProviderUnderTest):
+    """One of the hand-written providers, at an address."""
+
+    def __init__(self, vendor: Vendor, address: str, clock: FakeClock) -> None:
+        self._vendor = vendor
+        self.address = address
+        self._clock = clock
+
+    def fail_next(self, *faults: Fault | None) -> None:
+        """Put faults in line."""
+        self._vendor.faults.extend(faults)
+
+    def executions(self, our_id: str) -> int:
+        """Return the provider's own count."""
+        return self._vendor.executions[our_id]
+
+
+class StripeUnderTest(_FakeUnderTest):
+    """A Stripe in miniature."""
+
+    payment_ref = "pi_captured"
+    destination = "ba_42"
+    missing_ref = "po_none"
+
+    def __init__(self, stripe: FakeStripe, address: str, clock: FakeClock) -> None:
+        super().__init__(stripe, address, clock)
+        self.stripe = stripe
+
+    def make_adapter(self, *, timeout_seconds: float, right_key: bool, address: str | None) -> StripeAdapter:
+        """Make an adapter."""
+        return StripeAdapter(
+            api_key=fake_stripe.API_KEY if right_key else "sk_test_wrong",
+            base_address=address or self.address,
+            currencies=CURRENCIES,
+            timeout_seconds=timeout_seconds,
+            clock=self._clock,
+        )
+
+    def add_payout_records(self, count: int) -> list[str]:
+        """Write payouts and their balance transactions."""
+        made = []
+        for amount in range(1, count + 1):
+            payout = self.stripe.add("payouts", status="paid", amount=amount, currency="eur")
+            self.stripe.move("payout", payout, amount=-amount)
+            made.append(str(payout["id"]))
+        return made
+
+
+class AdyenUnderTest(_FakeUnderTest):
+    """An Adyen in miniature."""
+
+    payment_ref = "993617894903480A"
+    destination = "SE1234567890ABC1234567890"
+    missing_ref = "PLNONE"
+    found_by_our_id = frozenset({CallKind.CREATE_PAYOUT})
+    read_by_ref = frozenset({CallKind.CREATE_PAYMENT, CallKind.CREATE_PAYOUT})
+
+    def __init__(self, adyen: FakeAdyen, address: str, clock: FakeClock) -> None:
+        super().__init__(adyen, address, clock)
+        self.adyen = adyen
+
+    def make_adapter(self, *, timeout_seconds: float, right_key: bool, address: str | None) -> AdyenAdapter:
+        """Make an adapter."""
+        base = address or self.address
+        account = AdyenAccount(
+            api_key=fake_adyen.API_KEY if right_key else "wrong",
+            merchant_account=fake_adyen.MERCHANT,
+            balance_account_id=fake_adyen.BALANCE_ACCOUNT,
+            checkout_base_address=base + fake_adyen.CHECKOUT,
+            transfers_base_address=base + fake_adyen.TRANSFERS,
+        )
+        return AdyenAdapter(
+            account=account, currencies=CURRENCIES, timeout_seconds=timeout_seconds, clock=self._clock
+        )
+
+    def add_payout_records(self, count: int) -> list[str]:
+        """Make transfers."""
+        made = [self.adyen.add_transfer(amount={"value": n, "currency": "EUR"}) for n in range(1, count + 1)]
+        return [str(transfer["id"]) for transfer in made]
+
+
+@contextlib.asynccontextmanager
+async def running(name: str, clock: FakeClock) -> AsyncIterator[ProviderUnderTest]:
+    """Run a provider whose time is the clock's."""
+    match name:
+        case "mock":
+            async with serve(token=_TOKEN, knobs=Knobs(auto_complete=False), clock=clock, seed=1) as psp:
+                yield MockUnderTest(psp)
+        case "stripe":
+            stripe = FakeStripe(clock.now)
+            async with serving(stripe) as address:
+                yield StripeUnderTest(stripe, address, clock)
+        case _:
+            adyen = FakeAdyen(clock.now)
+            async with serving(adyen) as address:
+                yield AdyenUnderTest(adyen, address, clock)

@@ -1,0 +1,1 @@
+"""Own the tests of the mock provider's rules, without its HTTP."""

@@ -1,0 +1,1 @@
+"""Own the tables of what providers take and of how they are configured."""
