@@ -119,6 +119,7 @@ async def start_server(
     clock: Clock | None = None,
     reuse_port: bool = False,
     providers: Mapping[str, Adapter] | None = None,
+    provider_tenants: Mapping[str, frozenset[str]] | None = None,
 ) -> RunningServer:
     """Start serving.
 
@@ -126,6 +127,7 @@ async def start_server(
         clock: tells the time that records carry; the system's unless a test brings its own.
         reuse_port: whether other processes listen on the same port.
         providers: the adapters of the configured provider accounts, by name; the caller closes them.
+        provider_tenants: which tenants may use an account; one that is left out serves every tenant.
     Raises:
         ValueError: there is no database URL.
         SchemaTooOld: the database still has to be migrated.
@@ -150,7 +152,11 @@ async def start_server(
     server = grpc.aio.server(options=[*_CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))])
     health_servicer = health.aio.HealthServicer()
     _add_services(
-        server, health_servicer, _servicers(ledger, reader, Reads(reads, clock), watches, providers or {})
+        server,
+        health_servicer,
+        _servicers(
+            ledger, reader, Reads(reads, clock), watches, _amounts(providers or {}, provider_tenants or {})
+        ),
     )
     port = server.add_insecure_port(f"{settings.host}:{settings.port}")
     await server.start()
@@ -209,9 +215,8 @@ def _servicers(
     reader: RequestReader,
     reads: Reads,
     watches: Watches,
-    providers: Mapping[str, Adapter],
+    amounts: Mapping[str, ProviderAmounts],
 ) -> list[tuple[ServiceDescriptor, object]]:
-    amounts = {name: _amounts_of(adapter) for name, adapter in providers.items()}
     payment_reader = PaymentReader(reader.currencies, amounts)
     payment_reads = PaymentReads(reads)
     services: list[tuple[Any, object]] = [
@@ -230,12 +235,18 @@ def _servicers(
     ]
 
 
-def _amounts_of(adapter: Adapter) -> ProviderAmounts:
-    return ProviderAmounts(
-        to_payment=partial(adapter.to_provider, kind=CallKind.CREATE_PAYMENT),
-        to_payout=partial(adapter.to_provider, kind=CallKind.CREATE_PAYOUT),
-        from_provider=adapter.from_provider,
-    )
+def _amounts(
+    providers: Mapping[str, Adapter], tenants: Mapping[str, frozenset[str]]
+) -> Mapping[str, ProviderAmounts]:
+    return {
+        name: ProviderAmounts(
+            to_payment=partial(adapter.to_provider, kind=CallKind.CREATE_PAYMENT),
+            to_payout=partial(adapter.to_provider, kind=CallKind.CREATE_PAYOUT),
+            from_provider=adapter.from_provider,
+            tenants=tenants.get(name),
+        )
+        for name, adapter in providers.items()
+    }
 
 
 def _add_services(

@@ -21,10 +21,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from defter_client import LedgerClient, ledger_error
-from ledger_server.bootstrap import start_server
-from ledger_server.demo import run_demo
+from ledger_server.bootstrap import currencies, start_server
+from ledger_server.demo import TENANT, run_demo
 from ledger_server.embedded_postgres import EmbeddedPostgres, default_data_directory
+from ledger_server.local_psp import NAME, local_psp
 from ledger_server.logs import configure_logs
+from ledger_server.providers.configuration import configured_providers
 from ledger_server.settings import Settings
 from ledger_server.store.migrate import SchemaTooOld, upgrade
 
@@ -73,7 +75,7 @@ def up(
     demo: Annotated[bool, typer.Option(help="open a demo tenant and post a first deposit")] = True,
     leave: Annotated[bool, typer.Option("--exit", help="stop as soon as everything has been shown")] = False,
 ) -> None:
-    """Run everything on this machine: a database, unless DEFTER_DATABASE_URL names one, and the server."""
+    """Run it all here: a database (unless DEFTER_DATABASE_URL names one), a MockPSP and the server."""
     settings = _settings()
     with contextlib.ExitStack() as stack:
         if settings.database_url:
@@ -89,16 +91,29 @@ def up(
 
 async def _up(settings: Settings, *, demo: bool, leave: bool) -> None:
     stop = _stop_event()
-    server = await start_server(settings)
-    target = f"{settings.host}:{server.port}"
-    typer.echo(f"ledger: gRPC on {target}, with health and reflection")
-    if demo:
-        typer.echo("")
-        await run_demo(target, typer.echo)
-    if not leave:
-        typer.echo("\nCtrl-C stops everything; the data stays.")
-        await stop.wait()
-    await server.drain()
+    registry = currencies(settings.extra_currencies)
+    async with (
+        configured_providers(settings.providers_file, registry) as providers,
+        local_psp(TENANT, registry) as psp,
+    ):
+        server = await start_server(
+            settings,
+            providers={**providers.adapters, NAME: psp.adapter},
+            provider_tenants={**providers.tenants, NAME: frozenset({TENANT})},
+        )
+        target = f"{settings.host}:{server.port}"
+        psp.webhooks.connect(target)
+        typer.echo(f"ledger: gRPC on {target}, with health and reflection")
+        typer.echo(f"provider: a MockPSP on {psp.url}, provider account `{NAME}` of tenant `{TENANT}`")
+        try:
+            if demo:
+                typer.echo("")
+                await run_demo(target, psp.url, typer.echo)
+            if not leave:
+                typer.echo("\nCtrl-C stops everything; the data stays.")
+                await stop.wait()
+        finally:
+            await server.drain()
 
 
 @app.command()
@@ -164,17 +179,26 @@ async def _serve(settings: Settings, *, reuse_port: bool) -> None:
     stop = _stop_event()
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port, settings.host)
-    try:
-        server = await start_server(settings, reuse_port=reuse_port)
-    except (SchemaTooOld, OSError, asyncpg.PostgresError, RuntimeError) as error:
-        # What an operator can mend is said in a line; a traceback would hide it.
-        typer.echo(f"can't start: {error}", err=True)
-        raise typer.Exit(1) from None
-    _relax_collector()
-    await stop.wait()
-    log.info("draining")
-    await server.drain()
-    log.info("stopped")
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            providers = await stack.enter_async_context(
+                configured_providers(settings.providers_file, currencies(settings.extra_currencies))
+            )
+            server = await start_server(
+                settings,
+                reuse_port=reuse_port,
+                providers=providers.adapters,
+                provider_tenants=providers.tenants,
+            )
+        except (SchemaTooOld, OSError, asyncpg.PostgresError, RuntimeError, ValueError) as error:
+            # What an operator can mend is said in a line; a traceback would hide it.
+            typer.echo(f"can't start: {error}", err=True)
+            raise typer.Exit(1) from None
+        _relax_collector()
+        await stop.wait()
+        log.info("draining")
+        await server.drain()
+        log.info("stopped")
 
 
 def _stop_event() -> asyncio.Event:

@@ -1,53 +1,112 @@
-"""Owns the first thing that a newcomer sees: a tenant, three accounts and a visible transaction.
+"""Owns the first thing that a newcomer sees: a player deposits and withdraws, with every balance on the way.
 
-It calls the server like any other service. All its keys are fixed, so a second run replays the first.
+It calls the server like any other service. What is opened has fixed keys, so a second run finds it; the
+deposit and the withdrawal are new ones each time.
 """
 
+import asyncio
 import json
-from collections.abc import Callable
-from typing import Final
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
-from defter.ledger.v1 import account_pb2, posting_pb2, tenant_pb2
+from defter.ledger.v1 import account_pb2, tenant_pb2
+from defter.payments.v1 import deposit_pb2, payment_pb2, wallet_pb2, withdrawal_pb2
 
 from defter_client import LedgerClient, LedgerError
 
 TENANT: Final = "demo"
-CLEARING: Final = "psp:mock:clearing"
-PLAYER: Final = "player:42:real:EUR"
+PLAYER: Final = "42"
+WALLET: Final = f"player:{PLAYER}:real:EUR"
 GAMES: Final = "house:games:EUR"
+PROVIDER: Final = "mock"
+
+_DEPOSIT: Final = 2_500
+_WITHDRAWAL: Final = 1_000
+_PATIENCE_SECONDS: Final = 20.0
+_LOOK_SECONDS: Final = 0.05
+_Payment = TypeVar("_Payment", payment_pb2.Deposit, payment_pb2.Withdrawal)
 
 
-async def run_demo(target: str, say: Callable[[str], None]) -> None:
-    """Open a demo tenant, let a first deposit arrive and say what happened."""
+class DemoFailed(Exception):
+    """What should have happened by itself did not happen in time."""
+
+
+async def run_demo(target: str, psp_url: str, say: Callable[[str], None]) -> None:
+    """Let a player deposit and withdraw through the local provider, and say what happens.
+
+    Raises:
+        DemoFailed: a webhook or a payout did not come.
+        LedgerError: the ledger refused a step.
+    """
     async with LedgerClient(target) as ledger:
         await _ensure_tenant(ledger)
-        for account_id, kind in (
-            (CLEARING, account_pb2.ACCOUNT_KIND_ASSET),
-            (PLAYER, account_pb2.ACCOUNT_KIND_LIABILITY),
-            (GAMES, account_pb2.ACCOUNT_KIND_REVENUE),
-        ):
-            await ledger.call(
-                ledger.accounts.OpenAccount,
-                account_pb2.OpenAccountRequest(
-                    tenant_id=TENANT,
-                    idempotency_key=f"demo-open-{account_id}",
-                    account=account_pb2.NewAccount(account_id=account_id, kind=kind, currency_code="EUR"),
-                ),
-            )
-        response = await ledger.call(ledger.postings.PostTransaction, _first_deposit())
-    transaction = response.transaction
-    say(f"tenant {TENANT}: {transaction.transaction_id}, a deposit of EUR 25.00")
-    for posting in transaction.postings:
-        side = account_pb2.Direction.Name(posting.direction).removeprefix("DIRECTION_").lower()
-        available = posting.balance.available_balance_minor
-        say(
-            f"  {side:6} {posting.account_id:20} EUR 25.00"
-            f"   available after it: EUR {available // 100}.{available % 100:02}"
-        )
+        say(f"tenant {TENANT}, player {PLAYER}; the wallet is {WALLET}")
+        say("")
+        say(f"{'step':46} {'balance':>10} {'available':>10} {'coming in':>10} {'going out':>10}")
+        await _deposit(ledger, say)
+        await _withdraw(ledger, say)
     say("")
-    say("Go on with grpcurl (the server tells it the contract by reflection):")
+    say(f"The provider listens on {psp_url}; go on with grpcurl (it learns the contract by reflection):")
     for line in _hints(target):
         say(f"  {line}")
+
+
+async def _deposit(ledger: LedgerClient, say: Callable[[str], None]) -> None:
+    begun = await ledger.call(
+        ledger.deposits.InitiateDeposit,
+        deposit_pb2.InitiateDepositRequest(
+            tenant_id=TENANT,
+            idempotency_key=f"demo-{uuid.uuid4()}",
+            player_id=PLAYER,
+            provider=PROVIDER,
+            amount_minor=_DEPOSIT,
+            currency_code="EUR",
+        ),
+    )
+    deposit_id = begun.deposit.deposit_id
+    await _show(ledger, say, f"deposit of {_eur(_DEPOSIT)} begun")
+
+    async def read() -> payment_pb2.Deposit:
+        request = deposit_pb2.GetDepositRequest(tenant_id=TENANT, deposit_id=deposit_id)
+        return (await ledger.call(ledger.deposits.GetDeposit, request)).deposit
+
+    await _until(read, payment_pb2.DEPOSIT_STATE_CAPTURED)
+    await _show(ledger, say, "webhook: the provider has captured it")
+
+
+async def _withdraw(ledger: LedgerClient, say: Callable[[str], None]) -> None:
+    asked = await ledger.call(
+        ledger.withdrawals.RequestWithdrawal,
+        withdrawal_pb2.RequestWithdrawalRequest(
+            tenant_id=TENANT,
+            idempotency_key=f"demo-{uuid.uuid4()}",
+            player_id=PLAYER,
+            provider=PROVIDER,
+            amount_minor=_WITHDRAWAL,
+            currency_code="EUR",
+            destination="bank-account-of-42",
+        ),
+    )
+    withdrawal_id = asked.withdrawal.withdrawal_id
+    await _show(ledger, say, f"withdrawal of {_eur(_WITHDRAWAL)} asked for")
+    await ledger.call(
+        ledger.withdrawals.ApproveWithdrawal,
+        withdrawal_pb2.ApproveWithdrawalRequest(
+            tenant_id=TENANT,
+            idempotency_key=f"demo-{uuid.uuid4()}",
+            withdrawal_id=withdrawal_id,
+            reviewer="ada",
+        ),
+    )
+    await _show(ledger, say, "approved by ada; the provider is called")
+
+    async def read() -> payment_pb2.Withdrawal:
+        request = withdrawal_pb2.GetWithdrawalRequest(tenant_id=TENANT, withdrawal_id=withdrawal_id)
+        return (await ledger.call(ledger.withdrawals.GetWithdrawal, request)).withdrawal
+
+    await _until(read, payment_pb2.WITHDRAWAL_STATE_PAID)
+    await _show(ledger, say, "webhook: the provider has paid it")
 
 
 async def _ensure_tenant(ledger: LedgerClient) -> None:
@@ -57,36 +116,51 @@ async def _ensure_tenant(ledger: LedgerClient) -> None:
     except LedgerError as refused:
         if refused.reason != "TENANT_ALREADY_EXISTS":
             raise
-
-
-def _first_deposit() -> posting_pb2.PostTransactionRequest:
-    def leg(account_id: str, direction: account_pb2.Direction.ValueType) -> posting_pb2.NewPosting:
-        return posting_pb2.NewPosting(
-            account_id=account_id, direction=direction, amount_minor=2500, currency_code="EUR"
+    for account_id, kind in (
+        (WALLET, account_pb2.ACCOUNT_KIND_LIABILITY),
+        (GAMES, account_pb2.ACCOUNT_KIND_REVENUE),
+    ):
+        await ledger.call(
+            ledger.accounts.OpenAccount,
+            account_pb2.OpenAccountRequest(
+                tenant_id=TENANT,
+                idempotency_key=f"demo-open-{account_id}",
+                account=account_pb2.NewAccount(account_id=account_id, kind=kind, currency_code="EUR"),
+            ),
         )
 
-    return posting_pb2.PostTransactionRequest(
-        tenant_id=TENANT,
-        idempotency_key="demo-deposit-1",
-        transaction=posting_pb2.NewTransaction(
-            type=account_pb2.TRANSACTION_TYPE_DEPOSIT,
-            postings=[
-                leg(CLEARING, account_pb2.DIRECTION_DEBIT),
-                leg(PLAYER, account_pb2.DIRECTION_CREDIT),
-            ],
-        ),
-    )
+
+async def _until(read: Callable[[], Awaitable[_Payment]], state: int) -> None:
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while (await read()).state != state:  # noqa: ASYNC110  # another process brings it about
+                await asyncio.sleep(_LOOK_SECONDS)
+    except TimeoutError:
+        raise DemoFailed("the provider's webhook did not come in time") from None
+
+
+async def _show(ledger: LedgerClient, say: Callable[[str], None], step: str) -> None:
+    request = wallet_pb2.GetWalletRequest(tenant_id=TENANT, player_id=PLAYER)
+    wallet = (await ledger.call(ledger.wallets.GetWallet, request)).wallet
+    money = next(balance.real for balance in wallet.balances if balance.currency_code == "EUR")
+    columns = (money.posted_minor, money.available_minor, money.pending_in_minor, money.pending_out_minor)
+    say(f"{step:46} " + " ".join(f"{_eur(amount):>10}" for amount in columns))
+
+
+def _eur(minor: int) -> str:
+    sign = "-" if minor < 0 else ""
+    return f"{sign}{abs(minor) // 100}.{abs(minor) % 100:02} EUR"
 
 
 def _hints(target: str) -> list[str]:
-    account = {"tenant_id": TENANT, "account_id": PLAYER}
     calls: list[tuple[str, dict[str, str]]] = [
-        ("AccountService/GetBalance", account),
-        ("AccountService/ListPostings", account),
-        ("JournalService/WatchJournal", {"tenant_id": TENANT}),
+        ("payments.v1.WalletService/GetWallet", {"tenant_id": TENANT, "player_id": PLAYER}),
+        ("payments.v1.ProviderEventService/ListProviderEvents", {"tenant_id": TENANT}),
+        ("ledger.v1.AccountService/ListPostings", {"tenant_id": TENANT, "account_id": WALLET}),
+        ("ledger.v1.JournalService/WatchJournal", {"tenant_id": TENANT}),
     ]
     hints = [f"grpcurl -plaintext {target} list"]
     for method, request in calls:
         body = json.dumps(request, separators=(",", ":"))
-        hints.append(f"grpcurl -plaintext -d '{body}' {target} defter.ledger.v1.{method}")
+        hints.append(f"grpcurl -plaintext -d '{body}' {target} defter.{method}")
     return hints

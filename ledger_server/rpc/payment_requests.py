@@ -81,11 +81,13 @@ class ProviderAmounts(NamedTuple):
     """How a provider's amounts and the ledger's become each other, given a currency.
 
     All three raise ValueError where an amount has no exact value on the other side, or is not taken there.
+    `tenants` are those that may use the account; None: all.
     """
 
     to_payment: Callable[[int, str], int]
     to_payout: Callable[[int, str], int]
     from_provider: Callable[[int, str], int]
+    tenants: frozenset[str] | None = None
 
 
 def player_id(violations: Violations, value: str) -> None:
@@ -193,7 +195,7 @@ class PaymentReader:
         if not 1 <= count <= MAX_EVENTS:
             violations.add(BatchSizeOutOfRange(field="events", count=count, limit=MAX_EVENTS))
         for index, event in enumerate(message.events[:MAX_EVENTS]):
-            self._check_event(violations, event, f"events[{index}].")
+            self._check_event(violations, message.tenant_id, event, f"events[{index}].")
         violations.check()
         ids = ids_of(message.tenant_id)
         return [self._ingest(ids, event) for event in message.events]
@@ -202,15 +204,17 @@ class PaymentReader:
         """Check what all new payments share."""
         violations = keyed_violations(message)
         player_id(violations, message.player_id)
-        self._known_provider(violations, message.provider, "provider")
+        self._known_provider(violations, message.tenant_id, message.provider, "provider")
         violations.amount(message.amount_minor, "amount_minor")
         violations.currency(message.currency_code, "currency_code", self._currencies)
         violations.text(message.reference, "reference", MAX_REFERENCE)
         violations.metadata(message.metadata, "metadata")
         return violations
 
-    def _known_provider(self, violations: Violations, value: str, path: str) -> None:
-        if value not in self._providers:
+    def _known_provider(self, violations: Violations, tenant_id: str, value: str, path: str) -> None:
+        # One tenant's account is unknown to every other tenant.
+        account = self._providers.get(value)
+        if account is None or (account.tenants is not None and tenant_id not in account.tenants):
             provider_name(violations, value, path)
             if len(value) <= MAX_PROVIDER and _PROVIDER.fullmatch(value):
                 violations.add(ProviderUnknown(field=path, provider=value))
@@ -227,8 +231,10 @@ class PaymentReader:
                 amount_minor=message.amount_minor,
             ) from refused
 
-    def _check_event(self, violations: Violations, event: payment_pb2.ProviderEvent, within: str) -> None:
-        self._known_provider(violations, event.provider, f"{within}provider")
+    def _check_event(
+        self, violations: Violations, tenant_id: str, event: payment_pb2.ProviderEvent, within: str
+    ) -> None:
+        self._known_provider(violations, tenant_id, event.provider, f"{within}provider")
         some_text(violations, event.event_id, f"{within}event_id", MAX_KEY)
         if not event.event_id.isprintable():
             violations.add(FieldMalformed(field=f"{within}event_id"))

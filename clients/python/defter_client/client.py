@@ -1,4 +1,4 @@
-"""Own the client: one channel, the five services, typed errors and retries that can't pay twice."""
+"""Own the client: one channel, all services, typed errors and retries that can't pay twice."""
 
 import asyncio
 import random
@@ -13,6 +13,12 @@ from defter.ledger.v1 import (
     journal_pb2_grpc,
     posting_pb2_grpc,
     tenant_pb2_grpc,
+)
+from defter.payments.v1 import (
+    deposit_pb2_grpc,
+    provider_event_pb2_grpc,
+    wallet_pb2_grpc,
+    withdrawal_pb2_grpc,
 )
 from google.protobuf.message import Message
 
@@ -48,6 +54,10 @@ class LedgerClient:
         self.postings = posting_pb2_grpc.PostingServiceStub(self._channel)
         self.holds = hold_pb2_grpc.HoldServiceStub(self._channel)
         self.journal = journal_pb2_grpc.JournalServiceStub(self._channel)
+        self.deposits = deposit_pb2_grpc.DepositServiceStub(self._channel)
+        self.withdrawals = withdrawal_pb2_grpc.WithdrawalServiceStub(self._channel)
+        self.wallets = wallet_pb2_grpc.WalletServiceStub(self._channel)
+        self.provider_events = provider_event_pb2_grpc.ProviderEventServiceStub(self._channel)
 
     async def call(
         self, method: Callable[..., Awaitable[_Response]], request: Message, **options: Any

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from ledger_server.domain.code import Code
 from ledger_server.domain.payments.deposit import Deposit
+from ledger_server.domain.payments.knowledge import CallState, happened
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalState
 
 
@@ -72,6 +73,11 @@ def of_withdrawal(withdrawal: Withdrawal) -> tuple[Finding, ...]:
         found.append(
             _status(withdrawal, f"at the provider while {withdrawal.review.name}", withdrawal.state.name)
         )
+    refused = withdrawal.call_state is CallState.REJECTED
+    failed_first = happened(withdrawal.paid_time, withdrawal.fail_time) and withdrawal.fail_time is not None
+    if failed_first or (refused and withdrawal.paid_time is not None):
+        # The hold was released when it failed, so the money may have been spent since.
+        found.append(_status(withdrawal, "failed and paid", withdrawal.state.name))
     if withdrawal.paid_time is not None and withdrawal.paid != withdrawal.amount:
         found.append(_amount(withdrawal, withdrawal.amount, withdrawal.paid))
     return tuple(found)

@@ -55,6 +55,20 @@ async def test_call_same_key_twice_executes_once(
 
 
 @ALL_KINDS
+async def test_call_two_keys_executes_both(
+    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """Two calls that differ in nothing but id and key are two."""
+    first = await adapter.call(provider.call(kind, "wd_1"))
+    second = await adapter.call(provider.call(kind, "wd_2"))
+
+    assert isinstance(first, Accepted)
+    assert isinstance(second, Accepted)
+    assert first.provider_ref != second.provider_ref
+    assert (provider.executions("wd_1"), provider.executions("wd_2")) == (1, 1)
+
+
+@ALL_KINDS
 async def test_call_same_key_with_other_amount_is_unknown(
     kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:

@@ -79,6 +79,7 @@ def _create_payments() -> None:
         sa.PrimaryKeyConstraint("tenant_key", "payment_number", name=op.f("payments_pkey")),
         postgresql_with={"fillfactor": "70"},
     )
+    op.create_index("payments_kind_idx", "payments", ["tenant_key", "kind", "payment_number"], unique=False)
     op.create_index(
         "payments_provider_ref_idx",
         "payments",
@@ -98,7 +99,6 @@ def _create_payments() -> None:
         ["tenant_key", "provider", "kind", "payment_number"],
         unique=False,
     )
-    op.create_index("payments_kind_idx", "payments", ["tenant_key", "kind", "payment_number"], unique=False)
 
 
 def _create_provider_events() -> None:

@@ -1,0 +1,149 @@
+"""Own the end that a payment must come to, told in the order in which things really happened.
+
+Written from the design's two tables of states and effects alone; it shares no code with the ledger's
+rules. It knows neither repetition nor disorder: that is what the rules have to make harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(kw_only=True)
+class PaymentModel:
+    """A payment of a player; amounts in minor units.
+
+    Attributes:
+        wallet: what the player has posted.
+        held_out: of that, what is reserved and can't be spent.
+        incoming: what is expected to come into the wallet.
+        clearing: what the provider owes us.
+        fees: what the provider has kept.
+        findings: the classes of what does not fit together.
+    """
+
+    amount: int
+    state: str
+    wallet: int = 0
+    held_out: int = 0
+    incoming: int = 0
+    clearing: int = 0
+    fees: int = 0
+    findings: set[str] = field(default_factory=set)
+    captured: int = 0
+    refunded: int = 0
+
+    def take(self, step: str, amount: int = 0) -> None:
+        """Go on by one step of the payment's life."""
+        _STEPS[step](self, amount)
+
+    def credit(self, amount: int) -> None:
+        """Move money from the provider to the player; back, if it is negative."""
+        self.wallet += amount
+        self.clearing += amount
+
+
+def deposit_model(amount: int) -> PaymentModel:
+    """Return a deposit that was begun: nothing is posted, and its money is pending in."""
+    return PaymentModel(amount=amount, state="INITIATED", incoming=amount)
+
+
+def withdrawal_model(amount: int, *, wallet: int) -> PaymentModel:
+    """Return an approved withdrawal of a player who had this much: it is held."""
+    return PaymentModel(
+        amount=amount, state="APPROVED", wallet=wallet, clearing=wallet, held_out=amount
+    )
+
+
+def _nothing(_: PaymentModel, _amount: int) -> None:
+    """Attempts, inquiries, decisions of disputes, and what is only under way move nothing."""
+
+
+def _authorized(model: PaymentModel, _: int) -> None:
+    model.state = "AUTHORIZED"
+
+
+def _captured(model: PaymentModel, amount: int) -> None:
+    if model.state == "FAILED":
+        model.findings.add("STATUS_MISMATCH")
+    model.incoming = max(0, model.incoming - amount)
+    model.credit(amount)
+    model.captured += amount
+    model.state = "CAPTURED"
+
+
+def _failed(model: PaymentModel, _: int) -> None:
+    model.incoming = 0
+    if model.captured:
+        model.findings.add("STATUS_MISMATCH")
+    else:
+        model.state = "FAILED"
+
+
+def _capture_failed(model: PaymentModel, amount: int) -> None:
+    model.credit(-amount)
+    model.captured -= amount
+    model.state = "REVERSED"
+
+
+def _recaptured(model: PaymentModel, amount: int) -> None:
+    # It has been expected no longer since it was captured for the first time.
+    model.credit(amount)
+    model.captured += amount
+    model.state = "CAPTURED"
+
+
+def _refunded(model: PaymentModel, amount: int) -> None:
+    model.credit(-amount)
+    model.refunded += amount
+    model.state = "REFUNDED" if model.refunded == model.captured else "PARTIALLY_REFUNDED"
+
+
+def _refund_came_back(model: PaymentModel, amount: int) -> None:
+    model.credit(amount)
+    model.refunded -= amount
+    model.state = "PARTIALLY_REFUNDED" if model.refunded else "CAPTURED"
+
+
+def _disputed(model: PaymentModel, amount: int) -> None:
+    model.credit(-amount)
+    model.state = "REVERSED"
+
+
+def _reinstated(model: PaymentModel, amount: int) -> None:
+    model.credit(amount)
+    model.state = "CAPTURED"
+
+
+def _fee(model: PaymentModel, amount: int) -> None:
+    model.fees += amount
+    model.clearing -= amount
+
+
+def _paid(model: PaymentModel, amount: int) -> None:
+    model.held_out = 0
+    model.credit(-amount)
+    model.state = "PAID"
+
+
+def _returned(model: PaymentModel, amount: int) -> None:
+    model.credit(amount)
+    model.state = "REVERSED"
+
+
+_STEPS: dict[str, Callable[[PaymentModel, int], None]] = {
+    "nothing": _nothing,
+    "authorized": _authorized,
+    "captured": _captured,
+    "failed": _failed,
+    "capture failed": _capture_failed,
+    "recaptured": _recaptured,
+    "refunded": _refunded,
+    "refund came back": _refund_came_back,
+    "disputed": _disputed,
+    "reinstated": _reinstated,
+    "fee": _fee,
+    "paid": _paid,
+    "returned": _returned,
+}

@@ -1,0 +1,213 @@
+"""Own the lives of payments whose events are shuffled: what happens, in the order in which it happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallKind
+from ledger_server.domain.payments.commands import ReportCall
+from ledger_server.domain.payments.events import EventType, ProviderEvent
+from tests.simulation.payments.model import PaymentModel, deposit_model, withdrawal_model
+from tests.support.payments import Cashier, an_event
+
+AMOUNT: Final = 1000
+FUNDS: Final = 5000
+PAYOUT_REF: Final = "po-1"
+REFUND_REF: Final = "re-1"
+
+Kind = Literal["deposit", "refund", "withdrawal"]
+# What the provider answers to our call, as one more thing that may be heard early or late.
+ANSWER: Final = "the call is answered"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One thing that happens: an event, or the answer of a call; and what it is to the model."""
+
+    happening: ProviderEvent | str
+    meaning: str
+    amount: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """A payment's life. Of a `refund`, the deposit is captured and the refund asked for before it begins."""
+
+    name: str
+    steps: tuple[Step, ...]
+    kind: Kind = "deposit"
+
+    def expected(self) -> PaymentModel:
+        """Return the end that the model comes to in the order of the script."""
+        if self.kind == "withdrawal":
+            model = withdrawal_model(AMOUNT, wallet=FUNDS)
+        else:
+            model = deposit_model(AMOUNT)
+            if self.kind == "refund":
+                model.take("captured", AMOUNT)
+        for step in self.steps:
+            model.take(step.meaning, step.amount)
+        return model
+
+
+def on_deposit(
+    meaning: str, kind: EventType, amount: int | None, ref: str, at: int, **more: str
+) -> Step:
+    """Return an event of a deposit that names it by the provider's ref."""
+    event = an_event(kind, amount, object_ref=ref, at=at, event_id=f"{at}-{kind.name}-{ref}", **more)  # type: ignore[arg-type]
+    return Step(happening=event, meaning=meaning, amount=amount or 0)
+
+
+def on_payout(meaning: str, kind: EventType, amount: int | None, at: int) -> Step:
+    """Return an event of a payout; it will echo our id of it."""
+    event = an_event(kind, amount, ref=PAYOUT_REF, at=at, event_id=f"{at}-{kind.name}")
+    return Step(happening=event, meaning=meaning, amount=amount or 0)
+
+
+ATTEMPT = on_deposit("nothing", EventType.PAYMENT_ATTEMPT_FAILED, None, "", 1)
+AUTHORIZED = on_deposit("authorized", EventType.PAYMENT_AUTHORIZED, AMOUNT, "", 2)
+CAPTURED = on_deposit("captured", EventType.PAYMENT_CAPTURED, AMOUNT, "cap-1", 3)
+FEE = on_deposit("fee", EventType.FEE_CHARGED, 30, "fee-1", 4)
+OPENED = on_deposit("nothing", EventType.DISPUTE_OPENED, AMOUNT, "dp-1", 5, reason="fraud")
+DISPUTED = on_deposit("disputed", EventType.DISPUTE_FUNDS_WITHDRAWN, 800, "dp-1", 6, stage="chargeback")
+
+SCRIPTS: Final = (
+    Script(
+        name="authorized, captured, fee, refunded",
+        steps=(
+            ATTEMPT,
+            AUTHORIZED,
+            CAPTURED,
+            FEE,
+            on_deposit("nothing", EventType.REFUND_PENDING, 400, REFUND_REF, 5),
+            on_deposit("refunded", EventType.REFUND_SUCCEEDED, 400, REFUND_REF, 6),
+        ),
+    ),
+    Script(
+        name="captured, dispute lost",
+        steps=(
+            CAPTURED,
+            OPENED,
+            DISPUTED,
+            on_deposit("fee", EventType.FEE_CHARGED, 15, "fee-dp-1", 7),
+            on_deposit("nothing", EventType.DISPUTE_LOST, None, "dp-1", 8),
+        ),
+    ),
+    Script(
+        name="captured, dispute won",
+        steps=(
+            CAPTURED,
+            OPENED,
+            DISPUTED,
+            on_deposit("nothing", EventType.DISPUTE_WON, None, "dp-1", 8),
+            on_deposit(
+                "reinstated", EventType.DISPUTE_FUNDS_REINSTATED, 800, "dp-1", 9, stage="chargeback"
+            ),
+        ),
+    ),
+    Script(
+        name="dispute of two stages",
+        steps=(
+            CAPTURED,
+            DISPUTED,
+            on_deposit(
+                "reinstated", EventType.DISPUTE_FUNDS_REINSTATED, 800, "dp-1", 9, stage="chargeback"
+            ),
+            on_deposit("disputed", EventType.DISPUTE_FUNDS_WITHDRAWN, 700, "dp-1", 10, stage="second"),
+        ),
+    ),
+    Script(
+        name="capture failed and captured again",
+        steps=(
+            AUTHORIZED,
+            CAPTURED,
+            on_deposit("capture failed", EventType.CAPTURE_FAILED, AMOUNT, "cap-1", 10),
+            on_deposit("recaptured", EventType.PAYMENT_CAPTURED, AMOUNT, "cap-1", 20),
+        ),
+    ),
+    Script(
+        name="parts captured, one failed and captured again",
+        steps=(
+            on_deposit("captured", EventType.PAYMENT_CAPTURED, 600, "cap-1", 3),
+            on_deposit("capture failed", EventType.CAPTURE_FAILED, 600, "cap-1", 10),
+            on_deposit("recaptured", EventType.PAYMENT_CAPTURED, 600, "cap-1", 20),
+            on_deposit("captured", EventType.PAYMENT_CAPTURED, 300, "cap-2", 30),
+        ),
+    ),
+    Script(
+        name="failed late, after capture",
+        steps=(
+            AUTHORIZED,
+            CAPTURED,
+            FEE,
+            on_deposit("failed", EventType.PAYMENT_FAILED, None, "", 9, reason="expired"),
+        ),
+    ),
+    Script(
+        name="captured after cancel",
+        steps=(
+            AUTHORIZED,
+            on_deposit("failed", EventType.PAYMENT_FAILED, None, "", 2, reason="cancelled"),
+            CAPTURED,
+        ),
+    ),
+    Script(
+        name="refund made at the provider came back",
+        steps=(
+            CAPTURED,
+            on_deposit("refunded", EventType.REFUND_SUCCEEDED, 400, "", 5),
+            on_deposit("nothing", EventType.REFUND_PENDING, 400, "", 4),
+            on_deposit("refunded", EventType.REFUND_SUCCEEDED, 600, "re-2", 6),
+            on_deposit("refund came back", EventType.REFUND_FAILED, None, "re-2", 9),
+        ),
+    ),
+    Script(
+        name="refund asked from inside came back",
+        kind="refund",
+        steps=(
+            Step(happening=ANSWER, meaning="nothing"),
+            on_deposit("nothing", EventType.REFUND_PENDING, 400, REFUND_REF, 5),
+            on_deposit("refunded", EventType.REFUND_SUCCEEDED, 400, REFUND_REF, 6),
+            on_deposit("refund came back", EventType.REFUND_FAILED, None, REFUND_REF, 9),
+        ),
+    ),
+    Script(
+        name="payout paid, then returned",
+        kind="withdrawal",
+        steps=(
+            Step(happening=ANSWER, meaning="nothing"),
+            on_payout("nothing", EventType.PAYOUT_SUBMITTED, None, 2),
+            on_payout("paid", EventType.PAYOUT_PAID, AMOUNT, 5),
+            on_payout("fee", EventType.FEE_CHARGED, 7, 6),
+            on_payout("returned", EventType.PAYOUT_FAILED, AMOUNT, 9),
+        ),
+    ),
+)
+# refund came back: its model amount is what had been refunded, which the event need not tell.
+
+
+def begin(cashier: Cashier, script: Script) -> int:
+    """Do what comes before a script's events; return the number of its payment."""
+    if script.kind == "withdrawal":
+        cashier.fund(FUNDS)
+        number = cashier.request(AMOUNT)
+        cashier.approve(number)
+        cashier.report(CallKind.CREATE_PAYOUT, number, CallBegun())
+        return number
+    number = cashier.initiate(AMOUNT)
+    if script.kind == "refund":
+        assert isinstance(CAPTURED.happening, ProviderEvent)
+        cashier.ingest(CAPTURED.happening)
+        asked = cashier.ask_refund(number, 400)
+        cashier.report(CallKind.REFUND, number, CallBegun(), subject=asked)
+    return number
+
+
+def answer(script: Script, payment: int, subject: int) -> ReportCall:
+    """Return what the dispatcher tells when the provider has taken the call on."""
+    if script.kind == "withdrawal":
+        news = CallAccepted(provider_ref=PAYOUT_REF)
+        return ReportCall(kind=CallKind.CREATE_PAYOUT, payment=payment, subject=payment, news=news)
+    news = CallAccepted(provider_ref=REFUND_REF)
+    return ReportCall(kind=CallKind.REFUND, payment=payment, subject=subject, news=news)
