@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from defter.payments.v1 import deposit_pb2, payment_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
@@ -194,10 +194,15 @@ class Cashier:
                 calls += [deposit.call_state, *(refund.call_state for refund in deposit.refunds)]
             return not any(state in _IN_MOTION for state in calls)
 
-        async with asyncio.timeout(WAIT_SECONDS):
-            while not await quiet():
-                # Every look is a round trip, in which all other work goes on.
-                pass
+        await _until(quiet)
+
+    async def until_begun(self, withdrawal_id: str) -> None:
+        """Wait until the provider was called for a withdrawal, whether it answers or not."""
+
+        async def begun() -> bool:
+            return (await self.withdrawal(withdrawal_id)).call_state == payment_pb2.CALL_STATE_UNDER_WAY
+
+        await _until(begun)
 
     # Events.
 
@@ -261,3 +266,10 @@ class Cashier:
         """Return a wallet."""
         request = wallet_pb2.GetWalletRequest(tenant_id=self.ledger.tenant_id, player_id=player_id)
         return (await self.stubs.wallets.GetWallet(request)).wallet
+
+
+async def _until(done: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not await done():
+            # Every look is a round trip, in which all other work goes on.
+            pass

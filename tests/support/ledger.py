@@ -409,9 +409,11 @@ class Ledger:
         assert messages[-1].WhichOneof("event") == "result", "the last message is the result"
         return messages[-1].result
 
-    async def outcome(self, method: str, key: str) -> journal_pb2.JournalEntry:
+    async def outcome(self, method: str, key: str, *, player_id: str = "") -> journal_pb2.JournalEntry:
         """Return what became of a key."""
-        request = journal_pb2.GetOutcomeRequest(tenant_id=self.tenant_id, method=method, idempotency_key=key)
+        request = journal_pb2.GetOutcomeRequest(
+            tenant_id=self.tenant_id, method=method, idempotency_key=key, player_id=player_id
+        )
         return (await self.stubs.journal.GetOutcome(request)).entry
 
     async def trial_balances(self) -> list[journal_pb2.TrialBalance]:

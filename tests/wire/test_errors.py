@@ -10,7 +10,9 @@ import grpc
 import pytest
 from defter.ledger.v1 import account_pb2, error_pb2, journal_pb2, posting_pb2
 
+from tests.support.cashier import Cashier
 from tests.support.clock import START, FakeClock
+from tests.support.fake_provider import LARGEST_AMOUNT, PROVIDER, SILENT_PROVIDER
 from tests.support.ledger import Ledger
 from tests.support.requests import (
     ASSET,
@@ -390,6 +392,108 @@ async def fund_above_limit(ledger: Ledger, clock: FakeClock) -> Provoked:
     await ledger.place_hold("house", "ann", 4)
     facts = {"account_id": "ann", "max_balance_minor": "10", "change_minor": "7"}
     return ledger.post("house", "ann", 7), facts
+
+
+@provokes("PROVIDER_UNKNOWN", INVALID_ARGUMENT)
+async def deposit_at_unknown_provider(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Provider accounts are the server's configuration."""
+    return Cashier(ledger).initiate(provider="nobody"), {"field": "provider", "provider": "nobody"}
+
+
+@provokes("PROVIDER_CURRENCY_UNSUPPORTED", INVALID_ARGUMENT)
+async def deposit_more_than_provider_takes(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A provider has bounds of its own."""
+    facts = {
+        "field": "amount_minor",
+        "provider": PROVIDER,
+        "currency_code": "EUR",
+        "amount_minor": str(LARGEST_AMOUNT + 1),
+    }
+    return Cashier(ledger).initiate(LARGEST_AMOUNT + 1), facts
+
+
+@provokes("WALLET_NOT_FOUND", NOT_FOUND)
+async def read_wallet_of_nobody(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A wallet is a player's accounts."""
+    return Cashier(ledger).wallet("nobody"), {"player_id": "nobody"}
+
+
+@provokes("DEPOSIT_NOT_FOUND", NOT_FOUND)
+async def refund_unknown_deposit(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Nothing has that id."""
+    return Cashier(ledger).refund("dep_nothing", 1), {"deposit_id": "dep_nothing"}
+
+
+@provokes("WITHDRAWAL_NOT_FOUND", NOT_FOUND)
+async def approve_unknown_withdrawal(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Nothing has that id."""
+    return Cashier(ledger).approve("wd_nothing"), {"withdrawal_id": "wd_nothing"}
+
+
+@provokes("PROVIDER_EVENT_NOT_FOUND", NOT_FOUND)
+async def replay_unknown_event(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Nothing has that id."""
+    return Cashier(ledger).replay("evt_nothing"), {"provider_event_id": "evt_nothing"}
+
+
+@provokes("PROVIDER_REF_TAKEN", ALREADY_EXISTS)
+async def deposit_with_taken_ref(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """One payment of the provider is one deposit."""
+    cashier = Cashier(ledger)
+    deposit = await cashier.initiate(provider_ref="pay")
+    facts = {"provider_ref": "pay", "payment_id": deposit.deposit_id}
+    return cashier.initiate(provider_ref="pay"), facts
+
+
+@provokes("PLAYER_CANCEL_NOT_ALLOWED", FAILED_PRECONDITION)
+async def cancel_against_policy(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Players may cancel only where the tenant says so."""
+    cashier = Cashier(ledger)
+    await cashier.captured()
+    withdrawal = await cashier.request()
+    return cashier.cancel(withdrawal.withdrawal_id), {"withdrawal_id": withdrawal.withdrawal_id}
+
+
+@provokes("SECOND_REVIEWER_REQUIRED", FAILED_PRECONDITION)
+async def approve_twice_alone(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Four eyes are two people."""
+    cashier = Cashier(ledger)
+    await cashier.set_policy(second_review_from_minor={"EUR": 1})
+    await cashier.captured()
+    withdrawal = await cashier.request()
+    await cashier.approve(withdrawal.withdrawal_id, "eve")
+    facts = {"withdrawal_id": withdrawal.withdrawal_id, "reviewer": "eve"}
+    return cashier.approve(withdrawal.withdrawal_id, "eve"), facts
+
+
+@provokes("CALL_UNDER_WAY", FAILED_PRECONDITION)
+async def mark_paid_while_provider_is_silent(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """The provider may have paid, or may be about to."""
+    cashier = Cashier(ledger)
+    await cashier.captured()
+    withdrawal = await cashier.request(provider=SILENT_PROVIDER)
+    await cashier.approve(withdrawal.withdrawal_id)
+    await cashier.until_begun(withdrawal.withdrawal_id)
+    return cashier.mark_paid(withdrawal.withdrawal_id), {"withdrawal_id": withdrawal.withdrawal_id}
+
+
+@provokes("REFUND_EXCEEDS_CAPTURED", FAILED_PRECONDITION)
+async def refund_more_than_captured(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """What came in can go back, and no more."""
+    cashier = Cashier(ledger)
+    deposit = await cashier.captured(500)
+    facts = {"deposit_id": deposit.deposit_id, "amount_minor": "501", "refundable_minor": "500"}
+    return cashier.refund(deposit.deposit_id, 501), facts
+
+
+@provokes("HOLD_OWNED_BY_PAYMENT", FAILED_PRECONDITION)
+async def release_hold_of_withdrawal(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A payment's hold ends with the payment."""
+    cashier = Cashier(ledger)
+    await cashier.captured()
+    withdrawal = await cashier.request()
+    facts = {"hold_id": withdrawal.hold_id, "payment_id": withdrawal.withdrawal_id}
+    return ledger.release(withdrawal.hold_id), facts
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.reason)

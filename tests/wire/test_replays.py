@@ -10,9 +10,13 @@ from typing import Any
 import grpc
 import pytest
 from defter.ledger.v1 import account_pb2, error_pb2, hold_pb2, posting_pb2, tenant_pb2
+from defter.payments.v1 import deposit_pb2, provider_event_pb2, withdrawal_pb2
+from defter.payments.v1.payment_pb2 import WithdrawalPolicy
 
+from tests.support.cashier import CAPTURED, PLAYER, Cashier
 from tests.support.clock import FakeClock
 from tests.support.coherence import assert_ledger_coherent
+from tests.support.fake_provider import PROVIDER
 from tests.support.ledger import SHADOW, Ledger
 from tests.support.requests import LARGEST, limits, new_account, timestamp, transfer
 from tests.support.service import Service, serving
@@ -36,6 +40,7 @@ class Mutation:
     prepare: Prepare
     change: dict[str, Any]
     reason: str = ""
+    player_id: str = ""
 
     def __str__(self) -> str:
         """Return the name of the test case."""
@@ -196,6 +201,112 @@ async def too_much_more(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
     return {**await hold_there(ledger, clock), "additional_minor": LARGEST}
 
 
+async def plain_deposit(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For InitiateDeposit."""
+    return {
+        "player_id": PLAYER,
+        "provider": PROVIDER,
+        "amount_minor": 500,
+        "currency_code": "EUR",
+        "provider_ref": "pay",
+    }
+
+
+async def deposit_with_taken_ref(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For InitiateDeposit."""
+    await Cashier(ledger).initiate(provider_ref="pay")
+    return await plain_deposit(ledger, clock)
+
+
+async def captured_deposit(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For RefundDeposit."""
+    deposit = await Cashier(ledger).captured(500)
+    return {"deposit_id": deposit.deposit_id, "amount_minor": 1}
+
+
+async def deposit_in_vain(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For RefundDeposit."""
+    deposit = await Cashier(ledger).initiate()
+    return {"deposit_id": deposit.deposit_id, "amount_minor": 1}
+
+
+async def plain_withdrawal(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For RequestWithdrawal."""
+    await Cashier(ledger).captured(500)
+    return await withdrawal_without_account(ledger, clock)
+
+
+async def withdrawal_too_large(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For RequestWithdrawal."""
+    return {**await plain_withdrawal(ledger, clock), "amount_minor": 600}
+
+
+async def withdrawal_without_account(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For RequestWithdrawal."""
+    return {
+        "player_id": PLAYER,
+        "provider": PROVIDER,
+        "amount_minor": 100,
+        "currency_code": "EUR",
+        "destination": "bank-1",
+    }
+
+
+async def withdrawal_there(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For steps on a withdrawal."""
+    cashier = Cashier(ledger)
+    await cashier.captured(500)
+    return {"withdrawal_id": (await cashier.request()).withdrawal_id}
+
+
+async def withdrawal_of_player(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For CancelWithdrawal."""
+    await Cashier(ledger).set_policy(player_may_cancel=True)
+    return await withdrawal_there(ledger, clock)
+
+
+async def reviewed_withdrawal(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For steps of a reviewer."""
+    return {**await withdrawal_there(ledger, clock), "reviewer": "eve"}
+
+
+async def rejected_withdrawal(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For RejectWithdrawal."""
+    fields = await reviewed_withdrawal(ledger, clock)
+    await Cashier(ledger).reject(fields["withdrawal_id"])
+    return fields
+
+
+async def approved_withdrawal(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For MarkWithdrawalPaid."""
+    fields = await reviewed_withdrawal(ledger, clock)
+    await Cashier(ledger).approve(fields["withdrawal_id"])
+    await Cashier(ledger).until_called()
+    return fields
+
+
+async def unknown_withdrawal(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For ApproveWithdrawal."""
+    return {"withdrawal_id": "wd_nothing", "reviewer": "eve"}
+
+
+async def plain_policy(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For SetWithdrawalPolicy."""
+    return {"policy": WithdrawalPolicy(player_may_cancel=True, second_review_from_minor={"EUR": 5, "USD": 6})}
+
+
+async def stored_event(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For ReplayProviderEvent."""
+    cashier = Cashier(ledger)
+    [ingested] = await cashier.ingest(cashier.event(CAPTURED, amount_minor=5, payment_ref="early"))
+    return {"provider_event_id": ingested.event.provider_event_id}
+
+
+async def unknown_event(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For ReplayProviderEvent."""
+    return {"provider_event_id": "evt_nothing"}
+
+
 def account_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) -> Mutation:
     """Return a mutation of AccountService."""
     request = getattr(account_pb2, f"{method}Request")
@@ -212,6 +323,30 @@ def hold_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) -> 
     """Return a mutation of HoldService."""
     request = getattr(hold_pb2, f"{method}Request")
     return Mutation(method, lambda x: getattr(x.stubs.holds, method), request, prepare, change, reason)
+
+
+def deposit_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) -> Mutation:
+    """Return a mutation of DepositService."""
+    request = getattr(deposit_pb2, f"{method}Request")
+    player_id = PLAYER if method == "InitiateDeposit" else ""
+    return Mutation(
+        method, lambda x: getattr(x.stubs.deposits, method), request, prepare, change, reason, player_id
+    )
+
+
+def withdrawal_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) -> Mutation:
+    """Return a mutation of WithdrawalService."""
+    request = getattr(withdrawal_pb2, f"{method}Request")
+    player_id = PLAYER if method == "RequestWithdrawal" else ""
+    return Mutation(
+        method, lambda x: getattr(x.stubs.withdrawals, method), request, prepare, change, reason, player_id
+    )
+
+
+def event_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) -> Mutation:
+    """Return a mutation of ProviderEventService."""
+    request = getattr(provider_event_pb2, f"{method}Request")
+    return Mutation(method, lambda x: getattr(x.stubs.events, method), request, prepare, change, reason)
 
 
 def tenant_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) -> Mutation:
@@ -234,6 +369,15 @@ SUCCESSES = [
     hold_rpc("ExtendHold", later_expiry, expire_time=timestamp(FakeClock().advance(seconds=7200))),
     hold_rpc("IncreaseHold", more_to_hold, additional_minor=3),
     tenant_rpc("SetBalanceEnforcement", shadow, balance_enforcement=2),
+    deposit_rpc("InitiateDeposit", plain_deposit, amount_minor=501),
+    deposit_rpc("RefundDeposit", captured_deposit, amount_minor=2),
+    withdrawal_rpc("RequestWithdrawal", plain_withdrawal, destination="bank-2"),
+    withdrawal_rpc("ApproveWithdrawal", reviewed_withdrawal, reviewer="mallory"),
+    withdrawal_rpc("RejectWithdrawal", reviewed_withdrawal, reason="changed"),
+    withdrawal_rpc("CancelWithdrawal", withdrawal_of_player, reason="changed"),
+    withdrawal_rpc("MarkWithdrawalPaid", approved_withdrawal, provider_ref="changed"),
+    withdrawal_rpc("SetWithdrawalPolicy", plain_policy, policy=WithdrawalPolicy(player_may_cancel=False)),
+    event_rpc("ReplayProviderEvent", stored_event, provider_event_id="evt_other"),
 ]
 REJECTIONS = [
     account_rpc("OpenAccount", taken_account, "ACCOUNT_ALREADY_EXISTS"),
@@ -249,6 +393,15 @@ REJECTIONS = [
     hold_rpc("ExtendHold", expiry_in_past, "EXPIRE_TIME_NOT_LATER"),
     hold_rpc("IncreaseHold", too_much_more, "AMOUNT_OVERFLOW"),
     tenant_rpc("CreateTenant", nothing, "TENANT_ALREADY_EXISTS"),
+    deposit_rpc("InitiateDeposit", deposit_with_taken_ref, "PROVIDER_REF_TAKEN"),
+    deposit_rpc("RefundDeposit", deposit_in_vain, "ILLEGAL_TRANSITION"),
+    withdrawal_rpc("RequestWithdrawal", withdrawal_too_large, "INSUFFICIENT_FUNDS"),
+    withdrawal_rpc("RequestWithdrawal", withdrawal_without_account, "ACCOUNT_NOT_FOUND"),
+    withdrawal_rpc("ApproveWithdrawal", unknown_withdrawal, "WITHDRAWAL_NOT_FOUND"),
+    withdrawal_rpc("RejectWithdrawal", rejected_withdrawal, "ILLEGAL_TRANSITION"),
+    withdrawal_rpc("CancelWithdrawal", withdrawal_there, "PLAYER_CANCEL_NOT_ALLOWED"),
+    withdrawal_rpc("MarkWithdrawalPaid", reviewed_withdrawal, "ILLEGAL_TRANSITION"),
+    event_rpc("ReplayProviderEvent", unknown_event, "PROVIDER_EVENT_NOT_FOUND"),
 ]
 
 
@@ -259,6 +412,7 @@ async def test_retry_success_replays_response(
     """The retry is answered with the same bytes and a mark, and writes nothing; a restart too."""
     request = await mutation.make(ledger, clock)
     first = await reply(mutation.call(ledger, request))
+    await Cashier(ledger).until_called()
     head = await ledger.head()
 
     second = await reply(mutation.call(ledger, request))
@@ -301,6 +455,7 @@ async def test_reuse_key_with_other_body_is_refused(
     """Nothing moves, nothing is recorded, and the first outcome stays."""
     request = await mutation.make(ledger, clock)
     first = await mutation.call(ledger, request)
+    await Cashier(ledger).until_called()
     head = await ledger.head()
     changed = type(request)()
     changed.CopyFrom(request)
@@ -325,13 +480,29 @@ async def test_get_outcome_of_success_returns_its_record(
     request = await mutation.make(ledger, clock)
     await mutation.call(ledger, request)
 
-    entry = await ledger.outcome(mutation.method, KEY)
+    entry = await ledger.outcome(mutation.method, KEY, player_id=mutation.player_id)
 
-    assert entry.sequence == await ledger.head()
+    assert entry.record.request.player_id == mutation.player_id
     assert entry.record.request.method == mutation.method
     assert entry.record.request.idempotency_key == KEY
     assert len(entry.record.request.digest) == 16
     assert not entry.record.HasField("request_rejected")
+
+
+async def test_use_one_key_for_two_players_makes_two_outcomes(ledger: Ledger) -> None:
+    """A key of a request that names a player is that player's own."""
+    cashier = Cashier(ledger)
+    request = cashier.initiate_request(500, key=KEY, player_id="ann", provider_ref="one")
+    other = cashier.initiate_request(700, key=KEY, player_id="bob", provider_ref="two")
+
+    deposits = [await reply(cashier.stubs.deposits.InitiateDeposit(one)) for one in (request, other, request)]
+
+    assert [one.replayed for one in deposits] == [False, False, True]
+    assert deposits[0].response == deposits[2].response != deposits[1].response
+    recorded = [await ledger.outcome("InitiateDeposit", KEY, player_id=name) for name in ("ann", "bob")]
+    assert [entry.record.deposit_changed.amount_minor for entry in recorded] == [500, 700]
+    assert (await refusal(ledger.outcome("InitiateDeposit", KEY))).reason == "OUTCOME_NOT_FOUND"
+    assert (await ledger.outcome("InitiateDeposit", KEY, player_id="ann")).record.request.player_id == "ann"
 
 
 async def test_use_one_key_for_two_methods_makes_two_outcomes(ledger: Ledger) -> None:
