@@ -274,8 +274,8 @@ class WorkingSet:
         if entry is None:
             entry = self.payments[payment.number] = PaymentEntry(None, self.stamp)
         self._set(entry, "payment", payment)
-        if payment.provider_ref:
-            place = (payment.provider, payment.provider_ref)
+        if payment.known_ref:
+            place = (payment.provider, payment.known_ref)
             ref = self.refs.get(place)
             if ref is None:
                 ref = self.refs[place] = RefEntry(None, self.stamp)

@@ -83,6 +83,8 @@ def deposit_message(ids: TenantIds, deposit: Deposit) -> pb.Deposit:
         closed=deposit.closed,
         failed=deposit.failed,
         failure_reason=deposit.failure_reason,
+        payment_url=deposit.payment_url,
+        payment_ref=deposit.payment_ref,
         fees=_fees(deposit.fees),
         captured_minor=deposit.captured,
         refunded_minor=deposit.refunded,
@@ -145,6 +147,8 @@ def deposit_of(ids: TenantIds, message: pb.Deposit) -> Deposit:
         closed=message.closed,
         failed=message.failed,
         failure_reason=message.failure_reason,
+        payment_url=message.payment_url,
+        payment_ref=message.payment_ref,
         captures=tuple(
             Capture(
                 provider_ref=capture.provider_ref,

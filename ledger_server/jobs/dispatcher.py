@@ -164,12 +164,13 @@ class Dispatcher:
         """Call, after asking what became of an earlier try, if there was one."""
         if call.try_count > 1:
             found = await self._limited(adapter.find(owed.call, owed.provider_ref))
-            if not isinstance(found, NotFound):
+            if isinstance(found, Accepted):
                 return found
             age = (self._clock() - call.first_try_time).total_seconds()
-            # A key that the provider may have forgotten would be a new payment.
+            # A key that the provider may have forgotten would be a new payment. While it remembers the key,
+            # calling again is as safe as reading, and some providers can't be asked for all they do.
             if age + self._limits.call_seconds >= adapter.capabilities.idempotency_seconds:
-                return Unknown(reason="the provider has nothing, and its memory of the key may be over")
+                return Unknown(reason="it can't be found, and the provider's memory of the key may be over")
         return await self._limited(adapter.call(owed.call))
 
     async def _limited(self, calling: Awaitable[_Answer]) -> _Answer | Unknown:
@@ -190,7 +191,8 @@ class Dispatcher:
         metrics.CALLS.labels(kind=call.kind.name.lower(), answer=type(answer).__name__.lower()).inc()
         match answer:
             case Accepted():
-                await self._report(tenant_id, call, CallAccepted(provider_ref=answer.provider_ref))
+                news = CallAccepted(provider_ref=answer.provider_ref, payment_url=answer.payment_url)
+                await self._report(tenant_id, call, news)
                 await self._learn(tenant_id, key, call, owed, answer)
             case Rejected():
                 log.warning("a provider refused a call", call=owed.call.our_id, code=answer.code)

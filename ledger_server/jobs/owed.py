@@ -6,6 +6,7 @@ from typing import Final
 
 from defter.payments.v1 import payment_pb2
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ledger_server.domain.commands import Method, RequestKey
 from ledger_server.domain.ids import TenantIds
@@ -59,11 +60,17 @@ class Owed(Struct, frozen=True, kw_only=True):
 def owed_of(ids: TenantIds, stored: StoredPayment, call: ClaimedCall) -> Owed | None:
     """Return an owed call by the payment that it belongs to; None if the payment knows nothing of it."""
     if stored.kind != DEPOSIT:
-        return _payout(ids, withdrawal_of(ids, payment_pb2.Withdrawal.FromString(stored.body)))
-    deposit = deposit_of(ids, payment_pb2.Deposit.FromString(stored.body))
-    if call.kind is CallKind.CREATE_PAYMENT:
-        return _payment(ids, deposit)
-    return _refund(ids, deposit, call.subject)
+        owed: Owed | None = _payout(ids, withdrawal_of(ids, payment_pb2.Withdrawal.FromString(stored.body)))
+    else:
+        deposit = deposit_of(ids, payment_pb2.Deposit.FromString(stored.body))
+        if call.kind is CallKind.CREATE_PAYMENT:
+            owed = _payment(ids, deposit)
+        else:
+            owed = _refund(ids, deposit, call.subject)
+    if owed is None:
+        return None
+    # Where a provider is searched, it is searched from here on.
+    return replace(owed, call=replace(owed.call, first_try_time=call.first_try_time))
 
 
 def polled_event(owed: Owed, answer: Accepted, now: datetime) -> Request:
@@ -138,7 +145,7 @@ def _refund(ids: TenantIds, deposit: Deposit, number: int) -> Owed | None:
         return None
     our_id = ids.refund_id(number)
     return Owed(
-        call=_call(CallKind.REFUND, our_id, deposit, refund.amount, payment_ref=deposit.provider_ref),
+        call=_call(CallKind.REFUND, our_id, deposit, refund.amount, payment_ref=deposit.known_ref),
         kind=CallKind.REFUND,
         state=refund.call_state,
         done=refund.call_state is CallState.ACCEPTED and refund.state is not RefundState.PENDING,

@@ -57,11 +57,15 @@ class RemoteState(StrEnum):
 
 
 class Accepted(Struct, frozen=True, kw_only=True):
-    """The provider has taken the call on; `state` is what it said of it in the same answer."""
+    """The provider has taken the call on; `state` is what it said of it in the same answer.
+
+    `payment_url` is where the player pays, if the provider has such a page.
+    """
 
     provider_ref: str
     state: RemoteState = RemoteState.PENDING
     reason: str = ""
+    payment_url: str = ""
 
 
 class Rejected(Struct, frozen=True, kw_only=True):

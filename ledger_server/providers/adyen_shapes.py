@@ -47,10 +47,12 @@ class Link(Struct, frozen=True):
 
     id: str
     status: str
+    url: str = ""
 
     def accepted(self) -> Accepted:
         """Return what the ledger makes of it."""
-        return Accepted(provider_ref=self.id, state=_LINK_STATES.get(self.status, RemoteState.PENDING))
+        state = _LINK_STATES.get(self.status, RemoteState.PENDING)
+        return Accepted(provider_ref=self.id, state=state, payment_url=self.url)
 
 
 class Refund(Struct, frozen=True, rename="camel"):

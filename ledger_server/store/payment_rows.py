@@ -123,7 +123,7 @@ class PaymentRows:
             kind,
             payment.player_id,
             payment.provider,
-            payment.provider_ref or None,
+            payment.known_ref or None,
             payment.currency,
             payment.amount,
             payment.state,

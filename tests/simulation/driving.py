@@ -8,6 +8,7 @@ from typing import Self
 
 from msgspec.structs import replace
 
+from ledger_server.providers.adapter import Adapter
 from tests.simulation.asks import Ask, Reply
 from tests.support.clock import FakeClock
 from tests.support.ledger import Ledger
@@ -34,11 +35,20 @@ class World:
             a handful of requests does what takes thousands otherwise.
     """
 
-    def __init__(self, database_url: str, *, narrow: bool, server_count: int = 1) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        narrow: bool,
+        server_count: int = 1,
+        providers: Mapping[str, Adapter] | None = None,
+    ) -> None:
         self._runner = asyncio.Runner()
         self.run = self._runner.run
         self.clock = FakeClock()
-        self._services = [Service(database_url, clock=self.clock) for _ in range(server_count)]
+        self._services = [
+            Service(database_url, clock=self.clock, providers=providers) for _ in range(server_count)
+        ]
         self.narrow = narrow
         self._current = 0
         self._tenant_count = 0

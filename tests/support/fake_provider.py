@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Final
 
 from iso4217 import Currency
@@ -65,9 +64,7 @@ class FakeAdapter:
             return Unknown(reason="silence")
         return Accepted(provider_ref=provider_ref or f"at-{call.our_id}")
 
-    async def list_records(
-        self, from_time: datetime, to_time: datetime, cursor: str, limit: int
-    ) -> RecordPage:
+    async def list_records(self, *_: object) -> RecordPage:
         """List nothing."""
         return RecordPage(records=[], next_cursor="")
 

@@ -128,7 +128,7 @@ def an_event(
 
 
 class Snapshot(NamedTuple):
-    """Everything that a cashier's decisions depend on, and what it has noted; all of it immutable."""
+    """Everything that decisions depend on, and what was noted of them; all of it immutable."""
 
     sequence: int
     policy: WithdrawalPolicy
@@ -141,7 +141,7 @@ class Snapshot(NamedTuple):
     ended: frozenset[int]
 
 
-class Cashier:
+class PaymentBooks:
     """One tenant's payments under the pure rules; what is not there is known not to exist."""
 
     def __init__(self, *, enforcement: Enforcement = Enforcement.ENFORCED) -> None:

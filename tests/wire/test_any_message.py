@@ -7,22 +7,29 @@ from typing import Any
 
 import grpc
 from defter.ledger.v1 import account_pb2, error_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
+from defter.payments.v1 import deposit_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 
+from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from tests.simulation.driving import World
+from tests.support.cashier import Cashier
 from tests.support.clock import START
 from tests.support.coherence import assert_ledger_coherent
+from tests.support.fake_provider import PROVIDER, fake_providers
 from tests.support.ledger import Ledger
 from tests.support.randomness import SEED
 from tests.support.wire import read_refusal
 
 METHODS: list[MethodDescriptor] = [
     method
-    for module in (tenant_pb2, account_pb2, posting_pb2, hold_pb2, journal_pb2)
+    for module in (
+        *(tenant_pb2, account_pb2, posting_pb2, hold_pb2, journal_pb2),
+        *(deposit_pb2, withdrawal_pb2, wallet_pb2, provider_event_pb2),
+    )
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
@@ -30,6 +37,12 @@ METHODS: list[MethodDescriptor] = [
 WATCH_SECONDS = 0.05
 # Reasons that say that the fault is the server's.
 SERVER_FAULTS = {"", "INTERNAL", "STORE_UNAVAILABLE", "LANE_FULL", "SHUTTING_DOWN", "DEADLINE_PASSED"}
+
+IDS = TenantIds(tenant_key(TenantId("casino")))
+# The numbers of what `prepare_payments` makes.
+DEPOSITS = (11, 16)
+WITHDRAWALS = (18, 20, 22)
+EVENTS = (14,)
 
 # What fits the fields of that name; everything else gets whatever fits most fields of its type.
 FITTING: dict[str, list[Any]] = {
@@ -42,7 +55,18 @@ FITTING: dict[str, list[Any]] = {
     "currency_code": ["EUR"],
     "method": ["PostTransaction", "OpenAccount", "BatchPostTransactions"],
     "page_token": [""],
-    "amount_minor": [5],
+    "player_id": ["ann", "bob"],
+    "provider": [PROVIDER],
+    "provider_ref": ["", "pay-1", "pay-2"],
+    "payment_ref": ["pay-1", "pay-2"],
+    "payment_id": ["", *map(IDS.deposit_id, DEPOSITS), *map(IDS.withdrawal_id, WITHDRAWALS)],
+    "deposit_id": [*map(IDS.deposit_id, DEPOSITS)],
+    "withdrawal_id": [*map(IDS.withdrawal_id, WITHDRAWALS)],
+    "provider_event_id": [*map(IDS.event_id, EVENTS)],
+    "provider_amount_minor": [5],
+    "type": [1, 2, 2, 7, 16, 17],
+    "event_id": ["event-1", "event-2", "event-3"],
+    "amount_minor": [5, 100],
     "additional_minor": [5],
     "seconds": [int(START.timestamp()), int(START.timestamp()) + 10],
     "nanos": [0, 1, 999_999_999],
@@ -78,10 +102,9 @@ class Oddness:
 
 def value(draw: st.DrawFn, field: FieldDescriptor, oddness: Oddness) -> Any:
     """Return a value for a field that is no message."""
-    if oddness.strikes(draw):
-        return draw(st.sampled_from(ODD_BY_TYPE[field.cpp_type]))
     fitting = FITTING.get(field.name, FITTING_BY_TYPE[field.cpp_type])
-    return draw(st.sampled_from(fitting))
+    drawn = draw(st.sampled_from(ODD_BY_TYPE[field.cpp_type] if oddness.strikes(draw) else fitting))
+    return drawn.encode() if field.type == FieldDescriptor.TYPE_BYTES else drawn
 
 
 @st.composite
@@ -98,8 +121,10 @@ def fill(draw: st.DrawFn, message: Message, field: FieldDescriptor, oddness: Odd
     """Give one field a value."""
     inner = field.message_type
     if inner is not None and inner.GetOptions().map_entry:
-        texts = st.sampled_from(ODD_STRINGS if oddness.strikes(draw) else ["x", "y"])
-        getattr(message, field.name).update(draw(st.dictionaries(texts, texts)))
+        texts = st.sampled_from(ODD_STRINGS if oddness.strikes(draw) else ["x", "y", "EUR"])
+        of_numbers = inner.fields_by_name["value"].cpp_type == FieldDescriptor.CPPTYPE_INT64
+        values = st.sampled_from([*ODD_INTEGERS, 2**63 - 1]) if of_numbers else texts
+        getattr(message, field.name).update(draw(st.dictionaries(texts, values)))
     elif inner is not None and field.is_repeated:
         for one in draw(st.lists(messages(inner, oddness), min_size=1, max_size=3)):
             getattr(message, field.name).add().CopyFrom(one)
@@ -123,8 +148,8 @@ def calls(draw: st.DrawFn) -> tuple[MethodDescriptor, Message]:
 async def reason_of_call(ledger: Ledger, method: MethodDescriptor, request: Message) -> str:
     """Call a method and return the reason of its refusal, or `OK`."""
     service = method.containing_service.name.removesuffix("Service").lower()
-    names = {"tenant": "tenants", "account": "accounts", "posting": "postings", "hold": "holds"}
-    stub = getattr(getattr(ledger.stubs, names.get(service, service)), method.name)
+    names = {"journal": "journal", "providerevent": "events"}
+    stub = getattr(getattr(ledger.stubs, names.get(service, f"{service}s")), method.name)
     try:
         if method.client_streaming:
             async for _ in stub(iter([request])):
@@ -142,15 +167,30 @@ async def reason_of_call(ledger: Ledger, method: MethodDescriptor, request: Mess
     return "OK"
 
 
+async def prepare_payments(ledger: Ledger) -> None:
+    """Give two players money, and make payments and an event that messages may name."""
+    for player in ("ann", "bob"):
+        await ledger.open(f"player:{player}:real:EUR")
+        await ledger.fund(f"player:{player}:real:EUR", 1_000)
+    cashier = Cashier(ledger)
+    deposits = [await cashier.captured(500), await cashier.initiate(500)]
+    withdrawals = [await cashier.request(100) for _ in WITHDRAWALS]
+    events = await cashier.stored_events()
+    assert [one.deposit_id for one in deposits] == [*map(IDS.deposit_id, DEPOSITS)]
+    assert [one.withdrawal_id for one in withdrawals] == [*map(IDS.withdrawal_id, WITHDRAWALS)]
+    assert [one.provider_event_id for one in events] == [*map(IDS.event_id, EVENTS)]
+
+
 def test_send_any_message_to_any_method_is_answered_by_the_contract(database_url: str) -> None:
     """Whatever is sent, the answer is a response or a reason, and the ledger stays whole."""
-    with World(database_url, narrow=False) as world:
+    with World(database_url, narrow=False, providers=fake_providers()) as world:
         ledger = world.run(world.service.new_ledger("casino"))
         world.run(ledger.open_house())
         world.run(ledger.open("ann"))
+        world.run(prepare_payments(ledger))
 
         @seed(SEED)
-        @settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+        @settings(max_examples=900, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
         @given(calls())
         def send(call: tuple[MethodDescriptor, Message]) -> None:
             method, request = call

@@ -373,8 +373,8 @@ SUCCESSES = [
     deposit_rpc("RefundDeposit", captured_deposit, amount_minor=2),
     withdrawal_rpc("RequestWithdrawal", plain_withdrawal, destination="bank-2"),
     withdrawal_rpc("ApproveWithdrawal", reviewed_withdrawal, reviewer="mallory"),
-    withdrawal_rpc("RejectWithdrawal", reviewed_withdrawal, reason="changed"),
-    withdrawal_rpc("CancelWithdrawal", withdrawal_of_player, reason="changed"),
+    withdrawal_rpc("RejectWithdrawal", reviewed_withdrawal, reviewer="mallory"),
+    withdrawal_rpc("CancelWithdrawal", withdrawal_of_player, withdrawal_id="wd_other"),
     withdrawal_rpc("MarkWithdrawalPaid", approved_withdrawal, provider_ref="changed"),
     withdrawal_rpc("SetWithdrawalPolicy", plain_policy, policy=WithdrawalPolicy(player_may_cancel=False)),
     event_rpc("ReplayProviderEvent", stored_event, provider_event_id="evt_other"),
@@ -482,6 +482,8 @@ async def test_get_outcome_of_success_returns_its_record(
 
     entry = await ledger.outcome(mutation.method, KEY, player_id=mutation.player_id)
 
+    asked = [one for one in await ledger.entries() if one.record.HasField("request")]
+    assert entry == asked[-1]
     assert entry.record.request.player_id == mutation.player_id
     assert entry.record.request.method == mutation.method
     assert entry.record.request.idempotency_key == KEY

@@ -31,9 +31,10 @@ class CallBegun(Struct, frozen=True, kw_only=True):
 
 
 class CallAccepted(Struct, frozen=True, kw_only=True):
-    """The provider has taken the call on."""
+    """The provider has taken the call on; the player pays at `payment_url`, if there is one."""
 
     provider_ref: str
+    payment_url: str = ""
 
 
 class CallRejected(Struct, frozen=True, kw_only=True):

@@ -322,7 +322,8 @@ def _next_call_state(state: CallState, news: CallNews) -> CallState | None:
 def _told_deposit(deposit: Deposit, state: CallState, news: CallNews) -> Deposit:
     told = replace(deposit, call_state=state)
     if isinstance(news, CallAccepted):
-        return replace(told, provider_ref=deposit.provider_ref or news.provider_ref)
+        provider_ref = deposit.provider_ref or news.provider_ref
+        return replace(told, provider_ref=provider_ref, payment_url=news.payment_url)
     if isinstance(news, CallRejected):
         return replace(told, failure_reason=max(deposit.failure_reason, news.reason))
     return told

@@ -34,7 +34,9 @@ class DepositState(Code):
 class Deposit(Struct, frozen=True, kw_only=True):
     """Money on its way into a wallet. Amounts in minor units.
 
-    Its number is the sequence of the record that began it.
+    Its number is the sequence of the record that began it. `provider_ref` is what the provider called it
+    when it was created, `payment_ref` the payment that came of it, where its events name one: a payment link
+    and the payment made by it have different refs.
     """
 
     number: int
@@ -54,6 +56,8 @@ class Deposit(Struct, frozen=True, kw_only=True):
     closed: bool = False
     failed: bool = False
     failure_reason: str = ""
+    payment_url: str = ""
+    payment_ref: str = ""
     captures: tuple[Capture, ...] = ()
     refunds: tuple[Refund, ...] = ()
     disputes: tuple[Dispute, ...] = ()
@@ -71,6 +75,11 @@ class Deposit(Struct, frozen=True, kw_only=True):
         if not self.refunded:
             return DepositState.CAPTURED
         return DepositState.REFUNDED if self.refunded >= self.captured else DepositState.PARTIALLY_REFUNDED
+
+    @property
+    def known_ref(self) -> str:
+        """The provider's id of the payment as far as it is known."""
+        return self.payment_ref or self.provider_ref
 
     @property
     def over(self) -> bool:

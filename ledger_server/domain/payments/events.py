@@ -110,8 +110,8 @@ def with_deposit_event(deposit: Deposit, event: ProviderEvent) -> Deposit:
     if learn is None:
         raise CannotApply(f"{event.type.name} is no event of a deposit")
     learned = learn(deposit, event)
-    if not learned.provider_ref and event.payment_ref:
-        learned = replace(learned, provider_ref=event.payment_ref)
+    if event.type in _NAMES_PAYMENT:
+        learned = replace(learned, payment_ref=max(learned.payment_ref, event.payment_ref))
     return learned
 
 
@@ -312,6 +312,7 @@ _DISPUTE_STATES: Final = {
     EventType.DISPUTE_LOST: DisputeState.LOST,
 }
 _MOVES: Final = frozenset({EventType.DISPUTE_FUNDS_WITHDRAWN, EventType.DISPUTE_FUNDS_REINSTATED})
+_NAMES_PAYMENT: Final = frozenset({EventType.PAYMENT_AUTHORIZED, EventType.PAYMENT_CAPTURED})
 _AFTER_CAPTURE: Final = frozenset(
     {
         EventType.CAPTURE_FAILED,

@@ -85,6 +85,11 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
     fees: tuple[Fee, ...] = ()
 
     @property
+    def known_ref(self) -> str:
+        """The provider's id of the payout as far as it is known."""
+        return self.provider_ref
+
+    @property
     def state(self) -> WithdrawalState:
         """What review and provider amount to. Source: DESIGN §6."""
         if happened(self.paid_time, self.fail_time):

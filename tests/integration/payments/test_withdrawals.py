@@ -112,9 +112,7 @@ async def test_request_a_hundred_withdrawals_at_once_lets_pass_what_is_covered(c
 
     answers = await asyncio.gather(*(cashier.request(100) for _ in range(100)), return_exceptions=True)
 
-    refused = [
-        read_refusal(answer).reason for answer in answers if isinstance(answer, grpc.aio.AioRpcError)
-    ]
+    refused = [read_refusal(answer).reason for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
     assert Counter(refused) == {"INSUFFICIENT_FUNDS": 70}
     assert sum(isinstance(answer, payment_pb2.Withdrawal) for answer in answers) == 30
     assert await cashier.ledger.available(WALLET) == 0

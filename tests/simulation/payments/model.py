@@ -44,9 +44,9 @@ class PaymentModel:
         self.clearing += amount
 
 
-def deposit_model(amount: int) -> PaymentModel:
-    """Return a deposit that was begun: nothing is posted, and its money is pending in."""
-    return PaymentModel(amount=amount, state="INITIATED", incoming=amount)
+def deposit_model(amount: int, *, wallet: int) -> PaymentModel:
+    """Return a deposit that was begun by a player who had this much: its money is pending in."""
+    return PaymentModel(amount=amount, state="INITIATED", wallet=wallet, clearing=wallet, incoming=amount)
 
 
 def withdrawal_model(amount: int, *, wallet: int) -> PaymentModel:

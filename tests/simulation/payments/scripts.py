@@ -9,7 +9,7 @@ from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallKin
 from ledger_server.domain.payments.commands import ReportCall
 from ledger_server.domain.payments.events import EventType, ProviderEvent
 from tests.simulation.payments.model import PaymentModel, deposit_model, withdrawal_model
-from tests.support.payments import Cashier, an_event
+from tests.support.payments import PaymentBooks, an_event
 
 AMOUNT: Final = 1000
 FUNDS: Final = 5000
@@ -43,7 +43,7 @@ class Script:
         if self.kind == "withdrawal":
             model = withdrawal_model(AMOUNT, wallet=FUNDS)
         else:
-            model = deposit_model(AMOUNT)
+            model = deposit_model(AMOUNT, wallet=FUNDS)
             if self.kind == "refund":
                 model.take("captured", AMOUNT)
         for step in self.steps:
@@ -52,11 +52,31 @@ class Script:
 
 
 def on_deposit(
-    meaning: str, kind: EventType, amount: int | None, ref: str, at: int, **more: str
+    meaning: str,
+    kind: EventType,
+    amount: int | None,
+    ref: str,
+    at: int,
+    *,
+    moved: int = 0,
+    reason: str = "",
+    stage: str = "",
 ) -> Step:
-    """Return an event of a deposit that names it by the provider's ref."""
-    event = an_event(kind, amount, object_ref=ref, at=at, event_id=f"{at}-{kind.name}-{ref}", **more)  # type: ignore[arg-type]
-    return Step(happening=event, meaning=meaning, amount=amount or 0)
+    """Return an event of a deposit that names it by the provider's ref.
+
+    Args:
+        moved: what it moves where the event itself tells no amount.
+    """
+    event = an_event(
+        kind,
+        amount,
+        object_ref=ref,
+        at=at,
+        event_id=f"{at}-{kind.name}-{ref}",
+        reason=reason,
+        stage=stage,
+    )
+    return Step(happening=event, meaning=meaning, amount=amount or moved)
 
 
 def on_payout(meaning: str, kind: EventType, amount: int | None, at: int) -> Step:
@@ -136,6 +156,15 @@ SCRIPTS: Final = (
         ),
     ),
     Script(
+        name="captured in parts, told as a whole too",
+        steps=(
+            AUTHORIZED,
+            on_deposit("captured", EventType.PAYMENT_CAPTURED, 600, "cap-1", 3),
+            on_deposit("captured", EventType.PAYMENT_CAPTURED, 400, "cap-2", 4),
+            on_deposit("nothing", EventType.PAYMENT_CAPTURED, AMOUNT, "", 5),
+        ),
+    ),
+    Script(
         name="failed late, after capture",
         steps=(
             AUTHORIZED,
@@ -159,7 +188,7 @@ SCRIPTS: Final = (
             on_deposit("refunded", EventType.REFUND_SUCCEEDED, 400, "", 5),
             on_deposit("nothing", EventType.REFUND_PENDING, 400, "", 4),
             on_deposit("refunded", EventType.REFUND_SUCCEEDED, 600, "re-2", 6),
-            on_deposit("refund came back", EventType.REFUND_FAILED, None, "re-2", 9),
+            on_deposit("refund came back", EventType.REFUND_FAILED, None, "re-2", 9, moved=600),
         ),
     ),
     Script(
@@ -169,7 +198,7 @@ SCRIPTS: Final = (
             Step(happening=ANSWER, meaning="nothing"),
             on_deposit("nothing", EventType.REFUND_PENDING, 400, REFUND_REF, 5),
             on_deposit("refunded", EventType.REFUND_SUCCEEDED, 400, REFUND_REF, 6),
-            on_deposit("refund came back", EventType.REFUND_FAILED, None, REFUND_REF, 9),
+            on_deposit("refund came back", EventType.REFUND_FAILED, None, REFUND_REF, 9, moved=400),
         ),
     ),
     Script(
@@ -184,23 +213,30 @@ SCRIPTS: Final = (
         ),
     ),
 )
-# refund came back: its model amount is what had been refunded, which the event need not tell.
 
 
-def begin(cashier: Cashier, script: Script) -> int:
+def fund(books: PaymentBooks) -> None:
+    """Give the player enough that no order of events overdraws the wallet.
+
+    Whether it was ever overdrawn tells of the wallet at that moment, so it may depend on the order.
+    """
+    books.fund(FUNDS)
+
+
+def begin(books: PaymentBooks, script: Script) -> int:
     """Do what comes before a script's events; return the number of its payment."""
+    fund(books)
     if script.kind == "withdrawal":
-        cashier.fund(FUNDS)
-        number = cashier.request(AMOUNT)
-        cashier.approve(number)
-        cashier.report(CallKind.CREATE_PAYOUT, number, CallBegun())
+        number = books.request(AMOUNT)
+        books.approve(number)
+        books.report(CallKind.CREATE_PAYOUT, number, CallBegun())
         return number
-    number = cashier.initiate(AMOUNT)
+    number = books.initiate(AMOUNT)
     if script.kind == "refund":
         assert isinstance(CAPTURED.happening, ProviderEvent)
-        cashier.ingest(CAPTURED.happening)
-        asked = cashier.ask_refund(number, 400)
-        cashier.report(CallKind.REFUND, number, CallBegun(), subject=asked)
+        books.ingest(CAPTURED.happening)
+        asked = books.ask_refund(number, 400)
+        books.report(CallKind.REFUND, number, CallBegun(), subject=asked)
     return number
 
 

@@ -11,7 +11,7 @@ from ledger_server.domain.holds import HoldState
 from ledger_server.domain.payments.calls import CallKind
 from ledger_server.domain.payments.deposit import DepositState
 from ledger_server.domain.payments.events import EventState, EventType, ProviderEvent
-from tests.support.payments import WALLET, Balances, Cashier, an_event
+from tests.support.payments import WALLET, Balances, PaymentBooks, an_event
 
 AUTHORIZED = an_event(EventType.PAYMENT_AUTHORIZED, 1000, at=1)
 ATTEMPT_FAILED = an_event(EventType.PAYMENT_ATTEMPT_FAILED, at=1)
@@ -113,6 +113,14 @@ def wallet(amount: int, *, incoming: int = 0, fees: int = 0) -> Balances:
             wallet(700),
             id="failed after a part was captured",
         ),
+        pytest.param(
+            [captured(600), captured(400, "cap-2")],
+            captured(1000, ""),
+            DepositState.CAPTURED,
+            ALL,
+            id="captured in parts, told as a whole too",
+        ),
+        pytest.param([captured(1000, "")], captured(), DepositState.CAPTURED, ALL, id="told as a whole first"),
         pytest.param([captured()], CANCELLED, DepositState.CAPTURED, ALL, id="failed late"),
         pytest.param([CANCELLED], captured(), DepositState.CAPTURED, ALL, id="captured after cancel"),
         pytest.param([], captured(1500), DepositState.CAPTURED, wallet(1500), id="captured more than asked"),
@@ -212,14 +220,14 @@ def test_hear_of_deposit_moves_what_the_event_means(
     given: list[ProviderEvent], when: ProviderEvent | None, state: DepositState, after: Balances
 ) -> None:
     """A deposit of 1000, the events before, one event, and what the accounts hold then."""
-    cashier = Cashier()
-    number = cashier.initiate(1000)
-    cashier.ingest_all(given)
+    books = PaymentBooks()
+    number = books.initiate(1000)
+    books.ingest_all(given)
     if when is not None:
-        assert cashier.ingest(when).state is EventState.APPLIED
-    assert cashier.balances() == after
-    assert cashier.deposit(number).state is state
-    assert cashier.deposit(number).balance_after == after.available
+        assert books.ingest(when).state is EventState.APPLIED
+    assert books.balances() == after
+    assert books.deposit(number).state is state
+    assert books.deposit(number).balance_after == after.available
 
 
 @pytest.mark.parametrize(
@@ -235,10 +243,10 @@ def test_hear_of_deposit_moves_what_the_event_means(
 )
 def test_hear_of_contradicting_events_raises_findings(events: list[ProviderEvent], names: list[str]) -> None:
     """What happened is booked all the same, and somebody is told."""
-    cashier = Cashier()
-    cashier.initiate(1000)
-    cashier.ingest_all(events)
-    assert cashier.finding_names() == names
+    books = PaymentBooks()
+    books.initiate(1000)
+    books.ingest_all(events)
+    assert books.finding_names() == names
 
 
 @pytest.mark.parametrize(
@@ -254,62 +262,62 @@ def test_hear_of_contradicting_events_raises_findings(events: list[ProviderEvent
 )
 def test_hear_of_deposit_ends_its_hold_as_it_happened(events: list[ProviderEvent], ended: HoldState) -> None:
     """The hold of a deposit is captured by captures and released by failures."""
-    cashier = Cashier()
-    number = cashier.initiate(1000)
-    cashier.ingest_all(events)
-    assert cashier.hold(cashier.deposit(number).hold).state is ended
+    books = PaymentBooks()
+    number = books.initiate(1000)
+    books.ingest_all(events)
+    assert books.hold(books.deposit(number).hold).state is ended
 
 
 def test_initiate_without_provider_ref_owes_a_call() -> None:
     """The provider is asked to create the payment, once."""
-    cashier = Cashier()
-    number = cashier.initiate(ref="")
-    assert [(call.kind, call.payment, call.subject) for call in cashier.owed] == [
+    books = PaymentBooks()
+    number = books.initiate(ref="")
+    assert [(call.kind, call.payment, call.subject) for call in books.owed] == [
         (CallKind.CREATE_PAYMENT, number, number)
     ]
 
 
 def test_initiate_with_provider_ref_owes_no_call() -> None:
     """Whoever has a ref has created the payment already."""
-    cashier = Cashier()
-    cashier.initiate()
-    assert cashier.owed == []
+    books = PaymentBooks()
+    books.initiate()
+    assert books.owed == []
 
 
 def test_initiate_with_taken_provider_ref_is_refused() -> None:
     """Two deposits can't share one payment of a provider."""
-    cashier = Cashier()
-    cashier.initiate()
+    books = PaymentBooks()
+    books.initiate()
     with pytest.raises(ProviderRefTaken):
-        cashier.initiate()
-    assert cashier.balances() == EXPECTED
+        books.initiate()
+    assert books.balances() == EXPECTED
 
 
 def test_initiate_with_ref_of_other_provider_account_is_accepted() -> None:
     """A ref means something only within its provider account."""
-    cashier = Cashier()
-    first = cashier.initiate()
-    second = cashier.initiate(provider="other")
+    books = PaymentBooks()
+    first = books.initiate()
+    second = books.initiate(provider="other")
     assert first != second
 
 
 def test_initiate_above_the_upper_limit_is_refused() -> None:
     """A wallet's maximum counts what is expected to come in."""
-    cashier = Cashier()
-    cashier.initiate(1000)
-    entry = cashier.working_set.account(WALLET)
+    books = PaymentBooks()
+    books.initiate(1000)
+    entry = books.working_set.account(WALLET)
     assert entry is not None
     assert entry.account is not None
     entry.account = replace(entry.account, limits=Limits(min_available=0, max_balance=1500))
     with pytest.raises(BalanceLimitExceeded):
-        cashier.initiate(501, ref="pay-2")
-    cashier.initiate(500, ref="pay-2")
-    assert cashier.balances() == Balances(incoming=1500)
+        books.initiate(501, ref="pay-2")
+    books.initiate(500, ref="pay-2")
+    assert books.balances() == Balances(incoming=1500)
 
 
 def test_capture_above_the_upper_limit_is_booked() -> None:
     """What has happened is never refused by a limit."""
-    cashier = Cashier()
-    cashier.initiate(1000)
-    cashier.ingest(captured(5_000_000))
-    assert cashier.balances() == wallet(5_000_000)
+    books = PaymentBooks()
+    books.initiate(1000)
+    books.ingest(captured(5_000_000))
+    assert books.balances() == wallet(5_000_000)

@@ -8,7 +8,7 @@ from ledger_server.domain.errors import InsufficientFunds
 from ledger_server.domain.payments.deposit import DepositState
 from ledger_server.domain.payments.events import EventState, EventType, ProviderEvent
 from ledger_server.domain.payments.knowledge import DisputeState
-from tests.support.payments import HOUSE, PLAYER, WALLET, Balances, Cashier, an_event
+from tests.support.payments import HOUSE, PLAYER, WALLET, Balances, PaymentBooks, an_event
 
 ALL = Balances(posted=1000, available=1000, clearing=1000)
 NOTHING = Balances()
@@ -110,53 +110,53 @@ def test_hear_of_dispute_moves_money_by_its_movements_alone(
     events: list[ProviderEvent], dispute: DisputeState, state: DepositState, after: Balances
 ) -> None:
     """One dispute on a captured deposit of 1000."""
-    cashier = Cashier()
-    number = cashier.initiate()
-    cashier.ingest_all([CAPTURE, *events])
-    [known] = cashier.deposit(number).disputes
+    books = PaymentBooks()
+    number = books.initiate()
+    books.ingest_all([CAPTURE, *events])
+    [known] = books.deposit(number).disputes
     assert known.state is dispute
-    assert cashier.deposit(number).state is state
-    assert cashier.balances() == after
+    assert books.deposit(number).state is state
+    assert books.balances() == after
 
 
 def test_hear_of_two_disputes_takes_money_for_each() -> None:
     """Disputes are told apart by the provider's ref."""
-    cashier = Cashier()
-    number = cashier.initiate()
-    cashier.ingest_all([CAPTURE, taken(300), taken(200, ref="dp-2")])
-    assert cashier.deposit(number).disputed == 500
-    assert cashier.balances() == Balances(posted=500, available=500, clearing=500)
+    books = PaymentBooks()
+    number = books.initiate()
+    books.ingest_all([CAPTURE, taken(300), taken(200, ref="dp-2")])
+    assert books.deposit(number).disputed == 500
+    assert books.balances() == Balances(posted=500, available=500, clearing=500)
 
 
 def test_dispute_before_capture_is_parked_and_books_with_the_capture() -> None:
     """Money that never came can't be taken back; both are booked when the capture is known."""
-    cashier = Cashier()
-    number = cashier.initiate()
-    early = cashier.ingest(taken(400))
+    books = PaymentBooks()
+    number = books.initiate()
+    early = books.ingest(taken(400))
     assert (early.state, early.payment) == (EventState.PARKED, number)
-    assert cashier.balances() == Balances(incoming=1000)
-    cashier.ingest(CAPTURE)
-    assert cashier.balances() == Balances(posted=600, available=600, clearing=600)
-    assert cashier.replay(early.number).state is EventState.APPLIED
+    assert books.balances() == Balances(incoming=1000)
+    books.ingest(CAPTURE)
+    assert books.balances() == Balances(posted=600, available=600, clearing=600)
+    assert books.replay(early.number).state is EventState.APPLIED
 
 
-def short_wallet() -> Cashier:
-    """Return a cashier whose player has played 900 of 1000 away before a dispute took it all."""
-    cashier = Cashier()
-    cashier.initiate()
-    cashier.ingest(CAPTURE)
-    cashier.open_house()
-    cashier.spend(900)
-    cashier.ingest(taken())
-    return cashier
+def short_wallet() -> PaymentBooks:
+    """Return books whose player has played 900 of 1000 away before a dispute took it all."""
+    books = PaymentBooks()
+    books.initiate()
+    books.ingest(CAPTURE)
+    books.open_house()
+    books.spend(900)
+    books.ingest(taken())
+    return books
 
 
 def test_dispute_larger_than_the_balance_leaves_the_wallet_negative_with_a_finding() -> None:
     """A chargeback happened, whatever the player has left."""
-    cashier = short_wallet()
-    assert cashier.balances() == Balances(posted=-900, available=-900, clearing=0)
-    assert cashier.finding_names() == ["WALLET_OVERDRAWN"]
-    [finding] = cashier.findings.values()
+    books = short_wallet()
+    assert books.balances() == Balances(posted=-900, available=-900, clearing=0)
+    assert books.finding_names() == ["WALLET_OVERDRAWN"]
+    [finding] = books.findings.values()
     assert finding.facts == {"player_id": PLAYER, "available_balance_minor": "-900"}
 
 
@@ -174,17 +174,17 @@ def test_bet_from_a_negative_wallet_is_refused() -> None:
 
 def test_deposit_into_a_negative_wallet_repays_it_first() -> None:
     """The next money in fills the hole; what is beyond can be spent."""
-    cashier = short_wallet()
-    cashier.initiate(1500, ref="pay-2")
-    cashier.ingest(an_event(EventType.PAYMENT_CAPTURED, 1500, ref="pay-2", object_ref="cap-2", at=30))
-    assert cashier.balances().available == 600
-    cashier.request(600)
+    books = short_wallet()
+    books.initiate(1500, ref="pay-2")
+    books.ingest(an_event(EventType.PAYMENT_CAPTURED, 1500, ref="pay-2", object_ref="cap-2", at=30))
+    assert books.balances().available == 600
+    books.request(600)
     with pytest.raises(InsufficientFunds):
-        cashier.request(1)
+        books.request(1)
 
 
 def test_win_into_a_negative_wallet_is_accepted() -> None:
     """Money in is never refused for being too little."""
-    cashier = short_wallet()
-    cashier.post(HOUSE, WALLET, 100)
-    assert cashier.balances().available == -800
+    books = short_wallet()
+    books.post(HOUSE, WALLET, 100)
+    assert books.balances().available == -800

@@ -12,7 +12,7 @@ from ledger_server.domain.payments.commands import IngestEvent, ReplayEvent
 from ledger_server.domain.payments.decide import store_undecided
 from ledger_server.domain.payments.deposit import DepositState
 from ledger_server.domain.payments.events import EventState, EventType, ProviderEvent
-from tests.support.payments import Balances, Cashier, an_event
+from tests.support.payments import Balances, PaymentBooks, an_event
 
 EXPECTED = Balances(incoming=1000)
 ALL = Balances(posted=1000, available=1000, clearing=1000)
@@ -64,15 +64,15 @@ def test_ingest_what_contradicts_the_deposit_moves_nothing_and_raises_a_finding(
     event: ProviderEvent, finding: str
 ) -> None:
     """It is stored as CONTRADICTED with a note, for somebody to look at."""
-    cashier = Cashier()
-    number = cashier.initiate()
-    before = cashier.deposit(number)
-    stored = cashier.ingest(event)
+    books = PaymentBooks()
+    number = books.initiate()
+    before = books.deposit(number)
+    stored = books.ingest(event)
     assert (stored.state, stored.payment) == (EventState.CONTRADICTED, number)
     assert stored.note
-    assert cashier.finding_names() == [finding]
-    assert cashier.deposit(number) == before
-    assert cashier.balances() == EXPECTED
+    assert books.finding_names() == [finding]
+    assert books.deposit(number) == before
+    assert books.balances() == EXPECTED
 
 
 @pytest.mark.parametrize(
@@ -88,148 +88,148 @@ def test_ingest_what_contradicts_the_deposit_moves_nothing_and_raises_a_finding(
 )
 def test_ingest_what_contradicts_the_withdrawal_moves_nothing(event: ProviderEvent) -> None:
     """As for a deposit."""
-    cashier = Cashier()
-    cashier.fund(1000)
-    number = cashier.request(400)
-    before = cashier.withdrawal(number), cashier.balances()
-    stored = cashier.ingest(replace(event, payment=number))
+    books = PaymentBooks()
+    books.fund(1000)
+    number = books.request(400)
+    before = books.withdrawal(number), books.balances()
+    stored = books.ingest(replace(event, payment=number))
     assert (stored.state, stored.withdrawal) == (EventState.CONTRADICTED, True)
-    assert len(cashier.findings) == 1
-    assert (cashier.withdrawal(number), cashier.balances()) == before
+    assert len(books.findings) == 1
+    assert (books.withdrawal(number), books.balances()) == before
 
 
 def test_ingest_unknown_payment_is_parked_and_applied_when_it_is_known() -> None:
     """The event may come before the payment; replaying it afterwards books it once."""
-    cashier = Cashier()
-    early = cashier.ingest(CAPTURE)
+    books = PaymentBooks()
+    early = books.ingest(CAPTURE)
     assert (early.state, early.payment) == (EventState.PARKED, None)
-    assert cashier.replay(early.number).state is EventState.PARKED
-    number = cashier.initiate()
+    assert books.replay(early.number).state is EventState.PARKED
+    number = books.initiate()
     for _ in range(2):
-        again = cashier.replay(early.number)
+        again = books.replay(early.number)
         assert (again.state, again.payment, again.note) == (EventState.APPLIED, number, "")
-        assert cashier.balances() == ALL
+        assert books.balances() == ALL
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_ingest_unknown_type_is_ignored(known: bool) -> None:
     """It is stored, whether or not it names a payment of ours, and never looked at again."""
-    cashier = Cashier()
+    books = PaymentBooks()
     if known:
-        cashier.initiate()
-    stored = cashier.ingest(an_event(EventType.UNKNOWN, 1000))
+        books.initiate()
+    stored = books.ingest(an_event(EventType.UNKNOWN, 1000))
     assert stored.state is EventState.IGNORED
-    assert cashier.balances().posted == 0
+    assert books.balances().posted == 0
 
 
 def test_ingest_echoed_id_finds_the_payment_and_learns_its_ref() -> None:
     """Our own id is believed; from then on the provider's ref will do."""
-    cashier = Cashier()
-    number = cashier.initiate(ref="")
-    cashier.ingest(an_event(EventType.PAYMENT_AUTHORIZED, payment=number, ref="pay-9"))
-    assert cashier.deposit(number).provider_ref == "pay-9"
-    cashier.ingest(an_event(EventType.PAYMENT_CAPTURED, 1000, ref="pay-9", at=1))
-    assert cashier.balances() == ALL
+    books = PaymentBooks()
+    number = books.initiate(ref="")
+    books.ingest(an_event(EventType.PAYMENT_AUTHORIZED, payment=number, ref="pay-9"))
+    assert books.deposit(number).provider_ref == "pay-9"
+    books.ingest(an_event(EventType.PAYMENT_CAPTURED, 1000, ref="pay-9", at=1))
+    assert books.balances() == ALL
 
 
 def test_ingest_echoed_id_of_another_provider_accounts_payment_is_not_believed() -> None:
     """Who signs for one account can't touch the payments of another."""
-    cashier = Cashier()
-    number = cashier.initiate()
-    stored = cashier.ingest(
+    books = PaymentBooks()
+    number = books.initiate()
+    stored = books.ingest(
         an_event(EventType.PAYMENT_CAPTURED, 1000, payment=number, ref="theirs", provider="other")
     )
     assert (stored.state, stored.payment) == (EventState.PARKED, None)
-    assert cashier.balances() == EXPECTED
+    assert books.balances() == EXPECTED
 
 
 def test_ingest_foreign_echoed_id_falls_back_to_the_ref() -> None:
     """An id that proves nothing leaves the provider's own ref."""
-    cashier = Cashier()
-    theirs = cashier.initiate(provider="other", ref="pay-x")
-    number = cashier.initiate()
-    stored = cashier.ingest(an_event(EventType.PAYMENT_CAPTURED, 1000, payment=theirs))
+    books = PaymentBooks()
+    theirs = books.initiate(provider="other", ref="pay-x")
+    number = books.initiate()
+    stored = books.ingest(an_event(EventType.PAYMENT_CAPTURED, 1000, payment=theirs))
     assert (stored.state, stored.payment) == (EventState.APPLIED, number)
 
 
 def test_ingest_same_content_under_another_id_moves_nothing() -> None:
     """A provider may tell one thing in two events."""
-    cashier = Cashier()
-    number = cashier.initiate()
-    cashier.ingest(CAPTURE)
-    before = cashier.deposit(number), cashier.balances()
-    stored = cashier.ingest(replace(CAPTURE, event_id="another"))
+    books = PaymentBooks()
+    number = books.initiate()
+    books.ingest(CAPTURE)
+    before = books.deposit(number), books.balances()
+    stored = books.ingest(replace(CAPTURE, event_id="another"))
     assert stored.state is EventState.APPLIED
-    assert (cashier.deposit(number), cashier.balances()) == before
+    assert (books.deposit(number), books.balances()) == before
 
 
 def test_replay_unknown_event_is_refused() -> None:
     """Neither a foreign id nor a number of nothing can be replayed."""
     for number in (None, 77):
         with pytest.raises(ProviderEventNotFound):
-            Cashier().do(ReplayEvent(provider_event_id="evt_x", number=number))
+            PaymentBooks().do(ReplayEvent(provider_event_id="evt_x", number=number))
 
 
 def test_replay_by_the_sweeper_without_news_records_nothing() -> None:
     """Trying parked events again and again must not fill the journal."""
-    cashier = Cashier()
-    early = cashier.ingest(CAPTURE)
-    assert cashier.do(ReplayEvent(provider_event_id="", number=early.number)) == ()
+    books = PaymentBooks()
+    early = books.ingest(CAPTURE)
+    assert books.do(ReplayEvent(provider_event_id="", number=early.number)) == ()
 
 
 def test_store_undecided_keeps_the_event_and_moves_nothing() -> None:
     """Whatever is wrong with booking it, it is parked, and a later replay applies it."""
-    cashier = Cashier()
-    cashier.initiate()
-    [fact] = store_undecided(cashier.working_set, IngestEvent(event=CAPTURE), cashier.now)
+    books = PaymentBooks()
+    books.initiate()
+    [fact] = store_undecided(books.working_set, IngestEvent(event=CAPTURE), books.now)
     assert isinstance(fact, EventRecorded)
-    cashier.working_set.apply(fact)
-    cashier.check()
+    books.working_set.apply(fact)
+    books.check()
     assert (fact.stored.state, fact.stored.payment) == (EventState.PARKED, None)
-    assert cashier.balances() == EXPECTED
-    assert cashier.replay(fact.stored.number).state is EventState.APPLIED
-    assert cashier.balances() == ALL
+    assert books.balances() == EXPECTED
+    assert books.replay(fact.stored.number).state is EventState.APPLIED
+    assert books.balances() == ALL
 
 
 def test_refuse_create_payment_call_fails_the_deposit() -> None:
     """What the provider would not begin is expected no longer."""
-    cashier = Cashier()
-    number = cashier.initiate(ref="")
-    cashier.rejected(CallKind.CREATE_PAYMENT, number)
-    assert cashier.deposit(number).state is DepositState.FAILED
-    assert cashier.deposit(number).failure_reason == "declined"
-    assert cashier.balances() == Balances()
+    books = PaymentBooks()
+    number = books.initiate(ref="")
+    books.rejected(CallKind.CREATE_PAYMENT, number)
+    assert books.deposit(number).state is DepositState.FAILED
+    assert books.deposit(number).failure_reason == "declined"
+    assert books.balances() == Balances()
 
 
 def test_capture_after_refused_call_is_booked_with_a_finding() -> None:
     """The provider took money for a payment that it had refused; it is the player's."""
-    cashier = Cashier()
-    number = cashier.initiate(ref="")
-    cashier.rejected(CallKind.CREATE_PAYMENT, number)
-    cashier.ingest(replace(CAPTURE, payment=number))
-    assert cashier.deposit(number).state is DepositState.CAPTURED
-    assert cashier.balances() == ALL
-    assert cashier.finding_names() == ["STATUS_MISMATCH"]
+    books = PaymentBooks()
+    number = books.initiate(ref="")
+    books.rejected(CallKind.CREATE_PAYMENT, number)
+    books.ingest(replace(CAPTURE, payment=number))
+    assert books.deposit(number).state is DepositState.CAPTURED
+    assert books.balances() == ALL
+    assert books.finding_names() == ["STATUS_MISMATCH"]
 
 
 def test_refuse_call_after_capture_keeps_the_money_with_a_finding() -> None:
     """The answer of the call came after the event that it contradicts: the same end."""
-    cashier = Cashier()
-    number = cashier.initiate(ref="")
-    cashier.report(CallKind.CREATE_PAYMENT, number, CallBegun())
-    cashier.ingest(replace(CAPTURE, payment=number))
-    cashier.report(CallKind.CREATE_PAYMENT, number, CallRejected(reason="declined"))
-    assert cashier.balances() == ALL
-    assert cashier.finding_names() == ["STATUS_MISMATCH"]
+    books = PaymentBooks()
+    number = books.initiate(ref="")
+    books.report(CallKind.CREATE_PAYMENT, number, CallBegun())
+    books.ingest(replace(CAPTURE, payment=number))
+    books.report(CallKind.CREATE_PAYMENT, number, CallRejected(reason="declined"))
+    assert books.balances() == ALL
+    assert books.finding_names() == ["STATUS_MISMATCH"]
 
 
 @pytest.mark.parametrize("kind", list(EventType))
 def test_ingest_any_type_on_any_payment_never_raises(kind: EventType) -> None:
     """Facts from the outside are recorded, never refused."""
-    cashier = Cashier()
-    cashier.fund(1000)
-    deposit, withdrawal = cashier.initiate(ref="d"), cashier.request(400)
+    books = PaymentBooks()
+    books.fund(1000)
+    deposit, withdrawal = books.initiate(ref="d"), books.request(400)
     for number in (deposit, withdrawal):
         for amount in (None, 0, 400):
             event = an_event(kind, amount, payment=number, ref="", event_id=f"{number}-{amount}")
-            assert cashier.ingest(event).state in set(EventState)
+            assert books.ingest(event).state in set(EventState)

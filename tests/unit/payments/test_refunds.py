@@ -16,7 +16,7 @@ from ledger_server.domain.payments.commands import RefundDeposit
 from ledger_server.domain.payments.deposit import DepositState
 from ledger_server.domain.payments.events import EventState, EventType, ProviderEvent
 from ledger_server.domain.payments.knowledge import CallState, RefundState
-from tests.support.payments import Balances, Cashier, an_event
+from tests.support.payments import Balances, PaymentBooks, an_event
 
 PENDING, SUCCEEDED, FAILED = EventType.REFUND_PENDING, EventType.REFUND_SUCCEEDED, EventType.REFUND_FAILED
 ALL = Balances(posted=1000, available=1000, clearing=1000)
@@ -24,12 +24,12 @@ HELD = Balances(posted=1000, available=700, clearing=1000)
 GONE = Balances(posted=700, available=700, clearing=700)
 
 
-def captured_deposit(amount: int = 1000) -> tuple[Cashier, int]:
-    """Return a cashier with a captured deposit, and its number."""
-    cashier = Cashier()
-    number = cashier.initiate(amount)
-    cashier.ingest(an_event(EventType.PAYMENT_CAPTURED, amount, object_ref="cap-1", at=1))
-    return cashier, number
+def captured_deposit(amount: int = 1000) -> tuple[PaymentBooks, int]:
+    """Return books with a captured deposit, and its number."""
+    books = PaymentBooks()
+    number = books.initiate(amount)
+    books.ingest(an_event(EventType.PAYMENT_CAPTURED, amount, object_ref="cap-1", at=1))
+    return books, number
 
 
 def refund(kind: EventType, amount: int | None = 300, ref: str = "re-1", *, at: int = 5) -> ProviderEvent:
@@ -59,11 +59,11 @@ def test_refund_at_the_provider_takes_the_money_while_it_stands(
     events: list[ProviderEvent], state: RefundState, after: Balances
 ) -> None:
     """A refund of 300 that nobody asked for from inside, on a captured deposit of 1000."""
-    cashier, number = captured_deposit()
-    cashier.ingest_all(events)
-    [known] = cashier.deposit(number).refunds
+    books, number = captured_deposit()
+    books.ingest_all(events)
+    [known] = books.deposit(number).refunds
     assert known.state is state
-    assert cashier.balances() == after
+    assert books.balances() == after
 
 
 @pytest.mark.parametrize(
@@ -91,77 +91,77 @@ def test_refund_asked_from_inside_is_held_until_the_provider_has_spoken(
     after: Balances,
 ) -> None:
     """Of a captured 1000, 300 are asked back; the provider echoes our id of the refund."""
-    cashier, number = captured_deposit()
-    asked = cashier.ask_refund(number, 300)
-    cashier.accepted(CallKind.REFUND, number, "re-1", subject=asked)
+    books, number = captured_deposit()
+    asked = books.ask_refund(number, 300)
+    books.accepted(CallKind.REFUND, number, "re-1", subject=asked)
     for at, kind in enumerate(events, 10):
-        cashier.ingest(an_event(kind, 300, object_ref="re-1", refund=asked, at=at))
-    [known] = cashier.deposit(number).refunds
-    assert (known.state, cashier.hold(known.hold).state) == (refund_state, hold_state)
-    assert cashier.deposit(number).state is state
-    assert cashier.balances() == after
+        books.ingest(an_event(kind, 300, object_ref="re-1", refund=asked, at=at))
+    [known] = books.deposit(number).refunds
+    assert (known.state, books.hold(known.hold).state) == (refund_state, hold_state)
+    assert books.deposit(number).state is state
+    assert books.balances() == after
 
 
 def test_refund_asked_from_inside_owes_one_call_for_the_refund() -> None:
     """The provider is asked to refund, with the refund's own number."""
-    cashier, number = captured_deposit()
-    asked = cashier.ask_refund(number, 300)
-    [call] = cashier.owed
+    books, number = captured_deposit()
+    asked = books.ask_refund(number, 300)
+    [call] = books.owed
     assert (call.kind, call.payment, call.subject) == (CallKind.REFUND, number, asked)
 
 
 @pytest.mark.parametrize("echoed", [True, False])
 def test_hear_of_our_refund_before_the_call_is_answered_books_it_once(echoed: bool) -> None:
     """Whether or not the event echoes our id, it becomes one refund when the call is answered."""
-    cashier, number = captured_deposit()
-    asked = cashier.ask_refund(number, 300)
-    cashier.report(CallKind.REFUND, number, CallBegun(), subject=asked)
-    cashier.ingest(an_event(SUCCEEDED, 300, object_ref="re-1", refund=asked if echoed else None, at=5))
-    cashier.report(CallKind.REFUND, number, CallAccepted(provider_ref="re-1"), subject=asked)
-    [known] = cashier.deposit(number).refunds
+    books, number = captured_deposit()
+    asked = books.ask_refund(number, 300)
+    books.report(CallKind.REFUND, number, CallBegun(), subject=asked)
+    books.ingest(an_event(SUCCEEDED, 300, object_ref="re-1", refund=asked if echoed else None, at=5))
+    books.report(CallKind.REFUND, number, CallAccepted(provider_ref="re-1"), subject=asked)
+    [known] = books.deposit(number).refunds
     assert (known.number, known.provider_ref, known.state) == (asked, "re-1", RefundState.SUCCEEDED)
-    assert cashier.balances() == GONE
+    assert books.balances() == GONE
 
 
 def test_hear_of_our_refund_with_other_amount_before_the_answer_books_ours() -> None:
     """What was asked for is what counts, once it is known that the two are one."""
-    cashier, number = captured_deposit()
-    asked = cashier.ask_refund(number, 300)
-    cashier.ingest(an_event(SUCCEEDED, 250, object_ref="re-1", at=5))
-    cashier.accepted(CallKind.REFUND, number, "re-1", subject=asked)
-    assert cashier.deposit(number).refunded == 300
-    assert cashier.balances() == GONE
+    books, number = captured_deposit()
+    asked = books.ask_refund(number, 300)
+    books.ingest(an_event(SUCCEEDED, 250, object_ref="re-1", at=5))
+    books.accepted(CallKind.REFUND, number, "re-1", subject=asked)
+    assert books.deposit(number).refunded == 300
+    assert books.balances() == GONE
 
 
 def test_refuse_refund_call_releases_the_hold() -> None:
     """A refused call did nothing, so the money is the player's again."""
-    cashier, number = captured_deposit()
-    asked = cashier.ask_refund(number, 300)
-    cashier.rejected(CallKind.REFUND, number, subject=asked)
-    [known] = cashier.deposit(number).refunds
+    books, number = captured_deposit()
+    asked = books.ask_refund(number, 300)
+    books.rejected(CallKind.REFUND, number, subject=asked)
+    [known] = books.deposit(number).refunds
     assert (known.state, known.call_state) == (RefundState.FAILED, CallState.REJECTED)
-    assert cashier.hold(known.hold).state is HoldState.RELEASED
-    assert cashier.balances() == ALL
+    assert books.hold(known.hold).state is HoldState.RELEASED
+    assert books.balances() == ALL
 
 
 def test_succeed_after_refused_refund_call_takes_the_money_all_the_same() -> None:
     """What the provider reports to have happened has happened."""
-    cashier, number = captured_deposit()
-    asked = cashier.ask_refund(number, 300)
-    cashier.rejected(CallKind.REFUND, number, subject=asked)
-    cashier.ingest(an_event(SUCCEEDED, 300, object_ref="re-1", refund=asked, at=9))
-    assert cashier.balances() == GONE
+    books, number = captured_deposit()
+    asked = books.ask_refund(number, 300)
+    books.rejected(CallKind.REFUND, number, subject=asked)
+    books.ingest(an_event(SUCCEEDED, 300, object_ref="re-1", refund=asked, at=9))
+    assert books.balances() == GONE
 
 
 @pytest.mark.parametrize("news", [CallAccepted(provider_ref="re-9"), CallRejected(reason="no"), CallBegun()])
 def test_report_refund_call_twice_changes_nothing(news: CallAccepted | CallRejected | CallBegun) -> None:
     """What the provider has answered first is its answer for ever."""
-    cashier, number = captured_deposit()
-    asked = cashier.ask_refund(number, 300)
-    cashier.accepted(CallKind.REFUND, number, "re-1", subject=asked)
-    before = cashier.snapshot()
-    cashier.report(CallKind.REFUND, number, news, subject=asked)
-    assert cashier.snapshot() == before
+    books, number = captured_deposit()
+    asked = books.ask_refund(number, 300)
+    books.accepted(CallKind.REFUND, number, "re-1", subject=asked)
+    before = books.snapshot()
+    books.report(CallKind.REFUND, number, news, subject=asked)
+    assert books.snapshot() == before
 
 
 @pytest.mark.parametrize(
@@ -170,31 +170,31 @@ def test_report_refund_call_twice_changes_nothing(news: CallAccepted | CallRejec
 )
 def test_ask_for_more_than_refundable_is_refused(refunds: list[int], amount: int) -> None:
     """What is refunded or being refunded can't be asked back again."""
-    cashier, number = captured_deposit()
+    books, number = captured_deposit()
     for refunded in refunds:
-        cashier.ask_refund(number, refunded)
-    before = cashier.snapshot()
+        books.ask_refund(number, refunded)
+    before = books.snapshot()
     with pytest.raises(RefundExceedsCaptured):
-        cashier.ask_refund(number, amount)
-    assert cashier.snapshot() == before
+        books.ask_refund(number, amount)
+    assert books.snapshot() == before
 
 
 def test_ask_for_refund_of_disputed_money_is_refused() -> None:
     """What a dispute has taken can't be sent back as well."""
-    cashier, number = captured_deposit()
-    cashier.ingest(an_event(EventType.DISPUTE_FUNDS_WITHDRAWN, 600, object_ref="dp-1", at=4))
+    books, number = captured_deposit()
+    books.ingest(an_event(EventType.DISPUTE_FUNDS_WITHDRAWN, 600, object_ref="dp-1", at=4))
     with pytest.raises(RefundExceedsCaptured):
-        cashier.ask_refund(number, 401)
-    cashier.ask_refund(number, 400)
+        books.ask_refund(number, 401)
+    books.ask_refund(number, 400)
 
 
 def test_ask_for_refund_after_a_failed_one_may_take_all_again() -> None:
     """A refund that failed no longer counts."""
-    cashier, number = captured_deposit()
-    asked = cashier.ask_refund(number, 1000)
-    cashier.rejected(CallKind.REFUND, number, subject=asked)
-    cashier.ask_refund(number, 1000)
-    assert cashier.balances() == Balances(posted=1000, available=0, clearing=1000)
+    books, number = captured_deposit()
+    asked = books.ask_refund(number, 1000)
+    books.rejected(CallKind.REFUND, number, subject=asked)
+    books.ask_refund(number, 1000)
+    assert books.balances() == Balances(posted=1000, available=0, clearing=1000)
 
 
 @pytest.mark.parametrize(
@@ -211,49 +211,49 @@ def test_ask_for_refund_after_a_failed_one_may_take_all_again() -> None:
 )
 def test_ask_for_refund_in_wrong_state_is_refused(events: list[ProviderEvent]) -> None:
     """There is nothing to send back before a capture or after a full refund."""
-    cashier = Cashier()
-    number = cashier.initiate()
-    cashier.ingest_all(events)
+    books = PaymentBooks()
+    number = books.initiate()
+    books.ingest_all(events)
     with pytest.raises(IllegalTransition):
-        cashier.ask_refund(number, 1)
+        books.ask_refund(number, 1)
 
 
 @pytest.mark.parametrize("number", [None, 7])
 def test_ask_for_refund_of_unknown_deposit_is_refused(number: int | None) -> None:
     """An id of nobody's deposit is named as such."""
     with pytest.raises(DepositNotFound):
-        Cashier().do(RefundDeposit(deposit_id="dep_x", number=number, amount=1))
+        PaymentBooks().do(RefundDeposit(deposit_id="dep_x", number=number, amount=1))
 
 
 def test_ask_for_refund_of_spent_money_is_refused() -> None:
     """A refund from inside needs the money to be there; one at the provider does not."""
-    cashier, number = captured_deposit()
-    cashier.open_house()
-    cashier.spend(800)
+    books, number = captured_deposit()
+    books.open_house()
+    books.spend(800)
     with pytest.raises(InsufficientFunds):
-        cashier.ask_refund(number, 300)
-    assert cashier.balances().available == 200
+        books.ask_refund(number, 300)
+    assert books.balances().available == 200
 
 
 def test_refund_at_the_provider_of_spent_money_overdraws_the_wallet() -> None:
     """The money has left; the wallet is short and a finding says so."""
-    cashier, _ = captured_deposit()
-    cashier.open_house()
-    cashier.spend(800)
-    assert cashier.ingest(refund(SUCCEEDED)).state is EventState.APPLIED
-    assert cashier.balances().available == -100
-    assert cashier.finding_names() == ["WALLET_OVERDRAWN"]
+    books, _ = captured_deposit()
+    books.open_house()
+    books.spend(800)
+    assert books.ingest(refund(SUCCEEDED)).state is EventState.APPLIED
+    assert books.balances().available == -100
+    assert books.finding_names() == ["WALLET_OVERDRAWN"]
 
 
 def test_refund_before_capture_moves_money_only_with_the_capture() -> None:
     """It is known and parked; the capture brings both, and replaying it then changes nothing."""
-    cashier = Cashier()
-    number = cashier.initiate()
-    early = cashier.ingest(refund(SUCCEEDED))
+    books = PaymentBooks()
+    number = books.initiate()
+    early = books.ingest(refund(SUCCEEDED))
     assert early.state is EventState.PARKED
-    assert cashier.balances() == Balances(incoming=1000)
-    cashier.ingest(an_event(EventType.PAYMENT_CAPTURED, 1000, object_ref="cap-1", at=1))
-    assert cashier.deposit(number).state is DepositState.PARTIALLY_REFUNDED
-    assert cashier.balances() == GONE
-    assert cashier.replay(early.number).state is EventState.APPLIED
-    assert cashier.balances() == GONE
+    assert books.balances() == Balances(incoming=1000)
+    books.ingest(an_event(EventType.PAYMENT_CAPTURED, 1000, object_ref="cap-1", at=1))
+    assert books.deposit(number).state is DepositState.PARTIALLY_REFUNDED
+    assert books.balances() == GONE
+    assert books.replay(early.number).state is EventState.APPLIED
+    assert books.balances() == GONE

@@ -21,7 +21,7 @@ from ledger_server.domain.payments.commands import ApproveWithdrawal
 from ledger_server.domain.payments.events import EventState, EventType, ProviderEvent
 from ledger_server.domain.payments.knowledge import CallState
 from ledger_server.domain.payments.withdrawal import WithdrawalState
-from tests.support.payments import Balances, Cashier, an_event
+from tests.support.payments import Balances, PaymentBooks, an_event
 
 State = WithdrawalState
 PAYOUT = CallKind.CREATE_PAYOUT
@@ -29,50 +29,50 @@ FULL = Balances(posted=1000, available=1000, clearing=1000)
 HELD = Balances(posted=1000, available=600, clearing=1000)
 PAID = Balances(posted=600, available=600, clearing=600)
 
-Step = Callable[[Cashier, int], object]
+Step = Callable[[PaymentBooks, int], object]
 
 
-def approve(cashier: Cashier, number: int) -> None:
+def approve(books: PaymentBooks, number: int) -> None:
     """Let it pass."""
-    cashier.approve(number)
+    books.approve(number)
 
 
-def reject(cashier: Cashier, number: int) -> None:
+def reject(books: PaymentBooks, number: int) -> None:
     """Refuse it."""
-    cashier.reject(number)
+    books.reject(number)
 
 
-def cancel(cashier: Cashier, number: int) -> None:
+def cancel(books: PaymentBooks, number: int) -> None:
     """Take it back, which the tenant allows."""
-    cashier.set_policy(player_may_cancel=True)
-    cashier.cancel(number)
+    books.set_policy(player_may_cancel=True)
+    books.cancel(number)
 
 
-def mark_paid(cashier: Cashier, number: int) -> None:
+def mark_paid(books: PaymentBooks, number: int) -> None:
     """Record by hand that it was paid."""
-    cashier.mark_paid(number)
+    books.mark_paid(number)
 
 
-def begun(cashier: Cashier, number: int) -> None:
+def begun(books: PaymentBooks, number: int) -> None:
     """Begin the call."""
-    cashier.report(PAYOUT, number, CallBegun())
+    books.report(PAYOUT, number, CallBegun())
 
 
-def accepted(cashier: Cashier, number: int) -> None:
+def accepted(books: PaymentBooks, number: int) -> None:
     """Let the provider take the payout on."""
-    cashier.accepted(PAYOUT, number, "po-1")
+    books.accepted(PAYOUT, number, "po-1")
 
 
-def rejected(cashier: Cashier, number: int) -> None:
+def rejected(books: PaymentBooks, number: int) -> None:
     """Let the provider refuse the payout."""
-    cashier.rejected(PAYOUT, number)
+    books.rejected(PAYOUT, number)
 
 
 def heard(kind: EventType, amount: int | None = 400, *, at: int = 5) -> Step:
     """Return a step in which the provider speaks of the payout."""
 
-    def step(cashier: Cashier, number: int) -> EventState:
-        return cashier.ingest(payout(kind, number, amount, at=at)).state
+    def step(books: PaymentBooks, number: int) -> EventState:
+        return books.ingest(payout(kind, number, amount, at=at)).state
 
     return step
 
@@ -89,11 +89,11 @@ failed = heard(EventType.PAYOUT_FAILED, at=9)
 paid_again = heard(EventType.PAYOUT_PAID, at=20)
 
 
-def requested() -> tuple[Cashier, int]:
-    """Return a cashier whose player has 1000 and wants 400 of it, and the withdrawal's number."""
-    cashier = Cashier()
-    cashier.fund(1000)
-    return cashier, cashier.request(400)
+def requested() -> tuple[PaymentBooks, int]:
+    """Return books whose player has 1000 and wants 400 of it, and the withdrawal's number."""
+    books = PaymentBooks()
+    books.fund(1000)
+    return books, books.request(400)
 
 
 @pytest.mark.parametrize(
@@ -205,13 +205,13 @@ def test_go_through_review_and_provider_moves_what_the_step_means(
     steps: list[Step], state: WithdrawalState, hold: HoldState, after: Balances
 ) -> None:
     """A player with 1000 asks for 400."""
-    cashier, number = requested()
+    books, number = requested()
     for step in steps:
-        step(cashier, number)
-    withdrawal = cashier.withdrawal(number)
+        step(books, number)
+    withdrawal = books.withdrawal(number)
     assert withdrawal.state is state
-    assert cashier.hold(withdrawal.hold).state is hold
-    assert cashier.balances() == after
+    assert books.hold(withdrawal.hold).state is hold
+    assert books.balances() == after
     assert withdrawal.balance_after == after.available
 
 
@@ -233,10 +233,10 @@ def test_go_through_review_and_provider_moves_what_the_step_means(
 )
 def test_hear_what_no_step_allows_raises_findings(steps: list[Step], names: list[str]) -> None:
     """What the provider did is booked, and a finding tells what does not fit."""
-    cashier, number = requested()
+    books, number = requested()
     for step in steps:
-        step(cashier, number)
-    assert cashier.finding_names() == names
+        step(books, number)
+    assert books.finding_names() == names
 
 
 @pytest.mark.parametrize("step", [approve, reject, cancel, mark_paid])
@@ -253,13 +253,13 @@ def test_hear_what_no_step_allows_raises_findings(steps: list[Step], names: list
 )
 def test_review_what_has_ended_is_refused(given: list[Step], step: Step) -> None:
     """Rejected, cancelled, failed, paid and returned withdrawals can't be reviewed."""
-    cashier, number = requested()
+    books, number = requested()
     for before in given:
-        before(cashier, number)
-    balances = cashier.balances()
+        before(books, number)
+    balances = books.balances()
     with pytest.raises(IllegalTransition):
-        step(cashier, number)
-    assert cashier.balances() == balances
+        step(books, number)
+    assert books.balances() == balances
 
 
 @pytest.mark.parametrize(
@@ -267,86 +267,86 @@ def test_review_what_has_ended_is_refused(given: list[Step], step: Step) -> None
 )
 def test_review_out_of_turn_is_refused(given: list[Step], step: Step) -> None:
     """Only what was approved can be marked paid, and an approval can't be taken back."""
-    cashier, number = requested()
+    books, number = requested()
     for before in given:
-        before(cashier, number)
+        before(books, number)
     with pytest.raises(IllegalTransition):
-        step(cashier, number)
-    assert cashier.balances() == HELD
+        step(books, number)
+    assert books.balances() == HELD
 
 
 def test_approve_below_the_limit_owes_one_call() -> None:
     """One reviewer is enough below the limit."""
-    cashier, number = requested()
-    cashier.set_policy(second_review_from={"EUR": 401})
-    cashier.approve(number)
-    [call] = cashier.owed[-1:]
+    books, number = requested()
+    books.set_policy(second_review_from={"EUR": 401})
+    books.approve(number)
+    [call] = books.owed[-1:]
     assert (call.kind, call.payment, call.subject) == (PAYOUT, number, number)
-    assert cashier.withdrawal(number).call_state is CallState.PENDING
+    assert books.withdrawal(number).call_state is CallState.PENDING
 
 
 def test_approve_from_the_limit_on_needs_a_second_reviewer() -> None:
     """The limit itself counts; nothing is owed before the second approval, by somebody else."""
-    cashier, number = requested()
-    cashier.set_policy(second_review_from={"EUR": 400})
-    cashier.approve(number, "rita")
-    assert (cashier.withdrawal(number).state, cashier.owed) == (State.REQUESTED, [])
+    books, number = requested()
+    books.set_policy(second_review_from={"EUR": 400})
+    books.approve(number, "rita")
+    assert (books.withdrawal(number).state, books.owed) == (State.REQUESTED, [])
     with pytest.raises(SecondReviewerRequired):
-        cashier.approve(number, "rita")
-    cashier.approve(number, "saul")
-    withdrawal = cashier.withdrawal(number)
+        books.approve(number, "rita")
+    books.approve(number, "saul")
+    withdrawal = books.withdrawal(number)
     assert (withdrawal.state, [each.reviewer for each in withdrawal.approvals]) == (
         State.APPROVED,
         ["rita", "saul"],
     )
-    assert [call.kind for call in cashier.owed] == [PAYOUT]
+    assert [call.kind for call in books.owed] == [PAYOUT]
 
 
 def test_approve_in_currency_without_limit_needs_one_reviewer() -> None:
     """A limit holds for its own currency."""
-    cashier, number = requested()
-    cashier.set_policy(second_review_from={"USD": 1})
-    cashier.approve(number)
-    assert cashier.withdrawal(number).state is State.APPROVED
+    books, number = requested()
+    books.set_policy(second_review_from={"USD": 1})
+    books.approve(number)
+    assert books.withdrawal(number).state is State.APPROVED
 
 
 def test_reject_after_first_of_two_approvals_releases_the_hold() -> None:
     """The second pair of eyes may say no."""
-    cashier, number = requested()
-    cashier.set_policy(second_review_from={"EUR": 1})
-    cashier.approve(number)
-    cashier.reject(number)
-    assert cashier.balances() == FULL
+    books, number = requested()
+    books.set_policy(second_review_from={"EUR": 1})
+    books.approve(number)
+    books.reject(number)
+    assert books.balances() == FULL
 
 
 def test_cancel_where_the_tenant_forbids_it_is_refused() -> None:
     """Some jurisdictions forbid that a player takes a withdrawal back; that is the default."""
-    cashier, number = requested()
+    books, number = requested()
     with pytest.raises(PlayerCancelNotAllowed):
-        cashier.cancel(number)
-    assert cashier.balances() == HELD
+        books.cancel(number)
+    assert books.balances() == HELD
 
 
 def test_mark_paid_while_the_call_is_under_way_is_refused() -> None:
     """Nobody can say yet whether that very call has paid."""
-    cashier, number = requested()
-    approve(cashier, number)
-    begun(cashier, number)
+    books, number = requested()
+    approve(books, number)
+    begun(books, number)
     with pytest.raises(CallUnderWay):
-        cashier.mark_paid(number)
-    assert cashier.balances() == HELD
+        books.mark_paid(number)
+    assert books.balances() == HELD
 
 
 def test_mark_paid_before_the_call_was_begun_drops_it() -> None:
     """The call would pay a second time; it can't be begun any more."""
-    cashier, number = requested()
-    approve(cashier, number)
-    cashier.mark_paid(number, "po-7")
-    assert cashier.withdrawal(number).call_state is CallState.DROPPED
-    assert cashier.withdrawal(number).provider_ref == "po-7"
-    before = cashier.snapshot()
-    cashier.report(PAYOUT, number, CallBegun(), CallAccepted(provider_ref="po-8"))
-    assert cashier.snapshot() == before
+    books, number = requested()
+    approve(books, number)
+    books.mark_paid(number, "po-7")
+    assert books.withdrawal(number).call_state is CallState.DROPPED
+    assert books.withdrawal(number).provider_ref == "po-7"
+    before = books.snapshot()
+    books.report(PAYOUT, number, CallBegun(), CallAccepted(provider_ref="po-8"))
+    assert books.snapshot() == before
 
 
 @pytest.mark.parametrize("first", [CallAccepted(provider_ref="po-1"), CallRejected(reason="no")])
@@ -357,39 +357,39 @@ def test_report_call_twice_changes_nothing(
     first: CallAccepted | CallRejected, second: CallBegun | CallAccepted | CallRejected
 ) -> None:
     """What the provider has answered first is its answer for ever."""
-    cashier, number = requested()
-    approve(cashier, number)
-    cashier.report(PAYOUT, number, CallBegun(), first)
-    before = cashier.snapshot()
-    cashier.report(PAYOUT, number, second)
-    assert cashier.snapshot() == before
+    books, number = requested()
+    approve(books, number)
+    books.report(PAYOUT, number, CallBegun(), first)
+    before = books.snapshot()
+    books.report(PAYOUT, number, second)
+    assert books.snapshot() == before
 
 
 def test_report_answer_of_a_call_that_was_not_begun_changes_nothing() -> None:
     """An answer belongs to a call that was recorded as begun."""
-    cashier, number = requested()
-    approve(cashier, number)
-    before = cashier.snapshot()
-    cashier.report(PAYOUT, number, CallAccepted(provider_ref="po-1"))
-    assert cashier.snapshot() == before
+    books, number = requested()
+    approve(books, number)
+    before = books.snapshot()
+    books.report(PAYOUT, number, CallAccepted(provider_ref="po-1"))
+    assert books.snapshot() == before
 
 
 def test_request_more_than_available_is_refused() -> None:
     """What is held for another withdrawal can't be asked for again."""
-    cashier, _ = requested()
+    books, _ = requested()
     with pytest.raises(InsufficientFunds):
-        cashier.request(601)
-    assert cashier.balances() == HELD
+        books.request(601)
+    assert books.balances() == HELD
 
 
 def test_request_from_unknown_wallet_is_refused() -> None:
     """Who never had money has no wallet."""
     with pytest.raises(AccountNotFound):
-        Cashier().request(1)
+        PaymentBooks().request(1)
 
 
 @pytest.mark.parametrize("number", [None, 7])
 def test_approve_unknown_withdrawal_is_refused(number: int | None) -> None:
     """An id of nobody's withdrawal is named as such."""
     with pytest.raises(WithdrawalNotFound):
-        Cashier().do(ApproveWithdrawal(withdrawal_id="wd_x", number=number, reviewer="rita", note=""))
+        PaymentBooks().do(ApproveWithdrawal(withdrawal_id="wd_x", number=number, reviewer="rita", note=""))

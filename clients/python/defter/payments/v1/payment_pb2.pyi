@@ -560,6 +560,8 @@ class Deposit(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     INITIATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    PAYMENT_URL_FIELD_NUMBER: _builtins.int
+    PAYMENT_REF_FIELD_NUMBER: _builtins.int
     deposit_id: _builtins.str
     """`dep_` and the tenant's and the record's number; unique across tenants; echoed by the provider."""
     player_id: _builtins.str
@@ -598,6 +600,12 @@ class Deposit(_message.Message):
     """The player's available balance when the latest change was recorded, minor units."""
     reference: _builtins.str
     """The caller's own reference, if any."""
+    payment_url: _builtins.str
+    """Where the player pays, if the provider has such a page; known once call_state is ACCEPTED."""
+    payment_ref: _builtins.str
+    """The provider's id of the payment that was reserved or taken, as its events name it; differs from
+    `provider_ref` where that is the id of a payment link or session. Lists find the deposit by this one.
+    """
     @_builtins.property
     def captures(self) -> _containers.RepeatedCompositeFieldContainer[Global___Capture]:
         """Ordered by provider_ref."""
@@ -655,10 +663,12 @@ class Deposit(_message.Message):
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         initiate_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        payment_url: _builtins.str = ...,
+        payment_ref: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["initiate_time", b"initiate_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "authorized", b"authorized", "balance_after_minor", b"balance_after_minor", "call_state", b"call_state", "captured_minor", b"captured_minor", "captures", b"captures", "closed", b"closed", "currency_code", b"currency_code", "deposit_id", b"deposit_id", "disputed_minor", b"disputed_minor", "disputes", b"disputes", "failed", b"failed", "failure_reason", b"failure_reason", "fee_minor", b"fee_minor", "fees", b"fees", "hold_id", b"hold_id", "initiate_time", b"initiate_time", "metadata", b"metadata", "player_id", b"player_id", "provider", b"provider", "provider_ref", b"provider_ref", "reference", b"reference", "refunded_minor", b"refunded_minor", "refunds", b"refunds", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "authorized", b"authorized", "balance_after_minor", b"balance_after_minor", "call_state", b"call_state", "captured_minor", b"captured_minor", "captures", b"captures", "closed", b"closed", "currency_code", b"currency_code", "deposit_id", b"deposit_id", "disputed_minor", b"disputed_minor", "disputes", b"disputes", "failed", b"failed", "failure_reason", b"failure_reason", "fee_minor", b"fee_minor", "fees", b"fees", "hold_id", b"hold_id", "initiate_time", b"initiate_time", "metadata", b"metadata", "payment_ref", b"payment_ref", "payment_url", b"payment_url", "player_id", b"player_id", "provider", b"provider", "provider_ref", b"provider_ref", "reference", b"reference", "refunded_minor", b"refunded_minor", "refunds", b"refunds", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

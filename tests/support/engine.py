@@ -1,0 +1,152 @@
+"""Own engines without a server: lanes on a real database, asked for commands directly."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import asyncpg
+from defter.ledger.v1 import journal_pb2
+from defter.payments.v1 import payment_pb2
+
+from ledger_server.domain.accounts import Counters
+from ledger_server.domain.clock import Clock
+from ledger_server.domain.commands import Command, CreateTenant, Enforcement, Method, RequestKey
+from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
+from ledger_server.domain.payments.commands import IngestEvent
+from ledger_server.domain.payments.deposit import Deposit
+from ledger_server.domain.payments.events import ProviderEvent
+from ledger_server.domain.payments.findings import FindingClass
+from ledger_server.domain.payments.withdrawal import Withdrawal
+from ledger_server.engine.lane import LaneLimits
+from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.payment_records import deposit_of, withdrawal_of
+from ledger_server.engine.verify import verify
+from ledger_server.engine.work import Outcome, Request
+from ledger_server.settings import Settings
+from ledger_server.store.database import Pool, open_pool
+from tests.support.coherence import assert_ledger_coherent, assert_tables_coherent
+from tests.support.service import serving
+
+TENANT = "casino"
+KEY = tenant_key(TenantId(TENANT))
+IDS = TenantIds(KEY)
+
+
+class Engine:
+    """All lanes of what stands for one process."""
+
+    def __init__(self, pool: Pool, clock: Clock, limits: LaneLimits) -> None:
+        self.pool = pool
+        self.ledger = Ledger(pool, clock, limits)
+
+    async def create_tenant(self) -> None:
+        """Create the tenant, which enforces limits."""
+        command = CreateTenant(tenant_id=TENANT, enforcement=Enforcement.ENFORCED)
+        key = RequestKey(Method.CreateTenant, "create")
+        await self.ledger.create_tenant(TENANT, Request(command, key, b"create"))
+
+    async def ask(self, request: Request) -> Outcome:
+        """Submit one request and return its outcome."""
+        [outcome] = await self.ledger.submit(TENANT, [request])
+        return outcome
+
+    async def deliver(self, event: ProviderEvent) -> payment_pb2.RecordedProviderEvent:
+        """Deliver an event, and return it as the answer has it."""
+        outcome = await self.ask(delivery(event))
+        assert not outcome.rejected, outcome
+        return payment_pb2.RecordedProviderEvent.FromString(outcome.content)
+
+
+def delivery(event: ProviderEvent) -> Request:
+    """Return the request that hands an event over; each delivery of it has the same key."""
+    key = RequestKey(Method.IngestProviderEvents, f"{event.provider}/{event.event_id}")
+    return Request(IngestEvent(event=event), key, _digest(event.event_id))
+
+
+def asked(command: Command, method: Method, key: str, player_id: str = "") -> Request:
+    """Return a keyed request."""
+    return Request(command, RequestKey(method, key, player_id), _digest(key))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()[:16]
+
+
+@asynccontextmanager
+async def engine(
+    database_url: str, clock: Clock, *, cache_size: int = 10_000, connections: int = 4
+) -> AsyncIterator[Engine]:
+    """Run an engine; what is under way at the end is dropped as in a crash."""
+    role = Settings(database_url=database_url).application_role
+    pool = await open_pool(database_url, role=role, size=connections)
+    running = Engine(pool, clock, LaneLimits(cache_size=cache_size))
+    try:
+        yield running
+    finally:
+        running.ledger.abort()
+        pool.terminate()
+
+
+async def assert_coherent(database_url: str, clock: Clock) -> None:
+    """Check what the tables say, what VerifyJournal says, and what callers are told."""
+    await assert_tables_coherent(database_url, TENANT)
+    async with serving(database_url, clock=clock) as service:
+        results = [each async for each in verify(service.server.ledger._pool, TENANT)]
+        assert isinstance(results[-1], journal_pb2.VerifyResult)
+        assert not results[-1].HasField("first_difference"), results[-1].first_difference
+        await assert_ledger_coherent(service.ledger(TENANT))
+
+
+async def payment_of(pool: Pool, number: int) -> Deposit | Withdrawal:
+    """Return a payment as it is stored."""
+    row = await pool.fetchrow(
+        "SELECT kind, body FROM payments WHERE tenant_key = $1 AND payment_number = $2", KEY, number
+    )
+    assert row is not None
+    if row["kind"] == 1:
+        return deposit_of(IDS, payment_pb2.Deposit.FromString(row["body"]))
+    return withdrawal_of(IDS, payment_pb2.Withdrawal.FromString(row["body"]))
+
+
+async def findings_of(pool: Pool, number: int) -> set[str]:
+    """Return the classes of a payment's findings."""
+    rows = await pool.fetch(
+        "SELECT class FROM reconciliation_findings WHERE tenant_key = $1 AND payment_number = $2", KEY, number
+    )
+    return {FindingClass(row["class"]).name for row in rows}
+
+
+class StoredEvents(NamedTuple):
+    """How many events of a provider account are stored, and the numbers of those that are parked."""
+
+    count: int
+    parked: Sequence[int]
+
+
+async def events_of(pool: Pool, provider: str) -> StoredEvents:
+    """Return what is stored of a provider account's events, the oldest first."""
+    rows = await pool.fetch(
+        "SELECT event_number, state FROM provider_events WHERE tenant_key = $1 AND provider = $2"
+        " ORDER BY event_number",
+        KEY,
+        provider,
+    )
+    return StoredEvents(len(rows), [row["event_number"] for row in rows if row["state"] == 2])
+
+
+async def counters_of(database_url: str) -> dict[str, Counters]:
+    """Return the newest counters of every account that has any line."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        rows = await connection.fetch(
+            "SELECT DISTINCT ON (account_number) account_id, posted_debits, posted_credits,"
+            " pending_debits, pending_credits, version FROM postings JOIN accounts USING (tenant_key, account_number)"
+            " WHERE tenant_key = $1 ORDER BY account_number, sequence DESC, leg DESC",
+            KEY,
+        )
+    finally:
+        await connection.close()
+    return {row["account_id"]: Counters(*list(row)[1:]) for row in rows}
