@@ -15,9 +15,14 @@ from ledger_server.domain.accounts import Counters
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.commands import Command, CreateTenant, Enforcement, Method, RequestKey
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
-from ledger_server.domain.payments.commands import IngestEvent
+from ledger_server.domain.payments.commands import (
+    IngestEvent,
+    InitiateDeposit,
+    ReplayEvent,
+    RequestWithdrawal,
+)
 from ledger_server.domain.payments.deposit import Deposit
-from ledger_server.domain.payments.events import ProviderEvent
+from ledger_server.domain.payments.events import EventType, ProviderEvent
 from ledger_server.domain.payments.findings import FindingClass
 from ledger_server.domain.payments.withdrawal import Withdrawal
 from ledger_server.engine.lane import LaneLimits
@@ -28,6 +33,7 @@ from ledger_server.engine.work import Outcome, Request
 from ledger_server.settings import Settings
 from ledger_server.store.database import Pool, open_pool
 from tests.support.coherence import assert_ledger_coherent, assert_tables_coherent
+from tests.support.payments import an_event
 from tests.support.service import serving
 
 TENANT = "casino"
@@ -64,6 +70,11 @@ def delivery(event: ProviderEvent) -> Request:
     """Return the request that hands an event over; each delivery of it has the same key."""
     key = RequestKey(Method.IngestProviderEvents, f"{event.provider}/{event.event_id}")
     return Request(IngestEvent(event=event), key, _digest(event.event_id))
+
+
+def replay(number: int) -> Request:
+    """Return the request that tries a stored event again, as the sweeper asks for it."""
+    return Request(ReplayEvent(provider_event_id="", number=number))
 
 
 def asked(command: Command, method: Method, key: str, player_id: str = "") -> Request:
@@ -150,3 +161,43 @@ async def counters_of(database_url: str) -> dict[str, Counters]:
     finally:
         await connection.close()
     return {row["account_id"]: Counters(*list(row)[1:]) for row in rows}
+
+
+async def wallet_of(database_url: str, player_id: str = "ann") -> Counters:
+    """Return the counters of a player's wallet in EUR."""
+    return (await counters_of(database_url)).get(f"player:{player_id}:real:EUR", Counters())
+
+
+def deposit(ref: str, amount: int = 1000, *, player_id: str = "ann") -> Request:
+    """Return the request that begins a deposit which the provider knows by a ref."""
+    command = InitiateDeposit(
+        player_id=player_id,
+        provider="mock",
+        amount=amount,
+        currency="EUR",
+        provider_ref=ref,
+        reference="",
+        metadata={},
+    )
+    return asked(command, Method.InitiateDeposit, ref, player_id)
+
+
+def withdrawal(key: str, amount: int = 100, *, player_id: str = "ann") -> Request:
+    """Return the request for a withdrawal."""
+    command = RequestWithdrawal(
+        player_id=player_id,
+        provider="mock",
+        amount=amount,
+        currency="EUR",
+        destination="iban",
+        reference="",
+        metadata={},
+    )
+    return asked(command, Method.RequestWithdrawal, key, player_id)
+
+
+async def fund(running: Engine, amount: int) -> int:
+    """Give the player money by a captured deposit; return its number."""
+    outcome = await running.ask(deposit("fund", amount))
+    await running.deliver(an_event(EventType.PAYMENT_CAPTURED, amount, ref="fund", event_id="fund"))
+    return outcome.sequence

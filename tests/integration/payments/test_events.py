@@ -10,10 +10,10 @@ from defter.payments.v1 import payment_pb2
 from tests.support.cashier import CAPTURED, WALLET, Cashier
 from tests.support.clock import START, FakeClock
 from tests.support.coherence import assert_ledger_coherent
-from tests.support.fake_provider import PROVIDER, SILENT_PROVIDER
+from tests.support.fake_provider import PROVIDER, SILENT_PROVIDER, fake_providers
 from tests.support.postgres import run_sql
 from tests.support.requests import timestamp
-from tests.support.service import Service
+from tests.support.service import Service, serving
 from tests.support.wire import refusal
 
 APPLIED = payment_pb2.PROVIDER_EVENT_STATE_APPLIED
@@ -51,6 +51,24 @@ async def test_deliver_one_event_a_hundred_times_at_once_has_one_effect(cashier:
     assert len({answer[0].event.SerializeToString(deterministic=True) for answer in answers}) == 1
     assert await cashier.ledger.posted(WALLET) == 500
     assert len(await cashier.ledger.records("provider_event_recorded")) == 1
+    await assert_ledger_coherent(cashier.ledger)
+
+
+async def test_deliver_events_at_once_to_two_servers_has_one_effect(
+    database_url: str, server: Service, cashier: Cashier
+) -> None:
+    """Two servers share a database and nothing else; of each event one delivery is no duplicate."""
+    deposits = [await cashier.initiate(5) for _ in range(10)]
+    events = [cashier.event(CAPTURED, deposit.deposit_id, 5) for deposit in deposits]
+    async with serving(database_url, providers=fake_providers()) as second:
+        both = [cashier, Cashier(second.ledger())]
+
+        answers = await asyncio.gather(
+            *(side.ingest(event) for event in events for side in both for _ in range(3))
+        )
+
+    assert sum(not answer[0].duplicate for answer in answers) == len(events)
+    assert await cashier.ledger.posted(WALLET) == 50
     await assert_ledger_coherent(cashier.ledger)
 
 

@@ -16,7 +16,6 @@ from ledger_server.domain.payments.commands import (
     ApproveWithdrawal,
     InitiateDeposit,
     RefundDeposit,
-    ReplayEvent,
     ReportCall,
     RequestWithdrawal,
 )
@@ -37,6 +36,7 @@ from tests.support.engine import (
     events_of,
     findings_of,
     payment_of,
+    replay,
 )
 from tests.support.payments import Balances, an_event
 
@@ -71,7 +71,7 @@ class Life:
         # A refund may be tried before the capture that was parked as well; then it is applied the next time.
         for _ in range(2):
             for number in (await events_of(self.engine.pool, self.provider)).parked:
-                await self.engine.ask(Request(ReplayEvent(provider_event_id="", number=number)))
+                await self.engine.ask(replay(number))
 
     async def _hear(self, heard: Heard) -> None:
         if heard.step == len(self.script.steps):
