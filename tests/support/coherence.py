@@ -150,6 +150,11 @@ def assert_every_key_decided_once(records: Sequence[journal_pb2.JournalRecord]) 
     allowed = UNASKED_FACTS | (PAYMENT_FACTS | FACTS_OF_PAYMENTS if facts & PAYMENT_FACTS else set())
     unasked = [record for record in records if not record.HasField("request")]
     assert {record.WhichOneof("fact") for record in unasked} <= allowed
+    for record in unasked:
+        if record.WhichOneof("fact") in HOLD_FACTS - UNASKED_FACTS:
+            assert "defter_payment_id" in hold_of(record).metadata
+        if record.HasField("transaction_posted"):
+            assert record.transaction_posted.reference.startswith(("dep_", "wd_"))
 
 
 def assert_holds_follow_from_journal(

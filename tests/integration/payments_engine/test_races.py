@@ -56,7 +56,7 @@ def reasons(outcomes: Sequence[Outcome]) -> Counter[str]:
     for outcome in outcomes:
         assert outcome.kind is not None, outcome
         if outcome.kind is FactKind.REQUEST_REJECTED:
-            refused = journal_pb2.RequestRejected.FromString(outcome.content)
+            refused = journal_pb2.Rejection.FromString(outcome.content)
             told[error_pb2.ErrorReason.Name(refused.reason).removeprefix("ERROR_REASON_")] += 1
         else:
             told[outcome.kind.name] += 1
