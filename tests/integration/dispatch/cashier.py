@@ -115,15 +115,28 @@ class Cashier:
             ),
             Method.InitiateDeposit,
         )
+        await self.tell(EventType.PAYMENT_CAPTURED, provider_ref, amount=amount, final=True)
+        return begun.sequence
+
+    async def tell(
+        self,
+        kind: EventType,
+        payment_ref: str,
+        *,
+        amount: int | None = None,
+        object_ref: str = "",
+        final: bool = False,
+    ) -> int:
+        """Take in an event of the provider; return its number."""
         event = ProviderEvent(
             provider="mock",
             event_id=uuid.uuid4().hex,
-            type=EventType.PAYMENT_CAPTURED,
-            provider_type="payment.captured",
-            payment_ref=provider_ref,
+            type=kind,
+            provider_type=kind.name.lower(),
+            payment_ref=payment_ref,
             payment_id="",
             payment=None,
-            object_ref="",
+            object_ref=object_ref,
             object_id="",
             refund=None,
             provider_amount=amount,
@@ -131,13 +144,26 @@ class Cashier:
             problem="",
             currency="EUR",
             occur_time=datetime.now(UTC),
-            final=True,
+            final=final,
             stage="",
             reason="",
             payload=b"{}",
         )
-        await self.ask(IngestEvent(event=event), Method.IngestProviderEvents)
-        return begun.sequence
+        return (await self.ask(IngestEvent(event=event), Method.IngestProviderEvents)).sequence
+
+    async def event_state(self, number: int) -> int:
+        """Return where a stored event stands."""
+        found: int = await self.pool.fetchval(
+            "SELECT state FROM provider_events WHERE tenant_key = $1 AND event_number = $2", self.key, number
+        )
+        return found
+
+    async def finding_classes(self) -> list[int]:
+        """Return the classes of all findings."""
+        rows = await self.pool.fetch(
+            "SELECT class FROM reconciliation_findings WHERE tenant_key = $1 ORDER BY class", self.key
+        )
+        return [row["class"] for row in rows]
 
     async def asked_deposit(self, amount: int = 5_000) -> int:
         """Begin a deposit that the provider has to be told of; return its number."""
