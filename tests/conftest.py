@@ -11,8 +11,8 @@ import pytest
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
-from tests.support.clock import FakeClock
 from tests.support.cashier import Cashier
+from tests.support.clock import FakeClock
 from tests.support.fake_provider import fake_providers
 from tests.support.ledger import Ledger
 from tests.support.postgres import Databases, running_postgres

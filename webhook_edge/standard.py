@@ -16,6 +16,10 @@ from typing import Final, TypeVar
 from defter.payments.v1 import payment_pb2
 from standardwebhooks import Webhook
 
+from webhook_edge.scheme import Endpoint, Malformed, NotVerified, Secret, Success
+
+__all__ = ["Malformed", "NotVerified", "StandardScheme", "is_secret", "provider_events", "verify"]
+
 TOLERANCE_SECONDS: Final = 300
 """How far a delivery's time may be from ours, either way."""
 
@@ -54,16 +58,29 @@ _TYPES: Final[Mapping[str, payment_pb2.ProviderEventType.ValueType]] = {
 }
 
 
-class Malformed(Exception):
-    """No delivery of this scheme, whoever sent it; answered 400."""
+class StandardScheme:
+    """Standard Webhooks; whatever is 2xx is a success to its senders."""
+
+    success: Success = Success()
+
+    def verify(self, body: bytes, headers: Mapping[str, str], endpoint: Endpoint, now: datetime) -> Secret:
+        """Return the secret that signed a delivery within 300 s of now.
+
+        Raises:
+            Malformed, NotVerified: see `verify`.
+        """
+        position = verify(body, headers, [secret.value for secret in endpoint.secrets], now)
+        return endpoint.secrets[position]
+
+    def events(
+        self, body: bytes, headers: Mapping[str, str], endpoint: Endpoint
+    ) -> list[payment_pb2.ProviderEvent]:
+        """Return the one event of a verified delivery."""
+        return provider_events(body, headers, endpoint.provider)
 
 
-class NotVerified(Exception):
-    """Not from whom it claims to be, or not of now; answered 401."""
-
-
-def verify(body: bytes, headers: Mapping[str, str], secrets: Sequence[str], now: datetime) -> None:
-    """Return if a delivery was signed with one of the secrets, within 300 s of now.
+def verify(body: bytes, headers: Mapping[str, str], secrets: Sequence[str], now: datetime) -> int:
+    """Return the position of the secret that signed a delivery within 300 s of now.
 
     Args:
         headers: names in any case.
@@ -88,13 +105,13 @@ def verify(body: bytes, headers: Mapping[str, str], secrets: Sequence[str], now:
     if abs(now.timestamp() - timestamp) > TOLERANCE_SECONDS:
         raise NotVerified("webhook-timestamp is too far from now")
     signed_at = datetime.fromtimestamp(timestamp, UTC)
-    for secret in secrets:
+    for position, secret in enumerate(secrets):
         if not is_secret(secret):
             continue
         expected = Webhook(secret).sign(event_id, signed_at, text).encode()
         # Compared as written, so that a signature has one form only; other versions never equal a v1.
         if any(hmac.compare_digest(expected, entry) for entry in given):
-            return
+            return position
     raise NotVerified("no signature fits")
 
 

@@ -55,6 +55,7 @@ from ledger_server.domain.errors import (
     ReversalNotReversible,
     TenantAlreadyExists,
     TransactionNotFound,
+    TransactionOwnedByPayment,
 )
 from ledger_server.domain.facts import (
     AccountChanged,
@@ -189,6 +190,8 @@ def _reverse(working_set: WorkingSet, command: ReverseTransaction, now: datetime
             transaction_id=command.transaction_id,
             reversed_by_transaction_id=working_set.ids.transaction_id(original.reversed_by),
         )
+    if original.owner:
+        raise TransactionOwnedByPayment(transaction_id=command.transaction_id, payment_id=original.owner)
     if original.is_reversal:
         raise ReversalNotReversible(transaction_id=command.transaction_id)
     mirrored = tuple(

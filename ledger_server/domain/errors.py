@@ -67,6 +67,7 @@ class Reason(IntEnum):
     CALL_UNDER_WAY = 226
     REFUND_EXCEEDS_CAPTURED = 227
     HOLD_OWNED_BY_PAYMENT = 228
+    TRANSACTION_OWNED_BY_PAYMENT = 229
 
 
 class Refused(Exception):
@@ -400,3 +401,8 @@ class RefundExceedsCaptured(Rejected):
 class HoldOwnedByPayment(Rejected):
     reason = Reason.HOLD_OWNED_BY_PAYMENT
     sentence = "the hold belongs to a payment and ends with it"
+
+
+class TransactionOwnedByPayment(Rejected):
+    reason = Reason.TRANSACTION_OWNED_BY_PAYMENT
+    sentence = "the transaction belongs to a payment, which alone may take it back"

@@ -71,7 +71,7 @@ class PostedLeg(Struct, frozen=True):
 class PostedEntry:
     """A transaction that a command wants to reverse."""
 
-    __slots__ = ("is_reversal", "legs", "reversed_by", "stamp")
+    __slots__ = ("is_reversal", "legs", "owner", "reversed_by", "stamp")
 
     def __init__(
         self,
@@ -79,8 +79,11 @@ class PostedEntry:
         is_reversal: bool = False,
         reversed_by: int | None = None,
         stamp: int = 0,
+        owner: str = "",
     ) -> None:
         self.legs = legs
+        # The payment that posted it, if any did.
+        self.owner = owner
         self.is_reversal = is_reversal
         self.reversed_by = reversed_by
         self.stamp = stamp

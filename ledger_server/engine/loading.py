@@ -35,11 +35,12 @@ from ledger_server.store.database import AnyConnection
 class Wanted:
     """What commands need that the working set does not have, and accounts with a hold to expire."""
 
-    __slots__ = ("accounts", "due", "events", "holds", "payments", "refs", "transactions")
+    __slots__ = ("accounts", "due", "events", "holds", "new_refs", "payments", "refs", "transactions")
 
     def __init__(self) -> None:
         self.payments: set[int] = set()
         self.refs: set[tuple[str, str]] = set()
+        self.new_refs: set[tuple[int, str]] = set()
         self.events: set[int] = set()
         self.accounts: set[str] = set()
         self.holds: set[int] = set()
@@ -54,6 +55,7 @@ class Wanted:
             or self.due
             or self.payments
             or self.refs
+            or self.new_refs
             or self.events
         )
 
@@ -102,7 +104,7 @@ async def load(
     An entry that is there already is never replaced: it may be newer than what is committed.
     """
     stamp = working_set.stamp
-    if missing.events or missing.refs or missing.payments:
+    if missing.events or missing.refs or missing.new_refs or missing.payments:
         await _load_payments(connection, key, working_set, missing, now)
     if missing.holds:
         await _load_holds(connection, key, working_set, missing, now)
@@ -128,18 +130,24 @@ async def _load_payments(
     missing: Wanted,
     now: datetime,
 ) -> None:
-    """Load events, then the payments that have the refs, then payments, then want what those name."""
+    """Load events, then payments, then the refs that those are to get, then the payments that have them."""
     if missing.events:
         await load_events(connection, key, working_set, missing.events)
         for number in missing.events:
             _want_payments(working_set, missing, named_by_event(working_set, number), now)
-    if missing.refs:
-        for number in await load_refs(connection, key, working_set, missing.refs):
-            _want_payment(working_set, missing, number, now)
-    if missing.payments:
-        await load_payments(connection, key, working_set, missing.payments)
-        for number in list(missing.payments):
-            _want_payment(working_set, missing, number, now)
+    while missing.payments or missing.new_refs or missing.refs:
+        payments, missing.payments = missing.payments, set()
+        if payments:
+            await load_payments(connection, key, working_set, payments)
+            for number in payments:
+                _want_payment(working_set, missing, number, now)
+        new_refs, missing.new_refs = missing.new_refs, set()
+        for number, ref in new_refs:
+            _want_new_ref(working_set, missing, number, ref, now)
+        refs, missing.refs = missing.refs, set()
+        if refs:
+            for number in await load_refs(connection, key, working_set, refs):
+                _want_payment(working_set, missing, number, now)
 
 
 async def _load_holds(
@@ -274,13 +282,9 @@ def _want_payments(working_set: WorkingSet, result: Wanted, named: Named, now: d
     for number in named.payments:
         _want_payment(working_set, result, number, now)
     for place in named.refs:
-        ref = working_set.refs.get(place)
-        if ref is None:
-            result.refs.add(place)
-            continue
-        ref.stamp = working_set.stamp
-        if ref.number is not None:
-            _want_payment(working_set, result, ref.number, now)
+        _want_ref(working_set, result, place, now)
+    if named.new_ref is not None:
+        _want_new_ref(working_set, result, *named.new_ref, now)
     for number in named.events:
         entry = working_set.events.get(number)
         if entry is None:
@@ -289,6 +293,25 @@ def _want_payments(working_set: WorkingSet, result: Wanted, named: Named, now: d
         entry.stamp = working_set.stamp
         if entry.stored is not None:
             _want_payments(working_set, result, named_by_event(working_set, number), now)
+
+
+def _want_ref(working_set: WorkingSet, result: Wanted, place: tuple[str, str], now: datetime) -> None:
+    ref = working_set.refs.get(place)
+    if ref is None:
+        result.refs.add(place)
+        return
+    ref.stamp = working_set.stamp
+    if ref.number is not None:
+        _want_payment(working_set, result, ref.number, now)
+
+
+def _want_new_ref(working_set: WorkingSet, result: Wanted, number: int, ref: str, now: datetime) -> None:
+    """Want the ref that a payment is to get; the payment tells the provider that the ref is of."""
+    entry = working_set.payments.get(number)
+    if entry is None:
+        result.new_refs.add((number, ref))
+    elif entry.payment is not None:
+        _want_ref(working_set, result, (entry.payment.provider, ref), now)
 
 
 def _want_payment(working_set: WorkingSet, result: Wanted, number: int, now: datetime) -> None:

@@ -7,9 +7,11 @@ from defter.payments.v1 import payment_pb2
 
 from ledger_server.domain.ids import TenantIds, TenantKey
 from ledger_server.domain.payments.accounts import clearing_account, fee_account, player_account
+from ledger_server.domain.payments.calls import CallAccepted
 from ledger_server.domain.payments.commands import (
     IngestEvent,
     InitiateDeposit,
+    MarkWithdrawalPaid,
     PaymentCommand,
     RefundDeposit,
     ReplayEvent,
@@ -35,6 +37,8 @@ class Named(NamedTuple):
     payments: tuple[int, ...] = ()
     refs: tuple[tuple[str, str], ...] = ()
     events: tuple[int, ...] = ()
+    new_ref: tuple[int, str] | None = None
+    """A payment that is to get a ref: who has that ref already must be known before."""
 
 
 def payments_named(command: PaymentCommand) -> Named:
@@ -44,8 +48,12 @@ def payments_named(command: PaymentCommand) -> Named:
             accounts = _accounts(command.provider, command.player_id, command.currency)
             ref = command.provider_ref if isinstance(command, InitiateDeposit) else ""
             return Named(accounts=accounts, refs=((command.provider, ref),) if ref else ())
+        case MarkWithdrawalPaid(number=int(number), provider_ref=ref) if ref:
+            return Named(payments=(number,), new_ref=(number, ref))
         case RefundDeposit(number=int(number)) | WithdrawalCommand(number=int(number)):
             return Named(payments=(number,))
+        case ReportCall(payment=number, news=CallAccepted(provider_ref=ref)) if ref:
+            return Named(payments=(number,), new_ref=(number, ref))
         case ReportCall(payment=number):
             return Named(payments=(number,))
         case IngestEvent(event=event):

@@ -295,7 +295,8 @@ def reversible(record: bytes, reversed_by: int | None) -> PostedEntry:
         )
         for posting in transaction.postings
     )
-    return PostedEntry(legs, bool(transaction.reverses_transaction_id), reversed_by)
+    owner = transaction.reference if transaction.outside else ""
+    return PostedEntry(legs, bool(transaction.reverses_transaction_id), reversed_by, owner=owner)
 
 
 def account_of_message(message: account_pb2.Account, number: int) -> Account:

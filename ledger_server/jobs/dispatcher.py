@@ -31,7 +31,6 @@ from ledger_server.providers.adapter import (
     Accepted,
     Adapter,
     Answer,
-    NotFound,
     Rejected,
     RemoteState,
     Unknown,

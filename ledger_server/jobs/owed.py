@@ -1,6 +1,5 @@
 """Owns what an owed call is by its payment's newest record, and the event that a finished one stands for."""
 
-import hashlib
 from datetime import datetime
 from typing import Final
 
@@ -8,14 +7,13 @@ from defter.payments.v1 import payment_pb2
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ledger_server.domain.commands import Method, RequestKey
 from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.payments.calls import CallKind
-from ledger_server.domain.payments.commands import IngestEvent
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventType, ProviderEvent
 from ledger_server.domain.payments.knowledge import CallState, RefundState
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalState
+from ledger_server.engine.event_requests import event_request
 from ledger_server.engine.payment_records import deposit_of, withdrawal_of
 from ledger_server.engine.work import Request
 from ledger_server.providers.adapter import Accepted, ProviderCall, RemoteState
@@ -102,16 +100,7 @@ def polled_event(owed: Owed, answer: Accepted, now: datetime) -> Request:
         reason=answer.reason,
         payload=b"",
     )
-    return Request(IngestEvent(event=event), *event_key(owed.provider, event_id))
-
-
-def event_key(provider: str, event_id: str) -> tuple[RequestKey, bytes]:
-    """Return what makes deliveries of an event the same one: its own identity, whatever its body says."""
-    identity = f"{provider}/{event_id}"
-    return (
-        RequestKey(Method.IngestProviderEvents, identity),
-        hashlib.sha256(identity.encode()).digest()[:16],
-    )
+    return event_request(event)
 
 
 _TYPES: Final = {

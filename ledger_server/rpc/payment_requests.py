@@ -4,7 +4,6 @@ What an event says of the outside world is taken as it is: an amount without an 
 that is none of ours are facts about the event, not reasons to refuse it.
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
@@ -26,7 +25,6 @@ from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.payments.commands import (
     ApproveWithdrawal,
     CancelWithdrawal,
-    IngestEvent,
     InitiateDeposit,
     MarkWithdrawalPaid,
     RefundDeposit,
@@ -36,6 +34,7 @@ from ledger_server.domain.payments.commands import (
     SetWithdrawalPolicy,
 )
 from ledger_server.domain.payments.events import ProviderEvent
+from ledger_server.engine.event_requests import event_request
 from ledger_server.engine.payment_records import echoed_payment, event_type, policy_of_message
 from ledger_server.engine.times import moment
 from ledger_server.engine.work import Request
@@ -248,8 +247,8 @@ class PaymentReader:
     def _ingest(self, ids: TenantIds, event: payment_pb2.ProviderEvent) -> Request:
         provider_amount = event.provider_amount_minor if event.HasField("provider_amount_minor") else None
         amount, problem = self._amount_of(event)
-        command = IngestEvent(
-            event=ProviderEvent(
+        return event_request(
+            ProviderEvent(
                 provider=event.provider,
                 event_id=event.event_id,
                 type=event_type(event.type),
@@ -271,11 +270,6 @@ class PaymentReader:
                 payload=event.payload,
             )
         )
-        key = f"{event.provider}/{event.event_id}"
-        # Deliveries of one event may differ in their bodies and are one all the same, so the digest
-        # must not tell them apart.
-        digest = hashlib.sha256(key.encode()).digest()[:16]
-        return Request(command, RequestKey(Method.IngestProviderEvents, key), digest)
 
     def _amount_of(self, event: payment_pb2.ProviderEvent) -> tuple[int | None, str]:
         """Return an event's amount in the ledger's minor units, or why there is none."""

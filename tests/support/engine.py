@@ -125,7 +125,9 @@ async def payment_of(pool: Pool, number: int) -> Deposit | Withdrawal:
 async def findings_of(pool: Pool, number: int) -> set[str]:
     """Return the classes of a payment's findings."""
     rows = await pool.fetch(
-        "SELECT class FROM reconciliation_findings WHERE tenant_key = $1 AND payment_number = $2", KEY, number
+        "SELECT class FROM reconciliation_findings WHERE tenant_key = $1 AND payment_number = $2",
+        KEY,
+        number,
     )
     return {FindingClass(row["class"]).name for row in rows}
 
@@ -133,7 +135,7 @@ async def findings_of(pool: Pool, number: int) -> set[str]:
 class StoredEvents(NamedTuple):
     """How many events of a provider account are stored, and the numbers of those that are parked."""
 
-    count: int
+    stored_count: int
     parked: Sequence[int]
 
 
@@ -154,7 +156,8 @@ async def counters_of(database_url: str) -> dict[str, Counters]:
     try:
         rows = await connection.fetch(
             "SELECT DISTINCT ON (account_number) account_id, posted_debits, posted_credits,"
-            " pending_debits, pending_credits, version FROM postings JOIN accounts USING (tenant_key, account_number)"
+            " pending_debits, pending_credits, version"
+            " FROM postings JOIN accounts USING (tenant_key, account_number)"
             " WHERE tenant_key = $1 ORDER BY account_number, sequence DESC, leg DESC",
             KEY,
         )

@@ -496,6 +496,20 @@ async def release_hold_of_withdrawal(ledger: Ledger, clock: FakeClock) -> Provok
     return ledger.release(withdrawal.hold_id), facts
 
 
+@provokes("TRANSACTION_OWNED_BY_PAYMENT", FAILED_PRECONDITION)
+async def reverse_transaction_of_deposit(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """What a payment has posted, the payment alone takes back."""
+    deposit = await Cashier(ledger).captured()
+    [captured] = [
+        entry.record.hold_captured
+        for entry in await ledger.entries()
+        if entry.record.HasField("hold_captured")
+    ]
+    transaction_id = captured.transaction.transaction_id
+    facts = {"transaction_id": transaction_id, "payment_id": deposit.deposit_id}
+    return ledger.reverse(transaction_id), facts
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.reason)
 async def test_break_rule_over_wire_returns_reason_code_and_facts(
     case: Case, ledger: Ledger, clock: FakeClock

@@ -20,6 +20,7 @@ from ledger_server.domain.errors import (
     ProviderEventNotFound,
     ProviderRefTaken,
     RefundExceedsCaptured,
+    Rejected,
     SecondReviewerRequired,
     WithdrawalNotFound,
 )
@@ -91,7 +92,13 @@ def decide_payment(working_set: WorkingSet, command: PaymentCommand, now: dateti
         Rejected: a rule refuses the command; nothing was changed.
     """
     with booking(working_set, now) as facts:
-        _DECIDERS[type(command)](facts, command)
+        try:
+            _DECIDERS[type(command)](facts, command)
+        except Rejected:
+            if isinstance(command, ReplayEvent) and not command.provider_event_id:
+                # Nobody asked by an id: it stays parked, and trying again must not fill the journal.
+                return ()
+            raise
         return tuple(facts.facts)
 
 
@@ -249,6 +256,8 @@ def _mark_paid(facts: Booking, command: MarkWithdrawalPaid) -> None:
     if withdrawal.call_state is CallState.UNDER_WAY:
         # It may be paid by that very call, or not at all; nobody can say yet.
         raise CallUnderWay(withdrawal_id=command.withdrawal_id)
+    if command.provider_ref:
+        _check_ref_free(facts.working_set, withdrawal, command.provider_ref)
     call_state = withdrawal.call_state
     paid = replace(
         withdrawal,
@@ -414,6 +423,12 @@ def _record(facts: Booking, event: ProviderEvent, applied: _Applied) -> None:
         payload_digest=hashlib.sha256(event.payload).digest(),
     )
     facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, stored, applied.findings))
+
+
+def _check_ref_free(working_set: WorkingSet, payment: Deposit | Withdrawal, provider_ref: str) -> None:
+    taken = working_set.payment_by_ref(payment.provider, provider_ref)
+    if taken is not None and taken != payment.number:
+        raise ProviderRefTaken(provider_ref=provider_ref, payment_id=working_set.payment_id(taken))
 
 
 def _is_withdrawal(working_set: WorkingSet, payment: int | None) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 
 import grpc
+import pytest
 from defter.payments.v1 import payment_pb2
 
 from tests.support.cashier import WALLET, Cashier
@@ -135,3 +136,20 @@ async def test_touch_hold_of_payment_through_hold_service_is_refused(cashier: Ca
         assert refused.reason == "HOLD_OWNED_BY_PAYMENT"
         assert refused.metadata == {"hold_id": hold_id, "payment_id": withdrawal.withdrawal_id}
     assert await cashier.ledger.available(WALLET) == 300
+
+
+async def test_mark_paid_with_the_ref_of_another_payment_is_refused(cashier: Cashier) -> None:
+    """A ref belongs to one payment, also after the ledger has forgotten which one and looks it up."""
+    deposit = await cashier.initiate(provider_ref="pay_1")
+    await cashier.captured(500)
+    withdrawal = await cashier.request(200)
+    await cashier.approve(withdrawal.withdrawal_id)
+    await cashier.until_called()
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await cashier.mark_paid(withdrawal.withdrawal_id, provider_ref="pay_1")
+
+    told = read_refusal(caught.value)
+    assert told.reason == "PROVIDER_REF_TAKEN"
+    assert told.metadata == {"provider_ref": "pay_1", "payment_id": deposit.deposit_id}
+    assert (await cashier.withdrawal(withdrawal.withdrawal_id)).state == APPROVED

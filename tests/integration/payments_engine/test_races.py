@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
-from defter.ledger.v1 import error_pb2, journal_pb2
+from defter.ledger.v1 import error_pb2
 from defter.payments.v1 import payment_pb2
 from msgspec.structs import replace
 
@@ -56,7 +56,7 @@ def reasons(outcomes: Sequence[Outcome]) -> Counter[str]:
     for outcome in outcomes:
         assert outcome.kind is not None, outcome
         if outcome.kind is FactKind.REQUEST_REJECTED:
-            refused = journal_pb2.Rejection.FromString(outcome.content)
+            refused = error_pb2.Rejection.FromString(outcome.content)
             told[error_pb2.ErrorReason.Name(refused.reason).removeprefix("ERROR_REASON_")] += 1
         else:
             told[outcome.kind.name] += 1
@@ -75,7 +75,7 @@ async def test_deliver_one_event_a_hundred_times_at_once_books_it_once(
     assert len(told) == 1
     assert sum(not outcome.replayed for outcome in outcomes) == 1
     assert (await wallet_of(database_url)).posted_credits == 1000
-    assert (await events_of(first.pool, "mock")).count == 1
+    assert (await events_of(first.pool, "mock")).stored_count == 1
     await assert_coherent(database_url, clock)
 
 
@@ -89,7 +89,7 @@ async def test_deliver_one_thing_as_a_hundred_events_at_once_books_it_once(
     await ask_both(first, second, [delivery(event) for event in events])
 
     assert (await wallet_of(database_url)).posted_credits == 1000
-    assert (await events_of(first.pool, "mock")).count == CALLERS
+    assert (await events_of(first.pool, "mock")).stored_count == CALLERS
     await assert_coherent(database_url, clock)
 
 

@@ -51,9 +51,7 @@ def deposit_model(amount: int, *, wallet: int) -> PaymentModel:
 
 def withdrawal_model(amount: int, *, wallet: int) -> PaymentModel:
     """Return an approved withdrawal of a player who had this much: it is held."""
-    return PaymentModel(
-        amount=amount, state="APPROVED", wallet=wallet, clearing=wallet, held_out=amount
-    )
+    return PaymentModel(amount=amount, state="APPROVED", wallet=wallet, clearing=wallet, held_out=amount)
 
 
 def _nothing(_: PaymentModel, _amount: int) -> None:

@@ -15,8 +15,12 @@ AMOUNT: Final = 1000
 FUNDS: Final = 5000
 PAYOUT_REF: Final = "po-1"
 REFUND_REF: Final = "re-1"
+# What the provider calls a payment that our call has created, before the player has paid.
+LINK_REF: Final = "link-1"
+# Events of these types echo our id of the payment, where our call has created it.
+ECHOING: Final = frozenset({EventType.PAYMENT_AUTHORIZED, EventType.PAYMENT_CAPTURED})
 
-Kind = Literal["deposit", "refund", "withdrawal"]
+Kind = Literal["deposit", "created", "refund", "withdrawal"]
 # What the provider answers to our call, as one more thing that may be heard early or late.
 ANSWER: Final = "the call is answered"
 
@@ -32,7 +36,11 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """A payment's life. Of a `refund`, the deposit is captured and the refund asked for before it begins."""
+    """A payment's life.
+
+    A `created` deposit is made at the provider by our call, and its events may echo our id. Of a `refund`,
+    the deposit is captured and the refund asked for before the script begins.
+    """
 
     name: str
     steps: tuple[Step, ...]
@@ -121,9 +129,7 @@ SCRIPTS: Final = (
             OPENED,
             DISPUTED,
             on_deposit("nothing", EventType.DISPUTE_WON, None, "dp-1", 8),
-            on_deposit(
-                "reinstated", EventType.DISPUTE_FUNDS_REINSTATED, 800, "dp-1", 9, stage="chargeback"
-            ),
+            on_deposit("reinstated", EventType.DISPUTE_FUNDS_REINSTATED, 800, "dp-1", 9, stage="chargeback"),
         ),
     ),
     Script(
@@ -131,9 +137,7 @@ SCRIPTS: Final = (
         steps=(
             CAPTURED,
             DISPUTED,
-            on_deposit(
-                "reinstated", EventType.DISPUTE_FUNDS_REINSTATED, 800, "dp-1", 9, stage="chargeback"
-            ),
+            on_deposit("reinstated", EventType.DISPUTE_FUNDS_REINSTATED, 800, "dp-1", 9, stage="chargeback"),
             on_deposit("disputed", EventType.DISPUTE_FUNDS_WITHDRAWN, 700, "dp-1", 10, stage="second"),
         ),
     ),
@@ -192,6 +196,17 @@ SCRIPTS: Final = (
         ),
     ),
     Script(
+        name="created by our call, captured, fee, refunded",
+        kind="created",
+        steps=(
+            Step(happening=ANSWER, meaning="nothing"),
+            AUTHORIZED,
+            CAPTURED,
+            FEE,
+            on_deposit("refunded", EventType.REFUND_SUCCEEDED, 400, REFUND_REF, 6),
+        ),
+    ),
+    Script(
         name="refund asked from inside came back",
         kind="refund",
         steps=(
@@ -231,6 +246,10 @@ def begin(books: PaymentBooks, script: Script) -> int:
         books.approve(number)
         books.report(CallKind.CREATE_PAYOUT, number, CallBegun())
         return number
+    if script.kind == "created":
+        number = books.initiate(AMOUNT, ref="")
+        books.report(CallKind.CREATE_PAYMENT, number, CallBegun())
+        return number
     number = books.initiate(AMOUNT)
     if script.kind == "refund":
         assert isinstance(CAPTURED.happening, ProviderEvent)
@@ -245,5 +264,8 @@ def answer(script: Script, payment: int, subject: int) -> ReportCall:
     if script.kind == "withdrawal":
         news = CallAccepted(provider_ref=PAYOUT_REF)
         return ReportCall(kind=CallKind.CREATE_PAYOUT, payment=payment, subject=payment, news=news)
+    if script.kind == "created":
+        news = CallAccepted(provider_ref=LINK_REF)
+        return ReportCall(kind=CallKind.CREATE_PAYMENT, payment=payment, subject=payment, news=news)
     news = CallAccepted(provider_ref=REFUND_REF)
     return ReportCall(kind=CallKind.REFUND, payment=payment, subject=subject, news=news)

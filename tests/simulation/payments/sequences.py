@@ -22,14 +22,14 @@ class Heard(NamedTuple):
     identity: int
 
 
-Sequence_ = tuple[Heard, ...]
+Order = tuple[Heard, ...]
 
 
 class Sequences(NamedTuple):
     """What is run, and how much there is."""
 
     full_count: int
-    run: list[Sequence_]
+    run: list[Order]
 
 
 def sequences(step_count: int, *, once: frozenset[int] = frozenset(), most: int, name: str) -> Sequences:
@@ -42,7 +42,7 @@ def sequences(step_count: int, *, once: frozenset[int] = frozenset(), most: int,
     """
     repeated = [step for step in range(step_count) if step not in once]
     counts = [_count(step_count, len(repeated), extra) for extra in range(MOST_REPETITIONS + 1)]
-    run: list[Sequence_] = []
+    run: list[Order] = []
     for extra, count in enumerate(counts):
         if len(run) + count > most:
             run += _sample(step_count, repeated, range(extra, MOST_REPETITIONS + 1), most - len(run), name)
@@ -64,7 +64,7 @@ def _count(step_count: int, repeated: int, extra: int) -> int:
     return (of_two + of_one) * 4
 
 
-def _all(step_count: int, repeated: Sequence[int], extra: int) -> Iterator[Sequence_]:
+def _all(step_count: int, repeated: Sequence[int], extra: int) -> Iterator[Order]:
     for more in combinations_with_replacement(repeated, extra):
         counts = [1 + more.count(step) for step in range(step_count)]
         for word in _words(counts, step_count + extra):
@@ -85,11 +85,9 @@ def _words(counts: list[int], length: int) -> Iterator[tuple[int, ...]]:
             counts[step] += 1
 
 
-def _sample(
-    step_count: int, repeated: Sequence[int], extras: range, count: int, name: str
-) -> set[Sequence_]:
+def _sample(step_count: int, repeated: Sequence[int], extras: range, count: int, name: str) -> set[Order]:
     randomness = random.Random(name)
-    found: set[Sequence_] = set()
+    found: set[Order] = set()
     while len(found) < count:
         extra = randomness.choice(extras)
         word = [*range(step_count), *(randomness.choice(repeated) for _ in range(extra))]
@@ -99,7 +97,7 @@ def _sample(
     return found
 
 
-def _identified(word: Sequence[int], same: tuple[bool, ...]) -> Sequence_:
+def _identified(word: Sequence[int], same: tuple[bool, ...]) -> Order:
     """Give every repetition an identity: the step's first one, or one of its own."""
     answers = iter(same)
     identities: dict[int, int] = {}
@@ -116,7 +114,7 @@ def _identified(word: Sequence[int], same: tuple[bool, ...]) -> Sequence_:
     return tuple(heard)
 
 
-def first_few(found: Sequences, count: int, name: str) -> list[Sequence_]:
+def first_few(found: Sequences, count: int, name: str) -> list[Order]:
     """Return some of the sequences, the same in every run."""
     randomness = random.Random(name)
     return list(islice(randomness.sample(found.run, len(found.run)), count))

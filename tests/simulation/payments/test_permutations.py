@@ -8,13 +8,12 @@ from typing import NamedTuple
 import pytest
 from msgspec.structs import replace
 
-from ledger_server.domain.payments.commands import InitiateDeposit
 from ledger_server.domain.payments.deposit import Deposit
-from ledger_server.domain.payments.events import EventState, ProviderEvent
+from ledger_server.domain.payments.events import EventState
 from ledger_server.domain.payments.withdrawal import Withdrawal
 from tests.simulation.payments.model import PaymentModel
-from tests.simulation.payments.scripts import AMOUNT, SCRIPTS, Script, answer, begin, fund
-from tests.simulation.payments.sequences import Heard, Sequence_, Sequences, sequences
+from tests.simulation.payments.scripts import AMOUNT, ECHOING, SCRIPTS, Script, answer, begin, fund
+from tests.simulation.payments.sequences import Heard, Order, Sequences, sequences
 from tests.support.payments import NOW, Balances, PaymentBooks, Snapshot
 
 MOST = 30_000
@@ -49,9 +48,9 @@ class Listener:
         self.replays_at_once = replays_at_once
         self.delivered: frozenset[str] = frozenset()
         self._moments: list[tuple[Snapshot, frozenset[str]]] = []
-        self._heard: Sequence_ = ()
+        self._heard: Order = ()
 
-    def run(self, found: Sequences) -> Iterator[Sequence_]:
+    def run(self, found: Sequences) -> Iterator[Order]:
         """Hear sequences one after the other; what two neighbours share at the beginning is kept."""
         for sequence in found.run:
             shared = _shared(self._heard, sequence)
@@ -80,7 +79,8 @@ class Listener:
             return
         self.delivered |= {event_id}
         event = replace(happening, event_id=event_id)
-        self.books.ingest(event if self.script.kind != "withdrawal" else self._echoing(event))
+        echoes = self.script.kind == "withdrawal" or (self.script.kind == "created" and event.type in ECHOING)
+        self.books.ingest(replace(event, payment=self.payment) if echoes else event)
 
     def initiate(self) -> None:
         """Begin the deposit of which something may have been heard before."""
@@ -111,9 +111,6 @@ class Listener:
         events = self.books.working_set.events.values()
         return {each.stored.state for each in events if each.stored}
 
-    def _echoing(self, event: ProviderEvent) -> ProviderEvent:
-        return replace(event, payment=self.payment)
-
     def _return_to(self, length: int) -> None:
         snapshot, self.delivered = self._moments[length]
         self.books.restore(snapshot)
@@ -123,7 +120,7 @@ class Listener:
 _PARKED = EventState.PARKED
 
 
-def _shared(one: Sequence_, other: Sequence_) -> int:
+def _shared(one: Order, other: Order) -> int:
     count = 0
     for ours, theirs in zip(one, other, strict=False):
         if ours != theirs:
@@ -164,7 +161,8 @@ def test_hear_in_any_order_with_repetitions_ends_alike(
     listener = Listener(script, begun=True)
     run_count = 0
     for sequence in listener.run(found):
-        assert listener.ended() == expected, sequence
+        if script.kind != "created":  # of those, some are parked until an event tells the payment's ref
+            assert listener.ended() == expected, sequence
         listener.replay_parked()
         assert listener.ended() == expected, sequence
         assert listener.states() == {EventState.APPLIED}, sequence

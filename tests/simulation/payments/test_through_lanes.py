@@ -22,8 +22,8 @@ from ledger_server.domain.payments.commands import (
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventType, ProviderEvent
 from ledger_server.engine.work import Request
-from tests.simulation.payments.scripts import AMOUNT, CAPTURED, FUNDS, SCRIPTS, Script, answer
-from tests.simulation.payments.sequences import Heard, Sequence_, sequences
+from tests.simulation.payments.scripts import AMOUNT, CAPTURED, ECHOING, FUNDS, SCRIPTS, Script, answer
+from tests.simulation.payments.sequences import Heard, Order, sequences
 from tests.support.clock import FakeClock
 from tests.support.engine import (
     IDS,
@@ -61,7 +61,7 @@ class Life:
         self._turn += 1
         return self._engines[self._turn % len(self._engines)]
 
-    async def live(self, sequence: Sequence_, *, begun: bool) -> None:
+    async def live(self, sequence: Order, *, begun: bool) -> None:
         """Hear everything in that order, then replay what is parked."""
         await self._fund()
         if begun:
@@ -85,12 +85,18 @@ class Life:
 
     async def _fund(self) -> None:
         await self._initiate("fund", FUNDS)
-        event = an_event(EventType.PAYMENT_CAPTURED, FUNDS, ref="fund", event_id="fund", provider=self.provider)
+        event = an_event(
+            EventType.PAYMENT_CAPTURED, FUNDS, ref="fund", event_id="fund", provider=self.provider
+        )
         await self.engine.ask(delivery(event))
 
     async def _begin(self) -> None:
         if self.script.kind == "withdrawal":
             await self._begin_withdrawal()
+            return
+        if self.script.kind == "created":
+            self.payment = await self._initiate("", AMOUNT)
+            await self._begin_call(CallKind.CREATE_PAYMENT, self.payment)
             return
         self.payment = await self._initiate("pay-1", AMOUNT)
         if self.script.kind == "refund":
@@ -135,7 +141,7 @@ class Life:
             reference="",
             metadata={},
         )
-        outcome = await self.engine.ask(asked(command, Method.InitiateDeposit, ref, self.player))
+        outcome = await self.engine.ask(asked(command, Method.InitiateDeposit, ref or "created", self.player))
         assert not outcome.rejected, outcome
         return outcome.sequence
 
@@ -144,6 +150,8 @@ class Life:
         if self.script.kind == "withdrawal":
             payment_id = IDS.withdrawal_id(self.payment)
             return replace(event, payment=self.payment, payment_id=payment_id)
+        if self.script.kind == "created" and event.type in ECHOING:
+            return replace(event, payment=self.payment, payment_id=IDS.deposit_id(self.payment))
         return event
 
 
@@ -167,7 +175,7 @@ async def test_hear_in_sampled_orders_through_two_processes_ends_as_the_model(
     await assert_coherent(database_url, clock)
 
 
-def sampled(script: Script) -> list[tuple[Sequence_, bool]]:
+def sampled(script: Script) -> list[tuple[Order, bool]]:
     """Return some sequences; of a deposit, half of them with its beginning as one of the steps."""
     count = len(script.steps)
     randomness = random.Random(f"{script.name} through lanes")
@@ -182,7 +190,7 @@ def sampled(script: Script) -> list[tuple[Sequence_, bool]]:
 
 
 async def assert_ended_as_the_model(
-    life: Life, found: Sequence_, asked_engine: Engine, counters: Mapping[str, Counters]
+    life: Life, found: Order, asked_engine: Engine, counters: Mapping[str, Counters]
 ) -> None:
     """Compare what is stored of one payment with the model."""
     model = life.script.expected()
@@ -198,10 +206,10 @@ async def assert_ended_as_the_model(
     ), found
     events = await events_of(asked_engine.pool, life.provider)
     assert events.parked == [], found
-    assert events.count == 1 + distinct_events(life.script, found), found
+    assert events.stored_count == 1 + distinct_events(life.script, found), found
 
 
-def distinct_events(script: Script, found: Sequence_) -> int:
+def distinct_events(script: Script, found: Order) -> int:
     """Return how many events a sequence has, not counting deliveries that came again."""
     heard = {
         one

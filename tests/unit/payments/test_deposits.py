@@ -120,7 +120,9 @@ def wallet(amount: int, *, incoming: int = 0, fees: int = 0) -> Balances:
             ALL,
             id="captured in parts, told as a whole too",
         ),
-        pytest.param([captured(1000, "")], captured(), DepositState.CAPTURED, ALL, id="told as a whole first"),
+        pytest.param(
+            [captured(1000, "")], captured(), DepositState.CAPTURED, ALL, id="told as a whole first"
+        ),
         pytest.param([captured()], CANCELLED, DepositState.CAPTURED, ALL, id="failed late"),
         pytest.param([CANCELLED], captured(), DepositState.CAPTURED, ALL, id="captured after cancel"),
         pytest.param([], captured(1500), DepositState.CAPTURED, wallet(1500), id="captured more than asked"),

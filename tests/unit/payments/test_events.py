@@ -127,7 +127,7 @@ def test_ingest_echoed_id_finds_the_payment_and_learns_its_ref() -> None:
     books = PaymentBooks()
     number = books.initiate(ref="")
     books.ingest(an_event(EventType.PAYMENT_AUTHORIZED, payment=number, ref="pay-9"))
-    assert books.deposit(number).provider_ref == "pay-9"
+    assert books.deposit(number).known_ref == "pay-9"
     books.ingest(an_event(EventType.PAYMENT_CAPTURED, 1000, ref="pay-9", at=1))
     assert books.balances() == ALL
 

@@ -120,6 +120,8 @@ def test_hear_of_our_refund_before_the_call_is_answered_books_it_once(echoed: bo
     books.report(CallKind.REFUND, number, CallAccepted(provider_ref="re-1"), subject=asked)
     [known] = books.deposit(number).refunds
     assert (known.number, known.provider_ref, known.state) == (asked, "re-1", RefundState.SUCCEEDED)
+    # What was booked before it was known as ours is not booked again out of the hold.
+    assert books.hold(known.hold).state is (HoldState.CAPTURED if echoed else HoldState.RELEASED)
     assert books.balances() == GONE
 
 

@@ -46,7 +46,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_FIELD_OUT_OF_RANGE: _ErrorReason.ValueType  # 8
     """A number or time lies outside its documented range. INVALID_ARGUMENT. Metadata: `field`."""
     ERROR_REASON_BATCH_SIZE_OUT_OF_RANGE: _ErrorReason.ValueType  # 9
-    """A batch has no item or more than 1,000. INVALID_ARGUMENT. Metadata: `field`, `count`, `limit`."""
+    """A batch has no item, or more than its RPC takes. INVALID_ARGUMENT. Metadata: `field`, `count`, `limit`."""
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 10
     """A page token was altered, or belongs to a list with another filter. INVALID_ARGUMENT."""
     ERROR_REASON_CURRENCY_UNKNOWN: _ErrorReason.ValueType  # 11
@@ -127,6 +127,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_HOLD_OWNED_BY_PAYMENT: _ErrorReason.ValueType  # 228
     """The hold belongs to a payment and ends with it. FAILED_PRECONDITION. Metadata: `hold_id`, `payment_id`."""
+    ERROR_REASON_TRANSACTION_OWNED_BY_PAYMENT: _ErrorReason.ValueType  # 229
+    """The transaction belongs to a payment: it is taken back by what the provider reports, or by a refund.
+    FAILED_PRECONDITION. Metadata: `transaction_id`, `payment_id`.
+    """
     ERROR_REASON_TENANT_ALREADY_EXISTS: _ErrorReason.ValueType  # 200
     """CreateTenant: that tenant exists. ALREADY_EXISTS. Metadata: `tenant_id`."""
     ERROR_REASON_ACCOUNT_ALREADY_EXISTS: _ErrorReason.ValueType  # 201
@@ -211,7 +215,7 @@ ERROR_REASON_FIELD_MALFORMED: ErrorReason.ValueType  # 7
 ERROR_REASON_FIELD_OUT_OF_RANGE: ErrorReason.ValueType  # 8
 """A number or time lies outside its documented range. INVALID_ARGUMENT. Metadata: `field`."""
 ERROR_REASON_BATCH_SIZE_OUT_OF_RANGE: ErrorReason.ValueType  # 9
-"""A batch has no item or more than 1,000. INVALID_ARGUMENT. Metadata: `field`, `count`, `limit`."""
+"""A batch has no item, or more than its RPC takes. INVALID_ARGUMENT. Metadata: `field`, `count`, `limit`."""
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 10
 """A page token was altered, or belongs to a list with another filter. INVALID_ARGUMENT."""
 ERROR_REASON_CURRENCY_UNKNOWN: ErrorReason.ValueType  # 11
@@ -292,6 +296,10 @@ Metadata: `deposit_id`, `amount_minor`, `refundable_minor`.
 """
 ERROR_REASON_HOLD_OWNED_BY_PAYMENT: ErrorReason.ValueType  # 228
 """The hold belongs to a payment and ends with it. FAILED_PRECONDITION. Metadata: `hold_id`, `payment_id`."""
+ERROR_REASON_TRANSACTION_OWNED_BY_PAYMENT: ErrorReason.ValueType  # 229
+"""The transaction belongs to a payment: it is taken back by what the provider reports, or by a refund.
+FAILED_PRECONDITION. Metadata: `transaction_id`, `payment_id`.
+"""
 ERROR_REASON_TENANT_ALREADY_EXISTS: ErrorReason.ValueType  # 200
 """CreateTenant: that tenant exists. ALREADY_EXISTS. Metadata: `tenant_id`."""
 ERROR_REASON_ACCOUNT_ALREADY_EXISTS: ErrorReason.ValueType  # 201

@@ -206,7 +206,7 @@ class ListWalletsResponse(_message.Message):
     """Empty on the last page."""
     @_builtins.property
     def wallets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Wallet]:
-        """Ordered by player."""
+        """In the order of their account ids."""
 
     def __init__(
         self,

@@ -61,7 +61,7 @@ class WalletServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListWallets(self, request, context):
-        """List the wallets of all players, ordered by player.
+        """List the wallets of all players, in the order of their account ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,7 @@ class WalletServiceStub:
     GetWallet: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.GetWalletRequest, _wallet_pb2.GetWalletResponse]
     """Read one player's wallet. Fails with WALLET_NOT_FOUND when the player has no account."""
     ListWallets: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.ListWalletsRequest, _wallet_pb2.ListWalletsResponse]
-    """List the wallets of all players, ordered by player."""
+    """List the wallets of all players, in the order of their account ids."""
 
 @_typing.type_check_only
 class WalletServiceAsyncStub(WalletServiceStub):
@@ -50,7 +50,7 @@ class WalletServiceAsyncStub(WalletServiceStub):
     GetWallet: _aio.UnaryUnaryMultiCallable[_wallet_pb2.GetWalletRequest, _wallet_pb2.GetWalletResponse]  # type: ignore[assignment]
     """Read one player's wallet. Fails with WALLET_NOT_FOUND when the player has no account."""
     ListWallets: _aio.UnaryUnaryMultiCallable[_wallet_pb2.ListWalletsRequest, _wallet_pb2.ListWalletsResponse]  # type: ignore[assignment]
-    """List the wallets of all players, ordered by player."""
+    """List the wallets of all players, in the order of their account ids."""
 
 class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads wallets. A wallet is not stored: it is the player's accounts `player:<id>:real:<currency>` and
@@ -71,6 +71,6 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _wallet_pb2.ListWalletsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_wallet_pb2.ListWalletsResponse, _abc.Awaitable[_wallet_pb2.ListWalletsResponse]]:
-        """List the wallets of all players, ordered by player."""
+        """List the wallets of all players, in the order of their account ids."""
 
 def add_WalletServiceServicer_to_server(servicer: WalletServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,187 @@
+"""Owns the way to the ledger: events go in over gRPC, and nothing is a success before it is durable there."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, Protocol
+
+import grpc
+import structlog
+from defter.payments.v1 import payment_pb2, provider_event_pb2, provider_event_pb2_grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from webhook_edge.verdicts import Refused, Verdict
+
+log = structlog.get_logger()
+
+# What the ledger takes in one call: 100 events, in a message of 4 MiB, of which some is left for the frame.
+_MOST_EVENTS: Final = 100
+_MOST_BYTES: Final = 3 * 1024 * 1024
+_RETRY_PAUSE_SECONDS: Final = 0.1
+_CHANNEL_OPTIONS: Final = (
+    # A ledger that comes back is found at once; by default gRPC waits up to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # A connection that died without a word is noticed before a webhook has to wait for it.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+)
+_DETAILS_KEY: Final = "grpc-status-details-bin"
+_PASSING: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.CANCELLED,
+    }
+)
+
+
+class Ledger(Protocol):
+    """Where verified events go."""
+
+    async def ingest(self, tenant_id: str, events: Sequence[payment_pb2.ProviderEvent]) -> None:
+        """Make the events durable; return only when they are.
+
+        Raises:
+            Refused: LEDGER_UNAVAILABLE, MISCONFIGURED or LEDGER_REFUSED. Some of the events may be durable
+                all the same; delivered again, they change nothing.
+        """
+
+
+class LedgerGateway:
+    """The ledger over gRPC."""
+
+    def __init__(self, target: str, *, seconds: float = 5.0) -> None:
+        """Prepare a channel; nothing is sent yet.
+
+        Args:
+            target: `host:port` of the gRPC server.
+            seconds: for all the events of one webhook, with the retry.
+        """
+        self._seconds = seconds
+        self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+        self._events = provider_event_pb2_grpc.ProviderEventServiceStub(self._channel)
+        self._health = health_pb2_grpc.HealthStub(self._channel)
+        self._served_at = float("-inf")
+
+    async def close(self) -> None:
+        """Close the channel; calls under way are cancelled."""
+        await self._channel.close()
+
+    async def ingest(self, tenant_id: str, events: Sequence[payment_pb2.ProviderEvent]) -> None:
+        """Make the events durable; see `Ledger`."""
+        deadline = asyncio.get_running_loop().time() + self._seconds
+        for batch in _batches(events):
+            request = provider_event_pb2.IngestProviderEventsRequest(tenant_id=tenant_id, events=batch)
+            try:
+                response = await self._call(request, deadline)
+            except grpc.aio.AioRpcError as error:
+                raise _refusal(error, request) from None
+            assert len(response.events) == len(batch), "the ledger answers every event"
+
+    async def _call(
+        self, request: provider_event_pb2.IngestProviderEventsRequest, deadline: float
+    ) -> provider_event_pb2.IngestProviderEventsResponse:
+        """Call, and once more if the ledger was just not there; safe, since every event is stored once."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await self._events.IngestProviderEvents(
+                request, timeout=max(deadline - loop.time(), 0.001)
+            )
+        except grpc.aio.AioRpcError as error:
+            if (
+                error.code() is not grpc.StatusCode.UNAVAILABLE
+                or loop.time() + _RETRY_PAUSE_SECONDS >= deadline
+            ):
+                raise
+        await asyncio.sleep(_RETRY_PAUSE_SECONDS)
+        return await self._events.IngestProviderEvents(request, timeout=max(deadline - loop.time(), 0.001))
+
+    @asynccontextmanager
+    async def watched(self, seconds: float = 2.0) -> AsyncIterator[None]:
+        """Ask for the ledger's health every so often while the context lasts."""
+        watching = asyncio.create_task(self._watch(seconds))
+        try:
+            yield
+        finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+
+    def served_within(self, seconds: float) -> bool:
+        """Return whether the ledger has said SERVING lately."""
+        return asyncio.get_running_loop().time() - self._served_at <= seconds
+
+    async def _watch(self, seconds: float) -> None:
+        while True:
+            try:
+                answer = await self._health.Check(health_pb2.HealthCheckRequest(), timeout=seconds)
+            except grpc.aio.AioRpcError:
+                serves = False
+            else:
+                serves = answer.status == health_pb2.HealthCheckResponse.SERVING
+            if serves:
+                self._served_at = asyncio.get_running_loop().time()
+            await asyncio.sleep(seconds)
+
+
+def _batches(events: Sequence[payment_pb2.ProviderEvent]) -> Iterator[list[payment_pb2.ProviderEvent]]:
+    """Divide events into what the ledger takes in one call, in their order."""
+    batch: list[payment_pb2.ProviderEvent] = []
+    size = 0
+    for event in events:
+        event_size = event.ByteSize()
+        if batch and (len(batch) == _MOST_EVENTS or size + event_size > _MOST_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(event)
+        size += event_size
+    if batch:
+        yield batch
+
+
+def _refusal(error: grpc.aio.AioRpcError, request: provider_event_pb2.IngestProviderEventsRequest) -> Refused:
+    """Return what the ledger's error means for the sender, and log what somebody has to mend.
+
+    The ledger refuses no fact, so a refusal is a fault in the configuration or in our own code. It is
+    logged with the ids by which the events can be fetched from the provider.
+    """
+    code, reasons = error.code(), _reasons(error)
+    if code in _PASSING:
+        return Refused(Verdict.LEDGER_UNAVAILABLE)
+    verdict = Verdict.LEDGER_UNAVAILABLE
+    if "PROVIDER_UNKNOWN" in reasons or code is grpc.StatusCode.NOT_FOUND:
+        verdict = Verdict.MISCONFIGURED
+    elif code is grpc.StatusCode.INVALID_ARGUMENT:
+        verdict = Verdict.LEDGER_REFUSED
+    log.error(
+        "the ledger refused verified events",
+        verdict=verdict.value,
+        tenant=request.tenant_id,
+        provider=request.events[0].provider,
+        provider_event_ids=[event.event_id for event in request.events],
+        code=code.name,
+        reasons=sorted(reasons),
+    )
+    return Refused(verdict)
+
+
+def _reasons(error: grpc.aio.AioRpcError) -> set[str]:
+    """Return the names of all rules that the ledger's answer says were broken."""
+    reasons: set[str] = set()
+    for key, value in error.trailing_metadata() or ():
+        if key != _DETAILS_KEY or not isinstance(value, bytes):
+            continue
+        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        with contextlib.suppress(DecodeError):
+            for detail in status_pb2.Status.FromString(value).details:
+                if detail.Unpack(info):
+                    reasons.add(info.reason)
+                elif detail.Unpack(bad):
+                    reasons.update(violation.reason for violation in bad.field_violations)
+    return reasons

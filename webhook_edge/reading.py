@@ -1,0 +1,167 @@
+"""Owns how a verified body is read: field by field, without trust in shapes, noting what is not as it should be.
+
+What is read here can be stored: no text has a NUL, a lone surrogate or no end, and no amount is too large.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+from defter.payments.v1 import payment_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+
+Type = payment_pb2.ProviderEventType.ValueType
+UNSPECIFIED: Final = payment_pb2.PROVIDER_EVENT_TYPE_UNSPECIFIED
+
+MOST_CHARACTERS: Final = 255
+_MOST_AMOUNT: Final = 2**63 - 1
+_MOST_SECONDS: Final = 253_402_300_799
+_CURRENCY: Final = re.compile(r"[A-Z0-9]{3,10}")
+_WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+
+_Kind = TypeVar("_Kind", bool, dict[str, object], list[object], int, str)
+
+
+def parsed(body: bytes) -> object:
+    """Return what a body says in JSON; None where it is none. The last of several fields of one name counts."""
+    try:
+        return json.loads(body.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+
+
+class Reader:
+    """Reads the fields of a JSON object; `problems` are shared with the objects within it.
+
+    A field that is missing or null reads as nothing, which is no problem unless it is required. Only what is
+    read can be a problem: providers add fields as they like.
+    """
+
+    def __init__(self, value: object, name: str = "body", problems: list[str] | None = None) -> None:
+        self.problems: Final[list[str]] = [] if problems is None else problems
+        self._name: Final = name
+        if value is not None and type(value) is not dict:
+            self.problems.append(f"{name} is no object")
+        self._fields: Final[dict[str, object]] = value if isinstance(value, dict) else {}
+
+    def has(self, name: str) -> bool:
+        """Return whether the field is there and not null."""
+        return self._fields.get(name) is not None
+
+    def note(self, problem: str) -> None:
+        """Add a problem of the whole."""
+        self.problems.append(problem)
+
+    def text(self, name: str) -> str:
+        """Return text for people, cut where nobody would read on."""
+        value = (self._read(name, str) or "")[:MOST_CHARACTERS]
+        return "".join(each for each in value if each != "\0" and not "\ud800" <= each <= "\udfff")
+
+    def identifier(self, name: str, *, required: bool = False) -> str:
+        """Return an id, a state or a name: as it is, or not at all."""
+        value = self._read(name, str) or ""
+        if len(value) > MOST_CHARACTERS or not value.isprintable():
+            self._refuse(name, "can't be stored")
+            return ""
+        if required and not value:
+            self._refuse(name, "is missing")
+        return value
+
+    def reference(self, name: str) -> str:
+        """Return the id of another object, of which there may be the id alone or all of it."""
+        if type(self._fields.get(name)) is dict:
+            return self.within(name).identifier("id")
+        return self.identifier(name)
+
+    def amount(self, name: str, *, in_text: bool = False) -> int | None:
+        """Return an amount, which must be there and not below zero; `in_text`: digits will do as well."""
+        value: object = self._fields.get(name)
+        if in_text and isinstance(value, str) and _WHOLE.fullmatch(value):
+            value = int(value)
+        if type(value) is not int or not 0 <= value <= _MOST_AMOUNT:
+            self._refuse(name, "is no amount")
+            return None
+        return value
+
+    def number(self, name: str) -> int | None:
+        """Return a whole number of any sign."""
+        return self._read(name, int)
+
+    def flag(self, name: str) -> bool | None:
+        """Return a Boolean."""
+        return self._read(name, bool)
+
+    def currency(self, name: str) -> str:
+        """Return a currency's code in upper case; it must be there."""
+        value = self.identifier(name).upper()
+        if not _CURRENCY.fullmatch(value):
+            self._refuse(name, "is no currency")
+            return ""
+        return value
+
+    def seconds(self, name: str) -> Timestamp | None:
+        """Return an instant, given in Unix seconds."""
+        value = self._read(name, int)
+        if value is None or not 0 <= value <= _MOST_SECONDS:
+            self._refuse(name, "is no time")
+            return None
+        return Timestamp(seconds=value)
+
+    def instant(self, name: str) -> Timestamp | None:
+        """Return an instant, given as ISO 8601 with an offset."""
+        value = self.identifier(name)
+        try:
+            time = datetime.fromisoformat(value).astimezone(UTC) if "T" in value else None
+            aware = time is not None and datetime.fromisoformat(value).tzinfo is not None
+        except (ValueError, OverflowError):
+            time, aware = None, False
+        if time is None or not aware or time.year < 1970:
+            self._refuse(name, "is no time")
+            return None
+        timestamp = Timestamp()
+        timestamp.FromDatetime(time)
+        return timestamp
+
+    def within(self, name: str) -> "Reader":
+        """Return the object within; without fields where there is none."""
+        return Reader(self._fields.get(name), name, self.problems)
+
+    def each(self, name: str) -> Iterator["Reader"]:
+        """Yield the objects of a list."""
+        for value in self._read(name, list[object]) or []:
+            yield Reader(value, name, self.problems)
+
+    def _read(self, name: str, kind: type[_Kind]) -> _Kind | None:
+        """Return a field of exactly one type: a Boolean is no number."""
+        value = self._fields.get(name)
+        if type(value) is (getattr(kind, "__origin__", None) or kind):
+            return value  # type: ignore[return-value]  # the line above has said so
+        if value is not None:
+            self._refuse(name, "has another type")
+        return None
+
+    def _refuse(self, name: str, why: str) -> None:
+        self.problems.append(f"{self._name}.{name} {why}")
+
+
+def unread(event: payment_pb2.ProviderEvent, why: str) -> payment_pb2.ProviderEvent:
+    """Return the event as one that moves no money: it is stored, acknowledged, and a person can look.
+
+    Its id is one of its own, so that a later delivery which can be read, say once the configuration is right,
+    is not taken for this one again.
+    """
+    event.type = UNSPECIFIED
+    event.reason = why[:MOST_CHARACTERS]
+    digest = hashlib.sha256(event.payload).hexdigest()[:32]
+    event.event_id = f"{event.event_id[:200]}:unread:{digest}"
+    if not event.HasField("occur_time"):
+        # Nothing follows from the time of an event that says nothing, but the ledger wants one.
+        event.occur_time.CopyFrom(Timestamp())
+    return event
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")

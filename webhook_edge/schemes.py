@@ -1,0 +1,45 @@
+"""Owns which schemes there are; one is loaded when the first endpoint asks for it."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from typing import Final, cast
+
+from webhook_edge.scheme import Scheme
+
+# The name in URLs and in the configuration, and the module and the class behind it. Each brings the SDK of
+# its provider along, and those that are not used should cost nothing.
+_CLASSES: Final[Mapping[str, tuple[str, str]]] = {
+    "adyen": ("webhook_edge.adyen_scheme", "AdyenScheme"),
+    "standard": ("webhook_edge.standard", "StandardScheme"),
+    "stripe": ("webhook_edge.stripe_scheme", "StripeScheme"),
+}
+
+
+@cache
+def scheme_named(name: str) -> Scheme:
+    """Return a scheme.
+
+    Raises:
+        ValueError: there is none of that name, or it is not installed.
+    """
+    if name not in _CLASSES:
+        raise ValueError(f"no scheme {name!r}; there are {', '.join(sorted(_CLASSES))}")
+    module, class_name = _CLASSES[name]
+    try:
+        make = cast("Callable[[], Scheme]", getattr(import_module(module), class_name))
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"the scheme {name!r} is not installed: {error}") from None
+    return make()
+
+
+def check_secret(scheme: str, value: str) -> None:
+    """Say before the first delivery comes that a secret can't be one of its scheme.
+
+    Raises:
+        ValueError: without the secret.
+    """
+    if not value:
+        raise ValueError("it is empty")
+    if scheme == "standard" and not cast("bool", import_module("webhook_edge.standard").is_secret(value)):
+        raise ValueError("it is not whsec_ and base64 of 24 to 64 bytes")

@@ -1,0 +1,189 @@
+"""Owns a running edge: its parts put together, the socket it listens on, and what a connection may cost."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from asyncio import TimerHandle, Transport
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import h11
+import prometheus_client
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from webhook_edge.app import make_app
+from webhook_edge.body import BodyReader
+from webhook_edge.configuration import Configuration, RateLimits, read_configuration
+from webhook_edge.gateway import LedgerGateway
+from webhook_edge.metrics import Metrics
+from webhook_edge.receiver import Receiver, system_clock
+from webhook_edge.reloading import LiveConfiguration
+from webhook_edge.settings import EdgeSettings
+from webhook_edge.throttle import rate_limit
+
+log = structlog.get_logger()
+
+_MOST_CONNECTIONS: Final = 2_000
+_MOST_HEADER_BYTES: Final = 32 * 1024
+_IDLE_SECONDS: Final = 10.0
+"""How long a connection may go without a whole request's head."""
+_READY_SECONDS: Final = 10.0
+
+
+async def run(settings: EdgeSettings) -> None:
+    """Run until SIGTERM or SIGINT, then answer what was begun; SIGHUP reads the configuration again.
+
+    Raises:
+        ConfigurationError: the file of endpoints can't be used.
+        OSError: a port is taken.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    metrics = Metrics(prometheus_client.REGISTRY)
+    rates = RateLimits(
+        verified=rate_limit(settings.verified_rate_limit), address=rate_limit(settings.address_rate_limit)
+    )
+
+    def read() -> Configuration:
+        return read_configuration(settings.endpoints_file, os.environ, system_clock(), rates)
+
+    configuration = LiveConfiguration(read, metrics)
+    loop.add_signal_handler(signal.SIGHUP, configuration.reload)
+    if settings.metrics_port is not None:
+        prometheus_client.start_http_server(settings.metrics_port, settings.host)
+    gateway = LedgerGateway(settings.ledger_target, seconds=settings.forward_seconds)
+    receiver = Receiver(
+        configuration=lambda: configuration.current,
+        ledger=gateway,
+        metrics=metrics,
+        reader=BodyReader(seconds=settings.body_seconds),
+    )
+    app = make_app(receiver, ready=lambda: gateway.served_within(_READY_SECONDS))
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(gateway.close)
+        await stack.enter_async_context(gateway.watched())
+        await stack.enter_async_context(configuration.watched(settings.reload_seconds))
+        listening = stack.enter_context(socket.create_server((settings.host, settings.port)))
+        await stack.enter_async_context(
+            answering(app, listening, drain_seconds=settings.drain_seconds, proxies=settings.proxies)
+        )
+        log.info(
+            "taking webhooks",
+            host=settings.host,
+            port=listening.getsockname()[1],
+            endpoints=sorted(configuration.current.endpoints),
+        )
+        await stop.wait()
+        log.info("draining")
+    log.info("stopped")
+
+
+@asynccontextmanager
+async def answering(
+    app: Starlette, listening: socket.socket, *, drain_seconds: int = 5, proxies: str = ""
+) -> AsyncIterator[None]:
+    """Answer what comes by a socket; when the context ends, what was begun is answered first.
+
+    Args:
+        proxies: addresses whose X-Forwarded-For is believed, with commas.
+    """
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http=_Connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=proxies,
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=drain_seconds,
+            h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
+        )
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        await server.begun.wait()
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the program that it is a part of, and says when it has begun."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.begun = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        finally:
+            self.begun.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Connection(H11Protocol):
+    """Closes connections that are too many, that dawdle between requests, or that speak no HTTP."""
+
+    _waiting: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > _MOST_CONNECTIONS:
+            transport.abort()
+        else:
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            super().data_received(data)
+        except h11.LocalProtocolError:
+            # What is no HTTP came while an answer was under way; there is no room for another answer.
+            self.transport.close()
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self._answers:
+            self._wait_no_more()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._answers and not self.transport.is_closing():
+            self._wait()
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    @property
+    def _answers(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait(self) -> None:
+        """Give the other side so long for the head of its next request, however it is dripping."""
+        self._wait_no_more()
+        self._waiting = self.loop.call_later(_IDLE_SECONDS, self.transport.close)
+
+    def _wait_no_more(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
