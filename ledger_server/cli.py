@@ -145,7 +145,8 @@ async def _verify(target: str, tenant: str) -> int:
         progress.update(task, completed=result.sequence, total=result.sequence)
     typer.echo(
         f"{tenant}: {result.sequence} records, {result.posting_count} statement lines,"
-        f" {result.account_count} accounts, {result.hold_count} holds"
+        f" {result.account_count} accounts, {result.hold_count} holds,"
+        f" {result.payment_count} payments, {result.provider_event_count} provider events"
     )
     typer.echo(f"chain hash {result.chain_hash.hex()}")
     if not result.HasField("first_difference"):

@@ -1,8 +1,8 @@
 """Owns the edge as a process of its own: `python -m webhook_edge`, with settings from the environment."""
 
-import asyncio
 import sys
 
+import uvloop
 from pydantic import ValidationError
 
 from webhook_edge.configuration import ConfigurationError
@@ -21,7 +21,7 @@ def main() -> int:
         return 2
     configure_logs(json=settings.log_json, level=settings.log_level)
     try:
-        asyncio.run(run(settings))
+        uvloop.run(run(settings))
     except (ConfigurationError, OSError) as error:
         sys.stderr.write(f"can't start: {error}\n")
         return 1

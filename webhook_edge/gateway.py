@@ -11,7 +11,7 @@ import structlog
 from defter.payments.v1 import payment_pb2, provider_event_pb2, provider_event_pb2_grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from webhook_edge.verdicts import Refused, Verdict
 
@@ -66,7 +66,11 @@ class LedgerGateway:
         self._seconds = seconds
         self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
         self._events = provider_event_pb2_grpc.ProviderEventServiceStub(self._channel)
-        self._health = health_pb2_grpc.HealthStub(self._channel)
+        self._check_health = self._channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
         self._served_at = float("-inf")
 
     async def close(self) -> None:
@@ -120,7 +124,7 @@ class LedgerGateway:
     async def _watch(self, seconds: float) -> None:
         while True:
             try:
-                answer = await self._health.Check(health_pb2.HealthCheckRequest(), timeout=seconds)
+                answer = await self._check_health(health_pb2.HealthCheckRequest(), timeout=seconds)
             except grpc.aio.AioRpcError:
                 serves = False
             else:

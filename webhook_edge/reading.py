@@ -51,6 +51,10 @@ class Reader:
         """Return whether the field is there and not null."""
         return self._fields.get(name) is not None
 
+    def is_object(self, name: str) -> bool:
+        """Return whether there is all of another object, not its id alone."""
+        return type(self._fields.get(name)) is dict
+
     def note(self, problem: str) -> None:
         """Add a problem of the whole."""
         self.problems.append(problem)
@@ -72,7 +76,7 @@ class Reader:
 
     def reference(self, name: str) -> str:
         """Return the id of another object, of which there may be the id alone or all of it."""
-        if type(self._fields.get(name)) is dict:
+        if self.is_object(name):
             return self.within(name).identifier("id")
         return self.identifier(name)
 

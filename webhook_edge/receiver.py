@@ -6,6 +6,7 @@ nothing; it does so across processes and restarts, which a memory here could not
 their own rest on the same.
 """
 
+import asyncio
 import time
 import traceback
 import uuid
@@ -107,6 +108,9 @@ class Receiver:
             answer = await self._take(request, configured, see)
         except Refused as refused:
             answer = _refusal(refused)
+        except asyncio.CancelledError:
+            # The edge stops and can't wait any longer. The task ends here with an answer, not with a 500.
+            answer = _refusal(Refused(Verdict.LEDGER_UNAVAILABLE))
         except Exception as error:  # noqa: BLE001  # a 500 would bring the same delivery back for days
             answer = _unexpected(error, label)
         self._metrics.count_webhook(label, answer.verdict)

@@ -14,7 +14,9 @@ class EdgeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DEFTER_EDGE_", frozen=True, extra="ignore")
 
-    endpoints_file: Annotated[Path, Field(description="TOML file with the endpoints")]
+    endpoints_file: Annotated[Path, Field(description="TOML file with the endpoints")] = Path(
+        "endpoints.toml"
+    )
     ledger_target: Annotated[str, Field(description="`host:port` of the ledger's gRPC server")] = (
         "127.0.0.1:50051"
     )
@@ -42,7 +44,7 @@ class EdgeSettings(BaseSettings):
     ] = 2.0
     drain_seconds: Annotated[
         int, Field(ge=1, description="how long SIGTERM lets requests under way finish")
-    ] = 15
+    ] = 20
     log_json: Annotated[bool, Field(description="log lines as JSON instead of for reading")] = False
     log_level: Annotated[str, Field(description="least severe level that is logged")] = "info"
 

@@ -96,20 +96,25 @@ def _money(event: ProviderEvent, thing: Reader, name: str) -> None:
     event.currency_code = thing.currency("currency")
 
 
+def _by_state(thing: Reader, states: Mapping[str, Type]) -> Type:
+    state = thing.identifier("status")
+    if state not in states:
+        thing.note(f"status {state!r} is not known")
+    return states.get(state, UNSPECIFIED)
+
+
 def _our_id(thing: Reader, prefix: str) -> str:
     """Return our id as far as the object carries one; metadata may be anybody's."""
     our_id = thing.within("metadata").identifier(OUR_ID)
     return our_id if our_id.startswith(prefix) else ""
 
 
-def _intent(event: ProviderEvent, thing: Reader) -> None:
+def _intent(event: ProviderEvent, thing: Reader, *, tells: Type = UNSPECIFIED) -> Type:
     event.payment_ref = thing.identifier("id", required=True)
     event.payment_id = _our_id(thing, "dep_")
-
-
-def _intent_waits(event: ProviderEvent, thing: Reader) -> Type:
-    _intent(event, thing)
-    return UNSPECIFIED
+    error = thing.within("last_payment_error")
+    event.reason = thing.text("cancellation_reason") or error.text("decline_code") or error.text("code")
+    return tells
 
 
 def _intent_capturable(event: ProviderEvent, thing: Reader) -> Type:
@@ -129,28 +134,13 @@ def _intent_succeeded(event: ProviderEvent, thing: Reader) -> Type:
     return payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_CAPTURED
 
 
-def _intent_attempt_failed(event: ProviderEvent, thing: Reader) -> Type:
-    _intent(event, thing)
-    error = thing.within("last_payment_error")
-    event.reason = error.text("decline_code") or error.text("code")
-    return payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_ATTEMPT_FAILED
-
-
-def _intent_canceled(event: ProviderEvent, thing: Reader) -> Type:
-    _intent(event, thing)
-    event.reason = thing.text("cancellation_reason")
-    return payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_FAILED
-
-
-def _charge(event: ProviderEvent, thing: Reader) -> None:
+def _charge(event: ProviderEvent, thing: Reader, *, tells: Type = UNSPECIFIED) -> Type:
     event.object_ref = thing.identifier("id", required=True)
+    # A charge of its own, without a PaymentIntent, is the payment.
     event.payment_ref = thing.reference("payment_intent") or event.object_ref
     event.payment_id = _our_id(thing, "dep_")
-
-
-def _charge_waits(event: ProviderEvent, thing: Reader) -> Type:
-    _charge(event, thing)
-    return UNSPECIFIED
+    event.reason = thing.text("failure_code")
+    return tells
 
 
 def _charge_succeeded(event: ProviderEvent, thing: Reader) -> Type:
@@ -174,33 +164,14 @@ def _charge_captured(event: ProviderEvent, thing: Reader) -> Type:
     return payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_CAPTURED
 
 
-def _charge_failed(event: ProviderEvent, thing: Reader) -> Type:
-    _charge(event, thing)
-    event.reason = thing.text("failure_code")
-    return payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_ATTEMPT_FAILED
-
-
-def _charge_expired(event: ProviderEvent, thing: Reader) -> Type:
-    _charge(event, thing)
-    return payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_FAILED
-
-
-def _charge_refunded(event: ProviderEvent, thing: Reader) -> Type:
-    _charge(event, thing)
-    event.reason = "amount_refunded is a total; each refund has events of its own"
-    return UNSPECIFIED
-
-
 def _charge_updated(event: ProviderEvent, thing: Reader) -> Type:
     """Tell the fee, should the whole balance transaction be there and in the payment's own currency."""
     _charge(event, thing)
-    if not thing.reference("balance_transaction").startswith("txn_"):
+    if not thing.is_object("balance_transaction"):
         return UNSPECIFIED
-    movement = thing.within("balance_transaction") if thing.is_object("balance_transaction") else None
-    if movement is None:
-        return UNSPECIFIED
+    movement = thing.within("balance_transaction")
     _money(event, movement, "fee")
-    event.object_ref = movement.identifier("id")
+    event.object_ref = movement.identifier("id", required=True)
     if event.currency_code != thing.currency("currency"):
         event.ClearField("provider_amount_minor")
         event.reason = "the fee is in the currency of settlement"
@@ -281,14 +252,88 @@ def _payout(event: ProviderEvent, thing: Reader, *, tells: Type) -> Type:
     if thing.has("original_payout"):
         event.reason = "takes back another payout"
         return UNSPECIFIED
-    if tells != UNSPECIFIED:
-        _money(event, thing, "amount")
+    _money(event, thing, "amount")
     return tells
 
 
 def _payout_updated(event: ProviderEvent, thing: Reader) -> Type:
-    """Tell that it is on its way; what became of it has events of its own."""
+    """Tell that it is on its way; what becomes of it has events of its own."""
     waits = thing.identifier("status") in {"pending", "in_transit"}
-    return _payout(
-        event, thing, tells=payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_SUBMITTED if waits else UNSPECIFIED
-    )
+    return _payout(event, thing, tells=_SUBMITTED if waits else UNSPECIFIED)
+
+
+def _transfer(event: ProviderEvent, thing: Reader, *, tells: Type) -> Type:
+    """Tell of a transfer to a connected account; Stripe makes those that pass a charge on by itself."""
+    if thing.has("source_transaction"):
+        event.reason = "passes a charge on"
+        return UNSPECIFIED
+    if tells == _FAILED and not thing.flag("reversed"):
+        event.reason = "taken back in part"
+        tells = UNSPECIFIED
+    return _payout(event, thing, tells=tells)
+
+
+def _outbound_payment(event: ProviderEvent, thing: Reader, *, tells: Type) -> Type:
+    """Tell of a payout by its id alone: a thin event has no more."""
+    event.payment_ref = thing.identifier("id", required=True)
+    return tells
+
+
+_SUBMITTED: Final = payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_SUBMITTED
+_PAID: Final = payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_PAID
+_FAILED: Final = payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_FAILED
+_ATTEMPT_FAILED: Final = payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_ATTEMPT_FAILED
+_PAYMENT_FAILED: Final = payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_FAILED
+_WITHDRAWN: Final = payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_FUNDS_WITHDRAWN
+_REINSTATED: Final = payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_FUNDS_REINSTATED
+
+_SNAPSHOTS: Final[Mapping[str, _Tell]] = {
+    "payment_intent.created": _intent,
+    "payment_intent.processing": _intent,
+    "payment_intent.requires_action": _intent,
+    "payment_intent.partially_funded": _intent,
+    "payment_intent.amount_capturable_updated": _intent_capturable,
+    "payment_intent.succeeded": _intent_succeeded,
+    # The player may try again with another card: the payment is over when it is cancelled.
+    "payment_intent.payment_failed": partial(_intent, tells=_ATTEMPT_FAILED),
+    "payment_intent.canceled": partial(_intent, tells=_PAYMENT_FAILED),
+    "charge.pending": _charge,
+    "charge.succeeded": _charge_succeeded,
+    "charge.captured": _charge_captured,
+    "charge.failed": partial(_charge, tells=_ATTEMPT_FAILED),
+    "charge.expired": partial(_charge, tells=_PAYMENT_FAILED),
+    "charge.updated": _charge_updated,
+    # What it tells is a total over all refunds, each of which has events of its own.
+    "charge.refunded": _charge,
+    "charge.refund.updated": _refund,
+    "refund.created": _refund,
+    "refund.updated": _refund,
+    "refund.failed": _refund,
+    "charge.dispute.created": _dispute_stands,
+    "charge.dispute.updated": _dispute_stands,
+    "charge.dispute.closed": _dispute_stands,
+    "charge.dispute.funds_withdrawn": partial(_dispute_moved, sign=-1, tells=_WITHDRAWN),
+    "charge.dispute.funds_reinstated": partial(_dispute_moved, sign=1, tells=_REINSTATED),
+    "payout.created": partial(_payout, tells=_SUBMITTED),
+    "payout.updated": _payout_updated,
+    "payout.paid": partial(_payout, tells=_PAID),
+    "payout.failed": partial(_payout, tells=_FAILED),
+    "payout.canceled": partial(_payout, tells=_FAILED),
+    "payout.reconciliation_completed": partial(_payout, tells=UNSPECIFIED),
+    "transfer.created": partial(_transfer, tells=_PAID),
+    "transfer.updated": partial(_transfer, tells=UNSPECIFIED),
+    "transfer.reversed": partial(_transfer, tells=_FAILED),
+    "treasury.outbound_payment.created": partial(_payout, tells=_SUBMITTED),
+    "treasury.outbound_payment.posted": partial(_payout, tells=_PAID),
+    "treasury.outbound_payment.failed": partial(_payout, tells=_FAILED),
+    "treasury.outbound_payment.canceled": partial(_payout, tells=_FAILED),
+    "treasury.outbound_payment.returned": partial(_payout, tells=_FAILED),
+}
+_OUTBOUND: Final = "v2.money_management.outbound_payment."
+_THIN_EVENTS: Final[Mapping[str, _Tell]] = {
+    _OUTBOUND + "created": partial(_outbound_payment, tells=_SUBMITTED),
+    _OUTBOUND + "posted": partial(_outbound_payment, tells=_PAID),
+    _OUTBOUND + "failed": partial(_outbound_payment, tells=_FAILED),
+    _OUTBOUND + "canceled": partial(_outbound_payment, tells=_FAILED),
+    _OUTBOUND + "returned": partial(_outbound_payment, tells=_FAILED),
+}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple, cast, get_args
 
 from defter.ledger.v1 import journal_pb2
 
@@ -112,8 +112,9 @@ class Batch:
             return known
         if type(request.command) is ExpireHolds:
             return Outcome(None)  # the lane has expired what was due on the touched accounts already
-        if isinstance(request.command, PaymentCommand):
-            return self._decide_payment(request.command, request, now)
+        # Of postings this is asked each time, so it is one look-up and not a walk through a union.
+        if type(request.command) in _PAYMENT_COMMANDS:
+            return self._decide_payment(cast("PaymentCommand", request.command), request, now)
         fact = self._fact(request.command, now)
         if isinstance(fact, Internal):
             return Outcome(None, refused=fact)
@@ -243,4 +244,5 @@ class Batch:
                 self.account_numbers[account_id] = account.number
 
 
+_PAYMENT_COMMANDS: Final = frozenset(get_args(PaymentCommand))
 _NO_COMMAND = ExpireHolds(numbers=())

@@ -17,7 +17,7 @@ from tests.simulation.payments.sequences import Heard, Order, Sequences, sequenc
 from tests.support.payments import NOW, Balances, PaymentBooks, Snapshot
 
 MOST = 30_000
-MOST_WITH_BEGIN = 3_000
+MOST_WITH_BEGIN = 2_000
 DEPOSITS = [script for script in SCRIPTS if script.kind == "deposit"]
 # Where the beginning of a deposit is one of the steps, its number must not tell how late it came.
 DEPOSIT_NUMBER = 1_000
