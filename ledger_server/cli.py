@@ -29,10 +29,13 @@ from ledger_server.logs import configure_logs
 from ledger_server.providers.configuration import configured_providers
 from ledger_server.settings import Settings
 from ledger_server.store.migrate import SchemaTooOld, upgrade
+from webhook_edge import __main__ as edge_process
+from webhook_edge import commands as webhook_commands
 
 log = structlog.get_logger()
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Defter, the ledger.")
+app.add_typer(webhook_commands.app, name="webhook")
 
 
 def main() -> None:
@@ -74,8 +77,11 @@ def migrate(
 def up(
     demo: Annotated[bool, typer.Option(help="open a demo tenant and post a first deposit")] = True,
     leave: Annotated[bool, typer.Option("--exit", help="stop as soon as everything has been shown")] = False,
+    edge_port: Annotated[
+        int, typer.Option(envvar="DEFTER_EDGE_PORT", help="port of the webhook edge; 0 takes any")
+    ] = 0,
 ) -> None:
-    """Run it all here: a database (unless DEFTER_DATABASE_URL names one), a MockPSP and the server."""
+    """Run it all here: a database (unless DEFTER_DATABASE_URL names one), MockPSP, edge and server."""
     settings = _settings()
     with contextlib.ExitStack() as stack:
         if settings.database_url:
@@ -86,15 +92,15 @@ def up(
             settings = settings.model_copy(update={"database_url": postgres.url})
             typer.echo(f"database: an embedded PostgreSQL in {folder}")
         upgrade(_database_url(settings), application_role=settings.application_role)
-        uvloop.run(_up(settings, demo=demo, leave=leave))
+        uvloop.run(_up(settings, demo=demo, leave=leave, edge_port=edge_port))
 
 
-async def _up(settings: Settings, *, demo: bool, leave: bool) -> None:
+async def _up(settings: Settings, *, demo: bool, leave: bool, edge_port: int) -> None:
     stop = _stop_event()
     registry = currencies(settings.extra_currencies)
     async with (
         configured_providers(settings.providers_file, registry) as providers,
-        local_psp(TENANT, registry) as psp,
+        local_psp(TENANT, registry, edge_port=edge_port) as psp,
     ):
         server = await start_server(
             settings,
@@ -102,16 +108,17 @@ async def _up(settings: Settings, *, demo: bool, leave: bool) -> None:
             provider_tenants={**providers.tenants, NAME: frozenset({TENANT})},
         )
         target = f"{settings.host}:{server.port}"
-        psp.webhooks.connect(target)
         typer.echo(f"ledger: gRPC on {target}, with health and reflection")
         typer.echo(f"provider: a MockPSP on {psp.url}, provider account `{NAME}` of tenant `{TENANT}`")
+        typer.echo(f"edge: its webhooks come signed to {psp.webhook_url}")
         try:
-            if demo:
-                typer.echo("")
-                await run_demo(target, psp.url, typer.echo)
-            if not leave:
-                typer.echo("\nCtrl-C stops everything; the data stays.")
-                await stop.wait()
+            async with psp.edge(target):
+                if demo:
+                    typer.echo("")
+                    await run_demo(target, psp.url, typer.echo)
+                if not leave:
+                    typer.echo("\nCtrl-C stops everything; the data stays.")
+                    await stop.wait()
         finally:
             await server.drain()
 
@@ -200,6 +207,12 @@ async def _serve(settings: Settings, *, reuse_port: bool) -> None:
         log.info("draining")
         await server.drain()
         log.info("stopped")
+
+
+@app.command()
+def edge() -> None:
+    """Run the webhook edge alone, with its settings from `DEFTER_EDGE_…`; SIGHUP reloads its endpoints."""
+    raise typer.Exit(edge_process.main())
 
 
 def _stop_event() -> asyncio.Event:

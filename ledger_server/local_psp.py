@@ -1,85 +1,90 @@
-"""Owns the provider that `defter up` runs beside the ledger, and the way of its webhooks to the ledger.
+"""Owns the provider that `defter up` runs beside the ledger, and the edge that takes its webhooks.
 
-The way is short: a webhook is verified as the edge would do it, and handed to the ledger over gRPC. Its
-sender gets a success only when the ledger has made it durable, so nothing is lost on the way.
+Both listen on sockets of this machine, and everything goes the way that it goes in earnest: the provider
+signs and posts its webhooks, the edge verifies them and hands them to the ledger over gRPC, and the provider
+gets a success only when the ledger has made them durable.
 """
 
 import base64
 import secrets
-from collections.abc import AsyncIterator, Mapping
+import socket
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final
 
-from defter.payments.v1 import provider_event_pb2
-
-from defter_client import LedgerClient, LedgerError
 from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.providers.adapter import Adapter
 from ledger_server.providers.mock import MockAdapter
 from mock_psp import server as mock_psp
-from webhook_edge import standard
+from webhook_edge.app import make_app
+from webhook_edge.configuration import Configuration, ConfiguredEndpoint
+from webhook_edge.gateway import LedgerGateway
+from webhook_edge.receiver import Receiver
+from webhook_edge.scheme import Endpoint, Secret
+from webhook_edge.server import READY_SECONDS, answering
 
 NAME: Final = "mock"
+_HOST: Final = "127.0.0.1"
+_SCHEME: Final = "standard"
 
 
-class LocalPsp(NamedTuple):
-    """The running provider, an adapter to it, and where its webhooks go."""
+class LocalPsp:
+    """The running provider.
 
-    url: str
-    adapter: Adapter
-    webhooks: "WebhookBridge"
+    Attributes:
+        url: where it listens.
+        webhook_url: where it posts its events to, which nobody answers before `edge` does.
+        adapter: calls it.
+    """
 
+    def __init__(self, *, url: str, adapter: Adapter, listening: socket.socket, endpoint: Endpoint) -> None:
+        self.url = url
+        self.webhook_url = _webhook_url(listening)
+        self.adapter = adapter
+        self._listening = listening
+        self._endpoint = endpoint
 
-class WebhookBridge:
-    """Hands verified webhooks of the local provider to the ledger."""
-
-    def __init__(self, tenant_id: str, webhook_secret: str) -> None:
-        self._tenant_id = tenant_id
-        self._secret = webhook_secret
-        self._ledger: LedgerClient | None = None
-
-    def connect(self, target: str) -> None:
-        """Say where the ledger is; until then every webhook has to come again."""
-        self._ledger = LedgerClient(target)
-
-    async def deliver(self, body: bytes, headers: Mapping[str, str]) -> int:
-        """Take a webhook; return the HTTP status that its sender gets."""
+    @asynccontextmanager
+    async def edge(self, target: str) -> AsyncIterator[None]:
+        """Take its webhooks to the ledger at a target until the context ends."""
+        configuration = Configuration(endpoints={NAME: ConfiguredEndpoint(endpoint=self._endpoint)})
+        gateway = LedgerGateway(target)
+        receiver = Receiver(configuration=lambda: configuration, ledger=gateway, log_taken=False)
+        app = make_app(receiver, ready=lambda: gateway.served_within(READY_SECONDS))
         try:
-            standard.verify(body, headers, [self._secret], datetime.now(UTC))
-        except standard.Malformed:
-            return HTTPStatus.BAD_REQUEST
-        except standard.NotVerified:
-            return HTTPStatus.UNAUTHORIZED
-        if self._ledger is None:
-            return HTTPStatus.SERVICE_UNAVAILABLE
-        request = provider_event_pb2.IngestProviderEventsRequest(
-            tenant_id=self._tenant_id, events=standard.provider_events(body, headers, NAME)
-        )
-        try:
-            await self._ledger.call(self._ledger.provider_events.IngestProviderEvents, request)
-        except LedgerError:
-            return HTTPStatus.SERVICE_UNAVAILABLE
-        return HTTPStatus.OK
-
-    async def close(self) -> None:
-        """Let go of the ledger."""
-        if self._ledger is not None:
-            await self._ledger.close()
+            async with gateway.watched(), answering(app, self._listening):
+                yield
+        finally:
+            await gateway.close()
 
 
 @asynccontextmanager
-async def local_psp(tenant_id: str, currencies: CurrencyRegistry) -> AsyncIterator[LocalPsp]:
-    """Run a MockPSP on a free port until the context ends; its webhooks belong to one tenant."""
+async def local_psp(
+    tenant_id: str, currencies: CurrencyRegistry, *, edge_port: int = 0
+) -> AsyncIterator[LocalPsp]:
+    """Run a MockPSP on a free port until the context ends; its webhooks belong to one tenant.
+
+    Args:
+        edge_port: where its webhooks go; 0 takes any port that is free.
+    """
     token = secrets.token_urlsafe()
-    webhook_secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-    bridge = WebhookBridge(tenant_id, webhook_secret)
-    async with mock_psp.serve(token=token, deliver=bridge.deliver, webhook_secrets=[webhook_secret]) as psp:
-        psp.knobs.fee_minor = 35
-        adapter = MockAdapter(base_address=psp.url, api_key=token, currencies=currencies)
-        try:
-            yield LocalPsp(url=psp.url, adapter=adapter, webhooks=bridge)
-        finally:
-            await adapter.close()
-            await bridge.close()
+    secret = Secret(name="local", value="whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())
+    endpoint = Endpoint(
+        name=NAME, tenant_id=tenant_id, provider=NAME, scheme=_SCHEME, secrets=[secret], options={}
+    )
+    # The socket is there before anybody answers by it, since the ledger needs the provider's adapter, and
+    # the edge needs the ledger; what is posted meanwhile waits in the socket's queue.
+    with socket.create_server((_HOST, edge_port)) as listening:
+        async with mock_psp.serve(
+            token=token, webhook_url=_webhook_url(listening), webhook_secrets=[secret.value]
+        ) as psp:
+            psp.knobs.fee_minor = 35
+            adapter = MockAdapter(base_address=psp.url, api_key=token, currencies=currencies)
+            try:
+                yield LocalPsp(url=psp.url, adapter=adapter, listening=listening, endpoint=endpoint)
+            finally:
+                await adapter.close()
+
+
+def _webhook_url(listening: socket.socket) -> str:
+    return f"http://{_HOST}:{listening.getsockname()[1]}/webhooks/{_SCHEME}/{NAME}"

@@ -277,8 +277,8 @@ class WorkingSet:
         if entry is None:
             entry = self.payments[payment.number] = PaymentEntry(None, self.stamp)
         self._set(entry, "payment", payment)
-        if payment.known_ref:
-            place = (payment.provider, payment.known_ref)
+        for provider_ref in payment.refs:
+            place = (payment.provider, provider_ref)
             ref = self.refs.get(place)
             if ref is None:
                 ref = self.refs[place] = RefEntry(None, self.stamp)

@@ -63,6 +63,7 @@ class Batch:
         "request_count",
         "rows",
         "stamp",
+        "unproven",
         "works",
     )
 
@@ -72,6 +73,8 @@ class Batch:
         self.from_sequence = tip.working_set.sequence
         self.rows: list[JournalRow] = []
         self.works: list[Work] = []
+        # Whether something was decided that writes nothing, so that no commit proves what it was based on.
+        self.unproven = False
         self.request_count = 0
         self.keys: list[RequestKey] = []
         self.account_numbers: dict[str, int] = {}
@@ -126,6 +129,7 @@ class Batch:
         if isinstance(facts, Internal):
             return Outcome(None, refused=facts)
         outcome = Outcome(None)  # a report without news
+        self.unproven = self.unproven or not facts
         for fact in facts[:-1]:
             self._add(fact, Request(_NO_COMMAND), now)
         for fact in facts[-1:]:

@@ -259,7 +259,13 @@ class Lane:
     async def _write(self, batch: Batch) -> None:
         """Make a batch durable, if the head is where the lane believes it to be."""
         if not batch.rows:
-            return  # only replays of requests that are being or have been committed
+            # Else there are only replays of requests that are being or have been committed.
+            if batch.unproven:
+                async with self._pool.acquire() as connection:
+                    head = await lane_store.read_head(connection, self._key, lock=False)
+                if head is None or head.sequence != batch.from_sequence:
+                    raise HeadMoved
+            return
         with metrics.COMMIT_SECONDS.time():
             async with self._pool.acquire() as connection:
                 try:

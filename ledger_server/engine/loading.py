@@ -328,7 +328,7 @@ def _want_payment(working_set: WorkingSet, result: Wanted, number: int, now: dat
         for hold in holds:
             _want_hold(working_set, result, hold, now)
         # A ref that becomes known later is looked up before it is set.
-        if entry.payment.known_ref:
-            place = (entry.payment.provider, entry.payment.known_ref)
-            if place in working_set.refs:
-                working_set.refs[place].stamp = working_set.stamp
+        for provider_ref in entry.payment.refs:
+            ref = working_set.refs.get((entry.payment.provider, provider_ref))
+            if ref is not None:
+                ref.stamp = working_set.stamp

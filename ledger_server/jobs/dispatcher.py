@@ -149,6 +149,8 @@ class Dispatcher:
             await self._hear(tenant_id, key, call, owed, answer)
         elif owed.state is CallState.ACCEPTED:
             await self._poll(tenant_id, key, call, adapter, owed)
+        elif owed.state is CallState.PENDING:
+            await self._postpone(tenant_id, key, call, "it was not begun")
         else:
             await outbox_store.close(self._pool, key, call.number)
 

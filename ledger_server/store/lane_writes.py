@@ -299,7 +299,8 @@ def _insert(name: str, first_parameter: int, tenant: str) -> str:
     if name in _UPSERTS:
         identity, changing = _UPSERTS[name]
         assignments = ", ".join(f"{column} = excluded.{column}" for column in changing)
-        statement += f" ON CONFLICT (tenant_key, {identity}) DO UPDATE SET {assignments}"
+        statement += f" ON CONFLICT (tenant_key, {identity}) DO "
+        statement += f"UPDATE SET {assignments}" if changing else "NOTHING"
     return statement
 
 

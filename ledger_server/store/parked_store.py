@@ -20,8 +20,12 @@ CROSS JOIN LATERAL (
          WHERE tenant_key = $1 AND payment_number = COALESCE(e.payment_number, e.echoed_number)
              AND provider = e.provider)
         UNION ALL
-        (SELECT changed_by FROM payments
-         WHERE tenant_key = $1 AND provider = e.provider AND provider_ref = e.payment_ref LIMIT 1)
+        (SELECT p.changed_by FROM payment_refs r
+         CROSS JOIN LATERAL (
+             SELECT changed_by FROM payments
+             WHERE tenant_key = $1 AND payment_number = r.payment_number LIMIT 1
+         ) AS p
+         WHERE r.tenant_key = $1 AND r.provider = e.provider AND r.provider_ref = e.payment_ref LIMIT 1)
     ) AS candidates
 ) p
 WHERE e.tenant_key = $1 AND e.state = 2 AND e.event_number > $2

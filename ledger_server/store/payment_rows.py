@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -30,6 +31,11 @@ PAYMENT_TABLES: Final = {
         "update_time": "timestamptz",
         "changed_by": "bigint",
         "body": "bytea",
+    },
+    "payment_refs": {
+        "provider": "text",
+        "provider_ref": "text",
+        "payment_number": "bigint",
     },
     "provider_events": {
         "event_number": "bigint",
@@ -70,8 +76,9 @@ PAYMENT_TABLES: Final = {
         "last_seen_time": "timestamptz",
     },
 }
-# What a later fact may change of a row.
-PAYMENT_UPSERTS: Final = {
+# What a later fact may change of a row; of nothing, the first one stays.
+PAYMENT_UPSERTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "payment_refs": ("provider, provider_ref", ()),
     "payments": ("payment_number", ("provider_ref", "state", "update_time", "changed_by", "body")),
     "provider_events": ("event_number", ("payment_number", "state", "update_time", "changed_by", "body")),
     "reconciliation_findings": ("fingerprint", ("facts", "last_seen_time")),
@@ -83,6 +90,7 @@ class PaymentRows:
 
     def __init__(self) -> None:
         self._payments: dict[int, tuple[Any, ...]] = {}
+        self._refs: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._events: dict[int, tuple[Any, ...]] = {}
         self._calls: list[tuple[Any, ...]] = []
         self._findings: dict[bytes, tuple[Any, ...]] = {}
@@ -92,6 +100,7 @@ class PaymentRows:
         """The rows by table."""
         return {
             "payments": list(self._payments.values()),
+            "payment_refs": list(self._refs.values()),
             "provider_events": list(self._events.values()),
             "outbox": self._calls,
             "reconciliation_findings": list(self._findings.values()),
@@ -117,6 +126,8 @@ class PaymentRows:
             self._call(fact.owed, sequence, record_time)
 
     def _payment(self, kind: int, payment: Any, sequence: int, content: bytes) -> None:
+        for ref in payment.refs:
+            self._refs.setdefault((payment.provider, ref), (payment.provider, ref, payment.number))
         create_time = payment.initiate_time if isinstance(payment, Deposit) else payment.request_time
         self._payments[payment.number] = (
             payment.number,

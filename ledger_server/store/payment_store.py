@@ -36,9 +36,8 @@ _FIND_REFS: Final = """
 SELECT wanted.provider, wanted.provider_ref, p.payment_number
 FROM unnest($2::text[], $3::text[]) AS wanted(provider, provider_ref)
 CROSS JOIN LATERAL (
-    SELECT payment_number FROM payments
-    WHERE tenant_key = $1 AND provider = wanted.provider AND provider_ref = wanted.provider_ref
-    ORDER BY payment_number LIMIT 1
+    SELECT payment_number FROM payment_refs
+    WHERE tenant_key = $1 AND provider = wanted.provider AND provider_ref = wanted.provider_ref LIMIT 1
 ) p
 """
 _LOAD_EVENTS: Final = """

@@ -242,18 +242,22 @@ payments: Final = Table(
     # The widest comes first: of indexes that look alike while the table is empty, PostgreSQL takes the
     # one that was made last.
     Index("payments_kind_idx", "tenant_key", "kind", "payment_number"),
-    Index(
-        "payments_provider_ref_idx",
-        "tenant_key",
-        "provider",
-        "provider_ref",
-        "payment_number",
-        postgresql_where=text("provider_ref IS NOT NULL"),
-    ),
     Index("payments_player_idx", "tenant_key", "player_id", "kind", "payment_number"),
     Index("payments_state_idx", "tenant_key", "kind", "state", "payment_number"),
     Index("payments_provider_idx", "tenant_key", "provider", "kind", "payment_number"),
     postgresql_with={"fillfactor": "70"},
+)
+
+# Which payment has a provider's ref: the first that is known by it, for ever. One payment may have several,
+# such as those of a payment link and of the payment made by it.
+payment_refs: Final = Table(
+    "payment_refs",
+    metadata,
+    _tenant_key(),
+    _bytewise("provider"),
+    _bytewise("provider_ref"),
+    Column("payment_number", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_key", "provider", "provider_ref"),
 )
 
 # One row per event that a provider sent, with its body as it was received.

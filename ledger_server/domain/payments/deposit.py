@@ -82,6 +82,11 @@ class Deposit(Struct, frozen=True, kw_only=True):
         return self.payment_ref or self.provider_ref
 
     @property
+    def refs(self) -> tuple[str, ...]:
+        """All ids that the provider has for it."""
+        return tuple(ref for ref in dict.fromkeys((self.provider_ref, self.payment_ref)) if ref)
+
+    @property
     def over(self) -> bool:
         """Whether it failed as a whole: by the provider's word, or because it refused the call."""
         return self.failed or self.call_state is CallState.REJECTED

@@ -180,9 +180,10 @@ def _refund(deposit: Deposit, event: ProviderEvent) -> Deposit:
     if known.number is None:
         learned = replace(learned, amount=max(known.amount, event.amount or 0))
     if event.type is EventType.REFUND_SUCCEEDED:
-        # Only a success moves money. A failure that tells no amount must be kept, should it be heard first.
-        if learned.amount < 1:
-            raise CannotApply(event.problem or "the amount is missing or not positive")
+        # Only a success moves money. What tells no amount is kept all the same: another event of the refund
+        # may tell it, earlier or later.
+        if event.problem:
+            raise CannotApply(event.problem)
         learned = replace(learned, succeed_time=later(known.succeed_time, event.occur_time))
     elif event.type is EventType.REFUND_FAILED:
         learned = replace(

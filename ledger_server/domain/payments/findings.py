@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from ledger_server.domain.code import Code
 from ledger_server.domain.payments.deposit import Deposit
-from ledger_server.domain.payments.knowledge import CallState, happened
+from ledger_server.domain.payments.knowledge import CallState, RefundState, happened
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalState
 
 
@@ -60,6 +60,8 @@ def of_deposit(deposit: Deposit) -> tuple[Finding, ...]:
         found.append(_status(deposit, "captured and failed", deposit.state.name))
     if deposit.taken > deposit.amount:
         found.append(_amount(deposit, deposit.amount, deposit.taken))
+    if any(refund.state is RefundState.SUCCEEDED and not refund.amount for refund in deposit.refunds):
+        found.append(_status(deposit, "refunded without an amount", deposit.state.name))
     if deposit.refunded > deposit.captured > 0:
         found.append(_amount(deposit, deposit.captured, deposit.refunded))
     return tuple(found)

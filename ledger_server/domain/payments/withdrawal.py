@@ -90,6 +90,11 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
         return self.provider_ref
 
     @property
+    def refs(self) -> tuple[str, ...]:
+        """All ids that the provider has for it."""
+        return (self.provider_ref,) if self.provider_ref else ()
+
+    @property
     def state(self) -> WithdrawalState:
         """What review and provider amount to. Source: DESIGN §6."""
         if happened(self.paid_time, self.fail_time):

@@ -22,6 +22,7 @@ from sqlalchemy import (
 from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.payments.events import EventState
 from ledger_server.store.database import AnyConnection
+from ledger_server.store.payment_store import find_refs
 from ledger_server.store.queries.rendering import (
     PAGE_BYTES,
     ListStatement,
@@ -37,7 +38,6 @@ _KEY: Final = number("key")
 
 # What an index is entered by, behind the tenant; the number follows. The first that fits is taken.
 _PAYMENT_LEADS: Final = (
-    ("provider", "provider_ref"),
     ("player_id", "kind"),
     ("kind", "state"),
     ("provider", "kind"),
@@ -72,6 +72,13 @@ async def list_payments(
     connection: AnyConnection, key: TenantKey, wanted: PaymentFilter, *, after: int, before: int, size: int
 ) -> Page[bytes, int]:
     """Return a page of the messages of payments whose number lies strictly between two others."""
+    if wanted.provider_ref:
+        places = await find_refs(connection, key, [(wanted.provider, wanted.provider_ref)])
+        found = places.get((wanted.provider, wanted.provider_ref))
+        if found is None:
+            return Page([], None)
+        after, before = max(after, found - 1), min(before, found + 1)
+        wanted = wanted._replace(provider_ref="")
     asked = frozenset(name for name, value in wanted._asdict().items() if value)
     values = {**wanted._asdict(), "key": key, "low": after, "high": before}
     return await _bodies(connection, _payments(asked), values, size)

@@ -18,8 +18,6 @@ PAYMENTS = [
     ({"kind", "state", "provider"}, "payments_state_idx"),
     ({"kind", "player_id"}, "payments_player_idx"),
     ({"kind", "player_id", "state", "provider"}, "payments_player_idx"),
-    ({"kind", "provider", "provider_ref"}, "payments_provider_ref_idx"),
-    ({"kind", "provider", "provider_ref", "player_id", "state"}, "payments_provider_ref_idx"),
 ]
 EVENTS: list[tuple[set[str], EventState | None, str]] = [
     (set(), None, "provider_events_pkey"),

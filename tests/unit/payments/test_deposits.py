@@ -323,3 +323,18 @@ def test_capture_above_the_upper_limit_is_booked() -> None:
     books.initiate(1000)
     books.ingest(captured(5_000_000))
     assert books.balances() == wallet(5_000_000)
+
+
+@pytest.mark.parametrize("amount_first", [True, False])
+def test_refund_whose_amount_another_event_tells_is_booked_in_any_order(*, amount_first: bool) -> None:
+    """A success without an amount is kept, reported, and booked as soon as the amount is told."""
+    books = PaymentBooks()
+    number = books.initiate()
+    books.ingest(captured())
+    told = an_event(EventType.REFUND_PENDING, 300, object_ref="re-1", at=4)
+    done = an_event(EventType.REFUND_SUCCEEDED, None, object_ref="re-1", at=5)
+    for event in (told, done) if amount_first else (done, told):
+        books.ingest(event)
+    assert books.deposit(number).refunded == 300
+    assert books.balances() == wallet(700)
+    assert books.finding_names() == ([] if amount_first else ["STATUS_MISMATCH"])

@@ -37,11 +37,6 @@ CAPTURE = an_event(EventType.PAYMENT_CAPTURED, 1000, object_ref="cap-1", at=1)
             an_event(EventType.PAYMENT_CAPTURED, -5), "STATUS_MISMATCH", id="captured less than nothing"
         ),
         pytest.param(
-            an_event(EventType.REFUND_SUCCEEDED, None, object_ref="re-1"),
-            "STATUS_MISMATCH",
-            id="refund of what",
-        ),
-        pytest.param(
             an_event(EventType.REFUND_SUCCEEDED, None, object_ref="re-1", problem="0.5"),
             "AMOUNT_MISMATCH",
             id="refund not exact",

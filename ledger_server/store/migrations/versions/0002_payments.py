@@ -9,13 +9,21 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-_TABLES = ("payments", "provider_events", "outbox", "reconciliation_findings")
+_TABLES = ("payments", "payment_refs", "provider_events", "outbox", "reconciliation_findings")
 
 
 def upgrade() -> None:
     """Create everything."""
     op.add_column("tenants", sa.Column("withdrawal_policy", postgresql.JSONB(), nullable=True))
     _create_payments()
+    op.create_table(
+        "payment_refs",
+        sa.Column("tenant_key", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("provider", sa.Text(collation="C"), nullable=False),
+        sa.Column("provider_ref", sa.Text(collation="C"), nullable=False),
+        sa.Column("payment_number", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_key", "provider", "provider_ref", name=op.f("payment_refs_pkey")),
+    )
     _create_provider_events()
     op.create_table(
         "outbox",
@@ -80,13 +88,6 @@ def _create_payments() -> None:
         postgresql_with={"fillfactor": "70"},
     )
     op.create_index("payments_kind_idx", "payments", ["tenant_key", "kind", "payment_number"], unique=False)
-    op.create_index(
-        "payments_provider_ref_idx",
-        "payments",
-        ["tenant_key", "provider", "provider_ref", "payment_number"],
-        unique=False,
-        postgresql_where=sa.text("provider_ref IS NOT NULL"),
-    )
     op.create_index(
         "payments_player_idx", "payments", ["tenant_key", "player_id", "kind", "payment_number"], unique=False
     )
