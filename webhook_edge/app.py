@@ -1,5 +1,7 @@
 """Owns the edge's URLs: webhooks, and what those who run it ask."""
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from http import HTTPStatus
 
@@ -9,7 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
+from webhook_edge.body import MOST_BYTES
 from webhook_edge.receiver import Answer, Receiver
 from webhook_edge.verdicts import Verdict
 
@@ -27,7 +31,28 @@ _UNREAD = frozenset(
         Verdict.UNEXPECTED,
     }
 )
+# Where the sender is likely to be sending still: a connection that is closed at once would be reset under
+# its hands, and the answer lost.
+_LINGERS = frozenset({Verdict.TOO_SLOW, Verdict.TOO_LARGE})
+_LINGER_SECONDS = 0.5
+_LINGER_BYTES = 4 * MOST_BYTES
 _CLOSE = {"Connection": "close"}
+
+
+class _LingeringResponse(Response):
+    """Answers whole, and drops what still comes for a moment before the connection is closed."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        dropped, more = 0, True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while more and dropped <= _LINGER_BYTES:
+                    message = await receive()
+                    more = message.get("more_body", False)
+                    dropped += len(message.get("body", b""))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def make_app(receiver: Receiver, *, ready: Callable[[], bool]) -> Starlette:
@@ -70,7 +95,8 @@ def _response(answer: Answer) -> Response:
     headers = dict(_CLOSE) if answer.verdict in _UNREAD else {}
     if answer.retry_seconds is not None:
         headers["Retry-After"] = str(answer.retry_seconds)
-    return Response(answer.body, answer.status, headers, answer.media_type)
+    make = _LingeringResponse if answer.verdict in _LINGERS else Response
+    return make(answer.body, answer.status, headers, answer.media_type)
 
 
 def _no_route(_request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Owns how a verified body is read: field by field, without trust in shapes, noting what is not as it should be.
+"""Owns how a verified body is read: field by field, trusting no shape, noting what is not as it should be.
 
 What is read here can be stored: no text has a NUL, a lone surrogate or no end, and no amount is too large.
 """
@@ -8,17 +8,18 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from defter.payments.v1 import payment_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
-Type = payment_pb2.ProviderEventType.ValueType
+Type: TypeAlias = payment_pb2.ProviderEventType.ValueType
 UNSPECIFIED: Final = payment_pb2.PROVIDER_EVENT_TYPE_UNSPECIFIED
 
 MOST_CHARACTERS: Final = 255
 _MOST_AMOUNT: Final = 2**63 - 1
 _MOST_SECONDS: Final = 253_402_300_799
+_FIRST_YEAR: Final = 1970
 _CURRENCY: Final = re.compile(r"[A-Z0-9]{3,10}")
 _WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
@@ -26,7 +27,7 @@ _Kind = TypeVar("_Kind", bool, dict[str, object], list[object], int, str)
 
 
 def parsed(body: bytes) -> object:
-    """Return what a body says in JSON; None where it is none. The last of several fields of one name counts."""
+    """Return what a body says in JSON, or None; of several fields of one name the last counts."""
     try:
         return json.loads(body.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -64,10 +65,10 @@ class Reader:
         value = (self._read(name, str) or "")[:MOST_CHARACTERS]
         return "".join(each for each in value if each != "\0" and not "\ud800" <= each <= "\udfff")
 
-    def identifier(self, name: str, *, required: bool = False) -> str:
+    def identifier(self, name: str, *, required: bool = False, most: int = MOST_CHARACTERS) -> str:
         """Return an id, a state or a name: as it is, or not at all."""
         value = self._read(name, str) or ""
-        if len(value) > MOST_CHARACTERS or not value.isprintable():
+        if len(value) > most or not value.isprintable():
             self._refuse(name, "can't be stored")
             return ""
         if required and not value:
@@ -92,7 +93,11 @@ class Reader:
 
     def number(self, name: str) -> int | None:
         """Return a whole number of any sign."""
-        return self._read(name, int)
+        value = self._read(name, int)
+        if value is not None and abs(value) > _MOST_AMOUNT:
+            self._refuse(name, "is too large")
+            return None
+        return value
 
     def flag(self, name: str) -> bool | None:
         """Return a Boolean."""
@@ -118,16 +123,15 @@ class Reader:
         """Return an instant, given as ISO 8601 with an offset."""
         value = self.identifier(name)
         try:
-            time = datetime.fromisoformat(value).astimezone(UTC) if "T" in value else None
-            aware = time is not None and datetime.fromisoformat(value).tzinfo is not None
+            time = datetime.fromisoformat(value)
+            if time.tzinfo is not None and (time := time.astimezone(UTC)).year >= _FIRST_YEAR:
+                timestamp = Timestamp()
+                timestamp.FromDatetime(time)
+                return timestamp
         except (ValueError, OverflowError):
-            time, aware = None, False
-        if time is None or not aware or time.year < 1970:
-            self._refuse(name, "is no time")
-            return None
-        timestamp = Timestamp()
-        timestamp.FromDatetime(time)
-        return timestamp
+            pass
+        self._refuse(name, "is no time")
+        return None
 
     def within(self, name: str) -> "Reader":
         """Return the object within; without fields where there is none."""
@@ -142,13 +146,21 @@ class Reader:
         """Return a field of exactly one type: a Boolean is no number."""
         value = self._fields.get(name)
         if type(value) is (getattr(kind, "__origin__", None) or kind):
-            return value  # type: ignore[return-value]  # the line above has said so
+            return value
         if value is not None:
             self._refuse(name, "has another type")
         return None
 
     def _refuse(self, name: str, why: str) -> None:
         self.problems.append(f"{self._name}.{name} {why}")
+
+
+def tell_money(event: payment_pb2.ProviderEvent, thing: Reader, name: str, *, in_text: bool = False) -> None:
+    """Take over an amount and its currency, both of which must be there."""
+    amount = thing.amount(name, in_text=in_text)
+    if amount is not None:
+        event.provider_amount_minor = amount
+    event.currency_code = thing.currency("currency")
 
 
 def unread(event: payment_pb2.ProviderEvent, why: str) -> payment_pb2.ProviderEvent:

@@ -77,10 +77,12 @@ class Receiver:
         metrics: Metrics | None = None,
         reader: BodyReader | None = None,
         clock: Callable[[], datetime] = system_clock,
+        log_taken: bool = True,
     ) -> None:
         """Take in by the configuration that is in force when a webhook comes.
 
         Args:
+            log_taken: whether what was taken is logged too, and not only what was not.
             clock: what the times in signatures and the ends of secrets are compared with.
         """
         self._configuration = configuration
@@ -89,6 +91,7 @@ class Receiver:
         self._reader = reader or BodyReader()
         self._throttle = Throttle()
         self._clock = clock
+        self._log_taken = log_taken
 
     async def take(self, request: Request, *, scheme_name: str, endpoint_name: str) -> Answer:
         """Verify a webhook and hand it to the ledger; every input whatsoever ends in an answer."""
@@ -114,7 +117,7 @@ class Receiver:
         except Exception as error:  # noqa: BLE001  # a 500 would bring the same delivery back for days
             answer = _unexpected(error, label)
         self._metrics.count_webhook(label, answer.verdict)
-        if label:
+        if label and (self._log_taken or answer.verdict is not Verdict.TAKEN):
             log.info(
                 "webhook",
                 endpoint=label,

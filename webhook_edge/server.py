@@ -33,7 +33,8 @@ _MOST_CONNECTIONS: Final = 2_000
 _MOST_HEADER_BYTES: Final = 32 * 1024
 _IDLE_SECONDS: Final = 10.0
 """How long a connection may go without a whole request's head."""
-_READY_SECONDS: Final = 10.0
+READY_SECONDS: Final = 10.0
+"""How long ago the ledger may have said that it serves."""
 
 
 async def run(settings: EdgeSettings) -> None:
@@ -66,7 +67,7 @@ async def run(settings: EdgeSettings) -> None:
         metrics=metrics,
         reader=BodyReader(seconds=settings.body_seconds),
     )
-    app = make_app(receiver, ready=lambda: gateway.served_within(_READY_SECONDS))
+    app = make_app(receiver, ready=lambda: gateway.served_within(READY_SECONDS))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(gateway.close)
         await stack.enter_async_context(gateway.watched())
