@@ -91,9 +91,16 @@ class FakeAdyen(Vendor):
     async def _create_link(self, request: Request) -> Response:
         def execute(body: bytes) -> Response:
             asked = self._executed(body)
-            link = {**asked, "id": f"PL{next(self._numbers):016X}", "status": "active", "reusable": False}
+            link_id = f"PL{next(self._numbers):016X}"
+            link = {
+                **asked,
+                "id": link_id,
+                "status": "active",
+                "reusable": False,
+                "url": f"https://test.adyen.link/{link_id}",
+            }
             self.links.append(link)
-            return answer(201, {**link, "url": f"https://test.adyen.link/{link['id']}"})
+            return answer(201, link)
 
         return await self._write(request, execute)
 

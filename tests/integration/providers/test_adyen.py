@@ -67,7 +67,7 @@ async def test_find_payout_in_each_state_tells_ours(
 async def test_find_link_in_each_state_tells_ours(
     status: str, state: RemoteState, provider: AdyenUnderTest, adapter: Adapter
 ) -> None:
-    """A link that was used says nothing of the money; one that expired unused is over."""
+    """A link that was used says nothing of the money; one that expired unused is over; the page stays."""
     call = provider.call(CallKind.CREATE_PAYMENT)
     accepted = await adapter.call(call)
     assert isinstance(accepted, Accepted)
@@ -75,7 +75,10 @@ async def test_find_link_in_each_state_tells_ours(
 
     found = await adapter.find(call, accepted.provider_ref)
 
-    assert found == Accepted(provider_ref=accepted.provider_ref, state=state)
+    assert accepted.payment_url.startswith("https://")
+    assert found == Accepted(
+        provider_ref=accepted.provider_ref, state=state, payment_url=accepted.payment_url
+    )
 
 
 async def test_find_payout_on_later_page_is_found(provider: AdyenUnderTest, adapter: Adapter) -> None:
