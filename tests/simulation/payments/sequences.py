@@ -52,6 +52,11 @@ def sequences(step_count: int, *, once: frozenset[int] = frozenset(), most: int,
     return Sequences(sum(counts), sorted(run))
 
 
+def count_all(step_count: int) -> int:
+    """Return how many sequences there are of steps that may all be repeated."""
+    return sum(_count(step_count, step_count, extra) for extra in range(MOST_REPETITIONS + 1))
+
+
 def _count(step_count: int, repeated: int, extra: int) -> int:
     """Return how many sequences there are with so many repetitions."""
     length = factorial(step_count + extra)
