@@ -1,0 +1,54 @@
+"""Owns how a payment that has learned something is booked and recorded."""
+
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from ledger_server.domain.facts import (
+    DepositChanged,
+    FactKind,
+    WithdrawalChanged,
+)
+from ledger_server.domain.payments import findings
+from ledger_server.domain.payments.accounts import player_account
+from ledger_server.domain.payments.booking import Booking
+from ledger_server.domain.payments.calls import OwedCall
+from ledger_server.domain.payments.deposit import Deposit
+from ledger_server.domain.payments.effects import book_deposit, book_withdrawal
+from ledger_server.domain.payments.withdrawal import Withdrawal
+
+
+def change_deposit(
+    facts: Booking,
+    before: Deposit,
+    after: Deposit,
+    effective_time: datetime | None,
+    owed: OwedCall | None = None,
+) -> None:
+    """Book what follows from what a deposit has learned, and record it."""
+    player = player_account(after.player_id, after.currency)
+    had = facts.available(player)
+    book_deposit(facts, before, after, effective_time)
+    found = findings.of_deposit(after) if after != before else ()
+    if facts.overdrawn(player, had):
+        found = (*found, findings.overdrawn(after, facts.available(player)))
+    changed = replace(after, update_time=facts.now, balance_after=facts.available(player))
+    facts.add(DepositChanged(FactKind.DEPOSIT_CHANGED, changed, owed, found))
+
+
+def change_withdrawal(
+    facts: Booking,
+    before: Withdrawal,
+    after: Withdrawal,
+    effective_time: datetime | None,
+    owed: OwedCall | None = None,
+) -> None:
+    """Book what follows from what a withdrawal has learned, and record it."""
+    player = player_account(after.player_id, after.currency)
+    had = facts.available(player)
+    book_withdrawal(facts, before, after, effective_time)
+    found = findings.of_withdrawal(after)
+    if facts.overdrawn(player, had):
+        found = (*found, findings.overdrawn(after, facts.available(player)))
+    changed = replace(after, update_time=facts.now, balance_after=facts.available(player))
+    facts.add(WithdrawalChanged(FactKind.WITHDRAWAL_CHANGED, changed, owed, found))
