@@ -237,9 +237,11 @@ class WorkingSet:
             self.transactions,
             self.payments,
             self.refs,
-            self.events,
         ):
             _forget_oldest(entries, committed_stamp, keep)
+        # Events are large, with their bodies, and hardly ever needed twice.
+        for number in [key for key, entry in self.events.items() if entry.stamp <= committed_stamp]:
+            del self.events[number]
 
     def _set(self, target: object, name: str, value: object) -> None:
         if self._undo is not None:
@@ -302,8 +304,7 @@ def _forget_oldest(
     | dict[int, HoldEntry]
     | dict[int, PostedEntry]
     | dict[int, PaymentEntry]
-    | dict[tuple[str, str], RefEntry]
-    | dict[int, EventEntry],
+    | dict[tuple[str, str], RefEntry],
     committed_stamp: int,
     keep: int,
 ) -> None:
