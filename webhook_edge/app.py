@@ -42,7 +42,12 @@ _CLOSE = {"Connection": "close"}
 class _LingeringResponse(Response):
     """Answers whole, and drops what still comes for a moment before the connection is closed."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(
+        self,
+        scope: Scope,  # noqa: ARG002  # ASGI's signature
+        receive: Receive,
+        send: Send,
+    ) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         dropped, more = 0, True

@@ -26,6 +26,8 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    # A refusal of a hundred events names a hundred fields; beyond 8 KiB it would come as another error.
+    ("grpc.max_metadata_size", 1024 * 1024),
     # A connection that died without a word is noticed before a webhook has to wait for it.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),

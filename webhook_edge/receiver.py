@@ -155,6 +155,10 @@ class Receiver:
     async def _forward(self, endpoint: Endpoint, events: Sequence[payment_pb2.ProviderEvent]) -> None:
         # What an endpoint has verified is its own provider account's and nobody else's.
         assert all(event.provider == endpoint.provider for event in events)
+        for event in events:
+            # The ledger dates everything; what does not say when it happened has happened by now.
+            if not event.HasField("occur_time"):
+                event.occur_time.FromDatetime(self._clock())
         began = time.perf_counter()
         try:
             await self._ledger.ingest(endpoint.tenant_id, events)

@@ -31,6 +31,7 @@ _SIGNATURE: Final = re.compile(r"v[0-9]+[a-z]?,[A-Za-z0-9+/_=-]+")
 _SECRET_BYTES: Final = range(24, 65)
 
 _MOST_CHARACTERS: Final = 255
+_FIRST_YEAR: Final = 1970
 _MOST_AMOUNT: Final = 2**63 - 1
 _CURRENCY: Final = re.compile(r"[A-Z0-9]{3,10}")
 
@@ -214,8 +215,8 @@ class _Fields:
             time = datetime.fromisoformat(value) if value else None
             if time is None:
                 return None
-            if time.tzinfo is not None:
-                return time.astimezone(UTC)
+            if time.tzinfo is not None and (utc := time.astimezone(UTC)).year >= _FIRST_YEAR:
+                return utc
         except (ValueError, OverflowError):
             pass
         self.is_sound = False

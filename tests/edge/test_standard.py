@@ -387,6 +387,7 @@ def test_read_event_without_data_has_no_meaning(data: object) -> None:
         "2030-01-01T11:59:59",
         "2030-13-01T00:00:00Z",
         "0001-01-01T00:00:00+23:59",
+        "1969-12-31T23:59:59Z",
         "x" * 999,
     ],
 )

@@ -1,0 +1,1 @@
+"""Own the tests of the edge with a real ledger behind it."""

@@ -1,6 +1,7 @@
 """The way to the ledger: what each of its answers means for the sender of a webhook."""
 
 import asyncio
+import socket
 
 import pytest
 from defter.payments.v1 import payment_pb2
@@ -8,6 +9,8 @@ from structlog.testing import capture_logs
 
 from tests.edge.harness import PROVIDER, TENANT
 from tests.support.cashier import Cashier
+from tests.support.clock import START
+from tests.support.requests import timestamp
 from tests.support.service import Service, free_port
 from webhook_edge.gateway import LedgerGateway
 from webhook_edge.verdicts import Refused, Verdict
@@ -20,7 +23,12 @@ def an_event(
 ) -> payment_pb2.ProviderEvent:
     """Return an event that says nothing."""
     return payment_pb2.ProviderEvent(
-        provider=provider, event_id=event_id, type=UNKNOWN, provider_type="odd", payload=b"x" * size
+        provider=provider,
+        event_id=event_id,
+        type=UNKNOWN,
+        provider_type="odd",
+        payload=b"x" * size,
+        occur_time=timestamp(START),
     )
 
 
@@ -43,6 +51,17 @@ async def test_ingest_more_than_one_call_takes_is_divided(
 
     stored = await cashier.stored_events()
     assert [one.event.event_id for one in stored] == [f"evt_{number}" for number in range(count)]
+
+
+async def test_ingest_a_hundred_broken_events_hears_the_reason(
+    gateway: LedgerGateway, cashier: Cashier
+) -> None:
+    """However much there is to say, it comes through; another error would have them sent for ever."""
+    with pytest.raises(Refused) as refused:
+        await gateway.ingest(TENANT, [an_event(f"{number}" * 300) for number in range(100)])
+
+    assert refused.value.verdict is Verdict.LEDGER_REFUSED
+    assert await cashier.stored_events() == []
 
 
 async def test_ingest_nothing_calls_nobody() -> None:
@@ -92,21 +111,14 @@ async def test_ingest_without_a_ledger_is_unavailable_in_time() -> None:
 
 async def test_ingest_at_a_ledger_that_never_answers_is_unavailable_in_time() -> None:
     """A ledger that hangs is not waited for longer than the deadline."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        gateway = LedgerGateway(f"127.0.0.1:{silent.getsockname()[1]}", seconds=0.3)
 
-    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
+        with pytest.raises(Refused) as refused:
+            await gateway.ingest(TENANT, [an_event()])
 
-    listener = await asyncio.start_server(hang, "127.0.0.1", 0)
-    gateway = LedgerGateway(f"127.0.0.1:{listener.sockets[0].getsockname()[1]}", seconds=0.3)
-
-    with pytest.raises(Refused) as refused:
-        await gateway.ingest(TENANT, [an_event()])
-
+        await gateway.close()
     assert refused.value.verdict is Verdict.LEDGER_UNAVAILABLE
-    await gateway.close()
-    listener.close()
-    await listener.wait_closed()
 
 
 async def test_watch_ledger_tells_whether_it_serves(server: Service, gateway: LedgerGateway) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from defter.payments.v1 import payment_pb2
 
-from ledger_server.domain.payments import decide
+from ledger_server.domain.payments import told as told_rules
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventType, ProviderEvent, with_deposit_event
 from tests.support.clock import FakeClock
@@ -48,7 +48,7 @@ async def test_ingest_event_whose_rule_fails_is_parked_and_applied_later(
         )
         for number in range(NEIGHBOURS)
     ]
-    monkeypatch.setattr(decide, "with_deposit_event", faulty_rule)
+    monkeypatch.setattr(told_rules, "with_deposit_event", faulty_rule)
 
     told, *_ = await asyncio.gather(first.deliver(CAPTURE), *(first.deliver(other) for other in others))
 

@@ -1,0 +1,251 @@
+"""Owns what Adyen's standard notifications say in the ledger's words: one table from event code to meaning.
+
+Only eight fields of an item are signed. What is not (`additionalData`, `reason`, `paymentMethod`, and so the
+state of a dispute and the action of a modification) never decides about money; `eventDate` says when.
+Source: https://docs.adyen.com/development-resources/webhooks/webhook-types
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from defter.payments.v1 import payment_pb2
+from defter.payments.v1.payment_pb2 import ProviderEvent
+from msgspec import Struct
+from msgspec.structs import replace
+
+from webhook_edge.reading import UNSPECIFIED, Reader, Type, parsed, tell_money, unread
+from webhook_edge.scheme import Endpoint
+
+SIGNED_TEXTS: Final = (
+    "pspReference",
+    "originalReference",
+    "merchantAccountCode",
+    "merchantReference",
+    "eventCode",
+    "success",
+)
+"""What an item's signature covers, beside the amount and its currency."""
+
+# Together, with a time, they make the id of an event. A report's reference is the name of its file.
+_MOST_NAME: Final = 60
+_MOST_REFERENCE: Final = 90
+_MOST_PAYLOAD: Final = 1024 * 1024
+_PAYPAL_ERROR: Final = "paypalErrorCode"
+
+
+_NEEDS_AMOUNT: Final = frozenset(
+    {
+        payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_CAPTURED,
+        payment_pb2.PROVIDER_EVENT_TYPE_REFUND_SUCCEEDED,
+        payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_FUNDS_WITHDRAWN,
+        payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_FUNDS_REINSTATED,
+        payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_PAID,
+    }
+)
+
+
+class _Meaning(Struct, frozen=True, kw_only=True):
+    """What an event code says.
+
+    Attributes:
+        names_object: whether the reference is that of a capture, a refund or a dispute.
+        recurs: whether it may be told again after its opposite, and then counts again.
+        decides: what it says besides.
+        remark: why it says nothing.
+    """
+
+    success: Type = UNSPECIFIED
+    failure: Type = UNSPECIFIED
+    names_object: bool = False
+    recurs: bool = False
+    stage: str = ""
+    decides: Type = UNSPECIFIED
+    remark: str = ""
+
+
+_NOTHING: Final = _Meaning()
+_CANCELLED: Final = _Meaning(success=payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_FAILED)
+_REFUND: Final = _Meaning(
+    success=payment_pb2.PROVIDER_EVENT_TYPE_REFUND_SUCCEEDED,
+    failure=payment_pb2.PROVIDER_EVENT_TYPE_REFUND_FAILED,
+    names_object=True,
+)
+_REFUND_UNDONE: Final = _Meaning(success=payment_pb2.PROVIDER_EVENT_TYPE_REFUND_FAILED, names_object=True)
+_DISPUTE_GOES_ON: Final = _Meaning(success=payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_OPENED, names_object=True)
+_DISPUTE_WON: Final = _Meaning(success=payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_WON, names_object=True)
+_DISPUTE_LOST: Final = _Meaning(success=payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_LOST, names_object=True)
+_PAYOUT_OVER: Final = _Meaning(success=payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_FAILED)
+
+# All events of one dispute have the same reference.
+_MEANINGS: Final[Mapping[str, _Meaning]] = {
+    "AUTHORISATION": _Meaning(
+        success=payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_AUTHORIZED,
+        # The player may try again.
+        failure=payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_ATTEMPT_FAILED,
+    ),
+    "CAPTURE": _Meaning(
+        success=payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_CAPTURED, names_object=True, recurs=True
+    ),
+    "CAPTURE_FAILED": _Meaning(
+        success=payment_pb2.PROVIDER_EVENT_TYPE_CAPTURE_FAILED, names_object=True, recurs=True
+    ),
+    "CANCELLATION": _CANCELLED,
+    "TECHNICAL_CANCEL": _CANCELLED,
+    "EXPIRE": _CANCELLED,
+    "OFFER_CLOSED": _CANCELLED,
+    "CANCEL_OR_REFUND": _Meaning(remark="what was done, cancel or refund, is not signed"),
+    "REFUND": _REFUND,
+    "REFUND_WITH_DATA": _REFUND,
+    "POSTPONED_REFUND": replace(_REFUND, success=payment_pb2.PROVIDER_EVENT_TYPE_REFUND_PENDING),
+    "REFUND_FAILED": _REFUND_UNDONE,
+    "REFUNDED_REVERSED": _REFUND_UNDONE,
+    "VOID_PENDING_REFUND": _REFUND_UNDONE,
+    "NOTIFICATION_OF_CHARGEBACK": _DISPUTE_GOES_ON,
+    "REQUEST_FOR_INFORMATION": _DISPUTE_GOES_ON,
+    "INFORMATION_SUPPLIED": _DISPUTE_GOES_ON,
+    "ISSUER_COMMENTS": _DISPUTE_GOES_ON,
+    "ISSUER_RESPONSE_TIMEFRAME_EXPIRED": _DISPUTE_GOES_ON,
+    "DISPUTE_DEFENSE_PERIOD_ENDED": _DISPUTE_GOES_ON,
+    "PREARBITRATION_OPEN": _DISPUTE_GOES_ON,
+    "PREARBITRATION_DECLINED": _DISPUTE_GOES_ON,
+    "SCHEME_ARBITRATION": _DISPUTE_GOES_ON,
+    "PREARBITRATION_WON": _DISPUTE_WON,
+    "PREARBITRATION_ISSUER_WITHDRAWN": _DISPUTE_WON,
+    "PREARBITRATION_LOST": _DISPUTE_LOST,
+    "PREARBITRATION_ACCEPTED": _DISPUTE_LOST,
+    "CHARGEBACK": _Meaning(
+        success=payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_FUNDS_WITHDRAWN,
+        names_object=True,
+        stage="chargeback",
+    ),
+    # Not the end: a second chargeback may follow.
+    "CHARGEBACK_REVERSED": _Meaning(
+        success=payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_FUNDS_REINSTATED,
+        names_object=True,
+        stage="chargeback",
+    ),
+    "SECOND_CHARGEBACK": _Meaning(
+        success=payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_FUNDS_WITHDRAWN,
+        names_object=True,
+        stage="second_chargeback",
+        decides=payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_LOST,
+    ),
+    # Payouts before the Transfers API: no further event tells that one was paid.
+    "PAYOUT_THIRDPARTY": _Meaning(
+        success=payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_PAID,
+        failure=payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_FAILED,
+    ),
+    "PAYOUT_DECLINE": _PAYOUT_OVER,
+    "PAYOUT_EXPIRE": _PAYOUT_OVER,
+    "PAIDOUT_REVERSED": _PAYOUT_OVER,
+}
+
+
+def items_of(value: object) -> list[dict[str, object]]:
+    """Return a notification's items; none where any of it has another shape."""
+    wrappers = value.get("notificationItems") if isinstance(value, dict) else None
+    items = [
+        wrapper.get("NotificationRequestItem") if isinstance(wrapper, dict) else None
+        for wrapper in (wrappers if isinstance(wrappers, list) else [])
+    ]
+    objects = [item for item in items if isinstance(item, dict)]
+    return objects if len(objects) == len(items) else []
+
+
+def _told_live(value: object) -> str | None:
+    live = value.get("live") if isinstance(value, dict) else None
+    return str(live).lower() if isinstance(live, str | bool) else None
+
+
+def is_of_environment(value: object, endpoint: Endpoint, *, unless_told: bool) -> bool:
+    """Return whether a notification is of the endpoint's environment; `unless_told` where it does not say."""
+    expected, live = endpoint.options.get("live"), _told_live(value)
+    return expected is None or (unless_told if live is None else live == expected.lower())
+
+
+def notification_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
+    """Return what a verified notification says: an event for each item, or two where it says two things.
+
+    It never fails: what is not as it should be leaves an event unread; see `reading.unread`.
+    """
+    value = parsed(body)
+    items = items_of(value)
+    is_ours = is_of_environment(value, endpoint, unless_told=False)
+    problems = [] if is_ours else ["live is not the endpoint's"]
+    events: list[ProviderEvent] = []
+    for item in items:
+        # One of several items stands alone, or each event would store the whole delivery once more.
+        payload = body if len(items) == 1 else _encoded(item)
+        events.extend(_events(Reader(item, "item", list(problems)), payload, endpoint))
+    return events
+
+
+def _events(item: Reader, payload: bytes, endpoint: Endpoint) -> Iterator[ProviderEvent]:
+    """Yield what one item says."""
+    code = item.identifier("eventCode", required=True, most=_MOST_NAME)
+    psp_reference = item.identifier("pspReference", required=True, most=_MOST_REFERENCE)
+    reference = item.identifier("merchantReference")
+    success = item.identifier("success")
+    meaning = _MEANINGS.get(code, _NOTHING)
+    auto_captures = endpoint.options.get("auto_capture", "").lower() == "true"
+    event = ProviderEvent(
+        provider=endpoint.provider,
+        type=meaning.success if success == "true" else meaning.failure,
+        provider_type=code,
+        payment_ref=item.identifier("originalReference") or psp_reference,
+        payment_id=reference if reference.startswith(("dep_", "wd_")) else "",
+        object_ref=psp_reference if meaning.names_object else "",
+        object_id=reference if reference.startswith("ref_") else "",
+        stage=meaning.stage,
+        reason=meaning.remark or item.text("reason"),
+        payload=payload,
+    )
+    account = item.identifier("merchantAccountCode", required=True, most=_MOST_NAME)
+    event.event_id = f"{account}:{code}:{psp_reference}:{success}"
+    if success not in {"true", "false"}:
+        item.note("success is neither true nor false")
+    time = item.instant("eventDate")
+    if time is not None:
+        event.occur_time.CopyFrom(time)
+        if meaning.recurs:
+            # Adyen may capture again what failed, under the same reference (and that may fail again): by
+            # the key alone this would be taken for the first one's duplicate. A duplicate with another date,
+            # which there may be as well, changes nothing unless the opposite came in between.
+            event.event_id += f":{time.ToJsonString()}"
+    if event.type in _NEEDS_AMOUNT or (event.type != UNSPECIFIED and item.has("amount")):
+        tell_money(event, item.within("amount"), "value", in_text=True)
+    if code == "CAPTURE" and (error := item.within("additionalData").text(_PAYPAL_ERROR)):
+        # Not signed, but it can only keep money from being booked, and a later delivery can do that still.
+        item.note(f"{_PAYPAL_ERROR} {error}")
+    if auto_captures and meaning.recurs:
+        # The account captures the payment as a whole, so no event names a capture.
+        event.object_ref = ""
+    if item.problems:
+        yield unread(event, item.problems[0])
+        return
+    yield event
+    if UNSPECIFIED not in {meaning.decides, event.type}:
+        yield _also(event, "decided", meaning.decides)
+    authorized = event.type == payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_AUTHORIZED
+    # An authorisation of nothing only tries whether a card is good.
+    if auto_captures and authorized and event.provider_amount_minor:
+        yield _also(event, "captured", payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_CAPTURED, final=True)
+
+
+def _encoded(item: Mapping[str, object]) -> bytes:
+    try:
+        text = json.dumps(item, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        # Deeper than anybody would send, with a good signature nevertheless: the event itself is complete.
+        return b""
+    return text.encode(errors="replace")[:_MOST_PAYLOAD]
+
+
+def _also(event: ProviderEvent, suffix: str, tells: Type, *, final: bool = False) -> ProviderEvent:
+    """Return a second thing that the same item says."""
+    told = ProviderEvent()
+    told.CopyFrom(event)
+    told.event_id = f"{event.event_id}:{suffix}"
+    told.type, told.stage, told.final = tells, "", final
+    return told

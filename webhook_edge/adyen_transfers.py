@@ -1,0 +1,108 @@
+"""Owns what the webhooks of Adyen's platform say in the ledger's words: transfers, which pay players out.
+
+Their whole body is signed. Every other type, such as those of balances, is stored and says nothing.
+Source: https://docs.adyen.com/api-explorer/transfer-webhooks/latest/overview
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Final
+
+from defter.payments.v1 import payment_pb2
+from defter.payments.v1.payment_pb2 import ProviderEvent
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from webhook_edge.reading import Reader, Type, parsed, tell_money, unread
+from webhook_edge.scheme import Endpoint
+
+_TRANSFERS: Final = frozenset({"balancePlatform.transfer.created", "balancePlatform.transfer.updated"})
+_PAYOUTS: Final = frozenset({"bankTransfer", "cardTransfer"})
+_MOST_ID: Final = 120
+# When the latest of it happened, as far as this version of the API tells.
+_TIMES: Final = ("updatedAt", "creationDate", "createdAt")
+
+_SUBMITTED: Final = payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_SUBMITTED
+_PAID: Final = payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_PAID
+_FAILED: Final = payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_FAILED
+# A failure after the booking, such as a return by the bank, brings the money back all the same.
+_STATES: Final[Mapping[str, Type]] = {
+    "received": _SUBMITTED,
+    "pending": _SUBMITTED,
+    "pendingApproval": _SUBMITTED,
+    "approvalPending": _SUBMITTED,
+    "pendingExecution": _SUBMITTED,
+    "authorised": _SUBMITTED,
+    "bookingPending": _SUBMITTED,
+    "bankTransferPending": _SUBMITTED,
+    "booked": _PAID,
+    "credited": _PAID,
+    "refused": _FAILED,
+    "rejected": _FAILED,
+    "cancelled": _FAILED,
+    "expired": _FAILED,
+    "error": _FAILED,
+    "failed": _FAILED,
+    "returned": _FAILED,
+    "reversed": _FAILED,
+}
+
+
+def platform_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
+    """Return what a verified body says, always one event.
+
+    It never fails: what is not as it should be leaves the event unread; see `reading.unread`.
+    """
+    value = parsed(body)
+    envelope = Reader(value)
+    event = ProviderEvent(
+        provider=endpoint.provider,
+        event_id=f"sha256:{hashlib.sha256(body).hexdigest()}",
+        provider_type=envelope.identifier("type", required=True),
+        payload=body,
+    )
+    if not is_of_environment(value, endpoint, unless_told=False):
+        envelope.note("environment is not the endpoint's")
+    if event.provider_type in _TRANSFERS:
+        _tell_transfer(event, envelope)
+    else:
+        # Their times have as many forms as there are types, and nothing follows from them.
+        event.occur_time.CopyFrom(Reader(_fields(value)).instant("timestamp") or Timestamp())
+    return [unread(event, envelope.problems[0])] if envelope.problems else [event]
+
+
+def is_of_environment(value: object, endpoint: Endpoint, *, unless_told: bool) -> bool:
+    """Return whether a webhook is of the endpoint's environment; `unless_told` where it does not say."""
+    expected, environment = endpoint.options.get("live"), _fields(value).get("environment")
+    if expected is None:
+        return True
+    if not isinstance(environment, str):
+        return unless_told
+    return (environment.lower() == "live") == (expected.lower() == "true")
+
+
+def _fields(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _tell_transfer(event: ProviderEvent, envelope: Reader) -> None:
+    data = envelope.within("data")
+    transfer_id = data.identifier("id", required=True, most=_MOST_ID)
+    sequence = data.amount("sequenceNumber")
+    event.event_id = f"{transfer_id}:{sequence}"
+    event.payment_ref = transfer_id
+    reference = data.identifier("reference")
+    event.payment_id = reference if reference.startswith("wd_") else ""
+    state = data.identifier("status", required=True)
+    event.reason = data.text("reason")
+    time = next((data.instant(name) for name in _TIMES if data.has(name)), None)
+    if time is None and (time := envelope.instant("timestamp")) is None:
+        return
+    event.occur_time.CopyFrom(time)
+    if data.identifier("direction") != "outgoing" or data.identifier("type") not in _PAYOUTS:
+        event.reason = "no payout"
+        return
+    if state not in _STATES:
+        event.reason = f"state {state} means nothing for money"
+        return
+    event.type = _STATES[state]
+    tell_money(event, data.within("amount"), "value")
