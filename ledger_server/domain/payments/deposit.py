@@ -1,7 +1,8 @@
 """Owns what a deposit is: what is known of it, and the state and the money that follow from that."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 from msgspec import Struct
 
@@ -65,16 +66,8 @@ class Deposit(Struct, frozen=True, kw_only=True):
 
     @property
     def state(self) -> DepositState:
-        """What the knowledge amounts to. Source: DESIGN §6."""
-        if not self.known_captured:
-            if self.over:
-                return DepositState.FAILED
-            return DepositState.AUTHORIZED if self.authorized else DepositState.INITIATED
-        if not self.captured or self.disputed:
-            return DepositState.REVERSED
-        if not self.refunded:
-            return DepositState.CAPTURED
-        return DepositState.REFUNDED if self.refunded >= self.captured else DepositState.PARTIALLY_REFUNDED
+        """What the knowledge amounts to: the first row of `STATES` that holds."""
+        return next(state for state, holds in STATES if holds(self))
 
     @property
     def known_ref(self) -> str:
@@ -144,6 +137,25 @@ class Deposit(Struct, frozen=True, kw_only=True):
     def fee(self) -> int:
         """What the provider has kept."""
         return sum(fee.amount for fee in self.fees)
+
+
+STATES: Final[tuple[tuple[DepositState, Callable[[Deposit], bool]], ...]] = (
+    # Before money was taken.
+    (DepositState.FAILED, lambda it: not it.known_captured and it.over),
+    (DepositState.AUTHORIZED, lambda it: not it.known_captured and it.authorized),
+    (DepositState.INITIATED, lambda it: not it.known_captured),
+    # After.
+    (DepositState.REVERSED, lambda it: not it.captured or it.disputed > 0),
+    (DepositState.REFUNDED, lambda it: it.refunded >= it.captured),
+    (DepositState.PARTIALLY_REFUNDED, lambda it: it.refunded > 0),
+    (DepositState.CAPTURED, lambda _: True),
+)
+"""The state machine as one table. Knowledge only grows, so this is the way it can go:
+
+INITIATED → AUTHORIZED → CAPTURED, or → FAILED before money is taken; CAPTURED → PARTIALLY_REFUNDED →
+REFUNDED; any of these → REVERSED and back. Money that comes after FAILED is CAPTURED with a finding, and a
+failure after CAPTURED changes nothing but is a finding too. Source: DESIGN §6.
+"""
 
 
 def _sum(captures: Sequence[Capture]) -> int:

@@ -1,6 +1,6 @@
 """Owns what a withdrawal is: its way through review, what the provider said, and what follows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -96,16 +96,13 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
 
     @property
     def state(self) -> WithdrawalState:
-        """What review and provider amount to. Source: DESIGN §6."""
-        if happened(self.paid_time, self.fail_time):
-            return WithdrawalState.PAID
-        if self.paid_time is not None:
-            return WithdrawalState.REVERSED
-        # A refused call did nothing; should the provider report a payment all the same, that counts.
-        failed = self.fail_time is not None or self.call_state is CallState.REJECTED
-        if failed and self.review not in _ENDED_BY_REVIEW:
-            return WithdrawalState.FAILED
-        return self.review
+        """What review and provider amount to: the first row of `STATES` that holds, else the review's."""
+        return next((state for state, holds in STATES if holds(self)), self.review)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the provider has failed or refused it. What refused a call did nothing."""
+        return self.fail_time is not None or self.call_state is CallState.REJECTED
 
     @property
     def approve_time(self) -> datetime | None:
@@ -131,4 +128,12 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
 
 
 _ENDED_BY_REVIEW: Final = frozenset({WithdrawalState.REJECTED, WithdrawalState.CANCELLED})
+STATES: Final[tuple[tuple[WithdrawalState, Callable[[Withdrawal], bool]], ...]] = (
+    (WithdrawalState.PAID, lambda it: happened(it.paid_time, it.fail_time)),
+    (WithdrawalState.REVERSED, lambda it: it.paid_time is not None),
+    # Should the provider report a payment all the same, the rows above hold.
+    (WithdrawalState.FAILED, lambda it: it.refused and it.review not in _ENDED_BY_REVIEW),
+)
+"""What the provider says, as one table; until it says something, review tells the state (`REVIEW_STEPS`)."""
+
 _HELD: Final = frozenset({WithdrawalState.REQUESTED, WithdrawalState.APPROVED})
