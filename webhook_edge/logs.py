@@ -18,6 +18,9 @@ def configure_logs(*, json: bool, level: str) -> None:
             exception_formatter=structlog.dev.plain_traceback,
         )
     )
+    # What the HTTP server says of a request has another form, and may quote it; what became of a webhook
+    # is logged and counted where that is decided.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

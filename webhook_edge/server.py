@@ -180,9 +180,6 @@ class _Connection(H11Protocol):
         if not self._answers and not self.transport.is_closing():
             self._wait()
 
-    def _should_upgrade(self) -> bool:
-        return False
-
     @property
     def _answers(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

@@ -7,7 +7,7 @@ import secrets
 import time
 from typing import Final
 
-from limits import RateLimitItem, parse
+from limits import RateLimitItem, parse_many
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
@@ -55,7 +55,9 @@ def rate_limit(text: str) -> RateLimitItem:
     Raises:
         ValueError: it is none.
     """
-    rate = parse(text)
+    rate, *more = parse_many(text)
+    if more:
+        raise ValueError(f"{text!r} is more than one limit")
     if rate.amount < 1:
         raise ValueError(f"{text!r} lets nothing pass")
     return rate

@@ -68,6 +68,34 @@ async def test_send_endless_chunked_body_is_cut_at_the_bound(edge: Edge, fake_le
     assert fake_ledger.calls == []
 
 
+async def test_send_large_body_whole_before_reading_still_hears_the_answer(edge: Edge) -> None:
+    """A sender that is not told at once is not reset while it sends."""
+
+    def send() -> bytes:
+        with socket.create_connection(("127.0.0.1", edge.port)) as sender:
+            sender.settimeout(10)
+            sender.sendall(request_head(signed(), CHUNKED))
+            for _ in range(3 * MOST_BYTES // 65_536):
+                sender.sendall(chunk(b"x" * 65_536))
+            return sender.recv(65_536)
+
+    assert statuses_in(await asyncio.to_thread(send)) == [413]
+
+
+async def test_send_no_http_after_the_answer_closes_the_connection(
+    edge: Edge, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the rest of a body that is too large is dropped, it may turn into anything."""
+    async with connected(edge.port) as connection:
+        await connection.send(request_head(signed(), CHUNKED) + b"%x\r\n" % (MOST_BYTES + 1))
+        await connection.send(b"x" * (MOST_BYTES + 1) + b"\r\n")
+        assert statuses_in(await connection.reader.readuntil(b"too_large")) == [413]
+        await connection.send(b"no chunk\r\n")
+
+        assert await connection.statuses() == []
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
 @pytest.mark.parametrize("length", [MOST_BYTES + 1, 10**12])
 async def test_announce_large_body_is_refused_unread(length: int, edge: Edge) -> None:
     """What is announced need not be sent, and a sender that asks first is not told to go on."""

@@ -59,7 +59,9 @@ async def test_count_endpoints_are_apart_and_so_are_both_kinds() -> None:
     assert refused.value.retry_seconds is not None
 
 
-@pytest.mark.parametrize("text", ["", "x", "10", "10/fortnight", "-1/minute", "0/minute", "a/minute"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "10", "10/fortnight", "-1/minute", "0/minute", "a/minute", "1/second;9/day"]
+)
 def test_read_rate_limit_that_is_none_is_refused(text: str) -> None:
     """A limit is a number of at least one and a time."""
     with pytest.raises(ValueError, match=r".+"):

@@ -1,6 +1,7 @@
 """The edge as a process of its own: settings, signals, ports, and the command that tries it out."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.edge.harness import NAME, OTHER, PATH, SECRET, TENANT
+from tests.edge.harness import NAME, OTHER, PATH, SECRET, TENANT, connected
 from tests.support.cashier import Cashier
 from tests.support.service import DEFTER, Service, free_port, run_defter
 
@@ -111,6 +112,9 @@ async def test_run_edge_takes_webhooks_reloads_on_signal_and_drains(server: Serv
         assert edge.process is not None
         await edge.until("/ready", 200)
         first = await edge.send("EDGE_SECRET", "--event-id", "evt_1")
+        async with connected(int(edge.url.rpartition(":")[2])) as connection:
+            await connection.send(b"no http at all\r\n\r\n")
+            assert await connection.statuses() == [400]
         forged = await edge.send("EDGE_OTHER", "--event-id", "evt_2")
         edge.write_secrets("EDGE_OTHER", "EDGE_SECRET")
         edge.process.send_signal(signal.SIGHUP)
@@ -128,6 +132,7 @@ async def test_run_edge_takes_webhooks_reloads_on_signal_and_drains(server: Serv
     assert f'defter_edge_webhooks_total{{endpoint="{NAME}",verdict="taken"}} 2.0' in metrics
     assert f'defter_edge_secret_uses_total{{endpoint="{NAME}",secret="EDGE_OTHER"}} 1.0' in metrics
     log = edge.log_file.read_text()
+    assert all(json.loads(line)["event"] for line in log.splitlines())
     assert '"provider_event_ids": ["evt_1"]' in log
     assert SECRET not in log
     assert OTHER not in log
