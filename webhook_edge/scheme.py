@@ -21,7 +21,7 @@ class NotVerified(Exception):
 
 
 class Secret(Struct, frozen=True, kw_only=True):
-    """One secret of an endpoint; `name` may be shown, `value` never. It counts until `not_after`, if given."""
+    """One secret of an endpoint, which counts until `not_after`; `name` may be shown, `value` never."""
 
     name: str
     value: str
