@@ -1,20 +1,28 @@
-"""Own the command: `python -m bench` measures load, `python -m bench size` measures scale."""
+"""Own the command: `python -m bench` measures load, `python -m bench size` measures scale.
+
+`python -m bench edge` measures the webhook edge, and `python -m bench hostile` attacks it.
+"""
 
 import sys
 
 import uvloop
 
+from bench.edge import measure_edge
+from bench.hostile import send_hostile
 from bench.load import measure_load
 from bench.order import read_order
 from bench.report import as_json, markdown, print_report
 from bench.size import measure_size
 
+_MEASURES = {"load": measure_load, "size": measure_size, "edge": measure_edge}
+
 
 def main() -> int:
     """Measure, show and write the report; return 0 when no line failed and the books add up."""
     order = read_order()
-    measure = measure_size if order.what == "size" else measure_load
-    report = uvloop.run(measure(order))
+    if order.what == "hostile":
+        return uvloop.run(send_hostile(order))
+    report = uvloop.run(_MEASURES[order.what](order))
     print_report(report)
     if order.json:
         order.json.write_text(as_json(report), encoding="utf-8")

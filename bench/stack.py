@@ -86,6 +86,14 @@ class Stack:
             yield served
 
     @asynccontextmanager
+    async def stub_ledger(self) -> AsyncIterator[Served]:
+        """Run the ledger that takes every provider event and keeps none."""
+        port = free_port()
+        command = [sys.executable, "-m", "bench.stub_ledger", "--port", str(port)]
+        async with self._served(command, port) as served:
+            yield served
+
+    @asynccontextmanager
     async def _served(
         self,
         command: list[str],
@@ -111,7 +119,7 @@ class Stack:
                 await _until_ready(channel, process, log)
                 yield Served(process=process, channel=channel, port=port)
         finally:
-            await _stop(process)
+            await stop(process)
 
     async def _run_defter(self, verb: str, database_url: str) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -126,12 +134,8 @@ class Stack:
             raise SystemExit(f"defter {verb} failed:\n{output.decode(errors='replace')}")
 
     def _environment(self, database_url: str | None) -> dict[str, str]:
-        environment = {**os.environ, **self.environment}
-        # A server is measured as it is run elsewhere.
-        environment.pop(FORK_SUPPORT, None)
-        if database_url is not None:
-            environment["DEFTER_DATABASE_URL"] = database_url
-        return environment
+        own = {} if database_url is None else {"DEFTER_DATABASE_URL": database_url}
+        return server_environment({**self.environment, **own})
 
 
 @asynccontextmanager
@@ -173,6 +177,14 @@ def with_database(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
+def server_environment(own: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a server: this process's with the server's own settings."""
+    environment = {**os.environ, **own}
+    # A server is measured as it is run elsewhere.
+    environment.pop(FORK_SUPPORT, None)
+    return environment
+
+
 def default_defter() -> Path:
     """Return the `defter` command that is installed beside this Python."""
     return Path(sys.executable).with_name("defter")
@@ -191,15 +203,16 @@ async def _until_ready(channel: grpc.aio.Channel, process: asyncio.subprocess.Pr
         async with asyncio.timeout(READY_SECONDS):
             while not ready.done():
                 if process.returncode is not None:
-                    raise SystemExit(f"a server ended at once:\n{_tail(log)}")
+                    raise SystemExit(f"a server ended at once:\n{tail(log)}")
                 await asyncio.wait([ready], timeout=0.05)
     except TimeoutError:
-        raise SystemExit(f"a server did not listen in time:\n{_tail(log)}") from None
+        raise SystemExit(f"a server did not listen in time:\n{tail(log)}") from None
     finally:
         ready.cancel()
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
+async def stop(process: asyncio.subprocess.Process) -> None:
+    """End a server in its own way, and by force where that takes too long."""
     if process.returncode is not None:
         return
     process.terminate()
@@ -211,5 +224,6 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-def _tail(log: Path) -> str:
+def tail(log: Path) -> str:
+    """Return the end of a server's log."""
     return log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]

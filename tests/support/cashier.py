@@ -78,11 +78,17 @@ class Cashier:
         return (await self.stubs.deposits.GetDeposit(request)).deposit
 
     async def deposits(self, **filters: Any) -> list[payment_pb2.Deposit]:
-        """Return the first page of deposits."""
+        """Return all deposits."""
         request = deposit_pb2.ListDepositsRequest(
             tenant_id=self.ledger.tenant_id, page_size=LARGEST_PAGE, **filters
         )
-        return list((await self.stubs.deposits.ListDeposits(request)).deposits)
+        found: list[payment_pb2.Deposit] = []
+        while True:
+            page = await self.stubs.deposits.ListDeposits(request)
+            found += page.deposits
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
 
     # Withdrawals.
 
@@ -254,11 +260,17 @@ class Cashier:
         return (await self.stubs.events.GetProviderEvent(request)).event
 
     async def stored_events(self, **filters: Any) -> list[payment_pb2.RecordedProviderEvent]:
-        """Return the first page of events."""
+        """Return all events."""
         request = provider_event_pb2.ListProviderEventsRequest(
             tenant_id=self.ledger.tenant_id, page_size=LARGEST_PAGE, **filters
         )
-        return list((await self.stubs.events.ListProviderEvents(request)).events)
+        found: list[payment_pb2.RecordedProviderEvent] = []
+        while True:
+            page = await self.stubs.events.ListProviderEvents(request)
+            found += page.events
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
 
     # Wallets.
 

@@ -97,10 +97,16 @@ async def dispatching(cashier: Cashier, adapter: Adapter) -> AsyncIterator[Dispa
         await dispatcher.stop()
 
 
+@pytest.mark.parametrize("knob", [None, "timeout_before_execute", "timeout_after_execute"])
 @pytest.mark.parametrize("where", ["before the call", "after the call", "after the commit"])
-async def test_dispatch_killed_at_a_step_pays_once(cashier: Cashier, psp: MockPsp, where: str) -> None:
-    """Whoever claims the call after the crash finds out, and the provider has executed one payout."""
-    async with adapter_to(psp, timeout_seconds=5.0) as adapter:
+async def test_dispatch_killed_at_a_step_pays_once(
+    cashier: Cashier, psp: MockPsp, where: str, knob: str | None
+) -> None:
+    """Whoever claims the call after the crash finds out, whatever the first call met: one payout."""
+    if knob is not None:
+        psp.knobs.hang_seconds = 0.5
+        setattr(psp.knobs, knob, 1)
+    async with adapter_to(psp) as adapter:
         dying = Dying(adapter, where)
         async with dispatching(cashier, dying):
             number = await cashier.approved_withdrawal(2_500)
@@ -108,6 +114,7 @@ async def test_dispatch_killed_at_a_step_pays_once(cashier: Cashier, psp: MockPs
         await cashier.hurry()
         async with dispatching(cashier, adapter):
             assert await cashier.withdrawal_until(number, PAID, FAILED) == "WITHDRAWAL_STATE_PAID"
+            await no_calls_open(cashier)
     assert psp.state.executions[cashier.ids.withdrawal_id(number)] == 1
     assert await cashier.player_money() == (OPENING - 2_500, 0)
     await cashier.assert_sound()

@@ -24,7 +24,7 @@ APPLIED = payment_pb2.PROVIDER_EVENT_STATE_APPLIED
 PARKED = payment_pb2.PROVIDER_EVENT_STATE_PARKED
 CAPTURED = payment_pb2.DEPOSIT_STATE_CAPTURED
 STUBBORN = Retries(attempts=200, first_seconds=0.02, most_seconds=0.2)
-WEBHOOKS = 300
+WEBHOOKS = 2_000
 AMOUNT = 500
 
 
@@ -136,7 +136,7 @@ def refused_since(psp: MockPsp, attempts: int) -> bool:
 
 async def until(done: Callable[[], bool]) -> None:
     """Wait until something has happened elsewhere."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not done():  # noqa: ASYNC110  # the provider tells it by its list alone
             await asyncio.sleep(0.001)
 
