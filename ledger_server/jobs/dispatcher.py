@@ -8,8 +8,9 @@ provider is certain to remember it. Only a definite refusal ends a call without 
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Awaitable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 import structlog
@@ -43,7 +44,6 @@ from ledger_server.store.outbox_store import ClaimedCall
 log = structlog.get_logger()
 
 _FINAL: Final = frozenset({RemoteState.SUCCEEDED, RemoteState.FAILED})
-_PAGE: Final = 50
 _MAX_DOUBLINGS: Final = 30
 _Answer = TypeVar("_Answer")
 
@@ -53,11 +53,11 @@ class DispatchLimits(Struct, frozen=True, kw_only=True):
 
     Attributes:
         pause_seconds: between two looks at all tenants; a commit of this process is acted on at once.
-        lease_seconds: for how long a claimed call is this process's; longer than any call takes.
+        lease_seconds: for how long a claimed call is this process's; more than twice `call_seconds`.
         call_seconds: after so long an unanswered call is given up as unknown.
         first_back_off_seconds, max_back_off_seconds: between tries whose outcome is unknown.
         poll_seconds, max_poll_seconds: between looks at what a provider has taken on and not finished.
-        calls_at_once: of this process, over all providers.
+        calls_at_once: of this process at one provider account.
     """
 
     pause_seconds: float = 5.0
@@ -86,8 +86,13 @@ class Dispatcher:
         self._clock = clock
         self._adapters = adapters
         self._limits = limits
-        self._turns = asyncio.Semaphore(limits.calls_at_once)
-        self._rounds = Rounds("owed calls", self.dispatch, pool, limits.pause_seconds)
+        # One provider that is slow keeps neither the others waiting nor the other tenants.
+        self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(limits.calls_at_once)
+        )
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
+        self._rounds = Rounds("owed calls", self._look, pool, limits.pause_seconds)
         self._timers: set[asyncio.TimerHandle] = set()
 
     def start(self) -> None:
@@ -99,6 +104,10 @@ class Dispatcher:
         for timer in self._timers:
             timer.cancel()
         await self._rounds.stop()
+        running = list(self._running.values())
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
     def committed(self, tenant_id: str, rows: Sequence[JournalRow]) -> None:
         """Look at a tenant at once if a commit owes a call."""
@@ -115,16 +124,45 @@ class Dispatcher:
                 key,
                 self._clock(),
                 lease=timedelta(seconds=self._limits.lease_seconds),
-                limit=_PAGE,
+                limit=self._limits.calls_at_once,
             )
             if not claimed:
                 return count
             count += len(claimed)
-            await asyncio.gather(*(self._turn(tenant_id, key, call) for call in claimed))
+            # A call that has waited for its turn until its lease may end in the middle is left alone.
+            until = self._clock() + timedelta(
+                seconds=self._limits.lease_seconds - 2 * self._limits.call_seconds
+            )
+            await asyncio.gather(*(self._turn(tenant_id, key, call, until) for call in claimed))
 
-    async def _turn(self, tenant_id: str, key: TenantKey, call: ClaimedCall) -> None:
+    async def _look(self, tenant_id: str) -> None:
+        """Begin with a tenant's calls, unless they are being made already."""
+        if tenant_id in self._running:
+            self._again.add(tenant_id)
+            return
+        task = asyncio.create_task(self._run(tenant_id))
+        self._running[tenant_id] = task
+        task.add_done_callback(lambda _: self._ended(tenant_id))
+
+    def _ended(self, tenant_id: str) -> None:
+        del self._running[tenant_id]
+        if tenant_id in self._again:
+            self._again.discard(tenant_id)
+            self._rounds.look_at(tenant_id)
+
+    async def _run(self, tenant_id: str) -> None:
+        try:
+            await self.dispatch(tenant_id)
+        except CONNECTION_ERRORS as error:
+            log.warning("owed calls could not be claimed", error=repr(error), tenant_id=tenant_id)
+        except Exception:
+            log.exception("owed calls could not be claimed", tenant_id=tenant_id)
+
+    async def _turn(self, tenant_id: str, key: TenantKey, call: ClaimedCall, until: datetime) -> None:
         """Take one claimed call a step further; whatever happens, it is tried again or closed."""
-        async with self._turns:
+        async with self._turns[call.provider]:
+            if self._clock() > until:
+                return
             try:
                 await self._step(tenant_id, key, call)
             except (*CONNECTION_ERRORS, Refused) as error:

@@ -51,26 +51,51 @@ DIGEST = bytes(16)
 class Cashier:
     """One tenant, one player, one provider account named `mock`."""
 
-    def __init__(self, database_url: str, ledger: Ledger, pool: Pool) -> None:
+    def __init__(self, database_url: str, ledger: Ledger, pool: Pool, tenant_id: str = TENANT) -> None:
         self.database_url = database_url
         self.ledger = ledger
         self.pool = pool
-        self.key = tenant_key(TenantId(TENANT))
+        self.tenant_id = tenant_id
+        self.key = tenant_key(TenantId(tenant_id))
         self.ids = TenantIds(self.key)
 
     async def ask(self, command: Command, method: Method = Method.PostTransaction) -> Outcome:
         """Decide one command under a new key."""
         request = Request(command, RequestKey(method, uuid.uuid4().hex), DIGEST)
-        [outcome] = await self.ledger.submit(TENANT, [request])
+        [outcome] = await self.ledger.submit(self.tenant_id, [request])
         assert outcome.refused is None, outcome.refused
         return outcome
 
-    async def approved_withdrawal(self, amount: int = 2_500) -> int:
+    async def other_tenant(self, tenant_id: str) -> Cashier:
+        """Open another tenant with the same player and money."""
+        other = Cashier(self.database_url, self.ledger, self.pool, tenant_id)
+        await other.open()
+        return other
+
+    async def open(self) -> None:
+        """Create the tenant and give the player money."""
+        create = CreateTenant(tenant_id=self.tenant_id, enforcement=Enforcement.ENFORCED)
+        request = Request(create, RequestKey(Method.CreateTenant, "create"), DIGEST)
+        await self.ledger.create_tenant(self.tenant_id, request)
+        wallet = player_account(PLAYER, "EUR")
+        for account_id, kind in ((wallet, AccountKind.LIABILITY), ("bank", AccountKind.ASSET)):
+            limits = Limits(min_available=0 if kind is AccountKind.LIABILITY else None)
+            await self.ask(
+                OpenAccount(account_id=account_id, kind=kind, currency="EUR", limits=limits, metadata={}),
+                Method.OpenAccount,
+            )
+        postings = (
+            NewPosting("bank", Direction.DEBIT, OPENING, "EUR"),
+            NewPosting(wallet, Direction.CREDIT, OPENING, "EUR"),
+        )
+        await self.ask(PostTransaction(TransactionType.OPENING_BALANCE, postings, "", None, {}))
+
+    async def approved_withdrawal(self, amount: int = 2_500, *, provider: str = "mock") -> int:
         """Ask for a withdrawal and let it pass; return its number."""
         asked = await self.ask(
             RequestWithdrawal(
                 player_id=PLAYER,
-                provider="mock",
+                provider=provider,
                 amount=amount,
                 currency="EUR",
                 destination="iban:DE02",
@@ -98,7 +123,7 @@ class Cashier:
             withdrawal_id=self.ids.withdrawal_id(number), number=number, provider_ref="", reviewer="ada"
         )
         request = Request(command, RequestKey(Method.MarkWithdrawalPaid, uuid.uuid4().hex), DIGEST)
-        [outcome] = await self.ledger.submit(TENANT, [request])
+        [outcome] = await self.ledger.submit(self.tenant_id, [request])
         return outcome
 
     async def captured_deposit(self, provider_ref: str, amount: int = 5_000) -> int:
@@ -230,7 +255,7 @@ class Cashier:
 
     async def assert_sound(self) -> None:
         """Check that the journal, the rules and what is stored agree."""
-        messages = [message async for message in verify(self.pool, TENANT)]
+        messages = [message async for message in verify(self.pool, self.tenant_id)]
         result = messages[-1]
         assert isinstance(result, journal_pb2.VerifyResult)
         assert not result.HasField("first_difference"), result.first_difference
@@ -247,23 +272,7 @@ async def cashier_on(database_url: str) -> AsyncIterator[Cashier]:
     """Open the tenant and give the player money."""
     async with ledger_on(database_url) as (ledger, pool):
         cashier = Cashier(database_url, ledger, pool)
-        create = CreateTenant(tenant_id=TENANT, enforcement=Enforcement.ENFORCED)
-        request = Request(create, RequestKey(Method.CreateTenant, "create"), DIGEST)
-        await ledger.create_tenant(TENANT, request)
-        for account_id, kind in (
-            (player_account(PLAYER, "EUR"), AccountKind.LIABILITY),
-            ("bank", AccountKind.ASSET),
-        ):
-            limits = Limits(min_available=0 if kind is AccountKind.LIABILITY else None)
-            await cashier.ask(
-                OpenAccount(account_id=account_id, kind=kind, currency="EUR", limits=limits, metadata={}),
-                Method.OpenAccount,
-            )
-        postings = (
-            NewPosting("bank", Direction.DEBIT, OPENING, "EUR"),
-            NewPosting(player_account(PLAYER, "EUR"), Direction.CREDIT, OPENING, "EUR"),
-        )
-        await cashier.ask(PostTransaction(TransactionType.OPENING_BALANCE, postings, "", None, {}))
+        await cashier.open()
         yield cashier
 
 

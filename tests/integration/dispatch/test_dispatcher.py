@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from defter.payments.v1 import payment_pb2
+from msgspec.structs import replace
 
 from ledger_server.bootstrap import currencies
 from ledger_server.domain.clock import system_clock
@@ -28,7 +29,7 @@ PAID = payment_pb2.WITHDRAWAL_STATE_PAID
 FAILED = payment_pb2.WITHDRAWAL_STATE_FAILED
 QUICK = DispatchLimits(
     pause_seconds=0.1,
-    lease_seconds=2.0,
+    lease_seconds=3.0,
     call_seconds=1.0,
     first_back_off_seconds=0.05,
     max_back_off_seconds=0.2,
@@ -250,6 +251,32 @@ async def test_dispatch_after_the_providers_memory_never_calls_again(cashier: Ca
     assert psp.state.executions[cashier.ids.withdrawal_id(number)] == 0
     assert (await cashier.withdrawal(number)).call_state == payment_pb2.CALL_STATE_UNDER_WAY
     assert await cashier.player_money() == (OPENING, 2_500)
+
+
+async def test_dispatch_while_another_tenants_provider_hangs_is_not_delayed(
+    cashier: Cashier, psp: MockPsp
+) -> None:
+    """One tenant's call that hangs keeps no other tenant waiting."""
+    async with adapter_to(psp) as adapter:
+        hanging = Dying(adapter, "before the call")
+        accounts: dict[str, Adapter] = {"mock": adapter, "slow": hanging}
+        dispatcher = Dispatcher(
+            cashier.ledger,
+            cashier.pool,
+            system_clock,
+            accounts,
+            replace(QUICK, call_seconds=30.0, lease_seconds=90.0),
+        )
+        cashier.ledger.on_commit(dispatcher.committed)
+        other = await cashier.other_tenant("bingo")
+        dispatcher.start()
+        try:
+            await other.approved_withdrawal(100, provider="slow")
+            await asyncio.wait_for(hanging.reached.wait(), 10)
+            number = await cashier.approved_withdrawal(2_500)
+            assert await cashier.withdrawal_until(number, PAID, FAILED) == "WITHDRAWAL_STATE_PAID"
+        finally:
+            await dispatcher.stop()
 
 
 async def no_calls_open(cashier: Cashier) -> None:
