@@ -16,9 +16,9 @@ from tests.simulation.payments.scripts import AMOUNT, ECHOING, SCRIPTS, Script, 
 from tests.simulation.payments.sequences import Heard, Order, Sequences, sequences
 from tests.support.payments import NOW, Balances, PaymentBooks, Snapshot
 
-# Every order is followed in `test_every_order.py`; here the largest scripts run as a sample, event by event.
-MOST = 7_000
-MOST_WITH_BEGIN = 2_000
+# Every order is followed in `test_every_order.py`; here a sample of them runs event by event.
+MOST = 2_000
+MOST_WITH_BEGIN = 1_000
 DEPOSITS = [script for script in SCRIPTS if script.kind == "deposit"]
 # Where the beginning of a deposit is one of the steps, its number must not tell how late it came.
 DEPOSIT_NUMBER = 1_000
