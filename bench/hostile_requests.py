@@ -118,9 +118,8 @@ class Maker(Parts):
         self.scheme = "adyen"
         content = json.loads(self.webhook(reference="one:two").body)
         item = content["notificationItems"][0]["NotificationRequestItem"]
-        if self.random.random() < 0.7:
-            item["merchantAccountCode"] += ":one"
-            item["merchantReference"] = "two"
+        item["merchantAccountCode"] += ":one"
+        item["merchantReference"] = "two"
         return self.composed([], json.dumps(content).encode(), frozenset({401}))
 
     def chunked(self) -> Hostile:

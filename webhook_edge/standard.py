@@ -92,12 +92,10 @@ def verify(body: bytes, headers: Mapping[str, str], secrets: Sequence[str], now:
     """
     event_id = _fitting(headers, "webhook-id", _ID)
     timestamp = int(_fitting(headers, "webhook-timestamp", _TIMESTAMP))
-    given = [
-        entry.encode()
-        for entry in _header(headers, "webhook-signature").split(" ")
-        if _SIGNATURE.fullmatch(entry)
-    ]
-    if not given:
+    entries = _header(headers, "webhook-signature").split(" ")
+    given = [entry.encode() for entry in entries if _SIGNATURE.fullmatch(entry)]
+    # An entry of a later version is passed over; an empty one is no entry of any version.
+    if not given or "" in entries:
         raise Malformed("webhook-signature is missing or unreadable")
     try:
         text = body.decode()

@@ -1,11 +1,7 @@
 """The edge's status table, row by row, over real sockets."""
 
 import asyncio
-import base64
-import json
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -26,7 +22,7 @@ from tests.edge.harness import (
     running_edge,
     signed,
 )
-from tests.support.clock import START, FakeClock
+from tests.support.clock import START
 from webhook_edge import sending
 from webhook_edge.body import MOST_BYTES
 from webhook_edge.configuration import RateLimits
@@ -34,10 +30,6 @@ from webhook_edge.scheme import Secret
 from webhook_edge.standard import StandardScheme
 from webhook_edge.throttle import rate_limit
 from webhook_edge.verdicts import STATUSES, Verdict
-
-VECTORS = json.loads((Path(__file__).parents[1] / "conformance" / "webhook-vectors.json").read_text())[
-    "vectors"
-]
 
 
 async def test_deliver_genuine_webhook_is_forwarded_and_answered_success(
@@ -212,20 +204,6 @@ async def test_deliver_what_is_not_genuine_is_unauthorized(
 async def test_deliver_at_the_edge_of_time_passes(seconds: int, edge: Edge) -> None:
     """Clocks may differ by five minutes either way."""
     assert (await edge.deliver(headers=signed(at=START + timedelta(seconds=seconds)))).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "vector",
-    [vector for vector in VECTORS if vector["provider"] == "standardwebhooks"],
-    ids=lambda vector: vector["id"],
-)
-async def test_deliver_vector_of_the_specification_agrees(vector: dict[str, Any]) -> None:
-    """The vendor's own vectors have the vendor's verdict through HTTP too."""
-    clock = FakeClock(datetime.fromtimestamp(vector["now"], UTC))
-    async with running_edge(an_endpoint(*vector["secrets"]), clock=clock) as edge:
-        answer = await edge.deliver(base64.b64decode(vector["payload_b64"]), vector["header"])
-
-    assert answer.status_code == (200 if vector["expect"] == "accept" else 401)
 
 
 @pytest.mark.parametrize(("size", "status"), [(MOST_BYTES, 200), (MOST_BYTES + 1, 413)])
