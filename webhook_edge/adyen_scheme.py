@@ -36,7 +36,9 @@ class AdyenScheme:
 
     The signed text joins the fields with colons and escapes none, so one signature could fit several ways to
     part them. Only the merchant's reference may have colons: three fields before it and four behind it have
-    none, which leaves one way. Adyen signs no time, so a delivery may be as old as it likes; the ledger takes each event once.
+    none, which leaves one way.
+
+    Adyen signs no time, so a delivery may be as old as it likes; the ledger takes each event once.
     """
 
     # Integrations of the past must answer this word; for others any 2xx will do.
