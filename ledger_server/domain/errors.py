@@ -27,6 +27,7 @@ class Reason(IntEnum):
     LIMITS_CONTRADICT = 16
     PROVIDER_UNKNOWN = 17
     PROVIDER_CURRENCY_UNSUPPORTED = 18
+    REPORT_MALFORMED = 19
     LANE_FULL = 50
     DEADLINE_PASSED = 51
     SHUTTING_DOWN = 52
@@ -38,6 +39,11 @@ class Reason(IntEnum):
     NOT_YET_RECORDED = 63
     BATCH_ABORTED = 64
     WALLET_NOT_FOUND = 65
+    RECONCILIATION_UNDER_WAY = 66
+    RUN_NOT_FOUND = 67
+    FINDING_NOT_REPAIRABLE = 68
+    BATCH_NOT_FOUND = 69
+    BATCH_NOT_BALANCED = 70
     TENANT_ALREADY_EXISTS = 200
     ACCOUNT_ALREADY_EXISTS = 201
     ACCOUNT_NOT_FOUND = 202
@@ -68,6 +74,8 @@ class Reason(IntEnum):
     REFUND_EXCEEDS_CAPTURED = 227
     HOLD_OWNED_BY_PAYMENT = 228
     TRANSACTION_OWNED_BY_PAYMENT = 229
+    FINDING_NOT_FOUND = 230
+    FINDING_VERSION_MISMATCH = 231
 
 
 class Refused(Exception):
@@ -203,6 +211,11 @@ class ProviderCurrencyUnsupported(Undecided):
     sentence = "the provider does not take that amount of that currency"
 
 
+class ReportMalformed(Undecided):
+    reason = Reason.REPORT_MALFORMED
+    sentence = "the settlement report can't be read"
+
+
 class LaneFull(Undecided):
     reason = Reason.LANE_FULL
     sentence = "the tenant has too much waiting work; retry with the same key"
@@ -256,6 +269,31 @@ class BatchAborted(Undecided):
 class WalletNotFound(Undecided):
     reason = Reason.WALLET_NOT_FOUND
     sentence = "the player has no account"
+
+
+class ReconciliationUnderWay(Undecided):
+    reason = Reason.RECONCILIATION_UNDER_WAY
+    sentence = "another run of that provider account is under way"
+
+
+class RunNotFound(Undecided):
+    reason = Reason.RUN_NOT_FOUND
+    sentence = "there is no such run"
+
+
+class FindingNotRepairable(Undecided):
+    reason = Reason.FINDING_NOT_REPAIRABLE
+    sentence = "no record of the provider says what the finding's payment lacks"
+
+
+class BatchNotFound(Undecided):
+    reason = Reason.BATCH_NOT_FOUND
+    sentence = "there is no such settlement batch"
+
+
+class BatchNotBalanced(Undecided):
+    reason = Reason.BATCH_NOT_BALANCED
+    sentence = "the batch is in progress, or its lines do not add up to what was paid out"
 
 
 class TenantAlreadyExists(Rejected):
@@ -406,3 +444,13 @@ class HoldOwnedByPayment(Rejected):
 class TransactionOwnedByPayment(Rejected):
     reason = Reason.TRANSACTION_OWNED_BY_PAYMENT
     sentence = "the transaction belongs to a payment, which alone may take it back"
+
+
+class FindingNotFound(Rejected):
+    reason = Reason.FINDING_NOT_FOUND
+    sentence = "there is no such finding"
+
+
+class FindingVersionMismatch(Rejected):
+    reason = Reason.FINDING_VERSION_MISMATCH
+    sentence = "the finding has changed since it was read"

@@ -69,6 +69,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The provider does not take that currency, or the amount has no exact value in its units. INVALID_ARGUMENT.
     Metadata: `field`, `provider`, `currency_code`, `amount_minor`.
     """
+    ERROR_REASON_REPORT_MALFORMED: _ErrorReason.ValueType  # 19
+    """A settlement report can't be read; nothing of it was kept. INVALID_ARGUMENT.
+    Metadata: `line`, and `problems`: the first ten, a line each with its number.
+    """
     ERROR_REASON_LANE_FULL: _ErrorReason.ValueType  # 50
     """The tenant's lane holds as much waiting work as it may. RESOURCE_EXHAUSTED with RetryInfo;
     retry the same request with the same key after that delay. Metadata: `tenant_id`.
@@ -101,6 +105,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_WALLET_NOT_FOUND: _ErrorReason.ValueType  # 65
     """The player has no account. NOT_FOUND. Metadata: `player_id`."""
+    ERROR_REASON_RECONCILIATION_UNDER_WAY: _ErrorReason.ValueType  # 66
+    """Another run of that provider account is under way; follow it with GetRun. ABORTED.
+    Metadata: `provider`, `run_id`.
+    """
+    ERROR_REASON_RUN_NOT_FOUND: _ErrorReason.ValueType  # 67
+    """No such run in this tenant. NOT_FOUND. Metadata: `run_id`."""
+    ERROR_REASON_FINDING_NOT_REPAIRABLE: _ErrorReason.ValueType  # 68
+    """No record of the provider says what the finding's payment lacks, so nothing can be booked by it.
+    FAILED_PRECONDITION. Metadata: `finding_id`.
+    """
+    ERROR_REASON_BATCH_NOT_FOUND: _ErrorReason.ValueType  # 69
+    """No such settlement batch of that provider account. NOT_FOUND. Metadata: `batch_id`."""
+    ERROR_REASON_BATCH_NOT_BALANCED: _ErrorReason.ValueType  # 70
+    """The batch is in progress, or its lines do not add up to what was paid out. FAILED_PRECONDITION.
+    Metadata: `batch_id`, `difference_minor`.
+    """
     ERROR_REASON_DEPOSIT_NOT_FOUND: _ErrorReason.ValueType  # 220
     """No such deposit in this tenant. NOT_FOUND. Metadata: `deposit_id`."""
     ERROR_REASON_WITHDRAWAL_NOT_FOUND: _ErrorReason.ValueType  # 221
@@ -130,6 +150,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TRANSACTION_OWNED_BY_PAYMENT: _ErrorReason.ValueType  # 229
     """The transaction belongs to a payment: it is taken back by what the provider reports, or by a refund.
     FAILED_PRECONDITION. Metadata: `transaction_id`, `payment_id`.
+    """
+    ERROR_REASON_FINDING_NOT_FOUND: _ErrorReason.ValueType  # 230
+    """No such finding in this tenant. NOT_FOUND. Metadata: `finding_id`."""
+    ERROR_REASON_FINDING_VERSION_MISMATCH: _ErrorReason.ValueType  # 231
+    """The finding has changed since the caller read it: read it again and decide anew, with a new key. ABORTED.
+    Metadata: `finding_id`, `expected_version`, `version`.
     """
     ERROR_REASON_TENANT_ALREADY_EXISTS: _ErrorReason.ValueType  # 200
     """CreateTenant: that tenant exists. ALREADY_EXISTS. Metadata: `tenant_id`."""
@@ -238,6 +264,10 @@ ERROR_REASON_PROVIDER_CURRENCY_UNSUPPORTED: ErrorReason.ValueType  # 18
 """The provider does not take that currency, or the amount has no exact value in its units. INVALID_ARGUMENT.
 Metadata: `field`, `provider`, `currency_code`, `amount_minor`.
 """
+ERROR_REASON_REPORT_MALFORMED: ErrorReason.ValueType  # 19
+"""A settlement report can't be read; nothing of it was kept. INVALID_ARGUMENT.
+Metadata: `line`, and `problems`: the first ten, a line each with its number.
+"""
 ERROR_REASON_LANE_FULL: ErrorReason.ValueType  # 50
 """The tenant's lane holds as much waiting work as it may. RESOURCE_EXHAUSTED with RetryInfo;
 retry the same request with the same key after that delay. Metadata: `tenant_id`.
@@ -270,6 +300,22 @@ the key is still unused. ABORTED. Metadata: `index` of the refused item.
 """
 ERROR_REASON_WALLET_NOT_FOUND: ErrorReason.ValueType  # 65
 """The player has no account. NOT_FOUND. Metadata: `player_id`."""
+ERROR_REASON_RECONCILIATION_UNDER_WAY: ErrorReason.ValueType  # 66
+"""Another run of that provider account is under way; follow it with GetRun. ABORTED.
+Metadata: `provider`, `run_id`.
+"""
+ERROR_REASON_RUN_NOT_FOUND: ErrorReason.ValueType  # 67
+"""No such run in this tenant. NOT_FOUND. Metadata: `run_id`."""
+ERROR_REASON_FINDING_NOT_REPAIRABLE: ErrorReason.ValueType  # 68
+"""No record of the provider says what the finding's payment lacks, so nothing can be booked by it.
+FAILED_PRECONDITION. Metadata: `finding_id`.
+"""
+ERROR_REASON_BATCH_NOT_FOUND: ErrorReason.ValueType  # 69
+"""No such settlement batch of that provider account. NOT_FOUND. Metadata: `batch_id`."""
+ERROR_REASON_BATCH_NOT_BALANCED: ErrorReason.ValueType  # 70
+"""The batch is in progress, or its lines do not add up to what was paid out. FAILED_PRECONDITION.
+Metadata: `batch_id`, `difference_minor`.
+"""
 ERROR_REASON_DEPOSIT_NOT_FOUND: ErrorReason.ValueType  # 220
 """No such deposit in this tenant. NOT_FOUND. Metadata: `deposit_id`."""
 ERROR_REASON_WITHDRAWAL_NOT_FOUND: ErrorReason.ValueType  # 221
@@ -299,6 +345,12 @@ ERROR_REASON_HOLD_OWNED_BY_PAYMENT: ErrorReason.ValueType  # 228
 ERROR_REASON_TRANSACTION_OWNED_BY_PAYMENT: ErrorReason.ValueType  # 229
 """The transaction belongs to a payment: it is taken back by what the provider reports, or by a refund.
 FAILED_PRECONDITION. Metadata: `transaction_id`, `payment_id`.
+"""
+ERROR_REASON_FINDING_NOT_FOUND: ErrorReason.ValueType  # 230
+"""No such finding in this tenant. NOT_FOUND. Metadata: `finding_id`."""
+ERROR_REASON_FINDING_VERSION_MISMATCH: ErrorReason.ValueType  # 231
+"""The finding has changed since the caller read it: read it again and decide anew, with a new key. ABORTED.
+Metadata: `finding_id`, `expected_version`, `version`.
 """
 ERROR_REASON_TENANT_ALREADY_EXISTS: ErrorReason.ValueType  # 200
 """CreateTenant: that tenant exists. ALREADY_EXISTS. Metadata: `tenant_id`."""

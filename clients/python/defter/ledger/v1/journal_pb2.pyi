@@ -10,6 +10,7 @@ from defter.ledger.v1 import hold_pb2 as _hold_pb2
 from defter.ledger.v1 import posting_pb2 as _posting_pb2
 from defter.ledger.v1 import tenant_pb2 as _tenant_pb2
 from defter.payments.v1 import payment_pb2 as _payment_pb2
+from defter.reconciliation.v1 import finding_pb2 as _finding_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -186,6 +187,7 @@ class JournalRecord(_message.Message):
     WITHDRAWAL_CHANGED_FIELD_NUMBER: _builtins.int
     PROVIDER_EVENT_RECORDED_FIELD_NUMBER: _builtins.int
     WITHDRAWAL_POLICY_SET_FIELD_NUMBER: _builtins.int
+    FINDING_CHANGED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Gapless per tenant, from 1."""
     tenant_id: _builtins.str
@@ -274,6 +276,10 @@ class JournalRecord(_message.Message):
     def withdrawal_policy_set(self) -> _payment_pb2.WithdrawalPolicy:
         """What the tenant demands of withdrawals from here on."""
 
+    @_builtins.property
+    def finding_changed(self) -> _finding_pb2.Finding:
+        """A finding was opened, has changed or was resolved: as it stands from here on."""
+
     def __init__(
         self,
         *,
@@ -300,12 +306,13 @@ class JournalRecord(_message.Message):
         withdrawal_changed: _payment_pb2.Withdrawal | None = ...,
         provider_event_recorded: _payment_pb2.RecordedProviderEvent | None = ...,
         withdrawal_policy_set: _payment_pb2.WithdrawalPolicy | None = ...,
+        finding_changed: _finding_pb2.Finding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "deposit_changed", b"deposit_changed", "fact", b"fact", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "tenant_created", b"tenant_created", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "deposit_changed", b"deposit_changed", "fact", b"fact", "finding_changed", b"finding_changed", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "tenant_created", b"tenant_created", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "deposit_changed", b"deposit_changed", "fact", b"fact", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "sequence", b"sequence", "tenant_created", b"tenant_created", "tenant_id", b"tenant_id", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "deposit_changed", b"deposit_changed", "fact", b"fact", "finding_changed", b"finding_changed", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "sequence", b"sequence", "tenant_created", b"tenant_created", "tenant_id", b"tenant_id", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["tenant_created", "balance_enforcement_set", "account_opened", "account_limits_set", "account_frozen", "account_unfrozen", "account_closed", "transaction_posted", "hold_placed", "hold_captured", "hold_released", "hold_extended", "hold_increased", "hold_expired", "request_rejected", "deposit_changed", "withdrawal_changed", "provider_event_recorded", "withdrawal_policy_set"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["tenant_created", "balance_enforcement_set", "account_opened", "account_limits_set", "account_frozen", "account_unfrozen", "account_closed", "transaction_posted", "hold_placed", "hold_captured", "hold_released", "hold_extended", "hold_increased", "hold_expired", "request_rejected", "deposit_changed", "withdrawal_changed", "provider_event_recorded", "withdrawal_policy_set", "finding_changed"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 

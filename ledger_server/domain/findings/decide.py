@@ -1,0 +1,97 @@
+"""Owns the decisions on findings: from (working set, command, now) to the fact that follows, if any."""
+
+from datetime import datetime
+
+from ledger_server.domain.errors import FindingNotFound, FindingVersionMismatch, IllegalTransition
+from ledger_server.domain.facts import FactKind, FindingChanged
+from ledger_server.domain.findings import finding as life
+from ledger_server.domain.findings.commands import (
+    AcknowledgeFinding,
+    AnyFindingCommand,
+    FindingCommand,
+    ReopenFinding,
+    ReportDiscrepancy,
+    ResolveFinding,
+    ResolveUnseen,
+)
+from ledger_server.domain.findings.discrepancy import Discrepancy
+from ledger_server.domain.findings.finding import Finding, FindingState
+from ledger_server.domain.working_set import WorkingSet
+
+
+def decide_finding(
+    working_set: WorkingSet, command: AnyFindingCommand, now: datetime
+) -> FindingChanged | None:
+    """Decide one command; None: a report without news.
+
+    Raises:
+        Rejected: a rule refuses a step by hand; nothing was changed.
+    """
+    match command:
+        case ReportDiscrepancy(discrepancy=discrepancy, run=run):
+            return see(working_set, discrepancy, now, run)
+        case ResolveUnseen():
+            return _resolve_unseen(working_set, command, now)
+        case AcknowledgeFinding():
+            known = _expected(working_set, command, FindingState.ACKNOWLEDGED)
+            after = life.changed(
+                known,
+                FindingState.ACKNOWLEDGED,
+                now,
+                actor=command.actor,
+                note=command.note,
+                assignee=command.assignee,
+            )
+        case ResolveFinding():
+            known = _expected(working_set, command, FindingState.RESOLVED)
+            after = life.changed(
+                known,
+                FindingState.RESOLVED,
+                now,
+                actor=command.actor,
+                note=command.note,
+                resolution=command.resolution,
+                correction=command.correction,
+                duplicate_of=command.duplicate_of,
+            )
+        case ReopenFinding():
+            known = _expected(working_set, command, FindingState.REOPENED)
+            after = life.changed(
+                known, FindingState.REOPENED, now, actor=command.actor, note=command.note
+            )
+    return FindingChanged(FactKind.FINDING_CHANGED, after)
+
+
+def see(
+    working_set: WorkingSet, discrepancy: Discrepancy, now: datetime, run: int | None = None
+) -> FindingChanged | None:
+    """Return what follows from a discrepancy that was seen; None where that is known already."""
+    after = life.seen(working_set.finding(discrepancy.fingerprint), discrepancy, now, run)
+    return None if after is None else FindingChanged(FactKind.FINDING_CHANGED, after)
+
+
+def _resolve_unseen(
+    working_set: WorkingSet, command: ResolveUnseen, now: datetime
+) -> FindingChanged | None:
+    known = working_set.finding(command.fingerprint)
+    unchanged = known is not None and known.version == command.version
+    if known is None or not unchanged or not known.may_become(FindingState.AUTO_RESOLVED):
+        return None
+    after = life.changed(known, FindingState.AUTO_RESOLVED, now, run=command.run)
+    return FindingChanged(FactKind.FINDING_CHANGED, after)
+
+
+def _expected(working_set: WorkingSet, command: FindingCommand, state: FindingState) -> Finding:
+    """Return the finding that a step by hand is about, if it is as the caller has read it."""
+    known = working_set.finding(command.fingerprint) if command.fingerprint is not None else None
+    if known is None:
+        raise FindingNotFound(finding_id=command.finding_id)
+    if known.version != command.expected_version:
+        raise FindingVersionMismatch(
+            finding_id=command.finding_id, expected_version=command.expected_version, version=known.version
+        )
+    if not known.may_become(state):
+        raise IllegalTransition(
+            subject=command.finding_id, **{"from": known.state.name, "to": state.name}
+        )
+    return known

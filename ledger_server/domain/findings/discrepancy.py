@@ -1,0 +1,131 @@
+"""Owns what a discrepancy is: its class, what both sides say, and what makes it the same one again."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from msgspec import Struct
+
+from ledger_server.domain.code import Code
+from ledger_server.domain.reconciliation.record import RecordKind
+
+FINGERPRINT_BYTES: Final = 16
+
+
+class FindingClass(Code):
+    """What kind of discrepancy it is. Numbers are stored: never reuse one."""
+
+    MISSING_IN_LEDGER = 1
+    MISSING_AT_PROVIDER = 2
+    AMOUNT_MISMATCH = 3
+    CURRENCY_MISMATCH = 4
+    STATUS_MISMATCH = 5
+    DUPLICATE_IN_LEDGER = 6
+    DUPLICATE_AT_PROVIDER = 7
+    STALE_PENDING = 8
+    ORPHAN_REFUND = 9
+    FEE_MISMATCH = 10
+    SETTLEMENT_TOTAL_MISMATCH = 11
+    UNKNOWN_RECORD_TYPE = 12
+    WALLET_OVERDRAWN = 13
+
+
+class Severity(Code):
+    """How urgent it is."""
+
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+    CRITICAL = 4
+
+
+class Rule(Struct, frozen=True):
+    """What holds for a class.
+
+    Attributes:
+        severity: unless what it is about says otherwise (`severity_of`).
+        grace: how young it may be and still be in transit.
+        of_provider: whether it is about the provider's object, and not about the ledger's line.
+    """
+
+    severity: Severity
+    grace: timedelta
+    of_provider: bool = False
+
+
+_AT_ONCE: Final = timedelta(0)
+_WEBHOOK: Final = timedelta(hours=1)
+_DAY: Final = timedelta(days=1)
+
+RULES: Final[Mapping[FindingClass, Rule]] = {
+    FindingClass.MISSING_IN_LEDGER: Rule(Severity.HIGH, _WEBHOOK, of_provider=True),
+    FindingClass.MISSING_AT_PROVIDER: Rule(Severity.HIGH, _WEBHOOK),
+    FindingClass.AMOUNT_MISMATCH: Rule(Severity.HIGH, _AT_ONCE),
+    FindingClass.CURRENCY_MISMATCH: Rule(Severity.CRITICAL, _AT_ONCE),
+    FindingClass.STATUS_MISMATCH: Rule(Severity.HIGH, _WEBHOOK),
+    FindingClass.DUPLICATE_IN_LEDGER: Rule(Severity.CRITICAL, _AT_ONCE),
+    FindingClass.DUPLICATE_AT_PROVIDER: Rule(Severity.CRITICAL, _AT_ONCE, of_provider=True),
+    FindingClass.STALE_PENDING: Rule(Severity.MEDIUM, _DAY),
+    FindingClass.ORPHAN_REFUND: Rule(Severity.HIGH, _WEBHOOK, of_provider=True),
+    FindingClass.FEE_MISMATCH: Rule(Severity.LOW, _DAY),
+    FindingClass.SETTLEMENT_TOTAL_MISMATCH: Rule(Severity.HIGH, _AT_ONCE, of_provider=True),
+    FindingClass.UNKNOWN_RECORD_TYPE: Rule(Severity.MEDIUM, _AT_ONCE, of_provider=True),
+    FindingClass.WALLET_OVERDRAWN: Rule(Severity.HIGH, _AT_ONCE),
+}
+"""One row a class. Source: DESIGN §9."""
+
+_UNOWNED: Final = frozenset({RecordKind.FEE, RecordKind.OTHER, RecordKind.SETTLEMENT})
+
+
+class Side(Struct, frozen=True, kw_only=True):
+    """What one side says; minor units, signed as seen from our account at the provider."""
+
+    ref: str
+    kind: RecordKind
+    amount: int | None
+    currency: str
+    state: str
+    time: datetime | None
+    type: str = ""
+
+
+class Discrepancy(Struct, frozen=True, kw_only=True):
+    """Something that does not agree, as it was seen.
+
+    Attributes:
+        payment: our number of the payment; None where the ledger has none.
+        withdrawal: whether that is a withdrawal.
+        subject_time: when the movement happened that it is about.
+    """
+
+    kind: FindingClass
+    provider: str
+    payment: int | None
+    withdrawal: bool = False
+    ledger: Side | None = None
+    remote: Side | None = None
+    currency: str
+    description: str
+    evidence: Mapping[str, str] = {}
+    subject_time: datetime
+
+    @property
+    def severity(self) -> Severity:
+        """How urgent it is: what a payout may have lost comes first, what no player is part of last."""
+        rule = RULES[self.kind]
+        if self.kind is FindingClass.MISSING_AT_PROVIDER and self.withdrawal:
+            return Severity.CRITICAL
+        if self.kind is FindingClass.MISSING_IN_LEDGER and self.remote and self.remote.kind in _UNOWNED:
+            return Severity.MEDIUM
+        return rule.severity
+
+    @property
+    def fingerprint(self) -> bytes:
+        """What makes it the same one when it is seen again, whatever the facts are by then."""
+        rule = RULES[self.kind]
+        # A line of ours is known by our id from the first day; the provider's may become known later.
+        side = self.remote if rule.of_provider or self.ledger is None else self.ledger
+        subject = (side.kind.name, side.ref) if side is not None else ("", str(self.payment or "-"))
+        parts = "\x00".join((self.provider, self.kind.name, *subject, self.currency))
+        return hashlib.sha256(parts.encode()).digest()[:FINGERPRINT_BYTES]
