@@ -153,7 +153,8 @@ async def _verify(target: str, tenant: str) -> int:
     typer.echo(
         f"{tenant}: {result.sequence} records, {result.posting_count} statement lines,"
         f" {result.account_count} accounts, {result.hold_count} holds,"
-        f" {result.payment_count} payments, {result.provider_event_count} provider events"
+        f" {result.payment_count} payments, {result.provider_event_count} provider events,"
+        f" {result.finding_count} findings"
     )
     typer.echo(f"chain hash {result.chain_hash.hex()}")
     if not result.HasField("first_difference"):

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from ledger_server.domain.accounts import AccountKind, AccountState, Limits
 from ledger_server.domain.code import Code
+from ledger_server.domain.findings.commands import AnyFindingCommand
 from ledger_server.domain.payments.commands import PaymentCommand
 from ledger_server.domain.transactions import NewPosting, TransactionType
 
@@ -39,6 +40,9 @@ class Method(Code):
     SetWithdrawalPolicy = 55
     IngestProviderEvents = 60
     ReplayProviderEvent = 61
+    AcknowledgeFinding = 70
+    ResolveFinding = 71
+    ReopenFinding = 72
 
 
 class RequestKey(NamedTuple):
@@ -176,6 +180,7 @@ class ExpireHolds(Struct, frozen=True, kw_only=True):
 
 Command = (
     PaymentCommand
+    | AnyFindingCommand
     | CreateTenant
     | SetBalanceEnforcement
     | OpenAccount

@@ -11,11 +11,12 @@ from msgspec import Struct
 from ledger_server.domain.accounts import Account
 from ledger_server.domain.code import Code
 from ledger_server.domain.commands import Enforcement
+from ledger_server.domain.findings.discrepancy import Discrepancy
+from ledger_server.domain.findings.finding import Finding
 from ledger_server.domain.holds import Hold
 from ledger_server.domain.payments.calls import OwedCall
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import StoredEvent
-from ledger_server.domain.payments.findings import Finding
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalPolicy
 from ledger_server.domain.transactions import Line, Transaction
 
@@ -42,6 +43,7 @@ class FactKind(Code):
     WITHDRAWAL_CHANGED = 26
     PROVIDER_EVENT_RECORDED = 27
     WITHDRAWAL_POLICY_SET = 28
+    FINDING_CHANGED = 29
 
 
 class EnforcementChanged(Struct, frozen=True):
@@ -99,12 +101,15 @@ class RequestRejected(Struct, frozen=True):
 
 
 class DepositChanged(Struct, frozen=True):
-    """A deposit began or changed; `owed` is a call that its provider is owed from here on."""
+    """A deposit began or changed.
+
+    `owed` is a call that its provider is owed from here on; what is wrong with it is recorded right behind.
+    """
 
     kind: FactKind
     deposit: Deposit
     owed: OwedCall | None = None
-    findings: tuple[Finding, ...] = ()
+    discrepancies: tuple[Discrepancy, ...] = ()
 
 
 class WithdrawalChanged(Struct, frozen=True):
@@ -113,7 +118,7 @@ class WithdrawalChanged(Struct, frozen=True):
     kind: FactKind
     withdrawal: Withdrawal
     owed: OwedCall | None = None
-    findings: tuple[Finding, ...] = ()
+    discrepancies: tuple[Discrepancy, ...] = ()
 
 
 class EventRecorded(Struct, frozen=True):
@@ -121,7 +126,14 @@ class EventRecorded(Struct, frozen=True):
 
     kind: FactKind
     stored: StoredEvent
-    findings: tuple[Finding, ...] = ()
+    discrepancies: tuple[Discrepancy, ...] = ()
+
+
+class FindingChanged(Struct, frozen=True):
+    """A finding was opened, has changed or was resolved."""
+
+    kind: FactKind
+    finding: Finding
 
 
 class WithdrawalPolicySet(Struct, frozen=True):
@@ -142,4 +154,5 @@ Fact = (
     | WithdrawalChanged
     | EventRecorded
     | WithdrawalPolicySet
+    | FindingChanged
 )

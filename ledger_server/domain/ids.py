@@ -1,6 +1,7 @@
 """Owns how ids are made: all follow from the tenant and the sequence of a journal record.
 
-An id therefore needs no random source, no index of its own and no look-up to tell its tenant.
+An id therefore needs no random source, no index of its own and no look-up to tell its tenant. Findings are
+named by what they are about, and runs by their idempotency key, for the same reason.
 """
 
 import hashlib
@@ -14,6 +15,13 @@ Sequence = NewType("Sequence", int)
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _MAX_SEQUENCE_DIGITS: Final = 19
+_FINDING_PREFIX: Final = "fnd_"
+_FINGERPRINT_BYTES: Final = 16
+
+
+def run_number(idempotency_key: str) -> int:
+    """Return the number of the run that a key asks for: a hash, so the same key is the same run anywhere."""
+    return (int.from_bytes(hashlib.sha256(idempotency_key.encode()).digest()[:8], "big") >> 1) or 1
 
 
 def tenant_key(tenant_id: TenantId) -> TenantKey:
@@ -34,6 +42,7 @@ class TenantIds:
         "event_prefix",
         "hold_prefix",
         "refund_prefix",
+        "run_prefix",
         "transaction_prefix",
         "withdrawal_prefix",
     )
@@ -46,6 +55,7 @@ class TenantIds:
         self.withdrawal_prefix: Final = f"wd_{tag}_"
         self.refund_prefix: Final = f"ref_{tag}_"
         self.event_prefix: Final = f"evt_{tag}_"
+        self.run_prefix: Final = f"run_{tag}_"
 
     def transaction_id(self, sequence: int) -> str:
         """Return the id of the transaction that the record of this sequence posts."""
@@ -79,6 +89,14 @@ class TenantIds:
         """Return the id of the provider event that the record of this sequence stores."""
         return self.event_prefix + str(sequence)
 
+    def run_id(self, number: int) -> str:
+        """Return the id of a reconciliation run; its number follows from its idempotency key."""
+        return self.run_prefix + str(number)
+
+    def run_number(self, run_id: str) -> int | None:
+        """Return the number in a run's id, or None when it is none of this tenant's."""
+        return _sequence(self.run_prefix, run_id)
+
     def deposit_sequence(self, deposit_id: str) -> Sequence | None:
         """Return the sequence in a deposit id, or None when it is none of this tenant's."""
         return _sequence(self.deposit_prefix, deposit_id)
@@ -94,6 +112,23 @@ class TenantIds:
     def event_sequence(self, provider_event_id: str) -> Sequence | None:
         """Return the sequence in a provider event's id, or None when it is none of this tenant's."""
         return _sequence(self.event_prefix, provider_event_id)
+
+
+def finding_id(fingerprint: bytes) -> str:
+    """Return the id of a finding: it is what the finding is about."""
+    return _FINDING_PREFIX + fingerprint.hex()
+
+
+def finding_fingerprint(text: str) -> bytes | None:
+    """Return the fingerprint in a finding's id, or None when it is none."""
+    digits = text.removeprefix(_FINDING_PREFIX)
+    if not text.startswith(_FINDING_PREFIX) or len(digits) != 2 * _FINGERPRINT_BYTES:
+        return None
+    try:
+        fingerprint = bytes.fromhex(digits)
+    except ValueError:
+        return None
+    return fingerprint if fingerprint.hex() == digits else None
 
 
 def _sequence(prefix: str, text: str) -> Sequence | None:

@@ -39,6 +39,7 @@ from ledger_server.domain.facts import (
     EventRecorded,
     Fact,
     FactKind,
+    FindingChanged,
     HoldCaptured,
     HoldChanged,
     RequestRejected,
@@ -83,6 +84,8 @@ class Replay:
         # The newest record of every payment and event, and what payments have moved into wallets.
         self.payments: dict[int, int] = {}
         self.events: dict[int, int] = {}
+        # The newest record of every finding, and its version.
+        self.findings: dict[bytes, tuple[int, int]] = {}
         self._booked: Counter[str] = Counter()
 
     @property
@@ -163,6 +166,17 @@ class Replay:
         state.payments.clear()
         state.refs.clear()
         state.events.clear()
+        return applied
+
+    def follow_finding(self, fact: FindingChanged) -> Fact:
+        """Let a finding's change take effect; its versions follow one another."""
+        finding = fact.finding
+        _, version = self.findings.get(finding.fingerprint, (0, 0))
+        if finding.version != version + 1:
+            raise Inconsistent(f"version {finding.version} of a finding follows version {version}")
+        applied = self._applied(fact)
+        self.findings[finding.fingerprint] = (self.sequence, finding.version)
+        self._begun.findings.clear()
         return applied
 
     def _check_booked(self, payment_id: str, moved: int) -> None:

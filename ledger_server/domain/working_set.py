@@ -17,6 +17,7 @@ from ledger_server.domain.facts import (
     EnforcementChanged,
     EventRecorded,
     Fact,
+    FindingChanged,
     HoldCaptured,
     HoldChanged,
     RequestRejected,
@@ -24,6 +25,7 @@ from ledger_server.domain.facts import (
     WithdrawalChanged,
     WithdrawalPolicySet,
 )
+from ledger_server.domain.findings.finding import Finding
 from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.payments.deposit import Deposit
@@ -119,6 +121,16 @@ class EventEntry:
         self.stamp = stamp
 
 
+class FindingEntry:
+    """A finding."""
+
+    __slots__ = ("finding", "stamp")
+
+    def __init__(self, finding: Finding | None, stamp: int = 0) -> None:
+        self.finding = finding
+        self.stamp = stamp
+
+
 class WorkingSet:
     """What a lane knows of its tenant: the head, and the entries that its commands named."""
 
@@ -128,6 +140,7 @@ class WorkingSet:
         "create_time",
         "enforcement",
         "events",
+        "findings",
         "holds",
         "ids",
         "payments",
@@ -162,6 +175,8 @@ class WorkingSet:
         self.payments: dict[int, PaymentEntry] = {}
         self.refs: dict[tuple[str, str], RefEntry] = {}
         self.events: dict[int, EventEntry] = {}
+        # All findings of a payment that is here, and those that commands name.
+        self.findings: dict[bytes, FindingEntry] = {}
         self._undo: list[tuple[object, str, object]] | None = None
 
     def account(self, account_id: str) -> AccountEntry | None:
@@ -178,6 +193,11 @@ class WorkingSet:
         if isinstance(self.payments[number].payment, Withdrawal):
             return self.ids.withdrawal_id(number)
         return self.ids.deposit_id(number)
+
+    def finding(self, fingerprint: bytes) -> Finding | None:
+        """Return the finding with that fingerprint, if there is one."""
+        entry = self.findings.get(fingerprint)
+        return entry.finding if entry is not None else None
 
     def due_holds(self, account_ids: Iterable[str], now: datetime) -> Iterator[Hold]:
         """Yield the loaded holds on these accounts that are dead by time, in the order of their placing."""
@@ -242,6 +262,11 @@ class WorkingSet:
         # Events are large, with their bodies, and hardly ever needed twice.
         for number in [key for key, entry in self.events.items() if entry.stamp <= committed_stamp]:
             del self.events[number]
+        for fingerprint, entry in list(self.findings.items()):
+            payment = entry.finding.seen.payment if entry.finding is not None else None
+            # A payment is loaded together with its findings, so they go together.
+            if entry.stamp <= committed_stamp and payment not in self.payments:
+                del self.findings[fingerprint]
 
     def _set(self, target: object, name: str, value: object) -> None:
         if self._undo is not None:
@@ -261,7 +286,8 @@ class WorkingSet:
         return entry
 
     def _apply_to_payments(
-        self, fact: DepositChanged | WithdrawalChanged | EventRecorded | WithdrawalPolicySet
+        self,
+        fact: DepositChanged | WithdrawalChanged | EventRecorded | WithdrawalPolicySet | FindingChanged,
     ) -> None:
         match fact:
             case DepositChanged(deposit=payment) | WithdrawalChanged(withdrawal=payment):
@@ -273,6 +299,11 @@ class WorkingSet:
                 self._set(event, "stored", stored)
             case WithdrawalPolicySet(policy=policy):
                 self._set(self, "policy", policy)
+            case FindingChanged(finding=finding):
+                known = self.findings.get(finding.fingerprint)
+                if known is None:
+                    known = self.findings[finding.fingerprint] = FindingEntry(None, self.stamp)
+                self._set(known, "finding", finding)
 
     def _apply_payment(self, payment: Deposit | Withdrawal) -> None:
         entry = self.payments.get(payment.number)

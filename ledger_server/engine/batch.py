@@ -10,12 +10,17 @@ from ledger_server.domain.commands import Command, ExpireHolds, RequestKey
 from ledger_server.domain.decide import decide, expire, reject
 from ledger_server.domain.errors import BatchAborted, IdempotencyKeyReused, Internal, Rejected
 from ledger_server.domain.facts import (
+    DepositChanged,
+    EventRecorded,
     Fact,
     HoldCaptured,
     HoldChanged,
     RequestRejected,
     TransactionPosted,
+    WithdrawalChanged,
 )
+from ledger_server.domain.findings.commands import AnyFindingCommand
+from ledger_server.domain.findings.decide import decide_finding, see
 from ledger_server.domain.payments.commands import IngestEvent, PaymentCommand
 from ledger_server.domain.payments.decide import decide_payment, store_undecided
 from ledger_server.domain.working_set import WorkingSet
@@ -116,8 +121,11 @@ class Batch:
         if type(request.command) is ExpireHolds:
             return Outcome(None)  # the lane has expired what was due on the touched accounts already
         # Of postings this is asked each time, so it is one look-up and not a walk through a union.
-        if type(request.command) in _PAYMENT_COMMANDS:
+        kind = type(request.command)
+        if kind in _PAYMENT_COMMANDS:
             return self._decide_payment(cast("PaymentCommand", request.command), request, now)
+        if kind in _FINDING_COMMANDS:
+            return self._decide_finding(cast("AnyFindingCommand", request.command), request, now)
         fact = self._fact(request.command, now)
         if isinstance(fact, Internal):
             return Outcome(None, refused=fact)
@@ -134,7 +142,34 @@ class Batch:
             self._add(fact, Request(_NO_COMMAND), now)
         for fact in facts[-1:]:
             outcome = self._add(fact, request, now)
+        self._see(facts, now)
         return outcome
+
+    def _see(self, facts: Iterable[Fact], now: datetime) -> None:
+        """Record what is wrong with payments that have changed, right behind what they answer."""
+        found = {
+            discrepancy.fingerprint: discrepancy
+            for fact in facts
+            if isinstance(fact, DepositChanged | WithdrawalChanged | EventRecorded)
+            for discrepancy in reversed(fact.discrepancies)
+        }
+        for discrepancy in found.values():
+            changed = see(self._tip.working_set, discrepancy, now)
+            if changed is not None:
+                self._add(changed, Request(_NO_COMMAND), now)
+
+    def _decide_finding(self, command: AnyFindingCommand, request: Request, now: datetime) -> Outcome:
+        try:
+            changed = decide_finding(self._tip.working_set, command, now)
+        except Rejected as rejected:
+            return self._add(reject(rejected), request, now)
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
+            refused = report(error, "a decision failed", command=type(command).__name__)
+            return Outcome(None, refused=refused)
+        if changed is None:
+            self.unproven = True
+            return Outcome(None)  # a report without news
+        return self._add(changed, request, now)
 
     def _payment_facts(self, command: PaymentCommand, now: datetime) -> tuple[Fact, ...] | Internal:
         working_set = self._tip.working_set
@@ -249,4 +284,5 @@ class Batch:
 
 
 _PAYMENT_COMMANDS: Final = frozenset(get_args(PaymentCommand))
+_FINDING_COMMANDS: Final = frozenset(get_args(AnyFindingCommand))
 _NO_COMMAND = ExpireHolds(numbers=())

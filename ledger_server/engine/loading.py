@@ -14,10 +14,12 @@ from ledger_server.domain.commands import (
     SetAccountLimits,
     SetAccountState,
 )
+from ledger_server.domain.findings.commands import AnyFindingCommand
 from ledger_server.domain.holds import Hold
 from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.payments.commands import PaymentCommand
 from ledger_server.domain.working_set import AccountEntry, HoldEntry, WorkingSet
+from ledger_server.engine.loading_findings import load_findings, named_finding
 from ledger_server.engine.loading_payments import (
     Named,
     load_events,
@@ -35,13 +37,24 @@ from ledger_server.store.database import AnyConnection
 class Wanted:
     """What commands need that the working set does not have, and accounts with a hold to expire."""
 
-    __slots__ = ("accounts", "due", "events", "holds", "new_refs", "payments", "refs", "transactions")
+    __slots__ = (
+        "accounts",
+        "due",
+        "events",
+        "findings",
+        "holds",
+        "new_refs",
+        "payments",
+        "refs",
+        "transactions",
+    )
 
     def __init__(self) -> None:
         self.payments: set[int] = set()
         self.refs: set[tuple[str, str]] = set()
         self.new_refs: set[tuple[int, str]] = set()
         self.events: set[int] = set()
+        self.findings: set[bytes] = set()
         self.accounts: set[str] = set()
         self.holds: set[int] = set()
         self.transactions: set[int] = set()
@@ -57,6 +70,7 @@ class Wanted:
             or self.refs
             or self.new_refs
             or self.events
+            or self.findings
         )
 
 
@@ -84,6 +98,8 @@ def _want_rest(working_set: WorkingSet, result: Wanted, command: Command, now: d
     """Want what the less frequent commands name."""
     if isinstance(command, PaymentCommand):
         _want_payments(working_set, result, payments_named(command), now)
+    elif isinstance(command, AnyFindingCommand):
+        _want_finding(working_set, result, named_finding(command))
     elif isinstance(command, ReverseTransaction):
         if command.sequence is not None:
             _want_transaction(working_set, result, command.sequence, now)
@@ -106,6 +122,8 @@ async def load(
     stamp = working_set.stamp
     if missing.events or missing.refs or missing.new_refs or missing.payments:
         await _load_payments(connection, key, working_set, missing, now)
+    if missing.findings:
+        await load_findings(connection, key, working_set, missing.findings)
     if missing.holds:
         await _load_holds(connection, key, working_set, missing, now)
     if missing.transactions:
@@ -253,6 +271,14 @@ def _want_account(working_set: WorkingSet, result: Wanted, account_id: str, now:
     entry.stamp = working_set.stamp
     if entry.next_expiry is not None and entry.next_expiry <= now:
         result.due.add(account_id)
+
+
+def _want_finding(working_set: WorkingSet, result: Wanted, fingerprint: bytes | None) -> None:
+    entry = working_set.findings.get(fingerprint) if fingerprint is not None else None
+    if entry is not None:
+        entry.stamp = working_set.stamp
+    elif fingerprint is not None:
+        result.findings.add(fingerprint)
 
 
 def _want_hold(working_set: WorkingSet, result: Wanted, number: int, now: datetime) -> None:

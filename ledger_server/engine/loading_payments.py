@@ -23,6 +23,7 @@ from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import ProviderEvent
 from ledger_server.domain.payments.withdrawal import Withdrawal
 from ledger_server.domain.working_set import EventEntry, PaymentEntry, RefEntry, WorkingSet
+from ledger_server.engine.loading_findings import put_finding
 from ledger_server.engine.payment_records import deposit_of, event_of, withdrawal_of
 from ledger_server.store import payment_store
 from ledger_server.store.database import AnyConnection
@@ -81,12 +82,15 @@ def parts_of(payment: Deposit | Withdrawal) -> tuple[tuple[str, ...], tuple[int,
 async def load_payments(
     connection: AnyConnection, key: TenantKey, working_set: WorkingSet, numbers: Iterable[int]
 ) -> None:
-    """Read payments; one that does not exist leaves an empty entry."""
+    """Read payments with their findings; one that does not exist leaves an empty entry."""
     wanted = sorted(numbers)
     found = await payment_store.load_payments(connection, key, wanted)
     for number in wanted:
-        payment = _payment_of(working_set.ids, found.get(number))
+        row = found.get(number)
+        payment = _payment_of(working_set.ids, row)
         working_set.payments.setdefault(number, PaymentEntry(payment)).stamp = working_set.stamp
+        for body in row.findings if row is not None else ():
+            put_finding(working_set, body)
 
 
 async def load_refs(

@@ -28,6 +28,7 @@ from ledger_server.domain.facts import (
     EnforcementChanged,
     Fact,
     FactKind,
+    FindingChanged,
     HoldCaptured,
     HoldChanged,
     RequestRejected,
@@ -37,6 +38,7 @@ from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.transactions import Line, Transaction, TransactionType
 from ledger_server.domain.working_set import PostedEntry, PostedLeg
+from ledger_server.engine.finding_records import finding_message
 from ledger_server.engine.payment_records import payment_content
 from ledger_server.engine.times import moment, timestamp
 from ledger_server.engine.wire_format import length_delimited, varint
@@ -152,6 +154,8 @@ class RecordEncoder:
                 )
             case TransactionPosted(transaction=transaction, lines=lines):
                 return self._transaction(transaction, lines, sequence)
+            case FindingChanged(finding=finding):
+                return finding_message(self._ids, finding)
             case _:
                 return payment_content(self._ids, fact, record_time)
 

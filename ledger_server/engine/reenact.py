@@ -20,12 +20,13 @@ from ledger_server.domain.commands import (
     SetAccountState,
     SetBalanceEnforcement,
 )
-from ledger_server.domain.facts import Fact, FactKind, RequestRejected
+from ledger_server.domain.facts import Fact, FactKind, FindingChanged, RequestRejected
 from ledger_server.domain.holds import PAYMENT_OWNER, HoldState
 from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.replay import Inconsistent, Replay
 from ledger_server.domain.transactions import NewPosting, TransactionType
 from ledger_server.domain.working_set import PostedEntry
+from ledger_server.engine.finding_records import finding_of
 from ledger_server.engine.payment_records import payment_fact
 from ledger_server.engine.records import account_of_message
 from ledger_server.engine.times import moment
@@ -68,6 +69,9 @@ def reenact(
             return replay.expire(_number(ids, record.hold_expired.hold), now)
         case "deposit_changed" | "withdrawal_changed" | "provider_event_recorded" | "withdrawal_policy_set":
             return replay.follow_payment(payment_fact(ids, name, record))
+        case "finding_changed":
+            finding = finding_of(ids, record.finding_changed)
+            return replay.follow_finding(FindingChanged(FactKind.FINDING_CHANGED, finding))
         case None:
             raise Inconsistent("every record says something")
         case _:

@@ -99,5 +99,6 @@ def _result(check: JournalCheck, difference: journal_pb2.Difference | None) -> j
         posting_count=check.posting_count,
         payment_count=check.payment_count,
         provider_event_count=check.event_count,
+        finding_count=check.finding_count,
         first_difference=difference,
     )

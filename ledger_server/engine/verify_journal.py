@@ -62,6 +62,7 @@ class JournalCheck:
         self.hold_count = 0
         self.payment_count = 0
         self.event_count = 0
+        self.finding_count = 0
         self._tenant_id = tenant_id
         self._key = key
         self._encoder = RecordEncoder(tenant_id, self.ids)

@@ -12,7 +12,7 @@ from ledger_server.domain.replay import AccountReplayed
 from ledger_server.engine.differences import ABSENT, PRESENT, Different, fields_that_differ, first_of
 from ledger_server.engine.records import transaction_of
 from ledger_server.engine.verify_journal import JournalCheck, hold_difference
-from ledger_server.engine.verify_payments import check_payments
+from ledger_server.engine.verify_rows import check_rows
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.lane_store import load_holds
 from ledger_server.store.queries import verification
@@ -34,7 +34,7 @@ async def check_stored(connection: AnyConnection, key: TenantKey, check: Journal
             *await _accounts(connection, key, check),
             *await _extra_lines(connection, key, check),
             *await _holds(connection, key, check),
-            *await check_payments(connection, key, check),
+            *await check_rows(connection, key, check),
         ]
     )
     if first is not None:

@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
+from asyncpg import Record
+
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.facts import DepositChanged, EventRecorded, WithdrawalChanged
+from ledger_server.domain.findings.commands import ReportDiscrepancy
+from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
 from ledger_server.domain.ids import TenantId, tenant_key
 from ledger_server.domain.payments.commands import ReplayEvent
 from ledger_server.domain.payments.events import EventState, EventType
-from ledger_server.domain.payments.findings import Finding, FindingClass, Severity
+from ledger_server.domain.reconciliation.record import RecordKind
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.work import Request
 from ledger_server.jobs import metrics
@@ -106,15 +110,31 @@ class ParkedEvents:
                 return count
             after = rows[-1]["event_number"]
             self._parked.add(tenant_id)
-            for row in rows:
-                refund = row["type"] in _REFUNDS
-                finding = Finding(
-                    kind=FindingClass.ORPHAN_REFUND if refund else FindingClass.MISSING_IN_LEDGER,
-                    severity=Severity.HIGH,
-                    provider=row["provider"],
-                    provider_ref=row["payment_ref"] or row["event_id"],
-                    payment=row["payment_number"],
-                    currency="",
-                    facts={"event_id": row["event_id"], "receive_time": row["receive_time"].isoformat()},
-                )
-                count += await parked_store.keep_finding(self._pool, key, finding, now)
+            commands = [ReportDiscrepancy(discrepancy=_overdue(row)) for row in rows]
+            outcomes = await self._ledger.submit(tenant_id, [Request(command) for command in commands])
+            count += sum(outcome.sequence > 0 for outcome in outcomes)
+
+
+def _overdue(row: Record) -> Discrepancy:
+    """Return what an event that has waited too long for its payment stands for."""
+    refund = row["type"] in _REFUNDS
+    ref = row["payment_ref"] or row["event_id"]
+    return Discrepancy(
+        kind=FindingClass.ORPHAN_REFUND if refund else FindingClass.MISSING_IN_LEDGER,
+        provider=row["provider"],
+        payment=row["payment_number"],
+        withdrawal=row["withdrawal"],
+        remote=Side(
+            ref=ref,
+            kind=RecordKind.REFUND if refund else RecordKind.PAYMENT,
+            amount=None,
+            currency="",
+            state="",
+            time=row["receive_time"],
+            type=EventType(row["type"]).name,
+        ),
+        currency="",
+        description="an event waits for its payment",
+        evidence={"event_id": row["event_id"]},
+        subject_time=row["receive_time"],
+    )

@@ -18,6 +18,7 @@ from ledger_server.domain.facts import (
     EnforcementChanged,
     Fact,
     FactKind,
+    FindingChanged,
     HoldCaptured,
     HoldChanged,
     TransactionPosted,
@@ -26,6 +27,7 @@ from ledger_server.domain.facts import (
 from ledger_server.domain.holds import Hold
 from ledger_server.domain.ids import TenantKey
 from ledger_server.store.database import AnyConnection
+from ledger_server.store.finding_rows import FINDING_TABLES, FINDING_UPSERTS, FindingRows
 from ledger_server.store.lane_store import HEAD_COLUMNS, Head
 from ledger_server.store.payment_rows import (
     PAYMENT_TABLES,
@@ -118,6 +120,7 @@ _ACCOUNTS: Final = {
 # What a later fact may change of a row.
 _UPSERTS: Final = {
     **PAYMENT_UPSERTS,
+    **FINDING_UPSERTS,
     "holds": (
         "hold_number",
         ("amount", "captured", "released", "state", "expire_time", "end_time", "limit_breached"),
@@ -130,6 +133,7 @@ _TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "holds": _HOLDS,
     "accounts": _ACCOUNTS,
     **PAYMENT_TABLES,
+    **FINDING_TABLES,
 }
 
 # Up to so many records one statement is cheaper; beyond that COPY is (measured: equal at about 60
@@ -226,6 +230,7 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
     accounts: dict[int, Account] = {}
     holds: dict[int, Hold] = {}
     payments = PaymentRows()
+    findings = FindingRows()
     of_tenant: dict[str, object] = {}
     for row in rows:
         fact = row.fact
@@ -239,6 +244,8 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
             of_tenant[_SET_ENFORCEMENT] = fact.enforcement
         elif isinstance(fact, WithdrawalPolicySet):
             of_tenant[_SET_POLICY] = policy_text(fact.policy)
+        elif isinstance(fact, FindingChanged):
+            findings.add(fact.finding, row.sequence, row.content)
         else:
             payments.add(fact, row.sequence, row.record_time, row.content)
     tables = {
@@ -247,6 +254,7 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
         "holds": [_hold_row(hold, account_numbers) for hold in holds.values()],
         "accounts": [_account_row(account) for account in accounts.values()],
         **payments.tables,
+        **findings.tables,
     }
     return _Changes({name: table for name, table in tables.items() if table}, of_tenant)
 

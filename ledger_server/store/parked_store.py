@@ -6,9 +6,7 @@ from typing import Final, NamedTuple
 from asyncpg import Record
 
 from ledger_server.domain.ids import TenantKey
-from ledger_server.domain.payments.findings import Finding
 from ledger_server.store.database import Pool
-from ledger_server.store.payment_rows import PaymentRows
 
 # An event may have its effect once its payment is there, or has changed since the event was recorded.
 _READY: Final = """
@@ -33,16 +31,13 @@ WHERE e.tenant_key = $1 AND e.state = 2 AND e.event_number > $2
 ORDER BY e.event_number LIMIT $3
 """
 _OVERDUE: Final = """
-SELECT event_number, provider, event_id, type, payment_ref, payment_number, receive_time
+SELECT event_number, provider, event_id, type, payment_ref, payment_number, receive_time, (
+    SELECT kind = 2 FROM payments
+    WHERE tenant_key = $1 AND payment_number = provider_events.payment_number
+) IS TRUE AS withdrawal
 FROM provider_events
 WHERE tenant_key = $1 AND state = 2 AND event_number > $2 AND receive_time < $3
 ORDER BY event_number LIMIT $4
-"""
-_INSERT_FINDING: Final = """
-INSERT INTO reconciliation_findings (tenant_key, fingerprint, class, severity, provider, provider_ref,
-    payment_number, currency_code, state, facts, first_seen_time, last_seen_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-ON CONFLICT (tenant_key, fingerprint) DO NOTHING
 """
 
 
@@ -65,10 +60,3 @@ async def overdue_events(
     """Return events that have been parked since before a time, in order."""
     rows: list[Record] = await pool.fetch(_OVERDUE, key, after, before, limit)
     return rows
-
-
-async def keep_finding(pool: Pool, key: TenantKey, finding: Finding, now: datetime) -> bool:
-    """Write a finding unless it is there already; return whether it is new."""
-    row = PaymentRows.finding_row(finding, now)
-    status = await pool.execute(_INSERT_FINDING, key, *row)
-    return bool(status == "INSERT 0 1")

@@ -1,6 +1,5 @@
-"""Owns how the facts of payments become rows: payments, provider events, owed calls and findings."""
+"""Owns how the facts of payments become rows: payments, provider events and owed calls."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,12 +8,10 @@ from typing import Any, Final
 from ledger_server.domain.facts import DepositChanged, EventRecorded, Fact, WithdrawalChanged
 from ledger_server.domain.payments.calls import OwedCall
 from ledger_server.domain.payments.deposit import Deposit
-from ledger_server.domain.payments.findings import Finding
 from ledger_server.domain.payments.withdrawal import NO_POLICY, WithdrawalPolicy
 
 DEPOSIT: Final = 1
 WITHDRAWAL: Final = 2
-FINDING_OPEN: Final = 1
 
 # The columns behind `tenant_key` with their types, in the order of the rows below.
 PAYMENT_TABLES: Final = {
@@ -62,38 +59,23 @@ PAYMENT_TABLES: Final = {
         "try_count": "bigint",
         "next_try_time": "timestamptz",
     },
-    "reconciliation_findings": {
-        "fingerprint": "bytea",
-        "class": "smallint",
-        "severity": "smallint",
-        "provider": "text",
-        "provider_ref": "text",
-        "payment_number": "bigint",
-        "currency_code": "text",
-        "state": "smallint",
-        "facts": "jsonb",
-        "first_seen_time": "timestamptz",
-        "last_seen_time": "timestamptz",
-    },
 }
 # What a later fact may change of a row; of nothing, the first one stays.
 PAYMENT_UPSERTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "payment_refs": ("provider, provider_ref", ()),
     "payments": ("payment_number", ("provider_ref", "state", "update_time", "changed_by", "body")),
     "provider_events": ("event_number", ("payment_number", "state", "update_time", "changed_by", "body")),
-    "reconciliation_findings": ("fingerprint", ("facts", "last_seen_time")),
 }
 
 
 class PaymentRows:
-    """The rows of one commit, the newest of each payment, event and finding."""
+    """The rows of one commit, the newest of each payment and event."""
 
     def __init__(self) -> None:
         self._payments: dict[int, tuple[Any, ...]] = {}
         self._refs: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._events: dict[int, tuple[Any, ...]] = {}
         self._calls: list[tuple[Any, ...]] = []
-        self._findings: dict[bytes, tuple[Any, ...]] = {}
 
     @property
     def tables(self) -> dict[str, list[tuple[Any, ...]]]:
@@ -103,7 +85,6 @@ class PaymentRows:
             "payment_refs": list(self._refs.values()),
             "provider_events": list(self._events.values()),
             "outbox": self._calls,
-            "reconciliation_findings": list(self._findings.values()),
         }
 
     def add(self, fact: Fact, sequence: int, record_time: datetime, content: bytes) -> None:
@@ -120,8 +101,6 @@ class PaymentRows:
             self._event(fact, sequence, record_time, content)
         else:
             return
-        for finding in fact.findings:
-            self._finding(finding, record_time)
         if not isinstance(fact, EventRecorded) and fact.owed is not None:
             self._call(fact.owed, sequence, record_time)
 
@@ -167,40 +146,6 @@ class PaymentRows:
         self._calls.append(
             (sequence, owed.kind, owed.provider, owed.payment, owed.subject, True, 0, record_time)
         )
-
-    def _finding(self, finding: Finding, record_time: datetime) -> None:
-        row = self.finding_row(finding, record_time)
-        self._findings[row[0]] = row
-
-    @staticmethod
-    def finding_row(finding: Finding, now: datetime) -> tuple[Any, ...]:
-        """Return the row of a finding that is seen now."""
-        return (
-            fingerprint(finding),
-            finding.kind,
-            finding.severity,
-            finding.provider,
-            finding.provider_ref,
-            finding.payment,
-            finding.currency,
-            FINDING_OPEN,
-            json.dumps(dict(finding.facts), sort_keys=True),
-            now,
-            now,
-        )
-
-
-def fingerprint(finding: Finding) -> bytes:
-    """Return what makes a discrepancy the same one when it is seen again."""
-    parts = (
-        finding.provider,
-        finding.kind.name,
-        # A payment of ours is known by its number from the first day; its ref may become known later.
-        finding.provider_ref if finding.payment is None else "",
-        str(finding.payment or "-"),
-        finding.currency,
-    )
-    return hashlib.sha256(json.dumps(parts).encode()).digest()
 
 
 def policy_text(policy: WithdrawalPolicy) -> str:

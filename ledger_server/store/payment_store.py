@@ -15,6 +15,8 @@ class StoredPayment(NamedTuple):
 
     kind: int
     body: bytes
+    findings: Sequence[bytes] = ()
+    """The messages of all its findings."""
 
 
 class StoredEventRow(NamedTuple):
@@ -25,7 +27,9 @@ class StoredEventRow(NamedTuple):
 
 
 _LOAD_PAYMENTS: Final = """
-SELECT p.payment_number, p.kind, p.body
+SELECT p.payment_number, p.kind, p.body, ARRAY(
+    SELECT body FROM reconciliation_findings WHERE tenant_key = $1 AND payment_number = p.payment_number
+) AS findings
 FROM unnest($2::bigint[]) AS wanted(payment_number)
 CROSS JOIN LATERAL (
     SELECT payment_number, kind, body FROM payments
@@ -55,7 +59,7 @@ async def load_payments(
 ) -> dict[int, StoredPayment]:
     """Return those of the payments that exist."""
     rows = await connection.fetch(_LOAD_PAYMENTS, key, numbers)
-    return {row["payment_number"]: StoredPayment(row["kind"], row["body"]) for row in rows}
+    return {row["payment_number"]: StoredPayment(row["kind"], row["body"], row["findings"]) for row in rows}
 
 
 async def find_refs(

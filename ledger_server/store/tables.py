@@ -11,53 +11,30 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     Index,
     LargeBinary,
-    MetaData,
     PrimaryKeyConstraint,
     SmallInteger,
     Table,
-    Text,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-metadata = MetaData(
-    naming_convention={
-        "pk": "%(table_name)s_pkey",
-        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
-        "uq": "%(table_name)s_%(column_0_N_name)s_key",
-        "ck": "%(table_name)s_%(constraint_name)s_check",
-    }
-)
-
-
-def _tenant_key() -> Column[int]:
-    return Column("tenant_key", BigInteger, nullable=False, autoincrement=False)
-
-
-def _bytewise(name: str, *, nullable: bool = False) -> Column[str]:
-    """A text column that is compared byte by byte, so that prefixes and order need no locale."""
-    return Column(name, Text(collation="C"), nullable=nullable)
-
-
-def _time(name: str, *, nullable: bool = False) -> Column[object]:
-    return Column(name, DateTime(timezone=True), nullable=nullable)
-
+from ledger_server.store.columns import bytewise, metadata, tenant_key, time
+from ledger_server.store.reconciliation_tables import finding_versions
 
 # One row per tenant: the head of its journal, which a lane moves in every commit.
 # The low fill factor keeps the next version of the row on the same page, so no index is touched.
 tenants: Final = Table(
     "tenants",
     metadata,
-    _tenant_key(),
-    _bytewise("tenant_id"),
+    tenant_key(),
+    bytewise("tenant_id"),
     Column("sequence", BigInteger, nullable=False),
     Column("chain_hash", LargeBinary, nullable=False),
-    _time("record_time"),
+    time("record_time"),
     Column("balance_enforcement", SmallInteger, nullable=False),
-    _time("create_time"),
+    time("create_time"),
     Column("withdrawal_policy", JSONB),
     PrimaryKeyConstraint("tenant_key"),
     Index(None, "tenant_id"),
@@ -68,15 +45,15 @@ tenants: Final = Table(
 accounts: Final = Table(
     "accounts",
     metadata,
-    _tenant_key(),
+    tenant_key(),
     Column("account_number", BigInteger, nullable=False),
-    _bytewise("account_id"),
+    bytewise("account_id"),
     Column("kind", SmallInteger, nullable=False),
-    _bytewise("currency_code"),
+    bytewise("currency_code"),
     Column("state", SmallInteger, nullable=False),
     Column("min_available", BigInteger),
     Column("max_balance", BigInteger),
-    _time("open_time"),
+    time("open_time"),
     Column("metadata", JSONB),
     PrimaryKeyConstraint("tenant_key", "account_number"),
     Index("accounts_tenant_key_account_id_key", "tenant_key", "account_id", unique=True),
@@ -87,21 +64,21 @@ accounts: Final = Table(
 journal: Final = Table(
     "journal",
     metadata,
-    _tenant_key(),
+    tenant_key(),
     Column("sequence", BigInteger, nullable=False),
     Column("kind", SmallInteger, nullable=False),
     Column("method", SmallInteger),
-    _bytewise("idempotency_key", nullable=True),
+    bytewise("idempotency_key", nullable=True),
     # Part of the key's scope for requests that name a player; empty for all others.
-    _bytewise("player_id"),
+    bytewise("player_id"),
     Column("request_digest", LargeBinary),
     # Set for records that post a transaction.
     Column("transaction_type", SmallInteger),
-    _bytewise("reference", nullable=True),
+    bytewise("reference", nullable=True),
     Column("reverses", BigInteger),
     Column("limit_breached", Boolean, nullable=False),
-    _time("effective_time"),
-    _time("record_time"),
+    time("effective_time"),
+    time("record_time"),
     # The last record of its commit: the only ones that a time has to be mapped to.
     Column("closes_batch", Boolean, nullable=False),
     Column("record", LargeBinary, nullable=False),
@@ -149,7 +126,7 @@ journal: Final = Table(
 postings: Final = Table(
     "postings",
     metadata,
-    _tenant_key(),
+    tenant_key(),
     Column("account_number", BigInteger, nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("leg", SmallInteger, nullable=False),
@@ -174,21 +151,21 @@ postings: Final = Table(
 holds: Final = Table(
     "holds",
     metadata,
-    _tenant_key(),
+    tenant_key(),
     Column("hold_number", BigInteger, nullable=False),
     Column("debit_account_number", BigInteger, nullable=False),
     Column("credit_account_number", BigInteger, nullable=False),
-    _bytewise("currency_code"),
+    bytewise("currency_code"),
     Column("amount", BigInteger, nullable=False),
     Column("captured", BigInteger, nullable=False),
     Column("released", BigInteger, nullable=False),
     Column("state", SmallInteger, nullable=False),
-    _time("expire_time", nullable=True),
+    time("expire_time", nullable=True),
     Column("transaction_type", SmallInteger, nullable=False),
-    _bytewise("reference", nullable=True),
+    bytewise("reference", nullable=True),
     Column("metadata", JSONB),
-    _time("place_time"),
-    _time("end_time", nullable=True),
+    time("place_time"),
+    time("end_time", nullable=True),
     Column("limit_breached", Boolean, nullable=False),
     PrimaryKeyConstraint("tenant_key", "hold_number"),
     CheckConstraint(
@@ -225,17 +202,17 @@ holds: Final = Table(
 payments: Final = Table(
     "payments",
     metadata,
-    _tenant_key(),
+    tenant_key(),
     Column("payment_number", BigInteger, nullable=False),
     Column("kind", SmallInteger, nullable=False),
-    _bytewise("player_id"),
-    _bytewise("provider"),
-    _bytewise("provider_ref", nullable=True),
-    _bytewise("currency_code"),
+    bytewise("player_id"),
+    bytewise("provider"),
+    bytewise("provider_ref", nullable=True),
+    bytewise("currency_code"),
     Column("amount", BigInteger, nullable=False),
     Column("state", SmallInteger, nullable=False),
-    _time("create_time"),
-    _time("update_time"),
+    time("create_time"),
+    time("update_time"),
     Column("changed_by", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant_key", "payment_number"),
@@ -245,6 +222,8 @@ payments: Final = Table(
     Index("payments_player_idx", "tenant_key", "player_id", "kind", "payment_number"),
     Index("payments_state_idx", "tenant_key", "kind", "state", "payment_number"),
     Index("payments_provider_idx", "tenant_key", "provider", "kind", "payment_number"),
+    # What has changed since: how a run finds payments that the provider may be missing.
+    Index("payments_update_time_idx", "tenant_key", "provider", "update_time", "payment_number"),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -253,9 +232,9 @@ payments: Final = Table(
 payment_refs: Final = Table(
     "payment_refs",
     metadata,
-    _tenant_key(),
-    _bytewise("provider"),
-    _bytewise("provider_ref"),
+    tenant_key(),
+    bytewise("provider"),
+    bytewise("provider_ref"),
     Column("payment_number", BigInteger, nullable=False),
     PrimaryKeyConstraint("tenant_key", "provider", "provider_ref"),
 )
@@ -264,17 +243,17 @@ payment_refs: Final = Table(
 provider_events: Final = Table(
     "provider_events",
     metadata,
-    _tenant_key(),
+    tenant_key(),
     Column("event_number", BigInteger, nullable=False),
-    _bytewise("provider"),
-    _bytewise("event_id"),
+    bytewise("provider"),
+    bytewise("event_id"),
     Column("type", SmallInteger, nullable=False),
-    _bytewise("payment_ref", nullable=True),
+    bytewise("payment_ref", nullable=True),
     Column("echoed_number", BigInteger),
     Column("payment_number", BigInteger),
     Column("state", SmallInteger, nullable=False),
-    _time("receive_time"),
-    _time("update_time"),
+    time("receive_time"),
+    time("update_time"),
     Column("changed_by", BigInteger, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
@@ -304,39 +283,23 @@ provider_events: Final = Table(
 outbox: Final = Table(
     "outbox",
     metadata,
-    _tenant_key(),
+    tenant_key(),
     Column("call_number", BigInteger, nullable=False),
     Column("kind", SmallInteger, nullable=False),
-    _bytewise("provider"),
+    bytewise("provider"),
     Column("payment_number", BigInteger, nullable=False),
     Column("subject_number", BigInteger, nullable=False),
     Column("open", Boolean, nullable=False),
     Column("try_count", BigInteger, nullable=False),
-    _time("next_try_time"),
-    _time("first_try_time", nullable=True),
-    _bytewise("last_error", nullable=True),
+    time("next_try_time"),
+    time("first_try_time", nullable=True),
+    bytewise("last_error", nullable=True),
     PrimaryKeyConstraint("tenant_key", "call_number"),
     Index("outbox_open_idx", "tenant_key", "next_try_time", postgresql_where=text("open")),
     postgresql_with={"fillfactor": "50"},
 )
 
-# One row per discrepancy, found by its fingerprint.
-findings: Final = Table(
-    "reconciliation_findings",
-    metadata,
-    _tenant_key(),
-    Column("fingerprint", LargeBinary, nullable=False),
-    Column("class", SmallInteger, nullable=False),
-    Column("severity", SmallInteger, nullable=False),
-    _bytewise("provider"),
-    _bytewise("provider_ref"),
-    Column("payment_number", BigInteger),
-    _bytewise("currency_code"),
-    Column("state", SmallInteger, nullable=False),
-    Column("facts", JSONB, nullable=False),
-    _time("first_seen_time"),
-    _time("last_seen_time"),
-    PrimaryKeyConstraint("tenant_key", "fingerprint"),
-)
+TABLES: Final = metadata
+"""All tables, those of reconciliation among them."""
 
-APPEND_ONLY: Final = (journal, postings)
+APPEND_ONLY: Final = (journal, postings, finding_versions)

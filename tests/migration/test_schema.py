@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from ledger_server.embedded_postgres import PostgresBinaries
 from ledger_server.store import migrate
-from ledger_server.store.tables import metadata
+from ledger_server.store.tables import TABLES
 from tests.support.clock import FakeClock
 from tests.support.coherence import assert_ledger_coherent
 from tests.support.postgres import Databases, run_sql, running_postgres
@@ -28,7 +28,7 @@ from tests.support.tools import postgres15_binaries, require
 from tests.support.wire import refusal
 
 ROLE = migrate.APPLICATION_ROLE
-APPEND_ONLY = ("journal", "postings")
+APPEND_ONLY = ("journal", "postings", "finding_versions")
 # Everything that a migration may make, one line each, so that two states can be compared.
 SCHEMA = """
     SELECT 'column', table_name, column_name, concat_ws(' ', data_type, is_nullable, column_default)
@@ -146,7 +146,7 @@ def test_compare_head_with_tables_finds_no_difference(any_databases: Databases) 
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": True}
         )
-        return list(compare_metadata(context, metadata))
+        return list(compare_metadata(context, TABLES))
 
     async def compare(url: str) -> list[Any]:
         engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"))

@@ -14,6 +14,7 @@ from defter.payments.v1 import payment_pb2
 from ledger_server.domain.accounts import Counters
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.commands import Command, CreateTenant, Enforcement, Method, RequestKey
+from ledger_server.domain.findings.discrepancy import FindingClass
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.domain.payments.commands import (
     IngestEvent,
@@ -23,7 +24,6 @@ from ledger_server.domain.payments.commands import (
 )
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventType, ProviderEvent
-from ledger_server.domain.payments.findings import FindingClass
 from ledger_server.domain.payments.withdrawal import Withdrawal
 from ledger_server.engine.lane import LaneLimits
 from ledger_server.engine.ledger import Ledger

@@ -18,6 +18,7 @@ from ledger_server.domain.facts import (
     HoldChanged,
     WithdrawalChanged,
 )
+from ledger_server.domain.findings.discrepancy import Discrepancy
 from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.domain.payments.calls import (
@@ -45,7 +46,6 @@ from ledger_server.domain.payments.commands import (
 from ledger_server.domain.payments.decide import decide_payment
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventType, ProviderEvent, StoredEvent
-from ledger_server.domain.payments.findings import Finding
 from ledger_server.domain.payments.knowledge import RefundState
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalPolicy
 from ledger_server.domain.transactions import NewPosting, TransactionType
@@ -137,7 +137,7 @@ class Snapshot(NamedTuple):
     payments: dict[int, Deposit | Withdrawal | None]
     refs: dict[tuple[str, str], int | None]
     events: dict[int, StoredEvent | None]
-    findings: dict[tuple[str, int | None], Finding]
+    findings: dict[tuple[str, int | None], Discrepancy]
     ended: frozenset[int]
 
 
@@ -158,7 +158,7 @@ class PaymentBooks:
         self.now = NOW
         self.owed: list[OwedCall] = []
         # By class and payment, which is what makes a finding the same one.
-        self.findings: dict[tuple[str, int | None], Finding] = {}
+        self.findings: dict[tuple[str, int | None], Discrepancy] = {}
         self.ended: frozenset[int] = frozenset()
 
     # Commands.
@@ -439,7 +439,7 @@ class PaymentBooks:
             if fact.hold.state is not HoldState.OPEN:
                 self.ended |= {fact.hold.number}
         elif isinstance(fact, DepositChanged | WithdrawalChanged | EventRecorded):
-            for finding in fact.findings:
-                self.findings[finding.kind.name, finding.payment] = finding
+            for found in fact.discrepancies:
+                self.findings[found.kind.name, found.payment] = found
             if not isinstance(fact, EventRecorded) and fact.owed is not None:
                 self.owed.append(fact.owed)

@@ -9,7 +9,6 @@ from ledger_server.domain.findings.commands import (
     AcknowledgeFinding,
     AnyFindingCommand,
     FindingCommand,
-    ReopenFinding,
     ReportDiscrepancy,
     ResolveFinding,
     ResolveUnseen,
@@ -54,11 +53,9 @@ def decide_finding(
                 correction=command.correction,
                 duplicate_of=command.duplicate_of,
             )
-        case ReopenFinding():
+        case _:
             known = _expected(working_set, command, FindingState.REOPENED)
-            after = life.changed(
-                known, FindingState.REOPENED, now, actor=command.actor, note=command.note
-            )
+            after = life.changed(known, FindingState.REOPENED, now, actor=command.actor, note=command.note)
     return FindingChanged(FactKind.FINDING_CHANGED, after)
 
 
@@ -70,9 +67,7 @@ def see(
     return None if after is None else FindingChanged(FactKind.FINDING_CHANGED, after)
 
 
-def _resolve_unseen(
-    working_set: WorkingSet, command: ResolveUnseen, now: datetime
-) -> FindingChanged | None:
+def _resolve_unseen(working_set: WorkingSet, command: ResolveUnseen, now: datetime) -> FindingChanged | None:
     known = working_set.finding(command.fingerprint)
     unchanged = known is not None and known.version == command.version
     if known is None or not unchanged or not known.may_become(FindingState.AUTO_RESOLVED):
@@ -91,7 +86,5 @@ def _expected(working_set: WorkingSet, command: FindingCommand, state: FindingSt
             finding_id=command.finding_id, expected_version=command.expected_version, version=known.version
         )
     if not known.may_become(state):
-        raise IllegalTransition(
-            subject=command.finding_id, **{"from": known.state.name, "to": state.name}
-        )
+        raise IllegalTransition(subject=command.finding_id, **{"from": known.state.name, "to": state.name})
     return known

@@ -10,7 +10,7 @@ from msgspec import Struct
 from ledger_server.domain.code import Code
 from ledger_server.domain.reconciliation.record import RecordKind
 
-FINGERPRINT_BYTES: Final = 16
+_FINGERPRINT_BYTES: Final = 16
 
 
 class FindingClass(Code):
@@ -128,4 +128,4 @@ class Discrepancy(Struct, frozen=True, kw_only=True):
         side = self.remote if rule.of_provider or self.ledger is None else self.ledger
         subject = (side.kind.name, side.ref) if side is not None else ("", str(self.payment or "-"))
         parts = "\x00".join((self.provider, self.kind.name, *subject, self.currency))
-        return hashlib.sha256(parts.encode()).digest()[:FINGERPRINT_BYTES]
+        return hashlib.sha256(parts.encode()).digest()[:_FINGERPRINT_BYTES]

@@ -29,9 +29,9 @@ def change_deposit(
     player = player_account(after.player_id, after.currency)
     had = facts.available(player)
     book_deposit(facts, before, after, effective_time)
-    found = findings.of_deposit(after) if after != before else ()
+    found = findings.of_deposit(facts.working_set.ids, after) if after != before else ()
     if facts.overdrawn(player, had):
-        found = (*found, findings.overdrawn(after, facts.available(player)))
+        found = (*found, findings.overdrawn(facts.working_set.ids, after, facts.available(player)))
     changed = replace(after, update_time=facts.now, balance_after=facts.available(player))
     facts.add(DepositChanged(FactKind.DEPOSIT_CHANGED, changed, owed, found))
 
@@ -47,8 +47,8 @@ def change_withdrawal(
     player = player_account(after.player_id, after.currency)
     had = facts.available(player)
     book_withdrawal(facts, before, after, effective_time)
-    found = findings.of_withdrawal(after)
+    found = findings.of_withdrawal(facts.working_set.ids, after)
     if facts.overdrawn(player, had):
-        found = (*found, findings.overdrawn(after, facts.available(player)))
+        found = (*found, findings.overdrawn(facts.working_set.ids, after, facts.available(player)))
     changed = replace(after, update_time=facts.now, balance_after=facts.available(player))
     facts.add(WithdrawalChanged(FactKind.WITHDRAWAL_CHANGED, changed, owed, found))

@@ -10,6 +10,7 @@ from ledger_server.domain.facts import (
     EventRecorded,
     FactKind,
 )
+from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass
 from ledger_server.domain.payments import findings
 from ledger_server.domain.payments.booking import Booking
 from ledger_server.domain.payments.changes import change_deposit, change_withdrawal
@@ -28,7 +29,6 @@ from ledger_server.domain.payments.events import (
     with_deposit_event,
     with_withdrawal_event,
 )
-from ledger_server.domain.payments.findings import Finding, FindingClass
 from ledger_server.domain.payments.withdrawal import Withdrawal
 from ledger_server.domain.working_set import WorkingSet
 
@@ -39,7 +39,7 @@ class Applied(NamedTuple):
     state: EventState
     payment: int | None
     note: str
-    findings: tuple[Finding, ...]
+    discrepancies: tuple[Discrepancy, ...]
 
 
 def ingest(facts: Booking, command: IngestEvent) -> None:
@@ -80,7 +80,7 @@ def record(facts: Booking, event: ProviderEvent, applied: Applied) -> None:
         receive_time=facts.now,
         payload_digest=hashlib.sha256(event.payload).digest(),
     )
-    facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, stored, applied.findings))
+    facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, stored, applied.discrepancies))
 
 
 def _apply(facts: Booking, event: ProviderEvent) -> Applied:
@@ -92,7 +92,7 @@ def _apply(facts: Booking, event: ProviderEvent) -> Applied:
         return Applied(EventState.PARKED, None, "its payment is not known", ())
     if event.currency and event.currency != payment.currency:
         wrong = {"event_currency_code": event.currency, "event_id": event.event_id}
-        found = findings.contradiction(FindingClass.CURRENCY_MISMATCH, payment, wrong)
+        found = findings.contradiction(facts.working_set.ids, FindingClass.CURRENCY_MISMATCH, payment, wrong)
         return Applied(EventState.CONTRADICTED, payment.number, "the currency is not the payment's", (found,))
     try:
         if isinstance(payment, Deposit):
@@ -108,7 +108,7 @@ def _apply(facts: Booking, event: ProviderEvent) -> Applied:
     except CannotApply as wrong_event:
         why = {"why": str(wrong_event), "event_id": event.event_id, "provider_type": event.provider_type}
         kind = FindingClass.AMOUNT_MISMATCH if event.problem else FindingClass.STATUS_MISMATCH
-        found = findings.contradiction(kind, payment, why)
+        found = findings.contradiction(facts.working_set.ids, kind, payment, why)
         return Applied(EventState.CONTRADICTED, payment.number, str(wrong_event), (found,))
     return Applied(EventState.APPLIED, payment.number, "", ())
 

@@ -7,7 +7,7 @@ from alembic import context
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from ledger_server.store.tables import metadata
+from ledger_server.store.tables import TABLES
 
 # A migration that can't get its lock gives up, instead of queueing in front of everybody else.
 _LOCK_TIMEOUT = "4s"
@@ -24,7 +24,7 @@ def run(connection: Connection) -> None:
     connection.execute(text(f"SET statement_timeout = '{_STATEMENT_TIMEOUT}'"))
     connection.commit()
     try:
-        context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
+        context.configure(connection=connection, target_metadata=TABLES, transaction_per_migration=True)
         with context.begin_transaction():
             context.run_migrations()
     finally:

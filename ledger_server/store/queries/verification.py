@@ -9,6 +9,7 @@ from ledger_server.domain.accounts import Account, Counters
 from ledger_server.domain.holds import Hold
 from ledger_server.domain.ids import TenantKey
 from ledger_server.store.database import AnyConnection
+from ledger_server.store.finding_rows import FINDING_TABLES
 from ledger_server.store.lane_store import HOLD_ACCOUNTS, HOLD_COLUMNS, account_of, counters_of, hold_of
 from ledger_server.store.lane_writes import JOURNAL, POSTINGS
 from ledger_server.store.payment_rows import PAYMENT_TABLES
@@ -88,7 +89,7 @@ ORDER BY h.hold_number LIMIT 1
 """
 
 
-_PAYMENT_ROWS: Final = {
+_CHANGED_ROWS: Final = {
     table: f"""
 SELECT {", ".join(f"t.{name}" for name in columns)}, j.record FROM {table} t
 LEFT JOIN LATERAL (
@@ -96,7 +97,7 @@ LEFT JOIN LATERAL (
 ) AS j ON true
 WHERE t.tenant_key = $1 ORDER BY t.{next(iter(columns))}
 """
-    for table, columns in PAYMENT_TABLES.items()
+    for table, columns in {**PAYMENT_TABLES, **FINDING_TABLES}.items()
     if "changed_by" in columns
 }
 
@@ -175,9 +176,9 @@ async def open_holds(connection: AnyConnection, key: TenantKey) -> AsyncIterator
         yield hold_of(row)
 
 
-async def payment_rows(connection: AnyConnection, key: TenantKey, table: str) -> AsyncIterator[Record]:
-    """Yield all rows of a table of payments in order, each with the record that changed it last."""
-    async for row in _stream(connection, _PAYMENT_ROWS[table], key):
+async def changed_rows(connection: AnyConnection, key: TenantKey, table: str) -> AsyncIterator[Record]:
+    """Yield all rows of payments, events or findings in order, each with the record that changed it last."""
+    async for row in _stream(connection, _CHANGED_ROWS[table], key):
         yield row
 
 

@@ -157,7 +157,8 @@ def test_dispute_larger_than_the_balance_leaves_the_wallet_negative_with_a_findi
     assert books.balances() == Balances(posted=-900, available=-900, clearing=0)
     assert books.finding_names() == ["WALLET_OVERDRAWN"]
     [finding] = books.findings.values()
-    assert finding.facts == {"player_id": PLAYER, "available_balance_minor": "-900"}
+    assert finding.evidence["available_balance_minor"] == "-900"
+    assert finding.evidence["player_id"] == PLAYER
 
 
 def test_request_withdrawal_from_a_negative_wallet_is_refused() -> None:

@@ -580,6 +580,7 @@ class VerifyResult(_message.Message):
     FIRST_DIFFERENCE_FIELD_NUMBER: _builtins.int
     PAYMENT_COUNT_FIELD_NUMBER: _builtins.int
     PROVIDER_EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    FINDING_COUNT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The newest record that was checked."""
     chain_hash: _builtins.bytes
@@ -594,6 +595,8 @@ class VerifyResult(_message.Message):
     """Deposits and withdrawals compared."""
     provider_event_count: _builtins.int
     """Provider events compared."""
+    finding_count: _builtins.int
+    """Findings compared."""
     @_builtins.property
     def first_difference(self) -> Global___Difference:
         """Absent when everything agrees."""
@@ -609,10 +612,11 @@ class VerifyResult(_message.Message):
         first_difference: Global___Difference | None = ...,
         payment_count: _builtins.int = ...,
         provider_event_count: _builtins.int = ...,
+        finding_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_difference", b"first_difference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_count", b"account_count", "chain_hash", b"chain_hash", "first_difference", b"first_difference", "hold_count", b"hold_count", "payment_count", b"payment_count", "posting_count", b"posting_count", "provider_event_count", b"provider_event_count", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_count", b"account_count", "chain_hash", b"chain_hash", "finding_count", b"finding_count", "first_difference", b"first_difference", "hold_count", b"hold_count", "payment_count", b"payment_count", "posting_count", b"posting_count", "provider_event_count", b"provider_event_count", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

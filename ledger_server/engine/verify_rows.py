@@ -1,4 +1,4 @@
-"""Owns the comparison of stored payments and provider events with the records that changed them last."""
+"""Owns the comparison of stored payments, events and findings with the records that changed them last."""
 
 import asyncio
 import hashlib
@@ -11,57 +11,61 @@ from msgspec.structs import replace
 
 from ledger_server.domain.facts import EventRecorded
 from ledger_server.domain.ids import TenantIds, TenantKey
-from ledger_server.engine.differences import ABSENT, PRESENT, Different, rows_that_differ
+from ledger_server.engine.differences import ABSENT, PRESENT, Different, rows_that_differ, text_of
+from ledger_server.engine.finding_records import finding_of
 from ledger_server.engine.payment_records import payment_fact
 from ledger_server.engine.records import content_of
 from ledger_server.engine.times import moment
 from ledger_server.engine.verify_journal import JournalCheck
 from ledger_server.store.database import AnyConnection
+from ledger_server.store.finding_rows import FINDING_TABLES, finding_row
 from ledger_server.store.payment_rows import PAYMENT_TABLES, PaymentRows
 from ledger_server.store.queries import verification
 
 _BREATH: Final = 64
+_COLUMNS: Final = {**PAYMENT_TABLES, **FINDING_TABLES}
 
 
-async def check_payments(connection: AnyConnection, key: TenantKey, check: JournalCheck) -> list[Different]:
-    """Return how the rows of payments and events differ from what follows from the journal."""
-    return [
-        *await _table(connection, key, check, "payments", check.replay.payments),
-        *await _table(connection, key, check, "provider_events", check.replay.events),
-    ]
+async def check_rows(connection: AnyConnection, key: TenantKey, check: JournalCheck) -> list[Different]:
+    """Return how the rows of payments, events and findings differ from what follows from the journal."""
+    replay = check.replay
+    findings = {fingerprint: sequence for fingerprint, (sequence, _) in replay.findings.items()}
+    payments, payment_count = await _table(connection, key, check.ids, "payments", replay.payments)
+    events, event_count = await _table(connection, key, check.ids, "provider_events", replay.events)
+    found, finding_count = await _table(connection, key, check.ids, "reconciliation_findings", findings)
+    check.payment_count, check.event_count = payment_count, event_count
+    check.finding_count = finding_count
+    return [*payments, *events, *found]
 
 
 async def _table(
-    connection: AnyConnection, key: TenantKey, check: JournalCheck, table: str, expected: Mapping[int, int]
-) -> list[Different]:
+    connection: AnyConnection, key: TenantKey, ids: TenantIds, table: str, expected: Mapping[Any, int]
+) -> tuple[list[Different], int]:
+    """Return what differs in a table, and how many rows it has."""
     found: list[Different] = []
     missing = dict(expected)
     count = 0
-    async for row in verification.payment_rows(connection, key, table):
+    async for row in verification.changed_rows(connection, key, table):
         number = row[0]
         changed_by = missing.pop(number, None)
-        subject = f"{table} {number}"
+        subject = f"{table} {text_of(number)}"
         if changed_by is None:
             found.append(Different(row["changed_by"], subject, ABSENT, PRESENT))
         elif changed_by != row["changed_by"]:
             found.append(Different(changed_by, f"{subject} changed_by", changed_by, row["changed_by"]))
         else:
-            found += _differences(check.ids, table, subject, row)
+            found += _differences(ids, table, subject, row)
         count += 1
         if count % _BREATH == 0:
             await asyncio.sleep(0)
-    if table == "payments":
-        check.payment_count += count
-    else:
-        check.event_count += count
-    found += [Different(at, f"{table} {number}", PRESENT, ABSENT) for number, at in missing.items()]
-    return found
+    found += [Different(at, f"{table} {text_of(number)}", PRESENT, ABSENT) for number, at in missing.items()]
+    return found, count
 
 
 def _differences(ids: TenantIds, table: str, subject: str, row: Record) -> list[Different]:
     """Compare a row with the row that its newest record makes."""
     sequence: int = row["changed_by"]
-    columns = tuple(PAYMENT_TABLES[table])
+    columns = tuple(_COLUMNS[table])
     stored = tuple(row)[: len(columns)]
     made = _made(ids, table, row)
     if made is None:
@@ -77,6 +81,9 @@ def _made(ids: TenantIds, table: str, row: Record) -> tuple[Any, ...] | None:
     if data is None:
         return None
     record = journal_pb2.JournalRecord.FromString(data)
+    if table == "reconciliation_findings":
+        finding = finding_of(ids, record.finding_changed)
+        return finding_row(finding, record.sequence, content_of(record)[1])
     fact = payment_fact(ids, record.WhichOneof("fact") or "", record)
     if isinstance(fact, EventRecorded):
         # The payload is in the row alone; the journal has its digest.

@@ -1,0 +1,186 @@
+"""Owns the tables of reconciliation: findings, runs, providers' records and settlement reports."""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    text,
+)
+
+from ledger_server.store.columns import bytewise, metadata, tenant_key, time
+
+# One row per discrepancy, found by its fingerprint; `body` is the message in its newest record.
+findings: Final = Table(
+    "reconciliation_findings",
+    metadata,
+    tenant_key(),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("class", SmallInteger, nullable=False),
+    Column("severity", SmallInteger, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    bytewise("provider"),
+    Column("payment_number", BigInteger),
+    bytewise("assignee"),
+    time("subject_time"),
+    time("open_time"),
+    time("update_time"),
+    Column("changed_by", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_key", "fingerprint"),
+    Index("reconciliation_findings_open_time_idx", "tenant_key", "open_time", "fingerprint"),
+    Index(
+        "reconciliation_findings_payment_idx",
+        "tenant_key",
+        "payment_number",
+        postgresql_where=text("payment_number IS NOT NULL"),
+    ),
+    # What a complete run may resolve.
+    Index(
+        "reconciliation_findings_unresolved_idx",
+        "tenant_key",
+        "provider",
+        "subject_time",
+        postgresql_where=text("state IN (1, 2, 5)"),
+    ),
+)
+
+# The record of the journal that made each version of a finding.
+finding_versions: Final = Table(
+    "finding_versions",
+    metadata,
+    tenant_key(),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_key", "fingerprint", "version"),
+)
+
+# Which run saw a finding last. Apart from the finding, which lanes write and runs do not.
+finding_sightings: Final = Table(
+    "finding_sightings",
+    metadata,
+    tenant_key(),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("run_number", BigInteger, nullable=False),
+    time("seen_time"),
+    PrimaryKeyConstraint("tenant_key", "fingerprint"),
+)
+
+# One row per run; `body` is its message. Whoever holds the lease is working on it.
+runs: Final = Table(
+    "reconciliation_runs",
+    metadata,
+    tenant_key(),
+    Column("run_number", BigInteger, nullable=False),
+    bytewise("provider"),
+    Column("state", SmallInteger, nullable=False),
+    Column("request_digest", LargeBinary, nullable=False),
+    bytewise("owner"),
+    time("lease_until"),
+    time("begin_time"),
+    Column("body", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_key", "run_number"),
+    Index("reconciliation_runs_begin_time_idx", "tenant_key", "begin_time", "run_number"),
+    # One at a time.
+    Index(
+        "reconciliation_runs_running_key",
+        "tenant_key",
+        "provider",
+        unique=True,
+        postgresql_where=text("state = 1"),
+    ),
+)
+
+# One row per movement that a provider has listed or settled, and the payment it was matched with.
+provider_records: Final = Table(
+    "provider_records",
+    metadata,
+    tenant_key(),
+    bytewise("provider"),
+    Column("kind", SmallInteger, nullable=False),
+    bytewise("record_id"),
+    bytewise("provider_ref"),
+    bytewise("payment_ref", nullable=True),
+    bytewise("our_id", nullable=True),
+    Column("state", SmallInteger, nullable=False),
+    Column("amount", BigInteger),
+    bytewise("currency_code"),
+    time("create_time"),
+    bytewise("provider_type"),
+    bytewise("batch", nullable=True),
+    # The run that listed it last; none for a line of a settlement report alone.
+    Column("run_number", BigInteger),
+    Column("payment_number", BigInteger),
+    Column("tier", SmallInteger, nullable=False),
+    bytewise("match_key", nullable=True),
+    Column("verdict", SmallInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_key", "provider", "kind", "record_id"),
+    # The comparison reads them payment by payment; those without a payment stand at the end.
+    Index("provider_records_payment_idx", "tenant_key", "provider", "payment_number", "kind", "record_id"),
+    Index("provider_records_ref_idx", "tenant_key", "provider", "provider_ref"),
+    postgresql_with={"fillfactor": "80"},
+)
+
+# One row per imported file; the same file is the same digest.
+settlement_reports: Final = Table(
+    "settlement_reports",
+    metadata,
+    tenant_key(),
+    bytewise("provider"),
+    Column("digest", LargeBinary, nullable=False),
+    time("import_time"),
+    Column("body", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_key", "provider", "digest"),
+)
+
+# One row per line of a settlement report; amounts in minor units of the currency that was paid out.
+settlement_lines: Final = Table(
+    "settlement_lines",
+    metadata,
+    tenant_key(),
+    bytewise("provider"),
+    bytewise("line_id"),
+    bytewise("batch_id"),
+    bytewise("currency_code"),
+    Column("kind", SmallInteger, nullable=False),
+    bytewise("provider_type"),
+    Column("gross", BigInteger, nullable=False),
+    Column("fee", BigInteger, nullable=False),
+    Column("net", BigInteger, nullable=False),
+    Column("is_payout", Boolean, nullable=False),
+    time("create_time"),
+    Column("report_digest", LargeBinary, nullable=False),
+    Column("line_number", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_key", "provider", "line_id"),
+    Index("settlement_lines_batch_idx", "tenant_key", "provider", "batch_id", "currency_code"),
+)
+
+# One row per batch and currency: what its lines add up to so far; `body` is its message.
+settlement_batches: Final = Table(
+    "settlement_batches",
+    metadata,
+    tenant_key(),
+    bytewise("provider"),
+    bytewise("batch_id"),
+    bytewise("currency_code"),
+    Column("state", SmallInteger, nullable=False),
+    time("update_time"),
+    Column("body", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_key", "provider", "batch_id", "currency_code"),
+    Index(
+        "settlement_batches_update_time_idx",
+        "tenant_key",
+        "update_time",
+        "provider",
+        "batch_id",
+        "currency_code",
+    ),
+)
