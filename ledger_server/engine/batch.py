@@ -21,6 +21,7 @@ from ledger_server.domain.facts import (
 )
 from ledger_server.domain.findings.commands import AnyFindingCommand
 from ledger_server.domain.findings.decide import decide_finding, see
+from ledger_server.domain.findings.finding import Source
 from ledger_server.domain.payments.commands import IngestEvent, PaymentCommand
 from ledger_server.domain.payments.decide import decide_payment, store_undecided
 from ledger_server.domain.working_set import WorkingSet
@@ -154,7 +155,7 @@ class Batch:
             for discrepancy in reversed(fact.discrepancies)
         }
         for discrepancy in found.values():
-            changed = see(self._tip.working_set, discrepancy, now)
+            changed = see(self._tip.working_set, discrepancy, now, source=Source.PAYMENT)
             if changed is not None:
                 self._add(changed, Request(_NO_COMMAND), now)
 

@@ -3,7 +3,7 @@
 from defter.reconciliation.v1 import finding_pb2 as pb
 
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Severity, Side
-from ledger_server.domain.findings.finding import Finding, FindingState, Resolution
+from ledger_server.domain.findings.finding import Finding, FindingState, Resolution, Source
 from ledger_server.domain.ids import TenantIds, finding_fingerprint, finding_id
 from ledger_server.domain.reconciliation.record import RecordKind
 from ledger_server.engine.times import moment, timestamp
@@ -24,6 +24,7 @@ def finding_message(ids: TenantIds, finding: Finding) -> pb.Finding:
         description=seen.description,
         evidence=seen.evidence,
         subject_time=timestamp(seen.subject_time),
+        source=int(finding.source),  # type: ignore[arg-type]
         assignee=finding.assignee,
         resolution_reason=int(finding.resolution),  # type: ignore[arg-type]
         note=finding.note,
@@ -62,6 +63,7 @@ def finding_of(ids: TenantIds, message: pb.Finding) -> Finding:
         state=FindingState(message.state),
         version=message.version,
         severity=Severity(message.severity),
+        source=Source(message.source),
         assignee=message.assignee,
         resolution=Resolution(message.resolution_reason),
         note=message.note,

@@ -117,12 +117,7 @@ def deposit_message(ids: TenantIds, deposit: Deposit) -> pb.Deposit:
             provider_ref=dispute.provider_ref,
             state=int(dispute.state),
             reason=dispute.reason,
-            movements=[
-                pb.Dispute.Movement(
-                    stage=movement.stage, reinstated=movement.reinstated, amount_minor=movement.amount
-                )
-                for movement in dispute.movements
-            ],
+            movements=[_movement(movement) for movement in dispute.movements],
         )
     return message
 
@@ -178,7 +173,10 @@ def deposit_of(ids: TenantIds, message: pb.Deposit) -> Deposit:
                 reason=dispute.reason,
                 movements=tuple(
                     Movement(
-                        stage=movement.stage, reinstated=movement.reinstated, amount=movement.amount_minor
+                        stage=movement.stage,
+                        reinstated=movement.reinstated,
+                        amount=movement.amount_minor,
+                        move_time=_get(movement, "move_time"),
                     )
                     for movement in dispute.movements
                 ),
@@ -359,11 +357,31 @@ _TYPES = frozenset(int(kind) for kind in EventType)
 
 
 def _fees(fees: tuple[Fee, ...]) -> list[pb.Fee]:
-    return [pb.Fee(provider_ref=fee.provider_ref, amount_minor=fee.amount) for fee in fees]
+    messages = []
+    for fee in fees:
+        message = pb.Fee(provider_ref=fee.provider_ref, amount_minor=fee.amount)
+        _put(message.charge_time, fee.charge_time)
+        messages.append(message)
+    return messages
 
 
 def _fees_of(message: pb.Deposit | pb.Withdrawal) -> tuple[Fee, ...]:
-    return tuple(Fee(provider_ref=fee.provider_ref, amount=fee.amount_minor) for fee in message.fees)
+    return tuple(
+        Fee(
+            provider_ref=fee.provider_ref,
+            amount=fee.amount_minor,
+            charge_time=_get(fee, "charge_time"),
+        )
+        for fee in message.fees
+    )
+
+
+def _movement(movement: Movement) -> pb.Dispute.Movement:
+    message = pb.Dispute.Movement(
+        stage=movement.stage, reinstated=movement.reinstated, amount_minor=movement.amount
+    )
+    _put(message.move_time, movement.move_time)
+    return message
 
 
 def _put(field: Timestamp, time: datetime | None) -> None:

@@ -13,6 +13,7 @@ from ledger_server.domain.clock import Clock
 from ledger_server.domain.facts import DepositChanged, EventRecorded, WithdrawalChanged
 from ledger_server.domain.findings.commands import ReportDiscrepancy
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
+from ledger_server.domain.findings.finding import Source
 from ledger_server.domain.ids import TenantId, tenant_key
 from ledger_server.domain.payments.commands import ReplayEvent
 from ledger_server.domain.payments.events import EventState, EventType
@@ -110,7 +111,9 @@ class ParkedEvents:
                 return count
             after = rows[-1]["event_number"]
             self._parked.add(tenant_id)
-            commands = [ReportDiscrepancy(discrepancy=_overdue(row)) for row in rows]
+            commands = [
+                ReportDiscrepancy(discrepancy=_overdue(row), source=Source.PARKED_EVENT) for row in rows
+            ]
             outcomes = await self._ledger.submit(tenant_id, [Request(command) for command in commands])
             count += sum(outcome.sequence > 0 for outcome in outcomes)
 

@@ -3,13 +3,14 @@
 from msgspec import Struct
 
 from ledger_server.domain.findings.discrepancy import Discrepancy
-from ledger_server.domain.findings.finding import Resolution
+from ledger_server.domain.findings.finding import Resolution, Source
 
 
 class ReportDiscrepancy(Struct, frozen=True, kw_only=True):
     """Something was seen; asked for by runs and jobs, without a key."""
 
     discrepancy: Discrepancy
+    source: Source
     run: int | None = None
 
 

@@ -14,7 +14,7 @@ from ledger_server.domain.findings.commands import (
     ResolveUnseen,
 )
 from ledger_server.domain.findings.discrepancy import Discrepancy
-from ledger_server.domain.findings.finding import Finding, FindingState
+from ledger_server.domain.findings.finding import Finding, FindingState, Source
 from ledger_server.domain.working_set import WorkingSet
 
 
@@ -27,8 +27,8 @@ def decide_finding(
         Rejected: a rule refuses a step by hand; nothing was changed.
     """
     match command:
-        case ReportDiscrepancy(discrepancy=discrepancy, run=run):
-            return see(working_set, discrepancy, now, run)
+        case ReportDiscrepancy(discrepancy=discrepancy, source=source, run=run):
+            return see(working_set, discrepancy, now, source=source, run=run)
         case ResolveUnseen():
             return _resolve_unseen(working_set, command, now)
         case AcknowledgeFinding():
@@ -60,10 +60,16 @@ def decide_finding(
 
 
 def see(
-    working_set: WorkingSet, discrepancy: Discrepancy, now: datetime, run: int | None = None
+    working_set: WorkingSet,
+    discrepancy: Discrepancy,
+    now: datetime,
+    *,
+    source: Source,
+    run: int | None = None,
 ) -> FindingChanged | None:
     """Return what follows from a discrepancy that was seen; None where that is known already."""
-    after = life.seen(working_set.finding(discrepancy.fingerprint), discrepancy, now, run)
+    known = working_set.finding(discrepancy.fingerprint)
+    after = life.seen(known, discrepancy, now, source=source, run=run)
     return None if after is None else FindingChanged(FactKind.FINDING_CHANGED, after)
 
 

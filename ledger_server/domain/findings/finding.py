@@ -51,6 +51,15 @@ class Resolution(Code):
     FRAUD = 7
 
 
+class Source(Code):
+    """Who saw a discrepancy."""
+
+    PAYMENT = 1
+    PARKED_EVENT = 2
+    RUN = 3
+    SETTLEMENT_REPORT = 4
+
+
 class Finding(Struct, frozen=True, kw_only=True):
     """One discrepancy and its life. `actor` is empty for the ledger itself; `run` is of the latest change."""
 
@@ -59,6 +68,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     state: FindingState
     version: int
     severity: Severity
+    source: Source
     assignee: str = ""
     resolution: Resolution = Resolution.NONE
     note: str = ""
@@ -79,7 +89,14 @@ class Finding(Struct, frozen=True, kw_only=True):
         return state in STEPS[self.state]
 
 
-def seen(known: Finding | None, discrepancy: Discrepancy, now: datetime, run: int | None) -> Finding | None:
+def seen(
+    known: Finding | None,
+    discrepancy: Discrepancy,
+    now: datetime,
+    *,
+    source: Source,
+    run: int | None = None,
+) -> Finding | None:
     """Return the finding after a discrepancy was seen, or None where that changes nothing.
 
     What somebody resolved stays so while the facts are the same; what had resolved itself is back.
@@ -91,6 +108,7 @@ def seen(known: Finding | None, discrepancy: Discrepancy, now: datetime, run: in
             state=FindingState.OPEN,
             version=1,
             severity=discrepancy.severity,
+            source=source,
             run=run,
             open_time=now,
             update_time=now,
@@ -103,6 +121,7 @@ def seen(known: Finding | None, discrepancy: Discrepancy, now: datetime, run: in
         known,
         seen=discrepancy,
         severity=discrepancy.severity,
+        source=source,
         state=FindingState.REOPENED if back else known.state,
         version=known.version + 1,
         note="" if back else known.note,

@@ -13,6 +13,7 @@ from ledger_server.domain.payments.knowledge import (
     Capture,
     Dispute,
     DisputeState,
+    Fee,
     Movement,
     Refund,
     entry_of,
@@ -247,6 +248,7 @@ def _dispute(deposit: Deposit, event: ProviderEvent) -> Deposit:
             stage=event.stage,
             reinstated=event.type is EventType.DISPUTE_FUNDS_REINSTATED,
             amount=_amount(event),
+            move_time=event.occur_time,
         )
         dispute = with_movement(dispute, movement)
     return replace(deposit, disputes=with_entry(deposit.disputes, dispute))
@@ -255,7 +257,11 @@ def _dispute(deposit: Deposit, event: ProviderEvent) -> Deposit:
 def _deposit_fee(deposit: Deposit, event: ProviderEvent) -> Deposit:
     if event.amount == 0:
         return deposit
-    return replace(deposit, fees=with_fee(deposit.fees, event.object_ref, _amount(event)))
+    return replace(deposit, fees=with_fee(deposit.fees, _fee(event)))
+
+
+def _fee(event: ProviderEvent) -> Fee:
+    return Fee(provider_ref=event.object_ref, amount=_amount(event), charge_time=event.occur_time)
 
 
 def _submitted(withdrawal: Withdrawal, _: ProviderEvent) -> Withdrawal:
@@ -283,7 +289,7 @@ def _payout_failed(withdrawal: Withdrawal, event: ProviderEvent) -> Withdrawal:
 def _withdrawal_fee(withdrawal: Withdrawal, event: ProviderEvent) -> Withdrawal:
     if event.amount == 0:
         return withdrawal
-    return replace(withdrawal, fees=with_fee(withdrawal.fees, event.object_ref, _amount(event)))
+    return replace(withdrawal, fees=with_fee(withdrawal.fees, _fee(event)))
 
 
 _DEPOSIT: Final[Mapping[EventType, Callable[[Deposit, ProviderEvent], Deposit]]] = {

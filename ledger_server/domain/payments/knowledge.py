@@ -58,6 +58,7 @@ class Fee(Struct, frozen=True, kw_only=True):
 
     provider_ref: str
     amount: int
+    charge_time: datetime | None = None
 
 
 class Capture(Struct, frozen=True, kw_only=True):
@@ -100,6 +101,7 @@ class Movement(Struct, frozen=True, kw_only=True):
     stage: str
     reinstated: bool
     amount: int
+    move_time: datetime | None = None
 
 
 class Dispute(Struct, frozen=True, kw_only=True):
@@ -147,11 +149,17 @@ def with_entry(entries: tuple[_Entry, ...], entry: _Entry) -> tuple[_Entry, ...]
     return tuple(merged)
 
 
-def with_fee(fees: tuple[Fee, ...], provider_ref: str, amount: int) -> tuple[Fee, ...]:
+def with_fee(fees: tuple[Fee, ...], fee: Fee) -> tuple[Fee, ...]:
     """Return the fees with one more; the same fee told twice counts once, with the larger amount."""
-    known = entry_of(fees, provider_ref)
-    fee = Fee(provider_ref=provider_ref, amount=max(amount, known.amount if known else 0))
-    return with_entry(fees, fee)
+    known = entry_of(fees, fee.provider_ref) or fee
+    return with_entry(
+        fees,
+        replace(
+            fee,
+            amount=max(fee.amount, known.amount),
+            charge_time=later(fee.charge_time, known.charge_time),
+        ),
+    )
 
 
 def with_movement(dispute: Dispute, movement: Movement) -> Dispute:
@@ -159,8 +167,11 @@ def with_movement(dispute: Dispute, movement: Movement) -> Dispute:
     place = (movement.stage, movement.reinstated)
     others = [each for each in dispute.movements if (each.stage, each.reinstated) != place]
     known = [each for each in dispute.movements if (each.stage, each.reinstated) == place]
-    amount = max(movement.amount, *(each.amount for each in known), 0)
-    movements = sorted(
-        [*others, replace(movement, amount=amount)], key=lambda each: (each.stage, each.reinstated)
-    )
+    for each in known:
+        movement = replace(
+            movement,
+            amount=max(movement.amount, each.amount),
+            move_time=later(movement.move_time, each.move_time),
+        )
+    movements = sorted([*others, movement], key=lambda each: (each.stage, each.reinstated))
     return replace(dispute, movements=tuple(movements))

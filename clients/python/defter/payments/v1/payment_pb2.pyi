@@ -433,22 +433,28 @@ class Dispute(_message.Message):
         STAGE_FIELD_NUMBER: _builtins.int
         REINSTATED_FIELD_NUMBER: _builtins.int
         AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+        MOVE_TIME_FIELD_NUMBER: _builtins.int
         stage: _builtins.str
         """Such as `chargeback` or `second_chargeback`; empty where the provider has only one stage."""
         reinstated: _builtins.bool
         """Whether the money came back to us; false: it was taken."""
         amount_minor: _builtins.int
         """Minor units."""
+        @_builtins.property
+        def move_time(self) -> _timestamp_pb2.Timestamp:
+            """When the provider says that it moved, the latest if it says so several times."""
+
         def __init__(
             self,
             *,
             stage: _builtins.str = ...,
             reinstated: _builtins.bool = ...,
             amount_minor: _builtins.int = ...,
+            move_time: _timestamp_pb2.Timestamp | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["move_time", b"move_time"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "reinstated", b"reinstated", "stage", b"stage"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "move_time", b"move_time", "reinstated", b"reinstated", "stage", b"stage"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -490,19 +496,25 @@ class Fee(_message.Message):
 
     PROVIDER_REF_FIELD_NUMBER: _builtins.int
     AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    CHARGE_TIME_FIELD_NUMBER: _builtins.int
     provider_ref: _builtins.str
     """The provider's id of it; empty where the payment itself is meant."""
     amount_minor: _builtins.int
     """Minor units."""
+    @_builtins.property
+    def charge_time(self) -> _timestamp_pb2.Timestamp:
+        """When the provider says that it kept it, the latest if it says so several times."""
+
     def __init__(
         self,
         *,
         provider_ref: _builtins.str = ...,
         amount_minor: _builtins.int = ...,
+        charge_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["charge_time", b"charge_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "provider_ref", b"provider_ref"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "charge_time", b"charge_time", "provider_ref", b"provider_ref"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -254,6 +254,38 @@ RECORD_KIND_UNKNOWN: RecordKind.ValueType  # 8
 """A type that nobody here knows."""
 Global___RecordKind: _TypeAlias = RecordKind  # noqa: Y015
 
+class _FindingSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FindingSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FindingSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FINDING_SOURCE_UNSPECIFIED: _FindingSource.ValueType  # 0
+    """Never sent."""
+    FINDING_SOURCE_PAYMENT: _FindingSource.ValueType  # 1
+    """A payment, when it changed."""
+    FINDING_SOURCE_PARKED_EVENT: _FindingSource.ValueType  # 2
+    """An event that has waited too long for its payment."""
+    FINDING_SOURCE_RUN: _FindingSource.ValueType  # 3
+    """A run."""
+    FINDING_SOURCE_SETTLEMENT_REPORT: _FindingSource.ValueType  # 4
+    """A settlement report."""
+
+class FindingSource(_FindingSource, metaclass=_FindingSourceEnumTypeWrapper):
+    """Who saw a discrepancy."""
+
+FINDING_SOURCE_UNSPECIFIED: FindingSource.ValueType  # 0
+"""Never sent."""
+FINDING_SOURCE_PAYMENT: FindingSource.ValueType  # 1
+"""A payment, when it changed."""
+FINDING_SOURCE_PARKED_EVENT: FindingSource.ValueType  # 2
+"""An event that has waited too long for its payment."""
+FINDING_SOURCE_RUN: FindingSource.ValueType  # 3
+"""A run."""
+FINDING_SOURCE_SETTLEMENT_REPORT: FindingSource.ValueType  # 4
+"""A settlement report."""
+Global___FindingSource: _TypeAlias = FindingSource  # noqa: Y015
+
 @_typing.final
 class Side(_message.Message):
     """What one side says."""
@@ -352,6 +384,7 @@ class Finding(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     OPEN_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     finding_id: _builtins.str
     """`fnd_` and the discrepancy's fingerprint."""
     finding_class: Global___FindingClass.ValueType
@@ -384,6 +417,8 @@ class Finding(_message.Message):
     """The finding that is about the same, if one was named."""
     run_id: _builtins.str
     """The run that made the latest change; empty for a person or a payment."""
+    source: Global___FindingSource.ValueType
+    """Who saw it last with these facts."""
     @_builtins.property
     def ledger(self) -> Global___Side:
         """What the ledger says; absent where it has nothing."""
@@ -433,10 +468,11 @@ class Finding(_message.Message):
         run_id: _builtins.str = ...,
         open_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        source: Global___FindingSource.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at_provider", b"at_provider", "ledger", b"ledger", "open_time", b"open_time", "subject_time", b"subject_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "assignee", b"assignee", "at_provider", b"at_provider", "correction_transaction_id", b"correction_transaction_id", "currency_code", b"currency_code", "description", b"description", "duplicate_of_finding_id", b"duplicate_of_finding_id", "evidence", b"evidence", "finding_class", b"finding_class", "finding_id", b"finding_id", "ledger", b"ledger", "note", b"note", "open_time", b"open_time", "payment_id", b"payment_id", "provider", b"provider", "resolution_reason", b"resolution_reason", "run_id", b"run_id", "severity", b"severity", "state", b"state", "subject_time", b"subject_time", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "assignee", b"assignee", "at_provider", b"at_provider", "correction_transaction_id", b"correction_transaction_id", "currency_code", b"currency_code", "description", b"description", "duplicate_of_finding_id", b"duplicate_of_finding_id", "evidence", b"evidence", "finding_class", b"finding_class", "finding_id", b"finding_id", "ledger", b"ledger", "note", b"note", "open_time", b"open_time", "payment_id", b"payment_id", "provider", b"provider", "resolution_reason", b"resolution_reason", "run_id", b"run_id", "severity", b"severity", "source", b"source", "state", b"state", "subject_time", b"subject_time", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
