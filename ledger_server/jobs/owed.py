@@ -51,7 +51,6 @@ class Owed(Struct, frozen=True, kw_only=True):
     payment_id: str
     payment: int
     refund: int | None = None
-    amount: int
     begin_time: datetime
 
 
@@ -91,7 +90,9 @@ def polled_event(owed: Owed, answer: Accepted, now: datetime) -> Request:
         object_id=owed.call.our_id if owed.kind is CallKind.REFUND else "",
         refund=owed.refund,
         provider_amount=None,
-        amount=owed.amount,
+        # Only the state was read. An event that says no amount means what was asked for, unless one that was
+        # told says another.
+        amount=None,
         problem="",
         currency=owed.call.currency,
         occur_time=owed.begin_time if succeeded else now,
@@ -123,7 +124,6 @@ def _payment(ids: TenantIds, deposit: Deposit) -> Owed:
         provider_ref=deposit.provider_ref,
         payment_id=our_id,
         payment=deposit.number,
-        amount=deposit.amount,
         begin_time=deposit.initiate_time,
     )
 
@@ -144,7 +144,6 @@ def _refund(ids: TenantIds, deposit: Deposit, number: int) -> Owed | None:
         payment_id=ids.deposit_id(deposit.number),
         payment=deposit.number,
         refund=number,
-        amount=refund.amount,
         begin_time=deposit.initiate_time,
     )
 
@@ -167,7 +166,6 @@ def _payout(ids: TenantIds, withdrawal: Withdrawal) -> Owed:
         provider_ref=withdrawal.provider_ref,
         payment_id=our_id,
         payment=withdrawal.number,
-        amount=withdrawal.amount,
         begin_time=withdrawal.request_time,
     )
 

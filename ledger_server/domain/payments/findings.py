@@ -60,8 +60,12 @@ def of_deposit(deposit: Deposit) -> tuple[Finding, ...]:
         found.append(_status(deposit, "captured and failed", deposit.state.name))
     if deposit.taken > deposit.amount:
         found.append(_amount(deposit, deposit.amount, deposit.taken))
-    if any(refund.state is RefundState.SUCCEEDED and not refund.amount for refund in deposit.refunds):
-        found.append(_status(deposit, "refunded without an amount", deposit.state.name))
+    for refund in deposit.refunds:
+        if refund.state is RefundState.SUCCEEDED and not refund.moved:
+            found.append(_status(deposit, "refunded without an amount", deposit.state.name))
+        # Whatever its state is: else it would depend on whether a later failure was heard first.
+        if refund.moved != refund.amount:
+            found.append(_amount(deposit, refund.amount, refund.moved))
     if deposit.refunded > deposit.captured > 0:
         found.append(_amount(deposit, deposit.captured, deposit.refunded))
     return tuple(found)

@@ -12,6 +12,8 @@ from msgspec.structs import replace
 
 from ledger_server.bootstrap import currencies
 from ledger_server.domain.clock import system_clock
+from ledger_server.domain.payments.events import EventType
+from ledger_server.domain.payments.findings import FindingClass
 from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
 from ledger_server.providers.adapter import (
     Accepted,
@@ -210,6 +212,30 @@ async def test_dispatch_of_a_refund_captures_its_hold_once(cashier: Cashier, psp
     assert psp.state.executions[cashier.ids.refund_id(refund)] == 1
     assert (await cashier.deposit(number)).state == payment_pb2.DEPOSIT_STATE_PARTIALLY_REFUNDED
     assert await cashier.player_money() == (OPENING + 3_000, 0)
+    await cashier.assert_sound()
+
+
+async def test_tell_amount_of_a_refund_that_was_only_read_books_what_is_told(
+    cashier: Cashier, psp: MockPsp
+) -> None:
+    """Reading says that it succeeded and no amount, so what an event tells later is not drowned by it."""
+    payment = psp.state.payments.create(
+        reference="elsewhere", amount_minor=5_000, currency="EUR", customer="42"
+    )
+    await psp.settled()
+    number = await cashier.captured_deposit(payment.id)
+    await cashier.asked_refund(number, 2_000)
+    async with adapter_to(psp) as adapter, dispatching(cashier, adapter):
+        await no_calls_open(cashier)
+    [read] = (await cashier.deposit(number)).refunds
+    assert (read.state, read.told_minor) == (payment_pb2.REFUND_STATE_SUCCEEDED, 0)
+
+    await cashier.tell(EventType.REFUND_SUCCEEDED, payment.id, amount=1_500, object_ref=read.provider_ref)
+
+    [told] = (await cashier.deposit(number)).refunds
+    assert (told.amount_minor, told.told_minor) == (2_000, 1_500)
+    assert await cashier.player_money() == (OPENING + 3_500, 0)
+    assert await cashier.finding_classes() == [FindingClass.AMOUNT_MISMATCH]
     await cashier.assert_sound()
 
 
