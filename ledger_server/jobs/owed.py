@@ -36,6 +36,7 @@ class Owed(Struct, frozen=True, kw_only=True):
     Attributes:
         state: as the payment has it.
         done: whether nothing that the call can bring is missing any more.
+        heard: whether the provider has told anything of it: then it was made.
         polled: whether a final state that is read is recorded. A payment's captures are not: only its
             events name them, and one that is read without a name could be counted twice.
         begin_time: when the payment began: before anything the provider can say of it.
@@ -45,6 +46,7 @@ class Owed(Struct, frozen=True, kw_only=True):
     kind: CallKind
     state: CallState
     done: bool
+    heard: bool
     polled: bool
     provider: str
     provider_ref: str
@@ -119,6 +121,7 @@ def _payment(ids: TenantIds, deposit: Deposit) -> Owed:
         kind=CallKind.CREATE_PAYMENT,
         state=deposit.call_state,
         done=deposit.call_state is CallState.ACCEPTED,
+        heard=bool(deposit.refs or deposit.captures or deposit.authorized),
         polled=False,
         provider=deposit.provider,
         provider_ref=deposit.provider_ref,
@@ -138,6 +141,7 @@ def _refund(ids: TenantIds, deposit: Deposit, number: int) -> Owed | None:
         kind=CallKind.REFUND,
         state=refund.call_state,
         done=refund.call_state is CallState.ACCEPTED and refund.state is not RefundState.PENDING,
+        heard=bool(refund.provider_ref or refund.told or refund.succeed_time or refund.fail_time),
         polled=True,
         provider=deposit.provider,
         provider_ref=refund.provider_ref,
@@ -161,6 +165,7 @@ def _payout(ids: TenantIds, withdrawal: Withdrawal) -> Owed:
         kind=CallKind.CREATE_PAYOUT,
         state=withdrawal.call_state,
         done=withdrawal.call_state is CallState.ACCEPTED and withdrawal.state not in _UNPAID,
+        heard=bool(withdrawal.provider_ref or withdrawal.paid_time or withdrawal.fail_time),
         polled=True,
         provider=withdrawal.provider,
         provider_ref=withdrawal.provider_ref,
