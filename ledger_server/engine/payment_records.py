@@ -109,6 +109,7 @@ def deposit_message(ids: TenantIds, deposit: Deposit) -> pb.Deposit:
             hold_id="" if refund.hold is None else ids.hold_id(refund.hold),
             call_state=int(refund.call_state),
             reason=refund.reason,
+            told_minor=refund.told,
         )
         _put(told.succeed_time, refund.succeed_time)
         _put(told.fail_time, refund.fail_time)
@@ -158,6 +159,7 @@ def deposit_of(ids: TenantIds, message: pb.Deposit) -> Deposit:
                 number=ids.refund_sequence(refund.refund_id) if refund.refund_id else None,
                 provider_ref=refund.provider_ref,
                 amount=refund.amount_minor,
+                told=refund.told_minor,
                 hold=ids.hold_sequence(refund.hold_id) if refund.hold_id else None,
                 call_state=CallState(refund.call_state),
                 reason=refund.reason,

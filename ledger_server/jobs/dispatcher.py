@@ -3,7 +3,8 @@
 For every call: the ledger records that it is about to be made; the provider is called with the key that
 was fixed when the call was decided; the answer is recorded. What is not known (a time-out, a 5xx, a crash
 in between) is first asked for by reading, and tried again only with the same key and only while the
-provider is certain to remember it. Only a definite refusal ends a call without a payment.
+provider is certain to remember it. What ends a call without a payment is a definite refusal, or the
+provider's proof, long after the last try, that nothing was ever made.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ from ledger_server.providers.adapter import (
     Accepted,
     Adapter,
     Answer,
+    NotFound,
     Rejected,
     RemoteState,
     Unknown,
@@ -44,6 +46,7 @@ from ledger_server.store.outbox_store import ClaimedCall
 log = structlog.get_logger()
 
 _FINAL: Final = frozenset({RemoteState.SUCCEEDED, RemoteState.FAILED})
+_NEVER_MADE: Final = "never_made"
 _MAX_DOUBLINGS: Final = 30
 _Answer = TypeVar("_Answer")
 
@@ -55,6 +58,8 @@ class DispatchLimits(Struct, frozen=True, kw_only=True):
         pause_seconds: between two looks at all tenants; a commit of this process is acted on at once.
         lease_seconds: for how long a claimed call is this process's; more than twice `call_seconds`.
         call_seconds: after so long an unanswered call is given up as unknown.
+        request_life_seconds: for how long a request that we have given up may still be carried out at the
+            provider; an absence is a proof only after that.
         first_back_off_seconds, max_back_off_seconds: between tries whose outcome is unknown.
         poll_seconds, max_poll_seconds: between looks at what a provider has taken on and not finished.
         calls_at_once: of this process at one provider account.
@@ -63,6 +68,7 @@ class DispatchLimits(Struct, frozen=True, kw_only=True):
     pause_seconds: float = 5.0
     lease_seconds: float = 90.0
     call_seconds: float = 30.0
+    request_life_seconds: float = 3_600.0
     first_back_off_seconds: float = 1.0
     max_back_off_seconds: float = 300.0
     poll_seconds: float = 60.0
@@ -178,13 +184,19 @@ class Dispatcher:
             return
         owed = await self._owed(key, call)
         if owed is not None and owed.state is CallState.PENDING:
+            if call.try_count > 1:
+                # It has waited, for its account to be configured perhaps, and nothing was ever sent: the
+                # provider's memory of the key begins now.
+                restarted = await outbox_store.restart(self._pool, key, call, self._clock())
+                if restarted is None:
+                    return
+                call = restarted
             await self._report(tenant_id, call, CallBegun())
             owed = await self._owed(key, call)
         if owed is None or owed.done:
             await outbox_store.close(self._pool, key, call.number)
         elif owed.state is CallState.UNDER_WAY:
-            answer = await self._make(adapter, owed, call)
-            await self._hear(tenant_id, key, call, owed, answer)
+            await self._pursue(tenant_id, key, call, adapter, owed)
         elif owed.state is CallState.ACCEPTED:
             await self._poll(tenant_id, key, call, adapter, owed)
         elif owed.state is CallState.PENDING:
@@ -199,18 +211,56 @@ class Dispatcher:
         stored = found.get(call.payment)
         return None if stored is None else owed_of(TenantIds(key), stored, call)
 
-    async def _make(self, adapter: Adapter, owed: Owed, call: ClaimedCall) -> Answer:
+    async def _pursue(
+        self, tenant_id: str, key: TenantKey, call: ClaimedCall, adapter: Adapter, owed: Owed
+    ) -> None:
         """Call, after asking what became of an earlier try, if there was one."""
         if call.try_count > 1:
+            asked_at = self._age(call)
             found = await self._limited(adapter.find(owed.call, owed.provider_ref))
             if isinstance(found, Accepted):
-                return found
-            age = (self._clock() - call.first_try_time).total_seconds()
+                await self._hear(tenant_id, key, call, owed, found)
+                return
             # A key that the provider may have forgotten would be a new payment. While it remembers the key,
             # calling again is as safe as reading, and some providers can't be asked for all they do.
-            if age + self._limits.call_seconds >= adapter.capabilities.idempotency_seconds:
-                return Unknown(reason="it can't be found, and the provider's memory of the key may be over")
-        return await self._limited(adapter.call(owed.call))
+            memory = adapter.capabilities.idempotency_seconds
+            if self._age(call) + self._limits.call_seconds >= memory:
+                late = asked_at - memory
+                await self._only_look(tenant_id, key, call, owed, found=found, asked_after_seconds=late)
+                return
+        await self._hear(tenant_id, key, call, owed, await self._limited(adapter.call(owed.call)))
+
+    async def _only_look(
+        self,
+        tenant_id: str,
+        key: TenantKey,
+        call: ClaimedCall,
+        owed: Owed,
+        *,
+        found: NotFound | Unknown,
+        asked_after_seconds: float,
+    ) -> None:
+        """Judge what was not found once the call may not be made again: never made, or nobody knows.
+
+        That it is not there proves nothing while a request of ours may still be under way. The last try was
+        begun early enough to be given up before the provider's memory of the key ended, and none begins after
+        that: so an absence that was asked for a request's life later speaks of all tries, for ever. Whatever
+        the provider has told of it in the meantime is stronger: then it was made, and is looked for.
+
+        Args:
+            asked_after_seconds: how long after the memory's end it was asked for.
+        """
+        proven = isinstance(found, NotFound) and asked_after_seconds >= self._limits.request_life_seconds
+        if proven and not owed.heard:
+            message = "the provider has nothing under this id, and no try can still be under way"
+            await self._hear(tenant_id, key, call, owed, Rejected(code=_NEVER_MADE, message=message))
+            return
+        why = found.reason if isinstance(found, Unknown) else "it is not there, which proves nothing yet"
+        log.warning("a call may not be made again", why=why, tenant_id=tenant_id, call=owed.call.our_id)
+        await self._rest(tenant_id, key, call, self._poll_pause(call, found), why)
+
+    def _age(self, call: ClaimedCall) -> float:
+        return (self._clock() - call.first_try_time).total_seconds()
 
     async def _limited(self, calling: Awaitable[_Answer]) -> _Answer | Unknown:
         """Await a provider for a bounded time; whatever goes wrong may have been done all the same."""
@@ -234,7 +284,7 @@ class Dispatcher:
                 await self._report(tenant_id, call, news)
                 await self._learn(tenant_id, key, call, owed, answer)
             case Rejected():
-                log.warning("a provider refused a call", call=owed.call.our_id, code=answer.code)
+                log.warning("a call ended with nothing done", call=owed.call.our_id, code=answer.code)
                 await self._report(
                     tenant_id, call, CallRejected(reason=f"{answer.code}: {answer.message}"[:255])
                 )
@@ -250,7 +300,9 @@ class Dispatcher:
         if isinstance(found, Accepted):
             await self._learn(tenant_id, key, call, owed, found)
         else:
-            await self._postpone(tenant_id, key, call, "the provider could not be asked")
+            # Some can't be asked at all; then it is the event that tells, and looking is a formality.
+            why = found.reason if isinstance(found, Unknown) else "the provider does not have what it took on"
+            await self._rest(tenant_id, key, call, self._poll_pause(call, found), why)
 
     async def _learn(
         self, tenant_id: str, key: TenantKey, call: ClaimedCall, owed: Owed, answer: Accepted
@@ -262,9 +314,14 @@ class Dispatcher:
             await self._ledger.submit(tenant_id, [polled_event(owed, answer, self._clock())])
             await outbox_store.close(self._pool, key, call.number)
         else:
-            doublings = min(call.try_count - 1, _MAX_DOUBLINGS)
-            pause = min(self._limits.poll_seconds * 2**doublings, self._limits.max_poll_seconds)
-            await self._rest(tenant_id, key, call, pause, None)
+            await self._rest(tenant_id, key, call, self._poll_pause(call, answer), None)
+
+    def _poll_pause(self, call: ClaimedCall, found: Accepted | NotFound | Unknown) -> float:
+        """Return how long to wait for the next look: twice as long each time, up to a bound."""
+        doublings = min(call.try_count - 1, _MAX_DOUBLINGS)
+        pause: float = min(self._limits.poll_seconds * 2**doublings, self._limits.max_poll_seconds)
+        allowed = found.retry_after_seconds if isinstance(found, Unknown) else None
+        return max(pause, allowed or 0.0)
 
     async def _report(self, tenant_id: str, call: ClaimedCall, news: CallNews) -> None:
         command = ReportCall(kind=call.kind, payment=call.payment, subject=call.subject, news=news)

@@ -36,6 +36,7 @@ class Owed(Struct, frozen=True, kw_only=True):
     Attributes:
         state: as the payment has it.
         done: whether nothing that the call can bring is missing any more.
+        heard: whether the provider has told anything of it: then it was made.
         polled: whether a final state that is read is recorded. A payment's captures are not: only its
             events name them, and one that is read without a name could be counted twice.
         begin_time: when the payment began: before anything the provider can say of it.
@@ -45,13 +46,13 @@ class Owed(Struct, frozen=True, kw_only=True):
     kind: CallKind
     state: CallState
     done: bool
+    heard: bool
     polled: bool
     provider: str
     provider_ref: str
     payment_id: str
     payment: int
     refund: int | None = None
-    amount: int
     begin_time: datetime
 
 
@@ -91,7 +92,9 @@ def polled_event(owed: Owed, answer: Accepted, now: datetime) -> Request:
         object_id=owed.call.our_id if owed.kind is CallKind.REFUND else "",
         refund=owed.refund,
         provider_amount=None,
-        amount=owed.amount,
+        # Only the state was read. An event that says no amount means what was asked for, unless one that was
+        # told says another.
+        amount=None,
         problem="",
         currency=owed.call.currency,
         occur_time=owed.begin_time if succeeded else now,
@@ -118,12 +121,12 @@ def _payment(ids: TenantIds, deposit: Deposit) -> Owed:
         kind=CallKind.CREATE_PAYMENT,
         state=deposit.call_state,
         done=deposit.call_state is CallState.ACCEPTED,
+        heard=bool(deposit.refs or deposit.captures or deposit.authorized),
         polled=False,
         provider=deposit.provider,
         provider_ref=deposit.provider_ref,
         payment_id=our_id,
         payment=deposit.number,
-        amount=deposit.amount,
         begin_time=deposit.initiate_time,
     )
 
@@ -138,13 +141,13 @@ def _refund(ids: TenantIds, deposit: Deposit, number: int) -> Owed | None:
         kind=CallKind.REFUND,
         state=refund.call_state,
         done=refund.call_state is CallState.ACCEPTED and refund.state is not RefundState.PENDING,
+        heard=bool(refund.provider_ref or refund.told or refund.succeed_time or refund.fail_time),
         polled=True,
         provider=deposit.provider,
         provider_ref=refund.provider_ref,
         payment_id=ids.deposit_id(deposit.number),
         payment=deposit.number,
         refund=number,
-        amount=refund.amount,
         begin_time=deposit.initiate_time,
     )
 
@@ -162,12 +165,12 @@ def _payout(ids: TenantIds, withdrawal: Withdrawal) -> Owed:
         kind=CallKind.CREATE_PAYOUT,
         state=withdrawal.call_state,
         done=withdrawal.call_state is CallState.ACCEPTED and withdrawal.state not in _UNPAID,
+        heard=bool(withdrawal.provider_ref or withdrawal.paid_time or withdrawal.fail_time),
         polled=True,
         provider=withdrawal.provider,
         provider_ref=withdrawal.provider_ref,
         payment_id=our_id,
         payment=withdrawal.number,
-        amount=withdrawal.amount,
         begin_time=withdrawal.request_time,
     )
 

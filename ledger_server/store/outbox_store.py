@@ -25,6 +25,10 @@ RETURNING call_number, kind, provider, payment_number, subject_number, try_count
 _POSTPONE: Final = """
 UPDATE outbox SET next_try_time = $3, last_error = $4 WHERE tenant_key = $1 AND call_number = $2
 """
+_RESTART: Final = """
+UPDATE outbox SET first_try_time = $3 WHERE tenant_key = $1 AND call_number = $2 AND try_count = $4
+RETURNING first_try_time
+"""
 _CLOSE: Final = "UPDATE outbox SET open = false WHERE tenant_key = $1 AND call_number = $2"
 _OLDEST: Final = """
 SELECT min(next_try_time) FROM outbox WHERE tenant_key = $1 AND open
@@ -69,6 +73,12 @@ async def postpone(pool: Pool, key: TenantKey, number: int, *, until: datetime, 
         error: what went wrong, for operators; None when nothing did.
     """
     await pool.execute(_POSTPONE, key, number, until, error)
+
+
+async def restart(pool: Pool, key: TenantKey, call: ClaimedCall, now: datetime) -> ClaimedCall | None:
+    """Let a claimed call that was never made count its time from now on; None if somebody else claimed it."""
+    first_try_time = await pool.fetchval(_RESTART, key, call.number, now, call.try_count)
+    return None if first_try_time is None else call._replace(first_try_time=first_try_time)
 
 
 async def close(pool: Pool, key: TenantKey, number: int) -> None:

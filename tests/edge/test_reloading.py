@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from structlog.testing import capture_logs
 from tests.edge.harness import BODY, NAME, OTHER, SECRET, Edge, FakeLedger, running_edge, signed
 from tests.support.clock import START, FakeClock
 from webhook_edge import sending
-from webhook_edge.configuration import read_configuration
+from webhook_edge.configuration import Configuration, read_configuration
 from webhook_edge.metrics import Metrics
 from webhook_edge.reloading import LiveConfiguration
 
@@ -32,6 +33,7 @@ class Files:
     def __init__(self, folder: Path, scheme: str = "standard") -> None:
         self.folder = folder
         self.scheme = scheme
+        self.read_count = 0
         self.toml = folder / "endpoints.toml"
         _, old, new = ROTATIONS[scheme]
         self.write_secret("old", old)
@@ -50,6 +52,11 @@ class Files:
             f'mode = "{mode}"\nsecrets = [{entries}]\n',
         )
 
+    def read(self, now: datetime) -> Configuration:
+        """Read the configuration, and count that."""
+        self.read_count += 1
+        return read_configuration(self.toml, {}, now)
+
     def write_nonsense(self) -> None:
         """Break the configuration."""
         self.toml.write_text("[endpoints")
@@ -66,7 +73,7 @@ async def watching_edge(
 ) -> AsyncIterator[tuple[Edge, LiveConfiguration]]:
     """Run an edge that follows the files."""
     clock, metrics = FakeClock(), Metrics()
-    live = LiveConfiguration(lambda: read_configuration(files.toml, {}, clock()), metrics)
+    live = LiveConfiguration(lambda: files.read(clock()), metrics)
     async with (
         live.watched(look_seconds),
         running_edge(ledger=ledger, clock=clock, metrics=metrics, configuration=lambda: live.current) as edge,
@@ -161,7 +168,9 @@ async def test_break_configuration_keeps_the_old_one(tmp_path: Path) -> None:
             files.write_nonsense()
             await until(lambda: reads(edge, "failed") > 0)
             answer = await edge.deliver()
-            await asyncio.sleep(10 * LOOK_SECONDS)
+            # What is broken is read again at every look.
+            before = files.read_count
+            await until(lambda: files.read_count > before + 3)
             assert live.current is old
         files.write_endpoint("new")
         await until(lambda: reads(edge, "read") > 0)

@@ -131,7 +131,7 @@ class MockUnderTest(ProviderUnderTest):
                 case Fault.REFUSAL:
                     knobs.reject = 1
                 case _:
-                    raise NotImplementedError(fault)
+                    raise AssertionError(f"MockPSP has no knob for {fault}")
 
     def executions(self, our_id: str) -> int:
         """Return MockPSP's own count."""

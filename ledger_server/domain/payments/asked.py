@@ -18,18 +18,10 @@ from ledger_server.domain.errors import (
     SecondReviewerRequired,
     WithdrawalNotFound,
 )
-from ledger_server.domain.facts import (
-    DepositChanged,
-    FactKind,
-    WithdrawalChanged,
-    WithdrawalPolicySet,
-)
+from ledger_server.domain.facts import DepositChanged, FactKind, WithdrawalChanged, WithdrawalPolicySet
 from ledger_server.domain.payments.accounts import clearing_account, player_account
 from ledger_server.domain.payments.booking import Booking
-from ledger_server.domain.payments.calls import (
-    CallKind,
-    OwedCall,
-)
+from ledger_server.domain.payments.calls import CallKind, OwedCall
 from ledger_server.domain.payments.changes import change_deposit, change_withdrawal
 from ledger_server.domain.payments.commands import (
     ApproveWithdrawal,
@@ -45,12 +37,7 @@ from ledger_server.domain.payments.commands import (
 from ledger_server.domain.payments.deposit import Deposit, DepositState
 from ledger_server.domain.payments.events import merged_refunds
 from ledger_server.domain.payments.knowledge import CallState, Refund, later
-from ledger_server.domain.payments.withdrawal import (
-    REVIEW_STEPS,
-    Approval,
-    Withdrawal,
-    WithdrawalState,
-)
+from ledger_server.domain.payments.withdrawal import REVIEW_STEPS, Approval, Withdrawal, WithdrawalState
 from ledger_server.domain.transactions import TransactionType
 from ledger_server.domain.working_set import WorkingSet
 

@@ -5,13 +5,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ledger_server.domain.payments.booking import Booking
-from ledger_server.domain.payments.calls import (
-    CallAccepted,
-    CallBegun,
-    CallKind,
-    CallNews,
-    CallRejected,
-)
+from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallKind, CallNews, CallRejected
 from ledger_server.domain.payments.changes import change_deposit, change_withdrawal
 from ledger_server.domain.payments.commands import ReportCall
 from ledger_server.domain.payments.deposit import Deposit

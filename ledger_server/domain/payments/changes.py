@@ -4,11 +4,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from ledger_server.domain.facts import (
-    DepositChanged,
-    FactKind,
-    WithdrawalChanged,
-)
+from ledger_server.domain.facts import DepositChanged, FactKind, WithdrawalChanged
 from ledger_server.domain.payments import findings
 from ledger_server.domain.payments.accounts import player_account
 from ledger_server.domain.payments.booking import Booking
@@ -29,7 +25,7 @@ def change_deposit(
     player = player_account(after.player_id, after.currency)
     had = facts.available(player)
     book_deposit(facts, before, after, effective_time)
-    found = findings.of_deposit(facts.working_set.ids, after) if after != before else ()
+    found = findings.of_deposit(facts.working_set.ids, after)
     if facts.overdrawn(player, had):
         found = (*found, findings.overdrawn(facts.working_set.ids, after, facts.available(player)))
     changed = replace(after, update_time=facts.now, balance_after=facts.available(player))

@@ -120,7 +120,7 @@ class Deposit(Struct, frozen=True, kw_only=True):
         """What the refunds that succeeded amount to, once a capture is known."""
         if not self.known_captured:
             return 0
-        return sum(refund.amount for refund in self.refunds if refund.state is RefundState.SUCCEEDED)
+        return sum(refund.moved for refund in self.refunds if refund.state is RefundState.SUCCEEDED)
 
     @property
     def refundable(self) -> int:

@@ -95,7 +95,8 @@ def _settle_refunds(
     """Capture or release the holds of our refunds that ended; return how much was captured.
 
     One that the provider told of before we knew it as ours has been booked already: then its hold is
-    released, not captured.
+    released, not captured. If the provider has refunded less than what is held, the rest is released; what it
+    has refunded beyond is for the caller to post.
     """
     were: Mapping[int | None, Refund] = {refund.number: refund for refund in before.refunds}
     taken = 0
@@ -103,8 +104,8 @@ def _settle_refunds(
         was = were.get(refund.number) if refund.number is not None else None
         if was is None or refund.hold is None or refund.state is was.state:
             continue
-        if refund.state is RefundState.SUCCEEDED and refunded - taken >= refund.amount:
-            taken += booking.capture(refund.hold, refund.amount, final=True, effective_time=effective_time)
+        if refund.state is RefundState.SUCCEEDED and refunded - taken >= refund.moved:
+            taken += booking.capture(refund.hold, refund.moved, final=True, effective_time=effective_time)
         booking.release(refund.hold)
     return taken
 

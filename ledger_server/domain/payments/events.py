@@ -177,9 +177,15 @@ def _refund(deposit: Deposit, event: ProviderEvent) -> Deposit:
         refunds.append(Refund(number=None, provider_ref=event.object_ref, amount=0))
         place = len(refunds) - 1
     known = refunds[place]
-    learned = replace(known, provider_ref=known.provider_ref or event.object_ref)
+    learned = replace(
+        known,
+        provider_ref=known.provider_ref or event.object_ref,
+        told=max(known.told, event.amount or 0),
+    )
     if known.number is None:
-        learned = replace(learned, amount=max(known.amount, event.amount or 0))
+        # Nobody asked for it: its amount is what was told. Records from before `told` have the amount alone.
+        amount = max(known.amount, learned.told)
+        learned = replace(learned, amount=amount, told=amount)
     if event.type is EventType.REFUND_SUCCEEDED:
         # Only a success moves money. What tells no amount is kept all the same: another event of the refund
         # may tell it, earlier or later.
@@ -210,7 +216,8 @@ def _refund_place(refunds: list[Refund], event: ProviderEvent) -> int | None:
 def merged_refunds(refunds: list[Refund]) -> tuple[Refund, ...]:
     """Return refunds in order: ours as they were asked for, then the provider's own by ref.
 
-    One that the provider told of before we knew that it was ours is one with ours.
+    One that the provider told of before we knew that it was ours is one with ours: the amount that was asked
+    for is kept, and the amount that was told counts.
     """
     ours = [refund for refund in refunds if refund.number is not None]
     ours.sort(key=lambda refund: refund.number or 0)
@@ -231,6 +238,7 @@ def merged_refunds(refunds: list[Refund]) -> tuple[Refund, ...]:
             continue
         ours[place] = replace(
             ours[place],
+            told=max(ours[place].told, refund.moved),
             succeed_time=later(ours[place].succeed_time, refund.succeed_time),
             fail_time=later(ours[place].fail_time, refund.fail_time),
             reason=max(ours[place].reason, refund.reason),

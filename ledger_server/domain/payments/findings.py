@@ -6,7 +6,7 @@ from datetime import datetime
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
 from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.payments.deposit import Deposit
-from ledger_server.domain.payments.knowledge import CallState, RefundState, happened
+from ledger_server.domain.payments.knowledge import CallState, Refund, RefundState, happened
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalState
 from ledger_server.domain.reconciliation.record import RecordKind
 
@@ -17,12 +17,19 @@ def of_deposit(ids: TenantIds, deposit: Deposit) -> tuple[Discrepancy, ...]:
     if deposit.over and deposit.known_captured:
         found.append(_status(ids, deposit, "captured and failed"))
     if deposit.taken > deposit.amount:
-        found.append(_amount(ids, deposit, "more was captured than asked for", deposit.amount, deposit.taken))
-    if any(refund.state is RefundState.SUCCEEDED and not refund.amount for refund in deposit.refunds):
-        found.append(_status(ids, deposit, "refunded without an amount"))
+        found.append(
+            _amount(ids, deposit, "more was captured than asked for", (deposit.amount, deposit.taken))
+        )
+    for refund in deposit.refunds:
+        if refund.state is RefundState.SUCCEEDED and not refund.moved:
+            found.append(_status(ids, deposit, "refunded without an amount", refund))
+        # Whatever its state is: else it would depend on whether a later failure was heard first.
+        if refund.moved != refund.amount:
+            what = "another amount was refunded than asked for"
+            found.append(_amount(ids, deposit, what, (refund.amount, refund.moved), refund))
     if deposit.refunded > deposit.captured > 0:
         what = "more was refunded than captured"
-        found.append(_amount(ids, deposit, what, deposit.captured, deposit.refunded))
+        found.append(_amount(ids, deposit, what, (deposit.captured, deposit.refunded)))
     return tuple(found)
 
 
@@ -39,7 +46,7 @@ def of_withdrawal(ids: TenantIds, withdrawal: Withdrawal) -> tuple[Discrepancy, 
         found.append(_status(ids, withdrawal, "failed and paid"))
     if withdrawal.paid_time is not None and withdrawal.paid != withdrawal.amount:
         what = "another amount was paid than asked for"
-        found.append(_amount(ids, withdrawal, what, withdrawal.amount, withdrawal.paid))
+        found.append(_amount(ids, withdrawal, what, (withdrawal.amount, withdrawal.paid)))
     return tuple(found)
 
 
@@ -61,17 +68,23 @@ def contradiction(
     return _of(ids, payment, kind, "an event could not be booked", facts)
 
 
-def _side(ids: TenantIds, payment: Deposit | Withdrawal) -> Side:
-    """Return which payment it is. Nothing that changes later, so that a resolved finding stays so."""
-    deposit = isinstance(payment, Deposit)
-    number = payment.number
+def refund_ref(ids: TenantIds, deposit: Deposit, refund: Refund) -> str:
+    """Return what a refund is called: by our id of it, else within its deposit."""
+    if refund.number is not None:
+        return ids.refund_id(refund.number)
+    return f"{ids.deposit_id(deposit.number)}/refunds/{refund.provider_ref}"
+
+
+def _side(ids: TenantIds, payment: Deposit | Withdrawal, refund: Refund | None) -> Side:
+    """Return what it is about. Nothing that changes later, so that a resolved finding stays so."""
+    if isinstance(payment, Withdrawal):
+        kind, ref, amount = RecordKind.PAYOUT, ids.withdrawal_id(payment.number), -payment.amount
+    elif refund is not None:
+        kind, ref, amount = RecordKind.REFUND, refund_ref(ids, payment, refund), -refund.amount
+    else:
+        kind, ref, amount = RecordKind.PAYMENT, ids.deposit_id(payment.number), payment.amount
     return Side(
-        ref=ids.deposit_id(number) if deposit else ids.withdrawal_id(number),
-        kind=RecordKind.PAYMENT if deposit else RecordKind.PAYOUT,
-        amount=payment.amount if deposit else -payment.amount,
-        currency=payment.currency,
-        state="",
-        time=begin_time(payment),
+        ref=ref, kind=kind, amount=amount, currency=payment.currency, state="", time=begin_time(payment)
     )
 
 
@@ -80,15 +93,22 @@ def begin_time(payment: Deposit | Withdrawal) -> datetime:
     return payment.initiate_time if isinstance(payment, Deposit) else payment.request_time
 
 
-def _status(ids: TenantIds, payment: Deposit | Withdrawal, what: str) -> Discrepancy:
-    return _of(ids, payment, FindingClass.STATUS_MISMATCH, what, {})
+def _status(
+    ids: TenantIds, payment: Deposit | Withdrawal, what: str, refund: Refund | None = None
+) -> Discrepancy:
+    return _of(ids, payment, FindingClass.STATUS_MISMATCH, what, {}, refund=refund)
 
 
 def _amount(
-    ids: TenantIds, payment: Deposit | Withdrawal, what: str, expected: int, actual: int
+    ids: TenantIds,
+    payment: Deposit | Withdrawal,
+    what: str,
+    amounts: tuple[int, int],
+    refund: Refund | None = None,
 ) -> Discrepancy:
+    expected, actual = amounts
     facts = {"expected_minor": str(expected), "actual_minor": str(actual)}
-    return _of(ids, payment, FindingClass.AMOUNT_MISMATCH, what, facts)
+    return _of(ids, payment, FindingClass.AMOUNT_MISMATCH, what, facts, refund=refund)
 
 
 def _of(
@@ -97,6 +117,8 @@ def _of(
     kind: FindingClass,
     what: str,
     facts: Mapping[str, str],
+    *,
+    refund: Refund | None = None,
 ) -> Discrepancy:
     known = {"provider_ref": payment.known_ref} if payment.known_ref else {}
     return Discrepancy(
@@ -104,7 +126,7 @@ def _of(
         provider=payment.provider,
         payment=payment.number,
         withdrawal=isinstance(payment, Withdrawal),
-        ledger=_side(ids, payment),
+        ledger=_side(ids, payment, refund),
         currency=payment.currency,
         description=what,
         evidence={**known, **facts},

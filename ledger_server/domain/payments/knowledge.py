@@ -71,19 +71,27 @@ class Capture(Struct, frozen=True, kw_only=True):
 
 
 class Refund(Struct, frozen=True, kw_only=True):
-    """One refund; minor units, 0 while no event has told the amount.
+    """One refund; minor units.
 
-    Ours has a number (the record that asked for it), a hold and a call.
+    Ours has a number (the record that asked for it), a hold and a call. `amount` is what was asked for; of
+    one that was made at the provider, what was told of it. `told` is what the provider says that it refunds,
+    0 while no event has told.
     """
 
     number: int | None
     provider_ref: str
     amount: int
+    told: int = 0
     hold: int | None = None
     call_state: CallState = CallState.NONE
     reason: str = ""
     succeed_time: datetime | None = None
     fail_time: datetime | None = None
+
+    @property
+    def moved(self) -> int:
+        """What leaves by it: the provider's word, and until there is one, what was asked for."""
+        return self.told or self.amount
 
     @property
     def state(self) -> RefundState:

@@ -6,18 +6,12 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from ledger_server.domain.errors import ProviderEventNotFound
-from ledger_server.domain.facts import (
-    EventRecorded,
-    FactKind,
-)
+from ledger_server.domain.facts import EventRecorded, FactKind
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass
 from ledger_server.domain.payments import findings
 from ledger_server.domain.payments.booking import Booking
 from ledger_server.domain.payments.changes import change_deposit, change_withdrawal
-from ledger_server.domain.payments.commands import (
-    IngestEvent,
-    ReplayEvent,
-)
+from ledger_server.domain.payments.commands import IngestEvent, ReplayEvent
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import (
     CannotApply,

@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 from defter.ledger.v1 import journal_pb2
@@ -150,6 +150,7 @@ class Cashier:
         *,
         amount: int | None = None,
         object_ref: str = "",
+        payment: int | None = None,
         final: bool = False,
     ) -> int:
         """Take in an event of the provider; return its number."""
@@ -160,7 +161,7 @@ class Cashier:
             provider_type=kind.name.lower(),
             payment_ref=payment_ref,
             payment_id="",
-            payment=None,
+            payment=payment,
             object_ref=object_ref,
             object_id="",
             refund=None,
@@ -244,6 +245,13 @@ class Cashier:
         """Return how many calls are still owed."""
         found: int = await self.pool.fetchval(
             "SELECT count(*) FROM outbox WHERE tenant_key = $1 AND open", self.key
+        )
+        return found
+
+    async def longest_rest(self) -> timedelta:
+        """Return for how long the call rests that rests longest."""
+        found: timedelta = await self.pool.fetchval(
+            "SELECT max(next_try_time) - now() FROM outbox WHERE tenant_key = $1 AND open", self.key
         )
         return found
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import pytest
 from defter.payments.v1 import payment_pb2
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from ledger_server.bootstrap import currencies
 from ledger_server.domain.clock import system_clock
+from ledger_server.domain.findings.discrepancy import FindingClass
+from ledger_server.domain.payments.events import EventType
 from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
 from ledger_server.providers.adapter import (
     Accepted,
@@ -36,6 +40,7 @@ QUICK = DispatchLimits(
     poll_seconds=0.05,
     max_poll_seconds=0.1,
 )
+SLOW_POLL = replace(QUICK, poll_seconds=3_600.0, max_poll_seconds=86_400.0)
 
 
 class Dying:
@@ -69,6 +74,25 @@ class Dying:
     async def _die(self) -> None:
         self.reached.set()
         await asyncio.Event().wait()
+
+
+class Speechless:
+    """An adapter of a provider that can't be asked for what it does."""
+
+    def __init__(self, inner: MockAdapter) -> None:
+        self.asked_count = 0
+        self.capabilities = inner.capabilities
+        self.to_provider = inner.to_provider
+        self.from_provider = inner.from_provider
+        self.call = inner.call
+        self.list_records = inner.list_records
+        self.close = inner.close
+
+    async def find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:
+        """Count, and say nothing."""
+        del call, provider_ref
+        self.asked_count += 1
+        return Unknown(reason="its webhook tells")
 
 
 @asynccontextmanager
@@ -213,6 +237,30 @@ async def test_dispatch_of_a_refund_captures_its_hold_once(cashier: Cashier, psp
     await cashier.assert_sound()
 
 
+async def test_tell_amount_of_a_refund_that_was_only_read_books_what_is_told(
+    cashier: Cashier, psp: MockPsp
+) -> None:
+    """Reading says that it succeeded and no amount, so what an event tells later is not drowned by it."""
+    payment = psp.state.payments.create(
+        reference="elsewhere", amount_minor=5_000, currency="EUR", customer="42"
+    )
+    await psp.settled()
+    number = await cashier.captured_deposit(payment.id)
+    await cashier.asked_refund(number, 2_000)
+    async with adapter_to(psp) as adapter, dispatching(cashier, adapter):
+        await no_calls_open(cashier)
+    [read] = (await cashier.deposit(number)).refunds
+    assert (read.state, read.told_minor) == (payment_pb2.REFUND_STATE_SUCCEEDED, 0)
+
+    await cashier.tell(EventType.REFUND_SUCCEEDED, payment.id, amount=1_500, object_ref=read.provider_ref)
+
+    [told] = (await cashier.deposit(number)).refunds
+    assert (told.amount_minor, told.told_minor) == (2_000, 1_500)
+    assert await cashier.player_money() == (OPENING + 3_500, 0)
+    assert await cashier.finding_classes() == [FindingClass.AMOUNT_MISMATCH]
+    await cashier.assert_sound()
+
+
 async def test_dispatch_of_a_deposit_makes_the_payment_known(cashier: Cashier, psp: MockPsp) -> None:
     """The provider is told of a deposit with our id, and its own id is kept."""
     async with adapter_to(psp) as adapter, dispatching(cashier, adapter):
@@ -236,21 +284,71 @@ async def test_dispatch_without_a_configured_account_waits(cashier: Cashier) -> 
 
 
 async def test_dispatch_after_the_providers_memory_never_calls_again(cashier: Cashier, psp: MockPsp) -> None:
-    """Once the provider may have forgotten the key, an unknown call is only asked for."""
-    psp.knobs.hang_seconds = 0.5
-    psp.knobs.timeout_before_execute = 1
+    """Once it may have forgotten the key, its proof that nothing was made ends the call; no try follows."""
     async with adapter_to(psp) as adapter:
-        async with dispatching(cashier, adapter):
-            number = await cashier.approved_withdrawal(2_500)
-            await asyncio.wait_for(taken_up(psp), 10)
-        await cashier.pool.execute("UPDATE outbox SET first_try_time = now() - interval '2 days'")
-        await cashier.hurry()
-        dispatcher = Dispatcher(cashier.ledger, cashier.pool, system_clock, {"mock": adapter}, QUICK)
-        await dispatcher.dispatch("casino")
-        await dispatcher.stop()
-    assert psp.state.executions[cashier.ids.withdrawal_id(number)] == 0
-    assert (await cashier.withdrawal(number)).call_state == payment_pb2.CALL_STATE_UNDER_WAY
+        number = await unanswered_withdrawal(cashier, psp, adapter)
+        await long_after(cashier, adapter, "2 days")
+    withdrawal = await cashier.withdrawal(number)
+    assert psp.state.executions[withdrawal.withdrawal_id] == 0
+    assert withdrawal.state == FAILED
+    assert withdrawal.call_state == payment_pb2.CALL_STATE_REJECTED
+    assert withdrawal.reason.startswith("never_made: ")
+    assert await cashier.player_money() == (OPENING, 0)
+    assert await cashier.open_calls() == 0
+    await cashier.assert_sound()
+
+
+@pytest.mark.parametrize("case", ["it can't be asked", "a try may be under way", "it was heard of"])
+async def test_dispatch_after_the_providers_memory_without_proof_releases_nothing(
+    cashier: Cashier, psp: MockPsp, case: str
+) -> None:
+    """What can't be known is neither paid again nor given back: it is looked for, at the pace of polling."""
+    async with adapter_to(psp) as adapter:
+        number = await unanswered_withdrawal(cashier, psp, adapter)
+        if case == "it was heard of":
+            await cashier.tell(EventType.PAYOUT_SUBMITTED, "mp_po_1", payment=number)
+        asked = Speechless(adapter) if case == "it can't be asked" else adapter
+        # MockPSP is certain of its keys for 23 hours, and a request may live for one more.
+        await long_after(cashier, asked, "23.5 hours" if case == "a try may be under way" else "2 days")
+    withdrawal = await cashier.withdrawal(number)
+    assert psp.state.executions[withdrawal.withdrawal_id] == 0
+    assert withdrawal.call_state == payment_pb2.CALL_STATE_UNDER_WAY
     assert await cashier.player_money() == (OPENING, 2_500)
+    assert await cashier.open_calls() == 1
+    assert await cashier.longest_rest() > timedelta(minutes=40)
+
+
+async def test_dispatch_of_a_call_that_was_never_begun_makes_it_however_old_it_is(
+    cashier: Cashier, psp: MockPsp
+) -> None:
+    """The provider's memory begins with the first request, not with the first look at what is owed."""
+    nowhere = Dispatcher(cashier.ledger, cashier.pool, system_clock, {}, QUICK)
+    number = await cashier.approved_withdrawal(2_500)
+    await nowhere.dispatch("casino")
+    await nowhere.stop()
+    await cashier.pool.execute("UPDATE outbox SET first_try_time = now() - interval '2 days'")
+    await cashier.hurry()
+    async with adapter_to(psp) as adapter, dispatching(cashier, adapter):
+        assert await cashier.withdrawal_until(number, PAID, FAILED) == "WITHDRAWAL_STATE_PAID"
+    assert psp.state.executions[cashier.ids.withdrawal_id(number)] == 1
+
+
+async def test_poll_what_cannot_be_asked_rests_without_a_warning(cashier: Cashier, psp: MockPsp) -> None:
+    """Some providers tell the end of a refund by an event alone; asking them is a formality."""
+    async with adapter_to(psp) as adapter:
+        speechless = Speechless(adapter)
+        dispatcher = Dispatcher(cashier.ledger, cashier.pool, system_clock, {"mock": speechless}, SLOW_POLL)
+        await cashier.approved_withdrawal(2_500)
+        await dispatcher.dispatch("casino")
+        with capture_logs() as logs:
+            for _ in range(3):
+                await cashier.hurry()
+                await dispatcher.dispatch("casino")
+        await dispatcher.stop()
+    assert speechless.asked_count == 3
+    assert [line for line in logs if line["log_level"] != "info"] == []
+    # An hour, doubled three times, with a quarter of jitter.
+    assert await cashier.longest_rest() > timedelta(hours=5)
 
 
 async def test_dispatch_while_another_tenants_provider_hangs_is_not_delayed(
@@ -286,6 +384,25 @@ async def no_calls_open(cashier: Cashier) -> None:
             return
         await asyncio.sleep(0.05)
     raise AssertionError("calls stayed open")
+
+
+async def unanswered_withdrawal(cashier: Cashier, psp: MockPsp, adapter: Adapter) -> int:
+    """Approve a withdrawal whose only call gets no answer and is not carried out; return its number."""
+    psp.knobs.hang_seconds = 0.5
+    psp.knobs.timeout_before_execute = 1
+    async with dispatching(cashier, adapter):
+        number = await cashier.approved_withdrawal(2_500)
+        await asyncio.wait_for(taken_up(psp), 10)
+    return number
+
+
+async def long_after(cashier: Cashier, adapter: Adapter, interval: str) -> None:
+    """Let the dispatcher come by once, so long after the first try."""
+    await cashier.pool.execute(f"UPDATE outbox SET first_try_time = now() - interval '{interval}'")
+    await cashier.hurry()
+    dispatcher = Dispatcher(cashier.ledger, cashier.pool, system_clock, {"mock": adapter}, SLOW_POLL)
+    await dispatcher.dispatch("casino")
+    await dispatcher.stop()
 
 
 async def taken_up(psp: MockPsp) -> None:

@@ -7,13 +7,19 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import pytest
+from defter.payments.v1 import payment_pb2
 
-from tests.edge.harness import NAME, OTHER, PATH, SECRET, TENANT, connected
-from tests.support.cashier import Cashier
+from tests.edge.harness import NAME, OTHER, PATH, SECRET, TENANT, connected, signed
+from tests.integration.edge.test_deliveries import AMOUNT, captured_body
+from tests.support.cashier import WALLET, Cashier
+from tests.support.coherence import assert_ledger_coherent
 from tests.support.service import DEFTER, Service, free_port, run_defter
+from tests.support.tenant_lock import head_locked, poll, wait_until_lane_waits
 
 START_SECONDS = 30
 
@@ -136,6 +142,72 @@ async def test_run_edge_takes_webhooks_reloads_on_signal_and_drains(server: Serv
     assert '"provider_event_ids": ["evt_1"]' in log
     assert SECRET not in log
     assert OTHER not in log
+
+
+async def test_deliver_one_event_a_hundred_times_through_two_processes_has_one_effect(
+    server: Service, tmp_path: Path
+) -> None:
+    """They share nothing but the ledger: all are answered with success, and the player has the money once."""
+    cashier = Cashier(await server.new_ledger(TENANT))
+    deposit = await cashier.initiate(AMOUNT)
+    body = captured_body(deposit.deposit_id)
+    headers = signed(body, at=datetime.now(UTC))
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder in folders:
+        folder.mkdir()
+    async with (
+        edge_process(folders[0], ledger_port=server.server.port) as one,
+        edge_process(folders[1], ledger_port=server.server.port) as other,
+        httpx.AsyncClient(trust_env=False, timeout=START_SECONDS) as client,
+    ):
+        answers = await asyncio.gather(
+            *(
+                client.post(edge.url + PATH, content=body, headers=headers)
+                for _ in range(50)
+                for edge in (one, other)
+            )
+        )
+
+    assert [answer.status_code for answer in answers] == [200] * 100
+    await assert_one_effect(cashier, deposit.deposit_id)
+
+
+async def test_kill_edge_between_commit_and_answer_and_deliver_again_has_one_effect(
+    server: Service, database_url: str, tmp_path: Path
+) -> None:
+    """The provider was told nothing, so it delivers again; what was made durable is a duplicate then."""
+    cashier = Cashier(await server.new_ledger(TENANT))
+    deposit = await cashier.initiate(AMOUNT)
+    body = captured_body(deposit.deposit_id)
+    headers = signed(body, at=datetime.now(UTC))
+    async with httpx.AsyncClient(trust_env=False, timeout=START_SECONDS) as client:
+        async with edge_process(tmp_path, ledger_port=server.server.port) as edge:
+            assert edge.process is not None
+            async with head_locked(database_url, TENANT):
+                delivery = asyncio.create_task(client.post(edge.url + PATH, content=body, headers=headers))
+                await wait_until_lane_waits(database_url, unless=delivery.done)
+                # The ledger has the event and can't commit it yet; from here on the edge can't answer.
+                edge.process.send_signal(signal.SIGSTOP)
+                await asyncio.to_thread(os.waitid, os.P_PID, edge.process.pid, os.WSTOPPED)
+            await poll(database_url, "SELECT 1 FROM provider_events", unless=delivery.done)
+            assert not delivery.done()
+            edge.process.kill()
+            with pytest.raises(httpx.TransportError):
+                await delivery
+        async with edge_process(tmp_path, ledger_port=server.server.port) as edge:
+            again = await client.post(edge.url + PATH, content=body, headers=headers)
+
+    assert again.status_code == 200
+    await assert_one_effect(cashier, deposit.deposit_id)
+
+
+async def assert_one_effect(cashier: Cashier, deposit_id: str) -> None:
+    """Check that there is one event, that it was applied, and that it has credited the player once."""
+    [event] = await cashier.stored_events()
+    assert event.state == payment_pb2.PROVIDER_EVENT_STATE_APPLIED
+    assert (await cashier.deposit(deposit_id)).captured_minor == AMOUNT
+    assert await cashier.ledger.posted(WALLET) == AMOUNT
+    await assert_ledger_coherent(cashier.ledger)
 
 
 async def test_run_edge_without_a_ledger_lives_and_is_not_ready(tmp_path: Path) -> None:

@@ -98,6 +98,11 @@ def _refunded(model: PaymentModel, amount: int) -> None:
     model.state = "REFUNDED" if model.refunded == model.captured else "PARTIALLY_REFUNDED"
 
 
+def _refunded_otherwise(model: PaymentModel, amount: int) -> None:
+    _refunded(model, amount)
+    model.findings.add("AMOUNT_MISMATCH")
+
+
 def _refund_came_back(model: PaymentModel, amount: int) -> None:
     model.credit(amount)
     model.refunded -= amount
@@ -138,6 +143,7 @@ _STEPS: dict[str, Callable[[PaymentModel, int], None]] = {
     "capture failed": _capture_failed,
     "recaptured": _recaptured,
     "refunded": _refunded,
+    "refunded otherwise": _refunded_otherwise,
     "refund came back": _refund_came_back,
     "disputed": _disputed,
     "reinstated": _reinstated,

@@ -217,6 +217,17 @@ SCRIPTS: Final = (
         ),
     ),
     Script(
+        name="refund asked from inside, of another amount",
+        kind="refund",
+        steps=(
+            Step(happening=ANSWER, meaning="nothing"),
+            on_deposit("nothing", EventType.REFUND_PENDING, 350, REFUND_REF, 5),
+            on_deposit("refunded otherwise", EventType.REFUND_SUCCEEDED, 350, REFUND_REF, 6),
+            on_deposit("refund came back", EventType.REFUND_FAILED, None, REFUND_REF, 9, moved=350),
+            on_deposit("refunded", EventType.REFUND_SUCCEEDED, 400, "re-2", 12),
+        ),
+    ),
+    Script(
         name="payout paid, then returned",
         kind="withdrawal",
         steps=(

@@ -125,16 +125,6 @@ def test_hear_of_our_refund_before_the_call_is_answered_books_it_once(echoed: bo
     assert books.balances() == GONE
 
 
-def test_hear_of_our_refund_with_other_amount_before_the_answer_books_ours() -> None:
-    """What was asked for is what counts, once it is known that the two are one."""
-    books, number = captured_deposit()
-    asked = books.ask_refund(number, 300)
-    books.ingest(an_event(SUCCEEDED, 250, object_ref="re-1", at=5))
-    books.accepted(CallKind.REFUND, number, "re-1", subject=asked)
-    assert books.deposit(number).refunded == 300
-    assert books.balances() == GONE
-
-
 def test_refuse_refund_call_releases_the_hold() -> None:
     """A refused call did nothing, so the money is the player's again."""
     books, number = captured_deposit()

@@ -72,6 +72,7 @@ refunds = st.builds(
     number=st.none() | numbers,
     provider_ref=texts,
     amount=amounts,
+    told=amounts,
     hold=st.none() | numbers,
     call_state=st.sampled_from(CallState),
     reason=texts,

@@ -375,12 +375,13 @@ class Refund(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     SUCCEED_TIME_FIELD_NUMBER: _builtins.int
     FAIL_TIME_FIELD_NUMBER: _builtins.int
+    TOLD_MINOR_FIELD_NUMBER: _builtins.int
     refund_id: _builtins.str
     """Our id of it, `ref_…`; empty for one that was made at the provider."""
     provider_ref: _builtins.str
     """The provider's id of it; empty until known."""
     amount_minor: _builtins.int
-    """Minor units."""
+    """What was asked for, minor units; of one that was made at the provider, what the provider tells of it."""
     state: Global___RefundState.ValueType
     """Where it stands."""
     hold_id: _builtins.str
@@ -389,6 +390,10 @@ class Refund(_message.Message):
     """Of one that we asked for: how far the call has come."""
     reason: _builtins.str
     """Why it failed, in the provider's words."""
+    told_minor: _builtins.int
+    """What the provider says that it refunds, minor units; 0 while it has told no amount. Once told, this is what
+    is booked, and a difference from amount_minor is a finding.
+    """
     @_builtins.property
     def succeed_time(self) -> _timestamp_pb2.Timestamp:
         """When the provider says that it succeeded, the latest."""
@@ -409,10 +414,11 @@ class Refund(_message.Message):
         reason: _builtins.str = ...,
         succeed_time: _timestamp_pb2.Timestamp | None = ...,
         fail_time: _timestamp_pb2.Timestamp | None = ...,
+        told_minor: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fail_time", b"fail_time", "succeed_time", b"succeed_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "call_state", b"call_state", "fail_time", b"fail_time", "hold_id", b"hold_id", "provider_ref", b"provider_ref", "reason", b"reason", "refund_id", b"refund_id", "state", b"state", "succeed_time", b"succeed_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "call_state", b"call_state", "fail_time", b"fail_time", "hold_id", b"hold_id", "provider_ref", b"provider_ref", "reason", b"reason", "refund_id", b"refund_id", "state", b"state", "succeed_time", b"succeed_time", "told_minor", b"told_minor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
