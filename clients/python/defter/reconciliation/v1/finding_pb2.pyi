@@ -8,6 +8,7 @@ and negative out of it.
 """
 
 from collections import abc as _abc
+from defter.payments.v1 import payment_pb2 as _payment_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -477,3 +478,453 @@ class Finding(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Finding: _TypeAlias = Finding  # noqa: Y015
+
+@_typing.final
+class ListFindingsRequest(_message.Message):
+    """Request of ListFindings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    FINDING_CLASS_FIELD_NUMBER: _builtins.int
+    MIN_SEVERITY_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    ASSIGNEE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    finding_class: Global___FindingClass.ValueType
+    """Only those of this class."""
+    min_severity: Global___Severity.ValueType
+    """Only those at least this severe."""
+    provider: _builtins.str
+    """Only those of this provider account."""
+    payment_id: _builtins.str
+    """Only those of this payment (`dep_…`, `wd_…`)."""
+    assignee: _builtins.str
+    """Only those that this person looks after."""
+    page_size: _builtins.int
+    """At most this many, 1 to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """From the response before; empty for the first page."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___FindingState.ValueType]:
+        """Only those in one of these states; none: any."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        states: _abc.Iterable[Global___FindingState.ValueType] | None = ...,
+        finding_class: Global___FindingClass.ValueType = ...,
+        min_severity: Global___Severity.ValueType = ...,
+        provider: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        assignee: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignee", b"assignee", "finding_class", b"finding_class", "min_severity", b"min_severity", "page_size", b"page_size", "page_token", b"page_token", "payment_id", b"payment_id", "provider", b"provider", "states", b"states", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFindingsRequest: _TypeAlias = ListFindingsRequest  # noqa: Y015
+
+@_typing.final
+class ListFindingsResponse(_message.Message):
+    """Response of ListFindings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]:
+        """The findings."""
+
+    def __init__(
+        self,
+        *,
+        findings: _abc.Iterable[Global___Finding] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["findings", b"findings", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFindingsResponse: _TypeAlias = ListFindingsResponse  # noqa: Y015
+
+@_typing.final
+class GetFindingRequest(_message.Message):
+    """Request of GetFinding."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FINDING_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    finding_id: _builtins.str
+    """The finding."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        finding_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding_id", b"finding_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFindingRequest: _TypeAlias = GetFindingRequest  # noqa: Y015
+
+@_typing.final
+class FindingVersion(_message.Message):
+    """A finding as one record of the journal has it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The record's sequence."""
+    @_builtins.property
+    def finding(self) -> Global___Finding:
+        """The finding from then on."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        finding: Global___Finding | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindingVersion: _TypeAlias = FindingVersion  # noqa: Y015
+
+@_typing.final
+class GetFindingResponse(_message.Message):
+    """Response of GetFinding."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINDING_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    LAST_SEEN_RUN_ID_FIELD_NUMBER: _builtins.int
+    LAST_SEEN_TIME_FIELD_NUMBER: _builtins.int
+    last_seen_run_id: _builtins.str
+    """The run that saw it last; empty where none has."""
+    @_builtins.property
+    def finding(self) -> Global___Finding:
+        """The finding."""
+
+    @_builtins.property
+    def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___FindingVersion]:
+        """All its versions, the oldest first."""
+
+    @_builtins.property
+    def last_seen_time(self) -> _timestamp_pb2.Timestamp:
+        """When that was."""
+
+    def __init__(
+        self,
+        *,
+        finding: Global___Finding | None = ...,
+        history: _abc.Iterable[Global___FindingVersion] | None = ...,
+        last_seen_run_id: _builtins.str = ...,
+        last_seen_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "last_seen_time", b"last_seen_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "history", b"history", "last_seen_run_id", b"last_seen_run_id", "last_seen_time", b"last_seen_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFindingResponse: _TypeAlias = GetFindingResponse  # noqa: Y015
+
+@_typing.final
+class AcknowledgeFindingRequest(_message.Message):
+    """Request of AcknowledgeFinding."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FINDING_ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    ASSIGNEE_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    finding_id: _builtins.str
+    """The finding."""
+    expected_version: _builtins.int
+    """The version that the caller has read."""
+    assignee: _builtins.str
+    """Who looks after it, 1 to 255 characters."""
+    actor: _builtins.str
+    """Who says so, 1 to 255 characters."""
+    note: _builtins.str
+    """At most 1,000 characters."""
+    idempotency_key: _builtins.str
+    """Makes the request the same request; 1 to 255 printable characters."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        finding_id: _builtins.str = ...,
+        expected_version: _builtins.int = ...,
+        assignee: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        note: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "assignee", b"assignee", "expected_version", b"expected_version", "finding_id", b"finding_id", "idempotency_key", b"idempotency_key", "note", b"note", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgeFindingRequest: _TypeAlias = AcknowledgeFindingRequest  # noqa: Y015
+
+@_typing.final
+class AcknowledgeFindingResponse(_message.Message):
+    """Response of AcknowledgeFinding."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def finding(self) -> Global___Finding:
+        """The finding after the change."""
+
+    def __init__(
+        self,
+        *,
+        finding: Global___Finding | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgeFindingResponse: _TypeAlias = AcknowledgeFindingResponse  # noqa: Y015
+
+@_typing.final
+class ResolveFindingRequest(_message.Message):
+    """Request of ResolveFinding."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FINDING_ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    CORRECTION_TRANSACTION_ID_FIELD_NUMBER: _builtins.int
+    DUPLICATE_OF_FINDING_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    finding_id: _builtins.str
+    """The finding."""
+    expected_version: _builtins.int
+    """The version that the caller has read."""
+    reason: Global___ResolutionReason.ValueType
+    """Why."""
+    actor: _builtins.str
+    """Who says so, 1 to 255 characters."""
+    note: _builtins.str
+    """At most 1,000 characters."""
+    correction_transaction_id: _builtins.str
+    """The transaction that puts it right, `tx_…`, if there is one."""
+    duplicate_of_finding_id: _builtins.str
+    """With DUPLICATE_OF, and only then: the other finding."""
+    idempotency_key: _builtins.str
+    """Makes the request the same request; 1 to 255 printable characters."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        finding_id: _builtins.str = ...,
+        expected_version: _builtins.int = ...,
+        reason: Global___ResolutionReason.ValueType = ...,
+        actor: _builtins.str = ...,
+        note: _builtins.str = ...,
+        correction_transaction_id: _builtins.str = ...,
+        duplicate_of_finding_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "correction_transaction_id", b"correction_transaction_id", "duplicate_of_finding_id", b"duplicate_of_finding_id", "expected_version", b"expected_version", "finding_id", b"finding_id", "idempotency_key", b"idempotency_key", "note", b"note", "reason", b"reason", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveFindingRequest: _TypeAlias = ResolveFindingRequest  # noqa: Y015
+
+@_typing.final
+class ResolveFindingResponse(_message.Message):
+    """Response of ResolveFinding."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def finding(self) -> Global___Finding:
+        """The finding after the change."""
+
+    def __init__(
+        self,
+        *,
+        finding: Global___Finding | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveFindingResponse: _TypeAlias = ResolveFindingResponse  # noqa: Y015
+
+@_typing.final
+class ReopenFindingRequest(_message.Message):
+    """Request of ReopenFinding."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FINDING_ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    finding_id: _builtins.str
+    """The finding."""
+    expected_version: _builtins.int
+    """The version that the caller has read."""
+    actor: _builtins.str
+    """Who says so, 1 to 255 characters."""
+    note: _builtins.str
+    """At most 1,000 characters."""
+    idempotency_key: _builtins.str
+    """Makes the request the same request; 1 to 255 printable characters."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        finding_id: _builtins.str = ...,
+        expected_version: _builtins.int = ...,
+        actor: _builtins.str = ...,
+        note: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "expected_version", b"expected_version", "finding_id", b"finding_id", "idempotency_key", b"idempotency_key", "note", b"note", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReopenFindingRequest: _TypeAlias = ReopenFindingRequest  # noqa: Y015
+
+@_typing.final
+class ReopenFindingResponse(_message.Message):
+    """Response of ReopenFinding."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def finding(self) -> Global___Finding:
+        """The finding after the change."""
+
+    def __init__(
+        self,
+        *,
+        finding: Global___Finding | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReopenFindingResponse: _TypeAlias = ReopenFindingResponse  # noqa: Y015
+
+@_typing.final
+class RepairFindingRequest(_message.Message):
+    """Request of RepairFinding."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FINDING_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    finding_id: _builtins.str
+    """The finding."""
+    actor: _builtins.str
+    """Who asks for it, 1 to 255 characters; kept in the event's reason."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        finding_id: _builtins.str = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "finding_id", b"finding_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RepairFindingRequest: _TypeAlias = RepairFindingRequest  # noqa: Y015
+
+@_typing.final
+class RepairFindingResponse(_message.Message):
+    """Response of RepairFinding."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    DUPLICATE_FIELD_NUMBER: _builtins.int
+    duplicate: _builtins.bool
+    """Whether it was booked before."""
+    @_builtins.property
+    def event(self) -> _payment_pb2.RecordedProviderEvent:
+        """The event that the provider's record was taken for, and what became of it."""
+
+    def __init__(
+        self,
+        *,
+        event: _payment_pb2.RecordedProviderEvent | None = ...,
+        duplicate: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate", b"duplicate", "event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RepairFindingResponse: _TypeAlias = RepairFindingResponse  # noqa: Y015

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from defter.reconciliation.v1 import finding_pb2 as defter_dot_reconciliation_dot_v1_dot_finding__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -22,3 +23,311 @@ if _version_not_supported:
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
+
+
+class FindingServiceStub:
+    """Looks after what does not agree.
+
+    Findings are raised by payments, by runs and by settlement reports, never by a caller. Nothing here moves
+    money but RepairFinding, asked for by a person: any other correction is an ordinary transaction.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListFindings = channel.unary_unary(
+                '/defter.reconciliation.v1.FindingService/ListFindings',
+                request_serializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.ListFindingsRequest.SerializeToString,
+                response_deserializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.ListFindingsResponse.FromString,
+                _registered_method=True)
+        self.GetFinding = channel.unary_unary(
+                '/defter.reconciliation.v1.FindingService/GetFinding',
+                request_serializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.GetFindingRequest.SerializeToString,
+                response_deserializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.GetFindingResponse.FromString,
+                _registered_method=True)
+        self.AcknowledgeFinding = channel.unary_unary(
+                '/defter.reconciliation.v1.FindingService/AcknowledgeFinding',
+                request_serializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.AcknowledgeFindingRequest.SerializeToString,
+                response_deserializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.AcknowledgeFindingResponse.FromString,
+                _registered_method=True)
+        self.ResolveFinding = channel.unary_unary(
+                '/defter.reconciliation.v1.FindingService/ResolveFinding',
+                request_serializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.ResolveFindingRequest.SerializeToString,
+                response_deserializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.ResolveFindingResponse.FromString,
+                _registered_method=True)
+        self.ReopenFinding = channel.unary_unary(
+                '/defter.reconciliation.v1.FindingService/ReopenFinding',
+                request_serializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.ReopenFindingRequest.SerializeToString,
+                response_deserializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.ReopenFindingResponse.FromString,
+                _registered_method=True)
+        self.RepairFinding = channel.unary_unary(
+                '/defter.reconciliation.v1.FindingService/RepairFinding',
+                request_serializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.RepairFindingRequest.SerializeToString,
+                response_deserializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.RepairFindingResponse.FromString,
+                _registered_method=True)
+
+
+class FindingServiceServicer:
+    """Looks after what does not agree.
+
+    Findings are raised by payments, by runs and by settlement reports, never by a caller. Nothing here moves
+    money but RepairFinding, asked for by a person: any other correction is an ordinary transaction.
+    """
+
+    def ListFindings(self, request, context):
+        """List findings, those opened last first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFinding(self, request, context):
+        """Read a finding with its history. Fails with FINDING_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcknowledgeFinding(self, request, context):
+        """Say who looks after a finding. Keyed. Fails with FINDING_NOT_FOUND, FINDING_VERSION_MISMATCH and
+        ILLEGAL_TRANSITION.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveFinding(self, request, context):
+        """Say why it is none any more. Keyed; fails like AcknowledgeFinding.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReopenFinding(self, request, context):
+        """Take it up again. Keyed; fails like AcknowledgeFinding.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RepairFinding(self, request, context):
+        """Book what the provider's record of a finding says, as if its webhook had arrived, through the ordinary
+        rules of payments; done twice, it changes nothing. The finding resolves with the next run. Fails with
+        FINDING_NOT_FOUND and FINDING_NOT_REPAIRABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_FindingServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListFindings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFindings,
+                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.ListFindingsRequest.FromString,
+                    response_serializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.ListFindingsResponse.SerializeToString,
+            ),
+            'GetFinding': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFinding,
+                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.GetFindingRequest.FromString,
+                    response_serializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.GetFindingResponse.SerializeToString,
+            ),
+            'AcknowledgeFinding': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeFinding,
+                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.AcknowledgeFindingRequest.FromString,
+                    response_serializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.AcknowledgeFindingResponse.SerializeToString,
+            ),
+            'ResolveFinding': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveFinding,
+                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.ResolveFindingRequest.FromString,
+                    response_serializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.ResolveFindingResponse.SerializeToString,
+            ),
+            'ReopenFinding': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReopenFinding,
+                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.ReopenFindingRequest.FromString,
+                    response_serializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.ReopenFindingResponse.SerializeToString,
+            ),
+            'RepairFinding': grpc.unary_unary_rpc_method_handler(
+                    servicer.RepairFinding,
+                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.RepairFindingRequest.FromString,
+                    response_serializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.RepairFindingResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'defter.reconciliation.v1.FindingService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('defter.reconciliation.v1.FindingService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class FindingService:
+    """Looks after what does not agree.
+
+    Findings are raised by payments, by runs and by settlement reports, never by a caller. Nothing here moves
+    money but RepairFinding, asked for by a person: any other correction is an ordinary transaction.
+    """
+
+    @staticmethod
+    def ListFindings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.reconciliation.v1.FindingService/ListFindings',
+            defter_dot_reconciliation_dot_v1_dot_finding__pb2.ListFindingsRequest.SerializeToString,
+            defter_dot_reconciliation_dot_v1_dot_finding__pb2.ListFindingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFinding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.reconciliation.v1.FindingService/GetFinding',
+            defter_dot_reconciliation_dot_v1_dot_finding__pb2.GetFindingRequest.SerializeToString,
+            defter_dot_reconciliation_dot_v1_dot_finding__pb2.GetFindingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeFinding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.reconciliation.v1.FindingService/AcknowledgeFinding',
+            defter_dot_reconciliation_dot_v1_dot_finding__pb2.AcknowledgeFindingRequest.SerializeToString,
+            defter_dot_reconciliation_dot_v1_dot_finding__pb2.AcknowledgeFindingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveFinding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.reconciliation.v1.FindingService/ResolveFinding',
+            defter_dot_reconciliation_dot_v1_dot_finding__pb2.ResolveFindingRequest.SerializeToString,
+            defter_dot_reconciliation_dot_v1_dot_finding__pb2.ResolveFindingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReopenFinding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.reconciliation.v1.FindingService/ReopenFinding',
+            defter_dot_reconciliation_dot_v1_dot_finding__pb2.ReopenFindingRequest.SerializeToString,
+            defter_dot_reconciliation_dot_v1_dot_finding__pb2.ReopenFindingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RepairFinding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.reconciliation.v1.FindingService/RepairFinding',
+            defter_dot_reconciliation_dot_v1_dot_finding__pb2.RepairFindingRequest.SerializeToString,
+            defter_dot_reconciliation_dot_v1_dot_finding__pb2.RepairFindingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

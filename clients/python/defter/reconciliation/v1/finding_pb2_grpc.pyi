@@ -8,10 +8,17 @@ and negative out of it.
 """
 
 from collections import abc as _abc
+from defter.reconciliation.v1 import finding_pb2 as _finding_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
+import sys
 import typing as _typing
+
+if sys.version_info >= (3, 11):
+    from typing import Self as _Self
+else:
+    from typing_extensions import Self as _Self
 
 _T = _typing.TypeVar("_T")
 
@@ -22,3 +29,121 @@ class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ig
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
+
+class FindingServiceStub:
+    """Looks after what does not agree.
+
+    Findings are raised by payments, by runs and by settlement reports, never by a caller. Nothing here moves
+    money but RepairFinding, asked for by a person: any other correction is an ordinary transaction.
+    """
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> FindingServiceAsyncStub: ...
+    ListFindings: _grpc.UnaryUnaryMultiCallable[_finding_pb2.ListFindingsRequest, _finding_pb2.ListFindingsResponse]
+    """List findings, those opened last first."""
+    GetFinding: _grpc.UnaryUnaryMultiCallable[_finding_pb2.GetFindingRequest, _finding_pb2.GetFindingResponse]
+    """Read a finding with its history. Fails with FINDING_NOT_FOUND."""
+    AcknowledgeFinding: _grpc.UnaryUnaryMultiCallable[_finding_pb2.AcknowledgeFindingRequest, _finding_pb2.AcknowledgeFindingResponse]
+    """Say who looks after a finding. Keyed. Fails with FINDING_NOT_FOUND, FINDING_VERSION_MISMATCH and
+    ILLEGAL_TRANSITION.
+    """
+    ResolveFinding: _grpc.UnaryUnaryMultiCallable[_finding_pb2.ResolveFindingRequest, _finding_pb2.ResolveFindingResponse]
+    """Say why it is none any more. Keyed; fails like AcknowledgeFinding."""
+    ReopenFinding: _grpc.UnaryUnaryMultiCallable[_finding_pb2.ReopenFindingRequest, _finding_pb2.ReopenFindingResponse]
+    """Take it up again. Keyed; fails like AcknowledgeFinding."""
+    RepairFinding: _grpc.UnaryUnaryMultiCallable[_finding_pb2.RepairFindingRequest, _finding_pb2.RepairFindingResponse]
+    """Book what the provider's record of a finding says, as if its webhook had arrived, through the ordinary
+    rules of payments; done twice, it changes nothing. The finding resolves with the next run. Fails with
+    FINDING_NOT_FOUND and FINDING_NOT_REPAIRABLE.
+    """
+
+@_typing.type_check_only
+class FindingServiceAsyncStub(FindingServiceStub):
+    """Looks after what does not agree.
+
+    Findings are raised by payments, by runs and by settlement reports, never by a caller. Nothing here moves
+    money but RepairFinding, asked for by a person: any other correction is an ordinary transaction.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ListFindings: _aio.UnaryUnaryMultiCallable[_finding_pb2.ListFindingsRequest, _finding_pb2.ListFindingsResponse]  # type: ignore[assignment]
+    """List findings, those opened last first."""
+    GetFinding: _aio.UnaryUnaryMultiCallable[_finding_pb2.GetFindingRequest, _finding_pb2.GetFindingResponse]  # type: ignore[assignment]
+    """Read a finding with its history. Fails with FINDING_NOT_FOUND."""
+    AcknowledgeFinding: _aio.UnaryUnaryMultiCallable[_finding_pb2.AcknowledgeFindingRequest, _finding_pb2.AcknowledgeFindingResponse]  # type: ignore[assignment]
+    """Say who looks after a finding. Keyed. Fails with FINDING_NOT_FOUND, FINDING_VERSION_MISMATCH and
+    ILLEGAL_TRANSITION.
+    """
+    ResolveFinding: _aio.UnaryUnaryMultiCallable[_finding_pb2.ResolveFindingRequest, _finding_pb2.ResolveFindingResponse]  # type: ignore[assignment]
+    """Say why it is none any more. Keyed; fails like AcknowledgeFinding."""
+    ReopenFinding: _aio.UnaryUnaryMultiCallable[_finding_pb2.ReopenFindingRequest, _finding_pb2.ReopenFindingResponse]  # type: ignore[assignment]
+    """Take it up again. Keyed; fails like AcknowledgeFinding."""
+    RepairFinding: _aio.UnaryUnaryMultiCallable[_finding_pb2.RepairFindingRequest, _finding_pb2.RepairFindingResponse]  # type: ignore[assignment]
+    """Book what the provider's record of a finding says, as if its webhook had arrived, through the ordinary
+    rules of payments; done twice, it changes nothing. The finding resolves with the next run. Fails with
+    FINDING_NOT_FOUND and FINDING_NOT_REPAIRABLE.
+    """
+
+class FindingServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Looks after what does not agree.
+
+    Findings are raised by payments, by runs and by settlement reports, never by a caller. Nothing here moves
+    money but RepairFinding, asked for by a person: any other correction is an ordinary transaction.
+    """
+
+    @_abc_1.abstractmethod
+    def ListFindings(
+        self,
+        request: _finding_pb2.ListFindingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_finding_pb2.ListFindingsResponse, _abc.Awaitable[_finding_pb2.ListFindingsResponse]]:
+        """List findings, those opened last first."""
+
+    @_abc_1.abstractmethod
+    def GetFinding(
+        self,
+        request: _finding_pb2.GetFindingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_finding_pb2.GetFindingResponse, _abc.Awaitable[_finding_pb2.GetFindingResponse]]:
+        """Read a finding with its history. Fails with FINDING_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def AcknowledgeFinding(
+        self,
+        request: _finding_pb2.AcknowledgeFindingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_finding_pb2.AcknowledgeFindingResponse, _abc.Awaitable[_finding_pb2.AcknowledgeFindingResponse]]:
+        """Say who looks after a finding. Keyed. Fails with FINDING_NOT_FOUND, FINDING_VERSION_MISMATCH and
+        ILLEGAL_TRANSITION.
+        """
+
+    @_abc_1.abstractmethod
+    def ResolveFinding(
+        self,
+        request: _finding_pb2.ResolveFindingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_finding_pb2.ResolveFindingResponse, _abc.Awaitable[_finding_pb2.ResolveFindingResponse]]:
+        """Say why it is none any more. Keyed; fails like AcknowledgeFinding."""
+
+    @_abc_1.abstractmethod
+    def ReopenFinding(
+        self,
+        request: _finding_pb2.ReopenFindingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_finding_pb2.ReopenFindingResponse, _abc.Awaitable[_finding_pb2.ReopenFindingResponse]]:
+        """Take it up again. Keyed; fails like AcknowledgeFinding."""
+
+    @_abc_1.abstractmethod
+    def RepairFinding(
+        self,
+        request: _finding_pb2.RepairFindingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_finding_pb2.RepairFindingResponse, _abc.Awaitable[_finding_pb2.RepairFindingResponse]]:
+        """Book what the provider's record of a finding says, as if its webhook had arrived, through the ordinary
+        rules of payments; done twice, it changes nothing. The finding resolves with the next run. Fails with
+        FINDING_NOT_FOUND and FINDING_NOT_REPAIRABLE.
+        """
+
+def add_FindingServiceServicer_to_server(servicer: FindingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

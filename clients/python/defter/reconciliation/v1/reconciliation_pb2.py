@@ -22,77 +22,50 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from defter.payments.v1 import payment_pb2 as defter_dot_payments_dot_v1_dot_payment__pb2
 from defter.reconciliation.v1 import finding_pb2 as defter_dot_reconciliation_dot_v1_dot_finding__pb2
-from defter.reconciliation.v1 import run_pb2 as defter_dot_reconciliation_dot_v1_dot_run__pb2
-from defter.reconciliation.v1 import settlement_pb2 as defter_dot_reconciliation_dot_v1_dot_settlement__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-defter/reconciliation/v1/reconciliation.proto\x12\x18\x64\x65\x66ter.reconciliation.v1\x1a defter/payments/v1/payment.proto\x1a&defter/reconciliation/v1/finding.proto\x1a\"defter/reconciliation/v1/run.proto\x1a)defter/reconciliation/v1/settlement.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x02\n\x18RunReconciliationRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12-\n\tfrom_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05grace\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bstale_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\"G\n\x19RunReconciliationResponse\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.defter.reconciliation.v1.Run\"2\n\rGetRunRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\"<\n\x0eGetRunResponse\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.defter.reconciliation.v1.Run\"\x90\x01\n\x0fListRunsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x31\n\x05state\x18\x03 \x01(\x0e\x32\".defter.reconciliation.v1.RunState\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"X\n\x10ListRunsResponse\x12+\n\x04runs\x18\x01 \x03(\x0b\x32\x1d.defter.reconciliation.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xfa\x01\n\x1aListProviderRecordsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x12\n\npayment_id\x18\x03 \x01(\t\x12\x14\n\x0cprovider_ref\x18\x04 \x01(\t\x12\x32\n\x07verdict\x18\x05 \x01(\x0e\x32!.defter.reconciliation.v1.Verdict\x12\x32\n\x04kind\x18\x06 \x01(\x0e\x32$.defter.reconciliation.v1.RecordKind\x12\x11\n\tpage_size\x18\x07 \x01(\x05\x12\x12\n\npage_token\x18\x08 \x01(\t\"q\n\x1bListProviderRecordsResponse\x12\x39\n\x07records\x18\x01 \x03(\x0b\x32(.defter.reconciliation.v1.ProviderRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb8\x02\n\x13ListFindingsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x36\n\x06states\x18\x02 \x03(\x0e\x32&.defter.reconciliation.v1.FindingState\x12=\n\rfinding_class\x18\x03 \x01(\x0e\x32&.defter.reconciliation.v1.FindingClass\x12\x38\n\x0cmin_severity\x18\x04 \x01(\x0e\x32\".defter.reconciliation.v1.Severity\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\x12\n\npayment_id\x18\x06 \x01(\t\x12\x10\n\x08\x61ssignee\x18\x07 \x01(\t\x12\x11\n\tpage_size\x18\x08 \x01(\x05\x12\x12\n\npage_token\x18\t \x01(\t\"d\n\x14ListFindingsResponse\x12\x33\n\x08\x66indings\x18\x01 \x03(\x0b\x32!.defter.reconciliation.v1.Finding\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x11GetFindingRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\nfinding_id\x18\x02 \x01(\t\"V\n\x0e\x46indingVersion\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x32\n\x07\x66inding\x18\x02 \x01(\x0b\x32!.defter.reconciliation.v1.Finding\"\xd1\x01\n\x12GetFindingResponse\x12\x32\n\x07\x66inding\x18\x01 \x01(\x0b\x32!.defter.reconciliation.v1.Finding\x12\x39\n\x07history\x18\x02 \x03(\x0b\x32(.defter.reconciliation.v1.FindingVersion\x12\x18\n\x10last_seen_run_id\x18\x03 \x01(\t\x12\x32\n\x0elast_seen_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa4\x01\n\x19\x41\x63knowledgeFindingRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\nfinding_id\x18\x02 \x01(\t\x12\x18\n\x10\x65xpected_version\x18\x03 \x01(\x03\x12\x10\n\x08\x61ssignee\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x0c\n\x04note\x18\x06 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\"P\n\x1a\x41\x63knowledgeFindingResponse\x12\x32\n\x07\x66inding\x18\x01 \x01(\x0b\x32!.defter.reconciliation.v1.Finding\"\x8e\x02\n\x15ResolveFindingRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\nfinding_id\x18\x02 \x01(\t\x12\x18\n\x10\x65xpected_version\x18\x03 \x01(\x03\x12:\n\x06reason\x18\x04 \x01(\x0e\x32*.defter.reconciliation.v1.ResolutionReason\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x0c\n\x04note\x18\x06 \x01(\t\x12!\n\x19\x63orrection_transaction_id\x18\x07 \x01(\t\x12\x1f\n\x17\x64uplicate_of_finding_id\x18\x08 \x01(\t\x12\x17\n\x0fidempotency_key\x18\t \x01(\t\"L\n\x16ResolveFindingResponse\x12\x32\n\x07\x66inding\x18\x01 \x01(\x0b\x32!.defter.reconciliation.v1.Finding\"\x8d\x01\n\x14ReopenFindingRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\nfinding_id\x18\x02 \x01(\t\x12\x18\n\x10\x65xpected_version\x18\x03 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\"K\n\x15ReopenFindingResponse\x12\x32\n\x07\x66inding\x18\x01 \x01(\x0b\x32!.defter.reconciliation.v1.Finding\"L\n\x14RepairFindingRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\nfinding_id\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\"d\n\x15RepairFindingResponse\x12\x38\n\x05\x65vent\x18\x01 \x01(\x0b\x32).defter.payments.v1.RecordedProviderEvent\x12\x11\n\tduplicate\x18\x02 \x01(\x08\"\x96\x02\n\x1dImportSettlementReportRequest\x12P\n\x06header\x18\x01 \x01(\x0b\x32>.defter.reconciliation.v1.ImportSettlementReportRequest.HeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x1a\x89\x01\n\x06Header\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x36\n\x06\x66ormat\x18\x03 \x01(\x0e\x32&.defter.reconciliation.v1.ReportFormat\x12\x11\n\tfile_name\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\tB\x06\n\x04part\"\xab\x01\n\x1eImportSettlementReportResponse\x12:\n\x06report\x18\x01 \x01(\x0b\x32*.defter.reconciliation.v1.SettlementReport\x12:\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32).defter.reconciliation.v1.SettlementBatch\x12\x11\n\tduplicate\x18\x03 \x01(\x08\"\x9f\x01\n\x1cListSettlementBatchesRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x33\n\x05state\x18\x03 \x01(\x0e\x32$.defter.reconciliation.v1.BatchState\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"t\n\x1dListSettlementBatchesResponse\x12:\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32).defter.reconciliation.v1.SettlementBatch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8a\x01\n\x1d\x43onfirmSettlementBatchRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x03 \x01(\t\x12\x15\n\rcurrency_code\x18\x04 \x01(\t\x12\x0c\n\x04\x62\x61nk\x18\x05 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\"Z\n\x1e\x43onfirmSettlementBatchResponse\x12\x38\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32).defter.reconciliation.v1.SettlementBatch2\xb7\x0c\n\x15ReconciliationService\x12~\n\x11RunReconciliation\x12\x32.defter.reconciliation.v1.RunReconciliationRequest\x1a\x33.defter.reconciliation.v1.RunReconciliationResponse0\x01\x12[\n\x06GetRun\x12\'.defter.reconciliation.v1.GetRunRequest\x1a(.defter.reconciliation.v1.GetRunResponse\x12\x61\n\x08ListRuns\x12).defter.reconciliation.v1.ListRunsRequest\x1a*.defter.reconciliation.v1.ListRunsResponse\x12\x82\x01\n\x13ListProviderRecords\x12\x34.defter.reconciliation.v1.ListProviderRecordsRequest\x1a\x35.defter.reconciliation.v1.ListProviderRecordsResponse\x12m\n\x0cListFindings\x12-.defter.reconciliation.v1.ListFindingsRequest\x1a..defter.reconciliation.v1.ListFindingsResponse\x12g\n\nGetFinding\x12+.defter.reconciliation.v1.GetFindingRequest\x1a,.defter.reconciliation.v1.GetFindingResponse\x12\x7f\n\x12\x41\x63knowledgeFinding\x12\x33.defter.reconciliation.v1.AcknowledgeFindingRequest\x1a\x34.defter.reconciliation.v1.AcknowledgeFindingResponse\x12s\n\x0eResolveFinding\x12/.defter.reconciliation.v1.ResolveFindingRequest\x1a\x30.defter.reconciliation.v1.ResolveFindingResponse\x12p\n\rReopenFinding\x12..defter.reconciliation.v1.ReopenFindingRequest\x1a/.defter.reconciliation.v1.ReopenFindingResponse\x12p\n\rRepairFinding\x12..defter.reconciliation.v1.RepairFindingRequest\x1a/.defter.reconciliation.v1.RepairFindingResponse\x12\x8d\x01\n\x16ImportSettlementReport\x12\x37.defter.reconciliation.v1.ImportSettlementReportRequest\x1a\x38.defter.reconciliation.v1.ImportSettlementReportResponse(\x01\x12\x88\x01\n\x15ListSettlementBatches\x12\x36.defter.reconciliation.v1.ListSettlementBatchesRequest\x1a\x37.defter.reconciliation.v1.ListSettlementBatchesResponse\x12\x8b\x01\n\x16\x43onfirmSettlementBatch\x12\x37.defter.reconciliation.v1.ConfirmSettlementBatchRequest\x1a\x38.defter.reconciliation.v1.ConfirmSettlementBatchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-defter/reconciliation/v1/reconciliation.proto\x12\x18\x64\x65\x66ter.reconciliation.v1\x1a&defter/reconciliation/v1/finding.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"Y\n\nClassCount\x12=\n\rfinding_class\x18\x01 \x01(\x0e\x32&.defter.reconciliation.v1.FindingClass\x12\x0c\n\x04seen\x18\x02 \x01(\x03\"T\n\rCurrencyTotal\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x14\n\x0cledger_minor\x18\x02 \x01(\x03\x12\x16\n\x0eprovider_minor\x18\x03 \x01(\x03\"\xef\x04\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12-\n\tfrom_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x05state\x18\x05 \x01(\x0e\x32\".defter.reconciliation.v1.RunState\x12\x31\n\x05stage\x18\x06 \x01(\x0e\x32\".defter.reconciliation.v1.RunStage\x12\x15\n\rfetched_count\x18\x07 \x01(\x03\x12\x15\n\rmatched_count\x18\x08 \x01(\x03\x12\x18\n\x10in_transit_count\x18\t \x01(\x03\x12\x35\n\x07\x63lasses\x18\n \x03(\x0b\x32$.defter.reconciliation.v1.ClassCount\x12\x14\n\x0copened_count\x18\x0b \x01(\x03\x12\x16\n\x0ereopened_count\x18\x0c \x01(\x03\x12\x16\n\x0eresolved_count\x18\r \x01(\x03\x12\x37\n\x06totals\x18\x0e \x03(\x0b\x32\'.defter.reconciliation.v1.CurrencyTotal\x12\x0f\n\x07problem\x18\x0f \x01(\t\x12.\n\nbegin_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fidempotency_key\x18\x12 \x01(\t\"\xf1\x03\n\x0eProviderRecord\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x32\n\x04kind\x18\x02 \x01(\x0e\x32$.defter.reconciliation.v1.RecordKind\x12\x11\n\trecord_id\x18\x03 \x01(\t\x12\x14\n\x0cprovider_ref\x18\x04 \x01(\t\x12\x13\n\x0bpayment_ref\x18\x05 \x01(\t\x12\x11\n\techoed_id\x18\x06 \x01(\t\x12\r\n\x05state\x18\x07 \x01(\t\x12\x19\n\x0c\x61mount_minor\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rcurrency_code\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rprovider_type\x18\x0b \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x0c \x01(\t\x12\x12\n\npayment_id\x18\r \x01(\t\x12\x31\n\x04tier\x18\x0e \x01(\x0e\x32#.defter.reconciliation.v1.MatchTier\x12\x11\n\tmatch_key\x18\x0f \x01(\t\x12\x32\n\x07verdict\x18\x10 \x01(\x0e\x32!.defter.reconciliation.v1.Verdict\x12\x0e\n\x06run_id\x18\x11 \x01(\tB\x0f\n\r_amount_minor\"\x8e\x02\n\x18RunReconciliationRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12-\n\tfrom_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05grace\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bstale_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\"G\n\x19RunReconciliationResponse\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.defter.reconciliation.v1.Run\"2\n\rGetRunRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\"<\n\x0eGetRunResponse\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.defter.reconciliation.v1.Run\"\x90\x01\n\x0fListRunsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x31\n\x05state\x18\x03 \x01(\x0e\x32\".defter.reconciliation.v1.RunState\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"X\n\x10ListRunsResponse\x12+\n\x04runs\x18\x01 \x03(\x0b\x32\x1d.defter.reconciliation.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xfa\x01\n\x1aListProviderRecordsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x12\n\npayment_id\x18\x03 \x01(\t\x12\x14\n\x0cprovider_ref\x18\x04 \x01(\t\x12\x32\n\x07verdict\x18\x05 \x01(\x0e\x32!.defter.reconciliation.v1.Verdict\x12\x32\n\x04kind\x18\x06 \x01(\x0e\x32$.defter.reconciliation.v1.RecordKind\x12\x11\n\tpage_size\x18\x07 \x01(\x05\x12\x12\n\npage_token\x18\x08 \x01(\t\"q\n\x1bListProviderRecordsResponse\x12\x39\n\x07records\x18\x01 \x03(\x0b\x32(.defter.reconciliation.v1.ProviderRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x86\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_RUNNING\x10\x01\x12\x16\n\x12RUN_STATE_COMPLETE\x10\x02\x12\x15\n\x11RUN_STATE_PARTIAL\x10\x03\x12\x19\n\x15RUN_STATE_INTERRUPTED\x10\x04*\x8e\x01\n\x08RunStage\x12\x19\n\x15RUN_STAGE_UNSPECIFIED\x10\x00\x12\x16\n\x12RUN_STAGE_FETCHING\x10\x01\x12\x17\n\x13RUN_STAGE_COMPARING\x10\x02\x12\x1d\n\x19RUN_STAGE_SEEKING_MISSING\x10\x03\x12\x17\n\x13RUN_STAGE_RESOLVING\x10\x04*p\n\tMatchTier\x12\x1a\n\x16MATCH_TIER_UNSPECIFIED\x10\x00\x12\x15\n\x11MATCH_TIER_OUR_ID\x10\x01\x12\x1a\n\x16MATCH_TIER_PROVIDER_ID\x10\x02\x12\x14\n\x10MATCH_TIER_BATCH\x10\x03*\x81\x01\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x18\n\x14VERDICT_NOT_COMPARED\x10\x01\x12\x13\n\x0fVERDICT_MATCHED\x10\x02\x12\x16\n\x12VERDICT_IN_TRANSIT\x10\x03\x12\x16\n\x12VERDICT_DISCREPANT\x10\x04\x32\xdc\x03\n\x15ReconciliationService\x12~\n\x11RunReconciliation\x12\x32.defter.reconciliation.v1.RunReconciliationRequest\x1a\x33.defter.reconciliation.v1.RunReconciliationResponse0\x01\x12[\n\x06GetRun\x12\'.defter.reconciliation.v1.GetRunRequest\x1a(.defter.reconciliation.v1.GetRunResponse\x12\x61\n\x08ListRuns\x12).defter.reconciliation.v1.ListRunsRequest\x1a*.defter.reconciliation.v1.ListRunsResponse\x12\x82\x01\n\x13ListProviderRecords\x12\x34.defter.reconciliation.v1.ListProviderRecordsRequest\x1a\x35.defter.reconciliation.v1.ListProviderRecordsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'defter.reconciliation.v1.reconciliation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RUNRECONCILIATIONREQUEST']._serialized_start=294
-  _globals['_RUNRECONCILIATIONREQUEST']._serialized_end=564
-  _globals['_RUNRECONCILIATIONRESPONSE']._serialized_start=566
-  _globals['_RUNRECONCILIATIONRESPONSE']._serialized_end=637
-  _globals['_GETRUNREQUEST']._serialized_start=639
-  _globals['_GETRUNREQUEST']._serialized_end=689
-  _globals['_GETRUNRESPONSE']._serialized_start=691
-  _globals['_GETRUNRESPONSE']._serialized_end=751
-  _globals['_LISTRUNSREQUEST']._serialized_start=754
-  _globals['_LISTRUNSREQUEST']._serialized_end=898
-  _globals['_LISTRUNSRESPONSE']._serialized_start=900
-  _globals['_LISTRUNSRESPONSE']._serialized_end=988
-  _globals['_LISTPROVIDERRECORDSREQUEST']._serialized_start=991
-  _globals['_LISTPROVIDERRECORDSREQUEST']._serialized_end=1241
-  _globals['_LISTPROVIDERRECORDSRESPONSE']._serialized_start=1243
-  _globals['_LISTPROVIDERRECORDSRESPONSE']._serialized_end=1356
-  _globals['_LISTFINDINGSREQUEST']._serialized_start=1359
-  _globals['_LISTFINDINGSREQUEST']._serialized_end=1671
-  _globals['_LISTFINDINGSRESPONSE']._serialized_start=1673
-  _globals['_LISTFINDINGSRESPONSE']._serialized_end=1773
-  _globals['_GETFINDINGREQUEST']._serialized_start=1775
-  _globals['_GETFINDINGREQUEST']._serialized_end=1833
-  _globals['_FINDINGVERSION']._serialized_start=1835
-  _globals['_FINDINGVERSION']._serialized_end=1921
-  _globals['_GETFINDINGRESPONSE']._serialized_start=1924
-  _globals['_GETFINDINGRESPONSE']._serialized_end=2133
-  _globals['_ACKNOWLEDGEFINDINGREQUEST']._serialized_start=2136
-  _globals['_ACKNOWLEDGEFINDINGREQUEST']._serialized_end=2300
-  _globals['_ACKNOWLEDGEFINDINGRESPONSE']._serialized_start=2302
-  _globals['_ACKNOWLEDGEFINDINGRESPONSE']._serialized_end=2382
-  _globals['_RESOLVEFINDINGREQUEST']._serialized_start=2385
-  _globals['_RESOLVEFINDINGREQUEST']._serialized_end=2655
-  _globals['_RESOLVEFINDINGRESPONSE']._serialized_start=2657
-  _globals['_RESOLVEFINDINGRESPONSE']._serialized_end=2733
-  _globals['_REOPENFINDINGREQUEST']._serialized_start=2736
-  _globals['_REOPENFINDINGREQUEST']._serialized_end=2877
-  _globals['_REOPENFINDINGRESPONSE']._serialized_start=2879
-  _globals['_REOPENFINDINGRESPONSE']._serialized_end=2954
-  _globals['_REPAIRFINDINGREQUEST']._serialized_start=2956
-  _globals['_REPAIRFINDINGREQUEST']._serialized_end=3032
-  _globals['_REPAIRFINDINGRESPONSE']._serialized_start=3034
-  _globals['_REPAIRFINDINGRESPONSE']._serialized_end=3134
-  _globals['_IMPORTSETTLEMENTREPORTREQUEST']._serialized_start=3137
-  _globals['_IMPORTSETTLEMENTREPORTREQUEST']._serialized_end=3415
-  _globals['_IMPORTSETTLEMENTREPORTREQUEST_HEADER']._serialized_start=3270
-  _globals['_IMPORTSETTLEMENTREPORTREQUEST_HEADER']._serialized_end=3407
-  _globals['_IMPORTSETTLEMENTREPORTRESPONSE']._serialized_start=3418
-  _globals['_IMPORTSETTLEMENTREPORTRESPONSE']._serialized_end=3589
-  _globals['_LISTSETTLEMENTBATCHESREQUEST']._serialized_start=3592
-  _globals['_LISTSETTLEMENTBATCHESREQUEST']._serialized_end=3751
-  _globals['_LISTSETTLEMENTBATCHESRESPONSE']._serialized_start=3753
-  _globals['_LISTSETTLEMENTBATCHESRESPONSE']._serialized_end=3869
-  _globals['_CONFIRMSETTLEMENTBATCHREQUEST']._serialized_start=3872
-  _globals['_CONFIRMSETTLEMENTBATCHREQUEST']._serialized_end=4010
-  _globals['_CONFIRMSETTLEMENTBATCHRESPONSE']._serialized_start=4012
-  _globals['_CONFIRMSETTLEMENTBATCHRESPONSE']._serialized_end=4102
-  _globals['_RECONCILIATIONSERVICE']._serialized_start=4105
-  _globals['_RECONCILIATIONSERVICE']._serialized_end=5696
+  _globals['_RUNSTATE']._serialized_start=2549
+  _globals['_RUNSTATE']._serialized_end=2683
+  _globals['_RUNSTAGE']._serialized_start=2686
+  _globals['_RUNSTAGE']._serialized_end=2828
+  _globals['_MATCHTIER']._serialized_start=2830
+  _globals['_MATCHTIER']._serialized_end=2942
+  _globals['_VERDICT']._serialized_start=2945
+  _globals['_VERDICT']._serialized_end=3074
+  _globals['_CLASSCOUNT']._serialized_start=180
+  _globals['_CLASSCOUNT']._serialized_end=269
+  _globals['_CURRENCYTOTAL']._serialized_start=271
+  _globals['_CURRENCYTOTAL']._serialized_end=355
+  _globals['_RUN']._serialized_start=358
+  _globals['_RUN']._serialized_end=981
+  _globals['_PROVIDERRECORD']._serialized_start=984
+  _globals['_PROVIDERRECORD']._serialized_end=1481
+  _globals['_RUNRECONCILIATIONREQUEST']._serialized_start=1484
+  _globals['_RUNRECONCILIATIONREQUEST']._serialized_end=1754
+  _globals['_RUNRECONCILIATIONRESPONSE']._serialized_start=1756
+  _globals['_RUNRECONCILIATIONRESPONSE']._serialized_end=1827
+  _globals['_GETRUNREQUEST']._serialized_start=1829
+  _globals['_GETRUNREQUEST']._serialized_end=1879
+  _globals['_GETRUNRESPONSE']._serialized_start=1881
+  _globals['_GETRUNRESPONSE']._serialized_end=1941
+  _globals['_LISTRUNSREQUEST']._serialized_start=1944
+  _globals['_LISTRUNSREQUEST']._serialized_end=2088
+  _globals['_LISTRUNSRESPONSE']._serialized_start=2090
+  _globals['_LISTRUNSRESPONSE']._serialized_end=2178
+  _globals['_LISTPROVIDERRECORDSREQUEST']._serialized_start=2181
+  _globals['_LISTPROVIDERRECORDSREQUEST']._serialized_end=2431
+  _globals['_LISTPROVIDERRECORDSRESPONSE']._serialized_start=2433
+  _globals['_LISTPROVIDERRECORDSRESPONSE']._serialized_end=2546
+  _globals['_RECONCILIATIONSERVICE']._serialized_start=3077
+  _globals['_RECONCILIATIONSERVICE']._serialized_end=3553
 # @@protoc_insertion_point(module_scope)

@@ -26,10 +26,7 @@ if _version_not_supported:
 
 
 class ReconciliationServiceStub:
-    """Compares the ledger with its providers, and looks after what does not agree.
-
-    Nothing here moves money by itself: a correction is an ordinary transaction, and only ConfirmSettlementBatch
-    and RepairFinding, asked for by a person, let the ledger book something.
+    """Compares a provider's records with the ledger. Moves no money.
     """
 
     def __init__(self, channel):
@@ -58,58 +55,10 @@ class ReconciliationServiceStub:
                 request_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ListProviderRecordsRequest.SerializeToString,
                 response_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ListProviderRecordsResponse.FromString,
                 _registered_method=True)
-        self.ListFindings = channel.unary_unary(
-                '/defter.reconciliation.v1.ReconciliationService/ListFindings',
-                request_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ListFindingsRequest.SerializeToString,
-                response_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ListFindingsResponse.FromString,
-                _registered_method=True)
-        self.GetFinding = channel.unary_unary(
-                '/defter.reconciliation.v1.ReconciliationService/GetFinding',
-                request_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.GetFindingRequest.SerializeToString,
-                response_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.GetFindingResponse.FromString,
-                _registered_method=True)
-        self.AcknowledgeFinding = channel.unary_unary(
-                '/defter.reconciliation.v1.ReconciliationService/AcknowledgeFinding',
-                request_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.AcknowledgeFindingRequest.SerializeToString,
-                response_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.AcknowledgeFindingResponse.FromString,
-                _registered_method=True)
-        self.ResolveFinding = channel.unary_unary(
-                '/defter.reconciliation.v1.ReconciliationService/ResolveFinding',
-                request_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ResolveFindingRequest.SerializeToString,
-                response_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ResolveFindingResponse.FromString,
-                _registered_method=True)
-        self.ReopenFinding = channel.unary_unary(
-                '/defter.reconciliation.v1.ReconciliationService/ReopenFinding',
-                request_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ReopenFindingRequest.SerializeToString,
-                response_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ReopenFindingResponse.FromString,
-                _registered_method=True)
-        self.RepairFinding = channel.unary_unary(
-                '/defter.reconciliation.v1.ReconciliationService/RepairFinding',
-                request_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.RepairFindingRequest.SerializeToString,
-                response_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.RepairFindingResponse.FromString,
-                _registered_method=True)
-        self.ImportSettlementReport = channel.stream_unary(
-                '/defter.reconciliation.v1.ReconciliationService/ImportSettlementReport',
-                request_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ImportSettlementReportRequest.SerializeToString,
-                response_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ImportSettlementReportResponse.FromString,
-                _registered_method=True)
-        self.ListSettlementBatches = channel.unary_unary(
-                '/defter.reconciliation.v1.ReconciliationService/ListSettlementBatches',
-                request_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ListSettlementBatchesRequest.SerializeToString,
-                response_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ListSettlementBatchesResponse.FromString,
-                _registered_method=True)
-        self.ConfirmSettlementBatch = channel.unary_unary(
-                '/defter.reconciliation.v1.ReconciliationService/ConfirmSettlementBatch',
-                request_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ConfirmSettlementBatchRequest.SerializeToString,
-                response_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ConfirmSettlementBatchResponse.FromString,
-                _registered_method=True)
 
 
 class ReconciliationServiceServicer:
-    """Compares the ledger with its providers, and looks after what does not agree.
-
-    Nothing here moves money by itself: a correction is an ordinary transaction, and only ConfirmSettlementBatch
-    and RepairFinding, asked for by a person, let the ledger book something.
+    """Compares a provider's records with the ledger. Moves no money.
     """
 
     def RunReconciliation(self, request, context):
@@ -143,75 +92,6 @@ class ReconciliationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListFindings(self, request, context):
-        """List findings, those opened last first.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def GetFinding(self, request, context):
-        """Read a finding with its history. Fails with FINDING_NOT_FOUND.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def AcknowledgeFinding(self, request, context):
-        """Say who looks after a finding. Keyed. Fails with FINDING_NOT_FOUND, FINDING_VERSION_MISMATCH and
-        ILLEGAL_TRANSITION.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ResolveFinding(self, request, context):
-        """Say why it is none any more. Keyed; fails like AcknowledgeFinding.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ReopenFinding(self, request, context):
-        """Take it up again. Keyed; fails like AcknowledgeFinding.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def RepairFinding(self, request, context):
-        """Book what the provider's record of a finding says, as if its webhook had arrived, through the ordinary
-        rules of payments; done twice, it changes nothing. The finding resolves with the next run. Fails with
-        FINDING_NOT_FOUND and FINDING_NOT_REPAIRABLE.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ImportSettlementReport(self, request_iterator, context):
-        """Read a settlement report: the header first, then the file in chunks. All of it is taken or nothing; the
-        same file twice changes nothing. Fails with REPORT_MALFORMED, whose metadata has the line numbers.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListSettlementBatches(self, request, context):
-        """List settlement batches, the newest first.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ConfirmSettlementBatch(self, request, context):
-        """Move what a balanced batch has paid out from clearing to a bank account, by an ordinary transaction with
-        the key `settlement:<provider>:<batch>:<currency>`, so that no batch is ever moved twice. Fails with
-        BATCH_NOT_FOUND, BATCH_NOT_BALANCED, and like PostTransaction.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
 
 def add_ReconciliationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -235,51 +115,6 @@ def add_ReconciliationServiceServicer_to_server(servicer, server):
                     request_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ListProviderRecordsRequest.FromString,
                     response_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ListProviderRecordsResponse.SerializeToString,
             ),
-            'ListFindings': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListFindings,
-                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ListFindingsRequest.FromString,
-                    response_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ListFindingsResponse.SerializeToString,
-            ),
-            'GetFinding': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetFinding,
-                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.GetFindingRequest.FromString,
-                    response_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.GetFindingResponse.SerializeToString,
-            ),
-            'AcknowledgeFinding': grpc.unary_unary_rpc_method_handler(
-                    servicer.AcknowledgeFinding,
-                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.AcknowledgeFindingRequest.FromString,
-                    response_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.AcknowledgeFindingResponse.SerializeToString,
-            ),
-            'ResolveFinding': grpc.unary_unary_rpc_method_handler(
-                    servicer.ResolveFinding,
-                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ResolveFindingRequest.FromString,
-                    response_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ResolveFindingResponse.SerializeToString,
-            ),
-            'ReopenFinding': grpc.unary_unary_rpc_method_handler(
-                    servicer.ReopenFinding,
-                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ReopenFindingRequest.FromString,
-                    response_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ReopenFindingResponse.SerializeToString,
-            ),
-            'RepairFinding': grpc.unary_unary_rpc_method_handler(
-                    servicer.RepairFinding,
-                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.RepairFindingRequest.FromString,
-                    response_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.RepairFindingResponse.SerializeToString,
-            ),
-            'ImportSettlementReport': grpc.stream_unary_rpc_method_handler(
-                    servicer.ImportSettlementReport,
-                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ImportSettlementReportRequest.FromString,
-                    response_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ImportSettlementReportResponse.SerializeToString,
-            ),
-            'ListSettlementBatches': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListSettlementBatches,
-                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ListSettlementBatchesRequest.FromString,
-                    response_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ListSettlementBatchesResponse.SerializeToString,
-            ),
-            'ConfirmSettlementBatch': grpc.unary_unary_rpc_method_handler(
-                    servicer.ConfirmSettlementBatch,
-                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ConfirmSettlementBatchRequest.FromString,
-                    response_serializer=defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ConfirmSettlementBatchResponse.SerializeToString,
-            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'defter.reconciliation.v1.ReconciliationService', rpc_method_handlers)
@@ -289,10 +124,7 @@ def add_ReconciliationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ReconciliationService:
-    """Compares the ledger with its providers, and looks after what does not agree.
-
-    Nothing here moves money by itself: a correction is an ordinary transaction, and only ConfirmSettlementBatch
-    and RepairFinding, asked for by a person, let the ledger book something.
+    """Compares a provider's records with the ledger. Moves no money.
     """
 
     @staticmethod
@@ -393,249 +225,6 @@ class ReconciliationService:
             '/defter.reconciliation.v1.ReconciliationService/ListProviderRecords',
             defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ListProviderRecordsRequest.SerializeToString,
             defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ListProviderRecordsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListFindings(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/defter.reconciliation.v1.ReconciliationService/ListFindings',
-            defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ListFindingsRequest.SerializeToString,
-            defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ListFindingsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def GetFinding(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/defter.reconciliation.v1.ReconciliationService/GetFinding',
-            defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.GetFindingRequest.SerializeToString,
-            defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.GetFindingResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def AcknowledgeFinding(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/defter.reconciliation.v1.ReconciliationService/AcknowledgeFinding',
-            defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.AcknowledgeFindingRequest.SerializeToString,
-            defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.AcknowledgeFindingResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ResolveFinding(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/defter.reconciliation.v1.ReconciliationService/ResolveFinding',
-            defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ResolveFindingRequest.SerializeToString,
-            defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ResolveFindingResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ReopenFinding(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/defter.reconciliation.v1.ReconciliationService/ReopenFinding',
-            defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ReopenFindingRequest.SerializeToString,
-            defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ReopenFindingResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def RepairFinding(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/defter.reconciliation.v1.ReconciliationService/RepairFinding',
-            defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.RepairFindingRequest.SerializeToString,
-            defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.RepairFindingResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ImportSettlementReport(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_unary(
-            request_iterator,
-            target,
-            '/defter.reconciliation.v1.ReconciliationService/ImportSettlementReport',
-            defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ImportSettlementReportRequest.SerializeToString,
-            defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ImportSettlementReportResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListSettlementBatches(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/defter.reconciliation.v1.ReconciliationService/ListSettlementBatches',
-            defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ListSettlementBatchesRequest.SerializeToString,
-            defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ListSettlementBatchesResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ConfirmSettlementBatch(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/defter.reconciliation.v1.ReconciliationService/ConfirmSettlementBatch',
-            defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ConfirmSettlementBatchRequest.SerializeToString,
-            defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2.ConfirmSettlementBatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,9 +3,11 @@
 isort:skip_file
 Settlement reports: what a provider has paid out to our bank, and the lines that it is made of."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -209,3 +211,237 @@ class SettlementReport(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SettlementReport: _TypeAlias = SettlementReport  # noqa: Y015
+
+@_typing.final
+class ImportSettlementReportRequest(_message.Message):
+    """Request of ImportSettlementReport: the header first, then chunks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Header(_message.Message):
+        """What the file is."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TENANT_ID_FIELD_NUMBER: _builtins.int
+        PROVIDER_FIELD_NUMBER: _builtins.int
+        FORMAT_FIELD_NUMBER: _builtins.int
+        FILE_NAME_FIELD_NUMBER: _builtins.int
+        ACCOUNT_FIELD_NUMBER: _builtins.int
+        tenant_id: _builtins.str
+        """The tenant."""
+        provider: _builtins.str
+        """The provider account."""
+        format: Global___ReportFormat.ValueType
+        """Which report it is."""
+        file_name: _builtins.str
+        """The caller's name for the file, at most 255 characters."""
+        account: _builtins.str
+        """What the provider calls an account's batches, where one report has several accounts: only lines of
+        this one are read. Empty: all.
+        """
+        def __init__(
+            self,
+            *,
+            tenant_id: _builtins.str = ...,
+            provider: _builtins.str = ...,
+            format: Global___ReportFormat.ValueType = ...,
+            file_name: _builtins.str = ...,
+            account: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "file_name", b"file_name", "format", b"format", "provider", b"provider", "tenant_id", b"tenant_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """Every other message: the next bytes of the file, at most 1 MiB."""
+    @_builtins.property
+    def header(self) -> Global___ImportSettlementReportRequest.Header:
+        """The first message."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___ImportSettlementReportRequest.Header | None = ...,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "chunk"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___ImportSettlementReportRequest: _TypeAlias = ImportSettlementReportRequest  # noqa: Y015
+
+@_typing.final
+class ImportSettlementReportResponse(_message.Message):
+    """Response of ImportSettlementReport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
+    DUPLICATE_FIELD_NUMBER: _builtins.int
+    duplicate: _builtins.bool
+    """Whether the same file was imported before; nothing has changed then."""
+    @_builtins.property
+    def report(self) -> Global___SettlementReport:
+        """The file."""
+
+    @_builtins.property
+    def batches(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettlementBatch]:
+        """The batches that it has lines of, as they stand now."""
+
+    def __init__(
+        self,
+        *,
+        report: Global___SettlementReport | None = ...,
+        batches: _abc.Iterable[Global___SettlementBatch] | None = ...,
+        duplicate: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "duplicate", b"duplicate", "report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportSettlementReportResponse: _TypeAlias = ImportSettlementReportResponse  # noqa: Y015
+
+@_typing.final
+class ListSettlementBatchesRequest(_message.Message):
+    """Request of ListSettlementBatches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    provider: _builtins.str
+    """Only those of this provider account."""
+    state: Global___BatchState.ValueType
+    """Only those in this state."""
+    page_size: _builtins.int
+    """At most this many, 1 to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """From the response before; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        state: Global___BatchState.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "state", b"state", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSettlementBatchesRequest: _TypeAlias = ListSettlementBatchesRequest  # noqa: Y015
+
+@_typing.final
+class ListSettlementBatchesResponse(_message.Message):
+    """Response of ListSettlementBatches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCHES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def batches(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettlementBatch]:
+        """The batches."""
+
+    def __init__(
+        self,
+        *,
+        batches: _abc.Iterable[Global___SettlementBatch] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSettlementBatchesResponse: _TypeAlias = ListSettlementBatchesResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmSettlementBatchRequest(_message.Message):
+    """Request of ConfirmSettlementBatch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    BANK_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    provider: _builtins.str
+    """The provider account."""
+    batch_id: _builtins.str
+    """The provider's own id of the batch."""
+    currency_code: _builtins.str
+    """The currency."""
+    bank: _builtins.str
+    """The bank account that the money has arrived on: `bank:<name>:<currency>` is debited."""
+    actor: _builtins.str
+    """Who confirms it, 1 to 255 characters; kept with the transaction."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        batch_id: _builtins.str = ...,
+        currency_code: _builtins.str = ...,
+        bank: _builtins.str = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "bank", b"bank", "batch_id", b"batch_id", "currency_code", b"currency_code", "provider", b"provider", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmSettlementBatchRequest: _TypeAlias = ConfirmSettlementBatchRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmSettlementBatchResponse(_message.Message):
+    """Response of ConfirmSettlementBatch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def batch(self) -> Global___SettlementBatch:
+        """The batch, confirmed, with the transaction that moved the money."""
+
+    def __init__(
+        self,
+        *,
+        batch: Global___SettlementBatch | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmSettlementBatchResponse: _TypeAlias = ConfirmSettlementBatchResponse  # noqa: Y015

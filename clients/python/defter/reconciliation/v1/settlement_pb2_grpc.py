@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from defter.reconciliation.v1 import settlement_pb2 as defter_dot_reconciliation_dot_v1_dot_settlement__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -22,3 +23,170 @@ if _version_not_supported:
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
+
+
+class SettlementServiceStub:
+    """Takes in what providers report to have paid out, and books it when a person confirms.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ImportSettlementReport = channel.stream_unary(
+                '/defter.reconciliation.v1.SettlementService/ImportSettlementReport',
+                request_serializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ImportSettlementReportRequest.SerializeToString,
+                response_deserializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ImportSettlementReportResponse.FromString,
+                _registered_method=True)
+        self.ListSettlementBatches = channel.unary_unary(
+                '/defter.reconciliation.v1.SettlementService/ListSettlementBatches',
+                request_serializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ListSettlementBatchesRequest.SerializeToString,
+                response_deserializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ListSettlementBatchesResponse.FromString,
+                _registered_method=True)
+        self.ConfirmSettlementBatch = channel.unary_unary(
+                '/defter.reconciliation.v1.SettlementService/ConfirmSettlementBatch',
+                request_serializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ConfirmSettlementBatchRequest.SerializeToString,
+                response_deserializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ConfirmSettlementBatchResponse.FromString,
+                _registered_method=True)
+
+
+class SettlementServiceServicer:
+    """Takes in what providers report to have paid out, and books it when a person confirms.
+    """
+
+    def ImportSettlementReport(self, request_iterator, context):
+        """Read a settlement report: the header first, then the file in chunks. All of it is taken or nothing; the
+        same file twice changes nothing. Fails with REPORT_MALFORMED, whose metadata has the line numbers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSettlementBatches(self, request, context):
+        """List settlement batches, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmSettlementBatch(self, request, context):
+        """Move what a balanced batch has paid out from clearing to a bank account, by an ordinary transaction with
+        the key `settlement:<provider>:<batch>:<currency>`, so that no batch is ever moved twice. Fails with
+        BATCH_NOT_FOUND, BATCH_NOT_BALANCED, and like PostTransaction.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_SettlementServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ImportSettlementReport': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportSettlementReport,
+                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ImportSettlementReportRequest.FromString,
+                    response_serializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ImportSettlementReportResponse.SerializeToString,
+            ),
+            'ListSettlementBatches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSettlementBatches,
+                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ListSettlementBatchesRequest.FromString,
+                    response_serializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ListSettlementBatchesResponse.SerializeToString,
+            ),
+            'ConfirmSettlementBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmSettlementBatch,
+                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ConfirmSettlementBatchRequest.FromString,
+                    response_serializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ConfirmSettlementBatchResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'defter.reconciliation.v1.SettlementService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('defter.reconciliation.v1.SettlementService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class SettlementService:
+    """Takes in what providers report to have paid out, and books it when a person confirms.
+    """
+
+    @staticmethod
+    def ImportSettlementReport(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/defter.reconciliation.v1.SettlementService/ImportSettlementReport',
+            defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ImportSettlementReportRequest.SerializeToString,
+            defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ImportSettlementReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSettlementBatches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.reconciliation.v1.SettlementService/ListSettlementBatches',
+            defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ListSettlementBatchesRequest.SerializeToString,
+            defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ListSettlementBatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmSettlementBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.reconciliation.v1.SettlementService/ConfirmSettlementBatch',
+            defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ConfirmSettlementBatchRequest.SerializeToString,
+            defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ConfirmSettlementBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

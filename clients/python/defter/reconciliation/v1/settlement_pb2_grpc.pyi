@@ -4,10 +4,17 @@ isort:skip_file
 Settlement reports: what a provider has paid out to our bank, and the lines that it is made of."""
 
 from collections import abc as _abc
+from defter.reconciliation.v1 import settlement_pb2 as _settlement_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
+import sys
 import typing as _typing
+
+if sys.version_info >= (3, 11):
+    from typing import Self as _Self
+else:
+    from typing_extensions import Self as _Self
 
 _T = _typing.TypeVar("_T")
 
@@ -18,3 +25,73 @@ class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ig
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
+
+class SettlementServiceStub:
+    """Takes in what providers report to have paid out, and books it when a person confirms."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> SettlementServiceAsyncStub: ...
+    ImportSettlementReport: _grpc.StreamUnaryMultiCallable[_settlement_pb2.ImportSettlementReportRequest, _settlement_pb2.ImportSettlementReportResponse]
+    """Read a settlement report: the header first, then the file in chunks. All of it is taken or nothing; the
+    same file twice changes nothing. Fails with REPORT_MALFORMED, whose metadata has the line numbers.
+    """
+    ListSettlementBatches: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.ListSettlementBatchesRequest, _settlement_pb2.ListSettlementBatchesResponse]
+    """List settlement batches, the newest first."""
+    ConfirmSettlementBatch: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.ConfirmSettlementBatchRequest, _settlement_pb2.ConfirmSettlementBatchResponse]
+    """Move what a balanced batch has paid out from clearing to a bank account, by an ordinary transaction with
+    the key `settlement:<provider>:<batch>:<currency>`, so that no batch is ever moved twice. Fails with
+    BATCH_NOT_FOUND, BATCH_NOT_BALANCED, and like PostTransaction.
+    """
+
+@_typing.type_check_only
+class SettlementServiceAsyncStub(SettlementServiceStub):
+    """Takes in what providers report to have paid out, and books it when a person confirms."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ImportSettlementReport: _aio.StreamUnaryMultiCallable[_settlement_pb2.ImportSettlementReportRequest, _settlement_pb2.ImportSettlementReportResponse]  # type: ignore[assignment]
+    """Read a settlement report: the header first, then the file in chunks. All of it is taken or nothing; the
+    same file twice changes nothing. Fails with REPORT_MALFORMED, whose metadata has the line numbers.
+    """
+    ListSettlementBatches: _aio.UnaryUnaryMultiCallable[_settlement_pb2.ListSettlementBatchesRequest, _settlement_pb2.ListSettlementBatchesResponse]  # type: ignore[assignment]
+    """List settlement batches, the newest first."""
+    ConfirmSettlementBatch: _aio.UnaryUnaryMultiCallable[_settlement_pb2.ConfirmSettlementBatchRequest, _settlement_pb2.ConfirmSettlementBatchResponse]  # type: ignore[assignment]
+    """Move what a balanced batch has paid out from clearing to a bank account, by an ordinary transaction with
+    the key `settlement:<provider>:<batch>:<currency>`, so that no batch is ever moved twice. Fails with
+    BATCH_NOT_FOUND, BATCH_NOT_BALANCED, and like PostTransaction.
+    """
+
+class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Takes in what providers report to have paid out, and books it when a person confirms."""
+
+    @_abc_1.abstractmethod
+    def ImportSettlementReport(
+        self,
+        request_iterator: _MaybeAsyncIterator[_settlement_pb2.ImportSettlementReportRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_settlement_pb2.ImportSettlementReportResponse, _abc.Awaitable[_settlement_pb2.ImportSettlementReportResponse]]:
+        """Read a settlement report: the header first, then the file in chunks. All of it is taken or nothing; the
+        same file twice changes nothing. Fails with REPORT_MALFORMED, whose metadata has the line numbers.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSettlementBatches(
+        self,
+        request: _settlement_pb2.ListSettlementBatchesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_settlement_pb2.ListSettlementBatchesResponse, _abc.Awaitable[_settlement_pb2.ListSettlementBatchesResponse]]:
+        """List settlement batches, the newest first."""
+
+    @_abc_1.abstractmethod
+    def ConfirmSettlementBatch(
+        self,
+        request: _settlement_pb2.ConfirmSettlementBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_settlement_pb2.ConfirmSettlementBatchResponse, _abc.Awaitable[_settlement_pb2.ConfirmSettlementBatchResponse]]:
+        """Move what a balanced batch has paid out from clearing to a bank account, by an ordinary transaction with
+        the key `settlement:<provider>:<batch>:<currency>`, so that no batch is ever moved twice. Fails with
+        BATCH_NOT_FOUND, BATCH_NOT_BALANCED, and like PostTransaction.
+        """
+
+def add_SettlementServiceServicer_to_server(servicer: SettlementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
