@@ -1,0 +1,57 @@
+"""Owns what a run looks at: its window, how patient it is, and what the provider's listing proves."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from msgspec import Struct
+
+from ledger_server.domain.findings.discrepancy import RULES, FindingClass
+from ledger_server.domain.reconciliation.record import RecordKind
+
+EDGE: Final = timedelta(hours=1)
+"""How far beyond its window a run reads: the two sides' clocks, and what they call the time, differ."""
+
+STALE_AFTER: Final = RULES[FindingClass.STALE_PENDING].grace
+
+_GRACE: Final = {
+    RecordKind.FEE: RULES[FindingClass.FEE_MISMATCH].grace,
+    RecordKind.SETTLEMENT: timedelta(days=5),
+}
+
+
+class Scope(Struct, frozen=True, kw_only=True):
+    """What a run looks at.
+
+    Attributes:
+        now: when it began to compare.
+        grace: how young a one-sided movement may be; None for each kind's own.
+        complete: whether the listing was read to its end.
+        listed: the kinds that the listing covers wholly: only of these, absence proves something.
+    """
+
+    from_time: datetime
+    to_time: datetime
+    now: datetime
+    grace: timedelta | None = None
+    stale_after: timedelta = STALE_AFTER
+    complete: bool = True
+    listed: frozenset[RecordKind]
+
+    def covers(self, time: datetime | None) -> bool:
+        """Whether a movement lies in the window; one without a time lies in none."""
+        return time is not None and self.from_time <= time < self.to_time
+
+    def young(self, time: datetime, kind: RecordKind) -> bool:
+        """Whether the other side may simply not have heard of it yet."""
+        grace = self.grace
+        if grace is None:
+            grace = _GRACE.get(kind, RULES[FindingClass.MISSING_IN_LEDGER].grace)
+        return self.now - time < grace
+
+    def stale(self, since: datetime) -> bool:
+        """Whether something should have come to an end by now."""
+        return self.now - since >= self.stale_after
+
+    def proves_absence(self, kind: RecordKind) -> bool:
+        """Whether what is not listed is not there."""
+        return self.complete and kind in self.listed
