@@ -123,9 +123,26 @@ provider_records: Final = Table(
     bytewise("match_key", nullable=True),
     Column("verdict", SmallInteger, nullable=False),
     PrimaryKeyConstraint("tenant_key", "provider", "kind", "record_id"),
-    # The comparison reads them payment by payment; those without a payment stand at the end.
-    Index("provider_records_payment_idx", "tenant_key", "provider", "payment_number", "kind", "record_id"),
+    # A run reads its records payment by payment; those without a payment stand at the end.
+    Index(
+        "provider_records_run_idx",
+        "tenant_key",
+        "provider",
+        "run_number",
+        "payment_number",
+        "kind",
+        "record_id",
+    ),
+    Index("provider_records_payment_idx", "tenant_key", "provider", "payment_number"),
     Index("provider_records_ref_idx", "tenant_key", "provider", "provider_ref"),
+    # What came by settlement reports is no part of a listing, and belongs to any run over its time.
+    Index(
+        "provider_records_settled_idx",
+        "tenant_key",
+        "provider",
+        "create_time",
+        postgresql_where=text("batch IS NOT NULL"),
+    ),
     postgresql_with={"fillfactor": "80"},
 )
 

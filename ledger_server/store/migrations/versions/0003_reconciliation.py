@@ -184,10 +184,23 @@ def _create_provider_records() -> None:
         postgresql_with={"fillfactor": "80"},
     )
     op.create_index(
+        "provider_records_run_idx",
+        "provider_records",
+        ["tenant_key", "provider", "run_number", "payment_number", "kind", "record_id"],
+        unique=False,
+    )
+    op.create_index(
         "provider_records_payment_idx",
         "provider_records",
-        ["tenant_key", "provider", "payment_number", "kind", "record_id"],
+        ["tenant_key", "provider", "payment_number"],
         unique=False,
+    )
+    op.create_index(
+        "provider_records_settled_idx",
+        "provider_records",
+        ["tenant_key", "provider", "create_time"],
+        unique=False,
+        postgresql_where=sa.text("batch IS NOT NULL"),
     )
     op.create_index(
         "provider_records_ref_idx",

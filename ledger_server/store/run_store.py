@@ -1,0 +1,109 @@
+"""Owns the rows of reconciliation runs: who works on which, and for how long."""
+
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from asyncpg import Record
+
+from ledger_server.domain.ids import TenantKey
+from ledger_server.store.database import AnyConnection
+
+RUNNING: Final = 1
+
+
+class StoredRun(NamedTuple):
+    """A run; its message stands in `body`."""
+
+    number: int
+    state: int
+    digest: bytes
+    lease_until: datetime
+    body: bytes
+
+
+_COLUMNS: Final = "run_number, state, request_digest, lease_until, body"
+_READ: Final = f"SELECT {_COLUMNS} FROM reconciliation_runs WHERE tenant_key = $1 AND run_number = $2"
+_RUNNING: Final = f"""
+SELECT {_COLUMNS} FROM reconciliation_runs
+WHERE tenant_key = $1 AND provider = $2 AND state = {RUNNING} FOR UPDATE
+"""
+_INSERT: Final = """
+INSERT INTO reconciliation_runs
+    (tenant_key, run_number, provider, state, request_digest, owner, lease_until, begin_time, body)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (tenant_key, run_number) DO UPDATE SET state = excluded.state, owner = excluded.owner,
+    lease_until = excluded.lease_until, begin_time = excluded.begin_time, body = excluded.body
+"""
+_SAVE: Final = """
+UPDATE reconciliation_runs SET state = $4, lease_until = $5, body = $6
+WHERE tenant_key = $1 AND run_number = $2 AND owner = $3
+"""
+_SET_STATE: Final = """
+UPDATE reconciliation_runs SET state = $3, body = $4 WHERE tenant_key = $1 AND run_number = $2
+"""
+
+
+async def read_run(
+    connection: AnyConnection, key: TenantKey, number: int, *, lock: bool = False
+) -> StoredRun | None:
+    """Return a run, locked until the caller's database transaction ends if that is asked for."""
+    row = await connection.fetchrow(_READ + (" FOR UPDATE" if lock else ""), key, number)
+    return None if row is None else _run(row)
+
+
+async def lock_running(connection: AnyConnection, key: TenantKey, provider: str) -> StoredRun | None:
+    """Lock and return the run that is under way for a provider account."""
+    row = await connection.fetchrow(_RUNNING, key, provider)
+    return None if row is None else _run(row)
+
+
+async def put_run(
+    connection: AnyConnection,
+    key: TenantKey,
+    provider: str,
+    run: StoredRun,
+    *,
+    owner: str,
+    begin_time: datetime,
+) -> None:
+    """Write a run that somebody begins, or takes up again.
+
+    Raises:
+        asyncpg.UniqueViolationError: another run of the account was begun at the same time.
+    """
+    await connection.execute(
+        _INSERT,
+        key,
+        run.number,
+        provider,
+        run.state,
+        run.digest,
+        owner,
+        run.lease_until,
+        begin_time,
+        run.body,
+    )
+
+
+async def set_state(connection: AnyConnection, key: TenantKey, number: int, state: int, body: bytes) -> None:
+    """Write what has become of a run that nobody works on any more."""
+    await connection.execute(_SET_STATE, key, number, state, body)
+
+
+async def save_run(
+    connection: AnyConnection,
+    key: TenantKey,
+    number: int,
+    *,
+    owner: str,
+    state: int,
+    lease_until: datetime,
+    body: bytes,
+) -> bool:
+    """Write how far a run has come; return False where somebody else has taken it over."""
+    status = await connection.execute(_SAVE, key, number, owner, state, lease_until, body)
+    return bool(status == "UPDATE 1")
+
+
+def _run(row: Record) -> StoredRun:
+    return StoredRun(*row)
