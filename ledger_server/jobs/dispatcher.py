@@ -23,19 +23,13 @@ from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
 from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallNews, CallRejected
 from ledger_server.domain.payments.commands import ReportCall
 from ledger_server.domain.payments.knowledge import CallState
+from ledger_server.domain.reconciliation.record import RemoteState
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.work import Request
 from ledger_server.jobs import metrics
 from ledger_server.jobs.owed import Owed, owed_of, polled_event
 from ledger_server.jobs.rounds import Rounds
-from ledger_server.providers.adapter import (
-    Accepted,
-    Adapter,
-    Answer,
-    Rejected,
-    RemoteState,
-    Unknown,
-)
+from ledger_server.providers.adapter import Accepted, Adapter, Answer, Rejected, Unknown
 from ledger_server.store import outbox_store, payment_store
 from ledger_server.store.database import CONNECTION_ERRORS, Pool
 from ledger_server.store.lane_writes import JournalRow

@@ -189,7 +189,8 @@ class StripeUnderTest(_FakeUnderTest):
         """Write payouts and their balance transactions."""
         made = []
         for amount in range(1, count + 1):
-            payout = self.stripe.add("payouts", status="paid", amount=amount, currency="eur")
+            ours = {"our_id": f"wd_old_{amount}"}
+            payout = self.stripe.add("payouts", status="paid", amount=amount, currency="eur", metadata=ours)
             self.stripe.move("payout", payout, amount=-amount)
             made.append(str(payout["id"]))
         return made
@@ -224,7 +225,10 @@ class AdyenUnderTest(_FakeUnderTest):
 
     def add_payout_records(self, count: int) -> list[str]:
         """Make transfers."""
-        made = [self.adyen.add_transfer(amount={"value": n, "currency": "EUR"}) for n in range(1, count + 1)]
+        made = [
+            self.adyen.add_transfer(amount={"value": n, "currency": "EUR"}, reference=f"wd_old_{n}")
+            for n in range(1, count + 1)
+        ]
         return [str(transfer["id"]) for transfer in made]
 
 

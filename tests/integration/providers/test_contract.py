@@ -6,16 +6,14 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
 from ledger_server.providers.adapter import (
     Accepted,
     Adapter,
     CallKind,
     ListingFailed,
     NotFound,
-    ProviderRecord,
-    RecordKind,
     Rejected,
-    RemoteState,
     Unknown,
 )
 from tests.integration.providers.conftest import Adapters
@@ -274,7 +272,7 @@ async def test_list_records_through_pages_yields_each_once(
 
     payouts = {record.provider_ref: record for record in records if record.kind is RecordKind.PAYOUT}
     assert pages >= 3
-    assert len(records) == len({(record.kind, record.provider_ref) for record in records})
+    assert len(records) == len({(record.kind, record.record_id) for record in records})
     assert [payouts[ref].amount for ref in refs] == [-1, -2, -3, -4, -5, -6, -7]
     assert {record.currency for record in payouts.values()} == {"EUR"}
     assert {record.state for record in payouts.values()} == {RemoteState.SUCCEEDED}

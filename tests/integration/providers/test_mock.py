@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from ledger_server.providers.adapter import Accepted, Adapter, CallKind, RecordKind, RemoteState, Unknown
+from ledger_server.domain.reconciliation.record import RecordKind, RemoteState
+from ledger_server.providers.adapter import Accepted, Adapter, CallKind, Unknown
 from tests.integration.providers.test_contract import listed
 from tests.support.providers import MockUnderTest
 
@@ -107,7 +108,7 @@ async def test_list_payment_and_refund_carry_ids_and_signs(provider: MockUnderTe
 
     records, _ = await listed(adapter, limit=10)
 
-    assert [(record.kind.value, record.our_id, record.payment_ref, record.amount) for record in records] == [
-        ("refund", "ref_1", provider.payment_ref, -300),
-        ("payment", "dep_0", provider.payment_ref, 100_000),
+    assert [(record.kind, record.our_id, record.payment_ref, record.amount) for record in records] == [
+        (RecordKind.REFUND, "ref_1", provider.payment_ref, -300),
+        (RecordKind.PAYMENT, "dep_0", provider.payment_ref, 100_000),
     ]
