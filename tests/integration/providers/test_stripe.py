@@ -244,10 +244,11 @@ PAYOUT = {
     "metadata": {"our_id": "wd_1"},
 }
 YEN_CHARGE = {**CHARGE, "amount": 800, "amount_captured": 600, "currency": "jpy"}
-UNCAPTURED = {**REFUND, "id": "re_2", "status": "succeeded", "metadata": {}, "amount": 200, "currency": "jpy"}
+UNCAPTURED = {**REFUND, "id": "re_2", "metadata": {}, "amount": 200, "currency": "jpy"}
 FAILED_REFUND = {**REFUND, "status": "failed"}
 PAYMENT_REFUND = {**REFUND, "id": "pyr_1", "status": "succeeded", "metadata": {}}
 AUTOMATIC = {**PAYOUT, "id": "po_2", "status": "paid", "automatic": True, "metadata": {}}
+COPIED = {**AUTOMATIC, "metadata": {"our_id": "wd_1"}}
 BY_HAND = {**PAYOUT, "id": "po_3", "status": "paid", "automatic": False, "metadata": {}}
 
 
@@ -305,6 +306,16 @@ BY_HAND = {**PAYOUT, "id": "po_3", "status": "paid", "automatic": False, "metada
             id="refund that came back, as an adjustment",
         ),
         pytest.param(
+            {
+                "type_": "adjustment",
+                "source": {**REFUND, "status": "succeeded"},
+                "amount": 700,
+                "reporting_category": "refund_failure",
+            },
+            ("REFUND", "re_1", "pi_1", "ref_1", "FAILED", 700, "EUR"),
+            id="refund that came back before its state says so",
+        ),
+        pytest.param(
             {"type_": "payout", "source": PAYOUT, "amount": -900},
             ("PAYOUT", "po_1", "", "wd_1", "FAILED", -900, "EUR"),
             id="payout that failed later",
@@ -323,6 +334,11 @@ BY_HAND = {**PAYOUT, "id": "po_3", "status": "paid", "automatic": False, "metada
             {"type_": "payout", "source": AUTOMATIC, "amount": -900},
             ("SETTLEMENT", "po_2", "", "", "SUCCEEDED", -900, "EUR"),
             id="automatic payout to our own bank",
+        ),
+        pytest.param(
+            {"type_": "payout", "source": COPIED, "amount": -900},
+            ("SETTLEMENT", "po_2", "", "wd_1", "SUCCEEDED", -900, "EUR"),
+            id="automatic payout, whatever its metadata",
         ),
         pytest.param(
             {"type_": "payout", "source": BY_HAND, "amount": -900},
