@@ -25,12 +25,11 @@ from mock_psp.answers import (
 )
 from mock_psp.errors import InvalidRequest, Refused
 from mock_psp.idempotency import Answer, Keys
-from mock_psp.objects import Object, Payment, Payout, Refund, view
+from mock_psp.objects import CurrencyCode, Object, Payment, Payout, Refund, view
 from mock_psp.state import Call, State
 
 Reference: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
 AmountMinor: TypeAlias = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-CurrencyCode: TypeAlias = Annotated[str, Meta(pattern="^[A-Z0-9]{3,10}$")]
 Text: TypeAlias = Annotated[str, Meta(max_length=255)]
 
 _MOST_ROWS: Final = 1_000
@@ -151,7 +150,7 @@ class Api:
         return await self._read(lambda: self._records(request.query_params))
 
     def _records(self, query: Mapping[str, str]) -> dict[str, object]:
-        page = self._state.books.page(
+        page = self._state.books.listing.page(
             created_from=_time(query, "created_from"),
             created_to=_time(query, "created_to"),
             cursor=query.get("cursor", ""),

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from random import Random
-from typing import Literal
+from typing import TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -12,9 +12,10 @@ from msgspec import Struct
 from mock_psp.agenda import Agenda
 from mock_psp.errors import InvalidRequest
 from mock_psp.knobs import Knobs
+from mock_psp.listing import Kind, Listing, Movement
 from mock_psp.objects import Capture, Fee, Object, Payment, Payout, Refund, rfc3339
 
-Kind = Literal["payment", "payout", "refund", "dispute", "fee"]
+Source: TypeAlias = Capture | Refund | Payout
 
 
 class EventData(Struct, frozen=True, kw_only=True):
@@ -44,55 +45,13 @@ class Event(Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self)
 
 
-class Movement(Struct, frozen=True, kw_only=True):
-    """One movement of the provider's account with us, positive when it takes money in.
-
-    Attributes:
-        id: of the capture, refund, payout or fee when it comes to be; an id of its own for what befalls it
-            later and for a dispute's movements.
-        source: what the row shows the present state of; none for what is done once and for all.
-    """
-
-    kind: Kind
-    type: str
-    id: str
-    object_id: str
-    payment_id: str
-    reference: str
-    amount_minor: int
-    currency: str
-    created_at: datetime
-    source: Capture | Refund | Payout | None
-
-    def view(self) -> dict[str, object]:
-        """Return the movement as the API lists it."""
-        return {
-            "kind": self.kind,
-            "type": self.type,
-            "id": self.id,
-            "object_id": self.object_id,
-            "payment_id": self.payment_id,
-            "reference": self.reference,
-            "state": self.source.state if self.source else "succeeded",
-            "amount_minor": self.amount_minor,
-            "currency": self.currency,
-            "created_at": rfc3339(self.created_at),
-        }
-
-
-class Page(Struct, frozen=True):
-    """Movements, the newest first; an empty cursor says that there are no more."""
-
-    movements: list[Movement]
-    next_cursor: str
-
-
 class Books:
     """What the provider wrote down, and the only maker of its times and ids.
 
     Attributes:
         executions: how many payments, payouts and refunds were made for a reference: more than one
             says that somebody asked twice for the same thing, with two idempotency keys.
+        listing: every movement of money, as callers may read it.
     """
 
     def __init__(self, *, clock: Callable[[], datetime], knobs: Knobs, random: Random) -> None:
@@ -103,10 +62,15 @@ class Books:
         self.executions: Counter[str] = Counter()
         self._made: defaultdict[str, list[Object]] = defaultdict(list)
         self._listed: set[str] = set()
-        self.movements: list[Movement] = []
+        self.listing = Listing(knobs)
         self.events: list[Event] = []
         self.balances: Counter[str] = Counter()
         self.on_event: Callable[[Event], None] = lambda _: None
+
+    @property
+    def movements(self) -> list[Movement]:
+        """Every movement of money, the oldest first."""
+        return self.listing.movements
 
     def now(self) -> datetime:
         """Return the time on the provider's own clock."""
@@ -124,9 +88,13 @@ class Books:
         """Count an object that was asked for, and let it come to its end by itself if that is on."""
         if thing.reference:
             self.executions[thing.reference] += 1
-            self._made[thing.reference].append(thing)
+            self.keep(thing)
         if self.knobs.auto_complete:
             self.agenda.add(self.knobs.settle_seconds, complete)
+
+    def keep(self, thing: Object) -> None:
+        """Let an object be found by its reference."""
+        self._made[thing.reference].append(thing)
 
     def made_for(self, reference: str) -> list[Object]:
         """Return all that was made for a reference, the oldest first."""
@@ -184,60 +152,49 @@ class Books:
         *,
         object_id: str,
         reference: str | None = None,
-        source: Capture | Refund | Payout | None = None,
+        source: Source | None = None,
     ) -> None:
+        """Write down a movement that belongs to a payment or payout."""
+        self.enter(
+            kind,
+            type_,
+            amount_minor,
+            payment.currency,
+            object_id=object_id,
+            payment_id=payment.id,
+            reference=payment.reference if reference is None else reference,
+            source=source,
+        )
+
+    def enter(
+        self,
+        kind: Kind | str,
+        type_: str,
+        amount_minor: int,
+        currency: str,
+        *,
+        object_id: str,
+        payment_id: str = "",
+        reference: str = "",
+        source: Source | None = None,
+        batch_id: str = "",
+    ) -> Movement:
         """Write down a movement; the first of an object has the object's id, unless it is a dispute."""
         first = kind != "dispute" and object_id not in self._listed
         self._listed.add(object_id)
-        self.balances[payment.currency] += amount_minor
-        self.movements.append(
-            Movement(
-                kind=kind,
-                type=type_,
-                id=object_id if first else self.new_id("mp_mov"),
-                object_id=object_id,
-                payment_id=payment.id,
-                reference=payment.reference if reference is None else reference,
-                amount_minor=amount_minor,
-                currency=payment.currency,
-                created_at=self.now(),
-                source=source,
-            )
+        self.balances[currency] += amount_minor
+        movement = Movement(
+            kind=kind,
+            type=type_,
+            id=object_id if first else self.new_id("mp_mov"),
+            object_id=object_id,
+            payment_id=payment_id,
+            reference=reference,
+            amount_minor=amount_minor,
+            currency=currency,
+            created_at=self.now(),
+            source=source,
+            batch_id=batch_id,
         )
-
-    def page(
-        self, *, created_from: datetime | None, created_to: datetime | None, cursor: str, limit: int
-    ) -> Page:
-        """Return movements with created_from ≤ created_at < created_to, the newest first.
-
-        A cursor names the oldest movement that was seen, so that new ones shift nothing; with
-        `moving_pages` it is a position among all, as many real providers have it.
-
-        Raises:
-            InvalidRequest: the cursor is none of ours.
-        """
-        fitting = (
-            place
-            for place in range(self._newest(cursor), -1, -1)
-            if (created_from is None or created_from <= self.movements[place].created_at)
-            and (created_to is None or self.movements[place].created_at < created_to)
-        )
-        places = [place for _, place in zip(range(limit + 1), fitting, strict=False)]
-        movements = [self.movements[place] for place in places[:limit]]
-        if len(places) <= limit:
-            return Page(movements, "")
-        if not self.knobs.moving_pages:
-            return Page(movements, f"before-{places[limit - 1]}")
-        # The last row of this page comes again on the next one, unless that would never end.
-        again = places[limit - 1] if limit > 1 else places[limit]
-        return Page(movements, f"skip-{len(self.movements) - 1 - again}")
-
-    def _newest(self, cursor: str) -> int:
-        """Return the place of the newest movement that a cursor leaves to be read."""
-        if not cursor:
-            return len(self.movements) - 1
-        word, _, number = cursor.partition("-")
-        if word not in ("before", "skip") or not (number.isascii() and number.isdigit() and len(number) < 16):
-            raise InvalidRequest("invalid_cursor", "the cursor is none of ours")
-        newest = int(number) - 1 if word == "before" else len(self.movements) - 1 - int(number)
-        return min(newest, len(self.movements) - 1)
+        self.listing.add(movement)
+        return movement

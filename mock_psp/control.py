@@ -10,7 +10,8 @@ from starlette.routing import Route
 
 from mock_psp.answers import Handler, answered, authorized, decoded, failure, json_response
 from mock_psp.errors import InvalidRequest, NotFound
-from mock_psp.objects import Payment, Payout, Refund, view
+from mock_psp.listing import Movement
+from mock_psp.objects import CurrencyCode, Payment, Payout, Refund, view
 from mock_psp.state import State
 from mock_psp.webhooks import Webhooks
 
@@ -26,10 +27,15 @@ class Details(Struct, kw_only=True, forbid_unknown_fields=True):
     reason: str | UnsetType = UNSET
     reference: str | UnsetType = UNSET
     capture_id: str | UnsetType = UNSET
+    currency: CurrencyCode | UnsetType = UNSET
 
-    def given(self) -> dict[str, Any]:
-        """Return what was not left out."""
-        return {name: value for name, value in structs.asdict(self).items() if value is not UNSET}
+
+class Entry(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of POST /control/account/{verb}; amounts of corrections and surprises have a sign."""
+
+    currency: CurrencyCode
+    amount_minor: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | UnsetType = UNSET
+    kind: Annotated[str, Meta(pattern="^[a-z_]{1,64}$")] | UnsetType = UNSET
 
 
 class Resend(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +56,7 @@ _REASON: Final = frozenset({"reason"})
 _AMOUNT: Final = frozenset({"amount_minor"})
 _NOTHING: Final[frozenset[str]] = frozenset()
 _STAGED: Final = frozenset({"amount_minor", "stage"})
+_MONEY: Final = frozenset({"currency", "amount_minor"})
 
 
 class Control:
@@ -81,6 +88,17 @@ class Control:
             ("payouts", "fail"): (payouts.fail, _REASON),
             ("payouts", "return"): (payouts.return_, _REASON),
             ("payouts", "fee"): (payouts.fee, _AMOUNT),
+            ("payouts", "duplicate"): (payouts.duplicate, _NOTHING),
+            ("movements", "vanish"): (state.books.listing.vanish, _NOTHING),
+            ("movements", "misstate"): (state.books.listing.misstate, _MONEY),
+        }
+        account = state.account
+        self._entries: Mapping[str, tuple[Action, frozenset[str], frozenset[str]]] = {
+            # What each verb needs, and what it takes besides.
+            "settle": (account.settle, frozenset({"currency"}), _NOTHING),
+            "fee": (account.fee, _MONEY, _NOTHING),
+            "correct": (account.correct, _MONEY, _NOTHING),
+            "surprise": (account.surprise, _MONEY, frozenset({"kind"})),
         }
 
     def routes(self) -> list[Route]:
@@ -91,6 +109,7 @@ class Control:
             ("POST", "/control/webhooks/flush", self._flush),
             ("POST", "/control/webhooks/resend", self._resend),
             ("POST", "/control/webhooks/rotate", self._rotate),
+            ("POST", "/control/account/{verb}", self._enter),
             ("POST", "/control/{objects}/{id}/{verb}", self._act),
         ]
         return [Route(path, self._guarded(handler), methods=[method]) for method, path, handler in table]
@@ -124,11 +143,21 @@ class Control:
         if found is None:
             raise NotFound("not_found", f"no verb {verb} for that")
         action, takes = found
-        details = decoded(await request.body() or b"{}", Details).given()
+        details = _given(decoded(await request.body() or b"{}", Details))
         if not_taken := details.keys() - takes:
             raise InvalidRequest("invalid_request", f"{verb} does not take {', '.join(sorted(not_taken))}")
-        done = action(request.path_params["id"], **details)
-        return json_response(200, view(done) if isinstance(done, Payment | Payout | Refund) else done)
+        return _shown(action(request.path_params["id"], **details))
+
+    async def _enter(self, request: Request) -> Response:
+        verb = request.path_params["verb"]
+        found = self._entries.get(verb)
+        if found is None:
+            raise NotFound("not_found", f"no verb {verb} for the account")
+        action, needs, takes = found
+        entry = _given(decoded(await request.body(), Entry))
+        if not needs <= entry.keys() <= needs | takes:
+            raise InvalidRequest("invalid_request", f"{verb} takes {', '.join(sorted(needs | takes))}")
+        return _shown(action(**entry))
 
     async def _flush(self, _request: Request) -> Response:
         self._webhooks.flush()
@@ -142,3 +171,15 @@ class Control:
         rotation = decoded(await request.body(), Rotation)
         self._webhooks.rotate(rotation.secret, keep_old=rotation.keep_old)
         return json_response(200, {"secret_count": len(self._webhooks.secrets)})
+
+
+def _given(body: Struct) -> dict[str, Any]:
+    """Return what was not left out."""
+    return {name: value for name, value in structs.asdict(body).items() if value is not UNSET}
+
+
+def _shown(done: object) -> Response:
+    """Answer with what was done, as the API shows it."""
+    if isinstance(done, Payment | Payout | Refund):
+        return json_response(200, view(done))
+    return json_response(200, done.view() if isinstance(done, Movement) else done)

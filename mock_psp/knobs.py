@@ -53,6 +53,7 @@ class Knobs(Struct, kw_only=True, forbid_unknown_fields=True):
         late_failure: captures that fail, and payouts that come back, `settle_seconds` after they were done
             by themselves.
         moving_pages: the list of records is paged by position, and repeats rows as if others came in.
+        shuffle_pages: the rows of a page of records come in disorder, the same one when it is read again.
         clock_skew_seconds: how far ahead the provider's clock is, in its times and signatures.
     """
 
@@ -81,6 +82,7 @@ class Knobs(Struct, kw_only=True, forbid_unknown_fields=True):
     wrong_currency: Annotated[str, Meta(pattern="^([A-Z0-9]{3,10})?$")] = ""
     late_failure: Count = 0
     moving_pages: bool = False
+    shuffle_pages: bool = False
     clock_skew_seconds: Annotated[float, Meta(ge=-86_400, le=86_400)] = 0.0
 
     def take(self, name: Counted) -> bool:

@@ -1,10 +1,12 @@
 """Owns the provider's objects: payments with all that belongs to them, and payouts."""
 
 from datetime import UTC, datetime
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
+
+CurrencyCode: TypeAlias = Annotated[str, Meta(pattern="^[A-Z0-9]{3,10}$")]
 
 
 def rfc3339(at: datetime) -> str:

@@ -7,6 +7,7 @@ from random import Random
 
 from msgspec import Struct
 
+from mock_psp.account import Account
 from mock_psp.agenda import Agenda
 from mock_psp.books import Books
 from mock_psp.disputes import Disputes
@@ -43,6 +44,7 @@ class State:
         self.refunds = Refunds(self.books, self.payments)
         self.disputes = Disputes(self.books, self.payments)
         self.payouts = Payouts(self.books)
+        self.account = Account(self.books)
         self.calls: list[Call] = []
 
     @property

@@ -24,6 +24,7 @@ from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
 from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallNews, CallRejected
 from ledger_server.domain.payments.commands import ReportCall
 from ledger_server.domain.payments.knowledge import CallState
+from ledger_server.domain.reconciliation.record import RemoteState
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.work import Request
 from ledger_server.jobs import metrics
@@ -35,7 +36,6 @@ from ledger_server.providers.adapter import (
     Answer,
     NotFound,
     Rejected,
-    RemoteState,
     Unknown,
 )
 from ledger_server.store import outbox_store, payment_store

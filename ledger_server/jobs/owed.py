@@ -13,10 +13,11 @@ from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventType, ProviderEvent
 from ledger_server.domain.payments.knowledge import CallState, RefundState
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalState
+from ledger_server.domain.reconciliation.record import RemoteState
 from ledger_server.engine.event_requests import event_request
 from ledger_server.engine.payment_records import deposit_of, withdrawal_of
 from ledger_server.engine.work import Request
-from ledger_server.providers.adapter import Accepted, ProviderCall, RemoteState
+from ledger_server.providers.adapter import Accepted, ProviderCall
 from ledger_server.providers.adapter import CallKind as Asked
 from ledger_server.store.outbox_store import ClaimedCall
 from ledger_server.store.payment_rows import DEPOSIT

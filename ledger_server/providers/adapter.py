@@ -12,6 +12,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+
 
 class CallKind(StrEnum):
     """What is asked of a provider."""
@@ -43,17 +45,6 @@ class ProviderCall(Struct, frozen=True, kw_only=True):
     destination: str = ""
     idempotency_key: str
     first_try_time: datetime | None = None
-
-
-class RemoteState(StrEnum):
-    """Where a payment, payout or refund stands at its provider."""
-
-    PENDING = "pending"
-    AUTHORIZED = "authorized"
-    SUCCEEDED = "succeeded"
-    """Captured, paid, or refunded."""
-    FAILED = "failed"
-    """Failed, cancelled, or came back."""
 
 
 class Accepted(Struct, frozen=True, kw_only=True):
@@ -92,40 +83,6 @@ class NotFound(Struct, frozen=True):
 Answer = Accepted | Rejected | Unknown
 
 
-class RecordKind(StrEnum):
-    """What a provider's record is of."""
-
-    PAYMENT = "payment"
-    PAYOUT = "payout"
-    REFUND = "refund"
-    DISPUTE = "dispute"
-    FEE = "fee"
-    OTHER = "other"
-
-
-class ProviderRecord(Struct, frozen=True, kw_only=True):
-    """One movement as a provider lists it, for reconciliation.
-
-    Attributes:
-        provider_ref: the provider's id of this record; unique with the kind.
-        payment_ref: the provider's id of the payment that a refund, dispute or fee belongs to.
-        our_id: our id as the provider echoes it; empty where it has none.
-        amount: minor units of the ledger, positive into our account and negative out of it; None if the
-            provider's amount has no exact value in the ledger's units.
-        provider_type: the provider's own name of the type.
-    """
-
-    kind: RecordKind
-    provider_ref: str
-    payment_ref: str = ""
-    our_id: str = ""
-    state: RemoteState
-    amount: int | None
-    currency: str
-    create_time: datetime
-    provider_type: str
-
-
 class RecordPage(Struct, frozen=True, kw_only=True):
     """A page of records; an empty cursor says that it was the last one."""
 
@@ -137,6 +94,8 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     """What a provider can do.
 
     Attributes:
+        listed: the kinds of which the listing has every record: only of these does the absence from a
+            complete listing prove anything.
         idempotency_seconds: for how long it is certain to remember an idempotency key: after that,
             nothing whose outcome is unknown may be tried again, only asked for.
     """
@@ -144,12 +103,19 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     payments: bool
     payouts: bool
     refunds: bool
-    lists_records: bool
+    listed: frozenset[RecordKind]
     idempotency_seconds: float
 
 
 class ListingFailed(Exception):
-    """A page could not be read; what was read so far is incomplete."""
+    """A page could not be read; what was read so far is incomplete.
+
+    `retry_after_seconds` is what the provider asked for, if it did.
+    """
+
+    def __init__(self, reason: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Adapter(Protocol):
@@ -179,10 +145,13 @@ class Adapter(Protocol):
     async def list_records(
         self, from_time: datetime, to_time: datetime, cursor: str, limit: int
     ) -> RecordPage:
-        """Return a page of what was created in a window; may repeat records while data moves.
+        """Return a page of what was created in from_time ≤ create_time < to_time.
+
+        Pages come in no promised order, may repeat records while data moves, and may hold more records than
+        `limit`, since a movement's fee is a record too. Only after the last page is a window complete.
 
         Raises:
-            ListingFailed: try again later.
+            ListingFailed: try again, not before `retry_after_seconds`.
         """
 
     async def close(self) -> None:

@@ -12,12 +12,12 @@ from Adyen import AdyenError
 
 from ledger_server.domain.clock import Clock, system_clock
 from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.reconciliation.record import RecordKind
 from ledger_server.providers.adapter import (
     Accepted,
     Answer,
     CallKind,
     Capabilities,
-    ListingFailed,
     NotFound,
     ProviderCall,
     RecordPage,
@@ -29,6 +29,7 @@ from ledger_server.providers.amounts import AmountRefused, Amounts
 from ledger_server.providers.asking import (
     ask,
     key_reused,
+    listing_failed,
     most_telling,
     read_page,
     refused,
@@ -54,9 +55,14 @@ _SCAN_PATIENCE: Final = 10
 class AdyenAdapter:
     """One merchant account, with one balance account to pay out from."""
 
+    # Payments and what befalls them are in the settlement reports alone.
     # Adyen remembers keys for seven days at least; one hour is kept for slow clocks and requests.
     capabilities: Final = Capabilities(
-        payments=True, payouts=True, refunds=True, lists_records=True, idempotency_seconds=7 * 86_400 - 3600
+        payments=True,
+        payouts=True,
+        refunds=True,
+        listed=frozenset({RecordKind.PAYOUT}),
+        idempotency_seconds=7 * 86_400 - 3600,
     )
 
     def __init__(
@@ -164,7 +170,7 @@ class AdyenAdapter:
         try:
             page = await self._requests.list_transfers(from_time, to_time, cursor=cursor, limit=limit)
         except AdyenError as error:
-            raise ListingFailed(_unknown(error).reason) from error
+            raise listing_failed(_unknown(error)) from error
         records = tuple(
             transfer.record(self._amounts)
             for transfer in page.data

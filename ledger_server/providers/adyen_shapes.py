@@ -6,7 +6,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct, convert
 
-from ledger_server.providers.adapter import Accepted, ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.providers.adapter import Accepted
 from ledger_server.providers.amounts import AmountRefused, Amounts
 from ledger_server.providers.asking import parsed_time
 
@@ -26,19 +27,37 @@ _TRANSFER_STATES: Final = {
     "returned": RemoteState.FAILED,
     "reversed": RemoteState.FAILED,
 }
-# By the transfer's type; every other one is OTHER: the set is open.
+# By the transfer's type; what is named nowhere is UNKNOWN: Adyen adds types at any time.
 _KINDS: Final = {
     "bankTransfer": RecordKind.PAYOUT,
     "capture": RecordKind.PAYMENT,
+    "captureReversal": RecordKind.PAYMENT,
     "cardTransfer": RecordKind.PAYOUT,
     "chargeback": RecordKind.DISPUTE,
+    "chargebackCorrection": RecordKind.DISPUTE,
     "chargebackReversal": RecordKind.DISPUTE,
+    "chargebackReversalCorrection": RecordKind.DISPUTE,
     "fee": RecordKind.FEE,
+    "invoiceDeduction": RecordKind.FEE,
+    "miscCost": RecordKind.FEE,
     "payment": RecordKind.PAYMENT,
     "paymentCost": RecordKind.FEE,
     "refund": RecordKind.REFUND,
+    "refundReversal": RecordKind.REFUND,
     "secondChargeback": RecordKind.DISPUTE,
+    "secondChargebackCorrection": RecordKind.DISPUTE,
 }
+# Known types that belong to no payment of ours, as the Transfers API lists them.
+_OTHER: Final = frozenset({
+    "atmWithdrawal", "atmWithdrawalReversal", "balanceAdjustment", "balanceMigration", "balanceRollover",
+    "bankDirectDebit", "capitalFundsCollection", "cashOutInstruction", "cashoutFee", "cashoutFunding",
+    "cashoutRepayment", "depositCorrection", "grant", "installment", "installmentReversal",
+    "internalDirectDebit", "internalTransfer", "leftover", "manualCorrection", "repayment",
+    "reserveAdjustment",
+})  # fmt: skip
+_TO_A_BANK: Final = "bankTransfer"
+_OUR_PAYOUT: Final = "wd_"
+_OUR_IDS: Final = (_OUR_PAYOUT, "dep_", "ref_")
 _OUTGOING: Final = "outgoing"
 
 
@@ -90,18 +109,17 @@ class Transfer(Struct, frozen=True, rename="camel"):
 
     def record(self, amounts: Amounts) -> ProviderRecord:
         """Return it as a record; ValueError when it does not say when it was made."""
-        kind = _KINDS.get(self.type, RecordKind.OTHER)
-        if kind is RecordKind.PAYOUT and self.direction != _OUTGOING:
-            kind = RecordKind.OTHER
         value = -self.amount.value if self.direction == _OUTGOING else self.amount.value
         try:
             amount = amounts.from_provider(value, self.amount.currency)
         except AmountRefused:
             amount = None
         return ProviderRecord(
-            kind=kind,
+            kind=self._kind(),
+            record_id=self.id,
             provider_ref=self.id,
-            our_id=self.reference,
+            # Adyen makes a reference up where nobody gave one.
+            our_id=self.reference if self.reference.startswith(_OUR_IDS) else "",
             state=self._state(),
             amount=amount,
             currency=self.amount.currency,
@@ -112,6 +130,18 @@ class Transfer(Struct, frozen=True, rename="camel"):
     def create_time(self) -> datetime:
         """Return when it was made; ValueError when it does not say."""
         return parsed_time(self.created_at or self.creation_date)
+
+    def _kind(self) -> RecordKind:
+        """Tell what it is of; what goes to a bank without a reference of ours is our own money."""
+        kind = _KINDS.get(self.type)
+        if kind is None:
+            return RecordKind.OTHER if self.type in _OTHER else RecordKind.UNKNOWN
+        if kind is not RecordKind.PAYOUT:
+            return kind
+        if self.direction != _OUTGOING:
+            return RecordKind.OTHER
+        ours = self.reference.startswith(_OUR_PAYOUT)
+        return RecordKind.SETTLEMENT if self.type == _TO_A_BANK and not ours else RecordKind.PAYOUT
 
     def _state(self) -> RemoteState:
         return _TRANSFER_STATES.get(self.status, RemoteState.PENDING)

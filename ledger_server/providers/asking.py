@@ -8,12 +8,12 @@ from typing import Final, Protocol, TypeVar
 
 import structlog
 
+from ledger_server.domain.reconciliation.record import RemoteState
 from ledger_server.providers.adapter import (
     Accepted,
     ListingFailed,
     ProviderCall,
     Rejected,
-    RemoteState,
     Unknown,
 )
 from ledger_server.providers.amounts import AmountRefused, CurrencyUnsupported
@@ -71,6 +71,11 @@ async def read_page(provider: str, request: Awaitable[_T], timeout_seconds: floa
         raise ListingFailed(f"{provider} did not answer within {timeout_seconds:g} s") from error
     except Exception as error:
         raise ListingFailed(f"{provider}: {type(error).__name__}") from error
+
+
+def listing_failed(unknown: Unknown) -> ListingFailed:
+    """Return an answer that was no page as the failure that it is to a listing."""
+    return ListingFailed(unknown.reason, retry_after_seconds=unknown.retry_after_seconds)
 
 
 def key_reused(provider: str, call: ProviderCall) -> Unknown:

@@ -9,19 +9,16 @@ import msgspec
 from msgspec import Struct
 
 from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
 from ledger_server.providers.adapter import (
     Accepted,
     Answer,
     CallKind,
     Capabilities,
-    ListingFailed,
     NotFound,
     ProviderCall,
-    ProviderRecord,
-    RecordKind,
     RecordPage,
     Rejected,
-    RemoteState,
     Unknown,
 )
 from ledger_server.providers.amounts import AmountRefused, Amounts
@@ -29,6 +26,7 @@ from ledger_server.providers.asking import (
     IDEMPOTENCY_ERROR,
     ask,
     key_reused,
+    listing_failed,
     most_telling,
     parsed_time,
     read_page,
@@ -54,7 +52,25 @@ _STATES: Final = {
     "failed": RemoteState.FAILED,
     "returned": RemoteState.FAILED,
 }
-_KINDS: Final = {kind.value: kind for kind in RecordKind}
+_KINDS: Final = {
+    "payment": RecordKind.PAYMENT,
+    "payout": RecordKind.PAYOUT,
+    "refund": RecordKind.REFUND,
+    "dispute": RecordKind.DISPUTE,
+    "fee": RecordKind.FEE,
+    "settlement": RecordKind.SETTLEMENT,
+    "other": RecordKind.OTHER,
+}
+_LISTED: Final = frozenset(
+    {
+        RecordKind.PAYMENT,
+        RecordKind.PAYOUT,
+        RecordKind.REFUND,
+        RecordKind.DISPUTE,
+        RecordKind.FEE,
+        RecordKind.SETTLEMENT,
+    }
+)
 
 
 class _Remote(Struct, frozen=True):
@@ -74,6 +90,7 @@ class _Found(Struct, frozen=True):
 class _Record(Struct, frozen=True):
     kind: str
     id: str
+    object_id: str
     state: str
     amount_minor: int
     currency: str
@@ -81,6 +98,7 @@ class _Record(Struct, frozen=True):
     type: str
     payment_id: str | None = None
     reference: str | None = None
+    batch_id: str | None = None
 
 
 class _Records(Struct, frozen=True):
@@ -102,7 +120,7 @@ class MockAdapter:
 
     # MockPSP forgets keys after 24 hours; one hour is kept for slow clocks and requests.
     capabilities: Final = Capabilities(
-        payments=True, payouts=True, refunds=True, lists_records=True, idempotency_seconds=23 * 3600
+        payments=True, payouts=True, refunds=True, listed=_LISTED, idempotency_seconds=23 * 3600
     )
 
     def __init__(
@@ -191,20 +209,20 @@ class MockAdapter:
             parameters["cursor"] = cursor
         response = await self._http.get("/v1/records", params=parameters)
         if not response.is_success:
-            raise ListingFailed(_unknown(response, _problem(response)).reason)
+            raise listing_failed(_unknown(response, _problem(response)))
         page = msgspec.json.decode(response.content, type=_Records)
         records = tuple(self._record(record) for record in page.data)
         return RecordPage(records=records, next_cursor=page.next_cursor or "")
 
     def _record(self, record: _Record) -> ProviderRecord:
-        kind = _KINDS.get(record.kind, RecordKind.OTHER)
         try:
             amount = self.from_provider(record.amount_minor, record.currency)
         except AmountRefused:
             amount = None
         return ProviderRecord(
-            kind=kind,
-            provider_ref=record.id,
+            kind=_KINDS.get(record.kind, RecordKind.UNKNOWN),
+            record_id=record.id,
+            provider_ref=record.object_id,
             payment_ref=record.payment_id or "",
             our_id=record.reference or "",
             state=_STATES.get(record.state, RemoteState.PENDING),
@@ -212,6 +230,7 @@ class MockAdapter:
             currency=record.currency,
             create_time=parsed_time(record.created_at),
             provider_type=record.type,
+            batch=record.batch_id or "",
         )
 
 

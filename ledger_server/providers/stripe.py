@@ -12,6 +12,7 @@ import structlog
 
 from ledger_server.domain.clock import Clock, system_clock
 from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.reconciliation.record import RecordKind
 from ledger_server.providers.adapter import (
     Accepted,
     Answer,
@@ -28,6 +29,7 @@ from ledger_server.providers.amounts import AmountRefused, Amounts
 from ledger_server.providers.asking import (
     ask,
     key_reused,
+    listing_failed,
     most_telling,
     read_page,
     refused,
@@ -41,6 +43,17 @@ _NAME: Final = "stripe"
 _KEY_IN_USE: Final = "idempotency_key_in_use"
 _MISSING: Final = "resource_missing"
 _NO_SUCH_THING: Final = 404
+# Balance transactions are all that ever moved the account's money.
+_LISTED: Final = frozenset(
+    {
+        RecordKind.PAYMENT,
+        RecordKind.PAYOUT,
+        RecordKind.REFUND,
+        RecordKind.DISPUTE,
+        RecordKind.FEE,
+        RecordKind.SETTLEMENT,
+    }
+)
 # A hundred thousand objects: past that, looking for one of them is no longer an answer but a load.
 _MAX_SCANNED_PAGES: Final = 1_000
 # How much longer than one request a whole scan may take.
@@ -54,7 +67,7 @@ class StripeAdapter:
 
     # Stripe may forget a key at any moment after 24 hours; one hour is kept for slow clocks and requests.
     capabilities: Final = Capabilities(
-        payments=True, payouts=True, refunds=True, lists_records=True, idempotency_seconds=23 * 3600
+        payments=True, payouts=True, refunds=True, listed=_LISTED, idempotency_seconds=23 * 3600
     )
 
     def __init__(
@@ -174,7 +187,7 @@ class StripeAdapter:
         try:
             page = await self._requests.list_movements(from_time, to_time, cursor, limit)
         except stripe.StripeError as error:
-            raise ListingFailed(_unknown(error).reason) from error
+            raise listing_failed(_unknown(error)) from error
         if page.has_more and not page.data:
             raise ListingFailed(f"{_NAME} promises more than it lists")
         next_cursor = page.data[-1].id if page.has_more else ""

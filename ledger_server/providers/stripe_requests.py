@@ -114,7 +114,8 @@ class StripeRequests:
         """List a page of balance transactions with what each is of, newest first."""
         parameters: BalanceTransactionListParams = {
             "limit": max(1, min(limit, _MAX_PAGE)),
-            "created": {"gte": int(from_time.timestamp()), "lt": ceil(to_time.timestamp())},
+            # Creation times are whole seconds, so windows side by side share none and miss none.
+            "created": {"gte": ceil(from_time.timestamp()), "lt": ceil(to_time.timestamp())},
             "expand": ["data.source"],
         }
         if after:

@@ -7,7 +7,8 @@ from typing import Final
 from msgspec import Struct, convert
 from stripe import StripeObject
 
-from ledger_server.providers.adapter import Accepted, ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.providers.adapter import Accepted
 from ledger_server.providers.amounts import AmountRefused, Amounts
 
 OUR_ID: Final = "our_id"
@@ -21,17 +22,62 @@ _STATES: Final = {
     "canceled": RemoteState.FAILED,
     "failed": RemoteState.FAILED,
 }
-# Every other type (reserves, transfers, corrections, what comes to be) is OTHER: the set is open.
+# By the type; what is named nowhere is UNKNOWN: Stripe adds types at any time.
 _KINDS: Final = {
     "charge": RecordKind.PAYMENT,
     "payment": RecordKind.PAYMENT,
+    "payment_failure_refund": RecordKind.PAYMENT,
+    "payment_reversal": RecordKind.PAYMENT,
     "refund": RecordKind.REFUND,
     "payment_refund": RecordKind.REFUND,
+    "refund_failure": RecordKind.REFUND,
     "payout": RecordKind.PAYOUT,
+    "payout_cancel": RecordKind.PAYOUT,
+    "payout_failure": RecordKind.PAYOUT,
     "stripe_fee": RecordKind.FEE,
     "stripe_fx_fee": RecordKind.FEE,
+    "tax_fee": RecordKind.FEE,
 }
-_DISPUTE: Final = "dispute"
+# Known types that belong to no payment of ours, as Stripe's API reference lists them.
+_OTHER: Final = frozenset({
+    "adjustment", "advance", "advance_funding", "anticipation_repayment", "application_fee",
+    "application_fee_refund", "climate_order_purchase", "climate_order_refund",
+    "connect_collection_transfer", "contribution", "fee_credit_funding", "inbound_transfer",
+    "inbound_transfer_reversal", "issuing_authorization_hold", "issuing_authorization_release",
+    "issuing_dispute", "issuing_dispute_provisional_credit", "issuing_dispute_provisional_credit_reversal",
+    "issuing_transaction", "obligation_outbound", "obligation_reversal_inbound",
+    "payment_network_reserve_hold", "payment_network_reserve_release", "payment_unreconciled",
+    "payout_minimum_balance_hold", "payout_minimum_balance_release", "reserve_hold", "reserve_release",
+    "reserve_transaction", "reserved_funds", "stripe_balance_payment_debit",
+    "stripe_balance_payment_debit_reversal", "tax_fund", "topup", "topup_reversal", "transfer",
+    "transfer_cancel", "transfer_failure", "transfer_refund",
+})  # fmt: skip
+# Where Stripe's category for accounting says more than the type, which for disputes is `adjustment`, and
+# `refund` for the part of an authorisation that was never captured: it only takes the charge back in part.
+_BY_CATEGORY: Final = {
+    "charge_failure": RecordKind.PAYMENT,
+    "dispute": RecordKind.DISPUTE,
+    "dispute_reversal": RecordKind.DISPUTE,
+    "fee": RecordKind.FEE,
+    "partial_capture_reversal": RecordKind.PAYMENT,
+    "refund_failure": RecordKind.REFUND,
+}
+# Types and categories of money that came back: the object has failed, whatever its source still shows.
+_CAME_BACK: Final = frozenset(
+    {
+        "charge_failure",
+        "payment_failure_refund",
+        "payment_reversal",
+        "payout_cancel",
+        "payout_failure",
+        "payout_reversal",
+        "refund_failure",
+    }
+)
+_STATEFUL: Final = frozenset(
+    {RecordKind.PAYMENT, RecordKind.PAYOUT, RecordKind.REFUND, RecordKind.SETTLEMENT}
+)
+_PARTIAL_CAPTURE: Final = "partial_capture_reversal"
 
 
 class Remote(Struct, frozen=True):
@@ -71,9 +117,19 @@ class _Source(Struct, frozen=True):
     metadata: Mapping[str, str] | None = None
     payment_intent: str | None = None
     charge: str | None = None
+    automatic: bool = False
     amount: int | None = None
-    amount_captured: int | None = None
     currency: str | None = None
+
+    @property
+    def our_id(self) -> str:
+        """Our id as Stripe echoes it; empty where it has none."""
+        return (self.metadata or {}).get(OUR_ID) or ""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether we asked for it."""
+        return not self.automatic and self.our_id != ""
 
 
 class _Movement(Struct, frozen=True):
@@ -86,6 +142,33 @@ class _Movement(Struct, frozen=True):
     reporting_category: str = ""
     source: _Source | str | None = None
 
+    @property
+    def expanded(self) -> _Source | None:
+        """What moved, if it was sent along."""
+        return self.source if isinstance(self.source, _Source) else None
+
+    @property
+    def kind(self) -> RecordKind:
+        """What it is of."""
+        kind = _BY_CATEGORY.get(self.reporting_category) or _KINDS.get(self.type)
+        if kind is None:
+            return RecordKind.OTHER if self.type in _OTHER else RecordKind.UNKNOWN
+        # Stripe pays the balance out to our own bank with the same objects as we pay players.
+        if kind is RecordKind.PAYOUT and self.expanded is not None and not self.expanded.is_ours:
+            return RecordKind.SETTLEMENT
+        return kind
+
+    @property
+    def state(self) -> RemoteState:
+        """Where what moved stands now; money that is no payment, payout or refund of its own is there."""
+        if self.kind not in _STATEFUL:
+            return RemoteState.SUCCEEDED
+        if self.type in _CAME_BACK or self.reporting_category in _CAME_BACK:
+            return RemoteState.FAILED
+        if self.expanded is None or self.reporting_category == _PARTIAL_CAPTURE:
+            return RemoteState.SUCCEEDED
+        return _STATES.get(self.expanded.status or "succeeded", RemoteState.PENDING)
+
 
 class Movements(Struct, frozen=True):
     """A page of balance transactions, newest first."""
@@ -97,7 +180,7 @@ class Movements(Struct, frozen=True):
         """Return a record per movement, and one more for the fee of each that has one."""
         for movement in self.data:
             yield _record(movement, amounts)
-            if movement.fee and _KINDS.get(movement.type) is not RecordKind.FEE:
+            if movement.fee and movement.kind is not RecordKind.FEE:
                 yield _fee(movement, amounts)
 
 
@@ -117,38 +200,35 @@ def movements(answer: StripeObject) -> Movements:
 
 
 def _record(movement: _Movement, amounts: Amounts) -> ProviderRecord:
-    source = movement.source if isinstance(movement.source, _Source) else None
-    kind = _KINDS.get(movement.type, RecordKind.OTHER)
-    if movement.reporting_category.startswith(_DISPUTE):
-        kind = RecordKind.DISPUTE
-    # Stripe keeps its books in the currency that it settles in; the ledger knows what the player paid.
+    source, kind, ref = movement.expanded, movement.kind, _ref(movement)
+    # Stripe keeps its books in the currency that it settles in; the ledger knows what the player paid. Of a
+    # partial capture all that was authorised moves, and then the rest of it back.
     amount, currency = movement.amount, movement.currency
     if source and source.amount is not None and source.currency and source.currency != currency:
-        sign = -1 if movement.amount < 0 else 1
-        # Of a partial capture only that part moved.
-        stated = source.amount if source.amount_captured is None else source.amount_captured
-        amount, currency = sign * stated, source.currency
+        amount, currency = (-source.amount if movement.amount < 0 else source.amount), source.currency
     return ProviderRecord(
         kind=kind,
-        provider_ref=_ref(movement, kind),
+        record_id=movement.id,
+        provider_ref=ref,
         payment_ref=_payment(source),
-        our_id=((source.metadata or {}).get(OUR_ID) or "") if source else "",
-        state=_STATES.get((source.status if source else None) or "succeeded", RemoteState.PENDING)
-        if kind in {RecordKind.PAYMENT, RecordKind.PAYOUT, RecordKind.REFUND}
-        else RemoteState.SUCCEEDED,
+        our_id=source.our_id if source else "",
+        state=movement.state,
         amount=_ledger_amount(amount, currency.upper(), amounts),
         currency=currency.upper(),
         create_time=datetime.fromtimestamp(movement.created, UTC),
         provider_type=movement.type,
+        batch=ref if kind is RecordKind.SETTLEMENT else "",
     )
 
 
 def _fee(movement: _Movement, amounts: Amounts) -> ProviderRecord:
+    """Return the record of what Stripe kept of a movement; the ledger knows that fee by the movement's id."""
     currency = movement.currency.upper()
     return ProviderRecord(
         kind=RecordKind.FEE,
+        record_id=movement.id,
         provider_ref=movement.id,
-        payment_ref=_payment(movement.source if isinstance(movement.source, _Source) else None),
+        payment_ref=_payment(movement.expanded),
         state=RemoteState.SUCCEEDED,
         amount=_ledger_amount(-movement.fee, currency, amounts),
         currency=currency,
@@ -157,13 +237,9 @@ def _fee(movement: _Movement, amounts: Amounts) -> ProviderRecord:
     )
 
 
-def _ref(movement: _Movement, kind: RecordKind) -> str:
-    """Return the id that the ledger knows a movement by: of a payment its PaymentIntent.
-
-    One dispute moves money several times, and so may anything that is none of payment, payout and refund:
-    those go by the movement's own id.
-    """
-    if kind not in {RecordKind.PAYMENT, RecordKind.PAYOUT, RecordKind.REFUND}:
+def _ref(movement: _Movement) -> str:
+    """Return the id of what moved: of a payment its PaymentIntent; of what is no object, the movement's."""
+    if movement.kind not in _STATEFUL and movement.kind is not RecordKind.DISPUTE:
         return movement.id
     match movement.source:
         case None:
@@ -171,7 +247,7 @@ def _ref(movement: _Movement, kind: RecordKind) -> str:
         case str(source_id):
             return source_id
         case source:
-            return (source.payment_intent if kind is RecordKind.PAYMENT else None) or source.id
+            return (_payment(source) if movement.kind is RecordKind.PAYMENT else "") or source.id
 
 
 def _payment(source: _Source | None) -> str:

@@ -16,11 +16,11 @@ from ledger_server.store.database import AnyConnection, Pool
 
 # Tiers as `MatchTier` numbers them: by our id, then by the provider's.
 _STAGE: Final = """
-INSERT INTO provider_records AS known (tenant_key, provider, kind, record_id, provider_ref, payment_ref, our_id,
-    state, amount, currency_code, create_time, provider_type, batch, run_number, payment_number, tier,
+INSERT INTO provider_records AS known (tenant_key, provider, kind, record_id, provider_ref, payment_ref,
+    our_id, state, amount, currency_code, create_time, provider_type, batch, run_number, payment_number, tier,
     match_key, verdict)
-SELECT $1, $2, g.kind, g.record_id, g.provider_ref, g.payment_ref, g.our_id, g.state, g.amount, g.currency_code,
-    g.create_time, g.provider_type, g.batch, $3,
+SELECT $1, $2, g.kind, g.record_id, g.provider_ref, g.payment_ref, g.our_id, g.state, g.amount,
+    g.currency_code, g.create_time, g.provider_type, g.batch, $3,
     COALESCE(own.payment_number, by_ref.payment_number, by_payment.payment_number),
     CASE WHEN own.payment_number IS NOT NULL THEN 1
         WHEN by_ref.payment_number IS NOT NULL OR by_payment.payment_number IS NOT NULL THEN 2 ELSE 0 END,
@@ -53,7 +53,7 @@ ON CONFLICT (tenant_key, provider, kind, record_id) DO UPDATE SET
     payment_number = excluded.payment_number, tier = excluded.tier, match_key = excluded.match_key,
     verdict = excluded.verdict
 """
-# What only a settlement report told of takes part in every run over its time; its payment may be known by now.
+# What only a settlement report told of takes part in every run over its time.
 _ADOPT: Final = """
 WITH page AS (
     SELECT kind, record_id, create_time FROM provider_records
@@ -62,7 +62,8 @@ WITH page AS (
     ORDER BY create_time, kind, record_id LIMIT $9
 ), adopted AS (
     UPDATE provider_records r SET run_number = $3, verdict = 2
-    FROM page WHERE r.tenant_key = $1 AND r.provider = $2 AND r.kind = page.kind AND r.record_id = page.record_id
+    FROM page
+    WHERE r.tenant_key = $1 AND r.provider = $2 AND r.kind = page.kind AND r.record_id = page.record_id
         AND r.run_number IS DISTINCT FROM $3
 )
 SELECT kind, record_id, create_time FROM page ORDER BY create_time, kind, record_id

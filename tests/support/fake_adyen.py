@@ -27,8 +27,7 @@ class FakeAdyen(Vendor):
     """Keeps what it made, the oldest first."""
 
     def __init__(self, now: datetime) -> None:
-        super().__init__()
-        self.now = now
+        super().__init__(now)
         self.links: list[Thing] = []
         self.transfers: list[Thing] = []
         self._numbers = count(1)

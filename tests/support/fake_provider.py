@@ -35,7 +35,7 @@ class FakeAdapter:
     def capabilities(self) -> Capabilities:
         """It can do everything, and never forgets a key."""
         return Capabilities(
-            payments=True, payouts=True, refunds=True, lists_records=True, idempotency_seconds=1e9
+            payments=True, payouts=True, refunds=True, listed=frozenset(), idempotency_seconds=1e9
         )
 
     def to_provider(self, amount: int, currency: str, kind: CallKind) -> int:

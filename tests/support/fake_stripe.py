@@ -28,8 +28,7 @@ class FakeStripe(Vendor):
     """
 
     def __init__(self, now: datetime) -> None:
-        super().__init__()
-        self.now = now
+        super().__init__(now)
         self.searchable = True
         self.made: dict[str, list[Thing]] = {name: [] for name in _FIELDS}
         self.movements: list[Thing] = []

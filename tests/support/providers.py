@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from iso4217 import Currency
 
 from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.reconciliation.record import RecordKind
 from ledger_server.providers.adapter import Adapter, CallKind, ProviderCall
 from ledger_server.providers.adyen import AdyenAdapter
 from ledger_server.providers.adyen_requests import AdyenAccount
@@ -67,6 +68,18 @@ class ProviderUnderTest(ABC):
     def add_payout_records(self, count: int) -> list[str]:
         """Let payouts of 1, 2, 3, … minor units happen; return their ids."""
 
+    @abstractmethod
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass at the provider."""
+
+    @abstractmethod
+    def add_ownerless_records(self) -> list[RecordKind]:
+        """Let money move that belongs to no payment: to our bank, for a known reason, for one unheard of."""
+
+    @abstractmethod
+    def add_payout_that_came_back(self) -> None:
+        """Pay 5 minor units out for `wd_back`, and let them come back."""
+
     def call(
         self, kind: CallKind, our_id: str = "wd_1", *, amount: int = 1500, currency: str = "EUR"
     ) -> ProviderCall:
@@ -89,8 +102,9 @@ class MockUnderTest(ProviderUnderTest):
     destination = "bank:42"
     missing_ref = "mp_none"
 
-    def __init__(self, psp: MockPsp) -> None:
+    def __init__(self, psp: MockPsp, clock: FakeClock) -> None:
         self._psp = psp
+        self._clock = clock
         payments = psp.state.payments
         created = payments.create(
             reference="dep_0", amount_minor=100_000, currency="EUR", customer="42", capture="auto"
@@ -146,6 +160,26 @@ class MockUnderTest(ProviderUnderTest):
         ]
         return [payouts.pay(payout.id).id for payout in made]
 
+    def pass_time(self, seconds: float) -> None:
+        """Move the clock that MockPSP reads."""
+        self._clock.advance(seconds=seconds)
+
+    def add_ownerless_records(self) -> list[RecordKind]:
+        """Settle, charge the account, correct it, and surprise everybody."""
+        account = self._psp.state.account
+        account.settle(currency="EUR")
+        account.fee(currency="EUR", amount_minor=7)
+        account.correct(currency="EUR", amount_minor=-3)
+        account.surprise(currency="EUR", amount_minor=-1)
+        return [RecordKind.SETTLEMENT, RecordKind.FEE, RecordKind.OTHER, RecordKind.UNKNOWN]
+
+    def add_payout_that_came_back(self) -> None:
+        """Pay, and return."""
+        payouts = self._psp.state.payouts
+        made = payouts.create(reference="wd_back", amount_minor=5, currency="EUR", destination="bank:7")
+        payouts.pay(made.id)
+        payouts.return_(made.id)
+
 
 class _FakeUnderTest(ProviderUnderTest):
     """One of the hand-written providers, at an address."""
@@ -162,6 +196,10 @@ class _FakeUnderTest(ProviderUnderTest):
     def executions(self, our_id: str) -> int:
         """Return the provider's own count."""
         return self._vendor.executions[our_id]
+
+    def pass_time(self, seconds: float) -> None:
+        """Date what is made from now on later."""
+        self._vendor.now = self._clock.advance(seconds=seconds)
 
 
 class StripeUnderTest(_FakeUnderTest):
@@ -189,10 +227,26 @@ class StripeUnderTest(_FakeUnderTest):
         """Write payouts and their balance transactions."""
         made = []
         for amount in range(1, count + 1):
-            payout = self.stripe.add("payouts", status="paid", amount=amount, currency="eur")
+            ours = {"our_id": f"wd_old_{amount}"}
+            payout = self.stripe.add("payouts", status="paid", amount=amount, currency="eur", metadata=ours)
             self.stripe.move("payout", payout, amount=-amount)
             made.append(str(payout["id"]))
         return made
+
+    def add_ownerless_records(self) -> list[RecordKind]:
+        """Write an automatic payout, a fee of the account, a top-up, and a type to come."""
+        payout = self.stripe.add("payouts", status="paid", amount=9, currency="eur", automatic=True)
+        self.stripe.move("payout", payout, amount=-9)
+        for type_ in ("stripe_fee", "topup", "a_type_to_come"):
+            self.stripe.move(type_, None, amount=-7)
+        return [RecordKind.SETTLEMENT, RecordKind.FEE, RecordKind.OTHER, RecordKind.UNKNOWN]
+
+    def add_payout_that_came_back(self) -> None:
+        """Write a failed payout's two balance transactions."""
+        ours = {"our_id": "wd_back"}
+        payout = self.stripe.add("payouts", status="failed", amount=5, currency="eur", metadata=ours)
+        self.stripe.move("payout", payout, amount=-5)
+        self.stripe.move("payout_failure", payout, amount=5)
 
 
 class AdyenUnderTest(_FakeUnderTest):
@@ -224,8 +278,24 @@ class AdyenUnderTest(_FakeUnderTest):
 
     def add_payout_records(self, count: int) -> list[str]:
         """Make transfers."""
-        made = [self.adyen.add_transfer(amount={"value": n, "currency": "EUR"}) for n in range(1, count + 1)]
+        made = [
+            self.adyen.add_transfer(amount={"value": n, "currency": "EUR"}, reference=f"wd_old_{n}")
+            for n in range(1, count + 1)
+        ]
         return [str(transfer["id"]) for transfer in made]
+
+    def add_ownerless_records(self) -> list[RecordKind]:
+        """Make a transfer to our bank, a fee, a correction, and a type to come."""
+        self.adyen.add_transfer(reference="3JWT2")
+        for type_ in ("fee", "manualCorrection", "aTypeToCome"):
+            self.adyen.add_transfer(type=type_)
+        return [RecordKind.SETTLEMENT, RecordKind.FEE, RecordKind.OTHER, RecordKind.UNKNOWN]
+
+    def add_payout_that_came_back(self) -> None:
+        """Make a returned transfer, which stays one."""
+        self.adyen.add_transfer(
+            amount={"value": 5, "currency": "EUR"}, reference="wd_back", status="returned"
+        )
 
 
 @contextlib.asynccontextmanager
@@ -234,7 +304,7 @@ async def running(name: str, clock: FakeClock) -> AsyncIterator[ProviderUnderTes
     match name:
         case "mock":
             async with serve(token=_TOKEN, knobs=Knobs(auto_complete=False), clock=clock, seed=1) as psp:
-                yield MockUnderTest(psp)
+                yield MockUnderTest(psp, clock)
         case "stripe":
             stripe = FakeStripe(clock.now)
             async with serving(stripe) as address:

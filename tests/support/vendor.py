@@ -9,6 +9,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime
 from enum import StrEnum
 
 import uvicorn
@@ -43,9 +44,11 @@ class Vendor(ABC):
         faults: what happens to the next requests, one each: a fault, an answer word for word, or None, which
             lets one pass.
         executions: how many times something was made for an id of ours.
+        now: the date of what is made.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: datetime) -> None:
+        self.now = now
         self.faults: deque[Fault | Response | None] = deque()
         self.executions: Counter[str] = Counter()
         self._answers: dict[str, tuple[bytes, Response]] = {}

@@ -346,7 +346,7 @@ async def test_list_records_page_by_page(psp: MockPsp, caller: httpx.AsyncClient
     assert second["next_cursor"] == ""
     assert {key for row in rows for key in row} == {
         "kind", "type", "id", "object_id", "payment_id", "reference", "state", "amount_minor", "currency",
-        "created_at",
+        "created_at", "batch_id",
     }  # fmt: skip
 
 

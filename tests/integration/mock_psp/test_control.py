@@ -86,6 +86,13 @@ async def test_control_object_makes_it_happen(
         ("payments/{id}/capture", {"amout": 1}, 400),
         ("payments/{id}/recapture", {}, 400),
         ("payments/{id}/refund", {}, 402),
+        ("account/settle", {"currency": "EUR"}, 400),
+        ("account/settle", {"currency": "EUR", "amount_minor": 5}, 400),
+        ("account/fee", {"currency": "EUR"}, 400),
+        ("account/correct", {"currency": "EUR", "amount_minor": 5, "kind": "other"}, 400),
+        ("account/surprise", {"currency": "euro", "amount_minor": 5}, 400),
+        ("account/explode", {"currency": "EUR"}, 404),
+        ("movements/mp_cap_0/vanish", {}, 404),
         ("knobs", {"no_such_knob": 1}, 400),
         ("knobs", [], 400),
         ("webhooks/resend", {"event_id": "evt_0"}, 404),
@@ -103,6 +110,49 @@ async def test_control_what_cannot_be_is_refused(
     assert response.status_code == status
     assert response.json()["error"]["code"]
     assert psp.state.books.events == []
+
+
+async def test_control_account_answers_the_movement(psp: MockPsp, caller: httpx.AsyncClient) -> None:
+    """What befalls the account is told as the list of records tells it."""
+    psp.state.payments.capture(made(psp, "payments"))
+
+    entries: list[tuple[str, dict[str, object]]] = [
+        ("fee", {"amount_minor": 30}),
+        ("correct", {"amount_minor": -20}),
+        ("surprise", {"amount_minor": 50, "kind": "loyalty_points"}),
+        ("settle", {}),
+    ]
+
+    answers = [
+        (await caller.post(f"/control/account/{verb}", json={"currency": "EUR", **details})).json()
+        for verb, details in entries
+    ]
+    listed = (await caller.get("/v1/records")).json()["data"]
+
+    assert [(answer["kind"], answer["amount_minor"]) for answer in answers] == [
+        ("fee", -30),
+        ("other", -20),
+        ("loyalty_points", 50),
+        ("settlement", -500),
+    ]
+    assert {row["batch_id"] for row in listed} == {answers[-1]["batch_id"]}
+    assert listed[0] == answers[-1]
+
+
+async def test_control_movements_changes_what_is_listed(psp: MockPsp, caller: httpx.AsyncClient) -> None:
+    """A payout can be made twice, and rows can lie or vanish."""
+    payout_id = made(psp, "payouts")
+    psp.state.payouts.pay(payout_id)
+
+    second = (await caller.post(f"/control/payouts/{payout_id}/duplicate")).json()
+    await caller.post(
+        f"/control/movements/{second['id']}/misstate", json={"amount_minor": 7, "currency": "USD"}
+    )
+    await caller.post(f"/control/movements/{payout_id}/vanish")
+
+    (row,) = (await caller.get("/v1/records")).json()["data"]
+    assert (row["id"], row["reference"]) == (second["id"], "wd_1")
+    assert (row["amount_minor"], row["currency"]) == (-7, "USD")
 
 
 async def test_turn_knobs_answers_how_all_stand(psp: MockPsp, caller: httpx.AsyncClient) -> None:

@@ -7,13 +7,13 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from ledger_server.domain.reconciliation.record import RecordKind, RemoteState
 from ledger_server.providers.adapter import (
     Accepted,
     Adapter,
     CallKind,
     NotFound,
     Rejected,
-    RemoteState,
     Unknown,
 )
 from tests.integration.providers.conftest import Adapters
@@ -199,26 +199,53 @@ async def test_find_at_wrong_address_is_unknown(provider: AdyenUnderTest, adapte
 
 
 @pytest.mark.parametrize(
-    ("type_", "direction", "kind", "amount"),
+    ("type_", "direction", "reference", "kind", "amount"),
     [
-        ("bankTransfer", "outgoing", "payout", -100),
-        ("bankTransfer", "incoming", "other", 100),
-        ("cardTransfer", "outgoing", "payout", -100),
-        ("capture", "incoming", "payment", 100),
-        ("refund", "outgoing", "refund", -100),
-        ("chargeback", "outgoing", "dispute", -100),
-        ("chargebackReversal", "incoming", "dispute", 100),
-        ("fee", "outgoing", "fee", -100),
-        ("aTypeToCome", "incoming", "other", 100),
+        ("bankTransfer", "outgoing", "wd_1", RecordKind.PAYOUT, -100),
+        ("bankTransfer", "outgoing", "3JWT2", RecordKind.SETTLEMENT, -100),
+        ("bankTransfer", "incoming", "3JWT2", RecordKind.OTHER, 100),
+        ("cardTransfer", "outgoing", "wd_1", RecordKind.PAYOUT, -100),
+        ("cardTransfer", "outgoing", "3JWT2", RecordKind.PAYOUT, -100),
+        ("capture", "incoming", "dep_1", RecordKind.PAYMENT, 100),
+        ("captureReversal", "outgoing", "dep_1", RecordKind.PAYMENT, -100),
+        ("refund", "outgoing", "ref_1", RecordKind.REFUND, -100),
+        ("refundReversal", "incoming", "ref_1", RecordKind.REFUND, 100),
+        ("chargeback", "outgoing", "dep_1", RecordKind.DISPUTE, -100),
+        ("chargebackReversal", "incoming", "dep_1", RecordKind.DISPUTE, 100),
+        ("fee", "outgoing", "3JWT2", RecordKind.FEE, -100),
+        ("miscCost", "outgoing", "3JWT2", RecordKind.FEE, -100),
+        ("manualCorrection", "incoming", "3JWT2", RecordKind.OTHER, 100),
+        ("internalTransfer", "outgoing", "3JWT2", RecordKind.OTHER, -100),
+        ("aTypeToCome", "incoming", "3JWT2", RecordKind.UNKNOWN, 100),
+        ("", "incoming", "3JWT2", RecordKind.UNKNOWN, 100),
     ],
 )
 async def test_list_transfer_becomes_record(
-    type_: str, direction: str, kind: str, amount: int, provider: AdyenUnderTest, adapter: Adapter
+    type_: str,
+    direction: str,
+    reference: str,
+    kind: RecordKind,
+    amount: int,
+    provider: AdyenUnderTest,
+    adapter: Adapter,
 ) -> None:
-    """Types become kinds, and the direction the sign."""
-    provider.adyen.add_transfer(type=type_, direction=direction, reference="wd_1")
+    """Types become kinds, the direction the sign; a reference that Adyen made up is no id of ours."""
+    transfer = provider.adyen.add_transfer(type=type_, direction=direction, reference=reference)
 
     (record,) = (await adapter.list_records(*WINDOW, "", 10)).records
 
-    assert (record.kind.value, record.amount, record.our_id) == (kind, amount, "wd_1")
-    assert record.provider_type == type_
+    assert (record.kind, record.amount) == (kind, amount)
+    assert record.our_id == (reference if "_" in reference else "")
+    assert (record.record_id, record.provider_ref) == (transfer["id"], transfer["id"])
+    assert record.provider_type == (type_ or "bank")
+
+
+async def test_list_payout_that_came_back_is_one_failed_record(
+    provider: AdyenUnderTest, adapter: Adapter
+) -> None:
+    """Adyen lists no second transfer for money that came back: the state says that it is here again."""
+    provider.adyen.add_transfer(status="returned", reference="wd_1")
+
+    (record,) = (await adapter.list_records(*WINDOW, "", 10)).records
+
+    assert (record.kind, record.amount, record.state) == (RecordKind.PAYOUT, -100, RemoteState.FAILED)

@@ -6,16 +6,14 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
 from ledger_server.providers.adapter import (
     Accepted,
     Adapter,
     CallKind,
     ListingFailed,
     NotFound,
-    ProviderRecord,
-    RecordKind,
     Rejected,
-    RemoteState,
     Unknown,
 )
 from tests.integration.providers.conftest import Adapters
@@ -274,7 +272,7 @@ async def test_list_records_through_pages_yields_each_once(
 
     payouts = {record.provider_ref: record for record in records if record.kind is RecordKind.PAYOUT}
     assert pages >= 3
-    assert len(records) == len({(record.kind, record.provider_ref) for record in records})
+    assert len(records) == len({(record.kind, record.record_id) for record in records})
     assert [payouts[ref].amount for ref in refs] == [-1, -2, -3, -4, -5, -6, -7]
     assert {record.currency for record in payouts.values()} == {"EUR"}
     assert {record.state for record in payouts.values()} == {RemoteState.SUCCEEDED}
@@ -290,20 +288,130 @@ async def test_list_records_outside_window_yields_none(provider: ProviderUnderTe
     assert (list(page.records), page.next_cursor) == ([], "")
 
 
+@pytest.mark.parametrize("boundary", [2.5, 3, 7])
+async def test_list_records_in_windows_side_by_side_yields_each_once(
+    boundary: float, provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """A window takes its beginning and leaves its end, also between the seconds that providers count."""
+    for _ in range(5):
+        provider.add_payout_records(1)
+        provider.pass_time(1)
+    middle = START + timedelta(seconds=boundary)
+
+    whole, _ = await listed(adapter, limit=2)
+    before, _ = await listed(adapter, limit=2, window=(WINDOW[0], middle))
+    after, _ = await listed(adapter, limit=2, window=(middle, WINDOW[1]))
+
+    assert sorted(ids(before) + ids(after)) == ids(whole)
+    assert all(record.create_time < middle for record in before)
+    assert all(record.create_time >= middle for record in after)
+
+
+async def test_list_records_while_others_come_in_misses_none(
+    provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """What was there when the reading began is on some page, whatever comes meanwhile."""
+    refs = provider.add_payout_records(7)
+    seen: set[str] = set()
+    cursor = ""
+
+    while True:
+        page = await adapter.list_records(*WINDOW, cursor, 3)
+        seen |= {record.provider_ref for record in page.records}
+        cursor = page.next_cursor
+        if not cursor:
+            break
+        if len(seen) < 10:
+            provider.add_payout_records(2)
+
+    assert set(refs) <= seen
+
+
+async def test_list_records_twice_yields_same_ids(provider: ProviderUnderTest, adapter: Adapter) -> None:
+    """A record has its id for ever, whatever the size of the pages."""
+    provider.add_payout_records(5)
+    provider.add_ownerless_records()
+
+    first, _ = await listed(adapter, limit=2)
+    second, _ = await listed(adapter, limit=100)
+
+    assert ids(first) == ids(second)
+    assert all(record.record_id and record.provider_ref for record in first)
+
+
+async def test_list_records_of_ownerless_movements_tells_their_kinds(
+    provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """Money to our own bank is no payout to a player, and an unheard-of type is not taken for a known one."""
+    wanted = provider.add_ownerless_records()
+
+    records, _ = await listed(adapter, limit=100)
+
+    ownerless = [record for record in records if not record.our_id]
+    assert sorted(record.kind for record in ownerless) == sorted(wanted)
+    assert RecordKind.PAYOUT not in {record.kind for record in records}
+
+
+async def test_list_records_of_payout_that_came_back_name_one_object(
+    provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """Every record of it is a payout that has failed, of one object and with our id."""
+    provider.add_payout_that_came_back()
+
+    records, _ = await listed(adapter, limit=100)
+
+    payouts = [record for record in records if record.our_id == "wd_back"]
+    assert len({record.provider_ref for record in payouts}) == 1
+    assert {record.kind for record in payouts} == {RecordKind.PAYOUT}
+    assert {record.state for record in payouts} == {RemoteState.FAILED}
+    # Adyen leaves it at one.
+    assert sorted(record.amount or 0 for record in payouts) in ([-5], [-5, 5])
+
+
+def test_capabilities_list_no_kind_that_is_none(adapter: Adapter) -> None:
+    """Absence proves something of payouts at every provider, and of leftovers at none."""
+    listed_kinds = adapter.capabilities.listed
+
+    assert RecordKind.PAYOUT in listed_kinds
+    assert listed_kinds.isdisjoint({RecordKind.OTHER, RecordKind.UNKNOWN})
+
+
+async def test_list_records_too_often_is_failed_with_pause(
+    provider: ProviderUnderTest, adapter: Adapter
+) -> None:
+    """A listing that was asked for too often says for how long to wait; then it goes on."""
+    provider.add_payout_records(7)
+    page = await adapter.list_records(*WINDOW, "", 3)
+    provider.fail_next(Fault.RATE_LIMIT)
+
+    with pytest.raises(ListingFailed) as failure:
+        await adapter.list_records(*WINDOW, page.next_cursor, 3)
+
+    assert failure.value.retry_after_seconds == RETRY_AFTER_SECONDS
+    assert (await adapter.list_records(*WINDOW, page.next_cursor, 3)).records
+
+
 async def test_list_records_breaking_off_is_failed(provider: ProviderUnderTest, adapter: Adapter) -> None:
     """Half a listing must not look like a whole one."""
     provider.add_payout_records(7)
     page = await adapter.list_records(*WINDOW, "", 3)
     provider.fail_next(Fault.SERVER_ERROR)
 
-    with pytest.raises(ListingFailed):
+    with pytest.raises(ListingFailed) as failure:
         await adapter.list_records(*WINDOW, page.next_cursor, 3)
+
+    assert failure.value.retry_after_seconds is None
 
 
 async def test_list_records_where_nobody_listens_is_failed(adapters: Adapters) -> None:
     """A refused connection is a failed listing."""
     with pytest.raises(ListingFailed):
         await adapters.make(address=NOBODY).list_records(*WINDOW, "", 3)
+
+
+def ids(records: list[ProviderRecord]) -> list[tuple[RecordKind, str]]:
+    """Return what makes each record unique, in order."""
+    return sorted((record.kind, record.record_id) for record in records)
 
 
 async def listed(

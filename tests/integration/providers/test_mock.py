@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from itertools import count
 
 import pytest
 
-from ledger_server.providers.adapter import Accepted, Adapter, CallKind, RecordKind, RemoteState, Unknown
-from tests.integration.providers.test_contract import listed
+from ledger_server.domain.reconciliation.record import RecordKind, RemoteState
+from ledger_server.providers.adapter import Accepted, Adapter, CallKind, ListingFailed, Unknown
+from tests.integration.providers.test_contract import WINDOW, listed
 from tests.support.providers import MockUnderTest
 
 pytestmark = pytest.mark.parametrize("provider", ["mock"], indirect=True)
@@ -87,16 +89,109 @@ async def test_refund_uncaptured_payment_is_rejected(provider: MockUnderTest, ad
     assert getattr(answer, "code", "") == "payment_not_captured"
 
 
-async def test_list_over_moving_pages_misses_nothing(provider: MockUnderTest, adapter: Adapter) -> None:
-    """Pages by position repeat rows, and none is missed."""
+@pytest.mark.parametrize("limit", [1, 3, 7])
+async def test_list_over_moving_pages_misses_nothing(
+    limit: int, provider: MockUnderTest, adapter: Adapter
+) -> None:
+    """Pages by position repeat rows, in any order and while others come in, and none is missed."""
     provider.psp.knobs.moving_pages = True
-    refs = provider.add_payout_records(7)
+    provider.psp.knobs.shuffle_pages = True
+    refs = provider.add_payout_records(30)
+    seen: Counter[str] = Counter()
+    cursor = ""
 
-    records, _ = await listed(adapter, limit=3)
+    for number in count():
+        page = await adapter.list_records(*WINDOW, cursor, limit)
+        seen.update(record.record_id for record in page.records)
+        cursor = page.next_cursor
+        if not cursor:
+            break
+        if number < 5:
+            provider.add_payout_records(1)
 
-    seen = Counter(record.provider_ref for record in records if record.kind is RecordKind.PAYOUT)
-    assert set(seen) == set(refs)
+    assert set(refs) <= set(seen)
     assert max(seen.values()) > 1
+
+
+async def test_list_over_pages_that_fail_now_and_then_goes_on(
+    provider: MockUnderTest, adapter: Adapter
+) -> None:
+    """A page that was refused is read again with the same cursor, and nothing is lost."""
+    refs = provider.add_payout_records(9)
+    knobs = provider.psp.knobs
+    knobs.faults_hit = "reads"
+    seen: set[str] = set()
+    pauses: list[float | None] = []
+    cursor, done = "", False
+
+    for number in range(20):
+        knobs.rate_limit = number % 2
+        try:
+            page = await adapter.list_records(*WINDOW, cursor, 2)
+        except ListingFailed as failure:
+            pauses.append(failure.retry_after_seconds)
+            continue
+        seen |= {record.record_id for record in page.records}
+        cursor = page.next_cursor
+        done = not cursor
+        if done:
+            break
+
+    assert done
+    assert set(refs) <= seen
+    assert set(pauses) == {1.0}
+
+
+async def test_list_capture_taken_back_is_two_records_of_one_object(
+    provider: MockUnderTest, adapter: Adapter
+) -> None:
+    """The first has the capture's own id and the second one of its own; both show where it stands now."""
+    payments = provider.psp.state.payments
+    (capture,) = payments.get(provider.payment_ref).captures
+    payments.capture_fail(provider.payment_ref)
+
+    records, _ = await listed(adapter, limit=10)
+
+    back, first = records
+    assert (first.record_id, first.provider_ref, first.amount) == (capture.id, capture.id, 100_000)
+    assert (back.provider_ref, back.amount) == (capture.id, -100_000)
+    assert back.record_id != capture.id
+    assert {record.payment_ref for record in records} == {provider.payment_ref}
+    assert {record.state for record in records} == {RemoteState.FAILED}
+
+
+async def test_list_settled_movements_tells_their_batch(provider: MockUnderTest, adapter: Adapter) -> None:
+    """The settlement and all that it was made of carry the batch; what comes later is in none yet."""
+    settlement = provider.psp.state.account.settle(currency="EUR")
+    provider.add_payout_records(1)
+
+    records, _ = await listed(adapter, limit=10)
+
+    batches = {record.kind: record.batch for record in records}
+    assert batches == {
+        RecordKind.PAYMENT: settlement.batch_id,
+        RecordKind.SETTLEMENT: settlement.batch_id,
+        RecordKind.PAYOUT: "",
+    }
+
+
+async def test_list_what_the_provider_got_wrong_is_told_as_it_is(
+    provider: MockUnderTest, adapter: Adapter
+) -> None:
+    """A payout made twice is two objects with our id; a row that lies is told as it lies."""
+    (first,) = provider.add_payout_records(1)
+    second = provider.psp.state.payouts.duplicate(first)
+    provider.psp.state.books.listing.misstate(second.id, amount_minor=7, currency="USD")
+    (vanished,) = provider.add_payout_records(1)
+    provider.psp.state.books.listing.vanish(vanished)
+
+    records, _ = await listed(adapter, limit=10)
+
+    payouts = [record for record in records if record.kind is RecordKind.PAYOUT]
+    assert [(record.provider_ref, record.our_id, record.amount, record.currency) for record in payouts] == [
+        (second.id, "wd_old_1", -7, "USD"),
+        (first, "wd_old_1", -1, "EUR"),
+    ]
 
 
 async def test_list_payment_and_refund_carry_ids_and_signs(provider: MockUnderTest, adapter: Adapter) -> None:
@@ -107,7 +202,7 @@ async def test_list_payment_and_refund_carry_ids_and_signs(provider: MockUnderTe
 
     records, _ = await listed(adapter, limit=10)
 
-    assert [(record.kind.value, record.our_id, record.payment_ref, record.amount) for record in records] == [
-        ("refund", "ref_1", provider.payment_ref, -300),
-        ("payment", "dep_0", provider.payment_ref, 100_000),
+    assert [(record.kind, record.our_id, record.payment_ref, record.amount) for record in records] == [
+        (RecordKind.REFUND, "ref_1", provider.payment_ref, -300),
+        (RecordKind.PAYMENT, "dep_0", provider.payment_ref, 100_000),
     ]

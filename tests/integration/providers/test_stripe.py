@@ -8,15 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
 from ledger_server.providers.adapter import (
     Accepted,
     Adapter,
     CallKind,
     NotFound,
-    ProviderRecord,
-    RecordKind,
     Rejected,
-    RemoteState,
     Unknown,
 )
 from tests.integration.providers.conftest import Adapters
@@ -246,6 +244,12 @@ PAYOUT = {
     "metadata": {"our_id": "wd_1"},
 }
 YEN_CHARGE = {**CHARGE, "amount": 800, "amount_captured": 600, "currency": "jpy"}
+UNCAPTURED = {**REFUND, "id": "re_2", "metadata": {}, "amount": 200, "currency": "jpy"}
+FAILED_REFUND = {**REFUND, "status": "failed"}
+PAYMENT_REFUND = {**REFUND, "id": "pyr_1", "status": "succeeded", "metadata": {}}
+AUTOMATIC = {**PAYOUT, "id": "po_2", "status": "paid", "automatic": True, "metadata": {}}
+COPIED = {**AUTOMATIC, "metadata": {"our_id": "wd_1"}}
+BY_HAND = {**PAYOUT, "id": "po_3", "status": "paid", "automatic": False, "metadata": {}}
 
 
 @pytest.mark.parametrize(
@@ -253,33 +257,98 @@ YEN_CHARGE = {**CHARGE, "amount": 800, "amount_captured": 600, "currency": "jpy"
     [
         pytest.param(
             {"type_": "charge", "source": CHARGE, "amount": 5000},
-            ("payment", "pi_1", "pi_1", "dep_1", "succeeded", 5000, "EUR"),
+            ("PAYMENT", "pi_1", "pi_1", "dep_1", "SUCCEEDED", 5000, "EUR"),
             id="charge",
         ),
         pytest.param(
-            {"type_": "charge", "source": YEN_CHARGE, "amount": 371},
-            ("payment", "pi_1", "pi_1", "dep_1", "succeeded", 600, "JPY"),
-            id="charge settled in another currency, captured in part",
+            {"type_": "charge", "source": YEN_CHARGE, "amount": 495},
+            ("PAYMENT", "pi_1", "pi_1", "dep_1", "SUCCEEDED", 800, "JPY"),
+            id="charge settled in another currency, authorised in full",
+        ),
+        pytest.param(
+            {
+                "type_": "refund",
+                "source": UNCAPTURED,
+                "amount": -124,
+                "reporting_category": "partial_capture_reversal",
+            },
+            ("PAYMENT", "pi_1", "pi_1", "", "SUCCEEDED", -200, "JPY"),
+            id="what was not captured of it",
         ),
         pytest.param(
             {"type_": "payment", "source": "py_1", "amount": 5000},
-            ("payment", "py_1", "", "", "succeeded", 5000, "EUR"),
+            ("PAYMENT", "py_1", "", "", "SUCCEEDED", 5000, "EUR"),
             id="payment whose source was not sent along",
         ),
         pytest.param(
+            {"type_": "payment_failure_refund", "source": PAYMENT_REFUND, "amount": -700},
+            ("PAYMENT", "pi_1", "pi_1", "", "FAILED", -700, "EUR"),
+            id="payment that failed later",
+        ),
+        pytest.param(
             {"type_": "refund", "source": REFUND, "amount": -700},
-            ("refund", "re_1", "pi_1", "ref_1", "pending", -700, "EUR"),
+            ("REFUND", "re_1", "pi_1", "ref_1", "PENDING", -700, "EUR"),
             id="refund",
         ),
         pytest.param(
+            {"type_": "refund_failure", "source": FAILED_REFUND, "amount": 700},
+            ("REFUND", "re_1", "pi_1", "ref_1", "FAILED", 700, "EUR"),
+            id="refund that came back",
+        ),
+        pytest.param(
+            {
+                "type_": "adjustment",
+                "source": FAILED_REFUND,
+                "amount": 700,
+                "reporting_category": "refund_failure",
+            },
+            ("REFUND", "re_1", "pi_1", "ref_1", "FAILED", 700, "EUR"),
+            id="refund that came back, as an adjustment",
+        ),
+        pytest.param(
+            {
+                "type_": "adjustment",
+                "source": {**REFUND, "status": "succeeded"},
+                "amount": 700,
+                "reporting_category": "refund_failure",
+            },
+            ("REFUND", "re_1", "pi_1", "ref_1", "FAILED", 700, "EUR"),
+            id="refund that came back before its state says so",
+        ),
+        pytest.param(
             {"type_": "payout", "source": PAYOUT, "amount": -900},
-            ("payout", "po_1", "", "wd_1", "failed", -900, "EUR"),
+            ("PAYOUT", "po_1", "", "wd_1", "FAILED", -900, "EUR"),
             id="payout that failed later",
         ),
         pytest.param(
             {"type_": "payout_failure", "source": PAYOUT, "amount": 900},
-            ("other", "txn_1", "", "wd_1", "succeeded", 900, "EUR"),
+            ("PAYOUT", "po_1", "", "wd_1", "FAILED", 900, "EUR"),
             id="its money coming back",
+        ),
+        pytest.param(
+            {"type_": "payout_cancel", "source": "po_1", "amount": 900},
+            ("PAYOUT", "po_1", "", "", "FAILED", 900, "EUR"),
+            id="cancelled payout whose source was not sent along",
+        ),
+        pytest.param(
+            {"type_": "payout", "source": AUTOMATIC, "amount": -900},
+            ("SETTLEMENT", "po_2", "", "", "SUCCEEDED", -900, "EUR"),
+            id="automatic payout to our own bank",
+        ),
+        pytest.param(
+            {"type_": "payout", "source": COPIED, "amount": -900},
+            ("SETTLEMENT", "po_2", "", "wd_1", "SUCCEEDED", -900, "EUR"),
+            id="automatic payout, whatever its metadata",
+        ),
+        pytest.param(
+            {"type_": "payout", "source": BY_HAND, "amount": -900},
+            ("SETTLEMENT", "po_3", "", "", "SUCCEEDED", -900, "EUR"),
+            id="payout to our own bank that somebody asked for by hand",
+        ),
+        pytest.param(
+            {"type_": "payout_failure", "source": AUTOMATIC, "amount": 900},
+            ("SETTLEMENT", "po_2", "", "", "FAILED", 900, "EUR"),
+            id="payout to our own bank that came back",
         ),
         pytest.param(
             {
@@ -288,22 +357,45 @@ YEN_CHARGE = {**CHARGE, "amount": 800, "amount_captured": 600, "currency": "jpy"
                 "amount": -5000,
                 "reporting_category": "dispute",
             },
-            ("dispute", "txn_1", "pi_1", "", "succeeded", -5000, "EUR"),
+            ("DISPUTE", "du_1", "pi_1", "", "SUCCEEDED", -5000, "EUR"),
             id="dispute",
         ),
         pytest.param(
+            {
+                "type_": "adjustment",
+                "source": DISPUTE,
+                "amount": 5000,
+                "reporting_category": "dispute_reversal",
+            },
+            ("DISPUTE", "du_1", "pi_1", "", "SUCCEEDED", 5000, "EUR"),
+            id="dispute that was won",
+        ),
+        pytest.param(
             {"type_": "stripe_fee", "source": None, "amount": -20, "fee": 0},
-            ("fee", "txn_1", "", "", "succeeded", -20, "EUR"),
+            ("FEE", "txn_1", "", "", "SUCCEEDED", -20, "EUR"),
             id="fee of the account",
         ),
         pytest.param(
-            {"type_": "reserve_hold", "source": None, "amount": -20},
-            ("other", "txn_1", "", "", "succeeded", -20, "EUR"),
-            id="anything else",
+            {"type_": "adjustment", "source": None, "amount": -20, "reporting_category": "fee"},
+            ("FEE", "txn_1", "", "", "SUCCEEDED", -20, "EUR"),
+            id="fee as an adjustment",
+        ),
+        *(
+            pytest.param(
+                {"type_": type_, "source": None, "amount": -20},
+                ("OTHER", "txn_1", "", "", "SUCCEEDED", -20, "EUR"),
+                id=type_,
+            )
+            for type_ in ("adjustment", "contribution", "reserve_hold", "topup", "transfer")
+        ),
+        pytest.param(
+            {"type_": "a_type_to_come", "source": None, "amount": -20},
+            ("UNKNOWN", "txn_1", "", "", "SUCCEEDED", -20, "EUR"),
+            id="a type that nobody knows",
         ),
         pytest.param(
             {"type_": "charge", "source": None, "amount": 550, "currency": "isk"},
-            ("payment", "txn_1", "", "", "succeeded", None, "ISK"),
+            ("PAYMENT", "txn_1", "", "", "SUCCEEDED", None, "ISK"),
             id="amount that the ledger cannot write",
         ),
     ],
@@ -314,36 +406,52 @@ async def test_list_movement_becomes_record(
     provider: StripeUnderTest,
     adapter: Adapter,
 ) -> None:
-    """Each kind of balance transaction is one record, by the id that the ledger knows it by."""
+    """Each balance transaction is one record, by its own id and of the object that the ledger knows."""
     provider.stripe.move(**movement)
 
-    page = await adapter.list_records(*WINDOW, "", 10)
+    (record,) = (await adapter.list_records(*WINDOW, "", 10)).records
 
-    assert [facts(record) for record in page.records] == [expected]
-    assert page.records[0].provider_type == movement["type_"]
+    assert facts(record) == expected
+    assert (record.record_id, record.provider_type) == ("txn_1", movement["type_"])
+    assert record.batch == (record.provider_ref if record.kind is RecordKind.SETTLEMENT else "")
 
 
 async def test_list_charge_with_fee_yields_fee_as_well(provider: StripeUnderTest, adapter: Adapter) -> None:
-    """The fee that Stripe keeps is a record of its own, of the same payment."""
+    """The fee that Stripe keeps is a record of its own, of the same movement and the same payment."""
     provider.stripe.move("charge", CHARGE, amount=5000, fee=175)
 
     page = await adapter.list_records(*WINDOW, "", 10)
 
-    assert [facts(record) for record in page.records] == [
-        ("payment", "pi_1", "pi_1", "dep_1", "succeeded", 5000, "EUR"),
-        ("fee", "txn_1", "pi_1", "", "succeeded", -175, "EUR"),
+    assert [(record.record_id, *facts(record)) for record in page.records] == [
+        ("txn_1", "PAYMENT", "pi_1", "pi_1", "dep_1", "SUCCEEDED", 5000, "EUR"),
+        ("txn_1", "FEE", "txn_1", "pi_1", "", "SUCCEEDED", -175, "EUR"),
     ]
-    assert page.records[1].kind is RecordKind.FEE
+
+
+async def test_list_dispute_lost_and_won_is_two_records_of_one_object(
+    provider: StripeUnderTest, adapter: Adapter
+) -> None:
+    """What was taken and given back has two ids, of one dispute."""
+    provider.stripe.move("adjustment", DISPUTE, amount=-5000, fee=1500, reporting_category="dispute")
+    provider.stripe.move("adjustment", DISPUTE, amount=5000, reporting_category="dispute_reversal")
+
+    page = await adapter.list_records(*WINDOW, "", 10)
+
+    assert [(record.record_id, record.kind, record.provider_ref) for record in page.records] == [
+        ("txn_2", RecordKind.DISPUTE, "du_1"),
+        ("txn_1", RecordKind.DISPUTE, "du_1"),
+        ("txn_1", RecordKind.FEE, "txn_1"),
+    ]
 
 
 def facts(record: ProviderRecord) -> tuple[object, ...]:
     """Return what a record says, in brief."""
     return (
-        record.kind.value,
+        record.kind.name,
         record.provider_ref,
         record.payment_ref,
         record.our_id,
-        record.state.value,
+        record.state.name,
         record.amount,
         record.currency,
     )

@@ -102,5 +102,5 @@ async def test_list_records_as_described_is_understood(adapter: StripeAdapter) -
     page = await adapter.list_records(NOW - timedelta(days=1), NOW, "", 10)
 
     assert page.next_cursor == ""
-    assert all(record.provider_ref for record in page.records)
+    assert all(record.record_id and record.provider_ref for record in page.records)
     assert page.records

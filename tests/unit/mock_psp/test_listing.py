@@ -1,14 +1,15 @@
 """The mock provider's list of movements: cursors, windows, and data that moves while it is read."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
-from mock_psp.books import Movement
-from mock_psp.errors import InvalidRequest
+from mock_psp.errors import InvalidRequest, NotFound
+from mock_psp.listing import Movement
 from mock_psp.state import State
 from tests.support.clock import START, FakeClock
-from tests.unit.mock_psp.states import payment, state
+from tests.unit.mock_psp.states import payment, payout, state
 
 
 def with_captures(count: int, **knobs: object) -> tuple[State, list[str]]:
@@ -26,7 +27,7 @@ def read_all(psp: State, limit: int, *, meanwhile: int = 0) -> list[str]:
     movements: list[Movement] = []
     cursor = ""
     while True:
-        page = psp.books.page(created_from=None, created_to=None, cursor=cursor, limit=limit)
+        page = psp.books.listing.page(created_from=None, created_to=None, cursor=cursor, limit=limit)
         movements += page.movements
         cursor = page.next_cursor
         if not cursor:
@@ -69,6 +70,103 @@ def test_read_moving_pages_repeats_even_what_stands_still() -> None:
     assert read_all(psp, 3) == [*ids[:3], *ids[2:]]
 
 
+@pytest.mark.parametrize("moving_pages", [False, True])
+@pytest.mark.parametrize("limit", [1, 2, 3, 6])
+def test_read_shuffled_pages_misses_none(limit: int, moving_pages: bool) -> None:
+    """Disorder within a page loses nothing, whatever the cursors are and whatever comes in meanwhile."""
+    psp, ids = with_captures(7, shuffle_pages=True, moving_pages=moving_pages)
+
+    read = read_all(psp, limit, meanwhile=4)
+
+    assert set(ids) <= set(read)
+    assert read[:7] != ids or limit == 1
+
+
+def test_read_shuffled_page_again_is_in_the_same_disorder() -> None:
+    """A caller that tries again is told the same, and never the newest first."""
+    psp, ids = with_captures(7, shuffle_pages=True)
+
+    first, again = read_all(psp, 7), read_all(psp, 7)
+
+    assert first == again != ids
+    assert sorted(first) == sorted(ids)
+
+
+class Counting(list[Movement]):
+    """Counts how many of its rows are looked at."""
+
+    looks = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        """Return a row, and count it."""
+        self.looks += 1
+        return super().__getitem__(place)
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_read_page_of_window_looks_at_little_more_than_its_rows(newest_first: bool) -> None:
+    """A page among ten thousand rows costs no more than its own, at the window's beginning and its end."""
+    psp, _ = with_captures(10_000)
+    rows = Counting(psp.books.movements)
+    psp.books.listing.movements = rows
+    created_from, created_to = START + timedelta(seconds=5_000), START + timedelta(seconds=5_005)
+    cursor = "" if newest_first else f"before-{5_002}"
+
+    page = psp.books.listing.page(created_from=created_from, created_to=created_to, cursor=cursor, limit=10)
+
+    assert len(page.movements) == (5 if newest_first else 2)
+    assert rows.looks < 60
+
+
+@pytest.mark.parametrize("skew", [-3_600, 3_600])
+def test_read_window_after_clock_was_turned_misses_none(skew: int) -> None:
+    """Where times are out of order, every row of the window is found all the same."""
+    psp, _ = with_captures(3)
+    psp.knobs.clock_skew_seconds = skew
+    psp.payments.capture(payment(psp).id)
+    psp.knobs.clock_skew_seconds = 0
+    psp.payments.capture(payment(psp).id)
+    now = START + timedelta(seconds=3)
+
+    def within(created_from: datetime, created_to: datetime) -> int:
+        page = psp.books.listing.page(created_from=created_from, created_to=created_to, cursor="", limit=10)
+        return len(page.movements)
+
+    assert within(START, START + timedelta(minutes=1)) == 4
+    assert within(now + timedelta(seconds=skew), now + timedelta(seconds=skew + 1)) == 1
+
+
+def test_vanish_movement_is_listed_no_more() -> None:
+    """A row that vanished is missing on every page, and no other row with it; its money stays gone."""
+    psp, ids = with_captures(5)
+
+    psp.books.listing.vanish(ids[2])
+
+    assert read_all(psp, 2) == [*ids[:2], *ids[3:]]
+    assert psp.books.balances == {"EUR": 5_000}
+
+
+def test_misstate_movement_lies_in_the_list_alone() -> None:
+    """The amount keeps its sign and the currency may be another; balances know the truth."""
+    psp = state()
+    made = payout(psp)
+    psp.payouts.pay(made.id)
+
+    movement = psp.books.listing.misstate(made.id, amount_minor=7, currency="USD")
+    lied = movement.view()
+    psp.books.listing.misstate(made.id)
+
+    assert (lied["amount_minor"], lied["currency"]) == (-7, "USD")
+    assert (movement.view()["amount_minor"], movement.view()["currency"]) == (-1_000, "EUR")
+    assert psp.books.balances == {"EUR": -1_000}
+
+
+def test_vanish_what_never_moved_is_refused() -> None:
+    """A mistake in a test's script is told."""
+    with pytest.raises(NotFound):
+        state().books.listing.vanish("mp_cap_0")
+
+
 def test_list_dispute_gives_each_movement_an_id_of_its_own() -> None:
     """A dispute moves money several times; what moved names the dispute beside its own id."""
     psp = state()
@@ -85,7 +183,7 @@ def test_read_window_takes_its_beginning_and_leaves_its_end() -> None:
     """The window is half open, so that windows side by side miss and repeat nothing."""
     psp, ids = with_captures(5)
 
-    page = psp.books.page(
+    page = psp.books.listing.page(
         created_from=START + timedelta(seconds=1),
         created_to=START + timedelta(seconds=3),
         cursor="",
@@ -108,7 +206,7 @@ def test_read_empty_list_has_no_next_page() -> None:
 def test_take_foreign_cursor_is_refused(cursor: str) -> None:
     """A cursor that was never given out is an error, not an empty page."""
     with pytest.raises(InvalidRequest):
-        state().books.page(created_from=None, created_to=None, cursor=cursor, limit=5)
+        state().books.listing.page(created_from=None, created_to=None, cursor=cursor, limit=5)
 
 
 @pytest.mark.parametrize("cursor", ["before-999", "skip-999"])
@@ -116,7 +214,7 @@ def test_take_cursor_beyond_the_list_ends_quietly(cursor: str) -> None:
     """A cursor of a provider that ran before this one reads what there is, and ends."""
     psp, ids = with_captures(2)
 
-    page = psp.books.page(created_from=None, created_to=None, cursor=cursor, limit=5)
+    page = psp.books.listing.page(created_from=None, created_to=None, cursor=cursor, limit=5)
 
     assert [movement.id for movement in page.movements] in ([], ids)
 

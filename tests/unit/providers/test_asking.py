@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
-from ledger_server.providers.adapter import Accepted, ListingFailed, RemoteState, Unknown
+from ledger_server.domain.reconciliation.record import RemoteState
+from ledger_server.providers.adapter import Accepted, ListingFailed, Unknown
 from ledger_server.providers.asking import ask, most_telling, parsed_time, read_page, retry_after_seconds
 
 SECRET = "sk_live_do_not_tell"
