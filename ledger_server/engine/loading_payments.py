@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from defter.payments.v1 import payment_pb2
 
-from ledger_server.domain.ids import TenantIds, TenantKey
+from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.payments.accounts import clearing_account, fee_account, player_account
 from ledger_server.domain.payments.calls import CallAccepted
 from ledger_server.domain.payments.commands import (
@@ -24,11 +24,9 @@ from ledger_server.domain.payments.events import ProviderEvent
 from ledger_server.domain.payments.withdrawal import Withdrawal
 from ledger_server.domain.working_set import EventEntry, PaymentEntry, RefEntry, WorkingSet
 from ledger_server.engine.loading_findings import put_finding
-from ledger_server.engine.payment_records import deposit_of, event_of, withdrawal_of
+from ledger_server.engine.payment_records import event_of, payment_of
 from ledger_server.store import payment_store
 from ledger_server.store.database import AnyConnection
-from ledger_server.store.payment_rows import DEPOSIT
-from ledger_server.store.payment_store import StoredPayment
 
 
 class Named(NamedTuple):
@@ -87,7 +85,7 @@ async def load_payments(
     found = await payment_store.load_payments(connection, key, wanted)
     for number in wanted:
         row = found.get(number)
-        payment = _payment_of(working_set.ids, row)
+        payment = None if row is None else payment_of(working_set.ids, row.kind, row.body)
         working_set.payments.setdefault(number, PaymentEntry(payment)).stamp = working_set.stamp
         for body in row.findings if row is not None else ():
             put_finding(working_set, body)
@@ -121,14 +119,6 @@ async def load_events(
             message = payment_pb2.RecordedProviderEvent.FromString(row.body)
             stored = event_of(working_set.ids, message, row.payload)
         working_set.events.setdefault(number, EventEntry(stored)).stamp = working_set.stamp
-
-
-def _payment_of(ids: TenantIds, row: StoredPayment | None) -> Deposit | Withdrawal | None:
-    if row is None:
-        return None
-    if row.kind == DEPOSIT:
-        return deposit_of(ids, payment_pb2.Deposit.FromString(row.body))
-    return withdrawal_of(ids, payment_pb2.Withdrawal.FromString(row.body))
 
 
 def _by_event(event: ProviderEvent) -> Named:

@@ -34,6 +34,7 @@ from ledger_server.domain.payments.withdrawal import (
     WithdrawalState,
 )
 from ledger_server.engine.times import moment, timestamp
+from ledger_server.store.payment_rows import DEPOSIT
 
 PaymentFact = DepositChanged | WithdrawalChanged | EventRecorded | WithdrawalPolicySet
 
@@ -65,6 +66,13 @@ def payment_fact(ids: TenantIds, name: str, record: journal_pb2.JournalRecord) -
         case _:
             policy = policy_of_message(record.withdrawal_policy_set)
             return WithdrawalPolicySet(FactKind.WITHDRAWAL_POLICY_SET, policy)
+
+
+def payment_of(ids: TenantIds, kind: int, body: bytes) -> Deposit | Withdrawal:
+    """Return the payment in a stored row."""
+    if kind == DEPOSIT:
+        return deposit_of(ids, pb.Deposit.FromString(body))
+    return withdrawal_of(ids, pb.Withdrawal.FromString(body))
 
 
 def deposit_message(ids: TenantIds, deposit: Deposit) -> pb.Deposit:

@@ -1,0 +1,1 @@
+"""Reconciliation at work: runs that read a provider's records and compare them with the ledger."""

@@ -1,0 +1,96 @@
+"""Owns how a provider's listing is read into the store: page by page, patiently, and to its end or not."""
+
+import asyncio
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from ledger_server.domain.ids import TenantIds, TenantKey
+from ledger_server.domain.reconciliation.record import ProviderRecord
+from ledger_server.jobs.reconciliation.pace import Pace
+from ledger_server.jobs.reconciliation.progress import Progress
+from ledger_server.providers.adapter import Adapter, ListingFailed, RecordPage
+from ledger_server.store import record_store
+from ledger_server.store.database import Pool
+
+log = structlog.get_logger()
+
+_PAGE: Final = 1_000
+_TRIES: Final = 6
+_FIRST_PAUSE_SECONDS: Final = 1.0
+# What a provider may ask for; beyond that the run ends as partial and a later one tries again.
+_LONGEST_PAUSE_SECONDS: Final = 120.0
+
+
+class Incomplete(Exception):
+    """The listing broke off; the text says why."""
+
+
+class Fetch:
+    """Reads one listing."""
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        pool: Pool,
+        key: TenantKey,
+        provider: str,
+        run: int,
+        *,
+        progress: Progress,
+        pace: Pace,
+        pause_seconds: float = _FIRST_PAUSE_SECONDS,
+    ) -> None:
+        self._adapter = adapter
+        self._pool = pool
+        self._key = key
+        self._ids = TenantIds(key)
+        self._provider = provider
+        self._run = run
+        self._progress = progress
+        self._pace = pace
+        self._pause_seconds = pause_seconds
+
+    async def read(self, from_time: datetime, to_time: datetime) -> None:
+        """Stage all records of a window.
+
+        Raises:
+            Incomplete: it could not be read to its end; what was read is staged.
+        """
+        cursor = ""
+        while True:
+            page = await self._page(from_time, to_time, cursor)
+            async with self._pace.step():
+                await self._stage(page)
+            if not page.next_cursor:
+                return
+            if page.next_cursor == cursor:
+                raise Incomplete("the listing goes in a circle")
+            cursor = page.next_cursor
+
+    async def _page(self, from_time: datetime, to_time: datetime, cursor: str) -> RecordPage:
+        pause = self._pause_seconds
+        for left in reversed(range(_TRIES)):
+            try:
+                return await self._adapter.list_records(from_time, to_time, cursor, _PAGE)
+            except ListingFailed as failed:
+                wait = max(pause, failed.retry_after_seconds or 0.0)
+                if not left or wait > _LONGEST_PAUSE_SECONDS:
+                    raise Incomplete(str(failed)) from failed
+                log.warning("a page is read again", provider=self._provider, why=str(failed), in_seconds=wait)
+                await asyncio.sleep(wait)
+                pause *= 2
+        raise AssertionError("the last try returns or raises")
+
+    async def _stage(self, page: RecordPage) -> None:
+        # Pages that move repeat records; the same one twice is one.
+        records = {(record.kind, record.record_id): (record, self._own(record)) for record in page.records}
+        if records:
+            await record_store.stage(self._pool, self._key, self._provider, self._run, records)
+        self._progress.fetched += len(records)
+
+    def _own(self, record: ProviderRecord) -> int | None:
+        """Return the number in our id, if it is that of a payment of this tenant."""
+        deposit = self._ids.deposit_sequence(record.our_id)
+        return deposit if deposit is not None else self._ids.withdrawal_sequence(record.our_id)

@@ -1,0 +1,100 @@
+"""Owns how what a run sees becomes findings: through the lane, and only what is news."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from defter.reconciliation.v1 import finding_pb2
+
+from ledger_server.domain.clock import Clock
+from ledger_server.domain.errors import DeadlinePassed, LaneFull, StoreUnavailable
+from ledger_server.domain.findings.commands import AnyFindingCommand, ReportDiscrepancy, ResolveUnseen
+from ledger_server.domain.findings.discrepancy import Discrepancy
+from ledger_server.domain.findings.finding import Source, seen
+from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
+from ledger_server.engine.finding_records import finding_of
+from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.work import Outcome, Request
+from ledger_server.jobs import metrics
+from ledger_server.jobs.reconciliation.progress import Progress
+from ledger_server.store import compared_store, finding_store
+from ledger_server.store.database import Pool
+
+# Few at a time, so that a posting never waits behind a long row of reports.
+_AT_ONCE: Final = 50
+_PAUSE_SECONDS: Final = 0.5
+_TRIES: Final = 20
+
+
+class Reporter:
+    """Reports what one run sees."""
+
+    def __init__(self, ledger: Ledger, pool: Pool, clock: Clock, *, tenant_id: str, run: int) -> None:
+        self.committed = 0
+        self._ledger = ledger
+        self._pool = pool
+        self._clock = clock
+        self._tenant_id = tenant_id
+        self._key = tenant_key(TenantId(tenant_id))
+        self._ids = TenantIds(self._key)
+        self._run = run
+
+    async def report(self, found: Sequence[Discrepancy], progress: Progress) -> None:
+        """Record discrepancies and note that they were seen."""
+        by_fingerprint = {each.fingerprint: each for each in reversed(found)}
+        if not by_fingerprint:
+            return
+        for discrepancy in by_fingerprint.values():
+            progress.see(discrepancy.kind)
+        now = self._clock()
+        news = await self._news(by_fingerprint, now)
+        await self._submit(
+            [
+                ReportDiscrepancy(discrepancy=discrepancy, source=Source.RUN, run=self._run)
+                for discrepancy in news
+            ],
+            progress,
+        )
+        await compared_store.see_findings(self._pool, self._key, self._run, list(by_fingerprint), now)
+
+    async def resolve(self, fingerprint: bytes, version: int, progress: Progress) -> None:
+        """Resolve a finding that is not seen any more."""
+        command = ResolveUnseen(fingerprint=fingerprint, version=version, run=self._run)
+        await self._submit([command], progress)
+
+    async def _news(self, found: dict[bytes, Discrepancy], now: datetime) -> list[Discrepancy]:
+        """Leave out what is known with the same facts; the lane asks again."""
+        async with self._pool.acquire() as connection:
+            bodies = await finding_store.load_findings(connection, self._key, sorted(found))
+        news = []
+        for fingerprint, discrepancy in found.items():
+            body = bodies.get(fingerprint)
+            known = None
+            if body is not None:
+                known = finding_of(self._ids, finding_pb2.Finding.FromString(body))
+            if seen(known, discrepancy, now, source=Source.RUN, run=self._run) is not None:
+                news.append(discrepancy)
+        return news
+
+    async def _submit(self, commands: Sequence[AnyFindingCommand], progress: Progress) -> None:
+        for start in range(0, len(commands), _AT_ONCE):
+            for outcome in await self._decide(commands[start : start + _AT_ONCE]):
+                if outcome.refused is not None:
+                    raise outcome.refused
+                if outcome.sequence:
+                    self.committed += 1
+                    progress.change(outcome.content)
+                    metrics.FINDINGS.inc()
+
+    async def _decide(self, commands: Sequence[AnyFindingCommand]) -> list[Outcome]:
+        requests = [Request(command) for command in commands]
+        for left in reversed(range(_TRIES)):
+            try:
+                return await self._ledger.submit(self._tenant_id, requests)
+            except (LaneFull, DeadlinePassed, StoreUnavailable):
+                # Said twice it changes nothing, so it is simply said again.
+                if not left:
+                    raise
+                await asyncio.sleep(_PAUSE_SECONDS)
+        raise AssertionError("the last try returns or raises")

@@ -1,0 +1,292 @@
+"""Owns one run: its stages in their order, over pages that never grow with the data."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from defter.reconciliation.v1 import finding_pb2
+from defter.reconciliation.v1 import reconciliation_pb2 as pb
+
+from ledger_server.domain.clock import Clock
+from ledger_server.domain.findings.discrepancy import RULES, Discrepancy, FindingClass
+from ledger_server.domain.findings.finding import Finding, Source
+from ledger_server.domain.ids import TenantIds, TenantKey
+from ledger_server.domain.reconciliation.compare import RecordName, Verdict, compare
+from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind
+from ledger_server.domain.reconciliation.scope import EDGE, STALE_AFTER, Scope
+from ledger_server.domain.reconciliation.unmatched import judge
+from ledger_server.engine.finding_records import finding_of
+from ledger_server.engine.payment_records import payment_of
+from ledger_server.jobs.reconciliation.fetching import Fetch, Incomplete
+from ledger_server.jobs.reconciliation.pace import Pace
+from ledger_server.jobs.reconciliation.progress import Progress
+from ledger_server.jobs.reconciliation.reporting import Reporter
+from ledger_server.providers.adapter import Adapter
+from ledger_server.store import compared_store, record_store
+from ledger_server.store.compared_store import PENDING_STATES, Changed, Compared
+from ledger_server.store.database import Pool
+
+_PAGE: Final = 500
+_MATCHED_ROWS: Final = 2_000
+# Other work of the process has a turn after so many payments, well below a millisecond.
+_BREATH: Final = 8
+
+
+class Window(NamedTuple):
+    """What a caller has asked for."""
+
+    from_time: datetime
+    to_time: datetime
+    grace: timedelta | None
+    stale_after: timedelta | None
+
+
+class Run:
+    """One comparison of a provider account with the ledger."""
+
+    def __init__(
+        self,
+        *,
+        adapter: Adapter,
+        pool: Pool,
+        clock: Clock,
+        reporter: Reporter,
+        pace: Pace,
+        key: TenantKey,
+        provider: str,
+        number: int,
+        window: Window,
+        pause_seconds: float,
+    ) -> None:
+        self.progress = Progress()
+        self._adapter = adapter
+        self._pool = pool
+        self._clock = clock
+        self._reporter = reporter
+        self._pace = pace
+        self._key = key
+        self._ids = TenantIds(key)
+        self._provider = provider
+        self._number = number
+        self._window = window
+        self._pause_seconds = pause_seconds
+
+    async def work(self) -> bool:
+        """Go through all stages; return whether the provider's listing was read to its end."""
+        scope = await self._fetch()
+        self.progress.stage = pb.RUN_STAGE_COMPARING
+        await self._compare_matched(scope)
+        self.progress.stage = pb.RUN_STAGE_SEEKING_MISSING
+        await self._judge_unmatched(scope)
+        await self._compare_changed(scope)
+        await self._compare_pending(scope)
+        if scope.complete:
+            self.progress.stage = pb.RUN_STAGE_RESOLVING
+            await self._resolve_unseen(scope)
+        return scope.complete
+
+    async def _fetch(self) -> Scope:
+        """Read the listing beyond both edges of the window, and take in what settlement reports told."""
+        window = self._window
+        low, high = window.from_time - EDGE, window.to_time + EDGE
+        fetch = Fetch(
+            self._adapter,
+            self._pool,
+            self._key,
+            self._provider,
+            self._number,
+            progress=self.progress,
+            pace=self._pace,
+            pause_seconds=self._pause_seconds,
+        )
+        complete = True
+        try:
+            await fetch.read(low, high)
+        except Incomplete as incomplete:
+            complete = False
+            self.progress.problem = str(incomplete)[:1_000]
+        self.progress.fetched += await record_store.adopt_settled(
+            self._pool, self._key, self._provider, self._number, from_time=low, to_time=high, size=_PAGE
+        )
+        return Scope(
+            from_time=window.from_time,
+            to_time=window.to_time,
+            now=self._clock(),
+            grace=window.grace,
+            stale_after=STALE_AFTER if window.stale_after is None else window.stale_after,
+            complete=complete,
+            listed=self._adapter.capabilities.listed,
+        )
+
+    async def _compare_matched(self, scope: Scope) -> None:
+        """Compare the payments that have records, in order, each with all of its records."""
+        after = 0
+        while True:
+            async with self._pace.step():
+                groups = await record_store.matched_groups(
+                    self._pool, self._key, self._provider, self._number, after=after, size=_MATCHED_ROWS
+                )
+                if not groups:
+                    return
+                after = groups[-1].payment
+                records = {group.payment: group.records for group in groups}
+                payments = await compared_store.payments_by_number(self._pool, self._key, list(records))
+                await self._compare(payments, records, scope)
+
+    async def _compare_changed(self, scope: Scope) -> None:
+        """Compare the payments that may have moved in the window and have no record."""
+        after: Changed | None = Changed(scope.from_time - scope.stale_after - EDGE, 0)
+        while after is not None:
+            async with self._pace.step():
+                payments, after = await compared_store.changed_payments(
+                    self._pool,
+                    self._key,
+                    self._provider,
+                    self._number,
+                    after,
+                    before=scope.to_time + EDGE,
+                    size=_PAGE,
+                )
+                await self._compare(payments, {}, scope)
+
+    async def _compare_pending(self, scope: Scope) -> None:
+        """Look for what should have come to an end long ago, whenever it began."""
+        stale = scope.now - scope.stale_after
+        for place in PENDING_STATES:
+            after: int | None = 0
+            while after is not None:
+                async with self._pace.step():
+                    payments, after = await compared_store.pending_payments(
+                        self._pool,
+                        self._key,
+                        self._provider,
+                        self._number,
+                        place,
+                        after=after,
+                        before=stale,
+                        size=_PAGE,
+                    )
+                    await self._compare(payments, {}, scope, stale_only=True)
+        number = 0
+        while True:
+            numbers = await compared_store.payments_with_open_refunds(
+                self._pool, self._key, self._provider, after=number, size=_PAGE
+            )
+            if not numbers:
+                return
+            number = numbers[-1]
+            payments = await compared_store.payments_by_number(self._pool, self._key, numbers)
+            await self._compare(payments, {}, scope, stale_only=True)
+
+    async def _compare(
+        self,
+        payments: Iterable[Compared],
+        records: Mapping[int, Sequence[ProviderRecord]],
+        scope: Scope,
+        *,
+        stale_only: bool = False,
+    ) -> None:
+        """Compare payments with their records and report what differs.
+
+        Args:
+            stale_only: they were compared already if they belong to the window, so only their age counts.
+        """
+        found: list[Discrepancy] = []
+        verdicts: dict[RecordName, Verdict] = {}
+        for count, compared in enumerate(payments, 1):
+            payment = payment_of(self._ids, compared.kind, compared.body)
+            result = compare(self._ids, payment, records.get(compared.number, ()), scope, twin=compared.twin)
+            if stale_only:
+                found += [each for each in result.discrepancies if each.kind is FindingClass.STALE_PENDING]
+            else:
+                found += result.discrepancies
+                verdicts |= result.verdicts
+                self.progress.add(result)
+            if count % _BREATH == 0:
+                await asyncio.sleep(0)
+        await self._reporter.report(found, self.progress)
+        await record_store.set_verdicts(self._pool, self._key, self._provider, verdicts)
+
+    async def _judge_unmatched(self, scope: Scope) -> None:
+        """Judge the records that belong to no payment."""
+        after: RecordName = (RecordKind.PAYMENT, "")
+        while True:
+            async with self._pace.step():
+                page = await record_store.unmatched_records(
+                    self._pool, self._key, self._provider, self._number, after=after, size=_PAGE
+                )
+                if not page:
+                    return
+                last = page[-1].record
+                after = (last.kind, last.record_id)
+                found: list[Discrepancy] = []
+                verdicts: dict[RecordName, Verdict] = {}
+                for record, settled in page:
+                    if not scope.covers(record.create_time):
+                        continue
+                    judged = judge(self._provider, record, scope, settled=settled)
+                    if judged.verdict is not Verdict.MATCHED:
+                        verdicts[record.kind, record.record_id] = judged.verdict
+                    if judged.discrepancy is not None:
+                        found.append(judged.discrepancy)
+                    self.progress.add_unmatched(
+                        record.currency,
+                        record.amount or 0,
+                        matched=judged.verdict is Verdict.MATCHED,
+                        in_transit=judged.verdict is Verdict.IN_TRANSIT,
+                    )
+                await self._reporter.report(found, self.progress)
+                await record_store.set_verdicts(self._pool, self._key, self._provider, verdicts)
+
+    async def _resolve_unseen(self, scope: Scope) -> None:
+        """Resolve findings of the window that this run has not seen, as far as it proves them over."""
+        after = b""
+        while True:
+            unseen = await compared_store.unseen_findings(
+                self._pool,
+                self._key,
+                self._provider,
+                self._number,
+                after=after,
+                from_time=scope.from_time,
+                to_time=scope.to_time,
+                size=_PAGE,
+            )
+            if not unseen:
+                return
+            after = unseen[-1].fingerprint
+            for fingerprint, body in unseen:
+                finding = finding_of(self._ids, finding_pb2.Finding.FromString(body))
+                if await self._over(finding, scope):
+                    await self._reporter.resolve(fingerprint, finding.version, self.progress)
+
+    async def _over(self, finding: Finding, scope: Scope) -> bool:
+        """Whether what a finding is about is over, as far as this run can tell."""
+        seen = finding.seen
+        if finding.kind in _NEVER:
+            return False
+        if finding.kind is FindingClass.STALE_PENDING and seen.payment is not None:
+            # Its age alone makes it one, so its window proves nothing.
+            payments = await compared_store.payments_by_number(self._pool, self._key, [seen.payment])
+            return not any(self._still(each, finding, scope) for each in payments)
+        if finding.source is Source.RUN:
+            # What may be in transit may be unseen for that reason alone.
+            patient = RULES[finding.kind].grace > timedelta(0)
+            return not (patient and scope.young(seen.subject_time, RecordKind.PAYMENT))
+        if finding.source is Source.PARKED_EVENT:
+            event_id = seen.evidence.get("event_id", "")
+            return await compared_store.event_done(self._pool, self._key, self._provider, event_id)
+        # What a payment says of itself is over when the provider lists what the ledger has booked.
+        return seen.payment is not None and await compared_store.has_match(
+            self._pool, self._key, self._provider, self._number, seen.payment
+        )
+
+    def _still(self, compared: Compared, finding: Finding, scope: Scope) -> bool:
+        payment = payment_of(self._ids, compared.kind, compared.body)
+        result = compare(self._ids, payment, (), scope, twin=compared.twin)
+        return any(each.fingerprint == finding.fingerprint for each in result.discrepancies)
+
+
+# These are about balances and sums, which no listing of a window can prove to be right again.
+_NEVER: Final = frozenset({FindingClass.WALLET_OVERDRAWN, FindingClass.SETTLEMENT_TOTAL_MISMATCH})
