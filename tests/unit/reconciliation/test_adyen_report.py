@@ -160,6 +160,17 @@ def test_read_cost_that_is_given_back_is_a_negative_fee() -> None:
     assert (line.kind, line.gross, line.fee, line.net) == (RecordKind.FEE, 0, -175, 175)
 
 
+@pytest.mark.parametrize(("gross", "passes"), [("11.20", True), ("0.00", True), ("11.21", False)])
+def test_read_fee_row_with_a_gross_must_be_its_net(gross: str, passes: bool) -> None:
+    """A fee that says two amounts says neither."""
+    data = file_of([{**FEE, "Gross Currency": "EUR", "Gross Debit (GC)": gross}])
+
+    if passes:
+        assert read(ADYEN, data)[0].fee == 1_120
+    else:
+        assert problems(ADYEN, data) == ["line 2: gross -11.21 of a fee is not net -11.20"]
+
+
 def test_read_card_payout_of_a_balance_platform_is_its_costs() -> None:
     """The amount is booked elsewhere: here is what it cost, also split in its parts."""
     row = {
@@ -457,6 +468,14 @@ def test_read_rows_that_look_the_same_are_as_many_lines() -> None:
 def test_read_row_that_differs_is_another_line(changes: dict[str, str]) -> None:
     """Whatever tells two movements apart is part of a line's identity."""
     assert only({**SETTLED, **changes}).line_id != only(SETTLED).line_id
+
+
+def test_read_references_that_join_to_the_same_text_are_different_lines() -> None:
+    """Where one reference ends and the next begins is part of them."""
+    one = {**SETTLED, "Psp Reference": "PSP1", "Merchant Reference": "1"}
+    other = {**SETTLED, "Psp Reference": "PSP", "Merchant Reference": "11"}
+
+    assert only(one).line_id != only(other).line_id
 
 
 def test_read_row_written_otherwise_is_the_same_line() -> None:

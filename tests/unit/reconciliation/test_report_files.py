@@ -207,6 +207,22 @@ def test_read_many_wrong_rows_tells_the_first_ten(report_format: ReportFormat) -
 
 
 @BOTH
+def test_read_tenth_wrong_row_ends_the_reading(report_format: ReportFormat) -> None:
+    """A file that is refused need not be sent to its end."""
+    header = SAMPLES[report_format].split(b"\n")[0] + b"\n"
+    reader = ReportReader(report_format, LEDGER)
+
+    assert reader.feed(header + b"wrong\n" * (MAX_PROBLEMS - 1)) == []
+    with pytest.raises(ReportMalformed):
+        reader.feed(b"wrong\n")
+
+
+def test_read_other_file_tells_no_more_than_ten_missing_columns() -> None:
+    """A refusal stays short whatever the file is."""
+    assert len(problems(ADYEN, b"a,b\n1,2\n")) == MAX_PROBLEMS
+
+
+@BOTH
 def test_read_missing_columns_names_them_all(report_format: ReportFormat) -> None:
     """One look at the refusal tells what to ask the vendor for."""
     rows = rows_of(SAMPLES[report_format])
