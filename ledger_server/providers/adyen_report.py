@@ -214,22 +214,25 @@ class AdyenReport:
             self._check_fee(row, lower, net, gross, currency)
             return _Money(0, -net_minor, net_minor, 0, currency)
         paid_in = row.text(_GROSS_CURRENCY).upper() or currency
+        if gross is not None and paid_in == currency:
+            fees = EXACT.subtract(gross, net)
+            if fees not in _fees(row):
+                raise Unreadable(f"gross {gross} {paid_in} less fees {next(_fees(row))} is not net {net}")
+            gross_minor = self._units.minor(gross, currency)
+            fee_minor = self._units.minor(fees, currency)
+            return _Money(gross_minor, fee_minor, net_minor, gross_minor, currency)
+        fees = next(_fees(row))
+        converted = EXACT.add(net, fees)
+        fee_minor, gross_minor = self._units.minor(fees, currency), self._units.minor(converted, currency)
         if gross is None:
             if kind in _OF_PLAYERS:
                 raise Unreadable(
                     f"both {_GROSS[0]} and {_GROSS[1]} are blank on a row of type {row.text(_TYPE)}"
                 )
-            fee = self._units.minor(next(_fees(row)), currency)
-            return _Money(net_minor + fee, fee, net_minor, net_minor + fee, currency)
-        if paid_in == currency:
-            if EXACT.subtract(gross, net) not in _fees(row):
-                raise Unreadable(f"gross {gross} {paid_in} less fees {next(_fees(row))} is not net {net}")
-            gross_minor = self._units.minor(gross, currency)
-            return _Money(gross_minor, gross_minor - net_minor, net_minor, gross_minor, currency)
-        fee = self._units.minor(next(_fees(row)), currency)
-        self._check_rate(row, gross, EXACT.add(net, next(_fees(row))), currency)
+            return _Money(gross_minor, fee_minor, net_minor, gross_minor, currency)
+        self._check_rate(row, gross, converted, currency)
         original = self._units.minor(gross, paid_in) if self._units.knows(paid_in) else None
-        return _Money(net_minor + fee, fee, net_minor, original, paid_in)
+        return _Money(gross_minor, fee_minor, net_minor, original, paid_in)
 
     def _check_fee(self, row: Row, lower: str, net: Decimal, gross: Decimal | None, currency: str) -> None:
         """Refuse a row that is all fee but says two different fees."""

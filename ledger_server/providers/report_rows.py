@@ -19,6 +19,8 @@ _MAX_COLUMNS: Final = 500
 _MAX_SHOWN: Final = 40
 _MAX_NAMED: Final = 5
 _MAX_AMOUNT: Final = 2**63 - 1
+_FIRST_YEAR: Final = 1970
+_LAST_YEAR: Final = 2999
 
 _BOM: Final = b"\xef\xbb\xbf"
 _AMOUNT: Final = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
@@ -85,9 +87,13 @@ class Row:
         value = self.required(column)
         if _TIME.fullmatch(value):
             try:
-                return datetime.fromisoformat(value)
+                time = datetime.fromisoformat(value)
             except ValueError:
                 pass
+            else:
+                # Beyond them no time of anybody's, and at the calendar's ends no zone could be applied.
+                if _FIRST_YEAR <= time.year <= _LAST_YEAR:
+                    return time
         raise Unreadable(f"{column} {shown(value)} is no time of the form 2026-01-31 23:59:59")
 
 

@@ -358,6 +358,12 @@ def test_read_zone_that_is_not_known_is_refused(zone: str) -> None:
         ({"Merchant_Account": ""}, "Merchant Account is blank"),
         ({"Creation_Date": ""}, "Creation Date is blank"),
         ({"Creation_Date": "24/10/2026 22:15"}, "Creation Date '24/10/2026 22:15' is no time of the form"),
+        ({"Creation_Date": "9999-12-31 23:59:59", "TimeZone": "PST"}, "is no time of the form"),
+        ({"Creation_Date": "0001-01-01 00:00:00"}, "is no time of the form"),
+        (
+            {"Gross_Debit_GC": "92233720368547758.07", "Gross_Credit_GC": "", "Commission_NC": "9"},
+            "gross -92233720368547758.07 EUR less fees 10.10 is not net 98.90",
+        ),
         ({"Type": "Fee"}, "fees of 1.10 are not what was taken, -98.90"),
     ],
 )
@@ -392,6 +398,17 @@ def test_read_converted_row_that_turns_its_sign_is_refused() -> None:
     row = {**CONVERTED, "Net Credit (NC)": "", "Net Debit (NC)": "44.85", "Exchange Rate": ""}
 
     assert "have different signs" in problems(ADYEN, file_of([row]))[0]
+
+
+def test_read_sum_that_has_more_than_64_bits_is_refused() -> None:
+    """Also what a row only implies has to fit into the ledger."""
+    largest = "92233720368547758.07"
+    row = {**CONVERTED, "Gross Credit (GC)": largest, "Net Credit (NC)": largest, "Exchange Rate": ""}
+    negative = {**SETTLED, **NO_FEES, "Gross Credit (GC)": largest, "Net Credit (NC)": ""}
+    negative |= {"Net Debit (NC)": largest, "Commission (NC)": "184467440737095516.14"}
+
+    assert "92233720368547759.22 EUR has more than 64 bits" in problems(ADYEN, file_of([row]))[0]
+    assert "184467440737095516.14 EUR has more than 64 bits" in problems(ADYEN, file_of([negative]))[0]
 
 
 def test_read_currency_of_a_player_that_the_ledger_lacks_has_no_amount() -> None:
