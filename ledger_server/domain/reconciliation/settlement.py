@@ -1,0 +1,228 @@
+"""Owns what a settlement report says: its lines, the records they are, and the batches they add up to."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final, Self
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ledger_server.domain.code import Code
+from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+
+
+class ReportFormat(Code):
+    """Which report a file is; numbers are those of `ReportFormat` in the contract."""
+
+    STRIPE_PAYOUT_RECONCILIATION = 1
+    """Also its kin: what is not paid out yet (`ending_balance_reconciliation.itemized`), and the payouts
+    themselves (`payouts.itemized`)."""
+    STRIPE_BALANCE_CHANGE = 2
+    ADYEN_SETTLEMENT_DETAILS = 3
+
+
+class BatchState(Code):
+    """Where a batch stands; numbers are those of `BatchState` in the contract."""
+
+    IN_PROGRESS = 1
+    """Either what was paid out or what it is made of is not known yet."""
+    BALANCED = 2
+    UNBALANCED = 3
+    CONFIRMED = 4
+    """Set by whoever moved it to the bank, never found by adding up."""
+
+
+class SettlementLine(Struct, frozen=True, kw_only=True):
+    """One line of a settlement report. Amounts are minor units of the ledger; gross − fee = net.
+
+    Attributes:
+        line_number: where it stands in the file, the header being line 1.
+        line_id: the same whenever a report has the line, in whatever file and under whatever number: what
+            was read before is known by it.
+        provider_ref: the provider's id of what moved, as in `ProviderRecord`.
+        payment_ref: the provider's id of the payment that it belongs to.
+        our_id: our id as the provider echoes it; empty where it has none.
+        batch: the provider's id of the payout that has it; empty if none has.
+        currency: what the provider settles in: of gross, fee and net.
+        gross: what moved before fees, positive into our account; 0 of a line that is all fee.
+        fee: what the provider kept of it, of whatever kind; negative where it gave some back.
+        original_amount: `gross` in the currency that the player paid; None if that has no exact value in the
+            ledger's units or is not stated.
+        is_payout: whether it is the batch's own pay-out to our bank (gross is negative then), or that coming
+            back.
+    """
+
+    line_number: int
+    line_id: str
+    kind: RecordKind
+    provider_type: str
+    provider_ref: str
+    payment_ref: str = ""
+    our_id: str = ""
+    state: RemoteState = RemoteState.SUCCEEDED
+    batch: str = ""
+    currency: str
+    gross: int
+    fee: int
+    net: int
+    original_amount: int | None
+    original_currency: str
+    create_time: datetime
+    is_payout: bool = False
+
+    def __post_init__(self) -> None:
+        """Hold what every sum relies on."""
+        assert self.gross - self.fee == self.net, "a reader lets no line pass that contradicts itself"
+        assert self.create_time.tzinfo is not None, "a reader knows the zone of each time"
+        assert self.gross == 0 or self.kind is not RecordKind.FEE, "a line that is all fee moves nothing else"
+
+
+def records_of(line: SettlementLine) -> tuple[ProviderRecord, ...]:
+    """Return the records that a line is: what moved, and what was kept of it as a FEE record of its own.
+
+    Both have the line's id, which with the kind is what a listing calls them too.
+    """
+    if line.kind is RecordKind.FEE:
+        return (_fee_record(line, line.provider_ref, line.provider_type),)
+    movement = ProviderRecord(
+        kind=line.kind,
+        record_id=line.line_id,
+        provider_ref=line.provider_ref,
+        payment_ref=line.payment_ref,
+        our_id=line.our_id,
+        state=line.state,
+        amount=line.original_amount,
+        currency=line.original_currency,
+        create_time=line.create_time,
+        provider_type=line.provider_type,
+        batch=line.batch,
+    )
+    if not line.fee:
+        return (movement,)
+    return movement, _fee_record(line, line.line_id, f"{line.provider_type}.fee")
+
+
+def _fee_record(line: SettlementLine, provider_ref: str, provider_type: str) -> ProviderRecord:
+    return ProviderRecord(
+        kind=RecordKind.FEE,
+        record_id=line.line_id,
+        provider_ref=provider_ref,
+        payment_ref=line.payment_ref,
+        state=RemoteState.SUCCEEDED,
+        amount=-line.fee,
+        currency=line.currency,
+        create_time=line.create_time,
+        provider_type=provider_type,
+        batch=line.batch,
+    )
+
+
+class Totals(Struct, frozen=True, kw_only=True):
+    """What lines of one batch add up to: gross − fees − refunds − chargebacks + corrections = paid out.
+
+    Attributes:
+        gross: payments taken in, less those that failed later.
+        fee: kept, of whatever kind; positive.
+        refund: refunds and payouts to players, less those that came back; positive.
+        chargeback: less those that came back; positive where we lost.
+        correction: everything else, signed: reserves, top-ups, what was carried over, unknown types.
+        paid_out: what the provider says that it paid out, less what came back; None if it said nothing.
+        line_count: lines, the pay-out's own not counted.
+        paid_out_time: of the last pay-out line.
+    """
+
+    gross: int = 0
+    fee: int = 0
+    refund: int = 0
+    chargeback: int = 0
+    correction: int = 0
+    paid_out: int | None = None
+    line_count: int = 0
+    paid_out_time: datetime | None = None
+
+    @classmethod
+    def of(cls, line: SettlementLine) -> Self:
+        """Return what one line adds to its batch."""
+        if line.is_payout:
+            return cls(fee=line.fee, paid_out=-line.gross, paid_out_time=line.create_time)
+        match line.kind:
+            case RecordKind.PAYMENT:
+                return cls(gross=line.gross, fee=line.fee, line_count=1)
+            case RecordKind.REFUND | RecordKind.PAYOUT:
+                return cls(refund=-line.gross, fee=line.fee, line_count=1)
+            case RecordKind.DISPUTE:
+                return cls(chargeback=-line.gross, fee=line.fee, line_count=1)
+            case _:
+                return cls(correction=line.gross, fee=line.fee, line_count=1)
+
+    def plus(self, other: Self) -> Self:
+        """Return both together: a batch may be spread over several files."""
+        times = [time for time in (self.paid_out_time, other.paid_out_time) if time is not None]
+        paid_out = [amount for amount in (self.paid_out, other.paid_out) if amount is not None]
+        return replace(
+            self,
+            gross=self.gross + other.gross,
+            fee=self.fee + other.fee,
+            refund=self.refund + other.refund,
+            chargeback=self.chargeback + other.chargeback,
+            correction=self.correction + other.correction,
+            paid_out=sum(paid_out) if paid_out else None,
+            line_count=self.line_count + other.line_count,
+            paid_out_time=max(times, default=None),
+        )
+
+    @property
+    def computed(self) -> int:
+        """What the lines say should have been paid out."""
+        return self.gross - self.fee - self.refund - self.chargeback + self.correction
+
+    @property
+    def difference(self) -> int:
+        """What was paid out beyond that; 0 while the batch is in progress."""
+        if self.state is BatchState.IN_PROGRESS or self.paid_out is None:
+            return 0
+        return self.paid_out - self.computed
+
+    @property
+    def state(self) -> BatchState:
+        """Where the batch stands.
+
+        Some reports tell of lines and pay-outs in different files. With only one of the two there is nothing
+        to compare, so a pay-out without lines is as little out of balance as lines without a pay-out.
+        """
+        if self.paid_out is None or not self.line_count:
+            return BatchState.IN_PROGRESS
+        return BatchState.BALANCED if self.paid_out == self.computed else BatchState.UNBALANCED
+
+
+class Batch(Struct, frozen=True, kw_only=True):
+    """One payout of a provider to our bank, in one currency."""
+
+    batch_id: str
+    currency: str
+    totals: Totals
+
+    @property
+    def state(self) -> BatchState:
+        """Where it stands."""
+        return self.totals.state
+
+
+_NOTHING: Final = Totals()
+
+
+def batches_of(lines: Iterable[SettlementLine]) -> tuple[Batch, ...]:
+    """Add lines up by batch and currency, in the order in which batches first appear.
+
+    Memory is one sum a batch, however many lines there are. Lines that no batch has yet are left out. Whoever
+    has lines of several files hands in each line once, by its `line_id`.
+    """
+    sums: dict[tuple[str, str], Totals] = {}
+    for line in lines:
+        if line.batch:
+            key = (line.batch, line.currency)
+            sums[key] = sums.get(key, _NOTHING).plus(Totals.of(line))
+    return tuple(
+        Batch(batch_id=batch_id, currency=currency, totals=totals)
+        for (batch_id, currency), totals in sums.items()
+    )

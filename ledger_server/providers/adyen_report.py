@@ -1,0 +1,349 @@
+"""Owns what the columns of Adyen's settlement details report mean to the ledger.
+
+Source: docs.adyen.com/reporting/settlement-reconciliation/transaction-level/settlement-details-report.
+Amounts are decimals in major units without a sign; whether the column is a debit or a credit is their sign.
+Columns ending in (GC) are in the currency that the player paid, those in (NC) in the one that is settled.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+from msgspec import Struct
+
+from ledger_server.domain.reconciliation.record import RecordKind, RemoteState
+from ledger_server.domain.reconciliation.settlement import SettlementLine
+from ledger_server.providers.adyen_zones import AMBIGUOUS, ZONES
+from ledger_server.providers.report_rows import EXACT, Broken, Header, Row, Units, Unreadable, shown
+
+_ID_BYTES: Final = 16
+
+_ACCOUNT: Final = "Merchant Account"
+_PSP: Final = "Psp Reference"
+_OURS: Final = "Merchant Reference"
+_TIME: Final = "Creation Date"
+_ZONE: Final = "TimeZone"
+_TYPE: Final = "Type"
+_MODIFICATION: Final = "Modification Reference"
+_GROSS_CURRENCY: Final = "Gross Currency"
+_GROSS: Final = ("Gross Debit (GC)", "Gross Credit (GC)")
+_NET_CURRENCY: Final = "Net Currency"
+_NET: Final = ("Net Debit (NC)", "Net Credit (NC)")
+_FEES: Final = ("Commission (NC)", "Markup (NC)", "Scheme Fees (NC)", "Interchange (NC)")
+_BATCH: Final = "Batch Number"
+# These the vendor adds on request.
+_OUR_MODIFICATION: Final = "Modification Merchant Reference"
+_RATE: Final = "Exchange Rate"
+_MORE_FEES: Final = ("Payment Fees (NC)", "DCC Markup (NC)")
+
+_REQUIRED: Final = (
+    _ACCOUNT,
+    _PSP,
+    _OURS,
+    _TIME,
+    _ZONE,
+    _TYPE,
+    _MODIFICATION,
+    _GROSS_CURRENCY,
+    *_GROSS,
+    _NET_CURRENCY,
+    *_NET,
+    *_FEES,
+    _BATCH,
+)
+
+_PAYOUT: Final = "merchantpayout"
+# In lower case: Adyen writes both Balancetransfer and BalanceTransfer.
+_KINDS: Final = {
+    "settled": RecordKind.PAYMENT,
+    "settledexternally": RecordKind.PAYMENT,
+    "settledinstallment": RecordKind.PAYMENT,
+    "settledreversed": RecordKind.PAYMENT,
+    "capturefailed": RecordKind.PAYMENT,
+    "refunded": RecordKind.REFUND,
+    "refundedexternally": RecordKind.REFUND,
+    "refundedinstallment": RecordKind.REFUND,
+    "refundedreversed": RecordKind.REFUND,
+    "refundfailed": RecordKind.REFUND,
+    "refundnotcleared": RecordKind.REFUND,
+    "chargeback": RecordKind.DISPUTE,
+    "chargebackexternally": RecordKind.DISPUTE,
+    "chargebackreversed": RecordKind.DISPUTE,
+    "chargebackreversedexternally": RecordKind.DISPUTE,
+    "secondchargeback": RecordKind.DISPUTE,
+    "fee": RecordKind.FEE,
+    "misccosts": RecordKind.FEE,
+    "invoicededuction": RecordKind.FEE,
+    "paymentcost": RecordKind.FEE,
+    "settlecost": RecordKind.FEE,
+    "authorisationschemefee": RecordKind.FEE,
+    # A card payout of a balance platform: its amount is booked there, and here only what it cost.
+    "bppaidout": RecordKind.FEE,
+    "paidout": RecordKind.PAYOUT,
+    "paidoutreversed": RecordKind.PAYOUT,
+    _PAYOUT: RecordKind.SETTLEMENT,
+    # An earlier pay-out that our bank sent back: money of the batch that it comes back in.
+    "bankinstructionreturned": RecordKind.SETTLEMENT,
+    "balancetransfer": RecordKind.OTHER,
+    "depositcorrection": RecordKind.OTHER,
+    "epapaid": RecordKind.OTHER,
+    "internalcompanypayout": RecordKind.OTHER,
+    "manualcorrected": RecordKind.OTHER,
+    "matchedstatement": RecordKind.OTHER,
+    "merchantpayin": RecordKind.OTHER,
+    "merchantpayinreversed": RecordKind.OTHER,
+    "reserveadjustment": RecordKind.OTHER,
+}
+# What came back has failed, whatever it was before.
+_CAME_BACK: Final = frozenset(
+    {
+        "bankinstructionreturned",
+        "capturefailed",
+        "paidoutreversed",
+        "refundedreversed",
+        "refundfailed",
+        "refundnotcleared",
+        "settledreversed",
+    }
+)
+_OF_PLAYERS: Final = frozenset({RecordKind.PAYMENT, RecordKind.PAYOUT, RecordKind.REFUND, RecordKind.DISPUTE})
+
+
+class _Money(Struct, frozen=True):
+    """What a row says of money: minor units of the currency that is settled, and what the player paid."""
+
+    gross: int
+    fee: int
+    net: int
+    original: int | None
+    original_currency: str
+
+
+class AdyenReport:
+    """Reads the rows of one file.
+
+    Args:
+        account: only lines of this merchant account; empty: all.
+    """
+
+    __slots__ = ("_account", "_accounts", "_matched", "_repeats", "_rows", "_seen", "_units")
+
+    def __init__(self, header: Header, units: Units, *, account: str = "") -> None:
+        header.require(_REQUIRED)
+        self._units: Final = units
+        self._account: Final = account
+        self._accounts: dict[str, str] = {}
+        self._rows = 0
+        self._matched = 0
+        # Some 80 bytes a line: without it two payments that look the same would be one.
+        self._seen: set[bytes] = set()
+        self._repeats: dict[bytes, int] = {}
+
+    def line(self, row: Row) -> SettlementLine | None:
+        """Return what a row says; None if it is of another account.
+
+        Raises:
+            Unreadable: the row is refused.
+        """
+        self._rows += 1
+        if self._account and row.text(_ACCOUNT) != self._account:
+            return None
+        self._matched += 1
+        batch = self._batch(row)
+        type_name = row.required(_TYPE)
+        lower = type_name.lower()
+        kind = _KINDS.get(lower, RecordKind.UNKNOWN)
+        currency = row.required(_NET_CURRENCY).upper()
+        money = self._money(row, kind, lower, currency)
+        create_time = _create_time(row)
+        line_id = self._line_id(row, create_time, money.net)
+        payment, modification = row.text(_PSP), row.text(_MODIFICATION)
+        of_payout = kind is RecordKind.PAYOUT
+        return SettlementLine(
+            line_number=row.line,
+            line_id=line_id,
+            kind=kind,
+            provider_type=type_name,
+            provider_ref=(payment if of_payout else "") or modification or payment or line_id,
+            payment_ref=payment,
+            our_id=_our_id(row, kind),
+            state=RemoteState.FAILED if lower in _CAME_BACK else RemoteState.SUCCEEDED,
+            batch=batch,
+            currency=currency,
+            gross=money.gross,
+            fee=money.fee,
+            net=money.net,
+            original_amount=money.original,
+            original_currency=money.original_currency,
+            create_time=create_time,
+            is_payout=lower == _PAYOUT,
+        )
+
+    def finish(self) -> None:
+        """Say that there are no more rows; Broken if none of them was of the account that was asked for."""
+        if self._rows and not self._matched:
+            raise Broken(1, f"no line is of the {_ACCOUNT} {shown(self._account)}")
+
+    def _batch(self, row: Row) -> str:
+        """Return the batch number. Merchant accounts count theirs each from 1."""
+        batch, account = row.text(_BATCH), row.required(_ACCOUNT)
+        if batch and self._accounts.setdefault(batch, account) != account:
+            raise Unreadable(
+                f"batch {shown(batch)} is of {shown(self._accounts[batch])} on an earlier line and here of "
+                f"{shown(account)}: import the file once for each account"
+            )
+        return batch
+
+    def _money(self, row: Row, kind: RecordKind, lower: str, currency: str) -> _Money:
+        """Return what a row says of money, if that agrees with itself.
+
+        Adyen's rule, from its own samples: net = gross − fees, where the fees stand as positive numbers
+        beside it. It holds to the last cent where both are in one currency, and a row that breaks it is
+        refused: whichever number is wrong, either our fees or our balance would be. Where the row converts,
+        the fees are what they say, gross is net and them, and the rate, which is printed rounded, only has to
+        make sense of it.
+        """
+        net = _debit_or_credit(row, _NET)
+        if net is None:
+            raise Unreadable(f"both {_NET[0]} and {_NET[1]} are blank")
+        gross = _debit_or_credit(row, _GROSS)
+        net_minor = self._units.minor(net, currency)
+        if kind is RecordKind.FEE:
+            self._check_fee(row, lower, net, gross, currency)
+            return _Money(0, -net_minor, net_minor, 0, currency)
+        paid_in = row.text(_GROSS_CURRENCY).upper() or currency
+        if gross is not None and paid_in == currency:
+            fees = EXACT.subtract(gross, net)
+            if fees not in _fees(row):
+                raise Unreadable(f"gross {gross} {paid_in} less fees {next(_fees(row))} is not net {net}")
+            gross_minor = self._units.minor(gross, currency)
+            fee_minor = self._units.minor(fees, currency)
+            return _Money(gross_minor, fee_minor, net_minor, gross_minor, currency)
+        fees = next(_fees(row))
+        converted = EXACT.add(net, fees)
+        fee_minor, gross_minor = self._units.minor(fees, currency), self._units.minor(converted, currency)
+        if gross is None:
+            if kind in _OF_PLAYERS:
+                raise Unreadable(
+                    f"both {_GROSS[0]} and {_GROSS[1]} are blank on a row of type {row.text(_TYPE)}"
+                )
+            return _Money(gross_minor, fee_minor, net_minor, gross_minor, currency)
+        self._check_rate(row, gross, converted, currency)
+        original = self._units.minor(gross, paid_in) if self._units.knows(paid_in) else None
+        return _Money(gross_minor, fee_minor, net_minor, original, paid_in)
+
+    def _check_fee(self, row: Row, lower: str, net: Decimal, gross: Decimal | None, currency: str) -> None:
+        """Refuse a row that is all fee but says two different fees."""
+        stated = [fees for fees in _fees(row) if fees]
+        taken = EXACT.minus(net)
+        if stated and taken not in stated:
+            raise Unreadable(f"fees of {stated[0]} are not what was taken, {taken}")
+        same_currency = row.text(_GROSS_CURRENCY).upper() in {"", currency}
+        # What a card payout of a balance platform moved is booked there, whatever its gross says here.
+        if gross and same_currency and gross != net and lower != "bppaidout":
+            raise Unreadable(f"gross {gross} of a fee is not net {net}")
+
+    def _check_rate(self, row: Row, gross: Decimal, converted: Decimal, currency: str) -> None:
+        """Refuse a converted row whose rate is beyond rounding: a wrong exponent, a wrong sign."""
+        if gross and converted and (gross > 0) != (converted > 0):
+            raise Unreadable(f"gross {gross} and net with fees {converted} have different signs")
+        rate = row.amount(_RATE)
+        if rate is None:
+            return
+        expected = EXACT.multiply(gross, rate)
+        # How Adyen rounds is not documented; one per cent and one minor unit are more than any rounding.
+        allowed = EXACT.add(expected.copy_abs().scaleb(-2, EXACT), self._units.smallest(currency))
+        if EXACT.subtract(expected, converted).copy_abs() > allowed:
+            raise Unreadable(f"gross {gross} at {_RATE} {rate} is not {converted}, which is net and fees")
+
+    def _line_id(self, row: Row, create_time: datetime, net_minor: int) -> str:
+        """Return what the line is known by in every report that has it.
+
+        Adyen gives lines no id. Columns that are only there on request are left out, so that a report with
+        more of them has the same lines; of rows that agree in all others, each has its number among them.
+        """
+        facts = (
+            *(row.text(column) for column in (_ACCOUNT, _PSP, _OURS, _MODIFICATION, _BATCH)),
+            row.text(_TYPE).lower(),
+            create_time.isoformat(),
+            row.text(_GROSS_CURRENCY).upper(),
+            _plain(_debit_or_credit(row, _GROSS)),
+            row.text(_NET_CURRENCY).upper(),
+            str(net_minor),
+        )
+        digest = _digest(facts)
+        if digest not in self._seen:
+            self._seen.add(digest)
+            return digest.hex()
+        repeat = self._repeats[digest] = self._repeats.get(digest, 0) + 1
+        return _digest((*facts, str(repeat))).hex()
+
+
+def _digest(facts: tuple[str, ...]) -> bytes:
+    # Lengths keep a reference that ends in a separator from being another's beginning.
+    text = "".join(f"{len(fact)}:{fact}" for fact in facts)
+    return hashlib.sha256(text.encode()).digest()[:_ID_BYTES]
+
+
+def _plain(amount: Decimal | None) -> str:
+    """Return an amount so that 5.0 and 5.00 are the same."""
+    return "" if amount is None else str(amount.normalize(EXACT) if amount else 0)
+
+
+def _debit_or_credit(row: Row, columns: tuple[str, str]) -> Decimal | None:
+    """Return a signed amount; None if both cells are blank.
+
+    Exactly one is ever filled. A zero is no blank: a row with both would say two things.
+    """
+    debit, credit = (row.amount(column) for column in columns)
+    if debit is not None and credit is not None:
+        raise Unreadable(f"both {columns[0]} and {columns[1]} are filled")
+    for column, amount in zip(columns, (debit, credit), strict=True):
+        if amount is not None and amount < 0:
+            raise Unreadable(f"{column} {amount} is negative: its sign is its column")
+    return EXACT.minus(debit) if debit is not None else credit
+
+
+def _fees(row: Row) -> Iterator[Decimal]:
+    """Return what was kept of a movement, the likeliest reading first.
+
+    Parts may be smaller than a minor unit as long as their sum is not. Whether the columns that are there on
+    request are parts or only tell of parts is not documented; where the row can prove it either way it does.
+    """
+    base = _sum(row.amount(column) for column in _FEES)
+    more = [row.amount(column) or Decimal(0) for column in _MORE_FEES]
+    yield EXACT.add(base, _sum(more))
+    if any(more):
+        yield base
+        for part in more:
+            yield EXACT.add(base, part)
+
+
+def _sum(amounts: Iterable[Decimal | None]) -> Decimal:
+    total = Decimal(0)
+    for amount in amounts:
+        total = EXACT.add(total, amount or Decimal(0))
+    return total
+
+
+def _create_time(row: Row) -> datetime:
+    name = row.required(_ZONE)
+    zone = ZONES.get(name)
+    if zone is None:
+        if name in AMBIGUOUS:
+            raise Unreadable(f"{_ZONE} {name} may be {AMBIGUOUS[name]}: set the account's reports to UTC")
+        raise Unreadable(f"{_ZONE} {shown(name)} is not known")
+    return row.local_time(_TIME).replace(tzinfo=zone).astimezone(UTC)
+
+
+def _our_id(row: Row, kind: RecordKind) -> str:
+    """Return our id of what moved: a refund has one of its own beside its payment's."""
+    match kind:
+        case RecordKind.REFUND:
+            return row.text(_OUR_MODIFICATION)
+        case RecordKind.FEE:
+            return ""
+        case _:
+            return row.text(_OURS)

@@ -1,0 +1,262 @@
+"""Owns what the columns of Stripe's itemized reports mean to the ledger.
+
+Sources: docs.stripe.com/reports/report-types/balance and /payout-reconciliation (columns), docs.stripe.com/
+reports/reporting-categories. Amounts are decimals in major units, positive into our balance; `net` is
+`gross` − `fee`.
+"""
+
+from datetime import UTC, datetime, tzinfo
+from typing import Final
+
+from ledger_server.domain.reconciliation.record import RecordKind, RemoteState
+from ledger_server.domain.reconciliation.settlement import ReportFormat, SettlementLine
+from ledger_server.providers.report_rows import Broken, Header, Row, Units, Unreadable, in_zone, shown
+from ledger_server.providers.stripe_shapes import OUR_ID
+
+_ID: Final = "balance_transaction_id"
+_CATEGORY: Final = "reporting_category"
+_BATCH: Final = "automatic_payout_id"
+_PAYOUT_ID: Final = "payout_id"
+_ACCOUNT: Final = "connected_account"
+_MONEY: Final = (_ID, "currency", "gross", "fee", "net", _CATEGORY)
+
+_KINDS: Final = {
+    "charge": RecordKind.PAYMENT,
+    "charge_failure": RecordKind.PAYMENT,
+    "partial_capture_reversal": RecordKind.PAYMENT,
+    "refund": RecordKind.REFUND,
+    "refund_failure": RecordKind.REFUND,
+    "dispute": RecordKind.DISPUTE,
+    "dispute_reversal": RecordKind.DISPUTE,
+    "fee": RecordKind.FEE,
+    "network_cost": RecordKind.FEE,
+    "tax": RecordKind.FEE,
+    "payout": RecordKind.PAYOUT,
+    "payout_reversal": RecordKind.PAYOUT,
+    **dict.fromkeys(
+        (
+            "advance",
+            "advance_funding",
+            "anticipation_repayment",
+            "climate_order_purchase",
+            "climate_order_refund",
+            "connect_collection_transfer",
+            "connect_reserved_funds",
+            "contribution",
+            "currency_conversion",
+            "fee_credit_funding",
+            "financing_paydown",
+            "financing_paydown_reversal",
+            "financing_payout",
+            "financing_payout_reversal",
+            "issuing_authorization_hold",
+            "issuing_authorization_release",
+            "issuing_dispute",
+            "issuing_transaction",
+            "other_adjustment",
+            "payment_network_reserve_hold",
+            "payment_network_reserve_release",
+            "payment_network_reserved_funds",
+            "payout_minimum_balance_hold",
+            "payout_minimum_balance_release",
+            "platform_earning",
+            "platform_earning_refund",
+            "revenue_share",
+            "reward",
+            "risk_reserved_funds",
+            "stripe_balance_payment_debit",
+            "stripe_balance_payment_debit_reversal",
+            "tax_fund",
+            "tax_withholding",
+            "topup",
+            "topup_reversal",
+            "transfer",
+            "transfer_reversal",
+            "unreconciled_customer_funds",
+        ),
+        RecordKind.OTHER,
+    ),
+}
+# What came back has failed, whatever it was before.
+_CAME_BACK: Final = frozenset({"charge_failure", "payout_reversal", "refund_failure"})
+_PARTIAL_CAPTURE: Final = "partial_capture_reversal"
+_PAYOUT_STATES: Final = {
+    "paid": RemoteState.SUCCEEDED,
+    "failed": RemoteState.FAILED,
+    "canceled": RemoteState.FAILED,
+}
+
+
+class StripeReport:
+    """Reads the rows of one file.
+
+    Args:
+        account: only lines of this connected account; empty: all.
+        time_zone: what `created` is in where the file has no `created_utc`. A file does not name the zone
+            that it was asked for in, so without this such a file is refused.
+    """
+
+    __slots__ = ("_account", "_batched", "_payouts", "_seen", "_time", "_units", "_zone")
+
+    def __init__(
+        self,
+        report_format: ReportFormat,
+        header: Header,
+        units: Units,
+        *,
+        account: str = "",
+        time_zone: tzinfo | None = None,
+    ) -> None:
+        self._batched: Final = report_format is ReportFormat.STRIPE_PAYOUT_RECONCILIATION
+        # The payouts' own report says what was paid out; its rows are told from the others' by this column.
+        self._payouts: Final = self._batched and _PAYOUT_ID in header and _BATCH not in header
+        self._units: Final = units
+        self._account: Final = account
+        needed = [*_MONEY]
+        if self._payouts:
+            needed.append(_PAYOUT_ID)
+        elif self._batched:
+            needed.append(_BATCH)
+        local = "effective_at" if self._payouts else "created"
+        self._time, self._zone = f"{local}_utc", None
+        if self._time not in header and local in header:
+            if time_zone is None:
+                raise Broken(
+                    header.line,
+                    f"{local} is in a zone that the file does not name: add the column {local}_utc",
+                )
+            self._time, self._zone = local, time_zone
+        header.require([*needed, self._time, *([_ACCOUNT] if account else [])])
+        # What a balance transaction's row was when it was first met: some 150 bytes a line.
+        self._seen: dict[str, int] = {}
+
+    def line(self, row: Row) -> SettlementLine | None:
+        """Return what a row says; None if it is of another account or was read before.
+
+        Raises:
+            Unreadable: the row is refused.
+        """
+        if self._account and row.text(_ACCOUNT) != self._account:
+            return None
+        transaction = row.required(_ID)
+        content = hash(tuple(row.cells))
+        earlier = self._seen.get(transaction)
+        if earlier is not None and earlier != content:
+            raise Unreadable(f"{_ID} {shown(transaction)} is on an earlier line too, with other facts")
+        self._seen[transaction] = content
+        return self._line(row, transaction) if earlier is None else None
+
+    def finish(self) -> None:
+        """Say that there are no more rows."""
+
+    def _line(self, row: Row, transaction: str) -> SettlementLine:
+        category = row.required(_CATEGORY)
+        currency = row.required("currency").upper()
+        gross, fee, net = (self._money(row, column, currency) for column in ("gross", "fee", "net"))
+        if gross - fee != net:
+            # Stripe defines net so. Whichever of the three is wrong, a sum over the file would be wrong too.
+            raise Unreadable(
+                f"gross {row.text('gross')} less fee {row.text('fee')} is not net {row.text('net')}"
+            )
+        kind, batch, is_payout = self._place(row, category)
+        if kind is RecordKind.FEE:
+            gross, fee = 0, -net
+        original_amount, original_currency = self._original(row, kind, category, gross, currency)
+        payment = row.text("payment_intent_id") or row.text("charge_id")
+        return SettlementLine(
+            line_number=row.line,
+            line_id=transaction,
+            kind=kind,
+            provider_type=category,
+            provider_ref=self._ref(row, kind, payment) or transaction,
+            payment_ref=payment,
+            our_id=_our_id(row, kind),
+            state=self._state(row, category),
+            batch=batch,
+            currency=currency,
+            gross=gross,
+            fee=fee,
+            net=net,
+            original_amount=original_amount,
+            original_currency=original_currency,
+            create_time=self._create_time(row),
+            is_payout=is_payout,
+        )
+
+    def _money(self, row: Row, column: str, currency: str) -> int:
+        amount = row.amount(column)
+        if amount is None:
+            raise Unreadable(f"{column} is blank")
+        return self._units.minor(amount, currency)
+
+    def _place(self, row: Row, category: str) -> tuple[RecordKind, str, bool]:
+        """Return what a row is of, the batch that it is in, and whether it is that batch's pay-out.
+
+        Stripe pays its balance out to our bank with the same objects as we pay players. An automatic payout
+        is the former, and is known by being the payout that its own row is in. Such a payout that comes back
+        later is money that the next one has, so there it is a correction. The payouts' own report does not
+        tell the two apart; a payout that has no lines anywhere stays a batch in progress.
+        """
+        kind = _KINDS.get(category, RecordKind.UNKNOWN)
+        if self._payouts:
+            if kind is not RecordKind.PAYOUT:
+                raise Unreadable(f"{_CATEGORY} {shown(category)} in a report of payouts")
+            return RecordKind.SETTLEMENT, row.required(_PAYOUT_ID), True
+        batch = row.text(_BATCH) if self._batched else ""
+        if kind is not RecordKind.PAYOUT or not batch:
+            return kind, batch, False
+        if row.text("source_id") == batch:
+            return RecordKind.SETTLEMENT, batch, True
+        return (RecordKind.SETTLEMENT if category in _CAME_BACK else kind), batch, False
+
+    def _original(
+        self, row: Row, kind: RecordKind, category: str, gross: int, currency: str
+    ) -> tuple[int | None, str]:
+        """Return the movement in the currency that the player paid."""
+        paid_in = row.text("customer_facing_currency").upper()
+        if paid_in in {"", currency} or kind not in {
+            RecordKind.PAYMENT,
+            RecordKind.REFUND,
+            RecordKind.DISPUTE,
+        }:
+            return gross, currency
+        amount = row.amount("customer_facing_amount")
+        # It is the whole charge's, also where only the part that was not captured goes back.
+        if amount is None or category == _PARTIAL_CAPTURE or not self._units.knows(paid_in):
+            return None, paid_in
+        size = self._units.minor(amount.copy_abs(), paid_in)
+        return (-size if gross < 0 else size), paid_in
+
+    def _ref(self, row: Row, kind: RecordKind, payment: str) -> str:
+        """Return the id of what moved, as the adapter's listing names it."""
+        if self._payouts:
+            return row.text(_PAYOUT_ID)
+        match kind:
+            case RecordKind.PAYMENT:
+                return payment or row.text("source_id")
+            case RecordKind.REFUND | RecordKind.DISPUTE | RecordKind.PAYOUT | RecordKind.SETTLEMENT:
+                return row.text("source_id")
+            case _:
+                return ""
+
+    def _state(self, row: Row, category: str) -> RemoteState:
+        if category in _CAME_BACK:
+            return RemoteState.FAILED
+        if self._payouts and row.text("payout_status"):
+            return _PAYOUT_STATES.get(row.text("payout_status"), RemoteState.PENDING)
+        return RemoteState.SUCCEEDED
+
+    def _create_time(self, row: Row) -> datetime:
+        local = row.local_time(self._time)
+        return local.replace(tzinfo=UTC) if self._zone is None else in_zone(local, self._zone, self._time)
+
+
+def _our_id(row: Row, kind: RecordKind) -> str:
+    """Return our id of what moved: a refund has one of its own beside its payment's."""
+    match kind:
+        case RecordKind.PAYMENT | RecordKind.DISPUTE:
+            return row.text(f"payment_metadata[{OUR_ID}]")
+        case RecordKind.REFUND:
+            return row.text(f"refund_metadata[{OUR_ID}]")
+        case _:
+            return ""

@@ -1,0 +1,1 @@
+"""Reconciliation without a database: what providers say, read and added up."""
