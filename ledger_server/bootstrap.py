@@ -9,6 +9,7 @@ import grpc
 import structlog
 from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import deposit_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
+from defter.reconciliation.v1 import reconciliation_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -20,10 +21,13 @@ from ledger_server.engine.lane import LaneLimits
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.payment_reads import PaymentReads
 from ledger_server.engine.reads import Reads
+from ledger_server.engine.run_reads import RunReads
+from ledger_server.engine.runs import Runs
 from ledger_server.engine.watch import Watches
 from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
 from ledger_server.jobs.hold_expiry import HoldExpiry
 from ledger_server.jobs.parked_events import ParkedEvents
+from ledger_server.jobs.reconciliation.reconciler import Reconciler
 from ledger_server.providers.adapter import Adapter, CallKind
 from ledger_server.rpc.account import AccountServicer
 from ledger_server.rpc.deposit import DepositServicer
@@ -32,6 +36,7 @@ from ledger_server.rpc.journal import JournalServicer
 from ledger_server.rpc.payment_requests import PaymentReader, ProviderAmounts
 from ledger_server.rpc.posting import PostingServicer
 from ledger_server.rpc.provider_event import ProviderEventServicer
+from ledger_server.rpc.reconciliation import ReconciliationServicer
 from ledger_server.rpc.requests import RequestReader
 from ledger_server.rpc.serving import MAX_MESSAGE_BYTES, add_service
 from ledger_server.rpc.tenant import TenantServicer
@@ -148,20 +153,27 @@ async def start_server(
     ledger = Ledger(writes, clock, limits)
     watches = Watches(reads, clock)
     ledger.on_commit(watches.committed)
+    runs = Runs(reads, clock)
+    reconciler = Reconciler(ledger, reads, clock, runs, providers or {})
+    ledger.on_commit(reconciler.committed)
     reader = RequestReader(currencies(settings.extra_currencies))
     server = grpc.aio.server(options=[*_CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))])
     health_servicer = health.aio.HealthServicer()
+    amounts = _amounts(providers or {}, provider_tenants or {})
+    read = Reads(reads, clock)
+    reconciliation = ReconciliationServicer(runs, reconciler, RunReads(read), clock, amounts)
     _add_services(
         server,
         health_servicer,
-        _servicers(
-            ledger, reader, Reads(reads, clock), watches, _amounts(providers or {}, provider_tenants or {})
-        ),
+        [
+            *_servicers(ledger, reader, read, watches, amounts),
+            (reconciliation_pb2.DESCRIPTOR.services_by_name["ReconciliationService"], reconciliation),
+        ],
     )
     port = server.add_insecure_port(f"{settings.host}:{settings.port}")
     await server.start()
     await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
-    jobs = _jobs(ledger, reads, clock, settings, providers or {})
+    jobs = (*_jobs(ledger, reads, clock, settings, providers or {}), reconciler)
     for job in jobs:
         job.start()
     log.info("serving", host=settings.host, port=port)

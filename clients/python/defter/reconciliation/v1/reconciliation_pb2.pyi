@@ -615,7 +615,7 @@ class ListProviderRecordsRequest(_message.Message):
     payment_id: _builtins.str
     """Only those of this payment (`dep_…`, `wd_…`)."""
     provider_ref: _builtins.str
-    """Only those of this object at the provider, or of its payment."""
+    """Only those of this object at the provider."""
     verdict: Global___Verdict.ValueType
     """Only those with this verdict."""
     kind: _finding_pb2.RecordKind.ValueType

@@ -1,0 +1,181 @@
+"""Owns ReconciliationService."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from defter.reconciliation.v1 import reconciliation_pb2 as pb
+from google.protobuf.message import Message
+
+from ledger_server.domain.clock import Clock
+from ledger_server.domain.errors import FieldMissing, FieldOutOfRange, ProviderUnknown
+from ledger_server.domain.reconciliation.compare import Verdict
+from ledger_server.domain.reconciliation.record import RecordKind
+from ledger_server.engine.run_reads import RunReads
+from ledger_server.engine.runs import Claimed, Runs
+from ledger_server.rpc.errors import REPLAYED
+from ledger_server.rpc.page_token import fitting, page_position, page_size, page_token
+from ledger_server.rpc.payment_requests import ProviderAmounts, provider_name
+from ledger_server.rpc.read_requests import bound, optional_enum, tenant_violations
+from ledger_server.rpc.requests import Violations, ids_of, keyed_violations
+from ledger_server.rpc.serving import Context
+from ledger_server.store.queries.runs import RecordFilter
+
+_LOOK_SECONDS: Final = 0.25
+_LONGEST: Final = timedelta(days=366)
+_STATES: Final = frozenset(pb.RunState.values()) - {0}
+
+
+class Worker(Protocol):
+    """Works on runs, whether or not their callers stay."""
+
+    def begin(self, request: pb.RunReconciliationRequest, claimed: Claimed) -> None:
+        """Begin with a run that was claimed."""
+
+
+class ReconciliationServicer:
+    """Begins runs, follows them, and reads what they have left behind."""
+
+    def __init__(
+        self,
+        runs: Runs,
+        worker: Worker,
+        reads: RunReads,
+        clock: Clock,
+        providers: Mapping[str, ProviderAmounts],
+    ) -> None:
+        self._runs = runs
+        self._worker = worker
+        self._reads = reads
+        self._clock = clock
+        self._providers = providers
+
+    async def RunReconciliation(
+        self, request: pb.RunReconciliationRequest, context: Context
+    ) -> AsyncIterator[pb.RunReconciliationResponse]:
+        """Compare a provider account with the ledger, and stream how far that has come."""
+        self._check_run(request)
+        await self._reads.check_tenant(request.tenant_id)
+        claimed = await self._claim(request)
+        if claimed.ended:
+            context.set_trailing_metadata((REPLAYED,))
+            yield pb.RunReconciliationResponse(run=claimed.run)
+            return
+        told = b""
+        while True:
+            run, lost = await self._runs.follow(request.tenant_id, claimed.number)
+            if lost:
+                claimed = await self._claim(request)
+            state = run.SerializeToString()
+            if state != told:
+                told = state
+                yield pb.RunReconciliationResponse(run=run)
+            if run.state != pb.RUN_STATE_RUNNING:
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def GetRun(self, request: pb.GetRunRequest, _: Context) -> pb.GetRunResponse:
+        """Read a run."""
+        violations = tenant_violations(request)
+        violations.identifier(request.run_id, "run_id")
+        violations.check()
+        return pb.GetRunResponse(run=await self._reads.run(request.tenant_id, request.run_id))
+
+    async def ListRuns(self, request: pb.ListRunsRequest, _: Context) -> pb.ListRunsResponse:
+        """List runs, the newest first."""
+        violations = tenant_violations(request)
+        if request.provider:
+            provider_name(violations, request.provider)
+        if request.state and int(request.state) not in _STATES:
+            violations.add(FieldOutOfRange(field="state"))
+        size = page_size(request, violations)
+        position = page_position(request, violations, like=("", 0))
+        violations.check()
+        after = None
+        if position is not None:
+            after = (datetime.fromisoformat(str(position[0])), int(position[1]))
+        page = await self._reads.list_runs(
+            request.tenant_id, provider=request.provider, state=int(request.state), after=after, size=size
+        )
+        response = pb.ListRunsResponse(runs=page.items)
+        if page.next is not None:
+            response.next_page_token = page_token(request, (page.next[0].isoformat(), page.next[1]))
+        return response
+
+    async def ListProviderRecords(
+        self, request: pb.ListProviderRecordsRequest, _: Context
+    ) -> pb.ListProviderRecordsResponse:
+        """List a provider's records as the latest runs and imports have read them."""
+        violations = tenant_violations(request)
+        provider_name(violations, request.provider)
+        if request.payment_id:
+            violations.identifier(request.payment_id, "payment_id")
+        violations.text(request.provider_ref, "provider_ref", 255)
+        kind = optional_enum(violations, request.kind, "kind", RecordKind)
+        verdict = optional_enum(violations, request.verdict, "verdict", Verdict)
+        size = page_size(request, violations)
+        position = page_position(request, violations, like=(0, ""))
+        violations.check()
+        wanted = RecordFilter(
+            provider=request.provider,
+            payment=_payment(request.tenant_id, request.payment_id),
+            provider_ref=request.provider_ref,
+            kind=kind,
+            verdict=verdict,
+        )
+        after = (0, "") if position is None else (int(position[0]), str(position[1]))
+        page = await self._reads.list_records(request.tenant_id, wanted, after=after, size=size)
+        count = fitting(page.items)
+        response = pb.ListProviderRecordsResponse(records=page.items[:count])
+        if count < len(page.items):
+            last = page.items[count - 1]
+            response.next_page_token = page_token(request, (int(last.kind), last.record_id))
+        elif page.next is not None:
+            response.next_page_token = page_token(request, page.next)
+        return response
+
+    async def _claim(self, request: pb.RunReconciliationRequest) -> Claimed:
+        """Claim a run, and begin with it if it is this process's to do."""
+        claimed = await self._runs.claim(request)
+        if claimed.owner is not None:
+            self._worker.begin(request, claimed)
+        return claimed
+
+    def _check_run(self, request: pb.RunReconciliationRequest) -> None:
+        violations = keyed_violations(request)
+        provider_name(violations, request.provider)
+        from_time, to_time = bound(violations, request, "from_time"), bound(violations, request, "to_time")
+        for name, time in (("from_time", from_time), ("to_time", to_time)):
+            if time is None and not request.HasField(name):  # type: ignore[arg-type]
+                violations.add(FieldMissing(field=name))
+        if from_time is not None and to_time is not None:
+            future = to_time > self._clock()
+            if future or not timedelta(0) < to_time - from_time <= _LONGEST:
+                violations.add(FieldOutOfRange(field="to_time"))
+        for name in ("grace", "stale_after"):
+            _duration(violations, request, name)
+        account = self._providers.get(request.provider)
+        foreign = (
+            account is not None and account.tenants is not None and request.tenant_id not in account.tenants
+        )
+        if account is None or foreign:
+            violations.add(ProviderUnknown(field="provider", provider=request.provider))
+        violations.check()
+
+
+def _duration(violations: Violations, request: Message, name: str) -> None:
+    """Allow a length of time from nothing to a year."""
+    if not request.HasField(name):
+        return
+    given = getattr(request, name)
+    if not 0 <= given.seconds <= _LONGEST.total_seconds() or not 0 <= given.nanos < 10**9:
+        violations.add(FieldOutOfRange(field=name))
+
+
+def _payment(tenant_id: str, payment_id: str) -> int | None:
+    """Return the number in a payment's id; 0, which no payment has, for an id that is none."""
+    if not payment_id:
+        return None
+    ids = ids_of(tenant_id)
+    return ids.deposit_sequence(payment_id) or ids.withdrawal_sequence(payment_id) or 0
