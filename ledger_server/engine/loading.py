@@ -132,7 +132,9 @@ async def load(
         for number in numbers:
             entry = reversible(*found.get(number, (b"", None)))
             entry.stamp = stamp
-            working_set.transactions.setdefault(number, entry)
+            known = working_set.transactions.get(number)
+            if known is None or known.legs is None:
+                working_set.transactions[number] = entry
             for leg in entry.legs or ():
                 _want_account(working_set, missing, leg.account_id, now)
     if missing.accounts:
@@ -294,7 +296,8 @@ def _want_hold(working_set: WorkingSet, result: Wanted, number: int, now: dateti
 
 def _want_transaction(working_set: WorkingSet, result: Wanted, sequence: int, now: datetime) -> None:
     entry = working_set.transactions.get(sequence)
-    if entry is None:
+    # Looked up again where there was none: ids can be guessed, and it may have been posted since.
+    if entry is None or entry.legs is None:
         result.transactions.add(sequence)
         return
     entry.stamp = working_set.stamp

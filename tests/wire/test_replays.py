@@ -669,3 +669,18 @@ async def test_send_one_key_with_two_bodies_at_once_decides_one(
     posted = sum(pair[0].postings[0].amount_minor for pair in winners)
     assert await ledger.posted("ann") == posted
     await assert_ledger_coherent(ledger)
+
+
+async def test_reverse_transaction_whose_id_was_guessed_before_it_was_posted_succeeds(ledger: Ledger) -> None:
+    """A refusal is about its moment: what was not there is looked for again."""
+    await ledger.open("ann")
+    first = await ledger.post("house", "ann", 5)
+    prefix = first.transaction_id.removesuffix(str(first.sequence))
+    guessed = f"{prefix}{first.sequence + 2}"
+    assert (await refusal(ledger.reverse(guessed))).reason == "TRANSACTION_NOT_FOUND"
+    posted = await ledger.post("house", "ann", 7)
+
+    reversal = await ledger.reverse(posted.transaction_id)
+
+    assert posted.transaction_id == guessed
+    assert reversal.reverses_transaction_id == guessed
