@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from defter.ledger.v1 import journal_pb2
 from defter.reconciliation.v1 import finding_pb2 as pb
 
+from ledger_server.domain.commands import Method
 from ledger_server.domain.findings.commands import (
     AcknowledgeFinding,
     FindingCommand,
@@ -15,11 +17,14 @@ from ledger_server.domain.findings.commands import (
     ResolveFinding,
 )
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
-from ledger_server.domain.findings.finding import Resolution, Source
+from ledger_server.domain.findings.finding import Finding, Resolution, Source
 from ledger_server.domain.ids import finding_id
 from ledger_server.domain.reconciliation.record import RecordKind
+from ledger_server.engine.finding_records import finding_of
 from ledger_server.engine.work import Request
+from ledger_server.store.database import Pool
 from tests.support.cashier import CAPTURED, Cashier
+from tests.support.engine import IDS, KEY, asked
 from tests.support.ledger import LARGEST_PAGE, Ledger
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -33,6 +38,13 @@ THEIRS = Side(
     time=NOON,
     type="charge",
 )
+
+
+_METHODS = {
+    AcknowledgeFinding: Method.AcknowledgeFinding,
+    ResolveFinding: Method.ResolveFinding,
+    ReopenFinding: Method.ReopenFinding,
+}
 
 
 def a_discrepancy(kind: FindingClass = FindingClass.AMOUNT_MISMATCH, **facts: Any) -> Discrepancy:
@@ -86,6 +98,45 @@ def by_hand(
         note="",
         **{**own, **fields},
     )
+
+
+def step(
+    kind: type[FindingCommand],
+    fingerprint: bytes,
+    version: int,
+    key: str,
+    *,
+    actor: str = "ada",
+    **fields: Any,
+) -> Request:
+    """Return the keyed request of a step by hand."""
+    return asked(by_hand(kind, fingerprint, version, actor=actor, **fields), _METHODS[kind], key)
+
+
+async def stored_finding(pool: Pool, fingerprint: bytes) -> Finding | None:
+    """Return a finding as it is stored."""
+    body = await pool.fetchval(
+        "SELECT body FROM reconciliation_findings WHERE tenant_key = $1 AND fingerprint = $2",
+        KEY,
+        fingerprint,
+    )
+    return None if body is None else finding_of(IDS, pb.Finding.FromString(body))
+
+
+async def history_of(pool: Pool, fingerprint: bytes) -> list[tuple[int, str]]:
+    """Return a finding's versions and states, as the records that its history names have them."""
+    rows = await pool.fetch(
+        "SELECT version, record FROM finding_versions JOIN journal USING (tenant_key, sequence)"
+        " WHERE tenant_key = $1 AND fingerprint = $2 ORDER BY version",
+        KEY,
+        fingerprint,
+    )
+    history = []
+    for row in rows:
+        found = finding_of(IDS, journal_pb2.JournalRecord.FromString(row["record"]).finding_changed)
+        assert (found.fingerprint, found.version) == (fingerprint, row["version"])
+        history.append((found.version, found.state.name))
+    return history
 
 
 def hours(number: float) -> datetime:
