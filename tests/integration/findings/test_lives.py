@@ -263,6 +263,40 @@ async def test_verify_deleted_and_invented_finding_names_it(whole: Engine, datab
     assert of_ref("pi_1").fingerprint.hex() in deleted.subject
 
 
+@pytest.mark.parametrize(
+    ("statement", "sequence", "subject"),
+    [
+        ("DELETE FROM finding_versions WHERE fingerprint = {0} AND version = 1", 4, "{1} count"),
+        ("DELETE FROM finding_versions WHERE fingerprint = {0}", 4, "{1} count"),
+        (
+            "UPDATE finding_versions SET sequence = 3 WHERE fingerprint = {0} AND version = 1",
+            3,
+            "{1} version 1",
+        ),
+        (
+            "UPDATE finding_versions SET sequence = 99 WHERE fingerprint = {0} AND version = 2",
+            4,
+            "{1} count",
+        ),
+        (
+            "INSERT INTO finding_versions VALUES ({2}, {0}, 3, 2)",
+            2,
+            "{1} version 3",
+        ),
+    ],
+)
+async def test_verify_altered_history_of_finding_names_it(
+    whole: Engine, database_url: str, statement: str, sequence: int, subject: str
+) -> None:
+    """What GetFinding tells of the past is what the journal says."""
+    tamper(database_url, statement.format(sql(FINGERPRINT), "", KEY))
+
+    difference = (await verdict(whole)).first_difference
+
+    assert difference.sequence == sequence
+    assert difference.subject == f"finding_versions {subject.format('', FINGERPRINT.hex())}"
+
+
 def tamper(database_url: str, statement: str) -> None:
     """Change what is stored as a superuser may."""
     run_sql(database_url, f"SET session_replication_role = replica; {statement}")
