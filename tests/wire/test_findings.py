@@ -13,6 +13,7 @@ from ledger_server.domain.findings.finding import FindingState, Resolution, Sour
 from ledger_server.domain.ids import TenantId, TenantIds, finding_id, tenant_key
 from ledger_server.domain.reconciliation.record import RecordKind
 from ledger_server.engine.work import Request
+from ledger_server.store.queries import rendering
 from tests.support.cashier import CAPTURED, Cashier
 from tests.support.clock import START, FakeClock
 from tests.support.fake_provider import SILENT_PROVIDER
@@ -332,6 +333,35 @@ async def test_page_through_findings_returns_each_once_in_order(
     places = [(each.open_time.ToMicroseconds(), each.finding_id) for page in found for each in page]
     assert [len(page) for page in found] == [4, 4, 1]
     assert places == sorted(set(places), reverse=True)
+
+
+@pytest.mark.parametrize("of_payment", [False, True], ids=["all", "payment"])
+async def test_page_through_findings_that_hardly_any_filter_passes_ends_pages_early(
+    desk: Desk, server: Service, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, of_payment: bool
+) -> None:
+    """A page looks at so many findings and no more; an empty one still says where to go on."""
+    monkeypatch.setattr(rendering, "SCAN_LIMIT", 1)
+    payment = await Cashier(desk.ledger).initiate(500)
+    number = IDS.deposit_sequence(payment.deposit_id)
+    rare = of_ref("rare", FindingClass.DUPLICATE_AT_PROVIDER, payment=number)
+    common = [of_ref(str(each), payment=number) for each in range(7)]
+    for discrepancy in [rare, *common]:
+        await report(server, reported(discrepancy))
+        clock.advance(seconds=1)
+    request = pb.ListFindingsRequest(
+        tenant_id="casino",
+        page_size=2,
+        finding_class=pb.FINDING_CLASS_DUPLICATE_AT_PROVIDER,
+        payment_id=payment.deposit_id if of_payment else "",
+    )
+
+    found = await all_pages(desk.stubs.findings.ListFindings, request, "findings")
+
+    assert [[each.finding_id for each in page] for page in found] == [
+        [],
+        [],
+        [finding_id(rare.fingerprint)],
+    ]
 
 
 async def test_open_finding_between_two_pages_shifts_nothing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 from defter.ledger.v1 import error_pb2, journal_pb2
@@ -15,7 +16,8 @@ from ledger_server.domain.findings.commands import (
     ResolveFinding,
     ResolveUnseen,
 )
-from ledger_server.domain.findings.finding import FindingState
+from ledger_server.domain.findings.finding import FindingState, Resolution
+from ledger_server.domain.ids import finding_id
 from ledger_server.engine.verify import verify
 from ledger_server.engine.work import Outcome, Request
 from tests.support.clock import FakeClock
@@ -143,6 +145,26 @@ async def test_accept_difference_stays_resolved_until_the_facts_change(
     assert [outcome.kind for outcome in same] == [None, None]
     assert other.kind is FactKind.FINDING_CHANGED
     assert await history_of(first.pool, FINGERPRINT) == [(1, "OPEN"), (2, "RESOLVED"), (3, "REOPENED")]
+    await assert_coherent(database_url, clock)
+
+
+async def test_resolve_as_duplicate_through_process_that_knows_neither_finds_both(
+    first: Engine, second: Engine, database_url: str, clock: FakeClock
+) -> None:
+    """What a resolution names is loaded with what it resolves; what is not there is told so."""
+    other, unknown = of_ref("pi_1"), of_ref("pi_2")
+    await first.ledger.submit(TENANT, [reported(DISCREPANCY), reported(other)])
+
+    def duplicate(key: str, of: bytes) -> Request:
+        names: dict[str, Any] = {"resolution": Resolution.DUPLICATE_OF, "duplicate_of": finding_id(of)}
+        return step(ResolveFinding, FINGERPRINT, 1, key, **names)
+
+    missing = await second.ask(duplicate("unknown", unknown.fingerprint))
+    resolved = await second.ask(duplicate("known", other.fingerprint))
+
+    assert refused(missing).reason == error_pb2.ERROR_REASON_FINDING_NOT_FOUND
+    assert refused(missing).metadata == {"finding_id": finding_id(unknown.fingerprint)}
+    assert resolved.kind is FactKind.FINDING_CHANGED
     await assert_coherent(database_url, clock)
 
 
