@@ -20,6 +20,7 @@ from defter.payments.v1 import (
     wallet_pb2_grpc,
     withdrawal_pb2_grpc,
 )
+from defter.reconciliation.v1 import finding_pb2_grpc
 from google.protobuf.message import Message
 
 from defter_client.errors import ledger_error
@@ -58,6 +59,7 @@ class LedgerClient:
         self.withdrawals = withdrawal_pb2_grpc.WithdrawalServiceStub(self._channel)
         self.wallets = wallet_pb2_grpc.WalletServiceStub(self._channel)
         self.provider_events = provider_event_pb2_grpc.ProviderEventServiceStub(self._channel)
+        self.findings = finding_pb2_grpc.FindingServiceStub(self._channel)
 
     async def call(
         self, method: Callable[..., Awaitable[_Response]], request: Message, **options: Any
