@@ -22,6 +22,7 @@ from ledger_server.engine.lane import LaneLimits
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.payment_reads import PaymentReads
 from ledger_server.engine.reads import Reads
+from ledger_server.engine.repairs import Repairs
 from ledger_server.engine.run_reads import RunReads
 from ledger_server.engine.runs import Runs
 from ledger_server.engine.watch import Watches
@@ -233,6 +234,7 @@ def _servicers(
 ) -> list[tuple[ServiceDescriptor, object]]:
     payment_reader = PaymentReader(reader.currencies, amounts)
     payment_reads = PaymentReads(reads)
+    findings = FindingReads(reads)
     services: list[tuple[Any, object]] = [
         (tenant_pb2, TenantServicer(ledger, reads)),
         (account_pb2, AccountServicer(ledger, reader, reads)),
@@ -243,7 +245,7 @@ def _servicers(
         (withdrawal_pb2, WithdrawalServicer(ledger, payment_reader, reads, payment_reads)),
         (wallet_pb2, WalletServicer(payment_reads)),
         (provider_event_pb2, ProviderEventServicer(ledger, payment_reader, payment_reads)),
-        (finding_pb2, FindingServicer(ledger, FindingReads(reads))),
+        (finding_pb2, FindingServicer(ledger, findings, Repairs(reads, findings))),
     ]
     return [
         (next(iter(module.DESCRIPTOR.services_by_name.values())), servicer) for module, servicer in services

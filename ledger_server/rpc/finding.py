@@ -5,11 +5,11 @@ from datetime import datetime
 from defter.ledger.v1 import journal_pb2
 from defter.reconciliation.v1 import finding_pb2
 
-from ledger_server.domain.errors import FindingNotRepairable
 from ledger_server.engine.finding_reads import FindingReads
 from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.repairs import Repairs
 from ledger_server.engine.times import timestamp
-from ledger_server.engine.wire_format import length_delimited
+from ledger_server.engine.wire_format import boolean, length_delimited
 from ledger_server.engine.work import Request
 from ledger_server.rpc.finding_requests import (
     MAX_PERSON,
@@ -18,12 +18,12 @@ from ledger_server.rpc.finding_requests import (
     resolve_finding,
     wanted_findings,
 )
-from ledger_server.rpc.outcomes import decide_one
+from ledger_server.rpc.outcomes import decide_one, refusal_of
 from ledger_server.rpc.page_token import Position, page_bytes, page_position, page_size
 from ledger_server.rpc.payment_requests import some_text
 from ledger_server.rpc.read_requests import tenant_violations
 from ledger_server.rpc.requests import ids_of
-from ledger_server.rpc.serving import Context
+from ledger_server.rpc.serving import Context, deadline_of
 from ledger_server.store.queries.findings import NEWEST, FindingPosition
 from ledger_server.store.queries.rendering import Page
 
@@ -31,9 +31,10 @@ from ledger_server.store.queries.rendering import Page
 class FindingServicer:
     """Takes findings through what people do about them; what was recorded is field 1 of each response."""
 
-    def __init__(self, ledger: Ledger, reads: FindingReads) -> None:
+    def __init__(self, ledger: Ledger, reads: FindingReads, repairs: Repairs) -> None:
         self._ledger = ledger
         self._reads = reads
+        self._repairs = repairs
 
     async def ListFindings(self, request: finding_pb2.ListFindingsRequest, _: Context) -> bytes:
         """List findings, those opened last first."""
@@ -79,16 +80,17 @@ class FindingServicer:
         """Take it up again."""
         return await self._decide(request.tenant_id, reopen_finding(request), context)
 
-    async def RepairFinding(
-        self, request: finding_pb2.RepairFindingRequest, _: Context
-    ) -> finding_pb2.RepairFindingResponse:
-        """Refuse: no record of a provider is kept yet by which anything could be booked."""
+    async def RepairFinding(self, request: finding_pb2.RepairFindingRequest, context: Context) -> bytes:
+        """Book what the provider's record of a finding says, as if its webhook had arrived."""
         violations = tenant_violations(request)
         violations.identifier(request.finding_id, "finding_id")
         some_text(violations, request.actor, "actor", MAX_PERSON)
         violations.check()
-        await self._reads.finding(request.tenant_id, request.finding_id)
-        raise FindingNotRepairable(finding_id=request.finding_id)
+        item = await self._repairs.request(request.tenant_id, request.finding_id, request.actor)
+        [outcome] = await self._ledger.submit(request.tenant_id, [item], deadline=deadline_of(context))
+        if outcome.rejected:
+            raise refusal_of(outcome)
+        return length_delimited(1, outcome.content) + boolean(2, value=outcome.replayed)
 
     async def _decide(self, tenant_id: str, item: Request, context: Context) -> bytes:
         return length_delimited(1, await decide_one(self._ledger, tenant_id, item, context))

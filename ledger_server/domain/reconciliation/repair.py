@@ -61,7 +61,7 @@ def event_for(
     deposit = isinstance(payment, Deposit)
     return ProviderEvent(
         provider=payment.provider,
-        event_id=f"record:{newest.kind.name.lower()}:{newest.record_id}:{amount}",
+        event_id=f"record:{newest.kind.name.lower()}:{newest.record_id}:{amount}"[-255:],
         type=kind,
         provider_type=newest.provider_type,
         payment_ref=payment.known_ref or newest.payment_ref,
