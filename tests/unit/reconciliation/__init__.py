@@ -1,0 +1,1 @@
+"""The comparison with a provider's records: tables of situations, and properties over whole lives."""
