@@ -119,9 +119,13 @@ def _echoed(line: Booked, thing: Listed) -> bool:
 
 
 def _unnamed(line: Booked, thing: Listed, scope: Scope) -> bool:
-    """Whether no id tells the two apart, and something is booked that may be what is listed."""
+    """Whether no id tells the two apart, and what is listed may be what is booked.
+
+    A withdrawal has one payout, so whatever was found to be its own is that one.
+    """
     two = bool(line.our_id) and bool(thing.our_id)
-    return not two and not line.remote_refs and bool(line.moved) and _in_reach(line, scope)
+    booked = bool(line.moved) and _in_reach(line, scope)
+    return not two and not line.remote_refs and (booked or line.kind is RecordKind.PAYOUT)
 
 
 def _elsewhere(line: Booked, thing: Listed, scope: Scope) -> bool:

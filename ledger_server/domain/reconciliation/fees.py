@@ -23,13 +23,13 @@ def compare_fees(outcome: Outcome, lines: Sequence[Booked], things: Sequence[Lis
                 listed.remove(record)
     listed = outcome.inside(listed)
     booked = [line for line in left if scope.covers(line.time)]
-    if _difference(booked, listed) == 0:
+    if _difference(outcome, booked, listed) == 0:
         return
     young = [record for record in listed if scope.young(record.create_time, RecordKind.FEE)]
     young_lines = [line for line in booked if line.time and scope.young(line.time, RecordKind.FEE)]
     listed = [record for record in listed if record not in young]
     booked = [line for line in booked if line not in young_lines]
-    difference = _difference(booked, listed)
+    difference = _difference(outcome, booked, listed)
     # Of an incomplete listing, only what it has beyond the ledger proves anything.
     unproven = not scope.proves_absence(RecordKind.FEE) and difference is not None and difference > 0
     if difference == 0 or unproven:
@@ -48,7 +48,7 @@ def _report(
 ) -> None:
     times = [record.create_time for record in listed] + [line.time for line in booked if line.time]
     names = ", ".join(record.provider_ref for record in records)
-    ours, theirs = sum(line.amount for line in lines), _difference((), records)
+    ours, theirs = sum(line.amount for line in lines), _difference(outcome, (), records)
     sides = [
         Side(
             ref=ref,
@@ -77,9 +77,8 @@ def _is_as_much(outcome: Outcome, line: Booked, record: ProviderRecord) -> bool:
     return line.amount == record.amount and record.currency == outcome.payment.currency
 
 
-def _difference(booked: Sequence[Booked], listed: Sequence[ProviderRecord]) -> int | None:
-    """Return how much less the provider has kept; None where its amounts have no exact value."""
-    amounts = [record.amount for record in listed]
-    if None in amounts:
+def _difference(outcome: Outcome, booked: Sequence[Booked], listed: Sequence[ProviderRecord]) -> int | None:
+    """Return how much less the provider has kept; None where what it has kept can't be told in our money."""
+    if any(record.amount is None or record.currency != outcome.payment.currency for record in listed):
         return None
-    return sum(amount or 0 for amount in amounts) - sum(line.amount for line in booked)
+    return sum(record.amount or 0 for record in listed) - sum(line.amount for line in booked)

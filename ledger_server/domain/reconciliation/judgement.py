@@ -98,6 +98,11 @@ def _judge_amounts(outcome: Outcome, line: Booked, thing: Listed, *, named: bool
     dated = any(scope.covers(moved.time) for moved in line.moved) or outcome.inside(thing.records)
     if not booked or not listed or booked == listed or not dated:
         return
+    if not scope.proves_absence(line.kind) and booked in (
+        abs(record.amount or 0) for record in thing.records
+    ):
+        # It was taken twice, or came back in between by what was not read.
+        return
     young = [record for record in thing.records if scope.young(record.create_time, thing.kind)]
     heard = [record.amount or 0 for record in thing.records if record not in young]
     if listed > booked and level_of(thing.kind, heard).standing == ours.standing:
@@ -134,7 +139,8 @@ def _judge_standing(outcome: Outcome, line: Booked, thing: Listed) -> None:
         if not scope.covers(moment) or (ours_is_later and not scope.proves_absence(line.kind)):
             return
         if scope.young(moment, line.kind):
-            outcome.wait_for(inside, 0 if inside else 1)
+            young = [record for record in inside if scope.young(record.create_time, record.kind)]
+            outcome.wait_for(young, 0 if young else 1)
         else:
             text = f"{line.state} in the ledger, {thing.state.name.lower()} at the provider"
             outcome.report(FindingClass.STATUS_MISMATCH, text, line, thing)
@@ -168,12 +174,13 @@ def _unmatched(
 ) -> tuple[list[Moved], list[ProviderRecord]]:
     """Return the movements that the other side does not have at that time and of that amount, one to one."""
     ours, theirs = list(booked), list(records)
-    same = [
-        (abs(record.create_time - moved.time), mine, other)
-        for mine, moved in enumerate(booked)
-        for other, record in enumerate(records)
-        if moved.time is not None and moved.amount == record.amount and _near(moved, record)
-    ]
+    same = []
+    for mine, moved in enumerate(booked):
+        for other, record in enumerate(records):
+            if moved.amount == record.amount and (moved.time is None or _near(moved, record)):
+                # One without a time may be any that is left.
+                apart = EDGE * 2 if moved.time is None else abs(record.create_time - moved.time)
+                same.append((apart, mine, other))
     for _, mine, other in sorted(same):
         if booked[mine] in ours and records[other] in theirs:
             ours.remove(booked[mine])

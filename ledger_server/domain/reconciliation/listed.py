@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
 
-UNFINISHED: Final = frozenset({RemoteState.PENDING, RemoteState.AUTHORIZED})
+UNFINISHED: Final = (RemoteState.PENDING, RemoteState.AUTHORIZED)
 
 
 class Level(NamedTuple):
@@ -36,14 +36,29 @@ class Listed(Struct, kw_only=True):
         return next((record.payment_ref for record in self.records if record.payment_ref), self.ref)
 
     @property
+    def objects(self) -> list[list[ProviderRecord]]:
+        """The records object by object: of a whole, each part for itself."""
+        objects: dict[str, list[ProviderRecord]] = {}
+        for record in self.records:
+            objects.setdefault(record.provider_ref, []).append(record)
+        return list(objects.values())
+
+    @property
     def state(self) -> RemoteState:
-        """Where it stands now, as the newest record says."""
-        return self.records[-1].state
+        """Where it stands now, as its newest records say: a whole has succeeded as soon as a part stands."""
+        states = {
+            records[-1].state
+            for records in self.objects
+            if records[-1].state is not RemoteState.SUCCEEDED or _level(self.kind, records).standing > 0
+        }
+        order = (RemoteState.SUCCEEDED, *UNFINISHED)
+        return next((state for state in order if state in states), self.records[-1].state)
 
     @property
     def time(self) -> datetime:
-        """When it moved last."""
-        return self.records[-1].create_time
+        """When it moved last; of a whole that stands, when that which stands did."""
+        standing = [records[-1] for records in self.objects if _level(self.kind, records).standing > 0]
+        return max(record.create_time for record in standing or self.records)
 
     @property
     def exact(self) -> bool:
@@ -53,10 +68,7 @@ class Listed(Struct, kw_only=True):
     @property
     def level(self) -> Level:
         """What was taken and what stands, of each object for itself."""
-        objects: dict[str, list[int]] = {}
-        for record in self.records:
-            objects.setdefault(record.provider_ref, []).append(record.amount or 0)
-        levels = [level_of(self.kind, amounts) for amounts in objects.values()]
+        levels = [_level(self.kind, records) for records in self.objects]
         return Level(sum(each.taken for each in levels), sum(each.standing for each in levels))
 
     @property
@@ -98,6 +110,10 @@ def together(things: Sequence[Listed]) -> Listed:
     """Return several things as one, by the first one's name."""
     records = sorted((record for thing in things for record in thing.records), key=_order)
     return Listed(kind=things[0].kind, ref=things[0].ref, records=records)
+
+
+def _level(kind: RecordKind, records: Iterable[ProviderRecord]) -> Level:
+    return level_of(kind, [record.amount or 0 for record in records])
 
 
 def _order(record: ProviderRecord) -> tuple[datetime, bool, str]:
