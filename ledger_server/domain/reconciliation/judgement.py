@@ -134,9 +134,10 @@ def _judge_standing(outcome: Outcome, line: Booked, thing: Listed) -> None:
             # It is under way, or it went out and is coming back.
             outcome.wait_for(inside)
     else:
-        ours_is_later = line.time is not None and (line.time > thing.time or thing.state in UNFINISHED)
-        moment = line.time if ours_is_later and line.time is not None else thing.time
-        if not scope.covers(moment) or (ours_is_later and not scope.proves_absence(line.kind)):
+        moment = thing.time if line.time is None else max(line.time, thing.time)
+        # That something is not listed again proves nothing, unless all that is listed was read.
+        proven = moment == thing.time or thing.state in UNFINISHED or scope.proves_absence(line.kind)
+        if not scope.covers(moment) or not proven:
             return
         if scope.young(moment, line.kind):
             young = [record for record in inside if scope.young(record.create_time, record.kind)]

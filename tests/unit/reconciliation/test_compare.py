@@ -340,6 +340,46 @@ NORMAL = [
     row("nothing listed of a window before it", [CAPTURED], [], window=(-20, -10)),
     row("nothing missing in an incomplete listing", [CAPTURED, FEE, REFUNDED], [], complete=False),
     row("a move at the very end of the window is the next one's", [], [took()], window=(-24, 1), now=hour(8)),
+    row(
+        "whole heard, listed in two by its own id, the first one before the window",
+        [msgspec.structs.replace(WHOLE, occur_time=hour(30))],
+        [took(600, ref=PAYMENT), took(400, 30, ref=PAYMENT)],
+        window=(20, 40),
+    ),
+    row(
+        "listed days before it was captured",
+        [msgspec.structs.replace(CAPTURED, occur_time=hour(70))],
+        [took(ref=PAYMENT)],
+        window=(0, 10),
+    ),
+    row(
+        "second part on its way",
+        [told(EventType.PAYMENT_CAPTURED, 600, "", 1)],
+        [took(600), took(400, 1.2, "cap-2")],
+        now=hour(2.1),
+        transit=1,
+    ),
+    row(
+        "failure unheard, alone in the window, and captured again since",
+        [CAPTURED],
+        [took(), took(-1000, 10), took(1000, 20)],
+        window=(5, 15),
+    ),
+    row("dispute opened, in and out unheard", [CAPTURED, OPENED], [took(), disputed(), disputed(800, 15)]),
+    row(
+        "payout paid again, its return left out of an incomplete listing",
+        [PAID, RETURNED, msgspec.structs.replace(PAID, occur_time=hour(20))],
+        [paid_out(), paid_out(-500, 20)],
+        start=W,
+        complete=False,
+    ),
+    row(
+        "payout's return left out of an incomplete listing",
+        [PAID, RETURNED],
+        [paid_out()],
+        start=W,
+        complete=False,
+    ),
 ]
 
 
@@ -602,6 +642,33 @@ WRONG = [
         "wrong amount in an incomplete listing", [CAPTURED], [took(999)], [F.AMOUNT_MISMATCH], complete=False
     ),
     row("two faults", [CAPTURED, FEE], [took(999), kept(-31)], [F.AMOUNT_MISMATCH, F.FEE_MISMATCH]),
+    row(
+        "captured again unheard, the window begins with the failure",
+        [CAPTURED, CAPTURE_FAILED],
+        [took(), took(-1000, 10), took(1000, 20)],
+        [F.STATUS_MISMATCH],
+        window=(5, 25),
+    ),
+    row(
+        "parts unheard, the last one of which failed",
+        [],
+        [took(600), took(400, 2, "cap-2"), took(-400, 3, "cap-2", state=FAILED)],
+        [F.STATUS_MISMATCH],
+    ),
+    row(
+        "refund without a ref, and another one unheard",
+        [CAPTURED, told(EventType.REFUND_SUCCEEDED, 400, "", 3)],
+        [took(), gave_back(-300, ref="re-9"), gave_back(-400, 3.5)],
+        [F.MISSING_IN_LEDGER],
+    ),
+    row(
+        "payout paid here, pending there, in an incomplete listing",
+        [PAID],
+        [paid_out(state=PENDING)],
+        [F.STATUS_MISMATCH],
+        start=W,
+        complete=False,
+    ),
 ]
 
 
@@ -653,6 +720,44 @@ def test_compare_record_listed_twice_counts_once() -> None:
     result = compared([CAPTURED], [record, record])
 
     assert (result.matched, result.remote_total) == (1, {"EUR": 1000})
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_compare_record_listed_in_two_states_counts_as_the_later(newest_first: bool) -> None:
+    """While a page is read, a payout may go from pending to paid: it is paid, whichever was read first."""
+    paid = paid_out()
+    records = [msgspec.structs.replace(paid, state=PENDING), paid]
+
+    result = compared([PAID], records[::-1] if newest_first else records, start=W)
+
+    assert (result.discrepancies, result.matched) == ([], 1)
+
+
+STRAY = [took(500, 0.5, "cap-2", payment_ref="pay-2"), took(500, 9, "cap-3", payment_ref="pay-2")]
+STRAY_BOOKED = [
+    told(EventType.PAYMENT_CAPTURED, 500, "cap-2", 0.5, payment_ref="pay-2"),
+    told(EventType.PAYMENT_CAPTURED, 500, "cap-3", 9, payment_ref="pay-2"),
+]
+
+
+@pytest.mark.parametrize(
+    ("begun", "events", "duplicate"),
+    [
+        pytest.param(PAYMENT, [CAPTURED], "cap-2", id="our own call's payment is the first"),
+        pytest.param(PAYMENT, [CAPTURED, *STRAY_BOOKED], "cap-2", id="our own call's, both booked"),
+        pytest.param("link-1", [CAPTURED], "cap-2", id="what the ledger has booked is the first"),
+        pytest.param("link-1", [CAPTURED, *STRAY_BOOKED], "cap-1", id="both booked: the oldest is the first"),
+    ],
+)
+def test_compare_charged_twice_names_the_second(
+    begun: str, events: list[ProviderEvent], duplicate: str
+) -> None:
+    """Of two payments for one deposit, the one beside the first is the duplicate, by its oldest capture."""
+    result = compared(events, [took(), *STRAY], start=a_deposit(ref=begun))
+
+    (found,) = result.discrepancies
+    assert found.remote is not None
+    assert (found.kind, found.remote.ref) == (F.DUPLICATE_AT_PROVIDER, duplicate)
 
 
 def test_compare_missing_payout_is_critical() -> None:
