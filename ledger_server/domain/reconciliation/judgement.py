@@ -1,6 +1,7 @@
 """Owns what it means that a line and what is listed of it agree, differ, or have no counterpart."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from ledger_server.domain.findings.discrepancy import FindingClass
 from ledger_server.domain.reconciliation.booked import Booked, Moved
@@ -8,7 +9,7 @@ from ledger_server.domain.reconciliation.claims import Again, Claims, Pair
 from ledger_server.domain.reconciliation.comparison import Outcome
 from ledger_server.domain.reconciliation.listed import UNFINISHED, Listed, level_of
 from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
-from ledger_server.domain.reconciliation.scope import EDGE
+from ledger_server.domain.reconciliation.scope import EDGE, Scope
 
 
 def judge_claims(outcome: Outcome, claims: Claims) -> None:
@@ -148,9 +149,9 @@ def _judge_standing(outcome: Outcome, line: Booked, thing: Listed) -> None:
 
 
 def _judge_movements(outcome: Outcome, line: Booked, thing: Listed) -> None:
-    """Judge a dispute, which may move several times: movement by movement, at the same time."""
+    """Judge a dispute, which may move several times: movement by movement."""
     scope = outcome.scope
-    booked, listed = _unmatched(line.moved, thing.records)
+    booked, listed = _unmatched(scope, line.moved, thing.records)
     booked_inside = [moved for moved in booked if scope.covers(moved.time)]
     listed_inside = [] if _is_nothing(listed) else outcome.inside(listed)
     text = f"{line.state} in the ledger, {thing.state.name.lower()} at the provider"
@@ -171,17 +172,18 @@ def _judge_movements(outcome: Outcome, line: Booked, thing: Listed) -> None:
 
 
 def _unmatched(
-    booked: Sequence[Moved], records: Sequence[ProviderRecord]
+    scope: Scope, booked: Sequence[Moved], records: Sequence[ProviderRecord]
 ) -> tuple[list[Moved], list[ProviderRecord]]:
-    """Return the movements that the other side does not have at that time and of that amount, one to one."""
+    """Return the movements that the other side has none of the same amount for, one to one, by time."""
     ours, theirs = list(booked), list(records)
     same = []
     for mine, moved in enumerate(booked):
-        for other, record in enumerate(records):
-            if moved.amount == record.amount and (moved.time is None or _near(moved, record)):
-                # One without a time may be any that is left.
-                apart = EDGE * 2 if moved.time is None else abs(record.create_time - moved.time)
-                same.append((apart, mine, other))
+        # The record of one that lies elsewhere lies there too; one without a time may be any that is left.
+        if moved.time is None or scope.reads(moved.time):
+            for other, record in enumerate(records):
+                if moved.amount == record.amount:
+                    apart = timedelta.max if moved.time is None else abs(record.create_time - moved.time)
+                    same.append((apart, mine, other))
     for _, mine, other in sorted(same):
         if booked[mine] in ours and records[other] in theirs:
             ours.remove(booked[mine])

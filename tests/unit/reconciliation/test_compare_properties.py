@@ -32,7 +32,7 @@ from tests.unit.reconciliation.lives import (
     withdrawals,
 )
 
-FEW = settings(max_examples=300, deadline=None)
+FEW = settings(max_examples=150, deadline=None)
 
 
 @st.composite
@@ -54,7 +54,7 @@ def fingerprints(discrepancies: list[Discrepancy]) -> list[bytes]:
     return sorted(each.fingerprint for each in discrepancies)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(life=lives(), scope=windows(), data=st.data())
 def test_compare_faithful_mirror_reports_nothing(life: Life, scope: Scope, data: st.DataObject) -> None:
     """What both sides have alike is never reported, wherever the window lies and however it is listed."""
@@ -69,7 +69,7 @@ def test_compare_faithful_mirror_reports_nothing(life: Life, scope: Scope, data:
     assert result.matched == sum(scope.covers(record.create_time) for record in records)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(life=lives(), scope=windows(), data=st.data())
 def test_compare_part_of_listing_reports_nothing(life: Life, scope: Scope, data: st.DataObject) -> None:
     """What an incomplete listing leaves out proves nothing, whichever part was read."""
@@ -82,7 +82,7 @@ def test_compare_part_of_listing_reports_nothing(life: Life, scope: Scope, data:
     assert result.discrepancies == []
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(life=lives(), scope=windows(), data=st.data())
 def test_compare_unheard_life_while_young_is_in_transit(
     life: Life, scope: Scope, data: st.DataObject
