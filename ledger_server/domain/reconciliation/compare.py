@@ -50,6 +50,8 @@ def compare(
     for kind in RecordKind:
         booked = [line for line in lines if line.kind is kind]
         listed = [thing for thing in things if thing.kind is kind]
+        if not booked and not listed:
+            continue
         if kind is RecordKind.FEE:
             compare_fees(outcome, booked, listed)
         elif kind is RecordKind.PAYMENT and booked:

@@ -40,15 +40,18 @@ class Listed(Struct, kw_only=True):
         """The records object by object: of a whole, each part for itself."""
         objects: dict[str, list[ProviderRecord]] = {}
         for record in self.records:
-            objects.setdefault(record.provider_ref, []).append(record)
+            objects.setdefault(record.provider_ref or record.record_id, []).append(record)
         return list(objects.values())
 
     @property
     def state(self) -> RemoteState:
         """Where it stands now, as its newest records say: a whole has succeeded as soon as a part stands."""
+        objects = self.objects
+        if len(objects) == 1:
+            return self.records[-1].state
         states = {
             records[-1].state
-            for records in self.objects
+            for records in objects
             if records[-1].state is not RemoteState.SUCCEEDED or _level(self.kind, records).standing > 0
         }
         order = (RemoteState.SUCCEEDED, *UNFINISHED)
@@ -57,7 +60,10 @@ class Listed(Struct, kw_only=True):
     @property
     def time(self) -> datetime:
         """When it moved last; of a whole that stands, when that which stands did."""
-        standing = [records[-1] for records in self.objects if _level(self.kind, records).standing > 0]
+        objects = self.objects
+        if len(objects) == 1:
+            return self.records[-1].create_time
+        standing = [records[-1] for records in objects if _level(self.kind, records).standing > 0]
         return max(record.create_time for record in standing or self.records)
 
     @property

@@ -27,9 +27,7 @@ from tests.unit.reconciliation.lives import (
     deposits,
     hour,
     lives,
-    read,
     with_amounts,
-    withdrawals,
 )
 
 FEW = settings(max_examples=150, deadline=None)
@@ -359,8 +357,22 @@ def test_compare_any_faults_in_any_order_are_the_same(life: Life, data: st.DataO
     assert compare(IDS, broken.ledger(), shuffled, scope) == compare(IDS, broken.ledger(), records, scope)
 
 
-@settings(max_examples=20, deadline=None)
-@given(life=withdrawals(), scope=windows())
-def test_read_window_leaves_out_what_is_far(life: Life, scope: Scope) -> None:
-    """The mirror itself reads no more than a run would."""
-    assert all(scope.reads(record.create_time) for record in read(life.records(), scope))
+@FEW
+@given(life=lives(), data=st.data(), hours=st.sampled_from([7, 24, 100]))
+def test_compare_window_after_window_finds_what_one_window_does(
+    life: Life, data: st.DataObject, hours: int
+) -> None:
+    """A fault is found by the run of its own window as well, and by no other one as something else."""
+    assume(by_part(life))
+    wrong = pick(data, life, RecordKind.PAYMENT, RecordKind.REFUND, RecordKind.DISPUTE, RecordKind.PAYOUT)
+    faulty = data.draw(
+        st.sampled_from([with_amounts(life.listed, wrong, 1), without(life.listed, wrong)]), label="listed"
+    )
+    broken = replace(life, listed=faulty)
+
+    found = set()
+    for start in range(-24, 1000, hours):
+        found |= set(fingerprints(looked_at(broken, a_scope(start, start + hours)).discrepancies))
+
+    assert found == set(fingerprints(looked_at(broken, a_scope()).discrepancies))
+    assert len(found) == 1
