@@ -12,7 +12,8 @@ from ledger_server.domain.clock import Clock
 from ledger_server.domain.findings.discrepancy import RULES, Discrepancy, FindingClass
 from ledger_server.domain.findings.finding import Finding, Source
 from ledger_server.domain.ids import TenantIds, TenantKey
-from ledger_server.domain.reconciliation.compare import RecordName, Verdict, compare
+from ledger_server.domain.reconciliation.compare import Verdict, compare
+from ledger_server.domain.reconciliation.comparison import RecordName
 from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind
 from ledger_server.domain.reconciliation.scope import EDGE, STALE_AFTER, Scope
 from ledger_server.domain.reconciliation.unmatched import judge
