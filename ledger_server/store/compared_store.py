@@ -47,13 +47,16 @@ _BY_NUMBER: Final = f"""
 SELECT {_SELECT} FROM unnest($2::bigint[]) AS wanted(payment_number)
 CROSS JOIN LATERAL (
     SELECT payment_number, kind, provider, provider_ref, body FROM payments
-    WHERE tenant_key = $1 AND payment_number = wanted.payment_number LIMIT 1
+    WHERE tenant_key = $1 AND payment_number BETWEEN wanted.payment_number AND wanted.payment_number
+    ORDER BY payment_number LIMIT 1
 ) AS p {_TWIN}
 """
-_HAS_RECORDS: Final = """EXISTS (
-    SELECT 1 FROM provider_records r
-    WHERE r.tenant_key = $1 AND r.provider = $2 AND r.run_number = $3 AND r.payment_number = p.payment_number
-)"""
+_HAS_RECORDS: Final = """(
+    SELECT true FROM provider_records r
+    WHERE r.tenant_key = $1 AND r.provider = $2 AND r.run_number = $3
+        AND r.payment_number BETWEEN p.payment_number AND p.payment_number
+    ORDER BY r.payment_number, r.kind LIMIT 1
+) IS TRUE"""
 _CHANGED: Final = f"""
 SELECT p.update_time, {_SELECT}, p.create_time < $6 AND NOT {_HAS_RECORDS} AS wanted FROM (
     SELECT payment_number, kind, provider, provider_ref, body, create_time, update_time FROM payments
@@ -93,10 +96,10 @@ WHERE tenant_key = $1 AND provider = $2 AND state IN (1, 2, 5) AND fingerprint >
 ORDER BY fingerprint LIMIT $7
 """
 _HAS_MATCH: Final = """
-SELECT EXISTS (
-    SELECT 1 FROM provider_records
-    WHERE tenant_key = $1 AND provider = $2 AND run_number = $3 AND payment_number = $4 AND verdict = 2
-)
+SELECT true FROM provider_records
+WHERE tenant_key = $1 AND provider = $2 AND run_number = $3 AND payment_number BETWEEN $4 AND $4
+    AND verdict = 2
+ORDER BY payment_number, kind LIMIT 1
 """
 _EVENT_DONE: Final = """
 SELECT state <> 2 FROM provider_events WHERE tenant_key = $1 AND provider = $2 AND event_id = $3

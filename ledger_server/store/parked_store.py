@@ -14,14 +14,18 @@ SELECT e.event_number, p.changed_by
 FROM provider_events e
 CROSS JOIN LATERAL (
     SELECT max(changed_by) AS changed_by FROM (
-        (SELECT changed_by FROM payments
-         WHERE tenant_key = $1 AND payment_number = COALESCE(e.payment_number, e.echoed_number)
-             AND provider = e.provider)
+        (SELECT p.changed_by FROM (
+             SELECT changed_by, provider FROM payments
+             WHERE tenant_key = $1 AND payment_number BETWEEN COALESCE(e.payment_number, e.echoed_number)
+                 AND COALESCE(e.payment_number, e.echoed_number)
+             ORDER BY payment_number LIMIT 1
+         ) AS p WHERE p.provider = e.provider)
         UNION ALL
         (SELECT p.changed_by FROM payment_refs r
          CROSS JOIN LATERAL (
              SELECT changed_by FROM payments
-             WHERE tenant_key = $1 AND payment_number = r.payment_number LIMIT 1
+             WHERE tenant_key = $1 AND payment_number BETWEEN r.payment_number AND r.payment_number
+             ORDER BY payment_number LIMIT 1
          ) AS p
          WHERE r.tenant_key = $1 AND r.provider = e.provider AND r.provider_ref = e.payment_ref LIMIT 1)
     ) AS candidates

@@ -1,6 +1,7 @@
 """Owns providers' records: staging them by page, and reading them back payment by payment.
 
-All statements name one tenant and enter by an index; none holds more than a page.
+All statements name one tenant and enter by an index; none holds more than a page. Where several indexes
+look alike to a planner that has never seen a row, the order that is asked for decides (`payment_store.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,9 +34,10 @@ FROM unnest($4::smallint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::
     AS g(kind, record_id, provider_ref, payment_ref, our_id, own_number, state, amount, currency_code,
         create_time, provider_type, batch)
 LEFT JOIN LATERAL (
-    SELECT payment_number FROM payments
-    WHERE tenant_key = $1 AND payment_number = g.own_number AND provider = $2 LIMIT 1
-) AS own ON true
+    SELECT payment_number, provider FROM payments
+    WHERE tenant_key = $1 AND payment_number BETWEEN g.own_number AND g.own_number
+    ORDER BY payment_number LIMIT 1
+) AS own ON own.provider = $2
 LEFT JOIN LATERAL (
     SELECT payment_number FROM payment_refs
     WHERE tenant_key = $1 AND provider = $2 AND provider_ref = g.provider_ref LIMIT 1
@@ -62,9 +64,13 @@ WITH page AS (
     ORDER BY create_time, kind, record_id LIMIT $9
 ), adopted AS (
     UPDATE provider_records r SET run_number = $3, verdict = 2
-    FROM page
-    WHERE r.tenant_key = $1 AND r.provider = $2 AND r.kind = page.kind AND r.record_id = page.record_id
-        AND r.run_number IS DISTINCT FROM $3
+    FROM page CROSS JOIN LATERAL (
+        SELECT ctid FROM provider_records
+        WHERE tenant_key = $1 AND provider = $2 AND kind = page.kind
+            AND record_id BETWEEN page.record_id AND page.record_id
+        ORDER BY record_id LIMIT 1
+    ) AS place
+    WHERE r.ctid = place.ctid AND r.tenant_key = $1 AND r.run_number IS DISTINCT FROM $3
 )
 SELECT kind, record_id, create_time FROM page ORDER BY create_time, kind, record_id
 """
@@ -81,19 +87,31 @@ SELECT {_RECORD_COLUMNS}, EXISTS (
     WHERE b.tenant_key = $1 AND b.provider = $2 AND b.batch_id = r.provider_ref AND b.state = 4
 ) AS settled
 FROM provider_records r
-WHERE tenant_key = $1 AND provider = $2 AND run_number = $3 AND payment_number IS NULL
+WHERE tenant_key = $1 AND provider = $2 AND run_number BETWEEN $3 AND $3 AND payment_number IS NULL
     AND (kind, record_id) > ($4::smallint, $5)
-ORDER BY kind, record_id LIMIT $6
+ORDER BY run_number, payment_number, kind, record_id LIMIT $6
+"""
+_ELSEWHERE: Final = f"""
+SELECT {_RECORD_COLUMNS} FROM provider_records
+WHERE tenant_key = $1 AND provider = $2 AND payment_number BETWEEN $3 AND $3
+    AND (create_time < $4 OR create_time >= $5)
+ORDER BY payment_number LIMIT 1000
 """
 _SET_VERDICTS: Final = """
 UPDATE provider_records r SET verdict = given.verdict
 FROM unnest($3::smallint[], $4::text[], $5::smallint[]) AS given(kind, record_id, verdict)
-WHERE r.tenant_key = $1 AND r.provider = $2 AND r.kind = given.kind AND r.record_id = given.record_id
+CROSS JOIN LATERAL (
+    SELECT ctid FROM provider_records
+    WHERE tenant_key = $1 AND provider = $2 AND kind = given.kind
+        AND record_id BETWEEN given.record_id AND given.record_id
+    ORDER BY record_id LIMIT 1
+) AS place
+WHERE r.ctid = place.ctid AND r.tenant_key = $1
 """
 _OF_OBJECT: Final = f"""
 SELECT {_RECORD_COLUMNS} FROM provider_records
-WHERE tenant_key = $1 AND provider = $2 AND payment_number = $3 AND kind = $4 AND verdict > 1
-ORDER BY create_time, record_id LIMIT 1000
+WHERE tenant_key = $1 AND provider = $2 AND payment_number BETWEEN $3 AND $3 AND kind = $4 AND verdict > 1
+ORDER BY payment_number LIMIT 1000
 """
 
 
@@ -194,6 +212,14 @@ async def unmatched_records(
     """Return the next records of a run that belong to no payment."""
     rows = await pool.fetch(_UNMATCHED, key, provider, run, after[0], after[1], size)
     return [Unmatched(_record(row), row["settled"]) for row in rows]
+
+
+async def records_elsewhere(
+    pool: Pool, key: TenantKey, provider: str, payment: int, *, between: tuple[datetime, datetime]
+) -> list[ProviderRecord]:
+    """Return a payment's records outside a stretch of time, as earlier runs have read them."""
+    rows = await pool.fetch(_ELSEWHERE, key, provider, payment, *between)
+    return [_record(row) for row in rows]
 
 
 async def set_verdicts(

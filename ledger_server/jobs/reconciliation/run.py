@@ -12,7 +12,8 @@ from ledger_server.domain.clock import Clock
 from ledger_server.domain.findings.discrepancy import RULES, Discrepancy, FindingClass
 from ledger_server.domain.findings.finding import Finding, Source
 from ledger_server.domain.ids import TenantIds, TenantKey
-from ledger_server.domain.reconciliation.compare import Verdict, compare
+from ledger_server.domain.reconciliation.booked import Payment
+from ledger_server.domain.reconciliation.compare import Comparison, Verdict, compare
 from ledger_server.domain.reconciliation.comparison import RecordName
 from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind
 from ledger_server.domain.reconciliation.scope import EDGE, STALE_AFTER, Scope
@@ -202,7 +203,10 @@ class Run:
         verdicts: dict[RecordName, Verdict] = {}
         for count, compared in enumerate(payments, 1):
             payment = payment_of(self._ids, compared.kind, compared.body)
-            result = compare(self._ids, payment, records.get(compared.number, ()), scope, twin=compared.twin)
+            listed = records.get(compared.number, ())
+            result = compare(self._ids, payment, listed, scope, twin=compared.twin)
+            if any(each.kind in _BY_ABSENCE for each in result.discrepancies):
+                result = await self._compare_with_all(payment, compared, listed, scope)
             if stale_only:
                 found += [each for each in result.discrepancies if each.kind is FindingClass.STALE_PENDING]
             else:
@@ -213,6 +217,22 @@ class Run:
                 await asyncio.sleep(0)
         await self._reporter.report(found, self.progress)
         await record_store.set_verdicts(self._pool, self._key, self._provider, verdicts)
+
+    async def _compare_with_all(
+        self, payment: Payment, compared: Compared, listed: Sequence[ProviderRecord], scope: Scope
+    ) -> Comparison:
+        """Compare again with what earlier runs have read of other times.
+
+        The ledger may have heard of a movement long after it happened, above all by hand, and dates it so.
+        """
+        elsewhere = await record_store.records_elsewhere(
+            self._pool,
+            self._key,
+            self._provider,
+            compared.number,
+            between=(scope.from_time - EDGE, scope.to_time + EDGE),
+        )
+        return compare(self._ids, payment, [*listed, *elsewhere], scope, twin=compared.twin)
 
     async def _judge_unmatched(self, scope: Scope) -> None:
         """Judge the records that belong to no payment."""
@@ -299,5 +319,7 @@ class Run:
         return any(each.fingerprint == finding.fingerprint for each in result.discrepancies)
 
 
+# What nothing is listed of, as far as this run has read.
+_BY_ABSENCE: Final = frozenset({FindingClass.MISSING_AT_PROVIDER, FindingClass.STALE_PENDING})
 # These are about balances and sums, which no listing of a window can prove to be right again.
 _NEVER: Final = frozenset({FindingClass.WALLET_OVERDRAWN, FindingClass.SETTLEMENT_TOTAL_MISMATCH})

@@ -16,7 +16,9 @@ ORDER BY begin_time DESC, run_number DESC LIMIT $6
 """
 _COLUMNS: Final = """kind, record_id, provider_ref, payment_ref, our_id, state, amount, currency_code,
     create_time, provider_type, batch, run_number, payment_number, tier, match_key, verdict, (
-        SELECT p.kind FROM payments p WHERE p.tenant_key = $1 AND p.payment_number = r.payment_number
+        SELECT p.kind FROM payments p
+        WHERE p.tenant_key = $1 AND p.payment_number BETWEEN r.payment_number AND r.payment_number
+        ORDER BY p.payment_number LIMIT 1
     ) AS payment_kind"""
 # Entered by what narrows most: a payment, an object at the provider, or all of the account. A page looks at
 # no more rows than `$7`, whatever its filter.

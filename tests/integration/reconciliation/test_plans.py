@@ -1,0 +1,54 @@
+"""Every statement of a run enters an index that narrows it, on a database that nobody has analysed."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ledger_server.store import compared_store, parked_store, payment_store, record_store
+from tests.integration.payments.test_plans import plan_of
+
+STATEMENTS = {
+    "stage": (record_store._STAGE, 15, {"payments_pkey", "payment_refs_pkey"}),
+    "adopt": (record_store._ADOPT, 9, {"provider_records_settled_idx", "provider_records_pkey"}),
+    "matched": (record_store._MATCHED, 5, {"provider_records_run_idx"}),
+    "unmatched": (record_store._UNMATCHED, 6, {"provider_records_run_idx", "settlement_batches_pkey"}),
+    "verdicts": (record_store._SET_VERDICTS, 5, {"provider_records_pkey"}),
+    "object": (record_store._OF_OBJECT, 4, {"provider_records_payment_idx"}),
+    "by number": (compared_store._BY_NUMBER, 2, {"payments_pkey", "payment_refs_pkey"}),
+    "changed": (
+        compared_store._CHANGED,
+        7,
+        {"payments_update_time_idx", "payment_refs_pkey", "provider_records_run_idx"},
+    ),
+    "pending": (
+        compared_store._PENDING,
+        8,
+        {"payments_state_idx", "payment_refs_pkey", "provider_records_run_idx"},
+    ),
+    "matches": (compared_store._HAS_MATCH, 4, {"provider_records_run_idx"}),
+    "a lane's payments": (
+        payment_store._LOAD_PAYMENTS,
+        2,
+        {"payments_pkey", "reconciliation_findings_payment_idx"},
+    ),
+    "parked events": (
+        parked_store._READY,
+        3,
+        {"provider_events_state_idx", "payments_pkey", "payment_refs_pkey"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+async def test_plan_on_empty_tables_enters_narrow_indexes(database_url: str, name: str) -> None:
+    """A plan that was made on an empty table is kept: a wider index would be walked whole for years."""
+    statement, count, indexes = STATEMENTS[name]
+
+    plan = await plan_of(database_url, statement, count)
+
+    assert set(re.findall(r"using (\w+) on", plan)) == indexes, plan
+    assert "Seq Scan" not in plan, plan
+    # Rows of one instant may be put in order; never all of them.
+    assert "  Sort  (" not in plan.replace("Incremental Sort", ""), plan
