@@ -85,8 +85,10 @@ def told(error: LedgerError) -> str:
     facts = dict(error.metadata)
     problems = facts.pop("problems", "")
     text = plain(str(error))
-    if facts:
-        text += " (" + ", ".join(f"{plain(name)}={plain(fact)}" for name, fact in sorted(facts.items())) + ")"
+    # Of a malformed request the sentence itself names the field.
+    listed = [f"{plain(name)}={plain(fact)}" for name, fact in sorted(facts.items())]
+    if untold := [fact for fact in listed if fact not in text]:
+        text += f" ({', '.join(untold)})"
     return "\n".join([text, *(f"  {plain(line)}" for line in problems.splitlines())])
 
 
