@@ -216,7 +216,7 @@ def confirm_batch(
 
 
 def batches_shape(money: Money) -> Shape:
-    """Return how batches become a table: the equation of each from left to right."""
+    """Return how batches become a table: from left to right, signed amounts add up to what is computed."""
 
     def row(batch: pb.SettlementBatch) -> list[str | Text]:
         def show(amount_minor: int) -> str:
@@ -242,11 +242,11 @@ def batches_shape(money: Money) -> Shape:
 
     numbers = (
         "gross",
-        "- fees",
-        "- refunds",
-        "- chargebacks",
-        "+ corrections",
-        "= computed",
+        "fees",
+        "refunds",
+        "chargebacks",
+        "corrections",
+        "computed",
         "paid out",
         "difference",
         "lines",
