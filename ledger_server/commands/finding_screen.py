@@ -68,7 +68,8 @@ def findings_shape(money: Money, now: datetime) -> Shape:
         "state",
         "assignee",
     )
-    return Shape("findings", ("finding", "findings"), columns, row, ("ledger", "provider", "age"))
+    numbers, whole = ("ledger", "provider", "age"), ("severity", "class", "age", "state")
+    return Shape("findings", ("finding", "findings"), columns, row, numbers, whole)
 
 
 def _amount(side: pb.Side, money: Money) -> str:

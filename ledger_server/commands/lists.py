@@ -26,6 +26,7 @@ class Shape(NamedTuple):
         field: the name of the items in a response.
         nouns: what one item is called, and several.
         right: the columns of numbers.
+        whole: the columns whose cells are never broken into lines.
     """
 
     field: str
@@ -33,6 +34,7 @@ class Shape(NamedTuple):
     columns: Sequence[str]
     row: Callable[[Any], Sequence[str | Text]]
     right: Sequence[str] = ()
+    whole: Sequence[str] = ()
 
 
 async def show_list(
@@ -64,7 +66,7 @@ async def show_list(
             break
     if not json:
         if rows:
-            print_table(out, shape.columns, rows, right=shape.right)
+            print_table(out, shape.columns, rows, right=shape.right, whole=shape.whole)
         print_line(out, f"{count} {shape.nouns[count != 1]}")
     if more:
         print_line(console(error=True), "there are more: say --limit")

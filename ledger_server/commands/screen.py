@@ -62,18 +62,27 @@ def print_json(out: Console, message: Message) -> None:
 
 
 def print_table(
-    out: Console, columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, right: Sequence[str] = ()
+    out: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    *,
+    right: Sequence[str] = (),
+    whole: Sequence[str] = (),
 ) -> None:
     """Print rows under their columns.
 
     Args:
         right: the columns of numbers.
+        whole: the columns whose cells are never broken into lines, beside the first: that names the row, and
+            can be typed again.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
-        # The first column names the row, so that it can be typed again.
         table.add_column(
-            column, justify="right" if column in right else "left", no_wrap=number == 0, overflow="fold"
+            column,
+            justify="right" if column in right else "left",
+            no_wrap=number == 0 or column in whole,
+            overflow="fold",
         )
     for row in rows:
         table.add_row(*(Text(plain(cell)) if isinstance(cell, str) else cell for cell in row))

@@ -63,7 +63,7 @@ def finding() -> finding_pb2.Finding:
 def shown_on(stream: io.StringIO) -> str:
     """Return the table of that finding as a stream gets it."""
     shape = findings_shape(Money(), START + timedelta(hours=30))
-    print_table(console(stream), shape.columns, [shape.row(finding())], right=shape.right)
+    print_table(console(stream), shape.columns, [shape.row(finding())], right=shape.right, whole=shape.whole)
     return stream.getvalue()
 
 
@@ -94,6 +94,7 @@ def test_show_table_on_terminal_is_coloured_and_fits() -> None:
 
     assert f"{ESCAPE}[1;31m" in text
     assert "fnd_aaaaaaaaaa" in text
+    assert "MISSING_AT_PROVIDER" in text
     assert max(len(line) for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()) <= 80
 
 
