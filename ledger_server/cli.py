@@ -46,6 +46,11 @@ app.add_typer(records.app, name="records")
 
 def main() -> None:
     """Run the command line."""
+    try:
+        "".join(sys.argv).encode()
+    except UnicodeEncodeError:
+        typer.echo("the command line is not UTF-8", err=True)
+        sys.exit(2)
     app()
 
 

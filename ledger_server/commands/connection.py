@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import io
 import random
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -57,6 +58,10 @@ class Stopped(Exception):
 
 def carry_out(work: Coroutine[Any, Any, int]) -> None:
     """Do a command's work and exit; whatever goes wrong is one line on standard error, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that can't show a character is no reason to stop in the middle.
+            stream.reconfigure(errors="backslashreplace")
     try:
         code: int = asyncio.run(work)
     except Stopped as stopped:

@@ -180,7 +180,10 @@ def derived_key(request: pb.RunReconciliationRequest) -> str:
     if request.HasField("stale_after"):
         parts.append(f"stale_after={request.stale_after.ToJsonString()}")
     key = ":".join(["reconcile", request.tenant_id, *parts])
-    return key if len(key) <= _LONGEST_KEY else f"reconcile:{hashlib.sha256(key.encode()).hexdigest()}"
+    if len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable():
+        return key
+    # A name that can stand in no key is for the server to refuse by its own field.
+    return f"reconcile:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def ended_with(run: pb.Run) -> Exit:

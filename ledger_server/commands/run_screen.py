@@ -153,9 +153,10 @@ def seen_count(run: pb.Run) -> int:
 
 def counts(run: pb.Run) -> str:
     """Return what a run has counted."""
+    seen = seen_count(run)
     return (
         f"{run.fetched_count:,} fetched, {run.matched_count:,} matched,"
-        f" {run.in_transit_count:,} in transit, {seen_count(run):,} discrepancies"
+        f" {run.in_transit_count:,} in transit, {seen:,} {'discrepancy' if seen == 1 else 'discrepancies'}"
     )
 
 

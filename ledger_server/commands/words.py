@@ -20,6 +20,8 @@ _PART: Final = re.compile(r"([0-9]+)([smhdw])")
 _DAY: Final = timedelta(days=1)
 _HOUR: Final = timedelta(hours=1)
 _MINUTE: Final = timedelta(minutes=1)
+# Servers take a year at most; beyond centuries not even a message can say it.
+_LONGEST: Final = timedelta(days=36_600)
 
 
 class Window(NamedTuple):
@@ -38,9 +40,12 @@ def duration(text: str) -> timedelta:
     if not _DURATION.fullmatch(text):
         raise ValueError(f"{text!r} is no length of time; say it like 90s, 15m, 2h, 1d12h or 1w")
     try:
-        return sum((int(count) * _UNITS[unit] for count, unit in _PART.findall(text)), timedelta(0))
+        found = sum((int(count) * _UNITS[unit] for count, unit in _PART.findall(text)), timedelta(0))
     except OverflowError:
-        raise ValueError(f"{text!r} is too long") from None
+        found = timedelta.max
+    if found > _LONGEST:
+        raise ValueError(f"{text!r} is too long")
+    return found
 
 
 def moment(text: str) -> datetime:
