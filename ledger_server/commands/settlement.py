@@ -183,7 +183,12 @@ def confirm_batch(
     tenant: Tenant,
     provider: Annotated[str, typer.Option(help="the provider account")],
     currency: Annotated[str, typer.Option(help="the currency that was paid out")],
-    bank: Annotated[str, typer.Option(help="where it has arrived: bank:<name>:<currency> is debited")],
+    bank: Annotated[
+        str,
+        typer.Option(
+            help="the name of the account that it has arrived on: bank:<name>:<currency> is debited"
+        ),
+    ],
     actor: Actor = None,
     json: Json = False,
     server: Server = SERVER,
@@ -209,7 +214,8 @@ def confirm_batch(
         shape = batches_shape(money)
         print_table(out, shape.columns, [shape.row(confirmed)], right=shape.right)
         paid_out = money.show(confirmed.paid_out_minor, confirmed.currency_code)
-        print_line(out, f"{paid_out} moved from clearing to {bank} by {confirmed.transaction_id}")
+        moved = f"moved from clearing to bank:{bank}:{currency} by {confirmed.transaction_id}"
+        print_line(out, f"{paid_out} {moved}" if confirmed.transaction_id else "no money had to be moved")
         return Exit.DONE
 
     carry_out(work())

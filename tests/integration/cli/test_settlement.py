@@ -182,13 +182,13 @@ async def test_list_batches_shows_what_is_not_paid_out_yet(cli: CommandLine, ser
 
 async def test_confirm_batch_names_bank_and_actor(cli: CommandLine, services: FakeServices) -> None:
     """What is moved is told in one line."""
-    words = ("po_1", "--provider", PROVIDER, "--currency", "EUR", "--bank", "bank:main:EUR", "--as", "eve")
+    words = ("po_1", "--provider", PROVIDER, "--currency", "EUR", "--bank", "main", "--as", "eve")
 
     ran = await cli.run("settlement", "confirm", *words)
 
     [request] = services.asked(pb.ConfirmSettlementBatchRequest)
     assert ran.code == 0, ran
-    assert (request.batch_id, request.currency_code, request.bank) == ("po_1", "EUR", "bank:main:EUR")
+    assert (request.batch_id, request.currency_code, request.bank) == ("po_1", "EUR", "main")
     assert request.actor == "eve"
     assert ran.output.splitlines()[-1] == "870.00 EUR moved from clearing to bank:main:EUR by tx_1"
 
@@ -198,7 +198,7 @@ async def test_confirm_batch_that_does_not_add_up_exits_with_2(
 ) -> None:
     """The refusal carries the difference."""
     services.batches = [batch(**UNBALANCED)]
-    words = ("po_1", "--provider", PROVIDER, "--currency", "EUR", "--bank", "bank:main:EUR", "--as", "eve")
+    words = ("po_1", "--provider", PROVIDER, "--currency", "EUR", "--bank", "main", "--as", "eve")
 
     ran = await cli.run("settlement", "confirm", *words)
 
