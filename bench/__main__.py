@@ -1,6 +1,7 @@
 """Own the command: `python -m bench` measures load, `python -m bench size` measures scale.
 
-`python -m bench edge` measures the webhook edge, and `python -m bench hostile` attacks it.
+`python -m bench edge` measures the webhook edge, and `python -m bench hostile` attacks it;
+`python -m bench reconcile` measures reconciliation.
 """
 
 import sys
@@ -11,10 +12,16 @@ from bench.edge import measure_edge
 from bench.hostile import send_hostile
 from bench.load import measure_load
 from bench.order import read_order
+from bench.reconcile import measure_reconciliation
 from bench.report import as_json, markdown, print_report
 from bench.size import measure_size
 
-_MEASURES = {"load": measure_load, "size": measure_size, "edge": measure_edge}
+_MEASURES = {
+    "load": measure_load,
+    "size": measure_size,
+    "edge": measure_edge,
+    "reconcile": measure_reconciliation,
+}
 
 
 def main() -> int:

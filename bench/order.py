@@ -55,11 +55,12 @@ def read_order() -> Order:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["load", "size", "edge", "hostile"],
+        choices=["load", "size", "edge", "hostile", "reconcile"],
         default="load",
         help="load: all lines (default); size: the same rates on an empty and on a full database; "
         "edge: webhooks, beside the edge without the durable write and beside an empty answer; "
-        "hostile: send the edge what nobody should",
+        "hostile: send the edge what nobody should; "
+        "reconcile: runs over a million records on each side, beside one bare join and beside postings",
     )
     parser.add_argument("--seconds", type=float, default=SECONDS, help="per line, all rounds together")
     parser.add_argument(
@@ -74,7 +75,10 @@ def read_order() -> Order:
         help="a line or a pattern such as 'unary-*', with what it is compared with; repeatable",
     )
     parser.add_argument(
-        "--transactions", type=int, metavar="N", help="that 'memory' posts, or that 'size' loads"
+        "--transactions",
+        type=int,
+        metavar="N",
+        help="that 'memory' posts, that 'size' loads, or that 'reconcile' compares",
     )
     parser.add_argument("--count", type=int, metavar="N", help="requests that 'hostile' sends")
     parser.add_argument("--seed", type=int, metavar="N", help="of 'hostile' (default: a fresh one, printed)")
@@ -102,7 +106,7 @@ def read_order() -> Order:
         if py_spy is None:
             parser.error("--profile needs py-spy: pip install py-spy")
         given.profile.mkdir(parents=True, exist_ok=True)
-    full = MEMORY_TRANSACTION_COUNT if given.what == "load" else SIZE_TRANSACTION_COUNT
+    full = SIZE_TRANSACTION_COUNT if given.what == "size" else MEMORY_TRANSACTION_COUNT
     return Order(
         what=given.what,
         plan=Plan(

@@ -9,7 +9,7 @@ import grpc
 import structlog
 from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import deposit_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
-from defter.reconciliation.v1 import reconciliation_pb2
+from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -17,10 +17,12 @@ from iso4217 import Currency
 
 from ledger_server.domain.clock import Clock, system_clock
 from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.engine.finding_reads import FindingReads
 from ledger_server.engine.lane import LaneLimits
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.payment_reads import PaymentReads
 from ledger_server.engine.reads import Reads
+from ledger_server.engine.repairs import Repairs
 from ledger_server.engine.run_reads import RunReads
 from ledger_server.engine.runs import Runs
 from ledger_server.engine.watch import Watches
@@ -31,6 +33,7 @@ from ledger_server.jobs.reconciliation.reconciler import Reconciler
 from ledger_server.providers.adapter import Adapter, CallKind
 from ledger_server.rpc.account import AccountServicer
 from ledger_server.rpc.deposit import DepositServicer
+from ledger_server.rpc.finding import FindingServicer
 from ledger_server.rpc.hold import HoldServicer
 from ledger_server.rpc.journal import JournalServicer
 from ledger_server.rpc.payment_requests import PaymentReader, ProviderAmounts
@@ -231,6 +234,7 @@ def _servicers(
 ) -> list[tuple[ServiceDescriptor, object]]:
     payment_reader = PaymentReader(reader.currencies, amounts)
     payment_reads = PaymentReads(reads)
+    findings = FindingReads(reads)
     services: list[tuple[Any, object]] = [
         (tenant_pb2, TenantServicer(ledger, reads)),
         (account_pb2, AccountServicer(ledger, reader, reads)),
@@ -241,6 +245,7 @@ def _servicers(
         (withdrawal_pb2, WithdrawalServicer(ledger, payment_reader, reads, payment_reads)),
         (wallet_pb2, WalletServicer(payment_reads)),
         (provider_event_pb2, ProviderEventServicer(ledger, payment_reader, payment_reads)),
+        (finding_pb2, FindingServicer(ledger, findings, Repairs(reads, findings))),
     ]
     return [
         (next(iter(module.DESCRIPTOR.services_by_name.values())), servicer) for module, servicer in services

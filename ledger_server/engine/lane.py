@@ -314,6 +314,9 @@ class Lane:
                 except BaseException:
                     await _roll_back(connection)
                     raise
+        except UniqueViolationError as error:
+            # With the head locked and the keys looked up this is no retry, but a fault of some work.
+            self._isolate(error)
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
             self._recover(error)
         else:

@@ -19,7 +19,7 @@ from ledger_server.domain.holds import Hold
 from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.payments.commands import PaymentCommand
 from ledger_server.domain.working_set import AccountEntry, HoldEntry, WorkingSet
-from ledger_server.engine.loading_findings import load_findings, named_finding
+from ledger_server.engine.loading_findings import load_findings, named_findings, named_transaction
 from ledger_server.engine.loading_payments import (
     Named,
     load_events,
@@ -99,7 +99,11 @@ def _want_rest(working_set: WorkingSet, result: Wanted, command: Command, now: d
     if isinstance(command, PaymentCommand):
         _want_payments(working_set, result, payments_named(command), now)
     elif isinstance(command, AnyFindingCommand):
-        _want_finding(working_set, result, named_finding(command))
+        for fingerprint in named_findings(command):
+            _want_finding(working_set, result, fingerprint)
+        correction = named_transaction(working_set.ids, command)
+        if correction is not None:
+            _want_transaction(working_set, result, correction, now)
     elif isinstance(command, ReverseTransaction):
         if command.sequence is not None:
             _want_transaction(working_set, result, command.sequence, now)
@@ -132,7 +136,9 @@ async def load(
         for number in numbers:
             entry = reversible(*found.get(number, (b"", None)))
             entry.stamp = stamp
-            working_set.transactions.setdefault(number, entry)
+            known = working_set.transactions.get(number)
+            if known is None or known.legs is None:
+                working_set.transactions[number] = entry
             for leg in entry.legs or ():
                 _want_account(working_set, missing, leg.account_id, now)
     if missing.accounts:
@@ -273,12 +279,12 @@ def _want_account(working_set: WorkingSet, result: Wanted, account_id: str, now:
         result.due.add(account_id)
 
 
-def _want_finding(working_set: WorkingSet, result: Wanted, fingerprint: bytes | None) -> None:
-    entry = working_set.findings.get(fingerprint) if fingerprint is not None else None
-    if entry is not None:
-        entry.stamp = working_set.stamp
-    elif fingerprint is not None:
+def _want_finding(working_set: WorkingSet, result: Wanted, fingerprint: bytes) -> None:
+    entry = working_set.findings.get(fingerprint)
+    if entry is None:
         result.findings.add(fingerprint)
+        return
+    entry.stamp = working_set.stamp
 
 
 def _want_hold(working_set: WorkingSet, result: Wanted, number: int, now: datetime) -> None:
@@ -294,7 +300,8 @@ def _want_hold(working_set: WorkingSet, result: Wanted, number: int, now: dateti
 
 def _want_transaction(working_set: WorkingSet, result: Wanted, sequence: int, now: datetime) -> None:
     entry = working_set.transactions.get(sequence)
-    if entry is None:
+    # Looked up again where there was none: ids can be guessed, and it may have been posted since.
+    if entry is None or entry.legs is None:
         result.transactions.add(sequence)
         return
     entry.stamp = working_set.stamp

@@ -4,23 +4,36 @@ from collections.abc import Iterable
 
 from defter.reconciliation.v1 import finding_pb2
 
-from ledger_server.domain.findings.commands import AnyFindingCommand, FindingCommand, ReportDiscrepancy
-from ledger_server.domain.ids import TenantKey
+from ledger_server.domain.findings.commands import (
+    AnyFindingCommand,
+    FindingCommand,
+    ReportDiscrepancy,
+    ResolveFinding,
+)
+from ledger_server.domain.ids import TenantIds, TenantKey, finding_fingerprint
 from ledger_server.domain.working_set import FindingEntry, WorkingSet
 from ledger_server.engine.finding_records import finding_of
 from ledger_server.store import finding_store
 from ledger_server.store.database import AnyConnection
 
 
-def named_finding(command: AnyFindingCommand) -> bytes | None:
-    """Return the fingerprint of the finding that a command is about; None for an id that is none."""
+def named_findings(command: AnyFindingCommand) -> Iterable[bytes]:
+    """Return the fingerprints of the findings that a command names; an id that is none names nothing."""
     match command:
         case ReportDiscrepancy(discrepancy=discrepancy):
-            return discrepancy.fingerprint
+            return (discrepancy.fingerprint,)
+        case ResolveFinding(fingerprint=fingerprint, duplicate_of=duplicate_of):
+            named = (fingerprint, finding_fingerprint(duplicate_of))
         case FindingCommand(fingerprint=fingerprint):
-            return fingerprint
+            named = (fingerprint, None)
         case _:
-            return command.fingerprint
+            return (command.fingerprint,)
+    return (fingerprint for fingerprint in named if fingerprint is not None)
+
+
+def named_transaction(ids: TenantIds, command: AnyFindingCommand) -> int | None:
+    """Return the sequence of the transaction that is to have put a finding right, if one is named."""
+    return ids.transaction_sequence(command.correction) if isinstance(command, ResolveFinding) else None
 
 
 async def load_findings(

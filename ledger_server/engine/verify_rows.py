@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from defter.ledger.v1 import journal_pb2
 from msgspec.structs import replace
 
 from ledger_server.domain.facts import EventRecorded
-from ledger_server.domain.ids import TenantIds, TenantKey
+from ledger_server.domain.ids import TenantIds, TenantKey, finding_id
 from ledger_server.engine.differences import ABSENT, PRESENT, Different, rows_that_differ, text_of
 from ledger_server.engine.finding_records import finding_of
 from ledger_server.engine.payment_records import payment_fact
@@ -35,7 +36,41 @@ async def check_rows(connection: AnyConnection, key: TenantKey, check: JournalCh
     found, finding_count = await _table(connection, key, check.ids, "reconciliation_findings", findings)
     check.payment_count, check.event_count = payment_count, event_count
     check.finding_count = finding_count
-    return [*payments, *events, *found]
+    return [*payments, *events, *found, *await _history(connection, key, check)]
+
+
+async def _history(connection: AnyConnection, key: TenantKey, check: JournalCheck) -> list[Different]:
+    """Return how the stored history of findings differs from the journal: each version is there once."""
+    found: list[Different] = []
+    counts: Counter[bytes] = Counter()
+    seen = 0
+    async for row in verification.finding_versions(connection, key):
+        fingerprint, version = row["fingerprint"], row["version"]
+        if _is_version(row["record"], fingerprint, version):
+            counts[fingerprint] += 1
+        else:
+            subject = f"finding_versions {text_of(fingerprint)} version {version}"
+            found.append(Different(row["sequence"], subject, ABSENT, PRESENT))
+        seen += 1
+        if seen % _BREATH == 0:
+            await asyncio.sleep(0)
+    for fingerprint, (sequence, version) in check.replay.findings.items():
+        if counts[fingerprint] != version:
+            subject = f"finding_versions {text_of(fingerprint)} count"
+            found.append(Different(sequence, subject, version, counts[fingerprint]))
+    return found
+
+
+def _is_version(data: bytes | None, fingerprint: bytes, version: int) -> bool:
+    """Return whether a record made that version of that finding."""
+    if data is None:
+        return False
+    record = journal_pb2.JournalRecord.FromString(data)
+    changed = record.finding_changed
+    return record.HasField("finding_changed") and (changed.finding_id, changed.version) == (
+        finding_id(fingerprint),
+        version,
+    )
 
 
 async def _table(

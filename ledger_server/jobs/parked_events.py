@@ -103,6 +103,7 @@ class ParkedEvents:
         key = tenant_key(TenantId(tenant_id))
         now = self._clock()
         count = after = 0
+        reported: set[bytes] = set()
         while True:
             rows = await parked_store.overdue_events(
                 self._pool, key, now - self._grace, after=after, limit=_PAGE
@@ -111,11 +112,16 @@ class ParkedEvents:
                 return count
             after = rows[-1]["event_number"]
             self._parked.add(tenant_id)
-            commands = [
-                ReportDiscrepancy(discrepancy=_overdue(row), source=Source.PARKED_EVENT) for row in rows
-            ]
-            outcomes = await self._ledger.submit(tenant_id, [Request(command) for command in commands])
-            count += sum(outcome.sequence > 0 for outcome in outcomes)
+            commands = []
+            for discrepancy in map(_overdue, rows):
+                # Of several events of one payment the oldest tells the facts. If each of them did, they would
+                # take turns for ever: every round would find other facts than the report before it.
+                if discrepancy.fingerprint not in reported:
+                    reported.add(discrepancy.fingerprint)
+                    commands.append(ReportDiscrepancy(discrepancy=discrepancy, source=Source.PARKED_EVENT))
+            if commands:
+                outcomes = await self._ledger.submit(tenant_id, [Request(command) for command in commands])
+                count += sum(outcome.sequence > 0 for outcome in outcomes)
 
 
 def _overdue(row: Record) -> Discrepancy:

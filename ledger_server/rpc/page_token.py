@@ -77,11 +77,12 @@ def number_position(request: ListRequest, violations: Violations) -> int:
     return int(position[0]) if position else 0
 
 
-def page_bytes(request: ListRequest, page: Page[bytes, int]) -> bytes:
+def page_bytes(request: ListRequest, page: Page[bytes, int] | Page[bytes, Position]) -> bytes:
     """Return the response that holds a page's messages in its field 1 and its token in field 2."""
     parts = [length_delimited(1, item) for item in page.items]
     if page.next is not None:
-        parts.append(length_delimited(2, page_token(request, (page.next,)).encode()))
+        position = page.next if isinstance(page.next, tuple) else (page.next,)
+        parts.append(length_delimited(2, page_token(request, position).encode()))
     return b"".join(parts)
 
 

@@ -48,12 +48,16 @@ from ledger_server.rpc.requests import (
     keyed,
     keyed_violations,
 )
+from ledger_server.store.payment_rows import DEPOSIT, WITHDRAWAL
 
 MAX_EVENTS: Final = 100
 MAX_PAYLOAD: Final = 1024 * 1024
 MAX_PLAYER_ID: Final = 64
 MAX_PROVIDER: Final = 63
 MAX_REVIEWER: Final = 64
+
+# No record has this number.
+_NO_NUMBER: Final = -1
 
 _PLAYER_ID: Final = re.compile(r"[A-Za-z0-9_.@-]+")
 _PROVIDER: Final = re.compile(r"[a-z][a-z0-9-]*")
@@ -115,6 +119,18 @@ def some_text(violations: Violations, value: str, path: str, limit: int) -> None
         violations.text(value, path, limit)
     else:
         violations.add(FieldMissing(field=path))
+
+
+def payment_place(tenant_id: str, payment_id: str) -> tuple[int | None, int | None]:
+    """Return the number and kind in a payment's id; None where no payment is asked for."""
+    if not payment_id:
+        return None, None
+    ids = ids_of(tenant_id)
+    deposit = ids.deposit_sequence(payment_id)
+    if deposit is not None:
+        return deposit, DEPOSIT
+    withdrawal = ids.withdrawal_sequence(payment_id)
+    return (_NO_NUMBER if withdrawal is None else withdrawal), WITHDRAWAL
 
 
 class PaymentReader:

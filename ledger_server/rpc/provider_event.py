@@ -10,15 +10,10 @@ from ledger_server.engine.wire_format import boolean, length_delimited
 from ledger_server.engine.work import Outcome
 from ledger_server.rpc.outcomes import decide_one, refusal_of, results_message
 from ledger_server.rpc.page_token import number_position, page_bytes, page_size
-from ledger_server.rpc.payment_requests import PaymentReader, provider_name, replay_event
+from ledger_server.rpc.payment_requests import PaymentReader, payment_place, provider_name, replay_event
 from ledger_server.rpc.read_requests import bound, optional_enum, tenant_violations
-from ledger_server.rpc.requests import ids_of
 from ledger_server.rpc.serving import Context, deadline_of
-from ledger_server.store.payment_rows import DEPOSIT, WITHDRAWAL
 from ledger_server.store.queries.payments import EventFilter
-
-# No record has this number.
-_NO_NUMBER = -1
 
 
 class ProviderEventServicer:
@@ -55,7 +50,7 @@ class ProviderEventServicer:
         size = page_size(request, violations)
         after = number_position(request, violations)
         violations.check()
-        number, kind = _payment(request.tenant_id, request.payment_id)
+        number, kind = payment_place(request.tenant_id, request.payment_id)
         wanted = EventFilter(provider=request.provider, state=state, payment_number=number, payment_kind=kind)
         page = await self._reads.list_events(request.tenant_id, wanted, stored, after=after, size=size)
         return page_bytes(request, page)
@@ -83,15 +78,3 @@ class ProviderEventServicer:
 def _ingested(outcome: Outcome) -> bytes:
     """Return what became of one event, as the bytes of an `IngestedProviderEvent`."""
     return length_delimited(1, outcome.content) + boolean(2, value=outcome.replayed)
-
-
-def _payment(tenant_id: str, payment_id: str) -> tuple[int | None, int | None]:
-    """Return the number and kind in a payment's id; None where no payment is asked for."""
-    if not payment_id:
-        return None, None
-    ids = ids_of(tenant_id)
-    deposit = ids.deposit_sequence(payment_id)
-    if deposit is not None:
-        return deposit, DEPOSIT
-    withdrawal = ids.withdrawal_sequence(payment_id)
-    return (_NO_NUMBER if withdrawal is None else withdrawal), WITHDRAWAL

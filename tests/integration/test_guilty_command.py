@@ -90,3 +90,21 @@ async def test_go_on_after_guilty_command_serves_as_before(database_url: str, le
 
     assert await ledger.posted("ann") == 3
     await assert_ledger_coherent(ledger)
+
+
+async def test_refuse_what_an_index_forbids_fails_that_command_alone(
+    database_url: str, ledger: Ledger
+) -> None:
+    """An index that no retry explains is a fault like any other: the lane must not try it for ever."""
+    await ledger.open("ann")
+    index = f"CREATE UNIQUE INDEX guilty ON journal (tenant_key, reference) WHERE reference = '{POISON}'"
+    run_sql(database_url, index)
+    await ledger.submit(poisoned())
+
+    async with asyncio.timeout(20):
+        refused = await refusal(ledger.submit(poisoned()))
+
+    assert refused.reason == "INTERNAL"
+    await ledger.post("house", "ann", 1)
+    assert await ledger.posted("ann") == 2
+    await assert_ledger_coherent(ledger)

@@ -17,6 +17,7 @@ from defter.payments.v1.deposit_pb2_grpc import DepositServiceStub
 from defter.payments.v1.provider_event_pb2_grpc import ProviderEventServiceStub
 from defter.payments.v1.wallet_pb2_grpc import WalletServiceStub
 from defter.payments.v1.withdrawal_pb2_grpc import WithdrawalServiceStub
+from defter.reconciliation.v1.finding_pb2_grpc import FindingServiceStub
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from defter.payments.v1.provider_event_pb2_grpc import ProviderEventServiceAsyncStub
     from defter.payments.v1.wallet_pb2_grpc import WalletServiceAsyncStub
     from defter.payments.v1.withdrawal_pb2_grpc import WithdrawalServiceAsyncStub
+    from defter.reconciliation.v1.finding_pb2_grpc import FindingServiceAsyncStub
 
 REPLAYED = ("idempotent-replayed", "true")
 MIB = 1024 * 1024
@@ -66,6 +68,7 @@ class Stubs:
     withdrawals: WithdrawalServiceAsyncStub
     wallets: WalletServiceAsyncStub
     events: ProviderEventServiceAsyncStub
+    findings: FindingServiceAsyncStub
 
     @classmethod
     def over(cls, channel: grpc.aio.Channel) -> Stubs:
@@ -80,6 +83,7 @@ class Stubs:
             withdrawals=WithdrawalServiceStub(channel),
             wallets=WalletServiceStub(channel),
             events=ProviderEventServiceStub(channel),
+            findings=FindingServiceStub(channel),
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 from defter.ledger.v1 import account_pb2, error_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import deposit_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
+from defter.reconciliation.v1 import finding_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -20,6 +21,7 @@ from tests.support.cashier import Cashier
 from tests.support.clock import START
 from tests.support.coherence import assert_ledger_coherent
 from tests.support.fake_provider import PROVIDER, fake_providers
+from tests.support.findings import Desk
 from tests.support.ledger import Ledger
 from tests.support.randomness import SEED
 from tests.support.wire import read_refusal
@@ -29,6 +31,7 @@ METHODS: list[MethodDescriptor] = [
     for module in (
         *(tenant_pb2, account_pb2, posting_pb2, hold_pb2, journal_pb2),
         *(deposit_pb2, withdrawal_pb2, wallet_pb2, provider_event_pb2),
+        finding_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
@@ -179,6 +182,10 @@ async def prepare_payments(ledger: Ledger) -> None:
     assert [one.deposit_id for one in deposits] == [*map(IDS.deposit_id, DEPOSITS)]
     assert [one.withdrawal_id for one in withdrawals] == [*map(IDS.withdrawal_id, WITHDRAWALS)]
     assert [one.provider_event_id for one in events] == [*map(IDS.event_id, EVENTS)]
+    FITTING["finding_id"] = [(await Desk(ledger).raised()).finding_id for _ in range(2)]
+    FITTING["duplicate_of_finding_id"] = ["", *FITTING["finding_id"]]
+    transactions = [entry.record.transaction_posted.transaction_id for entry in await ledger.entries()]
+    FITTING["correction_transaction_id"] = ["", next(filter(None, transactions))]
 
 
 def test_send_any_message_to_any_method_is_answered_by_the_contract(database_url: str) -> None:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import grpc
 import pytest
 from defter.ledger.v1 import account_pb2, error_pb2, journal_pb2, posting_pb2
+from defter.reconciliation.v1 import finding_pb2
 
 from tests.support.cashier import Cashier
 from tests.support.clock import START, FakeClock
 from tests.support.fake_provider import LARGEST_AMOUNT, PROVIDER, SILENT_PROVIDER
+from tests.support.findings import Desk
 from tests.support.ledger import Ledger
 from tests.support.requests import (
     ASSET,
@@ -32,6 +34,7 @@ NOT_FOUND = grpc.StatusCode.NOT_FOUND
 ALREADY_EXISTS = grpc.StatusCode.ALREADY_EXISTS
 FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 OUT_OF_RANGE = grpc.StatusCode.OUT_OF_RANGE
+ABORTED = grpc.StatusCode.ABORTED
 
 # These need more than one request to provoke; each has a test of its own.
 TESTED_ELSEWHERE = {
@@ -510,6 +513,23 @@ async def reverse_transaction_of_deposit(ledger: Ledger, clock: FakeClock) -> Pr
     return ledger.reverse(transaction_id), facts
 
 
+@provokes("FINDING_NOT_FOUND", NOT_FOUND)
+async def acknowledge_unknown_finding(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Nothing has that id."""
+    unknown = finding_pb2.Finding(finding_id="fnd_nothing", version=1)
+    return Desk(ledger).acknowledge(unknown), {"finding_id": "fnd_nothing"}
+
+
+@provokes("FINDING_VERSION_MISMATCH", ABORTED)
+async def resolve_finding_that_has_changed(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Somebody else was faster."""
+    desk = Desk(ledger)
+    found = await desk.raised()
+    await desk.acknowledge(found)
+    facts = {"finding_id": found.finding_id, "expected_version": "1", "version": "2"}
+    return desk.resolve(found), facts
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.reason)
 async def test_break_rule_over_wire_returns_reason_code_and_facts(
     case: Case, ledger: Ledger, clock: FakeClock
@@ -529,6 +549,16 @@ async def test_break_rule_over_wire_returns_reason_code_and_facts(
     assert "" not in refused.violated_fields
     assert "field" not in facts or facts["field"] in refused.violated_fields
     assert await ledger.head() == head + case.record_count
+
+
+async def test_reopen_finding_that_is_open_is_refused_with_both_states(ledger: Ledger) -> None:
+    """An illegal step of a finding is told as one of an account is."""
+    found = await Desk(ledger).raised()
+
+    refused = await refusal(Desk(ledger).reopen(found))
+
+    assert (refused.reason, refused.code) == ("ILLEGAL_TRANSITION", FAILED_PRECONDITION)
+    assert refused.metadata == {"subject": found.finding_id, "from": "OPEN", "to": "REOPENED"}
 
 
 def test_compare_table_with_contract_covers_every_reason() -> None:

@@ -12,11 +12,13 @@ import pytest
 from defter.ledger.v1 import account_pb2, error_pb2, hold_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import deposit_pb2, provider_event_pb2, withdrawal_pb2
 from defter.payments.v1.payment_pb2 import WithdrawalPolicy
+from defter.reconciliation.v1 import finding_pb2
 
 from tests.support.cashier import CAPTURED, PLAYER, Cashier
 from tests.support.clock import FakeClock
 from tests.support.coherence import assert_ledger_coherent
 from tests.support.fake_provider import PROVIDER
+from tests.support.findings import Desk
 from tests.support.ledger import SHADOW, Ledger
 from tests.support.requests import LARGEST, limits, new_account, timestamp, transfer
 from tests.support.service import Service, serving
@@ -307,6 +309,52 @@ async def unknown_event(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
     return {"provider_event_id": "evt_nothing"}
 
 
+async def finding_there(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For steps on a finding."""
+    found = await Desk(ledger).raised()
+    return {"finding_id": found.finding_id, "expected_version": 1, "actor": "ada"}
+
+
+async def finding_to_look_after(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For AcknowledgeFinding."""
+    return {**await finding_there(ledger, clock), "assignee": "bob"}
+
+
+async def finding_to_resolve(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For ResolveFinding."""
+    reason = finding_pb2.RESOLUTION_REASON_WRITTEN_OFF
+    return {**await finding_there(ledger, clock), "reason": reason}
+
+
+async def finding_with_unknown_correction(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For ResolveFinding; the transaction is yet to come."""
+    await ledger.open("ann")
+    posted = await ledger.post("house", "ann", 1)
+    unknown = posted.transaction_id.removesuffix(str(posted.sequence)) + "99"
+    return {**await finding_to_resolve(ledger, clock), "correction_transaction_id": unknown}
+
+
+async def finding_read_too_early(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For ResolveFinding; somebody else was faster."""
+    fields = await finding_to_resolve(ledger, clock)
+    [found] = await Desk(ledger).findings()
+    await Desk(ledger).acknowledge(found)
+    return fields
+
+
+async def resolved_finding(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For ReopenFinding."""
+    fields = await finding_there(ledger, clock)
+    [found] = await Desk(ledger).findings()
+    resolved = await Desk(ledger).resolve(found)
+    return {**fields, "expected_version": resolved.version}
+
+
+async def unknown_finding(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For AcknowledgeFinding."""
+    return {"finding_id": "fnd_nothing", "expected_version": 1, "actor": "ada", "assignee": "bob"}
+
+
 def account_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) -> Mutation:
     """Return a mutation of AccountService."""
     request = getattr(account_pb2, f"{method}Request")
@@ -349,6 +397,12 @@ def event_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) ->
     return Mutation(method, lambda x: getattr(x.stubs.events, method), request, prepare, change, reason)
 
 
+def finding_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) -> Mutation:
+    """Return a mutation of FindingService."""
+    request = getattr(finding_pb2, f"{method}Request")
+    return Mutation(method, lambda x: getattr(x.stubs.findings, method), request, prepare, change, reason)
+
+
 def tenant_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) -> Mutation:
     """Return a mutation of TenantService."""
     request = getattr(tenant_pb2, f"{method}Request")
@@ -378,6 +432,9 @@ SUCCESSES = [
     withdrawal_rpc("MarkWithdrawalPaid", approved_withdrawal, provider_ref="changed"),
     withdrawal_rpc("SetWithdrawalPolicy", plain_policy, policy=WithdrawalPolicy(player_may_cancel=False)),
     event_rpc("ReplayProviderEvent", stored_event, provider_event_id="evt_other"),
+    finding_rpc("AcknowledgeFinding", finding_to_look_after, assignee="mallory"),
+    finding_rpc("ResolveFinding", finding_to_resolve, note="changed"),
+    finding_rpc("ReopenFinding", resolved_finding, actor="mallory"),
 ]
 REJECTIONS = [
     account_rpc("OpenAccount", taken_account, "ACCOUNT_ALREADY_EXISTS"),
@@ -402,6 +459,10 @@ REJECTIONS = [
     withdrawal_rpc("CancelWithdrawal", withdrawal_there, "PLAYER_CANCEL_NOT_ALLOWED"),
     withdrawal_rpc("MarkWithdrawalPaid", reviewed_withdrawal, "ILLEGAL_TRANSITION"),
     event_rpc("ReplayProviderEvent", unknown_event, "PROVIDER_EVENT_NOT_FOUND"),
+    finding_rpc("AcknowledgeFinding", unknown_finding, "FINDING_NOT_FOUND"),
+    finding_rpc("ResolveFinding", finding_read_too_early, "FINDING_VERSION_MISMATCH"),
+    finding_rpc("ResolveFinding", finding_with_unknown_correction, "TRANSACTION_NOT_FOUND"),
+    finding_rpc("ReopenFinding", finding_there, "ILLEGAL_TRANSITION"),
 ]
 
 
@@ -669,3 +730,18 @@ async def test_send_one_key_with_two_bodies_at_once_decides_one(
     posted = sum(pair[0].postings[0].amount_minor for pair in winners)
     assert await ledger.posted("ann") == posted
     await assert_ledger_coherent(ledger)
+
+
+async def test_reverse_transaction_whose_id_was_guessed_before_it_was_posted_succeeds(ledger: Ledger) -> None:
+    """A refusal is about its moment: what was not there is looked for again."""
+    await ledger.open("ann")
+    first = await ledger.post("house", "ann", 5)
+    prefix = first.transaction_id.removesuffix(str(first.sequence))
+    guessed = f"{prefix}{first.sequence + 2}"
+    assert (await refusal(ledger.reverse(guessed))).reason == "TRANSACTION_NOT_FOUND"
+    posted = await ledger.post("house", "ann", 7)
+
+    reversal = await ledger.reverse(posted.transaction_id)
+
+    assert posted.transaction_id == guessed
+    assert reversal.reverses_transaction_id == guessed

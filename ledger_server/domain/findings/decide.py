@@ -2,7 +2,12 @@
 
 from datetime import datetime
 
-from ledger_server.domain.errors import FindingNotFound, FindingVersionMismatch, IllegalTransition
+from ledger_server.domain.errors import (
+    FindingNotFound,
+    FindingVersionMismatch,
+    IllegalTransition,
+    TransactionNotFound,
+)
 from ledger_server.domain.facts import FactKind, FindingChanged
 from ledger_server.domain.findings import finding as life
 from ledger_server.domain.findings.commands import (
@@ -15,6 +20,7 @@ from ledger_server.domain.findings.commands import (
 )
 from ledger_server.domain.findings.discrepancy import Discrepancy
 from ledger_server.domain.findings.finding import Finding, FindingState, Source
+from ledger_server.domain.ids import finding_fingerprint
 from ledger_server.domain.working_set import WorkingSet
 
 
@@ -84,13 +90,29 @@ def _resolve_unseen(working_set: WorkingSet, command: ResolveUnseen, now: dateti
 
 def _expected(working_set: WorkingSet, command: FindingCommand, state: FindingState) -> Finding:
     """Return the finding that a step by hand is about, if it is as the caller has read it."""
-    known = working_set.finding(command.fingerprint) if command.fingerprint is not None else None
-    if known is None:
-        raise FindingNotFound(finding_id=command.finding_id)
+    known = _existing(working_set, command.finding_id, command.fingerprint)
+    if isinstance(command, ResolveFinding) and command.duplicate_of:
+        _existing(working_set, command.duplicate_of, finding_fingerprint(command.duplicate_of))
     if known.version != command.expected_version:
         raise FindingVersionMismatch(
             finding_id=command.finding_id, expected_version=command.expected_version, version=known.version
         )
+    if isinstance(command, ResolveFinding) and command.correction:
+        _check_posted(working_set, command.correction)
     if not known.may_become(state):
         raise IllegalTransition(subject=command.finding_id, **{"from": known.state.name, "to": state.name})
     return known
+
+
+def _existing(working_set: WorkingSet, finding_id: str, fingerprint: bytes | None) -> Finding:
+    known = working_set.finding(fingerprint) if fingerprint is not None else None
+    if known is None:
+        raise FindingNotFound(finding_id=finding_id)
+    return known
+
+
+def _check_posted(working_set: WorkingSet, transaction_id: str) -> None:
+    """Require a transaction. What is there never disappears, so once it was named it stays true."""
+    sequence = working_set.ids.transaction_sequence(transaction_id)
+    if sequence is None or working_set.transactions[sequence].legs is None:
+        raise TransactionNotFound(transaction_id=transaction_id)

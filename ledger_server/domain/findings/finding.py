@@ -99,7 +99,8 @@ def seen(
 ) -> Finding | None:
     """Return the finding after a discrepancy was seen, or None where that changes nothing.
 
-    What somebody resolved stays so while the facts are the same; what had resolved itself is back.
+    What somebody resolved stays so while the facts are the same; what had resolved itself is back. Of what
+    was said with the change before, the assignee alone stays: the rest is no word on these facts.
     """
     if known is None:
         return Finding(
@@ -117,18 +118,8 @@ def seen(
     back = known.state is FindingState.AUTO_RESOLVED or (known.state is FindingState.RESOLVED and not same)
     if same and not back:
         return None
-    return replace(
-        known,
-        seen=discrepancy,
-        severity=discrepancy.severity,
-        source=source,
-        state=FindingState.REOPENED if back else known.state,
-        version=known.version + 1,
-        note="" if back else known.note,
-        actor="",
-        run=run,
-        update_time=now,
-    )
+    after = changed(known, FindingState.REOPENED if back else known.state, now, run=run)
+    return replace(after, seen=discrepancy, severity=discrepancy.severity, source=source)
 
 
 def changed(

@@ -76,7 +76,10 @@ def refund_ref(ids: TenantIds, deposit: Deposit, refund: Refund) -> str:
 
 
 def _side(ids: TenantIds, payment: Deposit | Withdrawal, refund: Refund | None) -> Side:
-    """Return what it is about. Nothing that changes later, so that a resolved finding stays so."""
+    """Return what it is about: what events have told, which a run may see otherwise and names otherwise.
+
+    Nothing in it changes later, so that a resolved finding stays so.
+    """
     if isinstance(payment, Withdrawal):
         kind, ref, amount = RecordKind.PAYOUT, ids.withdrawal_id(payment.number), -payment.amount
     elif refund is not None:
@@ -84,7 +87,12 @@ def _side(ids: TenantIds, payment: Deposit | Withdrawal, refund: Refund | None) 
     else:
         kind, ref, amount = RecordKind.PAYMENT, ids.deposit_id(payment.number), payment.amount
     return Side(
-        ref=ref, kind=kind, amount=amount, currency=payment.currency, state="", time=begin_time(payment)
+        ref=f"{ref}/events",
+        kind=kind,
+        amount=amount,
+        currency=payment.currency,
+        state="",
+        time=begin_time(payment),
     )
 
 

@@ -18,6 +18,7 @@ from ledger_server.domain.payments.knowledge import (
     later,
 )
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalState
+from ledger_server.domain.reconciliation.listed import Level, level_of
 from ledger_server.domain.reconciliation.record import RecordKind
 
 Payment = Deposit | Withdrawal
@@ -39,6 +40,7 @@ class Booked(Struct, frozen=True, kw_only=True):
         our_id: what the provider echoes; empty where it was made at the provider.
         moved: what the ledger has booked of it, in order; nothing while nothing has happened.
         pending: whether it may still come to something; `since` tells from when on.
+        waiting: whether it was told of, but is not booked before a capture of its deposit is known.
     """
 
     kind: RecordKind
@@ -48,12 +50,23 @@ class Booked(Struct, frozen=True, kw_only=True):
     state: str
     moved: tuple[Moved, ...] = ()
     pending: bool = False
+    waiting: bool = False
     since: datetime
 
     @property
     def amount(self) -> int:
         """What stands."""
         return sum(moved.amount for moved in self.moved)
+
+    @property
+    def level(self) -> Level:
+        """What was taken and what stands."""
+        return level_of(self.kind, [moved.amount for moved in self.moved])
+
+    @property
+    def time(self) -> datetime | None:
+        """When it moved last, as far as is known."""
+        return max((moved.time for moved in self.moved if moved.time is not None), default=None)
 
 
 def booked_of(ids: TenantIds, payment: Payment) -> tuple[Booked, ...]:
@@ -75,11 +88,18 @@ def _captures(ids: TenantIds, deposit: Deposit) -> Iterator[Booked]:
     our_id = ids.deposit_id(deposit.number)
     whole = entry_of(deposit.captures, "") or Capture(provider_ref="", amount=0)
     parts = [each for each in deposit.captures if each.provider_ref and each.capture_time is not None]
+    standing = 0
     for part in parts:
-        part_moved = _taken(part, part.amount, later(part.fail_time, whole.fail_time))
-        yield _capture(deposit, our_id, part, part_moved)
-    # What was told of the payment as a whole, beyond what was told of its parts.
-    rest = whole.amount - sum(part.amount for part in parts) if whole.capture_time is not None else 0
+        moved = _taken(part, part.amount, later(part.fail_time, whole.fail_time))
+        standing += sum(each.amount for each in moved)
+        yield _capture(deposit, our_id, part, moved)
+    # What was told of the payment as a whole, beyond what was told of its parts: it stands as long as the
+    # whole does, whichever parts of it have failed.
+    rest = 0
+    if happened(whole.capture_time, whole.fail_time):
+        rest = deposit.captured - standing
+    elif whole.capture_time is not None:
+        rest = max(0, whole.amount - sum(part.amount for part in parts))
     if rest > 0 or not parts:
         yield _capture(deposit, our_id, whole, _taken(whole, rest, whole.fail_time))
 
@@ -122,24 +142,29 @@ def _refund(ids: TenantIds, deposit: Deposit, refund: Refund) -> Booked:
         state=refund.state.name,
         moved=tuple(moved),
         pending=refund.state is RefundState.PENDING,
+        waiting=refund.succeed_time is not None and not deposit.known_captured,
         since=refund.succeed_time or deposit.update_time,
     )
 
 
 def _disputes(ids: TenantIds, deposit: Deposit) -> Iterator[Booked]:
     for dispute in deposit.disputes:
-        moved = tuple(
-            Moved(movement.amount if movement.reinstated else -movement.amount, movement.move_time)
-            for movement in dispute.movements
-            if deposit.known_captured
-        )
+        moved = [
+            Moved(each.amount if each.reinstated else -each.amount, each.move_time)
+            for each in sorted(dispute.movements, key=lambda each: each.move_time or deposit.initiate_time)
+        ]
+        # What it has given back beyond what it is known to have taken is not booked.
+        surplus = sum(each.amount for each in moved) + dispute.taken
+        if surplus:
+            moved.append(Moved(-surplus, None))
         yield Booked(
             kind=RecordKind.DISPUTE,
             ref=f"{ids.deposit_id(deposit.number)}/disputes/{dispute.provider_ref}",
-            remote_refs=(dispute.provider_ref,),
+            remote_refs=(dispute.provider_ref,) if dispute.provider_ref else (),
             our_id="",
             state=dispute.state.name,
-            moved=moved,
+            moved=tuple(moved) if deposit.known_captured else (),
+            waiting=bool(moved) and not deposit.known_captured,
             since=deposit.initiate_time,
         )
 

@@ -41,6 +41,10 @@ class Scope(Struct, frozen=True, kw_only=True):
         """Whether a movement lies in the window; one without a time lies in none."""
         return time is not None and self.from_time <= time < self.to_time
 
+    def reads(self, time: datetime) -> bool:
+        """Whether a movement of that time would be among the records that were read."""
+        return self.from_time - EDGE <= time < self.to_time + EDGE
+
     def young(self, time: datetime, kind: RecordKind) -> bool:
         """Whether the other side may simply not have heard of it yet."""
         grace = self.grace

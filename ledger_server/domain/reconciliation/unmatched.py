@@ -16,11 +16,13 @@ class Judged(NamedTuple):
 
 
 def judge(provider: str, record: ProviderRecord, scope: Scope, *, settled: bool = False) -> Judged:
-    """Judge a record without a payment.
+    """Judge a record without a payment; of one at the window's edge nothing is said.
 
     Args:
         settled: of a settlement, whether its batch was moved to the bank in the ledger.
     """
+    if not scope.covers(record.create_time):
+        return Judged(Verdict.NOT_COMPARED)
     if settled:
         return Judged(Verdict.MATCHED)
     if record.kind is RecordKind.UNKNOWN:

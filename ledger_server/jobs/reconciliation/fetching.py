@@ -73,7 +73,7 @@ class Fetch:
         pause = self._pause_seconds
         for left in reversed(range(_TRIES)):
             try:
-                return await self._adapter.list_records(from_time, to_time, cursor, _PAGE)
+                return await self._adapter.list_records(from_time, to_time, cursor, self._pace.size(_PAGE))
             except ListingFailed as failed:
                 wait = max(pause, failed.retry_after_seconds or 0.0)
                 if not left or wait > _LONGEST_PAUSE_SECONDS:

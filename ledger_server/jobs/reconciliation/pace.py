@@ -9,18 +9,25 @@ from typing import Final
 # While callers wait for the same process and database, so much rest for every second of work.
 _REST: Final = 9.0
 _LONGEST_REST_SECONDS: Final = 5.0
+_BUSY_SHARE: Final = 10
 
 
 class Pace:
     """The pace of one run.
 
-    Args:
-        commits: how many records this process has committed for callers so far.
+    Attributes:
+        busy: whether somebody has posted during the latest step.
     """
 
     def __init__(self, commits: Callable[[], int]) -> None:
+        """Ask `commits` how many records this process has committed for callers so far."""
+        self.busy = False
         self._commits = commits
         self._seen = commits()
+
+    def size(self, most: int) -> int:
+        """Return how much one step should take on: little where a posting may wait behind it."""
+        return max(1, most // _BUSY_SHARE) if self.busy else most
 
     @asynccontextmanager
     async def step(self) -> AsyncIterator[None]:
@@ -29,5 +36,5 @@ class Pace:
         yield
         worked = time.monotonic() - begun
         commits = self._commits()
-        busy, self._seen = commits != self._seen, commits
-        await asyncio.sleep(min(worked * _REST, _LONGEST_REST_SECONDS) if busy else 0)
+        self.busy, self._seen = commits != self._seen, commits
+        await asyncio.sleep(min(worked * _REST, _LONGEST_REST_SECONDS) if self.busy else 0)

@@ -12,7 +12,8 @@ from ledger_server.domain.clock import Clock
 from ledger_server.domain.findings.discrepancy import RULES, Discrepancy, FindingClass
 from ledger_server.domain.findings.finding import Finding, Source
 from ledger_server.domain.ids import TenantIds, TenantKey
-from ledger_server.domain.reconciliation.compare import RecordName, Verdict, compare
+from ledger_server.domain.reconciliation.compare import Verdict, compare
+from ledger_server.domain.reconciliation.comparison import RecordName
 from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind
 from ledger_server.domain.reconciliation.scope import EDGE, STALE_AFTER, Scope
 from ledger_server.domain.reconciliation.unmatched import judge
@@ -125,7 +126,12 @@ class Run:
         while True:
             async with self._pace.step():
                 groups = await record_store.matched_groups(
-                    self._pool, self._key, self._provider, self._number, after=after, size=_MATCHED_ROWS
+                    self._pool,
+                    self._key,
+                    self._provider,
+                    self._number,
+                    after=after,
+                    size=self._pace.size(_MATCHED_ROWS),
                 )
                 if not groups:
                     return
@@ -146,7 +152,7 @@ class Run:
                     self._number,
                     after,
                     before=scope.to_time + EDGE,
-                    size=_PAGE,
+                    size=self._pace.size(_PAGE),
                 )
                 await self._compare(payments, {}, scope)
 
@@ -165,7 +171,7 @@ class Run:
                         place,
                         after=after,
                         before=stale,
-                        size=_PAGE,
+                        size=self._pace.size(_PAGE),
                     )
                     await self._compare(payments, {}, scope, stale_only=True)
         number = 0
@@ -214,7 +220,12 @@ class Run:
         while True:
             async with self._pace.step():
                 page = await record_store.unmatched_records(
-                    self._pool, self._key, self._provider, self._number, after=after, size=_PAGE
+                    self._pool,
+                    self._key,
+                    self._provider,
+                    self._number,
+                    after=after,
+                    size=self._pace.size(_PAGE),
                 )
                 if not page:
                     return
@@ -251,7 +262,7 @@ class Run:
                 after=after,
                 from_time=scope.from_time,
                 to_time=scope.to_time,
-                size=_PAGE,
+                size=self._pace.size(_PAGE),
             )
             if not unseen:
                 return

@@ -113,7 +113,7 @@ def _payments(asked: frozenset[str]) -> ListStatement:
 @cache
 def _events(asked: frozenset[str], state: EventState | None) -> ListStatement:
     wanted: dict[str, ColumnElement[Any]] = {
-        name: _payment_of_kind() if name == "payment_number" else _parameter(provider_events.c[name])
+        name: payment_of_kind() if name == "payment_number" else _parameter(provider_events.c[name])
         for name in asked
     }
     if state is not None:
@@ -164,7 +164,7 @@ def _parameter(column: Column[Any]) -> ColumnElement[Any]:
     return bindparam(column.name, type_=column.type)
 
 
-def _payment_of_kind() -> ColumnElement[Any]:
+def payment_of_kind() -> ColumnElement[Any]:
     """Return the payment asked for, or nothing where that number is a payment of the other kind."""
     return (
         select(payments.c.payment_number)

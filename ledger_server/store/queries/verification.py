@@ -101,6 +101,14 @@ WHERE t.tenant_key = $1 ORDER BY t.{next(iter(columns))}
     if "changed_by" in columns
 }
 
+_FINDING_VERSIONS: Final = """
+SELECT v.fingerprint, v.version, v.sequence, j.record FROM finding_versions v
+LEFT JOIN LATERAL (
+    SELECT record FROM journal WHERE tenant_key = $1 AND sequence = v.sequence LIMIT 1
+) AS j ON true
+WHERE v.tenant_key = $1 ORDER BY v.fingerprint, v.version
+"""
+
 
 class StoredAccount(NamedTuple):
     """An account's row, with the counters of its newest line and where that stands (0: no line)."""
@@ -179,6 +187,12 @@ async def open_holds(connection: AnyConnection, key: TenantKey) -> AsyncIterator
 async def changed_rows(connection: AnyConnection, key: TenantKey, table: str) -> AsyncIterator[Record]:
     """Yield all rows of payments, events or findings in order, each with the record that changed it last."""
     async for row in _stream(connection, _CHANGED_ROWS[table], key):
+        yield row
+
+
+async def finding_versions(connection: AnyConnection, key: TenantKey) -> AsyncIterator[Record]:
+    """Yield the stored history of all findings, each version with the record that it names."""
+    async for row in _stream(connection, _FINDING_VERSIONS, key):
         yield row
 
 

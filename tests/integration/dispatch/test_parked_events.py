@@ -89,6 +89,17 @@ async def test_look_after_events_without_a_payment_past_the_grace_reports_each_o
     assert await cashier.finding_classes() == [FindingClass.MISSING_IN_LEDGER, FindingClass.ORPHAN_REFUND]
 
 
+async def test_look_after_several_events_of_one_missing_payment_reports_it_once(cashier: Cashier) -> None:
+    """The oldest tells the facts; if each of them did, they would change the finding round after round."""
+    await cashier.tell(EventType.PAYMENT_AUTHORIZED, "nobodys_payment", amount=5_000)
+    await cashier.tell(EventType.PAYMENT_CAPTURED, "nobodys_payment", amount=5_000)
+    await cashier.tell(EventType.PAYMENT_CAPTURED, "another_payment", amount=5_000)
+    job = ParkedEvents(cashier.ledger, cashier.pool, system_clock, pause_seconds=30.0, grace_seconds=0.0)
+    assert await job.report_overdue(TENANT) == 2
+    assert await job.report_overdue(TENANT) == 0
+    assert await cashier.finding_classes() == [FindingClass.MISSING_IN_LEDGER] * 2
+
+
 async def test_look_after_events_that_still_wait_writes_nothing(cashier: Cashier) -> None:
     """Trying a parked event again without news leaves no record."""
     await cashier.tell(EventType.PAYMENT_CAPTURED, "nobodys_payment", amount=5_000)

@@ -1,1 +1,1 @@
-"""Reconciliation without a database: what providers say, read and added up."""
+"""Reconciliation without a database: settlement reports, and payments compared with what is listed."""

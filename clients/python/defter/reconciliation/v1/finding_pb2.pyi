@@ -512,7 +512,7 @@ class ListFindingsRequest(_message.Message):
     """From the response before; empty for the first page."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___FindingState.ValueType]:
-        """Only those in one of these states; none: any."""
+        """Only those in one of these states; none, or one that is unspecified: any."""
 
     def __init__(
         self,
@@ -635,7 +635,7 @@ class GetFindingResponse(_message.Message):
 
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___FindingVersion]:
-        """All its versions, the oldest first."""
+        """Its versions, the oldest first: of more than 1,000, or about 1 MiB, the newest. The journal has them all."""
 
     @_builtins.property
     def last_seen_time(self) -> _timestamp_pb2.Timestamp:

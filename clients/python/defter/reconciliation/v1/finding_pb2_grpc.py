@@ -100,7 +100,8 @@ class FindingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResolveFinding(self, request, context):
-        """Say why it is none any more. Keyed; fails like AcknowledgeFinding.
+        """Say why it is none any more. Keyed; fails like AcknowledgeFinding, and with TRANSACTION_NOT_FOUND where
+        no transaction is the correction. FINDING_NOT_FOUND also names a finding that it is said to be a duplicate of.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

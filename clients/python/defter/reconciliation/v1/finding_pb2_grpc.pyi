@@ -50,7 +50,9 @@ class FindingServiceStub:
     ILLEGAL_TRANSITION.
     """
     ResolveFinding: _grpc.UnaryUnaryMultiCallable[_finding_pb2.ResolveFindingRequest, _finding_pb2.ResolveFindingResponse]
-    """Say why it is none any more. Keyed; fails like AcknowledgeFinding."""
+    """Say why it is none any more. Keyed; fails like AcknowledgeFinding, and with TRANSACTION_NOT_FOUND where
+    no transaction is the correction. FINDING_NOT_FOUND also names a finding that it is said to be a duplicate of.
+    """
     ReopenFinding: _grpc.UnaryUnaryMultiCallable[_finding_pb2.ReopenFindingRequest, _finding_pb2.ReopenFindingResponse]
     """Take it up again. Keyed; fails like AcknowledgeFinding."""
     RepairFinding: _grpc.UnaryUnaryMultiCallable[_finding_pb2.RepairFindingRequest, _finding_pb2.RepairFindingResponse]
@@ -77,7 +79,9 @@ class FindingServiceAsyncStub(FindingServiceStub):
     ILLEGAL_TRANSITION.
     """
     ResolveFinding: _aio.UnaryUnaryMultiCallable[_finding_pb2.ResolveFindingRequest, _finding_pb2.ResolveFindingResponse]  # type: ignore[assignment]
-    """Say why it is none any more. Keyed; fails like AcknowledgeFinding."""
+    """Say why it is none any more. Keyed; fails like AcknowledgeFinding, and with TRANSACTION_NOT_FOUND where
+    no transaction is the correction. FINDING_NOT_FOUND also names a finding that it is said to be a duplicate of.
+    """
     ReopenFinding: _aio.UnaryUnaryMultiCallable[_finding_pb2.ReopenFindingRequest, _finding_pb2.ReopenFindingResponse]  # type: ignore[assignment]
     """Take it up again. Keyed; fails like AcknowledgeFinding."""
     RepairFinding: _aio.UnaryUnaryMultiCallable[_finding_pb2.RepairFindingRequest, _finding_pb2.RepairFindingResponse]  # type: ignore[assignment]
@@ -125,7 +129,9 @@ class FindingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _finding_pb2.ResolveFindingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_finding_pb2.ResolveFindingResponse, _abc.Awaitable[_finding_pb2.ResolveFindingResponse]]:
-        """Say why it is none any more. Keyed; fails like AcknowledgeFinding."""
+        """Say why it is none any more. Keyed; fails like AcknowledgeFinding, and with TRANSACTION_NOT_FOUND where
+        no transaction is the correction. FINDING_NOT_FOUND also names a finding that it is said to be a duplicate of.
+        """
 
     @_abc_1.abstractmethod
     def ReopenFinding(

@@ -1,0 +1,84 @@
+"""Owns the comparison of a payment's fees: one by one, then what is left as a sum."""
+
+from collections.abc import Sequence
+
+from ledger_server.domain.findings.discrepancy import FindingClass, Side
+from ledger_server.domain.reconciliation.booked import Booked
+from ledger_server.domain.reconciliation.comparison import Outcome
+from ledger_server.domain.reconciliation.listed import Listed
+from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind
+from ledger_server.domain.reconciliation.scope import EDGE
+
+
+def compare_fees(outcome: Outcome, lines: Sequence[Booked], things: Sequence[Listed]) -> None:
+    """Compare all fees of a payment: a finding is about all of them, since their refs may have no meaning."""
+    scope = outcome.scope
+    records = [record for thing in things for record in thing.records]
+    left, listed = list(lines), list(records)
+    for same in (_is_that, _is_like):
+        for record in list(listed):
+            line = next((line for line in left if same(outcome, line, record)), None)
+            if line is not None:
+                left.remove(line)
+                listed.remove(record)
+    listed = outcome.inside(listed)
+    booked = [line for line in left if scope.covers(line.time)]
+    if _difference(outcome, booked, listed) == 0:
+        return
+    young = [record for record in listed if scope.young(record.create_time, RecordKind.FEE)]
+    young_lines = [line for line in booked if line.time and scope.young(line.time, RecordKind.FEE)]
+    listed = [record for record in listed if record not in young]
+    booked = [line for line in booked if line not in young_lines]
+    difference = _difference(outcome, booked, listed)
+    # Of an incomplete listing, only what it has beyond the ledger proves anything.
+    unproven = not scope.proves_absence(RecordKind.FEE) and difference is not None and difference > 0
+    if difference == 0 or unproven:
+        outcome.wait_for(young, len(young_lines))
+    else:
+        _report(outcome, lines, records, booked, listed)
+        outcome.mark([*listed, *young])
+
+
+def _report(
+    outcome: Outcome,
+    lines: Sequence[Booked],
+    records: Sequence[ProviderRecord],
+    booked: Sequence[Booked],
+    listed: Sequence[ProviderRecord],
+) -> None:
+    times = [record.create_time for record in listed] + [line.time for line in booked if line.time]
+    names = ", ".join(record.provider_ref for record in records)
+    ours, theirs = sum(line.amount for line in lines), _difference(outcome, (), records)
+    sides = [
+        Side(
+            ref=ref,
+            kind=RecordKind.FEE,
+            amount=amount,
+            currency=outcome.payment.currency,
+            state="",
+            time=min(times),
+        )
+        for ref, amount in ((f"{outcome.payment_id}/fees", ours), (names[:255], theirs))
+    ]
+    outcome.add(FindingClass.FEE_MISMATCH, "the fees differ", sides[0], sides[1], min(times))
+
+
+def _is_that(outcome: Outcome, line: Booked, record: ProviderRecord) -> bool:
+    return record.provider_ref in line.remote_refs and _is_as_much(outcome, line, record)
+
+
+def _is_like(outcome: Outcome, line: Booked, record: ProviderRecord) -> bool:
+    """Whether it may be the same: it has no ref here, or came at the same time under another one."""
+    near = line.time is not None and abs(line.time - record.create_time) <= EDGE
+    return (near or not line.remote_refs) and _is_as_much(outcome, line, record)
+
+
+def _is_as_much(outcome: Outcome, line: Booked, record: ProviderRecord) -> bool:
+    return line.amount == record.amount and record.currency == outcome.payment.currency
+
+
+def _difference(outcome: Outcome, booked: Sequence[Booked], listed: Sequence[ProviderRecord]) -> int | None:
+    """Return how much less the provider has kept; None where what it has kept can't be told in our money."""
+    if any(record.amount is None or record.currency != outcome.payment.currency for record in listed):
+        return None
+    return sum(record.amount or 0 for record in listed) - sum(line.amount for line in booked)

@@ -1,0 +1,82 @@
+"""Owns which event a provider's records stand for, so that what a lost webhook would have told can be booked.
+
+The event goes the way of every other: what the ledger knows already changes nothing. Disputes and fees are
+left out: webhooks name their stages and parts as records do not, so the same money might be booked twice.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from ledger_server.domain.ids import TenantIds
+from ledger_server.domain.payments.deposit import Deposit
+from ledger_server.domain.payments.events import EventType, ProviderEvent
+from ledger_server.domain.payments.withdrawal import Withdrawal
+from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+
+_MONEY_IN: Final = {
+    RecordKind.PAYMENT: EventType.PAYMENT_CAPTURED,
+    RecordKind.PAYOUT: EventType.PAYOUT_FAILED,
+    RecordKind.REFUND: EventType.REFUND_FAILED,
+}
+_MONEY_OUT: Final = {
+    RecordKind.PAYMENT: EventType.CAPTURE_FAILED,
+    RecordKind.PAYOUT: EventType.PAYOUT_PAID,
+    RecordKind.REFUND: EventType.REFUND_SUCCEEDED,
+}
+
+
+def event_for(
+    ids: TenantIds,
+    payment: Deposit | Withdrawal,
+    records: Sequence[ProviderRecord],
+    provider_ref: str,
+    actor: str,
+) -> ProviderEvent | None:
+    """Return the event that the newest movement of an object stands for; None if none can be booked.
+
+    Args:
+        records: all of the payment's records of the object's kind.
+        provider_ref: which object it is about.
+        actor: who asks for it.
+    """
+    own = [record for record in records if record.provider_ref == provider_ref and record.amount]
+    if not own:
+        return None
+    newest = max(own, key=lambda record: (record.create_time, record.record_id))
+    unfinished = newest.state in {RemoteState.PENDING, RemoteState.AUTHORIZED}
+    if unfinished or newest.currency != payment.currency or newest.amount is None:
+        return None
+    kind = (_MONEY_IN if newest.amount > 0 else _MONEY_OUT).get(newest.kind)
+    if kind is None:
+        return None
+    amount, object_ref = abs(newest.amount), newest.provider_ref
+    if newest.kind is RecordKind.PAYMENT:
+        # Told of the payment as a whole: whatever its captures are called, none is counted twice, and a
+        # failure is told only where nothing stands at all.
+        object_ref, amount = "", sum(record.amount or 0 for record in records)
+        if (newest.amount > 0) != (amount > 0):
+            return None
+    deposit = isinstance(payment, Deposit)
+    return ProviderEvent(
+        provider=payment.provider,
+        event_id=f"record:{newest.kind.name.lower()}:{newest.record_id}:{amount}"[-255:],
+        type=kind,
+        provider_type=newest.provider_type,
+        payment_ref=payment.known_ref or newest.payment_ref,
+        payment_id=ids.deposit_id(payment.number) if deposit else ids.withdrawal_id(payment.number),
+        payment=payment.number,
+        object_ref=object_ref,
+        object_id=newest.our_id,
+        refund=ids.refund_sequence(newest.our_id),
+        provider_amount=None,
+        amount=amount,
+        problem="",
+        currency=newest.currency,
+        occur_time=newest.create_time,
+        final=False,
+        stage="",
+        reason=f"booked from the provider's record by {actor}"[:255],
+        payload=msgspec.json.encode(newest),
+    )

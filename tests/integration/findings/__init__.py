@@ -1,0 +1,1 @@
+"""Own the proof that findings hold through lanes, processes and crashes."""

@@ -1,0 +1,1 @@
+"""Reconciliation, with real providers, servers and databases."""

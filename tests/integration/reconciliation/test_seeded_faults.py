@@ -1,0 +1,174 @@
+"""Faults of every class, hidden among a hundred thousand payments: all are found, and nothing else is."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+
+import asyncpg
+from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2
+from defter.reconciliation.v1.reconciliation_pb2_grpc import ReconciliationServiceStub
+
+from ledger_server.domain.findings.discrepancy import FindingClass
+from ledger_server.domain.ids import TenantId, tenant_key
+from ledger_server.domain.reconciliation.record import ProviderRecord
+from tests.integration.reconciliation.seeded import MAKERS, Fault, Place, in_transit
+from tests.support.clock import FakeClock
+from tests.support.listed_provider import ListedProvider
+from tests.support.mirrored_payments import PROVIDER, Life, Mirror, write_payments
+from tests.support.randomness import SEED
+from tests.support.requests import timestamp
+from tests.support.service import Service, serving
+
+RecordProperty = Callable[[str, object], None]
+
+TENANT = "casino"
+PAYMENTS = 100_000
+OF_EACH = 24
+DAYS = 9
+COMPLETE = reconciliation_pb2.RUN_STATE_COMPLETE
+PARTIAL = reconciliation_pb2.RUN_STATE_PARTIAL
+RESOLVED = {finding_pb2.FINDING_STATE_RESOLVED, finding_pb2.FINDING_STATE_AUTO_RESOLVED}
+
+
+class Seeded:
+    """Both sides, and the faults between them."""
+
+    def __init__(self, service: Service, clock: FakeClock, provider: ListedProvider) -> None:
+        self.service = service
+        self.clock = clock
+        self.provider = provider
+        self.mirror = Mirror(tenant_key(TenantId(TENANT)), seed=SEED)
+        self.begun = clock() - timedelta(days=DAYS)
+        self.faults: list[Fault] = []
+        self.sound: list[ProviderRecord] = []
+
+    async def fill(self) -> None:
+        """Make payments, noise and faults, and write what the ledger knows of them."""
+        mirror, now = self.mirror, self.clock()
+        lives: list[Life] = list(mirror.lives(PAYMENTS, self.begun, now - timedelta(hours=3)))
+        for number in range(2_000):
+            life, records = in_transit(mirror, now, number)
+            lives.append(life)
+            self.sound += records
+        self.sound += [record for life in lives[:PAYMENTS] for record in life.records]
+        for make in MAKERS.values():
+            for number in range(OF_EACH):
+                at = self.begun + timedelta(hours=mirror.random.uniform(1, 24 * (DAYS - 2)))
+                self.faults.append(make(mirror, at, number))
+        lives += [life for fault in self.faults for life in fault.lives]
+        await write_payments(self.service.database_url, mirror, lives)
+        self.list({fault.place: fault.records for fault in self.faults})
+
+    def list(self, of_faults: Mapping[Place, list[ProviderRecord]]) -> None:
+        """Say what the provider lists for faults; the rest stays as it is."""
+        self.provider.records = [*self.sound, *(each for listed in of_faults.values() for each in listed)]
+
+    async def run(self) -> reconciliation_pb2.Run:
+        """Run over all of it."""
+        request = reconciliation_pb2.RunReconciliationRequest(
+            tenant_id=TENANT,
+            provider=PROVIDER,
+            from_time=timestamp(self.begun - timedelta(hours=2)),
+            to_time=timestamp(self.clock()),
+            idempotency_key=uuid.uuid4().hex,
+        )
+        run = reconciliation_pb2.Run()
+        async for response in ReconciliationServiceStub(self.service.channel).RunReconciliation(request):
+            run = response.run
+        return run
+
+    async def findings(self) -> dict[Place, finding_pb2.Finding]:
+        """Return all findings by what they name."""
+        connection = await asyncpg.connect(self.service.database_url)
+        try:
+            bodies = await connection.fetch("SELECT body FROM reconciliation_findings")
+        finally:
+            await connection.close()
+        found = [finding_pb2.Finding.FromString(row["body"]) for row in bodies]
+        return {
+            (FindingClass(each.finding_class), each.payment_id or each.at_provider.ref): each
+            for each in found
+        }
+
+    async def rows(self) -> tuple[int, ...]:
+        """Return how many rows there are, those of runs left out."""
+        connection = await asyncpg.connect(self.service.database_url)
+        try:
+            tables = ("journal", "reconciliation_findings", "finding_versions", "provider_records")
+            counts = [await connection.fetchval(f"SELECT count(*) FROM {table}") for table in tables]
+        finally:
+            await connection.close()
+        return tuple(counts)
+
+
+def precision_and_recall(expected: Iterable[Place], found: Iterable[Place]) -> dict[str, tuple[float, float]]:
+    """Return both for each class."""
+    wanted, got = set(expected), set(found)
+    right = Counter(kind for kind, _ in wanted & got)
+    scores = {}
+    for kind in sorted({kind for kind, _ in wanted | got}):
+        asked = sum(1 for each, _ in wanted if each is kind)
+        said = sum(1 for each, _ in got if each is kind)
+        scores[kind.name] = (right[kind] / said if said else 1.0, right[kind] / asked if asked else 0.0)
+    return scores
+
+
+async def test_find_faults_of_every_class_among_a_hundred_thousand_payments(
+    database_url: str, clock: FakeClock, record_property: RecordProperty
+) -> None:
+    """Precision and recall are 1 in each class, over pages that move; then the life of what was found."""
+    provider = ListedProvider([], seed=SEED)
+    provider.arrivals = 3
+    async with serving(database_url, clock=clock, providers={PROVIDER: provider}) as service:
+        await service.new_ledger(TENANT)
+        seeded = Seeded(service, clock, provider)
+        await seeded.fill()
+
+        run = await seeded.run()
+
+        assert run.state == COMPLETE, run
+        assert run.in_transit_count >= 2_000
+        found = await seeded.findings()
+        scores = precision_and_recall((fault.place for fault in seeded.faults), found)
+        record_property("faults found", (PAYMENTS, run.fetched_count, OF_EACH, scores))
+        assert set(scores.values()) == {(1.0, 1.0)}, scores
+        assert len(scores) == len(MAKERS)
+
+        rows = await seeded.rows()
+        assert (await seeded.run()).state == COMPLETE
+        assert await seeded.rows() == rows, "the second run adds no row"
+
+        # Half of what can be repaired at the provider is; then the listing breaks off in the middle.
+        repairable = [fault for fault in seeded.faults if fault.good]
+        repaired = {fault.place for fault in repairable[::2]}
+        listed = {fault.place: fault.records for fault in seeded.faults}
+        better = {place: [] if place in repaired else records for place, records in listed.items()}
+        for fault in repairable[::2]:
+            better[fault.place] = fault.good
+        seeded.list(better)
+        provider.breaks_after = 20
+        partial = await seeded.run()
+        assert partial.state == PARTIAL
+        assert await seeded.rows() == rows, (
+            "an incomplete listing reports nothing missing and resolves nothing"
+        )
+        assert {each.state for each in (await seeded.findings()).values()} == {finding_pb2.FINDING_STATE_OPEN}
+
+        provider.breaks_after = None
+        healed = await seeded.run()
+        assert healed.resolved_count == len(repaired)
+        resolved = {place for place, each in (await seeded.findings()).items() if each.state in RESOLVED}
+        assert resolved == repaired
+
+        # Broken again, in another way.
+        worse = {fault.place: fault.worse for fault in repairable[::2] if fault.worse}
+        assert len({kind for kind, _ in worse}) >= 4
+        seeded.list(better | worse)
+        again = await seeded.run()
+        assert again.reopened_count == len(worse)
+        states = {place: each.state for place, each in (await seeded.findings()).items()}
+        assert {states[place] for place in worse} == {finding_pb2.FINDING_STATE_REOPENED}
+        assert len(states) == len(seeded.faults)

@@ -1,0 +1,192 @@
+"""Own a small world: MockPSP tells a real edge, the edge a real ledger, and a run compares the two."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+import asyncpg
+from defter.ledger.v1.journal_pb2 import VerifyResult
+from defter.payments.v1 import payment_pb2
+from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2
+from defter.reconciliation.v1.reconciliation_pb2_grpc import ReconciliationServiceStub
+
+from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
+from ledger_server.providers.mock import MockAdapter
+from mock_psp.server import MockPsp, serve
+from tests.edge.harness import SECRET, TENANT, Edge, running_edge
+from tests.support.cashier import Cashier
+from tests.support.clock import FakeClock
+from tests.support.providers import CURRENCIES
+from tests.support.requests import timestamp
+from tests.support.service import Service
+from webhook_edge.gateway import LedgerGateway
+
+if TYPE_CHECKING:
+    from defter.reconciliation.v1.reconciliation_pb2_grpc import ReconciliationServiceAsyncStub
+
+PROVIDER = "mock"
+FoundT = TypeVar("FoundT")
+FindingClass = finding_pb2.FindingClass
+State = payment_pb2
+
+
+@dataclass
+class World:
+    """One tenant, one player, one provider."""
+
+    service: Service
+    clock: FakeClock
+    psp: MockPsp
+    cashier: Cashier
+    begun: datetime
+
+    @property
+    def stub(self) -> ReconciliationServiceAsyncStub:
+        """The service over the newest channel."""
+        return ReconciliationServiceStub(self.service.channel)
+
+    @property
+    def ids(self) -> TenantIds:
+        """The ids of the tenant."""
+        return TenantIds(tenant_key(TenantId(TENANT)))
+
+    def request(self, **fields: object) -> reconciliation_pb2.RunReconciliationRequest:
+        """Return the request for a run over all that has happened, under a new key."""
+        request = reconciliation_pb2.RunReconciliationRequest(
+            tenant_id=TENANT,
+            provider=PROVIDER,
+            from_time=timestamp(self.begun - timedelta(hours=1)),
+            to_time=timestamp(self.clock()),
+            idempotency_key=uuid.uuid4().hex,
+        )
+        for name, value in fields.items():
+            if isinstance(value, str):
+                setattr(request, name, value)
+            else:
+                getattr(request, name).CopyFrom(value)
+        return request
+
+    async def run(self, **fields: object) -> reconciliation_pb2.Run:
+        """Run to the end and return how it ended."""
+        run = reconciliation_pb2.Run()
+        async for response in self.stub.RunReconciliation(self.request(**fields)):
+            run = response.run
+        return run
+
+    async def later(self, *, minutes: int = 1, hours: int = 0) -> None:
+        """Let time pass, and everything happen that is under way."""
+        await self.psp.settled()
+        self.clock.advance(seconds=60 * minutes + 3_600 * hours)
+        await self.psp.settled()
+
+    async def deposit(self, amount: int = 1_000) -> payment_pb2.Deposit:
+        """Have a deposit made at the provider and captured, as its webhooks tell."""
+        return await self.until_deposit(await self.begin(amount), State.DEPOSIT_STATE_CAPTURED)
+
+    async def begin(self, amount: int = 1_000) -> payment_pb2.Deposit:
+        """Begin a deposit that the dispatcher makes at the provider."""
+        return await self.cashier.initiate(amount, provider=PROVIDER, provider_ref="")
+
+    async def until_deposit(
+        self, deposit: payment_pb2.Deposit, state: payment_pb2.DepositState.ValueType
+    ) -> payment_pb2.Deposit:
+        """Wait until a deposit stands somewhere."""
+
+        async def there() -> payment_pb2.Deposit | None:
+            found = await self.cashier.deposit(deposit.deposit_id)
+            return found if found.state == state else None
+
+        return await until(there)
+
+    async def withdrawal(self, amount: int = 400) -> payment_pb2.Withdrawal:
+        """Have a withdrawal paid."""
+        asked = await self.cashier.request(amount, provider=PROVIDER)
+        await self.cashier.approve(asked.withdrawal_id)
+
+        async def paid() -> payment_pb2.Withdrawal | None:
+            found = await self.cashier.withdrawal(asked.withdrawal_id)
+            return found if found.state == State.WITHDRAWAL_STATE_PAID else None
+
+        return await until(paid)
+
+    async def findings(self, *, unresolved: bool = False) -> list[finding_pb2.Finding]:
+        """Return all findings, by class."""
+        connection = await asyncpg.connect(self.service.database_url)
+        try:
+            rows = await connection.fetch(
+                "SELECT body, state FROM reconciliation_findings ORDER BY class, fingerprint"
+            )
+        finally:
+            await connection.close()
+        return [
+            finding_pb2.Finding.FromString(row["body"])
+            for row in rows
+            if not unresolved or row["state"] in {1, 2, 5}
+        ]
+
+    async def classes(self, *, unresolved: bool = True) -> list[str]:
+        """Return the classes of findings."""
+        found = await self.findings(unresolved=unresolved)
+        return [FindingClass.Name(each.finding_class).removeprefix("FINDING_CLASS_") for each in found]
+
+    async def row_counts(self) -> dict[str, int]:
+        """Return how many rows every table has that a run may write to, its own row left out."""
+        connection = await asyncpg.connect(self.service.database_url)
+        try:
+            return {
+                table: await connection.fetchval(f"SELECT count(*) FROM {table}")
+                for table in (
+                    "journal",
+                    "reconciliation_findings",
+                    "finding_versions",
+                    "finding_sightings",
+                    "provider_records",
+                )
+            }
+        finally:
+            await connection.close()
+
+    async def verified(self) -> VerifyResult:
+        """Return what VerifyJournal says."""
+        return await self.cashier.ledger.verify()
+
+
+async def until(look: Callable[[], Awaitable[FoundT | None]]) -> FoundT:
+    """Wait until a look finds something."""
+    async with asyncio.timeout(30):
+        while True:
+            found = await look()
+            if found is not None:
+                return found
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def world_on(database_url: str, clock: FakeClock) -> AsyncIterator[World]:
+    """Open a world."""
+    async with AsyncExitStack() as stack:
+        edges: list[Edge] = []
+
+        async def deliver(body: bytes, headers: Mapping[str, str]) -> int:
+            return (await edges[0].deliver(body, headers)).status_code
+
+        psp = await stack.enter_async_context(
+            serve(token="secret", deliver=deliver, webhook_secrets=[SECRET], clock=clock, seed=11)
+        )
+        psp.knobs.settle_seconds = 0.0
+        adapter = MockAdapter(base_address=psp.url, api_key="secret", currencies=CURRENCIES)
+        stack.push_async_callback(adapter.close)
+        service = Service(database_url, clock=clock, providers={PROVIDER: adapter})
+        await service.start()
+        stack.push_async_callback(service.stop)
+        gateway = LedgerGateway(f"127.0.0.1:{service.server.port}", seconds=2)
+        stack.push_async_callback(gateway.close)
+        edges.append(await stack.enter_async_context(running_edge(ledger=gateway, clock=clock)))
+        cashier = Cashier(await service.new_ledger(TENANT))
+        yield World(service=service, clock=clock, psp=psp, cashier=cashier, begun=clock())

@@ -1,0 +1,81 @@
+"""Own a provider that only lists: its records are given, its pages move and are in disorder."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind
+from ledger_server.providers.adapter import (
+    Accepted,
+    Answer,
+    CallKind,
+    Capabilities,
+    ListingFailed,
+    NotFound,
+    ProviderCall,
+    RecordPage,
+    Unknown,
+)
+
+LISTED: Final = frozenset(RecordKind) - {RecordKind.OTHER, RecordKind.UNKNOWN}
+
+
+class ListedProvider:
+    """Lists records newest first, by position: what comes in meanwhile pushes the rest down.
+
+    Attributes:
+        records: all of them, in any order.
+        arrivals: how many records come in between two pages; they lie beyond every window.
+        breaks_after: the page after which every further one fails; None: none does.
+    """
+
+    capabilities: Final = Capabilities(
+        payments=True, payouts=True, refunds=True, listed=LISTED, idempotency_seconds=1e9
+    )
+
+    def __init__(self, records: Sequence[ProviderRecord], *, seed: str = "0") -> None:
+        self.records = list(records)
+        self.arrivals = 0
+        self.breaks_after: int | None = None
+        self._random = random.Random(seed)
+        self._sorted: list[ProviderRecord] = []
+
+    async def list_records(
+        self, from_time: datetime, to_time: datetime, cursor: str, limit: int
+    ) -> RecordPage:
+        """Return a page; the cursor is a position among all, so rows come again when others come in."""
+        if not cursor:
+            self._sorted = [each for each in self.records if from_time <= each.create_time < to_time]
+            self._sorted.sort(key=lambda each: each.create_time, reverse=True)
+        page_number, place = (int(part) for part in (cursor or "0-0").split("-"))
+        if self.breaks_after is not None and page_number >= self.breaks_after:
+            raise ListingFailed("the listing broke off")
+        # Others came in at the head: the same position is now an older page's end.
+        place = max(0, place - self.arrivals)
+        page = self._sorted[place : place + limit]
+        end = place + limit
+        self._random.shuffle(page)
+        following = f"{page_number + 1}-{end}" if end < len(self._sorted) else ""
+        return RecordPage(records=page, next_cursor=following)
+
+    def to_provider(self, amount: int, _currency: str, _kind: CallKind) -> int:
+        """Return the same amount."""
+        return amount
+
+    def from_provider(self, amount: int, _currency: str) -> int:
+        """Return the same amount."""
+        return amount
+
+    async def call(self, _: ProviderCall) -> Answer:
+        """Answer nothing."""
+        return Unknown(reason="it only lists")
+
+    async def find(self, _: ProviderCall, __: str) -> Accepted | NotFound | Unknown:
+        """Find nothing."""
+        return Unknown(reason="it only lists")
+
+    async def close(self) -> None:
+        """Do nothing."""

@@ -1,0 +1,1 @@
+"""Own the tables of the rules of findings."""
