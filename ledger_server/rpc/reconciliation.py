@@ -9,7 +9,7 @@ from defter.reconciliation.v1 import reconciliation_pb2 as pb
 from google.protobuf.message import Message
 
 from ledger_server.domain.clock import Clock
-from ledger_server.domain.errors import FieldMissing, FieldOutOfRange, ProviderUnknown
+from ledger_server.domain.errors import FieldMissing, FieldOutOfRange, ProviderUnknown, ShuttingDown
 from ledger_server.domain.reconciliation.compare import Verdict
 from ledger_server.domain.reconciliation.record import RecordKind
 from ledger_server.engine.run_reads import RunReads
@@ -29,6 +29,10 @@ _STATES: Final = frozenset(pb.RunState.values()) - {0}
 
 class Worker(Protocol):
     """Works on runs, whether or not their callers stay."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it takes no run on any more."""
 
     def begin(self, request: pb.RunReconciliationRequest, claimed: Claimed) -> None:
         """Begin with a run that was claimed."""
@@ -73,6 +77,9 @@ class ReconciliationServicer:
                 yield pb.RunReconciliationResponse(run=run)
             if run.state != pb.RUN_STATE_RUNNING:
                 return
+            if self._worker.stopping:
+                # Another process works on it, and yet another will tell how far it has come.
+                raise ShuttingDown
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def GetRun(self, request: pb.GetRunRequest, _: Context) -> pb.GetRunResponse:
@@ -137,6 +144,8 @@ class ReconciliationServicer:
 
     async def _claim(self, request: pb.RunReconciliationRequest) -> Claimed:
         """Claim a run, and begin with it if it is this process's to do."""
+        if self._worker.stopping:
+            raise ShuttingDown
         claimed = await self._runs.claim(request)
         if claimed.owner is not None:
             self._worker.begin(request, claimed)

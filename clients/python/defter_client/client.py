@@ -20,7 +20,7 @@ from defter.payments.v1 import (
     wallet_pb2_grpc,
     withdrawal_pb2_grpc,
 )
-from defter.reconciliation.v1 import finding_pb2_grpc
+from defter.reconciliation.v1 import finding_pb2_grpc, reconciliation_pb2_grpc, settlement_pb2_grpc
 from google.protobuf.message import Message
 
 from defter_client.errors import ledger_error
@@ -29,6 +29,15 @@ _Response = TypeVar("_Response")
 
 _FIRST_PAUSE = 0.05
 _MAX_PAUSE = 2.0
+_OPTIONS = (
+    # A connection that died without a word ends a long stream after 40 s instead of never.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # A server that comes back is found within seconds; by default gRPC waits up to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
 
 
 class LedgerClient:
@@ -49,7 +58,7 @@ class LedgerClient:
             timeout_seconds: for a call with all its retries.
         """
         self._timeout_seconds = timeout_seconds
-        self._channel = grpc.aio.insecure_channel(target)
+        self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
         self.tenants = tenant_pb2_grpc.TenantServiceStub(self._channel)
         self.accounts = account_pb2_grpc.AccountServiceStub(self._channel)
         self.postings = posting_pb2_grpc.PostingServiceStub(self._channel)
@@ -59,7 +68,9 @@ class LedgerClient:
         self.withdrawals = withdrawal_pb2_grpc.WithdrawalServiceStub(self._channel)
         self.wallets = wallet_pb2_grpc.WalletServiceStub(self._channel)
         self.provider_events = provider_event_pb2_grpc.ProviderEventServiceStub(self._channel)
+        self.reconciliation = reconciliation_pb2_grpc.ReconciliationServiceStub(self._channel)
         self.findings = finding_pb2_grpc.FindingServiceStub(self._channel)
+        self.settlements = settlement_pb2_grpc.SettlementServiceStub(self._channel)
 
     async def call(
         self, method: Callable[..., Awaitable[_Response]], request: Message, **options: Any

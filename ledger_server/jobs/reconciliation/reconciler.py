@@ -8,6 +8,7 @@ import structlog
 from defter.reconciliation.v1 import reconciliation_pb2 as pb
 
 from ledger_server.domain.clock import Clock
+from ledger_server.domain.errors import ShuttingDown
 from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.runs import Claimed, Runs
@@ -30,7 +31,11 @@ class LostLease(Exception):
 
 
 class Reconciler:
-    """All runs of this process."""
+    """All runs of this process.
+
+    Attributes:
+        stopping: whether it takes no run on any more, since the process is about to end.
+    """
 
     def __init__(
         self,
@@ -50,12 +55,14 @@ class Reconciler:
         self._pause_seconds = pause_seconds
         self._tasks: set[asyncio.Task[None]] = set()
         self._committed = 0
+        self.stopping = False
 
     def start(self) -> None:
         """Begin nothing: runs are asked for."""
 
     async def stop(self) -> None:
-        """Give all runs up; whoever asks for them again begins at their start."""
+        """Give all runs up and take no other on; whoever asks for them again begins at their start."""
+        self.stopping = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -66,7 +73,13 @@ class Reconciler:
         self._committed += len(rows)
 
     def begin(self, request: pb.RunReconciliationRequest, claimed: Claimed) -> None:
-        """Work on a run that was claimed, whether or not the caller stays."""
+        """Work on a run that was claimed, whether or not the caller stays.
+
+        Raises:
+            ShuttingDown: nothing is taken on any more; the run's lease ends by itself.
+        """
+        if self.stopping:
+            raise ShuttingDown
         task = asyncio.create_task(self._work(request, claimed))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,1 @@
+"""The operator's commands: a client of a running server, like any other."""

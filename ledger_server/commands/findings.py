@@ -1,0 +1,406 @@
+"""Owns `defter findings`: what does not agree is listed, looked at, taken up, resolved and repaired."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, NamedTuple
+
+import typer
+from defter.payments.v1 import payment_pb2
+from defter.reconciliation.v1 import finding_pb2 as pb
+from rich.console import Console
+
+from defter_client import LedgerClient, LedgerError
+from ledger_server.commands import words
+from ledger_server.commands.connection import (
+    SERVER,
+    Actor,
+    Exit,
+    Json,
+    Server,
+    Stopped,
+    Tenant,
+    actor_or_user,
+    carry_out,
+    told,
+)
+from ledger_server.commands.finding_names import whole_id
+from ledger_server.commands.finding_screen import (
+    changed,
+    findings_shape,
+    print_evidence,
+    print_finding,
+    print_history,
+    print_sides,
+    short,
+    state_of,
+    who,
+)
+from ledger_server.commands.lists import Limit, show_list
+from ledger_server.commands.money import Money
+from ledger_server.commands.screen import console, print_json, print_line, when
+
+app = typer.Typer(no_args_is_help=True, help="Look after what does not agree.")
+
+UNRESOLVED: Final = (
+    pb.FINDING_STATE_OPEN,
+    pb.FINDING_STATE_ACKNOWLEDGED,
+    pb.FINDING_STATE_REOPENED,
+)
+_STATES: Final = words.one_of(pb.FindingState.DESCRIPTOR, "FINDING_STATE_")
+_CLASSES: Final = words.one_of(pb.FindingClass.DESCRIPTOR, "FINDING_CLASS_")
+_SEVERITIES: Final = words.one_of(pb.Severity.DESCRIPTOR, "SEVERITY_")
+_REASONS: Final = words.one_of(pb.ResolutionReason.DESCRIPTOR, "RESOLUTION_REASON_")
+
+_Id = Annotated[
+    str, typer.Argument(metavar="FINDING", help="its id, or as much of it as no other finding's begins with")
+]
+_Note = Annotated[str, typer.Option(help="a note, at most 1,000 characters")]
+_Version = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="change it only if this is its version; default: the one that is read and shown"
+    ),
+]
+
+
+@app.command("list")
+def list_findings(
+    *,
+    tenant: Tenant,
+    state: Annotated[
+        list[int] | None,
+        typer.Option(
+            parser=_STATES,
+            show_default=False,
+            metavar="STATE",
+            help="only those that stand there; may be said several times",
+        ),
+    ] = None,
+    class_: Annotated[
+        int,
+        typer.Option(
+            "--class",
+            parser=_CLASSES,
+            show_default=False,
+            metavar="CLASS",
+            help="only this class, such as MISSING_IN_LEDGER",
+        ),
+    ] = 0,
+    severity: Annotated[
+        int,
+        typer.Option(
+            parser=_SEVERITIES, show_default=False, metavar="SEVERITY", help="only those at least this severe"
+        ),
+    ] = 0,
+    provider: Annotated[str, typer.Option(help="only those of this provider account")] = "",
+    payment: Annotated[str, typer.Option(help="only those of this payment, dep_… or wd_…")] = "",
+    assignee: Annotated[str, typer.Option(help="only those that this person looks after")] = "",
+    all_: Annotated[bool, typer.Option("--all", help="the resolved ones too")] = False,
+    limit: Limit = None,
+    json: Json = False,
+    server: Server = SERVER,
+) -> None:
+    """List findings, those opened last first; without --state or --all only those that are not resolved."""
+    if state and all_:
+        raise typer.BadParameter("--all is every state: leave --state out")
+    states = [pb.FindingState.ValueType(number) for number in state or ()]
+    request = pb.ListFindingsRequest(
+        tenant_id=tenant,
+        states=states or (() if all_ else UNRESOLVED),
+        finding_class=pb.FindingClass.ValueType(class_),
+        min_severity=pb.Severity.ValueType(severity),
+        provider=provider,
+        payment_id=payment,
+        assignee=assignee,
+    )
+
+    async def work() -> int:
+        shape = findings_shape(Money(), datetime.now(UTC))
+        async with LedgerClient(server) as ledger:
+            await show_list(ledger, ledger.findings.ListFindings, request, shape, json=json, limit=limit)
+        return Exit.DONE
+
+    carry_out(work())
+
+
+@app.command("show")
+def show_finding(finding: _Id, *, tenant: Tenant, json: Json = False, server: Server = SERVER) -> None:
+    """Show one finding: both sides, evidence and history."""
+
+    async def work() -> int:
+        money = Money()
+        async with LedgerClient(server) as ledger:
+            read = await _read(ledger, tenant, await whole_id(ledger, tenant, finding))
+        out = console()
+        if json:
+            print_json(out, read)
+            return Exit.DONE
+        print_finding(out, read.finding)
+        print_line(out, "")
+        print_sides(out, read.finding, money)
+        print_evidence(out, read.finding)
+        print_line(out, "")
+        print_history(out, read.history, money)
+        if read.last_seen_run_id:
+            print_line(out, f"last seen {when(read.last_seen_time)} UTC by {read.last_seen_run_id}")
+        return Exit.DONE
+
+    carry_out(work())
+
+
+class _Change(NamedTuple):
+    """A change by hand.
+
+    Attributes:
+        verb: what is done.
+        done: whether the latest change of a finding was this very one.
+        send: sends it: with the client, the finding's id, the version it is for, and the key.
+    """
+
+    verb: str
+    said: tuple[str, ...]
+    done: Callable[[pb.Finding], bool]
+    send: Callable[[LedgerClient, str, int, str], Awaitable[Any]]
+
+
+@app.command("ack")
+def acknowledge(
+    finding: _Id,
+    *,
+    tenant: Tenant,
+    assignee: Annotated[str | None, typer.Option(help="who looks after it; default: who says so")] = None,
+    note: _Note = "",
+    actor: Actor = None,
+    version: _Version = None,
+    json: Json = False,
+    server: Server = SERVER,
+) -> None:
+    """Say who looks after a finding."""
+
+    async def work() -> int:
+        says = actor_or_user(actor)
+        looks_after = assignee or says
+
+        def done(known: pb.Finding) -> bool:
+            same = (known.assignee, known.actor, known.note) == (looks_after, says, note)
+            return known.state == pb.FINDING_STATE_ACKNOWLEDGED and same
+
+        def send(ledger: LedgerClient, finding_id: str, expected: int, key: str) -> Awaitable[Any]:
+            request = pb.AcknowledgeFindingRequest(
+                tenant_id=tenant,
+                finding_id=finding_id,
+                expected_version=expected,
+                assignee=looks_after,
+                actor=says,
+                note=note,
+                idempotency_key=key,
+            )
+            return ledger.call(ledger.findings.AcknowledgeFinding, request)
+
+        change = _Change("acknowledge", (looks_after, says, note), done, send)
+        return await _change(server, tenant, finding, change, version=version, json=json)
+
+    carry_out(work())
+
+
+@app.command("resolve")
+def resolve(
+    finding: _Id,
+    *,
+    tenant: Tenant,
+    reason: Annotated[
+        int,
+        typer.Option(
+            parser=_REASONS,
+            show_default=False,
+            metavar="REASON",
+            help="provider-error, ledger-corrected, timing, written-off, duplicate-of, accepted-difference"
+            " or fraud",
+        ),
+    ],
+    note: _Note = "",
+    correction: Annotated[str, typer.Option(help="the transaction that puts it right, tx_…")] = "",
+    duplicate_of: Annotated[str, typer.Option(help="with --reason duplicate-of: the other finding")] = "",
+    actor: Actor = None,
+    version: _Version = None,
+    json: Json = False,
+    server: Server = SERVER,
+) -> None:
+    """Say why it is none any more."""
+    if (reason == pb.RESOLUTION_REASON_DUPLICATE_OF) != bool(duplicate_of):
+        raise typer.BadParameter("--reason duplicate-of and --duplicate-of go together")
+
+    async def work() -> int:
+        says = actor_or_user(actor)
+        other = duplicate_of
+        if other:
+            async with LedgerClient(server) as ledger:
+                other = await whole_id(ledger, tenant, duplicate_of)
+
+        def done(known: pb.Finding) -> bool:
+            return known.state == pb.FINDING_STATE_RESOLVED and (
+                known.resolution_reason,
+                known.actor,
+                known.note,
+                known.correction_transaction_id,
+                known.duplicate_of_finding_id,
+            ) == (reason, says, note, correction, other)
+
+        def send(ledger: LedgerClient, finding_id: str, expected: int, key: str) -> Awaitable[Any]:
+            request = pb.ResolveFindingRequest(
+                tenant_id=tenant,
+                finding_id=finding_id,
+                expected_version=expected,
+                reason=pb.ResolutionReason.ValueType(reason),
+                actor=says,
+                note=note,
+                correction_transaction_id=correction,
+                duplicate_of_finding_id=other,
+                idempotency_key=key,
+            )
+            return ledger.call(ledger.findings.ResolveFinding, request)
+
+        change = _Change("resolve", (str(reason), says, note, correction, other), done, send)
+        return await _change(server, tenant, finding, change, version=version, json=json)
+
+    carry_out(work())
+
+
+@app.command("reopen")
+def reopen(
+    finding: _Id,
+    *,
+    tenant: Tenant,
+    note: _Note = "",
+    actor: Actor = None,
+    version: _Version = None,
+    json: Json = False,
+    server: Server = SERVER,
+) -> None:
+    """Take a resolved finding up again."""
+
+    async def work() -> int:
+        says = actor_or_user(actor)
+
+        def done(known: pb.Finding) -> bool:
+            return known.state == pb.FINDING_STATE_REOPENED and (known.actor, known.note) == (says, note)
+
+        def send(ledger: LedgerClient, finding_id: str, expected: int, key: str) -> Awaitable[Any]:
+            request = pb.ReopenFindingRequest(
+                tenant_id=tenant,
+                finding_id=finding_id,
+                expected_version=expected,
+                actor=says,
+                note=note,
+                idempotency_key=key,
+            )
+            return ledger.call(ledger.findings.ReopenFinding, request)
+
+        change = _Change("reopen", (says, note), done, send)
+        return await _change(server, tenant, finding, change, version=version, json=json)
+
+    carry_out(work())
+
+
+@app.command("repair")
+def repair(
+    finding: _Id, *, tenant: Tenant, actor: Actor = None, json: Json = False, server: Server = SERVER
+) -> None:
+    """Book what the provider's record says, as if its webhook had arrived; done twice, it changes nothing."""
+
+    async def work() -> int:
+        says = actor_or_user(actor)
+        async with LedgerClient(server) as ledger:
+            finding_id = await whole_id(ledger, tenant, finding)
+            request = pb.RepairFindingRequest(tenant_id=tenant, finding_id=finding_id, actor=says)
+            response = await ledger.call(ledger.findings.RepairFinding, request)
+        if json:
+            print_json(console(), response)
+        else:
+            _print_repair(console(), finding_id, response)
+        return Exit.DONE
+
+    carry_out(work())
+
+
+def _print_repair(out: Console, finding_id: str, response: pb.RepairFindingResponse) -> None:
+    event = response.event
+    kind = payment_pb2.ProviderEventType.Name(event.event.type).removeprefix("PROVIDER_EVENT_TYPE_")
+    state = payment_pb2.ProviderEventState.Name(event.state).removeprefix("PROVIDER_EVENT_STATE_")
+    before = ", as it was before: nothing has changed" if response.duplicate else ""
+    note = f" ({event.note})" if event.note else ""
+    print_line(out, f"{short(finding_id)}: {kind} is {event.provider_event_id}, {state}{note}{before}")
+    print_line(
+        out, "The finding resolves with the next complete run over that time: `defter reconcile --again`."
+    )
+
+
+async def _read(ledger: LedgerClient, tenant: str, finding_id: str) -> pb.GetFindingResponse:
+    request = pb.GetFindingRequest(tenant_id=tenant, finding_id=finding_id)
+    read: pb.GetFindingResponse = await ledger.call(ledger.findings.GetFinding, request)
+    return read
+
+
+async def _change(
+    server: str, tenant: str, name: str, change: _Change, *, version: int | None, json: bool
+) -> int:
+    """Read a finding, show it, and change it as it was shown.
+
+    Raises:
+        Stopped: somebody has changed it meanwhile; the text says who, and what.
+    """
+    money = Money()
+    out = console()
+    async with LedgerClient(server) as ledger:
+        finding_id = await whole_id(ledger, tenant, name)
+        before = (await _read(ledger, tenant, finding_id)).finding
+        if version is None and change.done(before):
+            # What a retry of the same command line finds: the first one's answer was lost.
+            return _print_after(out, before, f"version {before.version} says so already", json=json)
+        expected = before.version if version is None else version
+        if not json:
+            print_finding(out, before)
+            print_sides(out, before, money)
+            print_line(out, "")
+        try:
+            response = await change.send(ledger, finding_id, expected, _key(finding_id, expected, change))
+        except LedgerError as error:
+            if error.reason != "FINDING_VERSION_MISMATCH":
+                raise
+            text = await _meanwhile(ledger, tenant, finding_id, expected, money)
+            raise Stopped("\n".join([told(error), *text])) from None
+    after = response.finding
+    return _print_after(out, after, changed(before, after, money), json=json)
+
+
+def _print_after(out: Console, after: pb.Finding, text: str, *, json: bool) -> int:
+    if json:
+        print_json(out, after)
+    else:
+        print_line(out, f"{short(after.finding_id)} is {state_of(after)}, version {after.version}: {text}")
+    return Exit.DONE
+
+
+def _key(finding_id: str, version: int, change: _Change) -> str:
+    """Return the key of a change: what is said twice about the same version is the same request."""
+    said = hashlib.sha256("\x00".join(change.said).encode()).hexdigest()[:16]
+    return f"{change.verb}:{finding_id}:{version}:{said}"
+
+
+async def _meanwhile(
+    ledger: LedgerClient, tenant: str, finding_id: str, expected: int, money: Money
+) -> list[str]:
+    """Return who has changed what since a version, a line each."""
+    read = await _read(ledger, tenant, finding_id)
+    lines = []
+    known: pb.Finding | None = None
+    for version in read.history:
+        after = version.finding
+        if after.version > expected:
+            lines.append(
+                f"  version {after.version}, {when(after.update_time)} UTC, by {who(after)}:"
+                f" {changed(known, after, money)}"
+            )
+        known = after
+    return [*lines, "  read it again, and decide anew"]

@@ -1,0 +1,1 @@
+"""The command line as operators run it: real processes against real servers."""

@@ -1,0 +1,38 @@
+"""Amounts are shown in major units, exactly."""
+
+from __future__ import annotations
+
+import pytest
+
+from ledger_server.commands.money import EXTRA_CURRENCIES, BadSetting, Money, exponents
+
+
+@pytest.mark.parametrize(
+    ("amount_minor", "currency", "expected"),
+    [
+        (0, "EUR", "0.00 EUR"),
+        (5, "EUR", "0.05 EUR"),
+        (-5, "EUR", "-0.05 EUR"),
+        (123456789, "EUR", "1,234,567.89 EUR"),
+        (-100, "EUR", "-1.00 EUR"),
+        (1234, "JPY", "1,234 JPY"),
+        (1234, "BHD", "1.234 BHD"),
+        (2**63 - 1, "EUR", "92,233,720,368,547,758.07 EUR"),
+        (-(2**63), "EUR", "-92,233,720,368,547,758.08 EUR"),
+        (1_000_001, "USDT", "1.000001 USDT"),
+        (1500, "XYZ9", "1,500 minor units of XYZ9"),
+        (1500, "", "1,500 minor units of no currency"),
+    ],
+)
+def test_show_amount_is_exact(amount_minor: int, currency: str, expected: str) -> None:
+    """Each currency has its own places; one that is not known here is not guessed."""
+    money = Money(exponents({EXTRA_CURRENCIES: '{"USDT": 6}'}))
+
+    assert money.show(amount_minor, currency) == expected
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", '{"USDT": "x"}'])
+def test_read_extra_currencies_that_are_none_names_the_setting(text: str) -> None:
+    """A broken setting is a clear exit."""
+    with pytest.raises(BadSetting, match=EXTRA_CURRENCIES):
+        exponents({EXTRA_CURRENCIES: text})
