@@ -12,7 +12,7 @@ _LONGEST_REST_SECONDS: Final = 5.0
 
 
 class Pace:
-    """The pace of one run.
+    """The pace of one run, or of one import.
 
     Args:
         commits: how many records this process has committed for callers so far.
@@ -23,11 +23,15 @@ class Pace:
         self._seen = commits()
 
     @asynccontextmanager
-    async def step(self) -> AsyncIterator[None]:
-        """Do one step of work, then rest if somebody has posted since the step before."""
+    async def step(self, *, longest: float = _LONGEST_REST_SECONDS) -> AsyncIterator[None]:
+        """Do one step of work, then rest if somebody has posted since the step before.
+
+        Args:
+            longest: the longest rest, in seconds.
+        """
         begun = time.monotonic()
         yield
         worked = time.monotonic() - begun
         commits = self._commits()
         busy, self._seen = commits != self._seen, commits
-        await asyncio.sleep(min(worked * _REST, _LONGEST_REST_SECONDS) if busy else 0)
+        await asyncio.sleep(min(worked * _REST, longest) if busy else 0)
