@@ -43,11 +43,11 @@ class Settlements:
         """Return a batch. Raises BatchNotFound."""
         key = await self._reads.key_of(tenant_id)
         found = await self._reads.run(
-            lambda connection: settlement_store.read_batch(connection, key, provider, name)
+            lambda connection: settlement_store.read_batches(connection, key, provider, [name])
         )
-        if found is None:
+        if not found:
             raise BatchNotFound(batch_id=name[0])
-        return found
+        return found[0]
 
     async def list_batches(
         self,
@@ -105,16 +105,15 @@ class Settlements:
     ) -> StoredBatch:
         """Write what was moved to the bank, unless that is known, and return the batch as it stands then.
 
-        An import may have changed the batch since the money was moved; then it is found unbalanced.
+        An import may have changed the batch since the money was moved; then it is found unbalanced. The
+        caller has read the batch before: batches are never deleted.
         """
         key = await self._reads.key_of(tenant_id)
         async with self._reads.pool.acquire() as connection, connection.transaction():
-            batch = await settlement_store.read_batch(connection, key, provider, name, lock=True)
-            if batch is None:
-                raise BatchNotFound(batch_id=name[0])
+            [batch] = await settlement_store.read_batches(connection, key, provider, [name], lock=True)
             if batch.moved is None:
                 batch = moved_batch(batch, moved, transaction_id)
-                await settlement_store.put_batch(connection, key, provider, batch)
+                await settlement_store.put_batches(connection, key, provider, [batch])
             return batch
 
 

@@ -125,15 +125,13 @@ class Importer:
                 await record_store.stage(self._pool, key, provider, None, records)
 
     async def _read(self, key: TenantKey, provider: str, names: set[BatchName]) -> list[pb.SettlementBatch]:
-        """Return the batches of a file as they stand now."""
-        batches = []
+        """Return the batches of a file as they stand now.
+
+        One that lost its only line to another batch, before it was ever written, is not among them.
+        """
         async with self._pool.acquire() as connection:
-            for name in sorted(names):
-                batch = await settlement_store.read_batch(connection, key, provider, name)
-                # Of a batch that lost its only line to another one before, there is nothing to tell.
-                if batch is not None:
-                    batches.append(message_of(batch))
-        return batches
+            batches = await settlement_store.read_batches(connection, key, provider, sorted(names))
+        return [message_of(batch) for batch in batches]
 
 
 async def _receive(spool: Spool, chunks: AsyncIterator[bytes]) -> None:

@@ -8,8 +8,8 @@ from typing import Final
 from defter.reconciliation.v1 import settlement_pb2 as pb
 
 from ledger_server.domain.ids import TenantKey
-from ledger_server.domain.reconciliation.settled import Place, better_place, known_as
-from ledger_server.domain.reconciliation.settlement import SettlementLine
+from ledger_server.domain.reconciliation.settled import better_place, known_as
+from ledger_server.domain.reconciliation.settlement import SettlementLine, Totals
 from ledger_server.engine.settlement_records import batch_of
 from ledger_server.engine.times import timestamp
 from ledger_server.jobs.reconciliation.pace import Pace
@@ -20,6 +20,7 @@ from ledger_server.store.settlement_store import BatchName, ReportName
 
 # Longer rests would only keep the database transaction open.
 _LONGEST_REST_SECONDS: Final = 0.5
+_PAGE: Final = 200
 
 
 class Keeping:
@@ -63,7 +64,7 @@ class Keeping:
             self._connection, self._key, provider, [line.line_id for line in lines]
         )
         new: dict[str, SettlementLine] = {}
-        places: dict[str, Place] = {}
+        placed: dict[str, SettlementLine] = {}
         for line in lines:
             before = known.get(line.line_id)
             if before is None:
@@ -75,15 +76,17 @@ class Keeping:
             if place is not None:
                 self._touch(before.place.batch, line.currency)
                 self._touch(place.batch, line.currency)
-                places[line.line_id] = place
+                placed[line.line_id] = line
                 known[line.line_id] = known_as(line)
         if new:
             await settlement_store.add_lines(
                 self._connection, self._key, provider, self._name.digest, new.values()
             )
             self._new += len(new)
-        if places:
-            await settlement_store.place_lines(self._connection, self._key, provider, places)
+        if placed:
+            await settlement_store.place_lines(
+                self._connection, self._key, provider, self._name.digest, placed.values()
+            )
 
     def _touch(self, batch: str, currency: str) -> None:
         """Note that a batch has other lines than before; none is the batch of lines that have none yet."""
@@ -93,9 +96,22 @@ class Keeping:
     async def _write_batches(self, now: datetime) -> None:
         """Add up anew what the lines of changed batches are, whichever reports have brought them."""
         provider = self._name.provider
-        # In order, and locked only now that little is left to do: confirming a batch locks it too.
-        for name in sorted(self._touched):
-            totals = await settlement_store.add_up(self._connection, self._key, provider, name)
-            before = await settlement_store.read_batch(self._connection, self._key, provider, name, lock=True)
-            batch = batch_of(provider, name, totals, before, now=now)
-            await settlement_store.put_batch(self._connection, self._key, provider, batch)
+        names = sorted(self._touched)
+        # Locked only now that little is left to do: confirming a batch locks it too.
+        for start in range(0, len(names), _PAGE):
+            page = names[start : start + _PAGE]
+            totals = await settlement_store.add_up(self._connection, self._key, provider, page)
+            before = {
+                batch.name: batch
+                for batch in await settlement_store.read_batches(
+                    self._connection, self._key, provider, page, lock=True
+                )
+            }
+            batches = [
+                batch_of(provider, name, totals.get(name, _NOTHING), before.get(name), now=now)
+                for name in page
+            ]
+            await settlement_store.put_batches(self._connection, self._key, provider, batches)
+
+
+_NOTHING: Final = Totals()

@@ -5,7 +5,7 @@ from typing import Final
 
 from ledger_server.domain.ids import TenantKey
 from ledger_server.store.database import AnyConnection
-from ledger_server.store.settlement_store import StoredBatch, stored_batch
+from ledger_server.store.settlement_store import StoredBatch
 
 _BATCHES: Final = """
 SELECT batch_id, currency_code AS currency, state, version, moved, open_time, body, provider
@@ -33,7 +33,7 @@ async def list_batches(
     return [
         (
             (row["open_time"], row["provider"], row["batch_id"], row["currency"]),
-            stored_batch(row),
+            StoredBatch(*(row[name] for name in StoredBatch._fields)),
         )
         for row in rows
     ]

@@ -247,6 +247,7 @@ def _create_settlements() -> None:
         "settlement_lines",
         ["tenant_key", "provider", "batch_id", "currency_code"],
         unique=False,
+        postgresql_where=sa.text("batch_id <> ''"),
     )
     op.create_table(
         "settlement_batches",
