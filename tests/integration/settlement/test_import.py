@@ -7,7 +7,6 @@ import asyncio
 import pytest
 from defter.reconciliation.v1 import settlement_pb2
 
-from tests.support.ledger import Ledger
 from tests.support.service import Service
 from tests.support.settlement import (
     ADYEN,
@@ -26,18 +25,6 @@ from tests.support.wire import refusal
 from tests.unit.reconciliation.files import sample
 
 TABLES = ("settlement_reports", "settlement_lines", "settlement_batches", "provider_records")
-
-
-@pytest.fixture
-def settler(ledger: Ledger) -> Settler:
-    """The settlements of the tenant."""
-    return Settler(ledger)
-
-
-@pytest.fixture
-def rows(database_url: str) -> Rows:
-    """The tables."""
-    return Rows(database_url)
 
 
 async def counts(rows: Rows) -> dict[str, int]:
