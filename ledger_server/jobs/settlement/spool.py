@@ -20,7 +20,7 @@ MAX_LINES: Final = 2_000_000
 """What is known of each line while a file is read takes memory, some 150 bytes."""
 # Some 50 lines a time: a thread that computes holds up everything else in the process until it pauses.
 _PIECE_BYTES: Final = 16 * 1024
-_PAGE_LINES: Final = 500
+_PAGE_LINES: Final = 250
 _LENGTH: Final = struct.Struct("<I")
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(list[SettlementLine])
