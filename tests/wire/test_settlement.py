@@ -126,6 +126,33 @@ async def test_stream_that_says_nothing_does_not_keep_others_from_importing(sett
         call.cancel()
 
 
+IMPORTING = "ledger_server.jobs.settlement.importing"
+
+
+async def test_import_that_falls_silent_is_given_up(
+    settler: Settler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sender that says nothing makes room for others."""
+    monkeypatch.setattr(f"{IMPORTING}._SILENCE_SECONDS", 0.1)
+    call = settler.stub.ImportSettlementReport()
+    await call.write(settler.header())
+    assert (await refusal(call)).reason == "DEADLINE_PASSED"
+
+
+async def test_import_beyond_its_bounds_is_refused(settler: Settler, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file has a largest size and a largest number of lines, and what is refused leaves nothing."""
+    data = stripe_file([charge(100) for _ in range(50)])
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{IMPORTING}.MAX_FILE_BYTES", len(data) - 1)
+        refused = await refusal(settler.send(data))
+        assert (refused.reason, refused.violated_fields) == ("FIELD_TOO_LONG", ("chunk",))
+    with monkeypatch.context() as patch:
+        patch.setattr("ledger_server.jobs.settlement.spool.MAX_LINES", 49)
+        assert (await refusal(settler.send(data))).reason == "REPORT_MALFORMED"
+    assert await settler.batches() == []
+    assert not (await settler.send(data)).duplicate
+
+
 @pytest.mark.parametrize(
     ("changed", "reason", "field"),
     [

@@ -35,6 +35,8 @@ _UPLOADS: Final = 4
 # A sender that falls silent must not keep others from sending.
 _SILENCE_SECONDS: Final = 60.0
 _LOCK_PAUSE_SECONDS: Final = 0.2
+# More never fit into an answer.
+_MOST_BATCHES: Final = 20_000
 
 
 class Importer:
@@ -129,8 +131,9 @@ class Importer:
 
         One that lost its only line to another batch, before it was ever written, is not among them.
         """
+        first = sorted(names)[:_MOST_BATCHES]
         async with self._pool.acquire() as connection:
-            batches = await settlement_store.read_batches(connection, key, provider, sorted(names))
+            batches = await settlement_store.read_batches(connection, key, provider, first)
         return [message_of(batch) for batch in batches]
 
 

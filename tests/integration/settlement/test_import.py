@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 from defter.reconciliation.v1 import settlement_pb2
 
-from tests.support.service import Service
+from tests.support.clock import FakeClock
+from tests.support.fake_provider import fake_providers
+from tests.support.service import Service, serving
 from tests.support.settlement import (
     ADYEN,
     BALANCE,
@@ -207,19 +210,18 @@ async def test_import_unbalanced_batch_opens_a_finding_and_a_later_report_resolv
     assert await settler.ledger.head() == head
 
 
-async def test_import_two_files_at_once_counts_each_line_once(
-    settler: Settler, server: Service, rows: Rows
+async def test_import_at_once_through_two_servers_counts_each_line_once(
+    settler: Settler, server: Service, rows: Rows, database_url: str, clock: FakeClock
 ) -> None:
-    """The same file and overlapping ones, over several connections: one comes first."""
+    """The same file and overlapping ones, by several callers: one comes first."""
     shared = [charge(10, name=f"s{number}", at=number) for number in range(900)]
     same = stripe_file([*shared, paid(9_000)])
     files = [same, same, stripe_file([charge(5, batch="po_2"), *shared]), stripe_file(shared[:450]), same]
-    responses = await asyncio.gather(
-        *(
-            Settler(settler.ledger.over(server.open_channel(), key_prefix=f"k{number}")).send(data)
-            for number, data in enumerate(files)
+    async with serving(database_url, clock=clock, providers=fake_providers()) as second:
+        servers = itertools.cycle([server, second])
+        responses = await asyncio.gather(
+            *(Settler(service.ledger()).send(data) for service, data in zip(servers, files, strict=False))
         )
-    )
     assert sum(response.report.new_line_count for response in responses if not response.duplicate) == 902
     assert sum(response.duplicate for response in responses) == 2
     assert await rows.count("settlement_lines") == 902
