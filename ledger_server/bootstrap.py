@@ -9,7 +9,7 @@ import grpc
 import structlog
 from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import deposit_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
-from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2
+from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2, settlement_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -25,11 +25,13 @@ from ledger_server.engine.reads import Reads
 from ledger_server.engine.repairs import Repairs
 from ledger_server.engine.run_reads import RunReads
 from ledger_server.engine.runs import Runs
+from ledger_server.engine.settlements import Settlements
 from ledger_server.engine.watch import Watches
 from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
 from ledger_server.jobs.hold_expiry import HoldExpiry
 from ledger_server.jobs.parked_events import ParkedEvents
 from ledger_server.jobs.reconciliation.reconciler import Reconciler
+from ledger_server.jobs.settlement.importing import Importer
 from ledger_server.providers.adapter import Adapter, CallKind
 from ledger_server.rpc.account import AccountServicer
 from ledger_server.rpc.deposit import DepositServicer
@@ -42,6 +44,7 @@ from ledger_server.rpc.provider_event import ProviderEventServicer
 from ledger_server.rpc.reconciliation import ReconciliationServicer
 from ledger_server.rpc.requests import RequestReader
 from ledger_server.rpc.serving import MAX_MESSAGE_BYTES, add_service
+from ledger_server.rpc.settlement import SettlementServicer
 from ledger_server.rpc.tenant import TenantServicer
 from ledger_server.rpc.wallet import WalletServicer
 from ledger_server.rpc.withdrawal import WithdrawalServicer
@@ -160,17 +163,21 @@ async def start_server(
     reconciler = Reconciler(ledger, reads, clock, runs, providers or {})
     ledger.on_commit(reconciler.committed)
     reader = RequestReader(currencies(settings.extra_currencies))
+    importer = Importer(ledger, reads, clock, reader.currencies)
+    ledger.on_commit(importer.committed)
     server = grpc.aio.server(options=[*_CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))])
     health_servicer = health.aio.HealthServicer()
     amounts = _amounts(providers or {}, provider_tenants or {})
     read = Reads(reads, clock)
     reconciliation = ReconciliationServicer(runs, reconciler, RunReads(read), clock, amounts)
+    settlement = SettlementServicer(ledger, reader, Settlements(read), importer, amounts)
     _add_services(
         server,
         health_servicer,
         [
             *_servicers(ledger, reader, read, watches, amounts),
             (reconciliation_pb2.DESCRIPTOR.services_by_name["ReconciliationService"], reconciliation),
+            (settlement_pb2.DESCRIPTOR.services_by_name["SettlementService"], settlement),
         ],
     )
     port = server.add_insecure_port(f"{settings.host}:{settings.port}")

@@ -105,6 +105,11 @@ class TenantIds:
         """Return the sequence in a withdrawal id, or None when it is none of this tenant's."""
         return _sequence(self.withdrawal_prefix, withdrawal_id)
 
+    def payment_number(self, our_id: str) -> Sequence | None:
+        """Return the number in a deposit's or withdrawal's id, or None when it is none of this tenant's."""
+        deposit = self.deposit_sequence(our_id)
+        return deposit if deposit is not None else self.withdrawal_sequence(our_id)
+
     def refund_sequence(self, refund_id: str) -> Sequence | None:
         """Return the sequence in a refund id, or None when it is none of this tenant's."""
         return _sequence(self.refund_prefix, refund_id)

@@ -90,14 +90,14 @@ class Violations:
             first.violations = tuple(self._found)  # type: ignore[attr-defined]  # for BadRequest only
             raise first
 
-    def tenant_id(self, value: str) -> None:
+    def tenant_id(self, value: str, path: str = "tenant_id") -> None:
         """Require a well-formed tenant id."""
         if not value:
-            self.add(FieldMissing(field="tenant_id"))
+            self.add(FieldMissing(field=path))
         elif len(value) > MAX_TENANT_ID:
-            self.add(FieldTooLong(field="tenant_id", limit=MAX_TENANT_ID))
+            self.add(FieldTooLong(field=path, limit=MAX_TENANT_ID))
         elif not _TENANT_ID.fullmatch(value):
-            self.add(FieldMalformed(field="tenant_id"))
+            self.add(FieldMalformed(field=path))
 
     def idempotency_key(self, value: str, path: str = "idempotency_key") -> None:
         """Require a well-formed idempotency key."""

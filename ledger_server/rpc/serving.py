@@ -33,7 +33,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _CALLS: Final = Counter("defter_rpc_total", "RPCs by method and code", ["method", "code"])
 _SECONDS: Final = Histogram(
     "defter_rpc_seconds",
-    "Time from a unary call's arrival until its answer",
+    "Time from the arrival of a call with one answer until that answer",
     ["method"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
@@ -54,6 +54,9 @@ def add_service(server: grpc.aio.Server, service: ServiceDescriptor, servicer: o
 def _handler(method: MethodDescriptor, behaviour: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:
     deserialize = _deserializer(GetMessageClass(method.input_type))
     name = f"{method.containing_service.name}/{method.name}"
+    if method.client_streaming and not method.server_streaming:
+        # One answer to many messages; a broken one among them reaches the servicer as its refusal.
+        return grpc.stream_unary_rpc_method_handler(_unary(name, behaviour), deserialize, _serialize)
     if method.client_streaming:
         return grpc.stream_stream_rpc_method_handler(_stream(name, behaviour), deserialize, _serialize)
     if method.server_streaming:

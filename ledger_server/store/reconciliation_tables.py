@@ -146,16 +146,18 @@ provider_records: Final = Table(
     postgresql_with={"fillfactor": "80"},
 )
 
-# One row per imported file; the same file is the same digest.
+# One row per imported file, and per way to read it; the same file is the same digest.
 settlement_reports: Final = Table(
     "settlement_reports",
     metadata,
     tenant_key(),
     bytewise("provider"),
     Column("digest", LargeBinary, nullable=False),
+    Column("format", SmallInteger, nullable=False),
+    bytewise("account"),
     time("import_time"),
     Column("body", LargeBinary, nullable=False),
-    PrimaryKeyConstraint("tenant_key", "provider", "digest"),
+    PrimaryKeyConstraint("tenant_key", "provider", "digest", "format", "account"),
 )
 
 # One row per line of a settlement report; amounts in minor units of the currency that was paid out.
@@ -177,10 +179,20 @@ settlement_lines: Final = Table(
     Column("report_digest", LargeBinary, nullable=False),
     Column("line_number", BigInteger, nullable=False),
     PrimaryKeyConstraint("tenant_key", "provider", "line_id"),
-    Index("settlement_lines_batch_idx", "tenant_key", "provider", "batch_id", "currency_code"),
+    # Partial, so that no plan looks for a line's id by it: it begins as the primary key does, and a plan that
+    # was made while the table was empty can't tell the two apart.
+    Index(
+        "settlement_lines_batch_idx",
+        "tenant_key",
+        "provider",
+        "batch_id",
+        "currency_code",
+        postgresql_where=text("batch_id <> ''"),
+    ),
 )
 
-# One row per batch and currency: what its lines add up to so far; `body` is its message.
+# One row per batch and currency: what its lines add up to so far; `body` is its message. `moved` is what a
+# person has confirmed, signed. A version that was not told yet still has a finding to open or to resolve.
 settlement_batches: Final = Table(
     "settlement_batches",
     metadata,
@@ -189,15 +201,27 @@ settlement_batches: Final = Table(
     bytewise("batch_id"),
     bytewise("currency_code"),
     Column("state", SmallInteger, nullable=False),
-    time("update_time"),
+    Column("version", BigInteger, nullable=False),
+    Column("told_version", BigInteger, nullable=False),
+    Column("moved", BigInteger),
+    time("open_time"),
     Column("body", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant_key", "provider", "batch_id", "currency_code"),
+    # By when a batch was first seen, which never changes, so that no page of a list skips any.
     Index(
-        "settlement_batches_update_time_idx",
+        "settlement_batches_open_time_idx",
         "tenant_key",
-        "update_time",
+        "open_time",
         "provider",
         "batch_id",
         "currency_code",
+    ),
+    Index(
+        "settlement_batches_untold_idx",
+        "tenant_key",
+        "provider",
+        "batch_id",
+        "currency_code",
+        postgresql_where=text("told_version < version"),
     ),
 )

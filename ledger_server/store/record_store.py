@@ -53,7 +53,7 @@ ON CONFLICT (tenant_key, provider, kind, record_id) DO UPDATE SET
     batch = COALESCE(excluded.batch, known.batch),
     run_number = COALESCE(excluded.run_number, known.run_number),
     payment_number = excluded.payment_number, tier = excluded.tier, match_key = excluded.match_key,
-    verdict = excluded.verdict
+    verdict = CASE WHEN excluded.run_number IS NULL THEN known.verdict ELSE excluded.verdict END
 """
 # What only a settlement report told of takes part in every run over its time.
 _ADOPT: Final = """
@@ -84,7 +84,8 @@ ORDER BY payment_number, kind, record_id LIMIT $5
 _UNMATCHED: Final = f"""
 SELECT {_RECORD_COLUMNS}, EXISTS (
     SELECT 1 FROM settlement_batches b
-    WHERE b.tenant_key = $1 AND b.provider = $2 AND b.batch_id = r.provider_ref AND b.state = 4
+    WHERE r.kind = 6 AND b.tenant_key = $1 AND b.provider = $2
+        AND b.batch_id = ANY(ARRAY[r.provider_ref, r.batch]) AND b.state = 4
 ) AS settled
 FROM provider_records r
 WHERE tenant_key = $1 AND provider = $2 AND run_number BETWEEN $3 AND $3 AND payment_number IS NULL

@@ -27,6 +27,7 @@ from tests.support.requests import (
     transaction,
     transfer,
 )
+from tests.support.settlement import Settler, charge, paid, stripe_file
 from tests.support.wire import MIB, raw_unary, refusal
 
 INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
@@ -413,6 +414,26 @@ async def deposit_more_than_provider_takes(ledger: Ledger, clock: FakeClock) -> 
         "amount_minor": str(LARGEST_AMOUNT + 1),
     }
     return Cashier(ledger).initiate(LARGEST_AMOUNT + 1), facts
+
+
+@provokes("REPORT_MALFORMED", INVALID_ARGUMENT)
+async def import_empty_file(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A report is read whole or not at all."""
+    return Settler(ledger).send(b""), {"line": "1", "problems": "line 1: the file is empty"}
+
+
+@provokes("BATCH_NOT_FOUND", NOT_FOUND)
+async def confirm_unknown_batch(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Batches come by reports."""
+    return Settler(ledger).confirm("po_nothing"), {"batch_id": "po_nothing"}
+
+
+@provokes("BATCH_NOT_BALANCED", FAILED_PRECONDITION)
+async def confirm_unbalanced_batch(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Lines and pay-out differ by 5."""
+    settler = Settler(ledger)
+    await settler.send(stripe_file([charge(100), paid(105)]))
+    return settler.confirm(), {"batch_id": "po_1", "difference_minor": "5"}
 
 
 @provokes("WALLET_NOT_FOUND", NOT_FOUND)

@@ -74,6 +74,7 @@ async def test_list_services_by_reflection_names_all_of_them(shell: Shell) -> No
         "defter.payments.v1.WithdrawalService",
         "defter.reconciliation.v1.FindingService",
         "defter.reconciliation.v1.ReconciliationService",
+        "defter.reconciliation.v1.SettlementService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     ]

@@ -15,11 +15,14 @@ class ReportDiscrepancy(Struct, frozen=True, kw_only=True):
 
 
 class ResolveUnseen(Struct, frozen=True, kw_only=True):
-    """A complete run did not see it any more; nothing happens if it has changed since `version`."""
+    """A complete run, or an import, did not see it any more.
+
+    Nothing happens if it has changed since `version`.
+    """
 
     fingerprint: bytes
     version: int
-    run: int
+    run: int | None = None
 
 
 class FindingCommand(Struct, frozen=True, kw_only=True):

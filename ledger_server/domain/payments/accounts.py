@@ -19,3 +19,8 @@ def clearing_account(provider: str, currency: str) -> str:
 def fee_account(provider: str, currency: str) -> str:
     """Return the account of what a provider has kept."""
     return f"psp:{provider}:fees:{currency}"
+
+
+def bank_account(name: str, currency: str) -> str:
+    """Return the account of what providers have paid out to one of our banks."""
+    return f"bank:{name}:{currency}"

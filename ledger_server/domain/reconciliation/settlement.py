@@ -143,17 +143,38 @@ class Totals(Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, line: SettlementLine) -> Self:
         """Return what one line adds to its batch."""
-        if line.is_payout:
-            return cls(fee=line.fee, paid_out=-line.gross, paid_out_time=line.create_time)
-        match line.kind:
+        return cls.of_sum(
+            line.kind,
+            is_payout=line.is_payout,
+            gross=line.gross,
+            fee=line.fee,
+            line_count=1,
+            last_time=line.create_time,
+        )
+
+    @classmethod
+    def of_sum(
+        cls,
+        kind: RecordKind,
+        *,
+        is_payout: bool,
+        gross: int,
+        fee: int,
+        line_count: int,
+        last_time: datetime,
+    ) -> Self:
+        """Return what lines of one kind add to their batch, given what they add up to."""
+        if is_payout:
+            return cls(fee=fee, paid_out=-gross, paid_out_time=last_time)
+        match kind:
             case RecordKind.PAYMENT:
-                return cls(gross=line.gross, fee=line.fee, line_count=1)
+                return cls(gross=gross, fee=fee, line_count=line_count)
             case RecordKind.REFUND | RecordKind.PAYOUT:
-                return cls(refund=-line.gross, fee=line.fee, line_count=1)
+                return cls(refund=-gross, fee=fee, line_count=line_count)
             case RecordKind.DISPUTE:
-                return cls(chargeback=-line.gross, fee=line.fee, line_count=1)
+                return cls(chargeback=-gross, fee=fee, line_count=line_count)
             case _:
-                return cls(correction=line.gross, fee=line.fee, line_count=1)
+                return cls(correction=gross, fee=fee, line_count=line_count)
 
     def plus(self, other: Self) -> Self:
         """Return both together: a batch may be spread over several files."""

@@ -7,7 +7,6 @@ from typing import Final
 import structlog
 
 from ledger_server.domain.ids import TenantIds, TenantKey
-from ledger_server.domain.reconciliation.record import ProviderRecord
 from ledger_server.jobs.reconciliation.pace import Pace
 from ledger_server.jobs.reconciliation.progress import Progress
 from ledger_server.providers.adapter import Adapter, ListingFailed, RecordPage
@@ -85,12 +84,10 @@ class Fetch:
 
     async def _stage(self, page: RecordPage) -> None:
         # Pages that move repeat records; the same one twice is one.
-        records = {(record.kind, record.record_id): (record, self._own(record)) for record in page.records}
+        records = {
+            (record.kind, record.record_id): (record, self._ids.payment_number(record.our_id))
+            for record in page.records
+        }
         if records:
             await record_store.stage(self._pool, self._key, self._provider, self._run, records)
         self._progress.fetched += len(records)
-
-    def _own(self, record: ProviderRecord) -> int | None:
-        """Return the number in our id, if it is that of a payment of this tenant."""
-        deposit = self._ids.deposit_sequence(record.our_id)
-        return deposit if deposit is not None else self._ids.withdrawal_sequence(record.our_id)

@@ -13,7 +13,7 @@ _BUSY_SHARE: Final = 10
 
 
 class Pace:
-    """The pace of one run.
+    """The pace of one run, or of one import.
 
     Attributes:
         busy: whether somebody has posted during the latest step.
@@ -30,11 +30,15 @@ class Pace:
         return max(1, most // _BUSY_SHARE) if self.busy else most
 
     @asynccontextmanager
-    async def step(self) -> AsyncIterator[None]:
-        """Do one step of work, then rest if somebody has posted since the step before."""
+    async def step(self, *, longest: float = _LONGEST_REST_SECONDS) -> AsyncIterator[None]:
+        """Do one step of work, then rest if somebody has posted since the step before.
+
+        Args:
+            longest: the longest rest, in seconds.
+        """
         begun = time.monotonic()
         yield
         worked = time.monotonic() - begun
         commits = self._commits()
         self.busy, self._seen = commits != self._seen, commits
-        await asyncio.sleep(min(worked * _REST, _LONGEST_REST_SECONDS) if self.busy else 0)
+        await asyncio.sleep(min(worked * _REST, longest) if self.busy else 0)

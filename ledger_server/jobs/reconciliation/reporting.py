@@ -1,6 +1,5 @@
 """Owns how what a run sees becomes findings: through the lane, and only what is news."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -8,23 +7,20 @@ from typing import Final
 from defter.reconciliation.v1 import finding_pb2
 
 from ledger_server.domain.clock import Clock
-from ledger_server.domain.errors import DeadlinePassed, LaneFull, StoreUnavailable
 from ledger_server.domain.findings.commands import AnyFindingCommand, ReportDiscrepancy, ResolveUnseen
 from ledger_server.domain.findings.discrepancy import Discrepancy
 from ledger_server.domain.findings.finding import Source, seen
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.engine.finding_records import finding_of
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.work import Outcome, Request
 from ledger_server.jobs import metrics
+from ledger_server.jobs.patience import submit_patiently
 from ledger_server.jobs.reconciliation.progress import Progress
 from ledger_server.store import compared_store, finding_store
 from ledger_server.store.database import Pool
 
 # Few at a time, so that a posting never waits behind a long row of reports.
 _AT_ONCE: Final = 50
-_PAUSE_SECONDS: Final = 0.5
-_TRIES: Final = 20
 
 
 class Reporter:
@@ -79,22 +75,11 @@ class Reporter:
 
     async def _submit(self, commands: Sequence[AnyFindingCommand], progress: Progress) -> None:
         for start in range(0, len(commands), _AT_ONCE):
-            for outcome in await self._decide(commands[start : start + _AT_ONCE]):
+            page = commands[start : start + _AT_ONCE]
+            for outcome in await submit_patiently(self._ledger, self._tenant_id, page):
                 if outcome.refused is not None:
                     raise outcome.refused
                 if outcome.sequence:
                     self.committed += 1
                     progress.change(outcome.content)
                     metrics.FINDINGS.inc()
-
-    async def _decide(self, commands: Sequence[AnyFindingCommand]) -> list[Outcome]:
-        requests = [Request(command) for command in commands]
-        for left in reversed(range(_TRIES)):
-            try:
-                return await self._ledger.submit(self._tenant_id, requests)
-            except (LaneFull, DeadlinePassed, StoreUnavailable):
-                # Said twice it changes nothing, so it is simply said again.
-                if not left:
-                    raise
-                await asyncio.sleep(_PAUSE_SECONDS)
-        raise AssertionError("the last try returns or raises")

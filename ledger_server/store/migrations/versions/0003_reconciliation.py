@@ -216,9 +216,13 @@ def _create_settlements() -> None:
         _key(),
         _text("provider"),
         _bytes("digest"),
+        _code("format"),
+        _text("account"),
         _time("import_time"),
         _bytes("body"),
-        sa.PrimaryKeyConstraint("tenant_key", "provider", "digest", name=op.f("settlement_reports_pkey")),
+        sa.PrimaryKeyConstraint(
+            "tenant_key", "provider", "digest", "format", "account", name=op.f("settlement_reports_pkey")
+        ),
     )
     op.create_table(
         "settlement_lines",
@@ -243,6 +247,7 @@ def _create_settlements() -> None:
         "settlement_lines",
         ["tenant_key", "provider", "batch_id", "currency_code"],
         unique=False,
+        postgresql_where=sa.text("batch_id <> ''"),
     )
     op.create_table(
         "settlement_batches",
@@ -251,17 +256,27 @@ def _create_settlements() -> None:
         _text("batch_id"),
         _text("currency_code"),
         _code("state"),
-        _time("update_time"),
+        _number("version"),
+        _number("told_version"),
+        _number("moved", nullable=True),
+        _time("open_time"),
         _bytes("body"),
         sa.PrimaryKeyConstraint(
             "tenant_key", "provider", "batch_id", "currency_code", name=op.f("settlement_batches_pkey")
         ),
     )
     op.create_index(
-        "settlement_batches_update_time_idx",
+        "settlement_batches_open_time_idx",
         "settlement_batches",
-        ["tenant_key", "update_time", "provider", "batch_id", "currency_code"],
+        ["tenant_key", "open_time", "provider", "batch_id", "currency_code"],
         unique=False,
+    )
+    op.create_index(
+        "settlement_batches_untold_idx",
+        "settlement_batches",
+        ["tenant_key", "provider", "batch_id", "currency_code"],
+        unique=False,
+        postgresql_where=sa.text("told_version < version"),
     )
 
 

@@ -61,9 +61,11 @@ class _BatchStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BatchState
     BATCH_STATE_BALANCED: _BatchState.ValueType  # 2
     """Its lines add up to what was paid out."""
     BATCH_STATE_UNBALANCED: _BatchState.ValueType  # 3
-    """They do not; a finding says by how much."""
+    """They do not, or it was confirmed and what was moved is not what was paid out; a finding says by how much."""
     BATCH_STATE_CONFIRMED: _BatchState.ValueType  # 4
-    """What was paid out was moved from clearing to the bank."""
+    """What was paid out was moved from clearing to the bank. If a later report changes the batch, it is UNBALANCED
+    until it adds up to what was moved again.
+    """
 
 class BatchState(_BatchState, metaclass=_BatchStateEnumTypeWrapper):
     """Where a batch stands."""
@@ -75,9 +77,11 @@ BATCH_STATE_IN_PROGRESS: BatchState.ValueType  # 1
 BATCH_STATE_BALANCED: BatchState.ValueType  # 2
 """Its lines add up to what was paid out."""
 BATCH_STATE_UNBALANCED: BatchState.ValueType  # 3
-"""They do not; a finding says by how much."""
+"""They do not, or it was confirmed and what was moved is not what was paid out; a finding says by how much."""
 BATCH_STATE_CONFIRMED: BatchState.ValueType  # 4
-"""What was paid out was moved from clearing to the bank."""
+"""What was paid out was moved from clearing to the bank. If a later report changes the batch, it is UNBALANCED
+until it adds up to what was moved again.
+"""
 Global___BatchState: _TypeAlias = BatchState  # noqa: Y015
 
 @_typing.final
@@ -130,7 +134,9 @@ class SettlementBatch(_message.Message):
     line_count: _builtins.int
     """Lines, the pay-out's own not counted."""
     transaction_id: _builtins.str
-    """The transaction that moved clearing to the bank, once it is confirmed."""
+    """The transaction that moved clearing to the bank, once it is confirmed; it stays, whatever later reports
+    bring. Empty where nothing was paid out.
+    """
     @_builtins.property
     def paid_out_time(self) -> _timestamp_pb2.Timestamp:
         """When the provider paid out."""
@@ -178,7 +184,7 @@ class SettlementReport(_message.Message):
     NEW_LINE_COUNT_FIELD_NUMBER: _builtins.int
     IMPORT_TIME_FIELD_NUMBER: _builtins.int
     report_digest: _builtins.str
-    """SHA-256 of the file, in hexadecimal digits: the same file is imported once."""
+    """SHA-256 of the file, in hexadecimal digits: the same file is imported once for a provider, format and account."""
     provider: _builtins.str
     """The provider account."""
     format: Global___ReportFormat.ValueType
@@ -297,7 +303,7 @@ class ImportSettlementReportResponse(_message.Message):
 
     @_builtins.property
     def batches(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettlementBatch]:
-        """The batches that it has lines of, as they stand now."""
+        """The batches that it has lines of, as they stand now; as many as fit into 2 MiB, the rest are listed."""
 
     def __init__(
         self,
@@ -401,7 +407,9 @@ class ConfirmSettlementBatchRequest(_message.Message):
     currency_code: _builtins.str
     """The currency."""
     bank: _builtins.str
-    """The bank account that the money has arrived on: `bank:<name>:<currency>` is debited."""
+    """The bank account that the money has arrived on: `bank:<name>:<currency>` is debited, or credited where the
+    provider has taken money back. 1 to 64 letters, digits, `_`, `.`, `@` and `-`.
+    """
     actor: _builtins.str
     """Who confirms it, 1 to 255 characters; kept with the transaction."""
     def __init__(

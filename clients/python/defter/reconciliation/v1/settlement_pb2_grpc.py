@@ -57,15 +57,17 @@ class SettlementServiceServicer:
     """
 
     def ImportSettlementReport(self, request_iterator, context):
-        """Read a settlement report: the header first, then the file in chunks. All of it is taken or nothing; the
-        same file twice changes nothing. Fails with REPORT_MALFORMED, whose metadata has the line numbers.
+        """Read a settlement report: the header first, then the file in chunks, up to 1 GiB and 2,000,000 lines. All of
+        it is taken or nothing; the same file twice changes nothing, so a call that was cut off is simply made again.
+        Lines that an earlier report has brought count once. Fails with REPORT_MALFORMED, whose metadata has the line
+        numbers: the file can't be read, or it contradicts an earlier one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSettlementBatches(self, request, context):
-        """List settlement batches, the newest first.
+        """List settlement batches, those first that were first seen last.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -74,7 +76,8 @@ class SettlementServiceServicer:
     def ConfirmSettlementBatch(self, request, context):
         """Move what a balanced batch has paid out from clearing to a bank account, by an ordinary transaction with
         the key `settlement:<provider>:<batch>:<currency>`, so that no batch is ever moved twice. Fails with
-        BATCH_NOT_FOUND, BATCH_NOT_BALANCED, and like PostTransaction.
+        BATCH_NOT_FOUND, BATCH_NOT_BALANCED, and like PostTransaction: with IDEMPOTENCY_KEY_REUSED if the batch was
+        confirmed with another bank or by another actor. Accounts that are missing are opened.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,15 +34,18 @@ class SettlementServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SettlementServiceAsyncStub: ...
     ImportSettlementReport: _grpc.StreamUnaryMultiCallable[_settlement_pb2.ImportSettlementReportRequest, _settlement_pb2.ImportSettlementReportResponse]
-    """Read a settlement report: the header first, then the file in chunks. All of it is taken or nothing; the
-    same file twice changes nothing. Fails with REPORT_MALFORMED, whose metadata has the line numbers.
+    """Read a settlement report: the header first, then the file in chunks, up to 1 GiB and 2,000,000 lines. All of
+    it is taken or nothing; the same file twice changes nothing, so a call that was cut off is simply made again.
+    Lines that an earlier report has brought count once. Fails with REPORT_MALFORMED, whose metadata has the line
+    numbers: the file can't be read, or it contradicts an earlier one.
     """
     ListSettlementBatches: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.ListSettlementBatchesRequest, _settlement_pb2.ListSettlementBatchesResponse]
-    """List settlement batches, the newest first."""
+    """List settlement batches, those first that were first seen last."""
     ConfirmSettlementBatch: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.ConfirmSettlementBatchRequest, _settlement_pb2.ConfirmSettlementBatchResponse]
     """Move what a balanced batch has paid out from clearing to a bank account, by an ordinary transaction with
     the key `settlement:<provider>:<batch>:<currency>`, so that no batch is ever moved twice. Fails with
-    BATCH_NOT_FOUND, BATCH_NOT_BALANCED, and like PostTransaction.
+    BATCH_NOT_FOUND, BATCH_NOT_BALANCED, and like PostTransaction: with IDEMPOTENCY_KEY_REUSED if the batch was
+    confirmed with another bank or by another actor. Accounts that are missing are opened.
     """
 
 @_typing.type_check_only
@@ -51,15 +54,18 @@ class SettlementServiceAsyncStub(SettlementServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ImportSettlementReport: _aio.StreamUnaryMultiCallable[_settlement_pb2.ImportSettlementReportRequest, _settlement_pb2.ImportSettlementReportResponse]  # type: ignore[assignment]
-    """Read a settlement report: the header first, then the file in chunks. All of it is taken or nothing; the
-    same file twice changes nothing. Fails with REPORT_MALFORMED, whose metadata has the line numbers.
+    """Read a settlement report: the header first, then the file in chunks, up to 1 GiB and 2,000,000 lines. All of
+    it is taken or nothing; the same file twice changes nothing, so a call that was cut off is simply made again.
+    Lines that an earlier report has brought count once. Fails with REPORT_MALFORMED, whose metadata has the line
+    numbers: the file can't be read, or it contradicts an earlier one.
     """
     ListSettlementBatches: _aio.UnaryUnaryMultiCallable[_settlement_pb2.ListSettlementBatchesRequest, _settlement_pb2.ListSettlementBatchesResponse]  # type: ignore[assignment]
-    """List settlement batches, the newest first."""
+    """List settlement batches, those first that were first seen last."""
     ConfirmSettlementBatch: _aio.UnaryUnaryMultiCallable[_settlement_pb2.ConfirmSettlementBatchRequest, _settlement_pb2.ConfirmSettlementBatchResponse]  # type: ignore[assignment]
     """Move what a balanced batch has paid out from clearing to a bank account, by an ordinary transaction with
     the key `settlement:<provider>:<batch>:<currency>`, so that no batch is ever moved twice. Fails with
-    BATCH_NOT_FOUND, BATCH_NOT_BALANCED, and like PostTransaction.
+    BATCH_NOT_FOUND, BATCH_NOT_BALANCED, and like PostTransaction: with IDEMPOTENCY_KEY_REUSED if the batch was
+    confirmed with another bank or by another actor. Accounts that are missing are opened.
     """
 
 class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -71,8 +77,10 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_settlement_pb2.ImportSettlementReportRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_settlement_pb2.ImportSettlementReportResponse, _abc.Awaitable[_settlement_pb2.ImportSettlementReportResponse]]:
-        """Read a settlement report: the header first, then the file in chunks. All of it is taken or nothing; the
-        same file twice changes nothing. Fails with REPORT_MALFORMED, whose metadata has the line numbers.
+        """Read a settlement report: the header first, then the file in chunks, up to 1 GiB and 2,000,000 lines. All of
+        it is taken or nothing; the same file twice changes nothing, so a call that was cut off is simply made again.
+        Lines that an earlier report has brought count once. Fails with REPORT_MALFORMED, whose metadata has the line
+        numbers: the file can't be read, or it contradicts an earlier one.
         """
 
     @_abc_1.abstractmethod
@@ -81,7 +89,7 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _settlement_pb2.ListSettlementBatchesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_settlement_pb2.ListSettlementBatchesResponse, _abc.Awaitable[_settlement_pb2.ListSettlementBatchesResponse]]:
-        """List settlement batches, the newest first."""
+        """List settlement batches, those first that were first seen last."""
 
     @_abc_1.abstractmethod
     def ConfirmSettlementBatch(
@@ -91,7 +99,8 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_settlement_pb2.ConfirmSettlementBatchResponse, _abc.Awaitable[_settlement_pb2.ConfirmSettlementBatchResponse]]:
         """Move what a balanced batch has paid out from clearing to a bank account, by an ordinary transaction with
         the key `settlement:<provider>:<batch>:<currency>`, so that no batch is ever moved twice. Fails with
-        BATCH_NOT_FOUND, BATCH_NOT_BALANCED, and like PostTransaction.
+        BATCH_NOT_FOUND, BATCH_NOT_BALANCED, and like PostTransaction: with IDEMPOTENCY_KEY_REUSED if the batch was
+        confirmed with another bank or by another actor. Accounts that are missing are opened.
         """
 
 def add_SettlementServiceServicer_to_server(servicer: SettlementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

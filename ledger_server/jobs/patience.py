@@ -1,0 +1,30 @@
+"""Owns how jobs ask a lane that is busy, or whose database is away for a moment: again, for a while."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from ledger_server.domain.commands import Command
+from ledger_server.domain.errors import DeadlinePassed, LaneFull, StoreUnavailable
+from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.work import Outcome, Request
+
+_PAUSE_SECONDS: Final = 0.5
+_TRIES: Final = 20
+
+
+async def submit_patiently(ledger: Ledger, tenant_id: str, commands: Sequence[Command]) -> list[Outcome]:
+    """Decide commands that change nothing when they are said twice, and return their outcomes.
+
+    Raises:
+        Undecided: the lane could not take them for some time.
+    """
+    requests = [Request(command) for command in commands]
+    for left in reversed(range(_TRIES)):
+        try:
+            return await ledger.submit(tenant_id, requests)
+        except (LaneFull, DeadlinePassed, StoreUnavailable):
+            if not left:
+                raise
+            await asyncio.sleep(_PAUSE_SECONDS)
+    raise AssertionError("the last try returns or raises")

@@ -1,0 +1,152 @@
+"""Owns the import of a settlement report: all of it or nothing, once, and then what follows from it.
+
+What follows, findings and providers' records, is done after the commit. Whoever dies in between leaves a
+report behind that is imported already; importing the same file again does the rest.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from defter.reconciliation.v1 import settlement_pb2 as pb
+
+from ledger_server.domain.clock import Clock
+from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.errors import DeadlinePassed, FieldTooLong
+from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
+from ledger_server.domain.reconciliation.comparison import RecordName
+from ledger_server.domain.reconciliation.record import ProviderRecord
+from ledger_server.domain.reconciliation.settlement import ReportFormat, records_of
+from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.settlement_records import message_of
+from ledger_server.jobs import metrics
+from ledger_server.jobs.reconciliation.pace import Pace
+from ledger_server.jobs.settlement.keeping import Keeping
+from ledger_server.jobs.settlement.spool import Spool
+from ledger_server.jobs.settlement.telling import Teller
+from ledger_server.providers.settlement_reports import ReportReader
+from ledger_server.store import record_store, settlement_store
+from ledger_server.store.database import Pool
+from ledger_server.store.lane_writes import JournalRow
+from ledger_server.store.settlement_store import BatchName, ReportName
+
+MAX_FILE_BYTES: Final = 1024**3
+_UPLOADS: Final = 4
+# A sender that falls silent must not keep others from sending.
+_SILENCE_SECONDS: Final = 60.0
+_LOCK_PAUSE_SECONDS: Final = 0.2
+# More never fit into an answer.
+_MOST_BATCHES: Final = 20_000
+
+
+class Importer:
+    """Imports the reports of all tenants."""
+
+    def __init__(self, ledger: Ledger, pool: Pool, clock: Clock, currencies: CurrencyRegistry) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._currencies = currencies
+        self._teller = Teller(ledger, pool)
+        self._committed = 0
+        # Files on the disk, and files that are worked on: the rest wait, and their senders with them.
+        self._uploads = asyncio.Semaphore(_UPLOADS)
+        self._work = asyncio.Semaphore(1)
+
+    def committed(self, _: str, rows: Sequence[JournalRow]) -> None:
+        """Count what the process commits, so that imports make room for it."""
+        self._committed += len(rows)
+
+    async def import_report(
+        self, header: pb.ImportSettlementReportRequest.Header, chunks: AsyncIterator[bytes]
+    ) -> pb.ImportSettlementReportResponse:
+        """Read a file, keep it if it is new, and do what follows from it.
+
+        Raises:
+            ReportMalformed: nothing of it was kept.
+            FieldTooLong: the file is larger than anybody's report.
+        """
+        async with self._uploads:
+            reader = ReportReader(ReportFormat(header.format), self._currencies, account=header.account)
+            spool = await asyncio.to_thread(Spool, reader)
+            try:
+                await _receive(spool, chunks)
+                async with self._work:
+                    return await self._import(header, spool)
+            finally:
+                spool.close()
+
+    async def tell(self, tenant_id: str, provider: str, name: BatchName) -> None:
+        """Look after the finding of a batch that was changed by somebody else than an import."""
+        await self._teller.tell(tenant_id, provider, [name])
+
+    async def _import(
+        self, header: pb.ImportSettlementReportRequest.Header, spool: Spool
+    ) -> pb.ImportSettlementReportResponse:
+        key = tenant_key(TenantId(header.tenant_id))
+        pace = Pace(lambda: self._committed)
+        await asyncio.to_thread(spool.rewind)
+        reading = True
+        while reading:
+            async with pace.step():
+                reading = await asyncio.to_thread(spool.read_on)
+        name = ReportName(header.provider, spool.digest, int(header.format), header.account)
+        report, duplicate = await self._keep(key, name, spool, pace, header.file_name)
+        await self._teller.tell(header.tenant_id, header.provider, spool.batches)
+        await self._stage(key, header.provider, spool, pace)
+        batches = await self._read(key, header.provider, spool.batches)
+        metrics.REPORTS.labels(duplicate=str(duplicate).lower()).inc()
+        return pb.ImportSettlementReportResponse(report=report, batches=batches, duplicate=duplicate)
+
+    async def _keep(
+        self, key: TenantKey, name: ReportName, spool: Spool, pace: Pace, file_name: str
+    ) -> tuple[pb.SettlementReport, bool]:
+        """Write the report in one database transaction, or find that it is there already."""
+        while True:
+            async with settlement_store.importing(self._pool, key, name.provider) as connection:
+                if connection is not None:
+                    known = await settlement_store.read_report(connection, key, name)
+                    if known is not None:
+                        return pb.SettlementReport.FromString(known), True
+                    keeping = Keeping(connection, key, name)
+                    now = self._clock()
+                    return await keeping.write(spool, pace, file_name=file_name, now=now), False
+            # Another process imports for the account; it may even import the same file.
+            await asyncio.sleep(_LOCK_PAUSE_SECONDS)
+
+    async def _stage(self, key: TenantKey, provider: str, spool: Spool, pace: Pace) -> None:
+        """Tell reconciliation what the lines are; runs over their time take them in."""
+        ids = TenantIds(key)
+        await asyncio.to_thread(spool.rewind_lines)
+        while lines := await asyncio.to_thread(spool.next_lines):
+            async with pace.step():
+                records: dict[RecordName, tuple[ProviderRecord, int | None]] = {
+                    (record.kind, record.record_id): (record, ids.payment_number(record.our_id))
+                    for line in lines
+                    for record in records_of(line)
+                }
+                await record_store.stage(self._pool, key, provider, None, records)
+
+    async def _read(self, key: TenantKey, provider: str, names: set[BatchName]) -> list[pb.SettlementBatch]:
+        """Return the batches of a file as they stand now.
+
+        One that lost its only line to another batch, before it was ever written, is not among them.
+        """
+        first = sorted(names)[:_MOST_BATCHES]
+        async with self._pool.acquire() as connection:
+            batches = await settlement_store.read_batches(connection, key, provider, first)
+        return [message_of(batch) for batch in batches]
+
+
+async def _receive(spool: Spool, chunks: AsyncIterator[bytes]) -> None:
+    """Keep a file on the disk while it arrives."""
+    while True:
+        try:
+            async with asyncio.timeout(_SILENCE_SECONDS):
+                chunk = await anext(chunks, None)
+        except TimeoutError:
+            raise DeadlinePassed from None
+        if chunk is None:
+            return
+        await asyncio.to_thread(spool.add, chunk)
+        if spool.size > MAX_FILE_BYTES:
+            raise FieldTooLong(field="chunk", limit=MAX_FILE_BYTES)

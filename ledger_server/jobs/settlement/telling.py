@@ -1,0 +1,138 @@
+"""Owns how batches become findings: opened while they are out of balance, resolved once they are not."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from defter.reconciliation.v1 import finding_pb2
+
+from ledger_server.domain.findings.commands import AnyFindingCommand, ReportDiscrepancy, ResolveUnseen
+from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
+from ledger_server.domain.findings.finding import FindingState, Source
+from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
+from ledger_server.domain.reconciliation.record import RecordKind
+from ledger_server.domain.reconciliation.settled import mismatch_of
+from ledger_server.engine.finding_records import finding_of
+from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.settlement_records import totals_of
+from ledger_server.engine.work import Outcome
+from ledger_server.jobs import metrics
+from ledger_server.jobs.patience import submit_patiently
+from ledger_server.store import finding_store, settlement_store
+from ledger_server.store.database import Pool
+from ledger_server.store.settlement_store import BatchName, StoredBatch
+
+_PAGE: Final = 200
+# Few at a time, so that a posting never waits behind a long row of reports.
+_AT_ONCE: Final = 50
+# A batch that changes under our hands is told again; imports of one account exclude each other.
+_TRIES: Final = 10
+
+
+class Teller:
+    """Tells of all batches of all tenants."""
+
+    def __init__(self, ledger: Ledger, pool: Pool) -> None:
+        self._ledger = ledger
+        self._pool = pool
+
+    async def tell(self, tenant_id: str, provider: str, names: Iterable[BatchName] = ()) -> None:
+        """Look after the findings of these batches, and of all that nobody has looked after.
+
+        Saying it twice changes nothing. Whoever dies in between leaves a batch behind that the next call
+        for the account looks after.
+        """
+        key = tenant_key(TenantId(tenant_id))
+        wanted = sorted(names)
+        for start in range(0, len(wanted), _PAGE):
+            await self._tell(
+                tenant_id, provider, await self._read(key, provider, wanted[start : start + _PAGE])
+            )
+        after: BatchName = ("", "")
+        while batches := await settlement_store.untold_batches(
+            self._pool, key, provider, after=after, size=_PAGE
+        ):
+            after = batches[-1].name
+            await self._tell(tenant_id, provider, batches)
+
+    async def _tell(self, tenant_id: str, provider: str, batches: Sequence[StoredBatch]) -> None:
+        """Look after the findings of a page of batches, as they stand when this is done."""
+        key = tenant_key(TenantId(tenant_id))
+        for _ in range(_TRIES):
+            commands = await self._commands(key, provider, batches)
+            missed = set()
+            for name, outcome in zip(commands, await self._submit(tenant_id, commands), strict=True):
+                if not outcome.sequence and isinstance(commands[name], ResolveUnseen):
+                    # Somebody has changed the finding since it was read.
+                    missed.add(name)
+            done = [batch for batch in batches if batch.name not in missed]
+            told = await settlement_store.set_told(self._pool, key, provider, done)
+            # What an import has changed under our hands was told as it was, so it is told again.
+            left = [batch.name for batch in batches if batch.name not in told]
+            if not left:
+                return
+            batches = await self._read(key, provider, left)
+
+    async def _submit(self, tenant_id: str, commands: Mapping[BatchName, AnyFindingCommand]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        asked = list(commands.values())
+        for start in range(0, len(asked), _AT_ONCE):
+            page = asked[start : start + _AT_ONCE]
+            outcomes += await submit_patiently(self._ledger, tenant_id, page)
+        for outcome in outcomes:
+            if outcome.refused is not None:
+                raise outcome.refused
+            metrics.FINDINGS.inc(bool(outcome.sequence))
+        return outcomes
+
+    async def _read(self, key: TenantKey, provider: str, names: Sequence[BatchName]) -> list[StoredBatch]:
+        async with self._pool.acquire() as connection:
+            return await settlement_store.read_batches(connection, key, provider, names)
+
+    async def _commands(
+        self, key: TenantKey, provider: str, batches: Sequence[StoredBatch]
+    ) -> dict[BatchName, AnyFindingCommand]:
+        """Return what is to be said of batches; nothing of those of which nobody has to be told."""
+        fingerprints = {batch.name: _fingerprint(provider, batch) for batch in batches}
+        async with self._pool.acquire() as connection:
+            bodies = await finding_store.load_findings(connection, key, sorted(fingerprints.values()))
+        ids = TenantIds(key)
+        commands: dict[BatchName, AnyFindingCommand] = {}
+        for batch in batches:
+            found = mismatch_of(
+                provider,
+                batch.batch_id,
+                batch.currency,
+                totals_of(batch),
+                batch.moved,
+                open_time=batch.open_time,
+            )
+            body = bodies.get(fingerprints[batch.name])
+            if found is not None:
+                commands[batch.name] = ReportDiscrepancy(discrepancy=found, source=Source.SETTLEMENT_REPORT)
+            elif body is not None:
+                finding = finding_of(ids, finding_pb2.Finding.FromString(body))
+                if finding.may_become(FindingState.AUTO_RESOLVED):
+                    commands[batch.name] = ResolveUnseen(
+                        fingerprint=finding.fingerprint, version=finding.version
+                    )
+        return commands
+
+
+def _fingerprint(provider: str, batch: StoredBatch) -> bytes:
+    """Return what names the finding of a batch, which depends on no amount."""
+    return Discrepancy(
+        kind=FindingClass.SETTLEMENT_TOTAL_MISMATCH,
+        provider=provider,
+        payment=None,
+        remote=Side(
+            ref=batch.batch_id,
+            kind=RecordKind.SETTLEMENT,
+            amount=None,
+            currency=batch.currency,
+            state="",
+            time=None,
+        ),
+        currency=batch.currency,
+        description="",
+        subject_time=batch.open_time,
+    ).fingerprint
