@@ -10,7 +10,7 @@ from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.payments.calls import CallKind
 from ledger_server.domain.payments.deposit import DepositState
 from ledger_server.domain.payments.withdrawal import WithdrawalState
-from ledger_server.store.database import Pool
+from ledger_server.store.database import AnyConnection, Pool
 from ledger_server.store.payment_rows import DEPOSIT, WITHDRAWAL
 
 
@@ -157,11 +157,11 @@ async def payments_with_open_refunds(
 
 
 async def see_findings(
-    pool: Pool, key: TenantKey, run: int, fingerprints: Sequence[bytes], now: datetime
+    connection: AnyConnection, key: TenantKey, run: int, fingerprints: Sequence[bytes], now: datetime
 ) -> None:
     """Note that a run has seen these findings."""
     if fingerprints:
-        await pool.execute(_SEE, key, run, now, sorted(fingerprints))
+        await connection.execute(_SEE, key, run, now, sorted(fingerprints))
 
 
 async def unseen_findings(

@@ -8,11 +8,11 @@ import structlog
 
 from ledger_server.domain.ids import TenantIds, TenantKey
 from ledger_server.domain.reconciliation.record import ProviderRecord
+from ledger_server.engine.runs import Lease
 from ledger_server.jobs.reconciliation.pace import Pace
 from ledger_server.jobs.reconciliation.progress import Progress
 from ledger_server.providers.adapter import Adapter, ListingFailed, RecordPage
 from ledger_server.store import record_store
-from ledger_server.store.database import Pool
 
 log = structlog.get_logger()
 
@@ -33,7 +33,7 @@ class Fetch:
     def __init__(
         self,
         adapter: Adapter,
-        pool: Pool,
+        lease: Lease,
         key: TenantKey,
         provider: str,
         run: int,
@@ -43,7 +43,7 @@ class Fetch:
         pause_seconds: float = _FIRST_PAUSE_SECONDS,
     ) -> None:
         self._adapter = adapter
-        self._pool = pool
+        self._lease = lease
         self._key = key
         self._ids = TenantIds(key)
         self._provider = provider
@@ -87,7 +87,8 @@ class Fetch:
         # Pages that move repeat records; the same one twice is one.
         records = {(record.kind, record.record_id): (record, self._own(record)) for record in page.records}
         if records:
-            await record_store.stage(self._pool, self._key, self._provider, self._run, records)
+            async with self._lease.held() as connection:
+                await record_store.stage(connection, self._key, self._provider, self._run, records)
         self._progress.fetched += len(records)
 
     def _own(self, record: ProviderRecord) -> int | None:

@@ -10,7 +10,7 @@ from defter.reconciliation.v1 import reconciliation_pb2 as pb
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.runs import Claimed, Runs
+from ledger_server.engine.runs import Claimed, LostLease, Runs
 from ledger_server.engine.times import moment, timestamp
 from ledger_server.jobs import metrics
 from ledger_server.jobs.reconciliation.pace import Pace
@@ -23,10 +23,6 @@ from ledger_server.store.lane_writes import JournalRow
 log = structlog.get_logger()
 
 _SAVE_SECONDS: Final = 0.5
-
-
-class LostLease(Exception):
-    """Another process has taken the run over."""
 
 
 class Reconciler:
@@ -73,13 +69,16 @@ class Reconciler:
 
     async def _work(self, request: pb.RunReconciliationRequest, claimed: Claimed) -> None:
         key = tenant_key(TenantId(request.tenant_id))
+        assert claimed.owner is not None
+        lease = self._runs.lease(key, claimed.number, claimed.owner)
         reporter = Reporter(
-            self._ledger, self._pool, self._clock, tenant_id=request.tenant_id, run=claimed.number
+            self._ledger, self._pool, self._clock, lease, tenant_id=request.tenant_id, run=claimed.number
         )
         run = Run(
             adapter=self._adapters[request.provider],
             pool=self._pool,
             clock=self._clock,
+            lease=lease,
             reporter=reporter,
             pace=Pace(lambda: self._committed - reporter.committed),
             key=key,
