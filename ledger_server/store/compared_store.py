@@ -92,11 +92,9 @@ WHERE tenant_key = $1 AND provider = $2 AND state IN (1, 2, 5) AND fingerprint >
     )
 ORDER BY fingerprint LIMIT $7
 """
-_HAS_MATCH: Final = """
-SELECT EXISTS (
-    SELECT 1 FROM provider_records
-    WHERE tenant_key = $1 AND provider = $2 AND run_number = $3 AND payment_number = $4 AND verdict = 2
-)
+_ALL_MATCH: Final = """
+SELECT COALESCE(bool_and(verdict = 2), false) FROM provider_records
+WHERE tenant_key = $1 AND provider = $2 AND run_number = $3 AND payment_number = $4
 """
 _EVENT_DONE: Final = """
 SELECT state <> 2 FROM provider_events WHERE tenant_key = $1 AND provider = $2 AND event_id = $3
@@ -180,9 +178,9 @@ async def unseen_findings(
     return [Unseen(row["fingerprint"], row["body"]) for row in rows]
 
 
-async def has_match(pool: Pool, key: TenantKey, provider: str, run: int, payment: int) -> bool:
-    """Whether a run has matched a record with a payment."""
-    return bool(await pool.fetchval(_HAS_MATCH, key, provider, run, payment))
+async def all_match(pool: Pool, key: TenantKey, provider: str, run: int, payment: int) -> bool:
+    """Whether a run has records of a payment, and the ledger has the same as each of them."""
+    return bool(await pool.fetchval(_ALL_MATCH, key, provider, run, payment))
 
 
 async def event_done(pool: Pool, key: TenantKey, provider: str, event_id: str) -> bool:

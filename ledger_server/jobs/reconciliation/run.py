@@ -305,7 +305,7 @@ class Run:
             event_id = seen.evidence.get("event_id", "")
             return await compared_store.event_done(self._pool, self._key, self._provider, event_id)
         # What a payment says of itself is over when the provider lists what the ledger has booked.
-        return seen.payment is not None and await compared_store.has_match(
+        return seen.payment is not None and await compared_store.all_match(
             self._pool, self._key, self._provider, self._number, seen.payment
         )
 
