@@ -8,6 +8,7 @@ import structlog
 from defter.reconciliation.v1 import reconciliation_pb2 as pb
 
 from ledger_server.domain.clock import Clock
+from ledger_server.domain.errors import ShuttingDown
 from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.runs import Claimed, LostLease, Runs
@@ -46,12 +47,14 @@ class Reconciler:
         self._pause_seconds = pause_seconds
         self._tasks: set[asyncio.Task[None]] = set()
         self._committed = 0
+        self._stopping = False
 
     def start(self) -> None:
         """Begin nothing: runs are asked for."""
 
     async def stop(self) -> None:
         """Give all runs up; whoever asks for them again begins at their start."""
+        self._stopping = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -62,7 +65,13 @@ class Reconciler:
         self._committed += len(rows)
 
     def begin(self, request: pb.RunReconciliationRequest, claimed: Claimed) -> None:
-        """Work on a run that was claimed, whether or not the caller stays."""
+        """Work on a run that was claimed, whether or not the caller stays.
+
+        Raises:
+            ShuttingDown: nobody would wait for it; its lease ends, and another process takes it up.
+        """
+        if self._stopping:
+            raise ShuttingDown
         task = asyncio.create_task(self._work(request, claimed))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
