@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 from defter.ledger.v1.journal_pb2 import VerifyResult
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from defter.reconciliation.v1.reconciliation_pb2_grpc import ReconciliationServiceAsyncStub
 
 PROVIDER = "mock"
+# How long the ledger waits for an answer of the provider's.
+PATIENCE_SECONDS = 2.0
+# A listing that breaks is read again soon, and nothing mends itself by asking what became of a payout.
+SETTINGS: Mapping[str, Any] = {"listing_pause_seconds": 0.01, "provider_poll_seconds": 1e8}
 FoundT = TypeVar("FoundT")
 FindingClass = finding_pb2.FindingClass
 State = payment_pb2
@@ -168,8 +172,8 @@ async def until(look: Callable[[], Awaitable[FoundT | None]]) -> FoundT:
 
 
 @asynccontextmanager
-async def world_on(database_url: str, clock: FakeClock) -> AsyncIterator[World]:
-    """Open a world."""
+async def world_on(database_url: str, clock: FakeClock, **settings: Any) -> AsyncIterator[World]:
+    """Open a world; the settings are the server's."""
     async with AsyncExitStack() as stack:
         edges: list[Edge] = []
 
@@ -180,9 +184,13 @@ async def world_on(database_url: str, clock: FakeClock) -> AsyncIterator[World]:
             serve(token="secret", deliver=deliver, webhook_secrets=[SECRET], clock=clock, seed=11)
         )
         psp.knobs.settle_seconds = 0.0
-        adapter = MockAdapter(base_address=psp.url, api_key="secret", currencies=CURRENCIES)
+        adapter = MockAdapter(
+            base_address=psp.url, api_key="secret", currencies=CURRENCIES, timeout_seconds=PATIENCE_SECONDS
+        )
         stack.push_async_callback(adapter.close)
-        service = Service(database_url, clock=clock, providers={PROVIDER: adapter})
+        service = Service(
+            database_url, clock=clock, providers={PROVIDER: adapter}, **{**SETTINGS, **settings}
+        )
         await service.start()
         stack.push_async_callback(service.stop)
         gateway = LedgerGateway(f"127.0.0.1:{service.server.port}", seconds=2)
