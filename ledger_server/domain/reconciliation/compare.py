@@ -168,7 +168,7 @@ class _Comparing:
                 for number, claimed in claims.items()
                 if thing.our_id and thing.our_id == lines[number].our_id and _apart(claimed, thing)
             ]
-            if twins and self._comparable(thing):
+            if twins and self._comparable(thing, patient=False):
                 line = next(line for number, line in enumerate(lines) if claims.get(number) is twins[0])
                 text = f"done again at the provider: {twins[0].ref} was for the same"
                 self._report(FindingClass.DUPLICATE_AT_PROVIDER, text, line, thing)
@@ -269,8 +269,12 @@ class _Comparing:
             text = f"{thing.kind.name.lower()} at the provider, not in the ledger"
             self._report(FindingClass.MISSING_IN_LEDGER, text, None, thing)
 
-    def _comparable(self, thing: _Object) -> bool:
-        """Whether an object that is left over says anything yet; counts what does not."""
+    def _comparable(self, thing: _Object, *, patient: bool = True) -> bool:
+        """Whether an object that is left over says anything yet; counts what does not.
+
+        Args:
+            patient: whether the ledger may simply not have heard of it yet.
+        """
         scope = self._scope
         inside = [record for record in thing.records if scope.covers(record.create_time)]
         amounts = [record.amount for record in inside]
@@ -278,7 +282,7 @@ class _Comparing:
             self.result.matched += len(inside)
         elif (
             thing.state is not RemoteState.SUCCEEDED
-            or all(scope.young(record.create_time, thing.kind) for record in inside)
+            or (patient and all(scope.young(record.create_time, thing.kind) for record in inside))
         ):  # fmt: skip
             self._in_transit(inside)
         else:
@@ -292,6 +296,8 @@ class _Comparing:
         left = list(lines)
         for same in (_same_fee, _equal_fee):
             for record in list(listed):
+                if record.currency != self._payment.currency:
+                    continue
                 line = next((line for line in left if same(line, record)), None)
                 if line is not None:
                     left.remove(line)
@@ -302,7 +308,8 @@ class _Comparing:
         left = [line for line in left if proven and scope.covers(line.moved[0].time)]
         times = [record.create_time for record in listed]
         times += [line.moved[0].time for line in left if line.moved[0].time is not None]
-        if sum(line.amount for line in left) == _sum(listed):
+        foreign = any(record.currency != self._payment.currency for record in listed)
+        if not foreign and sum(line.amount for line in left) == _sum(listed):
             self.result.matched += len(listed)
         elif all(scope.young(time, RecordKind.FEE) for time in times):
             self._in_transit(listed)
@@ -315,19 +322,16 @@ class _Comparing:
     def _report_fees(
         self, lines: Sequence[Booked], records: Sequence[ProviderRecord], time: datetime
     ) -> None:
-        payment_id = _payment_id(self._ids, self._payment)
+        payment_id, currency = _payment_id(self._ids, self._payment), self._payment.currency
+        currencies = {record.currency for record in records} or {currency}
+        # Of fees in several currencies there is no sum.
+        listed = _sum(records) if len(currencies) == 1 else None
+        named = ", ".join(record.provider_ref for record in records)[:255]
         sides = [
-            Side(
-                ref=ref,
-                kind=RecordKind.FEE,
-                amount=amount,
-                currency=self._payment.currency,
-                state="",
-                time=time,
-            )
-            for ref, amount in (
-                (f"{payment_id}/fees", sum(line.amount for line in lines)),
-                (", ".join(record.provider_ref for record in records)[:255], _sum(records)),
+            Side(ref=ref, kind=RecordKind.FEE, amount=amount, currency=code, state="", time=time)
+            for ref, amount, code in (
+                (f"{payment_id}/fees", sum(line.amount for line in lines), currency),
+                (named, listed, min(currencies)),
             )
         ]
         self.result.discrepancies.append(
