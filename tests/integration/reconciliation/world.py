@@ -18,6 +18,8 @@ from defter.reconciliation.v1.reconciliation_pb2_grpc import ReconciliationServi
 
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.providers.mock import MockAdapter
+from mock_psp.listing import Movement
+from mock_psp.objects import Payment, Payout
 from mock_psp.server import MockPsp, serve
 from tests.edge.harness import SECRET, TENANT, Edge, running_edge
 from tests.support.cashier import Cashier
@@ -34,7 +36,11 @@ PROVIDER = "mock"
 # How long the ledger waits for an answer of the provider's.
 PATIENCE_SECONDS = 2.0
 # A listing that breaks is read again soon, and nothing mends itself by asking what became of a payout.
-SETTINGS: Mapping[str, Any] = {"listing_pause_seconds": 0.01, "provider_poll_seconds": 1e8}
+SETTINGS: Mapping[str, Any] = {
+    "listing_pause_seconds": 0.01,
+    "provider_poll_seconds": 1e8,
+    "dispatch_sweep_seconds": 0.1,
+}
 FoundT = TypeVar("FoundT")
 FindingClass = finding_pb2.FindingClass
 State = payment_pb2
@@ -118,6 +124,51 @@ class World:
             return found if found.state == State.WITHDRAWAL_STATE_PAID else None
 
         return await until(paid)
+
+    async def paid_out(self, reference: str) -> Payout:
+        """Wait until the provider has begun the payout of a reference, and return it."""
+
+        async def begun() -> Payout | None:
+            made = [each for each in self.psp.state.payouts.all.values() if each.reference == reference]
+            return made[0] if made else None
+
+        return await until(begun)
+
+    async def refunded(self, deposit: payment_pb2.Deposit, amount: int) -> payment_pb2.Deposit:
+        """Have a part of a deposit refunded."""
+        await self.cashier.refund(deposit.deposit_id, amount)
+        return await self.until_deposit(deposit, State.DEPOSIT_STATE_PARTIALLY_REFUNDED)
+
+    async def with_fee(self, deposit: payment_pb2.Deposit, amount: int) -> payment_pb2.Deposit:
+        """Have a fee kept for a deposit."""
+        self.psp.state.payments.fee(deposit.payment_ref, amount_minor=amount)
+        await self.psp.settled()
+        return await self.cashier.deposit(deposit.deposit_id)
+
+    async def charged(self, reference: str) -> Payment:
+        """Wait until the provider has begun the payment of a reference, and return it."""
+
+        async def begun() -> Payment | None:
+            made = [each for each in self.psp.state.payments.all.values() if each.reference == reference]
+            return made[0] if made else None
+
+        return await until(begun)
+
+    def movement(self, object_id: str) -> Movement:
+        """Return the provider's newest movement of an object."""
+        return [each for each in self.psp.state.books.movements if each.object_id == object_id][-1]
+
+    def captured(self, deposit: payment_pb2.Deposit) -> Movement:
+        """Return the provider's movement of a deposit's capture."""
+        return self.movement(self.psp.state.payments.all[deposit.payment_ref].captures[0].id)
+
+    @asynccontextmanager
+    async def unheard(self) -> AsyncIterator[None]:
+        """Lose the webhooks of what happens meanwhile."""
+        self.psp.knobs.lose_webhooks = 1_000
+        yield
+        await self.psp.settled()
+        self.psp.knobs.lose_webhooks = 0
 
     async def findings(self, *, unresolved: bool = False) -> list[finding_pb2.Finding]:
         """Return all findings, by class."""
