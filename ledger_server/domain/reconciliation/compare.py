@@ -186,19 +186,19 @@ class _Comparing:
         known = [ref for ref in self._payment.refs if ref in charged]
         for ref, number in charged.items():
             first = known[0] if known else next(iter(charged))
-            if ref != first:
+            if ref != first and self._inside(claims[number]):
                 text = f"done again at the provider: {first} was for the same"
                 self._report(FindingClass.DUPLICATE_AT_PROVIDER, text, lines[number], claims[number])
 
     def _compare_pair(self, line: Booked, thing: _Object) -> None:
         scope = self._scope
-        if any(record.currency != self._payment.currency for record in thing.records):
-            self._report(FindingClass.CURRENCY_MISMATCH, "the currencies differ", line, thing)
-            return
+        foreign = [record for record in thing.records if record.currency != self._payment.currency]
         inexact = [record for record in thing.records if record.amount is None]
-        if inexact:
-            text = "the provider's amount has no exact value here"
-            self._report(FindingClass.AMOUNT_MISMATCH, text, line, thing)
+        if foreign or inexact:
+            text = "the currencies differ" if foreign else "the provider's amount has no exact value here"
+            kind = FindingClass.CURRENCY_MISMATCH if foreign else FindingClass.AMOUNT_MISMATCH
+            if self._inside(thing):
+                self._report(kind, text, line, thing)
             return
         booked, listed = _unmatched(line.moved, thing.records)
         self.result.matched += len(thing.records) - len(listed)
@@ -209,7 +209,13 @@ class _Comparing:
             listed = []
         inside = [record for record in listed if scope.covers(record.create_time)]
         if booked and inside:
-            self._report(FindingClass.AMOUNT_MISMATCH, "the amounts differ", line, thing)
+            self._report(
+                FindingClass.AMOUNT_MISMATCH,
+                "the amounts differ",
+                line,
+                thing,
+                time=_earliest(booked, inside),
+            )
         elif inside:
             self._unheard(line, thing, inside)
         elif booked:
@@ -231,7 +237,7 @@ class _Comparing:
             self._in_transit(records)
         else:
             text = f"{line.state} in the ledger, {thing.state.name.lower()} at the provider"
-            self._report(FindingClass.STATUS_MISMATCH, text, line, thing)
+            self._report(FindingClass.STATUS_MISMATCH, text, line, thing, time=_earliest((), records))
 
     def _unconfirmed(self, line: Booked, thing: _Object, booked: Sequence[Moved]) -> None:
         """Judge movements that the ledger has booked of something that the provider lists without them."""
@@ -241,7 +247,7 @@ class _Comparing:
             self.result.in_transit += len(booked)
             return
         text = f"{line.state} in the ledger, {thing.state.name.lower()} at the provider"
-        self._report(FindingClass.STATUS_MISMATCH, text, line, thing)
+        self._report(FindingClass.STATUS_MISMATCH, text, line, thing, time=_earliest(booked, ()))
 
     def _without_object(self, line: Booked) -> None:
         """Judge a line of which the provider lists nothing."""
@@ -252,7 +258,7 @@ class _Comparing:
                 self.result.in_transit += len(inside)
             else:
                 text = "booked in the ledger, not listed by the provider"
-                self._report(FindingClass.MISSING_AT_PROVIDER, text, line, None)
+                self._report(FindingClass.MISSING_AT_PROVIDER, text, line, None, time=_earliest(inside, ()))
         elif line.pending:
             if scope.stale(line.since):
                 self._report(FindingClass.STALE_PENDING, "it has not come to an end", line, None)
@@ -276,7 +282,7 @@ class _Comparing:
             patient: whether the ledger may simply not have heard of it yet.
         """
         scope = self._scope
-        inside = [record for record in thing.records if scope.covers(record.create_time)]
+        inside = self._inside(thing)
         amounts = [record.amount for record in inside]
         if not inside or (None not in amounts and sum(amount or 0 for amount in amounts) == 0):
             self.result.matched += len(inside)
@@ -340,8 +346,7 @@ class _Comparing:
 
     def _ownerless(self, thing: _Object) -> None:
         """Judge what says that it belongs to this payment and is of no kind that a payment has."""
-        inside = [record for record in thing.records if self._scope.covers(record.create_time)]
-        if not inside:
+        if not self._inside(thing):
             return
         if thing.kind is RecordKind.UNKNOWN:
             text = f"nobody here knows the type {thing.first.provider_type!r}"
@@ -351,6 +356,8 @@ class _Comparing:
 
     def _duplicate_in_ledger(self, line: Booked, twin: int) -> None:
         payment = self._payment
+        if not self._scope.covers(line.since):
+            return
         other = self._ids.deposit_id(twin) if isinstance(payment, Deposit) else self._ids.withdrawal_id(twin)
         side = _ledger_side(line, payment.currency)
         found = self._discrepancy(
@@ -362,18 +369,35 @@ class _Comparing:
         )
         self.result.discrepancies.append(found)
 
+    def _inside(self, thing: _Object) -> list[ProviderRecord]:
+        """Return the records of an object that lie in the window; others are another window's to judge."""
+        return [record for record in thing.records if self._scope.covers(record.create_time)]
+
     def _in_transit(self, records: Iterable[ProviderRecord]) -> None:
         for record in records:
             self.result.in_transit += 1
             self.result.verdicts[record.kind, record.record_id] = Verdict.IN_TRANSIT
 
-    def _report(self, kind: FindingClass, text: str, line: Booked | None, thing: _Object | None) -> None:
-        """Report what differs; the currency is the payment's, so that a finding stays the same one."""
+    def _report(
+        self,
+        kind: FindingClass,
+        text: str,
+        line: Booked | None,
+        thing: _Object | None,
+        *,
+        time: datetime | None = None,
+    ) -> None:
+        """Report what differs; the currency is the payment's, so that a finding stays the same one.
+
+        Args:
+            time: when the movement happened that one side does not have. Only a run over that time may say
+                that it is over: an earlier movement of the same object proves nothing.
+        """
         currency = self._payment.currency
         ledger = None if line is None else _ledger_side(line, currency)
         remote = None if thing is None else remote_side(thing.records)
         times = [side.time for side in (remote, ledger) if side is not None and side.time is not None]
-        subject_time = next((time for time in times if self._scope.covers(time)), None)
+        subject_time = time or next((each for each in times if self._scope.covers(each)), None)
         if subject_time is None:
             subject_time = times[0] if times else self._scope.from_time
         self.result.discrepancies.append(self._discrepancy(kind, text, ledger, remote, subject_time))
@@ -443,6 +467,12 @@ def _unmatched(
         else:
             rest.remove(same)
     return left, rest
+
+
+def _earliest(booked: Sequence[Moved], records: Sequence[ProviderRecord]) -> datetime:
+    """Return when the first of some movements in the window happened."""
+    times = [moved.time for moved in booked if moved.time is not None]
+    return min([*times, *(record.create_time for record in records)])
 
 
 def _whole(objects: Sequence[_Object]) -> list[_Object]:
