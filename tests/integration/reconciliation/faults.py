@@ -276,6 +276,7 @@ async def paid_by_hand(world: World) -> str:
     """A reviewer says that a payout of 400 was paid, and the provider has never paid it."""
     withdrawal_id = await payout_left(world)
     await world.cashier.mark_paid(withdrawal_id)
+    world.psp.knobs.auto_complete = True
     return withdrawal_id
 
 
