@@ -11,17 +11,16 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
-from defter.ledger.v1.journal_pb2 import VerifyResult
 from defter.payments.v1 import payment_pb2
 from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2
 from defter.reconciliation.v1.reconciliation_pb2_grpc import ReconciliationServiceStub
 
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
-from ledger_server.providers.mock import MockAdapter
 from mock_psp.listing import Movement
 from mock_psp.objects import Payment, Payout
 from mock_psp.server import MockPsp, serve
 from tests.edge.harness import SECRET, TENANT, Edge, running_edge
+from tests.integration.reconciliation.pages import Pages
 from tests.support.cashier import Cashier
 from tests.support.clock import FakeClock
 from tests.support.providers import CURRENCIES
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from defter.reconciliation.v1.reconciliation_pb2_grpc import ReconciliationServiceAsyncStub
 
 PROVIDER = "mock"
-# How long the ledger waits for an answer of the provider's.
-PATIENCE_SECONDS = 2.0
 # A listing that breaks is read again soon, and nothing mends itself by asking what became of a payout.
 SETTINGS: Mapping[str, Any] = {
     "listing_pause_seconds": 0.01,
@@ -53,6 +50,7 @@ class World:
     service: Service
     clock: FakeClock
     psp: MockPsp
+    listing: Pages
     cashier: Cashier
     begun: datetime
 
@@ -207,9 +205,10 @@ class World:
         finally:
             await connection.close()
 
-    async def verified(self) -> VerifyResult:
-        """Return what VerifyJournal says."""
-        return await self.cashier.ledger.verify()
+    async def assert_verified(self) -> None:
+        """Check that VerifyJournal finds nothing."""
+        result = await self.cashier.ledger.verify()
+        assert not result.HasField("first_difference"), result
 
 
 async def until(look: Callable[[], Awaitable[FoundT | None]]) -> FoundT:
@@ -223,8 +222,15 @@ async def until(look: Callable[[], Awaitable[FoundT | None]]) -> FoundT:
 
 
 @asynccontextmanager
-async def world_on(database_url: str, clock: FakeClock, **settings: Any) -> AsyncIterator[World]:
-    """Open a world; the settings are the server's."""
+async def world_on(
+    database_url: str, clock: FakeClock, *, patience_seconds: float = 2.0, **settings: Any
+) -> AsyncIterator[World]:
+    """Open a world.
+
+    Args:
+        patience_seconds: how long the ledger waits for an answer of the provider's.
+        settings: the server's.
+    """
     async with AsyncExitStack() as stack:
         edges: list[Edge] = []
 
@@ -235,8 +241,8 @@ async def world_on(database_url: str, clock: FakeClock, **settings: Any) -> Asyn
             serve(token="secret", deliver=deliver, webhook_secrets=[SECRET], clock=clock, seed=11)
         )
         psp.knobs.settle_seconds = 0.0
-        adapter = MockAdapter(
-            base_address=psp.url, api_key="secret", currencies=CURRENCIES, timeout_seconds=PATIENCE_SECONDS
+        adapter = Pages(
+            base_address=psp.url, api_key="secret", currencies=CURRENCIES, timeout_seconds=patience_seconds
         )
         stack.push_async_callback(adapter.close)
         service = Service(
@@ -248,4 +254,4 @@ async def world_on(database_url: str, clock: FakeClock, **settings: Any) -> Asyn
         stack.push_async_callback(gateway.close)
         edges.append(await stack.enter_async_context(running_edge(ledger=gateway, clock=clock)))
         cashier = Cashier(await service.new_ledger(TENANT))
-        yield World(service=service, clock=clock, psp=psp, cashier=cashier, begun=clock())
+        yield World(service=service, clock=clock, psp=psp, listing=adapter, cashier=cashier, begun=clock())
