@@ -15,3 +15,10 @@ async def world(database_url: str, clock: FakeClock) -> AsyncIterator[World]:
     """A tenant whose provider tells it everything by webhooks."""
     async with world_on(database_url, clock) as opened:
         yield opened
+
+
+@pytest.fixture
+async def two_accounts(database_url: str, clock: FakeClock) -> AsyncIterator[World]:
+    """A world with two more provider accounts: one where nothing happens, and one of another tenant."""
+    async with world_on(database_url, clock, quiet=False) as opened:
+        yield opened

@@ -222,13 +222,32 @@ async def until(look: Callable[[], Awaitable[FoundT | None]]) -> FoundT:
 
 
 @asynccontextmanager
+async def asking(psp: MockPsp, patience_seconds: float) -> AsyncIterator[Pages]:
+    """Call a provider as the ledger does."""
+    adapter = Pages(
+        base_address=psp.url, api_key="secret", currencies=CURRENCIES, timeout_seconds=patience_seconds
+    )
+    try:
+        yield adapter
+    finally:
+        await adapter.close()
+
+
+@asynccontextmanager
 async def world_on(
-    database_url: str, clock: FakeClock, *, patience_seconds: float = 2.0, **settings: Any
+    database_url: str,
+    clock: FakeClock,
+    *,
+    patience_seconds: float = 2.0,
+    quiet: bool = True,
+    **settings: Any,
 ) -> AsyncIterator[World]:
     """Open a world.
 
     Args:
         patience_seconds: how long the ledger waits for an answer of the provider's.
+        quiet: whether there is no other provider account than the one where things happen; otherwise
+            there are `other`, where nothing happens, and `foreign`, which is another tenant's.
         settings: the server's.
     """
     async with AsyncExitStack() as stack:
@@ -241,12 +260,18 @@ async def world_on(
             serve(token="secret", deliver=deliver, webhook_secrets=[SECRET], clock=clock, seed=11)
         )
         psp.knobs.settle_seconds = 0.0
-        adapter = Pages(
-            base_address=psp.url, api_key="secret", currencies=CURRENCIES, timeout_seconds=patience_seconds
-        )
-        stack.push_async_callback(adapter.close)
+        adapter = await stack.enter_async_context(asking(psp, patience_seconds))
+        providers = {PROVIDER: adapter}
+        if not quiet:
+            idle = await stack.enter_async_context(serve(token="secret", clock=clock))
+            for name in ("other", "foreign"):
+                providers[name] = await stack.enter_async_context(asking(idle, patience_seconds))
         service = Service(
-            database_url, clock=clock, providers={PROVIDER: adapter}, **{**SETTINGS, **settings}
+            database_url,
+            clock=clock,
+            providers=providers,
+            provider_tenants={"foreign": frozenset({"another"})},
+            **{**SETTINGS, **settings},
         )
         await service.start()
         stack.push_async_callback(service.stop)
