@@ -216,9 +216,9 @@ class PaymentReader:
     def _known_provider(self, violations: Violations, tenant_id: str, value: str, path: str) -> None:
         # One tenant's account is unknown to every other tenant.
         account = self._providers.get(value)
-        if account is None or (account.tenants is not None and tenant_id not in account.tenants):
-            if provider_name(violations, value, path):
-                violations.add(ProviderUnknown(field=path, provider=value))
+        known = account is not None and (account.tenants is None or tenant_id in account.tenants)
+        if not known and provider_name(violations, value, path):
+            violations.add(ProviderUnknown(field=path, provider=value))
 
     @staticmethod
     def _check_convertible(message: _PaymentRequest, convert: Callable[[int, str], int]) -> None:
