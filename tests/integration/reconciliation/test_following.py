@@ -22,6 +22,7 @@ from tests.edge.harness import TENANT
 from tests.integration.reconciliation import faults
 from tests.integration.reconciliation.world import PROVIDER, World, until
 from tests.support.requests import timestamp
+from tests.support.tenant_lock import poll
 from tests.support.wire import REPLAYED, Refusal, open_channel, read_refusal
 
 COMPLETE = reconciliation_pb2.RUN_STATE_COMPLETE
@@ -83,6 +84,23 @@ async def run_count(world: World) -> int:
 
 
 @asynccontextmanager
+async def no_run_begins(world: World, *, claims: int) -> AsyncIterator[None]:
+    """Let no run be written until so many servers have found that there is none and want to begin it."""
+    connection = await asyncpg.connect(world.service.database_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE reconciliation_runs IN SHARE MODE")
+            yield
+            await poll(
+                world.service.database_url,
+                "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+                f" AND wait_event_type = 'Lock' HAVING count(*) >= {claims}",
+            )
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
 async def second_server(world: World) -> AsyncIterator[Any]:
     """Run another server on the same database and yield the stub of its runs."""
     settings = Settings(database_url=world.service.database_url, port=0)
@@ -132,16 +150,17 @@ async def test_one_key_on_two_servers_at_once_is_one_run(world: World) -> None:
     """However close they come, one server works, the provider is read once, and both callers hear one end."""
     await a_vanished_payout(world)
     async with second_server(world) as other:
-        for _ in range(10):
-            request, calls = world.request(), len(world.psp.state.calls)
-            ends = await asyncio.gather(
-                ended(world.stub.RunReconciliation(request)), ended(other.RunReconciliation(request))
-            )
-            assert ends[0][0] == ends[1][0]
-            assert ends[0][0].state == COMPLETE
-            assert len(world.psp.state.calls) == calls + 1
+        request, calls = world.request(), len(world.psp.state.calls)
+        async with no_run_begins(world, claims=2):
+            asking = [
+                asyncio.create_task(ended(stub.RunReconciliation(request))) for stub in (world.stub, other)
+            ]
+        ends = await asyncio.gather(*asking)
 
-    assert await run_count(world) == 10
+    assert ends[0][0] == ends[1][0]
+    assert ends[0][0].state == COMPLETE
+    assert len(world.psp.state.calls) == calls + 1
+    assert await run_count(world) == 1
     assert len(await world.findings()) == 1
     await world.assert_verified()
 
