@@ -24,6 +24,7 @@ from ledger_server.store.lane_writes import JournalRow
 log = structlog.get_logger()
 
 _SAVE_SECONDS: Final = 0.5
+_TAKEN_OVER: Final = "a run was taken over by another process"
 
 
 class Reconciler:
@@ -101,7 +102,7 @@ class Reconciler:
         try:
             complete = await self._keep(key, claimed, run)
         except LostLease:
-            log.warning("a run was taken over by another process", **where)
+            log.warning(_TAKEN_OVER, **where)
         except asyncio.CancelledError:
             await self._end(
                 key, claimed, run, state=pb.RUN_STATE_INTERRUPTED, problem="the server was stopped"
@@ -158,7 +159,8 @@ class Reconciler:
         metrics.RECORDS.inc(claimed.run.fetched_count)
         assert claimed.owner is not None
         try:
-            await self._runs.save(key, claimed.number, claimed.owner, claimed.run)
+            if not await self._runs.save(key, claimed.number, claimed.owner, claimed.run):
+                log.warning(_TAKEN_OVER, run_id=claimed.run.run_id)
         except CONNECTION_ERRORS as error:
             log.warning("a run's end could not be written down", error=repr(error))
 
