@@ -160,7 +160,9 @@ async def start_server(
     watches = Watches(reads, clock)
     ledger.on_commit(watches.committed)
     runs = Runs(reads, clock)
-    reconciler = Reconciler(ledger, reads, clock, runs, providers or {})
+    reconciler = Reconciler(
+        ledger, reads, clock, runs, providers or {}, pause_seconds=settings.listing_pause_seconds
+    )
     ledger.on_commit(reconciler.committed)
     reader = RequestReader(currencies(settings.extra_currencies))
     importer = Importer(ledger, reads, clock, reader.currencies)

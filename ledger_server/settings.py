@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     parked_grace_seconds: Annotated[
         float, Field(gt=0, description="after so long a parked event becomes a finding")
     ] = 3_600.0
+    listing_pause_seconds: Annotated[
+        float, Field(gt=0, description="first pause before a page of a provider's listing is read again")
+    ] = 1.0
     providers_file: Annotated[
         Path | None, Field(description="TOML file with the provider accounts; none without it")
     ] = None

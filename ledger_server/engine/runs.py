@@ -7,6 +7,8 @@ another key declares it interrupted and begins its own.
 
 import hashlib
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final, NamedTuple
 
@@ -27,6 +29,37 @@ _DIGEST_BYTES: Final = 16
 
 RUNNING: Final = int(pb.RUN_STATE_RUNNING)
 _ENDED: Final = frozenset({int(pb.RUN_STATE_COMPLETE), int(pb.RUN_STATE_PARTIAL)})
+
+
+class LostLease(Exception):
+    """Another process has taken the run over."""
+
+
+class Lease:
+    """What makes a run one worker's own: whoever has lost it writes nothing any more."""
+
+    def __init__(self, pool: Pool, key: TenantKey, number: int, owner: str) -> None:
+        self._pool = pool
+        self._key = key
+        self._number = number
+        self._owner = owner
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[AnyConnection]:
+        """Open a database transaction in which the run is this worker's, and stays so until it ends.
+
+        Raises:
+            LostLease: it is somebody else's by now; a worker that was held up finds out here.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            if not await run_store.hold_run(connection, self._key, self._number, self._owner):
+                raise LostLease
+            yield connection
+
+    async def check(self) -> None:
+        """Raise LostLease unless all that was read so far was read while the run was this worker's."""
+        async with self.held():
+            pass
 
 
 class Followed(NamedTuple):
@@ -64,7 +97,8 @@ class Runs:
                 async with self._pool.acquire() as connection, connection.transaction():
                     return await self._claim(connection, request)
             except asyncpg.UniqueViolationError:
-                # Another process has just begun a run of the same account; the second look finds it.
+                # Another process has just begun this run, or another one of the account; the second look
+                # finds it.
                 if last:
                     raise
         raise AssertionError("one of the two looks returns or raises")
@@ -102,7 +136,10 @@ class Runs:
         )
         owner = secrets.token_hex(8)
         stored = StoredRun(number, RUNNING, digest, now + LEASE, run.SerializeToString())
-        await run_store.put_run(connection, key, request.provider, stored, owner=owner, begin_time=now)
+        if mine is None:
+            await run_store.begin_run(connection, key, request.provider, stored, owner=owner, begin_time=now)
+        else:
+            await run_store.take_up_run(connection, key, stored, owner=owner, begin_time=now)
         return Claimed(number, run, owner, ended=False)
 
     async def _interrupt(self, connection: AnyConnection, key: TenantKey, stored: StoredRun) -> None:
@@ -112,6 +149,10 @@ class Runs:
         run.problem = "the process that worked on it has ended"
         run.end_time.CopyFrom(timestamp(self._clock()))
         await run_store.set_state(connection, key, stored.number, int(run.state), run.SerializeToString())
+
+    def lease(self, key: TenantKey, number: int, owner: str) -> Lease:
+        """Return what keeps a run that was claimed."""
+        return Lease(self._pool, key, number, owner)
 
     async def save(self, key: TenantKey, number: int, owner: str, run: pb.Run) -> bool:
         """Write how far a run has come and renew its lease; return False where it was taken over."""

@@ -103,14 +103,17 @@ def player_id(violations: Violations, value: str) -> None:
         violations.add(FieldMalformed(field="player_id"))
 
 
-def provider_name(violations: Violations, value: str, path: str = "provider") -> None:
-    """Require the well-formed name of a provider account, known or not."""
+def provider_name(violations: Violations, value: str, path: str = "provider") -> bool:
+    """Require the well-formed name of a provider account, known or not; return whether it is one."""
     if not value:
         violations.add(FieldMissing(field=path))
     elif len(value) > MAX_PROVIDER:
         violations.add(FieldTooLong(field=path, limit=MAX_PROVIDER))
     elif not _PROVIDER.fullmatch(value):
         violations.add(FieldMalformed(field=path))
+    else:
+        return True
+    return False
 
 
 def some_text(violations: Violations, value: str, path: str, limit: int) -> None:
@@ -229,10 +232,9 @@ class PaymentReader:
     def _known_provider(self, violations: Violations, tenant_id: str, value: str, path: str) -> None:
         # One tenant's account is unknown to every other tenant.
         account = self._providers.get(value)
-        if account is None or (account.tenants is not None and tenant_id not in account.tenants):
-            provider_name(violations, value, path)
-            if len(value) <= MAX_PROVIDER and _PROVIDER.fullmatch(value):
-                violations.add(ProviderUnknown(field=path, provider=value))
+        known = account is not None and (account.tenants is None or tenant_id in account.tenants)
+        if not known and provider_name(violations, value, path):
+            violations.add(ProviderUnknown(field=path, provider=value))
 
     @staticmethod
     def _check_convertible(message: _PaymentRequest, convert: Callable[[int, str], int]) -> None:

@@ -153,7 +153,7 @@ class ReconciliationServicer:
 
     def _check_run(self, request: pb.RunReconciliationRequest) -> None:
         violations = keyed_violations(request)
-        provider_name(violations, request.provider)
+        well_formed = provider_name(violations, request.provider)
         from_time, to_time = bound(violations, request, "from_time"), bound(violations, request, "to_time")
         for name, time in (("from_time", from_time), ("to_time", to_time)):
             if time is None and not request.HasField(name):  # type: ignore[arg-type]
@@ -168,7 +168,7 @@ class ReconciliationServicer:
         foreign = (
             account is not None and account.tenants is not None and request.tenant_id not in account.tenants
         )
-        if account is None or foreign:
+        if well_formed and (account is None or foreign):
             violations.add(ProviderUnknown(field="provider", provider=request.provider))
         violations.check()
 

@@ -10,7 +10,7 @@ from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.payments.calls import CallKind
 from ledger_server.domain.payments.deposit import DepositState
 from ledger_server.domain.payments.withdrawal import WithdrawalState
-from ledger_server.store.database import Pool
+from ledger_server.store.database import AnyConnection, Pool
 from ledger_server.store.payment_rows import DEPOSIT, WITHDRAWAL
 
 
@@ -95,11 +95,12 @@ WHERE tenant_key = $1 AND provider = $2 AND state IN (1, 2, 5) AND fingerprint >
     )
 ORDER BY fingerprint LIMIT $7
 """
-_HAS_MATCH: Final = """
-SELECT true FROM provider_records
-WHERE tenant_key = $1 AND provider = $2 AND run_number = $3 AND payment_number BETWEEN $4 AND $4
-    AND verdict = 2
-ORDER BY payment_number, kind LIMIT 1
+_ALL_MATCH: Final = """
+SELECT COALESCE(bool_and(verdict = 2), false) FROM (
+    SELECT verdict FROM provider_records
+    WHERE tenant_key = $1 AND provider = $2 AND run_number = $3 AND payment_number BETWEEN $4 AND $4
+    ORDER BY payment_number, kind
+) AS listed
 """
 _EVENT_DONE: Final = """
 SELECT state <> 2 FROM provider_events WHERE tenant_key = $1 AND provider = $2 AND event_id = $3
@@ -160,11 +161,11 @@ async def payments_with_open_refunds(
 
 
 async def see_findings(
-    pool: Pool, key: TenantKey, run: int, fingerprints: Sequence[bytes], now: datetime
+    connection: AnyConnection, key: TenantKey, run: int, fingerprints: Sequence[bytes], now: datetime
 ) -> None:
     """Note that a run has seen these findings."""
     if fingerprints:
-        await pool.execute(_SEE, key, run, now, sorted(fingerprints))
+        await connection.execute(_SEE, key, run, now, sorted(fingerprints))
 
 
 async def unseen_findings(
@@ -183,9 +184,9 @@ async def unseen_findings(
     return [Unseen(row["fingerprint"], row["body"]) for row in rows]
 
 
-async def has_match(pool: Pool, key: TenantKey, provider: str, run: int, payment: int) -> bool:
-    """Whether a run has matched a record with a payment."""
-    return bool(await pool.fetchval(_HAS_MATCH, key, provider, run, payment))
+async def all_match(pool: Pool, key: TenantKey, provider: str, run: int, payment: int) -> bool:
+    """Whether a run has records of a payment, and the ledger has the same as each of them."""
+    return bool(await pool.fetchval(_ALL_MATCH, key, provider, run, payment))
 
 
 async def event_done(pool: Pool, key: TenantKey, provider: str, event_id: str) -> bool:

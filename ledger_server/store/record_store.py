@@ -55,6 +55,14 @@ ON CONFLICT (tenant_key, provider, kind, record_id) DO UPDATE SET
     payment_number = excluded.payment_number, tier = excluded.tier, match_key = excluded.match_key,
     verdict = CASE WHEN excluded.run_number IS NULL THEN known.verdict ELSE excluded.verdict END
 """
+_FORGET: Final = """
+WITH page AS (
+    SELECT ctid FROM provider_records
+    WHERE tenant_key = $1 AND provider = $2 AND run_number BETWEEN $3 AND $3
+    ORDER BY run_number, payment_number, kind, record_id LIMIT $4
+)
+UPDATE provider_records r SET run_number = NULL FROM page WHERE r.ctid = page.ctid AND r.tenant_key = $1
+"""
 # What only a settlement report told of takes part in every run over its time.
 _ADOPT: Final = """
 WITH page AS (
@@ -71,8 +79,11 @@ WITH page AS (
         ORDER BY record_id LIMIT 1
     ) AS place
     WHERE r.ctid = place.ctid AND r.tenant_key = $1 AND r.run_number IS DISTINCT FROM $3
+    RETURNING r.kind, r.record_id
 )
-SELECT kind, record_id, create_time FROM page ORDER BY create_time, kind, record_id
+SELECT page.kind, page.record_id, page.create_time, adopted.kind IS NOT NULL AS adopted
+FROM page LEFT JOIN adopted ON adopted.kind = page.kind AND adopted.record_id = page.record_id
+ORDER BY page.create_time, page.kind, page.record_id
 """
 _RECORD_COLUMNS: Final = """payment_number, kind, record_id, provider_ref, payment_ref, our_id, state, amount,
     currency_code, create_time, provider_type, batch"""
@@ -123,6 +134,14 @@ class Group(NamedTuple):
     records: list[ProviderRecord]
 
 
+class Settled(NamedTuple):
+    """How far a walk through what settlement reports told of has come."""
+
+    create_time: datetime
+    kind: int = 0
+    record_id: str = ""
+
+
 class Unmatched(NamedTuple):
     """A record without a payment; `settled` of a settlement whose batch was moved to the bank."""
 
@@ -130,8 +149,14 @@ class Unmatched(NamedTuple):
     settled: bool
 
 
+async def forget_run(connection: AnyConnection, key: TenantKey, provider: str, run: int, size: int) -> int:
+    """Forget what an earlier try of a run has listed, at most so many records; return how many."""
+    status: str = await connection.execute(_FORGET, key, provider, run, size)
+    return int(status.rpartition(" ")[2])
+
+
 async def stage(
-    pool: Pool,
+    connection: AnyConnection,
     key: TenantKey,
     provider: str,
     run: int | None,
@@ -163,29 +188,29 @@ async def stage(
         )
         for column, value in zip(columns, values, strict=True):
             column.append(value)
-    await pool.execute(_STAGE, key, provider, run, *columns)
+    await connection.execute(_STAGE, key, provider, run, *columns)
 
 
 async def adopt_settled(
-    pool: Pool,
+    connection: AnyConnection,
     key: TenantKey,
     provider: str,
     run: int,
+    after: Settled,
     *,
-    from_time: datetime,
     to_time: datetime,
     size: int,
-) -> int:
-    """Let what settlement reports told of a window take part in a run; return how much that is."""
-    after: tuple[datetime, int, str] = (from_time, 0, "")
-    count = 0
-    while True:
-        rows = await pool.fetch(_ADOPT, key, provider, run, from_time, to_time, *after, size)
-        count += len(rows)
-        if len(rows) < size:
-            return count
-        last = rows[-1]
-        after = (last["create_time"], last["kind"], last["record_id"])
+) -> tuple[int, Settled | None]:
+    """Let the next of what settlement reports told of a window take part in a run, unless it does already.
+
+    Returns:
+        How many records that is, and how far it went; None at the end.
+    """
+    rows = await connection.fetch(_ADOPT, key, provider, run, after.create_time, to_time, *after, size)
+    count = sum(row["adopted"] for row in rows)
+    if len(rows) < size:
+        return count, None
+    return count, Settled(rows[-1]["create_time"], rows[-1]["kind"], rows[-1]["record_id"])
 
 
 async def matched_groups(
@@ -224,12 +249,12 @@ async def records_elsewhere(
 
 
 async def set_verdicts(
-    pool: Pool, key: TenantKey, provider: str, verdicts: Mapping[RecordName, Verdict]
+    connection: AnyConnection, key: TenantKey, provider: str, verdicts: Mapping[RecordName, Verdict]
 ) -> None:
     """Write what a run has made of records that did not simply match."""
     if verdicts:
         names = sorted(verdicts)
-        await pool.execute(
+        await connection.execute(
             _SET_VERDICTS,
             key,
             provider,

@@ -31,12 +31,19 @@ _INSERT: Final = """
 INSERT INTO reconciliation_runs
     (tenant_key, run_number, provider, state, request_digest, owner, lease_until, begin_time, body)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-ON CONFLICT (tenant_key, run_number) DO UPDATE SET state = excluded.state, owner = excluded.owner,
-    lease_until = excluded.lease_until, begin_time = excluded.begin_time, body = excluded.body
 """
-_SAVE: Final = """
+_TAKE_UP: Final = """
+UPDATE reconciliation_runs SET state = $3, owner = $4, lease_until = $5, begin_time = $6, body = $7
+WHERE tenant_key = $1 AND run_number = $2
+"""
+# Who was declared dead has its name on the run still: what is over stays over.
+_SAVE: Final = f"""
 UPDATE reconciliation_runs SET state = $4, lease_until = $5, body = $6
-WHERE tenant_key = $1 AND run_number = $2 AND owner = $3
+WHERE tenant_key = $1 AND run_number = $2 AND owner = $3 AND state = {RUNNING}
+"""
+_HOLD: Final = f"""
+SELECT 1 FROM reconciliation_runs
+WHERE tenant_key = $1 AND run_number = $2 AND owner = $3 AND state = {RUNNING} FOR SHARE
 """
 _SET_STATE: Final = """
 UPDATE reconciliation_runs SET state = $3, body = $4 WHERE tenant_key = $1 AND run_number = $2
@@ -57,7 +64,7 @@ async def lock_running(connection: AnyConnection, key: TenantKey, provider: str)
     return None if row is None else _run(row)
 
 
-async def put_run(
+async def begin_run(
     connection: AnyConnection,
     key: TenantKey,
     provider: str,
@@ -66,10 +73,10 @@ async def put_run(
     owner: str,
     begin_time: datetime,
 ) -> None:
-    """Write a run that somebody begins, or takes up again.
+    """Write a run that somebody begins.
 
     Raises:
-        asyncpg.UniqueViolationError: another run of the account was begun at the same time.
+        asyncpg.UniqueViolationError: it, or another run of the account, was begun at the same time.
     """
     await connection.execute(
         _INSERT,
@@ -83,6 +90,24 @@ async def put_run(
         begin_time,
         run.body,
     )
+
+
+async def take_up_run(
+    connection: AnyConnection, key: TenantKey, run: StoredRun, *, owner: str, begin_time: datetime
+) -> None:
+    """Write that somebody works on a run again, which the caller has locked.
+
+    Raises:
+        asyncpg.UniqueViolationError: another run of the account was begun at the same time.
+    """
+    await connection.execute(
+        _TAKE_UP, key, run.number, run.state, owner, run.lease_until, begin_time, run.body
+    )
+
+
+async def hold_run(connection: AnyConnection, key: TenantKey, number: int, owner: str) -> bool:
+    """Whether a run is still somebody's; then nobody takes it over before this database transaction ends."""
+    return bool(await connection.fetchval(_HOLD, key, number, owner))
 
 
 async def set_state(connection: AnyConnection, key: TenantKey, number: int, state: int, body: bytes) -> None:

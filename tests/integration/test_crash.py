@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from ledger_server.embedded_postgres import EmbeddedPostgres
 from tests.support.coherence import assert_ledger_coherent, assert_tables_coherent
@@ -19,7 +16,6 @@ from tests.support.load import (
     assert_outcomes_kept,
     open_players,
 )
-from tests.support.postgres import Databases, running_postgres
 from tests.support.randomness import SEED
 from tests.support.service import ServerProcess, run_defter, serving_process
 from tests.support.wire import open_channel
@@ -30,22 +26,6 @@ SERVER_KILLS = 5
 DATABASE_KILLS = 4
 # Between two kills so many outcomes are waited for: a server that did not resume would time out.
 OUTCOMES_BETWEEN_KILLS = 60
-
-
-@pytest.fixture
-def own_postgres() -> Iterator[EmbeddedPostgres]:
-    """A durable PostgreSQL that a test may kill."""
-    with running_postgres(durable=True) as server:
-        yield server
-
-
-@pytest.fixture
-def own_database_url(own_postgres: EmbeddedPostgres) -> Iterator[str]:
-    """A migrated database on it."""
-    databases = Databases(own_postgres)
-    databases.make_template()
-    with databases.fresh() as url:
-        yield url
 
 
 async def assert_nothing_lost(port: int, database_url: str, callers: Callers) -> None:

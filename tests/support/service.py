@@ -37,12 +37,14 @@ class Service:
         *,
         clock: Clock | None = None,
         providers: Mapping[str, Adapter] | None = None,
+        provider_tenants: Mapping[str, frozenset[str]] | None = None,
         **settings: Any,
     ) -> None:
         self.database_url = database_url
         self.settings = Settings(database_url=database_url, host="127.0.0.1", port=0, **settings)
         self._clock = clock
         self._providers = providers
+        self._provider_tenants = provider_tenants
         self._server: RunningServer | None = None
         self._channels: list[grpc.aio.Channel] = []
 
@@ -69,7 +71,12 @@ class Service:
 
     async def start(self) -> None:
         """Start the server and open a channel to it."""
-        self._server = await start_server(self.settings, clock=self._clock, providers=self._providers)
+        self._server = await start_server(
+            self.settings,
+            clock=self._clock,
+            providers=self._providers,
+            provider_tenants=self._provider_tenants,
+        )
         self.open_channel()
 
     def open_channel(self) -> grpc.aio.Channel:

@@ -2,16 +2,17 @@
 
 import asyncio
 from datetime import datetime
+from itertools import count
 from typing import Final
 
 import structlog
 
 from ledger_server.domain.ids import TenantIds, TenantKey
+from ledger_server.engine.runs import Lease
 from ledger_server.jobs.reconciliation.pace import Pace
 from ledger_server.jobs.reconciliation.progress import Progress
 from ledger_server.providers.adapter import Adapter, ListingFailed, RecordPage
 from ledger_server.store import record_store
-from ledger_server.store.database import Pool
 
 log = structlog.get_logger()
 
@@ -32,7 +33,7 @@ class Fetch:
     def __init__(
         self,
         adapter: Adapter,
-        pool: Pool,
+        lease: Lease,
         key: TenantKey,
         provider: str,
         run: int,
@@ -42,7 +43,7 @@ class Fetch:
         pause_seconds: float = _FIRST_PAUSE_SECONDS,
     ) -> None:
         self._adapter = adapter
-        self._pool = pool
+        self._lease = lease
         self._key = key
         self._ids = TenantIds(key)
         self._provider = provider
@@ -57,16 +58,19 @@ class Fetch:
         Raises:
             Incomplete: it could not be read to its end; what was read is staged.
         """
-        cursor = ""
-        while True:
+        cursor = mark = ""
+        for number in count(1):
             page = await self._page(from_time, to_time, cursor)
             async with self._pace.step():
                 await self._stage(page)
             if not page.next_cursor:
                 return
-            if page.next_cursor == cursor:
-                raise Incomplete("the listing goes in a circle")
             cursor = page.next_cursor
+            if cursor == mark:
+                raise Incomplete("the listing goes in a circle")
+            # Marked ever more rarely (Brent): no circle is too long to be noticed, and one mark is enough.
+            if number & (number - 1) == 0:
+                mark = cursor
 
     async def _page(self, from_time: datetime, to_time: datetime, cursor: str) -> RecordPage:
         pause = self._pause_seconds
@@ -89,5 +93,6 @@ class Fetch:
             for record in page.records
         }
         if records:
-            await record_store.stage(self._pool, self._key, self._provider, self._run, records)
+            async with self._lease.held() as connection:
+                await record_store.stage(connection, self._key, self._provider, self._run, records)
         self._progress.fetched += len(records)

@@ -11,7 +11,7 @@ from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import ShuttingDown
 from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.runs import Claimed, Runs
+from ledger_server.engine.runs import Claimed, LostLease, Runs
 from ledger_server.engine.times import moment, timestamp
 from ledger_server.jobs import metrics
 from ledger_server.jobs.reconciliation.pace import Pace
@@ -24,10 +24,7 @@ from ledger_server.store.lane_writes import JournalRow
 log = structlog.get_logger()
 
 _SAVE_SECONDS: Final = 0.5
-
-
-class LostLease(Exception):
-    """Another process has taken the run over."""
+_TAKEN_OVER: Final = "a run was taken over by another process"
 
 
 class Reconciler:
@@ -86,13 +83,16 @@ class Reconciler:
 
     async def _work(self, request: pb.RunReconciliationRequest, claimed: Claimed) -> None:
         key = tenant_key(TenantId(request.tenant_id))
+        assert claimed.owner is not None
+        lease = self._runs.lease(key, claimed.number, claimed.owner)
         reporter = Reporter(
-            self._ledger, self._pool, self._clock, tenant_id=request.tenant_id, run=claimed.number
+            self._ledger, self._pool, self._clock, lease, tenant_id=request.tenant_id, run=claimed.number
         )
         run = Run(
             adapter=self._adapters[request.provider],
             pool=self._pool,
             clock=self._clock,
+            lease=lease,
             reporter=reporter,
             pace=Pace(lambda: self._committed - reporter.committed),
             key=key,
@@ -106,7 +106,7 @@ class Reconciler:
         try:
             complete = await self._keep(key, claimed, run)
         except LostLease:
-            log.warning("a run was taken over by another process", **where)
+            log.warning(_TAKEN_OVER, **where)
         except asyncio.CancelledError:
             await self._end(
                 key, claimed, run, state=pb.RUN_STATE_INTERRUPTED, problem="the server was stopped"
@@ -163,7 +163,8 @@ class Reconciler:
         metrics.RECORDS.inc(claimed.run.fetched_count)
         assert claimed.owner is not None
         try:
-            await self._runs.save(key, claimed.number, claimed.owner, claimed.run)
+            if not await self._runs.save(key, claimed.number, claimed.owner, claimed.run):
+                log.warning(_TAKEN_OVER, run_id=claimed.run.run_id)
         except CONNECTION_ERRORS as error:
             log.warning("a run's end could not be written down", error=repr(error))
 

@@ -13,6 +13,7 @@ from ledger_server.domain.findings.finding import Source, seen
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.engine.finding_records import finding_of
 from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.runs import Lease
 from ledger_server.jobs import metrics
 from ledger_server.jobs.patience import submit_patiently
 from ledger_server.jobs.reconciliation.progress import Progress
@@ -26,8 +27,11 @@ _AT_ONCE: Final = 50
 class Reporter:
     """Reports what one run sees."""
 
-    def __init__(self, ledger: Ledger, pool: Pool, clock: Clock, *, tenant_id: str, run: int) -> None:
+    def __init__(
+        self, ledger: Ledger, pool: Pool, clock: Clock, lease: Lease, *, tenant_id: str, run: int
+    ) -> None:
         self.committed = 0
+        self._lease = lease
         self._ledger = ledger
         self._pool = pool
         self._clock = clock
@@ -52,7 +56,8 @@ class Reporter:
             ],
             progress,
         )
-        await compared_store.see_findings(self._pool, self._key, self._run, list(by_fingerprint), now)
+        async with self._lease.held() as connection:
+            await compared_store.see_findings(connection, self._key, self._run, list(by_fingerprint), now)
 
     async def resolve(self, fingerprint: bytes, version: int, progress: Progress) -> None:
         """Resolve a finding that is not seen any more."""
@@ -75,6 +80,8 @@ class Reporter:
 
     async def _submit(self, commands: Sequence[AnyFindingCommand], progress: Progress) -> None:
         for start in range(0, len(commands), _AT_ONCE):
+            # Once another run has the records, this one would miss what is there.
+            await self._lease.check()
             page = commands[start : start + _AT_ONCE]
             for outcome in await submit_patiently(self._ledger, self._tenant_id, page):
                 if outcome.refused is not None:

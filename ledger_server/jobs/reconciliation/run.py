@@ -20,6 +20,7 @@ from ledger_server.domain.reconciliation.scope import EDGE, STALE_AFTER, Scope
 from ledger_server.domain.reconciliation.unmatched import judge
 from ledger_server.engine.finding_records import finding_of
 from ledger_server.engine.payment_records import payment_of
+from ledger_server.engine.runs import Lease
 from ledger_server.jobs.reconciliation.fetching import Fetch, Incomplete
 from ledger_server.jobs.reconciliation.pace import Pace
 from ledger_server.jobs.reconciliation.progress import Progress
@@ -28,6 +29,7 @@ from ledger_server.providers.adapter import Adapter
 from ledger_server.store import compared_store, record_store
 from ledger_server.store.compared_store import PENDING_STATES, Changed, Compared
 from ledger_server.store.database import Pool
+from ledger_server.store.record_store import Settled
 
 _PAGE: Final = 500
 _MATCHED_ROWS: Final = 2_000
@@ -53,6 +55,7 @@ class Run:
         adapter: Adapter,
         pool: Pool,
         clock: Clock,
+        lease: Lease,
         reporter: Reporter,
         pace: Pace,
         key: TenantKey,
@@ -65,6 +68,7 @@ class Run:
         self._adapter = adapter
         self._pool = pool
         self._clock = clock
+        self._lease = lease
         self._reporter = reporter
         self._pace = pace
         self._key = key
@@ -92,9 +96,10 @@ class Run:
         """Read the listing beyond both edges of the window, and take in what settlement reports told."""
         window = self._window
         low, high = window.from_time - EDGE, window.to_time + EDGE
+        await self._forget()
         fetch = Fetch(
             self._adapter,
-            self._pool,
+            self._lease,
             self._key,
             self._provider,
             self._number,
@@ -108,9 +113,7 @@ class Run:
         except Incomplete as incomplete:
             complete = False
             self.progress.problem = str(incomplete)[:1_000]
-        self.progress.fetched += await record_store.adopt_settled(
-            self._pool, self._key, self._provider, self._number, from_time=low, to_time=high, size=_PAGE
-        )
+        await self._adopt(low, high)
         return Scope(
             from_time=window.from_time,
             to_time=window.to_time,
@@ -120,6 +123,25 @@ class Run:
             complete=complete,
             listed=self._adapter.capabilities.listed,
         )
+
+    async def _forget(self) -> None:
+        """Forget what this run had listed when it was interrupted: by now it may be listed no more."""
+        count = _PAGE
+        while count == _PAGE:
+            async with self._pace.step(), self._lease.held() as connection:
+                count = await record_store.forget_run(
+                    connection, self._key, self._provider, self._number, _PAGE
+                )
+
+    async def _adopt(self, low: datetime, high: datetime) -> None:
+        """Take in what settlement reports told."""
+        after: Settled | None = Settled(low)
+        while after is not None:
+            async with self._pace.step(), self._lease.held() as connection:
+                count, after = await record_store.adopt_settled(
+                    connection, self._key, self._provider, self._number, after, to_time=high, size=_PAGE
+                )
+            self.progress.fetched += count
 
     async def _compare_matched(self, scope: Scope) -> None:
         """Compare the payments that have records, in order, each with all of its records."""
@@ -215,8 +237,14 @@ class Run:
                 self.progress.add(result)
             if count % _BREATH == 0:
                 await asyncio.sleep(0)
+        await self._tell(found, verdicts)
+
+    async def _tell(self, found: Sequence[Discrepancy], verdicts: Mapping[RecordName, Verdict]) -> None:
+        """Report what differs, and write down what became of the records."""
         await self._reporter.report(found, self.progress)
-        await record_store.set_verdicts(self._pool, self._key, self._provider, verdicts)
+        if verdicts:
+            async with self._lease.held() as connection:
+                await record_store.set_verdicts(connection, self._key, self._provider, verdicts)
 
     async def _compare_with_all(
         self, payment: Payment, compared: Compared, listed: Sequence[ProviderRecord], scope: Scope
@@ -267,8 +295,7 @@ class Run:
                         matched=judged.verdict is Verdict.MATCHED,
                         in_transit=judged.verdict is Verdict.IN_TRANSIT,
                     )
-                await self._reporter.report(found, self.progress)
-                await record_store.set_verdicts(self._pool, self._key, self._provider, verdicts)
+                await self._tell(found, verdicts)
 
     async def _resolve_unseen(self, scope: Scope) -> None:
         """Resolve findings of the window that this run has not seen, as far as it proves them over."""
@@ -309,7 +336,7 @@ class Run:
             event_id = seen.evidence.get("event_id", "")
             return await compared_store.event_done(self._pool, self._key, self._provider, event_id)
         # What a payment says of itself is over when the provider lists what the ledger has booked.
-        return seen.payment is not None and await compared_store.has_match(
+        return seen.payment is not None and await compared_store.all_match(
             self._pool, self._key, self._provider, self._number, seen.payment
         )
 

@@ -124,7 +124,8 @@ class Importer:
                     for line in lines
                     for record in records_of(line)
                 }
-                await record_store.stage(self._pool, key, provider, None, records)
+                async with self._pool.acquire() as connection:
+                    await record_store.stage(connection, key, provider, None, records)
 
     async def _read(self, key: TenantKey, provider: str, names: set[BatchName]) -> list[pb.SettlementBatch]:
         """Return the batches of a file as they stand now.

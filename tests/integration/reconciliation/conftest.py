@@ -18,6 +18,13 @@ async def world(database_url: str, clock: FakeClock) -> AsyncIterator[World]:
         yield opened
 
 
+@pytest.fixture
+async def two_accounts(database_url: str, clock: FakeClock) -> AsyncIterator[World]:
+    """A world with two more provider accounts: one where nothing happens, and one of another tenant."""
+    async with world_on(database_url, clock, quiet=False) as opened:
+        yield opened
+
+
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     """Print precision and recall of each class."""
     for report in terminalreporter.stats.get("passed", []):

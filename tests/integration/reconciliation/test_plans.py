@@ -27,7 +27,8 @@ STATEMENTS = {
         8,
         {"payments_state_idx", "payment_refs_pkey", "provider_records_run_idx"},
     ),
-    "matches": (compared_store._HAS_MATCH, 4, {"provider_records_run_idx"}),
+    "matches": (compared_store._ALL_MATCH, 4, {"provider_records_run_idx"}),
+    "forget": (record_store._FORGET, 4, {"provider_records_run_idx"}),
     "a lane's payments": (
         payment_store._LOAD_PAYMENTS,
         2,

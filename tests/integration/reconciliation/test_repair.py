@@ -68,7 +68,7 @@ async def test_repair_lost_capture_books_it_once_and_next_run_resolves(world: Wo
     assert await world.cashier.ledger.posted(WALLET) == 1_000
     await world.run()
     assert await world.classes() == []
-    assert not (await world.verified()).HasField("first_difference")
+    await world.assert_verified()
 
 
 async def test_webhook_that_comes_late_resolves_by_itself(world: World) -> None:
@@ -108,7 +108,7 @@ async def test_repair_returned_payout_and_refund_made_at_the_provider(world: Wor
     )
     await world.run()
     assert await world.classes() == []
-    assert not (await world.verified()).HasField("first_difference")
+    await world.assert_verified()
 
 
 async def test_repair_what_no_record_can_put_right_is_refused(world: World) -> None:

@@ -8,18 +8,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
-from defter.ledger.v1.journal_pb2 import VerifyResult
 from defter.payments.v1 import payment_pb2
 from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2
 from defter.reconciliation.v1.reconciliation_pb2_grpc import ReconciliationServiceStub
 
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
-from ledger_server.providers.mock import MockAdapter
+from mock_psp.listing import Movement
+from mock_psp.objects import Payment, Payout
 from mock_psp.server import MockPsp, serve
 from tests.edge.harness import SECRET, TENANT, Edge, running_edge
+from tests.integration.reconciliation.pages import Pages
 from tests.support.cashier import Cashier
 from tests.support.clock import FakeClock
 from tests.support.providers import CURRENCIES
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
     from defter.reconciliation.v1.reconciliation_pb2_grpc import ReconciliationServiceAsyncStub
 
 PROVIDER = "mock"
+# A listing that breaks is read again soon, and nothing mends itself by asking what became of a payout.
+SETTINGS: Mapping[str, Any] = {
+    "listing_pause_seconds": 0.01,
+    "provider_poll_seconds": 1e8,
+    "dispatch_sweep_seconds": 0.1,
+}
 FoundT = TypeVar("FoundT")
 FindingClass = finding_pb2.FindingClass
 State = payment_pb2
@@ -43,6 +50,7 @@ class World:
     service: Service
     clock: FakeClock
     psp: MockPsp
+    listing: Pages
     cashier: Cashier
     begun: datetime
 
@@ -115,6 +123,51 @@ class World:
 
         return await until(paid)
 
+    async def paid_out(self, reference: str) -> Payout:
+        """Wait until the provider has begun the payout of a reference, and return it."""
+
+        async def begun() -> Payout | None:
+            made = [each for each in self.psp.state.payouts.all.values() if each.reference == reference]
+            return made[0] if made else None
+
+        return await until(begun)
+
+    async def refunded(self, deposit: payment_pb2.Deposit, amount: int) -> payment_pb2.Deposit:
+        """Have a part of a deposit refunded."""
+        await self.cashier.refund(deposit.deposit_id, amount)
+        return await self.until_deposit(deposit, State.DEPOSIT_STATE_PARTIALLY_REFUNDED)
+
+    async def with_fee(self, deposit: payment_pb2.Deposit, amount: int) -> payment_pb2.Deposit:
+        """Have a fee kept for a deposit."""
+        self.psp.state.payments.fee(deposit.payment_ref, amount_minor=amount)
+        await self.psp.settled()
+        return await self.cashier.deposit(deposit.deposit_id)
+
+    async def charged(self, reference: str) -> Payment:
+        """Wait until the provider has begun the payment of a reference, and return it."""
+
+        async def begun() -> Payment | None:
+            made = [each for each in self.psp.state.payments.all.values() if each.reference == reference]
+            return made[0] if made else None
+
+        return await until(begun)
+
+    def movement(self, object_id: str) -> Movement:
+        """Return the provider's newest movement of an object."""
+        return [each for each in self.psp.state.books.movements if each.object_id == object_id][-1]
+
+    def captured(self, deposit: payment_pb2.Deposit) -> Movement:
+        """Return the provider's movement of a deposit's capture."""
+        return self.movement(self.psp.state.payments.all[deposit.payment_ref].captures[0].id)
+
+    @asynccontextmanager
+    async def unheard(self) -> AsyncIterator[None]:
+        """Lose the webhooks of what happens meanwhile."""
+        self.psp.knobs.lose_webhooks = 1_000
+        yield
+        await self.psp.settled()
+        self.psp.knobs.lose_webhooks = 0
+
     async def findings(self, *, unresolved: bool = False) -> list[finding_pb2.Finding]:
         """Return all findings, by class."""
         connection = await asyncpg.connect(self.service.database_url)
@@ -152,9 +205,10 @@ class World:
         finally:
             await connection.close()
 
-    async def verified(self) -> VerifyResult:
-        """Return what VerifyJournal says."""
-        return await self.cashier.ledger.verify()
+    async def assert_verified(self) -> None:
+        """Check that VerifyJournal finds nothing."""
+        result = await self.cashier.ledger.verify()
+        assert not result.HasField("first_difference"), result
 
 
 async def until(look: Callable[[], Awaitable[FoundT | None]]) -> FoundT:
@@ -168,8 +222,34 @@ async def until(look: Callable[[], Awaitable[FoundT | None]]) -> FoundT:
 
 
 @asynccontextmanager
-async def world_on(database_url: str, clock: FakeClock) -> AsyncIterator[World]:
-    """Open a world."""
+async def asking(psp: MockPsp, patience_seconds: float) -> AsyncIterator[Pages]:
+    """Call a provider as the ledger does."""
+    adapter = Pages(
+        base_address=psp.url, api_key="secret", currencies=CURRENCIES, timeout_seconds=patience_seconds
+    )
+    try:
+        yield adapter
+    finally:
+        await adapter.close()
+
+
+@asynccontextmanager
+async def world_on(
+    database_url: str,
+    clock: FakeClock,
+    *,
+    patience_seconds: float = 2.0,
+    quiet: bool = True,
+    **settings: Any,
+) -> AsyncIterator[World]:
+    """Open a world.
+
+    Args:
+        patience_seconds: how long the ledger waits for an answer of the provider's.
+        quiet: whether there is no other provider account than the one where things happen; otherwise
+            there are `other`, where nothing happens, and `foreign`, which is another tenant's.
+        settings: the server's.
+    """
     async with AsyncExitStack() as stack:
         edges: list[Edge] = []
 
@@ -180,13 +260,23 @@ async def world_on(database_url: str, clock: FakeClock) -> AsyncIterator[World]:
             serve(token="secret", deliver=deliver, webhook_secrets=[SECRET], clock=clock, seed=11)
         )
         psp.knobs.settle_seconds = 0.0
-        adapter = MockAdapter(base_address=psp.url, api_key="secret", currencies=CURRENCIES)
-        stack.push_async_callback(adapter.close)
-        service = Service(database_url, clock=clock, providers={PROVIDER: adapter})
+        adapter = await stack.enter_async_context(asking(psp, patience_seconds))
+        providers = {PROVIDER: adapter}
+        if not quiet:
+            idle = await stack.enter_async_context(serve(token="secret", clock=clock))
+            for name in ("other", "foreign"):
+                providers[name] = await stack.enter_async_context(asking(idle, patience_seconds))
+        service = Service(
+            database_url,
+            clock=clock,
+            providers=providers,
+            provider_tenants={"foreign": frozenset({"another"})},
+            **{**SETTINGS, **settings},
+        )
         await service.start()
         stack.push_async_callback(service.stop)
         gateway = LedgerGateway(f"127.0.0.1:{service.server.port}", seconds=2)
         stack.push_async_callback(gateway.close)
         edges.append(await stack.enter_async_context(running_edge(ledger=gateway, clock=clock)))
         cashier = Cashier(await service.new_ledger(TENANT))
-        yield World(service=service, clock=clock, psp=psp, cashier=cashier, begun=clock())
+        yield World(service=service, clock=clock, psp=psp, listing=adapter, cashier=cashier, begun=clock())
