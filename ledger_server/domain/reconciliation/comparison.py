@@ -85,9 +85,9 @@ class Outcome:
             times += [record.create_time for record in thing.records]
         if line is not None:
             times += [moved.time for moved in line.moved if moved.time is not None]
-        within = (time for time in times if self.scope.covers(time))
-        first = times[0] if times else self.scope.from_time
-        self.add(kind, text, ledger, remote, next(within, first))
+        # The latest word within the window: only a run over that can tell that it is over.
+        within = [time for time in times if self.scope.covers(time)]
+        self.add(kind, text, ledger, remote, max(within or times[:1] or [self.scope.from_time]))
         self.mark(() if thing is None else thing.records)
 
     def mark(self, records: Iterable[ProviderRecord]) -> None:

@@ -48,17 +48,17 @@ def _report(
 ) -> None:
     times = [record.create_time for record in listed] + [line.time for line in booked if line.time]
     names = ", ".join(record.provider_ref for record in records)
-    ours, theirs = sum(line.amount for line in lines), _difference(outcome, (), records)
+    own = outcome.payment.currency
+    kept = {record.currency for record in records}
+    # Fees in several currencies have no sum.
+    exact = len(kept) == 1 and all(record.amount is not None for record in records)
+    theirs = sum(record.amount or 0 for record in records) if exact else None
     sides = [
-        Side(
-            ref=ref,
-            kind=RecordKind.FEE,
-            amount=amount,
-            currency=outcome.payment.currency,
-            state="",
-            time=min(times),
+        Side(ref=ref, kind=RecordKind.FEE, amount=amount, currency=currency, state="", time=min(times))
+        for ref, amount, currency in (
+            (f"{outcome.payment_id}/fees", sum(line.amount for line in lines), own),
+            (names[:255], theirs if records else 0, min(kept, default=own)),
         )
-        for ref, amount in ((f"{outcome.payment_id}/fees", ours), (names[:255], theirs))
     ]
     outcome.add(FindingClass.FEE_MISMATCH, "the fees differ", sides[0], sides[1], min(times))
 

@@ -143,7 +143,8 @@ def _judge_standing(outcome: Outcome, line: Booked, thing: Listed) -> None:
         if not scope.covers(moment) or not proven:
             return
         if scope.young(moment, line.kind):
-            young = [record for record in inside if scope.young(record.create_time, record.kind)]
+            _, unheard = _unmatched(scope, line.moved, inside)
+            young = [record for record in unheard if scope.young(record.create_time, record.kind)]
             outcome.wait_for(young, 0 if young else 1)
         else:
             text = f"{line.state} in the ledger, {thing.state.name.lower()} at the provider"

@@ -201,8 +201,8 @@ async def confirm(world: World, settled: Movement) -> None:
     try:
         await connection.execute(
             "INSERT INTO settlement_batches"
-            " (tenant_key, provider, batch_id, currency_code, state, update_time, body)"
-            " SELECT tenant_key, provider, $1, 'EUR', 4, now(), '' FROM reconciliation_runs LIMIT 1",
+            " (tenant_key, provider, batch_id, currency_code, state, version, told_version, open_time, body)"
+            " SELECT tenant_key, provider, $1, 'EUR', 4, 1, 1, now(), '' FROM reconciliation_runs LIMIT 1",
             settled.object_id,
         )
     finally:
