@@ -22,7 +22,7 @@ from rich.progress import Progress
 
 from defter_client import LedgerClient, ledger_error
 from ledger_server.bootstrap import currencies, start_server
-from ledger_server.commands import findings, reconcile, records, settlement
+from ledger_server.commands.program import add_commands
 from ledger_server.demo import TENANT, run_demo
 from ledger_server.embedded_postgres import EmbeddedPostgres, default_data_directory
 from ledger_server.local_psp import NAME, local_psp
@@ -37,21 +37,7 @@ log = structlog.get_logger()
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Defter, the ledger.")
 app.add_typer(webhook_commands.app, name="webhook")
-app.command()(reconcile.reconcile)
-app.add_typer(reconcile.app, name="runs")
-app.add_typer(findings.app, name="findings")
-app.add_typer(settlement.app, name="settlement")
-app.add_typer(records.app, name="records")
-
-
-def main() -> None:
-    """Run the command line."""
-    try:
-        "".join(sys.argv).encode()
-    except UnicodeEncodeError:
-        typer.echo("the command line is not UTF-8", err=True)
-        sys.exit(2)
-    app()
+add_commands(app)
 
 
 def _settings(**overrides: object) -> Settings:

@@ -47,11 +47,9 @@ def compare(
     if twin is not None:
         _report_twin(outcome, lines[0], things, twin)
         return outcome.result
-    for kind in RecordKind:
+    for kind in sorted({line.kind for line in lines} | {thing.kind for thing in things}):
         booked = [line for line in lines if line.kind is kind]
         listed = [thing for thing in things if thing.kind is kind]
-        if not booked and not listed:
-            continue
         if kind is RecordKind.FEE:
             compare_fees(outcome, booked, listed)
         elif kind is RecordKind.PAYMENT and booked:
