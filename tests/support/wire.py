@@ -18,6 +18,7 @@ from defter.payments.v1.provider_event_pb2_grpc import ProviderEventServiceStub
 from defter.payments.v1.wallet_pb2_grpc import WalletServiceStub
 from defter.payments.v1.withdrawal_pb2_grpc import WithdrawalServiceStub
 from defter.reconciliation.v1.finding_pb2_grpc import FindingServiceStub
+from defter.reconciliation.v1.reconciliation_pb2_grpc import ReconciliationServiceStub
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from defter.payments.v1.wallet_pb2_grpc import WalletServiceAsyncStub
     from defter.payments.v1.withdrawal_pb2_grpc import WithdrawalServiceAsyncStub
     from defter.reconciliation.v1.finding_pb2_grpc import FindingServiceAsyncStub
+    from defter.reconciliation.v1.reconciliation_pb2_grpc import ReconciliationServiceAsyncStub
 
 REPLAYED = ("idempotent-replayed", "true")
 MIB = 1024 * 1024
@@ -69,6 +71,7 @@ class Stubs:
     wallets: WalletServiceAsyncStub
     events: ProviderEventServiceAsyncStub
     findings: FindingServiceAsyncStub
+    reconciliation: ReconciliationServiceAsyncStub
 
     @classmethod
     def over(cls, channel: grpc.aio.Channel) -> Stubs:
@@ -84,6 +87,7 @@ class Stubs:
             wallets=WalletServiceStub(channel),
             events=ProviderEventServiceStub(channel),
             findings=FindingServiceStub(channel),
+            reconciliation=ReconciliationServiceStub(channel),
         )
 
 

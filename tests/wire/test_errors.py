@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import grpc
 import pytest
 from defter.ledger.v1 import account_pb2, error_pb2, journal_pb2, posting_pb2
-from defter.reconciliation.v1 import finding_pb2
+from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2
 
 from tests.support.cashier import Cashier
 from tests.support.clock import START, FakeClock
@@ -43,6 +43,8 @@ TESTED_ELSEWHERE = {
     "DEADLINE_PASSED": "tests.wire.test_overload::test_post_whose_deadline_passed_is_not_begun",
     "SHUTTING_DOWN": "tests.wire.test_overload::test_post_while_draining_is_refused",
     "STORE_UNAVAILABLE": "tests.wire.test_overload::test_post_without_database_is_refused",
+    "RECONCILIATION_UNDER_WAY": "tests.integration.reconciliation.test_following"
+    "::test_another_key_meanwhile_is_told_which_run_is_under_way",
     "INTERNAL": "tests.integration.test_guilty_command"
     "::test_refuse_rows_of_one_command_fails_that_command_alone",
 }
@@ -532,6 +534,23 @@ async def reverse_transaction_of_deposit(ledger: Ledger, clock: FakeClock) -> Pr
     transaction_id = captured.transaction.transaction_id
     facts = {"transaction_id": transaction_id, "payment_id": deposit.deposit_id}
     return ledger.reverse(transaction_id), facts
+
+
+@provokes("RUN_NOT_FOUND", NOT_FOUND)
+async def get_unknown_run(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Nothing has that id."""
+    request = reconciliation_pb2.GetRunRequest(tenant_id=ledger.tenant_id, run_id="run_nothing")
+    return ledger.stubs.reconciliation.GetRun(request), {"run_id": "run_nothing"}
+
+
+@provokes("FINDING_NOT_REPAIRABLE", FAILED_PRECONDITION)
+async def repair_finding_without_record(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """No provider has listed anything that could be booked."""
+    found = await Desk(ledger).raised()
+    request = finding_pb2.RepairFindingRequest(
+        tenant_id=ledger.tenant_id, finding_id=found.finding_id, actor="ada"
+    )
+    return ledger.stubs.findings.RepairFinding(request), {"finding_id": found.finding_id}
 
 
 @provokes("FINDING_NOT_FOUND", NOT_FOUND)

@@ -67,7 +67,7 @@ async def test_capture_more_than_asked_for_raises_a_finding_of_the_payment(desk:
         provider="mock",
         payment_id=deposit.deposit_id,
         ledger=pb.Side(
-            ref=deposit.deposit_id,
+            ref=f"{deposit.deposit_id}/events",
             kind=pb.RECORD_KIND_PAYMENT,
             amount_minor=500,
             currency_code="EUR",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from tests.integration.reconciliation.world import World
 
 
@@ -32,7 +34,7 @@ async def everything(world: World) -> None:
 async def a_dozen(world: World) -> None:
     """Let everything happen, and besides so many ordinary payments that it makes a dozen."""
     await everything(world)
-    for amount in (1_000, 1_000, 1_100, 1_200):
-        await world.deposit(amount)
-        await world.withdrawal(amount // 10)
+    amounts = (1_000, 1_000, 1_100, 1_200)
+    await asyncio.gather(*(world.deposit(amount) for amount in amounts))
+    await asyncio.gather(*(world.withdrawal(amount // 10) for amount in amounts))
     await world.later()
