@@ -29,8 +29,9 @@ up: $(VENV) ## run the ledger, with an embedded PostgreSQL unless DEFTER_DATABAS
 	@$(BIN)/defter up $(ARGS)
 
 .PHONY: test
+# Three workers for two cores: many tests wait for a server, a database or a clock.
 test: $(VENV) ## run the tests on two cores; ARGS go to pytest
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 3 $(ARGS)
 
 .PHONY: lint
 lint: $(VENV) ## check style, types, layers, the contract and the generated stubs

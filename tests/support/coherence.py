@@ -90,12 +90,18 @@ async def assert_tables_coherent(database_url: str, tenant_id: str) -> None:
 async def assert_ledger_coherent(ledger: Ledger) -> None:
     """Check every promise that one tenant's journal, statements and balances make to each other.
 
-    The ledger must be quiet: nothing else may write to the tenant meanwhile.
+    The ledger must be quiet: nobody may ask it for anything meanwhile. What it does by itself, such as sweeping
+    holds that have expired, is waited for.
     """
-    entries = await ledger.entries()
-    accounts = await ledger.accounts()
-    holds = await ledger.holds()
-    tenant = await ledger.tenant()
+    head = -1
+    while True:
+        entries = await ledger.entries()
+        accounts = await ledger.accounts()
+        holds = await ledger.holds()
+        tenant = await ledger.tenant()
+        if tenant.head_sequence in (len(entries), head):
+            break
+        head = tenant.head_sequence
     records = [entry.record for entry in entries]
 
     head_chain_hash = assert_chain_unbroken(entries)
