@@ -90,8 +90,8 @@ async def assert_tables_coherent(database_url: str, tenant_id: str) -> None:
 async def assert_ledger_coherent(ledger: Ledger) -> None:
     """Check every promise that one tenant's journal, statements and balances make to each other.
 
-    The ledger must be quiet: nobody may ask it for anything meanwhile. What it does by itself, such as sweeping
-    holds that have expired, is waited for.
+    The ledger must be quiet: nobody may ask it for anything meanwhile. What it does by itself, such as
+    sweeping holds that have expired, is waited for.
     """
     head = -1
     while True:
