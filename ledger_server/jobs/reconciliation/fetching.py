@@ -1,6 +1,7 @@
 """Owns how a provider's listing is read into the store: page by page, patiently, and to its end or not."""
 
 import asyncio
+import gc
 from datetime import datetime
 from itertools import count
 from typing import Final
@@ -63,6 +64,9 @@ class Fetch:
             page = await self._page(from_time, to_time, cursor)
             async with self._pace.step():
                 await self._stage(page)
+            # An HTTP answer lies in a cycle with its own stream, and a server looks for cycles so rarely that
+            # hundreds of pages would wait for it.
+            gc.collect(0)
             if not page.next_cursor:
                 return
             cursor = page.next_cursor

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 # While callers wait for the same process and database, so much rest for every second of work.
-_REST: Final = 9.0
+_REST: Final = 14.0
 _LONGEST_REST_SECONDS: Final = 5.0
 _BUSY_SHARE: Final = 10
 

@@ -327,7 +327,7 @@ class Run:
         if finding.kind is FindingClass.STALE_PENDING and seen.payment is not None:
             # Its age alone makes it one, so its window proves nothing.
             payments = await compared_store.payments_by_number(self._pool, self._key, [seen.payment])
-            return not any(self._still(each, finding, scope) for each in payments)
+            return not any([await self._still(each, finding, scope) for each in payments])
         if finding.source is Source.RUN:
             # What may be in transit may be unseen for that reason alone.
             patient = RULES[finding.kind].grace > timedelta(0)
@@ -340,9 +340,14 @@ class Run:
             self._pool, self._key, self._provider, self._number, seen.payment
         )
 
-    def _still(self, compared: Compared, finding: Finding, scope: Scope) -> bool:
+    async def _still(self, compared: Compared, finding: Finding, scope: Scope) -> bool:
+        """Whether a payment still is what a finding says, by all that any run has read of it."""
         payment = payment_of(self._ids, compared.kind, compared.body)
-        result = compare(self._ids, payment, (), scope, twin=compared.twin)
+        now = (scope.to_time, scope.to_time)
+        listed = await record_store.records_elsewhere(
+            self._pool, self._key, self._provider, compared.number, between=now
+        )
+        result = compare(self._ids, payment, listed, scope, twin=compared.twin)
         return any(each.fingerprint == finding.fingerprint for each in result.discrepancies)
 
 
