@@ -9,7 +9,7 @@ from defter.ledger.v1 import account_pb2, posting_pb2
 
 from tests.support.coherence import assert_ledger_coherent
 from tests.support.ledger import Ledger
-from tests.support.postgres import run_sql
+from tests.support.postgres import alter
 from tests.support.requests import CREDIT, DEBIT, leg, transaction
 from tests.support.tenant_lock import head_locked, wait_until_lane_waits
 from tests.support.wire import refusal
@@ -18,15 +18,15 @@ POISON = "poison"
 NEIGHBOURS = 20
 
 
-def refuse_poison(database_url: str) -> None:
+async def refuse_poison(database_url: str) -> None:
     """Let the database refuse records with a certain reference, as no rule of the ledger does."""
     constraint = f"CHECK (reference IS DISTINCT FROM '{POISON}') NOT VALID"
-    run_sql(database_url, f"ALTER TABLE journal ADD CONSTRAINT guilty {constraint}")
+    await alter(database_url, f"ALTER TABLE journal ADD CONSTRAINT guilty {constraint}")
 
 
-def allow_poison(database_url: str) -> None:
+async def allow_poison(database_url: str) -> None:
     """Take the constraint away."""
-    run_sql(database_url, "ALTER TABLE journal DROP CONSTRAINT guilty")
+    await alter(database_url, "ALTER TABLE journal DROP CONSTRAINT guilty")
 
 
 def poisoned() -> posting_pb2.NewTransaction:
@@ -37,7 +37,7 @@ def poisoned() -> posting_pb2.NewTransaction:
 async def test_refuse_rows_of_one_command_fails_that_command_alone(database_url: str, ledger: Ledger) -> None:
     """Its neighbours in the batch succeed; its key stays unused and works once the cause is gone."""
     await ledger.open("ann")
-    refuse_poison(database_url)
+    await refuse_poison(database_url)
     async with head_locked(database_url, ledger.tenant_id):
         before = [asyncio.ensure_future(ledger.post("house", "ann", 1)) for _ in range(NEIGHBOURS)]
         await wait_until_lane_waits(database_url)
@@ -54,7 +54,7 @@ async def test_refuse_rows_of_one_command_fails_that_command_alone(database_url:
     unused = await refusal(ledger.outcome("PostTransaction", "guilty"))
     assert unused.reason == "OUTCOME_NOT_FOUND"
     assert await ledger.posted("ann") == 2 * NEIGHBOURS
-    allow_poison(database_url)
+    await allow_poison(database_url)
     await ledger.submit(poisoned(), key="guilty")
     assert await ledger.posted("ann") == 2 * NEIGHBOURS + 1
     await assert_ledger_coherent(ledger)
@@ -63,7 +63,7 @@ async def test_refuse_rows_of_one_command_fails_that_command_alone(database_url:
 async def test_refuse_rows_of_atomic_batch_fails_the_whole_batch(database_url: str, ledger: Ledger) -> None:
     """All or none holds for faults as well."""
     await ledger.open("ann")
-    refuse_poison(database_url)
+    await refuse_poison(database_url)
     items = [
         ledger.transfer_item("house", "ann", 1),
         posting_pb2.PostTransactionItem(idempotency_key="guilty", transaction=poisoned()),
@@ -73,7 +73,7 @@ async def test_refuse_rows_of_atomic_batch_fails_the_whole_batch(database_url: s
 
     assert refused.reason == "INTERNAL"
     assert await ledger.posted("ann") == 0
-    allow_poison(database_url)
+    await allow_poison(database_url)
     await ledger.batch(*items, mode=account_pb2.BATCH_MODE_ATOMIC)
     assert await ledger.posted("ann") == 2
     await assert_ledger_coherent(ledger)
@@ -82,7 +82,7 @@ async def test_refuse_rows_of_atomic_batch_fails_the_whole_batch(database_url: s
 async def test_go_on_after_guilty_command_serves_as_before(database_url: str, ledger: Ledger) -> None:
     """Guilty commands, one after the other, leave the lane in order."""
     await ledger.open("ann")
-    refuse_poison(database_url)
+    await refuse_poison(database_url)
 
     for _ in range(3):
         assert (await refusal(ledger.submit(poisoned()))).reason == "INTERNAL"
@@ -98,7 +98,7 @@ async def test_refuse_what_an_index_forbids_fails_that_command_alone(
     """An index that no retry explains is a fault like any other: the lane must not try it for ever."""
     await ledger.open("ann")
     index = f"CREATE UNIQUE INDEX guilty ON journal (tenant_key, reference) WHERE reference = '{POISON}'"
-    run_sql(database_url, index)
+    await alter(database_url, index)
     await ledger.submit(poisoned())
 
     async with asyncio.timeout(20):

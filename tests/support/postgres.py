@@ -80,10 +80,11 @@ def running_postgres(
 def run_sql(database_url: str, statement: str) -> None:
     """Run one statement, from within an event loop too: it gets a thread and a loop of its own."""
     with ThreadPoolExecutor(max_workers=1) as thread:
-        thread.submit(asyncio.run, _run_sql(database_url, statement)).result()
+        thread.submit(asyncio.run, alter(database_url, statement)).result()
 
 
-async def _run_sql(database_url: str, statement: str) -> None:
+async def alter(database_url: str, statement: str) -> None:
+    """Run one statement beside a server in this process, whose queries must be able to end meanwhile."""
     connection = await asyncpg.connect(database_url)
     try:
         await connection.execute(statement)

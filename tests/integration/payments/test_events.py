@@ -11,7 +11,7 @@ from tests.support.cashier import CAPTURED, WALLET, Cashier
 from tests.support.clock import START, FakeClock
 from tests.support.coherence import assert_ledger_coherent
 from tests.support.fake_provider import PROVIDER, SILENT_PROVIDER, fake_providers
-from tests.support.postgres import run_sql
+from tests.support.postgres import alter
 from tests.support.requests import timestamp
 from tests.support.service import Service, serving
 from tests.support.wire import refusal
@@ -139,14 +139,14 @@ async def test_ingest_amount_that_does_not_convert_is_kept_with_problem(cashier:
 async def test_ingest_event_that_database_refuses_fails_call(database_url: str, cashier: Cashier) -> None:
     """What was not stored is not acknowledged; its neighbours are duplicates when it comes again."""
     good, bad = cashier.event(UNKNOWN_TYPE), cashier.event(UNKNOWN_TYPE, event_id="guilty")
-    run_sql(
+    await alter(
         database_url,
         "ALTER TABLE provider_events ADD CONSTRAINT guilty CHECK (event_id <> 'guilty') NOT VALID",
     )
 
     refused = await refusal(cashier.ingest(bad))
     await cashier.ingest(good)
-    run_sql(database_url, "ALTER TABLE provider_events DROP CONSTRAINT guilty")
+    await alter(database_url, "ALTER TABLE provider_events DROP CONSTRAINT guilty")
     again = await cashier.ingest(good, bad)
 
     assert refused.reason == "INTERNAL"
