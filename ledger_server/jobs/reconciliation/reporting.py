@@ -9,7 +9,7 @@ from defter.reconciliation.v1 import finding_pb2
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.findings.commands import AnyFindingCommand, ReportDiscrepancy, ResolveUnseen
 from ledger_server.domain.findings.discrepancy import Discrepancy
-from ledger_server.domain.findings.finding import Source, seen
+from ledger_server.domain.findings.finding import FindingState, Source, seen
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.engine.finding_records import finding_of
 from ledger_server.engine.ledger import Ledger
@@ -40,15 +40,20 @@ class Reporter:
         self._ids = TenantIds(self._key)
         self._run = run
 
-    async def report(self, found: Sequence[Discrepancy], progress: Progress) -> None:
-        """Record discrepancies and note that they were seen."""
+    async def report(self, found: Sequence[Discrepancy], progress: Progress, *, complete: bool) -> None:
+        """Record discrepancies and note that they were seen.
+
+        Args:
+            complete: the listing was read to its end. Without that, what is known with other facts may only
+                miss the records that were not read, so it keeps the facts that it has.
+        """
         by_fingerprint = {each.fingerprint: each for each in reversed(found)}
         if not by_fingerprint:
             return
         for discrepancy in by_fingerprint.values():
             progress.see(discrepancy.kind)
         now = self._clock()
-        news = await self._news(by_fingerprint, now)
+        news = await self._news(by_fingerprint, now, complete=complete)
         await self._submit(
             [
                 ReportDiscrepancy(discrepancy=discrepancy, source=Source.RUN, run=self._run)
@@ -64,7 +69,9 @@ class Reporter:
         command = ResolveUnseen(fingerprint=fingerprint, version=version, run=self._run)
         await self._submit([command], progress)
 
-    async def _news(self, found: dict[bytes, Discrepancy], now: datetime) -> list[Discrepancy]:
+    async def _news(
+        self, found: dict[bytes, Discrepancy], now: datetime, *, complete: bool
+    ) -> list[Discrepancy]:
         """Leave out what is known with the same facts; the lane asks again."""
         async with self._pool.acquire() as connection:
             bodies = await finding_store.load_findings(connection, self._key, sorted(found))
@@ -74,6 +81,8 @@ class Reporter:
             known = None
             if body is not None:
                 known = finding_of(self._ids, finding_pb2.Finding.FromString(body))
+                if not complete and known.state is not FindingState.AUTO_RESOLVED:
+                    continue
             if seen(known, discrepancy, now, source=Source.RUN, run=self._run) is not None:
                 news.append(discrepancy)
         return news

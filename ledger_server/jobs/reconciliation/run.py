@@ -237,11 +237,13 @@ class Run:
                 self.progress.add(result)
             if count % _BREATH == 0:
                 await asyncio.sleep(0)
-        await self._tell(found, verdicts)
+        await self._tell(found, verdicts, scope)
 
-    async def _tell(self, found: Sequence[Discrepancy], verdicts: Mapping[RecordName, Verdict]) -> None:
+    async def _tell(
+        self, found: Sequence[Discrepancy], verdicts: Mapping[RecordName, Verdict], scope: Scope
+    ) -> None:
         """Report what differs, and write down what became of the records."""
-        await self._reporter.report(found, self.progress)
+        await self._reporter.report(found, self.progress, complete=scope.complete)
         if verdicts:
             async with self._lease.held() as connection:
                 await record_store.set_verdicts(connection, self._key, self._provider, verdicts)
@@ -295,7 +297,7 @@ class Run:
                         matched=judged.verdict is Verdict.MATCHED,
                         in_transit=judged.verdict is Verdict.IN_TRANSIT,
                     )
-                await self._tell(found, verdicts)
+                await self._tell(found, verdicts, scope)
 
     async def _resolve_unseen(self, scope: Scope) -> None:
         """Resolve findings of the window that this run has not seen, as far as it proves them over."""

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import pytest
+from defter.payments.v1 import payment_pb2
 from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2
 
 from tests.integration.reconciliation import faults
@@ -97,6 +98,34 @@ async def test_listing_that_breaks_off_misses_nothing_and_resolves_nothing(world
     run = await world.run()
     assert (run.state, run.resolved_count, run.problem) == (COMPLETE, 1, "")
     assert await world.classes() == ["MISSING_AT_PROVIDER", "AMOUNT_MISMATCH"]
+
+
+async def test_listing_that_breaks_off_leaves_the_facts_of_what_is_known(world: World) -> None:
+    """Of two lost fees it shows one; that is no news, and no reason to go back on a word."""
+    deposit = await world.deposit(1_000)
+    await fee_unheard(world, deposit, 30)
+    await a_dozen(world)
+    await fee_unheard(world, deposit, 20)
+    await world.later(hours=30)
+    assert (await world.run()).opened_count == 1
+    known = await world.findings()
+    break_off(world, BREAKS["fails for good"].knobs)
+
+    run = await world.run()
+
+    assert (run.state, run.classes[0].seen) == (PARTIAL, 1)
+    assert await world.findings() == known
+    mend(world)
+    await fee_unheard(world, deposit, 5)
+    await world.later(hours=30)
+    assert (await world.run()).state == COMPLETE
+    assert [(each.version, each.at_provider.amount_minor) for each in await world.findings()] == [(2, -55)]
+
+
+async def fee_unheard(world: World, deposit: payment_pb2.Deposit, amount: int) -> None:
+    """Have a fee kept for a deposit, and its webhook lost."""
+    async with world.unheard():
+        world.psp.state.payments.fee(deposit.payment_ref, amount_minor=amount)
 
 
 async def test_listing_that_breaks_off_at_once_says_nothing_at_all(world: World) -> None:
