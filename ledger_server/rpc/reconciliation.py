@@ -34,6 +34,10 @@ class Worker(Protocol):
     def stopping(self) -> bool:
         """Whether it takes no run on any more."""
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it takes no run on any more and has written down how each of its own has ended."""
+
     def begin(self, request: pb.RunReconciliationRequest, claimed: Claimed) -> None:
         """Begin with a run that was claimed."""
 
@@ -68,6 +72,8 @@ class ReconciliationServicer:
             return
         told = b""
         while True:
+            # Asked before the run is read: what this process has written by then is read.
+            stopped = self._worker.stopped
             run, lost = await self._runs.follow(request.tenant_id, claimed.number)
             if lost:
                 claimed = await self._claim(request)
@@ -77,7 +83,7 @@ class ReconciliationServicer:
                 yield pb.RunReconciliationResponse(run=run)
             if run.state != pb.RUN_STATE_RUNNING:
                 return
-            if self._worker.stopping:
+            if stopped:
                 # Another process works on it, and yet another will tell how far it has come.
                 raise ShuttingDown
             await asyncio.sleep(_LOOK_SECONDS)

@@ -54,6 +54,11 @@ class Reconciler:
         self._committed = 0
         self.stopping = False
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it takes no run on any more and has written down how each of its own has ended."""
+        return self.stopping and not self._tasks
+
     def start(self) -> None:
         """Begin nothing: runs are asked for."""
 
