@@ -81,9 +81,9 @@ async def test_write_from_many_callers_through_two_processes_keeps_sums(
     """A hundred writers over three accounts: no deadlock, no lost update, no overdraft."""
     callers = callers_of(first, second)
 
-    # A machine that is short of time may have some of them come again; none is refused for another reason.
     await callers.run(WRITERS, each=15)
 
+    assert callers.retry_count == 0
     assert callers.answered_count == WRITERS * 15
     await assert_sums_exact(casino, callers)
 

@@ -81,7 +81,7 @@ from tests.support.randomness import SEED
 from tests.support.requests import microseconds_of
 
 # More of them find more; as many as a minute allows are run every time.
-EXAMPLES = int(os.environ.get("DEFTER_SIMULATION_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("DEFTER_SIMULATION_EXAMPLES", "40"))
 
 
 def some_holds(machine: LedgerMachine) -> bool:
