@@ -29,9 +29,10 @@ up: $(VENV) ## run the ledger, with an embedded PostgreSQL unless DEFTER_DATABAS
 	@$(BIN)/defter up $(ARGS)
 
 .PHONY: test
-# Three workers for two cores: many tests wait for a server, a database or a clock.
+# Three workers for two cores: many tests wait for a server, a database or a clock. Some take a minute, so
+# whoever has nothing left takes over from the others.
 test: $(VENV) ## run the tests on two cores; ARGS go to pytest
-	@$(BIN)/python -m pytest -n 3 $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 .PHONY: lint
 lint: $(VENV) ## check style, types, layers, the contract and the generated stubs

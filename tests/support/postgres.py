@@ -22,7 +22,7 @@ TEMPLATE = "defter_template"
 # Tests may lose their database in a power cut; only the crash tests keep what makes it durable.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 # More than all workers together have been seen to take, the largest test among them.
-ROOM_BYTES = 6 << 30
+ROOM_BYTES = 2 << 30
 
 
 class Databases:
