@@ -43,7 +43,7 @@ from ledger_server.rpc.posting import PostingServicer
 from ledger_server.rpc.provider_event import ProviderEventServicer
 from ledger_server.rpc.reconciliation import ReconciliationServicer
 from ledger_server.rpc.requests import RequestReader
-from ledger_server.rpc.serving import MAX_MESSAGE_BYTES, add_service
+from ledger_server.rpc.serving import MAX_MESSAGE_BYTES, Handlers
 from ledger_server.rpc.settlement import SettlementServicer
 from ledger_server.rpc.tenant import TenantServicer
 from ledger_server.rpc.wallet import WalletServicer
@@ -280,8 +280,7 @@ def _add_services(
     health_servicer: health.aio.HealthServicer,
     servicers: list[tuple[ServiceDescriptor, object]],
 ) -> None:
-    for service, servicer in servicers:
-        add_service(server, service, servicer)
+    server.add_generic_rpc_handlers((Handlers(servicers),))
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     names = [service.full_name for service, _ in servicers]
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)

@@ -39,8 +39,10 @@ log = structlog.get_logger()
 
 _FIRST_BACK_OFF: Final = 0.02
 _MAX_BACK_OFF: Final = 1.0
-# How long a lane waits for others to join a batch, and from how large a crowd of callers on.
-_JOINING_SECONDS: Final = 0.004
+# How long a lane waits for others to join a batch: for each of a crowd as long as gRPC takes to bring a
+# call in, up to a bound, and from how large a crowd on.
+_JOINING_SECONDS: Final = 0.000_25
+_MAX_JOINING_SECONDS: Final = 0.008
 _CROWD: Final = 8
 
 OnCommit = Callable[[str, Sequence[JournalRow]], None]
@@ -192,7 +194,8 @@ class Lane:
         if enough < _CROWD or self._queue.waiting >= enough:
             return
         self._joining = True
-        timer = self._loop.call_later(_JOINING_SECONDS, self._wake.set)
+        patience = min(enough * _JOINING_SECONDS, _MAX_JOINING_SECONDS)
+        timer = self._loop.call_later(patience, self._wake.set)
         await self._wake.wait()
         timer.cancel()
         self._joining = False

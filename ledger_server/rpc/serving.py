@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final, cast
 
 import grpc
@@ -39,16 +39,29 @@ _SECONDS: Final = Histogram(
 )
 
 
-def add_service(server: grpc.aio.Server, service: ServiceDescriptor, servicer: object) -> None:
-    """Serve all RPCs of a service.
+class Handlers(grpc.GenericRpcHandler):
+    """Finds the handler of a call for all services.
 
-    Args:
-        servicer: has an async method of every RPC's name; a stream answers by an async generator.
+    They are not registered with gRPC one by one, as generated code does: after each call it waits anew for
+    a call of every registered method, which for sixty methods costs a sixth of the whole call.
     """
-    handlers = {method.name: _handler(method, getattr(servicer, method.name)) for method in service.methods}
-    # Registered methods are found by gRPC itself; the generic handler serves those it can't match.
-    server.add_registered_method_handlers(service.full_name, handlers)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
+
+    def __init__(self, services: Iterable[tuple[ServiceDescriptor, object]]) -> None:
+        """Take services with their servicers.
+
+        A servicer has an async method of every RPC's name; a stream answers by an async generator.
+        """
+        self._by_path = {
+            f"/{service.full_name}/{method.name}": _handler(method, getattr(servicer, method.name))
+            for service, servicer in services
+            for method in service.methods
+        }
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Return the handler of a call's method, or None for a method that there is not."""
+        return self._by_path.get(handler_call_details.method)
 
 
 def _handler(method: MethodDescriptor, behaviour: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:

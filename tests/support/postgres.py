@@ -82,7 +82,7 @@ def running_postgres(
 
 def memory_folder() -> Path | None:
     """Return a folder in memory with room for databases, where the machine has one: copies take a sixth."""
-    folder = Path("/dev/shm")  # noqa: S108  # folders in it get names of their own
+    folder = Path("/dev/shm")  # what is made in it gets a name of its own
     roomy = folder.is_dir() and shutil.disk_usage(folder).free >= ROOM_BYTES
     return folder if roomy and os.access(folder, os.W_OK | os.X_OK) else None
 
