@@ -4,7 +4,7 @@ The engine loads entries before a decision; an entry whose content is None stand
 not to exist. `stamp` is the batch that last used an entry, so that the engine can forget old ones.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
 
 from msgspec import Struct
@@ -199,17 +199,19 @@ class WorkingSet:
         entry = self.findings.get(fingerprint)
         return entry.finding if entry is not None else None
 
-    def due_holds(self, account_ids: Iterable[str], now: datetime) -> Iterator[Hold]:
-        """Yield the loaded holds on these accounts that are dead by time, in the order of their placing."""
+    def due_holds(self, account_ids: Iterable[str], now: datetime) -> list[Hold]:
+        """Return the loaded holds on these accounts that are dead by time, in the order of their placing."""
         wanted = set(account_ids)
-        for number in sorted(self.holds):
-            hold = self.holds[number].hold
-            if (
-                hold is not None
-                and hold.due(now)
-                and (hold.debit_account_id in wanted or hold.credit_account_id in wanted)
-            ):
-                yield hold
+        if not wanted:  # as nearly always, and many thousand holds may be loaded
+            return []
+        due = [
+            hold
+            for entry in self.holds.values()
+            if (hold := entry.hold) is not None
+            and (hold.debit_account_id in wanted or hold.credit_account_id in wanted)
+            and hold.due(now)
+        ]
+        return sorted(due, key=lambda hold: hold.number)
 
     def apply(self, fact: Fact) -> None:
         """Let a decided fact take effect. After a decision this can't fail."""

@@ -96,7 +96,7 @@ class Batch:
     def expire_due(self, account_ids: Iterable[str], now: datetime) -> None:
         """Record the end of loaded holds on these accounts whose time has come."""
         working_set = self._tip.working_set
-        for hold in list(working_set.due_holds(account_ids, now)):
+        for hold in working_set.due_holds(account_ids, now):
             self._add(expire(working_set, hold), Request(_NO_COMMAND), now)
 
     def decide(self, work: Work, now: datetime, found: Found) -> None:

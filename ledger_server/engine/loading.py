@@ -234,26 +234,23 @@ async def _load_due(
         await _load_accounts(connection, key, working_set, missing, now)
         missing.due = on_due
     expiries = await lane_store.next_expiries(connection, key, list(numbers.values()), now)
-    for account_id, account_number in numbers.items():
-        _set_next_expiry(working_set, account_id, expiries[account_number], now)
+    stored = {account_id: expiries[account_number] for account_id, account_number in numbers.items()}
+    _set_next_expiries(working_set, stored, now)
 
 
-def _set_next_expiry(
-    working_set: WorkingSet, account_id: str, stored: datetime | None, now: datetime
-) -> None:
-    """Take the earliest of what is stored and what only uncommitted batches know."""
-    times = [stored] if stored is not None else []
+def _set_next_expiries(working_set: WorkingSet, stored: Mapping[str, datetime | None], now: datetime) -> None:
+    """Take for each account the earliest of what is stored and what only uncommitted batches know."""
+    earliest = dict(stored)
     for entry in working_set.holds.values():
         hold = entry.hold
-        if (
-            hold is not None
-            and hold.expire_time is not None
-            and hold.expire_time > now
-            and hold.remaining
-            and account_id in (hold.debit_account_id, hold.credit_account_id)
-        ):
-            times.append(hold.expire_time)
-    working_set.accounts[account_id].next_expiry = min(times, default=None)
+        if hold is None or hold.expire_time is None or hold.expire_time <= now or not hold.remaining:
+            continue
+        for account_id in (hold.debit_account_id, hold.credit_account_id):
+            if account_id in earliest:
+                known = earliest[account_id]
+                earliest[account_id] = min(known or hold.expire_time, hold.expire_time)
+    for account_id, expire_time in earliest.items():
+        working_set.accounts[account_id].next_expiry = expire_time
 
 
 def _account_numbers(working_set: WorkingSet, account_ids: Iterable[str]) -> Mapping[str, int]:

@@ -84,7 +84,7 @@ class Books:
 
     def expire_due(self, now: datetime) -> None:
         """Expire every due hold, as a lane does before it touches its accounts."""
-        for hold in list(self.working_set.due_holds(list(self.working_set.accounts), now)):
+        for hold in self.working_set.due_holds(self.working_set.accounts, now):
             self.working_set.apply(expire(self.working_set, hold))
 
     def counters(self, account_id: str) -> tuple[int, int, int, int]:
