@@ -87,14 +87,22 @@ class Reads:
         Raises:
             AccountNotFound: names the first of them that does not exist.
         """
-        key = await self.key_of(tenant_id)
         wanted = list(dict.fromkeys(account_ids))
-        now = self.clock()
-        found = await self.run(lambda connection: accounts.accounts_now(connection, key, wanted, now))
+        found = await self.find_accounts(tenant_id, wanted)
         for account_id in wanted:
             if account_id not in found:
                 raise AccountNotFound(account_id=account_id)
         return [found[account_id] for account_id in account_ids]
+
+    async def find_accounts(self, tenant_id: str, account_ids: Sequence[str]) -> dict[str, AccountNow]:
+        """Return those of the accounts that exist, with their counters now, all from one moment.
+
+        Raises:
+            TenantNotFound: there is no such tenant.
+        """
+        key = await self.key_of(tenant_id)
+        now = self.clock()
+        return await self.run(lambda connection: accounts.accounts_now(connection, key, account_ids, now))
 
     async def list_accounts(
         self, tenant_id: str, wanted: AccountFilter, *, after: str, size: int

@@ -5,6 +5,7 @@ from defter.ledger.v1 import account_pb2, journal_pb2
 from ledger_server.domain.accounts import AccountKind, AccountState
 from ledger_server.domain.commands import Method, SetAccountLimits, SetAccountState
 from ledger_server.domain.errors import BatchSizeOutOfRange, FieldMissing, FieldOutOfRange
+from ledger_server.engine.gathered_reads import GatheredReads
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads import Reads
 from ledger_server.engine.records import account_message, balance_message
@@ -40,6 +41,7 @@ class AccountServicer:
         self._ledger = ledger
         self._reader = reader
         self._reads = reads
+        self._gathered = GatheredReads(reads)
 
     async def OpenAccount(
         self, request: account_pb2.OpenAccountRequest, context: Context
@@ -123,7 +125,7 @@ class AccountServicer:
         violations = tenant_violations(request)
         violations.account_id(request.account_id, "account_id")
         violations.check()
-        [found] = await self._reads.accounts(request.tenant_id, [request.account_id])
+        found = await self._gathered.account(request.tenant_id, request.account_id)
         return account_pb2.GetAccountResponse(
             account=account_message(found.account),
             balance=balance_message(found.account.kind, found.counters),
@@ -178,7 +180,7 @@ class AccountServicer:
         elif at == "sequence":
             found = await self._reads.balance_at_sequence(tenant_id, account_id, request.sequence)
         else:
-            [found] = await self._reads.accounts(tenant_id, [account_id])
+            found = await self._gathered.account(tenant_id, account_id)
         return _balance(found)
 
     async def BatchGetBalances(
