@@ -13,7 +13,8 @@ from ledger_server.domain.ids import finding_fingerprint
 from ledger_server.engine.work import Request
 from ledger_server.rpc.payment_requests import payment_place, provider_name, some_text
 from ledger_server.rpc.read_requests import optional_enum
-from ledger_server.rpc.requests import MAX_KEY, Violations, ids_of, keyed, keyed_violations, members
+from ledger_server.rpc.requests import ids_of, keyed, keyed_violations
+from ledger_server.rpc.violations import MAX_KEY, Violations, members
 from ledger_server.store.queries.findings import FindingFilter
 
 MAX_PERSON: Final = 255

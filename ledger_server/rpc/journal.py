@@ -17,8 +17,8 @@ from ledger_server.engine.wire_format import length_delimited
 from ledger_server.rpc.page_token import page_position, page_size, page_token
 from ledger_server.rpc.payment_requests import player_id
 from ledger_server.rpc.read_requests import tenant_violations
-from ledger_server.rpc.requests import Violations
 from ledger_server.rpc.serving import Context
+from ledger_server.rpc.violations import Violations
 from ledger_server.store.queries.trial_balance import TrialLine
 
 _DEFAULT_HEARTBEAT_SECONDS: Final = 10

@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 
 from ledger_server.domain.errors import FieldOutOfRange, PageTokenInvalid
 from ledger_server.engine.wire_format import length_delimited
-from ledger_server.rpc.requests import Violations
+from ledger_server.rpc.violations import Violations
 from ledger_server.store.queries.rendering import Page
 
 DEFAULT_SIZE: Final = 100

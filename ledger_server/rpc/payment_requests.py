@@ -38,16 +38,8 @@ from ledger_server.engine.event_requests import event_request
 from ledger_server.engine.payment_records import echoed_payment, event_type, policy_of_message
 from ledger_server.engine.times import moment
 from ledger_server.engine.work import Request
-from ledger_server.rpc.requests import (
-    MAX_KEY,
-    MAX_NOTE,
-    MAX_REFERENCE,
-    Violations,
-    digest_of,
-    ids_of,
-    keyed,
-    keyed_violations,
-)
+from ledger_server.rpc.requests import MAX_NOTE, MAX_REFERENCE, digest_of, ids_of, keyed, keyed_violations
+from ledger_server.rpc.violations import MAX_KEY, Violations
 from ledger_server.store.payment_rows import DEPOSIT, WITHDRAWAL
 
 MAX_EVENTS: Final = 100

@@ -7,7 +7,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from ledger_server.engine.reads import Span
-from ledger_server.rpc.requests import Violations, members
+from ledger_server.rpc.violations import Violations, members
 
 _Enum = TypeVar("_Enum", bound=IntEnum)
 _INSTANT = timedelta(microseconds=1)

@@ -18,8 +18,9 @@ from ledger_server.rpc.errors import REPLAYED
 from ledger_server.rpc.page_token import fitting, page_position, page_size, page_token
 from ledger_server.rpc.payment_requests import ProviderAmounts, provider_name
 from ledger_server.rpc.read_requests import bound, optional_enum, tenant_violations
-from ledger_server.rpc.requests import Violations, ids_of, keyed_violations
+from ledger_server.rpc.requests import ids_of, keyed_violations
 from ledger_server.rpc.serving import Context
+from ledger_server.rpc.violations import Violations
 from ledger_server.store.queries.runs import RecordFilter
 
 _LOOK_SECONDS: Final = 0.25

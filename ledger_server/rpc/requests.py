@@ -5,15 +5,12 @@ is reported, and `BadRequest` lists them all.
 """
 
 import hashlib
-import re
 from collections.abc import Mapping
-from datetime import datetime
 from enum import IntEnum
-from typing import Final, TypeVar
+from typing import Final
 
 from defter.ledger.v1 import account_pb2, hold_pb2, posting_pb2
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger_server.domain.accounts import AccountKind, Direction, Limits
 from ledger_server.domain.commands import (
@@ -27,43 +24,23 @@ from ledger_server.domain.commands import (
 )
 from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.domain.errors import (
-    AmountNotPositive,
     BatchSizeOutOfRange,
-    CurrencyUnknown,
-    FieldMalformed,
-    FieldMissing,
-    FieldOutOfRange,
-    FieldTooLong,
-    IdempotencyKeyMalformed,
-    IdempotencyKeyMissing,
-    LimitsContradict,
     PostingCountOutOfRange,
-    Refused,
     SameAccount,
     UnbalancedTransaction,
 )
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.domain.transactions import NewPosting, TransactionType, check_balanced
-from ledger_server.engine.times import moment
 from ledger_server.engine.work import Request
+from ledger_server.rpc.violations import ACCOUNT_ID, MAX_KEY, TENANT_ID, Violations, members
 
 MAX_BATCH: Final = 1_000
 MAX_POSTINGS: Final = 1_000
-MAX_KEY: Final = 255
-MAX_TENANT_ID: Final = 63
 MAX_REFERENCE: Final = 255
 MAX_NOTE: Final = 512
-MAX_METADATA: Final = 32
-MAX_METADATA_KEY: Final = 64
-MAX_METADATA_VALUE: Final = 512
-_MAX_SECONDS: Final = 253_402_300_800  # the year 10000
 
-_TENANT_ID: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
-_ACCOUNT_ID: Final = re.compile(r"[A-Za-z0-9_.:@-]{1,255}")
 _DIRECTIONS: Final = {int(direction): direction for direction in Direction}
 _POSTABLE_TYPES: Final = {int(kind): kind for kind in TransactionType if kind is not TransactionType.REVERSAL}
-
-_Enum = TypeVar("_Enum", bound=IntEnum)
 
 
 class BatchMode(IntEnum):
@@ -71,121 +48,6 @@ class BatchMode(IntEnum):
 
     ATOMIC = 1
     INDEPENDENT = 2
-
-
-class Violations:
-    """Collects the rules that a message breaks."""
-
-    def __init__(self) -> None:
-        self._found: list[Refused] = []
-
-    def add(self, refused: Refused) -> None:
-        """Note one broken rule."""
-        self._found.append(refused)
-
-    def check(self) -> None:
-        """Raise the first broken rule in the order of precedence; it carries all of them."""
-        if self._found:
-            first = min(self._found, key=lambda refused: refused.reason)
-            first.violations = tuple(self._found)  # type: ignore[attr-defined]  # for BadRequest only
-            raise first
-
-    def tenant_id(self, value: str, path: str = "tenant_id") -> None:
-        """Require a well-formed tenant id."""
-        if not value:
-            self.add(FieldMissing(field=path))
-        elif len(value) > MAX_TENANT_ID:
-            self.add(FieldTooLong(field=path, limit=MAX_TENANT_ID))
-        elif not _TENANT_ID.fullmatch(value):
-            self.add(FieldMalformed(field=path))
-
-    def idempotency_key(self, value: str, path: str = "idempotency_key") -> None:
-        """Require a well-formed idempotency key."""
-        if not value:
-            self.add(IdempotencyKeyMissing(field=path))
-        elif len(value) > MAX_KEY or not value.isascii() or not value.isprintable():
-            self.add(IdempotencyKeyMalformed(field=path))
-
-    def account_id(self, value: str, path: str) -> None:
-        """Require a well-formed account id."""
-        if not value:
-            self.add(FieldMissing(field=path))
-        elif len(value) > MAX_KEY:
-            self.add(FieldTooLong(field=path, limit=MAX_KEY))
-        elif not _ACCOUNT_ID.fullmatch(value):
-            self.add(FieldMalformed(field=path))
-
-    def identifier(self, value: str, path: str) -> None:
-        """Require the id of a transaction or hold; whether there is such a one is not asked here."""
-        if not value:
-            self.add(FieldMissing(field=path))
-        else:
-            self.text(value, path, MAX_KEY)
-
-    def text(self, value: str, path: str, limit: int) -> None:
-        """Allow free text up to a length; NUL is refused, since PostgreSQL can't store it."""
-        if len(value) > limit:
-            self.add(FieldTooLong(field=path, limit=limit))
-        elif "\x00" in value:
-            self.add(FieldMalformed(field=path))
-
-    def metadata(self, value: Mapping[str, str], path: str) -> None:
-        """Allow a bounded map of strings."""
-        if len(value) > MAX_METADATA:
-            self.add(FieldTooLong(field=path, limit=MAX_METADATA))
-            return
-        for key, text in value.items():
-            # Keys of our own mark what belongs to a payment.
-            if not key or key.startswith("defter_"):
-                self.add(FieldMalformed(field=path))
-            self.text(key, path, MAX_METADATA_KEY)
-            self.text(text, path, MAX_METADATA_VALUE)
-
-    def currency(self, value: str, path: str, currencies: CurrencyRegistry) -> None:
-        """Require a currency of the registry."""
-        if not value:
-            self.add(FieldMissing(field=path))
-        elif value not in currencies:
-            self.add(CurrencyUnknown(field=path, currency_code=value[:MAX_METADATA_KEY]))
-
-    def amount(self, value: int, path: str) -> None:
-        """Require a positive amount."""
-        if value <= 0:
-            self.add(AmountNotPositive(field=path, amount_minor=value))
-
-    def enum(self, value: int, path: str, members: Mapping[int, _Enum]) -> _Enum | None:
-        """Require a known enum value."""
-        member = members.get(value)
-        if member is None:
-            self.add(FieldMalformed(field=path) if value else FieldMissing(field=path))
-        return member
-
-    def time(
-        self, message: Message, name: str, *, within: str = "", required: bool = False
-    ) -> datetime | None:
-        """Read an optional timestamp between 1970 and 9999; `within` is the path of the message."""
-        if not message.HasField(name):
-            if required:
-                self.add(FieldMissing(field=within + name))
-            return None
-        value: Timestamp = getattr(message, name)
-        if not 0 <= value.seconds < _MAX_SECONDS or not 0 <= value.nanos < 1_000_000_000:
-            self.add(FieldOutOfRange(field=within + name))
-            return None
-        return moment(value)
-
-    def limits(self, value: account_pb2.AccountLimits) -> Limits:
-        """Read limits, of which the lower may not lie above the upper."""
-        lower = value.min_available_minor if value.HasField("min_available_minor") else None
-        upper = value.max_balance_minor if value.HasField("max_balance_minor") else None
-        if lower is not None and upper is not None and lower > upper:
-            self.add(LimitsContradict(min_available_minor=lower, max_balance_minor=upper))
-        return Limits(min_available=lower, max_balance=upper)
-
-
-def members(kind: type[_Enum]) -> Mapping[int, _Enum]:
-    """Return an enum's members by number, for `Violations.enum`."""
-    return {int(member): member for member in kind}
 
 
 _POST: Final = Method.PostTransaction
@@ -205,7 +67,7 @@ def keyed(method: Method, message: Message, idempotency_key: str, command: objec
 
 def check_tenant(tenant_id: str) -> None:
     """Refuse a malformed tenant id."""
-    if not _TENANT_ID.fullmatch(tenant_id):
+    if not TENANT_ID.fullmatch(tenant_id):
         violations = Violations()
         violations.tenant_id(tenant_id)
         violations.check()
@@ -268,7 +130,7 @@ class RequestReader:
                 direction is None
                 or amount <= 0
                 or currency not in currencies
-                or not _ACCOUNT_ID.fullmatch(account_id)
+                or not ACCOUNT_ID.fullmatch(account_id)
             ):
                 return None
             postings.append(NewPosting(account_id, direction, amount, currency))

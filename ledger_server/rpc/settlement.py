@@ -32,8 +32,9 @@ from ledger_server.rpc.outcomes import decide_one, refusal_of
 from ledger_server.rpc.page_token import fitting, page_position, page_size, page_token
 from ledger_server.rpc.payment_requests import ProviderAmounts, provider_name, some_text
 from ledger_server.rpc.read_requests import optional_enum, tenant_violations
-from ledger_server.rpc.requests import RequestReader, Violations, digest_of, members
+from ledger_server.rpc.requests import RequestReader, digest_of
 from ledger_server.rpc.serving import Context
+from ledger_server.rpc.violations import Violations, members
 from ledger_server.store.settlement_store import BatchName, StoredBatch
 
 MAX_CHUNK_BYTES: Final = 1024 * 1024

@@ -9,8 +9,9 @@ from ledger_server.engine.times import timestamp
 from ledger_server.rpc.outcomes import decide_one, settle
 from ledger_server.rpc.page_token import page_position, page_size, page_token
 from ledger_server.rpc.read_requests import tenant_violations
-from ledger_server.rpc.requests import Violations, keyed, keyed_violations, members
+from ledger_server.rpc.requests import keyed, keyed_violations
 from ledger_server.rpc.serving import Context, deadline_of
+from ledger_server.rpc.violations import Violations, members
 from ledger_server.store.lane_store import Head
 
 _ENFORCEMENTS = members(Enforcement)

@@ -15,7 +15,7 @@ from ledger_server.rpc.page_token import (
     page_size,
     page_token,
 )
-from ledger_server.rpc.requests import Violations
+from ledger_server.rpc.violations import Violations
 
 
 def request(**fields: object) -> account_pb2.ListAccountsRequest:

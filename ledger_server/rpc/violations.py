@@ -1,0 +1,154 @@
+"""Owns the rules of single fields at the border, and the collection of those that a message breaks."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from enum import IntEnum
+from typing import Final, TypeVar
+
+from defter.ledger.v1 import account_pb2
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from ledger_server.domain.accounts import Limits
+from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.errors import (
+    AmountNotPositive,
+    CurrencyUnknown,
+    FieldMalformed,
+    FieldMissing,
+    FieldOutOfRange,
+    FieldTooLong,
+    IdempotencyKeyMalformed,
+    IdempotencyKeyMissing,
+    LimitsContradict,
+    Refused,
+)
+from ledger_server.engine.times import moment
+
+MAX_KEY: Final = 255
+MAX_TENANT_ID: Final = 63
+MAX_METADATA: Final = 32
+MAX_METADATA_KEY: Final = 64
+MAX_METADATA_VALUE: Final = 512
+_MAX_SECONDS: Final = 253_402_300_800  # the year 10000
+
+TENANT_ID: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
+ACCOUNT_ID: Final = re.compile(r"[A-Za-z0-9_.:@-]{1,255}")
+
+_Enum = TypeVar("_Enum", bound=IntEnum)
+
+
+class Violations:
+    """Collects the rules that a message breaks."""
+
+    def __init__(self) -> None:
+        self._found: list[Refused] = []
+
+    def add(self, refused: Refused) -> None:
+        """Note one broken rule."""
+        self._found.append(refused)
+
+    def check(self) -> None:
+        """Raise the first broken rule in the order of precedence; it carries all of them."""
+        if self._found:
+            first = min(self._found, key=lambda refused: refused.reason)
+            first.violations = tuple(self._found)  # type: ignore[attr-defined]  # for BadRequest only
+            raise first
+
+    def tenant_id(self, value: str, path: str = "tenant_id") -> None:
+        """Require a well-formed tenant id."""
+        if not value:
+            self.add(FieldMissing(field=path))
+        elif len(value) > MAX_TENANT_ID:
+            self.add(FieldTooLong(field=path, limit=MAX_TENANT_ID))
+        elif not TENANT_ID.fullmatch(value):
+            self.add(FieldMalformed(field=path))
+
+    def idempotency_key(self, value: str, path: str = "idempotency_key") -> None:
+        """Require a well-formed idempotency key."""
+        if not value:
+            self.add(IdempotencyKeyMissing(field=path))
+        elif len(value) > MAX_KEY or not value.isascii() or not value.isprintable():
+            self.add(IdempotencyKeyMalformed(field=path))
+
+    def account_id(self, value: str, path: str) -> None:
+        """Require a well-formed account id."""
+        if not value:
+            self.add(FieldMissing(field=path))
+        elif len(value) > MAX_KEY:
+            self.add(FieldTooLong(field=path, limit=MAX_KEY))
+        elif not ACCOUNT_ID.fullmatch(value):
+            self.add(FieldMalformed(field=path))
+
+    def identifier(self, value: str, path: str) -> None:
+        """Require the id of a transaction or hold; whether there is such a one is not asked here."""
+        if not value:
+            self.add(FieldMissing(field=path))
+        else:
+            self.text(value, path, MAX_KEY)
+
+    def text(self, value: str, path: str, limit: int) -> None:
+        """Allow free text up to a length; NUL is refused, since PostgreSQL can't store it."""
+        if len(value) > limit:
+            self.add(FieldTooLong(field=path, limit=limit))
+        elif "\x00" in value:
+            self.add(FieldMalformed(field=path))
+
+    def metadata(self, value: Mapping[str, str], path: str) -> None:
+        """Allow a bounded map of strings."""
+        if len(value) > MAX_METADATA:
+            self.add(FieldTooLong(field=path, limit=MAX_METADATA))
+            return
+        for key, text in value.items():
+            # Keys of our own mark what belongs to a payment.
+            if not key or key.startswith("defter_"):
+                self.add(FieldMalformed(field=path))
+            self.text(key, path, MAX_METADATA_KEY)
+            self.text(text, path, MAX_METADATA_VALUE)
+
+    def currency(self, value: str, path: str, currencies: CurrencyRegistry) -> None:
+        """Require a currency of the registry."""
+        if not value:
+            self.add(FieldMissing(field=path))
+        elif value not in currencies:
+            self.add(CurrencyUnknown(field=path, currency_code=value[:MAX_METADATA_KEY]))
+
+    def amount(self, value: int, path: str) -> None:
+        """Require a positive amount."""
+        if value <= 0:
+            self.add(AmountNotPositive(field=path, amount_minor=value))
+
+    def enum(self, value: int, path: str, members: Mapping[int, _Enum]) -> _Enum | None:
+        """Require a known enum value."""
+        member = members.get(value)
+        if member is None:
+            self.add(FieldMalformed(field=path) if value else FieldMissing(field=path))
+        return member
+
+    def time(
+        self, message: Message, name: str, *, within: str = "", required: bool = False
+    ) -> datetime | None:
+        """Read an optional timestamp between 1970 and 9999; `within` is the path of the message."""
+        if not message.HasField(name):
+            if required:
+                self.add(FieldMissing(field=within + name))
+            return None
+        value: Timestamp = getattr(message, name)
+        if not 0 <= value.seconds < _MAX_SECONDS or not 0 <= value.nanos < 1_000_000_000:
+            self.add(FieldOutOfRange(field=within + name))
+            return None
+        return moment(value)
+
+    def limits(self, value: account_pb2.AccountLimits) -> Limits:
+        """Read limits, of which the lower may not lie above the upper."""
+        lower = value.min_available_minor if value.HasField("min_available_minor") else None
+        upper = value.max_balance_minor if value.HasField("max_balance_minor") else None
+        if lower is not None and upper is not None and lower > upper:
+            self.add(LimitsContradict(min_available_minor=lower, max_balance_minor=upper))
+        return Limits(min_available=lower, max_balance=upper)
+
+
+def members(kind: type[_Enum]) -> Mapping[int, _Enum]:
+    """Return an enum's members by number, for `Violations.enum`."""
+    return {int(member): member for member in kind}
