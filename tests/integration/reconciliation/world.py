@@ -41,6 +41,7 @@ SETTINGS: Mapping[str, Any] = {
 FoundT = TypeVar("FoundT")
 FindingClass = finding_pb2.FindingClass
 State = payment_pb2
+UNANSWERED = {State.CALL_STATE_PENDING, State.CALL_STATE_UNDER_WAY}
 
 
 @dataclass
@@ -104,11 +105,12 @@ class World:
     async def until_deposit(
         self, deposit: payment_pb2.Deposit, state: payment_pb2.DepositState.ValueType
     ) -> payment_pb2.Deposit:
-        """Wait until a deposit stands somewhere."""
+        """Wait until a deposit stands somewhere and calls are answered, which webhooks may overtake."""
 
         async def there() -> payment_pb2.Deposit | None:
             found = await self.cashier.deposit(deposit.deposit_id)
-            return found if found.state == state else None
+            calls = {found.call_state, *(refund.call_state for refund in found.refunds)}
+            return found if found.state == state and not calls & UNANSWERED else None
 
         return await until(there)
 
@@ -119,7 +121,8 @@ class World:
 
         async def paid() -> payment_pb2.Withdrawal | None:
             found = await self.cashier.withdrawal(asked.withdrawal_id)
-            return found if found.state == State.WITHDRAWAL_STATE_PAID else None
+            done = found.state == State.WITHDRAWAL_STATE_PAID and found.call_state not in UNANSWERED
+            return found if done else None
 
         return await until(paid)
 
