@@ -131,7 +131,7 @@ async def assert_as_if_undisturbed(world: World, server: ServerProcess, middle: 
     await world.assert_verified()
 
 
-@pytest.mark.parametrize("same_key", [True, False], ids=["same_key", "new_key"])
+@pytest.mark.parametrize("same_key", [True, False], ids=["same key", "new key"])
 @pytest.mark.parametrize("name", MIDDLES)
 async def test_kill_in_the_middle_of_a_run_loses_and_doubles_nothing(
     world: World, servers: Servers, name: str, same_key: bool
@@ -188,7 +188,7 @@ async def test_caller_that_waits_for_a_dead_run_has_it_taken_up(world: World, se
     await assert_as_if_undisturbed(world, second, middle)
 
 
-@pytest.mark.parametrize("same_key", [True, False], ids=["same_key", "new_key"])
+@pytest.mark.parametrize("same_key", [True, False], ids=["same key", "new key"])
 @pytest.mark.parametrize("name", ["fetching", "seeking"])
 async def test_worker_that_wakes_up_after_its_lease_leaves_the_new_one_alone(
     world: World, servers: Servers, name: str, same_key: bool
