@@ -1,21 +1,27 @@
 """Owns the program of those commands that only talk to a server; it loads nothing of the server itself."""
 
+from typing import Final
+
 import typer
 
 from ledger_server.commands import findings, reconcile, records, settlement
+
+_GROUPS: Final = {
+    "runs": reconcile.app,
+    "findings": findings.app,
+    "settlement": settlement.app,
+    "records": records.app,
+}
+WORDS: Final = frozenset({"reconcile", *_GROUPS})
+"""The first words of these commands."""
 
 
 def add_commands(app: typer.Typer) -> None:
     """Give a program the commands of operators."""
     app.command()(reconcile.reconcile)
-    app.add_typer(reconcile.app, name="runs")
-    app.add_typer(findings.app, name="findings")
-    app.add_typer(settlement.app, name="settlement")
-    app.add_typer(records.app, name="records")
+    for name, group in _GROUPS.items():
+        app.add_typer(group, name=name)
 
-
-WORDS = frozenset({"reconcile", "runs", "findings", "settlement", "records"})
-"""The first words of these commands."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Defter, the ledger.")
 add_commands(app)

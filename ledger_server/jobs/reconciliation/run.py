@@ -345,9 +345,9 @@ class Run:
     async def _still(self, compared: Compared, finding: Finding, scope: Scope) -> bool:
         """Whether a payment still is what a finding says, by all that any run has read of it."""
         payment = payment_of(self._ids, compared.kind, compared.body)
-        now = (scope.to_time, scope.to_time)
+        everywhere = (scope.to_time, scope.to_time)
         listed = await record_store.records_elsewhere(
-            self._pool, self._key, self._provider, compared.number, between=now
+            self._pool, self._key, self._provider, compared.number, between=everywhere
         )
         result = compare(self._ids, payment, listed, scope, twin=compared.twin)
         return any(each.fingerprint == finding.fingerprint for each in result.discrepancies)
