@@ -25,7 +25,10 @@ async def serve(port: int, response: PostTransactionResponse) -> None:
         response_serializer=PostTransactionResponse.SerializeToString,
     )
     server = grpc.aio.server()
-    server.add_registered_method_handlers("defter.ledger.v1.PostingService", {"PostTransaction": handler})
+    service = grpc.method_handlers_generic_handler(
+        "defter.ledger.v1.PostingService", {"PostTransaction": handler}
+    )
+    server.add_generic_rpc_handlers((service,))
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     await server.wait_for_termination()

@@ -5,7 +5,7 @@ import warnings
 
 from defter.reconciliation.v1 import settlement_pb2 as defter_dot_reconciliation_dot_v1_dot_settlement__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.83.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
