@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -45,7 +44,7 @@ class Method(Code):
     ReopenFinding = 72
 
 
-class RequestKey(NamedTuple):
+class RequestKey(Struct, frozen=True, gc=False):
     """What makes a request the same request: the scope of D5 within a tenant."""
 
     method: Method

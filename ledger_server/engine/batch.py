@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Final, NamedTuple, cast, get_args
+from typing import Final, cast, get_args
 
 from defter.ledger.v1 import journal_pb2
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ledger_server.domain.commands import Command, ExpireHolds, RequestKey
 from ledger_server.domain.decide import decide, expire, reject
@@ -32,7 +34,7 @@ from ledger_server.store.lane_store import StoredOutcome
 from ledger_server.store.lane_writes import JournalRow
 
 
-class Decided(NamedTuple):
+class Decided(Struct, frozen=True, gc=False):
     """The outcome of a request that is not yet committed."""
 
     digest: bytes | None
@@ -245,7 +247,7 @@ class Batch:
                 idempotency_key=request.key.idempotency_key, method=request.key.method.name
             )
             return Outcome(None, refused=reused)
-        return decided.outcome._replace(replayed=True)
+        return replace(decided.outcome, replayed=True)
 
     def _fact(self, command: Command, now: datetime) -> Fact | Internal:
         try:

@@ -84,7 +84,7 @@ class Ledger:
         """Begin a tenant's journal with record 1; a tenant that exists decides by its own lane."""
         if self._draining:
             raise ShuttingDown
-        command, key, digest = request
+        command, key, digest = request.command, request.key, request.digest
         assert isinstance(command, CreateTenant)
         assert key is not None
         assert digest is not None

@@ -33,12 +33,14 @@ WAITING: Final = Gauge("defter_lane_waiting_requests", "Requests that wait in al
 def count_batch(request_count: int, facts: Sequence[Fact]) -> None:
     """Count a committed batch and what it wrote."""
     BATCH_SIZE.observe(request_count)
-    for kind, count in Tally(fact.kind for fact in facts).items():
+    for kind, count in Tally([fact.kind for fact in facts]).items():
         RECORDS.labels(kind=kind.name.lower()).inc(count)
-    breaches = sum(
-        (isinstance(fact, TransactionPosted) and fact.transaction.limit_breached)
-        or (isinstance(fact, HoldChanged) and bool(fact.lines) and fact.hold.limit_breached)
-        for fact in facts
-    )
+    breaches = sum([_breached(fact) for fact in facts])
     if breaches:
         LIMIT_BREACHES.inc(breaches)
+
+
+def _breached(fact: Fact) -> bool:
+    if type(fact) is TransactionPosted:
+        return fact.transaction.limit_breached
+    return isinstance(fact, HoldChanged) and bool(fact.lines) and fact.hold.limit_breached

@@ -6,11 +6,10 @@ the two are the same by construction.
 
 import hashlib
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 from defter.ledger.v1 import account_pb2, error_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger_server.domain.accounts import (
     Account,
@@ -59,25 +58,19 @@ def chain(previous: bytes, record: bytes) -> bytes:
     return hashlib.sha256(previous + record).digest()
 
 
-class Encoded(NamedTuple):
-    """A fact as bytes: by itself (`content`, the message of its field) and within its record."""
-
-    content: bytes
-    record: bytes
-
-
 class RecordEncoder:
     """Makes the records of one tenant."""
 
-    __slots__ = ("_ids", "_now", "_tenant", "_tenant_id", "_time", "_time_field")
+    __slots__ = ("_dated", "_ids", "_now", "_tenant", "_tenant_id", "_time_field")
 
     def __init__(self, tenant_id: str, ids: TenantIds) -> None:
         self._tenant_id = tenant_id
         self._ids = ids
         self._tenant = length_delimited(2, tenant_id.encode())
         self._now: datetime | None = None
-        self._time = Timestamp()
         self._time_field = b""
+        # A transaction with nothing but its times: to parse one is cheaper than to set them.
+        self._dated = b""
 
     def encode(
         self,
@@ -87,12 +80,16 @@ class RecordEncoder:
         record_time: datetime,
         request: RequestKey | None,
         digest: bytes | None,
-    ) -> Encoded:
-        """Return the bytes of a fact's record: those of a `JournalRecord`, fields in ascending order."""
+    ) -> tuple[bytes, bytes]:
+        """Return a fact's own message as bytes, and those of the record around it.
+
+        The record is a `JournalRecord`, its fields in ascending order.
+        """
         if record_time is not self._now:  # a batch shares one
             self._now = record_time
-            self._time = timestamp(record_time)
-            self._time_field = length_delimited(3, self._time.SerializeToString())
+            time = timestamp(record_time)
+            self._time_field = length_delimited(3, time.SerializeToString())
+            self._dated = posting_pb2.Transaction(record_time=time, effective_time=time).SerializeToString()
         if type(fact) is TransactionPosted:  # by far the most frequent one
             message: Message = self._transaction(fact.transaction, fact.lines, sequence)
         else:
@@ -119,7 +116,7 @@ class RecordEncoder:
                 content,
             )
         )
-        return Encoded(content, record)
+        return content, record
 
     def _content(self, fact: Fact, sequence: int, record_time: datetime) -> Message:
         match fact:
@@ -163,7 +160,7 @@ class RecordEncoder:
         self, transaction: Transaction, lines: tuple[Line, ...], sequence: int
     ) -> posting_pb2.Transaction:
         # Filled field by field: passing sub-messages to a constructor would copy each of them.
-        message = posting_pb2.Transaction()
+        message = posting_pb2.Transaction.FromString(self._dated)
         message.transaction_id = self._ids.transaction_id(sequence)
         message.sequence = sequence
         message.type = transaction.type  # type: ignore[assignment]
@@ -176,14 +173,8 @@ class RecordEncoder:
             posting.amount_minor = line.amount
             posting.currency_code = account.currency
             fill_balance(posting.balance, line)
-        time = self._time
-        record_time = message.record_time
-        record_time.seconds, record_time.nanos = time.seconds, time.nanos
-        effective_time = message.effective_time
-        if transaction.effective_time is self._now:
-            effective_time.seconds, effective_time.nanos = time.seconds, time.nanos
-        else:
-            effective_time.FromDatetime(transaction.effective_time)
+        if transaction.effective_time is not self._now:
+            message.effective_time.FromDatetime(transaction.effective_time)
         # Only what is set is written: most transactions have none of these.
         if transaction.reference:
             message.reference = transaction.reference

@@ -146,9 +146,9 @@ class JournalCheck:
             raise Different(sequence, "record record_time", self._record_time, record_time)
         fact = self._decide(decoded, sequence, originals)
         request, digest = _request(record)
-        expected = self._encoder.encode(
+        _, expected = self._encoder.encode(
             fact, sequence=sequence, record_time=record_time, request=request, digest=digest
-        ).record
+        )
         if expected != data:
             message = journal_pb2.JournalRecord.FromString(expected)
             differing = messages_that_differ(message, record)

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from ledger_server.domain.commands import Command, RequestKey
 from ledger_server.domain.errors import Refused
@@ -11,7 +13,7 @@ from ledger_server.domain.facts import FactKind
 REJECTED: Final = FactKind.REQUEST_REJECTED
 
 
-class Request(NamedTuple):
+class Request(Struct, frozen=True, gc=False):
     """One command with its idempotency key and the digest of its body; both None for internal work."""
 
     command: Command
@@ -19,7 +21,7 @@ class Request(NamedTuple):
     digest: bytes | None = None
 
 
-class Outcome(NamedTuple):
+class Outcome(Struct, frozen=True, gc=False):
     """What became of a request.
 
     With a `kind`, a record was decided for it, REQUEST_REJECTED among them, and `content` holds the

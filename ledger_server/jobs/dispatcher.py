@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import Refused
-from ledger_server.domain.facts import DepositChanged, WithdrawalChanged
+from ledger_server.domain.facts import DepositChanged, TransactionPosted, WithdrawalChanged
 from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
 from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallNews, CallRejected
 from ledger_server.domain.payments.commands import ReportCall
@@ -117,8 +117,13 @@ class Dispatcher:
 
     def committed(self, tenant_id: str, rows: Sequence[JournalRow]) -> None:
         """Look at a tenant at once if a commit owes a call."""
-        if any(isinstance(row.fact, DepositChanged | WithdrawalChanged) and row.fact.owed for row in rows):
-            self._rounds.look_at(tenant_id)
+        for row in rows:
+            fact = row.fact
+            if type(fact) is TransactionPosted:
+                continue  # told apart at once, since it is nearly all there is
+            if isinstance(fact, DepositChanged | WithdrawalChanged) and fact.owed:
+                self._rounds.look_at(tenant_id)
+                return
 
     async def dispatch(self, tenant_id: str) -> int:
         """Make the calls of a tenant whose time has come; return how many were made or found out."""

@@ -10,7 +10,7 @@ from typing import Final
 from asyncpg import Record
 
 from ledger_server.domain.clock import Clock
-from ledger_server.domain.facts import DepositChanged, EventRecorded, WithdrawalChanged
+from ledger_server.domain.facts import DepositChanged, EventRecorded, TransactionPosted, WithdrawalChanged
 from ledger_server.domain.findings.commands import ReportDiscrepancy
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
 from ledger_server.domain.findings.finding import Source
@@ -65,6 +65,8 @@ class ParkedEvents:
         """Look at a tenant at once when a payment has changed that a parked event may wait for."""
         for row in rows:
             fact = row.fact
+            if type(fact) is TransactionPosted:
+                continue  # told apart at once, since it is nearly all there is
             if isinstance(fact, EventRecorded) and fact.stored.state is EventState.PARKED:
                 self._parked.add(tenant_id)
                 self._rounds.look_at(tenant_id)

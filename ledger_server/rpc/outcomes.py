@@ -57,7 +57,8 @@ def item_result(idempotency_key: str, outcome: Outcome) -> bytes:
         fact = length_delimited(3, rejection_message(outcome.refused).SerializeToString())
     else:
         fact = length_delimited(2, outcome.content)
-    return length_delimited(1, idempotency_key.encode()) + fact + boolean(4, value=outcome.replayed)
+    result = length_delimited(1, idempotency_key.encode()) + fact
+    return result + boolean(4, value=True) if outcome.replayed else result
 
 
 def results_message(results: Sequence[bytes]) -> bytes:

@@ -211,8 +211,13 @@ async def find_outcomes(
     connection: AnyConnection, key: TenantKey, requests: Sequence[RequestKey]
 ) -> dict[RequestKey, StoredOutcome]:
     """Return what was decided before for these requests."""
-    methods, keys, players = zip(*requests, strict=True)
-    rows = await connection.fetch(_FIND_OUTCOMES, key, methods, keys, players)
+    rows = await connection.fetch(
+        _FIND_OUTCOMES,
+        key,
+        [request.method for request in requests],
+        [request.idempotency_key for request in requests],
+        [request.player_id for request in requests],
+    )
     return {
         RequestKey(Method(row["method"]), row["idempotency_key"], row["player_id"]): StoredOutcome(
             row["request_digest"], row["record"]

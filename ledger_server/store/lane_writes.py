@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from ledger_server.domain.accounts import Account
-from ledger_server.domain.commands import RequestKey
+from ledger_server.domain.commands import Method, RequestKey
 from ledger_server.domain.facts import (
     AccountChanged,
     EnforcementChanged,
@@ -37,7 +38,7 @@ from ledger_server.store.payment_rows import (
 )
 
 
-class JournalRow(NamedTuple):
+class JournalRow(Struct, frozen=True, gc=False):
     """A fact on its way to the journal."""
 
     sequence: int
@@ -351,13 +352,21 @@ _ARRAY_LITERAL: Final[Mapping[str, Callable[[Sequence[Any]], str]]] = {
 }
 
 
+# What stands in the columns of the request where a record was asked for by nobody.
+_NOT_ASKED: Final[tuple[Method | None, str | None, str]] = (None, None, "")
+
+
 def journal_rows(rows: Sequence[JournalRow]) -> list[tuple[Any, ...]]:
     """Return the journal's rows of one commit, in the order of `JOURNAL`."""
     last = rows[-1].sequence
     records = []
-    for sequence, fact, request, digest, record_time, record, chain_hash, _ in rows:
-        method, idempotency_key, player_id = request or (None, None, "")
+    for row in rows:
+        fact, request = row.fact, row.request
         kind = fact.kind
+        if request is None:
+            asked = _NOT_ASKED
+        else:
+            asked = (request.method, request.idempotency_key, request.player_id)
         if kind in _POSTING_KINDS:
             transaction = fact.transaction  # type: ignore[union-attr]  # both kinds carry one
             posted = (
@@ -371,20 +380,18 @@ def journal_rows(rows: Sequence[JournalRow]) -> list[tuple[Any, ...]]:
             # Reads of the past find out by this when the hold died, however late that was recorded.
             posted = (None, None, None, False, fact.hold.end_time)  # type: ignore[union-attr]  # it has a hold
         else:
-            posted = (None, None, None, False, record_time)
+            posted = (None, None, None, False, row.record_time)
         records.append(
             (
-                sequence,
+                row.sequence,
                 kind,
-                method,
-                idempotency_key,
-                player_id,
-                digest,
+                *asked,
+                row.digest,
                 *posted,
-                record_time,
-                sequence == last,
-                record,
-                chain_hash,
+                row.record_time,
+                row.sequence == last,
+                row.record,
+                row.chain_hash,
             )
         )
     return records
