@@ -1,7 +1,8 @@
-"""Own the ceiling: the ledger's own gRPC stack with nothing behind it, as a process of its own.
+"""Own the ceiling: bare gRPC with nothing behind it, as a process of its own.
 
 Run as `python -m bench.echo_server --port N`, with the bytes of one real PostTransactionResponse on
-standard input. Requests are parsed and the response is serialised each time, as the ledger must.
+standard input. Requests are parsed and the response is serialised each time, as the ledger must. With
+`--ahead` calls are taken as the ledger takes them, otherwise as `grpc.aio` does.
 """
 
 import argparse
@@ -12,8 +13,10 @@ import grpc
 import uvloop
 from defter.ledger.v1.posting_pb2 import PostTransactionRequest, PostTransactionResponse
 
+from ledger_server.rpc.intake import open_server
 
-async def serve(port: int, response: PostTransactionResponse) -> None:
+
+async def serve(port: int, response: PostTransactionResponse, *, ahead: bool) -> None:
     """Answer every PostTransaction with `response` until the process is ended."""
 
     async def post_transaction(_: PostTransactionRequest, __: object) -> PostTransactionResponse:
@@ -24,7 +27,7 @@ async def serve(port: int, response: PostTransactionResponse) -> None:
         request_deserializer=PostTransactionRequest.FromString,
         response_serializer=PostTransactionResponse.SerializeToString,
     )
-    server = grpc.aio.server()
+    server = open_server(()) if ahead else grpc.aio.server()
     service = grpc.method_handlers_generic_handler(
         "defter.ledger.v1.PostingService", {"PostTransaction": handler}
     )
@@ -38,11 +41,12 @@ def main() -> None:
     """Read the response, then serve."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    port = parser.parse_args().port
+    parser.add_argument("--ahead", action="store_true", help="take calls as the ledger does")
+    arguments = parser.parse_args()
     response = PostTransactionResponse.FromString(sys.stdin.buffer.read())
     # Nothing is worth draining here: the default action ends the process at once.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    uvloop.run(serve(port, response))
+    uvloop.run(serve(arguments.port, response, ahead=arguments.ahead))
 
 
 if __name__ == "__main__":

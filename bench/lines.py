@@ -191,8 +191,8 @@ class Target:
         return replace(self.meters, clients=(watchers.process.pid,))
 
 
-def echo_line(echo: Served, operation: Operation, in_flight: int) -> Line:
-    """Return a line of the bare echo."""
+def echo_line(name: str, about: str, echo: Served, operation: Operation, in_flight: int) -> Line:
+    """Return a line of an echo server."""
 
     async def run(seconds: float) -> Window:
         meter = Meter(seconds=seconds, meters=Meters(server=echo.process.pid))
@@ -200,18 +200,27 @@ def echo_line(echo: Served, operation: Operation, in_flight: int) -> Line:
         return meter.window()
 
     return Line(
-        name=f"echo-{in_flight}",
-        about=f"bare gRPC echo of the same messages, {in_flight} in flight",
+        name=f"{name}-{in_flight}",
+        about=f"{about}, {in_flight} in flight",
         run=run,
         server=echo.process.pid,
     )
 
 
-def all_lines(target: Target, echo: Served, floor: Floor) -> list[Line]:
-    """Return the lines of a run in the order of the rounds."""
+def all_lines(target: Target, echo: Served, ahead: Served, floor: Floor) -> list[Line]:
+    """Return the lines of a run in the order of the rounds.
+
+    Args:
+        echo: a bare gRPC server.
+        ahead: the same, but it takes calls as the ledger does.
+    """
     ledger = target.ledger
     echo_call = single(post_call(echo.channel), ledger.payloads.unary())
-    echo_1, echo_64, echo_256 = (echo_line(echo, echo_call, count) for count in IN_FLIGHT)
+    about = "bare gRPC echo of the same messages"
+    echo_1, echo_64, echo_256 = (echo_line("echo", about, echo, echo_call, count) for count in IN_FLIGHT)
+    ahead_call = single(post_call(ahead.channel), ledger.payloads.unary())
+    about = "the echo, taking calls ahead as the ledger does"
+    _, ahead_64, ahead_256 = (echo_line("ahead", about, ahead, ahead_call, count) for count in IN_FLIGHT)
     return [
         echo_1,
         Line(
@@ -226,11 +235,17 @@ def all_lines(target: Target, echo: Served, floor: Floor) -> list[Line]:
         ),
         target.unary("hot-1", 1, Check(baselines=("unary-1",)), hot=True),
         echo_64,
-        target.unary("unary-64", 64, Check(baselines=("echo-64",), bound=0.8)),
+        ahead_64,
+        target.unary(
+            "unary-64", 64, Check(baselines=("echo-64",), bound=0.8), Check(baselines=("ahead-64",))
+        ),
         target.unary("hot-64", 64, Check(baselines=("unary-64",), bound=0.95), hot=True),
         target.watched(f"watched-{IN_FLIGHT[1]}", IN_FLIGHT[1], Check(baselines=("unary-64",))),
         echo_256,
-        target.unary("unary-256", 256, Check(baselines=("echo-256",), bound=0.8)),
+        ahead_256,
+        target.unary(
+            "unary-256", 256, Check(baselines=("echo-256",), bound=0.8), Check(baselines=("ahead-256",))
+        ),
         target.unary("hot-256", 256, Check(baselines=("unary-256",), bound=0.95), hot=True),
         target.stream("stream-4x64", 64, Check(baselines=("unary-64",)), Check(baselines=("unary-256",))),
         target.stream(

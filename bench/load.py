@@ -29,13 +29,15 @@ async def measure_load(order: Order) -> Report:
         served = await running.enter_async_context(stack.ledger(database_url))
         ledger = Ledger(served.channel)
         response = await ledger.prepare()
-        echo = await running.enter_async_context(stack.echo(response.SerializeToString()))
+        message = response.SerializeToString()
+        echo = await running.enter_async_context(stack.echo(message))
+        ahead = await running.enter_async_context(stack.echo(message, ahead=True))
         floor = Floor(database_url=database_url, postmaster=stack.postmaster, folder=stack.folder)
         await floor.prepare()
         target = Target(ledger=ledger, served=served, postmaster=stack.postmaster)
         lines = chosen(
             [
-                *all_lines(target, echo, floor),
+                *all_lines(target, echo, ahead, floor),
                 memory_line(
                     stack,
                     database_url,

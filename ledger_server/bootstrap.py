@@ -1,6 +1,5 @@
 """Owns the wiring: from settings to a running server, and back down again."""
 
-import asyncio
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Protocol
@@ -37,6 +36,7 @@ from ledger_server.rpc.account import AccountServicer
 from ledger_server.rpc.deposit import DepositServicer
 from ledger_server.rpc.finding import FindingServicer
 from ledger_server.rpc.hold import HoldServicer
+from ledger_server.rpc.intake import open_server
 from ledger_server.rpc.journal import JournalServicer
 from ledger_server.rpc.payment_requests import PaymentReader, ProviderAmounts
 from ledger_server.rpc.posting import PostingServicer
@@ -85,6 +85,7 @@ class RunningServer:
         *,
         port: int,
         server: grpc.aio.Server,
+        handlers: Handlers,
         ledger: Ledger,
         watches: Watches,
         health_servicer: health.aio.HealthServicer,
@@ -96,6 +97,7 @@ class RunningServer:
         self.ledger = ledger
         self._watches = watches
         self._server = server
+        self._handlers = handlers
         self._health = health_servicer
         self._jobs = jobs
         self._pools = pools
@@ -107,9 +109,11 @@ class RunningServer:
         for job in self._jobs:
             await job.stop()
         self._watches.drain()
-        stopping = asyncio.ensure_future(self._server.stop(self._settings.drain_seconds))
+        self._handlers.turn_away()
         await self.ledger.drain()
-        await stopping
+        # gRPC cancels what it has not handed out when it stops, which no caller takes for a reason to retry.
+        await self._handlers.until_quiet()
+        await self._server.stop(self._settings.drain_seconds)
         for pool in self._pools:
             await pool.close()
 
@@ -167,13 +171,13 @@ async def start_server(
     reader = RequestReader(currencies(settings.extra_currencies))
     importer = Importer(ledger, reads, clock, reader.currencies)
     ledger.on_commit(importer.committed)
-    server = grpc.aio.server(options=[*_CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))])
+    server = open_server([*_CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))])
     health_servicer = health.aio.HealthServicer()
     amounts = _amounts(providers or {}, provider_tenants or {})
     read = Reads(reads, clock)
     reconciliation = ReconciliationServicer(runs, reconciler, RunReads(read), clock, amounts)
     settlement = SettlementServicer(ledger, reader, Settlements(read), importer, amounts)
-    _add_services(
+    handlers = _add_services(
         server,
         health_servicer,
         [
@@ -192,6 +196,7 @@ async def start_server(
     return RunningServer(
         port=port,
         server=server,
+        handlers=handlers,
         ledger=ledger,
         watches=watches,
         health_servicer=health_servicer,
@@ -279,8 +284,10 @@ def _add_services(
     server: grpc.aio.Server,
     health_servicer: health.aio.HealthServicer,
     servicers: list[tuple[ServiceDescriptor, object]],
-) -> None:
-    server.add_generic_rpc_handlers((Handlers(servicers),))
+) -> Handlers:
+    handlers = Handlers(servicers)
+    server.add_generic_rpc_handlers((handlers,))
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     names = [service.full_name for service, _ in servicers]
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    return handlers

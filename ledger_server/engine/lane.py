@@ -42,8 +42,8 @@ _MAX_BACK_OFF: Final = 1.0
 # How long a lane waits for others to join a batch: for each of a crowd as long as gRPC takes to bring a
 # call in, up to a bound, and from how large a crowd on.
 _JOINING_SECONDS: Final = 0.000_25
-_MAX_JOINING_SECONDS: Final = 0.008
-_CROWD: Final = 8
+_MAX_JOINING_SECONDS: Final = 0.012
+_CROWD: Final = 4
 
 OnCommit = Callable[[str, Sequence[JournalRow]], None]
 """Is told which rows of which tenant have been committed; must neither fail nor wait."""
@@ -54,15 +54,17 @@ class LaneLimits(Struct, frozen=True, kw_only=True):
 
     Attributes:
         capacity: requests that may wait or be under way; more are refused with LANE_FULL.
-        batch_size: requests that are decided for one commit.
-        ahead_size: waiting requests from which on the lane decides while a commit is under way.
+        batch_size: requests that are decided for one commit, at most.
+        group_size: requests from which on a commit begins without waiting for more.
+        ahead_size: waiting requests from which on the lane decides what can't be written yet.
         cache_size: entries of each kind that the working set keeps; up to twice as many in between.
         patience_seconds: how long work without a deadline waits for an unavailable database.
     """
 
     capacity: int = 8_192
     batch_size: int = 1_000
-    ahead_size: int = 64
+    group_size: int = 128
+    ahead_size: int = 32
     cache_size: int = 10_000
     patience_seconds: float = 10.0
 
@@ -102,9 +104,9 @@ class Lane:
         self._careful = False
         self._singly = 0
         self._back_off = 0.0
-        # How many requests were unanswered at once lately, and whether the lane waits for so many.
+        # How many callers waited at once lately, and the end of the wait for so many.
         self._crowd = 0
-        self._joining = False
+        self._joining: asyncio.TimerHandle | None = None
 
     @property
     def idle(self) -> bool:
@@ -121,14 +123,8 @@ class Lane:
         if self._runner is None:
             self._runner = self._loop.create_task(self._run())
             return
-        self._crowd = max(self._crowd, self._queue.unanswered)
-        waiting = self._queue.waiting
-        # While a commit is under way, a few more requests are better decided together afterwards.
-        if self._joining:
-            enough = min(self._crowd, self._limits.ahead_size)
-        else:
-            enough = self._limits.ahead_size if self._writing is not None else 1
-        if waiting >= enough:
+        self._crowd = max(self._crowd, self._queue.callers)
+        if self._queue.waiting >= self._limits.ahead_size or (self._writing is None and self._complete):
             self._wake.set()
 
     @property
@@ -170,45 +166,64 @@ class Lane:
             if not self._queue:
                 return False
             await self._decide_under_lock()
-        elif self._may_decide_ahead():
+        elif not self._gathered:
             if self._writing is None:
-                await self._let_others_join()
-            await self._decide_ahead()
-            self._settle()
-            self._start_writing()
-        elif self._open is not None and self._writing is None:
-            self._start_writing()
-        elif self._writing is not None:
+                return False
             await self._wake.wait()
+        elif self._writing is None and self._complete:
+            self._stop_joining()
+            if self._queue and self._room:
+                await self._decide_ahead()
+                self._settle()
+            self._start_writing()
+        elif self._queue.waiting >= self._limits.ahead_size and self._room and not self._careful:
+            await self._decide_ahead()
         else:
-            return False
+            if self._writing is None:
+                self._let_others_join()
+            await self._wake.wait()
         return True
 
-    async def _let_others_join(self) -> None:
-        """Wait a moment for as many callers as were here lately.
+    @property
+    def _gathered(self) -> int:
+        """How many requests wait for the next commit, decided or not."""
+        return self._queue.waiting + (self._open.request_count if self._open is not None else 0)
+
+    @property
+    def _room(self) -> bool:
+        """Whether the next commit can take more."""
+        return self._open is None or self._open.request_count < self._limits.batch_size
+
+    @property
+    def _enough(self) -> int:
+        """How many requests are waited for: as many callers as were here lately, if those are many.
 
         A commit costs the same for one request as for thirty, and callers who were just answered are
-        about to call again. Few callers never wait, and nobody waits twice for callers who stay away.
+        about to call again.
         """
-        enough = min(self._crowd, self._limits.ahead_size)
-        if enough < _CROWD or self._queue.waiting >= enough:
-            return
-        self._joining = True
-        patience = min(enough * _JOINING_SECONDS, _MAX_JOINING_SECONDS)
-        timer = self._loop.call_later(patience, self._wake.set)
-        await self._wake.wait()
-        timer.cancel()
-        self._joining = False
-        if self._queue.waiting < enough:
-            self._crowd = self._queue.waiting
+        return min(self._crowd, self._limits.group_size) if self._crowd >= _CROWD else 1
 
-    def _may_decide_ahead(self) -> bool:
-        if not self._queue or self._careful:
-            return False
-        if self._writing is None:
-            return True
-        room = self._open is None or self._open.request_count < self._limits.batch_size
-        return room and self._queue.waiting >= self._limits.ahead_size
+    @property
+    def _complete(self) -> bool:
+        """Whether the next commit has nobody to wait for."""
+        return self._gathered >= self._enough
+
+    def _let_others_join(self) -> None:
+        """Set a bound to the waiting for others, after which those who are here are all."""
+        if self._joining is None:
+            patience = min(self._enough * _JOINING_SECONDS, _MAX_JOINING_SECONDS)
+            self._joining = self._loop.call_later(patience, self._give_up_joining)
+
+    def _give_up_joining(self) -> None:
+        # Nobody waits twice for callers who stay away.
+        self._joining = None
+        self._crowd = self._gathered
+        self._wake.set()
+
+    def _stop_joining(self) -> None:
+        if self._joining is not None:
+            self._joining.cancel()
+            self._joining = None
 
     async def _decide_ahead(self) -> None:
         """Decide waiting work against the tip, without a lock."""

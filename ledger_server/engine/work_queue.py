@@ -10,13 +10,14 @@ from ledger_server.engine.work import Work
 class WorkQueue:
     """Waiting work in order, counted in requests together with what was taken and not answered."""
 
-    __slots__ = ("_capacity", "_patience", "_under_way", "_works", "waiting")
+    __slots__ = ("_callers_under_way", "_capacity", "_patience", "_under_way", "_works", "waiting")
 
     def __init__(self, capacity: int, patience_seconds: float) -> None:
         self._capacity = capacity
         self._patience = patience_seconds
         self._works: deque[Work] = deque()
         self._under_way = 0
+        self._callers_under_way = 0
         self.waiting = 0
         """Requests that nobody has taken."""
 
@@ -27,6 +28,11 @@ class WorkQueue:
     def unanswered(self) -> int:
         """Requests that wait or are under way."""
         return self.waiting + self._under_way
+
+    @property
+    def callers(self) -> int:
+        """How many wait for an answer, however much each has asked for."""
+        return len(self._works) + self._callers_under_way
 
     def put(self, work: Work, tenant_id: str) -> None:
         """Append work; work larger than the bound is taken when nothing else waits.
@@ -59,6 +65,7 @@ class WorkQueue:
             taken.append(work)
             count += len(work.requests)
         self._under_way += count
+        self._callers_under_way += len(taken)
         return taken
 
     def put_back(self, works: Sequence[Work]) -> None:
@@ -67,10 +74,12 @@ class WorkQueue:
         count = sum(len(work.requests) for work in works)
         self.waiting += count
         self._under_way -= count
+        self._callers_under_way -= len(works)
 
     def answered(self, works: Sequence[Work]) -> None:
         """Note that taken work has its answer."""
         self._under_way -= sum(len(work.requests) for work in works)
+        self._callers_under_way -= len(works)
 
     def refuse_overdue(self, time: float) -> None:
         """Let go of work that has waited for the database too long."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+
+import grpc
 
 from tests.support.coherence import assert_ledger_coherent
 from tests.support.ledger import Ledger
@@ -42,3 +47,41 @@ async def test_terminate_under_load_loses_nothing_acknowledged(database_url: str
         assert not callers.unanswered
         await assert_outcomes_kept(ledger, callers)
         await assert_ledger_coherent(ledger)
+
+
+async def test_callers_at_a_drain_are_told_to_come_back(database_url: str, tmp_path: Path) -> None:
+    """Nobody's call is cancelled, wherever it was when the server was told to end."""
+    codes: Counter[grpc.StatusCode] = Counter()
+    calling = asyncio.Event()
+
+    async with (
+        serving_process(database_url, log_file=tmp_path / "server.log") as process,
+        open_channel(process.port) as channel,
+    ):
+        ledger = Ledger(channel, "casino", key_prefix=SETUP)
+        await ledger.create()
+        await open_players(ledger, PLAYERS, each=100_000)
+
+        async def post() -> None:
+            await ledger.post("cid", "ann", 1)
+
+        async def read() -> None:
+            await ledger.balance("cid")
+
+        async def call_until_refused(once: Callable[[], Awaitable[object]]) -> None:
+            while True:
+                try:
+                    await once()
+                except grpc.aio.AioRpcError as error:
+                    codes[error.code()] += 1
+                    return
+                calling.set()
+
+        callers = [asyncio.ensure_future(call_until_refused(once)) for once in [post, read] * CALLERS]
+        await calling.wait()
+        process.terminate()
+        await asyncio.gather(*callers)
+        exit_code = await process.wait()
+
+    assert exit_code == 0
+    assert codes == {grpc.StatusCode.UNAVAILABLE: 2 * CALLERS}
