@@ -1,5 +1,6 @@
 """Owns the wiring: from settings to a running server, and back down again."""
 
+import asyncio
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Protocol
@@ -109,11 +110,13 @@ class RunningServer:
         for job in self._jobs:
             await job.stop()
         self._watches.drain()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._settings.drain_seconds
         self._handlers.turn_away()
         await self.ledger.drain()
         # gRPC cancels what it has not handed out when it stops, which no caller takes for a reason to retry.
         await self._handlers.until_quiet()
-        await self._server.stop(self._settings.drain_seconds)
+        await self._server.stop(max(0.0, until - loop.time()))
         for pool in self._pools:
             await pool.close()
 

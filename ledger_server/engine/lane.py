@@ -54,7 +54,7 @@ class LaneLimits(Struct, frozen=True, kw_only=True):
 
     Attributes:
         capacity: requests that may wait or be under way; more are refused with LANE_FULL.
-        batch_size: requests that are decided for one commit, at most.
+        batch_size: requests that are decided in one go; a commit takes up to twice as many.
         group_size: requests from which on a commit begins without waiting for more.
         ahead_size: waiting requests from which on the lane decides what can't be written yet.
         cache_size: entries of each kind that the working set keeps; up to twice as many in between.
@@ -172,7 +172,7 @@ class Lane:
             await self._wake.wait()
         elif self._writing is None and self._complete:
             self._stop_joining()
-            if self._queue and self._room:
+            if self._queue:  # nobody decides meanwhile, so what waits may as well come along
                 await self._decide_ahead()
                 self._settle()
             self._start_writing()
