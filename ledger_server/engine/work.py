@@ -21,7 +21,7 @@ class Request(Struct, frozen=True, gc=False):
     digest: bytes | None = None
 
 
-class Outcome(Struct, frozen=True, gc=False):
+class Outcome(Struct, frozen=True):  # a refusal that is raised may lead back here, so it is collected
     """What became of a request.
 
     With a `kind`, a record was decided for it, REQUEST_REJECTED among them, and `content` holds the
