@@ -19,7 +19,7 @@ from tests.support.ledger import Ledger
 from tests.support.randomness import SEED
 from tests.support.requests import CREDIT, DEBIT, limits, timestamp
 from tests.support.service import Service, serving
-from tests.support.tenant_lock import head_locked, wait_until_lane_waits
+from tests.support.tenant_lock import WAIT_SECONDS, head_locked, wait_until_lane_waits
 
 ACCOUNTS = ("house", "ann", "bob")
 MICROSECOND = timedelta(microseconds=1)
@@ -64,11 +64,14 @@ async def test_get_balance_at_time_within_a_commit_includes_its_first_records(
     async with head_locked(service.database_url, ledger.tenant_id):
         posting.append(asyncio.ensure_future(ledger.post("house", "ann", 1)))
         await wait_until_lane_waits(service.database_url)
-        for part in (1, 2, 3):
+        decided = 0
+        for _ in range(3):
             clock.advance(seconds=1)
             posting += [asyncio.ensure_future(ledger.post("house", "ann", 1)) for _ in range(64)]
-            while lane._open is None or lane._open.request_count < 64 * part:  # noqa: ASYNC110  # it tells nobody
-                await asyncio.sleep(0.001)
+            async with asyncio.timeout(WAIT_SECONDS):
+                while lane._open is None or lane._open.request_count <= decided:  # noqa: ASYNC110  # it tells nobody
+                    await asyncio.sleep(0.001)
+            decided = lane._open.request_count
     await asyncio.gather(*posting)
 
     closings = await _read(service.database_url, "SELECT record_time FROM journal WHERE closes_batch")

@@ -67,7 +67,8 @@ class Importer:
         """
         async with self._uploads:
             reader = ReportReader(ReportFormat(header.format), self._currencies, account=header.account)
-            spool = await asyncio.to_thread(Spool, reader)
+            # Not in a thread: a caller who goes away just then would leave its files open.
+            spool = Spool(reader)
             try:
                 await _receive(spool, chunks)
                 async with self._work:
