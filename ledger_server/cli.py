@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import subprocess
@@ -30,6 +29,7 @@ from ledger_server.logs import configure_logs
 from ledger_server.providers.configuration import configured_providers
 from ledger_server.settings import Settings
 from ledger_server.store.migrate import SchemaTooOld, upgrade
+from ledger_server.tuning import let_threads_finish, relax_collector
 from webhook_edge import __main__ as edge_process
 from webhook_edge import commands as webhook_commands
 
@@ -186,6 +186,7 @@ def serve(
     _database_url(settings)
     if settings.workers > 1:
         raise typer.Exit(_supervise(settings))
+    let_threads_finish()
     uvloop.run(_serve(settings, reuse_port=reuse_port))
 
 
@@ -208,7 +209,7 @@ async def _serve(settings: Settings, *, reuse_port: bool) -> None:
             # What an operator can mend is said in a line; a traceback would hide it.
             typer.echo(f"can't start: {error}", err=True)
             raise typer.Exit(1) from None
-        _relax_collector()
+        relax_collector()
         await stop.wait()
         log.info("draining")
         await server.drain()
@@ -228,17 +229,6 @@ def _stop_event() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     return stop
-
-
-def _relax_collector() -> None:
-    """Look for reference cycles more rarely, and never again among what start-up has made.
-
-    Requests make many objects and hardly a cycle; at the defaults, looking for one costs a tenth of
-    the time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 def _supervise(settings: Settings) -> int:

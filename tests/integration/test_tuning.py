@@ -1,0 +1,27 @@
+"""Own the tests of how a server process runs, as the operating system sees it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.support.ledger import ENFORCED, Ledger
+from tests.support.service import serving_process
+from tests.support.wire import open_channel
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the scheduling policy is Linux's")
+async def test_no_thread_of_a_server_interrupts_another(database_url: str, tmp_path: Path) -> None:
+    async with serving_process(database_url, log_file=tmp_path / "serve.log") as server:
+        async with open_channel(server.port) as channel:
+            await Ledger(channel, "tuned").create(ENFORCED)  # by now gRPC has its threads
+        policies = []
+        for thread in Path(f"/proc/{server.process_id}/task").iterdir():
+            with suppress(ProcessLookupError):  # gRPC lets threads go that it does not need
+                policies.append(os.sched_getscheduler(int(thread.name)))
+        assert len(policies) > 1
+        assert set(policies) == {os.SCHED_BATCH}
