@@ -2,7 +2,7 @@
 
 Run as `python -m bench.echo_server --port N`, with the bytes of one real PostTransactionResponse on
 standard input. Requests are parsed and the response is serialised each time, as the ledger must. With
-`--ahead` calls are taken as the ledger takes them, otherwise as `grpc.aio` does.
+`--tuned` it runs and takes calls as the ledger does, otherwise as `grpc.aio` does.
 """
 
 import argparse
@@ -14,9 +14,10 @@ import uvloop
 from defter.ledger.v1.posting_pb2 import PostTransactionRequest, PostTransactionResponse
 
 from ledger_server.rpc.intake import open_server
+from ledger_server.tuning import let_threads_finish, relax_collector
 
 
-async def serve(port: int, response: PostTransactionResponse, *, ahead: bool) -> None:
+async def serve(port: int, response: PostTransactionResponse, *, tuned: bool) -> None:
     """Answer every PostTransaction with `response` until the process is ended."""
 
     async def post_transaction(_: PostTransactionRequest, __: object) -> PostTransactionResponse:
@@ -27,13 +28,15 @@ async def serve(port: int, response: PostTransactionResponse, *, ahead: bool) ->
         request_deserializer=PostTransactionRequest.FromString,
         response_serializer=PostTransactionResponse.SerializeToString,
     )
-    server = open_server(()) if ahead else grpc.aio.server()
+    server = open_server(()) if tuned else grpc.aio.server()
     service = grpc.method_handlers_generic_handler(
         "defter.ledger.v1.PostingService", {"PostTransaction": handler}
     )
     server.add_generic_rpc_handlers((service,))
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
+    if tuned:
+        relax_collector()
     await server.wait_for_termination()
 
 
@@ -41,12 +44,14 @@ def main() -> None:
     """Read the response, then serve."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--ahead", action="store_true", help="take calls as the ledger does")
+    parser.add_argument("--tuned", action="store_true", help="run and take calls as the ledger does")
     arguments = parser.parse_args()
     response = PostTransactionResponse.FromString(sys.stdin.buffer.read())
     # Nothing is worth draining here: the default action ends the process at once.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    uvloop.run(serve(arguments.port, response, ahead=arguments.ahead))
+    if arguments.tuned:
+        let_threads_finish()
+    uvloop.run(serve(arguments.port, response, tuned=arguments.tuned))
 
 
 if __name__ == "__main__":

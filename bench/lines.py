@@ -207,20 +207,20 @@ def echo_line(name: str, about: str, echo: Served, operation: Operation, in_flig
     )
 
 
-def all_lines(target: Target, echo: Served, ahead: Served, floor: Floor) -> list[Line]:
+def all_lines(target: Target, echo: Served, tuned: Served, floor: Floor) -> list[Line]:
     """Return the lines of a run in the order of the rounds.
 
     Args:
         echo: a bare gRPC server.
-        ahead: the same, but it takes calls as the ledger does.
+        tuned: the same, but it runs and takes calls as the ledger does.
     """
     ledger = target.ledger
     echo_call = single(post_call(echo.channel), ledger.payloads.unary())
     about = "bare gRPC echo of the same messages"
     echo_1, echo_64, echo_256 = (echo_line("echo", about, echo, echo_call, count) for count in IN_FLIGHT)
-    ahead_call = single(post_call(ahead.channel), ledger.payloads.unary())
-    about = "the echo, taking calls ahead as the ledger does"
-    _, ahead_64, ahead_256 = (echo_line("ahead", about, ahead, ahead_call, count) for count in IN_FLIGHT)
+    tuned_call = single(post_call(tuned.channel), ledger.payloads.unary())
+    about = "the echo, run and taking calls as the ledger does"
+    _, tuned_64, tuned_256 = (echo_line("tuned", about, tuned, tuned_call, count) for count in IN_FLIGHT)
     return [
         echo_1,
         Line(
@@ -235,16 +235,16 @@ def all_lines(target: Target, echo: Served, ahead: Served, floor: Floor) -> list
         ),
         target.unary("hot-1", 1, Check(baselines=("unary-1",)), hot=True),
         echo_64,
-        ahead_64,
+        tuned_64,
         target.unary(
-            "unary-64", 64, Check(baselines=("echo-64",), bound=0.8), Check(baselines=("ahead-64",))
+            "unary-64", 64, Check(baselines=("echo-64",), bound=0.8), Check(baselines=("tuned-64",))
         ),
         target.unary("hot-64", 64, Check(baselines=("unary-64",), bound=0.95), hot=True),
         target.watched(f"watched-{IN_FLIGHT[1]}", IN_FLIGHT[1], Check(baselines=("unary-64",))),
         echo_256,
-        ahead_256,
+        tuned_256,
         target.unary(
-            "unary-256", 256, Check(baselines=("echo-256",), bound=0.8), Check(baselines=("ahead-256",))
+            "unary-256", 256, Check(baselines=("echo-256",), bound=0.8), Check(baselines=("tuned-256",))
         ),
         target.unary("hot-256", 256, Check(baselines=("unary-256",), bound=0.95), hot=True),
         target.stream("stream-4x64", 64, Check(baselines=("unary-64",)), Check(baselines=("unary-256",))),

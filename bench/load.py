@@ -31,13 +31,13 @@ async def measure_load(order: Order) -> Report:
         response = await ledger.prepare()
         message = response.SerializeToString()
         echo = await running.enter_async_context(stack.echo(message))
-        ahead = await running.enter_async_context(stack.echo(message, ahead=True))
+        tuned = await running.enter_async_context(stack.echo(message, tuned=True))
         floor = Floor(database_url=database_url, postmaster=stack.postmaster, folder=stack.folder)
         await floor.prepare()
         target = Target(ledger=ledger, served=served, postmaster=stack.postmaster)
         lines = chosen(
             [
-                *all_lines(target, echo, ahead, floor),
+                *all_lines(target, echo, tuned, floor),
                 memory_line(
                     stack,
                     database_url,

@@ -78,11 +78,11 @@ class Stack:
             yield served
 
     @asynccontextmanager
-    async def echo(self, response: bytes, *, ahead: bool = False) -> AsyncIterator[Served]:
-        """Run the echo server with one answer for all; `ahead`: it takes calls as the ledger does."""
+    async def echo(self, response: bytes, *, tuned: bool = False) -> AsyncIterator[Served]:
+        """Run the echo server with one answer for all; `tuned`: it runs as the ledger does."""
         port = free_port()
         command = [sys.executable, "-m", "bench.echo_server", "--port", str(port)]
-        command += ["--ahead"] if ahead else []
+        command += ["--tuned"] if tuned else []
         async with self._served(command, port, standard_input=response) as served:
             yield served
 

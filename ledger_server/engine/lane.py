@@ -63,7 +63,7 @@ class LaneLimits(Struct, frozen=True, kw_only=True):
 
     capacity: int = 8_192
     batch_size: int = 1_000
-    group_size: int = 128
+    group_size: int = 160
     ahead_size: int = 32
     cache_size: int = 10_000
     patience_seconds: float = 10.0

@@ -1,0 +1,93 @@
+"""Own the proof that a commit writes the same, however large it is: by one statement, or by COPY beyond."""
+
+from __future__ import annotations
+
+import pytest
+from defter.ledger.v1 import posting_pb2
+
+from ledger_server.store.lane_writes import ONE_STATEMENT
+from tests.support.clock import FakeClock
+from tests.support.coherence import assert_ledger_coherent, assert_tables_coherent
+from tests.support.ledger import Ledger
+from tests.support.requests import CREDIT, DEBIT, item, leg, timestamp, transaction
+from tests.support.service import Service, serving
+
+# What means something to array literals, to COPY's text form or to SQL; and nothing at all.
+REFERENCES = ("", "NULL", '{"a",b}', "back\\slash", "\\N", "it's; --", "tab\tline\nend", "žluťoučký ₿ 🎲")
+
+
+def items_of(ledger: Ledger, clock: FakeClock, count: int) -> list[posting_pb2.PostTransactionItem]:
+    """Return transactions, each different from the one before it; every seventh will be refused."""
+    return [
+        item(
+            ledger.new_key(),
+            transaction(
+                leg("nobody" if number % 7 == 6 else "house", DEBIT, number + 1),
+                leg("ann", CREDIT, number + 1),
+                reference=REFERENCES[number % len(REFERENCES)],
+                metadata={"of": REFERENCES[number % len(REFERENCES)]} if number % 2 else None,
+                effective_time=timestamp(clock.now) if number % 3 else None,
+            ),
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("count", [ONE_STATEMENT, ONE_STATEMENT + 1, 1_000])
+async def test_commit_of_any_size_keeps_what_was_asked_for(
+    database_url: str, server: Service, ledger: Ledger, clock: FakeClock, count: int
+) -> None:
+    """Text that means something to PostgreSQL comes back as it was, and so does the absence of any."""
+    await ledger.open("ann")
+    before = await ledger.head()
+    items = items_of(ledger, clock, count)
+
+    results = await ledger.batch(*items)
+
+    assert await ledger.head() == before + count
+    for wanted, result in zip(items, results, strict=True):
+        refused = any(posting.account_id == "nobody" for posting in wanted.transaction.postings)
+        assert result.HasField("rejection") == refused
+        if not refused:
+            posted = (await ledger.transaction(result.transaction.transaction_id)).transaction
+            assert posted == result.transaction
+            assert (posted.reference, posted.metadata) == (
+                wanted.transaction.reference,
+                wanted.transaction.metadata,
+            )
+    for reference in filter(None, REFERENCES):
+        assert await listed(ledger, reference) == [
+            result.transaction for result in results if result.transaction.reference == reference
+        ]
+    await assert_tables_coherent(database_url, ledger.tenant_id)
+    await assert_ledger_coherent(ledger)
+
+
+@pytest.mark.parametrize("count", [ONE_STATEMENT, ONE_STATEMENT + 1])
+async def test_commit_of_any_size_tried_again_elsewhere_has_one_effect(
+    database_url: str, ledger: Ledger, clock: FakeClock, count: int
+) -> None:
+    """Another process believes the head to be where it was, and finds its keys taken."""
+    await ledger.open("ann")
+    async with serving(database_url, clock=clock) as other:
+        elsewhere = ledger.over(other.channel, key_prefix="elsewhere")
+        await elsewhere.post("house", "ann", 1)  # now it knows a head
+        items = items_of(ledger, clock, count)
+        first = await ledger.batch(*items)
+        head = await ledger.head()
+
+        again = await elsewhere.batch(*items)
+
+        assert await ledger.head() == head
+    for result, replayed in zip(first, again, strict=True):
+        assert replayed.replayed
+        assert (replayed.transaction, replayed.rejection) == (result.transaction, result.rejection)
+    await assert_ledger_coherent(ledger)
+
+
+async def listed(ledger: Ledger, reference: str) -> list[posting_pb2.Transaction]:
+    """Return the transactions with a reference, as the index finds them."""
+    request = posting_pb2.ListTransactionsRequest(
+        tenant_id=ledger.tenant_id, reference=reference, page_size=1_000
+    )
+    return list((await ledger.stubs.postings.ListTransactions(request)).transactions)
