@@ -15,7 +15,7 @@ import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # gRPC has no types for it
 
 CALLS_AHEAD: Final = 128
-"""Calls that are asked for at any time: as many as a commit waits for; more bring nothing (measured)."""
+"""Calls that are asked for at any time; more bring nothing (measured)."""
 
 
 class AheadServer(cygrpc.AioServer):  # type: ignore[misc]

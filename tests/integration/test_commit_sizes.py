@@ -10,7 +10,7 @@ from tests.support.clock import FakeClock
 from tests.support.coherence import assert_ledger_coherent, assert_tables_coherent
 from tests.support.ledger import Ledger
 from tests.support.requests import CREDIT, DEBIT, item, leg, timestamp, transaction
-from tests.support.service import Service, serving
+from tests.support.service import serving
 
 # What means something to array literals, to COPY's text form or to SQL; and nothing at all.
 REFERENCES = ("", "NULL", '{"a",b}', "back\\slash", "\\N", "it's; --", "tab\tline\nend", "žluťoučký ₿ 🎲")
@@ -35,7 +35,7 @@ def items_of(ledger: Ledger, clock: FakeClock, count: int) -> list[posting_pb2.P
 
 @pytest.mark.parametrize("count", [ONE_STATEMENT, ONE_STATEMENT + 1, 1_000])
 async def test_commit_of_any_size_keeps_what_was_asked_for(
-    database_url: str, server: Service, ledger: Ledger, clock: FakeClock, count: int
+    database_url: str, ledger: Ledger, clock: FakeClock, count: int
 ) -> None:
     """Text that means something to PostgreSQL comes back as it was, and so does the absence of any."""
     await ledger.open("ann")
