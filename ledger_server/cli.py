@@ -186,7 +186,8 @@ def serve(
     _database_url(settings)
     if settings.workers > 1:
         raise typer.Exit(_supervise(settings))
-    let_threads_finish()
+    if settings.batch_scheduling:
+        let_threads_finish()
     uvloop.run(_serve(settings, reuse_port=reuse_port))
 
 

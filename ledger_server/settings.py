@@ -30,6 +30,10 @@ class Settings(BaseSettings):
         int | None, Field(ge=0, le=65_535, description="port of the Prometheus endpoint; none without it")
     ] = None
     workers: Annotated[int, Field(ge=1, le=64, description="server processes on the one port")] = 1
+    batch_scheduling: Annotated[
+        bool,
+        Field(description="whether to run under SCHED_BATCH: faster, unless other work fills all CPUs"),
+    ] = True
     write_connections: Annotated[
         int, Field(ge=1, description="database connections that all lanes of a process share")
     ] = 8

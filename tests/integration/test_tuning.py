@@ -24,9 +24,14 @@ def policies_of(process_id: int) -> set[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the scheduling policy is Linux's")
-async def test_no_thread_of_a_server_interrupts_another(database_url: str, tmp_path: Path) -> None:
-    """What brings an event to the event loop's thread waits until that has done what it does."""
-    async with serving_process(database_url, log_file=tmp_path / "serve.log") as server:
+@pytest.mark.parametrize(("wanted", "policy"), [("true", "SCHED_BATCH"), ("false", "SCHED_OTHER")])
+async def test_threads_of_a_server_have_the_policy_that_is_set(
+    database_url: str, tmp_path: Path, wanted: str, policy: str
+) -> None:
+    """With SCHED_BATCH, what brings an event to the event loop waits until that has done what it does."""
+    environment = {"DEFTER_BATCH_SCHEDULING": wanted}
+    log_file = tmp_path / "serve.log"
+    async with serving_process(database_url, log_file=log_file, environment=environment) as server:
         async with open_channel(server.port) as channel:
             await Ledger(channel, "tuned").create(ENFORCED)  # by now gRPC has its threads
-        assert policies_of(server.process_id) == {os.SCHED_BATCH}
+        assert policies_of(server.process_id) == {getattr(os, policy)}
