@@ -31,7 +31,7 @@ from ledger_server.engine.incidents import report
 from ledger_server.engine.records import RecordEncoder, chain, content_of
 from ledger_server.engine.work import Outcome, Request, Work
 from ledger_server.store.lane_store import StoredOutcome
-from ledger_server.store.lane_writes import JournalRow
+from ledger_server.store.ledger_rows import JournalRow
 
 
 class Decided(Struct, frozen=True, gc=False):

@@ -33,7 +33,8 @@ from ledger_server.engine.work_queue import WorkQueue
 from ledger_server.store import lane_store, lane_writes
 from ledger_server.store.database import AnyConnection, Pool, is_outage
 from ledger_server.store.lane_store import Head, StoredOutcome
-from ledger_server.store.lane_writes import HeadMoved, JournalRow
+from ledger_server.store.lane_writes import HeadMoved
+from ledger_server.store.ledger_rows import JournalRow
 
 log = structlog.get_logger()
 

@@ -17,7 +17,7 @@ from ledger_server.engine.work import Outcome, Request, Work
 from ledger_server.store import lane_writes
 from ledger_server.store.database import Pool
 from ledger_server.store.lane_store import Head
-from ledger_server.store.lane_writes import JournalRow
+from ledger_server.store.ledger_rows import JournalRow
 
 _MAX_IDLE_LANES: Final = 1_000
 

@@ -28,10 +28,10 @@ from ledger_server.engine.differences import (
 from ledger_server.engine.records import NO_CHAIN_HASH, RecordEncoder, chain, reversible
 from ledger_server.engine.reenact import reenact, reversed_sequence
 from ledger_server.engine.times import moment
-from ledger_server.store import lane_writes
+from ledger_server.store import ledger_rows
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.lane_store import Head, load_holds
-from ledger_server.store.lane_writes import JournalRow
+from ledger_server.store.ledger_rows import JournalRow
 from ledger_server.store.queries import verification
 from ledger_server.store.queries.transactions import PostedRecord
 from ledger_server.store.queries.verification import JOURNAL_COLUMNS, POSTING_COLUMNS
@@ -195,7 +195,7 @@ class JournalCheck:
     ) -> list[Different]:
         """Compare the statement lines of these records."""
         width = 3  # account number, sequence and leg name a line
-        expected = {values[:width]: values for values in lane_writes.posting_rows(checked)}
+        expected = {values[:width]: values for values in ledger_rows.posting_rows(checked)}
         if not expected:
             return []
         places = sorted({(number, sequence) for number, sequence, _ in expected})
@@ -247,7 +247,7 @@ def hold_difference(ids: TenantIds, sequence: int, expected: Hold | None, stored
 
 
 def _check_row(row: Record, checked: JournalRow) -> None:
-    [expected] = lane_writes.journal_rows([checked])
+    [expected] = ledger_rows.journal_rows([checked])
     stored = list(row)
     stored[_CLOSES_BATCH] = expected[_CLOSES_BATCH]
     if list(expected) != stored:

@@ -21,7 +21,7 @@ from ledger_server.engine.entries import entry_bytes
 from ledger_server.engine.times import timestamp
 from ledger_server.engine.wire_format import length_delimited, varint
 from ledger_server.store.database import CONNECTION_ERRORS, Pool
-from ledger_server.store.lane_writes import JournalRow
+from ledger_server.store.ledger_rows import JournalRow
 from ledger_server.store.queries.journal import Entry, entries_after, newest_sequence
 from ledger_server.store.queries.rendering import PAGE_BYTES
 

@@ -40,7 +40,7 @@ from ledger_server.providers.adapter import (
 )
 from ledger_server.store import outbox_store, payment_store
 from ledger_server.store.database import CONNECTION_ERRORS, Pool
-from ledger_server.store.lane_writes import JournalRow
+from ledger_server.store.ledger_rows import JournalRow
 from ledger_server.store.outbox_store import ClaimedCall
 
 log = structlog.get_logger()

@@ -24,7 +24,7 @@ from ledger_server.jobs import metrics
 from ledger_server.jobs.rounds import Rounds
 from ledger_server.store import parked_store
 from ledger_server.store.database import Pool
-from ledger_server.store.lane_writes import JournalRow
+from ledger_server.store.ledger_rows import JournalRow
 
 _PAGE: Final = 100
 _MAX_TRIED: Final = 10_000

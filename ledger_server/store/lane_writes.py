@@ -1,24 +1,16 @@
-"""Owns how a lane writes: a batch of facts becomes rows, in one round trip when it is small.
+"""Owns how a lane writes: the rows of a batch go out in one commit, in one round trip when it is small.
 
 All statements run on a connection of the lane's pool (see `database.py`) and name one tenant.
 """
 
 import functools
-import json
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-import msgspec
-from msgspec import Struct
-
 from ledger_server.domain.accounts import Account
-from ledger_server.domain.commands import Method, RequestKey
 from ledger_server.domain.facts import (
     AccountChanged,
     EnforcementChanged,
-    Fact,
-    FactKind,
     FindingChanged,
     HoldCaptured,
     HoldChanged,
@@ -27,9 +19,19 @@ from ledger_server.domain.facts import (
 )
 from ledger_server.domain.holds import Hold
 from ledger_server.domain.ids import TenantKey
+from ledger_server.store.array_literals import array_literals
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.finding_rows import FINDING_TABLES, FINDING_UPSERTS, FindingRows
 from ledger_server.store.lane_store import HEAD_COLUMNS, Head
+from ledger_server.store.ledger_rows import (
+    LEDGER_TABLES,
+    LEDGER_UPSERTS,
+    JournalRow,
+    account_row,
+    hold_row,
+    journal_rows,
+    posting_rows,
+)
 from ledger_server.store.payment_rows import (
     PAYMENT_TABLES,
     PAYMENT_UPSERTS,
@@ -38,104 +40,12 @@ from ledger_server.store.payment_rows import (
 )
 
 
-class JournalRow(Struct, frozen=True, gc=False):
-    """A fact on its way to the journal."""
-
-    sequence: int
-    fact: Fact
-    request: RequestKey | None
-    digest: bytes | None
-    record_time: datetime
-    record: bytes
-    chain_hash: bytes
-    content: bytes = b""
-    """The fact's own message, as it stands in the record."""
-
-
 class HeadMoved(Exception):
     """Another process has written to the journal since this lane last looked."""
 
 
-_POSTING_KINDS: Final = frozenset({FactKind.TRANSACTION_POSTED, FactKind.HOLD_CAPTURED})
-
-# The columns behind `tenant_key` with their types, in the order of the row builders below.
-JOURNAL: Final = {
-    "sequence": "bigint",
-    "kind": "smallint",
-    "method": "smallint",
-    "idempotency_key": "text",
-    "player_id": "text",
-    "request_digest": "bytea",
-    "transaction_type": "smallint",
-    "reference": "text",
-    "reverses": "bigint",
-    "limit_breached": "boolean",
-    "effective_time": "timestamptz",
-    "record_time": "timestamptz",
-    "closes_batch": "boolean",
-    "record": "bytea",
-    "chain_hash": "bytea",
-}
-POSTINGS: Final = {
-    "account_number": "bigint",
-    "sequence": "bigint",
-    "leg": "smallint",
-    "phase": "smallint",
-    "direction": "smallint",
-    "amount": "bigint",
-    "pending_change": "bigint",
-    "posted_debits": "bigint",
-    "posted_credits": "bigint",
-    "pending_debits": "bigint",
-    "pending_credits": "bigint",
-    "version": "bigint",
-}
-_HOLDS: Final = {
-    "hold_number": "bigint",
-    "debit_account_number": "bigint",
-    "credit_account_number": "bigint",
-    "currency_code": "text",
-    "amount": "bigint",
-    "captured": "bigint",
-    "released": "bigint",
-    "state": "smallint",
-    "expire_time": "timestamptz",
-    "transaction_type": "smallint",
-    "reference": "text",
-    "metadata": "jsonb",
-    "place_time": "timestamptz",
-    "end_time": "timestamptz",
-    "limit_breached": "boolean",
-}
-_ACCOUNTS: Final = {
-    "account_number": "bigint",
-    "account_id": "text",
-    "kind": "smallint",
-    "currency_code": "text",
-    "state": "smallint",
-    "min_available": "bigint",
-    "max_balance": "bigint",
-    "open_time": "timestamptz",
-    "metadata": "jsonb",
-}
-# What a later fact may change of a row.
-_UPSERTS: Final = {
-    **PAYMENT_UPSERTS,
-    **FINDING_UPSERTS,
-    "holds": (
-        "hold_number",
-        ("amount", "captured", "released", "state", "expire_time", "end_time", "limit_breached"),
-    ),
-    "accounts": ("account_number", ("state", "min_available", "max_balance")),
-}
-_TABLES: Final[Mapping[str, Mapping[str, str]]] = {
-    "journal": JOURNAL,
-    "postings": POSTINGS,
-    "holds": _HOLDS,
-    "accounts": _ACCOUNTS,
-    **PAYMENT_TABLES,
-    **FINDING_TABLES,
-}
+_TABLES: Final[Mapping[str, Mapping[str, str]]] = {**LEDGER_TABLES, **PAYMENT_TABLES, **FINDING_TABLES}
+_UPSERTS: Final = {**LEDGER_UPSERTS, **PAYMENT_UPSERTS, **FINDING_UPSERTS}
 
 # Up to so many records one statement is better; beyond that COPY is. From about 60 records on COPY costs
 # both processes less, at 1,000 half as much; but it takes four round trips, and the next records wait.
@@ -175,7 +85,11 @@ async def commit_from(
             last.chain_hash,
             last.record_time,
             from_sequence,
-            *(literal for name, table in changes.tables.items() for literal in array_literals(name, table)),
+            *(
+                literal
+                for name, table in changes.tables.items()
+                for literal in array_literals(_TABLES[name].values(), table)
+            ),
         )
         if not moved:
             raise HeadMoved
@@ -252,8 +166,8 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
     tables = {
         "journal": journal_rows(rows),
         "postings": posting_rows(rows),
-        "holds": [_hold_row(hold, account_numbers) for hold in holds.values()],
-        "accounts": [_account_row(account) for account in accounts.values()],
+        "holds": [hold_row(hold, account_numbers) for hold in holds.values()],
+        "accounts": [account_row(account) for account in accounts.values()],
         **payments.tables,
         **findings.tables,
     }
@@ -264,7 +178,7 @@ async def _write(connection: AnyConnection, key: TenantKey, changes: _Changes) -
     for name, table in changes.tables.items():
         if name in _UPSERTS:
             insert = _insert(name, 2, "SELECT $1::bigint")
-            await connection.execute(insert, key, *array_literals(name, table))
+            await connection.execute(insert, key, *array_literals(_TABLES[name].values(), table))
         else:
             await connection.copy_records_to_table(
                 name,
@@ -311,147 +225,3 @@ def _insert(name: str, first_parameter: int, tenant: str) -> str:
         statement += f" ON CONFLICT (tenant_key, {identity}) DO "
         statement += f"UPDATE SET {assignments}" if changing else "NOTHING"
     return statement
-
-
-def array_literals(name: str, table: Sequence[tuple[Any, ...]]) -> list[str]:
-    """Return a table's columns as PostgreSQL array literals.
-
-    Text is much cheaper here than asyncpg's arrays, which ask of each element whether it is an array
-    itself (measured, 40 postings in a commit: 10 µs of CPU each instead of 29).
-    """
-    kinds = _TABLES[name].values()
-    return [
-        _ARRAY_LITERAL.get(kind, _plain_array)(column)
-        for kind, column in zip(kinds, zip(*table, strict=True), strict=True)
-    ]
-
-
-def _plain_array(column: Sequence[int | bool | datetime | None]) -> str:
-    return f"{{{_to_json(column)[1:-1].decode()}}}"
-
-
-def _text_array(column: Sequence[str | None]) -> str:
-    # Within quotes, only the backslash and the quote have a meaning.
-    escaped = [
-        "NULL" if text is None else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        for text in column
-    ]
-    return f"{{{','.join(escaped)}}}"
-
-
-def _bytes_array(column: Sequence[bytes | None]) -> str:
-    escaped = ["NULL" if data is None else f'"\\\\x{data.hex()}"' for data in column]
-    return f"{{{','.join(escaped)}}}"
-
-
-_to_json: Final = msgspec.json.Encoder().encode
-_ARRAY_LITERAL: Final[Mapping[str, Callable[[Sequence[Any]], str]]] = {
-    "text": _text_array,
-    "jsonb": _text_array,
-    "bytea": _bytes_array,
-}
-
-
-# What stands in the columns of the request where a record was asked for by nobody.
-_NOT_ASKED: Final[tuple[Method | None, str | None, str]] = (None, None, "")
-
-
-def journal_rows(rows: Sequence[JournalRow]) -> list[tuple[Any, ...]]:
-    """Return the journal's rows of one commit, in the order of `JOURNAL`."""
-    last = rows[-1].sequence
-    records = []
-    for row in rows:
-        fact, request = row.fact, row.request
-        kind = fact.kind
-        if request is None:
-            asked = _NOT_ASKED
-        else:
-            asked = (request.method, request.idempotency_key, request.player_id)
-        if kind in _POSTING_KINDS:
-            transaction = fact.transaction  # type: ignore[union-attr]  # both kinds carry one
-            posted = (
-                transaction.type,
-                transaction.reference or None,
-                transaction.reverses,
-                transaction.limit_breached,
-                transaction.effective_time,
-            )
-        elif kind is FactKind.HOLD_EXPIRED:
-            # Reads of the past find out by this when the hold died, however late that was recorded.
-            posted = (None, None, None, False, fact.hold.end_time)  # type: ignore[union-attr]  # it has a hold
-        else:
-            posted = (None, None, None, False, row.record_time)
-        records.append(
-            (
-                row.sequence,
-                kind,
-                *asked,
-                row.digest,
-                *posted,
-                row.record_time,
-                row.sequence == last,
-                row.record,
-                row.chain_hash,
-            )
-        )
-    return records
-
-
-def posting_rows(rows: Sequence[JournalRow]) -> list[tuple[Any, ...]]:
-    """Return the statement lines of these facts, in the order of `POSTINGS`."""
-    return [
-        (
-            line.account.number,
-            row.sequence,
-            leg,
-            line.phase,
-            line.direction,
-            line.amount,
-            line.pending_change,
-            line.after.posted_debits,
-            line.after.posted_credits,
-            line.after.pending_debits,
-            line.after.pending_credits,
-            line.after.version,
-        )
-        for row in rows
-        for leg, line in enumerate(getattr(row.fact, "lines", ()))
-    ]
-
-
-def _account_row(account: Account) -> tuple[Any, ...]:
-    return (
-        account.number,
-        account.account_id,
-        account.kind,
-        account.currency,
-        account.state,
-        account.limits.min_available,
-        account.limits.max_balance,
-        account.open_time,
-        _metadata_text(account.metadata),
-    )
-
-
-def _hold_row(hold: Hold, account_numbers: Mapping[str, int]) -> tuple[Any, ...]:
-    return (
-        hold.number,
-        account_numbers[hold.debit_account_id],
-        account_numbers[hold.credit_account_id],
-        hold.currency,
-        hold.amount,
-        hold.captured,
-        hold.released,
-        hold.state,
-        hold.expire_time,
-        hold.type,
-        hold.reference or None,
-        _metadata_text(hold.metadata),
-        hold.place_time,
-        hold.end_time,
-        hold.limit_breached,
-    )
-
-
-def _metadata_text(metadata: Mapping[str, str]) -> str | None:
-    return json.dumps(dict(metadata)) if metadata else None

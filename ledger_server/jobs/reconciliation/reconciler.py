@@ -19,7 +19,7 @@ from ledger_server.jobs.reconciliation.reporting import Reporter
 from ledger_server.jobs.reconciliation.run import Run, Window
 from ledger_server.providers.adapter import Adapter
 from ledger_server.store.database import CONNECTION_ERRORS, Pool
-from ledger_server.store.lane_writes import JournalRow
+from ledger_server.store.ledger_rows import JournalRow
 
 log = structlog.get_logger()
 

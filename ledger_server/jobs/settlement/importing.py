@@ -27,7 +27,7 @@ from ledger_server.jobs.settlement.telling import Teller
 from ledger_server.providers.settlement_reports import ReportReader
 from ledger_server.store import record_store, settlement_store
 from ledger_server.store.database import Pool
-from ledger_server.store.lane_writes import JournalRow
+from ledger_server.store.ledger_rows import JournalRow
 from ledger_server.store.settlement_store import BatchName, ReportName
 
 MAX_FILE_BYTES: Final = 1024**3

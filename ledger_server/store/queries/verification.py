@@ -11,7 +11,7 @@ from ledger_server.domain.ids import TenantKey
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.finding_rows import FINDING_TABLES
 from ledger_server.store.lane_store import HOLD_ACCOUNTS, HOLD_COLUMNS, account_of, counters_of, hold_of
-from ledger_server.store.lane_writes import JOURNAL, POSTINGS
+from ledger_server.store.ledger_rows import JOURNAL, POSTINGS
 from ledger_server.store.payment_rows import PAYMENT_TABLES
 from ledger_server.store.queries.rendering import PAGE_BYTES
 from ledger_server.store.queries.snapshot import REPORT_SECONDS
