@@ -6,7 +6,7 @@ from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass,
 from ledger_server.domain.findings.finding import Finding, FindingState, Resolution, Source
 from ledger_server.domain.ids import TenantIds, finding_fingerprint, finding_id
 from ledger_server.domain.reconciliation.record import RecordKind
-from ledger_server.engine.times import moment, timestamp
+from ledger_server.engine.times import moment, moment_in, timestamp
 
 
 def finding_message(ids: TenantIds, finding: Finding) -> pb.Finding:
@@ -104,6 +104,6 @@ def _side_of(message: pb.Side) -> Side:
         amount=message.amount_minor if message.HasField("amount_minor") else None,
         currency=message.currency_code,
         state=message.state,
-        time=moment(message.time) if message.HasField("time") else None,
+        time=moment_in(message, "time"),
         type=message.type,
     )

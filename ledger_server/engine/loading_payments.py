@@ -23,8 +23,9 @@ from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import ProviderEvent
 from ledger_server.domain.payments.withdrawal import Withdrawal
 from ledger_server.domain.working_set import EventEntry, PaymentEntry, RefEntry, WorkingSet
+from ledger_server.engine.event_records import event_of
 from ledger_server.engine.loading_findings import put_finding
-from ledger_server.engine.payment_records import event_of, payment_of
+from ledger_server.engine.payment_records import payment_of
 from ledger_server.store import payment_store
 from ledger_server.store.database import AnyConnection
 

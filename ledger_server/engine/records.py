@@ -39,7 +39,7 @@ from ledger_server.domain.transactions import Line, Transaction, TransactionType
 from ledger_server.domain.working_set import PostedEntry, PostedLeg
 from ledger_server.engine.finding_records import finding_message
 from ledger_server.engine.payment_records import payment_content
-from ledger_server.engine.times import moment, timestamp
+from ledger_server.engine.times import moment, moment_in, timestamp
 from ledger_server.engine.wire_format import length_delimited, varint
 
 NO_CHAIN_HASH: Final = bytes(32)
@@ -323,12 +323,12 @@ def hold_of_message(message: hold_pb2.Hold, number: int) -> Hold:
         captured=message.captured_minor,
         released=message.released_minor,
         state=HoldState(message.state),
-        expire_time=moment(message.expire_time) if message.HasField("expire_time") else None,
+        expire_time=moment_in(message, "expire_time"),
         type=TransactionType(message.type),
         reference=message.reference,
         metadata=dict(message.metadata),
         place_time=moment(message.place_time),
-        end_time=moment(message.end_time) if message.HasField("end_time") else None,
+        end_time=moment_in(message, "end_time"),
         limit_breached=message.limit_breached,
     )
 

@@ -29,7 +29,7 @@ from ledger_server.domain.working_set import PostedEntry
 from ledger_server.engine.finding_records import finding_of
 from ledger_server.engine.payment_records import payment_fact
 from ledger_server.engine.records import account_of_message
-from ledger_server.engine.times import moment
+from ledger_server.engine.times import moment, moment_in
 
 _STATES = {
     "account_frozen": AccountState.FROZEN,
@@ -163,7 +163,7 @@ def _change_account(name: str, changed: journal_pb2.AccountChanged) -> Command:
 
 
 def _change_hold(replay: Replay, ids: TenantIds, name: str, hold: hold_pb2.Hold) -> Command:
-    expire_time: datetime | None = moment(hold.expire_time) if hold.HasField("expire_time") else None
+    expire_time = moment_in(hold, "expire_time")
     if name == "hold_placed":
         return PlaceHold(
             debit_account_id=hold.debit_account_id,

@@ -7,7 +7,7 @@ from defter.reconciliation.v1 import settlement_pb2 as pb
 
 from ledger_server.domain.reconciliation.settled import refused_at, state_of
 from ledger_server.domain.reconciliation.settlement import Totals
-from ledger_server.engine.times import moment, timestamp
+from ledger_server.engine.times import moment_in, timestamp
 from ledger_server.store.settlement_store import BatchName, StoredBatch
 
 _LARGEST: Final = 2**63 - 1
@@ -88,7 +88,7 @@ def totals_of(batch: StoredBatch) -> Totals:
         correction=message.correction_minor,
         paid_out=message.paid_out_minor if message.HasField("paid_out_minor") else None,
         line_count=message.line_count,
-        paid_out_time=moment(message.paid_out_time) if message.HasField("paid_out_time") else None,
+        paid_out_time=moment_in(message, "paid_out_time"),
     )
 
 

@@ -14,8 +14,9 @@ from ledger_server.domain.payments.events import EventType, ProviderEvent
 from ledger_server.domain.payments.knowledge import CallState, RefundState
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalState
 from ledger_server.domain.reconciliation.record import RemoteState
+from ledger_server.engine.deposit_records import deposit_of
 from ledger_server.engine.event_requests import event_request
-from ledger_server.engine.payment_records import deposit_of, withdrawal_of
+from ledger_server.engine.withdrawal_records import withdrawal_of
 from ledger_server.engine.work import Request
 from ledger_server.providers.adapter import Accepted, ProviderCall
 from ledger_server.providers.adapter import CallKind as Asked

@@ -34,9 +34,10 @@ from ledger_server.domain.payments.commands import (
     SetWithdrawalPolicy,
 )
 from ledger_server.domain.payments.events import ProviderEvent
+from ledger_server.engine.event_records import echoed_payment, event_type
 from ledger_server.engine.event_requests import event_request
-from ledger_server.engine.payment_records import echoed_payment, event_type, policy_of_message
 from ledger_server.engine.times import moment
+from ledger_server.engine.withdrawal_records import policy_of_message
 from ledger_server.engine.work import Request
 from ledger_server.rpc.requests import MAX_NOTE, MAX_REFERENCE, digest_of, ids_of, keyed, keyed_violations
 from ledger_server.rpc.violations import MAX_KEY, Violations

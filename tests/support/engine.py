@@ -25,10 +25,11 @@ from ledger_server.domain.payments.commands import (
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventType, ProviderEvent
 from ledger_server.domain.payments.withdrawal import Withdrawal
+from ledger_server.engine.deposit_records import deposit_of
 from ledger_server.engine.lane import LaneLimits
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.payment_records import deposit_of, withdrawal_of
 from ledger_server.engine.verify import verify
+from ledger_server.engine.withdrawal_records import withdrawal_of
 from ledger_server.engine.work import Outcome, Request
 from ledger_server.settings import Settings
 from ledger_server.store.database import Pool, open_pool

@@ -27,11 +27,9 @@ from ledger_server.domain.payments.withdrawal import (
     WithdrawalPolicy,
     WithdrawalState,
 )
-from ledger_server.engine.payment_records import (
-    deposit_message,
-    deposit_of,
-    event_message,
-    event_of,
+from ledger_server.engine.deposit_records import deposit_message, deposit_of
+from ledger_server.engine.event_records import event_message, event_of
+from ledger_server.engine.withdrawal_records import (
     policy_message,
     policy_of_message,
     withdrawal_message,
