@@ -1,16 +1,15 @@
 """Owns `defter findings`: what does not agree is listed, looked at, taken up, resolved and repaired."""
 
-import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 
 import typer
 from defter.payments.v1 import payment_pb2
 from defter.reconciliation.v1 import finding_pb2 as pb
 from rich.console import Console
 
-from defter_client import LedgerClient, LedgerError
+from defter_client import LedgerClient
 from ledger_server.commands import words
 from ledger_server.commands.connection import (
     SERVER,
@@ -18,23 +17,19 @@ from ledger_server.commands.connection import (
     Exit,
     Json,
     Server,
-    Stopped,
     Tenant,
     actor_or_user,
     carry_out,
-    told,
 )
+from ledger_server.commands.finding_changes import Change, change_finding, read_finding
 from ledger_server.commands.finding_names import whole_id
 from ledger_server.commands.finding_screen import (
-    changed,
     findings_shape,
     print_evidence,
     print_finding,
     print_history,
     print_sides,
     short,
-    state_of,
-    who,
 )
 from ledger_server.commands.lists import Limit, show_list
 from ledger_server.commands.money import Money
@@ -131,7 +126,7 @@ def show_finding(finding: _Id, *, tenant: Tenant, json: Json = False, server: Se
     async def work() -> int:
         money = Money()
         async with LedgerClient(server) as ledger:
-            read = await _read(ledger, tenant, await whole_id(ledger, tenant, finding))
+            read = await read_finding(ledger, tenant, await whole_id(ledger, tenant, finding))
         out = console()
         if json:
             print_json(out, read)
@@ -147,21 +142,6 @@ def show_finding(finding: _Id, *, tenant: Tenant, json: Json = False, server: Se
         return Exit.DONE
 
     carry_out(work())
-
-
-class _Change(NamedTuple):
-    """A change by hand.
-
-    Attributes:
-        verb: what is done.
-        done: whether the latest change of a finding was this very one.
-        send: sends it: with the client, the finding's id, the version it is for, and the key.
-    """
-
-    verb: str
-    said: tuple[str, ...]
-    done: Callable[[pb.Finding], bool]
-    send: Callable[[LedgerClient, str, int, str], Awaitable[Any]]
 
 
 @app.command("ack")
@@ -198,8 +178,8 @@ def acknowledge(
             )
             return ledger.call(ledger.findings.AcknowledgeFinding, request)
 
-        change = _Change("acknowledge", (looks_after, says, note), done, send)
-        return await _change(server, tenant, finding, change, version=version, json=json)
+        change = Change("acknowledge", (looks_after, says, note), done, send)
+        return await change_finding(server, tenant, finding, change, version=version, json=json)
 
     carry_out(work())
 
@@ -261,8 +241,8 @@ def resolve(
             )
             return ledger.call(ledger.findings.ResolveFinding, request)
 
-        change = _Change("resolve", (str(reason), says, note, correction, other), done, send)
-        return await _change(server, tenant, finding, change, version=version, json=json)
+        change = Change("resolve", (str(reason), says, note, correction, other), done, send)
+        return await change_finding(server, tenant, finding, change, version=version, json=json)
 
     carry_out(work())
 
@@ -297,8 +277,8 @@ def reopen(
             )
             return ledger.call(ledger.findings.ReopenFinding, request)
 
-        change = _Change("reopen", (says, note), done, send)
-        return await _change(server, tenant, finding, change, version=version, json=json)
+        change = Change("reopen", (says, note), done, send)
+        return await change_finding(server, tenant, finding, change, version=version, json=json)
 
     carry_out(work())
 
@@ -334,73 +314,3 @@ def _print_repair(out: Console, finding_id: str, response: pb.RepairFindingRespo
     print_line(
         out, "The finding resolves with the next complete run over that time: `defter reconcile --again`."
     )
-
-
-async def _read(ledger: LedgerClient, tenant: str, finding_id: str) -> pb.GetFindingResponse:
-    request = pb.GetFindingRequest(tenant_id=tenant, finding_id=finding_id)
-    read: pb.GetFindingResponse = await ledger.call(ledger.findings.GetFinding, request)
-    return read
-
-
-async def _change(
-    server: str, tenant: str, name: str, change: _Change, *, version: int | None, json: bool
-) -> int:
-    """Read a finding, show it, and change it as it was shown.
-
-    Raises:
-        Stopped: somebody has changed it meanwhile; the text says who, and what.
-    """
-    money = Money()
-    out = console()
-    async with LedgerClient(server) as ledger:
-        finding_id = await whole_id(ledger, tenant, name)
-        before = (await _read(ledger, tenant, finding_id)).finding
-        if version is None and change.done(before):
-            # What a retry of the same command line finds: the first one's answer was lost.
-            return _print_after(out, before, f"version {before.version} says so already", json=json)
-        expected = before.version if version is None else version
-        if not json:
-            print_finding(out, before)
-            print_sides(out, before, money)
-            print_line(out, "")
-        try:
-            response = await change.send(ledger, finding_id, expected, _key(finding_id, expected, change))
-        except LedgerError as error:
-            if error.reason != "FINDING_VERSION_MISMATCH":
-                raise
-            text = await _meanwhile(ledger, tenant, finding_id, expected, money)
-            raise Stopped("\n".join([told(error), *text])) from None
-    after = response.finding
-    return _print_after(out, after, changed(before, after, money), json=json)
-
-
-def _print_after(out: Console, after: pb.Finding, text: str, *, json: bool) -> int:
-    if json:
-        print_json(out, after)
-    else:
-        print_line(out, f"{short(after.finding_id)} is {state_of(after)}, version {after.version}: {text}")
-    return Exit.DONE
-
-
-def _key(finding_id: str, version: int, change: _Change) -> str:
-    """Return the key of a change: what is said twice about the same version is the same request."""
-    said = hashlib.sha256("\x00".join(change.said).encode()).hexdigest()[:16]
-    return f"{change.verb}:{finding_id}:{version}:{said}"
-
-
-async def _meanwhile(
-    ledger: LedgerClient, tenant: str, finding_id: str, expected: int, money: Money
-) -> list[str]:
-    """Return who has changed what since a version, a line each."""
-    read = await _read(ledger, tenant, finding_id)
-    lines = []
-    known: pb.Finding | None = None
-    for version in read.history:
-        after = version.finding
-        if after.version > expected:
-            lines.append(
-                f"  version {after.version}, {when(after.update_time)} UTC, by {who(after)}:"
-                f" {changed(known, after, money)}"
-            )
-        known = after
-    return [*lines, "  read it again, and decide anew"]
