@@ -25,6 +25,7 @@ from ledger_server.domain.ids import TenantIds, TenantKey
 from ledger_server.domain.working_set import WorkingSet
 from ledger_server.engine import metrics
 from ledger_server.engine.batch import Batch, LookUpFirst, Tip
+from ledger_server.engine.company import Company
 from ledger_server.engine.incidents import report
 from ledger_server.engine.loading import Wanted, load, wanted
 from ledger_server.engine.records import RecordEncoder
@@ -40,11 +41,6 @@ log = structlog.get_logger()
 
 _FIRST_BACK_OFF: Final = 0.02
 _MAX_BACK_OFF: Final = 1.0
-# How long a lane waits for others to join a batch: for each of a crowd as long as gRPC takes to bring a
-# call in, up to a bound, and from how large a crowd on.
-_JOINING_SECONDS: Final = 0.000_25
-_MAX_JOINING_SECONDS: Final = 0.012
-_CROWD: Final = 4
 
 OnCommit = Callable[[str, Sequence[JournalRow]], None]
 """Is told which rows of which tenant have been committed; must neither fail nor wait."""
@@ -94,6 +90,7 @@ class Lane:
         self._loop = asyncio.get_running_loop()
         self._queue = WorkQueue(limits.capacity, limits.patience_seconds)
         self._wake = asyncio.Event()
+        self._company = Company(limits.group_size, self._wake.set)
         self._runner: asyncio.Task[None] | None = None
         # What the lane knows; None until it has looked, and after it was wrong.
         self._tip: Tip | None = None
@@ -105,9 +102,6 @@ class Lane:
         self._careful = False
         self._singly = 0
         self._back_off = 0.0
-        # How many callers waited at once lately, and the end of the wait for so many.
-        self._crowd = 0
-        self._joining: asyncio.TimerHandle | None = None
 
     @property
     def idle(self) -> bool:
@@ -124,7 +118,7 @@ class Lane:
         if self._runner is None:
             self._runner = self._loop.create_task(self._run())
             return
-        self._crowd = max(self._crowd, self._queue.callers)
+        self._company.saw(self._queue.callers)
         if self._queue.waiting >= self._limits.ahead_size or (self._writing is None and self._complete):
             self._wake.set()
 
@@ -172,7 +166,7 @@ class Lane:
                 return False
             await self._wake.wait()
         elif self._writing is None and self._complete:
-            self._stop_joining()
+            self._company.set_off(self._gathered)
             if self._queue:  # nobody decides meanwhile, so what waits may as well come along
                 await self._decide_ahead()
                 self._settle()
@@ -181,7 +175,7 @@ class Lane:
             await self._decide_ahead()
         else:
             if self._writing is None:
-                self._let_others_join()
+                self._company.wait()
             await self._wake.wait()
         return True
 
@@ -196,35 +190,9 @@ class Lane:
         return self._open is None or self._open.request_count < self._limits.batch_size
 
     @property
-    def _enough(self) -> int:
-        """How many requests are waited for: as many callers as were here lately, if those are many.
-
-        A commit costs the same for one request as for thirty, and callers who were just answered are
-        about to call again.
-        """
-        return min(self._crowd, self._limits.group_size) if self._crowd >= _CROWD else 1
-
-    @property
     def _complete(self) -> bool:
         """Whether the next commit has nobody to wait for."""
-        return self._gathered >= self._enough
-
-    def _let_others_join(self) -> None:
-        """Set a bound to the waiting for others, after which those who are here are all."""
-        if self._joining is None:
-            patience = min(self._enough * _JOINING_SECONDS, _MAX_JOINING_SECONDS)
-            self._joining = self._loop.call_later(patience, self._give_up_joining)
-
-    def _give_up_joining(self) -> None:
-        # Nobody waits twice for callers who stay away.
-        self._joining = None
-        self._crowd = self._gathered
-        self._wake.set()
-
-    def _stop_joining(self) -> None:
-        if self._joining is not None:
-            self._joining.cancel()
-            self._joining = None
+        return self._company.complete(self._gathered)
 
     async def _decide_ahead(self) -> None:
         """Decide waiting work against the tip, without a lock."""

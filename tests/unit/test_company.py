@@ -1,0 +1,58 @@
+"""Own the proof of whom a commit waits for."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ledger_server.engine.company import Company
+
+GROUP = 100
+HANG_SECONDS = 30
+
+
+@pytest.mark.parametrize(
+    ("callers", "gathered", "complete"),
+    [
+        pytest.param(0, 1, True, id="nobody was here"),
+        pytest.param(3, 1, True, id="too few to be a crowd"),
+        pytest.param(4, 3, False, id="one of a crowd is missing"),
+        pytest.param(4, 4, True, id="the crowd is back"),
+        pytest.param(1_000, GROUP - 1, False, id="a large crowd, almost a group"),
+        pytest.param(1_000, GROUP, True, id="a large crowd, a group"),
+    ],
+)
+async def test_commit_waits_for_a_crowd_up_to_a_group(callers: int, gathered: int, *, complete: bool) -> None:
+    """A commit waits for as many as were here at once, if those are many, and never beyond a group."""
+    company = Company(GROUP, asyncio.Event().set)
+    company.saw(callers)
+    company.saw(0)
+    assert company.complete(gathered) is complete
+
+
+async def test_waiting_ends_and_whoever_stayed_away_is_not_waited_for_again() -> None:
+    """When the time is over those who are here are all, for this commit and the next."""
+    over = asyncio.Event()
+    company = Company(GROUP, over.set)
+    company.saw(50)
+    company.wait()
+    company.wait()
+    async with asyncio.timeout(HANG_SECONDS):
+        await over.wait()
+    assert company.complete(10)
+    company.set_off(10)
+    assert not company.complete(9)
+    assert company.complete(10)
+
+
+async def test_crowd_that_came_is_waited_for_again() -> None:
+    """A commit that sets off in time leaves nothing of its waiting behind, but the crowd."""
+    over = asyncio.Event()
+    company = Company(GROUP, over.set)
+    company.saw(5)
+    company.wait()
+    company.set_off(5)
+    await asyncio.sleep(0.1)
+    assert not over.is_set()
+    assert not company.complete(4)
