@@ -8,19 +8,15 @@ import subprocess
 import sys
 from typing import Annotated
 
-import asyncpg
-import grpc
 import structlog
 import typer
 import uvloop
-from defter.ledger.v1 import journal_pb2
 from prometheus_client import start_http_server
 from pydantic import ValidationError
-from rich.console import Console
-from rich.progress import Progress
+from pydantic_settings import SettingsError
 
-from defter_client import LedgerClient, ledger_error
 from ledger_server.bootstrap import currencies, start_server
+from ledger_server.cant_start import cant_start
 from ledger_server.commands.program import add_commands
 from ledger_server.demo import TENANT, run_demo
 from ledger_server.embedded_postgres import EmbeddedPostgres, default_data_directory
@@ -28,14 +24,17 @@ from ledger_server.local_psp import NAME, local_psp
 from ledger_server.logs import configure_logs
 from ledger_server.providers.configuration import configured_providers
 from ledger_server.settings import Settings
-from ledger_server.store.migrate import SchemaTooOld, upgrade
+from ledger_server.store.migrate import upgrade
 from ledger_server.tuning import let_threads_finish, relax_collector
 from webhook_edge import __main__ as edge_process
 from webhook_edge import commands as webhook_commands
 
 log = structlog.get_logger()
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Defter, the ledger.")
+# A traceback of ours shows no values: the database's password may be among them.
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Defter, the ledger."
+)
 app.add_typer(webhook_commands.app, name="webhook")
 add_commands(app)
 
@@ -48,6 +47,9 @@ def _settings(**overrides: object) -> Settings:
         for problem in error.errors():
             name = "DEFTER_" + str(problem["loc"][0]).upper()
             typer.echo(f"{name}: {problem['msg']}", err=True)
+        raise typer.Exit(2) from None
+    except SettingsError as error:
+        typer.echo(f"settings: {error}", err=True)
         raise typer.Exit(2) from None
     configure_logs(json=settings.log_json, level=settings.log_level)
     return settings
@@ -66,13 +68,14 @@ def migrate(
 ) -> None:
     """Bring the database to a version of the schema."""
     settings = _settings()
-    upgrade(_database_url(settings), revision, application_role=settings.application_role)
+    with cant_start():
+        upgrade(_database_url(settings), revision, application_role=settings.application_role)
     typer.echo(f"the database is at {revision}")
 
 
 @app.command()
 def up(
-    demo: Annotated[bool, typer.Option(help="open a demo tenant and post a first deposit")] = True,
+    demo: Annotated[bool, typer.Option(help="open a demo tenant; a player deposits and withdraws")] = True,
     leave: Annotated[bool, typer.Option("--exit", help="stop as soon as everything has been shown")] = False,
     edge_port: Annotated[
         int, typer.Option(envvar="DEFTER_EDGE_PORT", help="port of the webhook edge; 0 takes any")
@@ -85,93 +88,42 @@ def up(
             typer.echo("database: DEFTER_DATABASE_URL")
         else:
             folder = settings.data_directory or default_data_directory()
-            postgres = stack.enter_context(EmbeddedPostgres(folder))
+            with cant_start():
+                postgres = stack.enter_context(EmbeddedPostgres(folder))
             settings = settings.model_copy(update={"database_url": postgres.url})
             typer.echo(f"database: an embedded PostgreSQL in {folder}")
-        upgrade(_database_url(settings), application_role=settings.application_role)
+        with cant_start():
+            upgrade(_database_url(settings), application_role=settings.application_role)
         uvloop.run(_up(settings, demo=demo, leave=leave, edge_port=edge_port))
 
 
 async def _up(settings: Settings, *, demo: bool, leave: bool, edge_port: int) -> None:
     stop = _stop_event()
-    registry = currencies(settings.extra_currencies)
-    async with (
-        configured_providers(settings.providers_file, registry) as providers,
-        local_psp(TENANT, registry, edge_port=edge_port) as psp,
-    ):
-        server = await start_server(
-            settings,
-            providers={**providers.adapters, NAME: psp.adapter},
-            provider_tenants={**providers.tenants, NAME: frozenset({TENANT})},
-        )
+    async with contextlib.AsyncExitStack() as stack:
+        with cant_start():
+            _serve_metrics(settings)
+            registry = currencies(settings.extra_currencies)
+            providers = await stack.enter_async_context(
+                configured_providers(settings.providers_file, registry)
+            )
+            psp = await stack.enter_async_context(local_psp(TENANT, registry, edge_port=edge_port))
+            server = await start_server(
+                settings,
+                providers={**providers.adapters, NAME: psp.adapter},
+                provider_tenants={**providers.tenants, NAME: frozenset({TENANT})},
+            )
+        stack.push_async_callback(server.drain)
         target = f"{settings.host}:{server.port}"
         typer.echo(f"ledger: gRPC on {target}, with health and reflection")
         typer.echo(f"provider: a MockPSP on {psp.url}, provider account `{NAME}` of tenant `{TENANT}`")
         typer.echo(f"edge: its webhooks come signed to {psp.webhook_url}")
-        try:
-            async with psp.edge(target):
-                if demo:
-                    typer.echo("")
-                    await run_demo(target, psp.url, typer.echo)
-                if not leave:
-                    typer.echo("\nCtrl-C stops everything; the data stays.")
-                    await stop.wait()
-        finally:
-            await server.drain()
-
-
-@app.command()
-def verify(
-    tenant: Annotated[str, typer.Option(help="the tenant to check")],
-    target: Annotated[
-        str | None,
-        typer.Option(
-            "--server",
-            "--target",
-            envvar="DEFTER_SERVER",
-            help="host:port of a server; default: the settings'",
-        ),
-    ] = None,
-) -> None:
-    """Recompute a tenant's chain and balances and compare; exit 1 at the first difference."""
-    settings = _settings()
-    raise typer.Exit(asyncio.run(_verify(target or f"{settings.host}:{settings.port}", tenant)))
-
-
-async def _verify(target: str, tenant: str) -> int:
-    request = journal_pb2.VerifyJournalRequest(tenant_id=tenant)
-    result = journal_pb2.VerifyResult()
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task(f"verifying {tenant}", total=None)
-        async with LedgerClient(target) as ledger:
-            try:
-                async for event in ledger.journal.VerifyJournal(request):
-                    if event.HasField("result"):
-                        result = event.result
-                    else:
-                        done = event.progress
-                        progress.update(task, completed=done.sequence, total=done.head_sequence)
-            except grpc.aio.AioRpcError as error:
-                typer.echo(str(ledger_error(error)), err=True)
-                return 2
-        progress.update(task, completed=result.sequence, total=result.sequence)
-    typer.echo(
-        f"{tenant}: {result.sequence} records, {result.posting_count} statement lines,"
-        f" {result.account_count} accounts, {result.hold_count} holds,"
-        f" {result.payment_count} payments, {result.provider_event_count} provider events,"
-        f" {result.finding_count} findings"
-    )
-    typer.echo(f"chain hash {result.chain_hash.hex()}")
-    if not result.HasField("first_difference"):
-        typer.echo("no difference")
-        return 0
-    difference = result.first_difference
-    typer.echo(
-        f"DIFFERENCE at record {difference.sequence}: {difference.subject}:"
-        f" the journal says {difference.expected}, the database {difference.actual}",
-        err=True,
-    )
-    return 1
+        async with psp.edge(target):
+            if demo:
+                typer.echo("")
+                await run_demo(target, psp.url, typer.echo)
+            if not leave:
+                typer.echo("\nCtrl-C stops everything; the data stays.")
+                await stop.wait()
 
 
 @app.command()
@@ -193,10 +145,9 @@ def serve(
 
 async def _serve(settings: Settings, *, reuse_port: bool) -> None:
     stop = _stop_event()
-    if settings.metrics_port is not None:
-        start_http_server(settings.metrics_port, settings.host)
     async with contextlib.AsyncExitStack() as stack:
-        try:
+        with cant_start():
+            _serve_metrics(settings)
             providers = await stack.enter_async_context(
                 configured_providers(settings.providers_file, currencies(settings.extra_currencies))
             )
@@ -206,10 +157,6 @@ async def _serve(settings: Settings, *, reuse_port: bool) -> None:
                 providers=providers.adapters,
                 provider_tenants=providers.tenants,
             )
-        except (SchemaTooOld, OSError, asyncpg.PostgresError, RuntimeError, ValueError) as error:
-            # What an operator can mend is said in a line; a traceback would hide it.
-            typer.echo(f"can't start: {error}", err=True)
-            raise typer.Exit(1) from None
         relax_collector()
         await stop.wait()
         log.info("draining")
@@ -221,6 +168,16 @@ async def _serve(settings: Settings, *, reuse_port: bool) -> None:
 def edge() -> None:
     """Run the webhook edge alone, with its settings from `DEFTER_EDGE_…`; SIGHUP reloads its endpoints."""
     raise typer.Exit(edge_process.main())
+
+
+def _serve_metrics(settings: Settings) -> None:
+    """Serve the Prometheus endpoint, if it is wanted."""
+    if settings.metrics_port is None:
+        return
+    try:
+        start_http_server(settings.metrics_port, settings.host)
+    except OSError as error:
+        raise OSError(f"metrics on {settings.host}:{settings.metrics_port}: {error}") from error
 
 
 def _stop_event() -> asyncio.Event:

@@ -1,4 +1,4 @@
-"""Owns how log lines look."""
+"""Owns how log lines look: ours and those of the libraries."""
 
 import logging
 import sys
@@ -7,7 +7,12 @@ import structlog
 
 
 def configure_logs(*, json: bool, level: str) -> None:
-    """Write log lines to standard error: as JSON for machines, or aligned for people."""
+    """Write log lines to standard error: as JSON for machines, or aligned for people.
+
+    Args:
+        level: the least severe level of ours that is logged; of libraries it is warnings at least.
+    """
+    number = logging.getLevelNamesMapping()[level.upper()]
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if json
@@ -26,8 +31,14 @@ def configure_logs(*, json: bool, level: str) -> None:
         processors.append(structlog.processors.ExceptionRenderer(frames))
     structlog.configure(
         processors=[*processors, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
-        ),
+        wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    of_libraries = logging.StreamHandler(sys.stderr)
+    of_libraries.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *processors],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.basicConfig(handlers=[of_libraries], level=max(number, logging.WARNING), force=True)

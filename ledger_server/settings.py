@@ -1,9 +1,9 @@
 """Owns the settings: read once at start from the environment (`DEFTER_…`) into one frozen object."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ledger_server.store.migrate import APPLICATION_ROLE
@@ -12,7 +12,10 @@ from ledger_server.store.migrate import APPLICATION_ROLE
 class Settings(BaseSettings):
     """How a server runs."""
 
-    model_config = SettingsConfigDict(env_prefix="DEFTER_", frozen=True, extra="ignore")
+    # An empty variable is one that is not set.
+    model_config = SettingsConfigDict(
+        env_prefix="DEFTER_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
 
     database_url: Annotated[
         str | None,
@@ -78,4 +81,8 @@ class Settings(BaseSettings):
         dict[str, int], Field(description="assets beside ISO 4217 with their decimal places, as JSON")
     ] = {"USDT": 6, "USDC": 6, "BTC": 8, "ETH": 18}
     log_json: Annotated[bool, Field(description="log lines as JSON instead of for reading")] = False
-    log_level: Annotated[str, Field(description="least severe level that is logged")] = "info"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"],
+        BeforeValidator(lambda text: str(text).lower()),
+        Field(description="least severe level that is logged"),
+    ] = "info"

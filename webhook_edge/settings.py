@@ -1,9 +1,9 @@
 """Owns the edge's settings: read once at start from the environment (`DEFTER_EDGE_…`)."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from webhook_edge.throttle import rate_limit
@@ -12,7 +12,10 @@ from webhook_edge.throttle import rate_limit
 class EdgeSettings(BaseSettings):
     """How an edge runs."""
 
-    model_config = SettingsConfigDict(env_prefix="DEFTER_EDGE_", frozen=True, extra="ignore")
+    # An empty variable is one that is not set.
+    model_config = SettingsConfigDict(
+        env_prefix="DEFTER_EDGE_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
 
     endpoints_file: Annotated[Path, Field(description="TOML file with the endpoints")] = Path(
         "endpoints.toml"
@@ -46,7 +49,11 @@ class EdgeSettings(BaseSettings):
         int, Field(ge=1, description="how long SIGTERM lets requests under way finish")
     ] = 20
     log_json: Annotated[bool, Field(description="log lines as JSON instead of for reading")] = False
-    log_level: Annotated[str, Field(description="least severe level that is logged")] = "info"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"],
+        BeforeValidator(lambda text: str(text).lower()),
+        Field(description="least severe level that is logged"),
+    ] = "info"
 
     @field_validator("verified_rate_limit", "address_rate_limit")
     @classmethod

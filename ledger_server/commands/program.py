@@ -5,6 +5,7 @@ from typing import Final
 import typer
 
 from ledger_server.commands import findings, reconcile, records, settlement
+from ledger_server.commands.verify import verify
 
 _GROUPS: Final = {
     "runs": reconcile.app,
@@ -12,16 +13,19 @@ _GROUPS: Final = {
     "settlement": settlement.app,
     "records": records.app,
 }
-WORDS: Final = frozenset({"reconcile", *_GROUPS})
+WORDS: Final = frozenset({"reconcile", "verify", *_GROUPS})
 """The first words of these commands."""
 
 
 def add_commands(app: typer.Typer) -> None:
     """Give a program the commands of operators."""
     app.command()(reconcile.reconcile)
+    app.command()(verify)
     for name, group in _GROUPS.items():
         app.add_typer(group, name=name)
 
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Defter, the ledger.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Defter, the ledger."
+)
 add_commands(app)

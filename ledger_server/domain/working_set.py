@@ -1,11 +1,12 @@
 """Owns the part of a tenant's state that decisions are made against, and how a fact changes it.
 
 The engine loads entries before a decision; an entry whose content is None stands for what is known
-not to exist. `stamp` is the batch that last used an entry, so that the engine can forget old ones.
+not to exist. `stamp` is the batch that last used or changed an entry, so that the engine can forget old ones.
 """
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -31,6 +32,12 @@ from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import StoredEvent
 from ledger_server.domain.payments.withdrawal import NO_POLICY, Withdrawal, WithdrawalPolicy
+
+
+class _Stamped(Protocol):
+    """What a batch has used or changed."""
+
+    stamp: int
 
 
 class AccountEntry:
@@ -252,7 +259,7 @@ class WorkingSet:
         self._undo = None
 
     def forget(self, committed_stamp: int, keep: int) -> None:
-        """Drop entries until about `keep` are left; never one that an uncommitted batch has used."""
+        """Drop entries until about `keep` are left; never one that an uncommitted batch used or changed."""
         for entries in (
             self.accounts,
             self.holds,
@@ -270,16 +277,23 @@ class WorkingSet:
             if entry.stamp <= committed_stamp and payment not in self.payments:
                 del self.findings[fingerprint]
 
-    def _set(self, target: object, name: str, value: object) -> None:
+    def _set(self, target: _Stamped, name: str, value: object) -> None:
+        """Change something; what changes belongs to this batch, whether or not a command has named it.
+
+        Else it could be forgotten before it is committed, and be read again as it was before.
+        """
         if self._undo is not None:
             self._undo.append((target, name, getattr(target, name)))
         setattr(target, name, value)
+        target.stamp = self.stamp
 
     def _set_counters(self, account: Account, counters: Counters) -> None:
+        # As `_set` does, without its look-ups by name: it is done for every leg.
         entry = self.accounts[account.account_id]
         if self._undo is not None:
             self._undo.append((entry, "counters", entry.counters))
         entry.counters = counters
+        entry.stamp = self.stamp
 
     def _account_entry(self, account_id: str) -> AccountEntry:
         entry = self.accounts.get(account_id)

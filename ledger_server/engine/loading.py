@@ -223,16 +223,14 @@ async def _load_due(
     due = await lane_store.load_due_holds(connection, key, list(numbers.values()), now)
     for number, hold in due.items():
         _put_hold(working_set, number, hold)
-    missing.accounts = {
-        account_id
-        for hold in [*due.values(), *working_set.due_holds(missing.due, now)]
-        for account_id in (hold.debit_account_id, hold.credit_account_id)
-        if account_id not in working_set.accounts
-    }
+    on_due = set(missing.due)
+    missing.accounts = set()
+    # Their other accounts change as well, so they are as good as named; only what is due on them can wait.
+    for hold in [*due.values(), *working_set.due_holds(on_due, now)]:
+        _want_hold(working_set, missing, hold.number, now)
     if missing.accounts:
-        on_due = set(missing.due)
         await _load_accounts(connection, key, working_set, missing, now)
-        missing.due = on_due
+    missing.due = on_due
     expiries = await lane_store.next_expiries(connection, key, list(numbers.values()), now)
     stored = {account_id: expiries[account_number] for account_id, account_number in numbers.items()}
     _set_next_expiries(working_set, stored, now)

@@ -1,6 +1,9 @@
 """Owns the connections to PostgreSQL and the settings under which they run."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -77,6 +80,24 @@ def is_outage(error: BaseException) -> bool:
     return isinstance(error, CONNECTION_ERRORS) and not isinstance(error, ValueError)
 
 
+class DatabaseUnreachable(OSError):
+    """The database does not answer where the URL says that it is."""
+
+
+@contextlib.contextmanager
+def naming_database(database_url: str) -> Iterator[None]:
+    """Say which database it was that could not be reached, without the password.
+
+    Raises:
+        DatabaseUnreachable: instead of the operating system's error, which names nothing.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = urlsplit(database_url).netloc.rpartition("@")[2] or "the given place"
+        raise DatabaseUnreachable(f"the database at {place} can't be reached: {error}") from error
+
+
 async def _no_reset(_: Any) -> None:
     """Leave a released connection as it is: nothing here sets session state, and it saves a round trip."""
 
@@ -96,20 +117,23 @@ async def open_pool(database_url: str, *, role: str, size: int) -> Pool:
     Args:
         database_url: `postgresql://…`; its user must be allowed to take on the role.
         size: the largest number of connections.
+    Raises:
+        DatabaseUnreachable: nobody answers there.
     """
-    return await asyncpg.create_pool(
-        database_url,
-        min_size=1,
-        max_size=size,
-        max_inactive_connection_lifetime=300,
-        timeout=5,  # for connecting
-        command_timeout=30,
-        reset=_no_reset,
-        server_settings={
-            "role": role,
-            "application_name": "defter",
-            **_PLANNER,
-            **_PROMISES,
-            **_TIME_OUTS,
-        },
-    )
+    with naming_database(database_url):
+        return await asyncpg.create_pool(
+            database_url,
+            min_size=1,
+            max_size=size,
+            max_inactive_connection_lifetime=300,
+            timeout=5,  # for connecting
+            command_timeout=30,
+            reset=_no_reset,
+            server_settings={
+                "role": role,
+                "application_name": "defter",
+                **_PLANNER,
+                **_PROMISES,
+                **_TIME_OUTS,
+            },
+        )

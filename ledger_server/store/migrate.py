@@ -7,6 +7,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from ledger_server.store.database import naming_database
+
 APPLICATION_ROLE: Final = "defter_application"
 
 
@@ -17,8 +19,11 @@ def upgrade(database_url: str, revision: str = "head", *, application_role: str 
         database_url: `postgresql://…` of a user that may create tables, and roles unless the
             application role exists.
         application_role: the role that servers take on; it may append to the journal but not alter it.
+    Raises:
+        DatabaseUnreachable: nobody answers there.
     """
-    command.upgrade(_config(database_url, application_role), revision)
+    with naming_database(database_url):
+        command.upgrade(_config(database_url, application_role), revision)
 
 
 def downgrade(database_url: str, revision: str, *, application_role: str = APPLICATION_ROLE) -> None:

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
 
 import pytest
 import structlog
 
 from ledger_server.logs import configure_logs
+
+
+@pytest.fixture(autouse=True)
+def own_logs() -> Iterator[None]:
+    """Give the logs back as they were."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers = []
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 def fail(secret: str) -> None:
@@ -23,10 +37,23 @@ def test_log_exception_tells_no_local_variable(*, as_json: bool, capsys: pytest.
         fail("whsec_do_not_" + "show")
     except RuntimeError:
         structlog.get_logger().exception("it failed")
-    finally:
-        structlog.reset_defaults()
     line = capsys.readouterr().err
     assert "RuntimeError" in line
     assert "whsec_do_not_show" not in line
     if as_json:
         assert json.loads(line)["event"] == "it failed"
+
+
+def test_library_logs_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a library warns of is a line of JSON as well, its traceback with it; what it chats about is none."""
+    configure_logs(json=True, level="info")
+    library = logging.getLogger("asyncpg.pool")
+    library.info("it works")
+    try:
+        fail("whsec_do_not_" + "show")
+    except RuntimeError:
+        library.warning("it %s", "failed", exc_info=True)
+    [line] = capsys.readouterr().err.splitlines()
+    logged = json.loads(line)
+    assert (logged["event"], logged["level"], logged["logger"]) == ("it failed", "warning", "asyncpg.pool")
+    assert "whsec_do_not_show" not in line

@@ -1,0 +1,37 @@
+"""Owns how a command that can't begin says so: in a line that an operator can act on, never a traceback."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
+import asyncpg
+import typer
+from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError
+
+from ledger_server.embedded_postgres.errors import EmbeddedPostgresError
+from ledger_server.store.migrate import SchemaTooOld
+
+# What an operator can mend. A ValueError tells of a setting, a RuntimeError is gRPC's about the port.
+_MENDABLE: Final = (
+    EmbeddedPostgresError,
+    SchemaTooOld,
+    CommandError,
+    DBAPIError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
+
+
+@contextlib.contextmanager
+def cant_start() -> Iterator[None]:
+    """Turn what goes wrong while something starts into one line and exit code 1."""
+    try:
+        yield
+    except _MENDABLE as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        typer.echo(f"can't start: {cause}", err=True)
+        raise typer.Exit(1) from None
