@@ -45,7 +45,7 @@ def test_log_exception_tells_no_local_variable(*, as_json: bool, capsys: pytest.
 
 
 def test_library_logs_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
-    """What a library warns of is a line of JSON as well, its traceback with it; what it chats about is none."""
+    """What a library warns of is a line of JSON as well, traceback and all; its chat is none."""
     configure_logs(json=True, level="info")
     library = logging.getLogger("asyncpg.pool")
     library.info("it works")
