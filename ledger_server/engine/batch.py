@@ -95,10 +95,10 @@ class Batch:
         for work in self.works:
             work.begun = True
 
-    def expire_due(self, account_ids: Iterable[str], now: datetime) -> None:
-        """Record the end of loaded holds on these accounts whose time has come."""
+    def expire_due(self, account_ids: Iterable[str], now: datetime, *, at_most: int) -> None:
+        """Record the end of loaded holds on these accounts whose time has come, the oldest first."""
         working_set = self._tip.working_set
-        for hold in working_set.due_holds(account_ids, now):
+        for hold in working_set.due_holds(account_ids, now)[:at_most]:
             self._add(expire(working_set, hold), Request(_NO_COMMAND), now)
 
     def decide(self, work: Work, now: datetime, found: Found) -> None:

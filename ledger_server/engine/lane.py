@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final
 
 import structlog
-from asyncpg import InterfaceError, UniqueViolationError
+from asyncpg import InterfaceError, LockNotAvailableError, UniqueViolationError
 from msgspec import Struct
 
 from ledger_server.domain.clock import Clock
@@ -36,6 +36,7 @@ from ledger_server.store.database import AnyConnection, Pool, is_outage
 from ledger_server.store.lane_store import Head, StoredOutcome
 from ledger_server.store.lane_writes import HeadMoved
 from ledger_server.store.ledger_rows import JournalRow
+from ledger_server.store.stalled_writer import end_stalled_writer
 
 log = structlog.get_logger()
 
@@ -54,6 +55,8 @@ class LaneLimits(Struct, frozen=True, kw_only=True):
         batch_size: requests that are decided in one go; a commit takes up to twice as many.
         group_size: requests from which on a commit begins without waiting for more.
         ahead_size: waiting requests from which on the lane decides what can't be written yet.
+        expiry_size: holds that are expired in one go. An outage may leave hundreds of thousands due on one
+            account, and all others in the process wait while they are.
         cache_size: entries of each kind that the working set keeps; up to twice as many in between.
         patience_seconds: how long work without a deadline waits for an unavailable database.
     """
@@ -62,6 +65,7 @@ class LaneLimits(Struct, frozen=True, kw_only=True):
     batch_size: int = 1_000
     group_size: int = 160
     ahead_size: int = 32
+    expiry_size: int = 1_000
     cache_size: int = 10_000
     patience_seconds: float = 10.0
 
@@ -101,6 +105,10 @@ class Lane:
         # Whether to decide under the head's lock, and how many works to try one at a time there.
         self._careful = False
         self._singly = 0
+        # Whether more holds are due than one batch expires, so that nothing is decided before its commit.
+        self._expiring = False
+        # Whether somebody else has kept the head locked for as long as this lane would wait.
+        self._locked_out = False
         self._back_off = 0.0
 
     @property
@@ -146,10 +154,18 @@ class Lane:
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
             # A fault of the lane itself must not leave callers waiting for ever.
             refused = report(error, "a lane failed", tenant_id=self._tenant_id)
+            await self._end_writing()
             self._requeue()
             self._queue.refuse_all(refused)
         finally:
             self._runner = None
+
+    async def _end_writing(self) -> None:
+        """Answer those whose commit is under way; they must not wait for the next who comes."""
+        if self._writing is not None:
+            await asyncio.wait({self._writing[1]})
+            with suppress(Exception):
+                self._settle()
 
     async def _step(self) -> bool:
         """Do the next thing; return False when there is none."""
@@ -167,11 +183,12 @@ class Lane:
             await self._wake.wait()
         elif self._writing is None and self._complete:
             self._company.set_off(self._gathered)
-            if self._queue:  # nobody decides meanwhile, so what waits may as well come along
+            # Nobody decides meanwhile, so what waits may as well come along.
+            if self._queue and not self._expiring:
                 await self._decide_ahead()
                 self._settle()
             self._start_writing()
-        elif self._queue.waiting >= self._limits.ahead_size and self._room and not self._careful:
+        elif self._queue.waiting >= self._limits.ahead_size and self._room:
             await self._decide_ahead()
         else:
             if self._writing is None:
@@ -181,12 +198,15 @@ class Lane:
 
     @property
     def _gathered(self) -> int:
-        """How many requests wait for the next commit, decided or not."""
-        return self._queue.waiting + (self._open.request_count if self._open is not None else 0)
+        """How many requests wait for the next commit, decided or not; what expires ahead of them is one."""
+        decided = self._open.request_count if self._open is not None else 0
+        return self._queue.waiting + decided + self._expiring
 
     @property
     def _room(self) -> bool:
-        """Whether the next commit can take more."""
+        """Whether more can be decided for the next commit."""
+        if self._careful or self._expiring:
+            return False
         return self._open is None or self._open.request_count < self._limits.batch_size
 
     @property
@@ -200,7 +220,7 @@ class Lane:
         if not self._taken:
             return
         try:
-            now, due = await self._prepare()
+            now, due, more = await self._prepare()
             # If the commit under way has failed meanwhile, what was loaded means nothing.
             self._settle()
             if not self._taken:
@@ -208,15 +228,22 @@ class Lane:
             assert self._tip is not None
             if self._open is None:
                 self._open = Batch(self._tip, self._encoder)
-            self._open.expire_due(due, now)
-            for work in self._taken:
-                self._open.decide(work, now, None)
+            self._open.expire_due(due, now, at_most=self._limits.expiry_size)
+            if more:
+                self._expiring = True
+                self._queue.put_back(self._taken)
+            else:
+                for work in self._taken:
+                    self._open.decide(work, now, None)
             self._taken = []
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
             self._recover(error)
 
-    async def _prepare(self) -> tuple[datetime, set[str]]:
-        """Load what the taken work names; return when it is decided, and accounts with due holds."""
+    async def _prepare(self) -> tuple[datetime, set[str], bool]:
+        """Load what the taken work names.
+
+        Returns when it is decided, accounts with due holds, and whether more is due than expires in one go.
+        """
         if self._tip is None:
             async with self._pool.acquire() as connection:
                 head = await lane_store.read_head(connection, self._key, lock=False)
@@ -225,13 +252,18 @@ class Lane:
         now, missing = self._missing(working_set)
         if missing:
             async with self._pool.acquire() as connection:
-                await load(connection, self._key, working_set, missing, now)
-        return now, missing.due
+                await self._load(connection, working_set, missing, now)
+        return now, missing.due, missing.more_due
 
     def _missing(self, working_set: WorkingSet) -> tuple[datetime, Wanted]:
         now = max(self._clock(), working_set.record_time)
         commands = (request.command for work in self._taken for request in work.requests)
         return now, wanted(working_set, commands, now)
+
+    async def _load(
+        self, connection: AnyConnection, working_set: WorkingSet, missing: Wanted, now: datetime
+    ) -> None:
+        await load(connection, self._key, working_set, missing, now, expiry_size=self._limits.expiry_size)
 
     def _start_writing(self) -> None:
         batch = self._open
@@ -278,13 +310,14 @@ class Lane:
 
     def _committed(self, batch: Batch) -> None:
         self._back_off = 0.0
+        self._expiring = False
+        self._queue.answered(batch.works)
+        for work in batch.works:
+            work.finish()
         if self._tip is not None:
             for key in batch.keys:
                 self._tip.undone.pop(key, None)
             self._tip.working_set.forget(batch.stamp, self._limits.cache_size)
-        self._queue.answered(batch.works)
-        for work in batch.works:
-            work.finish()
         if batch.rows:
             self._on_commit(self._tenant_id, batch.rows)
         metrics.count_batch(batch.request_count, [row.fact for row in batch.rows])
@@ -307,9 +340,12 @@ class Lane:
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
             self._recover(error)
         else:
+            if batch.works:
+                self._singly = max(0, self._singly - 1)
+                self._careful = bool(self._singly) or not calm
+            else:  # there was too much to expire first
+                self._queue.put_back(self._taken)
             self._taken = []
-            self._singly = max(0, self._singly - 1)
-            self._careful = bool(self._singly) or not calm
             self._committed(batch)
 
     async def _commit_under_lock(self, connection: AnyConnection) -> tuple[Batch, bool]:
@@ -327,11 +363,12 @@ class Lane:
             found = await lane_store.find_outcomes(connection, self._key, list(keys))
         now, missing = self._missing(tip.working_set)
         if missing:
-            await load(connection, self._key, tip.working_set, missing, now)
+            await self._load(connection, tip.working_set, missing, now)
         batch = Batch(tip, self._encoder)
-        batch.expire_due(missing.due, now)
-        for work in self._taken:
-            batch.decide(work, now, found)
+        batch.expire_due(missing.due, now, at_most=self._limits.expiry_size)
+        if not missing.more_due:
+            for work in self._taken:
+                batch.decide(work, now, found)
         batch.close()
         if batch.rows:
             await lane_writes.write_locked(connection, self._key, batch.rows, batch.account_numbers)
@@ -383,6 +420,7 @@ class Lane:
         self._taken = []
         self._tip = None
         self._careful = True
+        self._expiring = False
         self._queue.put_back(again)
         return len(again)
 
@@ -405,6 +443,7 @@ class Lane:
 
     def _database_failed(self, error: BaseException) -> None:
         metrics.RETRIES.labels(cause="connection").inc()
+        self._locked_out = isinstance(error, LockNotAvailableError)
         self._back_off = min(max(2 * self._back_off, _FIRST_BACK_OFF), _MAX_BACK_OFF)
         log.warning(
             "the database did not answer",
@@ -415,8 +454,22 @@ class Lane:
 
     async def _wait_for_database(self) -> None:
         """Wait before the next try, and let go of work that has waited too long."""
+        if self._locked_out:
+            self._locked_out = False
+            await self._end_stalled_writer()
         await asyncio.sleep(self._back_off * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
         self._queue.refuse_overdue(self._loop.time())
+
+    async def _end_stalled_writer(self) -> None:
+        """Free the head from a process that stands still in the middle of its commit."""
+        try:
+            async with self._pool.acquire() as connection:
+                ended = await end_stalled_writer(connection, self._key)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the next try says more
+            log.warning("could not look for who holds the head", error=repr(error), tenant_id=self._tenant_id)
+        else:
+            if ended:
+                log.warning("ended a process's commit that stood still", tenant_id=self._tenant_id)
 
 
 class _TenantMissing(Exception):

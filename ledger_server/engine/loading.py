@@ -35,7 +35,11 @@ from ledger_server.store.database import AnyConnection
 
 
 class Wanted:
-    """What commands need that the working set does not have, and accounts with a hold to expire."""
+    """What commands need that the working set does not have, and accounts with a hold to expire.
+
+    Attributes:
+        more_due: whether more is due on those accounts than is expired in one go.
+    """
 
     __slots__ = (
         "accounts",
@@ -43,6 +47,7 @@ class Wanted:
         "events",
         "findings",
         "holds",
+        "more_due",
         "new_refs",
         "payments",
         "refs",
@@ -50,6 +55,7 @@ class Wanted:
     )
 
     def __init__(self) -> None:
+        self.more_due = False
         self.payments: set[int] = set()
         self.refs: set[tuple[str, str]] = set()
         self.new_refs: set[tuple[int, str]] = set()
@@ -118,10 +124,15 @@ async def load(
     working_set: WorkingSet,
     missing: Wanted,
     now: datetime,
+    *,
+    expiry_size: int,
 ) -> None:
     """Read what is missing into the working set.
 
     An entry that is there already is never replaced: it may be newer than what is committed.
+
+    Args:
+        expiry_size: how many due holds are expired in one go.
     """
     stamp = working_set.stamp
     if missing.events or missing.refs or missing.new_refs or missing.payments:
@@ -144,7 +155,7 @@ async def load(
     if missing.accounts:
         await _load_accounts(connection, key, working_set, missing, now)
     if missing.due:
-        await _load_due(connection, key, working_set, missing, now)
+        await _load_due(connection, key, working_set, missing, now, limit=expiry_size)
 
 
 async def _load_payments(
@@ -217,20 +228,27 @@ async def _load_due(
     working_set: WorkingSet,
     missing: Wanted,
     now: datetime,
+    *,
+    limit: int,
 ) -> None:
     """Load the holds to expire with their accounts, and when each due account must be looked at next."""
     numbers = _account_numbers(working_set, missing.due)
-    due = await lane_store.load_due_holds(connection, key, list(numbers.values()), now)
-    for number, hold in due.items():
+    stored_due = await lane_store.load_due_holds(connection, key, list(numbers.values()), now, limit=limit)
+    for number, hold in stored_due.items():
         _put_hold(working_set, number, hold)
     on_due = set(missing.due)
+    due = working_set.due_holds(on_due, now)
     missing.accounts = set()
     # Their other accounts change as well, so they are as good as named; only what is due on them can wait.
-    for hold in [*due.values(), *working_set.due_holds(on_due, now)]:
+    for hold in due[:limit]:
         _want_hold(working_set, missing, hold.number, now)
     if missing.accounts:
         await _load_accounts(connection, key, working_set, missing, now)
     missing.due = on_due
+    # What is stored may be expired already by a commit under way, and hide what comes behind it.
+    missing.more_due = len(stored_due) == limit or len(due) > limit
+    if missing.more_due:
+        return
     expiries = await lane_store.next_expiries(connection, key, list(numbers.values()), now)
     stored = {account_id: expiries[account_number] for account_id, account_number in numbers.items()}
     _set_next_expiries(working_set, stored, now)

@@ -42,6 +42,10 @@ _TIME_OUTS: Final = {
     "lock_timeout": "5s",
     "statement_timeout": "20s",
     "idle_in_transaction_session_timeout": "5s",
+    # A host that is gone, or the network to it, answers no more; the same holds for it.
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
 }
 
 # What a broken or restarting database raises; everything else is a fault of a statement.
@@ -54,7 +58,11 @@ CONNECTION_ERRORS: Final = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
+    # No memory, disk or connection is left; a file can't be read or written.
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    # Somebody is changing the password or the rights.
+    asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
     asyncpg.IdleInTransactionSessionTimeoutError,

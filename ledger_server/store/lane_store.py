@@ -107,17 +107,18 @@ SELECT {HOLD_COLUMNS} FROM unnest($2::bigint[]) AS wanted(hold_number) {_WANTED_
 """
 _LOAD_DUE_HOLDS: Final = f"""
 SELECT {HOLD_COLUMNS} FROM (
-    SELECT due.hold_number FROM unnest($2::bigint[]) AS a(account_number)
+    (SELECT due.hold_number FROM unnest($2::bigint[]) AS a(account_number)
     CROSS JOIN LATERAL (
         SELECT hold_number FROM holds WHERE tenant_key = $1
-            AND debit_account_number = a.account_number AND state = 1 AND expire_time <= $3 OFFSET 0
-    ) AS due
+            AND debit_account_number = a.account_number AND state = 1 AND expire_time <= $3 LIMIT $4
+    ) AS due LIMIT $4)
     UNION
-    SELECT due.hold_number FROM unnest($2::bigint[]) AS a(account_number)
+    (SELECT due.hold_number FROM unnest($2::bigint[]) AS a(account_number)
     CROSS JOIN LATERAL (
         SELECT hold_number FROM holds WHERE tenant_key = $1
-            AND credit_account_number = a.account_number AND state = 1 AND expire_time <= $3 OFFSET 0
-    ) AS due
+            AND credit_account_number = a.account_number AND state = 1 AND expire_time <= $3 LIMIT $4
+    ) AS due LIMIT $4)
+    LIMIT $4
 ) AS wanted {_WANTED_HOLD} {HOLD_ACCOUNTS}
 """
 _NEXT_EXPIRIES: Final = """
@@ -184,10 +185,10 @@ async def load_holds(connection: AnyConnection, key: TenantKey, numbers: Sequenc
 
 
 async def load_due_holds(
-    connection: AnyConnection, key: TenantKey, account_numbers: Sequence[int], now: datetime
+    connection: AnyConnection, key: TenantKey, account_numbers: Sequence[int], now: datetime, *, limit: int
 ) -> dict[int, Hold]:
-    """Return the open holds on these accounts whose time has come."""
-    rows = await connection.fetch(_LOAD_DUE_HOLDS, key, account_numbers, now)
+    """Return open holds on these accounts whose time has come, no more than `limit` of them."""
+    rows = await connection.fetch(_LOAD_DUE_HOLDS, key, account_numbers, now, limit)
     return {row["hold_number"]: hold_of(row) for row in rows}
 
 

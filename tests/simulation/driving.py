@@ -151,7 +151,7 @@ class World:
     def _narrow_lanes(self) -> None:
         if self.narrow:
             ledger = self.service.server.ledger
-            ledger._limits = replace(ledger._limits, batch_size=4, ahead_size=1, cache_size=3)
+            ledger._limits = replace(ledger._limits, batch_size=4, ahead_size=1, cache_size=3, expiry_size=2)
 
 
 def all_done(futures: Sequence[asyncio.Future[Reply]]) -> bool:

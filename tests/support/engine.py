@@ -89,12 +89,17 @@ def _digest(text: str) -> bytes:
 
 @asynccontextmanager
 async def engine(
-    database_url: str, clock: Clock, *, cache_size: int = 10_000, connections: int = 4
+    database_url: str,
+    clock: Clock,
+    *,
+    cache_size: int = 10_000,
+    expiry_size: int = 1_000,
+    connections: int = 4,
 ) -> AsyncIterator[Engine]:
     """Run an engine; what is under way at the end is dropped as in a crash."""
     role = Settings(database_url=database_url).application_role
     pool = await open_pool(database_url, role=role, size=connections)
-    running = Engine(pool, clock, LaneLimits(cache_size=cache_size))
+    running = Engine(pool, clock, LaneLimits(cache_size=cache_size, expiry_size=expiry_size))
     try:
         yield running
     finally:
