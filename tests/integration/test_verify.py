@@ -180,7 +180,7 @@ ROW_TAMPERS = [
 # What no column of the ledger's own making holds, by table: the row that is altered, and how it is named.
 UNREADABLE_CODES = ("0", "-1", "99")
 UNREADABLE_TIMES = ("'0044-03-15 BC'", "'294000-01-01'", "'infinity'", "'-infinity'")
-UNREADABLE_METADATA = ("'[]'", "'[[1]]'", "'1e5000'", "'{{\"a\": 1}}'", "'null'")
+UNREADABLE_METADATA = ("'{{}}'", "'[]'", "'[[1]]'", "'1e5000'", "'{{\"a\": 1}}'", "'null'")
 UNREADABLE_POLICIES = (
     "'{{}}'",
     "'[]'",
@@ -205,6 +205,8 @@ UNREADABLE: list[tuple[str, str, tuple[str, ...], tuple[int, str]]] = [
     ("holds WHERE hold_number = 13", "expire_time", UNREADABLE_TIMES, (14, "hold {expired} expire_time")),
     ("holds WHERE hold_number = 13", "end_time", UNREADABLE_TIMES, (14, "hold {expired} end_time")),
     ("holds WHERE hold_number = 7", "metadata", UNREADABLE_METADATA, (7, "hold {open} metadata")),
+    ("holds WHERE hold_number = 7", "reference", ("''",), (7, "hold {open} reference")),
+    ("holds WHERE hold_number = 8", "reference", ("''",), (9, "hold {released} reference")),
     ("journal WHERE sequence = 6", "effective_time", UNREADABLE_TIMES, (6, "journal effective_time")),
     ("journal WHERE sequence = 6", "record_time", UNREADABLE_TIMES, (6, "journal record_time")),
     ("journal WHERE sequence = 6", "kind", UNREADABLE_CODES, (6, "journal kind")),

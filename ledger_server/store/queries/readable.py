@@ -26,6 +26,9 @@ _Made = TypeVar("_Made", bound=Struct)
 # What is beyond the times that Python knows is read as the nearest that it does.
 _FIRST: Final = "'0001-01-01 00:00:00+00'::timestamptz"
 _LAST: Final = "'9999-12-31 23:59:59.999999+00'::timestamptz"
+# The ledger stores NULL where there is no text or metadata. What is empty instead reads the same, but is not
+# what it has written.
+_EMPTY: Final = "empty, not NULL"
 
 # The columns that hold codes: what they become, and which ones there are.
 _Codes = Mapping[str, tuple[str, type[Code]]]
@@ -92,6 +95,8 @@ def _made(make: Callable[[Any], _Made], row: Record, codes: _Codes) -> _Made:
         if values[column] not in _NUMBERS[members]:
             unread[name] = values[column]
             values[column] = next(iter(members))
+    if values.get("reference") == "":
+        unread["reference"] = _EMPTY
     if values["metadata"] is not None:
         unread["metadata"] = _metadata(values["metadata"])
         values["metadata"] = None
@@ -109,6 +114,6 @@ _NUMBERS: Final = {
 def _metadata(text: str) -> Mapping[str, str] | str:
     """Return stored metadata, or the text of something else."""
     try:
-        return msgspec.json.decode(text, type=dict[str, str])
+        return msgspec.json.decode(text, type=dict[str, str]) or _EMPTY
     except msgspec.DecodeError:
         return text
