@@ -9,8 +9,6 @@ from typing import Final, NewType
 
 TenantId = NewType("TenantId", str)
 TenantKey = NewType("TenantKey", int)
-AccountId = NewType("AccountId", str)
-AccountNumber = NewType("AccountNumber", int)
 Sequence = NewType("Sequence", int)
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -43,7 +43,13 @@ def payment_content(ids: TenantIds, fact: PaymentFact, record_time: datetime) ->
 
 
 def payment_fact(ids: TenantIds, name: str, record: journal_pb2.JournalRecord) -> PaymentFact:
-    """Return a payment's fact as a record has it; calls and findings are not in the journal."""
+    """Return a payment's fact as a record has it; owed calls are not in the journal.
+
+    Args:
+        name: of the record's field that has the fact.
+    Raises:
+        ValueError: that field has no fact of payments.
+    """
     match name:
         case "deposit_changed":
             return DepositChanged(FactKind.DEPOSIT_CHANGED, deposit_of(ids, record.deposit_changed))
@@ -53,9 +59,11 @@ def payment_fact(ids: TenantIds, name: str, record: journal_pb2.JournalRecord) -
         case "provider_event_recorded":
             stored = event_of(ids, record.provider_event_recorded, b"")
             return EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, stored)
-        case _:
+        case "withdrawal_policy_set":
             policy = policy_of_message(record.withdrawal_policy_set)
             return WithdrawalPolicySet(FactKind.WITHDRAWAL_POLICY_SET, policy)
+        case _:
+            raise ValueError(f"{name!r} is no fact of payments")
 
 
 def payment_of(ids: TenantIds, kind: int, body: bytes) -> Deposit | Withdrawal:

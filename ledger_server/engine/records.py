@@ -33,13 +33,13 @@ from ledger_server.domain.facts import (
     RequestRejected,
     TransactionPosted,
 )
-from ledger_server.domain.holds import Hold, HoldState
+from ledger_server.domain.holds import Hold
 from ledger_server.domain.ids import TenantIds
-from ledger_server.domain.transactions import Line, Transaction, TransactionType
+from ledger_server.domain.transactions import Line, Transaction
 from ledger_server.domain.working_set import PostedEntry, PostedLeg
 from ledger_server.engine.finding_records import finding_message
 from ledger_server.engine.payment_records import payment_content
-from ledger_server.engine.times import moment, moment_in, timestamp
+from ledger_server.engine.times import moment, timestamp
 from ledger_server.engine.wire_format import length_delimited, varint
 
 NO_CHAIN_HASH: Final = bytes(32)
@@ -309,36 +309,4 @@ def account_of_message(message: account_pb2.Account, number: int) -> Account:
         ),
         open_time=moment(message.open_time),
         metadata=dict(message.metadata),
-    )
-
-
-def hold_of_message(message: hold_pb2.Hold, number: int) -> Hold:
-    """Return the hold in a record."""
-    return Hold(
-        number=number,
-        debit_account_id=message.debit_account_id,
-        credit_account_id=message.credit_account_id,
-        currency=message.currency_code,
-        amount=message.amount_minor,
-        captured=message.captured_minor,
-        released=message.released_minor,
-        state=HoldState(message.state),
-        expire_time=moment_in(message, "expire_time"),
-        type=TransactionType(message.type),
-        reference=message.reference,
-        metadata=dict(message.metadata),
-        place_time=moment(message.place_time),
-        end_time=moment_in(message, "end_time"),
-        limit_breached=message.limit_breached,
-    )
-
-
-def counters_of_message(message: account_pb2.AccountBalance) -> Counters:
-    """Return the counters in a record."""
-    return Counters(
-        message.posted_debits_minor,
-        message.posted_credits_minor,
-        message.pending_debits_minor,
-        message.pending_credits_minor,
-        message.version,
     )

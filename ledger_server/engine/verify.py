@@ -23,8 +23,8 @@ from ledger_server.engine.differences import Different
 from ledger_server.engine.verify_journal import JournalCheck
 from ledger_server.engine.verify_stored import check_stored
 from ledger_server.store.database import Pool
-from ledger_server.store.lane_store import Head, read_head
 from ledger_server.store.queries.snapshot import report_snapshot
+from ledger_server.store.queries.verification import StoredHead, stored_head
 
 _PROGRESS_RECORDS: Final = 5_000
 # The snapshot is opened when the journal has been read up to so few records before its end; a journal
@@ -55,7 +55,7 @@ async def verify(
             if head.sequence - check.sequence < _NEARLY:
                 break
         async with pool.acquire() as connection, report_snapshot(connection):
-            newest = await read_head(connection, key, lock=False)
+            newest = await stored_head(connection, key)
             assert newest is not None, "tenants are never deleted"
             while check.sequence < newest.sequence:
                 await check.advance(connection, newest.sequence)
@@ -68,7 +68,7 @@ async def verify(
 
 
 async def _read(
-    pool: Pool, check: JournalCheck, head: Head, first_head: int
+    pool: Pool, check: JournalCheck, head: StoredHead, first_head: int
 ) -> AsyncIterator[journal_pb2.VerifyProgress]:
     """Check the journal up to a head."""
     while check.sequence < head.sequence:
@@ -82,9 +82,9 @@ async def _read(
         await asyncio.sleep(0)
 
 
-async def _head(pool: Pool, tenant_id: str) -> Head:
+async def _head(pool: Pool, tenant_id: str) -> StoredHead:
     async with pool.acquire() as connection:
-        head = await read_head(connection, tenant_key(TenantId(tenant_id)), lock=False)
+        head = await stored_head(connection, tenant_key(TenantId(tenant_id)))
     if head is None or head.tenant_id != tenant_id:
         raise TenantNotFound(tenant_id=tenant_id)
     return head

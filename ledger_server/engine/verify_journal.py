@@ -30,11 +30,10 @@ from ledger_server.engine.reenact import reenact, reversed_sequence
 from ledger_server.engine.times import moment
 from ledger_server.store import ledger_rows
 from ledger_server.store.database import AnyConnection
-from ledger_server.store.lane_store import Head, load_holds
 from ledger_server.store.ledger_rows import JournalRow
 from ledger_server.store.queries import verification
 from ledger_server.store.queries.transactions import PostedRecord
-from ledger_server.store.queries.verification import JOURNAL_COLUMNS, POSTING_COLUMNS
+from ledger_server.store.queries.verification import JOURNAL_COLUMNS, POSTING_COLUMNS, StoredHead
 
 _PIECE: Final = 500
 # Other calls have a turn after so many records, less than half a millisecond.
@@ -104,12 +103,14 @@ class JournalCheck:
         if first is not None:
             raise first
 
-    def finish(self, head: Head) -> None:
+    def finish(self, head: StoredHead) -> None:
         """Check the tenant's head against the newest record.
 
         Raises:
             Different: the head is another one.
         """
+        if not self.sequence:
+            raise Different(1, "tenant sequence", "1 or more", head.sequence)
         expected = {
             "sequence": self.sequence,
             "chain_hash": self.chain_hash,
@@ -226,7 +227,7 @@ class JournalCheck:
                 ended[fact.hold.number] = (row.sequence, fact.hold)
         if not ended:
             return []
-        stored = await load_holds(connection, self._key, list(ended))
+        stored = await verification.numbered_holds(connection, self._key, list(ended))
         self.hold_count += len(ended)
         return [
             hold_difference(self.ids, sequence, hold, stored.get(number))

@@ -14,7 +14,6 @@ from ledger_server.engine.records import transaction_of
 from ledger_server.engine.verify_journal import JournalCheck, hold_difference
 from ledger_server.engine.verify_rows import check_rows
 from ledger_server.store.database import AnyConnection
-from ledger_server.store.lane_store import load_holds
 from ledger_server.store.queries import verification
 from ledger_server.store.queries.verification import StoredAccount
 
@@ -137,7 +136,7 @@ async def _holds(connection: AnyConnection, key: TenantKey, check: JournalCheck)
             found.append(hold_difference(check.ids, check.replay.changed_by(hold.number), ours, hold))
     missing = [number for number in expected if number not in seen]
     if missing:
-        stored = await load_holds(connection, key, missing)
+        stored = await verification.numbered_holds(connection, key, missing)
         found += [
             hold_difference(check.ids, check.replay.changed_by(number), expected[number], stored.get(number))
             for number in missing

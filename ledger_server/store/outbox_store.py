@@ -30,9 +30,6 @@ UPDATE outbox SET first_try_time = $3 WHERE tenant_key = $1 AND call_number = $2
 RETURNING first_try_time
 """
 _CLOSE: Final = "UPDATE outbox SET open = false WHERE tenant_key = $1 AND call_number = $2"
-_OLDEST: Final = """
-SELECT min(next_try_time) FROM outbox WHERE tenant_key = $1 AND open
-"""
 
 
 class ClaimedCall(NamedTuple):
@@ -84,9 +81,3 @@ async def restart(pool: Pool, key: TenantKey, call: ClaimedCall, now: datetime) 
 async def close(pool: Pool, key: TenantKey, number: int) -> None:
     """End a call: everything that it can bring is recorded."""
     await pool.execute(_CLOSE, key, number)
-
-
-async def next_try_time(pool: Pool, key: TenantKey) -> datetime | None:
-    """Return when a tenant's next open call is due."""
-    found: datetime | None = await pool.fetchval(_OLDEST, key)
-    return found

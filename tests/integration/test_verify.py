@@ -11,6 +11,7 @@ import pytest
 from defter.ledger.v1 import journal_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tests.support.cashier import CAPTURED, Cashier
 from tests.support.clock import START, FakeClock
 from tests.support.ledger import Ledger
 from tests.support.requests import limits, timestamp
@@ -176,9 +177,55 @@ ROW_TAMPERS = [
     ("UPDATE tenants SET balance_enforcement = 1", (16, "tenant enforcement")),
     ("UPDATE tenants SET record_time = record_time - interval '1 second'", (16, "tenant record_time")),
 ]
+# What no column of the ledger's own making holds, by table: the row that is altered, and how it is named.
+UNREADABLE_CODES = ("0", "-1", "99")
+UNREADABLE_TIMES = ("'0044-03-15 BC'", "'294000-01-01'", "'infinity'", "'-infinity'")
+UNREADABLE_METADATA = ("'{{}}'", "'[]'", "'[[1]]'", "'1e5000'", "'{{\"a\": 1}}'", "'null'")
+UNREADABLE_POLICIES = (
+    "'{{}}'",
+    "'[]'",
+    "'1'",
+    "'null'",
+    "'{{\"player_may_cancel\": false}}'",
+    '\'{{"player_may_cancel": false, "second_review_from": {{}}, "more": 1}}\'',
+    '\'{{"player_may_cancel": 1, "second_review_from": {{}}}}\'',
+    '\'{{"player_may_cancel": false, "second_review_from": {{"EUR": "1"}}}}\'',
+)
+UNREADABLE: list[tuple[str, str, tuple[str, ...], tuple[int, str]]] = [
+    ("accounts WHERE account_number = 3", "kind", UNREADABLE_CODES, (3, "account ann kind")),
+    ("accounts WHERE account_number = 4", "state", UNREADABLE_CODES, (16, "account bob state")),
+    ("accounts WHERE account_number = 3", "open_time", UNREADABLE_TIMES, (3, "account ann open_time")),
+    ("accounts WHERE account_number = 3", "metadata", UNREADABLE_METADATA, (3, "account ann metadata")),
+    ("holds WHERE hold_number = 7", "state", UNREADABLE_CODES, (7, "hold {open} state")),
+    ("holds WHERE hold_number = 8", "state", UNREADABLE_CODES, (9, "hold {released} state")),
+    ("holds WHERE hold_number = 7", "transaction_type", UNREADABLE_CODES, (7, "hold {open} type")),
+    ("holds WHERE hold_number = 8", "transaction_type", UNREADABLE_CODES, (9, "hold {released} type")),
+    ("holds WHERE hold_number = 7", "place_time", UNREADABLE_TIMES, (7, "hold {open} place_time")),
+    ("holds WHERE hold_number = 7", "expire_time", UNREADABLE_TIMES, (7, "hold {open} expire_time")),
+    ("holds WHERE hold_number = 13", "expire_time", UNREADABLE_TIMES, (14, "hold {expired} expire_time")),
+    ("holds WHERE hold_number = 13", "end_time", UNREADABLE_TIMES, (14, "hold {expired} end_time")),
+    ("holds WHERE hold_number = 7", "metadata", UNREADABLE_METADATA, (7, "hold {open} metadata")),
+    ("holds WHERE hold_number = 7", "reference", ("''",), (7, "hold {open} reference")),
+    ("holds WHERE hold_number = 8", "reference", ("''",), (9, "hold {released} reference")),
+    ("journal WHERE sequence = 6", "effective_time", UNREADABLE_TIMES, (6, "journal effective_time")),
+    ("journal WHERE sequence = 6", "record_time", UNREADABLE_TIMES, (6, "journal record_time")),
+    ("journal WHERE sequence = 6", "kind", UNREADABLE_CODES, (6, "journal kind")),
+    ("tenants WHERE true", "record_time", UNREADABLE_TIMES, (16, "tenant record_time")),
+    ("tenants WHERE true", "create_time", UNREADABLE_TIMES, (16, "tenant create_time")),
+    ("tenants WHERE true", "balance_enforcement", UNREADABLE_CODES, (16, "tenant enforcement")),
+    ("tenants WHERE true", "withdrawal_policy", UNREADABLE_POLICIES, (16, "tenant policy")),
+    ("tenants WHERE true", "sequence", ("0", "-1"), (1, "tenant sequence")),
+]
+UNREADABLE_TAMPERS = [
+    (f"UPDATE {row.split()[0]} SET {column} = {value} {row.partition(' ')[2]}", expected)
+    for row, column, values, expected in UNREADABLE
+    for value in values
+]
 
 
-@pytest.mark.parametrize(("statement", "expected"), JOURNAL_TAMPERS + POSTING_TAMPERS + ROW_TAMPERS)
+@pytest.mark.parametrize(
+    ("statement", "expected"), JOURNAL_TAMPERS + POSTING_TAMPERS + ROW_TAMPERS + UNREADABLE_TAMPERS
+)
 async def test_verify_altered_ledger_names_first_difference(
     busy: Ledger, database_url: str, statement: str, expected: tuple[int, str]
 ) -> None:
@@ -192,6 +239,32 @@ async def test_verify_altered_ledger_names_first_difference(
 
     assert difference.sequence == sequence
     assert difference.subject == subject.format(**{name: f"{prefix}{at}" for name, at in holds.items()})
+    assert difference.expected != difference.actual
+
+
+@pytest.mark.parametrize("time", UNREADABLE_TIMES)
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        ("payments", "create_time"),
+        ("payments", "update_time"),
+        ("provider_events", "receive_time"),
+        ("provider_events", "update_time"),
+        ("reconciliation_findings", "open_time"),
+    ],
+)
+async def test_verify_payments_with_unreadable_time_names_row_and_column(
+    cashier: Cashier, database_url: str, table: str, column: str, time: str
+) -> None:
+    """A time that Python doesn't know is named with its row, as any other one is."""
+    deposit = await cashier.captured(500)
+    await cashier.ingest(cashier.event(CAPTURED, deposit.deposit_id, 5, currency_code="USD"))
+    await tamper(database_url, f"UPDATE {table} SET {column} = {time}")
+
+    difference = (await cashier.ledger.verify()).first_difference
+
+    words = difference.subject.split()
+    assert (words[0], words[-1]) == (table, column)
     assert difference.expected != difference.actual
 
 

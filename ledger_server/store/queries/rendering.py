@@ -118,6 +118,20 @@ async def fetch_page(
         `PAGE_BYTES` in the running sum that a column `bytes` carries.
     """
     values = {**values, "count": size + 1, "scan": max(SCAN_LIMIT, size + 1)}
+    if statement.scan_end is None:
+        return await _read_page(connection, statement, values, size, position)
+    # Of two moments, rows that came or went in between would be skipped by the next page or come twice.
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        return await _read_page(connection, statement, values, size, position)
+
+
+async def _read_page(
+    connection: AnyConnection,
+    statement: ListStatement,
+    values: Mapping[str, object],
+    size: int,
+    position: Callable[[Record], Position],
+) -> Page[Record, Position]:
     rows = list(await fetch(connection, statement.page, values))
     if len(rows) > size:
         del rows[size:]

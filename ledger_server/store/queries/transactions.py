@@ -123,11 +123,12 @@ def _statement(shape: _Shape) -> ListStatement:
     if shape.limit_breached and shape.reference:
         wanted = wanted.where(scanned.c.limit_breached)
     if shape.by_account:
-        # Several legs of one transaction may be on the account; the first one stands for all.
+        # Several legs of one transaction may be on the account; the first in reading order stands for all.
+        # A scan that ends among them has then seen it, and the next page begins behind the transaction.
         first = (
             select(postings.c.leg)
             .where(*_lines_of_account(), postings.c.sequence == scanned.c.sequence)
-            .order_by(postings.c.leg)
+            .order_by(_ordered(postings.c.leg, shape))
             .limit(literal_column("1"))
         )
         wanted = wanted.where(scanned.c.leg == first.scalar_subquery())

@@ -1,6 +1,11 @@
-"""Owns what a verification reads: everything, in order, in pieces that fit into memory."""
+"""Owns what a verification reads: everything, in order, in pieces that fit into memory.
 
-from collections.abc import AsyncIterator, Sequence
+Other reads may take for granted what only the ledger writes. This one is told of what somebody else has
+written, and must be able to read it in order to name it: see `readable.py`.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from asyncpg import Record
@@ -8,11 +13,19 @@ from asyncpg import Record
 from ledger_server.domain.accounts import Account, Counters
 from ledger_server.domain.holds import Hold
 from ledger_server.domain.ids import TenantKey
+from ledger_server.domain.payments.withdrawal import WithdrawalPolicy
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.finding_rows import FINDING_TABLES
-from ledger_server.store.lane_store import HOLD_ACCOUNTS, HOLD_COLUMNS, account_of, counters_of, hold_of
-from ledger_server.store.ledger_rows import JOURNAL, POSTINGS
+from ledger_server.store.lane_store import HOLD_ACCOUNTS, counters_of
+from ledger_server.store.ledger_rows import JOURNAL, LEDGER_TABLES, POSTINGS
 from ledger_server.store.payment_rows import PAYMENT_TABLES
+from ledger_server.store.queries.readable import (
+    readable_account,
+    readable_columns,
+    readable_hold,
+    readable_policy,
+    readable_time,
+)
 from ledger_server.store.queries.rendering import PAGE_BYTES
 from ledger_server.store.queries.snapshot import REPORT_SECONDS
 from ledger_server.store.queries.transactions import PostedRecord
@@ -21,8 +34,13 @@ JOURNAL_COLUMNS: Final = tuple(JOURNAL)
 POSTING_COLUMNS: Final = tuple(POSTINGS)
 _CURSOR_ROWS: Final = 1_000
 
+_HEAD: Final = f"""
+SELECT tenant_id, sequence, chain_hash, {readable_time("record_time")}, balance_enforcement,
+    {readable_time("create_time")}, withdrawal_policy
+FROM tenants WHERE tenant_key = $1
+"""
 _JOURNAL: Final = f"""
-SELECT {", ".join(JOURNAL_COLUMNS)} FROM (
+SELECT {readable_columns(JOURNAL)} FROM (
     SELECT {", ".join(JOURNAL_COLUMNS)}, sum(octet_length(record)) OVER (
         ORDER BY sequence ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
     FROM (
@@ -47,10 +65,9 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS p
 """
-_ACCOUNTS: Final = """
-SELECT a.account_number, a.account_id, a.kind, a.currency_code, a.state, a.min_available, a.max_balance,
-    a.open_time, a.metadata, p.sequence, p.posted_debits, p.posted_credits, p.pending_debits,
-    p.pending_credits, p.version
+_ACCOUNTS: Final = f"""
+SELECT {readable_columns(LEDGER_TABLES["accounts"], "a")},
+    p.sequence, p.posted_debits, p.posted_credits, p.pending_debits, p.pending_credits, p.version
 FROM accounts a
 LEFT JOIN LATERAL (
     SELECT sequence, posted_debits, posted_credits, pending_debits, pending_credits, version
@@ -78,8 +95,17 @@ CROSS JOIN LATERAL (
     SELECT sequence, record FROM journal WHERE tenant_key = $1 AND sequence = wanted.sequence OFFSET 0
 ) AS j
 """
-_OPEN_HOLDS: Final = f"""
-SELECT {HOLD_COLUMNS} FROM holds h {HOLD_ACCOUNTS} WHERE h.tenant_key = $1 AND h.state = 1
+_HOLDS: Final = f"""
+SELECT {readable_columns(LEDGER_TABLES["holds"], "h")}, d.account_id AS debit_account_id,
+    c.account_id AS credit_account_id
+"""
+_OPEN_HOLDS: Final = f"{_HOLDS} FROM holds h {HOLD_ACCOUNTS} WHERE h.tenant_key = $1 AND h.state = 1"
+_NUMBERED_HOLDS: Final = f"""
+{_HOLDS} FROM unnest($2::bigint[]) AS wanted(hold_number)
+CROSS JOIN LATERAL (
+    SELECT {", ".join(LEDGER_TABLES["holds"])} FROM holds
+    WHERE tenant_key = $1 AND hold_number = wanted.hold_number LIMIT 1
+) h {HOLD_ACCOUNTS}
 """
 _HOLD_COUNT: Final = "SELECT count(*) FROM holds WHERE tenant_key = $1"
 _HOLDS_NEVER_PLACED: Final = """
@@ -91,7 +117,7 @@ ORDER BY h.hold_number LIMIT 1
 
 _CHANGED_ROWS: Final = {
     table: f"""
-SELECT {", ".join(f"t.{name}" for name in columns)}, j.record FROM {table} t
+SELECT {readable_columns(columns, "t")}, j.record FROM {table} t
 LEFT JOIN LATERAL (
     SELECT record FROM journal WHERE tenant_key = $1 AND sequence = t.changed_by LIMIT 1
 ) AS j ON true
@@ -110,6 +136,18 @@ WHERE v.tenant_key = $1 ORDER BY v.fingerprint, v.version
 """
 
 
+class StoredHead(NamedTuple):
+    """A tenant's row, as far as it can be read: see `readable.py`."""
+
+    tenant_id: str
+    sequence: int
+    chain_hash: bytes
+    record_time: datetime
+    enforcement: int
+    create_time: datetime
+    policy: WithdrawalPolicy | str
+
+
 class StoredAccount(NamedTuple):
     """An account's row, with the counters of its newest line and where that stands (0: no line)."""
 
@@ -124,6 +162,22 @@ class LineCount(NamedTuple):
     account_number: int
     line_count: int
     first_sequence: int
+
+
+async def stored_head(connection: AnyConnection, key: TenantKey) -> StoredHead | None:
+    """Return the tenant's head."""
+    row = await connection.fetchrow(_HEAD, key)
+    if row is None:
+        return None
+    return StoredHead(
+        tenant_id=row["tenant_id"],
+        sequence=row["sequence"],
+        chain_hash=row["chain_hash"],
+        record_time=row["record_time"],
+        enforcement=row["balance_enforcement"],
+        create_time=row["create_time"],
+        policy=readable_policy(row["withdrawal_policy"]),
+    )
 
 
 async def journal_rows(
@@ -161,7 +215,7 @@ async def transactions(
 async def stored_accounts(connection: AnyConnection, key: TenantKey) -> AsyncIterator[StoredAccount]:
     """Yield all accounts in the order of their opening."""
     async for row in _stream(connection, _ACCOUNTS, key):
-        yield StoredAccount(account_of(row), counters_of(row), row["sequence"] or 0)
+        yield StoredAccount(readable_account(row), counters_of(row), row["sequence"] or 0)
 
 
 async def line_counts(connection: AnyConnection, key: TenantKey) -> AsyncIterator[LineCount]:
@@ -181,7 +235,15 @@ async def lines_with_records(
 async def open_holds(connection: AnyConnection, key: TenantKey) -> AsyncIterator[Hold]:
     """Yield all holds that are stored as open, in no order."""
     async for row in _stream(connection, _OPEN_HOLDS, key):
-        yield hold_of(row)
+        yield readable_hold(row)
+
+
+async def numbered_holds(
+    connection: AnyConnection, key: TenantKey, numbers: Sequence[int]
+) -> Mapping[int, Hold]:
+    """Return those of the holds that exist."""
+    rows = await connection.fetch(_NUMBERED_HOLDS, key, numbers)
+    return {row["hold_number"]: readable_hold(row) for row in rows}
 
 
 async def changed_rows(connection: AnyConnection, key: TenantKey, table: str) -> AsyncIterator[Record]:

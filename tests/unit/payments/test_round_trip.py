@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
+import pytest
+from defter.ledger.v1 import journal_pb2
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger_server.domain.facts import FactKind, WithdrawalPolicySet
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventState, EventType, ProviderEvent, StoredEvent
@@ -29,6 +32,7 @@ from ledger_server.domain.payments.withdrawal import (
 )
 from ledger_server.engine.deposit_records import deposit_message, deposit_of
 from ledger_server.engine.event_records import event_message, event_of
+from ledger_server.engine.payment_records import payment_fact
 from ledger_server.engine.withdrawal_records import (
     policy_message,
     policy_of_message,
@@ -212,3 +216,20 @@ def test_read_any_event_message_returns_the_stored_event(stored: StoredEvent) ->
 def test_read_any_policy_message_returns_the_policy(policy: WithdrawalPolicy) -> None:
     """What a tenant demands is kept to the letter."""
     assert policy_of_message(through_bytes(policy_message(policy))) == policy
+
+
+@pytest.mark.parametrize("name", ["finding_changed", "hold_placed", "unheard_of", ""])
+def test_read_fact_of_other_record_is_refused(name: str) -> None:
+    """What is no fact of payments is not taken for a policy."""
+    with pytest.raises(ValueError, match="no fact of payments"):
+        payment_fact(IDS, name, journal_pb2.JournalRecord())
+
+
+def test_read_fact_of_policy_is_that_policy() -> None:
+    """A policy is read by the name of its field."""
+    policy = WithdrawalPolicy(player_may_cancel=True)
+    record = journal_pb2.JournalRecord(withdrawal_policy_set=policy_message(policy))
+
+    fact = payment_fact(IDS, "withdrawal_policy_set", record)
+
+    assert fact == WithdrawalPolicySet(FactKind.WITHDRAWAL_POLICY_SET, policy)
