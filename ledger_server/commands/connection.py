@@ -110,7 +110,7 @@ def exit_of(error: LedgerError) -> Exit:
 
 def breaks(error: LedgerError) -> bool:
     """Whether nothing was refused: the server is away or overloaded, and the same call may be made again."""
-    return error.undecided or (not error.reason and error.code in _BREAKS)
+    return error.retryable or (not error.reason and error.code in _BREAKS)
 
 
 class Patience:

@@ -170,7 +170,6 @@ def check_funds(account: Account, before: Counters, after: Counters) -> None:
 
     Raises:
         InsufficientFunds: retrying helps only after money has come in, and only with a new key.
-    Source: DESIGN §4.
     """
     limit = account.limits.min_available
     if limit is None:
@@ -191,7 +190,6 @@ def check_maximum(account: Account, before: Counters, after: Counters) -> None:
 
     Raises:
         BalanceLimitExceeded: posted balance plus pending money in would exceed the limit.
-    Source: DESIGN §4.
     """
     limit = account.limits.max_balance
     if limit is None:

@@ -45,7 +45,7 @@ class Method(Code):
 
 
 class RequestKey(Struct, frozen=True, gc=False):
-    """What makes a request the same request: the scope of D5 within a tenant."""
+    """What makes a request the same request: what an idempotency key is unique in, within a tenant."""
 
     method: Method
     idempotency_key: str
@@ -100,7 +100,7 @@ class SetAccountState(Struct, frozen=True, kw_only=True):
 class PostTransaction(Struct, frozen=True):
     """Post a transaction; its postings are balanced already.
 
-    One from `outside` has happened already: neither a limit nor a frozen or closed account stops it (D9).
+    One from `outside` has happened already: neither a limit nor a frozen or closed account stops it.
     """
 
     type: TransactionType

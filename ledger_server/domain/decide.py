@@ -253,7 +253,7 @@ def _place_hold(working_set: WorkingSet, command: PlaceHold, now: datetime) -> F
     for account in (debit_account, credit_account):
         if command.currency != account.currency:
             raise _currency_mismatch(account, command.currency)
-    lines, breached = _held_lines(working_set, debit, credit, command.amount)
+    lines, breached = _checked_hold_lines(working_set, debit, credit, command.amount)
     hold = Hold(
         number=working_set.sequence + 1,
         debit_account_id=command.debit_account_id,
@@ -311,7 +311,7 @@ def _increase_hold(working_set: WorkingSet, command: IncreaseHold, now: datetime
     hold = _existing_hold(working_set, command)
     holds.check_open(hold, hold_id=command.hold_id, now=now)
     debit, credit = _hold_entries(working_set, hold)
-    lines, breached = _held_lines(working_set, debit, credit, command.additional)
+    lines, breached = _checked_hold_lines(working_set, debit, credit, command.additional)
     increased = replace(
         hold,
         amount=hold.amount + command.additional,
@@ -320,7 +320,7 @@ def _increase_hold(working_set: WorkingSet, command: IncreaseHold, now: datetime
     return HoldChanged(FactKind.HOLD_INCREASED, increased, lines)
 
 
-def _held_lines(
+def _checked_hold_lines(
     working_set: WorkingSet, debit: AccountEntry, credit: AccountEntry, amount: int
 ) -> tuple[tuple[Line, ...], bool]:
     """Return the lines that holding an amount writes, and whether a limit was broken in SHADOW."""

@@ -79,7 +79,7 @@ class Reason(IntEnum):
 
 
 class Refused(Exception):
-    """A request was refused for one reason; nothing was changed.
+    """A request was refused for one reason; nothing was changed, or (see `Undecided`) nobody knows.
 
     Args:
         metadata: the facts that `error.proto` names at the reason; values become strings.
@@ -114,7 +114,12 @@ class Recorded(Refused):
 
 
 class Undecided(Refused):
-    """Nothing was decided: the idempotency key is still unused."""
+    """This call decided nothing: its idempotency key is what it was before the call.
+
+    But for three: after `StoreUnavailable` and `Internal` the request may have taken effect all the same, and
+    `IdempotencyKeyReused` says that another request has the key. With a new key a caller might pay twice:
+    it sends the same request with the same key again, or asks `GetOutcome`.
+    """
 
 
 class Rejected(Refused):
@@ -203,7 +208,7 @@ class LimitsContradict(Undecided):
 
 class ProviderUnknown(Undecided):
     reason = Reason.PROVIDER_UNKNOWN
-    sentence = "the server has no provider account of that name"
+    sentence = "the server has no provider account of that name for this tenant"
 
 
 class ProviderCurrencyUnsupported(Undecided):
@@ -278,7 +283,7 @@ class ReconciliationUnderWay(Undecided):
 
 class RunNotFound(Undecided):
     reason = Reason.RUN_NOT_FOUND
-    sentence = "there is no such run"
+    sentence = "no such run"
 
 
 class FindingNotRepairable(Undecided):
@@ -288,7 +293,7 @@ class FindingNotRepairable(Undecided):
 
 class BatchNotFound(Undecided):
     reason = Reason.BATCH_NOT_FOUND
-    sentence = "there is no such settlement batch"
+    sentence = "no such settlement batch"
 
 
 class BatchNotBalanced(Undecided):
@@ -398,17 +403,17 @@ class BalanceLimitExceeded(Rejected):
 
 class DepositNotFound(Rejected):
     reason = Reason.DEPOSIT_NOT_FOUND
-    sentence = "there is no such deposit"
+    sentence = "no such deposit"
 
 
 class WithdrawalNotFound(Rejected):
     reason = Reason.WITHDRAWAL_NOT_FOUND
-    sentence = "there is no such withdrawal"
+    sentence = "no such withdrawal"
 
 
 class ProviderEventNotFound(Rejected):
     reason = Reason.PROVIDER_EVENT_NOT_FOUND
-    sentence = "there is no such provider event"
+    sentence = "no such provider event"
 
 
 class ProviderRefTaken(Rejected):
@@ -448,7 +453,7 @@ class TransactionOwnedByPayment(Rejected):
 
 class FindingNotFound(Rejected):
     reason = Reason.FINDING_NOT_FOUND
-    sentence = "there is no such finding"
+    sentence = "no such finding"
 
 
 class FindingVersionMismatch(Rejected):

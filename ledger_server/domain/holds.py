@@ -80,7 +80,6 @@ def check_open(hold: Hold, *, hold_id: str, now: datetime) -> None:
     Raises:
         HoldAlreadyCaptured, HoldAlreadyReleased: it ended by a call.
         HoldExpired: now ≥ expire_time, whether or not the sweeper has come by. Retrying can't help.
-    Source: DESIGN D4.
     """
     ended = _ENDED.get(hold.state)
     if ended is not None:
@@ -100,7 +99,6 @@ def capture(hold: Hold, *, hold_id: str, amount: int | None, final: bool, now: d
         The hold afterwards; `captured` and `released` tell by how much it changed.
     Raises:
         CaptureExceedsHold: and the reasons of `check_open`; nothing was changed.
-    Source: DESIGN D4.
     """
     check_open(hold, hold_id=hold_id, now=now)
     taken = hold.remaining if amount is None else amount

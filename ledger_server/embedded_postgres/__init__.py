@@ -1,4 +1,4 @@
-"""Own the private PostgreSQL that Defter starts when it is given no database (DESIGN D1).
+"""Own the private PostgreSQL that Defter starts when it is given no database.
 
 POSIX only: on Windows, name a database instead.
 """

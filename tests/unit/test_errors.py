@@ -32,6 +32,6 @@ def test_every_reason_has_one_exception_and_one_code() -> None:
 
 
 def test_only_decisions_against_state_are_final() -> None:
-    """Reasons from 200 on are recorded for their key; all others leave it unused."""
+    """Reasons from 200 on are recorded for their key; all others are not."""
     for kind in exceptions():
         assert issubclass(kind, errors.Rejected) == (kind.reason >= 200), kind

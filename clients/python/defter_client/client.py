@@ -75,12 +75,14 @@ class LedgerClient:
     async def call(
         self, method: Callable[..., Awaitable[_Response]], request: Message, **options: Any
     ) -> _Response:
-        """Make a unary call; while nothing is known to be decided, try again with the same request.
+        """Make a unary call; while the server is away or overloaded, try again with the same request.
 
         Retrying is safe because every mutation carries its idempotency key.
 
         Raises:
-            LedgerError: the ledger refused, or the time is over; `undecided` tells which.
+            LedgerError: the ledger refused, or the time is over (`retryable`, or DEADLINE_EXCEEDED).
+                Then, and after INTERNAL, one of the tries may have taken effect: call again with the same
+                key, or ask `GetOutcome`.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_seconds
@@ -91,7 +93,7 @@ class LedgerClient:
             except grpc.aio.AioRpcError as error:
                 refused = ledger_error(error)
             wait = pause * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, no secret
-            if not refused.undecided or loop.time() + wait >= deadline:
+            if not refused.retryable or loop.time() + wait >= deadline:
                 raise refused
             await asyncio.sleep(wait)
             pause = min(2 * pause, _MAX_PAUSE)

@@ -35,8 +35,13 @@ class LedgerError(Exception):
         self.replayed = replayed
 
     @property
-    def undecided(self) -> bool:
-        """Whether retrying the same call with the same key is safe and may help."""
+    def retryable(self) -> bool:
+        """Whether the same call, with the same key, may be answered soon: the server is away or overloaded.
+
+        It does not say whether the call was decided. Where that is unknown (after INTERNAL,
+        DEADLINE_EXCEEDED or CANCELLED, too) only the same key is safe: make the same call again later, or
+        ask `GetOutcome`. With a new key it is another request, and may pay twice.
+        """
         return self.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 

@@ -73,7 +73,7 @@ RULES: Final[Mapping[FindingClass, Rule]] = {
     FindingClass.UNKNOWN_RECORD_TYPE: Rule(Severity.MEDIUM, _AT_ONCE, of_provider=True),
     FindingClass.WALLET_OVERDRAWN: Rule(Severity.HIGH, _AT_ONCE),
 }
-"""One row a class. Source: DESIGN §9."""
+"""One row a class; `docs/operations/reconciliation.md` tells operators the same."""
 
 _UNOWNED: Final = frozenset({RecordKind.FEE, RecordKind.OTHER, RecordKind.SETTLEMENT})
 

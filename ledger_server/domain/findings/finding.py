@@ -35,7 +35,7 @@ STEPS: Final[Mapping[FindingState, frozenset[FindingState]]] = {
         {FindingState.ACKNOWLEDGED, FindingState.RESOLVED, FindingState.AUTO_RESOLVED}
     ),
 }
-"""Which states may follow which. Source: DESIGN §9."""
+"""Which states may follow which; `docs/operations/reconciliation.md` draws it."""
 
 
 class Resolution(Code):

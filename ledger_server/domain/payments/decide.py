@@ -1,7 +1,7 @@
 """Owns the decisions on payments: from (working set, command, now) to the facts that follow.
 
 As in the ledger's own decisions, a refusal is raised before anything has changed, and facts that are
-returned can be applied without a further check. What the outside reports is never refused (D9).
+returned can be applied without a further check. What the outside reports is never refused: it has happened.
 """
 
 from collections.abc import Callable

@@ -154,7 +154,7 @@ STATES: Final[tuple[tuple[DepositState, Callable[[Deposit], bool]], ...]] = (
 
 INITIATED → AUTHORIZED → CAPTURED, or → FAILED before money is taken; CAPTURED → PARTIALLY_REFUNDED →
 REFUNDED; any of these → REVERSED and back. Money that comes after FAILED is CAPTURED with a finding, and a
-failure after CAPTURED changes nothing but is a finding too. Source: DESIGN §6.
+failure after CAPTURED changes nothing but is a finding too. Source: decision 7.
 """
 
 

@@ -1,7 +1,7 @@
 """Owns what a change of knowledge moves: the difference between what was booked and what follows now.
 
 Every amount that a payment has booked follows from its knowledge, so the step from one to the next is
-the difference of the two, whatever events came in between and in whichever order. Source: DESIGN §6.
+the difference of the two, whatever events came in between and in whichever order. Source: decision 7.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Owns what providers tell: recorded in any case, and booked as far as it has a meaning (D9)."""
+"""Owns what providers tell: recorded in any case, and booked as far as it has a meaning."""
 
 import hashlib
 from typing import NamedTuple

@@ -30,8 +30,8 @@ REVIEW_STEPS: Final[Mapping[WithdrawalState, frozenset[WithdrawalState]]] = {
 }
 """What may be asked from the inside; PAID is a reviewer's word that the provider has paid.
 
-What the provider says is recorded in any state (D9): APPROVED → PAID or FAILED, PAID → REVERSED, and
-anything else with a finding. Source: DESIGN §6.
+What the provider says is recorded in any state: APPROVED → PAID or FAILED, PAID → REVERSED, and
+anything else with a finding. Source: decision 7.
 """
 
 

@@ -109,7 +109,7 @@ class FakeServices(FindingServiceServicer, SettlementServiceServicer):
         self.requests.append(request)
         versions = self.versions.get(request.finding_id)
         if versions is None:
-            text, facts = "there is no such finding", {"finding_id": request.finding_id}
+            text, facts = "no such finding", {"finding_id": request.finding_id}
             await refuse(context, grpc.StatusCode.NOT_FOUND, "FINDING_NOT_FOUND", text, **facts)
             raise AssertionError("refusing ends the call")
         response = pb.GetFindingResponse(finding=versions[-1])

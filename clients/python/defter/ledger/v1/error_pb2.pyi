@@ -64,7 +64,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_LIMITS_CONTRADICT: _ErrorReason.ValueType  # 16
     """The lower limit lies above the upper limit. INVALID_ARGUMENT. Metadata: `min_available_minor`, `max_balance_minor`."""
     ERROR_REASON_PROVIDER_UNKNOWN: _ErrorReason.ValueType  # 17
-    """The server has no provider account of that name. INVALID_ARGUMENT. Metadata: `field`, `provider`."""
+    """The server has no provider account of that name for this tenant. INVALID_ARGUMENT. Metadata: `field`, `provider`."""
     ERROR_REASON_PROVIDER_CURRENCY_UNSUPPORTED: _ErrorReason.ValueType  # 18
     """The provider does not take that currency, or the amount has no exact value in its units. INVALID_ARGUMENT.
     Metadata: `field`, `provider`, `currency_code`, `amount_minor`.
@@ -218,8 +218,14 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     The order below is the order of precedence: where a request breaks several rules, the first one
     in this list is reported. In an RPC's status the name (without the `ERROR_REASON_` prefix) stands
     in `google.rpc.ErrorInfo.reason` with domain `defter`; its `metadata` carries the facts named here.
-    Reasons up to 99 mean that nothing was decided: the idempotency key is still unused. Reasons from
-    200 to 299 are decisions against the state of the ledger: they are final for their key.
+    Reasons from 200 to 299 are decisions against the state of the ledger: they are final for their key.
+    Reasons up to 99 mean that this call decided nothing: its idempotency key is what it was before the
+    call, unused unless an earlier call has used it. There are three exceptions:
+
+    - `STORE_UNAVAILABLE` and `INTERNAL`: the request may have taken effect all the same. Send the same
+      request with the same key again, or ask `GetOutcome`; a new key might do it, and pay, a second time.
+      The same goes for a call that ends without any reason, as when the connection breaks.
+    - `IDEMPOTENCY_KEY_REUSED`: the key is used, by another request. `GetOutcome` tells what became of that.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -259,7 +265,7 @@ ERROR_REASON_SAME_ACCOUNT: ErrorReason.ValueType  # 15
 ERROR_REASON_LIMITS_CONTRADICT: ErrorReason.ValueType  # 16
 """The lower limit lies above the upper limit. INVALID_ARGUMENT. Metadata: `min_available_minor`, `max_balance_minor`."""
 ERROR_REASON_PROVIDER_UNKNOWN: ErrorReason.ValueType  # 17
-"""The server has no provider account of that name. INVALID_ARGUMENT. Metadata: `field`, `provider`."""
+"""The server has no provider account of that name for this tenant. INVALID_ARGUMENT. Metadata: `field`, `provider`."""
 ERROR_REASON_PROVIDER_CURRENCY_UNSUPPORTED: ErrorReason.ValueType  # 18
 """The provider does not take that currency, or the amount has no exact value in its units. INVALID_ARGUMENT.
 Metadata: `field`, `provider`, `currency_code`, `amount_minor`.
