@@ -49,8 +49,9 @@ def verify(
 async def _verified(server: str, tenant: str) -> journal_pb2.VerifyResult:
     request = journal_pb2.VerifyJournalRequest(tenant_id=tenant)
     result = journal_pb2.VerifyResult()
-    # The bar goes away when it is done, so that an error stands alone.
-    with Progress(console=console(sys.stderr), transient=True) as progress:
+    screen = console(sys.stderr)
+    # The bar goes away when it is done, so that an error stands alone; in a file there is none.
+    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as progress:
         task = progress.add_task(f"verifying {tenant}", total=None)
         async with LedgerClient(server) as ledger:
             async for event in ledger.journal.VerifyJournal(request):

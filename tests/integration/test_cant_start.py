@@ -1,0 +1,94 @@
+"""Own the proof that a command which can't begin says why in a line, and what to look at."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+
+import pytest
+
+NOWHERE = "postgresql://ada:do-not-show@127.0.0.1:9/casino"
+
+
+async def run(*words: str, **settings: str) -> tuple[int | None, list[str]]:
+    """Run a command to its end; return its exit code and what it printed."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DEFTER_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "ledger_server",
+        *words,
+        env={**environment, **settings},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode, output.decode().splitlines()
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate", "up"])
+async def test_start_without_a_database_names_it_and_not_its_password(command: str) -> None:
+    """The place is told; the password, and what else was in some variable, is not."""
+    code, lines = await run(command, DEFTER_DATABASE_URL=NOWHERE)
+    assert code == 1
+    assert lines[-1].startswith("can't start: the database at 127.0.0.1:9 can't be reached: ")
+    assert len(lines) <= 2
+    assert "do-not-show" not in "\n".join(lines)
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate"])
+async def test_start_with_an_url_that_is_none_says_so(command: str) -> None:
+    """What the driver makes of it is passed on."""
+    code, lines = await run(command, DEFTER_DATABASE_URL="nonsense")
+    assert (code, len(lines)) == (1, 1)
+    assert "invalid DSN" in lines[0]
+
+
+async def test_migrate_to_an_unknown_revision_says_so(database_url: str) -> None:
+    """A revision that there is not is no reason for a traceback."""
+    code, lines = await run("migrate", "nonsense", DEFTER_DATABASE_URL=database_url)
+    assert (code, len(lines)) == (1, 1)
+    assert "nonsense" in lines[0]
+
+
+@pytest.mark.parametrize("what", ["DEFTER_PORT", "DEFTER_METRICS_PORT"])
+async def test_serve_on_a_port_that_is_taken_names_it(database_url: str, what: str) -> None:
+    """Which of the two ports it was is told."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        settings = {"DEFTER_PORT": "0", what: port}
+        code, lines = await run("serve", DEFTER_DATABASE_URL=database_url, **settings)
+    assert code == 1
+    assert lines[-1].startswith("can't start: ")
+    assert f"127.0.0.1:{port}" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEFTER_EXTRA_CURRENCIES", "loud"),
+        ("DEFTER_LOG_LEVEL", "loud"),
+        ("DEFTER_PORT", "70000"),
+    ],
+)
+async def test_setting_without_meaning_is_named(name: str, value: str) -> None:
+    """Settings are read before anything else, and refused by name."""
+    code, lines = await run("serve", DEFTER_DATABASE_URL=NOWHERE, **{name: value})
+    assert (code, len(lines)) == (2, 1)
+    assert name.removeprefix("DEFTER_").lower() in lines[0].lower()
+
+
+async def test_empty_setting_counts_as_none() -> None:
+    """An empty variable, as compose files make them, is not a value."""
+    code, lines = await run("serve", DEFTER_DATABASE_URL="", DEFTER_PORT="", DEFTER_LOG_LEVEL="")
+    assert (code, len(lines)) == (2, 1)
+    assert lines[0].startswith("DEFTER_DATABASE_URL is not set")
+
+
+async def test_verify_without_a_server_says_so_and_that_it_may_be_tried_again() -> None:
+    """It exits as the other commands do where nobody answers, and leaves no bar behind."""
+    code, lines = await run("verify", "--tenant", "casino", DEFTER_SERVER="127.0.0.1:9")
+    assert (code, len(lines)) == (4, 1)
+    assert "127.0.0.1:9" in lines[0]
