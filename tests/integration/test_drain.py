@@ -156,14 +156,15 @@ class _StuckJob:
 
     def __init__(self) -> None:
         self.stopping = asyncio.Event()
+        self.gate = asyncio.Event()
 
     def start(self) -> None:
         """Begin nothing."""
 
     async def stop(self) -> None:
-        """Never return."""
+        """Return when the gate is open."""
         self.stopping.set()
-        await asyncio.Event().wait()
+        await self.gate.wait()
 
 
 async def test_drain_with_stuck_job_turns_calls_away_and_ends(database_url: str) -> None:
@@ -174,10 +175,12 @@ async def test_drain_with_stuck_job_turns_calls_away_and_ends(database_url: str)
         service.server._jobs = (stuck, *service.server._jobs)
 
         draining = asyncio.ensure_future(service.server.drain())
-        await stuck.stopping.wait()
-        refused = await refusal(ledger.tenant())
-        async with asyncio.timeout(WAIT_SECONDS):
-            await draining
-        service.server._jobs = service.server._jobs[1:]
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await stuck.stopping.wait()
+                refused = await refusal(ledger.tenant())
+                await draining
+        finally:
+            stuck.gate.set()
 
     assert refused.reason == "SHUTTING_DOWN"
