@@ -13,7 +13,7 @@ from defter.payments.v1 import deposit_pb2, provider_event_pb2, wallet_pb2, with
 from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2, settlement_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from iso4217 import Currency
 
 from ledger_server.domain.clock import Clock, system_clock
@@ -44,6 +44,7 @@ from ledger_server.rpc.payment_requests import PaymentReader, ProviderAmounts
 from ledger_server.rpc.posting import PostingServicer
 from ledger_server.rpc.provider_event import ProviderEventServicer
 from ledger_server.rpc.reconciliation import ReconciliationServicer
+from ledger_server.rpc.reflection import ReflectionServicer
 from ledger_server.rpc.requests import RequestReader
 from ledger_server.rpc.serving import Handlers
 from ledger_server.rpc.settlement import SettlementServicer
@@ -268,5 +269,7 @@ async def _add_services(
     for name in ("", *names):  # the empty name is the server as a whole
         await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    reflected = ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME])
+    add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # has no types
+    add_reflection(reflected, server)
     return handlers, health_servicer
