@@ -138,6 +138,23 @@ async def test_terminate_while_database_is_frozen_ends_by_name(database_url: str
     assert "Traceback" not in log_file.read_text()
 
 
+async def test_terminate_idle_server_while_database_is_frozen_ends_cleanly(
+    database_url: str, tmp_path: Path
+) -> None:
+    """Connections that don't answer are cut, of both pools."""
+    log_file = tmp_path / "server.log"
+    environment = {"DEFTER_DRAIN_SECONDS": "2"}
+    async with (
+        serving_process(database_url, log_file=log_file, environment=environment) as process,
+        frozen(database_url),
+    ):
+        process.terminate()
+        exit_code = await process.wait()
+
+    assert exit_code == 0, log_file.read_text()
+    assert "Traceback" not in log_file.read_text()
+
+
 async def test_drain_under_watch_of_health_does_not_wait_for_it(database_url: str) -> None:
     """A watcher of health is told once that the server ends, and kept no longer."""
     async with serving(database_url, drain_seconds=3600) as service:
