@@ -1,9 +1,10 @@
 """Owns the wiring: from settings to a running server, and back down again."""
 
-import asyncio
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 import structlog
@@ -12,7 +13,7 @@ from defter.payments.v1 import deposit_pb2, provider_event_pb2, wallet_pb2, with
 from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2, settlement_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from iso4217 import Currency
 
 from ledger_server.domain.clock import Clock, system_clock
@@ -37,98 +38,25 @@ from ledger_server.rpc.account import AccountServicer
 from ledger_server.rpc.deposit import DepositServicer
 from ledger_server.rpc.finding import FindingServicer
 from ledger_server.rpc.hold import HoldServicer
-from ledger_server.rpc.intake import open_server
+from ledger_server.rpc.intake import CHANNEL_OPTIONS, open_server
 from ledger_server.rpc.journal import JournalServicer
 from ledger_server.rpc.payment_requests import PaymentReader, ProviderAmounts
 from ledger_server.rpc.posting import PostingServicer
 from ledger_server.rpc.provider_event import ProviderEventServicer
 from ledger_server.rpc.reconciliation import ReconciliationServicer
+from ledger_server.rpc.reflection import ReflectionServicer
 from ledger_server.rpc.requests import RequestReader
-from ledger_server.rpc.serving import MAX_MESSAGE_BYTES, Handlers
+from ledger_server.rpc.serving import Handlers
 from ledger_server.rpc.settlement import SettlementServicer
 from ledger_server.rpc.tenant import TenantServicer
 from ledger_server.rpc.wallet import WalletServicer
 from ledger_server.rpc.withdrawal import WithdrawalServicer
+from ledger_server.running import Job, RunningServer, close
 from ledger_server.settings import Settings
 from ledger_server.store.database import Pool, open_pool, schema_revision
 from ledger_server.store.migrate import check_revision
 
 log = structlog.get_logger()
-
-_CHANNEL_OPTIONS = (
-    # Room above our own limit, so that a message that is a little too large gets our own answer.
-    ("grpc.max_receive_message_length", 2 * MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", 16 * MAX_MESSAGE_BYTES),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    # By default gRPC drops calls at random with a bare CANCELLED once a thousand have arrived that are
-    # not begun. A burst is the lane's to take or to refuse by name, so that limit lies beyond the lane's.
-    ("grpc.server.max_pending_requests", 16_384),
-    ("grpc.server.max_pending_requests_hard_limit", 32_768),
-)
-
-
-class Job(Protocol):
-    """Something that goes on in the background."""
-
-    def start(self) -> None:
-        """Begin."""
-
-    async def stop(self) -> None:
-        """Stop."""
-
-
-class RunningServer:
-    """A server that accepts calls."""
-
-    def __init__(
-        self,
-        *,
-        port: int,
-        server: grpc.aio.Server,
-        handlers: Handlers,
-        ledger: Ledger,
-        watches: Watches,
-        health_servicer: health.aio.HealthServicer,
-        jobs: tuple[Job, ...],
-        pools: tuple[Pool, ...],
-        settings: Settings,
-    ) -> None:
-        self.port = port
-        self.ledger = ledger
-        self._watches = watches
-        self._server = server
-        self._handlers = handlers
-        self._health = health_servicer
-        self._jobs = jobs
-        self._pools = pools
-        self._settings = settings
-
-    async def drain(self) -> None:
-        """Stop cleanly: turn new calls away, answer what was begun, then close."""
-        await self._health.enter_graceful_shutdown()
-        for job in self._jobs:
-            await job.stop()
-        self._watches.drain()
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._settings.drain_seconds
-        self._handlers.turn_away()
-        await self.ledger.drain()
-        # gRPC cancels what it has not handed out when it stops, which no caller takes for a reason to retry.
-        await self._handlers.until_quiet()
-        await self._server.stop(max(0.0, until - loop.time()))
-        for pool in self._pools:
-            await pool.close()
-
-    async def abort(self) -> None:
-        """Stop at once, as a crash would: nothing that is under way is answered."""
-        self.ledger.abort()
-        self._watches.drain()
-        for job in self._jobs:
-            await job.stop()
-        for pool in self._pools:
-            pool.terminate()
-        await self._server.stop(None)
 
 
 async def start_server(
@@ -147,17 +75,72 @@ async def start_server(
         providers: the adapters of the configured provider accounts, by name; the caller closes them.
         provider_tenants: which tenants may use an account; one that is left out serves every tenant.
     Raises:
-        ValueError: there is no database URL.
+        ValueError: there is no database URL, or a configured asset is none.
         SchemaTooOld: the database still has to be migrated.
-        OSError: the port is taken, or the database can't be reached.
+        OSError: the database can't be reached.
+        RuntimeError: the port is taken; it is gRPC that says so.
     """
     if not settings.database_url:
         raise ValueError("DEFTER_DATABASE_URL is not set")
-    clock = clock or system_clock
-    role = settings.application_role
-    writes = await open_pool(settings.database_url, role=role, size=settings.write_connections)
-    reads = await open_pool(settings.database_url, role=role, size=settings.read_connections)
-    check_revision(await schema_revision(writes))
+    registry = currencies(settings.extra_currencies)
+    amounts = _amounts(providers or {}, provider_tenants or {})
+    async with AsyncExitStack() as opened:
+        pools: list[Pool] = []
+        for size in (settings.write_connections, settings.read_connections):
+            pool = await open_pool(settings.database_url, role=settings.application_role, size=size)
+            opened.push_async_callback(close, pool)
+            pools.append(pool)
+        check_revision(await schema_revision(pools[0]))
+        wired = _wire(
+            settings,
+            clock or system_clock,
+            registry,
+            writes=pools[0],
+            reads=pools[1],
+            providers=providers or {},
+            amounts=amounts,
+        )
+        server = open_server([*CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))])
+        handlers, health_servicer = await _add_services(server, wired.servicers)
+        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+        await server.start()
+        opened.pop_all()  # to be closed by the server that runs
+    for job in wired.jobs:
+        job.start()
+    log.info("serving", host=settings.host, port=port)
+    return RunningServer(
+        port=port,
+        server=server,
+        handlers=handlers,
+        ledger=wired.ledger,
+        watches=wired.watches,
+        health_servicer=health_servicer,
+        jobs=wired.jobs,
+        pools=tuple(pools),
+        settings=settings,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wired:
+    """What a server consists of, behind gRPC."""
+
+    ledger: Ledger
+    watches: Watches
+    jobs: tuple[Job, ...]
+    servicers: list[tuple[ServiceDescriptor, object]]
+
+
+def _wire(
+    settings: Settings,
+    clock: Clock,
+    registry: CurrencyRegistry,
+    *,
+    writes: Pool,
+    reads: Pool,
+    providers: Mapping[str, Adapter],
+    amounts: Mapping[str, ProviderAmounts],
+) -> _Wired:
     limits = LaneLimits(
         capacity=settings.lane_capacity,
         batch_size=settings.lane_batch_size,
@@ -165,48 +148,26 @@ async def start_server(
     )
     ledger = Ledger(writes, clock, limits)
     watches = Watches(reads, clock)
-    ledger.on_commit(watches.committed)
     runs = Runs(reads, clock)
     reconciler = Reconciler(
-        ledger, reads, clock, runs, providers or {}, pause_seconds=settings.listing_pause_seconds
+        ledger, reads, clock, runs, providers, pause_seconds=settings.listing_pause_seconds
     )
-    ledger.on_commit(reconciler.committed)
-    reader = RequestReader(currencies(settings.extra_currencies))
-    importer = Importer(ledger, reads, clock, reader.currencies)
-    ledger.on_commit(importer.committed)
-    server = open_server([*_CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))])
-    health_servicer = health.aio.HealthServicer()
-    amounts = _amounts(providers or {}, provider_tenants or {})
+    importer = Importer(ledger, reads, clock, registry)
+    for told in (watches.committed, reconciler.committed, importer.committed):
+        ledger.on_commit(told)
     read = Reads(reads, clock)
     reconciliation = ReconciliationServicer(runs, reconciler, RunReads(read), clock, amounts)
-    settlement = SettlementServicer(ledger, reader, Settlements(read), importer, amounts)
-    handlers = _add_services(
-        server,
-        health_servicer,
-        [
-            *_servicers(ledger, reader, read, watches, amounts),
-            (reconciliation_pb2.DESCRIPTOR.services_by_name["ReconciliationService"], reconciliation),
-            (settlement_pb2.DESCRIPTOR.services_by_name["SettlementService"], settlement),
-        ],
-    )
-    port = server.add_insecure_port(f"{settings.host}:{settings.port}")
-    await server.start()
-    await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
-    jobs = (*_jobs(ledger, reads, clock, settings, providers or {}), reconciler)
-    for job in jobs:
-        job.start()
-    log.info("serving", host=settings.host, port=port)
-    return RunningServer(
-        port=port,
-        server=server,
-        handlers=handlers,
-        ledger=ledger,
+    servicers = _servicers(
+        ledger,
+        registry,
+        read,
         watches=watches,
-        health_servicer=health_servicer,
-        jobs=jobs,
-        pools=(writes, reads),
-        settings=settings,
+        amounts=amounts,
+        importer=importer,
+        reconciliation=reconciliation,
     )
+    jobs = (*_jobs(ledger, reads, clock, settings, providers), reconciler)
+    return _Wired(ledger=ledger, watches=watches, jobs=jobs, servicers=servicers)
 
 
 def _jobs(
@@ -237,21 +198,33 @@ def _jobs(
 
 
 def currencies(extra: Mapping[str, int]) -> CurrencyRegistry:
-    """Return ISO 4217, as far as its currencies have minor units, and the configured assets."""
+    """Return ISO 4217, as far as its currencies have minor units, and the configured assets.
+
+    Raises:
+        ValueError: one of these has a broken code or exponent, or is of ISO 4217.
+    """
     exponents = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
-    return CurrencyRegistry({**exponents, **extra})
+    try:
+        return CurrencyRegistry(exponents).extended(extra)
+    except ValueError as error:
+        raise ValueError(f"DEFTER_EXTRA_CURRENCIES: {error}") from None
 
 
 def _servicers(
     ledger: Ledger,
-    reader: RequestReader,
+    registry: CurrencyRegistry,
     reads: Reads,
+    *,
     watches: Watches,
     amounts: Mapping[str, ProviderAmounts],
+    importer: Importer,
+    reconciliation: ReconciliationServicer,
 ) -> list[tuple[ServiceDescriptor, object]]:
-    payment_reader = PaymentReader(reader.currencies, amounts)
+    reader = RequestReader(registry)
+    payment_reader = PaymentReader(registry, amounts)
     payment_reads = PaymentReads(reads)
     findings = FindingReads(reads)
+    # By the file that declares the service; each declares one.
     services: list[tuple[Any, object]] = [
         (tenant_pb2, TenantServicer(ledger, reads)),
         (account_pb2, AccountServicer(ledger, reader, reads)),
@@ -263,6 +236,8 @@ def _servicers(
         (wallet_pb2, WalletServicer(payment_reads)),
         (provider_event_pb2, ProviderEventServicer(ledger, payment_reader, payment_reads)),
         (finding_pb2, FindingServicer(ledger, findings, Repairs(reads, findings))),
+        (reconciliation_pb2, reconciliation),
+        (settlement_pb2, SettlementServicer(ledger, reader, Settlements(reads), importer, amounts)),
     ]
     return [
         (next(iter(module.DESCRIPTOR.services_by_name.values())), servicer) for module, servicer in services
@@ -283,14 +258,18 @@ def _amounts(
     }
 
 
-def _add_services(
-    server: grpc.aio.Server,
-    health_servicer: health.aio.HealthServicer,
-    servicers: list[tuple[ServiceDescriptor, object]],
-) -> Handlers:
+async def _add_services(
+    server: grpc.aio.Server, servicers: list[tuple[ServiceDescriptor, object]]
+) -> tuple[Handlers, health.aio.HealthServicer]:
+    """Add the ledger's services, and health and reflection, which know them by name."""
     handlers = Handlers(servicers)
     server.add_generic_rpc_handlers((handlers,))
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     names = [service.full_name for service, _ in servicers]
-    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-    return handlers
+    health_servicer = health.aio.HealthServicer()
+    for name in ("", *names):  # the empty name is the server as a whole
+        await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    reflected = ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME])
+    add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # has no types
+    add_reflection(reflected, server)
+    return handlers, health_servicer

@@ -106,18 +106,16 @@ class Watches:
                 raise NotYetRecorded(head_sequence=head)
             position = after
             while True:
+                # Here, since a drain may come while the caller takes its time with what was yielded.
+                if self._draining:
+                    raise ShuttingDown
                 chunk = await tail.chunk_after(position)
                 if chunk is None:
-                    changed = await tail.wait(position, heartbeat_seconds)
-                    if self._draining:
-                        raise ShuttingDown
-                    if not changed:
+                    if not await tail.wait(position, heartbeat_seconds):
                         yield self._status(tail.head)
                     continue
                 yield chunk.message(bytes_only=bytes_only) + self._status(max(tail.head, chunk.last))
                 position = chunk.last
-                if self._draining:
-                    raise ShuttingDown
         finally:
             tail.watcher_count -= 1
             if not tail.watcher_count and self._tails.get(tenant_id) is tail:

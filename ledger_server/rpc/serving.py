@@ -38,10 +38,19 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _CALLS: Final = Counter("defter_rpc_total", "RPCs by method and code", ["method", "code"])
 _SECONDS: Final = Histogram(
     "defter_rpc_seconds",
-    "Time from the arrival of a call with one answer until that answer",
+    "Time from the arrival of a call with one answer until its end, whatever that is",
     ["method"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+
+
+class _UnderWay:
+    """How many calls have begun and not ended."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
 
 
 class Handlers(grpc.GenericRpcHandler):
@@ -59,11 +68,17 @@ class Handlers(grpc.GenericRpcHandler):
         self._methods: dict[str, MethodDescriptor] = {}
         self._by_path: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._call_count = 0
+        self._under_way = _UnderWay()
         for service, servicer in services:
             for method in service.methods:
                 path = f"/{service.full_name}/{method.name}"
                 self._methods[path] = method
-                self._by_path[path] = _handler(method, getattr(servicer, method.name))
+                self._by_path[path] = self._handler(method, getattr(servicer, method.name))
+
+    @property
+    def under_way(self) -> int:
+        """How many calls have begun and not ended."""
+        return self._under_way.count
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -75,7 +90,7 @@ class Handlers(grpc.GenericRpcHandler):
     def turn_away(self) -> None:
         """Answer every call from here on that the server is draining."""
         self._by_path = {
-            path: _handler(method, _turn_away_stream if method.server_streaming else _turn_away)
+            path: self._handler(method, _turn_away_stream if method.server_streaming else _turn_away)
             for path, method in self._methods.items()
         }
 
@@ -87,6 +102,26 @@ class Handlers(grpc.GenericRpcHandler):
             if self._call_count == before:
                 return
 
+    async def until_idle(self) -> None:
+        """Return when no call is under way."""
+        while self._under_way.count:  # noqa: ASYNC110  # an event would be work for every call
+            await asyncio.sleep(_QUIET_SECONDS)
+
+    def _handler(
+        self, method: MethodDescriptor, behaviour: Callable[..., Any]
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        deserialize = _deserializer(GetMessageClass(method.input_type))
+        name = f"{method.containing_service.name}/{method.name}"
+        wrap = _stream if method.server_streaming else _unary
+        # Of many messages with one answer, a broken one reaches the servicer as its refusal.
+        make = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, False): grpc.stream_unary_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }[method.client_streaming, method.server_streaming]
+        return make(wrap(name, behaviour, self._under_way), deserialize, _serialize)
+
 
 async def _turn_away(_: object, __: Context) -> Message:
     raise ShuttingDown
@@ -97,19 +132,6 @@ async def _turn_away_stream(_: object, __: Context) -> AsyncIterator[Message]:
     for response in responses:
         yield response
     raise ShuttingDown
-
-
-def _handler(method: MethodDescriptor, behaviour: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:
-    deserialize = _deserializer(GetMessageClass(method.input_type))
-    name = f"{method.containing_service.name}/{method.name}"
-    if method.client_streaming and not method.server_streaming:
-        # One answer to many messages; a broken one among them reaches the servicer as its refusal.
-        return grpc.stream_unary_rpc_method_handler(_unary(name, behaviour), deserialize, _serialize)
-    if method.client_streaming:
-        return grpc.stream_stream_rpc_method_handler(_stream(name, behaviour), deserialize, _serialize)
-    if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(_stream(name, behaviour), deserialize, _serialize)
-    return grpc.unary_unary_rpc_method_handler(_unary(name, behaviour), deserialize, _serialize)
 
 
 def _serialize(message: Message | bytes) -> bytes:
@@ -133,21 +155,28 @@ def _deserializer(message_class: type[Message]) -> Callable[[bytes], Message | R
 
 
 def _unary(
-    name: str, behaviour: Callable[[Any, Context], Awaitable[Message | bytes]]
+    name: str, behaviour: Callable[[Any, Context], Awaitable[Message | bytes]], under_way: _UnderWay
 ) -> Callable[[Any, Context], Awaitable[Message | bytes]]:
     succeeded = _CALLS.labels(method=name, code="OK")
+    cancelled = _CALLS.labels(method=name, code="CANCELLED")
     seconds = _SECONDS.labels(method=name)
 
     async def serve(request: Any, context: Context) -> Message | bytes:
         start = time.perf_counter()
+        under_way.count += 1
         try:
             if isinstance(request, Refused):
                 raise request  # noqa: TRY301  # one place turns errors into statuses
             response = await behaviour(request, context)
+        except asyncio.CancelledError:  # the caller has given up, or its deadline has passed
+            cancelled.inc()
+            raise
         except Exception as error:  # whatever it is, somebody waits for an answer
             await _refuse(name, context, error)
             raise  # not reached: refusing ends the call
-        seconds.observe(time.perf_counter() - start)
+        finally:
+            under_way.count -= 1
+            seconds.observe(time.perf_counter() - start)
         succeeded.inc()
         return response
 
@@ -155,18 +184,26 @@ def _unary(
 
 
 def _stream(
-    name: str, behaviour: Callable[[Any, Context], AsyncIterator[Message | bytes]]
+    name: str, behaviour: Callable[[Any, Context], AsyncIterator[Message | bytes]], under_way: _UnderWay
 ) -> Callable[[Any, Context], AsyncIterator[Message | bytes]]:
     succeeded = _CALLS.labels(method=name, code="OK")
+    cancelled = _CALLS.labels(method=name, code="CANCELLED")
 
     async def serve(request: Any, context: Context) -> AsyncIterator[Message | bytes]:
+        under_way.count += 1
         try:
             if isinstance(request, Refused):
                 raise request  # noqa: TRY301  # one place turns errors into statuses
             async for response in behaviour(request, context):
                 yield response
+        # A call that ends while a response is being sent leaves the generator behind, which is closed.
+        except (asyncio.CancelledError, GeneratorExit):
+            cancelled.inc()
+            raise
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
             await _refuse(name, context, error)
+        finally:
+            under_way.count -= 1
         succeeded.inc()
 
     return serve

@@ -16,9 +16,10 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2
 
-from ledger_server.bootstrap import RunningServer, start_server
+from ledger_server.bootstrap import start_server
 from ledger_server.domain.clock import Clock
 from ledger_server.providers.adapter import Adapter
+from ledger_server.running import RunningServer
 from ledger_server.settings import Settings
 from tests.support.ledger import ENFORCED, Ledger
 from tests.support.wire import Stubs, open_channel

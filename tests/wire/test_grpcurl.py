@@ -81,6 +81,17 @@ async def test_list_services_by_reflection_names_all_of_them(shell: Shell) -> No
     assert "defter.ledger.v1.HoldService.CaptureHold" in await shell.list(services[1])
 
 
+async def test_describe_method_by_reflection_names_its_messages(shell: Shell) -> None:
+    """A method is found by its own name, as a service and a message are."""
+    name = "defter.ledger.v1.HoldService.PlaceHold"
+
+    described = await shell.run(shell._address, "describe", name)
+    missing = await shell.run(shell._address, "describe", f"{name}Twice", fails=True)
+
+    assert ".defter.ledger.v1.PlaceHoldRequest" in described
+    assert "not found" in missing
+
+
 async def test_work_with_ledger_by_grpcurl_alone_moves_money(shell: Shell) -> None:
     """Create a tenant, open accounts, post, hold, capture, read the statement, watch."""
     tenant = {"tenant_id": "casino"}

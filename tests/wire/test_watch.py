@@ -9,6 +9,7 @@ import grpc
 import pytest
 from defter.ledger.v1 import journal_pb2
 
+from ledger_server.domain.errors import ShuttingDown
 from tests.support.clock import FakeClock
 from tests.support.coherence import assert_chain_unbroken
 from tests.support.ledger import Ledger
@@ -210,6 +211,21 @@ async def test_drain_server_ends_watches(server: Service, ledger: Ledger) -> Non
         assert refused.reason == "SHUTTING_DOWN"
     await server.crash()
     await server.restart()
+
+
+async def test_drain_while_heartbeat_is_being_taken_ends_watch_at_once(
+    server: Service, ledger: Ledger
+) -> None:
+    """A watcher that is slow to take a heartbeat is not kept for another one."""
+    watch = server.server._watches.watch(
+        ledger.tenant_id, after=await ledger.head(), heartbeat_seconds=0.01, bytes_only=True
+    )
+    await anext(watch)
+
+    server.server._watches.drain()
+
+    with pytest.raises(ShuttingDown):
+        anext(watch).send(None)  # goes as far as it can without waiting for anything
 
 
 async def test_watch_beyond_the_head_is_refused(ledger: Ledger) -> None:
