@@ -88,7 +88,9 @@ async def no_complaints() -> AsyncIterator[None]:
     yield
     gc.collect()
     await asyncio.sleep(0)
-    assert not complaints
+    # Of all loops of a process, gRPC brings the last events to whichever runs. This one is not closed, so
+    # what complains of a closed one was meant for that of an earlier test.
+    assert [one for one in complaints if str(one.get("exception")) != "Event loop is closed"] == []
 
 
 @pytest.mark.parametrize("grace", [None, 20.0])
