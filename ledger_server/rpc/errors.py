@@ -17,8 +17,8 @@ _DETAILS_KEY: Final = "grpc-status-details-bin"
 _RETRY_SECONDS: Final = 0.1
 
 # By default a client drops some of the answers with more than 8 KiB of metadata, and all above 16: it then
-# sees RESOURCE_EXHAUSTED instead of the reason. As base64 a status becomes a third larger, and its message goes
-# beside it once more, with three characters for each byte that is not ASCII.
+# sees RESOURCE_EXHAUSTED instead of the reason. As base64 a status becomes a third larger, and its message
+# goes beside it once more, with three characters for each byte that is not ASCII.
 _MAX_STATUS_BYTES: Final = 4_096
 _MAX_MESSAGE_BYTES: Final = 512
 _MAX_FACTS_BYTES: Final = 2_048
