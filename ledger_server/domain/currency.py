@@ -21,6 +21,9 @@ class CurrencyRegistry:
     def __contains__(self, currency_code: object) -> bool:
         return currency_code in self._exponents
 
+    def __len__(self) -> int:
+        return len(self._exponents)
+
     def exponent(self, currency_code: str) -> int:
         """Return the number of decimal places; KeyError for an unknown currency."""
         return self._exponents[currency_code]

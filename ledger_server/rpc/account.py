@@ -10,7 +10,14 @@ from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads import Reads
 from ledger_server.engine.records import account_message, balance_message
 from ledger_server.rpc.outcomes import decide_one, item_result, results_message, settle_atomic
-from ledger_server.rpc.page_token import fitting, page_position, page_size, page_token
+from ledger_server.rpc.page_token import (
+    fitting,
+    page_place,
+    page_position,
+    page_size,
+    page_token,
+    small_number_in,
+)
 from ledger_server.rpc.read_requests import optional_account_id, optional_enum, span, tenant_violations
 from ledger_server.rpc.requests import (
     MAX_BATCH,
@@ -205,13 +212,18 @@ class AccountServicer:
         violations.account_id(request.account_id, "account_id")
         recorded = span(violations, request)
         size = page_size(request, violations)
-        position = page_position(request, violations, like=(0, 0))
+        position = page_place(
+            request,
+            violations,
+            like=(0, 0),
+            read=lambda place: LinePosition(int(place[0]), small_number_in(place[1])),
+        )
         violations.check()
         page = await self._reads.statement(
             request.tenant_id,
             request.account_id,
             recorded,
-            position=LinePosition(int(position[0]), int(position[1])) if position else None,
+            position=position,
             newest_first=request.newest_first,
             include_pending=request.include_pending,
             size=size,

@@ -1,5 +1,6 @@
 """Owns the one table from reasons to gRPC codes, and how a refusal becomes a status on the wire."""
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import grpc
@@ -14,6 +15,17 @@ REPLAYED: Final = ("idempotent-replayed", "true")
 
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 _RETRY_SECONDS: Final = 0.1
+
+# By default a client drops some of the answers with more than 8 KiB of metadata, and all above 16: it then
+# sees RESOURCE_EXHAUSTED instead of the reason. As base64 a status becomes a third larger, and its message
+# goes beside it once more, with three characters for each byte that is not ASCII.
+_MAX_STATUS_BYTES: Final = 4_096
+_MAX_MESSAGE_BYTES: Final = 512
+_MAX_FACTS_BYTES: Final = 2_048
+_MAX_DESCRIPTION_BYTES: Final = 256
+# Kept free for the frame around the violations, and for the words that say how many are not listed.
+_FRAME_BYTES: Final = 128
+_CUT: Final = b"..."
 
 _Code = grpc.StatusCode
 CODES: Final = {
@@ -101,29 +113,27 @@ def code_of(refused: Refused) -> grpc.StatusCode:
 
 
 def status_of(refused: Refused) -> status_pb2.Status:
-    """Return a refusal as a rich status: always ErrorInfo; BadRequest and RetryInfo where they apply."""
+    """Return a refusal as a rich status: always ErrorInfo; BadRequest and RetryInfo where they apply.
+
+    It has at most 4 KiB, whatever of the caller's own words the refusal repeats.
+    """
     name, number = code_of(refused).name, code_of(refused).value[0]
     assert code_pb2.Code.Value(name) == number
-    status = status_pb2.Status(code=number, message=refused.message)
+    status = status_pb2.Status(code=number, message=_cut(refused.message, _MAX_MESSAGE_BYTES))
     status.details.add().Pack(
-        error_details_pb2.ErrorInfo(reason=refused.reason.name, domain=DOMAIN, metadata=refused.metadata)
-    )
-    # A rule between fields, such as LIMITS_CONTRADICT, has no field to point at.
-    broken = getattr(refused, "violations", ()) or (refused,)
-    violations = [violation for violation in broken if "field" in violation.metadata]
-    if violations:
-        status.details.add().Pack(
-            error_details_pb2.BadRequest(
-                field_violations=[
-                    error_details_pb2.BadRequest.FieldViolation(
-                        field=violation.metadata["field"],
-                        description=violation.message,
-                        reason=violation.reason.name,
-                    )
-                    for violation in violations
-                ]
-            )
+        error_details_pb2.ErrorInfo(
+            reason=refused.reason.name, domain=DOMAIN, metadata=_bounded(refused.metadata)
         )
+    )
+    broken = getattr(refused, "violations", ()) or (refused,)
+    listed = _violations(broken, _MAX_STATUS_BYTES - _FRAME_BYTES - status.ByteSize())
+    if listed.field_violations:
+        status.details.add().Pack(listed)
+    # A rule between fields, such as LIMITS_CONTRADICT, has no field to point at, and counts as told.
+    told = len(listed.field_violations) + sum("field" not in each.metadata for each in broken)
+    untold = getattr(refused, "violation_count", len(broken)) - told
+    if untold:
+        status.message += f"; {untold} more not listed"
     if refused.reason is Reason.LANE_FULL:
         delay = duration_pb2.Duration(nanos=int(_RETRY_SECONDS * 1e9))
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
@@ -134,7 +144,45 @@ async def abort(
     context: "grpc.aio.ServicerContext[object, object]", refused: Refused, *, replayed: bool
 ) -> None:
     """End a call with a refusal."""
-    trailing: list[tuple[str, str | bytes]] = [(_DETAILS_KEY, status_of(refused).SerializeToString())]
+    status = status_of(refused)
+    trailing: list[tuple[str, str | bytes]] = [(_DETAILS_KEY, status.SerializeToString())]
     if replayed:
         trailing.append(REPLAYED)
-    await context.abort(code_of(refused), refused.message, tuple(trailing))
+    # Clients compare the two messages, so both are the same one.
+    await context.abort(code_of(refused), status.message, tuple(trailing))
+
+
+def _violations(broken: Sequence[Refused], room: int) -> error_details_pb2.BadRequest:
+    """Return those of the broken rules that have a field, as many as there is room for."""
+    listed = error_details_pb2.BadRequest()
+    for each in broken:
+        if "field" not in each.metadata:
+            continue
+        listed.field_violations.add(
+            field=each.metadata["field"],
+            description=_cut(each.message, _MAX_DESCRIPTION_BYTES),
+            reason=each.reason.name,
+        )
+        if listed.ByteSize() > room:
+            del listed.field_violations[-1]
+            break
+    return listed
+
+
+def _bounded(facts: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the facts of a refusal, the longest of them cut where all together are too long."""
+    sizes = {name: len(fact.encode()) for name, fact in facts.items()}
+    bounded = dict(facts)
+    while (excess := sum(sizes.values()) - _MAX_FACTS_BYTES) > 0:
+        longest = max(sizes, key=sizes.__getitem__)
+        bounded[longest] = _cut(bounded[longest], max(sizes[longest] - excess, 0))
+        sizes[longest] = len(bounded[longest].encode())
+    return bounded
+
+
+def _cut(text: str, limit: int) -> str:
+    """Return text of at most so many bytes, with a sign where something is left out."""
+    data = text.encode()
+    if len(data) <= limit:
+        return text
+    return data[: max(limit - len(_CUT), 0)].decode(errors="ignore") + _CUT.decode()

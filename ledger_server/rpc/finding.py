@@ -1,7 +1,5 @@
 """Owns FindingService."""
 
-from datetime import datetime
-
 from defter.ledger.v1 import journal_pb2
 from defter.reconciliation.v1 import finding_pb2
 
@@ -19,7 +17,7 @@ from ledger_server.rpc.finding_requests import (
     wanted_findings,
 )
 from ledger_server.rpc.outcomes import decide_one, refusal_of
-from ledger_server.rpc.page_token import Position, page_bytes, page_position, page_size
+from ledger_server.rpc.page_token import Position, page_bytes, page_place, page_size, time_in
 from ledger_server.rpc.payment_requests import some_text
 from ledger_server.rpc.read_requests import tenant_violations
 from ledger_server.rpc.requests import ids_of
@@ -41,11 +39,9 @@ class FindingServicer:
         violations = tenant_violations(request)
         wanted = wanted_findings(violations, request)
         size = page_size(request, violations)
-        position = page_position(request, violations, like=("", ""))
+        after = page_place(request, violations, like=("", ""), read=_place) or NEWEST
         violations.check()
-        page = await self._reads.list_findings(
-            request.tenant_id, wanted, after=_place(position) if position else NEWEST, size=size
-        )
+        page = await self._reads.list_findings(request.tenant_id, wanted, after=after, size=size)
         return page_bytes(request, Page(page.items, None if page.next is None else _position(page.next)))
 
     async def GetFinding(
@@ -101,6 +97,5 @@ def _position(place: FindingPosition) -> Position:
 
 
 def _place(position: Position) -> FindingPosition:
-    """Return the place in a token, which nobody but the server makes."""
-    open_time, fingerprint = map(str, position)
-    return FindingPosition(datetime.fromisoformat(open_time), bytes.fromhex(fingerprint))
+    open_time, fingerprint = position
+    return FindingPosition(time_in(open_time), bytes.fromhex(str(fingerprint)))

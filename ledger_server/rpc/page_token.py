@@ -3,7 +3,7 @@
 A token carries a position and a keyed hash over the position and the request it belongs to, so that one
 that was altered, cut or taken to another list is refused. The key is a constant, since the token
 protects nobody from anything: it holds no secret, and a caller who forged one would merely choose where
-their own list begins. So any process can read what any other has made.
+their own list begins. So any process can read what any other has made, and none believes what is in it.
 """
 
 import base64
@@ -11,7 +11,9 @@ import binascii
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from google.protobuf.message import Message
@@ -29,9 +31,14 @@ MAX_BYTES: Final = 2 * 1024 * 1024
 _KEY: Final = b"defter page token 1"
 _HASH_BYTES: Final = 12
 _MAX_TOKEN: Final = 1_024
+# JSON can name halves of characters, which no text has, and PostgreSQL stores no NUL.
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+_MAX_NUMBER: Final = 2**63 - 1
+_MAX_SMALL_NUMBER: Final = 2**15 - 1
 
 Position = tuple[int | str, ...]
 _Item = TypeVar("_Item", bound=Message)
+_Place = TypeVar("_Place")
 
 
 class ListRequest(Protocol):
@@ -63,6 +70,37 @@ def page_position(request: ListRequest, violations: Violations, *, like: Positio
         violations.add(PageTokenInvalid(field="page_token"))
         return None
     return position
+
+
+def page_place(
+    request: ListRequest, violations: Violations, *, like: Position, read: Callable[[Position], _Place]
+) -> _Place | None:
+    """Return what a list makes of the position behind which the page begins; None for the first page.
+
+    Args:
+        like: a position of the same shape.
+        read: makes it; a ValueError or OverflowError says that no list has such a position.
+    """
+    position = page_position(request, violations, like=like)
+    if position is None:
+        return None
+    try:
+        return read(position)
+    except (ValueError, OverflowError):
+        violations.add(PageTokenInvalid(field="page_token"))
+        return None
+
+
+def time_in(text: int | str) -> datetime:
+    """Return a time in a position, for `page_place`. Raises ValueError or OverflowError."""
+    return datetime.fromisoformat(str(text)).astimezone(UTC)
+
+
+def small_number_in(number: int | str) -> int:
+    """Return a number of two bytes in a position, for `page_place`. Raises ValueError."""
+    if int(number) > _MAX_SMALL_NUMBER:
+        raise ValueError(number)
+    return int(number)
 
 
 def page_token(request: ListRequest, position: Position) -> str:
@@ -109,7 +147,18 @@ def _read(request: ListRequest, token: str) -> Position | None:
     found, data = data[:_HASH_BYTES], data[_HASH_BYTES:]
     if not hmac.compare_digest(found, _hash(request, data)):
         return None
-    return tuple(json.loads(data))
+    try:
+        position = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return tuple(position) if isinstance(position, list) and all(map(_storable, position)) else None
+
+
+def _storable(value: object) -> bool:
+    """Return whether a database could have made this: a number of eight bytes from 0 on, or text."""
+    if isinstance(value, int):
+        return 0 <= value <= _MAX_NUMBER
+    return isinstance(value, str) and not _UNSTORABLE.search(value)
 
 
 def _text(data: bytes) -> str:

@@ -191,9 +191,14 @@ class PaymentReader:
         if not message.HasField("policy"):
             violations.add(FieldMissing(field="policy"))
         path = "policy.second_review_from_minor"
-        for currency, amount in message.policy.second_review_from_minor.items():
-            violations.currency(currency, path, self._currencies)
-            violations.amount(amount, path)
+        amounts = message.policy.second_review_from_minor
+        if len(amounts) > len(self._currencies):
+            # Not all of them can be known, and a message has room for so many that looking takes long.
+            violations.add(FieldTooLong(field=path, limit=len(self._currencies)))
+        else:
+            for currency, amount in amounts.items():
+                violations.currency(currency, path, self._currencies)
+                violations.amount(amount, path)
         violations.check()
         command = SetWithdrawalPolicy(policy=policy_of_message(message.policy))
         return keyed(Method.SetWithdrawalPolicy, message, message.idempotency_key, command)

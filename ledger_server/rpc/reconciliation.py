@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final, Protocol
 
 from defter.reconciliation.v1 import reconciliation_pb2 as pb
@@ -15,7 +15,14 @@ from ledger_server.domain.reconciliation.record import RecordKind
 from ledger_server.engine.run_reads import RunReads
 from ledger_server.engine.runs import Claimed, Runs
 from ledger_server.rpc.errors import REPLAYED
-from ledger_server.rpc.page_token import fitting, page_position, page_size, page_token
+from ledger_server.rpc.page_token import (
+    fitting,
+    page_place,
+    page_size,
+    page_token,
+    small_number_in,
+    time_in,
+)
 from ledger_server.rpc.payment_requests import ProviderAmounts, provider_name
 from ledger_server.rpc.read_requests import bound, optional_enum, tenant_violations
 from ledger_server.rpc.requests import ids_of, keyed_violations
@@ -104,11 +111,10 @@ class ReconciliationServicer:
         if request.state and int(request.state) not in _STATES:
             violations.add(FieldOutOfRange(field="state"))
         size = page_size(request, violations)
-        position = page_position(request, violations, like=("", 0))
+        after = page_place(
+            request, violations, like=("", 0), read=lambda place: (time_in(place[0]), int(place[1]))
+        )
         violations.check()
-        after = None
-        if position is not None:
-            after = (datetime.fromisoformat(str(position[0])), int(position[1]))
         page = await self._reads.list_runs(
             request.tenant_id, provider=request.provider, state=int(request.state), after=after, size=size
         )
@@ -129,7 +135,9 @@ class ReconciliationServicer:
         kind = optional_enum(violations, request.kind, "kind", RecordKind)
         verdict = optional_enum(violations, request.verdict, "verdict", Verdict)
         size = page_size(request, violations)
-        position = page_position(request, violations, like=(0, ""))
+        after = page_place(
+            request, violations, like=(0, ""), read=lambda place: (small_number_in(place[0]), str(place[1]))
+        )
         violations.check()
         wanted = RecordFilter(
             provider=request.provider,
@@ -138,8 +146,7 @@ class ReconciliationServicer:
             kind=kind,
             verdict=verdict,
         )
-        after = (0, "") if position is None else (int(position[0]), str(position[1]))
-        page = await self._reads.list_records(request.tenant_id, wanted, after=after, size=size)
+        page = await self._reads.list_records(request.tenant_id, wanted, after=after or (0, ""), size=size)
         count = fitting(page.items)
         response = pb.ListProviderRecordsResponse(records=page.items[:count])
         if count < len(page.items):

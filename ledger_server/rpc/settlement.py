@@ -29,7 +29,7 @@ from ledger_server.engine.times import moment
 from ledger_server.engine.work import Request
 from ledger_server.rpc.errors import REPLAYED
 from ledger_server.rpc.outcomes import decide_one, refusal_of
-from ledger_server.rpc.page_token import fitting, page_position, page_size, page_token
+from ledger_server.rpc.page_token import Position, fitting, page_place, page_size, page_token, time_in
 from ledger_server.rpc.payment_requests import ProviderAmounts, provider_name, some_text
 from ledger_server.rpc.read_requests import optional_enum, tenant_violations
 from ledger_server.rpc.requests import RequestReader, digest_of
@@ -95,12 +95,8 @@ class SettlementServicer:
             provider_name(violations, request.provider)
         state = optional_enum(violations, request.state, "state", BatchState)
         size = page_size(request, violations)
-        position = page_position(request, violations, like=("", "", "", ""))
+        after = page_place(request, violations, like=("", "", "", ""), read=_place)
         violations.check()
-        after = None
-        if position is not None:
-            time, provider, batch_id, currency = (str(value) for value in position)
-            after = (datetime.fromisoformat(time), provider, batch_id, currency)
         page = await self._settlements.list_batches(
             request.tenant_id, provider=request.provider, state=int(state or 0), after=after, size=size
         )
@@ -222,6 +218,11 @@ async def _chunks(requests: AsyncIterator[pb.ImportSettlementReportRequest]) -> 
                 raise FieldMalformed(field="header")
             case _:
                 raise FieldMissing(field="chunk")
+
+
+def _place(position: Position) -> tuple[datetime, str, str, str]:
+    open_time, provider, batch_id, currency = position
+    return time_in(open_time), str(provider), str(batch_id), str(currency)
 
 
 def _key(request: pb.ConfirmSettlementBatchRequest) -> str:

@@ -32,6 +32,8 @@ MAX_METADATA: Final = 32
 MAX_METADATA_KEY: Final = 64
 MAX_METADATA_VALUE: Final = 512
 _MAX_SECONDS: Final = 253_402_300_800  # the year 10000
+# More are counted but not kept: who sees these knows what to mend, and a status has little room.
+_MAX_LISTED: Final = 16
 
 TENANT_ID: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 ACCOUNT_ID: Final = re.compile(r"[A-Za-z0-9_.:@-]{1,255}")
@@ -43,18 +45,28 @@ class Violations:
     """Collects the rules that a message breaks."""
 
     def __init__(self) -> None:
-        self._found: list[Refused] = []
+        self._first: Refused | None = None
+        self._listed: list[Refused] = []
+        self._count = 0
 
     def add(self, refused: Refused) -> None:
         """Note one broken rule."""
-        self._found.append(refused)
+        if self._first is None or refused.reason < self._first.reason:
+            self._first = refused
+        if len(self._listed) < _MAX_LISTED:
+            self._listed.append(refused)
+        self._count += 1
 
     def check(self) -> None:
-        """Raise the first broken rule in the order of precedence; it carries all of them."""
-        if self._found:
-            first = min(self._found, key=lambda refused: refused.reason)
-            first.violations = tuple(self._found)  # type: ignore[attr-defined]  # for BadRequest only
-            raise first
+        """Raise the first broken rule in the order of precedence; it carries the others that are listed."""
+        first = self._first
+        if first is None:
+            return
+        if first not in self._listed:
+            self._listed[-1] = first
+        first.violations = tuple(self._listed)  # type: ignore[attr-defined]  # for BadRequest only
+        first.violation_count = self._count  # type: ignore[attr-defined]  # the same
+        raise first
 
     def tenant_id(self, value: str, path: str = "tenant_id") -> None:
         """Require a well-formed tenant id."""

@@ -10,6 +10,8 @@ from ledger_server.domain.errors import FieldOutOfRange, PageTokenInvalid
 from ledger_server.rpc.page_token import (
     MAX_BYTES,
     Position,
+    _hash,
+    _text,
     fitting,
     page_position,
     page_size,
@@ -100,6 +102,29 @@ def test_read_position_of_another_shape_is_refused(position: Position) -> None:
     """Even a token with the right hash must have a position that the list can begin at."""
     with pytest.raises(PageTokenInvalid):
         read(request(), page_token(request(), position), ("",))
+
+
+@pytest.mark.parametrize(
+    ("data", "like"),
+    [
+        (b"", ("",)),
+        (b"{", ("",)),
+        (b"\xff", ("",)),
+        (b"5", (0,)),
+        (b'"ann"', ("", "", "")),
+        (b'{"ann":1}', ("",)),
+        (b"[" * 700 + b"]" * 700, ("",)),
+        (b"[-1]", (0,)),
+        (b"[9223372036854775808]", (0,)),
+        (b"[1e3]", (0,)),
+        (b'["\\u0000"]', ("",)),
+        (b'["\\ud800"]', ("",)),
+    ],
+)
+def test_read_forged_token_is_refused(data: bytes, like: Position) -> None:
+    """Anyone can make the hash, so what stands behind it is believed as little as the rest of a request."""
+    with pytest.raises(PageTokenInvalid):
+        read(request(), _text(_hash(request(), data) + data), like)
 
 
 def test_read_token_of_valid_base64_without_hash_is_refused() -> None:

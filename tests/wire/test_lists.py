@@ -14,8 +14,13 @@ from defter.ledger.v1 import (
     posting_pb2,
     tenant_pb2,
 )
+from defter.payments.v1 import deposit_pb2, provider_event_pb2, withdrawal_pb2
+from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2, settlement_pb2
+from defter.reconciliation.v1.settlement_pb2_grpc import SettlementServiceStub
 
+from ledger_server.rpc.page_token import Position, page_token
 from tests.support.clock import FakeClock
+from tests.support.fake_provider import PROVIDER
 from tests.support.ledger import SHADOW, Ledger
 from tests.support.requests import (
     ASSET,
@@ -353,6 +358,69 @@ async def test_use_page_token_of_other_list_is_refused(ledger: Ledger) -> None:
         request.page_token = token
         refused = await refusal(call(request))
         assert refused.reason == "PAGE_TOKEN_INVALID"
+
+
+@pytest.mark.parametrize(
+    ("service", "rpc", "request_", "position"),
+    [
+        ("findings", "ListFindings", finding_pb2.ListFindingsRequest(), ("soon", "00")),
+        ("findings", "ListFindings", finding_pb2.ListFindingsRequest(), ("2030-01-01T00:00:00Z", "0x")),
+        ("findings", "ListFindings", finding_pb2.ListFindingsRequest(), ("0001-01-01T00:00:00+23:00", "00")),
+        ("reconciliation", "ListRuns", reconciliation_pb2.ListRunsRequest(), ("soon", 1)),
+        (
+            "reconciliation",
+            "ListProviderRecords",
+            reconciliation_pb2.ListProviderRecordsRequest(provider=PROVIDER),
+            (2**15, ""),
+        ),
+        ("accounts", "ListPostings", account_pb2.ListPostingsRequest(account_id="house"), (1, 2**15)),
+        ("postings", "ListTransactions", posting_pb2.ListTransactionsRequest(), (2**63,)),
+        ("accounts", "ListAccounts", account_pb2.ListAccountsRequest(), ("\x00",)),
+    ],
+)
+async def test_forge_page_token_is_refused(
+    ledger: Ledger, service: str, rpc: str, request_: Any, position: Position
+) -> None:
+    """The key of tokens is no secret: a position that no list has is refused like any other broken token."""
+    request_.tenant_id = ledger.tenant_id
+    request_.page_token = page_token(request_, position)
+
+    refused = await refusal(getattr(getattr(ledger.stubs, service), rpc)(request_))
+
+    assert refused.reason == "PAGE_TOKEN_INVALID"
+
+
+async def test_forge_page_token_of_settlements_is_refused(ledger: Ledger) -> None:
+    """The same for the list of settlement batches."""
+    request = settlement_pb2.ListSettlementBatchesRequest(tenant_id=ledger.tenant_id)
+    request.page_token = page_token(request, ("soon", "", "", ""))
+
+    refused = await refusal(SettlementServiceStub(ledger.channel).ListSettlementBatches(request))
+
+    assert refused.reason == "PAGE_TOKEN_INVALID"
+
+
+@pytest.mark.parametrize(
+    ("service", "rpc", "request_"),
+    [
+        ("postings", "ListTransactions", posting_pb2.ListTransactionsRequest()),
+        ("holds", "ListHolds", hold_pb2.ListHoldsRequest()),
+        ("journal", "ListJournal", journal_pb2.ListJournalRequest()),
+        ("deposits", "ListDeposits", deposit_pb2.ListDepositsRequest()),
+        ("withdrawals", "ListWithdrawals", withdrawal_pb2.ListWithdrawalsRequest()),
+        ("events", "ListProviderEvents", provider_event_pb2.ListProviderEventsRequest()),
+    ],
+)
+async def test_forge_page_token_behind_everything_finds_nothing(
+    ledger: Ledger, service: str, rpc: str, request_: Any
+) -> None:
+    """The largest position that a list could have is behind its end."""
+    request_.tenant_id = ledger.tenant_id
+    request_.page_token = page_token(request_, (2**63 - 1,))
+
+    response = await getattr(getattr(ledger.stubs, service), rpc)(request_)
+
+    assert response.ByteSize() == 0
 
 
 async def test_change_page_size_between_pages_is_allowed(ledger: Ledger) -> None:

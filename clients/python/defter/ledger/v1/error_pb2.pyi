@@ -218,6 +218,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     The order below is the order of precedence: where a request breaks several rules, the first one
     in this list is reported. In an RPC's status the name (without the `ERROR_REASON_` prefix) stands
     in `google.rpc.ErrorInfo.reason` with domain `defter`; its `metadata` carries the facts named here.
+    Where fields are wrong, `google.rpc.BadRequest` lists the first 16 of them at most, and the message says how
+    many more there are. A status has at most 4 KiB, so that clients with default settings receive it: facts and
+    sentences that would make it longer are cut, with `...` at their end.
     Reasons from 200 to 299 are decisions against the state of the ledger: they are final for their key.
     Reasons up to 99 mean that this call decided nothing: its idempotency key is what it was before the
     call, unused unless an earlier call has used it. There are three exceptions:

@@ -1062,7 +1062,9 @@ class WithdrawalPolicy(_message.Message):
     """Whether players may take a withdrawal back before it is approved; some jurisdictions forbid it."""
     @_builtins.property
     def second_review_from_minor(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Amounts from which on a second reviewer is needed, minor units by currency; none: never."""
+        """Amounts from which on a second reviewer is needed, minor units by currency; none: never. At most as
+        many as the server knows currencies.
+        """
 
     def __init__(
         self,
