@@ -49,6 +49,7 @@ from ledger_server.rpc.requests import RequestReader
 from ledger_server.rpc.serving import Handlers
 from ledger_server.rpc.settlement import SettlementServicer
 from ledger_server.rpc.tenant import TenantServicer
+from ledger_server.rpc.transaction_stream import Streams
 from ledger_server.rpc.wallet import WalletServicer
 from ledger_server.rpc.withdrawal import WithdrawalServicer
 from ledger_server.running import Job, RunningServer, close
@@ -114,6 +115,7 @@ async def start_server(
         handlers=handlers,
         ledger=wired.ledger,
         watches=wired.watches,
+        streams=wired.streams,
         health_servicer=health_servicer,
         jobs=wired.jobs,
         pools=tuple(pools),
@@ -127,6 +129,7 @@ class _Wired:
 
     ledger: Ledger
     watches: Watches
+    streams: Streams
     jobs: tuple[Job, ...]
     servicers: list[tuple[ServiceDescriptor, object]]
 
@@ -148,6 +151,7 @@ def _wire(
     )
     ledger = Ledger(writes, clock, limits)
     watches = Watches(reads, clock)
+    streams = Streams()
     runs = Runs(reads, clock)
     reconciler = Reconciler(
         ledger, reads, clock, runs, providers, pause_seconds=settings.listing_pause_seconds
@@ -162,12 +166,13 @@ def _wire(
         registry,
         read,
         watches=watches,
+        streams=streams,
         amounts=amounts,
         importer=importer,
         reconciliation=reconciliation,
     )
     jobs = (*_jobs(ledger, reads, clock, settings, providers), reconciler)
-    return _Wired(ledger=ledger, watches=watches, jobs=jobs, servicers=servicers)
+    return _Wired(ledger=ledger, watches=watches, streams=streams, jobs=jobs, servicers=servicers)
 
 
 def _jobs(
@@ -216,6 +221,7 @@ def _servicers(
     reads: Reads,
     *,
     watches: Watches,
+    streams: Streams,
     amounts: Mapping[str, ProviderAmounts],
     importer: Importer,
     reconciliation: ReconciliationServicer,
@@ -228,7 +234,7 @@ def _servicers(
     services: list[tuple[Any, object]] = [
         (tenant_pb2, TenantServicer(ledger, reads)),
         (account_pb2, AccountServicer(ledger, reader, reads)),
-        (posting_pb2, PostingServicer(ledger, reader, reads)),
+        (posting_pb2, PostingServicer(ledger, reader, reads, streams)),
         (hold_pb2, HoldServicer(ledger, reader, reads)),
         (journal_pb2, JournalServicer(reads, watches)),
         (deposit_pb2, DepositServicer(ledger, payment_reader, payment_reads)),

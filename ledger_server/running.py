@@ -11,6 +11,7 @@ from grpc_health.v1 import health
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.watch import Watches
 from ledger_server.rpc.serving import Handlers
+from ledger_server.rpc.transaction_stream import Streams
 from ledger_server.settings import Settings
 from ledger_server.store.database import CONNECTION_ERRORS, Pool
 
@@ -42,6 +43,7 @@ class RunningServer:
         handlers: Handlers,
         ledger: Ledger,
         watches: Watches,
+        streams: Streams,
         health_servicer: health.aio.HealthServicer,
         jobs: tuple[Job, ...],
         pools: tuple[Pool, ...],
@@ -50,6 +52,7 @@ class RunningServer:
         self.port = port
         self.ledger = ledger
         self._watches = watches
+        self._streams = streams
         self._server = server
         self._handlers = handlers
         self._health = health_servicer
@@ -69,6 +72,7 @@ class RunningServer:
                 await self._health.enter_graceful_shutdown()
         self._handlers.turn_away()
         self._watches.drain()
+        self._streams.drain()
         try:
             async with asyncio.timeout_at(until):
                 await self._finish()

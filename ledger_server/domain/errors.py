@@ -128,7 +128,7 @@ class Rejected(Refused):
 
 class MessageTooLarge(Undecided):
     reason = Reason.MESSAGE_TOO_LARGE
-    sentence = "the message is too large"
+    sentence = "the message is too large, or the answer to it might be"
 
 
 class MalformedMessage(Undecided):

@@ -25,6 +25,7 @@ from ledger_server.rpc.requests import (
     RequestReader,
     account_violations,
     batch_mode,
+    check_answer_size,
     check_batch_size,
     check_tenant,
     ids_of,
@@ -70,6 +71,7 @@ class AccountServicer:
             self._reader.open_item(item.idempotency_key, item.account, f"items[{index}].")
             for index, item in enumerate(request.items)
         ]
+        check_answer_size(request, items=len(items))
         outcomes = await self._ledger.submit(
             request.tenant_id, items, atomic=atomic, deadline=deadline_of(context)
         )

@@ -16,22 +16,24 @@ from ledger_server.rpc.requests import (
     MAX_REFERENCE,
     RequestReader,
     batch_mode,
+    check_answer_size,
     check_batch_size,
     check_tenant,
     ids_of,
 )
 from ledger_server.rpc.serving import Context, deadline_of
-from ledger_server.rpc.transaction_stream import TransactionStream
+from ledger_server.rpc.transaction_stream import Streams, TransactionStream
 from ledger_server.store.queries.transactions import PostedRecord, TransactionFilter
 
 
 class PostingServicer:
     """Posts and reads transactions."""
 
-    def __init__(self, ledger: Ledger, reader: RequestReader, reads: Reads) -> None:
+    def __init__(self, ledger: Ledger, reader: RequestReader, reads: Reads, streams: Streams) -> None:
         self._ledger = ledger
         self._reader = reader
         self._reads = reads
+        self._streams = streams
 
     async def PostTransaction(self, request: posting_pb2.PostTransactionRequest, context: Context) -> bytes:
         """Post one transaction."""
@@ -53,6 +55,9 @@ class PostingServicer:
             read(item.idempotency_key, item.transaction, f"items[{index}].")
             for index, item in enumerate(request.items)
         ]
+        check_answer_size(
+            request, items=len(items), postings=(len(item.transaction.postings) for item in request.items)
+        )
         outcomes = await self._ledger.submit(
             request.tenant_id, items, atomic=atomic, deadline=deadline_of(context)
         )
@@ -66,12 +71,13 @@ class PostingServicer:
         )
 
     async def StreamTransactions(
-        self, requests: AsyncIterator[posting_pb2.StreamTransactionsRequest], _: Context
+        self, requests: AsyncIterator[posting_pb2.StreamTransactionsRequest], context: Context
     ) -> AsyncIterator[bytes]:
         """Post transactions as fast as they come."""
-        stream = TransactionStream(self._ledger, self._reader)
-        async for response in stream.run(requests):
-            yield response
+        stream = TransactionStream(self._ledger, self._reader, deadline=deadline_of(context))
+        with self._streams.open(stream):
+            async for response in stream.run(requests):
+                yield response
 
     async def GetTransaction(
         self, request: posting_pb2.GetTransactionRequest, _: Context

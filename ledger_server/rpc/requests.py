@@ -5,7 +5,7 @@ is reported, and `BadRequest` lists them all.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Final
 
@@ -25,6 +25,7 @@ from ledger_server.domain.commands import (
 from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.domain.errors import (
     BatchSizeOutOfRange,
+    MessageTooLarge,
     PostingCountOutOfRange,
     SameAccount,
     UnbalancedTransaction,
@@ -32,11 +33,18 @@ from ledger_server.domain.errors import (
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.domain.transactions import NewPosting, TransactionType, check_balanced
 from ledger_server.engine.work import Request
+from ledger_server.rpc.serving import MAX_MESSAGE_BYTES
 from ledger_server.rpc.violations import ACCOUNT_ID, MAX_KEY, TENANT_ID, Violations, members
 
 MAX_BATCH: Final = 1_000
 MAX_POSTINGS: Final = 1_000
 MAX_REFERENCE: Final = 255
+# What an answer may have beside what it repeats of the request: seven numbers of a balance with each posting;
+# with each item ids and times, or a refusal that names an account twice.
+_ANSWER_BYTES_OF_POSTING: Final = 96
+_ANSWER_BYTES_OF_ITEM: Final = 600
+# Of an account, a direction, an amount and a currency, in a request.
+_LEAST_BYTES_OF_POSTING: Final = 12
 MAX_NOTE: Final = 512
 
 _DIRECTIONS: Final = {int(direction): direction for direction in Direction}
@@ -77,6 +85,23 @@ def check_batch_size(count: int) -> None:
     """Refuse an empty batch and one of more than 1,000 items."""
     if not 1 <= count <= MAX_BATCH:
         raise BatchSizeOutOfRange(field="items", count=count, limit=MAX_BATCH)
+
+
+def check_answer_size(request: Message, *, items: int, postings: Iterable[int] = ()) -> None:
+    """Refuse a batch whose answer might be larger than what clients take in; afterwards it would be too late.
+
+    Args:
+        items: how many the batch has.
+        postings: how many each item has; looked at only where it may matter.
+    """
+    size = request.ByteSize()
+    most = size // _LEAST_BYTES_OF_POSTING
+    size += items * _ANSWER_BYTES_OF_ITEM
+    if size + most * _ANSWER_BYTES_OF_POSTING <= MAX_MESSAGE_BYTES:
+        return
+    size += sum(postings) * _ANSWER_BYTES_OF_POSTING
+    if size > MAX_MESSAGE_BYTES:
+        raise MessageTooLarge(size_bytes=size, limit_bytes=MAX_MESSAGE_BYTES)
 
 
 def batch_mode(mode: int) -> bool:

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from defter.ledger.v1 import posting_pb2
 
-from ledger_server.domain.errors import FieldMalformed, LaneFull, Refused
+from ledger_server.domain.errors import FieldMalformed, LaneFull, Refused, ShuttingDown
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.work import Outcome, Request
 from ledger_server.rpc.outcomes import item_result, results_message
@@ -16,7 +17,10 @@ from ledger_server.rpc.requests import RequestReader, check_batch_size, check_te
 # Items of one stream that may wait for their commit; beyond that the stream is not read on, and the
 # transport's flow control slows the sender down.
 _MAX_UNANSWERED: Final = 4_096
+# What one response carries: so much that writing it costs little, and no more than default clients take in
+# when the last result that comes along is as large as a result can be.
 _MAX_RESULTS: Final = 1_000
+_MAX_BYTES: Final = 2 * 1024 * 1024
 _LANE_FULL_PAUSE: Final = 0.01
 
 
@@ -63,10 +67,14 @@ class _Message:
 class TransactionStream:
     """Reads items into the tenant's lane while it writes results."""
 
-    def __init__(self, ledger: Ledger, reader: RequestReader) -> None:
+    def __init__(self, ledger: Ledger, reader: RequestReader, *, deadline: float | None) -> None:
+        """Take the call's deadline, in the event loop's time; what has not begun by then is not begun."""
         self._ledger = ledger
         self._reader = reader
+        self._deadline = deadline
+        self._draining = False
         self._tenant_id = ""
+        self._results: deque[bytes] = deque()
         self._messages: deque[_Message] = deque()
         self._unanswered = 0
         self._room = asyncio.Event()
@@ -81,15 +89,26 @@ class TransactionStream:
         try:
             while True:
                 self._arrived.clear()
-                if self._messages:
+                if self._messages or self._results:
                     yield await self._next_results()
                 elif reading.done():
                     break
+                elif self._draining:
+                    raise ShuttingDown
                 else:
                     await self._arrived.wait()
             reading.result()  # whatever broke the stream is told after all results
         finally:
             reading.cancel()
+            # Nobody waits for these any more. Those that have not begun are not begun, as for a single call.
+            for message in self._messages:
+                if message.future is not None:
+                    message.future.cancel()
+
+    def drain(self) -> None:
+        """End the stream as soon as everything that came in is answered."""
+        self._draining = True
+        self._arrived.set()
 
     async def _read(self, requests: AsyncIterator[posting_pb2.StreamTransactionsRequest]) -> None:
         async for request in requests:
@@ -129,7 +148,7 @@ class TransactionStream:
             return _Message(keys, refused, None)
         while True:
             try:
-                future = self._ledger.enqueue(self._tenant_id, requests)
+                future = self._ledger.enqueue(self._tenant_id, requests, deadline=self._deadline)
             except LaneFull:
                 # A stream has no need to be told: not reading on is the answer.
                 await asyncio.sleep(_LANE_FULL_PAUSE)
@@ -137,14 +156,45 @@ class TransactionStream:
                 return _Message(keys, refused, future)
 
     async def _next_results(self) -> bytes:
-        """Return the results of the next message and of those behind it that are answered too."""
-        first = self._messages[0]
-        if first.future is not None and not first.answered:
-            await asyncio.wait({first.future})
-        results: list[bytes] = []
-        while self._messages and self._messages[0].answered and len(results) < _MAX_RESULTS:
+        """Return the next results that are decided, as many as one response carries."""
+        if not self._results:
+            first = self._messages[0]
+            if first.future is not None and not first.answered:
+                await asyncio.wait({first.future})
+        while self._messages and self._messages[0].answered and len(self._results) < _MAX_RESULTS:
             message = self._messages.popleft()
             self._unanswered -= len(message.keys)
-            results += message.results()
+            self._results += message.results()
         self._room.set()
+        results: list[bytes] = []
+        size = 0
+        while self._results and size < _MAX_BYTES and len(results) < _MAX_RESULTS:
+            result = self._results.popleft()
+            size += len(result)
+            results.append(result)
         return results_message(results)
+
+
+class Streams:
+    """The calls of this process that are streams, so that a drain can end those that are idle."""
+
+    def __init__(self) -> None:
+        self._open: set[TransactionStream] = set()
+        self._draining = False
+
+    @contextmanager
+    def open(self, stream: TransactionStream) -> Iterator[None]:
+        """Know a stream for as long as its call lasts."""
+        self._open.add(stream)
+        if self._draining:
+            stream.drain()
+        try:
+            yield
+        finally:
+            self._open.discard(stream)
+
+    def drain(self) -> None:
+        """End every stream, now and from here on, when what came in by it is answered."""
+        self._draining = True
+        for stream in self._open:
+            stream.drain()

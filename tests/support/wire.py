@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 REPLAYED = ("idempotent-replayed", "true")
 MIB = 1024 * 1024
-# Larger than what the server takes, so that it is the server that refuses.
+# What a client takes in is left as gRPC has it, so that every answer must fit into that.
 CHANNEL_OPTIONS = (
+    # Larger than what the server takes, so that it is the server that refuses.
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", 64 * MIB),
     # A server that comes back is found at once; gRPC would wait longer with every try.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import grpc
 import pytest
 from defter.ledger.v1 import account_pb2, error_pb2
 
 from tests.support.coherence import assert_ledger_coherent
 from tests.support.ledger import Ledger
-from tests.support.requests import item, limits, new_account, transfer
-from tests.support.wire import refusal
+from tests.support.requests import CREDIT, DEBIT, item, leg, limits, new_account, transaction, transfer
+from tests.support.wire import MIB, refusal
 
 ATOMIC = account_pb2.BATCH_MODE_ATOMIC
 INDEPENDENT = account_pb2.BATCH_MODE_INDEPENDENT
@@ -256,3 +257,55 @@ async def test_post_to_account_opened_by_earlier_item_of_other_call(ledger: Ledg
 
     assert result.transaction.postings[1].balance.posted_balance_minor == 1
     assert result.transaction.postings[1].balance.version == 1
+
+
+@pytest.mark.parametrize("mode", [ATOMIC, INDEPENDENT])
+async def test_batch_whose_answer_would_be_too_large_is_refused_whole(
+    funded: Ledger, mode: account_pb2.BatchMode.ValueType
+) -> None:
+    """An answer that a client can't take in would leave him not knowing what was posted."""
+    wide = [leg("ann", DEBIT, 1), leg("bob", CREDIT, 1)] * 50
+    items = [item(funded.new_key(), transaction(*wide)) for _ in range(1_000)]
+    request = funded.batch_request(*items, mode=mode)
+    assert request.ByteSize() < 4 * MIB
+
+    told = await refusal(funded.stubs.postings.BatchPostTransactions(request))
+
+    assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MESSAGE_TOO_LARGE")
+    unused = await refusal(funded.outcome("PostTransaction", items[0].idempotency_key))
+    assert unused.reason == "OUTCOME_NOT_FOUND"
+
+
+async def test_largest_batch_is_answered_to_a_client_with_default_settings(funded: Ledger) -> None:
+    """As many postings as a batch may have, on accounts with the longest names, and the longest refusals."""
+    rich, poor = "r" * 255, "p" * 255
+    await funded.open(rich)
+    await funded.open(poor, bounds=limits(minimum=0))
+    wide = [leg(rich, DEBIT, 10**12), leg(rich, CREDIT, 10**12)] * 20
+    good = [item(funded.new_key(), transaction(*wide)) for _ in range(200)]
+    bad = [funded.transfer_item(poor, rich, 2**62) for _ in range(800)]
+    results = await funded.batch(*good, *bad)
+
+    answer = sum(result.ByteSize() for result in results)
+    assert [result.WhichOneof("outcome") for result in results] == ["transaction"] * 200 + ["rejection"] * 800
+    assert 3_000_000 < answer < 4 * MIB
+
+
+async def test_batch_of_accounts_whose_answer_would_be_too_large_is_refused_whole(funded: Ledger) -> None:
+    """The same goes for accounts with much metadata."""
+    metadata = {f"{number:064}": "v" * 50 for number in range(32)}
+    items = [
+        account_pb2.BatchOpenAccountsItem(
+            idempotency_key=funded.new_key(),
+            account=new_account(f"account-{number}", metadata=metadata),
+        )
+        for number in range(1_000)
+    ]
+    request = account_pb2.BatchOpenAccountsRequest(tenant_id=funded.tenant_id, mode=INDEPENDENT, items=items)
+    assert request.ByteSize() < 4 * MIB
+
+    told = await refusal(funded.stubs.accounts.BatchOpenAccounts(request))
+
+    assert told.reason == "MESSAGE_TOO_LARGE"
+    unopened = await refusal(funded.account("account-0"))
+    assert unopened.reason == "ACCOUNT_NOT_FOUND"

@@ -12,10 +12,10 @@ from defter.ledger.v1 import error_pb2, posting_pb2
 from tests.support.clock import FakeClock
 from tests.support.coherence import assert_ledger_coherent
 from tests.support.ledger import Ledger
-from tests.support.requests import CREDIT, DEBIT, leg, transaction, transfer
+from tests.support.requests import CREDIT, DEBIT, item, leg, transaction, transfer
 from tests.support.service import Service, serving
 from tests.support.tenant_lock import head_locked, poll, wait_until_lane_waits
-from tests.support.wire import refusal
+from tests.support.wire import MIB, refusal
 
 # Looks at the database without any progress of the sender after which it counts as stopped.
 CALM_LOOKS = 300
@@ -258,3 +258,63 @@ async def assert_ledger_coherent_soon(ledger: Ledger) -> None:
     """Check the ledger once all work that is still under way has passed through its lane."""
     await ledger.post("house", "ann", 1)
     await assert_ledger_coherent(ledger)
+
+
+async def test_stream_large_results_come_in_messages_that_any_client_takes(ledger: Ledger) -> None:
+    """A message whose results are larger than what clients take in by default is answered in several."""
+    await ledger.open("ann")
+    wide = [leg("house", DEBIT, 500), *(leg("ann", CREDIT, 1) for _ in range(500))]
+    items = [item(ledger.new_key(), transaction(*wide)) for _ in range(400)]
+    call = ledger.stubs.postings.StreamTransactions(iter([message(ledger, *items)]))
+
+    answers = [answer async for answer in call]
+
+    assert len(answers) > 1
+    results = [result for answer in answers for result in answer.results]
+    assert [one.idempotency_key for one in results] == [one.idempotency_key for one in items]
+    assert await ledger.posted("ann") == 400 * 500
+    assert sum(answer.ByteSize() for answer in answers) > 4 * MIB
+
+
+@pytest.mark.parametrize("end", ["deadline", "cancel"])
+async def test_stream_that_ends_early_begins_nothing_more(
+    ledger: Ledger, database_url: str, end: str
+) -> None:
+    """What waits in the lane when its call ends is not posted, as for a call with one answer."""
+    await ledger.open("ann")
+    async with head_locked(database_url, ledger.tenant_id):
+        first = asyncio.ensure_future(ledger.post("house", "ann", 1))
+        await wait_until_lane_waits(database_url)
+        call = ledger.stubs.postings.StreamTransactions(timeout=0.5 if end == "deadline" else None)
+        for _ in range(20):
+            await call.write(message(ledger, ledger.transfer_item("house", "ann", 1)))
+        await ledger.head()  # over the same connection, so the items have arrived
+        if end == "cancel":
+            call.cancel()
+        ended = await call.code()
+        await ledger.head()
+
+    await first
+    await ledger.post("house", "ann", 1)
+    codes = {"deadline": grpc.StatusCode.DEADLINE_EXCEEDED, "cancel": grpc.StatusCode.CANCELLED}
+    assert ended is codes[end]
+    assert await ledger.posted("ann") == 2
+    await assert_ledger_coherent(ledger)
+
+
+async def test_drain_ends_an_idle_stream(database_url: str, clock: FakeClock) -> None:
+    """A sender who says nothing is told, behind all his results, that the server goes away."""
+    async with serving(database_url, clock=clock) as service:
+        ledger = await service.new_ledger()
+        await ledger.open_house()
+        await ledger.open("ann")
+        call = ledger.stubs.postings.StreamTransactions()
+        await call.write(message(ledger, ledger.transfer_item("house", "ann", 1)))
+        answered = await call.read()
+        assert isinstance(answered, posting_pb2.StreamTransactionsResponse)
+        async with asyncio.timeout(10):
+            await service.server.drain()
+            told = await refusal(call.read())
+
+    assert len(answered.results) == 1
+    assert told.reason == "SHUTTING_DOWN"

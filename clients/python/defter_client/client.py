@@ -30,6 +30,8 @@ _Response = TypeVar("_Response")
 _FIRST_PAUSE = 0.05
 _MAX_PAUSE = 2.0
 _OPTIONS = (
+    # Answers are made to fit into the 4 MiB that gRPC takes in by default; a larger one would be a fault.
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     # A connection that died without a word ends a long stream after 40 s instead of never.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),

@@ -30,7 +30,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
     ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 1
-    """The message is larger than 4 MiB. INVALID_ARGUMENT. Metadata: `size_bytes`, `limit_bytes`."""
+    """The message is larger than 4 MiB, or the answer to a batch might be: it repeats the items, with balances.
+    INVALID_ARGUMENT. Metadata: `size_bytes`, `limit_bytes`.
+    """
     ERROR_REASON_MALFORMED_MESSAGE: _ErrorReason.ValueType  # 2
     """The bytes are no message of the RPC's request type. INVALID_ARGUMENT."""
     ERROR_REASON_IDEMPOTENCY_KEY_MISSING: _ErrorReason.ValueType  # 3
@@ -234,7 +236,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 1
-"""The message is larger than 4 MiB. INVALID_ARGUMENT. Metadata: `size_bytes`, `limit_bytes`."""
+"""The message is larger than 4 MiB, or the answer to a batch might be: it repeats the items, with balances.
+INVALID_ARGUMENT. Metadata: `size_bytes`, `limit_bytes`.
+"""
 ERROR_REASON_MALFORMED_MESSAGE: ErrorReason.ValueType  # 2
 """The bytes are no message of the RPC's request type. INVALID_ARGUMENT."""
 ERROR_REASON_IDEMPOTENCY_KEY_MISSING: ErrorReason.ValueType  # 3

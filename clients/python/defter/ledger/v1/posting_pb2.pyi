@@ -476,7 +476,9 @@ class StreamTransactionsResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___PostTransactionResult]:
-        """What has been decided since the last message, in the order of the items."""
+        """What has been decided since the last message, in the order of the items. The results of one message of the
+        caller may come in several, so that each is small enough for clients with default settings.
+        """
 
     def __init__(
         self,

@@ -81,7 +81,8 @@ class PostingServiceServicer:
 
     def BatchPostTransactions(self, request, context):
         """Post up to 1,000 transactions in one commit, each item keyed as a PostTransaction of its own.
-        A malformed item fails the whole call. In ATOMIC mode a refused item fails the call with its
+        A malformed item fails the whole call, and so does a batch whose answer might be larger than 4 MiB, which
+        takes some 25,000 postings: MESSAGE_TOO_LARGE, and nothing is decided. In ATOMIC mode a refused item fails the call with its
         reason and `index`, and nothing is posted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

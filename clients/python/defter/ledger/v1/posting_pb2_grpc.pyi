@@ -39,7 +39,8 @@ class PostingServiceStub:
     """
     BatchPostTransactions: _grpc.UnaryUnaryMultiCallable[_posting_pb2.BatchPostTransactionsRequest, _posting_pb2.BatchPostTransactionsResponse]
     """Post up to 1,000 transactions in one commit, each item keyed as a PostTransaction of its own.
-    A malformed item fails the whole call. In ATOMIC mode a refused item fails the call with its
+    A malformed item fails the whole call, and so does a batch whose answer might be larger than 4 MiB, which
+    takes some 25,000 postings: MESSAGE_TOO_LARGE, and nothing is decided. In ATOMIC mode a refused item fails the call with its
     reason and `index`, and nothing is posted.
     """
     StreamTransactions: _grpc.StreamStreamMultiCallable[_posting_pb2.StreamTransactionsRequest, _posting_pb2.StreamTransactionsResponse]
@@ -67,7 +68,8 @@ class PostingServiceAsyncStub(PostingServiceStub):
     """
     BatchPostTransactions: _aio.UnaryUnaryMultiCallable[_posting_pb2.BatchPostTransactionsRequest, _posting_pb2.BatchPostTransactionsResponse]  # type: ignore[assignment]
     """Post up to 1,000 transactions in one commit, each item keyed as a PostTransaction of its own.
-    A malformed item fails the whole call. In ATOMIC mode a refused item fails the call with its
+    A malformed item fails the whole call, and so does a batch whose answer might be larger than 4 MiB, which
+    takes some 25,000 postings: MESSAGE_TOO_LARGE, and nothing is decided. In ATOMIC mode a refused item fails the call with its
     reason and `index`, and nothing is posted.
     """
     StreamTransactions: _aio.StreamStreamMultiCallable[_posting_pb2.StreamTransactionsRequest, _posting_pb2.StreamTransactionsResponse]  # type: ignore[assignment]
@@ -104,7 +106,8 @@ class PostingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_posting_pb2.BatchPostTransactionsResponse, _abc.Awaitable[_posting_pb2.BatchPostTransactionsResponse]]:
         """Post up to 1,000 transactions in one commit, each item keyed as a PostTransaction of its own.
-        A malformed item fails the whole call. In ATOMIC mode a refused item fails the call with its
+        A malformed item fails the whole call, and so does a batch whose answer might be larger than 4 MiB, which
+        takes some 25,000 postings: MESSAGE_TOO_LARGE, and nothing is decided. In ATOMIC mode a refused item fails the call with its
         reason and `index`, and nothing is posted.
         """
 
