@@ -133,6 +133,8 @@ async def test_post_while_draining_is_refused(database_url: str, server: Service
     async with head_locked(database_url, ledger.tenant_id):
         begun = asyncio.ensure_future(ledger.post("house", "ann", 1))
         await wait_until_lane_waits(database_url)
+        await stream.write(stream_message(ledger, "begun"))  # so that the stream has something to wait for
+        await ledger.head()
         draining = asyncio.ensure_future(server.server.drain())
         await poll(
             database_url,
@@ -151,7 +153,8 @@ async def test_post_while_draining_is_refused(database_url: str, server: Service
     assert posted.transaction_id
     await server.restart()
     again = server.ledger()
-    assert await again.posted("ann") == 2
+    assert await again.posted("ann") == 3
+    assert (await again.outcome("PostTransaction", "begun")).record.HasField("transaction_posted")
     assert (await refusal(again.outcome("PostTransaction", "after"))).reason == "OUTCOME_NOT_FOUND"
 
 
