@@ -17,7 +17,7 @@ _CROWD: Final = 4
 class Company:
     """Those who are waited for before a commit sets off."""
 
-    __slots__ = ("_crowd", "_group_size", "_loop", "_timer", "_waited", "_wake")
+    __slots__ = ("_crowd", "_group_size", "_loop", "_timer", "_wake", "enough")
 
     def __init__(self, group_size: int, wake: Callable[[], None]) -> None:
         """Take how many requests are never waited beyond, and what to call when the waiting is over."""
@@ -26,36 +26,35 @@ class Company:
         self._loop = asyncio.get_running_loop()
         self._crowd = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._waited = False
+        self.enough = 1
+        """With so many requests nobody is waited for any more; 0 when the waiting is over."""
 
     def saw(self, callers: int) -> None:
         """Note how many callers wait for an answer at once."""
-        self._crowd = max(self._crowd, callers)
-
-    def complete(self, gathered: int) -> bool:
-        """Return whether nobody is waited for any more when so many requests have gathered."""
-        return self._waited or gathered >= self._enough
+        if callers > self._crowd:  # rarely, and this is asked for every call
+            self._crowd = callers
+            if self.enough:
+                self._count()
 
     def wait(self) -> None:
         """Set a bound to the waiting, after which those who are here are all."""
         if self._timer is None:
-            patience = min(self._enough * _SECONDS_EACH, _MAX_SECONDS)
+            patience = min(self.enough * _SECONDS_EACH, _MAX_SECONDS)
             self._timer = self._loop.call_later(patience, self._give_up)
 
     def set_off(self, gathered: int) -> None:
         """End the waiting; nobody waits twice for callers who stay away."""
-        if self._waited:
+        if not self.enough:
             self._crowd = gathered
-            self._waited = False
+            self._count()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    @property
-    def _enough(self) -> int:
-        return min(self._crowd, self._group_size) if self._crowd >= _CROWD else 1
+    def _count(self) -> None:
+        self.enough = min(self._crowd, self._group_size) if self._crowd >= _CROWD else 1
 
     def _give_up(self) -> None:
         self._timer = None
-        self._waited = True
+        self.enough = 0
         self._wake()

@@ -212,7 +212,7 @@ class Lane:
     @property
     def _complete(self) -> bool:
         """Whether the next commit has nobody to wait for."""
-        return self._company.complete(self._gathered)
+        return self._gathered >= self._company.enough
 
     async def _decide_ahead(self) -> None:
         """Decide waiting work against the tip, without a lock."""

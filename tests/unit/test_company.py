@@ -28,7 +28,7 @@ async def test_commit_waits_for_a_crowd_up_to_a_group(callers: int, gathered: in
     company = Company(GROUP, asyncio.Event().set)
     company.saw(callers)
     company.saw(0)
-    assert company.complete(gathered) is complete
+    assert (gathered >= company.enough) is complete
 
 
 async def test_waiting_ends_and_whoever_stayed_away_is_not_waited_for_again() -> None:
@@ -40,10 +40,10 @@ async def test_waiting_ends_and_whoever_stayed_away_is_not_waited_for_again() ->
     company.wait()
     async with asyncio.timeout(HANG_SECONDS):
         await over.wait()
-    assert company.complete(10)
+    assert company.enough <= 10
     company.set_off(10)
-    assert not company.complete(9)
-    assert company.complete(10)
+    assert company.enough > 9
+    assert company.enough <= 10
 
 
 async def test_crowd_that_came_is_waited_for_again() -> None:
@@ -55,4 +55,4 @@ async def test_crowd_that_came_is_waited_for_again() -> None:
     company.set_off(5)
     await asyncio.sleep(0.1)
     assert not over.is_set()
-    assert not company.complete(4)
+    assert company.enough > 4
