@@ -67,11 +67,11 @@ class AccountServicer:
         check_tenant(request.tenant_id)
         atomic = batch_mode(request.mode)
         check_batch_size(len(request.items))
+        check_answer_size(request, items=len(request.items))
         items = [
             self._reader.open_item(item.idempotency_key, item.account, f"items[{index}].")
             for index, item in enumerate(request.items)
         ]
-        check_answer_size(request, items=len(items))
         outcomes = await self._ledger.submit(
             request.tenant_id, items, atomic=atomic, deadline=deadline_of(context)
         )

@@ -50,14 +50,13 @@ class PostingServicer:
         check_tenant(request.tenant_id)
         atomic = batch_mode(request.mode)
         check_batch_size(len(request.items))
+        postings = (len(item.transaction.postings) for item in request.items)
+        check_answer_size(request, items=len(request.items), postings=postings)
         read = self._reader.post_item
         items = [
             read(item.idempotency_key, item.transaction, f"items[{index}].")
             for index, item in enumerate(request.items)
         ]
-        check_answer_size(
-            request, items=len(items), postings=(len(item.transaction.postings) for item in request.items)
-        )
         outcomes = await self._ledger.submit(
             request.tenant_id, items, atomic=atomic, deadline=deadline_of(context)
         )

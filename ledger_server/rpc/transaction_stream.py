@@ -13,6 +13,7 @@ from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.work import Outcome, Request
 from ledger_server.rpc.outcomes import item_result, results_message
 from ledger_server.rpc.requests import RequestReader, check_batch_size, check_tenant
+from ledger_server.rpc.violations import MAX_KEY
 
 # Items of one stream that may wait for their commit; beyond that the stream is not read on, and the
 # transport's flow control slows the sender down.
@@ -73,6 +74,7 @@ class TransactionStream:
         self._reader = reader
         self._deadline = deadline
         self._draining = False
+        self._ended = False
         self._tenant_id = ""
         self._results: deque[bytes] = deque()
         self._messages: deque[_Message] = deque()
@@ -86,6 +88,7 @@ class TransactionStream:
         """Yield results until the sender has finished and everything is answered."""
         reading = asyncio.create_task(self._read(requests))
         reading.add_done_callback(lambda _: self._arrived.set())
+        idle = False
         try:
             while True:
                 self._arrived.clear()
@@ -94,12 +97,18 @@ class TransactionStream:
                 elif reading.done():
                     break
                 elif self._draining:
+                    idle = True
                     raise ShuttingDown
                 else:
                     await self._arrived.wait()
             reading.result()  # whatever broke the stream is told after all results
         finally:
-            reading.cancel()
+            self._ended = True
+            if idle:
+                # It waits for gRPC, which lets go of it when the call has ended; it begins nothing any more.
+                reading.add_done_callback(_heed)
+            else:
+                reading.cancel()
             # Nobody waits for these any more. Those that have not begun are not begun, as for a single call.
             for message in self._messages:
                 if message.future is not None:
@@ -112,6 +121,8 @@ class TransactionStream:
 
     async def _read(self, requests: AsyncIterator[posting_pb2.StreamTransactionsRequest]) -> None:
         async for request in requests:
+            if self._ended:
+                return
             # A broken message arrives as the refusal that explains it.
             broken: object = request
             if isinstance(broken, Refused):
@@ -137,7 +148,8 @@ class TransactionStream:
         refused: dict[int, Refused] = {}
         requests: list[Request] = []
         for index, item in enumerate(items):
-            keys.append(item.idempotency_key)
+            # A key that is none is not repeated whole: the results of others travel with it.
+            keys.append(item.idempotency_key[:MAX_KEY])
             try:
                 requests.append(
                     self._reader.post_item(item.idempotency_key, item.transaction, f"items[{index}].")
@@ -152,6 +164,8 @@ class TransactionStream:
             except LaneFull:
                 # A stream has no need to be told: not reading on is the answer.
                 await asyncio.sleep(_LANE_FULL_PAUSE)
+                if self._ended:
+                    raise ShuttingDown from None
             else:
                 return _Message(keys, refused, future)
 
@@ -173,6 +187,12 @@ class TransactionStream:
             size += len(result)
             results.append(result)
         return results_message(results)
+
+
+def _heed(reading: "asyncio.Task[None]") -> None:
+    """Look at how reading has ended: that there was nothing more to read is no news."""
+    if not reading.cancelled():
+        reading.exception()
 
 
 class Streams:

@@ -354,7 +354,7 @@ class PostTransactionResult(_message.Message):
     REJECTION_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     idempotency_key: _builtins.str
-    """The item's key."""
+    """The item's key; of one that is longer than a key may be, the first 255 characters."""
     replayed: _builtins.bool
     """Whether the outcome was decided by an earlier request."""
     @_builtins.property
