@@ -105,8 +105,8 @@ class Lane:
         # Whether to decide under the head's lock, and how many works to try one at a time there.
         self._careful = False
         self._singly = 0
-        # Whether more holds are due than one batch expires, so that nothing is decided before its commit.
-        self._expiring = False
+        # The batch that expires a part of what is due: before its commit nothing more is decided.
+        self._expiring: Batch | None = None
         # Whether somebody else has kept the head locked for as long as this lane would wait.
         self._locked_out = False
         self._back_off = 0.0
@@ -184,7 +184,7 @@ class Lane:
         elif self._writing is None and self._complete:
             self._company.set_off(self._gathered)
             # Nobody decides meanwhile, so what waits may as well come along.
-            if self._queue and not self._expiring:
+            if self._queue and self._expiring is None:
                 await self._decide_ahead()
                 self._settle()
             self._start_writing()
@@ -200,12 +200,12 @@ class Lane:
     def _gathered(self) -> int:
         """How many requests wait for the next commit, decided or not; what expires ahead of them is one."""
         decided = self._open.request_count if self._open is not None else 0
-        return self._queue.waiting + decided + self._expiring
+        return self._queue.waiting + decided + (self._expiring is not None)
 
     @property
     def _room(self) -> bool:
         """Whether more can be decided for the next commit."""
-        if self._careful or self._expiring:
+        if self._careful or self._expiring is not None:
             return False
         return self._open is None or self._open.request_count < self._limits.batch_size
 
@@ -230,7 +230,7 @@ class Lane:
                 self._open = Batch(self._tip, self._encoder)
             self._open.expire_due(due, now, at_most=self._limits.expiry_size)
             if more:
-                self._expiring = True
+                self._expiring = self._open
                 self._queue.put_back(self._taken)
             else:
                 for work in self._taken:
@@ -310,7 +310,8 @@ class Lane:
 
     def _committed(self, batch: Batch) -> None:
         self._back_off = 0.0
-        self._expiring = False
+        if batch is self._expiring:
+            self._expiring = None
         self._queue.answered(batch.works)
         for work in batch.works:
             work.finish()
@@ -420,7 +421,7 @@ class Lane:
         self._taken = []
         self._tip = None
         self._careful = True
-        self._expiring = False
+        self._expiring = None
         self._queue.put_back(again)
         return len(again)
 

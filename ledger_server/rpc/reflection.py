@@ -4,6 +4,7 @@ grpcio's own servicer does not find a method, though the protocol has it among t
 """
 
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf import descriptor_pool
@@ -33,10 +34,7 @@ class ReflectionServicer:
         """Ask for a method's service, whose file is the method's."""
         async for request in requests:
             if request.HasField("file_containing_symbol"):
-                try:
+                with suppress(KeyError):  # it is something else, or nothing
                     method = self._symbols.FindMethodByName(request.file_containing_symbol)
-                except KeyError:
-                    pass  # it is something else, or nothing
-                else:
                     request.file_containing_symbol = method.containing_service.full_name
             yield request

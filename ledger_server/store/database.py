@@ -103,7 +103,8 @@ def naming_database(database_url: str) -> Iterator[None]:
         yield
     except OSError as error:
         place = urlsplit(database_url).netloc.rpartition("@")[2] or "the given place"
-        raise DatabaseUnreachable(f"the database at {place} can't be reached: {error}") from error
+        why = str(error) or "it did not answer in time"
+        raise DatabaseUnreachable(f"the database at {place} can't be reached: {why}") from error
 
 
 async def _no_reset(_: Any) -> None:

@@ -59,6 +59,20 @@ def hold(debit: str, credit: str, clock: FakeClock) -> Request:
     return asked(command, Method.PlaceHold, key())
 
 
+async def due_holds(running: Engine, clock: FakeClock, count: int) -> None:
+    """Create a tenant with so many holds between `ann` and `house`, whose time has come."""
+    await running.create_tenant()
+    for account_id in ("house", "ann"):
+        await ask_all(running, [opening(account_id)])
+    await ask_all(running, [hold("ann", "house", clock) for _ in range(count)])
+    clock.advance(seconds=11)
+
+
+async def open_holds(running: Engine) -> int:
+    """Return how many holds are stored as open."""
+    return int(await running.pool.fetchval("SELECT count(*) FROM holds WHERE state = 1"))
+
+
 async def ask_all(running: Engine, requests: list[Request]) -> None:
     """Submit requests as one work, and see each succeed."""
     outcomes = await running.ledger.submit(TENANT, requests)
@@ -108,11 +122,9 @@ async def test_more_due_than_expires_in_one_go_is_expired_in_several(
         engine(database_url, clock, expiry_size=7) as running,
         engine(database_url, clock) as other,
     ):
-        await running.create_tenant()
-        for account_id in ("house", "ann", "ben", "cat"):
+        await due_holds(running, clock, 50)
+        for account_id in ("ben", "cat"):
             await ask_all(running, [opening(account_id)])
-        await ask_all(running, [hold("ann", "house", clock) for _ in range(50)])
-        clock.advance(seconds=11)
         if moved:
             await ask_all(other, [post("ben", "cat")])
 
@@ -137,16 +149,12 @@ async def test_more_due_than_expires_in_one_go_is_expired_in_several(
 async def test_sweeper_expires_more_than_goes_at_once(database_url: str, clock: FakeClock) -> None:
     """The sweeper's work is answered when everything on its accounts is expired."""
     async with engine(database_url, clock, expiry_size=7) as running:
-        await running.create_tenant()
-        for account_id in ("house", "ann"):
-            await ask_all(running, [opening(account_id)])
-        await ask_all(running, [hold("ann", "house", clock) for _ in range(30)])
-        clock.advance(seconds=11)
+        await due_holds(running, clock, 30)
 
         async with asyncio.timeout(HANG_SECONDS):
             await running.ledger.submit(TENANT, [Request(ExpireHolds(numbers=(4, 5)))])
 
-        assert await running.pool.fetchval("SELECT count(*) FROM holds WHERE state = 1") == 0
+        assert await open_holds(running) == 0
     await assert_coherent(database_url, clock)
 
 
@@ -155,11 +163,7 @@ async def test_callers_who_leave_while_holds_expire_leave_a_working_lane(
 ) -> None:
     """What has been expired for a caller who is gone stands, or is expired again by the next one."""
     async with engine(database_url, clock, expiry_size=7) as running:
-        await running.create_tenant()
-        for account_id in ("house", "ann"):
-            await ask_all(running, [opening(account_id)])
-        await ask_all(running, [hold("ann", "house", clock) for _ in range(50)])
-        clock.advance(seconds=11)
+        await due_holds(running, clock, 50)
 
         async with asyncio.timeout(HANG_SECONDS):
             async with head_locked(database_url, TENANT):
@@ -168,5 +172,30 @@ async def test_callers_who_leave_while_holds_expire_leave_a_working_lane(
                 leaving.cancel()
             await ask_all(running, [post("ann", "house")])
 
-        assert await running.pool.fetchval("SELECT count(*) FROM holds WHERE state = 1") == 0
+        assert await open_holds(running) == 0
+    await assert_coherent(database_url, clock)
+
+
+async def test_process_that_dies_between_portions_leaves_the_rest_to_the_next(
+    database_url: str, clock: FakeClock
+) -> None:
+    """A portion is a commit of its own: what it has expired stands, and is not expired again."""
+    async with engine(database_url, clock, expiry_size=7) as dying:
+        await due_holds(dying, clock, 50)
+        commits = asyncio.Event()
+        dying.ledger.on_commit(lambda *_: commits.set())
+        asked_for = asyncio.create_task(ask_all(dying, [post("house", "ann")]))
+        async with asyncio.timeout(HANG_SECONDS):
+            await commits.wait()
+        dying.ledger.abort()
+        assert not asked_for.done()
+        asked_for.cancel()
+
+    async with engine(database_url, clock, expiry_size=7) as next_one, asyncio.timeout(HANG_SECONDS):
+        left = await open_holds(next_one)
+        assert 0 < left < 50
+        await ask_all(next_one, [post("house", "ann")])
+        assert await open_holds(next_one) == 0
+        expiries = await next_one.pool.fetchval("SELECT count(*) FROM postings WHERE phase = 5")
+        assert expiries == 2 * 50
     await assert_coherent(database_url, clock)

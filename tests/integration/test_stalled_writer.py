@@ -21,7 +21,7 @@ async def write_and_stall(connection: AnyConnection) -> None:
     """Move the head, begin to write journal records, and hand over none."""
 
     async def rows() -> AsyncIterator[bytes]:
-        await asyncio.sleep(10 * HANG_SECONDS)
+        await asyncio.Event().wait()
         yield b""
 
     await connection.execute("BEGIN")

@@ -48,11 +48,14 @@ async def test_waiting_ends_and_whoever_stayed_away_is_not_waited_for_again() ->
 
 async def test_crowd_that_came_is_waited_for_again() -> None:
     """A commit that sets off in time leaves nothing of its waiting behind, but the crowd."""
-    over = asyncio.Event()
-    company = Company(GROUP, over.set)
+    over, later = asyncio.Event(), asyncio.Event()
+    company, larger = Company(GROUP, over.set), Company(GROUP, later.set)
     company.saw(5)
+    larger.saw(50)
     company.wait()
+    larger.wait()
     company.set_off(5)
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(HANG_SECONDS):
+        await later.wait()  # which is waited for longer, so the other's time would be over
     assert not over.is_set()
     assert company.enough > 4
