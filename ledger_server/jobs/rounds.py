@@ -42,7 +42,7 @@ class RoundLimits(Struct, frozen=True, kw_only=True):
     """
 
     looks_at_once: int = 4
-    long_looks: int = 4
+    long_looks: int = 64
     look_seconds: float = 60.0
     turn_seconds: float = 1.0
     first_back_off_seconds: float = 0.25

@@ -44,7 +44,8 @@ ORDER BY e.event_number LIMIT $3
 _FIRST_PARKED: Final = """
 SELECT t.tenant_id, parked.count FROM (
     SELECT tenant_key, count(*) AS count FROM (
-        SELECT tenant_key FROM provider_events WHERE state = 2 ORDER BY receive_time LIMIT $1
+        SELECT tenant_key FROM provider_events WHERE state = 2 AND event_number > 0
+        ORDER BY receive_time LIMIT $1
     ) AS oldest GROUP BY tenant_key
 ) AS parked
 CROSS JOIN LATERAL (SELECT tenant_id FROM tenants WHERE tenant_key = parked.tenant_key LIMIT 1) AS t
@@ -66,8 +67,11 @@ CROSS JOIN LATERAL (
 """
 _OVERDUE_TENANTS: Final = """
 SELECT t.tenant_id FROM (
-    SELECT DISTINCT tenant_key FROM provider_events
-    WHERE state = 2 AND receive_time >= $1 AND receive_time < $2
+    SELECT DISTINCT tenant_key FROM (
+        SELECT tenant_key FROM provider_events
+        WHERE state = 2 AND event_number > 0 AND receive_time >= $1 AND receive_time < $2
+        ORDER BY receive_time OFFSET 0
+    ) AS parked
 ) AS overdue
 CROSS JOIN LATERAL (SELECT tenant_id FROM tenants WHERE tenant_key = overdue.tenant_key LIMIT 1) AS t
 """

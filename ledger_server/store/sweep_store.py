@@ -17,6 +17,8 @@ _PAGE: Final = 500
 
 # Each time stands in a parameter: a function that may change while the statement runs can't enter an index.
 _HOLD_DUE: Final = "state = 1 AND expire_time IS NOT NULL AND expire_time <= $1"
+# What only sweeps say, so that only they enter the indexes across tenants.
+_ANY_HOLD: Final = "hold_number > 0"
 _DUE_HOLDS: Final = """
 SELECT hold_number FROM holds
 WHERE tenant_key = $1 AND state = 1 AND expire_time IS NOT NULL AND expire_time <= $2
@@ -47,7 +49,7 @@ WHERE t.tenant_id > $2 ORDER BY t.tenant_id LIMIT $3
 """
 
 
-_FIRST_HOLDS: Final = _first("holds", _HOLD_DUE, "expire_time")
+_FIRST_HOLDS: Final = _first("holds", f"{_HOLD_DUE} AND {_ANY_HOLD}", "expire_time")
 _EACH_HOLDS: Final = _each("holds", _HOLD_DUE, "expire_time")
 _EACH_CALLS: Final = _each("outbox", "open AND next_try_time <= $1", "next_try_time")
 _HEAD_FREE: Final = "SELECT 1 FROM tenants WHERE tenant_key = $1 FOR NO KEY UPDATE SKIP LOCKED"

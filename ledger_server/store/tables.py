@@ -1,6 +1,7 @@
 """Owns the shape of the database: every table, key and index, with the tenant leading each of them.
 
-Two indexes begin with a time instead: they say what is due, of whichever tenant.
+Two indexes begin with a time instead: they say what is due, of whichever tenant. Their last condition is
+always true; only sweeps say it, so no other statement enters them.
 
 Balances are append-only: an account's counters are those of its newest posting row, so nothing that
 is written is ever updated on the way of a posting but the tenant's head.
@@ -200,7 +201,7 @@ holds: Final = Table(
         "holds_due_idx",
         "expire_time",
         "tenant_key",
-        postgresql_where=text("state = 1 AND expire_time IS NOT NULL"),
+        postgresql_where=text("state = 1 AND expire_time IS NOT NULL AND hold_number > 0"),
     ),
     postgresql_with={"fillfactor": "70"},
 )
@@ -290,7 +291,7 @@ provider_events: Final = Table(
         "receive_time",
         "tenant_key",
         "event_number",
-        postgresql_where=text("state = 2"),
+        postgresql_where=text("state = 2 AND event_number > 0"),
     ),
 )
 
