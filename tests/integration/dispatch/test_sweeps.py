@@ -26,6 +26,7 @@ from ledger_server.store import parked_store, sweep_store
 from ledger_server.store.database import Pool
 from tests.integration.dispatch.cashier import TENANT, Cashier
 from tests.integration.dispatch.test_parked_events import applied, initiated
+from tests.support.postgres import alter
 from tests.support.randomness import SEED
 from tests.support.stumbling import TRANSIENT, Stumbling
 from tests.support.tenant_lock import WAIT_SECONDS, head_locked
@@ -60,18 +61,24 @@ async def parked_job(cashier: Cashier, ledger: Stumbling, *, grace: float) -> As
 
 
 async def due_hold(cashier: Cashier) -> int:
-    """Place a hold whose time comes at once; return its number."""
+    """Place a hold and bring its time forward, however slow this machine is; return its number."""
     command = PlaceHold(
         debit_account_id="bank",
         credit_account_id="player:42:real:EUR",
         amount=1,
         currency="EUR",
-        expire_time=datetime.now(UTC) + timedelta(milliseconds=300),
+        expire_time=datetime.now(UTC) + timedelta(hours=1),
         type=TransactionType.BET,
         reference="",
         metadata={},
     )
-    return (await cashier.ask(command, Method.PlaceHold)).sequence
+    number = (await cashier.ask(command, Method.PlaceHold)).sequence
+    await alter(
+        cashier.database_url,
+        "UPDATE holds SET expire_time = now() - interval '1 second'"
+        f" WHERE tenant_key = {cashier.key} AND hold_number = {number}",
+    )
+    return number
 
 
 async def expired(cashier: Cashier, number: int) -> bool:
