@@ -16,7 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from iso4217 import Currency
 
-from ledger_server.domain.clock import Clock, system_clock
+from ledger_server.domain.clock import Clock
 from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.engine.finding_reads import FindingReads
 from ledger_server.engine.lane import LaneLimits
@@ -55,6 +55,7 @@ from ledger_server.rpc.withdrawal import WithdrawalServicer
 from ledger_server.running import Job, RunningServer, close
 from ledger_server.settings import Settings
 from ledger_server.store.database import Pool, open_pool, schema_revision
+from ledger_server.store.database_clock import ClockLimits, DatabaseClock, OwnClocks
 from ledger_server.store.migrate import check_revision
 
 log = structlog.get_logger()
@@ -64,6 +65,7 @@ async def start_server(
     settings: Settings,
     *,
     clock: Clock | None = None,
+    own_clocks: OwnClocks | None = None,
     reuse_port: bool = False,
     providers: Mapping[str, Adapter] | None = None,
     provider_tenants: Mapping[str, frozenset[str]] | None = None,
@@ -71,7 +73,8 @@ async def start_server(
     """Start serving.
 
     Args:
-        clock: tells the time that records carry; the system's unless a test brings its own.
+        clock: tells the time that records carry; the database's unless a test brings its own.
+        own_clocks: the clocks of this machine, by which the database's is known; a test may bring others.
         reuse_port: whether other processes listen on the same port.
         providers: the adapters of the configured provider accounts, by name; the caller closes them.
         provider_tenants: which tenants may use an account; one that is left out serves every tenant.
@@ -92,9 +95,12 @@ async def start_server(
             opened.push_async_callback(close, pool)
             pools.append(pool)
         check_revision(await schema_revision(pools[0]))
+        database_clock = None
+        if clock is None:
+            clock = database_clock = await _database_clock(settings, opened, pools, own_clocks)
         wired = _wire(
             settings,
-            clock or system_clock,
+            clock,
             registry,
             writes=pools[0],
             reads=pools[1],
@@ -103,6 +109,8 @@ async def start_server(
         )
         server = open_server([*CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))])
         handlers, health_servicer = await _add_services(server, wired.servicers)
+        if database_clock is not None:
+            await _show_clock(database_clock, health_servicer, wired.servicers)
         port = server.add_insecure_port(f"{settings.host}:{settings.port}")
         await server.start()
         opened.pop_all()  # to be closed by the server that runs
@@ -118,9 +126,39 @@ async def start_server(
         streams=wired.streams,
         health_servicer=health_servicer,
         jobs=wired.jobs,
+        clock=database_clock,
         pools=tuple(pools),
         settings=settings,
     )
+
+
+async def _database_clock(
+    settings: Settings, opened: AsyncExitStack, pools: list[Pool], own_clocks: OwnClocks | None
+) -> DatabaseClock:
+    """Return the database's clock, which has a connection of its own; both are to be closed with the rest."""
+    assert settings.database_url is not None
+    pool = await open_pool(settings.database_url, role=settings.application_role, size=1)
+    opened.push_async_callback(close, pool)
+    pools.append(pool)
+    clock = DatabaseClock(pool, ClockLimits(bound_seconds=settings.clock_bound_seconds), own=own_clocks)
+    await clock.start()
+    opened.push_async_callback(clock.stop)
+    return clock
+
+
+async def _show_clock(
+    clock: DatabaseClock,
+    health_servicer: health.aio.HealthServicer,
+    servicers: list[tuple[ServiceDescriptor, object]],
+) -> None:
+    """Have health say that the server decides nothing for as long as its own clock is off by too much."""
+
+    async def show(astray: bool) -> None:
+        response = health_pb2.HealthCheckResponse
+        for name in ("", *(service.full_name for service, _ in servicers)):
+            await health_servicer.set(name, response.NOT_SERVING if astray else response.SERVING)
+
+    await clock.on_astray(show)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

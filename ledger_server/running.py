@@ -14,6 +14,7 @@ from ledger_server.rpc.serving import Handlers
 from ledger_server.rpc.transaction_stream import Streams
 from ledger_server.settings import Settings
 from ledger_server.store.database import CONNECTION_ERRORS, Pool
+from ledger_server.store.database_clock import DatabaseClock
 
 log = structlog.get_logger()
 
@@ -46,6 +47,7 @@ class RunningServer:
         streams: Streams,
         health_servicer: health.aio.HealthServicer,
         jobs: tuple[Job, ...],
+        clock: DatabaseClock | None,
         pools: tuple[Pool, ...],
         settings: Settings,
     ) -> None:
@@ -57,6 +59,7 @@ class RunningServer:
         self._handlers = handlers
         self._health = health_servicer
         self._jobs = jobs
+        self._clock = clock
         self._pools = pools
         self._settings = settings
         self._stopping: asyncio.Task[None] | None = None
@@ -86,6 +89,7 @@ class RunningServer:
         if self._stopping is not None:
             await self._stopping
         self.ledger.abort()
+        await self._stop_clock()
         await asyncio.gather(*map(close, self._pools))
 
     async def _finish(self) -> None:
@@ -104,9 +108,14 @@ class RunningServer:
         self._watches.drain()
         for job in self._jobs:
             await job.stop()
+        await self._stop_clock()
         for pool in self._pools:
             pool.terminate()
         await self._server.stop(None)
+
+    async def _stop_clock(self) -> None:
+        if self._clock is not None:
+            await self._clock.stop()
 
 
 async def close(pool: Pool) -> None:

@@ -50,6 +50,10 @@ class Settings(BaseSettings):
     store_patience_seconds: Annotated[
         float, Field(gt=0, description="how long work without a deadline waits for the database")
     ] = 10.0
+    clock_bound_seconds: Annotated[
+        float,
+        Field(ge=2, description="a server whose clock is off by more neither decides nor calls providers"),
+    ] = 60.0
     drain_seconds: Annotated[
         float, Field(gt=0, description="how long SIGTERM lets calls under way finish")
     ] = 30.0

@@ -33,6 +33,7 @@ class Reason(IntEnum):
     SHUTTING_DOWN = 52
     STORE_UNAVAILABLE = 53
     INTERNAL = 54
+    CLOCK_ASTRAY = 55
     IDEMPOTENCY_KEY_REUSED = 60
     TENANT_NOT_FOUND = 61
     OUTCOME_NOT_FOUND = 62
@@ -244,6 +245,11 @@ class StoreUnavailable(Undecided):
 class Internal(Undecided):
     reason = Reason.INTERNAL
     sentence = "internal error; the server's log has more under this error_id"
+
+
+class ClockAstray(Undecided):
+    reason = Reason.CLOCK_ASTRAY
+    sentence = "the server's clock is off by too much to decide; retry with the same key"
 
 
 class IdempotencyKeyReused(Undecided):

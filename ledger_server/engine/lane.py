@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.commands import RequestKey
-from ledger_server.domain.errors import Refused, TenantNotFound
+from ledger_server.domain.errors import ClockAstray, Refused, StoreUnavailable, TenantNotFound
 from ledger_server.domain.ids import TenantIds, TenantKey
 from ledger_server.domain.working_set import WorkingSet
 from ledger_server.engine import metrics
@@ -33,8 +33,9 @@ from ledger_server.engine.work import Work
 from ledger_server.engine.work_queue import WorkQueue
 from ledger_server.store import lane_store, lane_writes
 from ledger_server.store.database import AnyConnection, Pool, is_outage
+from ledger_server.store.database_clock import doubt, trusted, window
 from ledger_server.store.lane_store import Head, StoredOutcome
-from ledger_server.store.lane_writes import HeadMoved
+from ledger_server.store.lane_writes import HeadMoved, TimeRefused
 from ledger_server.store.ledger_rows import JournalRow
 from ledger_server.store.stalled_writer import end_stalled_writer
 
@@ -42,6 +43,9 @@ log = structlog.get_logger()
 
 _FIRST_BACK_OFF: Final = 0.02
 _MAX_BACK_OFF: Final = 1.0
+# A head's time may be ahead by what two honest measurements of the database's clock differ by.
+_AHEAD_SECONDS: Final = 2.0
+_SAY_AGAIN_SECONDS: Final = 60.0
 
 OnCommit = Callable[[str, Sequence[JournalRow]], None]
 """Is told which rows of which tenant have been committed; must neither fail nor wait."""
@@ -87,6 +91,7 @@ class Lane:
         self._key = key
         self._pool = pool
         self._clock = clock
+        self._window = window(clock)
         self._limits = limits
         self._on_commit = on_commit
         self._ids = TenantIds(key)
@@ -110,6 +115,7 @@ class Lane:
         # Whether somebody else has kept the head locked for as long as this lane would wait.
         self._locked_out = False
         self._back_off = 0.0
+        self._said_ahead = float("-inf")
 
     @property
     def idle(self) -> bool:
@@ -249,14 +255,19 @@ class Lane:
                 head = await lane_store.read_head(connection, self._key, lock=False)
                 self._tip = self._tip_at(head)
         working_set = self._tip.working_set
-        now, missing = self._missing(working_set)
+        now, missing = self._missing(working_set, await trusted(self._clock))
         if missing:
             async with self._pool.acquire() as connection:
                 await self._load(connection, working_set, missing, now)
         return now, missing.due, missing.more_due
 
-    def _missing(self, working_set: WorkingSet) -> tuple[datetime, Wanted]:
-        now = max(self._clock(), working_set.record_time)
+    def _missing(self, working_set: WorkingSet, clock_time: datetime) -> tuple[datetime, Wanted]:
+        """Return when the taken work is decided, and what has to be loaded for it."""
+        # A journal's time never goes back: what is replayed later must be dead or alive as it was decided.
+        now = max(clock_time, working_set.record_time)
+        ahead = (now - clock_time).total_seconds()
+        if ahead > _AHEAD_SECONDS:
+            self._say_ahead(ahead)
         commands = (request.command for work in self._taken for request in work.requests)
         return now, wanted(working_set, commands, now)
 
@@ -289,7 +300,12 @@ class Lane:
             async with self._pool.acquire() as connection:
                 try:
                     await lane_writes.commit_from(
-                        connection, self._key, batch.from_sequence, batch.rows, batch.account_numbers
+                        connection,
+                        self._key,
+                        batch.from_sequence,
+                        batch.rows,
+                        batch.account_numbers,
+                        window=self._window,
                     )
                 except BaseException:
                     await _roll_back(connection)
@@ -329,6 +345,8 @@ class Lane:
         if not self._taken:
             return
         try:
+            # Before the lock: nobody else should wait for it while this process asks for the time.
+            await trusted(self._clock)
             async with self._pool.acquire() as connection:
                 try:
                     batch, calm = await self._commit_under_lock(connection)
@@ -362,7 +380,7 @@ class Lane:
         found: dict[RequestKey, StoredOutcome] = {}
         if keys:
             found = await lane_store.find_outcomes(connection, self._key, list(keys))
-        now, missing = self._missing(tip.working_set)
+        now, missing = self._missing(tip.working_set, self._clock())
         if missing:
             await self._load(connection, tip.working_set, missing, now)
         batch = Batch(tip, self._encoder)
@@ -372,7 +390,9 @@ class Lane:
                 batch.decide(work, now, found)
         batch.close()
         if batch.rows:
-            await lane_writes.write_locked(connection, self._key, batch.rows, batch.account_numbers)
+            await lane_writes.write_locked(
+                connection, self._key, batch.rows, batch.account_numbers, window=self._window
+            )
         await connection.execute("COMMIT")
         return batch, not moved and not found
 
@@ -397,6 +417,15 @@ class Lane:
         """
         if isinstance(error, _TenantMissing):
             self._refuse_taken(TenantNotFound(tenant_id=self._tenant_id))
+        elif isinstance(error, ClockAstray):
+            self._refuse_taken(error)
+        elif isinstance(error, TimeRefused):
+            # This process was mistaken about the time. It asks anew, and waits a little should that not help.
+            metrics.RETRIES.labels(cause=type(error).__name__).inc()
+            log.warning("the database's clock denied a record time", tenant_id=self._tenant_id)
+            doubt(self._clock)
+            self._back_away()
+            self._requeue(failed)
         elif isinstance(error, HeadMoved | UniqueViolationError | LookUpFirst):
             metrics.RETRIES.labels(cause=type(error).__name__).inc()
             self._requeue(failed)
@@ -439,19 +468,35 @@ class Lane:
     def _refuse_taken(self, refused: Refused) -> None:
         self._queue.answered(self._taken)
         for work in self._taken:
-            work.fail(refused)
+            # Where a commit was sent before, nobody knows that nothing came of it.
+            unsure = work.begun and isinstance(refused, ClockAstray)
+            work.fail(StoreUnavailable() if unsure else refused)
         self._taken = []
 
     def _database_failed(self, error: BaseException) -> None:
         metrics.RETRIES.labels(cause="connection").inc()
         self._locked_out = isinstance(error, LockNotAvailableError)
-        self._back_off = min(max(2 * self._back_off, _FIRST_BACK_OFF), _MAX_BACK_OFF)
+        self._back_away()
         log.warning(
             "the database did not answer",
             error=repr(error),
             tenant_id=self._tenant_id,
             retry_in_seconds=self._back_off,
         )
+
+    def _back_away(self) -> None:
+        self._back_off = min(max(2 * self._back_off, _FIRST_BACK_OFF), _MAX_BACK_OFF)
+
+    def _say_ahead(self, seconds: float) -> None:
+        """Say that the tenant's time stands still, for as long as it does."""
+        metrics.AHEAD.inc()
+        if self._loop.time() - self._said_ahead >= _SAY_AGAIN_SECONDS:
+            self._said_ahead = self._loop.time()
+            log.error(
+                "the newest record is ahead of the clock; until then the tenant's time stands still",
+                tenant_id=self._tenant_id,
+                ahead_seconds=round(seconds, 1),
+            )
 
     async def _wait_for_database(self) -> None:
         """Wait before the next try, and let go of work that has waited too long."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.commands import CreateTenant
-from ledger_server.domain.errors import ShuttingDown
+from ledger_server.domain.errors import ShuttingDown, StoreUnavailable
 from ledger_server.domain.facts import EnforcementChanged, FactKind
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.engine import metrics
@@ -16,6 +16,7 @@ from ledger_server.engine.records import NO_CHAIN_HASH, RecordEncoder, chain
 from ledger_server.engine.work import Outcome, Request, Work
 from ledger_server.store import lane_writes
 from ledger_server.store.database import Pool
+from ledger_server.store.database_clock import doubt, trusted, window
 from ledger_server.store.lane_store import Head
 from ledger_server.store.ledger_rows import JournalRow
 
@@ -89,7 +90,7 @@ class Ledger:
         assert key is not None
         assert digest is not None
         number = tenant_key(TenantId(tenant_id))
-        now = self._clock()
+        now = await trusted(self._clock)
         encoder = RecordEncoder(tenant_id, TenantIds(number))
         fact = EnforcementChanged(FactKind.TENANT_CREATED, command.enforcement, now)
         content, record = encoder.encode(fact, sequence=1, record_time=now, request=key, digest=digest)
@@ -102,10 +103,15 @@ class Ledger:
             enforcement=command.enforcement,
             create_time=now,
         )
-        async with self._pool.acquire() as connection, connection.transaction():
-            created = await lane_writes.insert_tenant(connection, number, head)
-            if created:
-                await lane_writes.write_locked(connection, number, [row], {})
+        span = window(self._clock)
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                created = await lane_writes.insert_tenant(connection, number, head, window=span)
+                if created:
+                    await lane_writes.write_locked(connection, number, [row], {}, window=span)
+        except lane_writes.TimeRefused:
+            doubt(self._clock)
+            raise StoreUnavailable from None
         if created:
             return Outcome(fact.kind, content, 1)
         [outcome] = await self.submit(tenant_id, [request], deadline=deadline)

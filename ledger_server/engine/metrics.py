@@ -27,6 +27,9 @@ COMMIT_SECONDS: Final = Histogram(
 RETRIES: Final = Counter(
     "defter_lane_retries_total", "Batches that had to be decided again, by cause", ["cause"]
 )
+AHEAD: Final = Counter(
+    "defter_lane_ahead_total", "Decisions of lanes whose newest record is ahead of the database's clock"
+)
 WAITING: Final = Gauge("defter_lane_waiting_requests", "Requests that wait in all lanes")
 
 

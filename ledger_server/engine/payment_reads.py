@@ -8,6 +8,7 @@ from ledger_server.domain.errors import (
 )
 from ledger_server.domain.ids import TenantIds, TenantKey
 from ledger_server.engine.reads import Reads, Span
+from ledger_server.store.database_clock import known
 from ledger_server.store.payment_rows import DEPOSIT, WITHDRAWAL
 from ledger_server.store.payment_store import StoredEventRow, load_events, load_payments
 from ledger_server.store.queries import payments, wallets
@@ -93,7 +94,7 @@ class PaymentReads:
         return Page([found for found in by_player.values() if found], page.next)
 
     async def _wallets(self, key: TenantKey, players: list[str]) -> list[WalletAccount]:
-        now = self._reads.clock()
+        now = await known(self._reads.clock)
         return await self._reads.run(
             lambda connection: wallets.wallet_accounts(connection, key, players, now)
         )

@@ -19,6 +19,7 @@ from ledger_server.domain.errors import (
 from ledger_server.domain.holds import Hold
 from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
 from ledger_server.store.database import LOST_CONNECTION, AnyConnection, Pool
+from ledger_server.store.database_clock import known
 from ledger_server.store.lane_store import Head, read_head
 from ledger_server.store.queries import accounts, balances, holds, journal, statements, tenants, transactions
 from ledger_server.store.queries.accounts import AccountFilter, AccountNow
@@ -101,7 +102,7 @@ class Reads:
             TenantNotFound: there is no such tenant.
         """
         key = await self.key_of(tenant_id)
-        now = self.clock()
+        now = await known(self.clock)
         return await self.run(lambda connection: accounts.accounts_now(connection, key, account_ids, now))
 
     async def list_accounts(
@@ -109,7 +110,7 @@ class Reads:
     ) -> Page[AccountNow, str]:
         """Return a page of accounts by id."""
         key = await self.key_of(tenant_id)
-        now = self.clock()
+        now = await known(self.clock)
         return await self.run(
             lambda connection: accounts.list_accounts(
                 connection, key, wanted, after=after, size=size, now=now
@@ -127,7 +128,7 @@ class Reads:
         found = await self.run(
             lambda connection: balances.balance_at_time(connection, key, account_id, moment)
         )
-        if found is not None and moment > max(self.clock(), found.head_time):
+        if found is not None and moment > max(await known(self.clock), found.head_time):
             raise NotYetRecorded(head_sequence=found.head_sequence)
         return _known_then(found, tenant_id, account_id)
 
@@ -218,7 +219,7 @@ class Reads:
         """Return a hold as it stands now. Raises HoldNotFound."""
         key = await self.key_of(tenant_id)
         number = TenantIds(key).hold_sequence(hold_id)
-        now = self.clock()
+        now = await known(self.clock)
         found = None
         if number is not None:
             found = await self.run(lambda connection: holds.hold(connection, key, number, now))
@@ -232,7 +233,7 @@ class Reads:
         """Return a page of holds in the order of their placing, as they stand now."""
         key = await self.key_of(tenant_id)
         after, before = _narrowed(0, 2**63 - 1, position, newest_first=newest_first)
-        now = self.clock()
+        now = await known(self.clock)
         return await self.run(
             lambda connection: holds.list_holds(
                 connection,
@@ -268,7 +269,7 @@ class Reads:
     async def trial_balance(self, tenant_id: str) -> tuple[int, list[TrialLine]]:
         """Return the sums by currency and kind, and the newest sequence that they include."""
         key = await self.key_of(tenant_id)
-        now = self.clock()
+        now = await known(self.clock)
         return await self.run(lambda connection: trial_balance(connection, key, now))
 
     async def bounds(self, key: TenantKey, span: Span) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, run_number,
 from ledger_server.engine.times import timestamp
 from ledger_server.store import run_store
 from ledger_server.store.database import AnyConnection, Pool
+from ledger_server.store.database_clock import known, trusted
 from ledger_server.store.run_store import StoredRun
 
 LEASE: Final = timedelta(seconds=30)
@@ -107,7 +108,7 @@ class Runs:
         key = tenant_key(TenantId(request.tenant_id))
         number = run_number(request.idempotency_key)
         digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()[:_DIGEST_BYTES]
-        now = self._clock()
+        now = await trusted(self._clock)
         mine = await run_store.read_run(connection, key, number, lock=True)
         if mine is not None:
             if mine.digest != digest:
@@ -156,6 +157,7 @@ class Runs:
 
     async def save(self, key: TenantKey, number: int, owner: str, run: pb.Run) -> bool:
         """Write how far a run has come and renew its lease; return False where it was taken over."""
+        lease_until = await known(self._clock) + LEASE
         async with self._pool.acquire() as connection:
             return await run_store.save_run(
                 connection,
@@ -163,7 +165,7 @@ class Runs:
                 number,
                 owner=owner,
                 state=int(run.state),
-                lease_until=self._clock() + LEASE,
+                lease_until=lease_until,
                 body=run.SerializeToString(),
             )
 
@@ -174,5 +176,5 @@ class Runs:
             stored = await run_store.read_run(connection, key, number)
         if stored is None:
             raise RunNotFound(run_id=TenantIds(key).run_id(number))
-        lost = stored.state == RUNNING and stored.lease_until <= self._clock()
+        lost = stored.state == RUNNING and stored.lease_until <= await known(self._clock)
         return Followed(pb.Run.FromString(stored.body), lost)

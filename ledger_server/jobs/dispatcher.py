@@ -38,7 +38,7 @@ from ledger_server.providers.adapter import (
     Rejected,
     Unknown,
 )
-from ledger_server.store import outbox_store, payment_store
+from ledger_server.store import outbox_store, payment_store, sweep_store
 from ledger_server.store.database import CONNECTION_ERRORS, Pool
 from ledger_server.store.ledger_rows import JournalRow
 from ledger_server.store.outbox_store import ClaimedCall
@@ -98,7 +98,7 @@ class Dispatcher:
         )
         self._running: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
-        self._rounds = Rounds("owed calls", self._look, pool, limits.pause_seconds)
+        self._rounds = Rounds("owed calls", self._look, self._due, pool, limits.pause_seconds)
         self._timers: set[asyncio.TimerHandle] = set()
 
     def start(self) -> None:
@@ -145,6 +145,9 @@ class Dispatcher:
                 seconds=self._limits.lease_seconds - 2 * self._limits.call_seconds
             )
             await asyncio.gather(*(self._turn(tenant_id, key, call, until) for call in claimed))
+
+    async def _due(self) -> list[str]:
+        return await sweep_store.tenants_with_owed_calls(self._pool, self._clock())
 
     async def _look(self, tenant_id: str) -> None:
         """Begin with a tenant's calls, unless they are being made already."""

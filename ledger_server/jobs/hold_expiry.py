@@ -14,18 +14,19 @@ from ledger_server.engine.work import Request
 from ledger_server.jobs.rounds import Rounds
 from ledger_server.store import sweep_store
 from ledger_server.store.database import Pool
+from ledger_server.store.database_clock import known
 
 _CHUNK: Final = 500
 
 
 class HoldExpiry:
-    """Looks through all tenants for due holds, again and again."""
+    """Looks for due holds of all tenants, again and again."""
 
     def __init__(self, ledger: Ledger, pool: Pool, clock: Clock, pause_seconds: float) -> None:
         self._ledger = ledger
         self._pool = pool
         self._clock = clock
-        self._rounds = Rounds("hold expiry", self.expire, pool, pause_seconds)
+        self._rounds = Rounds("hold expiry", self._look, self._due, pool, pause_seconds)
 
     def start(self) -> None:
         """Begin sweeping in the background."""
@@ -38,7 +39,14 @@ class HoldExpiry:
     async def expire(self, tenant_id: str) -> int:
         """Hand a tenant's due holds to its lane; return how many."""
         key = tenant_key(TenantId(tenant_id))
-        numbers = await sweep_store.due_hold_numbers(self._pool, key, self._clock(), limit=_CHUNK)
+        numbers = await sweep_store.due_hold_numbers(self._pool, key, await known(self._clock), limit=_CHUNK)
         if numbers:
             await self._ledger.submit(tenant_id, [Request(ExpireHolds(numbers=tuple(numbers)))])
         return len(numbers)
+
+    async def _due(self) -> list[str]:
+        return await sweep_store.tenants_with_due_holds(self._pool, await known(self._clock))
+
+    async def _look(self, tenant_id: str) -> bool:
+        """Expire a part of what is due; a tenant that has more takes its turn again behind the others."""
+        return await self.expire(tenant_id) == _CHUNK

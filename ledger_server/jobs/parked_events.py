@@ -4,7 +4,7 @@ Trying again is safe at any time, so several processes may do it at once.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from asyncpg import Record
@@ -19,14 +19,21 @@ from ledger_server.domain.payments.commands import ReplayEvent
 from ledger_server.domain.payments.events import EventState, EventType
 from ledger_server.domain.reconciliation.record import RecordKind
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.work import Request
+from ledger_server.engine.work import Outcome, Request
 from ledger_server.jobs import metrics
 from ledger_server.jobs.rounds import Rounds
 from ledger_server.store import parked_store
 from ledger_server.store.database import Pool
+from ledger_server.store.database_clock import known
 from ledger_server.store.ledger_rows import JournalRow
+from ledger_server.store.parked_store import ReadyEvent
 
 _PAGE: Final = 100
+# A record is visible a little later than its time says; what came so long before the last look is new, too.
+_OVERLAP: Final = timedelta(seconds=60)
+# Now and then everything is looked at once more.
+_WHOLE: Final = timedelta(hours=1)
+_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_TRIED: Final = 10_000
 _REFUNDS: Final = frozenset({EventType.REFUND_PENDING, EventType.REFUND_SUCCEEDED, EventType.REFUND_FAILED})
 
@@ -47,9 +54,14 @@ class ParkedEvents:
         self._pool = pool
         self._clock = clock
         self._grace = timedelta(seconds=grace_seconds)
-        self._rounds = Rounds("parked events", self.look, pool, pause_seconds)
+        self._rounds = Rounds("parked events", self.look, self._due, pool, pause_seconds)
         # Tenants that have parked events as far as this process knows; others need no look at a commit.
         self._parked: set[str] = set()
+        # Tenants whose overdue events are still to be reported, up to when that was found out, and when it
+        # was for all times.
+        self._overdue: set[str] = set()
+        self._overdue_until = _EVER
+        self._whole_time = _EVER
         # At which record of its payment an event was tried last; bounded, since it only saves work.
         self._tried: dict[tuple[str, int], int] = {}
 
@@ -76,7 +88,24 @@ class ParkedEvents:
     async def look(self, tenant_id: str) -> None:
         """Look after one tenant."""
         await self.replay(tenant_id)
-        await self.report_overdue(tenant_id)
+        if tenant_id in self._overdue:
+            await self.report_overdue(tenant_id)
+            self._overdue.discard(tenant_id)
+
+    async def _due(self) -> list[str]:
+        """Return whose events may be tried again, and whose are to be reported."""
+        until = await known(self._clock) - self._grace
+        if until - self._whole_time >= _WHOLE:
+            self._overdue_until, self._whole_time = _EVER, until
+        self._overdue.update(
+            await parked_store.tenants_with_overdue_events(self._pool, self._overdue_until, until)
+        )
+        # From here on the set keeps them, until they have been reported.
+        self._overdue_until = max(self._overdue_until, until - _OVERLAP)
+        ready = await parked_store.tenants_with_ready_events(self._pool)
+        found = {*ready, *self._overdue}
+        self._parked |= found
+        return sorted(found)
 
     async def replay(self, tenant_id: str) -> int:
         """Try a tenant's parked events again whose payment is there; return how many."""
@@ -90,20 +119,25 @@ class ParkedEvents:
             fresh = [
                 event for event in ready if self._tried.get((tenant_id, event.number)) != event.changed_by
             ]
-            if len(self._tried) > _MAX_TRIED:
-                self._tried.clear()
-            for event in fresh:
-                self._tried[tenant_id, event.number] = event.changed_by
             if fresh:
                 commands = [ReplayEvent(provider_event_id="", number=event.number) for event in fresh]
-                await self._ledger.submit(tenant_id, [Request(command) for command in commands])
+                outcomes = await self._ledger.submit(tenant_id, [Request(command) for command in commands])
+                self._note(tenant_id, fresh, outcomes)
                 metrics.PARKED_REPLAYS.inc(len(fresh))
                 count += len(fresh)
+
+    def _note(self, tenant_id: str, events: Sequence[ReadyEvent], outcomes: Sequence[Outcome]) -> None:
+        """Note what was decided, and nothing before that: what was refused is tried again."""
+        if len(self._tried) > _MAX_TRIED:
+            self._tried.clear()
+        for event, outcome in zip(events, outcomes, strict=True):
+            if outcome.refused is None:
+                self._tried[tenant_id, event.number] = event.changed_by
 
     async def report_overdue(self, tenant_id: str) -> int:
         """Write a finding for every event that has been parked for too long; return how many are new."""
         key = tenant_key(TenantId(tenant_id))
-        now = self._clock()
+        now = await known(self._clock)
         count = after = 0
         reported: set[bytes] = set()
         while True:
@@ -113,7 +147,6 @@ class ParkedEvents:
             if not rows:
                 return count
             after = rows[-1]["event_number"]
-            self._parked.add(tenant_id)
             commands = []
             for discrepancy in map(_overdue, rows):
                 # Of several events of one payment the oldest tells the facts. If each of them did, they would

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ledger_server.domain.commands import Command
-from ledger_server.domain.errors import DeadlinePassed, LaneFull, StoreUnavailable
+from ledger_server.domain.errors import ClockAstray, DeadlinePassed, LaneFull, StoreUnavailable
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.work import Outcome, Request
 
@@ -23,7 +23,7 @@ async def submit_patiently(ledger: Ledger, tenant_id: str, commands: Sequence[Co
     for left in reversed(range(_TRIES)):
         try:
             return await ledger.submit(tenant_id, requests)
-        except (LaneFull, DeadlinePassed, StoreUnavailable):
+        except (ClockAstray, LaneFull, DeadlinePassed, StoreUnavailable):
             if not left:
                 raise
             await asyncio.sleep(_PAUSE_SECONDS)

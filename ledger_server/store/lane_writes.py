@@ -1,10 +1,13 @@
 """Owns how a lane writes: the rows of a batch go out in one commit, in one round trip when it is small.
 
-All statements run on a connection of the lane's pool (see `database.py`) and name one tenant.
+All statements run on a connection of the lane's pool (see `database.py`) and name one tenant. Each of them
+that moves a head compares the record times with the database's clock: what was decided at a wrong time, or
+long ago by a process that stood still since, is not written.
 """
 
 import functools
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from ledger_server.domain.accounts import Account
@@ -41,7 +44,15 @@ from ledger_server.store.payment_rows import (
 
 
 class HeadMoved(Exception):
-    """Another process has written to the journal since this lane last looked."""
+    """Another process has written to the journal since this lane last looked.
+
+    Or the batch was decided at another time than it is now: the lane decides again under the lock, and asks
+    for the time anew.
+    """
+
+
+class TimeRefused(Exception):
+    """A batch that was decided under the head's lock has a record time that the database's clock denies."""
 
 
 _TABLES: Final[Mapping[str, Mapping[str, str]]] = {**LEDGER_TABLES, **PAYMENT_TABLES, **FINDING_TABLES}
@@ -51,7 +62,18 @@ _UPSERTS: Final = {**LEDGER_UPSERTS, **PAYMENT_UPSERTS, **FINDING_UPSERTS}
 # both processes less, at 1,000 half as much; but it takes four round trips, and the next records wait.
 ONE_STATEMENT: Final = 256
 
-_SET_HEAD: Final = "UPDATE tenants SET sequence = $2, chain_hash = $3, record_time = $4 WHERE tenant_key = $1"
+# A journal's time never goes back. Where the head is ahead of the clock, its time is kept until the clock
+# has come that far, so that is no wrong time. Without a window (a test brings its own clock) all is well.
+_IN_TIME: Final = """({window} IS NULL
+    OR ({first} >= defter_now() - {window} AND {last} <= GREATEST(defter_now() + {window}, record_time)))
+"""
+_SET_HEAD: Final = (
+    "UPDATE tenants SET sequence = $2, chain_hash = $3, record_time = $4 WHERE tenant_key = $1 AND "
+    + _IN_TIME.format(first="$5::timestamptz", last="$4::timestamptz", window="$6::interval")
+)
+_IS_NOW: Final = """
+SELECT $2::interval IS NULL OR $1::timestamptz BETWEEN defter_now() - $2 AND defter_now() + $2
+"""
 _SET_ENFORCEMENT: Final = "UPDATE tenants SET balance_enforcement = $2 WHERE tenant_key = $1"
 _SET_POLICY: Final = "UPDATE tenants SET withdrawal_policy = $2::text::jsonb WHERE tenant_key = $1"
 _INSERT_TENANT: Final = f"""
@@ -66,17 +88,20 @@ async def commit_from(
     from_sequence: int,
     rows: Sequence[JournalRow],
     account_numbers: Mapping[str, int],
+    *,
+    window: timedelta | None,
 ) -> None:
     """Move the head from where the caller believes it to be and write a batch, in one commit.
 
     Args:
         account_numbers: of the accounts that changed holds name.
+        window: how far record times may be from the database's clock; None where a test brings its own.
     Raises:
-        HeadMoved: the head is elsewhere; nothing was written.
+        HeadMoved: the head is elsewhere, or the time is another one; nothing was written.
         asyncpg.UniqueViolationError: a request was decided before; nothing was written.
     """
     changes = _changes(rows, account_numbers)
-    last = rows[-1]
+    first, last = rows[0], rows[-1]
     if len(rows) <= ONE_STATEMENT and not changes.of_tenant:
         moved = await connection.fetchval(
             _one_statement(tuple(changes.tables)),
@@ -85,6 +110,8 @@ async def commit_from(
             last.chain_hash,
             last.record_time,
             from_sequence,
+            first.record_time,
+            window,
             *(
                 literal
                 for name, table in changes.tables.items()
@@ -94,12 +121,17 @@ async def commit_from(
         if not moved:
             raise HeadMoved
         return
-    # The values are integers, bytes and a time of our own, so they may stand in the statement; that
+    # The values are integers, bytes and times of our own, so they may stand in the statement; that
     # way it can travel together with BEGIN.
+    in_time = _IN_TIME.format(
+        first=f"'{first.record_time.isoformat()}'::timestamptz",
+        last=f"'{last.record_time.isoformat()}'::timestamptz",
+        window="NULL::interval" if window is None else f"'{window.total_seconds():f} s'::interval",
+    )
     status = await connection.execute(
         f"BEGIN; UPDATE tenants SET sequence = {last.sequence:d},"
         f" chain_hash = '\\x{last.chain_hash.hex()}', record_time = '{last.record_time.isoformat()}'"
-        f" WHERE tenant_key = {key:d} AND sequence = {from_sequence:d}"
+        f" WHERE tenant_key = {key:d} AND sequence = {from_sequence:d} AND {in_time}"
     )
     if status != "UPDATE 1":
         raise HeadMoved
@@ -112,15 +144,33 @@ async def write_locked(
     key: TenantKey,
     rows: Sequence[JournalRow],
     account_numbers: Mapping[str, int],
+    *,
+    window: timedelta | None,
 ) -> None:
-    """Write a batch within the caller's database transaction, which holds the head's lock."""
-    last = rows[-1]
-    await connection.execute(_SET_HEAD, key, last.sequence, last.chain_hash, last.record_time)
+    """Write a batch within the caller's database transaction, which holds the head's lock.
+
+    Raises:
+        TimeRefused: the database's clock denies the record times; nothing was written.
+    """
+    first, last = rows[0], rows[-1]
+    status = await connection.execute(
+        _SET_HEAD, key, last.sequence, last.chain_hash, last.record_time, first.record_time, window
+    )
+    if status != "UPDATE 1":
+        raise TimeRefused
     await _write(connection, key, _changes(rows, account_numbers))
 
 
-async def insert_tenant(connection: AnyConnection, key: TenantKey, head: Head) -> bool:
-    """Write the head of a new tenant; return False where the tenant exists."""
+async def insert_tenant(
+    connection: AnyConnection, key: TenantKey, head: Head, *, window: timedelta | None
+) -> bool:
+    """Write the head of a new tenant; return False where the tenant exists.
+
+    Raises:
+        TimeRefused: the database's clock denies the record time; the caller takes everything back.
+    """
+    if not await is_now(connection, head.record_time, window):
+        raise TimeRefused
     status = await connection.execute(
         _INSERT_TENANT,
         key,
@@ -132,6 +182,11 @@ async def insert_tenant(connection: AnyConnection, key: TenantKey, head: Head) -
         head.create_time,
     )
     return bool(status == "INSERT 0 1")
+
+
+async def is_now(connection: AnyConnection, moment: datetime, window: timedelta | None) -> bool:
+    """Whether the database's clock allows a record time."""
+    return bool(await connection.fetchval(_IS_NOW, moment, window))
 
 
 class _Changes(NamedTuple):
@@ -192,12 +247,13 @@ async def _write(connection: AnyConnection, key: TenantKey, changes: _Changes) -
 @functools.cache
 def _one_statement(tables: tuple[str, ...]) -> str:
     """Return the statement that moves the head and, only if that succeeds, writes these tables."""
+    in_time = _IN_TIME.format(first="$6::timestamptz", last="$4::timestamptz", window="$7::interval")
     head = (
         "WITH head AS (UPDATE tenants SET sequence = $2, chain_hash = $3, record_time = $4"
-        " WHERE tenant_key = $1 AND sequence = $5 RETURNING tenant_key)"
+        f" WHERE tenant_key = $1 AND sequence = $5 AND {in_time} RETURNING tenant_key)"
     )
     parts = [head]
-    parameter = 6
+    parameter = 8
     for name in tables:
         parts.append(f"{name}_written AS ({_insert(name, parameter, 'SELECT tenant_key FROM head')})")
         parameter += len(_TABLES[name])

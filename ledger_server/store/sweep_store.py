@@ -1,4 +1,9 @@
-"""Owns what the sweeper reads: tenants page by page, and a tenant's due holds."""
+"""Owns what sweeps read: which tenants have something due, in one query for all, and what it is.
+
+What is due is found by its time, in an index across tenants. Where one tenant has so much due that it would
+hide the others, each tenant is asked for its first due row instead; that costs as much for a tenant with a
+million of them as for one with a single one.
+"""
 
 from datetime import datetime
 from typing import Final
@@ -6,9 +11,14 @@ from typing import Final
 from ledger_server.domain.ids import TenantKey
 from ledger_server.store.database import Pool
 
-_TENANTS_AFTER: Final = """
-SELECT tenant_id, tenant_key FROM tenants WHERE tenant_id > $1 ORDER BY tenant_id LIMIT 500
-"""
+# So many due rows are looked at to learn whose they are, before all tenants are asked.
+_FIRST: Final = 500
+_PAGE: Final = 500
+
+# Each time stands in a parameter: a function that may change while the statement runs can't enter an index.
+_HOLD_DUE: Final = "state = 1 AND expire_time IS NOT NULL AND expire_time <= $1"
+# What only sweeps say, so that only they enter the indexes across tenants.
+_ANY_HOLD: Final = "hold_number > 0"
 _DUE_HOLDS: Final = """
 SELECT hold_number FROM holds
 WHERE tenant_key = $1 AND state = 1 AND expire_time IS NOT NULL AND expire_time <= $2
@@ -16,13 +26,63 @@ ORDER BY expire_time LIMIT $3
 """
 
 
-async def tenants_after(pool: Pool, tenant_id: str) -> list[tuple[str, TenantKey]]:
-    """Return the next page of tenants by id."""
-    rows = await pool.fetch(_TENANTS_AFTER, tenant_id)
-    return [(row["tenant_id"], TenantKey(row["tenant_key"])) for row in rows]
+def _first(table: str, due: str, time: str) -> str:
+    """Return the statement for the tenants of the rows that are due the longest, with how many they have."""
+    return f"""
+SELECT t.tenant_id, due.count FROM (
+    SELECT tenant_key, count(*) AS count FROM (
+        SELECT tenant_key FROM {table} WHERE {due} ORDER BY {time} LIMIT $2
+    ) AS oldest GROUP BY tenant_key
+) AS due
+CROSS JOIN LATERAL (SELECT tenant_id FROM tenants WHERE tenant_key = due.tenant_key LIMIT 1) AS t
+"""
+
+
+def _each(table: str, due: str, time: str) -> str:
+    """Return the statement for the tenants behind another one that have a due row, however many they have."""
+    return f"""
+SELECT t.tenant_id FROM tenants t
+CROSS JOIN LATERAL (
+    SELECT 1 FROM {table} WHERE tenant_key = t.tenant_key AND {due} ORDER BY tenant_key, {time} LIMIT 1
+) AS due
+WHERE t.tenant_id > $2 ORDER BY t.tenant_id LIMIT $3
+"""
+
+
+_FIRST_HOLDS: Final = _first("holds", f"{_HOLD_DUE} AND {_ANY_HOLD}", "expire_time")
+_EACH_HOLDS: Final = _each("holds", _HOLD_DUE, "expire_time")
+_EACH_CALLS: Final = _each("outbox", "open AND next_try_time <= $1", "next_try_time")
+_HEAD_FREE: Final = "SELECT 1 FROM tenants WHERE tenant_key = $1 FOR NO KEY UPDATE SKIP LOCKED"
+
+
+async def tenants_with_due_holds(pool: Pool, now: datetime) -> list[str]:
+    """Return the tenants that have an open hold whose time has come."""
+    rows = await pool.fetch(_FIRST_HOLDS, now, _FIRST)
+    if sum(row["count"] for row in rows) < _FIRST:
+        return [row["tenant_id"] for row in rows]
+    return await _all(pool, _EACH_HOLDS, now)
+
+
+async def tenants_with_owed_calls(pool: Pool, now: datetime) -> list[str]:
+    """Return the tenants that owe a call whose time has come."""
+    return await _all(pool, _EACH_CALLS, now)
 
 
 async def due_hold_numbers(pool: Pool, key: TenantKey, now: datetime, *, limit: int) -> list[int]:
     """Return open holds whose time has come, the longest due first."""
     rows = await pool.fetch(_DUE_HOLDS, key, now, limit)
     return [row["hold_number"] for row in rows]
+
+
+async def head_is_locked(pool: Pool, key: TenantKey) -> bool:
+    """Whether somebody writes the tenant's head now, or keeps it locked; who asks does not wait for it."""
+    return await pool.fetchval(_HEAD_FREE, key) is None
+
+
+async def _all(pool: Pool, statement: str, now: datetime) -> list[str]:
+    found: list[str] = []
+    while True:
+        rows = await pool.fetch(statement, now, found[-1] if found else "", _PAGE)
+        found += [row["tenant_id"] for row in rows]
+        if len(rows) < _PAGE:
+            return found

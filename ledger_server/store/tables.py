@@ -1,5 +1,8 @@
 """Owns the shape of the database: every table, key and index, with the tenant leading each of them.
 
+Two indexes begin with a time instead: they say what is due, of whichever tenant. Their last condition is
+always true; only sweeps say it, so no other statement enters them.
+
 Balances are append-only: an account's counters are those of its newest posting row, so nothing that
 is written is ever updated on the way of a posting but the tenant's head.
 """
@@ -187,12 +190,18 @@ holds: Final = Table(
         "expire_time",
         postgresql_where=text("state = 1"),
     ),
-    # Open holds by time: what the sweeper looks for.
+    # Open holds by time: what the sweeper looks for, of a tenant and of all tenants.
     Index(
         "holds_open_expire_time_idx",
         "tenant_key",
         "expire_time",
         postgresql_where=text("state = 1 AND expire_time IS NOT NULL"),
+    ),
+    Index(
+        "holds_due_idx",
+        "expire_time",
+        "tenant_key",
+        postgresql_where=text("state = 1 AND expire_time IS NOT NULL AND hold_number > 0"),
     ),
     postgresql_with={"fillfactor": "70"},
 )
@@ -275,6 +284,14 @@ provider_events: Final = Table(
         "state",
         "event_number",
         postgresql_where=text("state <> 1"),
+    ),
+    # Parked events of all tenants: which of them have waited too long.
+    Index(
+        "provider_events_parked_idx",
+        "receive_time",
+        "tenant_key",
+        "event_number",
+        postgresql_where=text("state = 2 AND event_number > 0"),
     ),
 )
 

@@ -21,6 +21,7 @@ from ledger_server.domain.clock import Clock
 from ledger_server.providers.adapter import Adapter
 from ledger_server.running import RunningServer
 from ledger_server.settings import Settings
+from ledger_server.store.database_clock import OwnClocks
 from tests.support.ledger import ENFORCED, Ledger
 from tests.support.wire import Stubs, open_channel
 
@@ -37,6 +38,7 @@ class Service:
         database_url: str,
         *,
         clock: Clock | None = None,
+        own_clocks: OwnClocks | None = None,
         providers: Mapping[str, Adapter] | None = None,
         provider_tenants: Mapping[str, frozenset[str]] | None = None,
         **settings: Any,
@@ -44,6 +46,7 @@ class Service:
         self.database_url = database_url
         self.settings = Settings(database_url=database_url, host="127.0.0.1", port=0, **settings)
         self._clock = clock
+        self._own_clocks = own_clocks
         self._providers = providers
         self._provider_tenants = provider_tenants
         self._server: RunningServer | None = None
@@ -75,6 +78,7 @@ class Service:
         self._server = await start_server(
             self.settings,
             clock=self._clock,
+            own_clocks=self._own_clocks,
             providers=self._providers,
             provider_tenants=self._provider_tenants,
         )
@@ -123,11 +127,12 @@ async def serving(
     database_url: str,
     *,
     clock: Clock | None = None,
+    own_clocks: OwnClocks | None = None,
     providers: Mapping[str, Adapter] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Service]:
     """Run a server in this process."""
-    service = Service(database_url, clock=clock, providers=providers, **settings)
+    service = Service(database_url, clock=clock, own_clocks=own_clocks, providers=providers, **settings)
     await service.start()
     try:
         yield service

@@ -39,7 +39,15 @@ METHODS: list[MethodDescriptor] = [
 # A watch never ends by itself.
 WATCH_SECONDS = 0.05
 # Reasons that say that the fault is the server's.
-SERVER_FAULTS = {"", "INTERNAL", "STORE_UNAVAILABLE", "LANE_FULL", "SHUTTING_DOWN", "DEADLINE_PASSED"}
+SERVER_FAULTS = {
+    "",
+    "INTERNAL",
+    "STORE_UNAVAILABLE",
+    "CLOCK_ASTRAY",
+    "LANE_FULL",
+    "SHUTTING_DOWN",
+    "DEADLINE_PASSED",
+}
 
 IDS = TenantIds(tenant_key(TenantId("casino")))
 # The numbers of what `prepare_payments` makes.

@@ -43,6 +43,8 @@ TESTED_ELSEWHERE = {
     "DEADLINE_PASSED": "tests.wire.test_overload::test_post_whose_deadline_passed_is_not_begun",
     "SHUTTING_DOWN": "tests.wire.test_overload::test_post_while_draining_is_refused",
     "STORE_UNAVAILABLE": "tests.wire.test_overload::test_post_without_database_is_refused",
+    "CLOCK_ASTRAY": "tests.integration.test_one_clock"
+    "::test_ask_server_whose_clock_is_far_off_is_refused_and_changes_nothing",
     "RECONCILIATION_UNDER_WAY": "tests.integration.reconciliation.test_following"
     "::test_another_key_meanwhile_is_told_which_run_is_under_way",
     "INTERNAL": "tests.integration.test_guilty_command"

@@ -19,6 +19,7 @@ from ledger_server.jobs.patience import submit_patiently
 from ledger_server.jobs.reconciliation.progress import Progress
 from ledger_server.store import compared_store, finding_store
 from ledger_server.store.database import Pool
+from ledger_server.store.database_clock import known
 
 # Few at a time, so that a posting never waits behind a long row of reports.
 _AT_ONCE: Final = 50
@@ -52,7 +53,7 @@ class Reporter:
             return
         for discrepancy in by_fingerprint.values():
             progress.see(discrepancy.kind)
-        now = self._clock()
+        now = await known(self._clock)
         news = await self._news(by_fingerprint, now, complete=complete)
         await self._submit(
             [

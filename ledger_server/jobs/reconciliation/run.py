@@ -29,6 +29,7 @@ from ledger_server.providers.adapter import Adapter
 from ledger_server.store import compared_store, record_store
 from ledger_server.store.compared_store import PENDING_STATES, Changed, Compared
 from ledger_server.store.database import Pool
+from ledger_server.store.database_clock import known
 from ledger_server.store.record_store import Settled
 
 _PAGE: Final = 500
@@ -117,7 +118,7 @@ class Run:
         return Scope(
             from_time=window.from_time,
             to_time=window.to_time,
-            now=self._clock(),
+            now=await known(self._clock),
             grace=window.grace,
             stale_after=STALE_AFTER if window.stale_after is None else window.stale_after,
             complete=complete,

@@ -27,6 +27,7 @@ from ledger_server.jobs.settlement.telling import Teller
 from ledger_server.providers.settlement_reports import ReportReader
 from ledger_server.store import record_store, settlement_store
 from ledger_server.store.database import Pool
+from ledger_server.store.database_clock import trusted
 from ledger_server.store.ledger_rows import JournalRow
 from ledger_server.store.settlement_store import BatchName, ReportName
 
@@ -109,7 +110,7 @@ class Importer:
                     if known is not None:
                         return pb.SettlementReport.FromString(known), True
                     keeping = Keeping(connection, key, name)
-                    now = self._clock()
+                    now = await trusted(self._clock)
                     return await keeping.write(spool, pace, file_name=file_name, now=now), False
             # Another process imports for the account; it may even import the same file.
             await asyncio.sleep(_LOCK_PAUSE_SECONDS)

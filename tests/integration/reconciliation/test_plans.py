@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from ledger_server.store import compared_store, parked_store, payment_store, record_store
+from ledger_server.store import compared_store, parked_store, payment_store, record_store, sweep_store
 from tests.integration.payments.test_plans import plan_of
 
 STATEMENTS = {
@@ -39,6 +39,33 @@ STATEMENTS = {
         3,
         {"provider_events_state_idx", "payments_pkey", "payment_refs_pkey"},
     ),
+    "a tenant's due holds": (sweep_store._DUE_HOLDS, 3, {"holds_open_expire_time_idx"}),
+    "each tenant's due holds": (
+        sweep_store._EACH_HOLDS,
+        3,
+        {"tenants_tenant_id_idx", "holds_open_expire_time_idx"},
+    ),
+    "each tenant's owed calls": (
+        sweep_store._EACH_CALLS,
+        3,
+        {"tenants_tenant_id_idx", "outbox_open_idx"},
+    ),
+    "each tenant's parked events": (
+        parked_store._EACH_PARKED,
+        2,
+        {"tenants_tenant_id_idx", "provider_events_state_idx"},
+    ),
+    "tenants with ready events": (
+        parked_store._READY_TENANTS,
+        2,
+        {"provider_events_state_idx", "payments_pkey", "payment_refs_pkey"},
+    ),
+}
+# These gather rows of all tenants by time, so they put the few tenants found in order.
+ACROSS = {
+    "due holds": (sweep_store._FIRST_HOLDS, 2, {"holds_due_idx", "tenants_pkey"}),
+    "parked events": (parked_store._FIRST_PARKED, 1, {"provider_events_parked_idx", "tenants_pkey"}),
+    "overdue events": (parked_store._OVERDUE_TENANTS, 2, {"provider_events_parked_idx", "tenants_pkey"}),
 }
 
 
@@ -53,3 +80,16 @@ async def test_plan_on_empty_tables_enters_narrow_indexes(database_url: str, nam
     assert "Seq Scan" not in plan, plan
     # Rows of one instant may be put in order; never all of them.
     assert "  Sort  (" not in plan.replace("Incremental Sort", ""), plan
+
+
+@pytest.mark.parametrize("name", ACROSS)
+async def test_plan_across_tenants_enters_the_index_that_begins_with_the_time(
+    database_url: str, name: str
+) -> None:
+    """Idle tenants, and rows that are not due, cost nothing."""
+    statement, count, indexes = ACROSS[name]
+
+    plan = await plan_of(database_url, statement, count)
+
+    assert set(re.findall(r"using (\w+) on", plan)) == indexes, plan
+    assert "Seq Scan" not in plan, plan

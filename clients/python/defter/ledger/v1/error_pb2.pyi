@@ -91,6 +91,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Something failed that should not. INTERNAL; details stand in the server's log under `error_id`.
     Retry with the same key, or ask `GetOutcome`. Metadata: `error_id`.
     """
+    ERROR_REASON_CLOCK_ASTRAY: _ErrorReason.ValueType  # 55
+    """The clock of the server process is further from the database's than `DEFTER_CLOCK_BOUND_SECONDS`, so the
+    process decides nothing. UNAVAILABLE. Retry with the same key; another process may take it.
+    Metadata: `offset_seconds` (positive: ahead), `bound_seconds`.
+    """
     ERROR_REASON_IDEMPOTENCY_KEY_REUSED: _ErrorReason.ValueType  # 60
     """The key was used before with another request body; nothing moved. ALREADY_EXISTS.
     Metadata: `idempotency_key`, `method`.
@@ -296,6 +301,11 @@ retry with the same key, or ask `GetOutcome`.
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 54
 """Something failed that should not. INTERNAL; details stand in the server's log under `error_id`.
 Retry with the same key, or ask `GetOutcome`. Metadata: `error_id`.
+"""
+ERROR_REASON_CLOCK_ASTRAY: ErrorReason.ValueType  # 55
+"""The clock of the server process is further from the database's than `DEFTER_CLOCK_BOUND_SECONDS`, so the
+process decides nothing. UNAVAILABLE. Retry with the same key; another process may take it.
+Metadata: `offset_seconds` (positive: ahead), `bound_seconds`.
 """
 ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ErrorReason.ValueType  # 60
 """The key was used before with another request body; nothing moved. ALREADY_EXISTS.
