@@ -59,6 +59,8 @@ from ledger_server.store.migrate import check_revision
 
 log = structlog.get_logger()
 
+_LONGEST_PROOF_SECONDS = 5.0
+
 
 async def start_server(
     settings: Settings,
@@ -100,6 +102,8 @@ async def start_server(
             reads=pools[1],
             providers=providers or {},
             amounts=amounts,
+            injected=clock,
+            provider_tenants=provider_tenants or {},
         )
         server = open_server([*CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))])
         handlers, health_servicer = await _add_services(server, wired.servicers)
@@ -143,6 +147,8 @@ def _wire(
     reads: Pool,
     providers: Mapping[str, Adapter],
     amounts: Mapping[str, ProviderAmounts],
+    injected: Clock | None,
+    provider_tenants: Mapping[str, frozenset[str]],
 ) -> _Wired:
     limits = LaneLimits(
         capacity=settings.lane_capacity,
@@ -171,25 +177,33 @@ def _wire(
         importer=importer,
         reconciliation=reconciliation,
     )
-    jobs = (*_jobs(ledger, reads, clock, settings, providers), reconciler)
+    dispatcher = _dispatcher(ledger, reads, injected, settings, providers=providers, tenants=provider_tenants)
+    ledger.on_commit(dispatcher.committed)
+    jobs = (*_jobs(ledger, reads, clock, settings), dispatcher, reconciler)
     return _Wired(ledger=ledger, watches=watches, streams=streams, jobs=jobs, servicers=servicers)
 
 
-def _jobs(
-    ledger: Ledger, pool: Pool, clock: Clock, settings: Settings, providers: Mapping[str, Adapter]
-) -> tuple[Job, ...]:
-    dispatcher = Dispatcher(
-        ledger,
-        pool,
-        clock,
-        providers,
-        DispatchLimits(
-            pause_seconds=settings.dispatch_sweep_seconds,
-            call_seconds=settings.provider_call_seconds,
-            lease_seconds=3 * settings.provider_call_seconds,
-            poll_seconds=settings.provider_poll_seconds,
-        ),
+def _dispatcher(
+    ledger: Ledger,
+    pool: Pool,
+    clock: Clock | None,
+    settings: Settings,
+    *,
+    providers: Mapping[str, Adapter],
+    tenants: Mapping[str, frozenset[str]],
+) -> Dispatcher:
+    call_seconds = settings.provider_call_seconds
+    limits = DispatchLimits(
+        pause_seconds=settings.dispatch_sweep_seconds,
+        call_seconds=call_seconds,
+        lease_seconds=3 * call_seconds,
+        proof_seconds=min(_LONGEST_PROOF_SECONDS, call_seconds / 2),
+        poll_seconds=settings.provider_poll_seconds,
     )
+    return Dispatcher(ledger, pool, clock, providers, limits, tenants=tenants)
+
+
+def _jobs(ledger: Ledger, pool: Pool, clock: Clock, settings: Settings) -> tuple[Job, ...]:
     parked = ParkedEvents(
         ledger,
         pool,
@@ -197,9 +211,8 @@ def _jobs(
         pause_seconds=settings.parked_sweep_seconds,
         grace_seconds=settings.parked_grace_seconds,
     )
-    ledger.on_commit(dispatcher.committed)
     ledger.on_commit(parked.committed)
-    return (HoldExpiry(ledger, pool, clock, settings.expiry_sweep_seconds), dispatcher, parked)
+    return (HoldExpiry(ledger, pool, clock, settings.expiry_sweep_seconds), parked)
 
 
 def currencies(extra: Mapping[str, int]) -> CurrencyRegistry:

@@ -7,10 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 
 from iso4217 import Currency
+from msgspec.structs import replace
 
 from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.domain.reconciliation.record import RecordKind
-from ledger_server.providers.adapter import Adapter, CallKind, ProviderCall
+from ledger_server.providers.adapter import Accepted, Adapter, CallKind, Made, ProviderCall
 from ledger_server.providers.adyen import AdyenAdapter
 from ledger_server.providers.adyen_requests import AdyenAccount
 from ledger_server.providers.mock import MockAdapter
@@ -313,3 +314,9 @@ async def running(name: str, clock: FakeClock) -> AsyncIterator[ProviderUnderTes
             adyen = FakeAdyen(clock.now)
             async with serving(adyen) as address:
                 yield AdyenUnderTest(adyen, address, clock)
+
+
+def bare(answer: object) -> Accepted:
+    """Return an answer without what it tells of its object, which other tests look at."""
+    assert isinstance(answer, Accepted)
+    return replace(answer, made=Made(), others=())
