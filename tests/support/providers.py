@@ -73,6 +73,9 @@ class ProviderUnderTest(ABC):
     def pass_time(self, seconds: float) -> None:
         """Let time pass at the provider."""
 
+    def forget_keys(self) -> None:
+        """Let the provider forget every idempotency key; most do by their clock."""
+
     @abstractmethod
     def add_ownerless_records(self) -> list[RecordKind]:
         """Let money move that belongs to no payment: to our bank, for a known reason, for one unheard of."""
@@ -197,6 +200,10 @@ class _FakeUnderTest(ProviderUnderTest):
     def executions(self, our_id: str) -> int:
         """Return the provider's own count."""
         return self._vendor.executions[our_id]
+
+    def forget_keys(self) -> None:
+        """Forget them all."""
+        self._vendor.forget_keys()
 
     def pass_time(self, seconds: float) -> None:
         """Date what is made from now on later."""
