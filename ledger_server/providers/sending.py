@@ -21,8 +21,6 @@ import httpx
 
 _READS: Final = frozenset({"GET", "HEAD"})
 _MAX_ANSWER_BYTES: Final = 2**18
-# An address that does not answer is not waited for alone, as RFC 8305 has it.
-_NEXT_ADDRESS_SECONDS: Final = 0.25
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
 
 
@@ -122,9 +120,13 @@ async def _demand_proof(request: httpx.Request) -> None:
 class _Stream(httpcore.AsyncNetworkStream):
     """A connection whose writes are proven; asyncio's own, since others await before they write."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, under: "_Stream | None" = None
+    ) -> None:
         self._reader = reader
         self._writer = writer
+        # A writer that is forgotten closes its connection, which goes on beneath TLS.
+        self._under = under
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         try:
@@ -181,7 +183,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         if transport is None:
             raise httpcore.ConnectError("the connection was lost")
         protocol.connection_made(transport)
-        return _Stream(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+        return _Stream(reader, asyncio.StreamWriter(transport, protocol, reader, loop), self)
 
     def get_extra_info(self, info: str) -> Any:
         match info:
@@ -218,7 +220,6 @@ class _Network(httpcore.AsyncNetworkBackend):
                 port,
                 limit=_MAX_ANSWER_BYTES,
                 local_addr=(local_address, 0) if local_address else None,
-                happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS,
             )
         for option in socket_options or ():
             writer.get_extra_info("socket").setsockopt(*option)

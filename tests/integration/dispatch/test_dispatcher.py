@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from defter.payments.v1 import payment_pb2
 from msgspec.structs import replace
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from ledger_server.bootstrap import currencies
@@ -273,21 +274,46 @@ async def test_dispatch_of_a_deposit_makes_the_payment_known(cashier: Cashier, p
     assert psp.state.executions[deposit.deposit_id] == 1
 
 
-async def test_dispatch_without_a_configured_account_waits(cashier: Cashier) -> None:
-    """A call to an account that this server does not know stays owed, and the money stays held."""
+async def test_dispatch_without_a_configured_account_claims_nothing(cashier: Cashier) -> None:
+    """A call to an account that this server does not know is left to others, unclaimed, and is reported."""
     dispatcher = Dispatcher(cashier.ledger, cashier.pool, None, {}, QUICK)
-    number = await cashier.approved_withdrawal(2_500)
-    assert await dispatcher.dispatch() == 1
+    number = await cashier.approved_withdrawal(2_500, provider="elsewhere")
+    assert await dispatcher.dispatch() == 0
+    with capture_logs() as logs:
+        await dispatcher.report()
     await dispatcher.stop()
+    [line] = [line for line in logs if line.get("provider") == "elsewhere"]
+    assert (line["log_level"], line["calls"]) == ("warning", 1)
+    assert REGISTRY.get_sample_value("defter_owed_calls", {"provider": "elsewhere"}) == 1
+    assert await cashier.pool.fetchval("SELECT try_count FROM outbox") == 0
     assert (await cashier.withdrawal(number)).call_state == payment_pb2.CALL_STATE_PENDING
-    assert await cashier.open_calls() == 1
     assert await cashier.player_money() == (OPENING, 2_500)
 
 
+async def test_dispatch_of_a_tenant_that_may_not_use_the_account_claims_nothing(
+    cashier: Cashier, psp: MockPsp
+) -> None:
+    """An account serves the tenants that it was configured for."""
+    async with adapter_to(psp) as adapter:
+        for tenants, made in ((frozenset({"bingo"}), 0), (frozenset({"casino"}), 1)):
+            dispatcher = Dispatcher(
+                cashier.ledger, cashier.pool, None, {"mock": adapter}, SLOW_POLL, tenants={"mock": tenants}
+            )
+            await cashier.approved_withdrawal(2_500)
+            await cashier.hurry()
+            assert bool(await dispatcher.dispatch()) is bool(made)
+            await dispatcher.stop()
+
+
 async def test_dispatch_after_the_providers_memory_never_calls_again(cashier: Cashier, psp: MockPsp) -> None:
-    """Once it may have forgotten the key, its proof that nothing was made ends the call; no try follows."""
+    """Once it may have forgotten the key, two proofs of absence, apart, end the call; no try follows."""
     async with adapter_to(psp) as adapter:
         number = await unanswered_withdrawal(cashier, psp, adapter)
+        await long_after(cashier, adapter, "2 days")
+        assert (await cashier.withdrawal(number)).call_state == payment_pb2.CALL_STATE_UNDER_WAY
+        await long_after(cashier, adapter, "2 days")
+        assert (await cashier.withdrawal(number)).call_state == payment_pb2.CALL_STATE_UNDER_WAY
+        await cashier.pool.execute("UPDATE outbox SET absent_time = absent_time - interval '1 hour'")
         await long_after(cashier, adapter, "2 days")
     withdrawal = await cashier.withdrawal(number)
     assert psp.state.executions[withdrawal.withdrawal_id] == 0

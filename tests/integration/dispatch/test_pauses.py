@@ -27,7 +27,9 @@ MOST_AWAITS = 400
 class Standing:
     """One process that stands still, one that takes over, a provider, and a time that passes for all."""
 
-    def __init__(self, cashier: Cashier, provider: ProviderUnderTest, clock: FakeClock, other: Adapter) -> None:
+    def __init__(
+        self, cashier: Cashier, provider: ProviderUnderTest, clock: FakeClock, other: Adapter
+    ) -> None:
         self.cashier = cashier
         self.provider = provider
         self.clock = clock
@@ -100,7 +102,9 @@ async def test_stand_still_at_each_await_executes_at_most_once(
         deposit = await cashier.captured_deposit(world.provider.payment_ref, 50_000)
         for at in range(MOST_AWAITS):
             our_id = await world.ask(kind, deposit)
-            adapter = world.provider.make_adapter(timeout_seconds=PATIENT_SECONDS, right_key=True, address=None)
+            adapter = world.provider.make_adapter(
+                timeout_seconds=PATIENT_SECONDS, right_key=True, address=None
+            )
 
             async def meanwhile() -> None:
                 await world.take_over(first)
