@@ -27,14 +27,17 @@ FEWEST_AWAITS = 20
 class Standing:
     """One process that stands still, one that takes over, a provider, and a time that passes for all."""
 
-    def __init__(
-        self, cashier: Cashier, provider: ProviderUnderTest, clock: FakeClock, other: Adapter
-    ) -> None:
+    def __init__(self, cashier: Cashier, provider: ProviderUnderTest, clock: FakeClock) -> None:
         self.cashier = cashier
         self.provider = provider
         self.clock = clock
         self.boot = 0.0
-        self.other = Dispatcher(cashier.ledger, cashier.pool, clock, {"mock": other}, LIMITS)
+        self.others = self.adapter()
+        self.other = Dispatcher(cashier.ledger, cashier.pool, clock, {"mock": self.others}, LIMITS)
+
+    def adapter(self) -> Adapter:
+        """Make an adapter that has no connection yet."""
+        return self.provider.make_adapter(timeout_seconds=PATIENT_SECONDS, right_key=True, address=None)
 
     def pass_time(self, passed: timedelta) -> None:
         """Let time pass on every clock there is."""
@@ -86,9 +89,9 @@ async def standing(cashier: Cashier, name: str) -> AsyncIterator[Standing]:
     """Run a provider and two processes."""
     clock = FakeClock()
     async with running(name, clock) as provider:
-        other = provider.make_adapter(timeout_seconds=PATIENT_SECONDS, right_key=True, address=None)
-        yield Standing(cashier, provider, clock, other)
-        await other.close()
+        world = Standing(cashier, provider, clock)
+        yield world
+        await world.others.close()
 
 
 @pytest.mark.parametrize("kind", list(CallKind))
@@ -100,7 +103,7 @@ async def test_stand_still_at_each_await_executes_at_most_once(
     """Wherever it stands, whoever took over and whatever the provider has forgotten: one execution."""
     async with standing(cashier, name) as world:
         deposit = await cashier.captured_deposit(world.provider.payment_ref, 50_000)
-        at, held = 0, True
+        at, held, our_id = 0, True, ""
         while held:
             our_id = await world.ask(kind, deposit)
             adapter = world.adapter()
@@ -117,7 +120,7 @@ async def test_stand_still_at_each_await_executes_at_most_once(
 
 async def settle(world: Standing) -> None:
     """Let everything that is owed come to its end, or rest for as long as it may."""
-    for _ in range(4):
+    for _ in range(2):
         world.pass_time(timedelta(days=1))
         await world.other.dispatch()
     await world.cashier.pool.execute("UPDATE outbox SET open = false")
