@@ -18,6 +18,7 @@ from iso4217 import Currency
 
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.errors import ClockAstray
 from ledger_server.engine.finding_reads import FindingReads
 from ledger_server.engine.lane import LaneLimits
 from ledger_server.engine.ledger import Ledger
@@ -31,6 +32,7 @@ from ledger_server.engine.watch import Watches
 from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
 from ledger_server.jobs.hold_expiry import HoldExpiry
 from ledger_server.jobs.parked_events import ParkedEvents
+from ledger_server.jobs.proof import Gate
 from ledger_server.jobs.reconciliation.reconciler import Reconciler
 from ledger_server.jobs.settlement.importing import Importer
 from ledger_server.providers.adapter import Adapter, CallKind
@@ -59,6 +61,8 @@ from ledger_server.store.database_clock import ClockLimits, DatabaseClock, OwnCl
 from ledger_server.store.migrate import check_revision
 
 log = structlog.get_logger()
+
+_LONGEST_PROOF_SECONDS = 5.0
 
 
 async def start_server(
@@ -95,7 +99,7 @@ async def start_server(
             opened.push_async_callback(close, pool)
             pools.append(pool)
         check_revision(await schema_revision(pools[0]))
-        database_clock = None
+        database_clock, injected = None, clock
         if clock is None:
             clock = database_clock = await _database_clock(settings, opened, pools, own_clocks)
         wired = _wire(
@@ -106,6 +110,9 @@ async def start_server(
             reads=pools[1],
             providers=providers or {},
             amounts=amounts,
+            injected=injected,
+            gate=_gate(database_clock),
+            provider_tenants=provider_tenants or {},
         )
         server = open_server([*CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))])
         handlers, health_servicer = await _add_services(server, wired.servicers)
@@ -161,6 +168,20 @@ async def _show_clock(
     await clock.on_astray(show)
 
 
+def _gate(clock: DatabaseClock | None) -> Gate:
+    """Return what is asked before a call leaves: whether this process knows the time well enough."""
+
+    async def why_not() -> str:
+        if clock is not None:
+            try:
+                await clock.trusted()
+            except ClockAstray as error:
+                return str(error)
+        return ""
+
+    return why_not
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wired:
     """What a server consists of, behind gRPC."""
@@ -181,6 +202,9 @@ def _wire(
     reads: Pool,
     providers: Mapping[str, Adapter],
     amounts: Mapping[str, ProviderAmounts],
+    injected: Clock | None,
+    gate: Gate,
+    provider_tenants: Mapping[str, frozenset[str]],
 ) -> _Wired:
     limits = LaneLimits(
         capacity=settings.lane_capacity,
@@ -209,25 +233,36 @@ def _wire(
         importer=importer,
         reconciliation=reconciliation,
     )
-    jobs = (*_jobs(ledger, reads, clock, settings, providers), reconciler)
+    dispatcher = _dispatcher(
+        ledger, reads, injected, settings, providers=providers, tenants=provider_tenants, gate=gate
+    )
+    ledger.on_commit(dispatcher.committed)
+    jobs = (*_jobs(ledger, reads, clock, settings), dispatcher, reconciler)
     return _Wired(ledger=ledger, watches=watches, streams=streams, jobs=jobs, servicers=servicers)
 
 
-def _jobs(
-    ledger: Ledger, pool: Pool, clock: Clock, settings: Settings, providers: Mapping[str, Adapter]
-) -> tuple[Job, ...]:
-    dispatcher = Dispatcher(
-        ledger,
-        pool,
-        clock,
-        providers,
-        DispatchLimits(
-            pause_seconds=settings.dispatch_sweep_seconds,
-            call_seconds=settings.provider_call_seconds,
-            lease_seconds=3 * settings.provider_call_seconds,
-            poll_seconds=settings.provider_poll_seconds,
-        ),
+def _dispatcher(
+    ledger: Ledger,
+    pool: Pool,
+    clock: Clock | None,
+    settings: Settings,
+    *,
+    providers: Mapping[str, Adapter],
+    tenants: Mapping[str, frozenset[str]],
+    gate: Gate,
+) -> Dispatcher:
+    call_seconds = settings.provider_call_seconds
+    limits = DispatchLimits(
+        pause_seconds=settings.dispatch_sweep_seconds,
+        call_seconds=call_seconds,
+        lease_seconds=3 * call_seconds,
+        proof_seconds=min(_LONGEST_PROOF_SECONDS, call_seconds / 2),
+        poll_seconds=settings.provider_poll_seconds,
     )
+    return Dispatcher(ledger, pool, clock, providers, limits, tenants=tenants, gate=gate)
+
+
+def _jobs(ledger: Ledger, pool: Pool, clock: Clock, settings: Settings) -> tuple[Job, ...]:
     parked = ParkedEvents(
         ledger,
         pool,
@@ -235,9 +270,8 @@ def _jobs(
         pause_seconds=settings.parked_sweep_seconds,
         grace_seconds=settings.parked_grace_seconds,
     )
-    ledger.on_commit(dispatcher.committed)
     ledger.on_commit(parked.committed)
-    return (HoldExpiry(ledger, pool, clock, settings.expiry_sweep_seconds), dispatcher, parked)
+    return (HoldExpiry(ledger, pool, clock, settings.expiry_sweep_seconds), parked)
 
 
 def currencies(extra: Mapping[str, int]) -> CurrencyRegistry:

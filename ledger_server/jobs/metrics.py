@@ -2,9 +2,23 @@
 
 from typing import Final
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 CALLS: Final = Counter("defter_provider_calls_total", "Answers of providers", ["kind", "answer"])
+CIRCUIT_OPEN: Final = Gauge(
+    "defter_provider_circuit_open",
+    "1 while a provider account does not answer and is left alone",
+    ["provider"],
+)
+OWED: Final = Gauge(
+    "defter_owed_calls", "Calls whose time has come, and those that a person has to look at", ["provider"]
+)
+OWED_STOPPED: Final = Gauge(
+    "defter_owed_calls_stopped", "Calls that are not made any more until a person has looked", ["provider"]
+)
+OWED_OLDEST: Final = Gauge(
+    "defter_owed_calls_oldest_seconds", "For how long the call waits that waits longest", ["provider"]
+)
 PARKED_REPLAYS: Final = Counter("defter_parked_event_replays_total", "Parked events that were tried again")
 RUNS: Final = Counter("defter_reconciliation_runs_total", "Reconciliation runs that have ended", ["state"])
 RECORDS: Final = Counter("defter_reconciliation_records_total", "Records that runs have read")
@@ -16,3 +30,10 @@ REPORTS: Final = Counter(
 FINDINGS: Final = Counter(
     "defter_finding_changes_total", "Findings that runs and imports have opened, changed or resolved"
 )
+
+
+def waits(provider: str, *, calls: int, stopped: int, oldest_seconds: float) -> None:
+    """Set what waits of one provider account."""
+    OWED.labels(provider=provider).set(calls)
+    OWED_STOPPED.labels(provider=provider).set(stopped)
+    OWED_OLDEST.labels(provider=provider).set(oldest_seconds)

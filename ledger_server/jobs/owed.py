@@ -7,13 +7,14 @@ from defter.payments.v1 import payment_pb2
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
 from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.payments.calls import CallKind
-from ledger_server.domain.payments.deposit import Deposit
+from ledger_server.domain.payments.deposit import Deposit, DepositState
 from ledger_server.domain.payments.events import EventType, ProviderEvent
 from ledger_server.domain.payments.knowledge import CallState, RefundState
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalState
-from ledger_server.domain.reconciliation.record import RemoteState
+from ledger_server.domain.reconciliation.record import RecordKind, RemoteState
 from ledger_server.engine.deposit_records import deposit_of
 from ledger_server.engine.event_requests import event_request
 from ledger_server.engine.withdrawal_records import withdrawal_of
@@ -29,6 +30,12 @@ _ASKED: Final = {
     CallKind.CREATE_PAYOUT: Asked.CREATE_PAYOUT,
     CallKind.REFUND: Asked.REFUND,
 }
+_RECORDS: Final = {
+    CallKind.CREATE_PAYMENT: RecordKind.PAYMENT,
+    CallKind.CREATE_PAYOUT: RecordKind.PAYOUT,
+    CallKind.REFUND: RecordKind.REFUND,
+}
+_UNFINISHED: Final = frozenset({DepositState.INITIATED, DepositState.AUTHORIZED})
 _UNPAID: Final = frozenset({WithdrawalState.APPROVED, WithdrawalState.REQUESTED})
 
 
@@ -38,6 +45,7 @@ class Owed(Struct, frozen=True, kw_only=True):
     Attributes:
         state: as the payment has it.
         done: whether nothing that the call can bring is missing any more.
+        ended: whether the payment is over, whatever the call has brought: nobody has to decide any more.
         heard: whether the provider has told anything of it: then it was made.
         polled: whether a final state that is read is recorded. A payment's captures are not: only its
             events name them, and one that is read without a name could be counted twice.
@@ -48,6 +56,7 @@ class Owed(Struct, frozen=True, kw_only=True):
     kind: CallKind
     state: CallState
     done: bool
+    ended: bool
     heard: bool
     polled: bool
     provider: str
@@ -71,7 +80,35 @@ def owed_of(ids: TenantIds, stored: StoredPayment, call: ClaimedCall) -> Owed | 
     if owed is None:
         return None
     # Where a provider is searched, it is searched from here on.
-    return replace(owed, call=replace(owed.call, first_try_time=call.first_try_time))
+    return replace(
+        owed, call=replace(owed.call, first_try_time=call.first_try_time, look_time=call.claim_time)
+    )
+
+
+def not_ours(owed: Owed, why: str) -> Discrepancy:
+    """Return the discrepancy that something else stands at the provider under a call's id or key.
+
+    Nothing in it changes when it is reported again, so a resolved finding stays so.
+    """
+    outgoing = owed.kind is not CallKind.CREATE_PAYMENT
+    return Discrepancy(
+        kind=FindingClass.OBJECT_NOT_OURS,
+        provider=owed.provider,
+        payment=owed.payment,
+        withdrawal=owed.kind is CallKind.CREATE_PAYOUT,
+        ledger=Side(
+            ref=owed.call.our_id,
+            kind=_RECORDS[owed.kind],
+            amount=-owed.call.amount if outgoing else owed.call.amount,
+            currency=owed.call.currency,
+            state=owed.state.name,
+            time=owed.begin_time,
+        ),
+        currency=owed.call.currency,
+        description="what stands at the provider is not what was asked for",
+        evidence={"why": why[:1000]},
+        subject_time=owed.begin_time,
+    )
 
 
 def polled_event(owed: Owed, answer: Accepted, now: datetime) -> Request:
@@ -123,6 +160,7 @@ def _payment(ids: TenantIds, deposit: Deposit) -> Owed:
         kind=CallKind.CREATE_PAYMENT,
         state=deposit.call_state,
         done=deposit.call_state is CallState.ACCEPTED,
+        ended=deposit.state not in _UNFINISHED,
         heard=bool(deposit.refs or deposit.captures or deposit.authorized),
         polled=False,
         provider=deposit.provider,
@@ -143,6 +181,7 @@ def _refund(ids: TenantIds, deposit: Deposit, number: int) -> Owed | None:
         kind=CallKind.REFUND,
         state=refund.call_state,
         done=refund.call_state is CallState.ACCEPTED and refund.state is not RefundState.PENDING,
+        ended=refund.state is not RefundState.PENDING,
         heard=bool(refund.provider_ref or refund.told or refund.succeed_time or refund.fail_time),
         polled=True,
         provider=deposit.provider,
@@ -167,6 +206,7 @@ def _payout(ids: TenantIds, withdrawal: Withdrawal) -> Owed:
         kind=CallKind.CREATE_PAYOUT,
         state=withdrawal.call_state,
         done=withdrawal.call_state is CallState.ACCEPTED and withdrawal.state not in _UNPAID,
+        ended=withdrawal.state not in _UNPAID,
         heard=bool(withdrawal.provider_ref or withdrawal.paid_time or withdrawal.fail_time),
         polled=True,
         provider=withdrawal.provider,

@@ -1,8 +1,8 @@
-"""Owns what every provider adapter offers, and the three answers that a call can have.
+"""Owns what every provider adapter offers, and the answers that a call can have.
 
 Amounts are minor units of the ledger; an adapter converts with its provider's own exponents (see
 `amounts.py`). A call never raises for what a provider or a network does: a time-out, a broken connection or
-a 5xx is `Unknown`, since the provider may have acted. Only `Rejected` says that nothing was done.
+a 5xx is `Unknown`, since the provider may have acted. Only `Rejected` and `Unsent` say that nothing was done.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.providers.sending import Proof
 
 
 class CallKind(StrEnum):
@@ -34,6 +35,8 @@ class ProviderCall(Struct, frozen=True, kw_only=True):
         idempotency_key: the same for every try of this call; at most 64 characters.
         first_try_time: no try was made before it: how far back an absence must be proven where a provider
             can only be asked by listing; None leaves that to the adapter's settings.
+        look_time: the database's time of a look: nothing that is looked for is younger; None leaves it to the
+            adapter's clock.
     """
 
     kind: CallKind
@@ -45,18 +48,43 @@ class ProviderCall(Struct, frozen=True, kw_only=True):
     destination: str = ""
     idempotency_key: str
     first_try_time: datetime | None = None
+    look_time: datetime | None = None
+
+
+class Made(Struct, frozen=True, kw_only=True):
+    """What a provider says of an object beside its state; None is what it does not tell.
+
+    Attributes:
+        amount: in the provider's minor units.
+        currency: in capitals.
+        destination: of a payout, where it goes.
+        payment_ref: of a refund, the provider's id of the payment.
+        player_id: of a payment, the player as we named them.
+        our_id: the id of ours that it echoes.
+    """
+
+    amount: int | None = None
+    currency: str | None = None
+    destination: str | None = None
+    payment_ref: str | None = None
+    player_id: str | None = None
+    our_id: str | None = None
 
 
 class Accepted(Struct, frozen=True, kw_only=True):
     """The provider has taken the call on; `state` is what it said of it in the same answer.
 
-    `payment_url` is where the player pays, if the provider has such a page.
+    `payment_url` is where the player pays, if the provider has such a page. `made` is what the provider says
+    it has made; whether that is what we asked for is judged by `matching.py`. `others` are further objects
+    under the same id of ours, should there be any: each of them may have moved money.
     """
 
     provider_ref: str
     state: RemoteState = RemoteState.PENDING
     reason: str = ""
     payment_url: str = ""
+    made: Made = Made()
+    others: tuple["Accepted", ...] = ()
 
 
 class Rejected(Struct, frozen=True, kw_only=True):
@@ -69,18 +97,39 @@ class Rejected(Struct, frozen=True, kw_only=True):
 class Unknown(Struct, frozen=True, kw_only=True):
     """Nobody knows: it may have been done. Ask by reading, or try again with the same key.
 
-    `retry_after_seconds` is what the provider asked for, if it did.
+    `retry_after_seconds` is what the provider asked for, if it did. `silent` says that nothing at all was
+    heard of it: no connection, or no answer in time.
     """
 
     reason: str
     retry_after_seconds: float | None = None
+    silent: bool = False
+
+
+class Unsent(Struct, frozen=True, kw_only=True):
+    """Not a byte of it has left: whoever sends could not prove that it still may."""
+
+    reason: str
+
+
+class NotOurs(Struct, frozen=True, kw_only=True):
+    """Something else than what we asked for stands at the provider under our id or key: a person decides.
+
+    Attributes:
+        provider_ref: of the object, if there is one to name.
+        evidence: what differs, each with what was asked for and what was found.
+    """
+
+    provider_ref: str
+    reason: str
+    evidence: Mapping[str, str]
 
 
 class NotFound(Struct, frozen=True):
     """The provider has, for certain, nothing under that id at this moment."""
 
 
-Answer = Accepted | Rejected | Unknown
+Answer = Accepted | Rejected | Unknown | Unsent | NotOurs
 
 
 class RecordPage(Struct, frozen=True, kw_only=True):
@@ -136,8 +185,12 @@ class Adapter(Protocol):
     def from_provider(self, amount: int, currency: str) -> int:
         """Return an amount of the provider in the ledger's minor units; raises like `to_provider`."""
 
-    async def call(self, call: ProviderCall) -> Answer:
-        """Make a call, once; safe to repeat with the same call within `idempotency_seconds`."""
+    async def call(self, call: ProviderCall, proof: Proof) -> Answer:
+        """Make a call, once; safe to repeat with the same call within `idempotency_seconds`.
+
+        Args:
+            proof: is asked for when the connection is there, and checked at each write of the request.
+        """
 
     async def find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:
         """Find out what became of a call: by the provider's id if that is known, else by our own."""

@@ -18,7 +18,9 @@ from ledger_server.providers.adapter import (
     Answer,
     CallKind,
     Capabilities,
+    ListingFailed,
     NotFound,
+    NotOurs,
     ProviderCall,
     RecordPage,
     Rejected,
@@ -27,14 +29,19 @@ from ledger_server.providers.adapter import (
 from ledger_server.providers.adyen_requests import AdyenAccount, AdyenRequests
 from ledger_server.providers.amounts import AmountRefused, Amounts
 from ledger_server.providers.asking import (
+    Walk,
     ask,
+    check_page,
+    found_or_absent,
+    found_or_unknown,
     key_reused,
     listing_failed,
-    most_telling,
     read_page,
     refused,
     retry_after_seconds,
+    send,
 )
+from ledger_server.providers.sending import Proof
 
 log = structlog.get_logger()
 
@@ -88,13 +95,13 @@ class AdyenAdapter:
         """Return an amount of the provider in the ledger's minor units; see `Amounts.from_provider`."""
         return self._amounts.from_provider(amount, currency)
 
-    async def call(self, call: ProviderCall) -> Answer:
+    async def call(self, call: ProviderCall, proof: Proof) -> Answer:
         """Make a call, once; safe to repeat with the same call within `idempotency_seconds`."""
         try:
             amount = self.to_provider(call.amount, call.currency, call.kind)
         except AmountRefused as error:
             return refused(error)
-        return await ask(_NAME, self._send(call, amount), self._timeout_seconds)
+        return await send(_NAME, self._send(call, amount), self._timeout_seconds, proof)
 
     async def find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:
         """Find out what became of a call.
@@ -118,8 +125,8 @@ class AdyenAdapter:
         return await read_page(_NAME, self._page(from_time, to_time, cursor, limit), self._timeout_seconds)
 
     async def close(self) -> None:
-        """Begin nothing more; a request under way ends with its own time-out."""
-        self._requests.close()
+        """Let go of connections."""
+        await self._requests.close()
 
     async def _send(self, call: ProviderCall, amount: int) -> Answer:
         try:
@@ -150,27 +157,33 @@ class AdyenAdapter:
 
     async def _scan(self, call: ProviderCall) -> Accepted | NotFound | Unknown:
         """Look through all payouts with our reference: only at the listing's end is one not there."""
-        now = self._clock()
+        now = call.look_time or self._clock()
         since = (call.first_try_time or now - self._find_window) - _CLOCK_MARGIN
         if now - since > _LONGEST_WINDOW:
             return Unknown(reason=f"{_NAME} lists six months, and the first try is older")
         found: list[Accepted] = []
+        walk = Walk(_NAME)
         cursor = ""
         for _ in range(_MAX_SCANNED_PAGES):
             page = await self._requests.list_transfers(
                 since, now + _CLOCK_MARGIN, cursor=cursor, reference=call.our_id
             )
             found += [transfer.accepted() for transfer in page.data if transfer.reference == call.our_id]
+            try:
+                walk.page([transfer.id for transfer in page.data], page.next_cursor, cursor=cursor)
+            except ListingFailed as failed:
+                return found_or_unknown(found, str(failed))
             cursor = page.next_cursor
             if not cursor:
-                return most_telling(found) or NotFound()
-        return most_telling(found) or Unknown(reason=f"{_NAME}'s listing did not come to an end")
+                return found_or_absent(found)
+        return found_or_unknown(found, f"{_NAME}'s listing did not come to an end")
 
     async def _page(self, from_time: datetime, to_time: datetime, cursor: str, limit: int) -> RecordPage:
         try:
             page = await self._requests.list_transfers(from_time, to_time, cursor=cursor, limit=limit)
         except AdyenError as error:
             raise listing_failed(_unknown(error)) from error
+        check_page(_NAME, [transfer.id for transfer in page.data], page.next_cursor, cursor=cursor)
         records = tuple(
             transfer.record(self._amounts)
             for transfer in page.data
@@ -179,7 +192,7 @@ class AdyenAdapter:
         return RecordPage(records=records, next_cursor=page.next_cursor)
 
 
-def _judged(error: AdyenError, call: ProviderCall) -> Rejected | Unknown:
+def _judged(error: AdyenError, call: ProviderCall) -> Rejected | Unknown | NotOurs:
     """Return what an error says of a call: refused for good, or nobody knows."""
     message = _message(error)
     transient = error.headers.get("transient-error") == "true" if error.headers else False

@@ -1,25 +1,25 @@
 """Owns how each request to Adyen is worded, through Adyen's own library.
 
-That library blocks, so it runs in a few threads of its own. Its query strings are not escaped, and neither
-are its paths: both are escaped here.
+That library blocks and sends by itself. So it is let word a request and read an answer, and what goes in
+between is ours: each function of it is called twice, once for the request and once with the answer. Its
+query strings are not escaped, and neither are its paths: both are escaped here.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
+import httpx
 from Adyen import Adyen
 from msgspec import Struct
 
 from ledger_server.providers import adyen_shapes as shapes
 from ledger_server.providers.adapter import ProviderCall
+from ledger_server.providers.sending import http_client
 
 MAX_PAGE: Final = 100
-_THREADS: Final = 8
 
 
 class AdyenAccount(Struct, frozen=True, kw_only=True):
@@ -54,9 +54,10 @@ class AdyenRequests:
 
     def __init__(self, account: AdyenAccount, timeout_seconds: float) -> None:
         self._account: Final = account
-        self._threads: Final = ThreadPoolExecutor(_THREADS, thread_name_prefix="adyen")
-        checkout = _library(account, account.api_key, timeout_seconds).checkout
-        transfers = _library(account, account.transfers_api_key or account.api_key, timeout_seconds).transfers
+        self._http: Final = http_client(timeout_seconds=timeout_seconds)
+        self._wire: Final = _Wire()
+        checkout = _library(account, account.api_key, self._wire).checkout
+        transfers = _library(account, account.transfers_api_key or account.api_key, self._wire).transfers
         self._links: Final = checkout.payment_links_api
         self._modifications: Final = checkout.modifications_api
         self._transfers: Final = transfers.transfers_api
@@ -65,9 +66,9 @@ class AdyenRequests:
         if account.transfers_base_address:
             self._transfers.baseUrl = account.transfers_base_address.rstrip("/")
 
-    def close(self) -> None:
-        """Begin nothing more; a request under way ends with its own time-out."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._http.aclose()
 
     async def create_link(self, call: ProviderCall, amount: int) -> shapes.Link:
         """Make a page on which the player pays."""
@@ -75,8 +76,7 @@ class AdyenRequests:
             "amount": {"value": amount, "currency": call.currency},
             "merchantAccount": self._account.merchant_account,
             "reference": call.our_id,
-            # Adyen wants three characters at least.
-            "shopperReference": f"player_{call.player_id}",
+            "shopperReference": f"{shapes.SHOPPER_PREFIX}{call.player_id}",
         }
         return shapes.link(await self._post(self._links.payment_links, call, request))
 
@@ -138,19 +138,75 @@ class AdyenRequests:
         return await self._run(function, request, idempotency_key=call.idempotency_key)
 
     async def _run(self, function: Callable[..., object], *arguments: object, **named: object) -> object:
-        """Run the library in a thread; what still waits for one when the caller gives up is never sent."""
-        loop = asyncio.get_running_loop()
-        result = await loop.run_in_executor(self._threads, partial(function, *arguments, **named))
+        """Let the library word a request, send it, and let the library read the answer."""
+        asked = self._wire.worded(partial(function, *arguments, **named))
+        answer = await self._http.request(asked.method, asked.url, json=asked.content, headers=asked.headers)
+        result = self._wire.read(partial(function, *arguments, **named), answer)
         return getattr(result, "message", None)
 
 
-def _library(account: AdyenAccount, api_key: str, timeout_seconds: float) -> Adyen:
-    return Adyen(
+class _Request(Exception):  # no error: it leaves the library in the place of an answer
+    """A request as the library words it."""
+
+    def __init__(self, method: str, url: str, content: object, headers: Mapping[str, str]) -> None:
+        super().__init__(method)
+        self.method = method
+        self.url = url
+        self.content = content
+        self.headers = headers
+
+
+class _Wire:
+    """What the library takes for its connection: it hands a request out, or an answer in.
+
+    Nothing is awaited while the library runs, so one is enough for all that go on at once.
+    """
+
+    user_agent: Final = "defter"
+
+    def __init__(self) -> None:
+        self._answer: httpx.Response | None = None
+
+    def worded(self, function: Callable[[], object]) -> _Request:
+        """Return the request that a function of the library makes."""
+        try:
+            function()
+        except _Request as request:
+            return request
+        raise RuntimeError("the library has sent nothing")
+
+    def read(self, function: Callable[[], object], answer: httpx.Response) -> object:
+        """Return what a function of the library makes of an answer; raises `Adyen.AdyenError`."""
+        self._answer = answer
+        try:
+            return function()
+        finally:
+            self._answer = None
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        json: object = None,
+        xapikey: str = "",
+        headers: Mapping[str, str] | None = None,
+        **_: Any,
+    ) -> tuple[str, object, int, httpx.Headers]:
+        """Take a request of the library's, in the words of its own connection."""
+        if self._answer is None:
+            raise _Request(method, url, json or None, {**(headers or {}), "x-api-key": xapikey})
+        return self._answer.text, json, self._answer.status_code, self._answer.headers
+
+
+def _library(account: AdyenAccount, api_key: str, wire: _Wire) -> Adyen:
+    library = Adyen(
         xapikey=api_key,
         platform=account.environment,
         live_endpoint_prefix=account.live_endpoint_prefix,
-        http_timeout=timeout_seconds,
     )
+    library.client.http_client = wire
+    library.client.http_init = True
+    return library
 
 
 def _seconds(instant: datetime) -> str:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 from msgspec import Struct, convert
 
 from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
-from ledger_server.providers.adapter import Accepted
+from ledger_server.providers.adapter import Accepted, Made
 from ledger_server.providers.amounts import AmountRefused, Amounts
 from ledger_server.providers.asking import parsed_time
 
@@ -55,38 +55,63 @@ _OTHER: Final = frozenset({
     "internalDirectDebit", "internalTransfer", "leftover", "manualCorrection", "repayment",
     "reserveAdjustment",
 })  # fmt: skip
+SHOPPER_PREFIX: Final = "player_"
+"""Before a player's id, since Adyen wants three characters at least."""
 _TO_A_BANK: Final = "bankTransfer"
 _OUR_PAYOUT: Final = "wd_"
 _OUR_IDS: Final = (_OUR_PAYOUT, "dep_", "ref_")
 _OUTGOING: Final = "outgoing"
 
 
-class Link(Struct, frozen=True):
+class _Amount(Struct, frozen=True):
+    value: int
+    currency: str
+
+
+class Link(Struct, frozen=True, rename="camel"):
     """A payment link."""
 
     id: str
     status: str
     url: str = ""
+    amount: _Amount | None = None
+    reference: str | None = None
+    shopper_reference: str | None = None
 
     def accepted(self) -> Accepted:
         """Return what the ledger makes of it."""
         state = _LINK_STATES.get(self.status, RemoteState.PENDING)
-        return Accepted(provider_ref=self.id, state=state, payment_url=self.url)
+        shopper = self.shopper_reference
+        made = Made(
+            amount=self.amount.value if self.amount else None,
+            currency=self.amount.currency if self.amount else None,
+            player_id=None if shopper is None else shopper.removeprefix(SHOPPER_PREFIX),
+            our_id=self.reference,
+        )
+        return Accepted(provider_ref=self.id, state=state, payment_url=self.url, made=made)
 
 
 class Refund(Struct, frozen=True, rename="camel"):
     """Adyen's word that it has received a refund; whether it succeeds comes by webhook."""
 
     psp_reference: str
+    amount: _Amount | None = None
+    payment_psp_reference: str | None = None
+    reference: str | None = None
 
     def accepted(self) -> Accepted:
         """Return what the ledger makes of it."""
-        return Accepted(provider_ref=self.psp_reference)
+        made = Made(
+            amount=self.amount.value if self.amount else None,
+            currency=self.amount.currency if self.amount else None,
+            payment_ref=self.payment_psp_reference,
+            our_id=self.reference,
+        )
+        return Accepted(provider_ref=self.psp_reference, made=made)
 
 
-class _Amount(Struct, frozen=True):
-    value: int
-    currency: str
+class _Counterparty(Struct, frozen=True, rename="camel"):
+    transfer_instrument_id: str | None = None
 
 
 class Transfer(Struct, frozen=True, rename="camel"):
@@ -102,10 +127,17 @@ class Transfer(Struct, frozen=True, rename="camel"):
     reason: str = ""
     created_at: str = ""
     creation_date: str = ""
+    counterparty: _Counterparty | None = None
 
     def accepted(self) -> Accepted:
         """Return what the ledger makes of a payout."""
-        return Accepted(provider_ref=self.id, state=self._state(), reason=self.reason)
+        made = Made(
+            amount=self.amount.value,
+            currency=self.amount.currency,
+            destination=self.counterparty.transfer_instrument_id if self.counterparty else None,
+            our_id=self.reference or None,
+        )
+        return Accepted(provider_ref=self.id, state=self._state(), reason=self.reason, made=made)
 
     def record(self, amounts: Amounts) -> ProviderRecord:
         """Return it as a record; ValueError when it does not say when it was made."""

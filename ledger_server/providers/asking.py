@@ -1,22 +1,29 @@
-"""Owns what all adapters do alike around a request: the time-out, the catch-all, and reading Retry-After."""
+"""Owns what all adapters do alike around a request: time-outs, proofs, pages that contradict themselves."""
 
 import asyncio
 import math
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Protocol, TypeVar
 
+import httpx
 import structlog
+from msgspec.structs import replace
 
 from ledger_server.domain.reconciliation.record import RemoteState
 from ledger_server.providers.adapter import (
     Accepted,
+    Answer,
     ListingFailed,
+    NotFound,
+    NotOurs,
     ProviderCall,
     Rejected,
     Unknown,
+    Unsent,
 )
 from ledger_server.providers.amounts import AmountRefused, CurrencyUnsupported
+from ledger_server.providers.sending import Proof, sending
 
 log = structlog.get_logger()
 
@@ -46,18 +53,31 @@ def refused(error: AmountRefused) -> Rejected:
     return Rejected(code=code, message=str(error))
 
 
+async def send(provider: str, request: Awaitable[Answer], timeout_seconds: float, proof: Proof) -> Answer:
+    """Send what a proof lets leave, and await the answer; whatever breaks on the way is Unknown."""
+    with sending(proof) as call:
+        answer: Answer = await ask(provider, request, timeout_seconds)
+    if not call.refused:
+        return answer
+    if call.begun:
+        # The request's end was never written, so nothing should be carried out; reading finds that out.
+        return Unknown(reason=f"it was not sent to its end: {call.refused}")
+    return Unsent(reason=call.refused)
+
+
 async def ask(provider: str, request: Awaitable[_T], timeout_seconds: float) -> _T | Unknown:
     """Await an answer; whatever breaks on the way is Unknown."""
     try:
         async with asyncio.timeout(timeout_seconds):
             return await request
     except TimeoutError:
-        return Unknown(reason=f"{provider} did not answer within {timeout_seconds:g} s")
+        return Unknown(reason=f"{provider} did not answer within {timeout_seconds:g} s", silent=True)
     # Whatever a library raises, the request may have been carried out.
     except Exception as error:  # noqa: BLE001
         # Only the kind: the text of an error may quote what was sent.
         log.warning("provider_call_broke", provider=provider, error=type(error).__name__)
-        return Unknown(reason=f"the exchange with {provider} broke: {type(error).__name__}")
+        silent = isinstance(error, httpx.TransportError)
+        return Unknown(reason=f"the exchange with {provider} broke: {type(error).__name__}", silent=silent)
 
 
 async def read_page(provider: str, request: Awaitable[_T], timeout_seconds: float) -> _T:
@@ -78,16 +98,73 @@ def listing_failed(unknown: Unknown) -> ListingFailed:
     return ListingFailed(unknown.reason, retry_after_seconds=unknown.retry_after_seconds)
 
 
-def key_reused(provider: str, call: ProviderCall) -> Unknown:
+def key_reused(provider: str, call: ProviderCall) -> NotOurs:
     """Return the answer where a provider knows the key with other parameters, and say so loudly.
 
-    The key may have paid already, so the call is neither refused nor to be made under another key.
+    Something else has our key, so whatever is found under our id is not what we asked for. The key may have
+    paid already, so the call is neither refused nor to be made under another key.
     """
     log.error("provider_idempotency_key_reused", provider=provider, our_id=call.our_id, kind=call.kind.value)
-    return Unknown(
+    return NotOurs(
+        provider_ref="",
         reason=f"IDEMPOTENCY KEY REUSED: {provider} knows this key with other parameters and may have acted; "
-        "never make this call under another key, a person has to look"
+        "never make this call under another key, a person has to look",
+        evidence={"idempotency_key": call.idempotency_key},
     )
+
+
+class Walk:
+    """One listing from its first page to its last, which must not contradict itself.
+
+    What an earlier page has promised must come, no page may lead back, and nothing may be listed twice: else
+    something may have been left out, and an absence from it proves nothing.
+    """
+
+    def __init__(self, provider: str) -> None:
+        self._provider: Final = provider
+        self._cursors: Final = {""}
+        self._ids: Final[set[str]] = set()
+
+    def page(self, ids: Sequence[str], next_cursor: str | None, *, cursor: str) -> None:
+        """Take a page.
+
+        Args:
+            ids: of what it lists.
+            next_cursor: where it says that the listing goes on; None or empty on the last page.
+            cursor: where this page began.
+        Raises:
+            ListingFailed: it contradicts itself or a page before.
+        """
+        check_page(self._provider, ids, next_cursor, cursor=cursor)
+        if next_cursor and next_cursor in self._cursors:
+            raise ListingFailed(f"{self._provider}'s listing goes in a circle")
+        if self._ids.intersection(ids) or len(set(ids)) < len(ids):
+            raise ListingFailed(f"{self._provider}'s listing moves while it is read")
+        self._cursors.add(next_cursor or "")
+        self._ids.update(ids)
+
+
+def check_page(provider: str, ids: Sequence[str], next_cursor: str | None, *, cursor: str) -> None:
+    """Check what one page says; raises ListingFailed where it contradicts itself.
+
+    A cursor is a promise: the page behind it has something, and a page without anything has no cursor.
+    """
+    if cursor and not ids:
+        raise ListingFailed(f"{provider} has nothing behind a cursor that promised more")
+    if next_cursor and not ids:
+        raise ListingFailed(f"{provider} promises more than it lists")
+    if next_cursor and next_cursor == cursor:
+        raise ListingFailed(f"{provider}'s listing goes in a circle")
+
+
+def found_or_absent(found: Sequence[Accepted]) -> Accepted | NotFound:
+    """Return what a listing that was read to its end says of a call."""
+    return most_telling(found) or NotFound()
+
+
+def found_or_unknown(found: Sequence[Accepted], why: str) -> Accepted | Unknown:
+    """Return what a listing that was not read to its end says of a call."""
+    return most_telling(found) or Unknown(reason=why)
 
 
 def retry_after_seconds(headers: Headers | Mapping[str, str] | None) -> float | None:
@@ -103,8 +180,12 @@ def retry_after_seconds(headers: Headers | Mapping[str, str] | None) -> float | 
 
 
 def most_telling(candidates: Iterable[Accepted]) -> Accepted | None:
-    """Return which of several things made for one id counts: rather the one that moved money."""
-    return max(candidates, key=lambda found: _MOST_TELLING.index(found.state), default=None)
+    """Return which of several things made for one id counts: rather the one that moved money.
+
+    The others are told with it, since each of them may have moved money as well.
+    """
+    ordered = sorted(candidates, key=lambda found: _MOST_TELLING.index(found.state), reverse=True)
+    return replace(ordered[0], others=tuple(ordered[1:])) if ordered else None
 
 
 def parsed_time(text: str) -> datetime:

@@ -15,6 +15,7 @@ from ledger_server.providers.adapter import (
     Answer,
     CallKind,
     Capabilities,
+    Made,
     NotFound,
     ProviderCall,
     RecordPage,
@@ -25,14 +26,17 @@ from ledger_server.providers.amounts import AmountRefused, Amounts
 from ledger_server.providers.asking import (
     IDEMPOTENCY_ERROR,
     ask,
+    check_page,
+    found_or_absent,
     key_reused,
     listing_failed,
-    most_telling,
     parsed_time,
     read_page,
     refused,
     retry_after_seconds,
+    send,
 )
+from ledger_server.providers.sending import Proof, http_client
 
 _NAME: Final = "mock"
 _MAX_PAGE: Final = 1_000
@@ -77,10 +81,24 @@ class _Remote(Struct, frozen=True):
     id: str
     state: str
     reason: str | None = None
+    reference: str | None = None
+    amount_minor: int | None = None
+    currency: str | None = None
+    destination: str | None = None
+    payment_id: str | None = None
+    customer: str | None = None
 
     def accepted(self) -> Accepted:
         state = _STATES.get(self.state, RemoteState.PENDING)
-        return Accepted(provider_ref=self.id, state=state, reason=self.reason or "")
+        made = Made(
+            amount=self.amount_minor,
+            currency=self.currency,
+            destination=self.destination,
+            payment_ref=self.payment_id,
+            player_id=self.customer,
+            our_id=self.reference,
+        )
+        return Accepted(provider_ref=self.id, state=state, reason=self.reason or "", made=made)
 
 
 class _Found(Struct, frozen=True):
@@ -128,8 +146,10 @@ class MockAdapter:
     ) -> None:
         self._amounts: Final = Amounts(_NAME, currencies)
         self._timeout_seconds: Final = timeout_seconds
-        self._http: Final = httpx.AsyncClient(
-            base_url=base_address, headers={"Authorization": f"Bearer {api_key}"}, timeout=timeout_seconds
+        self._http: Final = http_client(
+            timeout_seconds=timeout_seconds,
+            base_url=base_address,
+            headers={"Authorization": f"Bearer {api_key}"},
         )
 
     def to_provider(self, amount: int, currency: str, kind: CallKind) -> int:
@@ -140,13 +160,13 @@ class MockAdapter:
         """Return an amount of the provider in the ledger's minor units; see `Amounts.from_provider`."""
         return self._amounts.from_provider(amount, currency)
 
-    async def call(self, call: ProviderCall) -> Answer:
+    async def call(self, call: ProviderCall, proof: Proof) -> Answer:
         """Make a call, once; safe to repeat with the same call."""
         try:
             amount = self.to_provider(call.amount, call.currency, call.kind)
         except AmountRefused as error:
             return refused(error)
-        return await ask(_NAME, self._send(call, amount), self._timeout_seconds)
+        return await send(_NAME, self._send(call, amount), self._timeout_seconds, proof)
 
     async def find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:
         """Find out what became of a call: MockPSP lists by our reference without delay."""
@@ -189,7 +209,7 @@ class MockAdapter:
             if not response.is_success:
                 return _unknown(response, _problem(response))
             found = msgspec.json.decode(response.content, type=_Found)
-            return most_telling(remote.accepted() for remote in found.data) or NotFound()
+            return found_or_absent([remote.accepted() for remote in found.data])
         response = await self._http.get(f"{path}/{quote(provider_ref, safe='')}")
         if response.is_success:
             return msgspec.json.decode(response.content, type=_Remote).accepted()
@@ -211,6 +231,7 @@ class MockAdapter:
         if not response.is_success:
             raise listing_failed(_unknown(response, _problem(response)))
         page = msgspec.json.decode(response.content, type=_Records)
+        check_page(_NAME, [record.id for record in page.data], page.next_cursor, cursor=cursor)
         records = tuple(self._record(record) for record in page.data)
         return RecordPage(records=records, next_cursor=page.next_cursor or "")
 

@@ -27,14 +27,20 @@ from ledger_server.providers.adapter import (
 )
 from ledger_server.providers.amounts import AmountRefused, Amounts
 from ledger_server.providers.asking import (
+    Walk,
     ask,
+    check_page,
+    found_or_absent,
+    found_or_unknown,
     key_reused,
     listing_failed,
     most_telling,
     read_page,
     refused,
     retry_after_seconds,
+    send,
 )
+from ledger_server.providers.sending import Proof
 from ledger_server.providers.stripe_requests import StripeRequests
 
 log = structlog.get_logger()
@@ -100,13 +106,13 @@ class StripeAdapter:
         """Return an amount of the provider in the ledger's minor units; see `Amounts.from_provider`."""
         return self._amounts.from_provider(amount, currency)
 
-    async def call(self, call: ProviderCall) -> Answer:
+    async def call(self, call: ProviderCall, proof: Proof) -> Answer:
         """Make a call, once; safe to repeat with the same call within `idempotency_seconds`."""
         try:
             amount = self.to_provider(call.amount, call.currency, call.kind)
         except AmountRefused as error:
             return refused(error)
-        return await ask(_NAME, self._send(call, amount), self._timeout_seconds)
+        return await send(_NAME, self._send(call, amount), self._timeout_seconds, proof)
 
     async def find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:
         """Find out what became of a call.
@@ -170,28 +176,31 @@ class StripeAdapter:
 
     async def _scan(self, call: ProviderCall) -> Accepted | NotFound | Unknown:
         """Look through a listing to its end: only then is a thing not there."""
-        since = (call.first_try_time or self._clock() - self._find_window) - _CLOCK_MARGIN
+        now = call.look_time or self._clock()
+        since = (call.first_try_time or now - self._find_window) - _CLOCK_MARGIN
         found: list[Accepted] = []
+        walk = Walk(_NAME)
         after = ""
         for _ in range(_MAX_SCANNED_PAGES):
             page = await self._requests.list_like(call, since, after)
             found += [remote.accepted() for remote in page.data if remote.is_ours(call.our_id)]
-            if not page.has_more:
-                return most_telling(found) or NotFound()
-            if not page.data:
-                break
-            after = page.data[-1].id
-        return most_telling(found) or Unknown(reason=f"{_NAME}'s listing did not come to an end")
+            following = page.next_cursor
+            try:
+                walk.page([remote.id for remote in page.data], following, cursor=after)
+            except ListingFailed as failed:
+                return found_or_unknown(found, str(failed))
+            if following is None:
+                return found_or_absent(found)
+            after = following
+        return found_or_unknown(found, f"{_NAME}'s listing did not come to an end")
 
     async def _page(self, from_time: datetime, to_time: datetime, cursor: str, limit: int) -> RecordPage:
         try:
             page = await self._requests.list_movements(from_time, to_time, cursor, limit)
         except stripe.StripeError as error:
             raise listing_failed(_unknown(error)) from error
-        if page.has_more and not page.data:
-            raise ListingFailed(f"{_NAME} promises more than it lists")
-        next_cursor = page.data[-1].id if page.has_more else ""
-        return RecordPage(records=tuple(page.records(self._amounts)), next_cursor=next_cursor)
+        check_page(_NAME, [movement.id for movement in page.data], page.next_cursor, cursor=cursor)
+        return RecordPage(records=tuple(page.records(self._amounts)), next_cursor=page.next_cursor or "")
 
 
 def _unknown(error: stripe.StripeError) -> Unknown:

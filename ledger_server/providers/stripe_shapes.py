@@ -1,6 +1,6 @@
 """Owns which of Stripe's fields the adapter reads, and what they mean to the ledger."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -8,7 +8,7 @@ from msgspec import Struct, convert
 from stripe import StripeObject
 
 from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
-from ledger_server.providers.adapter import Accepted
+from ledger_server.providers.adapter import Accepted, Made
 from ledger_server.providers.amounts import AmountRefused, Amounts
 
 OUR_ID: Final = "our_id"
@@ -80,6 +80,12 @@ _STATEFUL: Final = frozenset(
 _PARTIAL_CAPTURE: Final = "partial_capture_reversal"
 
 
+class _Named(Struct, frozen=True):
+    """An object that stands where its id could."""
+
+    id: str
+
+
 class Remote(Struct, frozen=True):
     """A PaymentIntent, payout or refund."""
 
@@ -89,13 +95,26 @@ class Remote(Struct, frozen=True):
     failure_code: str | None = None
     failure_reason: str | None = None
     cancellation_reason: str | None = None
+    amount: int | None = None
+    currency: str | None = None
+    destination: _Named | str | None = None
+    payment_intent: _Named | str | None = None
 
     def accepted(self) -> Accepted:
         """Return what the ledger makes of it."""
+        echoed = self.metadata or {}
         return Accepted(
             provider_ref=self.id,
             state=_STATES.get(self.status or "", RemoteState.PENDING),
             reason=self.failure_code or self.failure_reason or self.cancellation_reason or "",
+            made=Made(
+                amount=self.amount,
+                currency=None if self.currency is None else self.currency.upper(),
+                destination=_id(self.destination),
+                payment_ref=_id(self.payment_intent),
+                player_id=echoed.get(PLAYER_ID),
+                our_id=echoed.get(OUR_ID),
+            ),
         )
 
     def is_ours(self, our_id: str) -> bool:
@@ -108,6 +127,11 @@ class Page(Struct, frozen=True):
 
     data: list[Remote]
     has_more: bool
+
+    @property
+    def next_cursor(self) -> str | None:
+        """Where the listing goes on; None on the last page, empty where it promises more than it lists."""
+        return _next_cursor(self.data, has_more=self.has_more)
 
 
 class _Source(Struct, frozen=True):
@@ -176,12 +200,27 @@ class Movements(Struct, frozen=True):
     data: list[_Movement]
     has_more: bool
 
+    @property
+    def next_cursor(self) -> str | None:
+        """Where the listing goes on; None on the last page, empty where it promises more than it lists."""
+        return _next_cursor(self.data, has_more=self.has_more)
+
     def records(self, amounts: Amounts) -> Iterator[ProviderRecord]:
         """Return a record per movement, and one more for the fee of each that has one."""
         for movement in self.data:
             yield _record(movement, amounts)
             if movement.fee and movement.kind is not RecordKind.FEE:
                 yield _fee(movement, amounts)
+
+
+def _next_cursor(data: Sequence[Remote | _Movement], *, has_more: bool) -> str | None:
+    if not has_more:
+        return None
+    return data[-1].id if data else ""
+
+
+def _id(named: _Named | str | None) -> str | None:
+    return named.id if isinstance(named, _Named) else named
 
 
 def remote(answer: StripeObject) -> Remote:

@@ -1,9 +1,13 @@
 """Owns the outbox: which calls are owed to providers, and who is making them.
 
 A claim moves the next try into the future, beyond the time that a call can take: should the process die,
-the next one claims it again. Several processes may claim at once; none waits for another.
+the next one claims it again. Several processes may claim at once; none waits for another. The number of the
+claim fences everything that follows it: who was overtaken changes nothing any more, and sends nothing.
+
+Times are the database's. A test may say what time it is (`now`); None asks the database.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -11,29 +15,81 @@ from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.payments.calls import CallKind
 from ledger_server.store.database import Pool
 
-_CLAIM: Final = """
-UPDATE outbox SET
-    try_count = try_count + 1,
-    next_try_time = $3,
-    first_try_time = COALESCE(first_try_time, $2)
-WHERE tenant_key = $1 AND call_number = ANY (ARRAY(
-    SELECT call_number FROM outbox WHERE tenant_key = $1 AND open AND next_try_time <= $2
-    ORDER BY next_try_time LIMIT $4 FOR UPDATE SKIP LOCKED
-))
-RETURNING call_number, kind, provider, payment_number, subject_number, try_count, first_try_time
+# The scalar sub-select is evaluated once, so that the index can be searched for it. What is full already is
+# passed over, so that one tenant's backlog hides nobody else's calls.
+_DUE: Final = """
+SELECT o.tenant_key, t.tenant_id, o.call_number FROM outbox o
+JOIN tenants t ON t.tenant_key = o.tenant_key
+WHERE o.provider = $1 AND o.open AND o.next_try_time <= (SELECT COALESCE($2::timestamptz, defter_now()))
+AND o.tenant_key <> ALL ($3::bigint[]) AND ($4::bigint[] IS NULL OR o.tenant_key = ANY ($4::bigint[]))
+ORDER BY o.next_try_time LIMIT $5
 """
-_POSTPONE: Final = """
-UPDATE outbox SET next_try_time = $3, last_error = $4 WHERE tenant_key = $1 AND call_number = $2
+_CLAIM: Final = """
+UPDATE outbox SET try_count = try_count + 1, next_try_time = clock.now + $4::interval
+FROM (SELECT COALESCE($3::timestamptz, defter_now()) AS now) clock
+WHERE tenant_key = $1 AND call_number = $2 AND open AND next_try_time <= clock.now
+RETURNING call_number, kind, provider, payment_number, subject_number, try_count, rest_count, first_try_time,
+    absent_time, stop_reason, clock.now AS claim_time
+"""
+# One round trip says whether a call may leave, and makes durable that it is about to, before it does.
+_PROVE: Final = """
+UPDATE outbox SET
+    first_try_time = COALESCE(first_try_time, clock.now),
+    next_try_time = GREATEST(next_try_time, clock.now + $5::interval)
+FROM (SELECT COALESCE($4::timestamptz, defter_now()) AS now) clock
+WHERE tenant_key = $1 AND call_number = $2 AND try_count = $3 AND open AND stop_reason IS NULL
+AND next_try_time > clock.now
+AND (first_try_time IS NULL OR first_try_time + $6::interval > clock.now)
+RETURNING true
+"""
+_REST: Final = """
+UPDATE outbox SET
+    next_try_time = COALESCE($4::timestamptz, defter_now()) + $5::interval,
+    rest_count = CASE WHEN $7 THEN rest_count + 1 ELSE 0 END,
+    last_error = $6
+WHERE tenant_key = $1 AND call_number = $2 AND try_count = $3
 """
 _RESTART: Final = """
-UPDATE outbox SET first_try_time = $3 WHERE tenant_key = $1 AND call_number = $2 AND try_count = $4
-RETURNING first_try_time
+UPDATE outbox SET first_try_time = NULL, absent_time = NULL, rest_count = 0
+WHERE tenant_key = $1 AND call_number = $2 AND try_count = $3 AND open
+RETURNING true
+"""
+_ABSENT: Final = """
+UPDATE outbox SET absent_time = $4 WHERE tenant_key = $1 AND call_number = $2 AND try_count = $3
+"""
+_STOP: Final = """
+UPDATE outbox SET stop_reason = $4, last_error = $4
+WHERE tenant_key = $1 AND call_number = $2 AND try_count = $3 AND stop_reason IS NULL
 """
 _CLOSE: Final = "UPDATE outbox SET open = false WHERE tenant_key = $1 AND call_number = $2"
+_OVERDUE: Final = """
+SELECT provider, count(*) AS calls, count(stop_reason) AS stopped,
+    extract(epoch FROM max(clock.now - next_try_time))::float8 AS oldest_seconds
+FROM outbox, (SELECT COALESCE($1::timestamptz, defter_now()) AS now) clock
+WHERE open AND (next_try_time <= clock.now OR stop_reason IS NOT NULL)
+GROUP BY provider
+"""
+
+
+class DueCall(NamedTuple):
+    """A call whose time has come, claimed by nobody yet."""
+
+    key: TenantKey
+    tenant_id: str
+    number: int
 
 
 class ClaimedCall(NamedTuple):
-    """A call that this process makes until its lease is over; `try_count` counts this try."""
+    """A call that this process makes until its lease is over.
+
+    Attributes:
+        try_count: counts claims, this one too: who holds an older number was overtaken.
+        rest_count: how often it was put off without coming further.
+        first_try_time: before anything was sent; None: nothing ever was.
+        absent_time: when a first proof of absence was had; None: there was none.
+        stop_reason: why a person has to look; None while it may be made.
+        claim_time: the database's time of this claim.
+    """
 
     number: int
     kind: CallKind
@@ -41,43 +97,125 @@ class ClaimedCall(NamedTuple):
     payment: int
     subject: int
     try_count: int
-    first_try_time: datetime
+    rest_count: int
+    first_try_time: datetime | None
+    absent_time: datetime | None
+    stop_reason: str | None
+    claim_time: datetime
+
+
+class Overdue(NamedTuple):
+    """What waits of one provider account; `oldest_seconds` is negative where all that waits is stopped."""
+
+    provider: str
+    call_count: int
+    stopped_count: int
+    oldest_seconds: float
+
+
+async def due(
+    pool: Pool,
+    provider: str,
+    now: datetime | None,
+    *,
+    full: Sequence[TenantKey],
+    tenants: Sequence[TenantKey] | None,
+    limit: int,
+) -> list[DueCall]:
+    """Return calls of an account whose time has come, of all tenants, the longest due first.
+
+    Args:
+        full: tenants of whom enough is known.
+        tenants: those that may use the account; None: all.
+    """
+    rows = await pool.fetch(_DUE, provider, now, full, tenants, limit)
+    return [DueCall(TenantKey(row["tenant_key"]), row["tenant_id"], row["call_number"]) for row in rows]
 
 
 async def claim(
-    pool: Pool, key: TenantKey, now: datetime, *, lease: timedelta, limit: int
-) -> list[ClaimedCall]:
-    """Claim calls whose time has come, the longest due first."""
-    rows = await pool.fetch(_CLAIM, key, now, now + lease, limit)
-    return [
-        ClaimedCall(
-            row["call_number"],
-            CallKind(row["kind"]),
-            row["provider"],
-            row["payment_number"],
-            row["subject_number"],
-            row["try_count"],
-            row["first_try_time"],
-        )
-        for row in rows
-    ]
+    pool: Pool, key: TenantKey, number: int, now: datetime | None, *, lease: timedelta
+) -> ClaimedCall | None:
+    """Claim a call; None if it is not due any more: somebody else was faster."""
+    row = await pool.fetchrow(_CLAIM, key, number, now, lease)
+    if row is None:
+        return None
+    return ClaimedCall(
+        row["call_number"],
+        CallKind(row["kind"]),
+        row["provider"],
+        row["payment_number"],
+        row["subject_number"],
+        row["try_count"],
+        row["rest_count"],
+        row["first_try_time"],
+        row["absent_time"],
+        row["stop_reason"],
+        row["claim_time"],
+    )
 
 
-async def postpone(pool: Pool, key: TenantKey, number: int, *, until: datetime, error: str | None) -> None:
-    """Let a claimed call rest until a time.
+async def prove(
+    pool: Pool,
+    key: TenantKey,
+    call: ClaimedCall,
+    now: datetime | None,
+    *,
+    lease: timedelta,
+    memory: timedelta,
+) -> bool:
+    """Tell whether a claimed call may leave now, and write down that it is about to.
+
+    Args:
+        lease: for how long it must be this process's; a claim that still holds is made as long.
+        memory: how old the first try may be.
+    """
+    return bool(await pool.fetchval(_PROVE, key, call.number, call.try_count, now, lease, memory))
+
+
+async def rest(
+    pool: Pool,
+    key: TenantKey,
+    call: ClaimedCall,
+    now: datetime | None,
+    *,
+    pause: timedelta,
+    error: str | None,
+    counts: bool,
+) -> None:
+    """Let a claimed call rest for a time; nothing, if somebody else has claimed it since.
 
     Args:
         error: what went wrong, for operators; None when nothing did.
+        counts: whether it has come no further: then the next rest is longer.
     """
-    await pool.execute(_POSTPONE, key, number, until, error)
+    await pool.execute(_REST, key, call.number, call.try_count, now, pause, error, counts)
 
 
-async def restart(pool: Pool, key: TenantKey, call: ClaimedCall, now: datetime) -> ClaimedCall | None:
-    """Let a claimed call that was never made count its time from now on; None if somebody else claimed it."""
-    first_try_time = await pool.fetchval(_RESTART, key, call.number, now, call.try_count)
-    return None if first_try_time is None else call._replace(first_try_time=first_try_time)
+async def restart(pool: Pool, key: TenantKey, call: ClaimedCall) -> ClaimedCall | None:
+    """Let a claimed call count as never sent; None if somebody else has claimed it since."""
+    if not await pool.fetchval(_RESTART, key, call.number, call.try_count):
+        return None
+    return call._replace(first_try_time=None, absent_time=None, rest_count=0)
+
+
+async def set_absent(pool: Pool, key: TenantKey, call: ClaimedCall, time: datetime | None) -> None:
+    """Write down when a first proof of absence was had, or that there is none any more."""
+    await pool.execute(_ABSENT, key, call.number, call.try_count, time)
+
+
+async def stop(pool: Pool, key: TenantKey, call: ClaimedCall, why: str) -> None:
+    """Never make a call again: a person has to look."""
+    await pool.execute(_STOP, key, call.number, call.try_count, why)
 
 
 async def close(pool: Pool, key: TenantKey, number: int) -> None:
     """End a call: everything that it can bring is recorded."""
     await pool.execute(_CLOSE, key, number)
+
+
+async def overdue(pool: Pool, now: datetime | None) -> list[Overdue]:
+    """Return what waits, by provider account, whoever has an adapter for it."""
+    rows = await pool.fetch(_OVERDUE, now)
+    return [
+        Overdue(row["provider"], row["calls"], row["stopped"], float(row["oldest_seconds"])) for row in rows
+    ]

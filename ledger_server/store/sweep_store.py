@@ -51,7 +51,6 @@ WHERE t.tenant_id > $2 ORDER BY t.tenant_id LIMIT $3
 
 _FIRST_HOLDS: Final = _first("holds", f"{_HOLD_DUE} AND {_ANY_HOLD}", "expire_time")
 _EACH_HOLDS: Final = _each("holds", _HOLD_DUE, "expire_time")
-_EACH_CALLS: Final = _each("outbox", "open AND next_try_time <= $1", "next_try_time")
 _HEAD_FREE: Final = "SELECT 1 FROM tenants WHERE tenant_key = $1 FOR NO KEY UPDATE SKIP LOCKED"
 
 
@@ -61,11 +60,6 @@ async def tenants_with_due_holds(pool: Pool, now: datetime) -> list[str]:
     if sum(row["count"] for row in rows) < _FIRST:
         return [row["tenant_id"] for row in rows]
     return await _all(pool, _EACH_HOLDS, now)
-
-
-async def tenants_with_owed_calls(pool: Pool, now: datetime) -> list[str]:
-    """Return the tenants that owe a call whose time has come."""
-    return await _all(pool, _EACH_CALLS, now)
 
 
 async def due_hold_numbers(pool: Pool, key: TenantKey, now: datetime, *, limit: int) -> list[int]:

@@ -311,8 +311,13 @@ outbox: Final = Table(
     time("next_try_time"),
     time("first_try_time", nullable=True),
     bytewise("last_error", nullable=True),
+    Column("rest_count", BigInteger, nullable=False, server_default="0"),
+    time("absent_time", nullable=True),
+    bytewise("stop_reason", nullable=True),
     PrimaryKeyConstraint("tenant_key", "call_number"),
     Index("outbox_open_idx", "tenant_key", "next_try_time", postgresql_where=text("open")),
+    # For one provider account what is due of all tenants; it reads only, so it may name none.
+    Index("outbox_due_idx", "provider", "next_try_time", postgresql_where=text("open")),
     postgresql_with={"fillfactor": "50"},
 )
 

@@ -17,7 +17,9 @@ from ledger_server.providers.adapter import (
     ProviderCall,
     RecordPage,
     Unknown,
+    Unsent,
 )
+from ledger_server.providers.sending import Proof, Unproven
 
 PROVIDER: Final = "mock"
 SILENT_PROVIDER: Final = "mock-silent"
@@ -52,10 +54,15 @@ class FakeAdapter:
             raise ValueError("that is too much")
         return amount
 
-    async def call(self, call: ProviderCall) -> Answer:
-        """Take the call on."""
+    async def call(self, call: ProviderCall, proof: Proof) -> Answer:
+        """Take the call on, as far as it is proven."""
         if self._silent:
             return Unknown(reason="silence")
+        try:
+            await proof.ask()
+            proof.check()
+        except Unproven as error:
+            return Unsent(reason=str(error))
         return Accepted(provider_ref=f"at-{call.our_id}")
 
     async def find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:

@@ -112,8 +112,9 @@ class FakeStripe(Vendor):
             self.executions[our_id] += 1
             status = "requires_payment_method" if collection == "payment_intents" else "pending"
             plain = {name: value for name, value in form.items() if "[" not in name}
-            thing = self.add(collection, status=status, metadata={"our_id": our_id}, **plain)
-            return answer(200, {**thing, "amount": int(form["amount"])})
+            told = {name: form[f"metadata[{name}]"] for name in ("our_id", "player_id")}
+            fields = {**plain, "amount": int(form["amount"])}
+            return answer(200, self.add(collection, status=status, metadata=told, **fields))
 
         if request.headers["Authorization"] != f"Bearer {API_KEY}":
             return self.trouble(Fault.CREDENTIALS)

@@ -19,6 +19,7 @@ from ledger_server.providers.adapter import (
     RecordPage,
     Unknown,
 )
+from ledger_server.providers.sending import Proof
 
 LISTED: Final = frozenset(RecordKind) - {RecordKind.OTHER, RecordKind.UNKNOWN}
 
@@ -69,7 +70,7 @@ class ListedProvider:
         """Return the same amount."""
         return amount
 
-    async def call(self, _: ProviderCall) -> Answer:
+    async def call(self, _: ProviderCall, __: Proof) -> Answer:
         """Answer nothing."""
         return Unknown(reason="it only lists")
 

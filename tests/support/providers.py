@@ -7,10 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 
 from iso4217 import Currency
+from msgspec.structs import replace
 
 from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.domain.reconciliation.record import RecordKind
-from ledger_server.providers.adapter import Adapter, CallKind, ProviderCall
+from ledger_server.providers.adapter import Accepted, Adapter, CallKind, Made, ProviderCall
 from ledger_server.providers.adyen import AdyenAdapter
 from ledger_server.providers.adyen_requests import AdyenAccount
 from ledger_server.providers.mock import MockAdapter
@@ -71,6 +72,10 @@ class ProviderUnderTest(ABC):
     @abstractmethod
     def pass_time(self, seconds: float) -> None:
         """Let time pass at the provider."""
+
+    @abstractmethod
+    def forget_keys(self) -> None:
+        """Let the provider forget every idempotency key."""
 
     @abstractmethod
     def add_ownerless_records(self) -> list[RecordKind]:
@@ -160,6 +165,9 @@ class MockUnderTest(ProviderUnderTest):
         ]
         return [payouts.pay(payout.id).id for payout in made]
 
+    def forget_keys(self) -> None:
+        """Leave it to MockPSP's clock, which forgets after a day."""
+
     def pass_time(self, seconds: float) -> None:
         """Move the clock that MockPSP reads."""
         self._clock.advance(seconds=seconds)
@@ -196,6 +204,10 @@ class _FakeUnderTest(ProviderUnderTest):
     def executions(self, our_id: str) -> int:
         """Return the provider's own count."""
         return self._vendor.executions[our_id]
+
+    def forget_keys(self) -> None:
+        """Forget them all."""
+        self._vendor.forget_keys()
 
     def pass_time(self, seconds: float) -> None:
         """Date what is made from now on later."""
@@ -313,3 +325,9 @@ async def running(name: str, clock: FakeClock) -> AsyncIterator[ProviderUnderTes
             adyen = FakeAdyen(clock.now)
             async with serving(adyen) as address:
                 yield AdyenUnderTest(adyen, address, clock)
+
+
+def bare(answer: object) -> Accepted:
+    """Return an answer without what it tells of its object, which other tests look at."""
+    assert isinstance(answer, Accepted)
+    return replace(answer, made=Made(), others=())

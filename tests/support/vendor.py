@@ -66,6 +66,10 @@ class Vendor(ABC):
     def key_reused(self) -> Response:
         """The provider's own words for a key that came with another body."""
 
+    def forget_keys(self) -> None:
+        """Forget which requests were carried out under which keys, as providers do after days."""
+        self._answers.clear()
+
     def release(self) -> None:
         """Let every request that hangs go."""
         self._released.set()

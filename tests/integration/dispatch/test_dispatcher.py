@@ -10,10 +10,10 @@ from datetime import timedelta
 import pytest
 from defter.payments.v1 import payment_pb2
 from msgspec.structs import replace
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from ledger_server.bootstrap import currencies
-from ledger_server.domain.clock import system_clock
 from ledger_server.domain.findings.discrepancy import FindingClass
 from ledger_server.domain.payments.events import EventType
 from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
@@ -26,6 +26,7 @@ from ledger_server.providers.adapter import (
     Unknown,
 )
 from ledger_server.providers.mock import MockAdapter
+from ledger_server.providers.sending import Proof
 from mock_psp.server import MockPsp
 from tests.integration.dispatch.cashier import OPENING, Cashier
 
@@ -35,6 +36,7 @@ QUICK = DispatchLimits(
     pause_seconds=0.1,
     lease_seconds=3.0,
     call_seconds=1.0,
+    proof_seconds=0.5,
     first_back_off_seconds=0.05,
     max_back_off_seconds=0.2,
     poll_seconds=0.05,
@@ -56,11 +58,11 @@ class Dying:
         self.list_records = inner.list_records
         self.close = inner.close
 
-    async def call(self, call: ProviderCall) -> Answer:
+    async def call(self, call: ProviderCall, proof: Proof) -> Answer:
         """Hang before or after the provider was called."""
         if self.where == "before the call":
             await self._die()
-        answer = await self.inner.call(call)
+        answer = await self.inner.call(call, proof)
         if self.where == "after the call":
             await self._die()
         return answer
@@ -113,7 +115,7 @@ async def adapter_to(psp: MockPsp, *, timeout_seconds: float = 0.3) -> AsyncIter
 @asynccontextmanager
 async def dispatching(cashier: Cashier, adapter: Adapter) -> AsyncIterator[Dispatcher]:
     """Run a dispatcher until the context ends, as abruptly as a crash."""
-    dispatcher = Dispatcher(cashier.ledger, cashier.pool, system_clock, {"mock": adapter}, QUICK)
+    dispatcher = Dispatcher(cashier.ledger, cashier.pool, None, {"mock": adapter}, QUICK)
     cashier.ledger.on_commit(dispatcher.committed)
     dispatcher.start()
     try:
@@ -272,21 +274,46 @@ async def test_dispatch_of_a_deposit_makes_the_payment_known(cashier: Cashier, p
     assert psp.state.executions[deposit.deposit_id] == 1
 
 
-async def test_dispatch_without_a_configured_account_waits(cashier: Cashier) -> None:
-    """A call to an account that this server does not know stays owed, and the money stays held."""
-    dispatcher = Dispatcher(cashier.ledger, cashier.pool, system_clock, {}, QUICK)
-    number = await cashier.approved_withdrawal(2_500)
-    assert await dispatcher.dispatch("casino") == 1
+async def test_dispatch_without_a_configured_account_claims_nothing(cashier: Cashier) -> None:
+    """A call to an account that this server does not know is left to others, unclaimed, and is reported."""
+    dispatcher = Dispatcher(cashier.ledger, cashier.pool, None, {}, QUICK)
+    number = await cashier.approved_withdrawal(2_500, provider="elsewhere")
+    assert await dispatcher.dispatch() == 0
+    with capture_logs() as logs:
+        await dispatcher.report()
     await dispatcher.stop()
+    [line] = [line for line in logs if line.get("provider") == "elsewhere"]
+    assert (line["log_level"], line["calls"]) == ("warning", 1)
+    assert REGISTRY.get_sample_value("defter_owed_calls", {"provider": "elsewhere"}) == 1
+    assert await cashier.pool.fetchval("SELECT try_count FROM outbox") == 0
     assert (await cashier.withdrawal(number)).call_state == payment_pb2.CALL_STATE_PENDING
-    assert await cashier.open_calls() == 1
     assert await cashier.player_money() == (OPENING, 2_500)
 
 
+async def test_dispatch_of_a_tenant_that_may_not_use_the_account_claims_nothing(
+    cashier: Cashier, psp: MockPsp
+) -> None:
+    """An account serves the tenants that it was configured for."""
+    async with adapter_to(psp) as adapter:
+        for tenants, made in ((frozenset({"bingo"}), 0), (frozenset({"casino"}), 1)):
+            dispatcher = Dispatcher(
+                cashier.ledger, cashier.pool, None, {"mock": adapter}, SLOW_POLL, tenants={"mock": tenants}
+            )
+            await cashier.approved_withdrawal(2_500)
+            await cashier.hurry()
+            assert bool(await dispatcher.dispatch()) is bool(made)
+            await dispatcher.stop()
+
+
 async def test_dispatch_after_the_providers_memory_never_calls_again(cashier: Cashier, psp: MockPsp) -> None:
-    """Once it may have forgotten the key, its proof that nothing was made ends the call; no try follows."""
+    """Once it may have forgotten the key, two proofs of absence, apart, end the call; no try follows."""
     async with adapter_to(psp) as adapter:
         number = await unanswered_withdrawal(cashier, psp, adapter)
+        await long_after(cashier, adapter, "2 days")
+        assert (await cashier.withdrawal(number)).call_state == payment_pb2.CALL_STATE_UNDER_WAY
+        await long_after(cashier, adapter, "2 days")
+        assert (await cashier.withdrawal(number)).call_state == payment_pb2.CALL_STATE_UNDER_WAY
+        await cashier.pool.execute("UPDATE outbox SET absent_time = absent_time - interval '1 hour'")
         await long_after(cashier, adapter, "2 days")
     withdrawal = await cashier.withdrawal(number)
     assert psp.state.executions[withdrawal.withdrawal_id] == 0
@@ -322,9 +349,9 @@ async def test_dispatch_of_a_call_that_was_never_begun_makes_it_however_old_it_i
     cashier: Cashier, psp: MockPsp
 ) -> None:
     """The provider's memory begins with the first request, not with the first look at what is owed."""
-    nowhere = Dispatcher(cashier.ledger, cashier.pool, system_clock, {}, QUICK)
+    nowhere = Dispatcher(cashier.ledger, cashier.pool, None, {}, QUICK)
     number = await cashier.approved_withdrawal(2_500)
-    await nowhere.dispatch("casino")
+    await nowhere.dispatch()
     await nowhere.stop()
     await cashier.pool.execute("UPDATE outbox SET first_try_time = now() - interval '2 days'")
     await cashier.hurry()
@@ -337,13 +364,13 @@ async def test_poll_what_cannot_be_asked_rests_without_a_warning(cashier: Cashie
     """Some providers tell the end of a refund by an event alone; asking them is a formality."""
     async with adapter_to(psp) as adapter:
         speechless = Speechless(adapter)
-        dispatcher = Dispatcher(cashier.ledger, cashier.pool, system_clock, {"mock": speechless}, SLOW_POLL)
+        dispatcher = Dispatcher(cashier.ledger, cashier.pool, None, {"mock": speechless}, SLOW_POLL)
         await cashier.approved_withdrawal(2_500)
-        await dispatcher.dispatch("casino")
+        await dispatcher.dispatch()
         with capture_logs() as logs:
             for _ in range(3):
                 await cashier.hurry()
-                await dispatcher.dispatch("casino")
+                await dispatcher.dispatch()
         await dispatcher.stop()
     assert speechless.asked_count == 3
     assert [line for line in logs if line["log_level"] != "info"] == []
@@ -361,7 +388,7 @@ async def test_dispatch_while_another_tenants_provider_hangs_is_not_delayed(
         dispatcher = Dispatcher(
             cashier.ledger,
             cashier.pool,
-            system_clock,
+            None,
             accounts,
             replace(QUICK, call_seconds=30.0, lease_seconds=90.0),
         )
@@ -400,8 +427,8 @@ async def long_after(cashier: Cashier, adapter: Adapter, interval: str) -> None:
     """Let the dispatcher come by once, so long after the first try."""
     await cashier.pool.execute(f"UPDATE outbox SET first_try_time = now() - interval '{interval}'")
     await cashier.hurry()
-    dispatcher = Dispatcher(cashier.ledger, cashier.pool, system_clock, {"mock": adapter}, SLOW_POLL)
-    await dispatcher.dispatch("casino")
+    dispatcher = Dispatcher(cashier.ledger, cashier.pool, None, {"mock": adapter}, SLOW_POLL)
+    await dispatcher.dispatch()
     await dispatcher.stop()
 
 

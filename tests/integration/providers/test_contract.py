@@ -13,11 +13,13 @@ from ledger_server.providers.adapter import (
     CallKind,
     ListingFailed,
     NotFound,
+    NotOurs,
     Rejected,
     Unknown,
 )
 from tests.integration.providers.conftest import Adapters
 from tests.support.clock import START
+from tests.support.proof import PROVEN
 from tests.support.providers import IMPATIENT_SECONDS, RETRY_AFTER_SECONDS, ProviderUnderTest
 from tests.support.vendor import Fault
 
@@ -31,7 +33,7 @@ async def test_call_once_is_accepted_and_executed_once(
     kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:
     """A payment, payout or refund that the provider takes on has its id, and is pending."""
-    answer = await adapter.call(provider.call(kind))
+    answer = await adapter.call(provider.call(kind), PROVEN)
 
     assert isinstance(answer, Accepted)
     assert answer.provider_ref
@@ -44,8 +46,8 @@ async def test_call_same_key_twice_executes_once(
     kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:
     """The second answer is the first one."""
-    first = await adapter.call(provider.call(kind))
-    second = await adapter.call(provider.call(kind))
+    first = await adapter.call(provider.call(kind), PROVEN)
+    second = await adapter.call(provider.call(kind), PROVEN)
 
     assert isinstance(first, Accepted)
     assert second == first
@@ -57,8 +59,8 @@ async def test_call_two_keys_executes_both(
     kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:
     """Two calls that differ in nothing but id and key are two."""
-    first = await adapter.call(provider.call(kind, "wd_1"))
-    second = await adapter.call(provider.call(kind, "wd_2"))
+    first = await adapter.call(provider.call(kind, "wd_1"), PROVEN)
+    second = await adapter.call(provider.call(kind, "wd_2"), PROVEN)
 
     assert isinstance(first, Accepted)
     assert isinstance(second, Accepted)
@@ -67,15 +69,15 @@ async def test_call_two_keys_executes_both(
 
 
 @ALL_KINDS
-async def test_call_same_key_with_other_amount_is_unknown(
+async def test_call_same_key_with_other_amount_is_not_ours(
     kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:
-    """The key may have paid already, so nobody may take this for a refusal."""
-    await adapter.call(provider.call(kind, amount=100))
+    """The key may have paid something else already: neither a refusal nor anything to look for."""
+    await adapter.call(provider.call(kind, amount=100), PROVEN)
 
-    answer = await adapter.call(provider.call(kind, amount=200))
+    answer = await adapter.call(provider.call(kind, amount=200), PROVEN)
 
-    assert isinstance(answer, Unknown)
+    assert isinstance(answer, NotOurs)
     assert "IDEMPOTENCY KEY REUSED" in answer.reason
     assert provider.executions("wd_1") == 1
 
@@ -87,7 +89,7 @@ async def test_call_refused_by_provider_is_rejected(
     """A definite refusal carries the provider's code, and nothing was done."""
     provider.fail_next(Fault.REFUSAL)
 
-    answer = await adapter.call(provider.call(kind))
+    answer = await adapter.call(provider.call(kind), PROVEN)
 
     assert isinstance(answer, Rejected)
     assert answer.code in {"insufficient_balance", "balance_insufficient", "14_034"}
@@ -99,7 +101,7 @@ async def test_call_with_wrong_credentials_is_unknown(
     kind: CallKind, provider: ProviderUnderTest, adapters: Adapters
 ) -> None:
     """A broken configuration must not fail a player's money."""
-    answer = await adapters.make(right_key=False).call(provider.call(kind))
+    answer = await adapters.make(right_key=False).call(provider.call(kind), PROVEN)
 
     assert isinstance(answer, Unknown)
     assert provider.executions("wd_1") == 0
@@ -113,9 +115,9 @@ async def test_call_timing_out_before_execution_is_unknown_then_absent(
     provider.fail_next(Fault.TIMEOUT_BEFORE)
     call = provider.call(kind)
 
-    answer = await adapters.make(timeout_seconds=IMPATIENT_SECONDS).call(call)
+    answer = await adapters.make(timeout_seconds=IMPATIENT_SECONDS).call(call, PROVEN)
     found = await adapters.make().find(call, "")
-    again = await adapters.make().call(call)
+    again = await adapters.make().call(call, PROVEN)
 
     assert isinstance(answer, Unknown)
     assert isinstance(found, NotFound if kind in provider.found_by_our_id else Unknown)
@@ -133,9 +135,9 @@ async def test_call_timing_out_after_execution_is_unknown_then_found(
     call = provider.call(kind)
     waits = fault is Fault.TIMEOUT_AFTER
 
-    answer = await adapters.make(timeout_seconds=IMPATIENT_SECONDS if waits else 30).call(call)
+    answer = await adapters.make(timeout_seconds=IMPATIENT_SECONDS if waits else 30).call(call, PROVEN)
     found = await adapters.make().find(call, "")
-    again = await adapters.make().call(call)
+    again = await adapters.make().call(call, PROVEN)
 
     assert isinstance(answer, Unknown)
     assert isinstance(again, Accepted)
@@ -153,7 +155,7 @@ async def test_call_when_provider_fails_is_unknown(
     """A 500 says nothing about what was done."""
     provider.fail_next(Fault.SERVER_ERROR)
 
-    answer = await adapter.call(provider.call(kind))
+    answer = await adapter.call(provider.call(kind), PROVEN)
 
     assert isinstance(answer, Unknown)
     assert answer.retry_after_seconds is None
@@ -166,7 +168,7 @@ async def test_call_too_often_is_unknown_with_pause(
     """A 429 carries for how long the provider wants to be left alone."""
     provider.fail_next(Fault.RATE_LIMIT)
 
-    answer = await adapter.call(provider.call(kind))
+    answer = await adapter.call(provider.call(kind), PROVEN)
 
     assert isinstance(answer, Unknown)
     assert answer.retry_after_seconds == RETRY_AFTER_SECONDS
@@ -181,7 +183,7 @@ async def test_call_answered_strangely_is_unknown(
     """Neither a request that is under way nor a proxy's page is a decision."""
     provider.fail_next(fault)
 
-    answer = await adapter.call(provider.call(kind))
+    answer = await adapter.call(provider.call(kind), PROVEN)
 
     assert isinstance(answer, Unknown)
 
@@ -194,7 +196,7 @@ async def test_ask_where_nobody_listens_is_unknown(
     adapter = adapters.make(address=NOBODY)
     call = provider.call(kind)
 
-    assert isinstance(await adapter.call(call), Unknown)
+    assert isinstance(await adapter.call(call, PROVEN), Unknown)
     assert isinstance(await adapter.find(call, ""), Unknown)
     assert isinstance(await adapter.find(call, provider.missing_ref), Unknown)
 
@@ -205,7 +207,7 @@ async def test_find_by_provider_ref_tells_state(
 ) -> None:
     """What was accepted is read by the provider's own id, where the provider lets one."""
     call = provider.call(kind)
-    accepted = await adapter.call(call)
+    accepted = await adapter.call(call, PROVEN)
     assert isinstance(accepted, Accepted)
 
     found = await adapter.find(call, accepted.provider_ref)
@@ -243,7 +245,7 @@ async def test_call_in_unknown_currency_is_rejected_by_name(
     kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:
     """What the provider cannot be paid in never leaves the house."""
-    answer = await adapter.call(provider.call(kind, currency="USDT"))
+    answer = await adapter.call(provider.call(kind, currency="USDT"), PROVEN)
 
     assert isinstance(answer, Rejected)
     assert answer.code == "currency_unsupported"
@@ -255,7 +257,7 @@ async def test_call_with_inexact_amount_is_rejected_by_name(
     kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:
     """A tenth of a penny has no name at any provider, and is not rounded away."""
-    answer = await adapter.call(provider.call(kind, amount=1_001, currency="GBP"))
+    answer = await adapter.call(provider.call(kind, amount=1_001, currency="GBP"), PROVEN)
 
     assert isinstance(answer, Rejected)
     assert answer.code == "amount_not_representable"

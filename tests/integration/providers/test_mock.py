@@ -11,6 +11,7 @@ import pytest
 from ledger_server.domain.reconciliation.record import RecordKind, RemoteState
 from ledger_server.providers.adapter import Accepted, Adapter, CallKind, ListingFailed, Unknown
 from tests.integration.providers.test_contract import WINDOW, listed
+from tests.support.proof import PROVEN
 from tests.support.providers import MockUnderTest
 
 pytestmark = pytest.mark.parametrize("provider", ["mock"], indirect=True)
@@ -21,7 +22,7 @@ async def test_call_twice_at_once_executes_once(provider: MockUnderTest, adapter
     provider.psp.knobs.delay_seconds = 0.5
     call = provider.call(CallKind.CREATE_PAYOUT)
 
-    answers = await asyncio.gather(adapter.call(call), adapter.call(call))
+    answers = await asyncio.gather(adapter.call(call, PROVEN), adapter.call(call, PROVEN))
 
     assert Counter(type(answer) for answer in answers) == {Accepted: 1, Unknown: 1}
     assert provider.executions("wd_1") == 1
@@ -32,7 +33,7 @@ async def test_call_failing_after_execution_is_found(provider: MockUnderTest, ad
     provider.psp.knobs.error_500_after_execute = 1
     call = provider.call(CallKind.CREATE_PAYOUT)
 
-    answers = [await adapter.call(call), await adapter.call(call)]
+    answers = [await adapter.call(call, PROVEN), await adapter.call(call, PROVEN)]
     found = await adapter.find(call, "")
 
     assert [type(answer) for answer in answers] == [Unknown, Unknown]
@@ -43,7 +44,7 @@ async def test_call_failing_after_execution_is_found(provider: MockUnderTest, ad
 async def test_find_payout_through_its_life_tells_states(provider: MockUnderTest, adapter: Adapter) -> None:
     """Submitted, paid, and come back."""
     call = provider.call(CallKind.CREATE_PAYOUT)
-    accepted = await adapter.call(call)
+    accepted = await adapter.call(call, PROVEN)
     assert isinstance(accepted, Accepted)
     payouts = provider.psp.state.payouts
     states = []
@@ -64,7 +65,7 @@ async def test_find_payout_through_its_life_tells_states(provider: MockUnderTest
 async def test_find_payment_through_its_life_tells_states(provider: MockUnderTest, adapter: Adapter) -> None:
     """Authorized, then captured."""
     call = provider.call(CallKind.CREATE_PAYMENT)
-    accepted = await adapter.call(call)
+    accepted = await adapter.call(call, PROVEN)
     assert isinstance(accepted, Accepted)
     payments = provider.psp.state.payments
     states = []
@@ -80,11 +81,11 @@ async def test_find_payment_through_its_life_tells_states(provider: MockUnderTes
 
 async def test_refund_uncaptured_payment_is_rejected(provider: MockUnderTest, adapter: Adapter) -> None:
     """MockPSP's own rules refuse by name."""
-    payment = await adapter.call(provider.call(CallKind.CREATE_PAYMENT, "dep_1"))
+    payment = await adapter.call(provider.call(CallKind.CREATE_PAYMENT, "dep_1"), PROVEN)
     assert isinstance(payment, Accepted)
     provider.payment_ref = payment.provider_ref
 
-    answer = await adapter.call(provider.call(CallKind.REFUND))
+    answer = await adapter.call(provider.call(CallKind.REFUND), PROVEN)
 
     assert getattr(answer, "code", "") == "payment_not_captured"
 
@@ -196,7 +197,7 @@ async def test_list_what_the_provider_got_wrong_is_told_as_it_is(
 
 async def test_list_payment_and_refund_carry_ids_and_signs(provider: MockUnderTest, adapter: Adapter) -> None:
     """Money in is positive, money out negative, and both carry our ids."""
-    refund = await adapter.call(provider.call(CallKind.REFUND, "ref_1", amount=300))
+    refund = await adapter.call(provider.call(CallKind.REFUND, "ref_1", amount=300), PROVEN)
     assert isinstance(refund, Accepted)
     provider.psp.state.refunds.succeed(refund.provider_ref)
 

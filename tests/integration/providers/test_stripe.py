@@ -14,6 +14,7 @@ from ledger_server.providers.adapter import (
     Adapter,
     CallKind,
     NotFound,
+    NotOurs,
     Rejected,
     Unknown,
 )
@@ -21,7 +22,8 @@ from tests.integration.providers.conftest import Adapters
 from tests.integration.providers.test_contract import WINDOW
 from tests.support.clock import START
 from tests.support.fake_stripe import error as stripe_error
-from tests.support.providers import StripeUnderTest
+from tests.support.proof import PROVEN
+from tests.support.providers import StripeUnderTest, bare
 from tests.support.vendor import Fault
 
 pytestmark = pytest.mark.parametrize("provider", ["stripe"], indirect=True)
@@ -34,7 +36,7 @@ async def test_find_payment_before_search_knows_is_listed(
 ) -> None:
     """The search has not caught up, so the listing is read; the payment stands on its second page."""
     call = provider.call(CallKind.CREATE_PAYMENT)
-    accepted = await adapter.call(call)
+    accepted = await adapter.call(call, PROVEN)
     for _ in range(MANY):
         provider.stripe.add("payment_intents", status="succeeded")
     provider.stripe.searchable = False
@@ -45,7 +47,7 @@ async def test_find_payment_before_search_knows_is_listed(
 async def test_find_payment_in_search_needs_no_listing(provider: StripeUnderTest, adapter: Adapter) -> None:
     """A payment that the search knows is found by it alone."""
     call = provider.call(CallKind.CREATE_PAYMENT)
-    accepted = await adapter.call(call)
+    accepted = await adapter.call(call, PROVEN)
     provider.fail_next(None, Fault.SERVER_ERROR)
 
     assert await adapter.find(call, "") == accepted
@@ -57,7 +59,7 @@ async def test_find_payment_when_search_fails_is_listed(
 ) -> None:
     """Where an account may not search, the listing answers."""
     call = provider.call(CallKind.CREATE_PAYMENT)
-    accepted = await adapter.call(call)
+    accepted = await adapter.call(call, PROVEN)
     provider.fail_next(fault)
 
     assert await adapter.find(call, "") == accepted
@@ -90,7 +92,7 @@ async def test_find_payout_made_long_ago_is_found_from_first_try(
     """A payout older than the usual window is found when the call says since when to look."""
     provider.stripe.now = START - timedelta(days=90)
     call = provider.call(CallKind.CREATE_PAYOUT)
-    accepted = await adapter.call(call)
+    accepted = await adapter.call(call, PROVEN)
     dated = msgspec.structs.replace(call, first_try_time=START - timedelta(days=90))
 
     assert await adapter.find(dated, "") == accepted
@@ -107,7 +109,7 @@ async def test_find_payout_made_twice_tells_which_was_paid(
 
     found = await adapter.find(provider.call(CallKind.CREATE_PAYOUT), "")
 
-    assert found == Accepted(provider_ref=paid["id"], state=RemoteState.SUCCEEDED)
+    assert bare(found) == Accepted(provider_ref=paid["id"], state=RemoteState.SUCCEEDED)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ async def test_find_in_each_state_tells_ours(
 
     found = await adapter.find(provider.call(kinds.get(collection, CallKind.REFUND)), thing["id"])
 
-    assert found == Accepted(provider_ref=thing["id"], state=state)
+    assert bare(found) == Accepted(provider_ref=thing["id"], state=state)
 
 
 async def test_find_failed_payout_tells_why(provider: StripeUnderTest, adapter: Adapter) -> None:
@@ -146,14 +148,16 @@ async def test_find_failed_payout_tells_why(provider: StripeUnderTest, adapter: 
 
     found = await adapter.find(provider.call(CallKind.CREATE_PAYOUT), thing["id"])
 
-    assert found == Accepted(provider_ref=thing["id"], state=RemoteState.FAILED, reason="account_closed")
+    assert bare(found) == Accepted(
+        provider_ref=thing["id"], state=RemoteState.FAILED, reason="account_closed"
+    )
 
 
 async def test_refund_missing_payment_is_rejected(provider: StripeUnderTest, adapter: Adapter) -> None:
     """What does not exist at Stripe cannot have been refunded."""
     provider.payment_ref = "pi_missing"
 
-    answer = await adapter.call(provider.call(CallKind.REFUND))
+    answer = await adapter.call(provider.call(CallKind.REFUND), PROVEN)
 
     assert answer == Rejected(code="resource_missing", message="No such payment_intent")
 
@@ -162,7 +166,7 @@ async def test_call_at_wrong_address_is_unknown(provider: StripeUnderTest, adapt
     """A 404 that is not about the payment says that our configuration is wrong."""
     adapter = adapters.make(address=f"{provider.address}/elsewhere")
 
-    assert isinstance(await adapter.call(provider.call(CallKind.CREATE_PAYOUT)), Unknown)
+    assert isinstance(await adapter.call(provider.call(CallKind.CREATE_PAYOUT), PROVEN), Unknown)
     assert isinstance(await adapter.find(provider.call(CallKind.CREATE_PAYOUT), "po_1"), Unknown)
 
 
@@ -174,7 +178,7 @@ async def test_call_at_wrong_address_is_unknown(provider: StripeUnderTest, adapt
         (400, "invalid_request_error", None, Rejected),
         (404, "invalid_request_error", "resource_missing", Rejected),
         (404, "invalid_request_error", None, Unknown),
-        (400, "idempotency_error", None, Unknown),
+        (400, "idempotency_error", None, NotOurs),
         (400, "invalid_request_error", "rate_limit", Unknown),
         (400, "invalid_request_error", "idempotency_key_in_use", Unknown),
         (401, "invalid_request_error", "api_key_expired", Unknown),
@@ -198,7 +202,7 @@ async def test_call_answered_with_error_has_outcome(
     """Only errors of the card and of the request are refusals."""
     provider.stripe.faults.append(stripe_error(status, type_, code, "So it is."))
 
-    answer = await adapter.call(provider.call(CallKind.CREATE_PAYOUT))
+    answer = await adapter.call(provider.call(CallKind.CREATE_PAYOUT), PROVEN)
 
     assert isinstance(answer, outcome)
     if isinstance(answer, Rejected):

@@ -12,6 +12,7 @@ import pytest
 
 from ledger_server.providers.adapter import Accepted, CallKind, NotFound, ProviderCall
 from ledger_server.providers.stripe import StripeAdapter
+from tests.support.proof import PROVEN
 from tests.support.providers import CURRENCIES, PATIENT_SECONDS
 from tests.support.tools import require, stripe_mock
 
@@ -75,7 +76,7 @@ def test_send_undescribed_field_is_refused(stripe_mock_address: str) -> None:
 @ALL_KINDS
 async def test_create_as_described_is_accepted(kind: CallKind, adapter: StripeAdapter) -> None:
     """What the adapter sends is what Stripe describes, and Stripe's example answer is understood."""
-    answer = await adapter.call(call(kind))
+    answer = await adapter.call(call(kind), PROVEN)
 
     assert isinstance(answer, Accepted), answer
     assert answer.provider_ref.startswith(REFS[kind][:3])

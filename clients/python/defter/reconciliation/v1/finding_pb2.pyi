@@ -59,6 +59,11 @@ class _FindingClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FindingC
     """The provider lists a type that nobody here knows."""
     FINDING_CLASS_WALLET_OVERDRAWN: _FindingClass.ValueType  # 13
     """Something from outside has left a wallet below its limit."""
+    FINDING_CLASS_OBJECT_NOT_OURS: _FindingClass.ValueType  # 14
+    """What stands at the provider under an id or idempotency key of ours is not what was asked for: another
+    amount, currency, destination or player. It is never booked as ours, and the call is not made again; a
+    person decides.
+    """
 
 class FindingClass(_FindingClass, metaclass=_FindingClassEnumTypeWrapper):
     """What kind of discrepancy it is. How severe each is and how long it may be in transit stands in
@@ -93,6 +98,11 @@ FINDING_CLASS_UNKNOWN_RECORD_TYPE: FindingClass.ValueType  # 12
 """The provider lists a type that nobody here knows."""
 FINDING_CLASS_WALLET_OVERDRAWN: FindingClass.ValueType  # 13
 """Something from outside has left a wallet below its limit."""
+FINDING_CLASS_OBJECT_NOT_OURS: FindingClass.ValueType  # 14
+"""What stands at the provider under an id or idempotency key of ours is not what was asked for: another
+amount, currency, destination or player. It is never booked as ours, and the call is not made again; a
+person decides.
+"""
 Global___FindingClass: _TypeAlias = FindingClass  # noqa: Y015
 
 class _Severity:

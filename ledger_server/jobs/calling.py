@@ -1,0 +1,338 @@
+"""Owns how one claimed call is taken further: begun in the ledger, made, found out, reported.
+
+What is not known (a time-out, a 5xx, a crash in between) is first asked for by reading, and tried again only
+with the same key and only while the provider is certain to remember it. What ends a call without a payment is
+a definite refusal, or two proofs at different times, long after the last try, that nothing was ever made.
+What stands at the provider under our id and is not what we asked for ends nothing: a person decides.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import Final, TypeVar
+
+import structlog
+
+from ledger_server.domain.clock import Clock
+from ledger_server.domain.errors import Refused
+from ledger_server.domain.findings.commands import ReportDiscrepancy
+from ledger_server.domain.findings.finding import Source
+from ledger_server.domain.ids import TenantIds
+from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallNews, CallRejected
+from ledger_server.domain.payments.commands import ReportCall
+from ledger_server.domain.payments.knowledge import CallState
+from ledger_server.domain.reconciliation.record import RemoteState
+from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.work import Request
+from ledger_server.jobs import metrics
+from ledger_server.jobs.limits import DispatchLimits
+from ledger_server.jobs.owed import Owed, not_ours, owed_of, polled_event
+from ledger_server.jobs.proof import Gate, Instants, LeaseProof
+from ledger_server.providers.absence import listed_as_absent
+from ledger_server.providers.adapter import (
+    Accepted,
+    Adapter,
+    Answer,
+    NotFound,
+    NotOurs,
+    Rejected,
+    Unknown,
+    Unsent,
+)
+from ledger_server.providers.matching import judged
+from ledger_server.store import outbox_store, payment_store
+from ledger_server.store.database import CONNECTION_ERRORS, Pool
+from ledger_server.store.outbox_store import ClaimedCall, DueCall
+
+log = structlog.get_logger()
+
+_FINAL: Final = frozenset({RemoteState.SUCCEEDED, RemoteState.FAILED})
+_NEVER_MADE: Final = "never_made"
+_MAX_DOUBLINGS: Final = 30
+_Answer = TypeVar("_Answer")
+
+
+class Shared:
+    """What all calls of a dispatcher have in common."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        pool: Pool,
+        clock: Clock | None,
+        limits: DispatchLimits,
+        *,
+        gate: Gate,
+        instants: Instants,
+    ) -> None:
+        self.ledger = ledger
+        self.pool = pool
+        self.clock = clock
+        self.limits = limits
+        self.gate = gate
+        self.instants = instants
+
+
+class Calling:
+    """One claimed call on its way.
+
+    Attributes:
+        heard: whether the provider was heard; None: it was not asked.
+        rest_seconds: for how long the call rests; None: it does not.
+    """
+
+    def __init__(self, shared: Shared, due: DueCall, call: ClaimedCall, adapter: Adapter) -> None:
+        self._shared = shared
+        self._limits = shared.limits
+        self._pool = shared.pool
+        self._tenant_id = due.tenant_id
+        self._key = due.key
+        self._call = call
+        self._adapter = adapter
+        self.heard: bool | None = None
+        self.rest_seconds: float | None = None
+
+    async def step(self) -> None:
+        """Take it one step further; whatever happens, it is tried again or closed."""
+        try:
+            await self._step()
+        except (*CONNECTION_ERRORS, Refused) as error:
+            # The lease will end, and whoever claims the call next finds out where it stands.
+            log.warning("a call was left for later", error=repr(error), tenant_id=self._tenant_id)
+        except Exception:
+            log.exception(
+                "a call was left for later", tenant_id=self._tenant_id, call_number=self._call.number
+            )
+
+    async def _step(self) -> None:
+        owed = await self._owed()
+        if owed is not None and owed.state is CallState.PENDING:
+            # Nothing was ever sent, whatever an older version has written down at its claim: the provider's
+            # memory of the key begins with the first request.
+            restarted = await outbox_store.restart(self._pool, self._key, self._call)
+            if restarted is None:
+                return
+            self._call = restarted
+            await self._report(CallBegun())
+            owed = await self._owed()
+        if owed is None or owed.done or (self._call.stop_reason is not None and owed.ended):
+            await outbox_store.close(self._pool, self._key, self._call.number)
+        elif self._call.stop_reason is not None:
+            await self._leave_to_a_person(owed, self._call.stop_reason)
+        elif owed.state is CallState.UNDER_WAY:
+            await self._pursue(owed)
+        elif owed.state is CallState.ACCEPTED:
+            await self._poll(owed)
+        elif owed.state is CallState.PENDING:
+            await self._put_off("it was not begun")
+        else:
+            await outbox_store.close(self._pool, self._key, self._call.number)
+
+    async def _owed(self) -> Owed | None:
+        """Return where the call stands by the payment's newest record."""
+        async with self._pool.acquire() as connection:
+            found = await payment_store.load_payments(connection, self._key, [self._call.payment])
+        stored = found.get(self._call.payment)
+        return None if stored is None else owed_of(TenantIds(self._key), stored, self._call)
+
+    async def _pursue(self, owed: Owed) -> None:
+        """Call, after asking what became of an earlier try, if there may have been one."""
+        if self._call.first_try_time is not None:
+            age = (self._call.claim_time - self._call.first_try_time).total_seconds()
+            found = await self._look(owed)
+            if isinstance(found, Accepted | NotOurs):
+                await self._hear(owed, found)
+                return
+            # A key that the provider may have forgotten would be a new payment. While it remembers the key,
+            # calling again is as safe as reading, and some providers can't be asked for all they do.
+            memory = self._adapter.capabilities.idempotency_seconds
+            if age + self._limits.call_seconds + 2 * self._limits.proof_seconds >= memory:
+                await self._only_look(owed, found=found, asked_after_seconds=age - memory)
+                return
+        proof = LeaseProof(
+            self._pool,
+            self._shared.clock,
+            self._key,
+            self._call,
+            call_seconds=self._limits.call_seconds,
+            margin_seconds=self._limits.proof_seconds,
+            memory_seconds=self._adapter.capabilities.idempotency_seconds,
+            gate=self._shared.gate,
+            instants=self._shared.instants,
+        )
+        answer: Answer = await self._limited(self._adapter.call(owed.call, proof))
+        await self._hear(owed, self._judged(owed, answer))
+
+    async def _look(self, owed: Owed) -> Accepted | NotFound | Unknown | NotOurs:
+        """Ask what became of it."""
+        found = await self._limited(self._adapter.find(owed.call, owed.provider_ref))
+        if isinstance(found, Accepted):
+            return self._checked(owed, found)
+        return found
+
+    def _judged(self, owed: Owed, answer: Answer) -> Answer:
+        return self._checked(owed, answer) if isinstance(answer, Accepted) else answer
+
+    def _checked(self, owed: Owed, answer: Accepted) -> Accepted | NotOurs:
+        """Return an answer as it is if its object is what we asked for."""
+        call = owed.call
+        return judged(call, self._adapter.to_provider(call.amount, call.currency, call.kind), answer)
+
+    async def _only_look(self, owed: Owed, *, found: NotFound | Unknown, asked_after_seconds: float) -> None:
+        """Judge what was not found once the call may not be made again: never made, or nobody knows.
+
+        That it is not there proves nothing while a request of ours may still be under way. The last try was
+        begun early enough to be given up before the provider's memory of the key ended, and none begins after
+        that: so an absence that was asked for a request's life later speaks of all tries, for ever. One look
+        may be wrong, so there are two, some time apart, and the second reads the provider's records as well,
+        where those are complete. Whatever the provider has told of it in the meantime is stronger: then it
+        was made, and is looked for.
+
+        Args:
+            asked_after_seconds: how long after the memory's end it was asked for.
+        """
+        late = asked_after_seconds >= self._limits.request_life_seconds
+        if isinstance(found, NotFound) and late and not owed.heard:
+            found = await self._second_proof(owed)
+            if isinstance(found, NotFound):
+                message = "the provider has nothing under this id, and no try can still be under way"
+                await self._hear(owed, Rejected(code=_NEVER_MADE, message=message))
+                return
+        elif isinstance(found, NotFound) and self._call.absent_time is not None:
+            await outbox_store.set_absent(self._pool, self._key, self._call, None)
+        why = found.reason if isinstance(found, Unknown) else "it is not there, which proves nothing yet"
+        log.warning("a call may not be made again", why=why, tenant_id=self._tenant_id, call=owed.call.our_id)
+        await self._rest(self._poll_pause(found), why)
+
+    async def _second_proof(self, owed: Owed) -> NotFound | Unknown:
+        """Return whether a second look, long enough after the first one, proves the absence as well."""
+        first = self._call.absent_time
+        second_look = timedelta(seconds=self._limits.second_look_seconds)
+        if first is None:
+            await outbox_store.set_absent(self._pool, self._key, self._call, self._call.claim_time)
+            return Unknown(reason="it is not there, and is looked for once more")
+        if self._call.claim_time - first < second_look:
+            return Unknown(reason="it is not there, and is looked for once more")
+        try:
+            async with asyncio.timeout(self._limits.lease_seconds):
+                return await listed_as_absent(self._adapter, owed.call)
+        except TimeoutError:
+            return Unknown(reason="the records could not be read in time")
+
+    async def _limited(self, calling: Awaitable[_Answer]) -> _Answer | Unknown:
+        """Await a provider for a bounded time; whatever goes wrong may have been done all the same."""
+        try:
+            async with asyncio.timeout(self._limits.call_seconds):
+                answer: _Answer | Unknown = await calling
+        except TimeoutError:
+            answer = Unknown(reason="no answer in time", silent=True)
+        except Exception as error:
+            log.exception("an adapter failed")
+            answer = Unknown(reason=repr(error))
+        if not isinstance(answer, Unsent):
+            self.heard = not (isinstance(answer, Unknown) and answer.silent)
+        return answer
+
+    async def _hear(self, owed: Owed, answer: Answer) -> None:
+        """Record what a provider has answered, however late and whoever has the call by now."""
+        metrics.CALLS.labels(kind=self._call.kind.name.lower(), answer=type(answer).__name__.lower()).inc()
+        match answer:
+            case Accepted():
+                news = CallAccepted(provider_ref=answer.provider_ref, payment_url=answer.payment_url)
+                await self._report(news)
+                # Whatever else stands under our id is told in the same way: the rules see that there are two.
+                for other in answer.others:
+                    if other.state is not RemoteState.FAILED:
+                        await self._report(CallAccepted(provider_ref=other.provider_ref))
+                await self._learn(owed, answer)
+            case Rejected():
+                log.warning("a call ended with nothing done", call=owed.call.our_id, code=answer.code)
+                await self._report(CallRejected(reason=f"{answer.code}: {answer.message}"[:255]))
+                await outbox_store.close(self._pool, self._key, self._call.number)
+            case Unknown():
+                await self._put_off(answer.reason, answer.retry_after_seconds)
+            case Unsent():
+                log.warning("a call was not sent", why=answer.reason, tenant_id=self._tenant_id)
+                await self._rest(self._limits.first_back_off_seconds, answer.reason, counts=False)
+            case NotOurs():
+                await self._stop(owed, answer)
+
+    async def _stop(self, owed: Owed, answer: NotOurs) -> None:
+        """Leave a call to a person: what stands at the provider under its id is another's."""
+        log.error("not what was asked for", why=answer.reason, call=owed.call.our_id)
+        why = f"{answer.reason} ({answer.provider_ref or 'no object is named'})"
+        # The stop first: should the process die now, whoever comes by next writes the finding.
+        await outbox_store.stop(self._pool, self._key, self._call, why)
+        await self._find(owed, why)
+        await self._rest(self._limits.max_poll_seconds, why)
+
+    async def _leave_to_a_person(self, owed: Owed, why: str) -> None:
+        """Keep the finding of a call that was stopped, and the call itself until its payment has ended."""
+        await self._find(owed, why)
+        await self._rest(self._limits.max_poll_seconds, why)
+
+    async def _find(self, owed: Owed, why: str) -> None:
+        command = ReportDiscrepancy(discrepancy=not_ours(owed, why), source=Source.PAYMENT)
+        await self._submit(Request(command))
+
+    async def _poll(self, owed: Owed) -> None:
+        """Look at what the provider has taken on, should its event have been lost."""
+        found = await self._look(owed)
+        if isinstance(found, NotOurs):
+            await self._hear(owed, found)
+        elif isinstance(found, Accepted):
+            await self._learn(owed, found)
+        else:
+            # Some can't be asked at all; then it is the event that tells, and looking is a formality.
+            why = found.reason if isinstance(found, Unknown) else "the provider does not have what it took on"
+            await self._rest(self._poll_pause(found), why)
+
+    async def _learn(self, owed: Owed, answer: Accepted) -> None:
+        """Record a final state that was read; else look again later."""
+        if not owed.polled:
+            await outbox_store.close(self._pool, self._key, self._call.number)
+        elif answer.state in _FINAL:
+            await self._submit(polled_event(owed, answer, self._call.claim_time))
+            await outbox_store.close(self._pool, self._key, self._call.number)
+        else:
+            await self._rest(self._poll_pause(answer), None)
+
+    def _poll_pause(self, found: Accepted | NotFound | Unknown) -> float:
+        """Return how long to wait for the next look: twice as long each time, up to a bound."""
+        doublings = min(self._call.rest_count, _MAX_DOUBLINGS)
+        pause: float = min(self._limits.poll_seconds * 2**doublings, self._limits.max_poll_seconds)
+        allowed = found.retry_after_seconds if isinstance(found, Unknown) else None
+        return max(pause, allowed or 0.0)
+
+    async def _report(self, news: CallNews) -> None:
+        call = self._call
+        command = ReportCall(kind=call.kind, payment=call.payment, subject=call.subject, news=news)
+        await self._submit(Request(command))
+
+    async def _submit(self, request: Request) -> None:
+        [outcome] = await self._shared.ledger.submit(self._tenant_id, [request])
+        if outcome.refused is not None:
+            raise outcome.refused
+
+    async def _put_off(self, why: str, at_least_seconds: float | None = None) -> None:
+        """Try again later: twice as late each time, up to a bound, and not before the provider allows it."""
+        doublings = min(self._call.rest_count, _MAX_DOUBLINGS)
+        pause = min(self._limits.first_back_off_seconds * 2**doublings, self._limits.max_back_off_seconds)
+        pause = max(pause, at_least_seconds or 0.0)
+        log.warning("a call is tried again", why=why, tenant_id=self._tenant_id, in_seconds=round(pause, 1))
+        await self._rest(pause, why)
+
+    async def _rest(self, pause: float, error: str | None, *, counts: bool = True) -> None:
+        pause *= random.uniform(0.75, 1.25)  # noqa: S311  # jitter, no secret
+        now = None if self._shared.clock is None else self._shared.clock()
+        self.rest_seconds = pause
+        await outbox_store.rest(
+            self._pool,
+            self._key,
+            self._call,
+            now,
+            pause=timedelta(seconds=pause),
+            error=error,
+            counts=counts,
+        )

@@ -1,0 +1,49 @@
+"""Owns the second proof that a provider has nothing of a call: its records, read to their end.
+
+The first one asks for our id. This one asks for nothing of ours: it reads everything since the first try, so
+an index that lags behind, or a filter that fails, can't hide an object from both.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from ledger_server.domain.reconciliation.record import RecordKind
+from ledger_server.providers.adapter import Adapter, CallKind, ListingFailed, NotFound, ProviderCall, Unknown
+
+_KINDS: Final = {
+    CallKind.CREATE_PAYMENT: RecordKind.PAYMENT,
+    CallKind.CREATE_PAYOUT: RecordKind.PAYOUT,
+    CallKind.REFUND: RecordKind.REFUND,
+}
+_CLOCK_MARGIN: Final = timedelta(hours=1)
+_PAGE: Final = 1_000
+_MOST_PAGES: Final = 1_000
+
+
+async def listed_as_absent(adapter: Adapter, call: ProviderCall) -> NotFound | Unknown:
+    """Read an account's records since a call's first try; Unknown where they show it, or can't show it.
+
+    A kind that the provider does not list completely is left to the look by our id, which found nothing.
+    """
+    if call.first_try_time is None or call.look_time is None:
+        return Unknown(reason="nobody knows since when to look")
+    if _KINDS[call.kind] not in adapter.capabilities.listed:
+        return NotFound()
+    cursor = ""
+    passed = {cursor}
+    for _ in range(_MOST_PAGES):
+        try:
+            page = await adapter.list_records(
+                call.first_try_time - _CLOCK_MARGIN, call.look_time + _CLOCK_MARGIN, cursor, _PAGE
+            )
+        except ListingFailed as failed:
+            return Unknown(reason=str(failed), retry_after_seconds=failed.retry_after_seconds)
+        if any(record.our_id == call.our_id for record in page.records):
+            return Unknown(reason="it is listed, and was not found by our id")
+        if not page.next_cursor:
+            return NotFound()
+        cursor = page.next_cursor
+        if cursor in passed:
+            return Unknown(reason="the listing goes in a circle")
+        passed.add(cursor)
+    return Unknown(reason="the listing did not come to an end")

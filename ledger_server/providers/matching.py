@@ -1,0 +1,50 @@
+"""Owns whether an object at a provider is what we asked for: by amount, currency and destination, not by id.
+
+An id can be handed out twice: by an older backup, a copy of the database, or somebody else at the same
+account. What differs in anything that we asked for is not ours, whatever it is called.
+"""
+
+from collections.abc import Mapping
+
+from ledger_server.providers.adapter import Accepted, CallKind, NotOurs, ProviderCall
+
+
+def judged(call: ProviderCall, provider_amount: int, answer: Accepted) -> Accepted | NotOurs:
+    """Return an answer as it is where its object, and every other under our id, is what was asked for.
+
+    Args:
+        provider_amount: what was asked for, in the provider's minor units.
+    """
+    for found in (answer, *answer.others):
+        evidence = differences(call, provider_amount, found)
+        if evidence:
+            what = ", ".join(f"{name}: {words}" for name, words in sorted(evidence.items()))
+            return NotOurs(
+                provider_ref=found.provider_ref,
+                reason=f"what stands at the provider under our id is not what we asked for: {what}",
+                evidence=evidence,
+            )
+    return answer
+
+
+def differences(call: ProviderCall, provider_amount: int, answer: Accepted) -> Mapping[str, str]:
+    """Return what differs from what was asked for, as far as the provider tells; empty: nothing does."""
+    made = answer.made
+    pairs: list[tuple[str, object, object]] = [
+        ("amount", provider_amount, made.amount),
+        ("currency", call.currency, made.currency),
+        ("our_id", call.our_id, made.our_id),
+    ]
+    match call.kind:
+        case CallKind.CREATE_PAYMENT:
+            pairs.append(("player_id", call.player_id, made.player_id))
+        case CallKind.CREATE_PAYOUT:
+            # Without a destination of ours the provider takes the account's own, whatever that is.
+            pairs.append(("destination", call.destination, made.destination if call.destination else None))
+        case CallKind.REFUND:
+            pairs.append(("payment_ref", call.payment_ref, made.payment_ref))
+    return {
+        name: f"asked for {asked}, found {found}"
+        for name, asked, found in pairs
+        if found is not None and found != asked
+    }
