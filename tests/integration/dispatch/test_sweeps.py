@@ -273,11 +273,6 @@ INSERT INTO provider_events (tenant_key, event_number, provider, event_id, type,
     receive_time, update_time, changed_by, payload, body)
 SELECT $1, n, 'mock', 'e' || n, 3, 'p' || n, $2, $3, $4, n, '', '' FROM generate_series($5::int, $6::int) n
 """
-_CALLS = """
-INSERT INTO outbox (tenant_key, call_number, kind, provider, payment_number, subject_number, open, try_count,
-    next_try_time, first_try_time)
-SELECT $1, n, 2, 'mock', n, n, $2 = 1, 0, $3::timestamptz, $4 FROM generate_series($5::int, $6::int) n
-"""
 
 
 class Stored:
@@ -335,16 +330,6 @@ async def test_find_due_holds_names_exactly_their_tenants(cashier: Cashier, seed
     async with stored(cashier, seed) as tables:
         await tables.fill(_HOLDS, open_state=1, over_state=2, heavy=heavy)
         found = await sweep_store.tenants_with_due_holds(tables.pool, NOW)
-        assert sorted(found) == sorted(tables.due)
-
-
-@pytest.mark.parametrize("heavy", [True, False])
-@pytest.mark.parametrize("seed", range(5))
-async def test_find_owed_calls_names_exactly_their_tenants(cashier: Cashier, seed: int, heavy: bool) -> None:
-    """The same of calls that are owed."""
-    async with stored(cashier, seed) as tables:
-        await tables.fill(_CALLS, open_state=1, over_state=2, heavy=heavy)
-        found = await sweep_store.tenants_with_owed_calls(tables.pool, NOW)
         assert sorted(found) == sorted(tables.due)
 
 

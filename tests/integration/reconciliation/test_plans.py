@@ -45,11 +45,6 @@ STATEMENTS = {
         3,
         {"tenants_tenant_id_idx", "holds_open_expire_time_idx"},
     ),
-    "each tenant's owed calls": (
-        sweep_store._EACH_CALLS,
-        3,
-        {"tenants_tenant_id_idx", "outbox_open_idx"},
-    ),
     "each tenant's parked events": (
         parked_store._EACH_PARKED,
         2,
