@@ -1,0 +1,1 @@
+"""Simulate the whole border: processes, clocks and pauses here, a provider and its webhooks there."""
