@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 # ReadyForQuery: the type, its length, and whether a database transaction is open.
 _READY: Final = b"Z\x00\x00\x00\x05"
 _READY_SIZE: Final = 6
+_FLUSH: Final = b"H\x00\x00\x00\x04"
+# RowDescription, NoData, ErrorResponse.
+_DESCRIBED: Final = b"TnE"
 _IDLE: Final = ord("I")
 
 
@@ -22,19 +25,23 @@ class DatabaseWire(_SelectorSocketTransport):  # type: ignore[misc]  # CPython's
     Attributes:
         busy: whether the database still owes an answer.
         forsaken: whether its process stands still, so that the database ends what is left open.
+        waits: whether the database waits for its client: within a database transaction, or for rows.
     """
 
     owner: Body | None = None
     busy = False
     forsaken = False
-    in_transaction = False
+    waits = False
     _tail = b""
+    _flushed: bytes | None = None
 
     def write(self, data: Any) -> None:
         """Send; from here on an answer is owed."""
         if self.owner is not None and self.owner.dead:
             return
         self.busy = True
+        self.waits = False
+        self._flushed = b"" if bytes(data[-len(_FLUSH) :]) == _FLUSH else None
         super().write(data)
 
     def writelines(self, list_of_data: Any) -> None:
@@ -44,7 +51,7 @@ class DatabaseWire(_SelectorSocketTransport):  # type: ignore[misc]  # CPython's
     def forsake(self) -> None:
         """Do what the database's time-outs do to a client that stands still within a transaction."""
         self.forsaken = True
-        if self.in_transaction and not self.busy:
+        if self.waits:
             self._cut()
 
     def close(self) -> None:
@@ -90,7 +97,28 @@ class DatabaseWire(_SelectorSocketTransport):  # type: ignore[misc]  # CPython's
         self._tail = tail
         if tail[:-1] == _READY:
             self.busy = False
-            self.in_transaction = tail[-1] != _IDLE
-            if self.forsaken and self.in_transaction:
-                self._cut()
+            self.waits = tail[-1] != _IDLE
+        elif _asks_for_rows(data):
+            self.waits = True
+        elif self._flushed is not None:
+            self._flushed += data
+            # A statement was described, and nothing is done before the client says so.
+            self.busy = not _ends_with_description(self._flushed)
+        if self.forsaken and self.waits:
+            self._cut()
         self._protocol.data_received(data)
+
+
+def _asks_for_rows(data: bytes) -> bool:
+    """Return whether a piece of the protocol ends with CopyInResponse."""
+    start = data.rfind(b"G\x00\x00")
+    return start >= 0 and start + 1 + int.from_bytes(data[start + 1 : start + 5], "big") == len(data)
+
+
+def _ends_with_description(data: bytes) -> bool:
+    """Return whether whole messages end with what a statement returns."""
+    position, last = 0, 0
+    while position + 5 <= len(data):
+        last = data[position]
+        position += 1 + int.from_bytes(data[position + 1 : position + 5], "big")
+    return position == len(data) and last in _DESCRIBED

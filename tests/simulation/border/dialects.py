@@ -23,7 +23,6 @@ from webhook_edge.standard import provider_events as standard_events
 from webhook_edge.stripe_events import provider_events as stripe_events
 
 NAMES: Final = ("mock", "stripe")
-ACCOUNT: Final = "psp"
 _NO_SUCH_THING: Final = 404
 
 
@@ -37,8 +36,9 @@ class Dialect(ABC):
         self._later = later
         self._stamp = stamp
 
+    @staticmethod
     @abstractmethod
-    def adapter(self, currencies: CurrencyRegistry, clock: Callable[[], datetime]) -> Adapter:
+    def make_adapter(currencies: CurrencyRegistry, clock: Callable[[], datetime]) -> Adapter:
         """Return the ledger's own adapter, pointed at this provider."""
 
     @abstractmethod
@@ -105,10 +105,11 @@ class MockDialect(Dialect):
     address = "10.9.0.1"
     _KINDS: Final[Mapping[str, Kind]] = {"payments": "payment", "payouts": "payout", "refunds": "refund"}
 
-    def adapter(self, currencies: CurrencyRegistry, clock: Callable[[], datetime]) -> Adapter:
+    @staticmethod
+    def make_adapter(currencies: CurrencyRegistry, clock: Callable[[], datetime]) -> Adapter:
         """Return a MockAdapter."""
         return MockAdapter(
-            base_address=f"http://{self.address}",
+            base_address=f"http://{MockDialect.address}",
             api_key="key",
             currencies=currencies,
             timeout_seconds=10.0,
@@ -174,7 +175,7 @@ class MockDialect(Dialect):
                 },
             }
         )
-        return standard_events(body, {"webhook-id": f"evt_{number}"}, ACCOUNT)
+        return standard_events(body, {"webhook-id": f"evt_{number}"}, "mock")
 
     def error(self, status: int, code: str) -> bytes:
         """Return MockPSP's error."""
@@ -218,12 +219,13 @@ class StripeDialect(Dialect):
         "refund.succeeded": "refund.updated",
     }
 
-    def adapter(self, currencies: CurrencyRegistry, clock: Callable[[], datetime]) -> Adapter:
+    @staticmethod
+    def make_adapter(currencies: CurrencyRegistry, clock: Callable[[], datetime]) -> Adapter:
         """Return a StripeAdapter."""
         return StripeAdapter(
             api_key="sk_test_1",
             currencies=currencies,
-            base_address=f"http://{self.address}",
+            base_address=f"http://{StripeDialect.address}",
             timeout_seconds=10.0,
             clock=clock,
         )
@@ -287,7 +289,7 @@ class StripeDialect(Dialect):
             }
         )
         endpoint = Endpoint(
-            name=ACCOUNT, tenant_id="", provider=ACCOUNT, scheme="stripe", secrets=(), options={}
+            name="stripe", tenant_id="", provider="stripe", scheme="stripe", secrets=(), options={}
         )
         return stripe_events(body, endpoint)
 

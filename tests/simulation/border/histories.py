@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import itertools
+import logging
 import random
+import ssl
 import tempfile
 import traceback
 from collections.abc import Iterable, Iterator
@@ -19,6 +22,7 @@ import structlog
 from tests.simulation.border.loop import SimulatedLoop, simulated_loop
 from tests.simulation.border.oracle import faults_of
 from tests.simulation.border.plan import HOUR, Plan, plan_of
+from tests.simulation.border.process import Process
 from tests.simulation.border.world import DEPOSIT, PAYOUT, REFUND, World
 from tests.support.postgres import TEMPLATE, Databases, memory_folder
 
@@ -30,10 +34,14 @@ _CLOCK: Final = """
 CREATE OR REPLACE FUNCTION defter_now() RETURNS timestamptz LANGUAGE sql VOLATILE SECURITY DEFINER
 AS $$ SELECT pg_read_file('{file}')::timestamptz $$
 """
-_LIVE_SECONDS: Final = 600.0
-# What a history has left open must not be worked on in the next one.
-_RETIRE: Final = "UPDATE outbox SET open = false WHERE open"
-_EVENTS_RETIRE: Final = "UPDATE provider_events SET state = 3 WHERE state = 2"
+_LIVE_SECONDS: Final = 150.0
+# What a history has left must not be looked at in the next one.
+_RETIRE: Final = """
+UPDATE outbox SET open = false WHERE open;
+UPDATE provider_events SET state = 3 WHERE state = 2;
+UPDATE holds SET state = 3 WHERE state = 1;
+DELETE FROM tenants;
+"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +61,7 @@ class Lab:
         self._numbers = itertools.count(1)
         self._database = ""
         self._left = 0
+        self._running: list[Process] = []
         self._made: list[str] = []
         self._clock_file = clock_file
 
@@ -69,20 +78,20 @@ class Lab:
         world = World(self._loop, plan, f"history-{plan.seed}", self._databases.url_of(database))
         owner: Any = None
         try:
-            await world.start(world.database_url)
+            await world.start(world.database_url, self._running)
             await self._live(world, database)
             owner = await asyncpg.connect(world.database_url)
             faults = await faults_of(world, owner)
         except Exception:  # noqa: BLE001  # the next histories are to be run all the same
             faults = [traceback.format_exc()]
-            self._left = 0
         finally:
-            await world.kill_all()
             world.give_up()
+            self._running = world.processes
             if owner is not None:
                 await owner.execute(_RETIRE)
-                await owner.execute(_EVENTS_RETIRE)
                 await owner.close()
+        if faults or plan.restore:
+            self._left = 0
         return Result(plan=plan, faults=faults)
 
     async def _live(self, world: World, database: str) -> None:
@@ -118,6 +127,9 @@ class Lab:
 
     async def _database_for(self, plan: Plan) -> str:
         if self._left == 0 or plan.restore:
+            for process in self._running:
+                await process.kill()
+            self._running = []
             for name in self._made:
                 await self._sql("postgres", f"DROP DATABASE {name} WITH (FORCE)")
             self._made = [f"border_{next(self._numbers)}"]
@@ -192,12 +204,18 @@ def run(databases: Databases, seeds: Iterable[int]) -> Iterator[Result]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Say nothing of what goes wrong on purpose."""
+    """Say nothing of what goes wrong on purpose, and read certificates once: no process here needs any."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    make_context = ssl.create_default_context
+    ssl.create_default_context = functools.cache(make_context)
     try:
         yield
     finally:
+        ssl.create_default_context = make_context
+        logging.disable(disabled)
         structlog.configure(**before)
 
 

@@ -25,7 +25,7 @@ from tests.simulation.border.database_wires import DatabaseWire
 
 START: Final = datetime(2030, 1, 1, 12, 0, 0, tzinfo=UTC)
 # A database that needs longer than this for one statement is stuck, not slow.
-_STUCK_SECONDS: Final = 60.0
+_STUCK_SECONDS: Final = 120.0
 _T = TypeVar("_T")
 
 PROCESS: contextvars.ContextVar[Body | None] = contextvars.ContextVar("process", default=None)
@@ -45,6 +45,7 @@ class Body:
         self.at_step: dict[int, Callable[[], None]] = {}
         self.stopped = False
         self.dead = False
+        self.gone = False
         self.wires: set[DatabaseWire] = set()
         self.sockets: set[asyncio.BaseTransport] = set()
         self._loop = loop
@@ -63,7 +64,12 @@ class Body:
         task.add_done_callback(self._tasks.discard, context=self._loop.outside)
 
     def must_wait(self, handle: events.Handle) -> bool:
-        """Count a step; return whether it has to wait, since the process stands still before it."""
+        """Count a step; return whether it has to wait, since the process stands still before it.
+
+        What a process that is gone would have done is dropped.
+        """
+        if self.gone:
+            return True
         if not self.stopped and not self.dead:
             self.steps += 1
             action = self.at_step.pop(self.steps, None)
@@ -90,11 +96,19 @@ class Body:
         for handle in held:
             self._loop.take_up(handle)
 
+    def hang_up(self) -> None:
+        """Let the other ends of its connections to providers be gone."""
+        for transport in self.sockets:
+            self._context.copy().run(transport.abort)  # type: ignore[attr-defined]  # sockets have it
+        self.sockets.clear()
+
     async def kill(self) -> None:
         """End at once: nothing of it reaches anybody any more."""
         self.dead = True
-        for transport in [*self.sockets, *self.wires]:
-            transport.abort()  # type: ignore[attr-defined]  # both kinds of transports have it
+        # In the process's own context, so that what follows from it belongs to the process.
+        self.hang_up()
+        for wire in list(self.wires):
+            self._context.copy().run(wire.abort)
         # What is left is only memory. It is unwound while it is cut off from everything.
         self.stopped = False
         held, self._held = self._held, []
@@ -104,7 +118,8 @@ class Body:
             tasks = list(self._tasks)
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks, timeout=60)
+            await asyncio.wait(tasks)
+        self.gone = True
 
 
 class _Step(events.Handle):

@@ -76,9 +76,9 @@ class Process:
             database_url=self.database_url,
             write_connections=2,
             read_connections=3,
-            dispatch_sweep_seconds=10,
-            parked_sweep_seconds=60,
-            expiry_sweep_seconds=120,
+            dispatch_sweep_seconds=20,
+            parked_sweep_seconds=120,
+            expiry_sweep_seconds=600,
         )
         for size in (settings.write_connections, settings.read_connections):
             self._pools.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from random import Random
@@ -16,7 +16,7 @@ from defter.payments.v1 import deposit_pb2, payment_pb2, provider_event_pb2, wit
 from google.protobuf.message import Message
 
 from ledger_server.providers.adapter import Adapter
-from tests.simulation.border.dialects import ACCOUNT, DIALECTS, Dialect
+from tests.simulation.border.dialects import DIALECTS, Dialect
 from tests.simulation.border.http import HttpWire
 from tests.simulation.border.loop import START, SimulatedLoop
 from tests.simulation.border.plan import HOUR, Plan, Stop
@@ -28,12 +28,19 @@ FUNDS: Final = 10_000
 PAYOUT: Final = 2_500
 REFUND: Final = 1_500
 DEPOSIT: Final = 2_000
+_PROCESSES: Final = 2
 _RESTART_SECONDS: Final = 20.0
 _AGAIN_SECONDS: Final = 30.0
 _DELIVERY_AGAIN_SECONDS: Final = 300.0
-_GIVE_UP: Final = 5_000
+_GIVE_UP: Final = 20_000
+_MOST_LEAPS: Final = 100
 _LEAP_SECONDS: Final = 8 * HOUR
 _LOOK_SECONDS: Final = 15.0
+
+
+def adapters(clock: Callable[[], datetime]) -> Mapping[str, Adapter]:
+    """Return the ledger's adapters of all vendors, made for one process."""
+    return {name: dialect.make_adapter(CURRENCIES, clock) for name, dialect in DIALECTS.items()}
 
 
 class Stuck(AssertionError):
@@ -63,7 +70,8 @@ class World:
         self._deliveries: set[asyncio.Task[None]] = set()
         self._repairs: set[asyncio.Task[None]] = set()
         self._paying: set[str] = set()
-        self._undelivered = 0
+        self._awake = asyncio.Event()
+        self._awake.set()
         self.provider = Provider("sim", self._random, loop.time, self._later)
         self.provider.treatments = list(plan.treatments)
         self.provider.fates = list(plan.fates)
@@ -72,21 +80,18 @@ class World:
         self.dialect: Dialect = DIALECTS[plan.dialect](self.provider, self._later, _stamp)
         loop.connect[self.dialect.address] = lambda: HttpWire(self.dialect.answer)
 
-    def adapters(self, clock: Callable[[], datetime]) -> Mapping[str, Adapter]:
-        """Return the ledger's adapters, made for one process."""
-        return {ACCOUNT: self.dialect.adapter(CURRENCIES, clock)}
-
     # Processes.
 
-    async def start(self, database_url: str) -> None:
-        """Start two processes on a database."""
+    async def start(self, database_url: str, running: Sequence[Process] = ()) -> None:
+        """Start two processes on a database, or go on with those that run there."""
         self.database_url = database_url
-        self.processes = [
-            Process(self._loop, f"p{number}", database_url, self.adapters) for number in range(2)
-        ]
+        self.processes = list(running)
+        while len(self.processes) < _PROCESSES:
+            fresh = Process(self._loop, f"p{len(self.processes)}", database_url, adapters)
+            self.processes.append(fresh)
+            await fresh.start()
         for process, off in zip(self.processes, self.plan.off, strict=True):
             process.wall.off_seconds = off
-            await process.start()
 
     async def kill_all(self) -> None:
         """Let every process die."""
@@ -121,7 +126,7 @@ class World:
     async def _restart(self, process: Process) -> None:
         if process not in self.processes:
             return
-        fresh = Process(self._loop, process.body.name, process.database_url, self.adapters)
+        fresh = Process(self._loop, process.body.name, process.database_url, adapters)
         self.processes[self.processes.index(process)] = fresh
         await fresh.start()
 
@@ -141,13 +146,22 @@ class World:
         """Let a long time pass: everybody sleeps most of it, and looks around in between."""
         until = self._loop.time() + seconds
         while (left := until - self._loop.time()) > 0:
+            self._awake.clear()
             asleep = [process for process in self.processes if process.is_well]
             for process in asleep:
-                process.body.stopped = True
-            await asyncio.sleep(min(left, _LEAP_SECONDS))
+                process.body.stop()
+            # Whoever comes back finds the others awake.
+            await self._until_somebody_comes_back(min(left, _LEAP_SECONDS))
             for process in asleep:
                 process.body.go_on()
+            self._awake.set()
             await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _until_somebody_comes_back(self, seconds: float) -> None:
+        if self._repairs:
+            await asyncio.wait(self._repairs, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(seconds)
 
     async def come_to_rest(self) -> None:
         """Let everything that is broken be well again, and then take its course to its end."""
@@ -160,10 +174,10 @@ class World:
         for _ in range(4):
             await self.pass_time(2 * _LEAP_SECONDS)
             self._let_players_pay()
-        for _ in range(_GIVE_UP):
+        for _ in range(_MOST_LEAPS):
             if not self._deliveries:
                 return
-            await asyncio.sleep(_DELIVERY_AGAIN_SECONDS)
+            await self.pass_time(_LEAP_SECONDS)
         raise Stuck("an event is never taken in")
 
     # People.
@@ -177,7 +191,8 @@ class World:
         self.funding = self.provider.make("payment", our_id="", amount=FUNDS, currency="EUR")
         await self.begin_deposit(FUNDS, self.funding.id)
         self.provider.capture(self.funding, FUNDS)
-        await self._deliver_all()
+        while await self.funded() < FUNDS:
+            await asyncio.sleep(1.0)
 
     async def begin_deposit(self, amount: int, provider_ref: str = "") -> payment_pb2.Deposit:
         """Begin a deposit; without a ref the provider is asked for a payment."""
@@ -185,7 +200,7 @@ class World:
             tenant_id=self.tenant_id,
             idempotency_key=self._key(),
             player_id=PLAYER,
-            provider=ACCOUNT,
+            provider=self.plan.dialect,
             amount_minor=amount,
             currency_code="EUR",
             provider_ref=provider_ref,
@@ -209,7 +224,7 @@ class World:
             tenant_id=self.tenant_id,
             idempotency_key=self._key(),
             player_id=PLAYER,
-            provider=ACCOUNT,
+            provider=self.plan.dialect,
             amount_minor=amount,
             currency_code="EUR",
             destination=destination,
@@ -284,7 +299,8 @@ class World:
     def _tell(self, thing: Thing, type_: str, amount: int, ref: str) -> None:
         number = next(self._event_numbers)
         events = self.dialect.webhook(number, thing, type_, amount, ref, self._loop.now)
-        delays = self.plan.delays[number % len(self.plan.delays)]
+        # The first event of all gives the player money, without which there is nothing to see.
+        delays = (0.0,) if number == 1 else self.plan.delays[number % len(self.plan.delays)]
         for delay in delays:
             self._background(self._deliver(events, delay), self._deliveries)
 
@@ -293,21 +309,27 @@ class World:
         await asyncio.sleep(delay)
         request = provider_event_pb2.IngestProviderEventsRequest(tenant_id=self.tenant_id, events=events)
         for _ in range(_GIVE_UP):
+            await self._awake.wait()
             process = self._random.choice(self.processes)
             try:
                 await process.ask("ProviderEventService/IngestProviderEvents", request)
                 return
             except Unanswered:
-                await asyncio.sleep(_DELIVERY_AGAIN_SECONDS)
+                await asyncio.sleep(_DELIVERY_AGAIN_SECONDS if process.is_well else _AGAIN_SECONDS)
         raise Stuck("an event is never taken in")
-
-    async def _deliver_all(self) -> None:
-        while self._deliveries:
-            await asyncio.gather(*self._deliveries)
 
     async def live(self, seconds: float) -> None:
         """Let time pass at its ordinary pace."""
         await asyncio.sleep(seconds)
+
+    async def funded(self) -> int:
+        """Return what has come in for the player's first deposit."""
+        listed = await self.anyone(
+            "DepositService/ListDeposits",
+            deposit_pb2.ListDepositsRequest(tenant_id=self.tenant_id, page_size=1),
+        )
+        found: int = listed.deposits[0].captured_minor
+        return found
 
     async def funding_deposit(self) -> str:
         """Return the id of the deposit that the player's money came by."""
@@ -336,7 +358,10 @@ class World:
         self.lost = [thing for thing in self.provider.things if thing is not self.funding]
 
     def give_up(self) -> None:
-        """Let nothing of this world go on."""
+        """Let nothing of this world go on, and its provider answer nobody any more."""
+        for process in self.processes:
+            process.body.hang_up()
+            process.body.at_step.clear()
         for task in [*self._repairs, *self._deliveries]:
             task.cancel()
 
