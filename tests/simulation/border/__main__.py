@@ -28,15 +28,19 @@ def main() -> int:
             kinds[f"{result.plan.dialect} {result.plan.story}"] += 1
             if result.faults:
                 bad += 1
-                print(f"seed {result.plan.seed}: {result.plan}")
-                for fault in result.faults:
-                    print(f"    {fault}", flush=True)
+                say(f"seed {result.plan.seed}: {result.plan}", *(f"    {fault}" for fault in result.faults))
             if count % 500 == 0:
-                print(f"{count} histories, {bad} bad, {time.monotonic() - begun:.0f} s", flush=True)
+                say(f"{count} histories, {bad} bad, {time.monotonic() - begun:.0f} s")
             if bad >= options.most_faults:
                 break
-    print(f"{sum(kinds.values())} histories from seed {seeds[0]} on, {bad} bad: {dict(kinds)}")
+    say(f"{sum(kinds.values())} histories from seed {seeds[0]} on, {bad} bad: {dict(kinds)}")
     return 1 if bad else 0
+
+
+def say(*lines: str) -> None:
+    """Say something at once, even to a file."""
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -107,7 +107,8 @@ class MockDialect(Dialect):
 
     @staticmethod
     def make_adapter(currencies: CurrencyRegistry, clock: Callable[[], datetime]) -> Adapter:
-        """Return a MockAdapter."""
+        """Return a MockAdapter, which reads no clock."""
+        del clock
         return MockAdapter(
             base_address=f"http://{MockDialect.address}",
             api_key="key",
@@ -216,6 +217,7 @@ class StripeDialect(Dialect):
     _EVENTS: Final[Mapping[str, str]] = {
         "payment.captured": "charge.captured",
         "payment.captured.partly": "charge.captured",
+        "payment.attempt_failed": "payment_intent.payment_failed",
         "refund.succeeded": "refund.updated",
     }
 
@@ -271,7 +273,7 @@ class StripeDialect(Dialect):
     ) -> list[payment_pb2.ProviderEvent]:
         """Return what a Stripe event says."""
         told = self._view(thing)
-        if thing.kind == "payment":
+        if ref:
             told |= {
                 "id": ref,
                 "object": "charge",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import functools
@@ -21,7 +20,7 @@ import structlog
 
 from tests.simulation.border.loop import SimulatedLoop, simulated_loop
 from tests.simulation.border.oracle import faults_of
-from tests.simulation.border.plan import HOUR, Plan, plan_of
+from tests.simulation.border.plan import Plan, plan_of
 from tests.simulation.border.process import Process
 from tests.simulation.border.world import DEPOSIT, PAYOUT, REFUND, World
 from tests.support.postgres import TEMPLATE, Databases, memory_folder
@@ -86,27 +85,32 @@ class Lab:
             faults = [traceback.format_exc()]
         finally:
             world.give_up()
+            await world.kill_copy()
             self._running = world.processes
             if owner is not None:
                 await owner.execute(_RETIRE)
                 await owner.close()
-        if faults or plan.restore:
+        if faults or plan.copy != "none":
             self._left = 0
         return Result(plan=plan, faults=faults)
 
     async def _live(self, world: World, database: str) -> None:
         plan = world.plan
         await world.open()
-        backup = ""
-        if plan.restore:
-            backup = await self._back_up(world, database)
+        backup = "" if plan.copy == "none" else await self._back_up(world, database)
         world.arm()
         await _tell_story(world)
         await world.live(_LIVE_SECONDS)
-        if plan.restore:
-            await self._restore(world, backup)
-            await _tell_story_again(world)
-            await world.live(_LIVE_SECONDS)
+        match plan.copy:
+            case "restore":
+                await self._restore(world, backup)
+                await _tell_story_again(world)
+                await world.live(_LIVE_SECONDS)
+            case "staging":
+                await world.wake_a_copy(self._databases.url_of(backup))
+                async with world.at_the_copy():
+                    await _tell_story_again(world)
+                    await world.live(_LIVE_SECONDS)
         if plan.review == "late mark":
             await world.mark_all_paid()
         await world.come_to_rest()
@@ -126,7 +130,7 @@ class Lab:
         await world.start(self._databases.url_of(backup))
 
     async def _database_for(self, plan: Plan) -> str:
-        if self._left == 0 or plan.restore:
+        if self._left == 0 or plan.copy != "none":
             for process in self._running:
                 await process.kill()
             self._running = []
@@ -134,7 +138,7 @@ class Lab:
                 await self._sql("postgres", f"DROP DATABASE {name} WITH (FORCE)")
             self._made = [f"border_{next(self._numbers)}"]
             await self._copy(_SIMULATED_TEMPLATE, self._made[0])
-            self._left = 1 if plan.restore else _HISTORIES_A_DATABASE
+            self._left = 1 if plan.copy != "none" else _HISTORIES_A_DATABASE
         self._left -= 1
         return self._made[0]
 
@@ -209,14 +213,11 @@ def _quiet() -> Iterator[None]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
-    make_context = ssl.create_default_context
-    ssl.create_default_context = functools.cache(make_context)
+    make_context: Any = ssl.create_default_context
+    ssl.create_default_context = functools.cache(make_context)  # type: ignore[assignment]
     try:
         yield
     finally:
         ssl.create_default_context = make_context
         logging.disable(disabled)
         structlog.configure(**before)
-
-
-__all__ = ["HOUR", "Lab", "Result", "asyncio", "laboratory", "run"]

@@ -123,19 +123,17 @@ class _Judge:
             ]
             captured = sum(thing.moved for thing in things)
             if deposit.captured_minor != captured:
-                found.append(
-                    f"{deposit.deposit_id} credited {deposit.captured_minor} of {captured} captured"
-                )
+                found.append(f"{deposit.deposit_id} credited {deposit.captured_minor} of {captured} captured")
             ids = {thing.id for thing in things}
             refunds = [
                 thing
                 for thing in self._world.provider.things
                 if thing.kind == "refund" and thing.payment in ids
             ]
-            if len(refunds) > len(deposit.refunds) and not self._world.plan.restore:
+            if len(refunds) > len(deposit.refunds) and self._world.plan.copy == "none":
                 found.append(f"{deposit.deposit_id} was refunded {len(refunds)} times, and nobody was told")
             refunded = sum(thing.moved for thing in refunds if thing not in self._world.lost)
-            if deposit.refunded_minor != refunded and not self._world.plan.restore:
+            if deposit.refunded_minor != refunded and self._world.plan.copy == "none":
                 found.append(f"{deposit.deposit_id} debited {deposit.refunded_minor} of {refunded} refunded")
         return found
 
@@ -167,9 +165,9 @@ class _Judge:
             ):
                 continue
             found.append(f"the hold {row['hold_number']} of {payment} has no way to its end")
-        for row in await owner.fetch(_PARKED, tenant):
-            if not self._findings:
-                found.append(f"the event {row['event_id']} is parked, and nobody was told")
+        if not self._findings:
+            parked = await owner.fetch(_PARKED, tenant)
+            found += [f"the event {row['event_id']} is parked, and nobody was told" for row in parked]
         return found
 
     def _owner_of(self, hold: int) -> tuple[str, str] | None:
@@ -186,9 +184,7 @@ class _Judge:
         return None
 
     def _waits(self, payment_id: str) -> bool:
-        return any(
-            each.withdrawal_id == payment_id and each.state in _WAITING for each in self._withdrawals
-        )
+        return any(each.withdrawal_id == payment_id and each.state in _WAITING for each in self._withdrawals)
 
     def _is_critical(self, payment_id: str) -> bool:
         return any(

@@ -13,6 +13,7 @@ HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR
 
 Story = Literal["payout", "refund", "deposit", "both"]
+Copy = Literal["none", "restore", "staging"]
 Blow = Literal["pause", "kill", "none"]
 # Longer than a call, than a lease, than a request's life, than the provider's memory less its margin, than
 # all of it; and short ones, within which nothing may go wrong either.
@@ -20,7 +21,8 @@ PAUSES: Final = (0.5, 12.0, 40.0, 200.0, 1.2 * HOUR, 22.99 * HOUR, 24.01 * HOUR,
 _OFF: Final = (-26 * HOUR, -100.0, -3.0, 3.0, 100.0, 26 * HOUR)
 # As many steps as an undisturbed payout takes from its approval to its end, with some to spare.
 STEPS: Final = 420
-SYSTEMATIC_SHARE: Final = 0.5
+_COPIED_SHARE: Final = 0.04
+_SECOND_SHARE: Final = 0.05
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,10 @@ class Plan:
         off: by how much each process's wall clock is off from the start.
         delays: after how long each delivery of an event arrives; two of them are two deliveries.
         review: what the operators do of the withdrawal.
-        restore: whether an older copy of the database takes the place of the database.
+        copy: whether an older copy of the database takes its place, or comes alive beside it in staging.
+        second: whether the provider makes a second object of the first payout or payment that it is asked
+            for: by mistake, or because a player pays twice.
+        attempts: how many attempts of a player fail before one succeeds.
         captures: what is captured of the deposit that the ledger asks for.
     """
 
@@ -61,7 +66,9 @@ class Plan:
     off: tuple[float, float] = (0.0, 0.0)
     delays: tuple[tuple[float, ...], ...] = ((0.5,),)
     review: Literal["approve", "reject", "cancel", "mark paid", "late mark"] = "approve"
-    restore: bool = False
+    copy: Copy = "none"
+    second: bool = False
+    attempts: int = 0
     captures: tuple[int, ...] = (2_000,)
 
     def __str__(self) -> str:
@@ -73,7 +80,8 @@ class Plan:
         named += [f"{self.lies} lies"] if self.lies else []
         named += [f"clocks off {self.off}"] if any(self.off) else []
         named += [self.review] if self.review != "approve" else []
-        named += ["restored"] if self.restore else []
+        named += [self.copy] if self.copy != "none" else []
+        named += ["a second object"] if self.second else []
         return ", ".join(named)
 
 
@@ -102,7 +110,7 @@ def _systematic(seed: int, randomness: Random) -> Plan:
         stops=(Stop(process=0, step=step, blow=blow, seconds=PAUSES[(number // 5) % len(PAUSES)]),),
         treatments=(TREATMENTS[(number // 7) % len(TREATMENTS)],),
         fates=(Fate(end=randomness.choice(("paid", "paid", "failed", "returned"))),),
-        restore=number % 41 == 0,
+        copy="restore" if number % 41 == 0 else "none",
     )
 
 
@@ -140,6 +148,8 @@ def _random(seed: int, r: Random) -> Plan:
             for _ in range(12)
         ),
         review=r.choice(("approve",) * 8 + ("reject", "cancel", "mark paid", "late mark")),
-        restore=r.random() < 0.03,
+        copy=r.choice(("restore", "restore", "staging")) if r.random() < _COPIED_SHARE else "none",
+        second=r.random() < _SECOND_SHARE,
+        attempts=r.choice((0, 0, 0, 1, 2)),
         captures=r.choice(((2_000,), (2_000,), (700, 1_300), (2_000, 2_000))),
     )

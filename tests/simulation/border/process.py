@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from defter.ledger.v1 import journal_pb2
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -81,9 +82,7 @@ class Process:
             expiry_sweep_seconds=600,
         )
         for size in (settings.write_connections, settings.read_connections):
-            self._pools.append(
-                await open_pool(self.database_url, role=settings.application_role, size=size)
-            )
+            self._pools.append(await open_pool(self.database_url, role=settings.application_role, size=size))
         adapters = self._make_adapters(self.wall)
         wired = bootstrap._wire(
             settings,
@@ -139,9 +138,8 @@ class Process:
 
 
 async def _verified(pool: Any, tenant_id: str) -> str:
-    result: Any = None
-    async for result in verify(pool, tenant_id):
-        pass
+    *_, result = [message async for message in verify(pool, tenant_id)]
+    assert isinstance(result, journal_pb2.VerifyResult)
     return str(result.first_difference) if result.HasField("first_difference") else ""
 
 

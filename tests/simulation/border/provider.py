@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 Kind = Literal["payment", "payout", "refund"]
 
+_SECOND_SECONDS: Final = 5.0
 KEY_LIFE_SECONDS: Final = 24 * 3600.0
 
 
@@ -117,6 +118,7 @@ class Provider:
         tell: takes an event: the object, the event's type and what it says of the object's amount.
         treatments: of the next writes, in order; then all are prompt.
         fates: of the next payouts and refunds, in order.
+        second: whether the next payout or payment that is asked for is made twice.
         lies: how many looks by our reference are answered that there is nothing, though there is.
     """
 
@@ -125,8 +127,7 @@ class Provider:
         self.treatments: list[Treatment] = []
         self.fates: list[Fate] = []
         self.lies = 0
-        self.writes = 0
-        self.looks = 0
+        self.second = False
         self.tell: Callable[[Thing, str, int, str], None] = lambda *_: None
         self._prefix = prefix
         self._random = randomness
@@ -136,7 +137,6 @@ class Provider:
 
     def next_treatment(self) -> Treatment:
         """Return how the next write is treated."""
-        self.writes += 1
         return self.treatments.pop(0) if self.treatments else PROMPT
 
     def begin(self, key: str, body: bytes) -> bytes | None:
@@ -193,7 +193,19 @@ class Provider:
         self.things.append(thing)
         if kind != "payment":
             self._later(fate.first_after, lambda: self._first_end(thing, fate))
+        if self.second and our_id and kind != "refund":
+            self.second = False
+            self._later(
+                _SECOND_SECONDS,
+                lambda: self.make(
+                    kind, our_id=our_id, amount=amount, currency=currency, destination=destination
+                ),
+            )
         return thing
+
+    def fail_attempt(self, thing: Thing) -> None:
+        """Let a player try to pay, in vain; the payment goes on."""
+        self.tell(thing, "payment.attempt_failed", thing.amount, "")
 
     def capture(self, thing: Thing, amount: int, *, final: bool = True) -> None:
         """Let a player pay."""
@@ -208,7 +220,6 @@ class Provider:
 
     def listed(self, our_id: str | None = None, *, kind: Kind, payment: str = "") -> list[Thing]:
         """Return what a listing shows now, which may be less than there is."""
-        self.looks += 1
         if self.lies:
             self.lies -= 1
             return []
@@ -228,9 +239,7 @@ class Provider:
 
     def made_for(self, destination: str) -> list[Thing]:
         """Return every payout that was made to a destination."""
-        return [
-            thing for thing in self.things if thing.kind == "payout" and thing.destination == destination
-        ]
+        return [thing for thing in self.things if thing.kind == "payout" and thing.destination == destination]
 
     def _first_end(self, thing: Thing, fate: Fate) -> None:
         word = "payout" if thing.kind == "payout" else "refund"
@@ -253,4 +262,4 @@ class Provider:
             self.tell(thing, type_, thing.amount, "")
 
 
-Later = Callable[[float, Callable[[], None]], None]
+Later = Callable[[float, Callable[[], object]], None]

@@ -1,13 +1,14 @@
-"""Own the world around the ledger: processes that are stopped and restarted, people, and a provider's events."""
+"""Own the world around the ledger: processes that stop and start, people, and a provider's events."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+import contextlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -70,12 +71,14 @@ class World:
         self._deliveries: set[asyncio.Task[None]] = set()
         self._repairs: set[asyncio.Task[None]] = set()
         self._paying: set[str] = set()
+        self._staging: Process | None = None
         self._awake = asyncio.Event()
         self._awake.set()
         self.provider = Provider("sim", self._random, loop.time, self._later)
         self.provider.treatments = list(plan.treatments)
         self.provider.fates = list(plan.fates)
         self.provider.lies = plan.lies
+        self.provider.second = plan.second
         self.provider.tell = self._tell
         self.dialect: Dialect = DIALECTS[plan.dialect](self.provider, self._later, _stamp)
         loop.connect[self.dialect.address] = lambda: HttpWire(self.dialect.answer)
@@ -98,13 +101,18 @@ class World:
         for process in self.processes:
             await process.kill()
 
+    async def kill_copy(self) -> None:
+        """Let the process on the copy die."""
+        if self._staging is not None:
+            await self._staging.kill()
+
     def arm(self) -> None:
         """Let the plan's blows fall, counted from now."""
         for process in self.processes:
             process.body.steps = 0
         for stop in self.plan.stops:
             process = self.processes[stop.process]
-            process.body.at_step[stop.step] = lambda stop=stop, process=process: self._strike(stop, process)
+            process.body.at_step[stop.step] = partial(self._strike, stop, process)
 
     def _strike(self, stop: Stop, process: Process) -> None:
         """Stop or kill a process; called in the middle of its work, so what follows is done outside."""
@@ -188,10 +196,19 @@ class World:
             "TenantService/CreateTenant",
             tenant_pb2.CreateTenantRequest(tenant_id=self.tenant_id, idempotency_key="create"),
         )
+        await self.anyone(
+            "WithdrawalService/SetWithdrawalPolicy",
+            withdrawal_pb2.SetWithdrawalPolicyRequest(
+                tenant_id=self.tenant_id,
+                idempotency_key=self._key(),
+                policy=payment_pb2.WithdrawalPolicy(player_may_cancel=True),
+            ),
+        )
         self.funding = self.provider.make("payment", our_id="", amount=FUNDS, currency="EUR")
         await self.begin_deposit(FUNDS, self.funding.id)
         self.provider.capture(self.funding, FUNDS)
-        while await self.funded() < FUNDS:
+        # Polled in simulated time, as a cashier's page does.
+        while await self.funded() < FUNDS:  # noqa: ASYNC110
             await asyncio.sleep(1.0)
 
     async def begin_deposit(self, amount: int, provider_ref: str = "") -> payment_pb2.Deposit:
@@ -259,7 +276,8 @@ class World:
         request = withdrawal_pb2.CancelWithdrawalRequest(
             tenant_id=self.tenant_id, idempotency_key=self._key(), withdrawal_id=withdrawal_id
         )
-        await self.anyone("WithdrawalService/CancelWithdrawal", request)
+        with suppress(RefusedByRule):  # it may be on its way already
+            await self.anyone("WithdrawalService/CancelWithdrawal", request)
 
     async def mark_paid(self, withdrawal_id: str) -> None:
         """Say that a withdrawal was paid by hand, if the ledger lets an operator say so."""
@@ -282,13 +300,13 @@ class World:
             if thing.kind != "payment" or thing.id in self._paying or not thing.our_id:
                 continue
             self._paying.add(thing.id)
+            for attempt in range(self.plan.attempts):
+                self._later(5.0 * (1 + attempt), partial(self.provider.fail_attempt, thing))
             last = len(self.plan.captures) - 1
             for position, amount in enumerate(self.plan.captures):
                 self._later(
                     30.0 * (1 + position),
-                    lambda thing=thing, amount=amount, final=position == last: self.provider.capture(
-                        thing, amount, final=final
-                    ),
+                    partial(self.provider.capture, thing, amount, final=position == last),
                 )
 
     def players_pay(self) -> None:
@@ -313,9 +331,10 @@ class World:
             process = self._random.choice(self.processes)
             try:
                 await process.ask("ProviderEventService/IngestProviderEvents", request)
-                return
             except Unanswered:
                 await asyncio.sleep(_DELIVERY_AGAIN_SECONDS if process.is_well else _AGAIN_SECONDS)
+            else:
+                return
         raise Stuck("an event is never taken in")
 
     async def live(self, seconds: float) -> None:
@@ -357,9 +376,24 @@ class World:
         await self.kill_all()
         self.lost = [thing for thing in self.provider.things if thing is not self.funding]
 
+    async def wake_a_copy(self, database_url: str) -> None:
+        """Let a process run on a copy of the database, with the same account at the provider."""
+        self._staging = Process(self._loop, "staging", database_url, adapters)
+        await self._staging.start()
+
+    @contextlib.asynccontextmanager
+    async def at_the_copy(self) -> AsyncIterator[None]:
+        """Let people talk to the copy for a while."""
+        assert self._staging is not None
+        here, self.processes = self.processes, [self._staging]
+        try:
+            yield
+        finally:
+            self.processes = here
+
     def give_up(self) -> None:
         """Let nothing of this world go on, and its provider answer nobody any more."""
-        for process in self.processes:
+        for process in [*self.processes, *([self._staging] if self._staging else [])]:
             process.body.hang_up()
             process.body.at_step.clear()
         for task in [*self._repairs, *self._deliveries]:
@@ -370,7 +404,7 @@ class World:
     def _key(self) -> str:
         return f"key-{next(self._keys)}"
 
-    def _later(self, seconds: float, action: Callable[[], None]) -> None:
+    def _later(self, seconds: float, action: Callable[[], object]) -> None:
         self._loop.call_later(seconds, action, context=self._loop.outside)
 
     def _background(self, work: Any, kept: set[asyncio.Task[None]]) -> None:
@@ -381,6 +415,3 @@ class World:
 
 def _stamp(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
-
-
-__all__ = ["DEPOSIT", "FUNDS", "PAYOUT", "PLAYER", "REFUND", "Stuck", "World", "dataclasses"]
