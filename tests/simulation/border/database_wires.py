@@ -52,7 +52,7 @@ class DatabaseWire(_SelectorSocketTransport):  # type: ignore[misc]  # CPython's
         """Do what the database's time-outs do to a client that stands still within a transaction."""
         self.forsaken = True
         if self.waits:
-            self._cut()
+            self.cut()
 
     def close(self) -> None:
         """Close."""
@@ -75,7 +75,8 @@ class DatabaseWire(_SelectorSocketTransport):  # type: ignore[misc]  # CPython's
         if self.owner is not None:
             self.owner.wires.discard(self)
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """Let the other end be gone."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
@@ -105,7 +106,7 @@ class DatabaseWire(_SelectorSocketTransport):  # type: ignore[misc]  # CPython's
             # A statement was described, and nothing is done before the client says so.
             self.busy = not _ends_with_description(self._flushed)
         if self.forsaken and self.waits:
-            self._cut()
+            self.cut()
         self._protocol.data_received(data)
 
 

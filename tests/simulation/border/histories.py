@@ -21,7 +21,7 @@ import structlog
 from tests.simulation.border.loop import SimulatedLoop, simulated_loop
 from tests.simulation.border.oracle import faults_of
 from tests.simulation.border.plan import Plan, plan_of
-from tests.simulation.border.process import Process
+from tests.simulation.border.process import Process, clocks_of_processes
 from tests.simulation.border.world import DEPOSIT, PAYOUT, REFUND, World
 from tests.support.postgres import TEMPLATE, Databases, memory_folder
 
@@ -193,7 +193,7 @@ def laboratory(databases: Databases) -> Iterator[tuple[SimulatedLoop, Lab]]:
     with tempfile.TemporaryDirectory(prefix="defter-clock-", dir=memory_folder()) as folder:
         place = Path(folder)
         place.chmod(0o711)
-        with simulated_loop(place / "now") as loop, _quiet():
+        with simulated_loop(place / "now") as loop, clocks_of_processes(loop), _quiet():
             lab = Lab(databases, loop, place / "now")
             loop.run_until_complete(lab.prepare())
             yield loop, lab

@@ -38,12 +38,16 @@ class Body:
     Attributes:
         steps: how many steps its tasks have made.
         at_step: what happens to it before a step, by the step's number.
+        wall: what its wall clock says, in seconds since 1970.
+        frozen_seconds: for how long all clocks of its machine have stood still, which only others see.
     """
 
     def __init__(self, name: str, loop: SimulatedLoop) -> None:
         self.name = name
         self.steps = 0
         self.at_step: dict[int, Callable[[], None]] = {}
+        self.wall: Callable[[], float] = loop.time
+        self.frozen_seconds = 0.0
         self.stopped = False
         self.dead = False
         self.gone = False
@@ -86,6 +90,12 @@ class Body:
         self.stopped = True
         for wire in list(self.wires):
             wire.forsake()
+
+    def cut_off(self) -> None:
+        """Lose every connection, as when nobody has answered at this end for long."""
+        self.hang_up()
+        for wire in self.wires:
+            wire.cut()
 
     def go_on(self) -> None:
         """Take up every step that was held back, in order."""

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any, Final
 
 import asyncpg
-from defter.ledger.v1 import account_pb2
+from defter.ledger.v1 import account_pb2, journal_pb2
 from defter.payments.v1 import deposit_pb2, payment_pb2, withdrawal_pb2
 from defter.reconciliation.v1 import finding_pb2
 
@@ -58,7 +58,6 @@ class _Judge:
         self._withdrawals = list(
             (
                 await world.anyone(
-                    "WithdrawalService/ListWithdrawals",
                     withdrawal_pb2.ListWithdrawalsRequest(tenant_id=tenant, page_size=_PAGE),
                 )
             ).withdrawals
@@ -66,7 +65,6 @@ class _Judge:
         self._deposits = list(
             (
                 await world.anyone(
-                    "DepositService/ListDeposits",
                     deposit_pb2.ListDepositsRequest(tenant_id=tenant, page_size=_PAGE),
                 )
             ).deposits
@@ -74,14 +72,12 @@ class _Judge:
         self._findings = list(
             (
                 await world.anyone(
-                    "FindingService/ListFindings",
                     finding_pb2.ListFindingsRequest(tenant_id=tenant, page_size=_PAGE),
                 )
             ).findings
         )
         wallet = await world.anyone(
-            "AccountService/GetBalance",
-            account_pb2.GetBalanceRequest(tenant_id=tenant, account_id=f"player:{PLAYER}:real:EUR"),
+            account_pb2.GetBalanceRequest(tenant_id=tenant, account_id=f"player:{PLAYER}:real:EUR")
         )
         self._posted = wallet.balance.posted_balance_minor
 
@@ -211,10 +207,10 @@ async def _book_faults(world: World, owner: asyncpg.Connection[Any]) -> list[str
         for statement in (WRONG_LINES, WRONG_PENDING, UNEVEN_CURRENCIES)
         if (rows := await owner.fetch(statement, key))
     ]
-    difference = await next(process for process in world.processes if process.is_well).verdict(
-        world.tenant_id
-    )
-    return [*found, f"VerifyJournal: {difference}"] if difference else found
+    verified = await world.anyone(journal_pb2.VerifyJournalRequest(tenant_id=world.tenant_id))
+    if verified.result.HasField("first_difference"):
+        found.append(f"VerifyJournal: {verified.result.first_difference}")
+    return found
 
 
 def _number(our_id: str) -> int | None:

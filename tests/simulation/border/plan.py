@@ -14,7 +14,7 @@ DAY: Final = 24 * HOUR
 
 Story = Literal["payout", "refund", "deposit", "both"]
 Copy = Literal["none", "restore", "staging"]
-Blow = Literal["pause", "kill", "none"]
+Blow = Literal["pause", "freeze", "kill"]
 # Longer than a call, than a lease, than a request's life, than the provider's memory less its margin, than
 # all of it; and short ones, within which nothing may go wrong either.
 PAUSES: Final = (0.5, 12.0, 40.0, 200.0, 1.2 * HOUR, 22.99 * HOUR, 24.01 * HOUR, 30 * HOUR, 3 * DAY)
@@ -31,6 +31,7 @@ class Stop:
 
     Attributes:
         step: counted from the moment at which the ledger owes a call.
+        blow: a `pause` stops the process alone, a `freeze` its machine with all its clocks.
         wall: how far its wall clock is behind afterwards, as after the snapshot of a machine.
     """
 
@@ -101,7 +102,7 @@ def _systematic(seed: int, randomness: Random) -> Plan:
     number = seed // 2
     # Neighbouring numbers are neighbouring steps, strewn by a prime so that few of them cover all evenly.
     step = 1 + (number * 97) % STEPS
-    blow: Blow = "kill" if (number // 3) % 4 == 0 else "pause"
+    blow: Blow = ("kill", "pause", "freeze", "pause")[(number // 3) % 4]
     stories: tuple[Story, ...] = ("payout", "payout", "refund", "deposit")
     return Plan(
         seed=seed,
@@ -119,7 +120,7 @@ def _random(seed: int, r: Random) -> Plan:
         Stop(
             process=r.randrange(2),
             step=r.randrange(1, STEPS),
-            blow=r.choice(("pause", "pause", "kill")),
+            blow=r.choice(("pause", "pause", "freeze", "kill")),
             seconds=r.choice(PAUSES),
             wall=r.choice((0.0, 0.0, 0.0, -25 * HOUR)),
         )

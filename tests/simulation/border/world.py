@@ -32,6 +32,7 @@ DEPOSIT: Final = 2_000
 _PROCESSES: Final = 2
 _RESTART_SECONDS: Final = 20.0
 _AGAIN_SECONDS: Final = 30.0
+_CLOCK_SET_SECONDS: Final = 20.0
 _DELIVERY_AGAIN_SECONDS: Final = 300.0
 _GIVE_UP: Final = 20_000
 _MOST_LEAPS: Final = 100
@@ -118,6 +119,8 @@ class World:
         """Stop or kill a process; called in the middle of its work, so what follows is done outside."""
         process.body.stop()
         process.wall.off_seconds += stop.wall
+        if stop.blow == "freeze":
+            process.body.cut_off()
 
         async def follow() -> None:
             if stop.blow == "kill":
@@ -127,7 +130,14 @@ class World:
                     await self._restart(process)
             else:
                 await asyncio.sleep(stop.seconds)
+                if stop.blow == "freeze":
+                    process.body.frozen_seconds += stop.seconds
+                    process.wall.off_seconds -= stop.seconds
                 process.body.go_on()
+                if stop.blow == "freeze":
+                    # Its clock is set as soon as anybody looks.
+                    await asyncio.sleep(_CLOCK_SET_SECONDS)
+                    process.wall.off_seconds += stop.seconds
 
         self._loop.outside.run(self._background, follow(), self._repairs)
 
@@ -138,15 +148,15 @@ class World:
         self.processes[self.processes.index(process)] = fresh
         await fresh.start()
 
-    async def anyone(self, method: str, request: Message) -> Any:
+    async def anyone(self, request: Message) -> Any:
         """Ask whichever process answers, again and again with the same key."""
         for turn in range(_GIVE_UP):
             process = self.processes[turn % len(self.processes)]
             try:
-                return await process.ask(method, request)
+                return await process.ask(request)
             except Unanswered:
                 await asyncio.sleep(_AGAIN_SECONDS)
-        raise Stuck(f"{method} is never answered")
+        raise Stuck(f"{request.DESCRIPTOR.name} is never answered")
 
     # Time.
 
@@ -193,11 +203,9 @@ class World:
     async def open(self) -> None:
         """Create the tenant, and give the player money by a deposit that was paid."""
         await self.anyone(
-            "TenantService/CreateTenant",
             tenant_pb2.CreateTenantRequest(tenant_id=self.tenant_id, idempotency_key="create"),
         )
         await self.anyone(
-            "WithdrawalService/SetWithdrawalPolicy",
             withdrawal_pb2.SetWithdrawalPolicyRequest(
                 tenant_id=self.tenant_id,
                 idempotency_key=self._key(),
@@ -222,7 +230,7 @@ class World:
             currency_code="EUR",
             provider_ref=provider_ref,
         )
-        found: payment_pb2.Deposit = (await self.anyone("DepositService/InitiateDeposit", request)).deposit
+        found: payment_pb2.Deposit = (await self.anyone(request)).deposit
         return found
 
     async def refund(self, deposit_id: str, amount: int) -> None:
@@ -233,7 +241,7 @@ class World:
             deposit_id=deposit_id,
             amount_minor=amount,
         )
-        await self.anyone("DepositService/RefundDeposit", request)
+        await self.anyone(request)
 
     async def withdraw(self, amount: int, destination: str) -> str:
         """Ask for a withdrawal; return its id."""
@@ -246,9 +254,7 @@ class World:
             currency_code="EUR",
             destination=destination,
         )
-        found: str = (
-            await self.anyone("WithdrawalService/RequestWithdrawal", request)
-        ).withdrawal.withdrawal_id
+        found: str = (await self.anyone(request)).withdrawal.withdrawal_id
         return found
 
     async def approve(self, withdrawal_id: str) -> None:
@@ -259,7 +265,7 @@ class World:
             withdrawal_id=withdrawal_id,
             reviewer="eve",
         )
-        await self.anyone("WithdrawalService/ApproveWithdrawal", request)
+        await self.anyone(request)
 
     async def reject(self, withdrawal_id: str) -> None:
         """Refuse a withdrawal."""
@@ -269,7 +275,7 @@ class World:
             withdrawal_id=withdrawal_id,
             reviewer="eve",
         )
-        await self.anyone("WithdrawalService/RejectWithdrawal", request)
+        await self.anyone(request)
 
     async def cancel(self, withdrawal_id: str) -> None:
         """Take a withdrawal back."""
@@ -277,7 +283,7 @@ class World:
             tenant_id=self.tenant_id, idempotency_key=self._key(), withdrawal_id=withdrawal_id
         )
         with suppress(RefusedByRule):  # it may be on its way already
-            await self.anyone("WithdrawalService/CancelWithdrawal", request)
+            await self.anyone(request)
 
     async def mark_paid(self, withdrawal_id: str) -> None:
         """Say that a withdrawal was paid by hand, if the ledger lets an operator say so."""
@@ -289,7 +295,7 @@ class World:
             reviewer="eve",
         )
         with suppress(RefusedByRule):
-            await self.anyone("WithdrawalService/MarkWithdrawalPaid", request)
+            await self.anyone(request)
             self.by_hand.add(withdrawal_id)
 
     # The provider's side.
@@ -330,7 +336,7 @@ class World:
             await self._awake.wait()
             process = self._random.choice(self.processes)
             try:
-                await process.ask("ProviderEventService/IngestProviderEvents", request)
+                await process.ask(request)
             except Unanswered:
                 await asyncio.sleep(_DELIVERY_AGAIN_SECONDS if process.is_well else _AGAIN_SECONDS)
             else:
@@ -344,7 +350,6 @@ class World:
     async def funded(self) -> int:
         """Return what has come in for the player's first deposit."""
         listed = await self.anyone(
-            "DepositService/ListDeposits",
             deposit_pb2.ListDepositsRequest(tenant_id=self.tenant_id, page_size=1),
         )
         found: int = listed.deposits[0].captured_minor
@@ -353,7 +358,6 @@ class World:
     async def funding_deposit(self) -> str:
         """Return the id of the deposit that the player's money came by."""
         listed = await self.anyone(
-            "DepositService/ListDeposits",
             deposit_pb2.ListDepositsRequest(tenant_id=self.tenant_id, page_size=1),
         )
         found: str = listed.deposits[0].deposit_id
@@ -362,8 +366,7 @@ class World:
     async def mark_all_paid(self) -> None:
         """Say of every withdrawal that it was paid by hand."""
         listed = await self.anyone(
-            "WithdrawalService/ListWithdrawals",
-            withdrawal_pb2.ListWithdrawalsRequest(tenant_id=self.tenant_id, page_size=100),
+            withdrawal_pb2.ListWithdrawalsRequest(tenant_id=self.tenant_id, page_size=100)
         )
         for withdrawal in listed.withdrawals:
             await self.mark_paid(withdrawal.withdrawal_id)
