@@ -183,8 +183,11 @@ class World:
 
     async def come_to_rest(self) -> None:
         """Let everything that is broken be well again, and then take its course to its end."""
-        while self._repairs:
-            await self.pass_time(_LEAP_SECONDS)
+        for _ in range(_MOST_LEAPS):
+            if self._repairs:
+                await self.pass_time(_LEAP_SECONDS)
+        if self._repairs:
+            raise Stuck("a process that was stopped or killed never comes back")
         for process in self.processes:
             process.wall.off_seconds = 0.0
             process.body.at_step.clear()
