@@ -17,7 +17,8 @@ from defter.payments.v1 import deposit_pb2, payment_pb2, provider_event_pb2, wit
 from google.protobuf.message import Message
 
 from ledger_server.providers.adapter import Adapter
-from tests.simulation.border.dialects import DIALECTS, Dialect
+from tests.simulation.border.dialect import Dialect
+from tests.simulation.border.dialects import DIALECTS
 from tests.simulation.border.http import HttpWire
 from tests.simulation.border.loop import START, SimulatedLoop
 from tests.simulation.border.plan import HOUR, Plan, Stop
