@@ -58,6 +58,7 @@ class Lab:
         self._databases = databases
         self._loop = loop
         self._numbers = itertools.count(1)
+        self._tenants = itertools.count(1)
         self._database = ""
         self._left = 0
         self._running: list[Process] = []
@@ -74,7 +75,9 @@ class Lab:
         """Run one history; whatever breaks in it is a fault as well."""
         random.seed(plan.seed)
         database = await self._database_for(plan)
-        world = World(self._loop, plan, f"history-{plan.seed}", self._databases.url_of(database))
+        world = World(
+            self._loop, plan, f"history-{plan.seed}-{next(self._tenants)}", self._databases.url_of(database)
+        )
         owner: Any = None
         try:
             await world.start(world.database_url, self._running)
