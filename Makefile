@@ -34,6 +34,10 @@ up: $(VENV) ## run the ledger, with an embedded PostgreSQL unless DEFTER_DATABAS
 test: $(VENV) ## run the tests on two cores; ARGS go to pytest
 	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
+.PHONY: simulate
+simulate: $(VENV) ## run many histories of the border; ARGS="--histories 10000 --first 0", --seeds N runs one again
+	@$(BIN)/python -m tests.simulation.border $(ARGS)
+
 .PHONY: lint
 lint: $(VENV) ## check style, types, layers, the contract and the generated stubs
 	$(BIN)/ruff check .

@@ -1,0 +1,13 @@
+"""Own the list of vendors as which the simulated provider speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from tests.simulation.border.dialect import Dialect
+from tests.simulation.border.mock_dialect import MockDialect
+from tests.simulation.border.stripe_dialect import StripeDialect
+
+DIALECTS: Final[Mapping[str, type[Dialect]]] = {"mock": MockDialect, "stripe": StripeDialect}
+NAMES: Final = tuple(DIALECTS)
