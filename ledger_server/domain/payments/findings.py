@@ -1,12 +1,15 @@
 """Owns what contradicts the books: the discrepancies that a payment's knowledge or an event gives rise to."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
 from ledger_server.domain.ids import TenantIds
+from ledger_server.domain.payments.captures import paid_by
 from ledger_server.domain.payments.deposit import Deposit
-from ledger_server.domain.payments.knowledge import CallState, Refund, RefundState, happened
+from ledger_server.domain.payments.knowledge import CallState, Refund, RefundState
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalState
 from ledger_server.domain.reconciliation.record import RecordKind
 
@@ -14,19 +17,26 @@ from ledger_server.domain.reconciliation.record import RecordKind
 def of_deposit(ids: TenantIds, deposit: Deposit) -> tuple[Discrepancy, ...]:
     """Return what is wrong with a deposit, as far as it is known."""
     found = []
-    if deposit.over and deposit.known_captured:
+    if _is_captured_and_failed(deposit):
         found.append(_status(ids, deposit, "captured and failed"))
-    if deposit.taken > deposit.amount:
+    payments = paid_by(deposit.captures)
+    created = [each.payment_ref for each in deposit.attempts if each.answered]
+    if created or (deposit.taken > deposit.amount and len(payments) > 1):
+        refs = {deposit.provider_ref, *created} if created else set(payments)
+        found.append(_duplicate(ids, deposit, refs))
+    elif deposit.taken > deposit.amount:
         found.append(
             _amount(ids, deposit, "more was captured than asked for", (deposit.amount, deposit.taken))
         )
     for refund in deposit.refunds:
-        if refund.state is RefundState.SUCCEEDED and not refund.moved:
+        if refund.state is RefundState.SUCCEEDED and not refund.out:
             found.append(_status(ids, deposit, "refunded without an amount", refund))
         # Whatever its state is: else it would depend on whether a later failure was heard first.
         if refund.moved != refund.amount:
             what = "another amount was refunded than asked for"
             found.append(_amount(ids, deposit, what, (refund.amount, refund.moved), refund))
+        if refund.others:
+            found.append(_duplicate(ids, deposit, set(refund.refs), refund))
     if deposit.refunded > deposit.captured > 0:
         what = "more was refunded than captured"
         found.append(_amount(ids, deposit, what, (deposit.captured, deposit.refunded)))
@@ -36,18 +46,50 @@ def of_deposit(ids: TenantIds, deposit: Deposit) -> tuple[Discrepancy, ...]:
 def of_withdrawal(ids: TenantIds, withdrawal: Withdrawal) -> tuple[Discrepancy, ...]:
     """Return what is wrong with a withdrawal, as far as it is known."""
     found = []
+    objects = withdrawal.objects
     unexpected = withdrawal.review is not WithdrawalState.APPROVED
-    if unexpected and (withdrawal.paid_time is not None or withdrawal.fail_time is not None):
+    if unexpected and any(each.paid_time is not None or each.fail_time is not None for each in objects):
         found.append(_status(ids, withdrawal, f"at the provider while {withdrawal.review.name}"))
     refused = withdrawal.call_state is CallState.REJECTED
-    failed_first = happened(withdrawal.paid_time, withdrawal.fail_time) and withdrawal.fail_time is not None
-    if failed_first or (refused and withdrawal.paid_time is not None):
+    failed_first = any(each.stands and each.fail_time is not None for each in objects)
+    if failed_first or (refused and any(each.answered or each.paid_time is not None for each in objects)):
         # The hold was released when it failed, so the money may have been spent since.
         found.append(_status(ids, withdrawal, "failed and paid"))
-    if withdrawal.paid_time is not None and withdrawal.paid != withdrawal.amount:
-        what = "another amount was paid than asked for"
-        found.append(_amount(ids, withdrawal, what, (withdrawal.amount, withdrawal.paid)))
+    for payout in objects:
+        if payout.paid_time is not None and payout.amount != withdrawal.amount:
+            what = "another amount was paid than asked for"
+            found.append(_amount(ids, withdrawal, what, (withdrawal.amount, payout.amount)))
+    if len(objects) > 1:
+        found.append(_duplicate(ids, withdrawal, set(withdrawal.refs)))
     return tuple(found)
+
+
+def _is_captured_and_failed(deposit: Deposit) -> bool:
+    """Whether money was taken by what had ended, or what was taken in full is said to have ended.
+
+    That the rest was cancelled after a part was captured is as it should be, and so is a try in vain beside
+    the one that was paid.
+    """
+    if not deposit.known_captured:
+        return False
+    ended = [each for each in deposit.attempts if each.end_time is not None]
+    if deposit.call_state is CallState.REJECTED or (deposit.failed and not ended):
+        return True
+    in_full = deposit.taken >= deposit.amount
+    for attempt in ended:
+        own = attempt.payment_ref in ("", deposit.provider_ref)
+        times = [
+            capture.capture_time
+            for capture in deposit.captures
+            if own or capture.payment_ref == attempt.payment_ref
+        ]
+        if any(_is_later(time, attempt.end_time) or (in_full and time is not None) for time in times):
+            return True
+    return False
+
+
+def _is_later(time: datetime | None, than: datetime | None) -> bool:
+    return time is not None and than is not None and time > than
 
 
 def overdrawn(ids: TenantIds, payment: Deposit | Withdrawal, available: int) -> Discrepancy:
@@ -66,6 +108,11 @@ def contradiction(
 ) -> Discrepancy:
     """Return the discrepancy that an event could not be booked on its payment."""
     return _of(ids, payment, kind, "an event could not be booked", facts)
+
+
+def ambiguous(ids: TenantIds, payment: Deposit | Withdrawal, facts: Mapping[str, str]) -> Discrepancy:
+    """Return the discrepancy that an event may tell of more than what was booked by it."""
+    return _of(ids, payment, FindingClass.AMOUNT_MISMATCH, "an event may tell of more than is booked", facts)
 
 
 def refund_ref(ids: TenantIds, deposit: Deposit, refund: Refund) -> str:
@@ -99,6 +146,21 @@ def _side(ids: TenantIds, payment: Deposit | Withdrawal, refund: Refund | None) 
 def begin_time(payment: Deposit | Withdrawal) -> datetime:
     """Return when a payment was asked for."""
     return payment.initiate_time if isinstance(payment, Deposit) else payment.request_time
+
+
+def _duplicate(
+    ids: TenantIds, payment: Deposit | Withdrawal, refs: Collection[str], refund: Refund | None = None
+) -> Discrepancy:
+    """Return the discrepancy that the provider has several objects where one was asked for.
+
+    Whatever became of them: money is booked by each of them, and a person has to say which are meant.
+    """
+    what = "more than one at the provider for one of ours"
+    facts = {"provider_refs": " ".join(sorted(ref for ref in refs if ref))}
+    kind = FindingClass.DUPLICATE_AT_PROVIDER
+    found = _of(ids, payment, kind, what, facts, refund=refund)
+    # Its class is about what the provider has; how much that is may change while it is told of.
+    return replace(found, remote=replace(_side(ids, payment, refund), amount=None))
 
 
 def _status(

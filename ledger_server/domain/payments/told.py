@@ -19,6 +19,7 @@ from ledger_server.domain.payments.events import (
     EventType,
     ProviderEvent,
     StoredEvent,
+    retold,
     takes_effect,
     with_deposit_event,
     with_withdrawal_event,
@@ -86,25 +87,35 @@ def _apply(facts: Booking, event: ProviderEvent) -> Applied:
         return Applied(EventState.PARKED, None, "its payment is not known", ())
     if event.currency and event.currency != payment.currency:
         wrong = {"event_currency_code": event.currency, "event_id": event.event_id}
-        found = findings.contradiction(facts.working_set.ids, FindingClass.CURRENCY_MISMATCH, payment, wrong)
-        return Applied(EventState.CONTRADICTED, payment.number, "the currency is not the payment's", (found,))
+        other = findings.contradiction(facts.working_set.ids, FindingClass.CURRENCY_MISMATCH, payment, wrong)
+        return Applied(EventState.CONTRADICTED, payment.number, "the currency is not the payment's", (other,))
     try:
         if isinstance(payment, Deposit):
             learned = with_deposit_event(payment, event)
+            found = _retold(facts.working_set, payment, event)
             if learned != payment:
                 change_deposit(facts, payment, learned, event.occur_time)
             if not takes_effect(learned, event):
-                return Applied(EventState.PARKED, payment.number, "no capture is known yet", ())
-        else:
-            told = with_withdrawal_event(payment, event)
-            if told != payment:
-                change_withdrawal(facts, payment, told, event.occur_time)
+                return Applied(EventState.PARKED, payment.number, "no capture is known yet", found)
+            return Applied(EventState.APPLIED, payment.number, "", found)
+        told = with_withdrawal_event(payment, event)
+        if told != payment:
+            change_withdrawal(facts, payment, told, event.occur_time)
     except CannotApply as wrong_event:
         why = {"why": str(wrong_event), "event_id": event.event_id, "provider_type": event.provider_type}
         kind = FindingClass.AMOUNT_MISMATCH if event.problem else FindingClass.STATUS_MISMATCH
-        found = findings.contradiction(facts.working_set.ids, kind, payment, why)
-        return Applied(EventState.CONTRADICTED, payment.number, str(wrong_event), (found,))
+        wrong_one = findings.contradiction(facts.working_set.ids, kind, payment, why)
+        return Applied(EventState.CONTRADICTED, payment.number, str(wrong_event), (wrong_one,))
     return Applied(EventState.APPLIED, payment.number, "", ())
+
+
+def _retold(working_set: WorkingSet, deposit: Deposit, event: ProviderEvent) -> tuple[Discrepancy, ...]:
+    """Return the discrepancy that an event says otherwise what was told under the same name."""
+    why = retold(deposit, event)
+    if not why:
+        return ()
+    facts = {"why": why, "event_id": event.event_id, "provider_type": event.provider_type}
+    return (findings.ambiguous(working_set.ids, deposit, facts),)
 
 
 def _payment_of(working_set: WorkingSet, event: ProviderEvent) -> Deposit | Withdrawal | None:
