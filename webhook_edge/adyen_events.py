@@ -65,6 +65,8 @@ class _Meaning(Struct, frozen=True, kw_only=True):
 
 
 _NOTHING: Final = _Meaning()
+# Of one payment, named by its reference: the player may have tried several under one merchant reference, on a
+# payment link for example, and the ledger knows whether this is the one that the deposit was begun with.
 _CANCELLED: Final = _Meaning(success=payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_FAILED)
 _REFUND: Final = _Meaning(
     success=payment_pb2.PROVIDER_EVENT_TYPE_REFUND_SUCCEEDED,

@@ -82,6 +82,8 @@ _SNAPSHOTS: Final[Mapping[str, _Tell]] = {
     # The player may try again with another card: the payment is over when it is cancelled.
     "payment_intent.payment_failed": partial(objects.intent, tells=_ATTEMPT_FAILED),
     "payment_intent.canceled": partial(objects.intent, tells=_PAYMENT_FAILED),
+    # What a deposit was begun with may be a session; a payment in vain within it ends nothing else.
+    "checkout.session.expired": partial(objects.session, tells=_PAYMENT_FAILED),
     "charge.pending": objects.charge,
     "charge.succeeded": objects.charge_succeeded,
     "charge.captured": objects.charge_captured,

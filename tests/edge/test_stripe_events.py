@@ -64,6 +64,15 @@ DISPUTE = {
     "reason": "fraudulent",
     "balance_transactions": [],
 }
+SESSION = {
+    "object": "checkout.session",
+    "id": "cs_1",
+    "status": "expired",
+    "payment_intent": "pi_1",
+    "amount_total": 4_000,
+    "currency": "eur",
+    "metadata": {"our_id": "dep_1"},
+}
 PAYOUT = {
     "object": "payout",
     "id": "po_1",
@@ -100,6 +109,7 @@ TABLE: list[tuple[str, dict[str, Any], str]] = [
     ("payment_intent.succeeded", INTENT, "PAYMENT_CAPTURED"),
     ("payment_intent.payment_failed", INTENT, "PAYMENT_ATTEMPT_FAILED"),
     ("payment_intent.canceled", INTENT, "PAYMENT_FAILED"),
+    ("checkout.session.expired", SESSION, "PAYMENT_FAILED"),
     ("charge.pending", CHARGE, NOTHING),
     ("charge.succeeded", CHARGE, "PAYMENT_CAPTURED"),
     ("charge.succeeded", CHARGE | {"captured": False, "amount_captured": 0}, "PAYMENT_AUTHORIZED"),
@@ -364,6 +374,12 @@ def test_tell_dispute_with_odd_balance_transaction_can_be_stored(field: str, val
 
     for event in told(snapshot(WITHDRAWN, thing)):
         check_storable(event)
+
+
+def test_tell_expired_session_names_the_session_and_no_payment_in_it() -> None:
+    """A deposit that was begun with it is over; the payments tried in it have events of their own."""
+    event = tell("checkout.session.expired", SESSION)
+    assert (event.payment_ref, event.payment_id, event.object_ref) == ("cs_1", "dep_1", "")
 
 
 def test_tell_dispute_with_fee_says_so_besides() -> None:
