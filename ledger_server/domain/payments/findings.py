@@ -19,6 +19,8 @@ def of_deposit(ids: TenantIds, deposit: Deposit) -> tuple[Discrepancy, ...]:
     found = []
     if _is_captured_and_failed(deposit):
         found.append(_status(ids, deposit, "captured and failed"))
+    elif deposit.call_state is CallState.REJECTED and deposit.provider_ref:
+        found.append(_status(ids, deposit, "the call was refused, and answered as well"))
     payments = paid_by(deposit.captures)
     created = [each.payment_ref for each in deposit.attempts if each.answered]
     if created or (deposit.taken > deposit.amount and len(payments) > 1):
@@ -35,6 +37,8 @@ def of_deposit(ids: TenantIds, deposit: Deposit) -> tuple[Discrepancy, ...]:
         if refund.moved != refund.amount:
             what = "another amount was refunded than asked for"
             found.append(_amount(ids, deposit, what, (refund.amount, refund.moved), refund))
+        if refund.call_state is CallState.REJECTED and refund.provider_ref and refund.fail_time is None:
+            found.append(_status(ids, deposit, "the call was refused, and the refund is there", refund))
         if refund.others:
             found.append(_duplicate(ids, deposit, set(refund.refs), refund))
     if deposit.refunded > deposit.captured > 0:

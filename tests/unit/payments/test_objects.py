@@ -387,6 +387,23 @@ def test_answers_of_other_calls_that_name_another_object_are_findings_at_once() 
     assert books.finding_names() == [DUPLICATE, DUPLICATE]
 
 
+def test_answers_of_refused_calls_are_findings_at_once() -> None:
+    """Nothing should have been made, and something was."""
+    books = PaymentBooks()
+    number = books.initiate(AMOUNT, ref="")
+    books.report(CallKind.CREATE_PAYMENT, number, CallBegun(), CallRejected(reason="no"))
+    books.report(CallKind.CREATE_PAYMENT, number, CallAccepted(provider_ref="link-1"))
+    assert books.finding_names() == ["STATUS_MISMATCH"]
+    assert books.working_set.payment_by_ref("mock", "link-1") == number
+
+    other = books.initiate(AMOUNT, ref="pay-1")
+    books.ingest(captured("pay-1", AMOUNT, other))
+    subject = books.ask_refund(other, 300)
+    books.report(CallKind.REFUND, other, CallBegun(), CallRejected(reason="no"), subject=subject)
+    books.report(CallKind.REFUND, other, CallAccepted(provider_ref="re-1"), subject=subject)
+    assert books.finding_names() == ["STATUS_MISMATCH", "STATUS_MISMATCH"]
+
+
 def captured(ref: str, amount: int, number: int, *, at: int = 3) -> ProviderEvent:
     """Return the capture of a payment as a whole, which echoes our id."""
     return an_event(EventType.PAYMENT_CAPTURED, amount, ref=ref, payment=number, at=at)
