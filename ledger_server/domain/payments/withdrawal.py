@@ -89,8 +89,9 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
     from the inside: REQUESTED, APPROVED, REJECTED or CANCELLED.
 
     Attributes:
-        provider_ref: the payout that our call has made, as far as is known.
-        paid, paid_time, fail_time: what was told without naming a payout: it is of `provider_ref`'s.
+        provider_ref: the payout that it was paid by, as a person says, else the one that our call has made.
+        paid, paid_time, fail_time: what was told without naming a payout: it is of the one that our call has
+            made, and of none that a person has made by other means.
         payouts: what was told of each that was named; there should be one at most.
         hold_ended: whether the hold is over, for good.
     """
@@ -132,6 +133,17 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
         return tuple(ref for ref in dict.fromkeys(named) if ref)
 
     @property
+    def own_ref(self) -> str:
+        """The provider's id of the payout that our call has made, as far as it is known.
+
+        It is the one that the call was answered with; before that, what the provider speaks of.
+        """
+        if not self.payouts:
+            return self.provider_ref
+        own = [each for each in self.payouts if each.answered or not each.by_hand]
+        return min(own, key=_own_first).provider_ref if own else ""
+
+    @property
     def unnamed(self) -> Payout:
         """What was told without naming a payout."""
         return Payout(provider_ref="", amount=self.paid, paid_time=self.paid_time, fail_time=self.fail_time)
@@ -143,8 +155,11 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
         if not self.refs:
             return () if unnamed == NO_PAYOUT else (unnamed,)
         named = {each.provider_ref: each for each in self.payouts}
-        own = named.get(self.provider_ref, Payout(provider_ref=self.provider_ref))
-        named[self.provider_ref] = _joined(own, replace(unnamed, provider_ref=self.provider_ref))
+        if self.own_ref:
+            own = named.get(self.own_ref, Payout(provider_ref=self.own_ref))
+            named[self.own_ref] = _joined(own, replace(unnamed, provider_ref=self.own_ref))
+        elif unnamed != NO_PAYOUT:
+            named[""] = unnamed
         return tuple(named[ref] for ref in sorted(named))
 
     @property
@@ -221,9 +236,13 @@ def with_payout(withdrawal: Withdrawal, told: Payout) -> Withdrawal:
         payouts.setdefault(withdrawal.provider_ref, known)
     payouts[told.provider_ref] = _joined(payouts.get(told.provider_ref, told), told)
     ordered = tuple(payouts[ref] for ref in sorted(payouts))
-    # Ours is what our call was answered with; before that, what the provider speaks of.
-    own = min(ordered, key=lambda each: (not each.answered, each.by_hand, each.provider_ref))
-    return replace(withdrawal, payouts=ordered, provider_ref=own.provider_ref)
+    # What a person says that it was paid by is what it is known by.
+    known_by = min(ordered, key=lambda each: (not each.by_hand, *_own_first(each)))
+    return replace(withdrawal, payouts=ordered, provider_ref=known_by.provider_ref)
+
+
+def _own_first(payout: Payout) -> tuple[bool, str]:
+    return not payout.answered, payout.provider_ref
 
 
 def _joined(one: Payout, other: Payout) -> Payout:

@@ -239,7 +239,8 @@ def _payouts(ids: TenantIds, withdrawal: Withdrawal) -> Iterator[Booked]:
     our_id = ids.withdrawal_id(withdrawal.number)
     objects = withdrawal.objects or (NO_PAYOUT,)
     alone = len(objects) == 1
-    ordered = sorted(objects, key=lambda each: each.provider_ref != withdrawal.provider_ref)
+    first = withdrawal.own_ref or withdrawal.provider_ref
+    ordered = sorted(objects, key=lambda each: each.provider_ref != first)
     for at, payout in enumerate(ordered):
         yield Booked(
             kind=RecordKind.PAYOUT,

@@ -332,6 +332,20 @@ def test_mark_paid_by_other_means_stands_whatever_becomes_of_the_providers_own(l
     assert DUPLICATE in books.finding_names()
 
 
+@pytest.mark.parametrize("ref", ["", "po-1"])
+@pytest.mark.parametrize("answered", [True, False])
+def test_fail_our_payout_after_payment_by_hand_gives_nothing_back(ref: str, *, answered: bool) -> None:
+    """A failure that names no payout is the provider's own one, known or not."""
+    books, number = approved()
+    if answered:
+        books.report(PAYOUT, number, CallBegun(), CallAccepted(provider_ref="po-1"))
+    books.mark_paid(number, "bank-transfer-77")
+    assert books.withdrawal(number).provider_ref == "bank-transfer-77"
+    books.ingest(an_event(EventType.PAYOUT_FAILED, AMOUNT, ref=ref, payment=number, at=9))
+    assert books.withdrawal(number).state is WithdrawalState.PAID
+    assert books.balances().posted == FUNDS - AMOUNT
+
+
 def test_fail_another_payout_keeps_the_hold_of_ours() -> None:
     """The failure of one payout says nothing of another one, which may still pay."""
     books, number = approved()

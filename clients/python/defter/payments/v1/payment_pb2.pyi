@@ -831,7 +831,7 @@ class Payout(_message.Message):
     BY_HAND_FIELD_NUMBER: _builtins.int
     provider_ref: _builtins.str
     """The provider's id of it, or what the person named it; empty for what was told without naming one, which is
-    the one of `Withdrawal.provider_ref`.
+    the one that our call has made.
     """
     amount_minor: _builtins.int
     """What it is said to have paid, minor units; 0 until then."""
@@ -959,7 +959,7 @@ class Withdrawal(_message.Message):
     """The provider account."""
     provider_ref: _builtins.str
     """The provider's id of the payout that our call has made; empty until known. Before the call is answered, of
-    what the provider tells of.
+    what the provider tells of. Where a person has said what it was paid by, that.
     """
     amount_minor: _builtins.int
     """Minor units."""
