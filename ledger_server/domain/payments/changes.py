@@ -27,7 +27,8 @@ def change_deposit(
     player = player_account(after.player_id, after.currency)
     had = facts.available(player)
     book_deposit(facts, before, after, effective_time)
-    found = findings.of_deposit(facts.working_set.ids, after)
+    ids = facts.working_set.ids
+    found = findings.news(findings.of_deposit(ids, before), findings.of_deposit(ids, after))
     if facts.overdrawn(player, had):
         found = (*found, findings.overdrawn(facts.working_set.ids, after, facts.available(player)))
     changed = replace(after, update_time=facts.now, balance_after=facts.available(player))
@@ -47,7 +48,8 @@ def change_withdrawal(
     player = player_account(after.player_id, after.currency)
     had = facts.available(player)
     book_withdrawal(facts, before, after, effective_time)
-    found = findings.of_withdrawal(facts.working_set.ids, after)
+    ids = facts.working_set.ids
+    found = findings.news(findings.of_withdrawal(ids, before), findings.of_withdrawal(ids, after))
     if facts.overdrawn(player, had):
         found = (*found, findings.overdrawn(facts.working_set.ids, after, facts.available(player)))
     changed = replace(after, update_time=facts.now, balance_after=facts.available(player))

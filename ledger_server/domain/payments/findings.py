@@ -1,6 +1,6 @@
 """Owns what contradicts the books: the discrepancies that a payment's knowledge or an event gives rise to."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -23,10 +23,9 @@ def of_deposit(ids: TenantIds, deposit: Deposit) -> tuple[Discrepancy, ...]:
         found.append(_status(ids, deposit, "the call was refused, and answered as well"))
     payments = paid_by(deposit.captures)
     created = [each.payment_ref for each in deposit.attempts if each.answered]
-    if created or (deposit.taken > deposit.amount and len(payments) > 1):
-        refs = {deposit.provider_ref, *created} if created else set(payments)
-        found.append(_duplicate(ids, deposit, refs))
-    elif deposit.taken > deposit.amount:
+    found += [_duplicate(ids, deposit, each, {deposit.provider_ref, *created}) for each in created]
+    if deposit.taken > deposit.amount:
+        found += [_duplicate(ids, deposit, each, payments) for each in _further_payments(deposit)]
         found.append(
             _amount(ids, deposit, "more was captured than asked for", (deposit.amount, deposit.taken))
         )
@@ -39,8 +38,7 @@ def of_deposit(ids: TenantIds, deposit: Deposit) -> tuple[Discrepancy, ...]:
             found.append(_amount(ids, deposit, what, (refund.amount, refund.moved), refund))
         if refund.call_state is CallState.REJECTED and refund.provider_ref and refund.fail_time is None:
             found.append(_status(ids, deposit, "the call was refused, and the refund is there", refund))
-        if refund.others:
-            found.append(_duplicate(ids, deposit, set(refund.refs), refund))
+        found += [_duplicate(ids, deposit, each.provider_ref, refund.refs, refund) for each in refund.others]
     if deposit.refunded > deposit.captured > 0:
         what = "more was refunded than captured"
         found.append(_amount(ids, deposit, what, (deposit.captured, deposit.refunded)))
@@ -63,9 +61,38 @@ def of_withdrawal(ids: TenantIds, withdrawal: Withdrawal) -> tuple[Discrepancy, 
         if payout.paid_time is not None and payout.amount != withdrawal.amount:
             what = "another amount was paid than asked for"
             found.append(_amount(ids, withdrawal, what, (withdrawal.amount, payout.amount)))
-    if len(objects) > 1:
-        found.append(_duplicate(ids, withdrawal, set(withdrawal.refs)))
+    first = withdrawal.own_ref or withdrawal.provider_ref
+    found += [
+        _duplicate(ids, withdrawal, payout.provider_ref, withdrawal.refs)
+        for payout in objects
+        if payout.provider_ref != first
+    ]
     return tuple(found)
+
+
+def news(before: Sequence[Discrepancy], after: Sequence[Discrepancy]) -> tuple[Discrepancy, ...]:
+    """Return what a change has to tell of what is wrong after it.
+
+    A further object is told once, when it is learned of: a run that sees it knows more of it, and what
+    somebody has resolved is not to come back with every later change.
+    """
+    known = {each.fingerprint for each in before if each.kind is FindingClass.DUPLICATE_AT_PROVIDER}
+    return tuple(each for each in after if each.fingerprint not in known)
+
+
+def _further_payments(deposit: Deposit) -> list[str]:
+    """Return by what is known each payment beside the first one, as a run names it.
+
+    The first one is what the deposit was begun with, else the one that took money first.
+    """
+    taken = [each for each in deposit.captures if each.payment_ref and each.capture_time is not None]
+    taken.sort(key=lambda each: (each.capture_time, each.payment_ref, each.provider_ref))
+    names: dict[str, str] = {}
+    for each in taken:
+        if not names.get(each.payment_ref):
+            names[each.payment_ref] = each.provider_ref
+    first = deposit.provider_ref if deposit.provider_ref in names else next(iter(names), "")
+    return [name or payment for payment, name in names.items() if payment != first]
 
 
 def _is_captured_and_failed(deposit: Deposit) -> bool:
@@ -153,18 +180,24 @@ def begin_time(payment: Deposit | Withdrawal) -> datetime:
 
 
 def _duplicate(
-    ids: TenantIds, payment: Deposit | Withdrawal, refs: Collection[str], refund: Refund | None = None
+    ids: TenantIds,
+    payment: Deposit | Withdrawal,
+    ref: str,
+    refs: Iterable[str],
+    refund: Refund | None = None,
 ) -> Discrepancy:
-    """Return the discrepancy that the provider has several objects where one was asked for.
+    """Return the discrepancy that the provider has one more than was asked for.
 
-    Whatever became of them: money is booked by each of them, and a person has to say which are meant.
+    Whatever became of it: money is booked by each of them, and a person has to say which are meant.
+
+    Args:
+        ref: the further one, by which a run would tell of it too.
+        refs: all of them.
     """
     what = "more than one at the provider for one of ours"
-    facts = {"provider_refs": " ".join(sorted(ref for ref in refs if ref))}
-    kind = FindingClass.DUPLICATE_AT_PROVIDER
-    found = _of(ids, payment, kind, what, facts, refund=refund)
-    # Its class is about what the provider has; how much that is may change while it is told of.
-    return replace(found, remote=replace(_side(ids, payment, refund), amount=None))
+    facts = {"provider_refs": " ".join(sorted({each for each in refs if each}))}
+    found = _of(ids, payment, FindingClass.DUPLICATE_AT_PROVIDER, what, facts, refund=refund)
+    return replace(found, remote=replace(_side(ids, payment, refund), ref=ref, amount=None))
 
 
 def _status(

@@ -142,7 +142,7 @@ def _rest_cancelled(model: PaymentModel, _: int) -> None:
 
 def _captured_again(model: PaymentModel, amount: int) -> None:
     _captured(model, amount)
-    model.findings.add("DUPLICATE_AT_PROVIDER")
+    model.findings |= {"DUPLICATE_AT_PROVIDER", "AMOUNT_MISMATCH"}
 
 
 def _one_capture_failed(model: PaymentModel, amount: int) -> None:
