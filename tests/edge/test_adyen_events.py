@@ -214,6 +214,8 @@ def captured(events: Sequence[ProviderEvent]) -> int:
             stage=event.stage,
             reason=event.reason,
             payload=event.payload,
+            unread=None,
+            delivery="",
         )
         deposit = domain.with_deposit_event(deposit, said)
     return deposit.captured - deposit.disputed

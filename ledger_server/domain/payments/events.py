@@ -55,12 +55,40 @@ class EventState(Code):
     PARKED = 2
     IGNORED = 3
     CONTRADICTED = 4
+    UNREAD = 5
+    SUPERSEDED = 6
+
+
+class UnreadReason(Code):
+    """Why the edge could not read an event; numbers are those of `UnreadReason`."""
+
+    OTHER = 1
+    BODY = 2
+    TYPE = 3
+    FIELD = 4
+    VERSION = 5
+    ENVIRONMENT = 6
+    UNSIGNED = 7
+
+
+class Unread(Struct, frozen=True, kw_only=True):
+    """What the edge says of an event that it could not read.
+
+    Attributes:
+        moves_money: whether its type does, or can't be told.
+        read_event_id: the id under which it will come once it can be read, as far as that can be told.
+    """
+
+    reason: UnreadReason
+    moves_money: bool
+    read_event_id: str
 
 
 class ProviderEvent(Struct, frozen=True, kw_only=True):
     """One verified event. `amount` is in the ledger's minor units; None: it says none, or `problem` why.
 
-    `payment` and `refund` are our numbers as far as the provider echoes our ids.
+    `payment` and `refund` are our numbers as far as the provider echoes our ids. `unread` is None where the
+    edge has read it; `delivery` is what reading the payload again needs to know beside it.
     """
 
     provider: str
@@ -82,10 +110,15 @@ class ProviderEvent(Struct, frozen=True, kw_only=True):
     stage: str
     reason: str
     payload: bytes
+    unread: Unread | None
+    delivery: str
 
 
 class StoredEvent(Struct, frozen=True, kw_only=True):
-    """An event as it was stored; its number is the sequence of its first record."""
+    """An event as it was stored; its number is the sequence of its first record.
+
+    `superseded_by` is the number of the event that it became when it was read, if it was unread.
+    """
 
     number: int
     event: ProviderEvent
@@ -95,6 +128,7 @@ class StoredEvent(Struct, frozen=True, kw_only=True):
     note: str
     receive_time: datetime
     payload_digest: bytes
+    superseded_by: int | None
 
 
 class CannotApply(Exception):
