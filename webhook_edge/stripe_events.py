@@ -47,7 +47,7 @@ def provider_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
     tell = (_THIN_EVENTS if is_thin else _SNAPSHOTS).get(event.provider_type)
     if tell is not None:
         event.type = tell(event, thing)
-    elif event.provider_type:
+    elif event.provider_type and not event.provider_type.startswith(_SAY_NOTHING):
         envelope.note(f"type {event.provider_type!r} is not known", payment_pb2.UNREAD_REASON_TYPE)
     _note_configuration(envelope, endpoint, is_thin=is_thin)
     if envelope.problems:
@@ -107,8 +107,7 @@ _SNAPSHOTS: Final[Mapping[str, _Tell]] = {
     "charge.failed": partial(objects.charge, tells=_ATTEMPT_FAILED),
     "charge.expired": partial(objects.charge, tells=_PAYMENT_FAILED),
     "charge.updated": objects.charge_updated,
-    # What it tells is a total over all refunds, each of which has events of its own.
-    "charge.refunded": objects.charge,
+    "charge.refunded": objects.charge_refunded,
     "charge.refund.updated": objects.refund,
     "refund.created": objects.refund,
     "refund.updated": objects.refund,
@@ -144,6 +143,8 @@ _THIN_EVENTS: Final[Mapping[str, _Tell]] = {
     _OUTBOUND + "returned": partial(objects.outbound_payment, tells=_FAILED),
     _OUTBOUND + "updated": partial(objects.outbound_payment, tells=UNSPECIFIED),
 }
+# What is only a hint at fraud, or tells how our balance stands.
+_SAY_NOTHING: Final = ("radar.", "review.", "balance.")
 # What of these types is known moves money, so that a person hears of what can't be read of it.
 _TYPES_OF_MONEY: Final = (
     "payment_intent.succeeded",

@@ -46,6 +46,7 @@ class EventType(Code):
     PAYOUT_SUBMITTED = 15
     PAYOUT_PAID = 16
     PAYOUT_FAILED = 17
+    REFUND_TOTAL = 18
 
 
 class EventState(Code):
@@ -162,7 +163,9 @@ def with_withdrawal_event(withdrawal: Withdrawal, event: ProviderEvent) -> Withd
 
 
 def takes_effect(deposit: Deposit, event: ProviderEvent) -> bool:
-    """Whether what an event added moves money already: refunds and disputes wait for a capture."""
+    """Whether nothing is waited for: refunds and disputes wait for a capture, a total waits for refunds."""
+    if event.type is EventType.REFUND_TOTAL:
+        return sum(refund.moved for refund in deposit.refunds) >= (event.amount or 0)
     return deposit.known_captured or event.type not in _AFTER_CAPTURE
 
 
@@ -234,6 +237,12 @@ def _refund(deposit: Deposit, event: ProviderEvent) -> Deposit:
         )
     refunds[place] = learned
     return replace(deposit, refunds=merged_refunds(refunds))
+
+
+def _refund_total(deposit: Deposit, event: ProviderEvent) -> Deposit:
+    if event.amount is None:
+        raise CannotApply(event.problem or "the total has no amount")
+    return deposit
 
 
 def _refund_place(refunds: list[Refund], event: ProviderEvent) -> int | None:
@@ -343,6 +352,7 @@ _DEPOSIT: Final[Mapping[EventType, Callable[[Deposit, ProviderEvent], Deposit]]]
     EventType.REFUND_PENDING: _refund,
     EventType.REFUND_SUCCEEDED: _refund,
     EventType.REFUND_FAILED: _refund,
+    EventType.REFUND_TOTAL: _refund_total,
     EventType.DISPUTE_OPENED: _dispute,
     EventType.DISPUTE_FUNDS_WITHDRAWN: _dispute,
     EventType.DISPUTE_FUNDS_REINSTATED: _dispute,

@@ -1,7 +1,7 @@
 """Owns what providers tell: recorded in any case, and booked as far as it has a meaning."""
 
 import hashlib
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -25,6 +25,9 @@ from ledger_server.domain.payments.events import (
 )
 from ledger_server.domain.payments.withdrawal import Withdrawal
 from ledger_server.domain.working_set import WorkingSet
+
+_WAITS_FOR_CAPTURE: Final = "no capture is known yet"
+_WAITS: Final = {EventType.REFUND_TOTAL: "the refunds that are known do not amount to it yet"}
 
 
 class Applied(NamedTuple):
@@ -117,7 +120,9 @@ def _apply(facts: Booking, event: ProviderEvent) -> Applied:
             if learned != payment:
                 change_deposit(facts, payment, learned, event.occur_time)
             if not takes_effect(learned, event):
-                return Applied(EventState.PARKED, payment.number, "no capture is known yet", ())
+                return Applied(
+                    EventState.PARKED, payment.number, _WAITS.get(event.type, _WAITS_FOR_CAPTURE), ()
+                )
         else:
             told = with_withdrawal_event(payment, event)
             if told != payment:

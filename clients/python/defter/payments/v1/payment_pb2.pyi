@@ -248,6 +248,10 @@ class _ProviderEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pro
     """A payout was paid."""
     PROVIDER_EVENT_TYPE_PAYOUT_FAILED: _ProviderEventType.ValueType  # 17
     """A payout failed, or came back after it was paid."""
+    PROVIDER_EVENT_TYPE_REFUND_TOTAL: _ProviderEventType.ValueType  # 18
+    """What was refunded of a payment in total, over all refunds. It books nothing, since each refund has events of
+    its own; it is parked until the refunds that are known amount to it, and found where they do not in time.
+    """
 
 class ProviderEventType(_ProviderEventType, metaclass=_ProviderEventTypeEnumTypeWrapper):
     """What a provider's event says, in the ledger's own words. The edge translates."""
@@ -288,6 +292,10 @@ PROVIDER_EVENT_TYPE_PAYOUT_PAID: ProviderEventType.ValueType  # 16
 """A payout was paid."""
 PROVIDER_EVENT_TYPE_PAYOUT_FAILED: ProviderEventType.ValueType  # 17
 """A payout failed, or came back after it was paid."""
+PROVIDER_EVENT_TYPE_REFUND_TOTAL: ProviderEventType.ValueType  # 18
+"""What was refunded of a payment in total, over all refunds. It books nothing, since each refund has events of
+its own; it is parked until the refunds that are known amount to it, and found where they do not in time.
+"""
 Global___ProviderEventType: _TypeAlias = ProviderEventType  # noqa: Y015
 
 class _ProviderEventState:
