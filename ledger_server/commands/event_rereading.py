@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 from defter.payments.v1 import payment_pb2 as pb
 from defter.payments.v1 import provider_event_pb2
+from defter.reconciliation.v1 import finding_pb2
 
 from defter_client import LedgerClient
 from ledger_server.commands.connection import Stopped, pages
+from ledger_server.commands.findings import UNRESOLVED
 from webhook_edge.scheme import Endpoint
 from webhook_edge.schemes import scheme_named
 
@@ -23,6 +25,7 @@ class Became(StrEnum):
 
     READ = "read"
     STILL_UNREAD = "still unread"
+    SETTLED = "settled otherwise"
     NOT_OURS = "not ours"
     SAYS_NOTHING = "says nothing"
     NO_ENDPOINT = "no endpoint"
@@ -54,6 +57,8 @@ class Rereader:
         self._tenant = tenant
         self._endpoints = endpoints
         self._dry_run = dry_run
+        # The ids of unread events whose findings nobody and nothing has resolved, each with its account.
+        self._open: set[tuple[str, str]] = set()
 
     async def events(self, provider: str, *, ignored: bool) -> AsyncIterator[Reread]:
         """Yield what becomes of each unread event, the oldest first.
@@ -68,6 +73,9 @@ class Rereader:
             )
             service = self._ledger.provider_events
             async for page in pages(self._ledger, service.ListProviderEvents, request, limit=None):
+                if any(listed.event.moves_money for listed in page.events):
+                    # Behind the page: a finding is there as soon as its event is.
+                    await self._read_findings(provider)
                 for listed in page.events:
                     yield await self._reread(listed)
 
@@ -83,13 +91,30 @@ class Rereader:
         if not says:
             return Reread(stored, Became.NOT_OURS)
         if any(event.unread_reason for event in says):
-            return Reread(stored, Became.STILL_UNREAD, says)
+            return Reread(stored, self._unread(stored.event), says)
         if stored.state == pb.PROVIDER_EVENT_STATE_IGNORED and not any(event.type for event in says):
             return Reread(stored, Became.SAYS_NOTHING)
         for event in says:
             if not event.HasField("occur_time"):
                 event.occur_time.CopyFrom(stored.receive_time)
         return Reread(stored, Became.READ, says, "" if self._dry_run else await self._take_in(stored, says))
+
+    def _unread(self, event: pb.ProviderEvent) -> Became:
+        """Return whether an event that can't be read still waits: it was mended, or a person saw to it."""
+        event_id = event.read_event_id or event.event_id
+        settled = event.moves_money and (event.provider, event_id) not in self._open
+        return Became.SETTLED if settled else Became.STILL_UNREAD
+
+    async def _read_findings(self, provider: str) -> None:
+        request = finding_pb2.ListFindingsRequest(
+            tenant_id=self._tenant,
+            provider=provider,
+            finding_class=finding_pb2.FINDING_CLASS_UNREAD_EVENT,
+            states=UNRESOLVED,
+        )
+        self._open.clear()
+        async for page in pages(self._ledger, self._ledger.findings.ListFindings, request, limit=None):
+            self._open.update((found.provider, found.at_provider.ref) for found in page.findings)
 
     async def _stored(self, event_id: str) -> pb.RecordedProviderEvent:
         request = provider_event_pb2.GetProviderEventRequest(

@@ -136,6 +136,22 @@ async def test_reread_what_is_broken_still_says_so_by_its_exit_code(shop: Shop) 
     assert await shop.cashier.ledger.head() == head
 
 
+async def test_reread_what_was_settled_otherwise_waits_for_nobody(shop: Shop) -> None:
+    """The sender has mended it: the unreadable delivery stays as it was, and is no more work."""
+    stripe = KINDS["stripe"]
+    deposit = await shop.cashier.initiate(1_000)
+    content = of_deposit(stripe, deposit.deposit_id)
+    broken = json.dumps(content).replace("1000", '"1000"').encode()
+    await ingest(shop, stripe.read(broken))
+    waiting = await shop.run("reread")
+    await ingest(shop, stripe.read(content))
+
+    mended = await shop.run("reread")
+
+    assert (waiting.code, "1 still unread" in waiting.output) == (1, True), waiting
+    assert (mended.code, "1 settled otherwise" in mended.output) == (0, True), mended
+
+
 async def test_reread_altered_payload_takes_nothing_in(shop: Shop, database_url: str) -> None:
     """What is in the table and was not verified is never read."""
     stripe = KINDS["stripe"]
