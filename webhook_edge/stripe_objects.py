@@ -109,6 +109,13 @@ def charge_captured(event: ProviderEvent, thing: Reader) -> Type:
     return payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_CAPTURED
 
 
+def charge_refunded(event: ProviderEvent, thing: Reader) -> Type:
+    """Tell the total over all refunds of a charge, each of which has events of its own."""
+    charge(event, thing)
+    tell_money(event, thing, "amount_refunded")
+    return payment_pb2.PROVIDER_EVENT_TYPE_REFUND_TOTAL
+
+
 def charge_updated(event: ProviderEvent, thing: Reader) -> Type:
     """Tell the fee, should the whole balance transaction be there and in the payment's own currency."""
     charge(event, thing)

@@ -28,7 +28,14 @@ from ledger_server.store.ledger_rows import JournalRow
 
 _PAGE: Final = 100
 _MAX_TRIED: Final = 10_000
-_REFUNDS: Final = frozenset({EventType.REFUND_PENDING, EventType.REFUND_SUCCEEDED, EventType.REFUND_FAILED})
+_REFUNDS: Final = frozenset(
+    {
+        EventType.REFUND_PENDING,
+        EventType.REFUND_SUCCEEDED,
+        EventType.REFUND_FAILED,
+        EventType.REFUND_TOTAL,
+    }
+)
 
 
 class ParkedEvents:

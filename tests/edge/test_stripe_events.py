@@ -116,7 +116,8 @@ TABLE: list[tuple[str, dict[str, Any], str]] = [
     ("charge.captured", CHARGE, "PAYMENT_CAPTURED"),
     ("charge.failed", CHARGE, "PAYMENT_ATTEMPT_FAILED"),
     ("charge.expired", CHARGE, "PAYMENT_FAILED"),
-    ("charge.refunded", CHARGE, NOTHING),
+    ("charge.refunded", CHARGE | {"amount_refunded": 300}, "REFUND_TOTAL"),
+    ("charge.refunded", CHARGE | {"amount_refunded": None}, NOTHING),
     ("charge.updated", CHARGE, NOTHING),
     ("charge.updated", CHARGE | {"balance_transaction": "txn_1"}, NOTHING),
     ("refund.created", REFUND | {"status": "pending"}, "REFUND_PENDING"),
@@ -426,7 +427,7 @@ def test_tell_thin_event_names_the_payout_alone(name: str, expected: str) -> Non
     [event] = told(thin(name), livemode="false", api_version="2026-10-28.endive")
 
     assert (says(event), event.HasField("provider_amount_minor")) == (expected, False)
-    assert event.payment_ref == ("" if expected == NOTHING else "obp_1")
+    assert event.payment_ref == ("" if name == "under_review" else "obp_1")
     assert (event.occur_time.seconds, event.occur_time.nanos) == (CREATED, 500_000_000)
     check_storable(event)
 

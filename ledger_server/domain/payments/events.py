@@ -51,6 +51,7 @@ class EventType(Code):
     PAYOUT_SUBMITTED = 15
     PAYOUT_PAID = 16
     PAYOUT_FAILED = 17
+    REFUND_TOTAL = 18
 
 
 class EventState(Code):
@@ -60,12 +61,40 @@ class EventState(Code):
     PARKED = 2
     IGNORED = 3
     CONTRADICTED = 4
+    UNREAD = 5
+    SUPERSEDED = 6
+
+
+class UnreadReason(Code):
+    """Why the edge could not read an event; numbers are those of `UnreadReason`."""
+
+    OTHER = 1
+    BODY = 2
+    TYPE = 3
+    FIELD = 4
+    VERSION = 5
+    ENVIRONMENT = 6
+    UNSIGNED = 7
+
+
+class Unread(Struct, frozen=True, kw_only=True):
+    """What the edge says of an event that it could not read.
+
+    Attributes:
+        moves_money: whether its type does, or can't be told.
+        read_event_id: the id under which it will come once it can be read, as far as that can be told.
+    """
+
+    reason: UnreadReason
+    moves_money: bool
+    read_event_id: str
 
 
 class ProviderEvent(Struct, frozen=True, kw_only=True):
     """One verified event. `amount` is in the ledger's minor units; None: it says none, or `problem` why.
 
-    `payment` and `refund` are our numbers as far as the provider echoes our ids.
+    `payment` and `refund` are our numbers as far as the provider echoes our ids. `unread` is None where the
+    edge has read it; `delivery` is what reading the payload again needs to know beside it.
     """
 
     provider: str
@@ -87,10 +116,15 @@ class ProviderEvent(Struct, frozen=True, kw_only=True):
     stage: str
     reason: str
     payload: bytes
+    unread: Unread | None
+    delivery: str
 
 
 class StoredEvent(Struct, frozen=True, kw_only=True):
-    """An event as it was stored; its number is the sequence of its first record."""
+    """An event as it was stored; its number is the sequence of its first record.
+
+    `superseded_by` is the number of the event that it became when it was read, if it was unread.
+    """
 
     number: int
     event: ProviderEvent
@@ -100,6 +134,7 @@ class StoredEvent(Struct, frozen=True, kw_only=True):
     note: str
     receive_time: datetime
     payload_digest: bytes
+    superseded_by: int | None
 
 
 class CannotApply(Exception):
@@ -162,7 +197,9 @@ def retold(deposit: Deposit, event: ProviderEvent) -> str:
 
 
 def takes_effect(deposit: Deposit, event: ProviderEvent) -> bool:
-    """Whether what an event added moves money already: refunds and disputes wait for a capture."""
+    """Whether nothing is waited for: refunds and disputes wait for a capture, a total waits for refunds."""
+    if event.type is EventType.REFUND_TOTAL:
+        return sum(refund.moved_by_all for refund in deposit.refunds) >= (event.amount or 0)
     return deposit.known_captured or event.type not in _AFTER_CAPTURE
 
 
@@ -234,6 +271,12 @@ def _refund(deposit: Deposit, event: ProviderEvent) -> Deposit:
     return replace(deposit, refunds=with_refund(deposit.refunds, told, event.refund))
 
 
+def _refund_total(deposit: Deposit, event: ProviderEvent) -> Deposit:
+    if event.amount is None:
+        raise CannotApply(event.problem or "the total has no amount")
+    return deposit
+
+
 def _dispute(deposit: Deposit, event: ProviderEvent) -> Deposit:
     known = entry_of(deposit.disputes, event.object_ref)
     dispute = known or Dispute(provider_ref=event.object_ref, state=DisputeState.OPEN)
@@ -293,6 +336,7 @@ _DEPOSIT: Final[Mapping[EventType, Callable[[Deposit, ProviderEvent], Deposit]]]
     EventType.REFUND_PENDING: _refund,
     EventType.REFUND_SUCCEEDED: _refund,
     EventType.REFUND_FAILED: _refund,
+    EventType.REFUND_TOTAL: _refund_total,
     EventType.DISPUTE_OPENED: _dispute,
     EventType.DISPUTE_FUNDS_WITHDRAWN: _dispute,
     EventType.DISPUTE_FUNDS_REINSTATED: _dispute,

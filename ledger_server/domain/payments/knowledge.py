@@ -149,6 +149,16 @@ class Refund(Struct, frozen=True, kw_only=True):
         return self.told or self.amount
 
     @property
+    def moved_by_all(self) -> int:
+        """What leaves by all of them that were told of, whatever became of each; else what was asked for."""
+        heard = [
+            each.told or self.amount
+            for each in (self.first, *self.others)
+            if each.told or each.succeed_time is not None or each.fail_time is not None
+        ]
+        return sum(heard) or self.amount
+
+    @property
     def out(self) -> int:
         """What has left by all of them and not come back."""
         return sum(

@@ -85,6 +85,8 @@ def event_for(
         stage="",
         reason=f"booked from the provider's record by {actor}"[:255],
         payload=msgspec.json.encode(newest),
+        unread=None,
+        delivery="",
     )
 
 

@@ -355,5 +355,8 @@ class Run:
 
 # What nothing is listed of, as far as this run has read.
 _BY_ABSENCE: Final = frozenset({FindingClass.MISSING_AT_PROVIDER, FindingClass.STALE_PENDING})
-# These are about balances and sums, which no listing of a window can prove to be right again.
-_NEVER: Final = frozenset({FindingClass.WALLET_OVERDRAWN, FindingClass.SETTLEMENT_TOTAL_MISMATCH})
+# These are about balances and sums, and about what was told and not read: no listing of a window can prove
+# that they are right again.
+_NEVER: Final = frozenset(
+    {FindingClass.WALLET_OVERDRAWN, FindingClass.SETTLEMENT_TOTAL_MISMATCH, FindingClass.UNREAD_EVENT}
+)

@@ -94,8 +94,13 @@ TABLE = (
     Fault(faults.refund_left, DAY, (Found(C.STALE_PENDING, S.MEDIUM, 0, None),)),
 )
 
-# Sums of settlement reports and balances of wallets are seen by whoever changes them, not by a run.
-OF_OTHERS = {FindingClass.SETTLEMENT_TOTAL_MISMATCH, FindingClass.WALLET_OVERDRAWN}
+# Sums of settlement reports, balances of wallets and unread events are seen by whoever changes or takes them
+# in, not by a run.
+OF_OTHERS = {
+    FindingClass.SETTLEMENT_TOTAL_MISMATCH,
+    FindingClass.WALLET_OVERDRAWN,
+    FindingClass.UNREAD_EVENT,
+}
 
 
 def test_table_of_faults_has_every_class_that_a_run_can_raise() -> None:

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from ledger_server.domain.facts import FactKind, WithdrawalPolicySet
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.domain.payments.deposit import Deposit
-from ledger_server.domain.payments.events import EventState, EventType, ProviderEvent, StoredEvent
+from ledger_server.domain.payments.events import (
+    EventState,
+    EventType,
+    ProviderEvent,
+    StoredEvent,
+    Unread,
+    UnreadReason,
+)
 from ledger_server.domain.payments.knowledge import (
     Attempt,
     CallState,
@@ -214,6 +221,13 @@ def stored_events(draw: st.DrawFn) -> StoredEvent:
         stage=draw(texts),
         reason=draw(texts),
         payload=draw(st.binary(max_size=20)),
+        unread=draw(
+            st.none()
+            | st.builds(
+                Unread, reason=st.sampled_from(UnreadReason), moves_money=st.booleans(), read_event_id=texts
+            )
+        ),
+        delivery=draw(texts),
     )
     applied_to = draw(st.none() | numbers)
     return StoredEvent(
@@ -225,6 +239,7 @@ def stored_events(draw: st.DrawFn) -> StoredEvent:
         note=draw(texts),
         receive_time=draw(times | epochs),
         payload_digest=draw(st.binary(max_size=32)),
+        superseded_by=draw(st.none() | numbers),
     )
 
 

@@ -250,6 +250,10 @@ class _ProviderEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pro
     """A payout was paid."""
     PROVIDER_EVENT_TYPE_PAYOUT_FAILED: _ProviderEventType.ValueType  # 17
     """A payout failed, or came back after it was paid."""
+    PROVIDER_EVENT_TYPE_REFUND_TOTAL: _ProviderEventType.ValueType  # 18
+    """What was refunded of a payment in total, over all refunds. It books nothing, since each refund has events of
+    its own; it is parked until the refunds that are known amount to it, and found where they do not in time.
+    """
 
 class ProviderEventType(_ProviderEventType, metaclass=_ProviderEventTypeEnumTypeWrapper):
     """What a provider's event says, in the ledger's own words. The edge translates."""
@@ -292,6 +296,10 @@ PROVIDER_EVENT_TYPE_PAYOUT_PAID: ProviderEventType.ValueType  # 16
 """A payout was paid."""
 PROVIDER_EVENT_TYPE_PAYOUT_FAILED: ProviderEventType.ValueType  # 17
 """A payout failed, or came back after it was paid."""
+PROVIDER_EVENT_TYPE_REFUND_TOTAL: ProviderEventType.ValueType  # 18
+"""What was refunded of a payment in total, over all refunds. It books nothing, since each refund has events of
+its own; it is parked until the refunds that are known amount to it, and found where they do not in time.
+"""
 Global___ProviderEventType: _TypeAlias = ProviderEventType  # noqa: Y015
 
 class _ProviderEventState:
@@ -310,6 +318,12 @@ class _ProviderEventStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pr
     """It has no meaning for money."""
     PROVIDER_EVENT_STATE_CONTRADICTED: _ProviderEventState.ValueType  # 4
     """It contradicts the books and could not be booked; a finding says how."""
+    PROVIDER_EVENT_STATE_UNREAD: _ProviderEventState.ValueType  # 5
+    """It is genuine and the edge could not read it (`unread_reason`); a finding says so where its type moves
+    money. `defter events reread` reads it again.
+    """
+    PROVIDER_EVENT_STATE_SUPERSEDED: _ProviderEventState.ValueType  # 6
+    """It was unread and has been read since; what it says has the event `superseded_by_event_id`."""
 
 class ProviderEventState(_ProviderEventState, metaclass=_ProviderEventStateEnumTypeWrapper):
     """What became of an event."""
@@ -324,7 +338,57 @@ PROVIDER_EVENT_STATE_IGNORED: ProviderEventState.ValueType  # 3
 """It has no meaning for money."""
 PROVIDER_EVENT_STATE_CONTRADICTED: ProviderEventState.ValueType  # 4
 """It contradicts the books and could not be booked; a finding says how."""
+PROVIDER_EVENT_STATE_UNREAD: ProviderEventState.ValueType  # 5
+"""It is genuine and the edge could not read it (`unread_reason`); a finding says so where its type moves
+money. `defter events reread` reads it again.
+"""
+PROVIDER_EVENT_STATE_SUPERSEDED: ProviderEventState.ValueType  # 6
+"""It was unread and has been read since; what it says has the event `superseded_by_event_id`."""
 Global___ProviderEventState: _TypeAlias = ProviderEventState  # noqa: Y015
+
+class _UnreadReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UnreadReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UnreadReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UNREAD_REASON_UNSPECIFIED: _UnreadReason.ValueType  # 0
+    """It was read."""
+    UNREAD_REASON_OTHER: _UnreadReason.ValueType  # 1
+    """A reason that this version does not know; a newer edge gave it."""
+    UNREAD_REASON_BODY: _UnreadReason.ValueType  # 2
+    """The body is no JSON object, or does not tell its type."""
+    UNREAD_REASON_TYPE: _UnreadReason.ValueType  # 3
+    """Nobody here knows the type."""
+    UNREAD_REASON_FIELD: _UnreadReason.ValueType  # 4
+    """A field is missing or has a form that is not known."""
+    UNREAD_REASON_VERSION: _UnreadReason.ValueType  # 5
+    """It is of another version of the provider's API than the endpoint is for."""
+    UNREAD_REASON_ENVIRONMENT: _UnreadReason.ValueType  # 6
+    """It does not tell whether it is of the endpoint's environment, live or test."""
+    UNREAD_REASON_UNSIGNED: _UnreadReason.ValueType  # 7
+    """What it says stands in fields that the provider does not sign."""
+
+class UnreadReason(_UnreadReason, metaclass=_UnreadReasonEnumTypeWrapper):
+    """Why the edge could not read a genuine event."""
+
+UNREAD_REASON_UNSPECIFIED: UnreadReason.ValueType  # 0
+"""It was read."""
+UNREAD_REASON_OTHER: UnreadReason.ValueType  # 1
+"""A reason that this version does not know; a newer edge gave it."""
+UNREAD_REASON_BODY: UnreadReason.ValueType  # 2
+"""The body is no JSON object, or does not tell its type."""
+UNREAD_REASON_TYPE: UnreadReason.ValueType  # 3
+"""Nobody here knows the type."""
+UNREAD_REASON_FIELD: UnreadReason.ValueType  # 4
+"""A field is missing or has a form that is not known."""
+UNREAD_REASON_VERSION: UnreadReason.ValueType  # 5
+"""It is of another version of the provider's API than the endpoint is for."""
+UNREAD_REASON_ENVIRONMENT: UnreadReason.ValueType  # 6
+"""It does not tell whether it is of the endpoint's environment, live or test."""
+UNREAD_REASON_UNSIGNED: UnreadReason.ValueType  # 7
+"""What it says stands in fields that the provider does not sign."""
+Global___UnreadReason: _TypeAlias = UnreadReason  # noqa: Y015
 
 @_typing.final
 class Capture(_message.Message):
@@ -1091,6 +1155,10 @@ class ProviderEvent(_message.Message):
     STAGE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
+    UNREAD_REASON_FIELD_NUMBER: _builtins.int
+    MOVES_MONEY_FIELD_NUMBER: _builtins.int
+    READ_EVENT_ID_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """The provider account whose signature was verified."""
     event_id: _builtins.str
@@ -1130,6 +1198,18 @@ class ProviderEvent(_message.Message):
     """Why, in the provider's words."""
     payload: _builtins.bytes
     """The body as it was received, at most 1 MiB."""
+    unread_reason: Global___UnreadReason.ValueType
+    """Why the edge could not read it; UNSPECIFIED where it was read. What is unread has the type UNSPECIFIED."""
+    moves_money: _builtins.bool
+    """Of an unread event: whether its type moves money, or can't be told; then a finding is raised."""
+    read_event_id: _builtins.str
+    """Of an unread event: the `event_id` under which it will come once it can be read, as far as that can be
+    told, at most 255 characters. An event that comes under it resolves the finding.
+    """
+    delivery: _builtins.str
+    """What reading the payload again needs to know of the delivery beside it, at most 255 characters: the
+    `webhook-id` of Standard Webhooks, `body` where Adyen has signed the body as a whole.
+    """
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, as the provider says."""
@@ -1152,10 +1232,14 @@ class ProviderEvent(_message.Message):
         stage: _builtins.str = ...,
         reason: _builtins.str = ...,
         payload: _builtins.bytes = ...,
+        unread_reason: Global___UnreadReason.ValueType = ...,
+        moves_money: _builtins.bool = ...,
+        read_event_id: _builtins.str = ...,
+        delivery: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_provider_amount_minor", b"_provider_amount_minor", "occur_time", b"occur_time", "provider_amount_minor", b"provider_amount_minor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_provider_amount_minor", b"_provider_amount_minor", "currency_code", b"currency_code", "event_id", b"event_id", "final", b"final", "object_id", b"object_id", "object_ref", b"object_ref", "occur_time", b"occur_time", "payload", b"payload", "payment_id", b"payment_id", "payment_ref", b"payment_ref", "provider", b"provider", "provider_amount_minor", b"provider_amount_minor", "provider_type", b"provider_type", "reason", b"reason", "stage", b"stage", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_provider_amount_minor", b"_provider_amount_minor", "currency_code", b"currency_code", "delivery", b"delivery", "event_id", b"event_id", "final", b"final", "moves_money", b"moves_money", "object_id", b"object_id", "object_ref", b"object_ref", "occur_time", b"occur_time", "payload", b"payload", "payment_id", b"payment_id", "payment_ref", b"payment_ref", "provider", b"provider", "provider_amount_minor", b"provider_amount_minor", "provider_type", b"provider_type", "read_event_id", b"read_event_id", "reason", b"reason", "stage", b"stage", "type", b"type", "unread_reason", b"unread_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__provider_amount_minor: _TypeAlias = _typing.Literal["provider_amount_minor"]  # noqa: Y015
     _WhichOneofArgType__provider_amount_minor: _TypeAlias = _typing.Literal["_provider_amount_minor", b"_provider_amount_minor"]  # noqa: Y015
@@ -1179,6 +1263,7 @@ class RecordedProviderEvent(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_BY_EVENT_ID_FIELD_NUMBER: _builtins.int
     provider_event_id: _builtins.str
     """`evt_` and the tenant's and the record's number."""
     state: Global___ProviderEventState.ValueType
@@ -1193,6 +1278,8 @@ class RecordedProviderEvent(_message.Message):
     """The event's amount in the ledger's minor units; absent where it has none."""
     problem: _builtins.str
     """Why the provider's amount has no exact value here, for a person; empty when it has."""
+    superseded_by_event_id: _builtins.str
+    """Of a superseded event: `evt_…`, the event that it became when it was read."""
     @_builtins.property
     def event(self) -> Global___ProviderEvent:
         """The event; in the journal without its payload."""
@@ -1218,10 +1305,11 @@ class RecordedProviderEvent(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         amount_minor: _builtins.int | None = ...,
         problem: _builtins.str = ...,
+        superseded_by_event_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_amount_minor", b"_amount_minor", "amount_minor", b"amount_minor", "event", b"event", "receive_time", b"receive_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount_minor", b"_amount_minor", "amount_minor", b"amount_minor", "event", b"event", "note", b"note", "payload_digest", b"payload_digest", "payment_id", b"payment_id", "problem", b"problem", "provider_event_id", b"provider_event_id", "receive_time", b"receive_time", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount_minor", b"_amount_minor", "amount_minor", b"amount_minor", "event", b"event", "note", b"note", "payload_digest", b"payload_digest", "payment_id", b"payment_id", "problem", b"problem", "provider_event_id", b"provider_event_id", "receive_time", b"receive_time", "state", b"state", "superseded_by_event_id", b"superseded_by_event_id", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__amount_minor: _TypeAlias = _typing.Literal["amount_minor"]  # noqa: Y015
     _WhichOneofArgType__amount_minor: _TypeAlias = _typing.Literal["_amount_minor", b"_amount_minor"]  # noqa: Y015

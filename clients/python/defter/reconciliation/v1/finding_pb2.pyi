@@ -59,6 +59,8 @@ class _FindingClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FindingC
     """The provider lists a type that nobody here knows."""
     FINDING_CLASS_WALLET_OVERDRAWN: _FindingClass.ValueType  # 13
     """Something from outside has left a wallet below its limit."""
+    FINDING_CLASS_UNREAD_EVENT: _FindingClass.ValueType  # 18
+    """A genuine event whose type moves money could not be read, so nothing was booked by it."""
 
 class FindingClass(_FindingClass, metaclass=_FindingClassEnumTypeWrapper):
     """What kind of discrepancy it is. How severe each is and how long it may be in transit stands in
@@ -93,6 +95,8 @@ FINDING_CLASS_UNKNOWN_RECORD_TYPE: FindingClass.ValueType  # 12
 """The provider lists a type that nobody here knows."""
 FINDING_CLASS_WALLET_OVERDRAWN: FindingClass.ValueType  # 13
 """Something from outside has left a wallet below its limit."""
+FINDING_CLASS_UNREAD_EVENT: FindingClass.ValueType  # 18
+"""A genuine event whose type moves money could not be read, so nothing was booked by it."""
 Global___FindingClass: _TypeAlias = FindingClass  # noqa: Y015
 
 class _Severity:
