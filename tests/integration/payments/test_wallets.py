@@ -6,7 +6,7 @@ from defter.payments.v1 import wallet_pb2
 
 from tests.support.cashier import Cashier
 from tests.support.clock import FakeClock
-from tests.support.requests import ASSET, timestamp, transfer
+from tests.support.requests import limits, timestamp, transfer
 from tests.support.wire import refusal
 
 # In the order of their accounts' ids, which is not that of the bare ids: a colon follows each of them.
@@ -101,8 +101,8 @@ async def test_read_wallet_of_unknown_player_is_refused(cashier: Cashier) -> Non
 
 async def test_read_overdrawn_wallet_shows_negative_money(cashier: Cashier) -> None:
     """What the outside took is shown as it is."""
-    await cashier.ledger.open("player:ann:real:EUR", bounds=None, kind=ASSET)
-    await cashier.ledger.post("house", "player:ann:real:EUR", 5)
+    await cashier.ledger.open("player:ann:real:EUR", bounds=limits(minimum=-5))
+    await cashier.ledger.post("player:ann:real:EUR", "house", 5)
 
     assert (await cashier.wallet("ann")).balances[0].real == money(-5, -5)
 
