@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import pytest
+from defter.ledger.v1 import posting_pb2
 from defter.payments.v1 import payment_pb2
 
-from ledger_server.domain.accounts import AccountKind, Limits
-from ledger_server.domain.commands import Method, OpenAccount, RequestKey
+from ledger_server.domain.accounts import AccountKind, Direction, Limits
+from ledger_server.domain.commands import Method, OpenAccount, PostTransaction, RequestKey
+from ledger_server.domain.transactions import NewPosting, TransactionType
 from ledger_server.engine.work import Request
 from tests.support.cashier import PLAYER, WALLET, Cashier
 from tests.support.coherence import assert_ledger_coherent
@@ -76,3 +78,21 @@ async def test_open_every_reserved_name_by_payments_is_as_reserved(cashier: Cash
     assert kinds[f"player:{PLAYER}:real:EUR"] == AccountKind.LIABILITY
     assert kinds[CLEARING] == AccountKind.ASSET
     assert kinds[f"psp:{PROVIDER}:fees:EUR"] == AccountKind.EXPENSE
+
+
+async def test_reverse_older_transaction_of_an_account_against_itself_verifies(
+    server: Service, cashier: Cashier
+) -> None:
+    """What was recorded before it was refused is decided again as it was, and can be taken back."""
+    legs = tuple(NewPosting("house", direction, 7, "EUR") for direction in Direction)
+    command = PostTransaction(TransactionType.TRANSFER, legs, "", None, {})
+    key = RequestKey(Method.PostTransaction, "older")
+    [outcome] = await server.server.ledger.submit("casino", [Request(command, key, b"older")])
+    posted = posting_pb2.Transaction.FromString(outcome.content)
+
+    reversal = await cashier.ledger.reverse(posted.transaction_id)
+
+    assert reversal.reverses_transaction_id == posted.transaction_id
+    await open_older(server, WALLET, AccountKind.ASSET)
+    assert not (await cashier.ledger.verify()).HasField("first_difference")
+    await assert_ledger_coherent(cashier.ledger)
