@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger_server.domain.accounts import AccountKind, AccountState, Direction, Limits, WantedLimits
@@ -28,6 +28,7 @@ def wanted(low: int | str | None, high: int | str | None) -> WantedLimits:
     )
 
 
+@settings(deadline=None)
 @given(
     kind=st.sampled_from(AccountKind),
     before=st.tuples(st.none() | numbers, st.none() | numbers),
@@ -55,6 +56,7 @@ def test_set_limits_never_takes_absent_for_unlimited(
     assert fact.account.state is AccountState.OPEN
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(Direction)), min_size=2, max_size=6))
 def test_check_sides_refuses_exactly_accounts_on_both(legs: list[tuple[str, Direction]]) -> None:
     """In whatever order and number the postings come."""
