@@ -19,7 +19,6 @@ from defter.ledger.v1.account_pb2 import (
     TRANSACTION_TYPE_OPENING_BALANCE,
     TRANSACTION_TYPE_TRANSFER,
     AccountKind,
-    AccountLimits,
     BatchGetBalancesRequest,
     BatchOpenAccountsItem,
     BatchOpenAccountsRequest,
@@ -263,9 +262,8 @@ def fund_accounts(keys: Keys) -> BatchPostTransactionsRequest:
 
 
 def _account(name: str, kind: AccountKind.ValueType) -> NewAccount:
-    # A player's lower limit stays at its default of 0, so that every posting is checked.
-    limits = AccountLimits() if kind == ACCOUNT_KIND_ASSET else None
-    return NewAccount(account_id=name, kind=kind, currency_code=CURRENCY_CODE, limits=limits)
+    # A player has the default limit of 0, so that every posting is checked; the house has none.
+    return NewAccount(account_id=name, kind=kind, currency_code=CURRENCY_CODE)
 
 
 def _item(pair: tuple[str, str]) -> PostTransactionItem:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from iso4217 import Currency
 
+from ledger_server.domain.amounts import OTHERS, AmountBounds
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.domain.errors import ClockAstray
@@ -83,7 +85,7 @@ async def start_server(
         providers: the adapters of the configured provider accounts, by name; the caller closes them.
         provider_tenants: which tenants may use an account; one that is left out serves every tenant.
     Raises:
-        ValueError: there is no database URL, or a configured asset is none.
+        ValueError: there is no database URL, or a configured asset or bound is none.
         SchemaTooOld: the database still has to be migrated.
         OSError: the database can't be reached.
         RuntimeError: the port is taken; it is gRPC that says so.
@@ -91,6 +93,7 @@ async def start_server(
     if not settings.database_url:
         raise ValueError("DEFTER_DATABASE_URL is not set")
     registry = currencies(settings.extra_currencies)
+    bounds = amount_bounds(settings.max_amounts, registry)
     amounts = _amounts(providers or {}, provider_tenants or {})
     async with AsyncExitStack() as opened:
         pools: list[Pool] = []
@@ -106,6 +109,7 @@ async def start_server(
             settings,
             clock,
             registry,
+            bounds,
             writes=pools[0],
             reads=pools[1],
             providers=providers or {},
@@ -197,6 +201,7 @@ def _wire(
     settings: Settings,
     clock: Clock,
     registry: CurrencyRegistry,
+    bounds: AmountBounds,
     *,
     writes: Pool,
     reads: Pool,
@@ -223,9 +228,12 @@ def _wire(
         ledger.on_commit(told)
     read = Reads(reads, clock)
     reconciliation = ReconciliationServicer(runs, reconciler, RunReads(read), clock, amounts)
+    reader = RequestReader(registry, bounds)
+    deposit_hold = timedelta(seconds=settings.deposit_hold_seconds)
     servicers = _servicers(
         ledger,
-        registry,
+        reader,
+        PaymentReader(registry, amounts, bounds, deposit_hold=deposit_hold),
         read,
         watches=watches,
         streams=streams,
@@ -287,9 +295,27 @@ def currencies(extra: Mapping[str, int]) -> CurrencyRegistry:
         raise ValueError(f"DEFTER_EXTRA_CURRENCIES: {error}") from None
 
 
+def amount_bounds(bounds: Mapping[str, int], registry: CurrencyRegistry) -> AmountBounds:
+    """Return how large a single amount may be.
+
+    Raises:
+        ValueError: a bound is out of range, or of a currency that there is not.
+    """
+    unknown = [code for code in bounds if code != OTHERS and code not in registry]
+    if unknown:
+        raise ValueError(
+            f"DEFTER_MAX_AMOUNTS: {unknown[0]} is no currency; `{OTHERS}` stands for all that are not named"
+        )
+    try:
+        return AmountBounds(bounds)
+    except ValueError as error:
+        raise ValueError(f"DEFTER_MAX_AMOUNTS: {error}") from None
+
+
 def _servicers(
     ledger: Ledger,
-    registry: CurrencyRegistry,
+    reader: RequestReader,
+    payment_reader: PaymentReader,
     reads: Reads,
     *,
     watches: Watches,
@@ -298,8 +324,6 @@ def _servicers(
     importer: Importer,
     reconciliation: ReconciliationServicer,
 ) -> list[tuple[ServiceDescriptor, object]]:
-    reader = RequestReader(registry)
-    payment_reader = PaymentReader(registry, amounts)
     payment_reads = PaymentReads(reads)
     findings = FindingReads(reads)
     # By the file that declares the service; each declares one.

@@ -6,7 +6,11 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ledger_server.domain.amounts import DEFAULT_MAX_AMOUNT
 from ledger_server.store.migrate import APPLICATION_ROLE
+
+# A year: what somebody has not paid by then is not on its way.
+_MOST_HOLD_SECONDS = 31_536_000
 
 
 class Settings(BaseSettings):
@@ -84,6 +88,14 @@ class Settings(BaseSettings):
     extra_currencies: Annotated[
         dict[str, int], Field(description="assets beside ISO 4217 with their decimal places, as JSON")
     ] = {"USDT": 6, "USDC": 6, "BTC": 8, "ETH": 18}
+    max_amounts: Annotated[
+        dict[str, int],
+        Field(description="largest amount of a request, in minor units by currency, as JSON; `*`: others"),
+    ] = {"*": DEFAULT_MAX_AMOUNT}
+    deposit_hold_seconds: Annotated[
+        float,
+        Field(gt=0, le=_MOST_HOLD_SECONDS, description="after so long a begun deposit is no longer pending"),
+    ] = 604_800.0
     log_json: Annotated[bool, Field(description="log lines as JSON instead of for reading")] = False
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"],

@@ -63,6 +63,47 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_balance: int | None = None
 
 
+_DEFAULT_LIMITS: Final[Mapping[AccountKind, Limits]] = {
+    AccountKind.ASSET: Limits(),
+    # Money owed to players may not go below zero unless somebody says so.
+    AccountKind.LIABILITY: Limits(min_available=0),
+    AccountKind.EQUITY: Limits(),
+    AccountKind.REVENUE: Limits(),
+    AccountKind.EXPENSE: Limits(),
+}
+
+
+def default_limits(kind: AccountKind) -> Limits:
+    """Return the limits of an account for which none are asked."""
+    return _DEFAULT_LIMITS[kind]
+
+
+class WantedLimits(Struct, frozen=True, kw_only=True):
+    """Limits as a caller asks for them, in minor units: each a number, unlimited, or the kind's default.
+
+    A number and `…_unlimited` exclude each other.
+    """
+
+    min_available: int | None = None
+    max_balance: int | None = None
+    min_unlimited: bool = False
+    max_unlimited: bool = False
+
+    def on(self, kind: AccountKind) -> Limits:
+        """Return the limits that an account of that kind gets: what is not said is the kind's default."""
+        default = default_limits(kind)
+        return Limits(
+            min_available=_wanted(self.min_available, self.min_unlimited, default.min_available),
+            max_balance=_wanted(self.max_balance, self.max_unlimited, default.max_balance),
+        )
+
+
+def _wanted(number: int | None, unlimited: bool, default: int | None) -> int | None:
+    if unlimited:
+        return None
+    return default if number is None else number
+
+
 class Account(Struct, frozen=True, kw_only=True):
     """A bucket of one currency. Its number is the sequence of the record that opened it."""
 

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from ledger_server.domain.accounts import AccountKind, AccountState, Limits
+from ledger_server.domain.accounts import AccountKind, AccountState, Limits, WantedLimits
+from ledger_server.domain.amounts import AmountBounds
 from ledger_server.domain.code import Code
 from ledger_server.domain.findings.commands import AnyFindingCommand
 from ledger_server.domain.payments.commands import PaymentCommand
@@ -84,10 +85,10 @@ class OpenAccount(Struct, frozen=True, kw_only=True):
 
 
 class SetAccountLimits(Struct, frozen=True, kw_only=True):
-    """Replace both limits of an account."""
+    """Replace both limits of an account: by those wanted of its kind, or by exactly these."""
 
     account_id: str
-    limits: Limits
+    limits: Limits | WantedLimits
 
 
 class SetAccountState(Struct, frozen=True, kw_only=True):
@@ -167,9 +168,10 @@ class ExtendHold(HoldCommand, frozen=True, kw_only=True):
 
 
 class IncreaseHold(HoldCommand, frozen=True, kw_only=True):
-    """Hold more."""
+    """Hold more, up to the bound of the hold's currency; None where it was decided before."""
 
     additional: int
+    bounds: AmountBounds | None = None
 
 
 class ExpireHolds(Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from ledger_server.domain.accounts import (
     AccountState,
     Counters,
     Direction,
+    Limits,
     check_funds,
     check_maximum,
     check_overflow,
@@ -50,7 +51,9 @@ from ledger_server.domain.errors import (
     ExpireTimeNotLater,
     HoldNotFound,
     HoldOwnedByPayment,
+    HoldTooLarge,
     IllegalTransition,
+    LimitsContradictDefault,
     Rejected,
     ReversalNotReversible,
     TenantAlreadyExists,
@@ -148,7 +151,15 @@ def _set_limits(working_set: WorkingSet, command: SetAccountLimits, _now: dateti
     _, account = _existing(working_set, command.account_id)
     if account.state is AccountState.CLOSED:
         raise AccountClosed(account_id=account.account_id)
-    return AccountChanged(FactKind.ACCOUNT_LIMITS_SET, replace(account, limits=command.limits))
+    limits = command.limits
+    if not isinstance(limits, Limits):
+        limits = limits.on(account.kind)
+        lower, upper = limits.min_available, limits.max_balance
+        if lower is not None and upper is not None and lower > upper:
+            raise LimitsContradictDefault(
+                account_id=account.account_id, min_available_minor=lower, max_balance_minor=upper
+            )
+    return AccountChanged(FactKind.ACCOUNT_LIMITS_SET, replace(account, limits=limits))
 
 
 def _set_state(working_set: WorkingSet, command: SetAccountState, _now: datetime) -> Fact:
@@ -312,6 +323,12 @@ def _increase_hold(working_set: WorkingSet, command: IncreaseHold, now: datetime
     holds.check_open(hold, hold_id=command.hold_id, now=now)
     debit, credit = _hold_entries(working_set, hold)
     lines, breached = _checked_hold_lines(working_set, debit, credit, command.additional)
+    if command.bounds is not None and hold.amount + command.additional > command.bounds.of(hold.currency):
+        raise HoldTooLarge(
+            hold_id=command.hold_id,
+            amount_minor=hold.amount + command.additional,
+            max_amount_minor=command.bounds.of(hold.currency),
+        )
     increased = replace(
         hold,
         amount=hold.amount + command.additional,

@@ -28,6 +28,8 @@ class Reason(IntEnum):
     PROVIDER_UNKNOWN = 17
     PROVIDER_CURRENCY_UNSUPPORTED = 18
     REPORT_MALFORMED = 19
+    ACCOUNT_NAME_RESERVED = 23
+    AMOUNT_TOO_LARGE = 24
     LANE_FULL = 50
     DEADLINE_PASSED = 51
     SHUTTING_DOWN = 52
@@ -78,6 +80,10 @@ class Reason(IntEnum):
     FINDING_NOT_FOUND = 230
     FINDING_VERSION_MISMATCH = 231
     EVENT_CANNOT_SUPERSEDE = 240
+    LIMITS_CONTRADICT_DEFAULT = 245
+    ACCOUNT_KIND_MISMATCH = 246
+    BEGUN_DEPOSITS_TOO_LARGE = 247
+    HOLD_TOO_LARGE = 248
 
 
 class Refused(Exception):
@@ -200,7 +206,7 @@ class UnbalancedTransaction(Undecided):
 
 class SameAccount(Undecided):
     reason = Reason.SAME_ACCOUNT
-    sentence = "a hold needs two different accounts"
+    sentence = "an account stands on both sides of a hold or transaction"
 
 
 class LimitsContradict(Undecided):
@@ -221,6 +227,18 @@ class ProviderCurrencyUnsupported(Undecided):
 class ReportMalformed(Undecided):
     reason = Reason.REPORT_MALFORMED
     sentence = "the settlement report can't be read"
+
+
+class AccountNameReserved(Undecided):
+    reason = Reason.ACCOUNT_NAME_RESERVED
+    sentence = (
+        "the name is reserved for an account that payments use, with another kind, currency or spelling"
+    )
+
+
+class AmountTooLarge(Undecided):
+    reason = Reason.AMOUNT_TOO_LARGE
+    sentence = "the amount is larger than the server takes of that currency"
 
 
 class LaneFull(Undecided):
@@ -471,3 +489,23 @@ class FindingNotFound(Rejected):
 class FindingVersionMismatch(Rejected):
     reason = Reason.FINDING_VERSION_MISMATCH
     sentence = "the finding has changed since it was read"
+
+
+class LimitsContradictDefault(Rejected):
+    reason = Reason.LIMITS_CONTRADICT_DEFAULT
+    sentence = "the upper limit lies below the lower limit that accounts of that kind have by default"
+
+
+class AccountKindMismatch(Rejected):
+    reason = Reason.ACCOUNT_KIND_MISMATCH
+    sentence = "an account that the payment needs was opened with another kind"
+
+
+class BegunDepositsTooLarge(Rejected):
+    reason = Reason.BEGUN_DEPOSITS_TOO_LARGE
+    sentence = "what is pending into the wallet would be more than one amount may be"
+
+
+class HoldTooLarge(Rejected):
+    reason = Reason.HOLD_TOO_LARGE
+    sentence = "the hold would be larger than the server takes of its currency"

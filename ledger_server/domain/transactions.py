@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from ledger_server.domain.accounts import Account, Counters, Direction
 from ledger_server.domain.code import Code
-from ledger_server.domain.errors import UnbalancedTransaction
+from ledger_server.domain.errors import SameAccount, UnbalancedTransaction
 
 
 class TransactionType(Code):
@@ -96,3 +96,22 @@ def check_balanced(postings: Sequence[NewPosting]) -> None:
                 debits_minor=debits.get(currency, 0),
                 credits_minor=credits_.get(currency, 0),
             )
+
+
+def check_sides(postings: Sequence[NewPosting]) -> None:
+    """Refuse postings that have an account on both sides.
+
+    Limits look at what an account gains or loses by all of them, so an account against itself would pass
+    any limit, with any amount, and use up its counters. Several postings on one side are one sum.
+
+    Raises:
+        SameAccount: names the first such account in the order of the postings.
+    """
+    if len(postings) == 2:  # the usual case, without building sets
+        one, two = postings
+        if one.account_id != two.account_id:
+            return
+    sides: dict[str, Direction] = {}
+    for posting in postings:
+        if sides.setdefault(posting.account_id, posting.direction) != posting.direction:
+            raise SameAccount(account_id=posting.account_id)

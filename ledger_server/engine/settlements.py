@@ -13,10 +13,9 @@ from ledger_server.domain.errors import (
     AccountFrozen,
     AccountNotFound,
     BatchNotFound,
-    CurrencyMismatch,
     OutcomeNotFound,
 )
-from ledger_server.domain.payments.accounts import clearing_account
+from ledger_server.domain.payments.accounts import check_use, clearing_account
 from ledger_server.engine.reads import Reads
 from ledger_server.engine.records import transaction_of
 from ledger_server.engine.settlement_records import message_of, moved_batch
@@ -83,17 +82,14 @@ class Settlements:
         outcome of the batch's only key.
 
         Raises:
-            CurrencyMismatch, AccountClosed, AccountFrozen: it can't take part.
+            CurrencyMismatch, AccountKindMismatch, AccountClosed, AccountFrozen: it can't take part.
         """
         try:
             [found] = await self._reads.accounts(tenant_id, [account_id])
         except AccountNotFound:
             return True
         account = found.account
-        if account.currency != currency:
-            raise CurrencyMismatch(
-                account_id=account_id, currency_code=currency, account_currency_code=account.currency
-            )
+        check_use(account, currency)
         if account.state is AccountState.CLOSED:
             raise AccountClosed(account_id=account_id)
         if account.state is AccountState.FROZEN and lowered:

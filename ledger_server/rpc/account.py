@@ -91,7 +91,7 @@ class AccountServicer:
         violations = account_violations(request)
         if not request.HasField("limits"):
             violations.add(FieldMissing(field="limits"))
-        limits = violations.limits(request.limits)
+        limits = violations.limits(request.limits, "limits")
         violations.check()
         fact = await decide_one(
             self._ledger,

@@ -85,6 +85,7 @@ class HoldServicer:
             hold_id=request.hold_id,
             number=hold_number(request),
             additional=request.additional_minor,
+            bounds=self._reader.bounds,
         )
         item = keyed(Method.IncreaseHold, request, request.idempotency_key, command)
         fact = await decide_one(self._ledger, request.tenant_id, item, context)

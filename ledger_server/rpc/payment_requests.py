@@ -6,11 +6,13 @@ that is none of ours are facts about the event, not reasons to refuse it.
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Final, NamedTuple
 
 from defter.payments.v1 import deposit_pb2, payment_pb2, provider_event_pb2, withdrawal_pb2
 from google.protobuf.message import Message
 
+from ledger_server.domain.amounts import AmountBounds
 from ledger_server.domain.commands import Method, RequestKey
 from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.domain.errors import (
@@ -135,9 +137,23 @@ def payment_place(tenant_id: str, payment_id: str) -> tuple[int | None, int | No
 class PaymentReader:
     """Turns messages into commands, given the currencies and the provider accounts that there are."""
 
-    def __init__(self, currencies: CurrencyRegistry, providers: Mapping[str, ProviderAmounts]) -> None:
+    def __init__(
+        self,
+        currencies: CurrencyRegistry,
+        providers: Mapping[str, ProviderAmounts],
+        bounds: AmountBounds,
+        *,
+        deposit_hold: timedelta,
+    ) -> None:
+        """Take what there is.
+
+        Args:
+            deposit_hold: how long the money of a begun deposit is expected, and held pending.
+        """
         self._currencies = currencies
         self._providers = providers
+        self._bounds = bounds
+        self._deposit_hold = deposit_hold
 
     def initiate_deposit(self, message: deposit_pb2.InitiateDepositRequest) -> Request:
         """Read a deposit to begin."""
@@ -145,6 +161,7 @@ class PaymentReader:
         violations.text(message.provider_ref, "provider_ref", MAX_REFERENCE)
         violations.check()
         self._check_convertible(message, self._providers[message.provider].to_payment)
+        self._check_bound(message)
         command = InitiateDeposit(
             player_id=message.player_id,
             provider=message.provider,
@@ -153,6 +170,8 @@ class PaymentReader:
             provider_ref=message.provider_ref,
             reference=message.reference,
             metadata=dict(message.metadata),
+            hold_for=self._deposit_hold,
+            max_pending=self._bounds.of(message.currency_code),
         )
         key = RequestKey(Method.InitiateDeposit, message.idempotency_key, message.player_id)
         return Request(command, key, digest_of(message))
@@ -176,6 +195,7 @@ class PaymentReader:
         some_text(violations, message.destination, "destination", MAX_REFERENCE)
         violations.check()
         self._check_convertible(message, self._providers[message.provider].to_payout)
+        self._check_bound(message)
         command = RequestWithdrawal(
             player_id=message.player_id,
             provider=message.provider,
@@ -248,6 +268,11 @@ class PaymentReader:
                 currency_code=message.currency_code,
                 amount_minor=message.amount_minor,
             ) from refused
+
+    def _check_bound(self, message: _PaymentRequest) -> None:
+        violations = Violations()
+        violations.bounded(message.amount_minor, "amount_minor", message.currency_code, self._bounds)
+        violations.check()
 
     def _check_event(
         self, violations: Violations, tenant_id: str, event: payment_pb2.ProviderEvent, within: str

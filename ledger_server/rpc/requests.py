@@ -12,7 +12,8 @@ from typing import Final
 from defter.ledger.v1 import account_pb2, hold_pb2, posting_pb2
 from google.protobuf.message import Message
 
-from ledger_server.domain.accounts import AccountKind, Direction, Limits
+from ledger_server.domain.accounts import AccountKind, Direction
+from ledger_server.domain.amounts import AmountBounds
 from ledger_server.domain.commands import (
     CaptureHold,
     Method,
@@ -24,6 +25,7 @@ from ledger_server.domain.commands import (
 )
 from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.domain.errors import (
+    AccountNameReserved,
     BatchSizeOutOfRange,
     MessageTooLarge,
     PostingCountOutOfRange,
@@ -31,7 +33,8 @@ from ledger_server.domain.errors import (
     UnbalancedTransaction,
 )
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
-from ledger_server.domain.transactions import NewPosting, TransactionType, check_balanced
+from ledger_server.domain.payments.accounts import check_name
+from ledger_server.domain.transactions import NewPosting, TransactionType, check_balanced, check_sides
 from ledger_server.engine.work import Request
 from ledger_server.rpc.serving import MAX_MESSAGE_BYTES
 from ledger_server.rpc.violations import ACCOUNT_ID, MAX_KEY, TENANT_ID, Violations, members
@@ -113,10 +116,11 @@ def batch_mode(mode: int) -> bool:
 
 
 class RequestReader:
-    """Turns messages into commands, given the currencies that there are."""
+    """Turns messages into commands, given the currencies that there are and how large amounts may be."""
 
-    def __init__(self, currencies: CurrencyRegistry) -> None:
+    def __init__(self, currencies: CurrencyRegistry, bounds: AmountBounds) -> None:
         self.currencies: Final = currencies
+        self.bounds: Final = bounds
 
     def post_item(self, idempotency_key: str, message: posting_pb2.NewTransaction, path: str = "") -> Request:
         """Read a transaction to post: of a unary call, a batch or a stream alike."""
@@ -135,7 +139,7 @@ class RequestReader:
             or not idempotency_key.isprintable()
         ):
             return self._post_item_slowly(idempotency_key, message, path)
-        self._check_balanced(postings, path)
+        self._check_legs(postings, path)
         return Request(
             PostTransaction(kind, postings, "", None, _NO_METADATA),
             RequestKey(_POST, idempotency_key),
@@ -145,6 +149,7 @@ class RequestReader:
     def _postings(self, message: posting_pb2.NewTransaction) -> tuple[NewPosting, ...] | None:
         """Read postings on the usual way; None where anything is wrong with them."""
         currencies = self.currencies
+        bounds = self.bounds
         postings = []
         for posting in message.postings:
             direction = _DIRECTIONS.get(posting.direction)
@@ -153,7 +158,7 @@ class RequestReader:
             currency = posting.currency_code
             if (
                 direction is None
-                or amount <= 0
+                or not 0 < amount <= bounds.of(currency)
                 or currency not in currencies
                 or not ACCOUNT_ID.fullmatch(account_id)
             ):
@@ -182,10 +187,21 @@ class RequestReader:
         violations.metadata(message.metadata, f"{within}metadata")
         effective_time = violations.time(message, "effective_time", within=within)
         violations.check()
-        postings = self._postings(message)
-        assert postings is not None
         assert kind is not None
-        self._check_balanced(postings, path)
+        postings = tuple(
+            NewPosting(
+                posting.account_id,
+                _DIRECTIONS[posting.direction],
+                posting.amount_minor,
+                posting.currency_code,
+            )
+            for posting in message.postings
+        )
+        self._check_legs(postings, path)
+        for index, read in enumerate(postings):
+            at = f"{within}postings[{index}].amount_minor"
+            violations.bounded(read.amount, at, read.currency, self.bounds)
+        violations.check()
         return Request(
             PostTransaction(kind, postings, message.reference, effective_time, dict(message.metadata)),
             RequestKey(_POST, idempotency_key),
@@ -201,13 +217,16 @@ class RequestReader:
         kind = violations.enum(message.kind, f"{within}kind", _KINDS)
         violations.currency(message.currency_code, f"{within}currency_code", self.currencies)
         violations.metadata(message.metadata, f"{within}metadata")
-        if message.HasField("limits"):
-            limits = violations.limits(message.limits)
-        else:
-            # Money owed to players may not go below zero unless somebody says so.
-            limits = Limits(min_available=0 if kind is AccountKind.LIABILITY else None)
+        wanted = violations.limits(message.limits, f"{within}limits")
         violations.check()
         assert kind is not None
+        limits = wanted.on(kind)
+        violations.ordered(limits)
+        try:
+            check_name(message.account_id, kind, message.currency_code)
+        except AccountNameReserved as reserved:
+            violations.add(AccountNameReserved(field=f"{within}account_id", **reserved.metadata))
+        violations.check()
         command = OpenAccount(
             account_id=message.account_id,
             kind=kind,
@@ -240,6 +259,7 @@ class RequestReader:
         violations.account_id(message.debit_account_id, "debit_account_id")
         violations.account_id(message.credit_account_id, "credit_account_id")
         violations.amount(message.amount_minor, "amount_minor")
+        violations.bounded(message.amount_minor, "amount_minor", message.currency_code, self.bounds)
         violations.currency(message.currency_code, "currency_code", self.currencies)
         kind = violations.enum(message.type, "type", _POSTABLE_TYPES)
         violations.text(message.reference, "reference", MAX_REFERENCE)
@@ -283,11 +303,12 @@ class RequestReader:
         return keyed(Method.CaptureHold, message, message.idempotency_key, command)
 
     @staticmethod
-    def _check_balanced(postings: tuple[NewPosting, ...], path: str) -> None:
+    def _check_legs(postings: tuple[NewPosting, ...], path: str) -> None:
         try:
             check_balanced(postings)
-        except UnbalancedTransaction as unbalanced:
-            raise UnbalancedTransaction(field=f"{path}transaction.postings", **unbalanced.metadata) from None
+            check_sides(postings)
+        except (UnbalancedTransaction, SameAccount) as broken:
+            raise type(broken)(field=f"{path}transaction.postings", **broken.metadata) from None
 
 
 _NO_METADATA: Final[Mapping[str, str]] = {}

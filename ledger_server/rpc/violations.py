@@ -10,10 +10,12 @@ from defter.ledger.v1 import account_pb2
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from ledger_server.domain.accounts import Limits
+from ledger_server.domain.accounts import Limits, WantedLimits
+from ledger_server.domain.amounts import AmountBounds
 from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.domain.errors import (
     AmountNotPositive,
+    AmountTooLarge,
     CurrencyUnknown,
     FieldMalformed,
     FieldMissing,
@@ -131,6 +133,18 @@ class Violations:
         if value <= 0:
             self.add(AmountNotPositive(field=path, amount_minor=value))
 
+    def bounded(self, value: int, path: str, currency: str, bounds: AmountBounds) -> None:
+        """Require an amount that is not larger than its currency's bound."""
+        if value > bounds.of(currency):
+            self.add(
+                AmountTooLarge(
+                    field=path,
+                    amount_minor=value,
+                    currency_code=currency[:MAX_METADATA_KEY],
+                    max_amount_minor=bounds.of(currency),
+                )
+            )
+
     def enum(self, value: int, path: str, members: Mapping[int, _Enum]) -> _Enum | None:
         """Require a known enum value."""
         member = members.get(value)
@@ -152,13 +166,30 @@ class Violations:
             return None
         return moment(value)
 
-    def limits(self, value: account_pb2.AccountLimits) -> Limits:
-        """Read limits, of which the lower may not lie above the upper."""
+    def limits(self, value: account_pb2.AccountLimits, path: str) -> WantedLimits:
+        """Read limits, each a number, unlimited or absent; the lower may not lie above the upper."""
         lower = value.min_available_minor if value.HasField("min_available_minor") else None
         upper = value.max_balance_minor if value.HasField("max_balance_minor") else None
+        for number, unlimited, name in (
+            (lower, value.min_unlimited, "min_unlimited"),
+            (upper, value.max_unlimited, "max_unlimited"),
+        ):
+            if number is not None and unlimited:
+                self.add(FieldMalformed(field=f"{path}.{name}"))
+        wanted = WantedLimits(
+            min_available=lower,
+            max_balance=upper,
+            min_unlimited=value.min_unlimited,
+            max_unlimited=value.max_unlimited,
+        )
+        self.ordered(Limits(min_available=lower, max_balance=upper))
+        return wanted
+
+    def ordered(self, limits: Limits) -> None:
+        """Require that the lower limit does not lie above the upper one."""
+        lower, upper = limits.min_available, limits.max_balance
         if lower is not None and upper is not None and lower > upper:
             self.add(LimitsContradict(min_available_minor=lower, max_balance_minor=upper))
-        return Limits(min_available=lower, max_balance=upper)
 
 
 def members(kind: type[_Enum]) -> Mapping[int, _Enum]:

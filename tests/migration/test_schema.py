@@ -175,7 +175,8 @@ async def test_alter_history_is_refused_to_everybody(any_databases: Databases, t
         async with serving(url) as service:
             ledger = await service.new_ledger()
             await ledger.open_house()
-            await ledger.post("house", "house", 1)
+            await ledger.open_house("vault")
+            await ledger.post("house", "vault", 1)
         connection = await asyncpg.connect(url)
         with pytest.raises(asyncpg.PostgresError, match="append-only"):
             await connection.execute(statement)

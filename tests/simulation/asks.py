@@ -14,11 +14,10 @@ from typing_extensions import override
 
 from tests.simulation.strategies import Limits
 from tests.support.ledger import ENFORCED, SHADOW, Ledger
-from tests.support.model import Answer, LedgerModel, OpenItem, PostItem, in_words
+from tests.support.model import UNLIMITED, Answer, LedgerModel, OpenItem, PostItem, in_words
 from tests.support.requests import (
     BET,
     leg,
-    limits,
     moment_of,
     new_account,
     timestamp,
@@ -618,7 +617,13 @@ def wire_mode(*, atomic: bool) -> account_pb2.BatchMode.ValueType:
 
 def wire_limits(wanted: Limits) -> account_pb2.AccountLimits:
     """Return limits as the wire has them."""
-    return limits(minimum=wanted[0], maximum=wanted[1])
+    low, high = wanted
+    return account_pb2.AccountLimits(
+        min_available_minor=low if isinstance(low, int) else None,
+        max_balance_minor=high if isinstance(high, int) else None,
+        min_unlimited=low == UNLIMITED,
+        max_unlimited=high == UNLIMITED,
+    )
 
 
 def wire_account(wanted: OpenItem) -> account_pb2.NewAccount:

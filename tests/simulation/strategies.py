@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from tests.support.model import LARGEST, Leg
+from tests.support.model import LARGEST, UNLIMITED, Leg, Wanted
 
-Limits = tuple[int | None, int | None]
+Limits = Wanted
+
 SECOND = 1_000_000
 
 ACCOUNTS = ("house", "bank", "ann", "bob", "cid", "dollars")
@@ -15,10 +16,13 @@ huge = st.sampled_from((1000, LARGEST // 2, LARGEST - 1, LARGEST))
 # Repetition is weight: what is usual must be usual, or hardly anything would ever succeed.
 amounts = st.one_of(small, small, small, small, small, huge)
 account_ids = st.sampled_from((*ACCOUNTS, "ann", "bob", "eve"))
+# A wallet's name is reserved for one kind and one currency.
+opened_ids = account_ids | st.just("player:kim:real:EUR")
 players = st.sampled_from(("ann", "bob", "cid"))
 currencies = st.sampled_from(("EUR",) * 10 + ("USD",))
 limit_pairs: st.SearchStrategy[Limits] = st.tuples(
-    st.none() | st.integers(-50, 50), st.none() | st.integers(-20, 200)
+    st.none() | st.just(UNLIMITED) | st.integers(-50, 50),
+    st.none() | st.just(UNLIMITED) | st.integers(-20, 200),
 )
 kinds = st.sampled_from(("ASSET", "LIABILITY", "EQUITY", "REVENUE", "EXPENSE"))
 # An index from the newest on; None stands for one that nobody knows.
@@ -29,21 +33,30 @@ troubles = st.sampled_from(("crash before commit", "crash after commit", "connec
 
 @st.composite
 def leg_sets(draw: st.DrawFn) -> tuple[Leg, ...]:
-    """Balanced legs: mostly two, sometimes more, sometimes in two currencies."""
+    """Balanced legs, each account on one side: mostly two, sometimes more, sometimes in two currencies."""
     legs: list[Leg] = []
+    sides: dict[str, str] = {}
     for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3)))):
         amount = draw(amounts)
         currency = draw(currencies)
         for direction in ("DEBIT", "CREDIT"):
-            name = draw(account_ids if currency == "EUR" else st.just("dollars") | account_ids)
+            names = account_ids if currency == "EUR" else st.just("dollars") | account_ids
+            free = [name for name in (*ACCOUNTS, "eve") if sides.get(name, direction) == direction]
+            name = draw(names)
+            name = name if name in free else draw(st.sampled_from(free))
+            sides[name] = direction
             legs.append(Leg(account=name, direction=direction, amount=amount, currency=currency))
     return tuple(draw(st.permutations(legs))) if len(legs) > 2 else tuple(legs)
 
 
 @st.composite
 def broken_leg_sets(draw: st.DrawFn) -> tuple[Leg, ...]:
-    """Legs that can't be asked for: unbalanced, or with an amount that is not positive."""
+    """Legs that can't be asked for: unbalanced, against themselves, or of an amount that is not positive."""
     first, *others = draw(leg_sets())
+    if draw(st.booleans()):
+        side = "CREDIT" if first.direction == "DEBIT" else "DEBIT"
+        mirror = Leg(account=first.account, direction=side, amount=first.amount, currency=first.currency)
+        return (first, *others, first, mirror)
     amount = draw(st.sampled_from((0, -1, first.amount - 1)))
     broken = Leg(
         account=first.account,

@@ -58,6 +58,7 @@ from tests.simulation.strategies import (
     leg_sets,
     lifetimes,
     limit_pairs,
+    opened_ids,
     parts,
     picks,
     players,
@@ -157,7 +158,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.ask(PlaceHold(self.key(), name, "bank", 20, "EUR", expire))
 
     @precondition(beside_holds)
-    @rule(account=account_ids, kind=kinds, currency=currencies, limits=st.none() | limit_pairs)
+    @rule(account=opened_ids, kind=kinds, currency=currencies, limits=st.none() | limit_pairs)
     def open_account(self, account: str, kind: str, currency: str, limits: Limits | None) -> None:
         """Open one more account, or one that exists."""
         self.ask(Open(OpenItem(key=self.key(), account=account, kind=kind, currency=currency, limits=limits)))

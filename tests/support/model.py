@@ -17,6 +17,10 @@ Hold = dict[str, Any]
 Transaction = dict[str, Any]
 # (account id, direction, change of posted money, change of pending money)
 Change = tuple[str, str, int, int]
+# Of each limit what is asked for: a number, UNLIMITED, or None for what the kind of account has by default.
+Wanted = tuple[int | str | None, int | str | None]
+
+UNLIMITED = "unlimited"
 
 LARGEST = 2**63 - 1
 GROWS_BY_DEBIT = {"ASSET", "EXPENSE"}
@@ -27,6 +31,7 @@ UNDECIDED = {
     "UNBALANCED_TRANSACTION",
     "SAME_ACCOUNT",
     "LIMITS_CONTRADICT",
+    "ACCOUNT_NAME_RESERVED",
     "IDEMPOTENCY_KEY_REUSED",
 }
 
@@ -93,7 +98,7 @@ class OpenItem:
     account: str
     kind: str
     currency: str
-    limits: tuple[int | None, int | None] | None = None
+    limits: Wanted | None = None
 
     @property
     def body(self) -> Hashable:
@@ -161,18 +166,20 @@ class LedgerModel:
 
     def open_account(self, item: OpenItem) -> Answer:
         """Open an account."""
-        if item.limits is not None and contradict(item.limits):
+        given = granted(item.limits or (None, None), item.kind)
+        if contradict(given):
             return Answer(reason="LIMITS_CONTRADICT")
+        if misnamed(item):
+            return Answer(reason="ACCOUNT_NAME_RESERVED")
 
         def decide() -> Answer:
             if item.account in self.accounts:
                 return Answer(reason="ACCOUNT_ALREADY_EXISTS")
-            default = (0, None) if item.kind == "LIABILITY" else (None, None)
             self.accounts[item.account] = {
                 "kind": item.kind,
                 "currency": item.currency,
                 "state": "OPEN",
-                "limits": default if item.limits is None else item.limits,
+                "limits": given,
                 "posted": {"DEBIT": 0, "CREDIT": 0},
                 "pending": {"DEBIT": 0, "CREDIT": 0},
             }
@@ -180,9 +187,10 @@ class LedgerModel:
 
         return self._keyed("OpenAccount", item.key, item.body, decide)
 
-    def set_limits(self, key: str, account: str, limits: tuple[int | None, int | None]) -> Answer:
-        """Replace both limits; an absent one is None."""
-        if contradict(limits):
+    def set_limits(self, key: str, account: str, limits: Wanted) -> Answer:
+        """Replace both limits; what is not given is the kind's default, whatever it was before."""
+        low, high = limits
+        if isinstance(low, int) and isinstance(high, int) and low > high:
             return Answer(reason="LIMITS_CONTRADICT")
 
         def decide() -> Answer:
@@ -190,7 +198,10 @@ class LedgerModel:
                 return Answer(reason="ACCOUNT_NOT_FOUND")
             if self.accounts[account]["state"] == "CLOSED":
                 return Answer(reason="ACCOUNT_CLOSED")
-            self.accounts[account]["limits"] = limits
+            given = granted(limits, self.accounts[account]["kind"])
+            if contradict(given):
+                return Answer(reason="LIMITS_CONTRADICT_DEFAULT")
+            self.accounts[account]["limits"] = given
             return Answer()
 
         return self._keyed("SetAccountLimits", key, (account, limits), decide)
@@ -497,6 +508,22 @@ def contradict(limits: tuple[int | None, int | None]) -> bool:
     return low is not None and high is not None and low > high
 
 
+def granted(wanted: Wanted, kind: str) -> tuple[int | None, int | None]:
+    """Return the limits that an account gets; None is no limit from here on."""
+    low, high = wanted
+    if low is None and kind == "LIABILITY":
+        low = 0
+    return (low if isinstance(low, int) else None, high if isinstance(high, int) else None)
+
+
+def misnamed(item: OpenItem) -> bool:
+    """Tell whether a wallet would not be one; the only names of payments that are asked for here."""
+    parts = item.account.split(":")
+    if len(parts) != 4 or parts[0] != "player":
+        return False
+    return item.kind != "LIABILITY" or item.currency != parts[3]
+
+
 def malformed(item: PostItem) -> str:
     """Return the reason why a transaction can't be asked for at all, or nothing."""
     if any(leg.amount < 1 for leg in item.legs):
@@ -506,4 +533,7 @@ def malformed(item: PostItem) -> str:
         sums = [sum(leg.amount for leg in of_currency if leg.direction == side) for side in OPPOSITE]
         if sums[0] != sums[1]:
             return "UNBALANCED_TRANSACTION"
-    return ""
+    debited, credited = (
+        {leg.account for leg in item.legs if leg.direction == side} for side in ("DEBIT", "CREDIT")
+    )
+    return "SAME_ACCOUNT" if debited & credited else ""

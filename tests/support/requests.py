@@ -38,7 +38,17 @@ def moment_of(microseconds: int) -> datetime:
 
 
 def limits(*, minimum: int | None = None, maximum: int | None = None) -> account_pb2.AccountLimits:
-    """Return limits; None is no limit."""
+    """Return limits to ask for; None is no limit, which has to be said."""
+    return account_pb2.AccountLimits(
+        min_available_minor=minimum,
+        max_balance_minor=maximum,
+        min_unlimited=minimum is None,
+        max_unlimited=maximum is None,
+    )
+
+
+def recorded_limits(*, minimum: int | None = None, maximum: int | None = None) -> account_pb2.AccountLimits:
+    """Return limits as an answer tells them; None is no limit."""
     return account_pb2.AccountLimits(min_available_minor=minimum, max_balance_minor=maximum)
 
 

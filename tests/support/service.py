@@ -17,6 +17,8 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from ledger_server.bootstrap import start_server
+from ledger_server.domain.accounts import MAX_AMOUNT
+from ledger_server.domain.amounts import OTHERS
 from ledger_server.domain.clock import Clock
 from ledger_server.providers.adapter import Adapter
 from ledger_server.running import RunningServer
@@ -44,6 +46,8 @@ class Service:
         **settings: Any,
     ) -> None:
         self.database_url = database_url
+        # What counters do at their ends can only be seen with amounts that no server would take otherwise.
+        settings.setdefault("max_amounts", {OTHERS: MAX_AMOUNT})
         self.settings = Settings(database_url=database_url, host="127.0.0.1", port=0, **settings)
         self._clock = clock
         self._own_clocks = own_clocks

@@ -8,7 +8,17 @@ from defter.ledger.v1 import account_pb2, error_pb2
 
 from tests.support.coherence import assert_ledger_coherent
 from tests.support.ledger import Ledger
-from tests.support.requests import CREDIT, DEBIT, item, leg, limits, new_account, transaction, transfer
+from tests.support.requests import (
+    CREDIT,
+    DEBIT,
+    item,
+    leg,
+    limits,
+    new_account,
+    recorded_limits,
+    transaction,
+    transfer,
+)
 from tests.support.wire import MIB, refusal
 
 ATOMIC = account_pb2.BATCH_MODE_ATOMIC
@@ -242,9 +252,9 @@ async def test_open_batch_opens_accounts_as_open_account_does(ledger: Ledger) ->
     results = (await ledger.stubs.accounts.BatchOpenAccounts(request)).results
 
     assert [one.account.limits for one in results] == [
-        limits(minimum=0),
-        limits(maximum=5),
-        limits(),
+        recorded_limits(minimum=0),
+        recorded_limits(maximum=5),
+        recorded_limits(),
     ]
     assert (await ledger.account("ann")).account == results[0].account
 
@@ -278,10 +288,11 @@ async def test_batch_whose_answer_would_be_too_large_is_refused_whole(
 
 async def test_largest_batch_is_answered_to_a_client_with_default_settings(funded: Ledger) -> None:
     """As many postings as a batch may have, on accounts with the longest names, and the longest refusals."""
-    rich, poor = "r" * 255, "p" * 255
+    rich, poor, other = "r" * 255, "p" * 255, "o" * 255
     await funded.open(rich)
-    await funded.open(poor, bounds=limits(minimum=0))
-    wide = [leg(rich, DEBIT, 10**12), leg(rich, CREDIT, 10**12)] * 20
+    await funded.open(poor)
+    await funded.open(other, bounds=limits())
+    wide = [leg(other, DEBIT, 10**12), leg(rich, CREDIT, 10**12)] * 20
     good = [item(funded.new_key(), transaction(*wide)) for _ in range(200)]
     bad = [funded.transfer_item(poor, rich, 2**62) for _ in range(800)]
     results = await funded.batch(*good, *bad)

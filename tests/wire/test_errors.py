@@ -48,6 +48,13 @@ TESTED_ELSEWHERE = {
     "::test_ask_server_whose_clock_is_far_off_is_refused_and_changes_nothing",
     "RECONCILIATION_UNDER_WAY": "tests.integration.reconciliation.test_following"
     "::test_another_key_meanwhile_is_told_which_run_is_under_way",
+    "AMOUNT_TOO_LARGE": "tests.wire.test_amount_bounds"
+    "::test_amount_above_its_bound_is_refused_at_every_border",
+    "HOLD_TOO_LARGE": "tests.wire.test_amount_bounds::test_increase_hold_above_the_bound_is_refused",
+    "BEGUN_DEPOSITS_TOO_LARGE": "tests.wire.test_amount_bounds"
+    "::test_begin_deposits_up_to_the_bound_of_one_player_leaves_room_for_others",
+    "ACCOUNT_KIND_MISMATCH": "tests.integration.payments.test_older_accounts"
+    "::test_ask_with_wallet_of_another_kind_is_refused",
     "INTERNAL": "tests.integration.test_guilty_command"
     "::test_refuse_rows_of_one_command_fails_that_command_alone",
 }
@@ -192,6 +199,28 @@ async def post_unbalanced(ledger: Ledger, clock: FakeClock) -> Provoked:
 async def hold_from_account_for_itself(ledger: Ledger, clock: FakeClock) -> Provoked:
     """A hold is between two accounts."""
     return ledger.place_hold("house", "house", 1), {"account_id": "house"}
+
+
+@provokes("ACCOUNT_NAME_RESERVED", INVALID_ARGUMENT)
+async def open_wallet_of_another_kind(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A wallet is a liability, whoever opens it."""
+    facts = {
+        "field": "account.account_id",
+        "account_id": "player:ann:real:EUR",
+        "kind": "ASSET",
+        "currency_code": "EUR",
+        "reserved_for_kind": "LIABILITY",
+        "reserved_for_currency_code": "EUR",
+    }
+    return ledger.open("player:ann:real:EUR", kind=ASSET), facts
+
+
+@provokes("LIMITS_CONTRADICT_DEFAULT", FAILED_PRECONDITION)
+async def set_upper_limit_below_the_default(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """An upper limit says nothing of the lower one, which is 0 for a player."""
+    await ledger.open("ann")
+    facts = {"account_id": "ann", "min_available_minor": "0", "max_balance_minor": "-1"}
+    return ledger.set_limits("ann", account_pb2.AccountLimits(max_balance_minor=-1)), facts
 
 
 @provokes("LIMITS_CONTRADICT", INVALID_ARGUMENT)
@@ -662,7 +691,8 @@ async def test_break_several_rules_returns_first_in_order(ledger: Ledger) -> Non
         "INSUFFICIENT_FUNDS": leg("ann", DEBIT, 1),
         "BALANCE_LIMIT_EXCEEDED": leg("full", CREDIT, 1),
     }
-    await ledger.post("house", "house", 1)
+    await ledger.open_house("vault")
+    await ledger.post("house", "vault", 1)
 
     # The last leg breaks the first rule of the list; each round takes that one away.
     reasons = []
@@ -683,7 +713,7 @@ async def test_break_several_rules_returns_first_in_order(ledger: Ledger) -> Non
 
 
 def balanced(legs: list[posting_pb2.NewPosting]) -> posting_pb2.NewTransaction:
-    """Return the legs with mirrors on `house` behind them, where one is needed."""
+    """Return the legs with mirrors on `house` or `vault` behind them, where one is needed."""
     mirrors = []
     for currency in {one.currency_code for one in legs}:
         members = [one for one in legs if one.currency_code == currency]
@@ -693,7 +723,7 @@ def balanced(legs: list[posting_pb2.NewPosting]) -> posting_pb2.NewTransaction:
         while missing:
             step = max(-LARGEST, min(LARGEST, missing))
             side = CREDIT if step > 0 else DEBIT
-            mirrors.append(leg("house", side, abs(step), currency))
+            mirrors.append(leg("house" if side == DEBIT else "vault", side, abs(step), currency))
             missing -= step
     return transaction(*legs, *mirrors)
 

@@ -458,7 +458,7 @@ async def test_leave_page_size_out_gives_a_hundred(ledger: Ledger) -> None:
 async def test_post_two_legs_on_one_account_lists_transaction_once(ledger: Ledger) -> None:
     """A transaction with several legs on an account is one entry of the list."""
     await ledger.open("ann")
-    await ledger.submit(transaction(leg("ann", CREDIT, 1), leg("ann", DEBIT, 1)))
+    await ledger.submit(transaction(leg("ann", CREDIT, 1), leg("ann", CREDIT, 1), leg("house", DEBIT, 2)))
     await ledger.submit(transfer("house", "ann", 1))
     request = posting_pb2.ListTransactionsRequest(tenant_id=ledger.tenant_id, account_id="ann")
 

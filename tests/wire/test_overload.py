@@ -56,13 +56,14 @@ async def test_fill_lane_of_one_tenant_leaves_the_others_free(database_url: str,
     other = Ledger(narrow.channel, "other")
     await other.create()
     await other.open_house()
+    await other.open_house("vault")
     async with head_locked(database_url, narrow.tenant_id):
         waiting = [asyncio.ensure_future(narrow.post("house", "ann", 1)) for _ in range(CAPACITY)]
         await wait_until_lane_waits(database_url)
 
-        posted = await other.post("house", "house", 1)
+        posted = await other.post("house", "vault", 1)
 
-        assert posted.sequence == 3
+        assert posted.sequence == 4
         assert not any(task.done() for task in waiting)
     await asyncio.gather(*waiting)
 

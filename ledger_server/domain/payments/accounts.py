@@ -1,4 +1,13 @@
-"""Owns the names of the accounts that payments move money between."""
+"""Owns the names of the accounts that payments move money between, and what an account of such a name is.
+
+The names are reserved: whoever opens one gives it the kind and the currency that payments take for granted.
+"""
+
+import re
+from typing import Final, NamedTuple
+
+from ledger_server.domain.accounts import Account, AccountKind
+from ledger_server.domain.errors import AccountKindMismatch, AccountNameReserved, CurrencyMismatch
 
 
 def player_account(player_id: str, currency: str) -> str:
@@ -24,3 +33,72 @@ def fee_account(provider: str, currency: str) -> str:
 def bank_account(name: str, currency: str) -> str:
     """Return the account of what providers have paid out to one of our banks."""
     return f"bank:{name}:{currency}"
+
+
+class _Name(NamedTuple):
+    """A kind of name: its shape, and which kind of account has it."""
+
+    shape: re.Pattern[str]
+    kind: AccountKind
+
+
+# Words in another case and a currency that is none are found as well: they are misspelt, or meant to mislead.
+_NAMES: Final = (
+    _Name(
+        re.compile(r"(?P<words>player):[^:]+:(?P<part>real|bonus):(?P<currency>[^:]+)", re.IGNORECASE),
+        AccountKind.LIABILITY,
+    ),
+    _Name(
+        re.compile(r"(?P<words>psp):[^:]+:(?P<part>clearing):(?P<currency>[^:]+)", re.IGNORECASE),
+        AccountKind.ASSET,
+    ),
+    _Name(
+        re.compile(r"(?P<words>psp):[^:]+:(?P<part>fees):(?P<currency>[^:]+)", re.IGNORECASE),
+        AccountKind.EXPENSE,
+    ),
+    _Name(
+        re.compile(r"(?P<words>bank):(?P<part>)[^:]+:(?P<currency>[^:]+)", re.IGNORECASE), AccountKind.ASSET
+    ),
+)
+
+
+def check_name(account_id: str, kind: AccountKind, currency: str) -> None:
+    """Refuse to open an account that payments would take for another one.
+
+    Raises:
+        AccountNameReserved: the name is, or reads like, one that payments derive, and kind, currency or
+            spelling are not those that payments mean by it.
+    """
+    for name in _NAMES:
+        found = name.shape.fullmatch(account_id)
+        if found is None:
+            continue
+        spelt = found["words"].islower() and (not found["part"] or found["part"].islower())
+        if not spelt or kind is not name.kind or found["currency"] != currency:
+            raise AccountNameReserved(
+                account_id=account_id,
+                kind=kind.name,
+                currency_code=currency,
+                reserved_for_kind=name.kind.name,
+                reserved_for_currency_code=found["currency"],
+            )
+
+
+def check_use(account: Account, currency: str) -> None:
+    """Refuse to let a payment in that currency use an account that is not what its name says.
+
+    Such an account was opened before names were reserved. Used all the same, a wallet that grows by debits
+    would show deposits as debts and let a player withdraw what was never there.
+
+    Raises:
+        CurrencyMismatch, AccountKindMismatch: retrying can't help.
+    """
+    if account.currency != currency:
+        raise CurrencyMismatch(
+            account_id=account.account_id, currency_code=currency, account_currency_code=account.currency
+        )
+    for name in _NAMES:
+        if name.shape.fullmatch(account.account_id) and account.kind is not name.kind:
+            raise AccountKindMismatch(
+                account_id=account.account_id, kind=account.kind.name, needed_kind=name.kind.name
+            )

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from ledger_server.domain.errors import (
     AccountNotFound,
+    BegunDepositsTooLarge,
     CallUnderWay,
     DepositNotFound,
     IllegalTransition,
@@ -68,7 +69,9 @@ def initiate(facts: Booking, command: InitiateDeposit) -> None:
         currency=command.currency,
         kind=TransactionType.DEPOSIT,
         of=working_set.ids.deposit_id(number),
+        expire_time=None if command.hold_for is None else facts.now + command.hold_for,
     )
+    _check_pending(working_set, player, command.max_pending)
     owed = None
     if not command.provider_ref:
         owed = OwedCall(
@@ -164,6 +167,12 @@ def approve(facts: Booking, command: ApproveWithdrawal) -> None:
         raise SecondReviewerRequired(withdrawal_id=command.withdrawal_id, reviewer=command.reviewer)
     approval = Approval(reviewer=command.reviewer, time=facts.now, note=command.note)
     approved = replace(withdrawal, approvals=(*withdrawal.approvals, approval), reviewer=command.reviewer)
+    # The provider is told to pay from here on: the last moment to see that the money was never there.
+    facts.check_accounts(
+        withdrawal.currency,
+        player_account(withdrawal.player_id, withdrawal.currency),
+        clearing_account(withdrawal.provider, withdrawal.currency),
+    )
     threshold = facts.working_set.policy.second_review_from.get(withdrawal.currency)
     needed = 2 if threshold is not None and withdrawal.amount >= threshold else 1
     owed = None
@@ -225,6 +234,16 @@ def mark_paid(facts: Booking, command: MarkWithdrawalPaid) -> None:
 def set_policy(facts: Booking, command: SetWithdrawalPolicy) -> None:
     """Replace what the tenant demands of withdrawals."""
     facts.add(WithdrawalPolicySet(FactKind.WITHDRAWAL_POLICY_SET, command.policy))
+
+
+def _check_pending(working_set: WorkingSet, player: str, most: int | None) -> None:
+    """Keep one player's begun deposits from using up the counters of the shared clearing account."""
+    entry = working_set.account(player)
+    if most is None or entry is None:
+        return
+    pending = entry.counters.pending_credits
+    if pending > most:
+        raise BegunDepositsTooLarge(account_id=player, pending_minor=pending, max_pending_minor=most)
 
 
 def _check_ref_free(working_set: WorkingSet, payment: Deposit | Withdrawal, provider_ref: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from ledger_server.domain.accounts import AccountKind, Direction, Limits, available_balance
+from ledger_server.domain.accounts import AccountKind, Direction, available_balance, default_limits
 from ledger_server.domain.commands import (
     CaptureHold,
     Command,
@@ -20,7 +20,12 @@ from ledger_server.domain.commands import (
 from ledger_server.domain.decide import decide
 from ledger_server.domain.facts import Fact
 from ledger_server.domain.holds import PAYMENT_OWNER, HoldState
-from ledger_server.domain.payments.accounts import clearing_account, fee_account, player_account
+from ledger_server.domain.payments.accounts import (
+    check_use,
+    clearing_account,
+    fee_account,
+    player_account,
+)
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.withdrawal import Withdrawal
 from ledger_server.domain.transactions import NewPosting, TransactionType
@@ -50,25 +55,47 @@ class Booking:
     def open_accounts(self, provider: str, player_id: str, currency: str, *, player: bool) -> None:
         """Open those of a payment's accounts that are missing; the player's only if asked to."""
         wanted = [
-            (clearing_account(provider, currency), AccountKind.ASSET, Limits()),
-            (fee_account(provider, currency), AccountKind.EXPENSE, Limits()),
+            (clearing_account(provider, currency), AccountKind.ASSET),
+            (fee_account(provider, currency), AccountKind.EXPENSE),
         ]
         if player:
-            wanted.append(
-                (player_account(player_id, currency), AccountKind.LIABILITY, Limits(min_available=0))
-            )
-        for account_id, kind, limits in wanted:
+            wanted.append((player_account(player_id, currency), AccountKind.LIABILITY))
+        for account_id, kind in wanted:
             if self.working_set.account(account_id) is None:
                 self._do(
                     OpenAccount(
-                        account_id=account_id, kind=kind, currency=currency, limits=limits, metadata={}
+                        account_id=account_id,
+                        kind=kind,
+                        currency=currency,
+                        limits=default_limits(kind),
+                        metadata={},
                     )
                 )
 
+    def check_accounts(self, currency: str, *account_ids: str) -> None:
+        """Refuse to move money on an account that is not what its name says; a missing one is no matter.
+
+        Raises:
+            CurrencyMismatch, AccountKindMismatch: it was opened before such names were reserved.
+        """
+        for account_id in account_ids:
+            entry = self.working_set.account(account_id)
+            if entry is not None and entry.account is not None:
+                check_use(entry.account, currency)
+
     def hold(
-        self, *, debit: str, credit: str, amount: int, currency: str, kind: TransactionType, of: str
+        self,
+        *,
+        debit: str,
+        credit: str,
+        amount: int,
+        currency: str,
+        kind: TransactionType,
+        of: str,
+        expire_time: datetime | None = None,
     ) -> int:
-        """Hold an amount; return the hold's number."""
+        """Hold an amount, until a time if one is given; return the hold's number."""
+        self.check_accounts(currency, debit, credit)
         number = self.next_number
         self._do(
             PlaceHold(
@@ -76,7 +103,7 @@ class Booking:
                 credit_account_id=credit,
                 amount=amount,
                 currency=currency,
-                expire_time=None,
+                expire_time=expire_time,
                 type=kind,
                 reference=of,
                 metadata={PAYMENT_OWNER: of},
@@ -88,7 +115,9 @@ class Booking:
         """Post up to an amount out of a hold, if it is open; return how much."""
         remaining = self.held(hold)
         taken = min(amount, remaining)
-        if taken:
+        found = self.working_set.holds[hold].hold
+        if taken and found is not None:
+            self.check_accounts(found.currency, found.debit_account_id, found.credit_account_id)
             self._do(
                 CaptureHold(
                     hold_id=self.working_set.ids.hold_id(hold),
@@ -110,9 +139,11 @@ class Booking:
             self._do(ReleaseHold(hold_id=hold_id, number=hold, outside=True))
 
     def held(self, hold: int) -> int:
-        """Return what a hold still holds."""
+        """Return what a hold still holds: nothing once its time has come, recorded or not."""
         found = self.working_set.holds[hold].hold
-        return found.remaining if found is not None and found.state is HoldState.OPEN else 0
+        if found is None or found.state is not HoldState.OPEN or found.due(self.now):
+            return 0
+        return found.remaining
 
     def post(
         self,
@@ -129,6 +160,7 @@ class Booking:
         if amount < 0:
             debit, credit, amount = credit, debit, -amount
         if amount:
+            self.check_accounts(currency, debit, credit)
             postings = (
                 NewPosting(debit, Direction.DEBIT, amount, currency),
                 NewPosting(credit, Direction.CREDIT, amount, currency),

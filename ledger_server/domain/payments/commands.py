@@ -1,6 +1,7 @@
 """Owns what may be asked of payments: one command per keyed RPC, and what the dispatcher reports."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from msgspec import Struct
 
@@ -10,7 +11,12 @@ from ledger_server.domain.payments.withdrawal import WithdrawalPolicy
 
 
 class InitiateDeposit(Struct, frozen=True, kw_only=True):
-    """Begin a deposit; with a `provider_ref` the caller has created the payment already."""
+    """Begin a deposit; with a `provider_ref` the caller has created the payment already.
+
+    Attributes:
+        hold_for: how long its money is expected; None: for ever.
+        max_pending: what may be pending into the wallet together with it, minor units; None: anything.
+    """
 
     player_id: str
     provider: str
@@ -19,6 +25,8 @@ class InitiateDeposit(Struct, frozen=True, kw_only=True):
     provider_ref: str
     reference: str
     metadata: Mapping[str, str]
+    hold_for: timedelta | None = None
+    max_pending: int | None = None
 
 
 class RefundDeposit(Struct, frozen=True, kw_only=True):

@@ -42,11 +42,17 @@ def decide_payment(working_set: WorkingSet, command: PaymentCommand, now: dateti
     with booking(working_set, now) as facts:
         try:
             _DECIDERS[type(command)](facts, command)
-        except Rejected:
+        except Rejected as refused:
             if isinstance(command, ReplayEvent) and not command.provider_event_id:
                 # Nobody asked by an id: it stays parked, and trying again must not fill the journal.
                 return ()
-            raise
+            if not isinstance(command, IngestEvent):
+                raise
+            reason = refused
+        else:
+            return tuple(facts.facts)
+    with booking(working_set, now) as facts:
+        told.keep(facts, command.event, reason)
         return tuple(facts.facts)
 
 

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from ledger_server.domain.errors import ProviderEventNotFound
+from ledger_server.domain.errors import ProviderEventNotFound, Rejected
 from ledger_server.domain.facts import EventRecorded, FactKind
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass
 from ledger_server.domain.payments import findings, unread
@@ -44,6 +44,21 @@ def ingest(facts: Booking, command: IngestEvent) -> None:
     """Store an event and let it take effect."""
     event = command.event
     record(facts, event, _apply(facts, event))
+
+
+def keep(facts: Booking, event: ProviderEvent, refused: Rejected) -> None:
+    """Park an event that the accounts have no room for, or are not fit for, until that is put right.
+
+    What happened at the provider is never refused: it stays, with a finding from the first moment on.
+    """
+    payment = _payment_of(facts.working_set, event)
+    found: tuple[Discrepancy, ...] = ()
+    if payment is not None:
+        why = {"why": refused.reason.name, "event_id": event.event_id, **refused.metadata}
+        kind = FindingClass.STATUS_MISMATCH
+        found = (findings.contradiction(facts.working_set.ids, kind, payment, why),)
+    number = None if payment is None else payment.number
+    record(facts, event, Applied(EventState.PARKED, number, refused.message, found))
 
 
 def replay(facts: Booking, command: ReplayEvent) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from defter.payments.v1 import wallet_pb2
 
+from ledger_server.domain.accounts import AccountKind
+from tests.integration.payments.test_older_accounts import open_older
 from tests.support.cashier import Cashier
 from tests.support.clock import FakeClock
-from tests.support.requests import ASSET, timestamp, transfer
+from tests.support.requests import limits, timestamp, transfer
+from tests.support.service import Service
 from tests.support.wire import refusal
 
 # In the order of their accounts' ids, which is not that of the bare ids: a colon follows each of them.
@@ -77,12 +80,12 @@ async def test_read_wallet_shows_due_hold_as_released(cashier: Cashier, clock: F
     assert after.balances[0].real == money(500, 500)
 
 
-async def test_read_wallet_ignores_accounts_of_others(cashier: Cashier) -> None:
+async def test_read_wallet_ignores_accounts_of_others(server: Service, cashier: Cashier) -> None:
     """Neither a longer player id, nor another kind of account, nor a name in another currency is it."""
     await open_and_fund(cashier, "player:ann:real:EUR", 5)
     for other in ("player:ann2:real:EUR", "player:ann.b:real:EUR", "player:ann:bets:EUR", "player:ann"):
         await open_and_fund(cashier, other, 1)
-    await cashier.ledger.open("player:ann:real:USD")
+    await open_older(server, "player:ann:real:USD", AccountKind.LIABILITY)
     await cashier.ledger.open("player:ann:real:EUR:old")
 
     wallet = await cashier.wallet("ann")
@@ -101,8 +104,8 @@ async def test_read_wallet_of_unknown_player_is_refused(cashier: Cashier) -> Non
 
 async def test_read_overdrawn_wallet_shows_negative_money(cashier: Cashier) -> None:
     """What the outside took is shown as it is."""
-    await cashier.ledger.open("player:ann:real:EUR", bounds=None, kind=ASSET)
-    await cashier.ledger.post("house", "player:ann:real:EUR", 5)
+    await cashier.ledger.open("player:ann:real:EUR", bounds=limits(minimum=-5))
+    await cashier.ledger.post("player:ann:real:EUR", "house", 5)
 
     assert (await cashier.wallet("ann")).balances[0].real == money(-5, -5)
 

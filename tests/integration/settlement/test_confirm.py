@@ -10,7 +10,9 @@ from defter.ledger.v1 import account_pb2
 from defter.reconciliation.v1 import reconciliation_pb2
 from defter.reconciliation.v1.reconciliation_pb2_grpc import ReconciliationServiceStub
 
+from ledger_server.domain.accounts import AccountKind
 from ledger_server.engine.settlements import Settlements
+from tests.integration.payments.test_older_accounts import open_older
 from tests.support.clock import FakeClock
 from tests.support.coherence import assert_ledger_coherent, assert_tables_coherent
 from tests.support.fake_provider import PROVIDER, fake_providers
@@ -136,11 +138,20 @@ async def test_confirm_with_closed_bank_leaves_the_key_unused(settler: Settler) 
     assert (await settler.confirm(bank="other")).response.batch.state == CONFIRMED
 
 
-async def test_confirm_with_a_bank_account_of_another_currency_is_refused(settler: Settler) -> None:
-    """An account's name does not make its currency."""
+@pytest.mark.parametrize(
+    ("kind", "currency", "reason"),
+    [
+        (AccountKind.ASSET, "USD", "CURRENCY_MISMATCH"),
+        *[(kind, "EUR", "ACCOUNT_KIND_MISMATCH") for kind in AccountKind if kind is not AccountKind.ASSET],
+    ],
+)
+async def test_confirm_with_a_bank_account_that_is_none_is_refused(
+    server: Service, settler: Settler, kind: AccountKind, currency: str, reason: str
+) -> None:
+    """An account's name does not make its kind and currency, where it is older than the reserved names."""
     await settler.send(stripe_file([charge(100), paid(100)]))
-    await settler.ledger.open(BANK, kind=ASSET, currency_code="USD")
-    assert (await refusal(settler.confirm())).reason == "CURRENCY_MISMATCH"
+    await open_older(server, BANK, kind, currency)
+    assert (await refusal(settler.confirm())).reason == reason
     assert (await settler.batch()).state == BALANCED
 
 

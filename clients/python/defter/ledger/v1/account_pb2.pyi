@@ -235,25 +235,39 @@ Global___TransactionType: _TypeAlias = TransactionType  # noqa: Y015
 
 @_typing.final
 class AccountLimits(_message.Message):
-    """Limits that the engine enforces; an absent one is no limit. Both count holds."""
+    """Limits that the engine enforces. Both count holds.
+
+    In a request each limit is a number, or unlimited, or absent, which is the default of the account's kind and
+    never "no limit": a lower limit of 0 for liabilities, no limit for the other kinds. To give a wallet an upper
+    limit is not to give it credit. In an answer and in the journal an absent limit is one that the account does
+    not have: ask for it again with `min_unlimited` or `max_unlimited`.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MIN_AVAILABLE_MINOR_FIELD_NUMBER: _builtins.int
     MAX_BALANCE_MINOR_FIELD_NUMBER: _builtins.int
+    MIN_UNLIMITED_FIELD_NUMBER: _builtins.int
+    MAX_UNLIMITED_FIELD_NUMBER: _builtins.int
     min_available_minor: _builtins.int
     """The available balance may not be lowered below this; negative for credit. Minor units."""
     max_balance_minor: _builtins.int
     """Posted balance plus pending money in may not be raised above this. Minor units."""
+    min_unlimited: _builtins.bool
+    """In a request: no lower limit, so credit without bound. Not together with `min_available_minor`. Never in an answer."""
+    max_unlimited: _builtins.bool
+    """In a request: no upper limit. Not together with `max_balance_minor`. Never in an answer."""
     def __init__(
         self,
         *,
         min_available_minor: _builtins.int | None = ...,
         max_balance_minor: _builtins.int | None = ...,
+        min_unlimited: _builtins.bool = ...,
+        max_unlimited: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_balance_minor", b"_max_balance_minor", "_min_available_minor", b"_min_available_minor", "max_balance_minor", b"max_balance_minor", "min_available_minor", b"min_available_minor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_balance_minor", b"_max_balance_minor", "_min_available_minor", b"_min_available_minor", "max_balance_minor", b"max_balance_minor", "min_available_minor", b"min_available_minor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_balance_minor", b"_max_balance_minor", "_min_available_minor", b"_min_available_minor", "max_balance_minor", b"max_balance_minor", "max_unlimited", b"max_unlimited", "min_available_minor", b"min_available_minor", "min_unlimited", b"min_unlimited"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_balance_minor: _TypeAlias = _typing.Literal["max_balance_minor"]  # noqa: Y015
     _WhichOneofArgType__max_balance_minor: _TypeAlias = _typing.Literal["_max_balance_minor", b"_max_balance_minor"]  # noqa: Y015
@@ -423,7 +437,7 @@ class NewAccount(_message.Message):
     """ISO 4217 code or a configured asset; required."""
     @_builtins.property
     def limits(self) -> Global___AccountLimits:
-        """When absent: a lower limit of 0 for liabilities, no limit for the other kinds. An empty message means no limits."""
+        """What is absent, the message or a member, is the kind's default: a lower limit of 0 for liabilities, else none."""
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -802,7 +816,9 @@ class SetAccountLimitsRequest(_message.Message):
     """The account to change."""
     @_builtins.property
     def limits(self) -> Global___AccountLimits:
-        """Replaces both limits; required. An absent member means no limit."""
+        """Replaces both limits, whatever they were; required. An absent member means the default of the account's kind,
+        so a wallet that was given credit gets its lower limit of 0 back unless the request names another.
+        """
 
     def __init__(
         self,

@@ -97,7 +97,10 @@ class AccountServiceServicer:
     """
 
     def OpenAccount(self, request, context):
-        """Open an account. Keyed. Fails with CURRENCY_UNKNOWN, LIMITS_CONTRADICT, ACCOUNT_ALREADY_EXISTS.
+        """Open an account. Keyed. The names that payments derive are reserved: `player:<id>:real:<currency>` and
+        `player:<id>:bonus:<currency>` are liabilities, `psp:<provider>:clearing:<currency>` and `bank:<name>:<currency>`
+        assets, `psp:<provider>:fees:<currency>` expenses, all of the currency that they name and spelt like this.
+        Fails with CURRENCY_UNKNOWN, LIMITS_CONTRADICT, ACCOUNT_NAME_RESERVED, ACCOUNT_ALREADY_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,7 +130,8 @@ class AccountServiceServicer:
 
     def SetAccountLimits(self, request, context):
         """Replace both limits. Keyed. They bind from here on: a balance that lies outside already stays, but
-        may only move towards them. Fails with LIMITS_CONTRADICT, ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED.
+        may only move towards them. Fails with LIMITS_CONTRADICT, ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED,
+        LIMITS_CONTRADICT_DEFAULT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,11 @@ class AccountServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AccountServiceAsyncStub: ...
     OpenAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.OpenAccountRequest, _account_pb2.OpenAccountResponse]
-    """Open an account. Keyed. Fails with CURRENCY_UNKNOWN, LIMITS_CONTRADICT, ACCOUNT_ALREADY_EXISTS."""
+    """Open an account. Keyed. The names that payments derive are reserved: `player:<id>:real:<currency>` and
+    `player:<id>:bonus:<currency>` are liabilities, `psp:<provider>:clearing:<currency>` and `bank:<name>:<currency>`
+    assets, `psp:<provider>:fees:<currency>` expenses, all of the currency that they name and spelt like this.
+    Fails with CURRENCY_UNKNOWN, LIMITS_CONTRADICT, ACCOUNT_NAME_RESERVED, ACCOUNT_ALREADY_EXISTS.
+    """
     BatchOpenAccounts: _grpc.UnaryUnaryMultiCallable[_account_pb2.BatchOpenAccountsRequest, _account_pb2.BatchOpenAccountsResponse]
     """Open up to 1,000 accounts, each item keyed as an OpenAccount of its own.
     In ATOMIC mode a refused item fails the call with its reason and `index`, and nothing is opened.
@@ -45,7 +49,8 @@ class AccountServiceStub:
     """List accounts by id."""
     SetAccountLimits: _grpc.UnaryUnaryMultiCallable[_account_pb2.SetAccountLimitsRequest, _account_pb2.SetAccountLimitsResponse]
     """Replace both limits. Keyed. They bind from here on: a balance that lies outside already stays, but
-    may only move towards them. Fails with LIMITS_CONTRADICT, ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED.
+    may only move towards them. Fails with LIMITS_CONTRADICT, ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED,
+    LIMITS_CONTRADICT_DEFAULT.
     """
     FreezeAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.FreezeAccountRequest, _account_pb2.FreezeAccountResponse]
     """Stop everything that lowers the account, captures included. Keyed. Fails with ACCOUNT_NOT_FOUND, ILLEGAL_TRANSITION."""
@@ -66,7 +71,11 @@ class AccountServiceAsyncStub(AccountServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     OpenAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.OpenAccountRequest, _account_pb2.OpenAccountResponse]  # type: ignore[assignment]
-    """Open an account. Keyed. Fails with CURRENCY_UNKNOWN, LIMITS_CONTRADICT, ACCOUNT_ALREADY_EXISTS."""
+    """Open an account. Keyed. The names that payments derive are reserved: `player:<id>:real:<currency>` and
+    `player:<id>:bonus:<currency>` are liabilities, `psp:<provider>:clearing:<currency>` and `bank:<name>:<currency>`
+    assets, `psp:<provider>:fees:<currency>` expenses, all of the currency that they name and spelt like this.
+    Fails with CURRENCY_UNKNOWN, LIMITS_CONTRADICT, ACCOUNT_NAME_RESERVED, ACCOUNT_ALREADY_EXISTS.
+    """
     BatchOpenAccounts: _aio.UnaryUnaryMultiCallable[_account_pb2.BatchOpenAccountsRequest, _account_pb2.BatchOpenAccountsResponse]  # type: ignore[assignment]
     """Open up to 1,000 accounts, each item keyed as an OpenAccount of its own.
     In ATOMIC mode a refused item fails the call with its reason and `index`, and nothing is opened.
@@ -77,7 +86,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """List accounts by id."""
     SetAccountLimits: _aio.UnaryUnaryMultiCallable[_account_pb2.SetAccountLimitsRequest, _account_pb2.SetAccountLimitsResponse]  # type: ignore[assignment]
     """Replace both limits. Keyed. They bind from here on: a balance that lies outside already stays, but
-    may only move towards them. Fails with LIMITS_CONTRADICT, ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED.
+    may only move towards them. Fails with LIMITS_CONTRADICT, ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED,
+    LIMITS_CONTRADICT_DEFAULT.
     """
     FreezeAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.FreezeAccountRequest, _account_pb2.FreezeAccountResponse]  # type: ignore[assignment]
     """Stop everything that lowers the account, captures included. Keyed. Fails with ACCOUNT_NOT_FOUND, ILLEGAL_TRANSITION."""
@@ -101,7 +111,11 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_pb2.OpenAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.OpenAccountResponse, _abc.Awaitable[_account_pb2.OpenAccountResponse]]:
-        """Open an account. Keyed. Fails with CURRENCY_UNKNOWN, LIMITS_CONTRADICT, ACCOUNT_ALREADY_EXISTS."""
+        """Open an account. Keyed. The names that payments derive are reserved: `player:<id>:real:<currency>` and
+        `player:<id>:bonus:<currency>` are liabilities, `psp:<provider>:clearing:<currency>` and `bank:<name>:<currency>`
+        assets, `psp:<provider>:fees:<currency>` expenses, all of the currency that they name and spelt like this.
+        Fails with CURRENCY_UNKNOWN, LIMITS_CONTRADICT, ACCOUNT_NAME_RESERVED, ACCOUNT_ALREADY_EXISTS.
+        """
 
     @_abc_1.abstractmethod
     def BatchOpenAccounts(
@@ -136,7 +150,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.SetAccountLimitsResponse, _abc.Awaitable[_account_pb2.SetAccountLimitsResponse]]:
         """Replace both limits. Keyed. They bind from here on: a balance that lies outside already stays, but
-        may only move towards them. Fails with LIMITS_CONTRADICT, ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED.
+        may only move towards them. Fails with LIMITS_CONTRADICT, ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED,
+        LIMITS_CONTRADICT_DEFAULT.
         """
 
     @_abc_1.abstractmethod

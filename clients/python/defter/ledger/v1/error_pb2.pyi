@@ -62,7 +62,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `field`, `currency_code`, `debits_minor`, `credits_minor`.
     """
     ERROR_REASON_SAME_ACCOUNT: _ErrorReason.ValueType  # 15
-    """A hold names the same account on both sides. INVALID_ARGUMENT. Metadata: `account_id`."""
+    """A hold or transaction has the same account on both sides, in whatever amounts. INVALID_ARGUMENT.
+    Metadata: `account_id`; of a transaction `field`.
+    """
     ERROR_REASON_LIMITS_CONTRADICT: _ErrorReason.ValueType  # 16
     """The lower limit lies above the upper limit. INVALID_ARGUMENT. Metadata: `min_available_minor`, `max_balance_minor`."""
     ERROR_REASON_PROVIDER_UNKNOWN: _ErrorReason.ValueType  # 17
@@ -74,6 +76,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_REPORT_MALFORMED: _ErrorReason.ValueType  # 19
     """A settlement report can't be read; nothing of it was kept. INVALID_ARGUMENT.
     Metadata: `line`, and `problems`: the first ten, a line each with its number.
+    """
+    ERROR_REASON_ACCOUNT_NAME_RESERVED: _ErrorReason.ValueType  # 23
+    """The account's name is one that payments derive, or reads like one: it is reserved for another kind, currency or
+    spelling, see `OpenAccount`. INVALID_ARGUMENT. Metadata: `field`, `account_id`, `kind`, `currency_code`,
+    `reserved_for_kind`, `reserved_for_currency_code`.
+    """
+    ERROR_REASON_AMOUNT_TOO_LARGE: _ErrorReason.ValueType  # 24
+    """An amount is larger than the server takes of its currency (setting `DEFTER_MAX_AMOUNTS`). INVALID_ARGUMENT.
+    Metadata: `field`, `amount_minor`, `currency_code`, `max_amount_minor`.
     """
     ERROR_REASON_LANE_FULL: _ErrorReason.ValueType  # 50
     """The tenant's lane holds as much waiting work as it may. RESOURCE_EXHAUSTED with RetryInfo;
@@ -168,6 +179,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """What an unread event is said to have become is the event itself, of another provider account, or unread as
     well. FAILED_PRECONDITION. Metadata: `provider_event_id`, `superseded_by_event_id`.
     """
+    ERROR_REASON_LIMITS_CONTRADICT_DEFAULT: _ErrorReason.ValueType  # 245
+    """SetAccountLimits: the upper limit lies below the lower limit that accounts of that kind have by default, and no
+    other lower limit was named. FAILED_PRECONDITION. Metadata: `account_id`, `min_available_minor`, `max_balance_minor`.
+    """
+    ERROR_REASON_ACCOUNT_KIND_MISMATCH: _ErrorReason.ValueType  # 246
+    """An account that the payment needs was opened with another kind, before such names were reserved; nothing may be
+    asked of it. FAILED_PRECONDITION. Metadata: `account_id`, `kind`, `needed_kind`.
+    """
+    ERROR_REASON_BEGUN_DEPOSITS_TOO_LARGE: _ErrorReason.ValueType  # 247
+    """InitiateDeposit: what is pending into the player's wallet would be more in all than a single amount may be.
+    FAILED_PRECONDITION. Metadata: `account_id`, `pending_minor` (with this deposit), `max_pending_minor`.
+    """
     ERROR_REASON_TENANT_ALREADY_EXISTS: _ErrorReason.ValueType  # 200
     """CreateTenant: that tenant exists. ALREADY_EXISTS. Metadata: `tenant_id`."""
     ERROR_REASON_ACCOUNT_ALREADY_EXISTS: _ErrorReason.ValueType  # 201
@@ -221,6 +244,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_BALANCE_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 219
     """Posted balance plus pending money in would rise above the account's upper limit. FAILED_PRECONDITION.
     Metadata: `account_id`, `max_balance_minor`, `change_minor`.
+    """
+    ERROR_REASON_HOLD_TOO_LARGE: _ErrorReason.ValueType  # 248
+    """IncreaseHold: the hold would be larger in all than a single amount may be. OUT_OF_RANGE.
+    Metadata: `hold_id`, `amount_minor`, `max_amount_minor`.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -277,7 +304,9 @@ ERROR_REASON_UNBALANCED_TRANSACTION: ErrorReason.ValueType  # 14
 Metadata: `field`, `currency_code`, `debits_minor`, `credits_minor`.
 """
 ERROR_REASON_SAME_ACCOUNT: ErrorReason.ValueType  # 15
-"""A hold names the same account on both sides. INVALID_ARGUMENT. Metadata: `account_id`."""
+"""A hold or transaction has the same account on both sides, in whatever amounts. INVALID_ARGUMENT.
+Metadata: `account_id`; of a transaction `field`.
+"""
 ERROR_REASON_LIMITS_CONTRADICT: ErrorReason.ValueType  # 16
 """The lower limit lies above the upper limit. INVALID_ARGUMENT. Metadata: `min_available_minor`, `max_balance_minor`."""
 ERROR_REASON_PROVIDER_UNKNOWN: ErrorReason.ValueType  # 17
@@ -289,6 +318,15 @@ Metadata: `field`, `provider`, `currency_code`, `amount_minor`.
 ERROR_REASON_REPORT_MALFORMED: ErrorReason.ValueType  # 19
 """A settlement report can't be read; nothing of it was kept. INVALID_ARGUMENT.
 Metadata: `line`, and `problems`: the first ten, a line each with its number.
+"""
+ERROR_REASON_ACCOUNT_NAME_RESERVED: ErrorReason.ValueType  # 23
+"""The account's name is one that payments derive, or reads like one: it is reserved for another kind, currency or
+spelling, see `OpenAccount`. INVALID_ARGUMENT. Metadata: `field`, `account_id`, `kind`, `currency_code`,
+`reserved_for_kind`, `reserved_for_currency_code`.
+"""
+ERROR_REASON_AMOUNT_TOO_LARGE: ErrorReason.ValueType  # 24
+"""An amount is larger than the server takes of its currency (setting `DEFTER_MAX_AMOUNTS`). INVALID_ARGUMENT.
+Metadata: `field`, `amount_minor`, `currency_code`, `max_amount_minor`.
 """
 ERROR_REASON_LANE_FULL: ErrorReason.ValueType  # 50
 """The tenant's lane holds as much waiting work as it may. RESOURCE_EXHAUSTED with RetryInfo;
@@ -383,6 +421,18 @@ ERROR_REASON_EVENT_CANNOT_SUPERSEDE: ErrorReason.ValueType  # 240
 """What an unread event is said to have become is the event itself, of another provider account, or unread as
 well. FAILED_PRECONDITION. Metadata: `provider_event_id`, `superseded_by_event_id`.
 """
+ERROR_REASON_LIMITS_CONTRADICT_DEFAULT: ErrorReason.ValueType  # 245
+"""SetAccountLimits: the upper limit lies below the lower limit that accounts of that kind have by default, and no
+other lower limit was named. FAILED_PRECONDITION. Metadata: `account_id`, `min_available_minor`, `max_balance_minor`.
+"""
+ERROR_REASON_ACCOUNT_KIND_MISMATCH: ErrorReason.ValueType  # 246
+"""An account that the payment needs was opened with another kind, before such names were reserved; nothing may be
+asked of it. FAILED_PRECONDITION. Metadata: `account_id`, `kind`, `needed_kind`.
+"""
+ERROR_REASON_BEGUN_DEPOSITS_TOO_LARGE: ErrorReason.ValueType  # 247
+"""InitiateDeposit: what is pending into the player's wallet would be more in all than a single amount may be.
+FAILED_PRECONDITION. Metadata: `account_id`, `pending_minor` (with this deposit), `max_pending_minor`.
+"""
 ERROR_REASON_TENANT_ALREADY_EXISTS: ErrorReason.ValueType  # 200
 """CreateTenant: that tenant exists. ALREADY_EXISTS. Metadata: `tenant_id`."""
 ERROR_REASON_ACCOUNT_ALREADY_EXISTS: ErrorReason.ValueType  # 201
@@ -436,6 +486,10 @@ Metadata: `account_id`, `available_balance_minor` (before), `min_available_minor
 ERROR_REASON_BALANCE_LIMIT_EXCEEDED: ErrorReason.ValueType  # 219
 """Posted balance plus pending money in would rise above the account's upper limit. FAILED_PRECONDITION.
 Metadata: `account_id`, `max_balance_minor`, `change_minor`.
+"""
+ERROR_REASON_HOLD_TOO_LARGE: ErrorReason.ValueType  # 248
+"""IncreaseHold: the hold would be larger in all than a single amount may be. OUT_OF_RANGE.
+Metadata: `hold_id`, `amount_minor`, `max_amount_minor`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

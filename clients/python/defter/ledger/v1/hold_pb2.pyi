@@ -209,7 +209,7 @@ class PlaceHoldRequest(_message.Message):
     credit_account_id: _builtins.str
     """The account that a capture credits; another one of the same currency."""
     amount_minor: _builtins.int
-    """Minor units, 1 to 2^63-1."""
+    """Minor units, 1 to the bound of the currency (setting `DEFTER_MAX_AMOUNTS`)."""
     currency_code: _builtins.str
     """Must be both accounts'; required."""
     type: _account_pb2.TransactionType.ValueType
@@ -531,7 +531,7 @@ class IncreaseHoldRequest(_message.Message):
     hold_id: _builtins.str
     """The hold to increase."""
     additional_minor: _builtins.int
-    """What to hold on top, minor units, 1 to 2^63-1."""
+    """What to hold on top, minor units, at least 1; with it the hold is at most as large as a single amount may be."""
     def __init__(
         self,
         *,

@@ -77,7 +77,7 @@ class HoldServiceServicer:
     """
 
     def PlaceHold(self, request, context):
-        """Reserve money from one account for another. Keyed. Fails with SAME_ACCOUNT, ACCOUNT_NOT_FOUND,
+        """Reserve money from one account for another. Keyed. Fails with SAME_ACCOUNT, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND,
         EXPIRE_TIME_NOT_LATER, CURRENCY_MISMATCH, ACCOUNT_CLOSED, ACCOUNT_FROZEN, AMOUNT_OVERFLOW,
         INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
         """
@@ -110,7 +110,7 @@ class HoldServiceServicer:
 
     def IncreaseHold(self, request, context):
         """Hold more. Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED,
-        and the reasons of PlaceHold.
+        HOLD_TOO_LARGE, and the reasons of PlaceHold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,7 @@ class HoldServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> HoldServiceAsyncStub: ...
     PlaceHold: _grpc.UnaryUnaryMultiCallable[_hold_pb2.PlaceHoldRequest, _hold_pb2.PlaceHoldResponse]
-    """Reserve money from one account for another. Keyed. Fails with SAME_ACCOUNT, ACCOUNT_NOT_FOUND,
+    """Reserve money from one account for another. Keyed. Fails with SAME_ACCOUNT, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND,
     EXPIRE_TIME_NOT_LATER, CURRENCY_MISMATCH, ACCOUNT_CLOSED, ACCOUNT_FROZEN, AMOUNT_OVERFLOW,
     INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
     """
@@ -50,7 +50,7 @@ class HoldServiceStub:
     """
     IncreaseHold: _grpc.UnaryUnaryMultiCallable[_hold_pb2.IncreaseHoldRequest, _hold_pb2.IncreaseHoldResponse]
     """Hold more. Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED,
-    and the reasons of PlaceHold.
+    HOLD_TOO_LARGE, and the reasons of PlaceHold.
     """
     GetHold: _grpc.UnaryUnaryMultiCallable[_hold_pb2.GetHoldRequest, _hold_pb2.GetHoldResponse]
     """Read one hold. Fails with HOLD_NOT_FOUND."""
@@ -63,7 +63,7 @@ class HoldServiceAsyncStub(HoldServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PlaceHold: _aio.UnaryUnaryMultiCallable[_hold_pb2.PlaceHoldRequest, _hold_pb2.PlaceHoldResponse]  # type: ignore[assignment]
-    """Reserve money from one account for another. Keyed. Fails with SAME_ACCOUNT, ACCOUNT_NOT_FOUND,
+    """Reserve money from one account for another. Keyed. Fails with SAME_ACCOUNT, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND,
     EXPIRE_TIME_NOT_LATER, CURRENCY_MISMATCH, ACCOUNT_CLOSED, ACCOUNT_FROZEN, AMOUNT_OVERFLOW,
     INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
     """
@@ -79,7 +79,7 @@ class HoldServiceAsyncStub(HoldServiceStub):
     """
     IncreaseHold: _aio.UnaryUnaryMultiCallable[_hold_pb2.IncreaseHoldRequest, _hold_pb2.IncreaseHoldResponse]  # type: ignore[assignment]
     """Hold more. Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED,
-    and the reasons of PlaceHold.
+    HOLD_TOO_LARGE, and the reasons of PlaceHold.
     """
     GetHold: _aio.UnaryUnaryMultiCallable[_hold_pb2.GetHoldRequest, _hold_pb2.GetHoldResponse]  # type: ignore[assignment]
     """Read one hold. Fails with HOLD_NOT_FOUND."""
@@ -95,7 +95,7 @@ class HoldServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _hold_pb2.PlaceHoldRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_hold_pb2.PlaceHoldResponse, _abc.Awaitable[_hold_pb2.PlaceHoldResponse]]:
-        """Reserve money from one account for another. Keyed. Fails with SAME_ACCOUNT, ACCOUNT_NOT_FOUND,
+        """Reserve money from one account for another. Keyed. Fails with SAME_ACCOUNT, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND,
         EXPIRE_TIME_NOT_LATER, CURRENCY_MISMATCH, ACCOUNT_CLOSED, ACCOUNT_FROZEN, AMOUNT_OVERFLOW,
         INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
         """
@@ -135,7 +135,7 @@ class HoldServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_hold_pb2.IncreaseHoldResponse, _abc.Awaitable[_hold_pb2.IncreaseHoldResponse]]:
         """Hold more. Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED,
-        and the reasons of PlaceHold.
+        HOLD_TOO_LARGE, and the reasons of PlaceHold.
         """
 
     @_abc_1.abstractmethod

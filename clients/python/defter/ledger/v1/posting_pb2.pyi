@@ -36,7 +36,7 @@ class NewPosting(_message.Message):
     direction: _account_pb2.Direction.ValueType
     """Required."""
     amount_minor: _builtins.int
-    """Minor units, 1 to 2^63-1."""
+    """Minor units, 1 to the bound of the currency (setting `DEFTER_MAX_AMOUNTS`)."""
     currency_code: _builtins.str
     """Must be the account's; required."""
     def __init__(

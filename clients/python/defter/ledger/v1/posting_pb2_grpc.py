@@ -72,8 +72,9 @@ class PostingServiceServicer:
     """
 
     def PostTransaction(self, request, context):
-        """Post one transaction. Keyed. Fails with UNBALANCED_TRANSACTION, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH,
-        ACCOUNT_CLOSED, ACCOUNT_FROZEN, AMOUNT_OVERFLOW, INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
+        """Post one transaction. Keyed. An account stands on one side of it, with one posting or several. Fails with
+        UNBALANCED_TRANSACTION, SAME_ACCOUNT, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, ACCOUNT_CLOSED,
+        ACCOUNT_FROZEN, AMOUNT_OVERFLOW, INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,8 +34,9 @@ class PostingServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PostingServiceAsyncStub: ...
     PostTransaction: _grpc.UnaryUnaryMultiCallable[_posting_pb2.PostTransactionRequest, _posting_pb2.PostTransactionResponse]
-    """Post one transaction. Keyed. Fails with UNBALANCED_TRANSACTION, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH,
-    ACCOUNT_CLOSED, ACCOUNT_FROZEN, AMOUNT_OVERFLOW, INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
+    """Post one transaction. Keyed. An account stands on one side of it, with one posting or several. Fails with
+    UNBALANCED_TRANSACTION, SAME_ACCOUNT, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, ACCOUNT_CLOSED,
+    ACCOUNT_FROZEN, AMOUNT_OVERFLOW, INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
     """
     BatchPostTransactions: _grpc.UnaryUnaryMultiCallable[_posting_pb2.BatchPostTransactionsRequest, _posting_pb2.BatchPostTransactionsResponse]
     """Post up to 1,000 transactions in one commit, each item keyed as a PostTransaction of its own.
@@ -63,8 +64,9 @@ class PostingServiceAsyncStub(PostingServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PostTransaction: _aio.UnaryUnaryMultiCallable[_posting_pb2.PostTransactionRequest, _posting_pb2.PostTransactionResponse]  # type: ignore[assignment]
-    """Post one transaction. Keyed. Fails with UNBALANCED_TRANSACTION, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH,
-    ACCOUNT_CLOSED, ACCOUNT_FROZEN, AMOUNT_OVERFLOW, INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
+    """Post one transaction. Keyed. An account stands on one side of it, with one posting or several. Fails with
+    UNBALANCED_TRANSACTION, SAME_ACCOUNT, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, ACCOUNT_CLOSED,
+    ACCOUNT_FROZEN, AMOUNT_OVERFLOW, INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
     """
     BatchPostTransactions: _aio.UnaryUnaryMultiCallable[_posting_pb2.BatchPostTransactionsRequest, _posting_pb2.BatchPostTransactionsResponse]  # type: ignore[assignment]
     """Post up to 1,000 transactions in one commit, each item keyed as a PostTransaction of its own.
@@ -95,8 +97,9 @@ class PostingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _posting_pb2.PostTransactionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_posting_pb2.PostTransactionResponse, _abc.Awaitable[_posting_pb2.PostTransactionResponse]]:
-        """Post one transaction. Keyed. Fails with UNBALANCED_TRANSACTION, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH,
-        ACCOUNT_CLOSED, ACCOUNT_FROZEN, AMOUNT_OVERFLOW, INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
+        """Post one transaction. Keyed. An account stands on one side of it, with one posting or several. Fails with
+        UNBALANCED_TRANSACTION, SAME_ACCOUNT, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, ACCOUNT_CLOSED,
+        ACCOUNT_FROZEN, AMOUNT_OVERFLOW, INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
         """
 
     @_abc_1.abstractmethod

@@ -64,7 +64,7 @@ class InitiateDepositRequest(_message.Message):
     provider: _builtins.str
     """A provider account of the server's configuration."""
     amount_minor: _builtins.int
-    """Minor units, 1 to 2^63-1."""
+    """Minor units, 1 to the bound of the currency (setting `DEFTER_MAX_AMOUNTS`)."""
     currency_code: _builtins.str
     """Required."""
     provider_ref: _builtins.str

@@ -64,8 +64,10 @@ class DepositServiceServicer:
     def InitiateDeposit(self, request, context):
         """Begin a deposit: the amount becomes pending, and the provider is told in the background unless
         `provider_ref` says that the caller has done so. Accounts that are missing are opened. Keyed by player.
-        Fails with PROVIDER_UNKNOWN, PROVIDER_CURRENCY_UNSUPPORTED, PROVIDER_REF_TAKEN, ACCOUNT_CLOSED,
-        CURRENCY_MISMATCH, BALANCE_LIMIT_EXCEEDED, AMOUNT_OVERFLOW.
+        It is pending for as long as the server's setting `DEFTER_DEPOSIT_HOLD_SECONDS` says (a week); then its hold
+        expires, and what the provider takes later is credited in full all the same. Fails with PROVIDER_UNKNOWN,
+        PROVIDER_CURRENCY_UNSUPPORTED, AMOUNT_TOO_LARGE, PROVIDER_REF_TAKEN, ACCOUNT_CLOSED, CURRENCY_MISMATCH,
+        ACCOUNT_KIND_MISMATCH, BALANCE_LIMIT_EXCEEDED, AMOUNT_OVERFLOW, BEGUN_DEPOSITS_TOO_LARGE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +89,8 @@ class DepositServiceServicer:
 
     def RefundDeposit(self, request, context):
         """Ask for a refund: the player's money is held, and the provider is told in the background. Keyed.
-        Fails with DEPOSIT_NOT_FOUND, ILLEGAL_TRANSITION, REFUND_EXCEEDS_CAPTURED, INSUFFICIENT_FUNDS, ACCOUNT_FROZEN.
+        Fails with DEPOSIT_NOT_FOUND, ILLEGAL_TRANSITION, REFUND_EXCEEDS_CAPTURED, INSUFFICIENT_FUNDS, ACCOUNT_FROZEN,
+        CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

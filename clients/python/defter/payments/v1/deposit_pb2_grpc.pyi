@@ -36,8 +36,10 @@ class DepositServiceStub:
     InitiateDeposit: _grpc.UnaryUnaryMultiCallable[_deposit_pb2.InitiateDepositRequest, _deposit_pb2.InitiateDepositResponse]
     """Begin a deposit: the amount becomes pending, and the provider is told in the background unless
     `provider_ref` says that the caller has done so. Accounts that are missing are opened. Keyed by player.
-    Fails with PROVIDER_UNKNOWN, PROVIDER_CURRENCY_UNSUPPORTED, PROVIDER_REF_TAKEN, ACCOUNT_CLOSED,
-    CURRENCY_MISMATCH, BALANCE_LIMIT_EXCEEDED, AMOUNT_OVERFLOW.
+    It is pending for as long as the server's setting `DEFTER_DEPOSIT_HOLD_SECONDS` says (a week); then its hold
+    expires, and what the provider takes later is credited in full all the same. Fails with PROVIDER_UNKNOWN,
+    PROVIDER_CURRENCY_UNSUPPORTED, AMOUNT_TOO_LARGE, PROVIDER_REF_TAKEN, ACCOUNT_CLOSED, CURRENCY_MISMATCH,
+    ACCOUNT_KIND_MISMATCH, BALANCE_LIMIT_EXCEEDED, AMOUNT_OVERFLOW, BEGUN_DEPOSITS_TOO_LARGE.
     """
     GetDeposit: _grpc.UnaryUnaryMultiCallable[_deposit_pb2.GetDepositRequest, _deposit_pb2.GetDepositResponse]
     """Read one deposit. Fails with DEPOSIT_NOT_FOUND."""
@@ -45,7 +47,8 @@ class DepositServiceStub:
     """List deposits, the oldest first."""
     RefundDeposit: _grpc.UnaryUnaryMultiCallable[_deposit_pb2.RefundDepositRequest, _deposit_pb2.RefundDepositResponse]
     """Ask for a refund: the player's money is held, and the provider is told in the background. Keyed.
-    Fails with DEPOSIT_NOT_FOUND, ILLEGAL_TRANSITION, REFUND_EXCEEDS_CAPTURED, INSUFFICIENT_FUNDS, ACCOUNT_FROZEN.
+    Fails with DEPOSIT_NOT_FOUND, ILLEGAL_TRANSITION, REFUND_EXCEEDS_CAPTURED, INSUFFICIENT_FUNDS, ACCOUNT_FROZEN,
+    CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
     """
 
 @_typing.type_check_only
@@ -56,8 +59,10 @@ class DepositServiceAsyncStub(DepositServiceStub):
     InitiateDeposit: _aio.UnaryUnaryMultiCallable[_deposit_pb2.InitiateDepositRequest, _deposit_pb2.InitiateDepositResponse]  # type: ignore[assignment]
     """Begin a deposit: the amount becomes pending, and the provider is told in the background unless
     `provider_ref` says that the caller has done so. Accounts that are missing are opened. Keyed by player.
-    Fails with PROVIDER_UNKNOWN, PROVIDER_CURRENCY_UNSUPPORTED, PROVIDER_REF_TAKEN, ACCOUNT_CLOSED,
-    CURRENCY_MISMATCH, BALANCE_LIMIT_EXCEEDED, AMOUNT_OVERFLOW.
+    It is pending for as long as the server's setting `DEFTER_DEPOSIT_HOLD_SECONDS` says (a week); then its hold
+    expires, and what the provider takes later is credited in full all the same. Fails with PROVIDER_UNKNOWN,
+    PROVIDER_CURRENCY_UNSUPPORTED, AMOUNT_TOO_LARGE, PROVIDER_REF_TAKEN, ACCOUNT_CLOSED, CURRENCY_MISMATCH,
+    ACCOUNT_KIND_MISMATCH, BALANCE_LIMIT_EXCEEDED, AMOUNT_OVERFLOW, BEGUN_DEPOSITS_TOO_LARGE.
     """
     GetDeposit: _aio.UnaryUnaryMultiCallable[_deposit_pb2.GetDepositRequest, _deposit_pb2.GetDepositResponse]  # type: ignore[assignment]
     """Read one deposit. Fails with DEPOSIT_NOT_FOUND."""
@@ -65,7 +70,8 @@ class DepositServiceAsyncStub(DepositServiceStub):
     """List deposits, the oldest first."""
     RefundDeposit: _aio.UnaryUnaryMultiCallable[_deposit_pb2.RefundDepositRequest, _deposit_pb2.RefundDepositResponse]  # type: ignore[assignment]
     """Ask for a refund: the player's money is held, and the provider is told in the background. Keyed.
-    Fails with DEPOSIT_NOT_FOUND, ILLEGAL_TRANSITION, REFUND_EXCEEDS_CAPTURED, INSUFFICIENT_FUNDS, ACCOUNT_FROZEN.
+    Fails with DEPOSIT_NOT_FOUND, ILLEGAL_TRANSITION, REFUND_EXCEEDS_CAPTURED, INSUFFICIENT_FUNDS, ACCOUNT_FROZEN,
+    CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
     """
 
 class DepositServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -79,8 +85,10 @@ class DepositServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_deposit_pb2.InitiateDepositResponse, _abc.Awaitable[_deposit_pb2.InitiateDepositResponse]]:
         """Begin a deposit: the amount becomes pending, and the provider is told in the background unless
         `provider_ref` says that the caller has done so. Accounts that are missing are opened. Keyed by player.
-        Fails with PROVIDER_UNKNOWN, PROVIDER_CURRENCY_UNSUPPORTED, PROVIDER_REF_TAKEN, ACCOUNT_CLOSED,
-        CURRENCY_MISMATCH, BALANCE_LIMIT_EXCEEDED, AMOUNT_OVERFLOW.
+        It is pending for as long as the server's setting `DEFTER_DEPOSIT_HOLD_SECONDS` says (a week); then its hold
+        expires, and what the provider takes later is credited in full all the same. Fails with PROVIDER_UNKNOWN,
+        PROVIDER_CURRENCY_UNSUPPORTED, AMOUNT_TOO_LARGE, PROVIDER_REF_TAKEN, ACCOUNT_CLOSED, CURRENCY_MISMATCH,
+        ACCOUNT_KIND_MISMATCH, BALANCE_LIMIT_EXCEEDED, AMOUNT_OVERFLOW, BEGUN_DEPOSITS_TOO_LARGE.
         """
 
     @_abc_1.abstractmethod
@@ -106,7 +114,8 @@ class DepositServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_deposit_pb2.RefundDepositResponse, _abc.Awaitable[_deposit_pb2.RefundDepositResponse]]:
         """Ask for a refund: the player's money is held, and the provider is told in the background. Keyed.
-        Fails with DEPOSIT_NOT_FOUND, ILLEGAL_TRANSITION, REFUND_EXCEEDS_CAPTURED, INSUFFICIENT_FUNDS, ACCOUNT_FROZEN.
+        Fails with DEPOSIT_NOT_FOUND, ILLEGAL_TRANSITION, REFUND_EXCEEDS_CAPTURED, INSUFFICIENT_FUNDS, ACCOUNT_FROZEN,
+        CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
         """
 
 def add_DepositServiceServicer_to_server(servicer: DepositServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -777,7 +777,7 @@ class Deposit(_message.Message):
     state: Global___DepositState.ValueType
     """Where it stands."""
     hold_id: _builtins.str
-    """The pending money; `hold_…`."""
+    """The pending money; `hold_…`, whose `expire_time` says until when it is expected."""
     call_state: Global___CallState.ValueType
     """How far the call that creates the payment at the provider has come."""
     authorized: _builtins.bool

@@ -88,7 +88,8 @@ class WithdrawalServiceServicer:
 
     def RequestWithdrawal(self, request, context):
         """Ask for a withdrawal: the money is held in the same commit. Keyed by player. Fails with PROVIDER_UNKNOWN,
-        PROVIDER_CURRENCY_UNSUPPORTED, ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED, ACCOUNT_FROZEN, INSUFFICIENT_FUNDS.
+        PROVIDER_CURRENCY_UNSUPPORTED, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH,
+        ACCOUNT_CLOSED, ACCOUNT_FROZEN, INSUFFICIENT_FUNDS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,7 +97,7 @@ class WithdrawalServiceServicer:
 
     def ApproveWithdrawal(self, request, context):
         """Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
-        WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED.
+        WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,7 +119,8 @@ class WithdrawalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def MarkWithdrawalPaid(self, request, context):
-        """Record by hand that the provider has paid. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION.
+        """Record by hand that the provider has paid. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION,
+        CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

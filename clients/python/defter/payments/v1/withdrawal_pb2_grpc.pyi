@@ -35,11 +35,12 @@ class WithdrawalServiceStub:
     def __new__(cls, channel: _aio.Channel) -> WithdrawalServiceAsyncStub: ...
     RequestWithdrawal: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.RequestWithdrawalRequest, _withdrawal_pb2.RequestWithdrawalResponse]
     """Ask for a withdrawal: the money is held in the same commit. Keyed by player. Fails with PROVIDER_UNKNOWN,
-    PROVIDER_CURRENCY_UNSUPPORTED, ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED, ACCOUNT_FROZEN, INSUFFICIENT_FUNDS.
+    PROVIDER_CURRENCY_UNSUPPORTED, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH,
+    ACCOUNT_CLOSED, ACCOUNT_FROZEN, INSUFFICIENT_FUNDS.
     """
     ApproveWithdrawal: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.ApproveWithdrawalRequest, _withdrawal_pb2.ApproveWithdrawalResponse]
     """Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
-    WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED.
+    WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
     """
     RejectWithdrawal: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.RejectWithdrawalRequest, _withdrawal_pb2.RejectWithdrawalResponse]
     """Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION."""
@@ -48,7 +49,9 @@ class WithdrawalServiceStub:
     WITHDRAWAL_NOT_FOUND, PLAYER_CANCEL_NOT_ALLOWED, ILLEGAL_TRANSITION.
     """
     MarkWithdrawalPaid: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.MarkWithdrawalPaidRequest, _withdrawal_pb2.MarkWithdrawalPaidResponse]
-    """Record by hand that the provider has paid. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION."""
+    """Record by hand that the provider has paid. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION,
+    CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
+    """
     GetWithdrawal: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.GetWithdrawalRequest, _withdrawal_pb2.GetWithdrawalResponse]
     """Read one withdrawal. Fails with WITHDRAWAL_NOT_FOUND."""
     ListWithdrawals: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.ListWithdrawalsRequest, _withdrawal_pb2.ListWithdrawalsResponse]
@@ -65,11 +68,12 @@ class WithdrawalServiceAsyncStub(WithdrawalServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     RequestWithdrawal: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.RequestWithdrawalRequest, _withdrawal_pb2.RequestWithdrawalResponse]  # type: ignore[assignment]
     """Ask for a withdrawal: the money is held in the same commit. Keyed by player. Fails with PROVIDER_UNKNOWN,
-    PROVIDER_CURRENCY_UNSUPPORTED, ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED, ACCOUNT_FROZEN, INSUFFICIENT_FUNDS.
+    PROVIDER_CURRENCY_UNSUPPORTED, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH,
+    ACCOUNT_CLOSED, ACCOUNT_FROZEN, INSUFFICIENT_FUNDS.
     """
     ApproveWithdrawal: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.ApproveWithdrawalRequest, _withdrawal_pb2.ApproveWithdrawalResponse]  # type: ignore[assignment]
     """Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
-    WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED.
+    WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
     """
     RejectWithdrawal: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.RejectWithdrawalRequest, _withdrawal_pb2.RejectWithdrawalResponse]  # type: ignore[assignment]
     """Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION."""
@@ -78,7 +82,9 @@ class WithdrawalServiceAsyncStub(WithdrawalServiceStub):
     WITHDRAWAL_NOT_FOUND, PLAYER_CANCEL_NOT_ALLOWED, ILLEGAL_TRANSITION.
     """
     MarkWithdrawalPaid: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.MarkWithdrawalPaidRequest, _withdrawal_pb2.MarkWithdrawalPaidResponse]  # type: ignore[assignment]
-    """Record by hand that the provider has paid. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION."""
+    """Record by hand that the provider has paid. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION,
+    CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
+    """
     GetWithdrawal: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.GetWithdrawalRequest, _withdrawal_pb2.GetWithdrawalResponse]  # type: ignore[assignment]
     """Read one withdrawal. Fails with WITHDRAWAL_NOT_FOUND."""
     ListWithdrawals: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.ListWithdrawalsRequest, _withdrawal_pb2.ListWithdrawalsResponse]  # type: ignore[assignment]
@@ -98,7 +104,8 @@ class WithdrawalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_withdrawal_pb2.RequestWithdrawalResponse, _abc.Awaitable[_withdrawal_pb2.RequestWithdrawalResponse]]:
         """Ask for a withdrawal: the money is held in the same commit. Keyed by player. Fails with PROVIDER_UNKNOWN,
-        PROVIDER_CURRENCY_UNSUPPORTED, ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED, ACCOUNT_FROZEN, INSUFFICIENT_FUNDS.
+        PROVIDER_CURRENCY_UNSUPPORTED, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH,
+        ACCOUNT_CLOSED, ACCOUNT_FROZEN, INSUFFICIENT_FUNDS.
         """
 
     @_abc_1.abstractmethod
@@ -108,7 +115,7 @@ class WithdrawalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_withdrawal_pb2.ApproveWithdrawalResponse, _abc.Awaitable[_withdrawal_pb2.ApproveWithdrawalResponse]]:
         """Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
-        WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED.
+        WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
         """
 
     @_abc_1.abstractmethod
@@ -135,7 +142,9 @@ class WithdrawalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _withdrawal_pb2.MarkWithdrawalPaidRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_withdrawal_pb2.MarkWithdrawalPaidResponse, _abc.Awaitable[_withdrawal_pb2.MarkWithdrawalPaidResponse]]:
-        """Record by hand that the provider has paid. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION."""
+        """Record by hand that the provider has paid. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION,
+        CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
+        """
 
     @_abc_1.abstractmethod
     def GetWithdrawal(
