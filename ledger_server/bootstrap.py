@@ -17,8 +17,9 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from iso4217 import Currency
 
 from ledger_server.domain.clock import Clock, system_clock
-from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.currency import Currencies, CurrencyRegistry, currencies_of
 from ledger_server.engine.finding_reads import FindingReads
+from ledger_server.engine.kept_currencies import KeptCurrencies
 from ledger_server.engine.lane import LaneLimits
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.payment_reads import PaymentReads
@@ -55,6 +56,7 @@ from ledger_server.rpc.withdrawal import WithdrawalServicer
 from ledger_server.running import Job, RunningServer, close
 from ledger_server.settings import Settings
 from ledger_server.store.database import Pool, open_pool, schema_revision
+from ledger_server.store.kept_store import keep, read_kept
 from ledger_server.store.migrate import check_revision
 
 log = structlog.get_logger()
@@ -83,7 +85,6 @@ async def start_server(
     """
     if not settings.database_url:
         raise ValueError("DEFTER_DATABASE_URL is not set")
-    registry = currencies(settings.extra_currencies)
     amounts = _amounts(providers or {}, provider_tenants or {})
     async with AsyncExitStack() as opened:
         pools: list[Pool] = []
@@ -92,10 +93,13 @@ async def start_server(
             opened.push_async_callback(close, pool)
             pools.append(pool)
         check_revision(await schema_revision(pools[0]))
+        known = await _known_currencies(settings, pools[0])
+        for notice in known.notices:
+            log.warning(notice)
         wired = _wire(
             settings,
             clock or system_clock,
-            registry,
+            known,
             writes=pools[0],
             reads=pools[1],
             providers=providers or {},
@@ -137,7 +141,7 @@ class _Wired:
 def _wire(
     settings: Settings,
     clock: Clock,
-    registry: CurrencyRegistry,
+    known: Currencies,
     *,
     writes: Pool,
     reads: Pool,
@@ -149,7 +153,9 @@ def _wire(
         batch_size=settings.lane_batch_size,
         patience_seconds=settings.store_patience_seconds,
     )
+    registry = known.registry
     ledger = Ledger(writes, clock, limits)
+    ledger.admit_by(KeptCurrencies(reads, registry, known.kept).admit)
     watches = Watches(reads, clock)
     streams = Streams()
     runs = Runs(reads, clock)
@@ -202,15 +208,49 @@ def _jobs(
     return (HoldExpiry(ledger, pool, clock, settings.expiry_sweep_seconds), dispatcher, parked)
 
 
-def currencies(extra: Mapping[str, int]) -> CurrencyRegistry:
-    """Return ISO 4217, as far as its currencies have minor units, and the configured assets.
+def currencies(extra: Mapping[str, int | None]) -> CurrencyRegistry:
+    """Return ISO 4217, as far as its currencies have minor units, the shipped assets and the configured ones.
+
+    That is what a server has on an empty database; `load_currencies` knows what is in use as well.
 
     Raises:
-        ValueError: one of these has a broken code or exponent, or is of ISO 4217.
+        ValueError: a configured asset has a broken code or number of decimal places.
     """
-    exponents = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
+    return _currencies(extra, {}).registry
+
+
+async def load_currencies(settings: Settings) -> CurrencyRegistry:
+    """Return the currencies that a server has on its database: what adapters are to convert with.
+
+    Raises:
+        ValueError: there is no database URL; the settings contradict what is kept, or mean nothing.
+        SchemaTooOld: the database still has to be migrated.
+        OSError: the database can't be reached.
+    """
+    if not settings.database_url:
+        raise ValueError("DEFTER_DATABASE_URL is not set")
+    pool = await open_pool(settings.database_url, role=settings.application_role, size=1)
     try:
-        return CurrencyRegistry(exponents).extended(extra)
+        check_revision(await schema_revision(pool))
+        return (await _known_currencies(settings, pool)).registry
+    finally:
+        await close(pool)
+
+
+async def _known_currencies(settings: Settings, pool: Pool) -> Currencies:
+    """Return the currencies, after what an earlier version has left open is kept as it is understood now."""
+    kept = await read_kept(pool)
+    known = _currencies(settings.extra_currencies, kept)
+    for code in sorted(code for code, exponent in kept.items() if exponent is None):
+        await keep(pool, code, known.registry.exponent(code))
+    # Another server may have been faster, with other settings.
+    return _currencies(settings.extra_currencies, await read_kept(pool))
+
+
+def _currencies(extra: Mapping[str, int | None], kept: Mapping[str, int | None]) -> Currencies:
+    iso = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
+    try:
+        return currencies_of(iso, extra, kept)
     except ValueError as error:
         raise ValueError(f"DEFTER_EXTRA_CURRENCIES: {error}") from None
 

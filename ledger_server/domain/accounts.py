@@ -64,7 +64,11 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Account(Struct, frozen=True, kw_only=True):
-    """A bucket of one currency. Its number is the sequence of the record that opened it."""
+    """A bucket of one currency. Its number is the sequence of the record that opened it.
+
+    Attributes:
+        continues, continued_by: the accounts before and after it, if it was continued; see `continuation.py`.
+    """
 
     number: int
     account_id: str
@@ -74,6 +78,8 @@ class Account(Struct, frozen=True, kw_only=True):
     limits: Limits
     open_time: datetime
     metadata: Mapping[str, str]
+    continues: str = ""
+    continued_by: str = ""
 
     @property
     def raised_by(self) -> Direction:

@@ -28,6 +28,7 @@ class Reason(IntEnum):
     PROVIDER_UNKNOWN = 17
     PROVIDER_CURRENCY_UNSUPPORTED = 18
     REPORT_MALFORMED = 19
+    CURRENCY_CONTRADICTED = 20
     LANE_FULL = 50
     DEADLINE_PASSED = 51
     SHUTTING_DOWN = 52
@@ -76,6 +77,7 @@ class Reason(IntEnum):
     TRANSACTION_OWNED_BY_PAYMENT = 229
     FINDING_NOT_FOUND = 230
     FINDING_VERSION_MISMATCH = 231
+    CONTINUATION_NOT_REVERSIBLE = 241
 
 
 class Refused(Exception):
@@ -219,6 +221,11 @@ class ProviderCurrencyUnsupported(Undecided):
 class ReportMalformed(Undecided):
     reason = Reason.REPORT_MALFORMED
     sentence = "the settlement report can't be read"
+
+
+class CurrencyContradicted(Undecided):
+    reason = Reason.CURRENCY_CONTRADICTED
+    sentence = "the server's settings contradict the decimal places with which the currency is kept"
 
 
 class LaneFull(Undecided):
@@ -388,7 +395,7 @@ class AccountNotEmpty(Rejected):
 
 class AmountOverflow(Rejected):
     reason = Reason.AMOUNT_OVERFLOW
-    sentence = "a counter would exceed 2^63-1"
+    sentence = "a side of the account would count more than 2^63-1 minor units: continue it (ContinueAccount)"
 
 
 class InsufficientFunds(Rejected):
@@ -459,3 +466,8 @@ class FindingNotFound(Rejected):
 class FindingVersionMismatch(Rejected):
     reason = Reason.FINDING_VERSION_MISMATCH
     sentence = "the finding has changed since it was read"
+
+
+class ContinuationNotReversible(Rejected):
+    reason = Reason.CONTINUATION_NOT_REVERSIBLE
+    sentence = "the transaction moved what a continued account left, which is not taken back"

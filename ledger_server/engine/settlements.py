@@ -94,6 +94,8 @@ class Settlements:
             raise CurrencyMismatch(
                 account_id=account_id, currency_code=currency, account_currency_code=account.currency
             )
+        if account.continued_by:
+            return await self.missing_account(tenant_id, account.continued_by, currency, lowered=lowered)
         if account.state is AccountState.CLOSED:
             raise AccountClosed(account_id=account_id)
         if account.state is AccountState.FROZEN and lowered:
@@ -123,5 +125,5 @@ def moved_by(transaction: posting_pb2.Transaction, provider: str, currency: str)
     return sum(
         posting.amount_minor if posting.direction == account_pb2.DIRECTION_CREDIT else -posting.amount_minor
         for posting in transaction.postings
-        if posting.account_id == clearing
+        if posting.account_id == clearing or posting.account_id.startswith(f"{clearing}@")
     )

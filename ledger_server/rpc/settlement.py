@@ -256,5 +256,6 @@ def _posting(request: pb.ConfirmSettlementBatchRequest, batch: pb.SettlementBatc
         request.batch_id,
         moment(batch.paid_out_time),
         {"batch": request.batch_id, "provider": request.provider, "actor": request.actor},
+        follow=True,
     )
     return Request(command, RequestKey(Method.PostTransaction, _key(request)), digest_of(request))
