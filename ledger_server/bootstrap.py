@@ -28,6 +28,7 @@ from ledger_server.engine.repairs import Repairs
 from ledger_server.engine.run_reads import RunReads
 from ledger_server.engine.runs import Runs
 from ledger_server.engine.settlements import Settlements
+from ledger_server.engine.turnover import warn_of_turnover
 from ledger_server.engine.watch import Watches
 from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
 from ledger_server.jobs.hold_expiry import HoldExpiry
@@ -155,7 +156,8 @@ def _wire(
     )
     registry = known.registry
     ledger = Ledger(writes, clock, limits)
-    ledger.admit_by(KeptCurrencies(reads, registry, known.kept).admit)
+    kept = KeptCurrencies(reads, known)
+    ledger.admit_by(kept.admit)
     watches = Watches(reads, clock)
     streams = Streams()
     runs = Runs(reads, clock)
@@ -163,7 +165,7 @@ def _wire(
         ledger, reads, clock, runs, providers, pause_seconds=settings.listing_pause_seconds
     )
     importer = Importer(ledger, reads, clock, registry)
-    for told in (watches.committed, reconciler.committed, importer.committed):
+    for told in (watches.committed, reconciler.committed, importer.committed, warn_of_turnover):
         ledger.on_commit(told)
     read = Reads(reads, clock)
     reconciliation = ReconciliationServicer(runs, reconciler, RunReads(read), clock, amounts)
@@ -176,6 +178,7 @@ def _wire(
         amounts=amounts,
         importer=importer,
         reconciliation=reconciliation,
+        kept=kept,
     )
     jobs = (*_jobs(ledger, reads, clock, settings, providers), reconciler)
     return _Wired(ledger=ledger, watches=watches, streams=streams, jobs=jobs, servicers=servicers)
@@ -265,6 +268,7 @@ def _servicers(
     amounts: Mapping[str, ProviderAmounts],
     importer: Importer,
     reconciliation: ReconciliationServicer,
+    kept: KeptCurrencies,
 ) -> list[tuple[ServiceDescriptor, object]]:
     reader = RequestReader(registry)
     payment_reader = PaymentReader(registry, amounts)
@@ -272,7 +276,7 @@ def _servicers(
     findings = FindingReads(reads)
     # By the file that declares the service; each declares one.
     services: list[tuple[Any, object]] = [
-        (tenant_pb2, TenantServicer(ledger, reads)),
+        (tenant_pb2, TenantServicer(ledger, reads, kept)),
         (account_pb2, AccountServicer(ledger, reader, reads)),
         (posting_pb2, PostingServicer(ledger, reader, reads, streams)),
         (hold_pb2, HoldServicer(ledger, reader, reads)),

@@ -17,6 +17,7 @@ from prometheus_client import start_http_server
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from ledger_server import currency_commands
 from ledger_server.bootstrap import load_currencies, start_server
 from ledger_server.cant_start import cant_start
 from ledger_server.commands.connection import COMMAND_SETTINGS
@@ -41,6 +42,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Defter, the ledger."
 )
 app.add_typer(webhook_commands.app, name="webhook")
+app.add_typer(currency_commands.app, name="currencies")
 add_commands(app)
 
 

@@ -2,8 +2,8 @@
 
 A variable that is nearly a known name is refused: whoever wrote it believes it to be in force, and the
 providers' file or a server's address would silently be missing. Any other one is only told, since it may
-belong to another program, to a newer version that is being deployed or rolled back, or to what runs the process
-(Kubernetes sets `DEFTER_SERVICE_HOST` for a service of that name).
+belong to another program, to a newer version that is being deployed or rolled back, or to what runs the
+process (Kubernetes sets `DEFTER_SERVICE_HOST` for a service of that name).
 """
 
 from collections.abc import Collection, Iterable

@@ -14,7 +14,6 @@ import grpc
 import typer
 
 from defter_client import LedgerClient, LedgerError, ledger_error
-from ledger_server.commands.money import BadSetting
 from ledger_server.commands.screen import console, plain, print_line
 from webhook_edge.setting_names import unknown_settings
 
@@ -75,8 +74,6 @@ def carry_out(work: Coroutine[Any, Any, int]) -> None:
         code: int = asyncio.run(work)
     except Stopped as stopped:
         code = complain(str(stopped), stopped.code)
-    except BadSetting as error:
-        code = complain(str(error), Exit.REFUSED)
     except LedgerError as error:
         code = complain(told(error), exit_of(error))
     except grpc.aio.AioRpcError as error:

@@ -5,12 +5,12 @@ before anything is recorded in it; one with other decimal places takes nothing i
 call to a provider at all, since it would ask for another amount.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
 from ledger_server.domain.commands import Command, OpenAccount, PostTransaction
-from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.currency import Currencies
 from ledger_server.domain.errors import CurrencyContradicted, StoreUnavailable
 from ledger_server.domain.payments.calls import CallBegun
 from ledger_server.domain.payments.commands import IngestEvent, InitiateDeposit, ReportCall, RequestWithdrawal
@@ -23,10 +23,26 @@ log = structlog.get_logger()
 class KeptCurrencies:
     """What this process knows to be kept as it understands it."""
 
-    def __init__(self, pool: Pool, registry: CurrencyRegistry, confirmed: Iterable[str]) -> None:
+    def __init__(self, pool: Pool, known: Currencies) -> None:
         self._pool = pool
-        self._registry = registry
-        self._confirmed = set(confirmed)
+        self._registry = known.registry
+        self._confirmed = set(known.kept)
+        self.withdrawn = known.withdrawn
+
+    async def exponents(self) -> Mapping[str, int]:
+        """Return the decimal places of all currencies, as they are kept where they are in use.
+
+        Raises:
+            StoreUnavailable: the database did not answer.
+        """
+        try:
+            kept = await kept_store.read_kept(self._pool)
+        except Exception as error:
+            if is_outage(error):
+                raise StoreUnavailable from error
+            raise
+        in_use = {code: exponent for code, exponent in kept.items() if exponent is not None}
+        return {**self._registry.exponents(), **in_use}
 
     async def admit(self, commands: Sequence[Command]) -> None:
         """Let commands pass, after what they use for the first time is kept.
