@@ -287,7 +287,10 @@ def _servicers(
         (provider_event_pb2, ProviderEventServicer(ledger, payment_reader, payment_reads)),
         (finding_pb2, FindingServicer(ledger, findings, Repairs(reads, findings))),
         (reconciliation_pb2, reconciliation),
-        (settlement_pb2, SettlementServicer(ledger, reader, Settlements(reads), importer, amounts)),
+        (
+            settlement_pb2,
+            SettlementServicer(ledger, reader, Settlements(reads), importer, amounts, currencies=kept),
+        ),
     ]
     return [
         (next(iter(module.DESCRIPTOR.services_by_name.values())), servicer) for module, servicer in services

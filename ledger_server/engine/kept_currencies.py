@@ -35,12 +35,7 @@ class KeptCurrencies:
         Raises:
             StoreUnavailable: the database did not answer.
         """
-        try:
-            kept = await kept_store.read_kept(self._pool)
-        except Exception as error:
-            if is_outage(error):
-                raise StoreUnavailable from error
-            raise
+        kept = await self._read()
         in_use = {code: exponent for code, exponent in kept.items() if exponent is not None}
         return {**self._registry.exponents(), **in_use}
 
@@ -61,16 +56,30 @@ class KeptCurrencies:
             for code in sorted(used):
                 self._confirm(code, await kept_store.keep(self._pool, code, self._registry.exponent(code)))
             if begins:
-                await self._confirm_all()
+                await self.check()
         except Exception as error:
             if is_outage(error):
                 raise StoreUnavailable from error
             raise
 
-    async def _confirm_all(self) -> None:
-        for code, exponent in (await kept_store.read_kept(self._pool)).items():
+    async def check(self) -> None:
+        """Refuse to go on where anything is kept otherwise than this process understands it.
+
+        Raises:
+            CurrencyContradicted: names the first such currency.
+            StoreUnavailable: the database did not answer.
+        """
+        for code, exponent in (await self._read()).items():
             if code in self._registry and exponent is not None:
                 self._confirm(code, exponent)
+
+    async def _read(self) -> dict[str, int | None]:
+        try:
+            return await kept_store.read_kept(self._pool)
+        except Exception as error:
+            if is_outage(error):
+                raise StoreUnavailable from error
+            raise
 
     def _confirm(self, code: str, kept: int) -> None:
         ours = self._registry.exponent(code)
