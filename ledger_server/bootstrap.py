@@ -19,9 +19,10 @@ from iso4217 import Currency
 
 from ledger_server.domain.amounts import OTHERS, AmountBounds
 from ledger_server.domain.clock import Clock
-from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.currency import Currencies, CurrencyRegistry, currencies_of
 from ledger_server.domain.errors import ClockAstray
 from ledger_server.engine.finding_reads import FindingReads
+from ledger_server.engine.kept_currencies import KeptCurrencies
 from ledger_server.engine.lane import LaneLimits
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.payment_reads import PaymentReads
@@ -30,6 +31,7 @@ from ledger_server.engine.repairs import Repairs
 from ledger_server.engine.run_reads import RunReads
 from ledger_server.engine.runs import Runs
 from ledger_server.engine.settlements import Settlements
+from ledger_server.engine.turnover import warn_of_turnover
 from ledger_server.engine.watch import Watches
 from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
 from ledger_server.jobs.hold_expiry import HoldExpiry
@@ -60,6 +62,7 @@ from ledger_server.running import Job, RunningServer, close
 from ledger_server.settings import Settings
 from ledger_server.store.database import Pool, open_pool, schema_revision
 from ledger_server.store.database_clock import ClockLimits, DatabaseClock, OwnClocks
+from ledger_server.store.kept_store import keep, read_kept
 from ledger_server.store.migrate import check_revision
 
 log = structlog.get_logger()
@@ -92,8 +95,6 @@ async def start_server(
     """
     if not settings.database_url:
         raise ValueError("DEFTER_DATABASE_URL is not set")
-    registry = currencies(settings.extra_currencies)
-    bounds = amount_bounds(settings.max_amounts, registry)
     amounts = _amounts(providers or {}, provider_tenants or {})
     async with AsyncExitStack() as opened:
         pools: list[Pool] = []
@@ -102,13 +103,17 @@ async def start_server(
             opened.push_async_callback(close, pool)
             pools.append(pool)
         check_revision(await schema_revision(pools[0]))
+        known = await _known_currencies(settings, pools[0])
+        for notice in known.notices:
+            log.warning(notice)
+        bounds = amount_bounds(settings.max_amounts, known.registry)
         database_clock, injected = None, clock
         if clock is None:
             clock = database_clock = await _database_clock(settings, opened, pools, own_clocks)
         wired = _wire(
             settings,
             clock,
-            registry,
+            known,
             bounds,
             writes=pools[0],
             reads=pools[1],
@@ -200,7 +205,7 @@ class _Wired:
 def _wire(
     settings: Settings,
     clock: Clock,
-    registry: CurrencyRegistry,
+    known: Currencies,
     bounds: AmountBounds,
     *,
     writes: Pool,
@@ -216,7 +221,10 @@ def _wire(
         batch_size=settings.lane_batch_size,
         patience_seconds=settings.store_patience_seconds,
     )
+    registry = known.registry
     ledger = Ledger(writes, clock, limits)
+    kept = KeptCurrencies(reads, known)
+    ledger.admit_by(kept.admit)
     watches = Watches(reads, clock)
     streams = Streams()
     runs = Runs(reads, clock)
@@ -224,7 +232,7 @@ def _wire(
         ledger, reads, clock, runs, providers, pause_seconds=settings.listing_pause_seconds
     )
     importer = Importer(ledger, reads, clock, registry)
-    for told in (watches.committed, reconciler.committed, importer.committed):
+    for told in (watches.committed, reconciler.committed, importer.committed, warn_of_turnover):
         ledger.on_commit(told)
     read = Reads(reads, clock)
     reconciliation = ReconciliationServicer(runs, reconciler, RunReads(read), clock, amounts)
@@ -240,6 +248,7 @@ def _wire(
         amounts=amounts,
         importer=importer,
         reconciliation=reconciliation,
+        kept=kept,
     )
     dispatcher = _dispatcher(
         ledger, reads, injected, settings, providers=providers, tenants=provider_tenants, gate=gate
@@ -282,15 +291,49 @@ def _jobs(ledger: Ledger, pool: Pool, clock: Clock, settings: Settings) -> tuple
     return (HoldExpiry(ledger, pool, clock, settings.expiry_sweep_seconds), parked)
 
 
-def currencies(extra: Mapping[str, int]) -> CurrencyRegistry:
-    """Return ISO 4217, as far as its currencies have minor units, and the configured assets.
+def currencies(extra: Mapping[str, int | None]) -> CurrencyRegistry:
+    """Return ISO 4217, as far as its currencies have minor units, the shipped assets and the configured ones.
+
+    That is what a server has on an empty database; `load_currencies` knows what is in use as well.
 
     Raises:
-        ValueError: one of these has a broken code or exponent, or is of ISO 4217.
+        ValueError: a configured asset has a broken code or number of decimal places.
     """
-    exponents = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
+    return _currencies(extra, {}).registry
+
+
+async def load_currencies(settings: Settings) -> CurrencyRegistry:
+    """Return the currencies that a server has on its database: what adapters are to convert with.
+
+    Raises:
+        ValueError: there is no database URL; the settings contradict what is kept, or mean nothing.
+        SchemaTooOld: the database still has to be migrated.
+        OSError: the database can't be reached.
+    """
+    if not settings.database_url:
+        raise ValueError("DEFTER_DATABASE_URL is not set")
+    pool = await open_pool(settings.database_url, role=settings.application_role, size=1)
     try:
-        return CurrencyRegistry(exponents).extended(extra)
+        check_revision(await schema_revision(pool))
+        return (await _known_currencies(settings, pool)).registry
+    finally:
+        await close(pool)
+
+
+async def _known_currencies(settings: Settings, pool: Pool) -> Currencies:
+    """Return the currencies, after what an earlier version has left open is kept as it is understood now."""
+    kept = await read_kept(pool)
+    known = _currencies(settings.extra_currencies, kept)
+    for code in sorted(code for code, exponent in kept.items() if exponent is None):
+        await keep(pool, code, known.registry.exponent(code))
+    # Another server may have been faster, with other settings.
+    return _currencies(settings.extra_currencies, await read_kept(pool))
+
+
+def _currencies(extra: Mapping[str, int | None], kept: Mapping[str, int | None]) -> Currencies:
+    iso = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
+    try:
+        return currencies_of(iso, extra, kept)
     except ValueError as error:
         raise ValueError(f"DEFTER_EXTRA_CURRENCIES: {error}") from None
 
@@ -323,12 +366,13 @@ def _servicers(
     amounts: Mapping[str, ProviderAmounts],
     importer: Importer,
     reconciliation: ReconciliationServicer,
+    kept: KeptCurrencies,
 ) -> list[tuple[ServiceDescriptor, object]]:
     payment_reads = PaymentReads(reads)
     findings = FindingReads(reads)
     # By the file that declares the service; each declares one.
     services: list[tuple[Any, object]] = [
-        (tenant_pb2, TenantServicer(ledger, reads)),
+        (tenant_pb2, TenantServicer(ledger, reads, kept)),
         (account_pb2, AccountServicer(ledger, reader, reads)),
         (posting_pb2, PostingServicer(ledger, reader, reads, streams)),
         (hold_pb2, HoldServicer(ledger, reader, reads)),
@@ -339,7 +383,10 @@ def _servicers(
         (provider_event_pb2, ProviderEventServicer(ledger, payment_reader, payment_reads)),
         (finding_pb2, FindingServicer(ledger, findings, Repairs(reads, findings))),
         (reconciliation_pb2, reconciliation),
-        (settlement_pb2, SettlementServicer(ledger, reader, Settlements(reads), importer, amounts)),
+        (
+            settlement_pb2,
+            SettlementServicer(ledger, reader, Settlements(reads), importer, amounts, currencies=kept),
+        ),
     ]
     return [
         (next(iter(module.DESCRIPTOR.services_by_name.values())), servicer) for module, servicer in services

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
-from typing import Annotated
+from itertools import groupby
+from typing import Annotated, Final
 
 import structlog
 import typer
@@ -15,8 +17,10 @@ from prometheus_client import start_http_server
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from ledger_server.bootstrap import currencies, start_server
+from ledger_server import currency_commands
+from ledger_server.bootstrap import load_currencies, start_server
 from ledger_server.cant_start import cant_start
+from ledger_server.commands.connection import COMMAND_SETTINGS
 from ledger_server.commands.program import add_commands
 from ledger_server.demo import TENANT, run_demo
 from ledger_server.embedded_postgres import EmbeddedPostgres, default_data_directory
@@ -28,6 +32,8 @@ from ledger_server.store.migrate import upgrade
 from ledger_server.tuning import let_threads_finish, relax_collector
 from webhook_edge import __main__ as edge_process
 from webhook_edge import commands as webhook_commands
+from webhook_edge.setting_names import unknown_settings
+from webhook_edge.settings import EdgeSettings
 
 log = structlog.get_logger()
 
@@ -36,6 +42,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Defter, the ledger."
 )
 app.add_typer(webhook_commands.app, name="webhook")
+app.add_typer(currency_commands.app, name="currencies")
 add_commands(app)
 
 
@@ -44,15 +51,47 @@ def _settings(**overrides: object) -> Settings:
     try:
         settings = Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
-        for problem in error.errors():
-            name = "DEFTER_" + str(problem["loc"][0]).upper()
-            typer.echo(f"{name}: {problem['msg']}", err=True)
+        for name, problems in groupby(error.errors(), lambda problem: str(problem["loc"][0])):
+            _refuse_setting(name, "; ".join(problem["msg"] for problem in problems))
         raise typer.Exit(2) from None
     except SettingsError as error:
-        typer.echo(f"settings: {error}", err=True)
+        # Only a value that should be JSON can't be parsed; the library names the field, and nothing else.
+        named = _FIELD.search(str(error))
+        _refuse_setting(named[1] if named else "", "not JSON")
         raise typer.Exit(2) from None
+    _check_names()
     configure_logs(json=settings.log_json, level=settings.log_level)
+    for unread in unknown_settings(os.environ, _NAMES, foreign=_FOREIGN):
+        log.warning(str(unread))
     return settings
+
+
+def _refuse_setting(name: str, problem: str) -> None:
+    """Say which variable is wrong, how, and what is wanted; not its value, which may be a secret."""
+    field = Settings.model_fields.get(name)
+    wanted = f"; wanted: {field.description}" if field is not None else ""
+    typer.echo(f"DEFTER_{name.upper()}: {problem}{wanted}", err=True)
+
+
+def _check_names() -> None:
+    """Refuse variables that are nearly a setting."""
+    misspelt = [each for each in unknown_settings(os.environ, _NAMES, foreign=_FOREIGN) if each.meant]
+    for each in misspelt:
+        typer.echo(str(each), err=True)
+    if misspelt:
+        raise typer.Exit(2)
+
+
+_FIELD: Final = re.compile(r'field "(\w+)"')
+# All that any process of ours reads, since one environment may be theirs together.
+_NAMES: Final = frozenset(
+    {
+        *(f"DEFTER_{name.upper()}" for name in Settings.model_fields),
+        *(f"DEFTER_EDGE_{name.upper()}" for name in EdgeSettings.model_fields),
+        *COMMAND_SETTINGS,
+    }
+)
+_FOREIGN: Final = ("DEFTER_TEST_", "DEFTER_SIMULATION_")
 
 
 def _database_url(settings: Settings) -> str:
@@ -102,7 +141,7 @@ async def _up(settings: Settings, *, demo: bool, leave: bool, edge_port: int) ->
     async with contextlib.AsyncExitStack() as stack:
         with cant_start():
             _serve_metrics(settings)
-            registry = currencies(settings.extra_currencies)
+            registry = await load_currencies(settings)
             providers = await stack.enter_async_context(
                 configured_providers(settings.providers_file, registry)
             )
@@ -149,7 +188,7 @@ async def _serve(settings: Settings, *, reuse_port: bool) -> None:
         with cant_start():
             _serve_metrics(settings)
             providers = await stack.enter_async_context(
-                configured_providers(settings.providers_file, currencies(settings.extra_currencies))
+                configured_providers(settings.providers_file, await load_currencies(settings))
             )
             server = await start_server(
                 settings,

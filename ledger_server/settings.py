@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, StrictInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ledger_server.domain.amounts import DEFAULT_MAX_AMOUNT
@@ -86,8 +86,13 @@ class Settings(BaseSettings):
         Path | None, Field(description="TOML file with the provider accounts; none without it")
     ] = None
     extra_currencies: Annotated[
-        dict[str, int], Field(description="assets beside ISO 4217 with their decimal places, as JSON")
-    ] = {"USDT": 6, "USDC": 6, "BTC": 8, "ETH": 18}
+        dict[str, StrictInt | None],
+        Field(
+            description="assets beside ISO 4217 and the shipped ones with their decimal places, as JSON such"
+            ' as {"POINTS": 0};'
+            " null takes a shipped one away"
+        ),
+    ] = {}
     max_amounts: Annotated[
         dict[str, int],
         Field(description="largest amount of a request, in minor units by currency, as JSON; `*`: others"),

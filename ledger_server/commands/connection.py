@@ -3,6 +3,7 @@
 import asyncio
 import getpass
 import io
+import os
 import random
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -13,10 +14,12 @@ import grpc
 import typer
 
 from defter_client import LedgerClient, LedgerError, ledger_error
-from ledger_server.commands.money import BadSetting
 from ledger_server.commands.screen import console, plain, print_line
+from webhook_edge.setting_names import unknown_settings
 
 SERVER: Final = "127.0.0.1:50051"
+COMMAND_SETTINGS: Final = frozenset({"DEFTER_SERVER", "DEFTER_TENANT"})
+"""The environment variables that commands read."""
 Server = Annotated[str, typer.Option(envvar="DEFTER_SERVER", help="host:port of a running server")]
 Tenant = Annotated[str, typer.Option(envvar="DEFTER_TENANT", help="the tenant")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, one object a line")]
@@ -62,12 +65,15 @@ def carry_out(work: Coroutine[Any, Any, int]) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that can't show a character is no reason to stop in the middle.
             stream.reconfigure(errors="backslashreplace")
+    misspelt = [each for each in unknown_settings(os.environ, COMMAND_SETTINGS) if each.meant]
+    if misspelt:
+        # Else a command might speak to another server than the one that was meant.
+        work.close()
+        raise typer.Exit(complain("\n".join(map(str, misspelt)), Exit.REFUSED))
     try:
         code: int = asyncio.run(work)
     except Stopped as stopped:
         code = complain(str(stopped), stopped.code)
-    except BadSetting as error:
-        code = complain(str(error), Exit.REFUSED)
     except LedgerError as error:
         code = complain(told(error), exit_of(error))
     except grpc.aio.AioRpcError as error:

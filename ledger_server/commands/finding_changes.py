@@ -11,7 +11,7 @@ from defter_client import LedgerClient, LedgerError
 from ledger_server.commands.connection import Exit, Stopped, told
 from ledger_server.commands.finding_names import whole_id
 from ledger_server.commands.finding_screen import changed, print_finding, print_sides, short, state_of, who
-from ledger_server.commands.money import Money
+from ledger_server.commands.money import Money, known_money
 from ledger_server.commands.screen import console, print_json, print_line, when
 
 
@@ -46,11 +46,11 @@ async def change_finding(
     Raises:
         Stopped: somebody has changed it meanwhile; the text says who, and what.
     """
-    money = Money()
     out = console()
     async with LedgerClient(server) as ledger:
         finding_id = await whole_id(ledger, tenant, name)
         before = (await read_finding(ledger, tenant, finding_id)).finding
+        money = await known_money(ledger)
         if version is None and change.done(before):
             # What a retry of the same command line finds: the first one's answer was lost.
             return _print_after(out, before, f"version {before.version} says so already", json=json)

@@ -32,7 +32,7 @@ from ledger_server.commands.finding_screen import (
     short,
 )
 from ledger_server.commands.lists import Limit, show_list
-from ledger_server.commands.money import Money
+from ledger_server.commands.money import known_money
 from ledger_server.commands.screen import console, print_json, print_line, when
 
 app = typer.Typer(no_args_is_help=True, help="Look after what does not agree.")
@@ -111,8 +111,8 @@ def list_findings(
     )
 
     async def work() -> int:
-        shape = findings_shape(Money(), datetime.now(UTC))
         async with LedgerClient(server) as ledger:
+            shape = findings_shape(await known_money(ledger), datetime.now(UTC))
             await show_list(ledger, ledger.findings.ListFindings, request, shape, json=json, limit=limit)
         return Exit.DONE
 
@@ -124,9 +124,9 @@ def show_finding(finding: _Id, *, tenant: Tenant, json: Json = False, server: Se
     """Show one finding: both sides, evidence and history."""
 
     async def work() -> int:
-        money = Money()
         async with LedgerClient(server) as ledger:
             read = await read_finding(ledger, tenant, await whole_id(ledger, tenant, finding))
+            money = await known_money(ledger)
         out = console()
         if json:
             print_json(out, read)

@@ -1,39 +1,23 @@
 """Owns how amounts are shown: in major units, exactly, with their currency."""
 
-import json
-import os
 from collections.abc import Mapping
 from typing import Final
 
+import grpc
+from defter.ledger.v1 import tenant_pb2
 from iso4217 import Currency
 
-EXTRA_CURRENCIES: Final = "DEFTER_EXTRA_CURRENCIES"
+from defter_client import LedgerClient
+
+_PATIENCE_SECONDS: Final = 5.0
 _ISO: Final = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
-
-
-class BadSetting(Exception):
-    """An environment variable says something that has no meaning."""
-
-
-def exponents(environment: Mapping[str, str] = os.environ) -> dict[str, int]:
-    """Return the decimal places of ISO 4217's currencies and of the assets that the server's setting names.
-
-    Raises:
-        BadSetting: that setting can't be read.
-    """
-    text = environment.get(EXTRA_CURRENCIES, "")
-    try:
-        extra = json.loads(text) if text else {}
-        return {**_ISO, **{str(code): int(places) for code, places in extra.items()}}
-    except (ValueError, TypeError, AttributeError):
-        raise BadSetting(f"{EXTRA_CURRENCIES}: a JSON object of codes and decimal places") from None
 
 
 class Money:
     """Shows amounts."""
 
     def __init__(self, places: Mapping[str, int] | None = None) -> None:
-        self._places = exponents() if places is None else places
+        self._places = _ISO if places is None else places
 
     def show(self, amount_minor: int, currency_code: str) -> str:
         """Return `1,234.56 EUR`; where nobody here knows the currency, the minor units, and say so."""
@@ -45,3 +29,17 @@ class Money:
         sign = "-" if amount_minor < 0 else ""
         fraction = f".{rest:0{places}}" if places else ""
         return f"{sign}{whole:,}{fraction} {currency_code}"
+
+
+async def known_money(ledger: LedgerClient) -> Money:
+    """Return how the server's currencies are shown: what is in use keeps its decimal places there.
+
+    Where the server does not say, only those of ISO 4217 are known, and of others minor units are shown.
+    """
+    try:
+        told = await ledger.tenants.ListCurrencies(
+            tenant_pb2.ListCurrenciesRequest(), timeout=_PATIENCE_SECONDS
+        )
+    except grpc.aio.AioRpcError:
+        return Money()
+    return Money({each.currency_code: each.decimal_places for each in told.currencies})

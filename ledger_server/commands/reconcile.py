@@ -12,7 +12,7 @@ from ledger_server.commands import words
 from ledger_server.commands.connection import SERVER, Exit, Json, Server, Tenant, carry_out
 from ledger_server.commands.following import Follower, under_way
 from ledger_server.commands.lists import Limit, Shape, show_list
-from ledger_server.commands.money import Money
+from ledger_server.commands.money import known_money
 from ledger_server.commands.run_screen import (
     RUN_COLUMNS,
     RUN_NUMBERS,
@@ -142,7 +142,6 @@ async def _reconcile(
     quiet: bool,
     json: bool,
 ) -> int:
-    money = Money()
     async with LedgerClient(server) as ledger:
         with run_progress(console(error=True), quiet=quiet) as progress:
             follower = Follower(ledger, show=progress.show, say=progress.say, patience_seconds=patience)
@@ -157,6 +156,7 @@ async def _reconcile(
                 if not other or not join:
                     raise
                 run, replayed = await _joined(follower, progress, request.tenant_id, other), False
+        money = await known_money(ledger)
     out = console()
     if json:
         print_json(out, run)
@@ -240,10 +240,11 @@ def show_run(
         async with LedgerClient(server) as ledger:
             request = pb.GetRunRequest(tenant_id=tenant, run_id=run_id)
             found = (await ledger.call(ledger.reconciliation.GetRun, request)).run
+            money = await known_money(ledger)
         if json:
             print_json(console(), found)
         else:
-            print_run(console(), found, Money())
+            print_run(console(), found, money)
         return Exit.DONE
 
     carry_out(work())

@@ -11,7 +11,7 @@ from defter_client import LedgerClient
 from ledger_server.commands import words
 from ledger_server.commands.connection import SERVER, Exit, Json, Server, Tenant, carry_out
 from ledger_server.commands.lists import Limit, Shape, show_list
-from ledger_server.commands.money import Money
+from ledger_server.commands.money import Money, known_money
 from ledger_server.commands.screen import styled, when
 
 app = typer.Typer(no_args_is_help=True, help="Look at what providers list.")
@@ -62,8 +62,8 @@ def list_records(
     )
 
     async def work() -> int:
-        shape = records_shape(Money())
         async with LedgerClient(server) as ledger:
+            shape = records_shape(await known_money(ledger))
             method = ledger.reconciliation.ListProviderRecords
             await show_list(ledger, method, request, shape, json=json, limit=limit)
         return Exit.DONE

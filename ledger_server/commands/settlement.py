@@ -26,7 +26,7 @@ from ledger_server.commands.connection import (
     tried,
 )
 from ledger_server.commands.lists import Limit, Shape, show_list
-from ledger_server.commands.money import Money
+from ledger_server.commands.money import Money, known_money
 from ledger_server.commands.screen import console, print_json, print_line, print_table, styled, when
 
 app = typer.Typer(no_args_is_help=True, help="Read settlement reports in, and confirm what was paid out.")
@@ -77,7 +77,6 @@ def import_report(
 async def _import(
     server: str, file: Path, header: pb.ImportSettlementReportRequest.Header, *, json: bool
 ) -> int:
-    money = Money()
     size = _size(file)
     with _bar(console(error=True)) as progress:
         task = progress.add_task(file.name, total=size)
@@ -89,6 +88,7 @@ async def _import(
 
         async with LedgerClient(server) as ledger:
             response = await tried(send, _PATIENCE_SECONDS)
+            money = await known_money(ledger)
     out = console()
     if json:
         print_json(out, response)
@@ -167,8 +167,8 @@ def list_batches(
     )
 
     async def work() -> int:
-        shape = batches_shape(Money())
         async with LedgerClient(server) as ledger:
+            shape = batches_shape(await known_money(ledger))
             method = ledger.settlements.ListSettlementBatches
             await show_list(ledger, method, request, shape, json=json, limit=limit)
         return Exit.DONE
@@ -196,7 +196,6 @@ def confirm_batch(
     """Move what a balanced batch has paid out from clearing to a bank account; twice moves it once."""
 
     async def work() -> int:
-        money = Money()
         request = pb.ConfirmSettlementBatchRequest(
             tenant_id=tenant,
             provider=provider,
@@ -207,6 +206,7 @@ def confirm_batch(
         )
         async with LedgerClient(server) as ledger:
             confirmed = (await ledger.call(ledger.settlements.ConfirmSettlementBatch, request)).batch
+            money = await known_money(ledger)
         out = console()
         if json:
             print_json(out, confirmed)

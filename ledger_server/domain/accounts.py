@@ -105,7 +105,11 @@ def _wanted(number: int | None, unlimited: bool, default: int | None) -> int | N
 
 
 class Account(Struct, frozen=True, kw_only=True):
-    """A bucket of one currency. Its number is the sequence of the record that opened it."""
+    """A bucket of one currency. Its number is the sequence of the record that opened it.
+
+    Attributes:
+        continues, continued_by: the accounts before and after it, if it was continued; see `continuation.py`.
+    """
 
     number: int
     account_id: str
@@ -115,6 +119,8 @@ class Account(Struct, frozen=True, kw_only=True):
     limits: Limits
     open_time: datetime
     metadata: Mapping[str, str]
+    continues: str = ""
+    continued_by: str = ""
 
     @property
     def raised_by(self) -> Direction:

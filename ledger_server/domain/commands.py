@@ -23,6 +23,7 @@ class Method(Code):
     FreezeAccount = 12
     UnfreezeAccount = 13
     CloseAccount = 14
+    ContinueAccount = 15
     PostTransaction = 20
     ReverseTransaction = 21
     PlaceHold = 30
@@ -99,10 +100,19 @@ class SetAccountState(Struct, frozen=True, kw_only=True):
     note: str
 
 
+class ContinueAccount(Struct, frozen=True, kw_only=True):
+    """Close an account and open its successor."""
+
+    account_id: str
+    successor_id: str
+    note: str
+
+
 class PostTransaction(Struct, frozen=True):
     """Post a transaction; its postings are balanced already.
 
-    One from `outside` has happened already: neither a limit nor a frozen or closed account stops it.
+    One from `outside` has happened already: neither a limit nor a frozen or closed account stops it. One that
+    is to `follow` names accounts by the names that payments derive, and means their newest successors.
     """
 
     type: TransactionType
@@ -111,6 +121,7 @@ class PostTransaction(Struct, frozen=True):
     effective_time: datetime | None
     metadata: Mapping[str, str]
     outside: bool = False
+    follow: bool = False
 
 
 class ReverseTransaction(Struct, frozen=True, kw_only=True):
@@ -188,6 +199,7 @@ Command = (
     | OpenAccount
     | SetAccountLimits
     | SetAccountState
+    | ContinueAccount
     | PostTransaction
     | ReverseTransaction
     | PlaceHold

@@ -26,6 +26,7 @@ from ledger_server.domain.accounts import (
 from ledger_server.domain.commands import (
     CaptureHold,
     Command,
+    ContinueAccount,
     CreateTenant,
     Enforcement,
     ExtendHold,
@@ -40,6 +41,7 @@ from ledger_server.domain.commands import (
     SetAccountState,
     SetBalanceEnforcement,
 )
+from ledger_server.domain.continuation import newest, predecessors
 from ledger_server.domain.errors import (
     AccountAlreadyExists,
     AccountClosed,
@@ -47,6 +49,7 @@ from ledger_server.domain.errors import (
     AccountNotEmpty,
     AccountNotFound,
     AlreadyReversed,
+    ContinuationNotReversible,
     CurrencyMismatch,
     ExpireTimeNotLater,
     HoldNotFound,
@@ -62,6 +65,7 @@ from ledger_server.domain.errors import (
 )
 from ledger_server.domain.facts import (
     AccountChanged,
+    AccountContinued,
     EnforcementChanged,
     Fact,
     FactKind,
@@ -150,7 +154,7 @@ def _open_account(working_set: WorkingSet, command: OpenAccount, now: datetime) 
 def _set_limits(working_set: WorkingSet, command: SetAccountLimits, _now: datetime) -> Fact:
     _, account = _existing(working_set, command.account_id)
     if account.state is AccountState.CLOSED:
-        raise AccountClosed(account_id=account.account_id)
+        raise _closed(account)
     limits = command.limits
     if not isinstance(limits, Limits):
         limits = limits.on(account.kind)
@@ -169,16 +173,39 @@ def _set_state(working_set: WorkingSet, command: SetAccountState, _now: datetime
         raise IllegalTransition(
             subject=account.account_id, **{"from": account.state.name, "to": command.state.name}
         )
-    if command.state is AccountState.CLOSED and not entry.counters.empty:
-        raise AccountNotEmpty(
-            account_id=account.account_id,
-            posted_balance_minor=posted_balance(account.kind, entry.counters),
-        )
+    if command.state is AccountState.CLOSED:
+        # What is still held on an account that it continues would have nowhere to go.
+        for each in (entry, *predecessors(working_set, account)):
+            if not each.counters.empty:
+                raise AccountNotEmpty(
+                    account_id=_account(each).account_id,
+                    posted_balance_minor=posted_balance(account.kind, each.counters),
+                )
     return AccountChanged(_STATE_FACTS[step], replace(account, state=command.state), command.note)
 
 
+def _continue(working_set: WorkingSet, command: ContinueAccount, now: datetime) -> Fact:
+    _, account = _existing(working_set, command.account_id)
+    if account.state is AccountState.CLOSED:
+        raise _closed(account)
+    if working_set.account(command.successor_id) is not None:
+        raise AccountAlreadyExists(account_id=command.successor_id)
+    successor = replace(
+        account,
+        number=working_set.sequence + 1,
+        account_id=command.successor_id,
+        open_time=now,
+        continues=account.account_id,
+    )
+    closed = replace(account, state=AccountState.CLOSED, continued_by=command.successor_id)
+    return AccountContinued(FactKind.ACCOUNT_CONTINUED, closed, successor, command.note)
+
+
 def _post(working_set: WorkingSet, command: PostTransaction, now: datetime) -> Fact:
-    lines, breached = _post_lines(working_set, command.postings, outside=command.outside)
+    postings = command.postings
+    if command.follow:
+        postings = tuple(replace(each, account_id=newest(working_set, each.account_id)) for each in postings)
+    lines, breached = _post_lines(working_set, postings, outside=command.outside)
     transaction = Transaction(
         outside=command.outside,
         type=command.type,
@@ -203,10 +230,12 @@ def _reverse(working_set: WorkingSet, command: ReverseTransaction, now: datetime
         )
     if original.owner:
         raise TransactionOwnedByPayment(transaction_id=command.transaction_id, payment_id=original.owner)
+    if original.carries:
+        raise ContinuationNotReversible(transaction_id=command.transaction_id)
     if original.is_reversal:
         raise ReversalNotReversible(transaction_id=command.transaction_id)
     mirrored = tuple(
-        NewPosting(leg.account_id, _OPPOSITE[leg.direction], leg.amount, leg.currency)
+        NewPosting(newest(working_set, leg.account_id), _OPPOSITE[leg.direction], leg.amount, leg.currency)
         for leg in original.legs
     )
     lines, breached = _post_lines(working_set, mirrored)
@@ -288,7 +317,13 @@ def _capture_hold(working_set: WorkingSet, command: CaptureHold, now: datetime) 
     )
     debit, credit = _hold_entries(working_set, hold)
     if not command.outside:
-        _check_usable([(_account(debit), Direction.DEBIT), (_account(credit), Direction.CREDIT)])
+        # A hold on a continued account ends as its newest successor allows, to which its money follows.
+        _check_usable(
+            [
+                (_current(working_set, hold.debit_account_id), Direction.DEBIT),
+                (_current(working_set, hold.credit_account_id), Direction.CREDIT),
+            ]
+        )
     # No limit and no overflow is checked: placing the hold has reserved room on both accounts.
     taken = captured.captured - hold.captured
     released = captured.released - hold.released
@@ -386,6 +421,16 @@ def _hold_entries(working_set: WorkingSet, hold: Hold) -> tuple[AccountEntry, Ac
     return accounts[hold.debit_account_id], accounts[hold.credit_account_id]
 
 
+def _current(working_set: WorkingSet, account_id: str) -> Account:
+    return _account(working_set.accounts[newest(working_set, account_id)])
+
+
+def _closed(account: Account) -> AccountClosed:
+    if account.continued_by:
+        return AccountClosed(account_id=account.account_id, continued_by=account.continued_by)
+    return AccountClosed(account_id=account.account_id)
+
+
 def _account(entry: AccountEntry) -> Account:
     # An entry reached through a hold always exists: accounts are never deleted.
     assert entry.account is not None
@@ -404,7 +449,7 @@ def _check_usable(touched: Iterable[tuple[Account, Direction]]) -> None:
     touched = tuple(touched)
     for account, _ in touched:
         if account.state is AccountState.CLOSED:
-            raise AccountClosed(account_id=account.account_id)
+            raise _closed(account)
     for account, direction in touched:
         if account.state is AccountState.FROZEN and direction != account.raised_by:
             raise AccountFrozen(account_id=account.account_id)
@@ -435,6 +480,7 @@ _DECIDERS: Final = cast(
         OpenAccount: _open_account,
         SetAccountLimits: _set_limits,
         SetAccountState: _set_state,
+        ContinueAccount: _continue,
         PostTransaction: _post,
         ReverseTransaction: _reverse,
         PlaceHold: _place_hold,

@@ -30,6 +30,7 @@ class Reason(IntEnum):
     REPORT_MALFORMED = 19
     ACCOUNT_NAME_RESERVED = 23
     AMOUNT_TOO_LARGE = 24
+    CURRENCY_CONTRADICTED = 20
     LANE_FULL = 50
     DEADLINE_PASSED = 51
     SHUTTING_DOWN = 52
@@ -84,6 +85,7 @@ class Reason(IntEnum):
     ACCOUNT_KIND_MISMATCH = 246
     BEGUN_DEPOSITS_TOO_LARGE = 247
     HOLD_TOO_LARGE = 248
+    CONTINUATION_NOT_REVERSIBLE = 241
 
 
 class Refused(Exception):
@@ -239,6 +241,11 @@ class AccountNameReserved(Undecided):
 class AmountTooLarge(Undecided):
     reason = Reason.AMOUNT_TOO_LARGE
     sentence = "the amount is larger than the server takes of that currency"
+
+
+class CurrencyContradicted(Undecided):
+    reason = Reason.CURRENCY_CONTRADICTED
+    sentence = "the server's settings contradict the decimal places with which the currency is kept"
 
 
 class LaneFull(Undecided):
@@ -413,7 +420,7 @@ class AccountNotEmpty(Rejected):
 
 class AmountOverflow(Rejected):
     reason = Reason.AMOUNT_OVERFLOW
-    sentence = "a counter would exceed 2^63-1"
+    sentence = "a side of the account would count more than 2^63-1 minor units: continue it (ContinueAccount)"
 
 
 class InsufficientFunds(Rejected):
@@ -509,3 +516,8 @@ class BegunDepositsTooLarge(Rejected):
 class HoldTooLarge(Rejected):
     reason = Reason.HOLD_TOO_LARGE
     sentence = "the hold would be larger than the server takes of its currency"
+
+
+class ContinuationNotReversible(Rejected):
+    reason = Reason.CONTINUATION_NOT_REVERSIBLE
+    sentence = "the transaction moved what a continued account left, which is not taken back"

@@ -44,6 +44,7 @@ class FactKind(Code):
     PROVIDER_EVENT_RECORDED = 27
     WITHDRAWAL_POLICY_SET = 28
     FINDING_CHANGED = 29
+    ACCOUNT_CONTINUED = 36
 
 
 class EnforcementChanged(Struct, frozen=True):
@@ -60,6 +61,15 @@ class AccountChanged(Struct, frozen=True):
     kind: FactKind
     account: Account
     note: str = ""
+
+
+class AccountContinued(Struct, frozen=True):
+    """An account was closed and its successor opened; what it leaves follows by records of their own."""
+
+    kind: FactKind
+    account: Account
+    successor: Account
+    note: str
 
 
 class TransactionPosted(Struct, frozen=True):
@@ -151,6 +161,7 @@ class WithdrawalPolicySet(Struct, frozen=True):
 Fact = (
     EnforcementChanged
     | AccountChanged
+    | AccountContinued
     | TransactionPosted
     | HoldChanged
     | HoldCaptured

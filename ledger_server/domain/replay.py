@@ -15,6 +15,7 @@ from ledger_server.domain.accounts import Account, Counters, Direction
 from ledger_server.domain.commands import (
     CaptureHold,
     Command,
+    ContinueAccount,
     Enforcement,
     HoldCommand,
     IncreaseHold,
@@ -25,6 +26,7 @@ from ledger_server.domain.commands import (
     SetAccountLimits,
     SetAccountState,
 )
+from ledger_server.domain.continuation import carry
 from ledger_server.domain.decide import decide, expire
 from ledger_server.domain.errors import (
     AmountNotPositive,
@@ -34,6 +36,7 @@ from ledger_server.domain.errors import (
 )
 from ledger_server.domain.facts import (
     AccountChanged,
+    AccountContinued,
     DepositChanged,
     EnforcementChanged,
     EventRecorded,
@@ -213,13 +216,25 @@ class Replay:
         if isinstance(command, HoldCommand) and command.number is not None:
             state.holds.setdefault(command.number, HoldEntry(None))
         fact = decide(state, command, now)
+        self._check_dead_expired(fact)
+        state.transactions.clear()
+        return self._applied(fact)
+
+    def carry(self, account_id: str, now: datetime) -> Fact:
+        """Repeat the move of what a continued account has left."""
+        self._let_die(now)
+        fact = carry(self._begun, account_id, now)
+        if fact is None:
+            raise Inconsistent(f"{account_id} has nothing that could be moved to a successor")
+        self._check_dead_expired(fact)
+        return self._applied(fact)
+
+    def _check_dead_expired(self, fact: Fact) -> None:
         for line in getattr(fact, "lines", ()):
             if self._dead_on[line.account.account_id]:
                 raise Inconsistent(
                     f"a hold on {line.account.account_id} was dead and had to expire before anything else"
                 )
-        state.transactions.clear()
-        return self._applied(fact)
 
     @property
     def _begun(self) -> WorkingSet:
@@ -232,6 +247,9 @@ class Replay:
         state.apply(fact)
         if isinstance(fact, AccountChanged):
             self._changed_by[fact.account.number] = state.sequence
+        elif isinstance(fact, AccountContinued):
+            self._changed_by[fact.account.number] = state.sequence
+            self._changed_by[fact.successor.number] = state.sequence
         elif isinstance(fact, TransactionPosted):
             self._book(fact.transaction, fact.lines)
         elif isinstance(fact, HoldChanged | HoldCaptured):
@@ -287,6 +305,9 @@ def _named_accounts(command: Command) -> Iterator[str]:
             yield credit
         case OpenAccount(account_id=account_id):
             yield account_id
+        case ContinueAccount(account_id=account_id, successor_id=successor_id):
+            yield account_id
+            yield successor_id
         case SetAccountLimits(account_id=account_id) | SetAccountState(account_id=account_id):
             yield account_id
         case _:
@@ -301,6 +322,8 @@ def _check_form(command: Command) -> None:
     match command:
         case PostTransaction(type=TransactionType.REVERSAL) | PlaceHold(type=TransactionType.REVERSAL):
             raise Inconsistent("a reversal names what it reverses")
+        case PlaceHold(type=TransactionType.CONTINUATION):
+            raise Inconsistent("nothing is held for a successor")
         case PostTransaction(postings=postings):
             if len(postings) < 2:
                 raise PostingCountOutOfRange(count=len(postings))

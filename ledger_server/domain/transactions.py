@@ -25,6 +25,7 @@ class TransactionType(Code):
     OPENING_BALANCE = 10
     REFUND = 11
     DISPUTE = 12
+    CONTINUATION = 13
 
 
 class Phase(Code):

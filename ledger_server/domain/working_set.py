@@ -14,6 +14,7 @@ from ledger_server.domain.accounts import ZERO, Account, Counters, Direction
 from ledger_server.domain.commands import Enforcement
 from ledger_server.domain.facts import (
     AccountChanged,
+    AccountContinued,
     DepositChanged,
     EnforcementChanged,
     EventRecorded,
@@ -80,7 +81,7 @@ class PostedLeg(Struct, frozen=True):
 class PostedEntry:
     """A transaction that a command wants to reverse."""
 
-    __slots__ = ("is_reversal", "legs", "owner", "reversed_by", "stamp")
+    __slots__ = ("carries", "is_reversal", "legs", "owner", "reversed_by", "stamp")
 
     def __init__(
         self,
@@ -88,9 +89,13 @@ class PostedEntry:
         is_reversal: bool = False,
         reversed_by: int | None = None,
         stamp: int = 0,
+        *,
         owner: str = "",
+        carries: bool = False,
     ) -> None:
         self.legs = legs
+        # Whether it moved what a continued account left.
+        self.carries = carries
         # The payment that posted it, if any did.
         self.owner = owner
         self.is_reversal = is_reversal
@@ -237,6 +242,9 @@ class WorkingSet:
                 self._apply_hold(hold)
             case AccountChanged(account=account):
                 self._set(self._account_entry(account.account_id), "account", account)
+            case AccountContinued(account=account, successor=successor):
+                self._set(self._account_entry(account.account_id), "account", account)
+                self._set(self._account_entry(successor.account_id), "account", successor)
             case EnforcementChanged(enforcement=enforcement):
                 self._set(self, "enforcement", enforcement)
             case RequestRejected():

@@ -9,9 +9,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ledger_server.domain.commands import Command, ExpireHolds, RequestKey
+from ledger_server.domain.continuation import carry
 from ledger_server.domain.decide import decide, expire, reject
 from ledger_server.domain.errors import BatchAborted, IdempotencyKeyReused, Internal, Rejected
 from ledger_server.domain.facts import (
+    AccountContinued,
     DepositChanged,
     EventRecorded,
     Fact,
@@ -95,11 +97,18 @@ class Batch:
         for work in self.works:
             work.begun = True
 
-    def expire_due(self, account_ids: Iterable[str], now: datetime, *, at_most: int) -> None:
-        """Record the end of loaded holds on these accounts whose time has come, the oldest first."""
+    def expire_due(self, account_ids: Iterable[str], now: datetime, *, at_most: int, more: bool) -> None:
+        """Record the end of loaded holds on these accounts whose time has come, the oldest first.
+
+        Args:
+            more: whether some stay that are due as well; then nothing else may change their accounts yet.
+        """
         working_set = self._tip.working_set
         for hold in working_set.due_holds(account_ids, now)[:at_most]:
             self._add(expire(working_set, hold), Request(_NO_COMMAND), now)
+        if not more:
+            for account_id in sorted(account_ids):
+                self._carry(account_id, now)
 
     def decide(self, work: Work, now: datetime, found: Found) -> None:
         """Decide all requests of a work; one request's rejection never disturbs its neighbours.
@@ -132,7 +141,27 @@ class Batch:
         fact = self._fact(request.command, now)
         if isinstance(fact, Internal):
             return Outcome(None, refused=fact)
-        return self._add(fact, request, now)
+        outcome = self._add(fact, request, now)
+        if type(fact) is not TransactionPosted:
+            self._follow((fact,), now)
+        return outcome
+
+    def _follow(self, facts: Iterable[Fact], now: datetime) -> None:
+        """Let what continued accounts have left follow to their successors, behind what has freed it."""
+        left: dict[str, None] = {}
+        for fact in facts:
+            if isinstance(fact, AccountContinued):
+                left[fact.account.account_id] = None
+            for line in getattr(fact, "lines", ()):
+                if line.account.continued_by:
+                    left[line.account.account_id] = None
+        for account_id in left:
+            self._carry(account_id, now)
+
+    def _carry(self, account_id: str, now: datetime) -> None:
+        moved = carry(self._tip.working_set, account_id, now)
+        if moved is not None:
+            self._add(moved, Request(_NO_COMMAND), now)
 
     def _decide_payment(self, command: PaymentCommand, request: Request, now: datetime) -> Outcome:
         """Decide a command that has several facts; the last one is the request's outcome."""
@@ -146,6 +175,7 @@ class Batch:
         for fact in facts[-1:]:
             outcome = self._add(fact, request, now)
         self._see(facts, now)
+        self._follow(facts, now)
         return outcome
 
     def _see(self, facts: Iterable[Fact], now: datetime) -> None:

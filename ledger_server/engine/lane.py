@@ -234,7 +234,7 @@ class Lane:
             assert self._tip is not None
             if self._open is None:
                 self._open = Batch(self._tip, self._encoder)
-            self._open.expire_due(due, now, at_most=self._limits.expiry_size)
+            self._open.expire_due(due, now, at_most=self._limits.expiry_size, more=more)
             if more:
                 self._expiring = self._open
                 self._queue.put_back(self._taken)
@@ -384,7 +384,7 @@ class Lane:
         if missing:
             await self._load(connection, tip.working_set, missing, now)
         batch = Batch(tip, self._encoder)
-        batch.expire_due(missing.due, now, at_most=self._limits.expiry_size)
+        batch.expire_due(missing.due, now, at_most=self._limits.expiry_size, more=missing.more_due)
         if not missing.more_due:
             for work in self._taken:
                 batch.decide(work, now, found)

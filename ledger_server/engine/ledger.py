@@ -2,11 +2,11 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from ledger_server.domain.clock import Clock
-from ledger_server.domain.commands import CreateTenant
+from ledger_server.domain.commands import Command, CreateTenant
 from ledger_server.domain.errors import ShuttingDown, StoreUnavailable
 from ledger_server.domain.facts import EnforcementChanged, FactKind
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
@@ -22,6 +22,9 @@ from ledger_server.store.ledger_rows import JournalRow
 
 _MAX_IDLE_LANES: Final = 1_000
 
+Admit = Callable[[Sequence[Command]], Awaitable[None]]
+"""Raises `Undecided` where commands must not be decided by this process."""
+
 
 class Ledger:
     """All lanes of one process. Several processes may share a database."""
@@ -34,10 +37,15 @@ class Ledger:
         self._draining = False
         metrics.WAITING.set_function(lambda: sum(lane.waiting for lane in self._lanes.values()))
         self._on_commit: list[OnCommit] = []
+        self._admit: Admit | None = None
 
     def on_commit(self, tell: OnCommit) -> None:
         """Tell somebody of every commit of this process from now on."""
         self._on_commit.append(tell)
+
+    def admit_by(self, admit: Admit) -> None:
+        """Ask somebody about all commands from now on, before they reach a lane."""
+        self._admit = admit
 
     async def submit(
         self,
@@ -53,8 +61,11 @@ class Ledger:
             atomic: all take effect or none; a refused one then leaves BATCH_ABORTED for the others.
             deadline: in the event loop's time; work that has not begun by then is not begun.
         Raises:
-            Undecided: TenantNotFound, LaneFull, DeadlinePassed, ShuttingDown or StoreUnavailable.
+            Undecided: CurrencyContradicted, TenantNotFound, LaneFull,
+                DeadlinePassed, ShuttingDown or StoreUnavailable.
         """
+        if self._admit is not None:
+            await self._admit([request.command for request in requests])
         return await self.enqueue(tenant_id, requests, atomic=atomic, deadline=deadline)
 
     def enqueue(
@@ -65,7 +76,7 @@ class Ledger:
         atomic: bool = False,
         deadline: float | None = None,
     ) -> "asyncio.Future[list[Outcome]]":
-        """Put requests into the tenant's lane at once; like `submit`, but return the future."""
+        """Put transactions into the tenant's lane at once; like `submit`, but return the future."""
         if self._draining:
             raise ShuttingDown
         loop = asyncio.get_running_loop()

@@ -1,10 +1,14 @@
 """Owns how a working set is filled: which entries commands name, and reading those that are missing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from operator import attrgetter
+from typing import Final
 
+from ledger_server.domain.accounts import Account
 from ledger_server.domain.commands import (
     Command,
+    ContinueAccount,
     ExpireHolds,
     HoldCommand,
     OpenAccount,
@@ -95,6 +99,9 @@ def wanted(working_set: WorkingSet, commands: Iterable[Command], now: datetime) 
             _want_account(working_set, result, command.credit_account_id, now)
         elif isinstance(command, OpenAccount | SetAccountLimits | SetAccountState):
             _want_account(working_set, result, command.account_id, now)
+        elif isinstance(command, ContinueAccount):
+            _want_account(working_set, result, command.account_id, now)
+            _want_account(working_set, result, command.successor_id, now)
         else:
             _want_rest(working_set, result, command, now)
     return result
@@ -208,18 +215,18 @@ async def _load_accounts(
     missing: Wanted,
     now: datetime,
 ) -> None:
-    account_ids = sorted(missing.accounts)
-    found = await lane_store.load_accounts(connection, key, account_ids)
-    for account_id in account_ids:
-        loaded = found.get(account_id)
-        if loaded is None:
-            entry = AccountEntry(None)
-        else:
-            entry = AccountEntry(loaded.account, loaded.counters, loaded.next_expiry)
-            if loaded.next_expiry is not None and loaded.next_expiry <= now:
-                missing.due.add(account_id)
-        entry.stamp = working_set.stamp
-        working_set.accounts.setdefault(account_id, entry)
+    while missing.accounts:
+        account_ids, missing.accounts = sorted(missing.accounts), set()
+        found = await lane_store.load_accounts(connection, key, account_ids)
+        for account_id in account_ids:
+            loaded = found.get(account_id)
+            if loaded is None:
+                entry = AccountEntry(None)
+            else:
+                entry = AccountEntry(loaded.account, loaded.counters, loaded.next_expiry)
+            working_set.accounts.setdefault(account_id, entry)
+            # With it come those that it continues or that continue it, and what is due on all of them.
+            _want_account(working_set, missing, account_id, now)
 
 
 async def _load_due(
@@ -244,6 +251,17 @@ async def _load_due(
         _want_hold(working_set, missing, hold.number, now)
     if missing.accounts:
         await _load_accounts(connection, key, working_set, missing, now)
+    # What ends on a continued account follows to its successor at once, so nothing due may be left on it.
+    continued = {
+        account_id
+        for hold in due[:limit]
+        for account_id in (hold.debit_account_id, hold.credit_account_id)
+        if _is_continued(working_set, account_id)
+    }
+    if not continued <= on_due:
+        missing.due = on_due | continued
+        await _load_due(connection, key, working_set, missing, now, limit=limit)
+        return
     missing.due = on_due
     # What is stored may be expired already by a commit under way, and hide what comes behind it.
     missing.more_due = len(stored_due) == limit or len(due) > limit
@@ -252,6 +270,11 @@ async def _load_due(
     expiries = await lane_store.next_expiries(connection, key, list(numbers.values()), now)
     stored = {account_id: expiries[account_number] for account_id, account_number in numbers.items()}
     _set_next_expiries(working_set, stored, now)
+
+
+def _is_continued(working_set: WorkingSet, account_id: str) -> bool:
+    account = working_set.accounts[account_id].account
+    return account is not None and bool(account.continued_by)
 
 
 def _set_next_expiries(working_set: WorkingSet, stored: Mapping[str, datetime | None], now: datetime) -> None:
@@ -287,9 +310,40 @@ def _want_account(working_set: WorkingSet, result: Wanted, account_id: str, now:
     if entry is None:
         result.accounts.add(account_id)
         return
+    _use_account(working_set, result, account_id, entry, now)
+    account = entry.account
+    if account is not None and (account.continues or account.continued_by):
+        for following in (_BEFORE, _AFTER):
+            _want_along(working_set, result, following(account), following, now)
+
+
+def _want_along(
+    working_set: WorkingSet,
+    result: Wanted,
+    account_id: str,
+    following: Callable[[Account], str],
+    now: datetime,
+) -> None:
+    """Want an account and those that come before or after it, as far as they are known."""
+    while account_id:
+        entry = working_set.accounts.get(account_id)
+        if entry is None or entry.account is None:
+            result.accounts.add(account_id)
+            return
+        _use_account(working_set, result, account_id, entry, now)
+        account_id = following(entry.account)
+
+
+def _use_account(
+    working_set: WorkingSet, result: Wanted, account_id: str, entry: AccountEntry, now: datetime
+) -> None:
     entry.stamp = working_set.stamp
     if entry.next_expiry is not None and entry.next_expiry <= now:
         result.due.add(account_id)
+
+
+_BEFORE: Final[Callable[[Account], str]] = attrgetter("continues")
+_AFTER: Final[Callable[[Account], str]] = attrgetter("continued_by")
 
 
 def _want_finding(working_set: WorkingSet, result: Wanted, fingerprint: bytes) -> None:

@@ -14,6 +14,11 @@ RECORDS: Final = Counter(
 LIMIT_BREACHES: Final = Counter(
     "defter_limit_breaches_total", "Broken limits that passed because the tenant is in SHADOW"
 )
+TURNOVER_WARNINGS: Final = Counter(
+    "defter_turnover_warnings_total",
+    "Accounts that have passed a share of what their counters can hold, by percent",
+    ["percent"],
+)
 BATCH_SIZE: Final = Histogram(
     "defter_lane_batch_requests",
     "Requests per commit",

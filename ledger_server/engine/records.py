@@ -24,6 +24,7 @@ from ledger_server.domain.accounts import (
 from ledger_server.domain.commands import Method, RequestKey
 from ledger_server.domain.facts import (
     AccountChanged,
+    AccountContinued,
     EnforcementChanged,
     Fact,
     FactKind,
@@ -35,7 +36,7 @@ from ledger_server.domain.facts import (
 )
 from ledger_server.domain.holds import Hold
 from ledger_server.domain.ids import TenantIds
-from ledger_server.domain.transactions import Line, Transaction
+from ledger_server.domain.transactions import Line, Transaction, TransactionType
 from ledger_server.domain.working_set import PostedEntry, PostedLeg
 from ledger_server.engine.finding_records import finding_message
 from ledger_server.engine.payment_records import payment_content
@@ -124,6 +125,10 @@ class RecordEncoder:
                 return account_message(account)
             case AccountChanged(account=account, note=note):
                 return journal_pb2.AccountChanged(account=account_message(account), note=note)
+            case AccountContinued(account=account, successor=successor, note=note):
+                return journal_pb2.AccountContinued(
+                    account=account_message(account), successor=account_message(successor), note=note
+                )
             case HoldChanged(hold=hold, lines=lines):
                 message = journal_pb2.HoldChanged(hold=hold_message(self._ids, hold))
                 if lines:
@@ -254,6 +259,8 @@ def account_message(account: Account) -> account_pb2.Account:
         ),
         open_time=timestamp(account.open_time),
         metadata=account.metadata,
+        continues_account_id=account.continues,
+        continued_by_account_id=account.continued_by,
     )
 
 
@@ -291,7 +298,13 @@ def reversible(record: bytes, reversed_by: int | None) -> PostedEntry:
         for posting in transaction.postings
     )
     owner = transaction.reference if transaction.outside else ""
-    return PostedEntry(legs, bool(transaction.reverses_transaction_id), reversed_by, owner=owner)
+    return PostedEntry(
+        legs,
+        bool(transaction.reverses_transaction_id),
+        reversed_by,
+        owner=owner,
+        carries=int(transaction.type) == TransactionType.CONTINUATION,
+    )
 
 
 def account_of_message(message: account_pb2.Account, number: int) -> Account:
@@ -309,4 +322,6 @@ def account_of_message(message: account_pb2.Account, number: int) -> Account:
         ),
         open_time=moment(message.open_time),
         metadata=dict(message.metadata),
+        continues=message.continues_account_id,
+        continued_by=message.continued_by_account_id,
     )

@@ -8,6 +8,7 @@ from ledger_server.domain.accounts import AccountState, Direction
 from ledger_server.domain.commands import (
     CaptureHold,
     Command,
+    ContinueAccount,
     Enforcement,
     ExtendHold,
     IncreaseHold,
@@ -72,6 +73,10 @@ def reenact(
         case "finding_changed":
             finding = finding_of(ids, record.finding_changed)
             return replay.follow_finding(FindingChanged(FactKind.FINDING_CHANGED, finding))
+        case "transaction_posted" if int(record.transaction_posted.type) == TransactionType.CONTINUATION:
+            # Its first leg is the account that is left; the amount follows from the rules.
+            moved = record.transaction_posted.postings
+            return replay.carry(moved[0].account_id if moved else "", now)
         case None:
             raise Inconsistent("every record says something")
         case _:
@@ -102,6 +107,13 @@ def _command(
             currency=account.currency,
             limits=account.limits,
             metadata=account.metadata,
+        )
+    if name == "account_continued":
+        continued = record.account_continued
+        return ContinueAccount(
+            account_id=continued.account.account_id,
+            successor_id=continued.successor.account_id,
+            note=continued.note,
         )
     changed = getattr(record, name)
     if isinstance(changed, journal_pb2.AccountChanged):

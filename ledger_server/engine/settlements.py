@@ -90,6 +90,8 @@ class Settlements:
             return True
         account = found.account
         check_use(account, currency)
+        if account.continued_by:
+            return await self.missing_account(tenant_id, account.continued_by, currency, lowered=lowered)
         if account.state is AccountState.CLOSED:
             raise AccountClosed(account_id=account_id)
         if account.state is AccountState.FROZEN and lowered:
@@ -119,5 +121,5 @@ def moved_by(transaction: posting_pb2.Transaction, provider: str, currency: str)
     return sum(
         posting.amount_minor if posting.direction == account_pb2.DIRECTION_CREDIT else -posting.amount_minor
         for posting in transaction.postings
-        if posting.account_id == clearing
+        if posting.account_id == clearing or posting.account_id.startswith(f"{clearing}@")
     )

@@ -59,9 +59,6 @@ _LONG: Final = Rule(decimals=2, max_digits=12)
 _TENS: Final = Rule(decimals=3, multiple_of=10, max_digits=8)
 _HUNDREDS: Final = Rule(decimals=2, multiple_of=100, max_digits=8)
 _UNKNOWN_CURRENCY: Final = Rule(refused="the provider does not know the currency")
-# Stripe lists it as having no decimals and, elsewhere, as to be sent times 100. Whichever guess is wrong
-# credits a hundred times what was paid, so nothing is sent before a sandbox has told.
-_CONTRADICTORY: Final = Rule(refused="the provider's documentation contradicts itself on its minor unit")
 
 # What differs from ISO 4217, sources: docs.stripe.com/currencies, docs.adyen.com/development-resources/
 # currency-codes. Stripe takes eight digits at most unless it says otherwise.
@@ -69,7 +66,8 @@ _DIFFERENCES: Final[tuple[tuple[str, Rule, Rule, Rule], ...]] = (
     # currencies, Stripe charges, Stripe payouts, Adyen
     ("CLP", _STRIPE, _STRIPE, Rule(decimals=2)),
     ("ISK", _HUNDREDS, _HUNDREDS, Rule(decimals=2)),
-    ("UGX", _CONTRADICTORY, _CONTRADICTORY, _ISO),
+    # As ISK: it has no decimals any more, and Stripe goes on taking it with two, both 00.
+    ("UGX", _HUNDREDS, _HUNDREDS, _ISO),
     ("MGA", _WHOLE, _WHOLE, _ISO),
     ("HUF TWD", _STRIPE, _HUNDREDS, _ISO),
     ("BHD JOD KWD OMR TND", _TENS, _STRIPE, _ISO),

@@ -1,9 +1,12 @@
 """Owns AccountService."""
 
+from typing import Final
+
 from defter.ledger.v1 import account_pb2, journal_pb2
 
 from ledger_server.domain.accounts import AccountKind, AccountState
-from ledger_server.domain.commands import Method, SetAccountLimits, SetAccountState
+from ledger_server.domain.commands import ContinueAccount, Method, SetAccountLimits, SetAccountState
+from ledger_server.domain.continuation import MAX_SUCCESSOR, successor_id
 from ledger_server.domain.errors import BatchSizeOutOfRange, FieldMissing, FieldOutOfRange
 from ledger_server.engine.gathered_reads import GatheredReads
 from ledger_server.engine.ledger import Ledger
@@ -37,6 +40,7 @@ from ledger_server.rpc.violations import MAX_KEY
 from ledger_server.store.queries.accounts import AccountFilter, AccountNow
 from ledger_server.store.queries.statements import LinePosition
 
+_FIRST_SUCCESSOR: Final = 2
 _StateRequest = (
     account_pb2.FreezeAccountRequest | account_pb2.UnfreezeAccountRequest | account_pb2.CloseAccountRequest
 )
@@ -126,6 +130,26 @@ class AccountServicer:
         """Close an empty account for ever."""
         account = await self._set_state(Method.CloseAccount, AccountState.CLOSED, request, context)
         return account_pb2.CloseAccountResponse(account=account)
+
+    async def ContinueAccount(
+        self, request: account_pb2.ContinueAccountRequest, context: Context
+    ) -> account_pb2.ContinueAccountResponse:
+        """Close an account and open its successor."""
+        violations = account_violations(request)
+        violations.text(request.note, "note", MAX_NOTE)
+        number = request.successor_number
+        if number and not _FIRST_SUCCESSOR <= number <= MAX_SUCCESSOR:
+            violations.add(FieldOutOfRange(field="successor_number"))
+        violations.check()
+        command = ContinueAccount(
+            account_id=request.account_id,
+            successor_id=successor_id(request.account_id, number or None),
+            note=request.note,
+        )
+        asked = keyed(Method.ContinueAccount, request, request.idempotency_key, command)
+        fact = await decide_one(self._ledger, request.tenant_id, asked, context)
+        continued = journal_pb2.AccountContinued.FromString(fact)
+        return account_pb2.ContinueAccountResponse(account=continued.account, successor=continued.successor)
 
     async def GetAccount(
         self, request: account_pb2.GetAccountRequest, _: Context

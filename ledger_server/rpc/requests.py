@@ -51,7 +51,9 @@ _LEAST_BYTES_OF_POSTING: Final = 12
 MAX_NOTE: Final = 512
 
 _DIRECTIONS: Final = {int(direction): direction for direction in Direction}
-_POSTABLE_TYPES: Final = {int(kind): kind for kind in TransactionType if kind is not TransactionType.REVERSAL}
+# Both have a form of their own, which no caller can give them.
+_MADE_BY_THE_LEDGER: Final = frozenset({TransactionType.REVERSAL, TransactionType.CONTINUATION})
+_POSTABLE_TYPES: Final = {int(kind): kind for kind in TransactionType if kind not in _MADE_BY_THE_LEDGER}
 
 
 class BatchMode(IntEnum):

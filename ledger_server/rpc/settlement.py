@@ -22,6 +22,7 @@ from ledger_server.domain.errors import (
 from ledger_server.domain.payments.accounts import bank_account, clearing_account
 from ledger_server.domain.reconciliation.settlement import BatchState, ReportFormat
 from ledger_server.domain.transactions import NewPosting, TransactionType
+from ledger_server.engine.kept_currencies import KeptCurrencies
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.settlement_records import message_of
 from ledger_server.engine.settlements import Settlements, moved_by
@@ -68,7 +69,10 @@ class SettlementServicer:
         settlements: Settlements,
         importer: Importer,
         providers: Mapping[str, ProviderAmounts],
+        *,
+        currencies: KeptCurrencies,
     ) -> None:
+        self._currencies = currencies
         self._ledger = ledger
         self._reader = reader
         self._settlements = settlements
@@ -81,6 +85,7 @@ class SettlementServicer:
         """Read a settlement report, all of it or nothing."""
         header = await self._header(requests)
         await self._settlements.check_tenant(header.tenant_id)
+        await self._currencies.check()  # what is read is kept in minor units
         response = await self._importer.import_report(header, _chunks(requests))
         # A report of payouts alone may have thousands; the rest are listed.
         del response.batches[fitting(response.batches) :]
@@ -256,5 +261,6 @@ def _posting(request: pb.ConfirmSettlementBatchRequest, batch: pb.SettlementBatc
         request.batch_id,
         moment(batch.paid_out_time),
         {"batch": request.batch_id, "provider": request.provider, "actor": request.actor},
+        follow=True,
     )
     return Request(command, RequestKey(Method.PostTransaction, _key(request)), digest_of(request))

@@ -3,6 +3,8 @@
 from defter.ledger.v1 import tenant_pb2
 
 from ledger_server.domain.commands import CreateTenant, Enforcement, Method, SetBalanceEnforcement
+from ledger_server.domain.currency import turnover_bound
+from ledger_server.engine.kept_currencies import KeptCurrencies
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads import Reads
 from ledger_server.engine.times import timestamp
@@ -20,7 +22,8 @@ _ENFORCEMENTS = members(Enforcement)
 class TenantServicer:
     """Opens ledgers and says how strictly they are enforced."""
 
-    def __init__(self, ledger: Ledger, reads: Reads) -> None:
+    def __init__(self, ledger: Ledger, reads: Reads, currencies: KeptCurrencies) -> None:
+        self._currencies = currencies
         self._ledger = ledger
         self._reads = reads
 
@@ -49,6 +52,23 @@ class TenantServicer:
         """Read one tenant with the head of its journal."""
         tenant_violations(request).check()
         return tenant_pb2.GetTenantResponse(tenant=_tenant(await self._reads.tenant(request.tenant_id)))
+
+    async def ListCurrencies(
+        self, _request: tenant_pb2.ListCurrenciesRequest, _: Context
+    ) -> tenant_pb2.ListCurrenciesResponse:
+        """List the currencies that accounts may have, by code."""
+        exponents = await self._currencies.exponents()
+        return tenant_pb2.ListCurrenciesResponse(
+            currencies=[
+                tenant_pb2.Currency(
+                    currency_code=code,
+                    decimal_places=exponent,
+                    withdrawn=code in self._currencies.withdrawn,
+                    turnover_bound=turnover_bound(exponent),
+                )
+                for code, exponent in sorted(exponents.items())
+            ]
+        )
 
     async def ListTenants(
         self, request: tenant_pb2.ListTenantsRequest, _: Context

@@ -54,10 +54,18 @@ def _wallet(found: Sequence[WalletAccount]) -> wallet_pb2.Wallet:
         currency = account.now.account.currency
         balance = balances.setdefault(currency, wallet_pb2.WalletBalance(currency_code=currency))
         money = balance.bonus if account.bonus else balance.real
-        money.CopyFrom(_money(account.now))
+        # An account and those that continue it are one purse: what is held on the old one is missing there.
+        _add(money, _money(account.now))
     return wallet_pb2.Wallet(
         player_id=found[0].player_id, balances=[balances[currency] for currency in sorted(balances)]
     )
+
+
+def _add(money: wallet_pb2.WalletMoney, more: wallet_pb2.WalletMoney) -> None:
+    money.posted_minor += more.posted_minor
+    money.available_minor += more.available_minor
+    money.pending_in_minor += more.pending_in_minor
+    money.pending_out_minor += more.pending_out_minor
 
 
 def _money(now: AccountNow) -> wallet_pb2.WalletMoney:

@@ -58,7 +58,8 @@ _LOCK_HEAD: Final = f"{_READ_HEAD} FOR UPDATE"
 # would do just that until somebody analyses the tables.
 _LOAD_ACCOUNTS: Final = """
 SELECT a.account_number, a.account_id, a.kind, a.currency_code, a.state, a.min_available,
-    a.max_balance, a.open_time, a.metadata, p.posted_debits, p.posted_credits, p.pending_debits,
+    a.max_balance, a.open_time, a.metadata, a.continues, a.continued_by,
+    p.posted_debits, p.posted_credits, p.pending_debits,
     p.pending_credits, p.version,
     LEAST(
         (SELECT min(h.expire_time) FROM holds h WHERE h.tenant_key = $1
@@ -69,7 +70,7 @@ SELECT a.account_number, a.account_id, a.kind, a.currency_code, a.state, a.min_a
 FROM unnest($2::text[]) AS wanted(account_id)
 CROSS JOIN LATERAL (
     SELECT account_number, account_id, kind, currency_code, state, min_available, max_balance, open_time,
-        metadata
+        metadata, continues, continued_by
     FROM accounts WHERE tenant_key = $1 AND account_id = wanted.account_id LIMIT 1
 ) a
 LEFT JOIN LATERAL (
@@ -238,6 +239,8 @@ def account_of(row: Record) -> Account:
         limits=Limits(min_available=row["min_available"], max_balance=row["max_balance"]),
         open_time=row["open_time"],
         metadata=_metadata_of(row["metadata"]),
+        continues=row["continues"] or "",
+        continued_by=row["continued_by"] or "",
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from ledger_server.domain.accounts import Account
 from ledger_server.domain.facts import (
     AccountChanged,
+    AccountContinued,
     EnforcementChanged,
     FindingChanged,
     HoldCaptured,
@@ -210,6 +211,9 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
             holds[fact.hold.number] = fact.hold
         elif isinstance(fact, AccountChanged):
             accounts[fact.account.number] = fact.account
+        elif isinstance(fact, AccountContinued):
+            accounts[fact.account.number] = fact.account
+            accounts[fact.successor.number] = fact.successor
         elif isinstance(fact, EnforcementChanged):
             of_tenant[_SET_ENFORCEMENT] = fact.enforcement
         elif isinstance(fact, WithdrawalPolicySet):

@@ -86,6 +86,8 @@ _ACCOUNTS: Final = {
     "max_balance": "bigint",
     "open_time": "timestamptz",
     "metadata": "jsonb",
+    "continues": "text",
+    "continued_by": "text",
 }
 
 LEDGER_TABLES: Final = {"journal": JOURNAL, "postings": POSTINGS, "holds": _HOLDS, "accounts": _ACCOUNTS}
@@ -95,7 +97,7 @@ LEDGER_UPSERTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         "hold_number",
         ("amount", "captured", "released", "state", "expire_time", "end_time", "limit_breached"),
     ),
-    "accounts": ("account_number", ("state", "min_available", "max_balance")),
+    "accounts": ("account_number", ("state", "min_available", "max_balance", "continued_by")),
 }
 
 _POSTING_KINDS: Final = frozenset({FactKind.TRANSACTION_POSTED, FactKind.HOLD_CAPTURED})
@@ -178,6 +180,8 @@ def account_row(account: Account) -> tuple[Any, ...]:
         account.limits.max_balance,
         account.open_time,
         _metadata_text(account.metadata),
+        account.continues or None,
+        account.continued_by or None,
     )
 
 

@@ -58,8 +58,24 @@ accounts: Final = Table(
     Column("max_balance", BigInteger),
     time("open_time"),
     Column("metadata", JSONB),
+    # The ids of the accounts before and after it, where one goes on as the other.
+    bytewise("continues", nullable=True),
+    bytewise("continued_by", nullable=True),
     PrimaryKeyConstraint("tenant_key", "account_number"),
     Index("accounts_tenant_key_account_id_key", "tenant_key", "account_id", unique=True),
+)
+
+# One row per currency that was ever used, in whichever tenant: a table of the database as a whole, which
+# names no tenant. `exponent` is NULL where an earlier version used it and nobody has said yet with how many
+# decimal places.
+currencies: Final = Table(
+    "currencies",
+    metadata,
+    bytewise("currency_code"),
+    Column("exponent", SmallInteger),
+    time("first_use_time"),
+    PrimaryKeyConstraint("currency_code"),
+    CheckConstraint("exponent BETWEEN 0 AND 18", name="exponent"),
 )
 
 # One row per decided fact. `record` holds the exact bytes that were hashed into `chain_hash`; the

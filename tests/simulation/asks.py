@@ -510,6 +510,16 @@ class Close(Freeze):
     method: ClassVar[str] = "CloseAccount"
 
 
+class Continue(Freeze):
+    """ContinueAccount."""
+
+    method: ClassVar[str] = "ContinueAccount"
+
+    @override
+    def expect(self, model: LedgerModel) -> Answers:
+        return model.continue_account(self.key, self.account)
+
+
 @dataclass(frozen=True)
 class SetEnforcement(Ask):
     """SetBalanceEnforcement."""

@@ -87,6 +87,7 @@ parts = st.one_of(
     st.tuples(st.just("reverse"), picks),
     st.tuples(st.just("freeze"), players),
     st.tuples(st.just("unfreeze"), players),
+    st.tuples(st.just("continue"), players),
     st.tuples(st.just("limits"), players, limit_pairs),
     st.tuples(st.just("open"), st.sampled_from(("eve", "kim", "ann"))),
     st.tuples(st.just("enforce"), st.booleans()),

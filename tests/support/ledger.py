@@ -146,6 +146,19 @@ class Ledger:
         )
         return response.account
 
+    async def continue_account(
+        self, account_id: str, *, number: int = 0, key: str | None = None
+    ) -> account_pb2.ContinueAccountResponse:
+        """Close an account and open its successor."""
+        request = account_pb2.ContinueAccountRequest(
+            tenant_id=self.tenant_id,
+            idempotency_key=key or self.new_key(),
+            account_id=account_id,
+            successor_number=number,
+        )
+        response: account_pb2.ContinueAccountResponse = await self.stubs.accounts.ContinueAccount(request)
+        return response
+
     async def close(self, account_id: str, *, key: str | None = None) -> account_pb2.Account:
         """Close an account."""
         response = await self.stubs.accounts.CloseAccount(

@@ -182,6 +182,8 @@ class LedgerModel:
                 "limits": given,
                 "posted": {"DEBIT": 0, "CREDIT": 0},
                 "pending": {"DEBIT": 0, "CREDIT": 0},
+                "continues": "",
+                "continued_by": "",
             }
             return Answer()
 
@@ -220,12 +222,71 @@ class LedgerModel:
             found = self.accounts[account]
             if found["state"] not in froms:
                 return Answer(reason="ILLEGAL_TRANSITION")
-            if to == "CLOSED" and (posted_balance(found) != 0 or any(found["pending"].values())):
+            if to == "CLOSED" and any(
+                posted_balance(self.accounts[name]) != 0 or any(self.accounts[name]["pending"].values())
+                for name in self.purse(account)
+            ):
                 return Answer(reason="ACCOUNT_NOT_EMPTY")
             found["state"] = to
             return Answer()
 
         return self._keyed(method, key, account, decide)
+
+    def continue_account(self, key: str, account: str) -> Answer:
+        """Close an account, open the next one, and take along what may be spent."""
+
+        def decide() -> Answer:
+            if account not in self.accounts:
+                return Answer(reason="ACCOUNT_NOT_FOUND")
+            old = self.accounts[account]
+            if old["state"] == "CLOSED":
+                return Answer(reason="ACCOUNT_CLOSED")
+            first, _, number = account.partition("@")
+            name = f"{first}@{int(number or 1) + 1}"
+            if name in self.accounts:
+                return Answer(reason="ACCOUNT_ALREADY_EXISTS")
+            self.accounts[name] = {
+                **copy.deepcopy(old),
+                "posted": {"DEBIT": 0, "CREDIT": 0},
+                "pending": {"DEBIT": 0, "CREDIT": 0},
+                "continues": account,
+            }
+            old["state"] = "CLOSED"
+            old["continued_by"] = name
+            self._take_along(account)
+            return Answer()
+
+        return self._keyed("ContinueAccount", key, account, decide)
+
+    def newest(self, account: str) -> str:
+        """Return the account as which an account goes on."""
+        while account in self.accounts and self.accounts[account]["continued_by"]:
+            account = self.accounts[account]["continued_by"]
+        return account
+
+    def purse(self, account: str) -> list[str]:
+        """Return the newest account of a line and all before it."""
+        names = [self.newest(account)]
+        while before := self.accounts[names[-1]]["continues"]:
+            names.append(before)
+        return names
+
+    def _take_along(self, account: str) -> None:
+        """Move what may be spent of a continued account, as far as the counters have room."""
+        old = self.accounts[account]
+        if not old["continued_by"]:
+            return
+        new = self.accounts[self.newest(account)]
+        spendable = available_balance(old)
+        shrinks = OPPOSITE[normal_side(old)]
+        side = shrinks if spendable > 0 else OPPOSITE[shrinks]
+        rooms = [
+            LARGEST - one["posted"][way] - one["pending"][way]
+            for one, way in ((old, side), (new, OPPOSITE[side]))
+        ]
+        moved = min(abs(spendable), *rooms)
+        old["posted"][side] += moved
+        new["posted"][OPPOSITE[side]] += moved
 
     # Transactions.
 
@@ -258,7 +319,10 @@ class LedgerModel:
                 return Answer(reason="ALREADY_REVERSED")
             if found["type"] == "REVERSAL":
                 return Answer(reason="REVERSAL_NOT_REVERSIBLE")
-            mirror = [replace(leg, direction=OPPOSITE[leg.direction]) for leg in found["legs"]]
+            mirror = [
+                replace(leg, account=self.newest(leg.account), direction=OPPOSITE[leg.direction])
+                for leg in found["legs"]
+            ]
             item = PostItem(key=key, legs=tuple(mirror), type="REVERSAL", reference=reference)
             answer = self._post(item)
             if not answer.reason:
@@ -320,7 +384,7 @@ class LedgerModel:
                 return Answer(reason="CAPTURE_EXCEEDS_HOLD")
             sides = ((hold["debit"], "DEBIT"), (hold["credit"], "CREDIT"))
             for account, direction in sides:
-                found = self.accounts[account]
+                found = self.accounts[self.newest(account)]
                 if found["state"] == "FROZEN" and direction != normal_side(found):
                     return Answer(reason="ACCOUNT_FROZEN")
             for account, direction in sides:
@@ -329,6 +393,9 @@ class LedgerModel:
             hold["captured"] += taken
             if final or remaining(hold) == 0:
                 self._end(hold, "CAPTURED", self.now)
+            else:
+                for account, _ in sides:
+                    self._take_along(account)
             legs = tuple(
                 Leg(account=account, direction=direction, amount=taken, currency=hold["currency"])
                 for account, direction in sides
@@ -490,6 +557,8 @@ class LedgerModel:
         hold["released"] += rest
         hold["state"] = state
         hold["end"] = at
+        for account in (hold["debit"], hold["credit"]):
+            self._take_along(account)
 
 
 def remaining(hold: Hold) -> int:

@@ -55,6 +55,8 @@ TESTED_ELSEWHERE = {
     "::test_begin_deposits_up_to_the_bound_of_one_player_leaves_room_for_others",
     "ACCOUNT_KIND_MISMATCH": "tests.integration.payments.test_older_accounts"
     "::test_ask_with_wallet_of_another_kind_is_refused",
+    "CURRENCY_CONTRADICTED": "tests.integration.test_kept_currencies"
+    "::test_use_currency_that_another_server_keeps_otherwise_is_refused",
     "INTERNAL": "tests.integration.test_guilty_command"
     "::test_refuse_rows_of_one_command_fails_that_command_alone",
 }
@@ -381,6 +383,16 @@ async def post_to_closed_account(ledger: Ledger, clock: FakeClock) -> Provoked:
     await ledger.open("ann")
     await ledger.close("ann")
     return ledger.post("house", "ann", 1), {"account_id": "ann"}
+
+
+@provokes("CONTINUATION_NOT_REVERSIBLE", FAILED_PRECONDITION)
+async def reverse_what_followed_to_a_successor(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Nobody posted it, and nobody takes it back."""
+    await ledger.open("ann")
+    await ledger.fund("ann", 10)
+    await ledger.continue_account("ann")
+    moved = (await ledger.records("transaction_posted"))[-1].transaction_posted.transaction_id
+    return ledger.reverse(moved), {"transaction_id": moved}
 
 
 @provokes("ACCOUNT_FROZEN", FAILED_PRECONDITION)

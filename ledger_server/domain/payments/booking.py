@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from ledger_server.domain.accounts import AccountKind, Direction, available_balance, default_limits
+from ledger_server.domain.accounts import AccountKind, Direction, default_limits
 from ledger_server.domain.commands import (
     CaptureHold,
     Command,
@@ -17,6 +17,7 @@ from ledger_server.domain.commands import (
     PostTransaction,
     ReleaseHold,
 )
+from ledger_server.domain.continuation import available, newest
 from ledger_server.domain.decide import decide
 from ledger_server.domain.facts import Fact
 from ledger_server.domain.holds import PAYMENT_OWNER, HoldState
@@ -99,8 +100,8 @@ class Booking:
         number = self.next_number
         self._do(
             PlaceHold(
-                debit_account_id=debit,
-                credit_account_id=credit,
+                debit_account_id=newest(self.working_set, debit),
+                credit_account_id=newest(self.working_set, credit),
                 amount=amount,
                 currency=currency,
                 expire_time=expire_time,
@@ -165,23 +166,20 @@ class Booking:
                 NewPosting(debit, Direction.DEBIT, amount, currency),
                 NewPosting(credit, Direction.CREDIT, amount, currency),
             )
-            self._do(PostTransaction(kind, postings, of, effective_time, {}, outside=True))
+            self._do(PostTransaction(kind, postings, of, effective_time, {}, outside=True, follow=True))
 
     def available(self, account_id: str) -> int:
-        """Return an account's available balance as it stands now."""
-        entry = self.working_set.account(account_id)
-        if entry is None or entry.account is None:
-            return 0
-        return available_balance(entry.account.kind, entry.counters)
+        """Return what is available of an account, and of those that continue it, as they stand now."""
+        return available(self.working_set, account_id)
 
     def overdrawn(self, account_id: str, before: int) -> bool:
         """Whether an account was taken below its lower limit since it had `before` available."""
-        entry = self.working_set.account(account_id)
+        entry = self.working_set.account(newest(self.working_set, account_id))
         if entry is None or entry.account is None:
             return False
         limit = entry.account.limits.min_available
-        available = available_balance(entry.account.kind, entry.counters)
-        return limit is not None and available < limit and available < before
+        left = self.available(account_id)
+        return limit is not None and left < limit and left < before
 
     def _do(self, command: Command) -> None:
         self.add(decide(self.working_set, command, self.now))

@@ -74,7 +74,7 @@ def _balance(at: str) -> str:
 WITH {at}
 SELECT t.sequence AS head_sequence, t.record_time AS head_time, at.sequence,
     a.account_number, a.account_id, a.kind, a.currency_code, a.state, a.min_available, a.max_balance,
-    a.open_time, a.metadata,
+    a.open_time, a.metadata, a.continues, a.continued_by,
     p.posted_debits, p.posted_credits, p.pending_debits, p.pending_credits, p.version,
     dead.debits AS dead_debits, dead.credits AS dead_credits
 FROM tenants t

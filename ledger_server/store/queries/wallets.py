@@ -92,6 +92,8 @@ async def wallet_accounts(
     for row in rows:
         account = account_now_of(row)
         beginning, _, currency = account.account.account_id.rpartition(":")
+        if account.account.continues:
+            currency = currency.rpartition("@")[0]
         # An account of that name in another currency is none that payments would use.
         if currency == account.account.currency and f"{beginning}:" in beginnings:
             player, bonus = beginnings[f"{beginning}:"]

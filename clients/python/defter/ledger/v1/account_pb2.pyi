@@ -201,6 +201,8 @@ class _TransactionTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trans
     """Money that went back to a player's means of payment."""
     TRANSACTION_TYPE_DISPUTE: _TransactionType.ValueType  # 12
     """Money that a dispute took, or gave back."""
+    TRANSACTION_TYPE_CONTINUATION: _TransactionType.ValueType  # 13
+    """What a continued account has left, moved to its newest successor; only the ledger makes it."""
 
 class TransactionType(_TransactionType, metaclass=_TransactionTypeEnumTypeWrapper):
     """What a transaction is for."""
@@ -231,6 +233,8 @@ TRANSACTION_TYPE_REFUND: TransactionType.ValueType  # 11
 """Money that went back to a player's means of payment."""
 TRANSACTION_TYPE_DISPUTE: TransactionType.ValueType  # 12
 """Money that a dispute took, or gave back."""
+TRANSACTION_TYPE_CONTINUATION: TransactionType.ValueType  # 13
+"""What a continued account has left, moved to its newest successor; only the ledger makes it."""
 Global___TransactionType: _TypeAlias = TransactionType  # noqa: Y015
 
 @_typing.final
@@ -282,7 +286,10 @@ Global___AccountLimits: _TypeAlias = AccountLimits  # noqa: Y015
 
 @_typing.final
 class AccountBalance(_message.Message):
-    """The counters of one account at one version, and the two balances that follow from them."""
+    """The counters of one account at one version, and the two balances that follow from them. A side, posted and
+    pending money together, counts to 2^63-1 minor units (92 quadrillion of a currency with two decimal places, 9.2
+    billion of one with nine); what would exceed that is AMOUNT_OVERFLOW. `ContinueAccount` is the way on.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -359,6 +366,8 @@ class Account(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     OPEN_TIME_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    CONTINUES_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    CONTINUED_BY_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """Readable path, 1 to 255 of `A-Z a-z 0-9 _ . : @ -`, such as `player:42:real:EUR`."""
     kind: Global___AccountKind.ValueType
@@ -367,6 +376,10 @@ class Account(_message.Message):
     """ISO 4217 code or a configured asset; never changes."""
     state: Global___AccountState.ValueType
     """Whether it may be used."""
+    continues_account_id: _builtins.str
+    """The account that this one continues; empty for one that was opened by itself."""
+    continued_by_account_id: _builtins.str
+    """The account that continues this one, which is closed then; empty for all others."""
     @_builtins.property
     def limits(self) -> Global___AccountLimits:
         """Its limits now."""
@@ -389,10 +402,12 @@ class Account(_message.Message):
         limits: Global___AccountLimits | None = ...,
         open_time: _timestamp_pb2.Timestamp | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        continues_account_id: _builtins.str = ...,
+        continued_by_account_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "open_time", b"open_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "currency_code", b"currency_code", "kind", b"kind", "limits", b"limits", "metadata", b"metadata", "open_time", b"open_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "continued_by_account_id", b"continued_by_account_id", "continues_account_id", b"continues_account_id", "currency_code", b"currency_code", "kind", b"kind", "limits", b"limits", "metadata", b"metadata", "open_time", b"open_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1033,6 +1048,76 @@ class CloseAccountResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CloseAccountResponse: _TypeAlias = CloseAccountResponse  # noqa: Y015
+
+@_typing.final
+class ContinueAccountRequest(_message.Message):
+    """Request of ContinueAccount."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    SUCCESSOR_NUMBER_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    idempotency_key: _builtins.str
+    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    account_id: _builtins.str
+    """The account to continue; open or frozen."""
+    note: _builtins.str
+    """Why and by whom, for the journal; up to 512 characters."""
+    successor_number: _builtins.int
+    """The number behind the `@` of the successor's id, 2 to 999,999; 0 takes the next one: 2 for an id without a
+    number, else one more. Another is only wanted where that account exists.
+    """
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        note: _builtins.str = ...,
+        successor_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "idempotency_key", b"idempotency_key", "note", b"note", "successor_number", b"successor_number", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContinueAccountRequest: _TypeAlias = ContinueAccountRequest  # noqa: Y015
+
+@_typing.final
+class ContinueAccountResponse(_message.Message):
+    """Response of ContinueAccount."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    SUCCESSOR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def account(self) -> Global___Account:
+        """The account as it was closed."""
+
+    @_builtins.property
+    def successor(self) -> Global___Account:
+        """Its successor as it was opened, before anything was moved to it."""
+
+    def __init__(
+        self,
+        *,
+        account: Global___Account | None = ...,
+        successor: Global___Account | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "successor", b"successor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "successor", b"successor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContinueAccountResponse: _TypeAlias = ContinueAccountResponse  # noqa: Y015
 
 @_typing.final
 class GetBalanceRequest(_message.Message):

@@ -75,6 +75,11 @@ class AccountServiceStub:
                 request_serializer=defter_dot_ledger_dot_v1_dot_account__pb2.CloseAccountRequest.SerializeToString,
                 response_deserializer=defter_dot_ledger_dot_v1_dot_account__pb2.CloseAccountResponse.FromString,
                 _registered_method=True)
+        self.ContinueAccount = channel.unary_unary(
+                '/defter.ledger.v1.AccountService/ContinueAccount',
+                request_serializer=defter_dot_ledger_dot_v1_dot_account__pb2.ContinueAccountRequest.SerializeToString,
+                response_deserializer=defter_dot_ledger_dot_v1_dot_account__pb2.ContinueAccountResponse.FromString,
+                _registered_method=True)
         self.GetBalance = channel.unary_unary(
                 '/defter.ledger.v1.AccountService/GetBalance',
                 request_serializer=defter_dot_ledger_dot_v1_dot_account__pb2.GetBalanceRequest.SerializeToString,
@@ -158,6 +163,19 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ContinueAccount(self, request, context):
+        """Close an account, whatever it holds, and open its successor: the way on before one of its counters, which
+        only grow, is full. Keyed. The successor has the same kind, currency, limits, metadata and state, and an id
+        that ends in `@2` (then `@3`, and so on). What is available moves to it at once, with a transaction of
+        type CONTINUATION. Open holds stay where they are; as each of them ends, what it leaves follows
+        in the same commit. What payments would do with the account they do with its newest successor, and a wallet
+        shows both together; others name the successor. Fails with ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED,
+        ACCOUNT_ALREADY_EXISTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetBalance(self, request, context):
         """Read a balance now, at a time or at a sequence. Fails with ACCOUNT_NOT_FOUND, NOT_YET_RECORDED.
         """
@@ -221,6 +239,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.CloseAccount,
                     request_deserializer=defter_dot_ledger_dot_v1_dot_account__pb2.CloseAccountRequest.FromString,
                     response_serializer=defter_dot_ledger_dot_v1_dot_account__pb2.CloseAccountResponse.SerializeToString,
+            ),
+            'ContinueAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.ContinueAccount,
+                    request_deserializer=defter_dot_ledger_dot_v1_dot_account__pb2.ContinueAccountRequest.FromString,
+                    response_serializer=defter_dot_ledger_dot_v1_dot_account__pb2.ContinueAccountResponse.SerializeToString,
             ),
             'GetBalance': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBalance,
@@ -455,6 +478,33 @@ class AccountService:
             '/defter.ledger.v1.AccountService/CloseAccount',
             defter_dot_ledger_dot_v1_dot_account__pb2.CloseAccountRequest.SerializeToString,
             defter_dot_ledger_dot_v1_dot_account__pb2.CloseAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ContinueAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.ledger.v1.AccountService/ContinueAccount',
+            defter_dot_ledger_dot_v1_dot_account__pb2.ContinueAccountRequest.SerializeToString,
+            defter_dot_ledger_dot_v1_dot_account__pb2.ContinueAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,6 +58,15 @@ class AccountServiceStub:
     """Undo FreezeAccount. Keyed. Fails with ACCOUNT_NOT_FOUND, ILLEGAL_TRANSITION."""
     CloseAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.CloseAccountRequest, _account_pb2.CloseAccountResponse]
     """Close an empty account for ever. Keyed. Fails with ACCOUNT_NOT_FOUND, ILLEGAL_TRANSITION, ACCOUNT_NOT_EMPTY."""
+    ContinueAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.ContinueAccountRequest, _account_pb2.ContinueAccountResponse]
+    """Close an account, whatever it holds, and open its successor: the way on before one of its counters, which
+    only grow, is full. Keyed. The successor has the same kind, currency, limits, metadata and state, and an id
+    that ends in `@2` (then `@3`, and so on). What is available moves to it at once, with a transaction of
+    type CONTINUATION. Open holds stay where they are; as each of them ends, what it leaves follows
+    in the same commit. What payments would do with the account they do with its newest successor, and a wallet
+    shows both together; others name the successor. Fails with ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED,
+    ACCOUNT_ALREADY_EXISTS.
+    """
     GetBalance: _grpc.UnaryUnaryMultiCallable[_account_pb2.GetBalanceRequest, _account_pb2.GetBalanceResponse]
     """Read a balance now, at a time or at a sequence. Fails with ACCOUNT_NOT_FOUND, NOT_YET_RECORDED."""
     BatchGetBalances: _grpc.UnaryUnaryMultiCallable[_account_pb2.BatchGetBalancesRequest, _account_pb2.BatchGetBalancesResponse]
@@ -95,6 +104,15 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Undo FreezeAccount. Keyed. Fails with ACCOUNT_NOT_FOUND, ILLEGAL_TRANSITION."""
     CloseAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.CloseAccountRequest, _account_pb2.CloseAccountResponse]  # type: ignore[assignment]
     """Close an empty account for ever. Keyed. Fails with ACCOUNT_NOT_FOUND, ILLEGAL_TRANSITION, ACCOUNT_NOT_EMPTY."""
+    ContinueAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.ContinueAccountRequest, _account_pb2.ContinueAccountResponse]  # type: ignore[assignment]
+    """Close an account, whatever it holds, and open its successor: the way on before one of its counters, which
+    only grow, is full. Keyed. The successor has the same kind, currency, limits, metadata and state, and an id
+    that ends in `@2` (then `@3`, and so on). What is available moves to it at once, with a transaction of
+    type CONTINUATION. Open holds stay where they are; as each of them ends, what it leaves follows
+    in the same commit. What payments would do with the account they do with its newest successor, and a wallet
+    shows both together; others name the successor. Fails with ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED,
+    ACCOUNT_ALREADY_EXISTS.
+    """
     GetBalance: _aio.UnaryUnaryMultiCallable[_account_pb2.GetBalanceRequest, _account_pb2.GetBalanceResponse]  # type: ignore[assignment]
     """Read a balance now, at a time or at a sequence. Fails with ACCOUNT_NOT_FOUND, NOT_YET_RECORDED."""
     BatchGetBalances: _aio.UnaryUnaryMultiCallable[_account_pb2.BatchGetBalancesRequest, _account_pb2.BatchGetBalancesResponse]  # type: ignore[assignment]
@@ -177,6 +195,21 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.CloseAccountResponse, _abc.Awaitable[_account_pb2.CloseAccountResponse]]:
         """Close an empty account for ever. Keyed. Fails with ACCOUNT_NOT_FOUND, ILLEGAL_TRANSITION, ACCOUNT_NOT_EMPTY."""
+
+    @_abc_1.abstractmethod
+    def ContinueAccount(
+        self,
+        request: _account_pb2.ContinueAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.ContinueAccountResponse, _abc.Awaitable[_account_pb2.ContinueAccountResponse]]:
+        """Close an account, whatever it holds, and open its successor: the way on before one of its counters, which
+        only grow, is full. Keyed. The successor has the same kind, currency, limits, metadata and state, and an id
+        that ends in `@2` (then `@3`, and so on). What is available moves to it at once, with a transaction of
+        type CONTINUATION. Open holds stay where they are; as each of them ends, what it leaves follows
+        in the same commit. What payments would do with the account they do with its newest successor, and a wallet
+        shows both together; others name the successor. Fails with ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED,
+        ACCOUNT_ALREADY_EXISTS.
+        """
 
     @_abc_1.abstractmethod
     def GetBalance(

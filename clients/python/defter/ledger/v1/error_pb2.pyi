@@ -86,6 +86,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """An amount is larger than the server takes of its currency (setting `DEFTER_MAX_AMOUNTS`). INVALID_ARGUMENT.
     Metadata: `field`, `amount_minor`, `currency_code`, `max_amount_minor`.
     """
+    ERROR_REASON_CURRENCY_CONTRADICTED: _ErrorReason.ValueType  # 20
+    """The server's settings give the currency other decimal places than those with which it is kept in the database;
+    such a server takes nothing in it. FAILED_PRECONDITION. Metadata: `currency_code`, `decimal_places`,
+    `kept_decimal_places`.
+    """
     ERROR_REASON_LANE_FULL: _ErrorReason.ValueType  # 50
     """The tenant's lane holds as much waiting work as it may. RESOURCE_EXHAUSTED with RetryInfo;
     retry the same request with the same key after that delay. Metadata: `tenant_id`.
@@ -191,6 +196,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """InitiateDeposit: what is pending into the player's wallet would be more in all than a single amount may be.
     FAILED_PRECONDITION. Metadata: `account_id`, `pending_minor` (with this deposit), `max_pending_minor`.
     """
+    ERROR_REASON_CONTINUATION_NOT_REVERSIBLE: _ErrorReason.ValueType  # 241
+    """What a continued account left was moved to its successor; that is not taken back. FAILED_PRECONDITION.
+    Metadata: `transaction_id`.
+    """
     ERROR_REASON_TENANT_ALREADY_EXISTS: _ErrorReason.ValueType  # 200
     """CreateTenant: that tenant exists. ALREADY_EXISTS. Metadata: `tenant_id`."""
     ERROR_REASON_ACCOUNT_ALREADY_EXISTS: _ErrorReason.ValueType  # 201
@@ -228,7 +237,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `account_id`, `currency_code`, `account_currency_code`.
     """
     ERROR_REASON_ACCOUNT_CLOSED: _ErrorReason.ValueType  # 214
-    """The account is closed. FAILED_PRECONDITION. Metadata: `account_id`."""
+    """The account is closed. FAILED_PRECONDITION. Metadata: `account_id`; `continued_by`: the account by which it
+    goes on, if it does.
+    """
     ERROR_REASON_ACCOUNT_FROZEN: _ErrorReason.ValueType  # 215
     """The account is frozen and takes nothing that lowers it. FAILED_PRECONDITION. Metadata: `account_id`."""
     ERROR_REASON_ACCOUNT_NOT_EMPTY: _ErrorReason.ValueType  # 216
@@ -236,7 +247,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `account_id`, `posted_balance_minor`.
     """
     ERROR_REASON_AMOUNT_OVERFLOW: _ErrorReason.ValueType  # 217
-    """A counter would exceed 2^63-1. OUT_OF_RANGE. Metadata: `account_id`."""
+    """A side of the account would count more than 2^63-1 minor units in all, posted and pending money together.
+    Continue the account (`ContinueAccount`). OUT_OF_RANGE. Metadata: `account_id`.
+    """
     ERROR_REASON_INSUFFICIENT_FUNDS: _ErrorReason.ValueType  # 218
     """The available balance would fall below the account's lower limit. FAILED_PRECONDITION.
     Metadata: `account_id`, `available_balance_minor` (before), `min_available_minor`, `change_minor`.
@@ -327,6 +340,11 @@ spelling, see `OpenAccount`. INVALID_ARGUMENT. Metadata: `field`, `account_id`, 
 ERROR_REASON_AMOUNT_TOO_LARGE: ErrorReason.ValueType  # 24
 """An amount is larger than the server takes of its currency (setting `DEFTER_MAX_AMOUNTS`). INVALID_ARGUMENT.
 Metadata: `field`, `amount_minor`, `currency_code`, `max_amount_minor`.
+"""
+ERROR_REASON_CURRENCY_CONTRADICTED: ErrorReason.ValueType  # 20
+"""The server's settings give the currency other decimal places than those with which it is kept in the database;
+such a server takes nothing in it. FAILED_PRECONDITION. Metadata: `currency_code`, `decimal_places`,
+`kept_decimal_places`.
 """
 ERROR_REASON_LANE_FULL: ErrorReason.ValueType  # 50
 """The tenant's lane holds as much waiting work as it may. RESOURCE_EXHAUSTED with RetryInfo;
@@ -433,6 +451,10 @@ ERROR_REASON_BEGUN_DEPOSITS_TOO_LARGE: ErrorReason.ValueType  # 247
 """InitiateDeposit: what is pending into the player's wallet would be more in all than a single amount may be.
 FAILED_PRECONDITION. Metadata: `account_id`, `pending_minor` (with this deposit), `max_pending_minor`.
 """
+ERROR_REASON_CONTINUATION_NOT_REVERSIBLE: ErrorReason.ValueType  # 241
+"""What a continued account left was moved to its successor; that is not taken back. FAILED_PRECONDITION.
+Metadata: `transaction_id`.
+"""
 ERROR_REASON_TENANT_ALREADY_EXISTS: ErrorReason.ValueType  # 200
 """CreateTenant: that tenant exists. ALREADY_EXISTS. Metadata: `tenant_id`."""
 ERROR_REASON_ACCOUNT_ALREADY_EXISTS: ErrorReason.ValueType  # 201
@@ -470,7 +492,9 @@ ERROR_REASON_CURRENCY_MISMATCH: ErrorReason.ValueType  # 213
 Metadata: `account_id`, `currency_code`, `account_currency_code`.
 """
 ERROR_REASON_ACCOUNT_CLOSED: ErrorReason.ValueType  # 214
-"""The account is closed. FAILED_PRECONDITION. Metadata: `account_id`."""
+"""The account is closed. FAILED_PRECONDITION. Metadata: `account_id`; `continued_by`: the account by which it
+goes on, if it does.
+"""
 ERROR_REASON_ACCOUNT_FROZEN: ErrorReason.ValueType  # 215
 """The account is frozen and takes nothing that lowers it. FAILED_PRECONDITION. Metadata: `account_id`."""
 ERROR_REASON_ACCOUNT_NOT_EMPTY: ErrorReason.ValueType  # 216
@@ -478,7 +502,9 @@ ERROR_REASON_ACCOUNT_NOT_EMPTY: ErrorReason.ValueType  # 216
 Metadata: `account_id`, `posted_balance_minor`.
 """
 ERROR_REASON_AMOUNT_OVERFLOW: ErrorReason.ValueType  # 217
-"""A counter would exceed 2^63-1. OUT_OF_RANGE. Metadata: `account_id`."""
+"""A side of the account would count more than 2^63-1 minor units in all, posted and pending money together.
+Continue the account (`ContinueAccount`). OUT_OF_RANGE. Metadata: `account_id`.
+"""
 ERROR_REASON_INSUFFICIENT_FUNDS: ErrorReason.ValueType  # 218
 """The available balance would fall below the account's lower limit. FAILED_PRECONDITION.
 Metadata: `account_id`, `available_balance_minor` (before), `min_available_minor`, `change_minor`.

@@ -85,6 +85,83 @@ class Tenant(_message.Message):
 Global___Tenant: _TypeAlias = Tenant  # noqa: Y015
 
 @_typing.final
+class Currency(_message.Message):
+    """A currency that accounts may have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    DECIMAL_PLACES_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
+    TURNOVER_BOUND_FIELD_NUMBER: _builtins.int
+    currency_code: _builtins.str
+    """ISO 4217 code, or that of a configured asset."""
+    decimal_places: _builtins.int
+    """How many decimal places a major unit has: amounts are in minor units. It never changes once it was used."""
+    withdrawn: _builtins.bool
+    """Whether accounts have it though neither ISO 4217 nor the server's settings do any more; it stays usable."""
+    turnover_bound: _builtins.int
+    """What a side of an account can count in all, major units: 2^63-1 minor units. Before that an account is
+    continued, see `AccountService.ContinueAccount`.
+    """
+    def __init__(
+        self,
+        *,
+        currency_code: _builtins.str = ...,
+        decimal_places: _builtins.int = ...,
+        withdrawn: _builtins.bool = ...,
+        turnover_bound: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_code", b"currency_code", "decimal_places", b"decimal_places", "turnover_bound", b"turnover_bound", "withdrawn", b"withdrawn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Currency: _TypeAlias = Currency  # noqa: Y015
+
+@_typing.final
+class ListCurrenciesRequest(_message.Message):
+    """Request of ListCurrencies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCurrenciesRequest: _TypeAlias = ListCurrenciesRequest  # noqa: Y015
+
+@_typing.final
+class ListCurrenciesResponse(_message.Message):
+    """Response of ListCurrencies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def currencies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Currency]:
+        """Ordered by code."""
+
+    def __init__(
+        self,
+        *,
+        currencies: _abc.Iterable[Global___Currency] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currencies", b"currencies"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCurrenciesResponse: _TypeAlias = ListCurrenciesResponse  # noqa: Y015
+
+@_typing.final
 class CreateTenantRequest(_message.Message):
     """Request of CreateTenant."""
 

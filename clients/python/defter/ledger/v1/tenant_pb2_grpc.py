@@ -50,6 +50,11 @@ class TenantServiceStub:
                 request_serializer=defter_dot_ledger_dot_v1_dot_tenant__pb2.ListTenantsRequest.SerializeToString,
                 response_deserializer=defter_dot_ledger_dot_v1_dot_tenant__pb2.ListTenantsResponse.FromString,
                 _registered_method=True)
+        self.ListCurrencies = channel.unary_unary(
+                '/defter.ledger.v1.TenantService/ListCurrencies',
+                request_serializer=defter_dot_ledger_dot_v1_dot_tenant__pb2.ListCurrenciesRequest.SerializeToString,
+                response_deserializer=defter_dot_ledger_dot_v1_dot_tenant__pb2.ListCurrenciesResponse.FromString,
+                _registered_method=True)
         self.SetBalanceEnforcement = channel.unary_unary(
                 '/defter.ledger.v1.TenantService/SetBalanceEnforcement',
                 request_serializer=defter_dot_ledger_dot_v1_dot_tenant__pb2.SetBalanceEnforcementRequest.SerializeToString,
@@ -82,6 +87,13 @@ class TenantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListCurrencies(self, request, context):
+        """List the currencies that accounts may have, by code: the same for all tenants of the server's database.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetBalanceEnforcement(self, request, context):
         """Switch a tenant between recording and enforcing limits. Keyed. Fails with TENANT_NOT_FOUND.
         """
@@ -106,6 +118,11 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.ListTenants,
                     request_deserializer=defter_dot_ledger_dot_v1_dot_tenant__pb2.ListTenantsRequest.FromString,
                     response_serializer=defter_dot_ledger_dot_v1_dot_tenant__pb2.ListTenantsResponse.SerializeToString,
+            ),
+            'ListCurrencies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCurrencies,
+                    request_deserializer=defter_dot_ledger_dot_v1_dot_tenant__pb2.ListCurrenciesRequest.FromString,
+                    response_serializer=defter_dot_ledger_dot_v1_dot_tenant__pb2.ListCurrenciesResponse.SerializeToString,
             ),
             'SetBalanceEnforcement': grpc.unary_unary_rpc_method_handler(
                     servicer.SetBalanceEnforcement,
@@ -195,6 +212,33 @@ class TenantService:
             '/defter.ledger.v1.TenantService/ListTenants',
             defter_dot_ledger_dot_v1_dot_tenant__pb2.ListTenantsRequest.SerializeToString,
             defter_dot_ledger_dot_v1_dot_tenant__pb2.ListTenantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCurrencies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.ledger.v1.TenantService/ListCurrencies',
+            defter_dot_ledger_dot_v1_dot_tenant__pb2.ListCurrenciesRequest.SerializeToString,
+            defter_dot_ledger_dot_v1_dot_tenant__pb2.ListCurrenciesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class TenantServiceStub:
     """Read one tenant with the head of its journal. Fails with TENANT_NOT_FOUND."""
     ListTenants: _grpc.UnaryUnaryMultiCallable[_tenant_pb2.ListTenantsRequest, _tenant_pb2.ListTenantsResponse]
     """List all tenants by id."""
+    ListCurrencies: _grpc.UnaryUnaryMultiCallable[_tenant_pb2.ListCurrenciesRequest, _tenant_pb2.ListCurrenciesResponse]
+    """List the currencies that accounts may have, by code: the same for all tenants of the server's database."""
     SetBalanceEnforcement: _grpc.UnaryUnaryMultiCallable[_tenant_pb2.SetBalanceEnforcementRequest, _tenant_pb2.SetBalanceEnforcementResponse]
     """Switch a tenant between recording and enforcing limits. Keyed. Fails with TENANT_NOT_FOUND."""
 
@@ -53,6 +55,8 @@ class TenantServiceAsyncStub(TenantServiceStub):
     """Read one tenant with the head of its journal. Fails with TENANT_NOT_FOUND."""
     ListTenants: _aio.UnaryUnaryMultiCallable[_tenant_pb2.ListTenantsRequest, _tenant_pb2.ListTenantsResponse]  # type: ignore[assignment]
     """List all tenants by id."""
+    ListCurrencies: _aio.UnaryUnaryMultiCallable[_tenant_pb2.ListCurrenciesRequest, _tenant_pb2.ListCurrenciesResponse]  # type: ignore[assignment]
+    """List the currencies that accounts may have, by code: the same for all tenants of the server's database."""
     SetBalanceEnforcement: _aio.UnaryUnaryMultiCallable[_tenant_pb2.SetBalanceEnforcementRequest, _tenant_pb2.SetBalanceEnforcementResponse]  # type: ignore[assignment]
     """Switch a tenant between recording and enforcing limits. Keyed. Fails with TENANT_NOT_FOUND."""
 
@@ -82,6 +86,14 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tenant_pb2.ListTenantsResponse, _abc.Awaitable[_tenant_pb2.ListTenantsResponse]]:
         """List all tenants by id."""
+
+    @_abc_1.abstractmethod
+    def ListCurrencies(
+        self,
+        request: _tenant_pb2.ListCurrenciesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_pb2.ListCurrenciesResponse, _abc.Awaitable[_tenant_pb2.ListCurrenciesResponse]]:
+        """List the currencies that accounts may have, by code: the same for all tenants of the server's database."""
 
     @_abc_1.abstractmethod
     def SetBalanceEnforcement(

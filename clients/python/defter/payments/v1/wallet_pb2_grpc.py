@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class WalletServiceStub:
     """Reads wallets. A wallet is not stored: it is the player's accounts `player:<id>:real:<currency>` and
-    `player:<id>:bonus:<currency>`.
+    `player:<id>:bonus:<currency>`, each together with the accounts that continue it.
     """
 
     def __init__(self, channel):
@@ -50,7 +50,7 @@ class WalletServiceStub:
 
 class WalletServiceServicer:
     """Reads wallets. A wallet is not stored: it is the player's accounts `player:<id>:real:<currency>` and
-    `player:<id>:bonus:<currency>`.
+    `player:<id>:bonus:<currency>`, each together with the accounts that continue it.
     """
 
     def GetWallet(self, request, context):
@@ -90,7 +90,7 @@ def add_WalletServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class WalletService:
     """Reads wallets. A wallet is not stored: it is the player's accounts `player:<id>:real:<currency>` and
-    `player:<id>:bonus:<currency>`.
+    `player:<id>:bonus:<currency>`, each together with the accounts that continue it.
     """
 
     @staticmethod

@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class WalletServiceStub:
     """Reads wallets. A wallet is not stored: it is the player's accounts `player:<id>:real:<currency>` and
-    `player:<id>:bonus:<currency>`.
+    `player:<id>:bonus:<currency>`, each together with the accounts that continue it.
     """
 
     @_typing.overload
@@ -43,7 +43,7 @@ class WalletServiceStub:
 @_typing.type_check_only
 class WalletServiceAsyncStub(WalletServiceStub):
     """Reads wallets. A wallet is not stored: it is the player's accounts `player:<id>:real:<currency>` and
-    `player:<id>:bonus:<currency>`.
+    `player:<id>:bonus:<currency>`, each together with the accounts that continue it.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -54,7 +54,7 @@ class WalletServiceAsyncStub(WalletServiceStub):
 
 class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads wallets. A wallet is not stored: it is the player's accounts `player:<id>:real:<currency>` and
-    `player:<id>:bonus:<currency>`.
+    `player:<id>:bonus:<currency>`, each together with the accounts that continue it.
     """
 
     @_abc_1.abstractmethod
