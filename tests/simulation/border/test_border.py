@@ -14,6 +14,9 @@ from tests.support.randomness import SEED
 SEED_VARIABLE = "DEFTER_SIMULATION_SEED"
 PARTS = 6
 HISTORIES_A_PART = 50
+# An older backup, or a copy in staging, is mistaken for the history that the provider knows as long as the
+# ledger's ids do not say in which of them they were given; `make simulate ARGS=--with-copies` shows it.
+WITH_COPIES = False
 _SEEDS = 2**31
 
 
@@ -37,7 +40,7 @@ def test_live_through_any_history_ends_with_true_books(databases: Databases, par
     """Nothing is paid twice in silence, every capture is credited once, no hold waits for ever."""
     faults = [
         f"{SEED_VARIABLE}={result.plan.seed} ({result.plan}): {fault}"
-        for result in run(databases, seeds_of(part))
+        for result in run(databases, seeds_of(part), with_copies=WITH_COPIES)
         for fault in result.faults
     ]
     assert not faults, "\n".join(faults)

@@ -39,6 +39,7 @@ _GIVE_UP: Final = 20_000
 _MOST_LEAPS: Final = 100
 _LEAP_SECONDS: Final = 8 * HOUR
 _LOOK_SECONDS: Final = 15.0
+_POLL_SECONDS: Final = 5.0
 
 
 def adapters(clock: Callable[[], datetime]) -> Mapping[str, Adapter]:
@@ -95,8 +96,6 @@ class World:
             fresh = Process(self._loop, f"p{len(self.processes)}", database_url, adapters)
             self.processes.append(fresh)
             await fresh.start()
-        for process, off in zip(self.processes, self.plan.off, strict=True):
-            process.wall.off_seconds = off
 
     async def kill_all(self) -> None:
         """Let every process die."""
@@ -109,8 +108,9 @@ class World:
             await self._staging.kill()
 
     def arm(self) -> None:
-        """Let the plan's blows fall, counted from now."""
-        for process in self.processes:
+        """Let clocks be off, and the plan's blows fall, counted from now."""
+        for process, off in zip(self.processes, self.plan.off, strict=True):
+            process.wall.off_seconds = off
             process.body.steps = 0
         for stop in self.plan.stops:
             process = self.processes[stop.process]
@@ -221,7 +221,7 @@ class World:
         self.provider.capture(self.funding, FUNDS)
         # Polled in simulated time, as a cashier's page does.
         while await self.funded() < FUNDS:  # noqa: ASYNC110
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def begin_deposit(self, amount: int, provider_ref: str = "") -> payment_pb2.Deposit:
         """Begin a deposit; without a ref the provider is asked for a payment."""
