@@ -14,7 +14,16 @@ from defter.payments.v1.payment_pb2 import ProviderEvent
 from msgspec import Struct
 from msgspec.structs import replace
 
-from webhook_edge.reading import UNSPECIFIED, Reader, Type, parsed, tell_money, unread
+from webhook_edge.reading import (
+    MOVES_MONEY,
+    UNSPECIFIED,
+    Problem,
+    Reader,
+    Type,
+    parsed,
+    tell_money,
+    unread,
+)
 from webhook_edge.scheme import Endpoint
 
 SIGNED_TEXTS: Final = (
@@ -52,7 +61,7 @@ class _Meaning(Struct, frozen=True, kw_only=True):
         names_object: whether the reference is that of a capture, a refund or a dispute.
         recurs: whether it may be told again after its opposite, and then counts again.
         decides: what it says besides.
-        remark: why it says nothing.
+        remark: why what was done can't be told from what is signed.
     """
 
     success: Type = UNSPECIFIED
@@ -65,6 +74,8 @@ class _Meaning(Struct, frozen=True, kw_only=True):
 
 
 _NOTHING: Final = _Meaning()
+# Of one payment, named by its reference: the player may have tried several under one merchant reference, on a
+# payment link for example, and the ledger knows whether this is the one that the deposit was begun with.
 _CANCELLED: Final = _Meaning(success=payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_FAILED)
 _REFUND: Final = _Meaning(
     success=payment_pb2.PROVIDER_EVENT_TYPE_REFUND_SUCCEEDED,
@@ -77,6 +88,8 @@ _DISPUTE_WON: Final = _Meaning(success=payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_W
 _DISPUTE_LOST: Final = _Meaning(success=payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_LOST, names_object=True)
 _PAYOUT_OVER: Final = _Meaning(success=payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_FAILED)
 
+# What a code of these says that nobody here knows may move money.
+_FAMILIES: Final = ("CAPTURE", "REFUND", "CHARGEBACK", "SECOND_CHARGEBACK", "PAYOUT", "PAIDOUT")
 # All events of one dispute have the same reference.
 _MEANINGS: Final[Mapping[str, _Meaning]] = {
     "AUTHORISATION": _Meaning(
@@ -95,6 +108,15 @@ _MEANINGS: Final[Mapping[str, _Meaning]] = {
     "EXPIRE": _CANCELLED,
     "OFFER_CLOSED": _CANCELLED,
     "CANCEL_OR_REFUND": _Meaning(remark="what was done, cancel or refund, is not signed"),
+    "AUTHORISATION_ADJUSTMENT": _NOTHING,
+    "MANUAL_REVIEW_ACCEPT": _NOTHING,
+    "MANUAL_REVIEW_REJECT": _NOTHING,
+    "NOTIFICATION_OF_FRAUD": _NOTHING,
+    "ORDER_CLOSED": _NOTHING,
+    "ORDER_OPENED": _NOTHING,
+    "PENDING": _NOTHING,
+    "RECURRING_CONTRACT": _NOTHING,
+    "REPORT_AVAILABLE": _NOTHING,
     "REFUND": _REFUND,
     "REFUND_WITH_DATA": _REFUND,
     "POSTPONED_REFUND": replace(_REFUND, success=payment_pb2.PROVIDER_EVENT_TYPE_REFUND_PENDING),
@@ -167,18 +189,38 @@ def is_of_environment(value: object, endpoint: Endpoint, *, unless_told: bool) -
 def notification_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
     """Return what a verified notification says: an event for each item, or two where it says two things.
 
-    It never fails: what is not as it should be leaves an event unread; see `reading.unread`.
+    It never fails: what is not as it should be leaves an event unread; see `reading.unread`. Nothing is
+    returned of merchant accounts that are not the endpoint's.
     """
     value = parsed(body)
     items = items_of(value)
     is_ours = is_of_environment(value, endpoint, unless_told=False)
-    problems = [] if is_ours else ["live is not the endpoint's"]
+    environment = Problem("live is not the endpoint's", payment_pb2.UNREAD_REASON_ENVIRONMENT)
+    problems = [] if is_ours else [environment]
     events: list[ProviderEvent] = []
     for item in items:
+        if not _is_of_account(item, endpoint):
+            continue
         # One of several items stands alone, or each event would store the whole delivery once more.
-        payload = body if len(items) == 1 else _encoded(item)
+        payload = body if len(items) == 1 else _encoded(value, item)
         events.extend(_events(Reader(item, "item", list(problems)), payload, endpoint))
     return events
+
+
+def stored_item_events(stored: ProviderEvent, endpoint: Endpoint) -> list[ProviderEvent]:
+    """Return what a stored notification says, also where one item was stored alone."""
+    value = parsed(stored.payload)
+    if isinstance(value, dict) and "eventCode" in value and "notificationItems" not in value:
+        # The environment was told around it, and was checked when it came.
+        live = endpoint.options.get("live", "")
+        return list(_events(Reader(value, "item"), _encoded({"live": live}, value), endpoint))
+    return notification_events(stored.payload, endpoint)
+
+
+def _is_of_account(item: Mapping[str, object], endpoint: Endpoint) -> bool:
+    """Return whether an item is of the endpoint's merchant account, or does not tell of which it is."""
+    wanted, told = endpoint.options.get("merchant_account"), item.get("merchantAccountCode")
+    return wanted is None or not told or told == wanted
 
 
 def _events(item: Reader, payload: bytes, endpoint: Endpoint) -> Iterator[ProviderEvent]:
@@ -198,13 +240,12 @@ def _events(item: Reader, payload: bytes, endpoint: Endpoint) -> Iterator[Provid
         object_ref=psp_reference if meaning.names_object else "",
         object_id=reference if reference.startswith("ref_") else "",
         stage=meaning.stage,
-        reason=meaning.remark or item.text("reason"),
+        reason=item.text("reason"),
         payload=payload,
     )
     account = item.identifier("merchantAccountCode", required=True, most=_MOST_NAME)
     event.event_id = f"{account}:{code}:{psp_reference}:{success}"
-    if success not in {"true", "false"}:
-        item.note("success is neither true nor false")
+    _note_meaning(item, code, success)
     time = item.instant("eventDate")
     if time is not None:
         event.occur_time.CopyFrom(time)
@@ -222,7 +263,12 @@ def _events(item: Reader, payload: bytes, endpoint: Endpoint) -> Iterator[Provid
         # The account captures the payment as a whole, so no event names a capture.
         event.object_ref = ""
     if item.problems:
-        yield unread(event, item.problems[0])
+        moves_money = _moves_money(code, meaning, auto_captures=auto_captures)
+        unread(event, item.problems[0], moves_money=moves_money)
+        if not (account and code and psp_reference):
+            # What lacks a part is not the id of any later one.
+            event.read_event_id = ""
+        yield event
         return
     yield event
     if UNSPECIFIED not in {meaning.decides, event.type}:
@@ -233,13 +279,36 @@ def _events(item: Reader, payload: bytes, endpoint: Endpoint) -> Iterator[Provid
         yield _also(event, "captured", payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_CAPTURED, final=True)
 
 
-def _encoded(item: Mapping[str, object]) -> bytes:
+def _note_meaning(item: Reader, code: str, success: str) -> None:
+    """Note where what was done can't be told: by an unknown code, or by what is not signed."""
+    if success not in {"true", "false"}:
+        item.note("success is neither true nor false")
+    if code and code not in _MEANINGS:
+        item.note(f"eventCode {code!r} is not known", payment_pb2.UNREAD_REASON_TYPE)
+    elif success == "true" and (remark := _MEANINGS.get(code, _NOTHING).remark):
+        item.note(remark, payment_pb2.UNREAD_REASON_UNSIGNED)
+
+
+def _moves_money(code: str, meaning: _Meaning, *, auto_captures: bool) -> bool:
+    if code not in _MEANINGS:
+        return code.startswith(_FAMILIES)
+    captures = auto_captures and meaning.success == payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_AUTHORIZED
+    return captures or bool(meaning.remark) or not MOVES_MONEY.isdisjoint({meaning.success, meaning.failure})
+
+
+def _encoded(value: object, item: Mapping[str, object]) -> bytes:
+    """Return a notification of one item alone, with what the whole one says of the environment."""
+    around = {"live": value["live"]} if isinstance(value, dict) and "live" in value else {}
+    content = {**around, "notificationItems": [{"NotificationRequestItem": item}]}
     try:
-        text = json.dumps(item, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        return text.encode()[:_MOST_PAYLOAD]
+    except UnicodeEncodeError:
+        # What has no bytes stays as it was written.
+        return json.dumps(content, separators=(",", ":")).encode()[:_MOST_PAYLOAD]
     except RecursionError:
         # Deeper than anybody would send, with a good signature nevertheless: the event itself is complete.
         return b""
-    return text.encode(errors="replace")[:_MOST_PAYLOAD]
 
 
 def _also(event: ProviderEvent, suffix: str, tells: Type, *, final: bool = False) -> ProviderEvent:

@@ -18,11 +18,10 @@ from defter.payments.v1 import payment_pb2
 from webhook_edge import adyen_events, adyen_transfers
 from webhook_edge.reading import parsed
 from webhook_edge.scheme import Endpoint, Malformed, NotVerified, Secret, Success
+from webhook_edge.secret_forms import is_adyen
 
 _HEADER: Final = "hmacsignature"
 _PROTOCOL: Final = "hmacsha256"
-# Adyen's keys have 64 digits. The SDK would take an empty one, with which anybody can sign.
-_LEAST_DIGITS: Final = 32
 # What others call their payments is theirs; every other signed field is Adyen's own and has none.
 _MAY_HAVE_COLONS: Final = "merchantReference"
 _SIGNATURE: Final = re.compile(r"[A-Za-z0-9+/=_-]{1,255}")
@@ -32,7 +31,8 @@ class AdyenScheme:
     """One endpoint's webhooks: standard notifications, and those of the platform with a signed body.
 
     Options of an endpoint: `live`, `true` or `false`, refuses the other environment; `auto_capture`, `true`
-    where the account captures by itself, which means that an authorisation is a capture.
+    where the account captures by itself, which means that an authorisation is a capture; `merchant_account`
+    and `balance_account`: what is told of every other one is not ours.
 
     The signed text joins the fields with colons and escapes none, so one signature could fit several ways to
     part them. Only the merchant's reference may have colons: three fields before it and four behind it have
@@ -69,6 +69,16 @@ class AdyenScheme:
         if _HEADER in headers:
             return adyen_transfers.platform_events(body, endpoint)
         return adyen_events.notification_events(body, endpoint)
+
+    def read_again(
+        self, stored: payment_pb2.ProviderEvent, endpoint: Endpoint
+    ) -> list[payment_pb2.ProviderEvent]:
+        """Return what a stored body says, read as what its signature covered."""
+        # Before that was kept beside it, its type has told: an item's code is signed, and has no full stop.
+        whole = stored.delivery == adyen_transfers.WHOLE_BODY
+        if whole or (not stored.unread_reason and stored.provider_type.startswith("balancePlatform.")):
+            return adyen_transfers.platform_events(stored.payload, endpoint)
+        return adyen_events.stored_item_events(stored, endpoint)
 
 
 def _check_credentials(headers: Mapping[str, str], endpoint: Endpoint, now: datetime) -> None:
@@ -127,7 +137,7 @@ def _verify_item(item: Mapping[str, object], secrets: Sequence[Secret]) -> int:
 
 
 def _is_key(secret: Secret) -> bool:
-    return len(secret.value) >= _LEAST_DIGITS
+    return is_adyen(secret.value)
 
 
 def _signed_fields(item: Mapping[str, object]) -> dict[str, object]:

@@ -15,6 +15,20 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from webhook_edge.reading import Reader, Type, parsed, tell_money, unread
 from webhook_edge.scheme import Endpoint
 
+WHOLE_BODY: Final = "body"
+"""What is kept beside a payload that was signed as a whole."""
+
+# What a type of these says that nobody here knows may move money.
+_FAMILY: Final = "balancePlatform.transfer."
+# What is told of our accounts and means, and of reports.
+_SAY_NOTHING: Final = (
+    "balancePlatform.accountHolder.",
+    "balancePlatform.balanceAccount",
+    "balancePlatform.paymentInstrument.",
+    "balancePlatform.report.",
+    "balancePlatform.transaction.",
+    "merchant.",
+)
 _TRANSFERS: Final = frozenset({"balancePlatform.transfer.created", "balancePlatform.transfer.updated"})
 _PAYOUTS: Final = frozenset({"bankTransfer", "cardTransfer"})
 _MOST_ID: Final = 120
@@ -50,7 +64,8 @@ _STATES: Final[Mapping[str, Type]] = {
 def platform_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
     """Return what a verified body says, always one event.
 
-    It never fails: what is not as it should be leaves the event unread; see `reading.unread`.
+    It never fails: what is not as it should be leaves the event unread; see `reading.unread`. Nothing is
+    returned of a balance account that is not the endpoint's.
     """
     value = parsed(body)
     envelope = Reader(value)
@@ -61,13 +76,27 @@ def platform_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
         payload=body,
     )
     if not is_of_environment(value, endpoint, unless_told=False):
-        envelope.note("environment is not the endpoint's")
+        envelope.note("environment is not the endpoint's", payment_pb2.UNREAD_REASON_ENVIRONMENT)
     if event.provider_type in _TRANSFERS:
+        if not _is_of_account(envelope, endpoint):
+            return []
         _tell_transfer(event, envelope)
     else:
+        if event.provider_type and not event.provider_type.startswith(_SAY_NOTHING):
+            envelope.note(f"type {event.provider_type!r} is not known", payment_pb2.UNREAD_REASON_TYPE)
         # Their times have as many forms as there are types, and nothing follows from them.
         event.occur_time.CopyFrom(Reader(_fields(value)).instant("timestamp") or Timestamp())
-    return [unread(event, envelope.problems[0])] if envelope.problems else [event]
+    if not envelope.problems:
+        return [event]
+    moves = event.provider_type.startswith(_FAMILY)
+    return [unread(event, envelope.problems[0], moves_money=moves, delivery=WHOLE_BODY)]
+
+
+def _is_of_account(envelope: Reader, endpoint: Endpoint) -> bool:
+    """Return whether a transfer is of the endpoint's balance account, or does not tell of which it is."""
+    wanted = endpoint.options.get("balance_account")
+    told = envelope.within("data").within("balanceAccount").identifier("id")
+    return wanted is None or not told or told == wanted
 
 
 def is_of_environment(value: object, endpoint: Endpoint, *, unless_told: bool) -> bool:

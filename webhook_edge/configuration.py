@@ -10,7 +10,7 @@
         { name = "2026-05", file = "/run/secrets/stripe-old", not_after = 2026-12-01T00:00:00Z },
     ]
     basic_auth = { username = "defter", password_env = "ADYEN_PASSWORD" }
-    options = { livemode = true }        # of the scheme
+    options = { livemode = true }        # of the scheme, see `options.py`
     rate_limit = "6000/minute"           # of verified webhooks
     address_rate_limit = "600/minute"    # of whatever one remote address sends
 
@@ -26,8 +26,10 @@ import msgspec
 from limits import RateLimitItem
 from msgspec import Meta, Struct
 
+from webhook_edge.options import check_options
 from webhook_edge.scheme import Endpoint, Secret
-from webhook_edge.schemes import check_secret, scheme_named
+from webhook_edge.schemes import scheme_named
+from webhook_edge.secret_forms import check_password, check_secret
 from webhook_edge.throttle import rate_limit
 
 _MOST_SECRET_BYTES: Final = 4_096
@@ -104,6 +106,32 @@ class _FileTable(Struct, forbid_unknown_fields=True):
     endpoints: dict[_Name, _EndpointTable] = {}
 
 
+def read_without_secrets(file: Path) -> tuple[Endpoint, ...]:
+    """Read the endpoints for whoever reads stored webhooks again, and so needs no secret.
+
+    Raises:
+        ConfigurationError: the file can't be read, or says something that has no meaning.
+    """
+    endpoints: list[Endpoint] = []
+    for name, table in _table(file).endpoints.items():
+        try:
+            scheme_named(table.scheme)
+            options = _options(table)
+        except ValueError as error:
+            raise ConfigurationError(f"{file}: endpoint {name!r}: {error}") from None
+        endpoints.append(
+            Endpoint(
+                name=name,
+                tenant_id=table.tenant,
+                provider=table.provider,
+                scheme=table.scheme,
+                secrets=(),
+                options=options,
+            )
+        )
+    return tuple(endpoints)
+
+
 def read_configuration(
     file: Path, environment: Mapping[str, str], now: datetime, rates: RateLimits | None = None
 ) -> Configuration:
@@ -114,13 +142,17 @@ def read_configuration(
     Raises:
         ConfigurationError: anything is missing, unknown or unreadable.
     """
-    try:
-        table = msgspec.toml.decode(file.read_bytes(), type=_FileTable)
-    except (OSError, UnicodeDecodeError, msgspec.MsgspecError) as error:
-        raise ConfigurationError(f"{file}: {error}") from None
+    table = _table(file)
     reader = _Reader(file, environment, now, rates or RateLimits())
     endpoints = {name: reader.endpoint(name, endpoint) for name, endpoint in table.endpoints.items()}
     return Configuration(endpoints=endpoints, files=tuple(reader.files), rates=reader.rates)
+
+
+def _table(file: Path) -> _FileTable:
+    try:
+        return msgspec.toml.decode(file.read_bytes(), type=_FileTable)
+    except (OSError, UnicodeDecodeError, msgspec.MsgspecError) as error:
+        raise ConfigurationError(f"{file}: {error}") from None
 
 
 class _Reader:
@@ -140,6 +172,7 @@ class _Reader:
         """
         try:
             scheme_named(table.scheme)
+            options = _options(table)
             return ConfiguredEndpoint(
                 endpoint=Endpoint(
                     name=name,
@@ -148,7 +181,7 @@ class _Reader:
                     scheme=table.scheme,
                     secrets=self._secrets(table),
                     basic_auth=self._basic_auth(table.basic_auth),
-                    options={key: _option(value) for key, value in table.options.items()},
+                    options=options,
                 ),
                 observes=table.mode == "observe",
                 rates=RateLimits(
@@ -184,8 +217,10 @@ class _Reader:
         if table is None:
             return None
         value = self._value("basic_auth", table.password_env, table.password_file)
-        if not value:
-            raise ValueError("basic_auth: the password is empty")
+        try:
+            check_password(value)
+        except ValueError as error:
+            raise ValueError(f"basic_auth: {error}") from None
         return table.username, Secret(name="basic_auth", value=value)
 
     def _value(self, what: str, variable: str | None, file: str | None) -> str:
@@ -212,6 +247,12 @@ class _Reader:
 
 def _counts(secret: Secret, now: datetime) -> bool:
     return secret.not_after is None or now < secret.not_after
+
+
+def _options(table: _EndpointTable) -> Mapping[str, str]:
+    options = {key: _option(value) for key, value in table.options.items()}
+    check_options(table.scheme, options)
+    return options
 
 
 def _option(value: str | bool | int) -> str:

@@ -1,7 +1,12 @@
 """Owns what the edge counts; labels come from the configuration, never from a request."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from collections.abc import Sequence
 
+from defter.payments.v1.payment_pb2 import ProviderEvent, UnreadReason
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from webhook_edge.needed import needed_types
+from webhook_edge.scheme import Endpoint
 from webhook_edge.verdicts import Verdict
 
 
@@ -14,6 +19,18 @@ class Metrics:
             "defter_edge_webhooks",
             "Webhooks by what became of them; an endpoint that is not configured has no name.",
             ("endpoint", "verdict"),
+            registry=self.registry,
+        )
+        self._unread = Counter(
+            "defter_edge_unread_events",
+            "Genuine events that could not be read, by why, and whether their type moves money.",
+            ("endpoint", "reason", "moves_money"),
+            registry=self.registry,
+        )
+        self._events = Counter(
+            "defter_edge_events",
+            "Events by type; those that are not needed have no name.",
+            ("endpoint", "type"),
             registry=self.registry,
         )
         self._secrets = Counter(
@@ -33,10 +50,27 @@ class Metrics:
             ("result",),
             registry=self.registry,
         )
+        self._current = Gauge(
+            "defter_edge_configuration_current",
+            "1 while what the files say is in force; 0 while they can't be used.",
+            registry=self.registry,
+        )
+        self._current.set(1)
 
     def count_webhook(self, endpoint: str, verdict: Verdict) -> None:
         """Count what became of a webhook."""
         self._webhooks.labels(endpoint, verdict.value).inc()
+
+    def count_events(self, endpoint: Endpoint, events: Sequence[ProviderEvent]) -> None:
+        """Count what events a webhook told of, and those that could not be read."""
+        needed = needed_types(endpoint)
+        for event in events:
+            self._events.labels(
+                endpoint.name, event.provider_type if event.provider_type in needed else ""
+            ).inc()
+            if event.unread_reason:
+                reason = UnreadReason.Name(event.unread_reason).removeprefix("UNREAD_REASON_").lower()
+                self._unread.labels(endpoint.name, reason, str(event.moves_money).lower()).inc()
 
     def count_secret(self, endpoint: str, secret: str) -> None:
         """Count which secret verified a webhook."""
@@ -47,5 +81,6 @@ class Metrics:
         self._forward_seconds.observe(seconds)
 
     def count_reload(self, *, succeeded: bool) -> None:
-        """Count a read of the configuration."""
+        """Count a read of the configuration, and note whether it is in force."""
+        self._current.set(succeeded)
         self._reloads.labels("read" if succeeded else "failed").inc()

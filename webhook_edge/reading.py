@@ -8,13 +8,28 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from defter.payments.v1 import payment_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 Type: TypeAlias = payment_pb2.ProviderEventType.ValueType
+Unread: TypeAlias = payment_pb2.UnreadReason.ValueType
 UNSPECIFIED: Final = payment_pb2.PROVIDER_EVENT_TYPE_UNSPECIFIED
+MOVES_MONEY: Final = frozenset(
+    {
+        payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_CAPTURED,
+        payment_pb2.PROVIDER_EVENT_TYPE_CAPTURE_FAILED,
+        payment_pb2.PROVIDER_EVENT_TYPE_REFUND_SUCCEEDED,
+        payment_pb2.PROVIDER_EVENT_TYPE_REFUND_FAILED,
+        payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_FUNDS_WITHDRAWN,
+        payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_FUNDS_REINSTATED,
+        payment_pb2.PROVIDER_EVENT_TYPE_FEE_CHARGED,
+        payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_PAID,
+        payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_FAILED,
+    }
+)
+"""What moves money in the books: where it can't be read, a person hears of it."""
 
 MOST_CHARACTERS: Final = 255
 _MOST_AMOUNT: Final = 2**63 - 1
@@ -22,6 +37,9 @@ _MOST_SECONDS: Final = 253_402_300_799
 _FIRST_YEAR: Final = 1970
 _CURRENCY: Final = re.compile(r"[A-Z0-9]{3,10}")
 _WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+
+# Of a longer id the rest is in the digest.
+_MOST_PLAIN_ID: Final = 200
 
 _Kind = TypeVar("_Kind", bool, dict[str, object], list[object], int, str)
 
@@ -34,6 +52,13 @@ def parsed(body: bytes) -> object:
         return None
 
 
+class Problem(NamedTuple):
+    """What keeps an event from being read, in words without the event's own, and of what kind that is."""
+
+    why: str
+    reason: Unread = payment_pb2.UNREAD_REASON_FIELD
+
+
 class Reader:
     """Reads the fields of a JSON object; `problems` are shared with the objects within it.
 
@@ -41,11 +66,11 @@ class Reader:
     read can be a problem: providers add fields as they like.
     """
 
-    def __init__(self, value: object, name: str = "body", problems: list[str] | None = None) -> None:
-        self.problems: Final[list[str]] = [] if problems is None else problems
+    def __init__(self, value: object, name: str = "body", problems: list[Problem] | None = None) -> None:
+        self.problems: Final[list[Problem]] = [] if problems is None else problems
         self._name: Final = name
         if value is not None and type(value) is not dict:
-            self.problems.append(f"{name} is no object")
+            self.problems.append(Problem(f"{name} is no object"))
         self._fields: Final[dict[str, object]] = value if isinstance(value, dict) else {}
 
     def has(self, name: str) -> bool:
@@ -56,9 +81,9 @@ class Reader:
         """Return whether there is all of another object, not its id alone."""
         return type(self._fields.get(name)) is dict
 
-    def note(self, problem: str) -> None:
+    def note(self, why: str, reason: Unread = payment_pb2.UNREAD_REASON_FIELD) -> None:
         """Add a problem of the whole."""
-        self.problems.append(problem)
+        self.problems.append(Problem(why, reason))
 
     def text(self, name: str) -> str:
         """Return text for people, cut where nobody would read on."""
@@ -152,7 +177,7 @@ class Reader:
         return None
 
     def _refuse(self, name: str, why: str) -> None:
-        self.problems.append(f"{self._name}.{name} {why}")
+        self.problems.append(Problem(f"{self._name}.{name} {why}"))
 
 
 def tell_money(event: payment_pb2.ProviderEvent, thing: Reader, name: str, *, in_text: bool = False) -> None:
@@ -163,16 +188,28 @@ def tell_money(event: payment_pb2.ProviderEvent, thing: Reader, name: str, *, in
     event.currency_code = thing.currency("currency")
 
 
-def unread(event: payment_pb2.ProviderEvent, why: str) -> payment_pb2.ProviderEvent:
+def unread(
+    event: payment_pb2.ProviderEvent, problem: Problem, *, moves_money: bool, delivery: str = ""
+) -> payment_pb2.ProviderEvent:
     """Return the event as one that moves no money: it is stored, acknowledged, and a person can look.
 
-    Its id is one of its own, so that a later delivery which can be read, say once the configuration is right,
-    is not taken for this one again.
+    Its id is one of its own that follows from its bytes: the same bytes are one event, and a later delivery
+    which can be read, say once the configuration is right, is not taken for this one again.
+
+    Args:
+        moves_money: whether its type does; where not even the type can be told, it may.
+        delivery: what reading the payload again needs to know beside it.
     """
+    is_body = not event.provider_type and problem.reason == payment_pb2.UNREAD_REASON_FIELD
+    event.unread_reason = payment_pb2.UNREAD_REASON_BODY if is_body else problem.reason
+    event.moves_money = moves_money or not event.provider_type
+    event.delivery = delivery
     event.type = UNSPECIFIED
-    event.reason = why[:MOST_CHARACTERS]
-    digest = hashlib.sha256(event.payload).hexdigest()[:32]
-    event.event_id = f"{event.event_id[:200]}:unread:{digest}"
+    event.reason = problem.why[:MOST_CHARACTERS]
+    event.read_event_id = event.event_id
+    told = event.event_id if len(event.event_id) > _MOST_PLAIN_ID else ""
+    digest = hashlib.sha256(told.encode() + event.payload).hexdigest()[:32]
+    event.event_id = f"{event.event_id[:_MOST_PLAIN_ID]}:unread:{digest}"
     if not event.HasField("occur_time"):
         # Nothing follows from the time of an event that says nothing, but the ledger wants one.
         event.occur_time.CopyFrom(Timestamp())

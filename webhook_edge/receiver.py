@@ -59,6 +59,7 @@ class _Event(Struct, frozen=True, kw_only=True):
 
     ids: Sequence[str] = ()
     secret: str = ""
+    unread: Sequence[str] = ()
 
 
 def system_clock() -> datetime:
@@ -124,6 +125,7 @@ class Receiver:
                 verdict=answer.verdict.value,
                 secret=seen.secret,
                 provider_event_ids=seen.ids,
+                **({"unread": seen.unread} if seen.unread else {}),
             )
         return answer
 
@@ -146,11 +148,15 @@ class Receiver:
             self._metrics.count_secret(endpoint.name, secret.name)
             await self._throttle.admit_verified(configured.rates.verified, endpoint.name)
             events = scheme.events(body, headers, endpoint)
-            see(_Event(secret=secret.name, ids=[event.event_id for event in events]))
+            unread = [event for event in events if event.unread_reason]
+            see(_Event(secret=secret.name, ids=[each.event_id for each in events], unread=_why(unread)))
+            self._metrics.count_events(endpoint, events)
+            if not events:
+                return _success(Verdict.NOT_OURS, scheme)
             if configured.observes:
                 return _success(Verdict.OBSERVED, scheme)
             await self._forward(endpoint, events)
-        return _success(Verdict.TAKEN, scheme)
+        return _success(Verdict.UNREAD if unread else Verdict.TAKEN, scheme)
 
     async def _forward(self, endpoint: Endpoint, events: Sequence[payment_pb2.ProviderEvent]) -> None:
         # What an endpoint has verified is its own provider account's and nobody else's.
@@ -179,6 +185,11 @@ def _headers(request: Request) -> Mapping[str, str]:
             raise Refused(Verdict.MALFORMED)
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
+
+
+def _why(unread: Sequence[payment_pb2.ProviderEvent]) -> list[str]:
+    """Return why events could not be read: the kinds alone, since the words may name what came."""
+    return [payment_pb2.UnreadReason.Name(event.unread_reason) for event in unread]
 
 
 def _success(verdict: Verdict, scheme: Scheme) -> Answer:

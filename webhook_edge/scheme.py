@@ -42,8 +42,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     Attributes:
         provider: the provider account's name in the ledger's configuration.
         secrets: those that count now; there is at least one.
-        options: settings of the scheme, such as `livemode` and `api_version` of Stripe, `live`, `username`,
-            `auto_capture` of Adyen; a password is a secret of its own (`basic_auth`).
+        options: settings of the scheme (see `options.py`).
     """
 
     name: str
@@ -70,4 +69,12 @@ class Scheme(Protocol):
     def events(
         self, body: bytes, headers: Mapping[str, str], endpoint: Endpoint
     ) -> list[payment_pb2.ProviderEvent]:
-        """Return what a verified body says; what is not understood is an event of type UNSPECIFIED."""
+        """Return what a verified body says; what is not understood is an event of type UNSPECIFIED.
+
+        Nothing: all that it tells is of another account than the endpoint's.
+        """
+
+    def read_again(
+        self, stored: payment_pb2.ProviderEvent, endpoint: Endpoint
+    ) -> list[payment_pb2.ProviderEvent]:
+        """Return what the payload of a stored event says, which was verified before it was stored."""

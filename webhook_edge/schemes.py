@@ -31,15 +31,3 @@ def scheme_named(name: str) -> Scheme:
     except (ImportError, AttributeError) as error:
         raise ValueError(f"the scheme {name!r} is not installed: {error}") from None
     return make()
-
-
-def check_secret(scheme: str, value: str) -> None:
-    """Say before the first delivery comes that a secret can't be one of its scheme.
-
-    Raises:
-        ValueError: without the secret.
-    """
-    if not value:
-        raise ValueError("it is empty")
-    if scheme == "standard" and not cast("bool", import_module("webhook_edge.standard").is_secret(value)):
-        raise ValueError("it is not whsec_ and base64 of 24 to 64 bytes")

@@ -14,7 +14,7 @@ import httpx
 from msgspec import Struct
 from standardwebhooks import Webhook
 
-from webhook_edge.schemes import check_secret
+from webhook_edge.secret_forms import check_secret
 
 _PATIENCE_SECONDS: Final = 15.0
 

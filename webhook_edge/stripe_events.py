@@ -14,7 +14,7 @@ from defter.payments.v1 import payment_pb2
 from defter.payments.v1.payment_pb2 import ProviderEvent
 
 from webhook_edge import stripe_objects as objects
-from webhook_edge.reading import UNSPECIFIED, Reader, Type, parsed, unread
+from webhook_edge.reading import UNSPECIFIED, Problem, Reader, Type, parsed, unread
 from webhook_edge.scheme import Endpoint
 
 _THIN: Final = "v2.core.event"
@@ -27,9 +27,12 @@ _Tell = Callable[[ProviderEvent, Reader], Type]
 def provider_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
     """Return what a verified body says: one event, and one more where a dispute cost a fee.
 
-    It never fails: what is not as it should be leaves the event unread; see `reading.unread`.
+    It never fails: what is not as it should be leaves the event unread; see `reading.unread`. Nothing is
+    returned of an account that is not the endpoint's.
     """
     envelope = Reader(parsed(body))
+    if not _is_of_account(envelope, endpoint):
+        return []
     event = ProviderEvent(
         provider=endpoint.provider,
         event_id=envelope.identifier("id", required=True, most=_MOST_ID),
@@ -41,27 +44,43 @@ def provider_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
     if time is not None:
         event.occur_time.CopyFrom(time)
     thing = envelope.within("related_object") if is_thin else envelope.within("data").within("object")
-    tell = (_THIN_EVENTS if is_thin else _SNAPSHOTS).get(event.provider_type, _nothing)
-    event.type = tell(event, thing)
+    tell = (_THIN_EVENTS if is_thin else _SNAPSHOTS).get(event.provider_type)
+    if tell is not None:
+        event.type = tell(event, thing)
+    elif event.provider_type and not event.provider_type.startswith(_SAY_NOTHING):
+        envelope.note(f"type {event.provider_type!r} is not known", payment_pb2.UNREAD_REASON_TYPE)
     _note_configuration(envelope, endpoint, is_thin=is_thin)
     if envelope.problems:
-        return [unread(event, envelope.problems[0])]
+        known = event.provider_type in {*_SNAPSHOTS, *_THIN_EVENTS}
+        moves = _TYPES_OF_MONEY if known else _FAMILIES
+        return [unread(event, envelope.problems[0], moves_money=event.provider_type.startswith(moves))]
     return [event, *objects.dispute_fee(event, thing)]
+
+
+def _is_of_account(envelope: Reader, endpoint: Endpoint) -> bool:
+    """Return whether an event is of the connected account that the endpoint is for, if it is for one.
+
+    What says that it is of no connected account is of the platform's own. What can't be read is left to be
+    unread, since it may be ours.
+    """
+    wanted = endpoint.options.get("account")
+    # Thin events name the account as their context.
+    name = "context" if envelope.identifier("object") == _THIN else "account"
+    told = envelope.identifier(name)
+    return wanted is None or told == wanted or bool(envelope.problems)
 
 
 def _note_configuration(envelope: Reader, endpoint: Endpoint, *, is_thin: bool) -> None:
     """Note where the event is not of the mode or the version that the endpoint is for."""
     livemode = endpoint.options.get("livemode")
     if livemode is not None and str(envelope.flag("livemode")).lower() != livemode.lower():
-        envelope.problems.insert(0, "livemode is not the endpoint's")
+        problem = Problem("livemode is not the endpoint's", payment_pb2.UNREAD_REASON_ENVIRONMENT)
+        envelope.problems.insert(0, problem)
     version = endpoint.options.get("api_version")
     # Thin events have no version.
     if version is not None and not is_thin and (told := envelope.text("api_version")) != version:
-        envelope.problems.insert(0, f"api_version {told or 'is missing'}, not {version}")
-
-
-def _nothing(_: ProviderEvent, __: Reader) -> Type:
-    return UNSPECIFIED
+        why = f"api_version {told or 'is missing'}, not {version}"
+        envelope.problems.insert(0, Problem(why, payment_pb2.UNREAD_REASON_VERSION))
 
 
 _SUBMITTED: Final = payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_SUBMITTED
@@ -82,14 +101,15 @@ _SNAPSHOTS: Final[Mapping[str, _Tell]] = {
     # The player may try again with another card: the payment is over when it is cancelled.
     "payment_intent.payment_failed": partial(objects.intent, tells=_ATTEMPT_FAILED),
     "payment_intent.canceled": partial(objects.intent, tells=_PAYMENT_FAILED),
+    # What a deposit was begun with may be a session; a payment in vain within it ends nothing else.
+    "checkout.session.expired": partial(objects.session, tells=_PAYMENT_FAILED),
     "charge.pending": objects.charge,
     "charge.succeeded": objects.charge_succeeded,
     "charge.captured": objects.charge_captured,
     "charge.failed": partial(objects.charge, tells=_ATTEMPT_FAILED),
     "charge.expired": partial(objects.charge, tells=_PAYMENT_FAILED),
     "charge.updated": objects.charge_updated,
-    # What it tells is a total over all refunds, each of which has events of its own.
-    "charge.refunded": objects.charge,
+    "charge.refunded": objects.charge_refunded,
     "charge.refund.updated": objects.refund,
     "refund.created": objects.refund,
     "refund.updated": objects.refund,
@@ -113,6 +133,8 @@ _SNAPSHOTS: Final[Mapping[str, _Tell]] = {
     "treasury.outbound_payment.failed": partial(objects.payout, tells=_FAILED),
     "treasury.outbound_payment.canceled": partial(objects.payout, tells=_FAILED),
     "treasury.outbound_payment.returned": partial(objects.payout, tells=_FAILED),
+    "treasury.outbound_payment.expected_arrival_date_updated": partial(objects.payout, tells=UNSPECIFIED),
+    "treasury.outbound_payment.tracking_details_updated": partial(objects.payout, tells=UNSPECIFIED),
 }
 _OUTBOUND: Final = "v2.money_management.outbound_payment."
 _THIN_EVENTS: Final[Mapping[str, _Tell]] = {
@@ -121,4 +143,24 @@ _THIN_EVENTS: Final[Mapping[str, _Tell]] = {
     _OUTBOUND + "failed": partial(objects.outbound_payment, tells=_FAILED),
     _OUTBOUND + "canceled": partial(objects.outbound_payment, tells=_FAILED),
     _OUTBOUND + "returned": partial(objects.outbound_payment, tells=_FAILED),
+    _OUTBOUND + "updated": partial(objects.outbound_payment, tells=UNSPECIFIED),
 }
+# What is only a hint at fraud, or tells how our balance stands.
+_SAY_NOTHING: Final = ("radar.", "review.", "balance.")
+# What of these types is known moves money, so that a person hears of what can't be read of it.
+_TYPES_OF_MONEY: Final = (
+    "payment_intent.succeeded",
+    "charge.succeeded",
+    "charge.captured",
+    "charge.refund",
+    "refund.",
+    "charge.dispute.funds_",
+    "payout.paid",
+    "payout.failed",
+    "payout.canceled",
+    "transfer.",
+    "treasury.outbound_payment.",
+    _OUTBOUND,
+)
+# What a type of these says that nobody here knows may move money.
+_FAMILIES: Final = ("payment_intent.", "charge.", "refund.", "payout.", "transfer.", *_TYPES_OF_MONEY)

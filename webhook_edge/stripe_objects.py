@@ -69,6 +69,13 @@ def intent_succeeded(event: ProviderEvent, thing: Reader) -> Type:
     return payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_CAPTURED
 
 
+def session(event: ProviderEvent, thing: Reader, *, tells: Type) -> Type:
+    """Tell of a Checkout session, which may have seen several payments of the player or none."""
+    event.payment_ref = thing.identifier("id", required=True)
+    event.payment_id = _our_id(thing, "dep_")
+    return tells
+
+
 def charge(event: ProviderEvent, thing: Reader, *, tells: Type = UNSPECIFIED) -> Type:
     """Tell of a charge what needs no amount; as an object it stands for its capture."""
     event.object_ref = thing.identifier("id", required=True)
@@ -100,6 +107,13 @@ def charge_captured(event: ProviderEvent, thing: Reader) -> Type:
     several = card.within("multicapture").identifier("status") == "available"
     event.final = not several or event.provider_amount_minor >= (thing.amount("amount") or 0)
     return payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_CAPTURED
+
+
+def charge_refunded(event: ProviderEvent, thing: Reader) -> Type:
+    """Tell the total over all refunds of a charge, each of which has events of its own."""
+    charge(event, thing)
+    tell_money(event, thing, "amount_refunded")
+    return payment_pb2.PROVIDER_EVENT_TYPE_REFUND_TOTAL
 
 
 def charge_updated(event: ProviderEvent, thing: Reader) -> Type:

@@ -31,7 +31,8 @@ class StripeScheme:
     """One endpoint's webhooks, snapshot and thin.
 
     Options of an endpoint: `livemode`, `true` or `false`, refuses the other mode's events; `api_version`
-    leaves events of every other version unread, since their shapes are not those that are known here.
+    leaves events of every other version unread, since their shapes are not those that are known here;
+    `account`, a connected account: events of every other account are not ours.
     """
 
     success: Final = Success()
@@ -61,6 +62,12 @@ class StripeScheme:
     ) -> list[payment_pb2.ProviderEvent]:
         """Return what a verified body says; see `Scheme.events`."""
         return provider_events(body, endpoint)
+
+    def read_again(
+        self, stored: payment_pb2.ProviderEvent, endpoint: Endpoint
+    ) -> list[payment_pb2.ProviderEvent]:
+        """Return what a stored body says."""
+        return provider_events(stored.payload, endpoint)
 
 
 def _signatures(header: str) -> tuple[int, list[str]]:

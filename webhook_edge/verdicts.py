@@ -11,6 +11,10 @@ class Verdict(StrEnum):
 
     TAKEN = "taken"
     """Verified and durable in the ledger, now or by an earlier delivery."""
+    UNREAD = "unread"
+    """Verified and durable like what is taken, but what it says could not be read, and moved no money."""
+    NOT_OURS = "not_ours"
+    """Verified, and all of it of another account than the endpoint's; nothing was forwarded."""
     OBSERVED = "observed"
     """Verified at an endpoint that only observes; nothing was forwarded."""
     UNKNOWN_ENDPOINT = "unknown_endpoint"

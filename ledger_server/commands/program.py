@@ -4,7 +4,7 @@ from typing import Final
 
 import typer
 
-from ledger_server.commands import findings, reconcile, records, settlement
+from ledger_server.commands import events, findings, reconcile, records, settlement
 from ledger_server.commands.verify import verify
 
 _GROUPS: Final = {
@@ -12,6 +12,7 @@ _GROUPS: Final = {
     "findings": findings.app,
     "settlement": settlement.app,
     "records": records.app,
+    "events": events.app,
 }
 WORDS: Final = frozenset({"reconcile", "verify", *_GROUPS})
 """The first words of these commands."""

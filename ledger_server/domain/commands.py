@@ -39,6 +39,7 @@ class Method(Code):
     SetWithdrawalPolicy = 55
     IngestProviderEvents = 60
     ReplayProviderEvent = 61
+    SupersedeProviderEvent = 62
     AcknowledgeFinding = 70
     ResolveFinding = 71
     ReopenFinding = 72

@@ -77,6 +77,7 @@ class Reason(IntEnum):
     TRANSACTION_OWNED_BY_PAYMENT = 229
     FINDING_NOT_FOUND = 230
     FINDING_VERSION_MISMATCH = 231
+    EVENT_CANNOT_SUPERSEDE = 240
 
 
 class Refused(Exception):
@@ -420,6 +421,11 @@ class WithdrawalNotFound(Rejected):
 class ProviderEventNotFound(Rejected):
     reason = Reason.PROVIDER_EVENT_NOT_FOUND
     sentence = "no such provider event"
+
+
+class EventCannotSupersede(Rejected):
+    reason = Reason.EVENT_CANNOT_SUPERSEDE
+    sentence = "that is not what the unread event has become"
 
 
 class ProviderRefTaken(Rejected):

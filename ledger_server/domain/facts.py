@@ -122,11 +122,16 @@ class WithdrawalChanged(Struct, frozen=True):
 
 
 class EventRecorded(Struct, frozen=True):
-    """A provider's event was stored, or stored before and tried again."""
+    """A provider's event was stored, or stored before and tried again.
+
+    Attributes:
+        mended: the fingerprints of findings that it puts right.
+    """
 
     kind: FactKind
     stored: StoredEvent
     discrepancies: tuple[Discrepancy, ...] = ()
+    mended: tuple[bytes, ...] = ()
 
 
 class FindingChanged(Struct, frozen=True):

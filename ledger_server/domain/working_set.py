@@ -325,8 +325,12 @@ class WorkingSet:
         entry = self.payments.get(payment.number)
         if entry is None:
             entry = self.payments[payment.number] = PaymentEntry(None, self.stamp)
+        known = entry.payment.refs if entry.payment is not None else ()
         self._set(entry, "payment", payment)
         for provider_ref in payment.refs:
+            if provider_ref in known:
+                # Whoever has it was found out when the payment got it, and may be forgotten by now.
+                continue
             place = (payment.provider, provider_ref)
             ref = self.refs.get(place)
             if ref is None:

@@ -22,7 +22,7 @@ from ledger_server.domain.facts import (
     WithdrawalChanged,
 )
 from ledger_server.domain.findings.commands import AnyFindingCommand
-from ledger_server.domain.findings.decide import decide_finding, see
+from ledger_server.domain.findings.decide import decide_finding, resolve, see
 from ledger_server.domain.findings.finding import Source
 from ledger_server.domain.payments.commands import IngestEvent, PaymentCommand
 from ledger_server.domain.payments.decide import decide_payment, store_undecided
@@ -149,7 +149,7 @@ class Batch:
         return outcome
 
     def _see(self, facts: Iterable[Fact], now: datetime) -> None:
-        """Record what is wrong with payments that have changed, right behind what they answer."""
+        """Record what is wrong with payments that have changed, and what was put right, behind the answer."""
         found = {
             discrepancy.fingerprint: discrepancy
             for fact in facts
@@ -160,6 +160,11 @@ class Batch:
             changed = see(self._tip.working_set, discrepancy, now, source=Source.PAYMENT)
             if changed is not None:
                 self._add(changed, Request(_NO_COMMAND), now)
+        for fact in facts:
+            for fingerprint in fact.mended if isinstance(fact, EventRecorded) else ():
+                changed = resolve(self._tip.working_set, fingerprint, now)
+                if changed is not None:
+                    self._add(changed, Request(_NO_COMMAND), now)
 
     def _decide_finding(self, command: AnyFindingCommand, request: Request, now: datetime) -> Outcome:
         try:

@@ -5,12 +5,14 @@ from defter.payments.v1 import payment_pb2 as pb
 from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.knowledge import (
+    Attempt,
     CallState,
     Capture,
     Dispute,
     DisputeState,
     Movement,
     Refund,
+    RefundObject,
 )
 from ledger_server.engine.payment_parts import fee_messages, fees_of, number_of
 from ledger_server.engine.times import moment, moment_in, put, timestamp
@@ -46,9 +48,22 @@ def deposit_message(ids: TenantIds, deposit: Deposit) -> pb.Deposit:
         update_time=timestamp(deposit.update_time),
     )
     for capture in deposit.captures:
-        added = message.captures.add(provider_ref=capture.provider_ref, amount_minor=capture.amount)
+        added = message.captures.add(
+            provider_ref=capture.provider_ref,
+            amount_minor=capture.amount,
+            payment_ref=capture.payment_ref,
+        )
         put(added.capture_time, capture.capture_time)
         put(added.fail_time, capture.fail_time)
+    for attempt in deposit.attempts:
+        tried = message.attempts.add(
+            payment_ref=attempt.payment_ref,
+            authorized=attempt.authorized,
+            final=attempt.final,
+            reason=attempt.reason,
+            answered=attempt.answered,
+        )
+        put(tried.end_time, attempt.end_time)
     for refund in deposit.refunds:
         told = message.refunds.add(
             refund_id="" if refund.number is None else ids.refund_id(refund.number),
@@ -59,6 +74,8 @@ def deposit_message(ids: TenantIds, deposit: Deposit) -> pb.Deposit:
             call_state=int(refund.call_state),
             reason=refund.reason,
             told_minor=refund.told,
+            others=[_refund_object(each) for each in refund.others],
+            hold_ended=refund.hold_ended,
         )
         put(told.succeed_time, refund.succeed_time)
         put(told.fail_time, refund.fail_time)
@@ -94,10 +111,22 @@ def deposit_of(ids: TenantIds, message: pb.Deposit) -> Deposit:
         failure_reason=message.failure_reason,
         payment_url=message.payment_url,
         payment_ref=message.payment_ref,
+        attempts=tuple(
+            Attempt(
+                payment_ref=attempt.payment_ref,
+                authorized=attempt.authorized,
+                final=attempt.final,
+                end_time=moment_in(attempt, "end_time"),
+                reason=attempt.reason,
+                answered=attempt.answered,
+            )
+            for attempt in message.attempts
+        ),
         captures=tuple(
             Capture(
                 provider_ref=capture.provider_ref,
                 amount=capture.amount_minor,
+                payment_ref=capture.payment_ref,
                 capture_time=moment_in(capture, "capture_time"),
                 fail_time=moment_in(capture, "fail_time"),
             )
@@ -114,6 +143,17 @@ def deposit_of(ids: TenantIds, message: pb.Deposit) -> Deposit:
                 reason=refund.reason,
                 succeed_time=moment_in(refund, "succeed_time"),
                 fail_time=moment_in(refund, "fail_time"),
+                others=tuple(
+                    RefundObject(
+                        provider_ref=each.provider_ref,
+                        told=each.told_minor,
+                        succeed_time=moment_in(each, "succeed_time"),
+                        fail_time=moment_in(each, "fail_time"),
+                        reason=each.reason,
+                    )
+                    for each in refund.others
+                ),
+                hold_ended=refund.hold_ended,
             )
             for refund in message.refunds
         ),
@@ -143,4 +183,11 @@ def _movement(movement: Movement) -> pb.Dispute.Movement:
         stage=movement.stage, reinstated=movement.reinstated, amount_minor=movement.amount
     )
     put(message.move_time, movement.move_time)
+    return message
+
+
+def _refund_object(refund: RefundObject) -> pb.RefundObject:
+    message = pb.RefundObject(provider_ref=refund.provider_ref, told_minor=refund.told, reason=refund.reason)
+    put(message.succeed_time, refund.succeed_time)
+    put(message.fail_time, refund.fail_time)
     return message

@@ -6,11 +6,19 @@ from typing import Final
 from defter.payments.v1 import payment_pb2 as pb
 
 from ledger_server.domain.ids import TenantIds
-from ledger_server.domain.payments.events import EventState, EventType, ProviderEvent, StoredEvent
+from ledger_server.domain.payments.events import (
+    EventState,
+    EventType,
+    ProviderEvent,
+    StoredEvent,
+    Unread,
+    UnreadReason,
+)
 from ledger_server.engine.payment_parts import number_of
 from ledger_server.engine.times import moment, timestamp
 
 _TYPES: Final = frozenset(int(kind) for kind in EventType)
+_UNREAD_REASONS: Final = frozenset(int(reason) for reason in UnreadReason)
 
 
 def event_message(ids: TenantIds, stored: StoredEvent, record_time: datetime) -> pb.RecordedProviderEvent:
@@ -31,7 +39,12 @@ def event_message(ids: TenantIds, stored: StoredEvent, record_time: datetime) ->
         final=event.final,
         stage=event.stage,
         reason=event.reason,
+        delivery=event.delivery,
     )
+    if event.unread is not None:
+        told.unread_reason = int(event.unread.reason)  # type: ignore[assignment]
+        told.moves_money = event.unread.moves_money
+        told.read_event_id = event.unread.read_event_id
     message = pb.RecordedProviderEvent(
         provider_event_id=ids.event_id(stored.number),
         event=told,
@@ -43,6 +56,8 @@ def event_message(ids: TenantIds, stored: StoredEvent, record_time: datetime) ->
         amount_minor=event.amount,
         problem=event.problem,
     )
+    if stored.superseded_by is not None:
+        message.superseded_by_event_id = ids.event_id(stored.superseded_by)
     if stored.payment is not None:
         made = ids.withdrawal_id if stored.withdrawal else ids.deposit_id
         message.payment_id = made(stored.payment)
@@ -75,6 +90,8 @@ def event_of(ids: TenantIds, message: pb.RecordedProviderEvent, payload: bytes) 
             stage=told.stage,
             reason=told.reason,
             payload=payload,
+            unread=unread_of(told),
+            delivery=told.delivery,
         ),
         state=EventState(message.state),
         payment=withdrawal if withdrawal is not None else ids.deposit_sequence(message.payment_id),
@@ -82,6 +99,19 @@ def event_of(ids: TenantIds, message: pb.RecordedProviderEvent, payload: bytes) 
         note=message.note,
         receive_time=moment(message.receive_time),
         payload_digest=message.payload_digest,
+        superseded_by=ids.event_sequence(message.superseded_by_event_id),
+    )
+
+
+def unread_of(told: pb.ProviderEvent) -> Unread | None:
+    """Return what the edge says of an event that it could not read; a newer edge may know more reasons."""
+    if not told.unread_reason:
+        return None
+    known = told.unread_reason in _UNREAD_REASONS
+    return Unread(
+        reason=UnreadReason(told.unread_reason) if known else UnreadReason.OTHER,
+        moves_money=told.moves_money,
+        read_event_id=told.read_event_id,
     )
 
 

@@ -329,6 +329,8 @@ def _want_payments(working_set: WorkingSet, result: Wanted, named: Named, now: d
         _want_payment(working_set, result, number, now)
     for place in named.refs:
         _want_ref(working_set, result, place, now)
+    for fingerprint in named.findings:
+        _want_finding(working_set, result, fingerprint)
     if named.new_ref is not None:
         _want_new_ref(working_set, result, *named.new_ref, now)
     for number in named.events:

@@ -17,10 +17,12 @@ from ledger_server.domain.payments.commands import (
     ReplayEvent,
     ReportCall,
     RequestWithdrawal,
+    SupersedeEvent,
     WithdrawalCommand,
 )
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import ProviderEvent
+from ledger_server.domain.payments.unread import fingerprint
 from ledger_server.domain.payments.withdrawal import Withdrawal
 from ledger_server.domain.working_set import EventEntry, PaymentEntry, RefEntry, WorkingSet
 from ledger_server.engine.event_records import event_of
@@ -37,6 +39,7 @@ class Named(NamedTuple):
     payments: tuple[int, ...] = ()
     refs: tuple[tuple[str, str], ...] = ()
     events: tuple[int, ...] = ()
+    findings: tuple[bytes, ...] = ()
     new_ref: tuple[int, str] | None = None
     """A payment that is to get a ref: who has that ref already must be known before."""
 
@@ -59,6 +62,10 @@ def payments_named(command: PaymentCommand) -> Named:
         case IngestEvent(event=event):
             return _by_event(event)
         case ReplayEvent(number=int(number)):
+            return Named(events=(number,))
+        case SupersedeEvent(number=int(number), superseded_by=int(successor)):
+            return Named(events=(number, successor))
+        case SupersedeEvent(number=int(number)) | SupersedeEvent(superseded_by=int(number)):
             return Named(events=(number,))
         case _:
             return Named()
@@ -123,7 +130,9 @@ async def load_events(
 
 
 def _by_event(event: ProviderEvent) -> Named:
+    finding = fingerprint(event)
     return Named(
+        findings=() if finding is None else (finding,),
         payments=() if event.payment is None else (event.payment,),
         refs=((event.provider, event.payment_ref),) if event.payment_ref else (),
     )

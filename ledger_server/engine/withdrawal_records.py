@@ -3,8 +3,15 @@
 from defter.payments.v1 import payment_pb2 as pb
 
 from ledger_server.domain.ids import TenantIds
-from ledger_server.domain.payments.knowledge import CallState
-from ledger_server.domain.payments.withdrawal import Approval, Withdrawal, WithdrawalPolicy, WithdrawalState
+from ledger_server.domain.payments.knowledge import CallState, later
+from ledger_server.domain.payments.withdrawal import (
+    NO_PAYOUT,
+    Approval,
+    Payout,
+    Withdrawal,
+    WithdrawalPolicy,
+    WithdrawalState,
+)
 from ledger_server.engine.payment_parts import fee_messages, fees_of, number_of
 from ledger_server.engine.times import moment, moment_in, put, timestamp
 
@@ -29,7 +36,7 @@ def withdrawal_message(ids: TenantIds, withdrawal: Withdrawal) -> pb.Withdrawal:
         ],
         reviewer=withdrawal.reviewer,
         reason=withdrawal.reason,
-        paid_minor=withdrawal.paid,
+        paid_minor=withdrawal.paid_in_all,
         debited_minor=withdrawal.debited,
         fee_minor=withdrawal.fee,
         fees=fee_messages(withdrawal.fees),
@@ -38,15 +45,20 @@ def withdrawal_message(ids: TenantIds, withdrawal: Withdrawal) -> pb.Withdrawal:
         metadata=withdrawal.metadata,
         request_time=timestamp(withdrawal.request_time),
         update_time=timestamp(withdrawal.update_time),
+        hold_ended=withdrawal.hold_ended,
     )
     put(message.approve_time, withdrawal.approve_time)
-    put(message.paid_time, withdrawal.paid_time)
-    put(message.fail_time, withdrawal.fail_time)
+    for payout in withdrawal.objects:
+        put(message.paid_time, later(moment_in(message, "paid_time"), payout.paid_time))
+        put(message.fail_time, later(moment_in(message, "fail_time"), payout.fail_time))
+    message.payouts.extend(_payout_message(payout) for payout in _recorded(withdrawal))
     return message
 
 
 def withdrawal_of(ids: TenantIds, message: pb.Withdrawal) -> Withdrawal:
     """Return the withdrawal in a record or row."""
+    payouts = {payout.provider_ref: _payout_of(payout) for payout in message.payouts}
+    unnamed = payouts.pop("", _unnamed(message))
     return Withdrawal(
         number=number_of(ids.withdrawal_sequence(message.withdrawal_id), message.withdrawal_id),
         player_id=message.player_id,
@@ -69,10 +81,57 @@ def withdrawal_of(ids: TenantIds, message: pb.Withdrawal) -> Withdrawal:
         ),
         reviewer=message.reviewer,
         reason=message.reason,
-        paid=message.paid_minor,
+        paid=unnamed.amount,
+        paid_time=unnamed.paid_time,
+        fail_time=unnamed.fail_time,
+        payouts=tuple(payouts.values()),
+        hold_ended=message.hold_ended,
+        fees=fees_of(message),
+    )
+
+
+def _recorded(withdrawal: Withdrawal) -> tuple[Payout, ...]:
+    """Return what is recorded payout by payout.
+
+    Where none was named, the withdrawal's own fields say all of it, as before payouts were told apart.
+    """
+    unnamed = withdrawal.unnamed
+    if not withdrawal.payouts or unnamed == NO_PAYOUT:
+        return withdrawal.payouts
+    return (unnamed, *withdrawal.payouts)
+
+
+def _unnamed(message: pb.Withdrawal) -> Payout:
+    if message.payouts:
+        return NO_PAYOUT
+    return Payout(
+        provider_ref="",
+        amount=message.paid_minor,
         paid_time=moment_in(message, "paid_time"),
         fail_time=moment_in(message, "fail_time"),
-        fees=fees_of(message),
+    )
+
+
+def _payout_message(payout: Payout) -> pb.Payout:
+    message = pb.Payout(
+        provider_ref=payout.provider_ref,
+        amount_minor=payout.amount,
+        answered=payout.answered,
+        by_hand=payout.by_hand,
+    )
+    put(message.paid_time, payout.paid_time)
+    put(message.fail_time, payout.fail_time)
+    return message
+
+
+def _payout_of(message: pb.Payout) -> Payout:
+    return Payout(
+        provider_ref=message.provider_ref,
+        amount=message.amount_minor,
+        paid_time=moment_in(message, "paid_time"),
+        fail_time=moment_in(message, "fail_time"),
+        answered=message.answered,
+        by_hand=message.by_hand,
     )
 
 

@@ -141,6 +141,8 @@ def polled_event(owed: Owed, answer: Accepted, now: datetime) -> Request:
         stage="",
         reason=answer.reason,
         payload=b"",
+        unread=None,
+        delivery="",
     )
     return event_request(event)
 

@@ -35,7 +35,14 @@ _OVERLAP: Final = timedelta(seconds=60)
 _WHOLE: Final = timedelta(hours=1)
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_TRIED: Final = 10_000
-_REFUNDS: Final = frozenset({EventType.REFUND_PENDING, EventType.REFUND_SUCCEEDED, EventType.REFUND_FAILED})
+_REFUNDS: Final = frozenset(
+    {
+        EventType.REFUND_PENDING,
+        EventType.REFUND_SUCCEEDED,
+        EventType.REFUND_FAILED,
+        EventType.REFUND_TOTAL,
+    }
+)
 
 
 class ParkedEvents:

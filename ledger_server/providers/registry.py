@@ -13,6 +13,7 @@ from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.providers.adapter import Adapter, ProviderAccount
 from ledger_server.providers.adyen import AdyenAdapter
 from ledger_server.providers.adyen_requests import AdyenAccount
+from ledger_server.providers.key_forms import check_api_key
 from ledger_server.providers.mock import MockAdapter
 from ledger_server.providers.stripe import StripeAdapter
 
@@ -91,6 +92,7 @@ class _Settings:
 
     def __init__(self, account: ProviderAccount, environment: Mapping[str, str]) -> None:
         self._name: Final = account.name
+        self._adapter: Final = account.adapter
         self._values: Final = dict(account.settings)
         self._environment: Final = environment
 
@@ -122,6 +124,11 @@ class _Settings:
             missing = "it is empty"
         if plain == "":
             raise ValueError(f"provider {self._name!r}: {key}: {missing}")
+        if plain is not None and key in _SECRETS:
+            try:
+                check_api_key(self._adapter, plain)
+            except ValueError as error:
+                raise self.wrong(key, str(error)) from None
         return plain
 
     def seconds(self, key: str, default: float) -> float:

@@ -32,9 +32,10 @@ from ledger_server.domain.payments.commands import (
     ReplayEvent,
     RequestWithdrawal,
     SetWithdrawalPolicy,
+    SupersedeEvent,
 )
 from ledger_server.domain.payments.events import ProviderEvent
-from ledger_server.engine.event_records import echoed_payment, event_type
+from ledger_server.engine.event_records import echoed_payment, event_type, unread_of
 from ledger_server.engine.event_requests import event_request
 from ledger_server.engine.times import moment
 from ledger_server.engine.withdrawal_records import policy_of_message
@@ -62,6 +63,8 @@ _EVENT_TEXTS: Final = (
     "object_id",
     "currency_code",
     "stage",
+    "read_event_id",
+    "delivery",
 )
 
 _PaymentRequest = deposit_pb2.InitiateDepositRequest | withdrawal_pb2.RequestWithdrawalRequest
@@ -257,6 +260,8 @@ class PaymentReader:
             violations.text(getattr(event, name), within + name, MAX_REFERENCE)
         violations.text(event.reason, f"{within}reason", MAX_NOTE)
         violations.time(event, "occur_time", within=within, required=True)
+        if event.unread_reason and event.type:
+            violations.add(FieldMalformed(field=f"{within}unread_reason"))
         if len(event.payload) > MAX_PAYLOAD:
             violations.add(FieldTooLong(field=f"{within}payload", limit=MAX_PAYLOAD))
 
@@ -284,6 +289,8 @@ class PaymentReader:
                 stage=event.stage,
                 reason=event.reason,
                 payload=event.payload,
+                unread=unread_of(event),
+                delivery=event.delivery,
             )
         )
 
@@ -368,6 +375,22 @@ def replay_event(message: provider_event_pb2.ReplayProviderEventRequest) -> Requ
         number=ids_of(message.tenant_id).event_sequence(message.provider_event_id),
     )
     return keyed(Method.ReplayProviderEvent, message, message.idempotency_key, command)
+
+
+def supersede_event(message: provider_event_pb2.SupersedeProviderEventRequest) -> Request:
+    """Read which unread event became which."""
+    violations = keyed_violations(message)
+    violations.identifier(message.provider_event_id, "provider_event_id")
+    violations.identifier(message.superseded_by_event_id, "superseded_by_event_id")
+    violations.check()
+    ids = ids_of(message.tenant_id)
+    command = SupersedeEvent(
+        provider_event_id=message.provider_event_id,
+        number=ids.event_sequence(message.provider_event_id),
+        superseded_by_event_id=message.superseded_by_event_id,
+        superseded_by=ids.event_sequence(message.superseded_by_event_id),
+    )
+    return keyed(Method.SupersedeProviderEvent, message, message.idempotency_key, command)
 
 
 def optional_filters(violations: Violations, message: Message) -> None:

@@ -1,16 +1,25 @@
 """Owns ProviderEventService."""
 
+from collections.abc import Sequence
+
 from defter.payments.v1 import payment_pb2, provider_event_pb2
 
 from ledger_server.domain.payments.events import EventState
+from ledger_server.engine.event_requests import read_since
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.payment_reads import PaymentReads
 from ledger_server.engine.reads import Span
 from ledger_server.engine.wire_format import boolean, length_delimited
-from ledger_server.engine.work import Outcome
+from ledger_server.engine.work import Outcome, Request
 from ledger_server.rpc.outcomes import decide_one, refusal_of, results_message
 from ledger_server.rpc.page_token import number_position, page_bytes, page_size
-from ledger_server.rpc.payment_requests import PaymentReader, payment_place, provider_name, replay_event
+from ledger_server.rpc.payment_requests import (
+    PaymentReader,
+    payment_place,
+    provider_name,
+    replay_event,
+    supersede_event,
+)
 from ledger_server.rpc.read_requests import bound, optional_enum, tenant_violations
 from ledger_server.rpc.serving import Context, deadline_of
 from ledger_server.store.queries.payments import EventFilter
@@ -29,12 +38,26 @@ class ProviderEventServicer:
     ) -> bytes:
         """Store up to 100 events in one commit and let them take effect."""
         items = self._reader.events(request)
-        outcomes = await self._ledger.submit(request.tenant_id, items, deadline=deadline_of(context))
+        outcomes = list(await self._submit(request.tenant_id, items, context))
+        read = {
+            place: again
+            for place, (item, outcome) in enumerate(zip(items, outcomes, strict=True))
+            if (again := read_since(item, outcome)) is not None
+        }
+        if read:
+            # What said nothing has their ids; the answer is that of the event which says something.
+            found = await self._submit(request.tenant_id, list(read.values()), context)
+            for place, outcome in zip(read, found, strict=True):
+                outcomes[place] = outcome
+        return results_message([_ingested(outcome) for outcome in outcomes])
+
+    async def _submit(self, tenant_id: str, items: Sequence[Request], context: Context) -> Sequence[Outcome]:
+        outcomes = await self._ledger.submit(tenant_id, items, deadline=deadline_of(context))
         for outcome in outcomes:
             # Whoever delivers must hear of an event that was not stored; the others are duplicates then.
             if outcome.rejected:
                 raise refusal_of(outcome)
-        return results_message([_ingested(outcome) for outcome in outcomes])
+        return outcomes
 
     async def ListProviderEvents(
         self, request: provider_event_pb2.ListProviderEventsRequest, _: Context
@@ -72,6 +95,13 @@ class ProviderEventServicer:
     ) -> bytes:
         """Apply a stored event again."""
         item = replay_event(request)
+        return length_delimited(1, await decide_one(self._ledger, request.tenant_id, item, context))
+
+    async def SupersedeProviderEvent(
+        self, request: provider_event_pb2.SupersedeProviderEventRequest, context: Context
+    ) -> bytes:
+        """Say what an unread event became."""
+        item = supersede_event(request)
         return length_delimited(1, await decide_one(self._ledger, request.tenant_id, item, context))
 
 

@@ -214,6 +214,8 @@ def captured(events: Sequence[ProviderEvent]) -> int:
             stage=event.stage,
             reason=event.reason,
             payload=event.payload,
+            unread=None,
+            delivery="",
         )
         deposit = domain.with_deposit_event(deposit, said)
     return deposit.captured - deposit.disputed
@@ -404,7 +406,10 @@ def test_tell_several_items_gives_each_its_own_payload() -> None:
     events = told(*items)
 
     assert [event.object_ref for event in events] == ["PSP0", "PSP1", "PSP2"]
-    assert [json.loads(event.payload)["pspReference"] for event in events] == ["PSP0", "PSP1", "PSP2"]
+    stored = [json.loads(event.payload)["notificationItems"] for event in events]
+    assert [[item["NotificationRequestItem"] for item in each] for each in stored] == [
+        [item] for item in items
+    ]
 
 
 @pytest.mark.parametrize("live", ["true", None, 1])

@@ -43,7 +43,6 @@ def test_read_endpoint_takes_all_that_it_says(tmp_path: Path) -> None:
             {{ name = "old", file = "old", not_after = 2030-06-01T00:00:00Z }},
         ]
         basic_auth = {{ username = "defter", password_env = "PASSWORD" }}
-        options = {{ livemode = true, api_version = "2026", days = 30 }}
         rate_limit = "600/minute"
         address_rate_limit = "10 per second"
         """,
@@ -61,7 +60,7 @@ def test_read_endpoint_takes_all_that_it_says(tmp_path: Path) -> None:
             Secret(name="old", value=OTHER, not_after=datetime(2030, 6, 1, tzinfo=UTC)),
         ),
         basic_auth=("defter", Secret(name="basic_auth", value="pass-word")),
-        options={"livemode": "true", "api_version": "2026", "days": "30"},
+        options={},
     )
     assert found.observes
     assert found.rates == RateLimits(verified=rate_limit("600/minute"), address=rate_limit("10/second"))

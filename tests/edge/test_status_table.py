@@ -372,7 +372,12 @@ async def test_ask_for_health_and_readiness_tells_them_apart(edge: Edge) -> None
 
 def test_answer_statuses_are_complete_and_tell_no_internal_error() -> None:
     """Every refusal has a status, and the one above 499 stands for the ledger."""
-    assert set(STATUSES) == set(Verdict) - {Verdict.TAKEN, Verdict.OBSERVED}
+    assert set(STATUSES) == set(Verdict) - {
+        Verdict.TAKEN,
+        Verdict.UNREAD,
+        Verdict.NOT_OURS,
+        Verdict.OBSERVED,
+    }
     server_errors = {verdict for verdict, status in STATUSES.items() if status >= 500}
     assert server_errors == {Verdict.LEDGER_UNAVAILABLE, Verdict.MISCONFIGURED}
     assert {STATUSES[verdict] for verdict in server_errors} == {503}

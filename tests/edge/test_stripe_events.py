@@ -64,6 +64,15 @@ DISPUTE = {
     "reason": "fraudulent",
     "balance_transactions": [],
 }
+SESSION = {
+    "object": "checkout.session",
+    "id": "cs_1",
+    "status": "expired",
+    "payment_intent": "pi_1",
+    "amount_total": 4_000,
+    "currency": "eur",
+    "metadata": {"our_id": "dep_1"},
+}
 PAYOUT = {
     "object": "payout",
     "id": "po_1",
@@ -100,13 +109,15 @@ TABLE: list[tuple[str, dict[str, Any], str]] = [
     ("payment_intent.succeeded", INTENT, "PAYMENT_CAPTURED"),
     ("payment_intent.payment_failed", INTENT, "PAYMENT_ATTEMPT_FAILED"),
     ("payment_intent.canceled", INTENT, "PAYMENT_FAILED"),
+    ("checkout.session.expired", SESSION, "PAYMENT_FAILED"),
     ("charge.pending", CHARGE, NOTHING),
     ("charge.succeeded", CHARGE, "PAYMENT_CAPTURED"),
     ("charge.succeeded", CHARGE | {"captured": False, "amount_captured": 0}, "PAYMENT_AUTHORIZED"),
     ("charge.captured", CHARGE, "PAYMENT_CAPTURED"),
     ("charge.failed", CHARGE, "PAYMENT_ATTEMPT_FAILED"),
     ("charge.expired", CHARGE, "PAYMENT_FAILED"),
-    ("charge.refunded", CHARGE, NOTHING),
+    ("charge.refunded", CHARGE | {"amount_refunded": 300}, "REFUND_TOTAL"),
+    ("charge.refunded", CHARGE | {"amount_refunded": None}, NOTHING),
     ("charge.updated", CHARGE, NOTHING),
     ("charge.updated", CHARGE | {"balance_transaction": "txn_1"}, NOTHING),
     ("refund.created", REFUND | {"status": "pending"}, "REFUND_PENDING"),
@@ -366,6 +377,12 @@ def test_tell_dispute_with_odd_balance_transaction_can_be_stored(field: str, val
         check_storable(event)
 
 
+def test_tell_expired_session_names_the_session_and_no_payment_in_it() -> None:
+    """A deposit that was begun with it is over; the payments tried in it have events of their own."""
+    event = tell("checkout.session.expired", SESSION)
+    assert (event.payment_ref, event.payment_id, event.object_ref) == ("cs_1", "dep_1", "")
+
+
 def test_tell_dispute_with_fee_says_so_besides() -> None:
     """What a dispute costs is a fee of its own, by the id of its balance transaction."""
     thing = DISPUTE | {"balance_transactions": [movement("txn_1", -4_000, fee=1_500)]}
@@ -410,7 +427,7 @@ def test_tell_thin_event_names_the_payout_alone(name: str, expected: str) -> Non
     [event] = told(thin(name), livemode="false", api_version="2026-10-28.endive")
 
     assert (says(event), event.HasField("provider_amount_minor")) == (expected, False)
-    assert event.payment_ref == ("" if expected == NOTHING else "obp_1")
+    assert event.payment_ref == ("" if name == "under_review" else "obp_1")
     assert (event.occur_time.seconds, event.occur_time.nanos) == (CREATED, 500_000_000)
     check_storable(event)
 

@@ -155,6 +155,8 @@ class Mirror:
             stage="",
             reason="",
             payload=b"{}",
+            unread=None,
+            delivery="",
         )
         life.events.append(event)
         record_kind, sign = _KINDS[kind]

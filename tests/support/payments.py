@@ -124,6 +124,8 @@ def an_event(
         stage=stage,
         reason=reason,
         payload=b"{}",
+        unread=None,
+        delivery="",
     )
 
 

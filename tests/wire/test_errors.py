@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import grpc
 import pytest
 from defter.ledger.v1 import account_pb2, error_pb2, journal_pb2, posting_pb2
+from defter.payments.v1 import payment_pb2, provider_event_pb2
 from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2
 
 from tests.support.cashier import Cashier
@@ -560,6 +561,25 @@ async def acknowledge_unknown_finding(ledger: Ledger, clock: FakeClock) -> Provo
     """Nothing has that id."""
     unknown = finding_pb2.Finding(finding_id="fnd_nothing", version=1)
     return Desk(ledger).acknowledge(unknown), {"finding_id": "fnd_nothing"}
+
+
+@provokes("EVENT_CANNOT_SUPERSEDE", FAILED_PRECONDITION)
+async def supersede_event_by_itself(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Nothing becomes what it is itself."""
+    cashier = Cashier(ledger)
+    [unread] = await cashier.ingest(
+        cashier.event(
+            payment_pb2.PROVIDER_EVENT_TYPE_UNSPECIFIED, unread_reason=payment_pb2.UNREAD_REASON_FIELD
+        )
+    )
+    facts = {
+        "provider_event_id": unread.event.provider_event_id,
+        "superseded_by_event_id": unread.event.provider_event_id,
+    }
+    request = provider_event_pb2.SupersedeProviderEventRequest(
+        tenant_id=ledger.tenant_id, idempotency_key=ledger.new_key(), **facts
+    )
+    return ledger.stubs.events.SupersedeProviderEvent(request), facts
 
 
 @provokes("FINDING_VERSION_MISMATCH", ABORTED)

@@ -49,7 +49,7 @@ def delivering(name: str, reason: str, field: str, /, **changes: Any) -> Bad:
     """Return a bad IngestProviderEvents: the second of its two events is bad."""
 
     def call(cashier: Cashier) -> Awaitable[object]:
-        return cashier.ingest(cashier.event(UNKNOWN_TYPE), cashier.event(UNKNOWN_TYPE, **changes))
+        return cashier.ingest(cashier.event(UNKNOWN_TYPE), cashier.event(**{"kind": UNKNOWN_TYPE, **changes}))
 
     return Bad(name, reason, f"events[1].{field}", call)
 
@@ -198,6 +198,20 @@ BAD_INPUT = [
         "events",
         provider_event_pb2.ReplayProviderEventRequest(),
     ),
+    sending(
+        "superseding_nothing",
+        "FIELD_MISSING",
+        "provider_event_id",
+        "events",
+        provider_event_pb2.SupersedeProviderEventRequest(superseded_by_event_id="evt_1"),
+    ),
+    sending(
+        "superseded_by_nothing",
+        "FIELD_MISSING",
+        "superseded_by_event_id",
+        "events",
+        provider_event_pb2.SupersedeProviderEventRequest(provider_event_id="evt_1"),
+    ),
     # Events.
     delivering_many("no_events", 0),
     delivering_many("101_events", 101),
@@ -211,6 +225,16 @@ BAD_INPUT = [
     delivering("event_with_long_ref", "FIELD_TOO_LONG", "payment_ref", payment_ref=LONG),
     delivering("event_with_nul", "FIELD_MALFORMED", "stage", stage="\x00"),
     delivering("event_with_long_reason", "FIELD_TOO_LONG", "reason", reason=NOTE),
+    delivering("event_with_long_read_id", "FIELD_TOO_LONG", "read_event_id", read_event_id=LONG),
+    delivering("event_with_long_delivery", "FIELD_TOO_LONG", "delivery", delivery=LONG),
+    delivering("event_with_nul_in_delivery", "FIELD_MALFORMED", "delivery", delivery="\x00"),
+    delivering(
+        "event_read_and_unread",
+        "FIELD_MALFORMED",
+        "unread_reason",
+        kind=payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_CAPTURED,
+        unread_reason=payment_pb2.UNREAD_REASON_FIELD,
+    ),
     delivering("event_with_huge_payload", "FIELD_TOO_LONG", "payload", payload=b"x" * (MIB + 1)),
     # Reads.
     sending("read_no_deposit", "FIELD_MISSING", "deposit_id", "deposits", deposit_pb2.GetDepositRequest()),

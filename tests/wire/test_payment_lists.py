@@ -93,27 +93,38 @@ async def test_filter_events_returns_only_matches(cashier: Cashier, clock: FakeC
     deposit = await cashier.initiate(500)
     await cashier.ingest(cashier.event(CAPTURED, deposit.deposit_id, 500, event_id="applied"))
     clock.advance(seconds=10)
-    await cashier.ingest(
+    unread = payment_pb2.UNREAD_REASON_FIELD
+    stored = await cashier.ingest(
         cashier.event(CAPTURED, amount_minor=5, payment_ref="early", event_id="parked"),
         cashier.event(CAPTURED, deposit.deposit_id, 5, currency_code="USD", event_id="contradicted"),
         cashier.event(UNKNOWN_TYPE, provider=SILENT_PROVIDER, event_id="ignored"),
+        cashier.event(UNKNOWN_TYPE, provider=SILENT_PROVIDER, event_id="unread", unread_reason=unread),
+        cashier.event(UNKNOWN_TYPE, event_id="superseded", unread_reason=unread),
     )
+    request = provider_event_pb2.SupersedeProviderEventRequest(
+        tenant_id=cashier.ledger.tenant_id,
+        idempotency_key="read",
+        provider_event_id=stored[-1].event.provider_event_id,
+        superseded_by_event_id=stored[0].event.provider_event_id,
+    )
+    await cashier.stubs.events.SupersedeProviderEvent(request)
     other_kind = deposit.deposit_id.replace("dep_", "wd_")
 
     async def found(**filters: Any) -> list[str]:
         return [one.event.event_id for one in await cashier.stored_events(**filters)]
 
-    assert await found() == ["applied", "parked", "contradicted", "ignored"]
+    assert await found() == ["applied", "parked", "contradicted", "ignored", "unread", "superseded"]
     for name, state in payment_pb2.ProviderEventState.items():
         if state:
             assert await found(state=state) == [name.rsplit("_", 1)[1].lower()]
-    assert await found(provider=SILENT_PROVIDER) == ["ignored"]
+    assert await found(provider=SILENT_PROVIDER) == ["ignored", "unread"]
     assert await found(payment_id=deposit.deposit_id) == ["applied", "contradicted"]
     contradicted = payment_pb2.PROVIDER_EVENT_STATE_CONTRADICTED
     assert await found(payment_id=deposit.deposit_id, state=contradicted) == ["contradicted"]
     assert await found(payment_id=other_kind) == await found(payment_id="garbage") == []
     assert await found(to_time=IN_TEN_SECONDS) == ["applied"]
-    assert await found(from_time=IN_TEN_SECONDS, provider=PROVIDER) == ["parked", "contradicted"]
+    of_provider = await found(from_time=IN_TEN_SECONDS, provider=PROVIDER)
+    assert of_provider == ["parked", "contradicted", "superseded"]
 
 
 async def test_page_through_payments_returns_each_once_in_order(cashier: Cashier) -> None:

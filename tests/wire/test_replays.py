@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from defter.ledger.v1 import account_pb2, error_pb2, hold_pb2, posting_pb2, tenant_pb2
-from defter.payments.v1 import deposit_pb2, provider_event_pb2, withdrawal_pb2
+from defter.payments.v1 import deposit_pb2, payment_pb2, provider_event_pb2, withdrawal_pb2
 from defter.payments.v1.payment_pb2 import WithdrawalPolicy
 from defter.reconciliation.v1 import finding_pb2
 
@@ -309,6 +309,32 @@ async def unknown_event(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
     return {"provider_event_id": "evt_nothing"}
 
 
+async def unread_and_read_event(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For SupersedeProviderEvent."""
+    cashier = Cashier(ledger)
+    unread = cashier.event(
+        payment_pb2.PROVIDER_EVENT_TYPE_UNSPECIFIED,
+        unread_reason=payment_pb2.UNREAD_REASON_FIELD,
+        moves_money=True,
+    )
+    stored = await cashier.ingest(unread, cashier.event(CAPTURED, amount_minor=5, payment_ref="early"))
+    first, second = (each.event.provider_event_id for each in stored)
+    return {"provider_event_id": first, "superseded_by_event_id": second}
+
+
+async def event_that_was_read(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For SupersedeProviderEvent."""
+    named = await unread_and_read_event(ledger, clock)
+    read = named["superseded_by_event_id"]
+    return {"provider_event_id": read, "superseded_by_event_id": named["provider_event_id"]}
+
+
+async def unread_event_alone(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For SupersedeProviderEvent; nothing becomes what it is itself."""
+    unread = (await unread_and_read_event(ledger, clock))["provider_event_id"]
+    return {"provider_event_id": unread, "superseded_by_event_id": unread}
+
+
 async def finding_there(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
     """For steps on a finding."""
     found = await Desk(ledger).raised()
@@ -432,6 +458,7 @@ SUCCESSES = [
     withdrawal_rpc("MarkWithdrawalPaid", approved_withdrawal, provider_ref="changed"),
     withdrawal_rpc("SetWithdrawalPolicy", plain_policy, policy=WithdrawalPolicy(player_may_cancel=False)),
     event_rpc("ReplayProviderEvent", stored_event, provider_event_id="evt_other"),
+    event_rpc("SupersedeProviderEvent", unread_and_read_event, superseded_by_event_id="evt_other"),
     finding_rpc("AcknowledgeFinding", finding_to_look_after, assignee="mallory"),
     finding_rpc("ResolveFinding", finding_to_resolve, note="changed"),
     finding_rpc("ReopenFinding", resolved_finding, actor="mallory"),
@@ -459,6 +486,8 @@ REJECTIONS = [
     withdrawal_rpc("CancelWithdrawal", withdrawal_there, "PLAYER_CANCEL_NOT_ALLOWED"),
     withdrawal_rpc("MarkWithdrawalPaid", reviewed_withdrawal, "ILLEGAL_TRANSITION"),
     event_rpc("ReplayProviderEvent", unknown_event, "PROVIDER_EVENT_NOT_FOUND"),
+    event_rpc("SupersedeProviderEvent", unread_event_alone, "EVENT_CANNOT_SUPERSEDE"),
+    event_rpc("SupersedeProviderEvent", event_that_was_read, "ILLEGAL_TRANSITION"),
     finding_rpc("AcknowledgeFinding", unknown_finding, "FINDING_NOT_FOUND"),
     finding_rpc("ResolveFinding", finding_read_too_early, "FINDING_VERSION_MISMATCH"),
     finding_rpc("ResolveFinding", finding_with_unknown_correction, "TRANSACTION_NOT_FOUND"),

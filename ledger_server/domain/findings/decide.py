@@ -79,13 +79,22 @@ def see(
     return None if after is None else FindingChanged(FactKind.FINDING_CHANGED, after)
 
 
+def resolve(
+    working_set: WorkingSet, fingerprint: bytes, now: datetime, *, run: int | None = None
+) -> FindingChanged | None:
+    """Return what follows where a discrepancy is none any more; None where nobody waits for that."""
+    known = working_set.finding(fingerprint)
+    if known is None or not known.may_become(FindingState.AUTO_RESOLVED):
+        return None
+    after = life.changed(known, FindingState.AUTO_RESOLVED, now, run=run)
+    return FindingChanged(FactKind.FINDING_CHANGED, after)
+
+
 def _resolve_unseen(working_set: WorkingSet, command: ResolveUnseen, now: datetime) -> FindingChanged | None:
     known = working_set.finding(command.fingerprint)
-    unchanged = known is not None and known.version == command.version
-    if known is None or not unchanged or not known.may_become(FindingState.AUTO_RESOLVED):
+    if known is None or known.version != command.version:
         return None
-    after = life.changed(known, FindingState.AUTO_RESOLVED, now, run=command.run)
-    return FindingChanged(FactKind.FINDING_CHANGED, after)
+    return resolve(working_set, command.fingerprint, now, run=command.run)
 
 
 def _expected(working_set: WorkingSet, command: FindingCommand, state: FindingState) -> Finding:

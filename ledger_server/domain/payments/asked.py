@@ -35,9 +35,16 @@ from ledger_server.domain.payments.commands import (
     WithdrawalCommand,
 )
 from ledger_server.domain.payments.deposit import Deposit, DepositState
-from ledger_server.domain.payments.events import merged_refunds
-from ledger_server.domain.payments.knowledge import CallState, Refund, later
-from ledger_server.domain.payments.withdrawal import REVIEW_STEPS, Approval, Withdrawal, WithdrawalState
+from ledger_server.domain.payments.knowledge import CallState, Refund
+from ledger_server.domain.payments.refunds import merged_refunds
+from ledger_server.domain.payments.withdrawal import (
+    REVIEW_STEPS,
+    Approval,
+    Payout,
+    Withdrawal,
+    WithdrawalState,
+    with_payout,
+)
 from ledger_server.domain.transactions import TransactionType
 from ledger_server.domain.working_set import WorkingSet
 
@@ -199,11 +206,15 @@ def mark_paid(facts: Booking, command: MarkWithdrawalPaid) -> None:
     if command.provider_ref:
         _check_ref_free(facts.working_set, withdrawal, command.provider_ref)
     call_state = withdrawal.call_state
+    # Under another id than the known one it is a payout of its own, whatever becomes of the provider's.
+    payout = Payout(
+        provider_ref=command.provider_ref,
+        amount=withdrawal.amount,
+        paid_time=facts.now,
+        by_hand=bool(command.provider_ref),
+    )
     paid = replace(
-        withdrawal,
-        paid=withdrawal.amount,
-        paid_time=later(withdrawal.paid_time, facts.now),
-        provider_ref=command.provider_ref or withdrawal.provider_ref,
+        with_payout(withdrawal, payout),
         reviewer=command.reviewer,
         # A call that was not begun must never be made: it would pay a second time.
         call_state=CallState.DROPPED if call_state is CallState.PENDING else call_state,

@@ -8,34 +8,36 @@ from ledger_server.domain.payments.booking import Booking
 from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallKind, CallNews, CallRejected
 from ledger_server.domain.payments.changes import change_deposit, change_withdrawal
 from ledger_server.domain.payments.commands import ReportCall
-from ledger_server.domain.payments.deposit import Deposit
-from ledger_server.domain.payments.events import merged_refunds
-from ledger_server.domain.payments.knowledge import CALL_STEPS, CallState, Refund
-from ledger_server.domain.payments.withdrawal import Withdrawal
+from ledger_server.domain.payments.deposit import Deposit, concluded, with_attempt
+from ledger_server.domain.payments.knowledge import CALL_STEPS, Attempt, CallState, Refund
+from ledger_server.domain.payments.refunds import answered_refund, merged_refunds
+from ledger_server.domain.payments.withdrawal import Payout, Withdrawal, with_payout
 
 
 def report(facts: Booking, command: ReportCall) -> None:
-    """Record what the dispatcher says of a call; nothing, if that is no news."""
+    """Record what the dispatcher says of a call; nothing, if that is no news.
+
+    An answer that names another object than the known one is news in any state: the provider has two.
+    """
     entry = facts.working_set.payments[command.payment]
-    payment = entry.payment
+    payment, news = entry.payment, command.news
     if isinstance(payment, Withdrawal):
-        state = _next_call_state(payment.call_state, command.news)
-        if state is None:
-            return
-        change_withdrawal(facts, payment, _told_withdrawal(payment, state, command.news), None)
+        told = _told_withdrawal(payment, _next_call_state(payment.call_state, news), news)
+        if told != payment:
+            change_withdrawal(facts, payment, told, None)
     elif isinstance(payment, Deposit) and command.kind is CallKind.CREATE_PAYMENT:
-        state = _next_call_state(payment.call_state, command.news)
-        if state is None:
-            return
-        change_deposit(facts, payment, _told_deposit(payment, state, command.news), None)
+        learned = _told_deposit(payment, _next_call_state(payment.call_state, news), news)
+        if learned != payment:
+            change_deposit(facts, payment, learned, None)
     elif isinstance(payment, Deposit):
         refund = next((each for each in payment.refunds if each.number == command.subject), None)
-        state = None if refund is None else _next_call_state(refund.call_state, command.news)
-        if refund is None or state is None:
+        if refund is None:
             return
-        others = [each for each in payment.refunds if each.number != command.subject]
-        refunds = merged_refunds([*others, _told_refund(refund, state, command.news)])
-        change_deposit(facts, payment, replace(payment, refunds=refunds), None)
+        told_refund = _told_refund(refund, _next_call_state(refund.call_state, news), news)
+        if told_refund != refund:
+            others = [each for each in payment.refunds if each.number != command.subject]
+            refunds = merged_refunds([*others, told_refund])
+            change_deposit(facts, payment, replace(payment, refunds=refunds), None)
 
 
 def _next_call_state(state: CallState, news: CallNews) -> CallState | None:
@@ -44,30 +46,47 @@ def _next_call_state(state: CallState, news: CallNews) -> CallState | None:
     return told if told in CALL_STEPS[state] else None
 
 
-def _told_deposit(deposit: Deposit, state: CallState, news: CallNews) -> Deposit:
-    told = replace(deposit, call_state=state)
+def _told_deposit(deposit: Deposit, state: CallState | None, news: CallNews) -> Deposit:
+    told = deposit if state is None else replace(deposit, call_state=state)
     if isinstance(news, CallAccepted):
-        provider_ref = deposit.provider_ref or news.provider_ref
-        return replace(told, provider_ref=provider_ref, payment_url=news.payment_url)
-    if isinstance(news, CallRejected):
+        if state is not None:
+            told = replace(told, payment_url=news.payment_url)
+        if not deposit.provider_ref:
+            return concluded(replace(told, provider_ref=news.provider_ref))
+        if news.provider_ref and news.provider_ref not in deposit.refs:
+            return with_attempt(told, Attempt(payment_ref=news.provider_ref, answered=True))
+    elif isinstance(news, CallRejected) and state is not None:
         return replace(told, failure_reason=max(deposit.failure_reason, news.reason))
     return told
 
 
-def _told_withdrawal(withdrawal: Withdrawal, state: CallState, news: CallNews) -> Withdrawal:
-    told = replace(withdrawal, call_state=state)
+def _told_withdrawal(withdrawal: Withdrawal, state: CallState | None, news: CallNews) -> Withdrawal:
+    told = withdrawal if state is None else replace(withdrawal, call_state=state)
     if isinstance(news, CallAccepted):
-        return replace(told, provider_ref=withdrawal.provider_ref or news.provider_ref)
-    if isinstance(news, CallRejected):
+        if news.provider_ref and (state is not None or _is_another(withdrawal, news.provider_ref)):
+            return with_payout(told, Payout(provider_ref=news.provider_ref, answered=True))
+    elif isinstance(news, CallRejected) and state is not None:
         return replace(told, reason=max(withdrawal.reason, news.reason))
     return told
 
 
-def _told_refund(refund: Refund, state: CallState, news: CallNews) -> Refund:
-    told = replace(refund, call_state=state)
+def _is_another(payment: Withdrawal | Refund, provider_ref: str) -> bool:
+    """Whether an answer that is no news of the call names something that nobody knew of.
+
+    Before a call was begun there is nothing that it could have made.
+    """
+    begun = payment.call_state not in {CallState.NONE, CallState.PENDING}
+    return provider_ref not in payment.refs and (begun or bool(payment.refs))
+
+
+def _told_refund(refund: Refund, state: CallState | None, news: CallNews) -> Refund:
+    told = refund if state is None else replace(refund, call_state=state)
     if isinstance(news, CallAccepted):
-        return replace(told, provider_ref=refund.provider_ref or news.provider_ref)
-    if isinstance(news, CallRejected):
+        if state is None and not _is_another(refund, news.provider_ref):
+            return refund
+        answered = answered_refund(refund, news.provider_ref)
+        return answered if state is None else replace(answered, call_state=state)
+    if isinstance(news, CallRejected) and state is not None:
         return replace(told, reason=max(refund.reason, news.reason))
     return told
 

@@ -11,6 +11,7 @@ from ledger_server.domain.payments.booking import Booking
 from ledger_server.domain.payments.calls import OwedCall
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.effects import book_deposit, book_withdrawal
+from ledger_server.domain.payments.knowledge import Refund, RefundState
 from ledger_server.domain.payments.withdrawal import Withdrawal
 
 
@@ -22,10 +23,12 @@ def change_deposit(
     owed: OwedCall | None = None,
 ) -> None:
     """Book what follows from what a deposit has learned, and record it."""
+    after = replace(after, refunds=tuple(_with_hold_ended(refund) for refund in after.refunds))
     player = player_account(after.player_id, after.currency)
     had = facts.available(player)
     book_deposit(facts, before, after, effective_time)
-    found = findings.of_deposit(facts.working_set.ids, after)
+    ids = facts.working_set.ids
+    found = findings.news(findings.of_deposit(ids, before), findings.of_deposit(ids, after))
     if facts.overdrawn(player, had):
         found = (*found, findings.overdrawn(facts.working_set.ids, after, facts.available(player)))
     changed = replace(after, update_time=facts.now, balance_after=facts.available(player))
@@ -40,11 +43,20 @@ def change_withdrawal(
     owed: OwedCall | None = None,
 ) -> None:
     """Book what follows from what a withdrawal has learned, and record it."""
+    # What was let go is not held again, even where another payout turns up that has not ended.
+    after = replace(after, hold_ended=not before.pending or not after.pending)
     player = player_account(after.player_id, after.currency)
     had = facts.available(player)
     book_withdrawal(facts, before, after, effective_time)
-    found = findings.of_withdrawal(facts.working_set.ids, after)
+    ids = facts.working_set.ids
+    found = findings.news(findings.of_withdrawal(ids, before), findings.of_withdrawal(ids, after))
     if facts.overdrawn(player, had):
         found = (*found, findings.overdrawn(facts.working_set.ids, after, facts.available(player)))
     changed = replace(after, update_time=facts.now, balance_after=facts.available(player))
     facts.add(WithdrawalChanged(FactKind.WITHDRAWAL_CHANGED, changed, owed, found))
+
+
+def _with_hold_ended(refund: Refund) -> Refund:
+    """Return a refund that knows when its hold is over: even if another object turns up, it stays so."""
+    ended = refund.hold is not None and refund.state is not RefundState.PENDING
+    return replace(refund, hold_ended=True) if ended else refund

@@ -94,6 +94,15 @@ class ReplayEvent(Struct, frozen=True, kw_only=True):
     number: int | None
 
 
+class SupersedeEvent(Struct, frozen=True, kw_only=True):
+    """Say what an unread event became; the numbers are None for ids that can't be this tenant's."""
+
+    provider_event_id: str
+    number: int | None
+    superseded_by_event_id: str
+    superseded_by: int | None
+
+
 class ReportCall(Struct, frozen=True, kw_only=True):
     """What the dispatcher has to say of an owed call; told twice it changes nothing."""
 
@@ -114,5 +123,6 @@ PaymentCommand = (
     | SetWithdrawalPolicy
     | IngestEvent
     | ReplayEvent
+    | SupersedeEvent
     | ReportCall
 )

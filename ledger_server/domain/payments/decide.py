@@ -25,6 +25,7 @@ from ledger_server.domain.payments.commands import (
     ReportCall,
     RequestWithdrawal,
     SetWithdrawalPolicy,
+    SupersedeEvent,
 )
 from ledger_server.domain.payments.events import EventState
 from ledger_server.domain.working_set import WorkingSet
@@ -76,5 +77,6 @@ _DECIDERS: Final = _table(
     (SetWithdrawalPolicy, asked.set_policy),
     (IngestEvent, told.ingest),
     (ReplayEvent, told.replay),
+    (SupersedeEvent, told.supersede),
     (ReportCall, called.report),
 )

@@ -1,21 +1,22 @@
 """Owns what a deposit is: what is known of it, and the state and the money that follow from that."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ledger_server.domain.code import Code
+from ledger_server.domain.payments import captures as taken_in
 from ledger_server.domain.payments.knowledge import (
+    Attempt,
     CallState,
     Capture,
     Dispute,
     Fee,
     Refund,
     RefundState,
-    entry_of,
-    happened,
     later,
 )
 
@@ -37,7 +38,8 @@ class Deposit(Struct, frozen=True, kw_only=True):
 
     Its number is the sequence of the record that began it. `provider_ref` is what the provider called it
     when it was created, `payment_ref` the payment that came of it, where its events name one: a payment link
-    and the payment made by it have different refs.
+    and the payment made by it have different refs. There may be several payments: one in vain and another
+    one after it, or a gift card's and a card's. `attempts` are those of which more is known than captures.
     """
 
     number: int
@@ -59,6 +61,7 @@ class Deposit(Struct, frozen=True, kw_only=True):
     failure_reason: str = ""
     payment_url: str = ""
     payment_ref: str = ""
+    attempts: tuple[Attempt, ...] = ()
     captures: tuple[Capture, ...] = ()
     refunds: tuple[Refund, ...] = ()
     disputes: tuple[Dispute, ...] = ()
@@ -77,7 +80,8 @@ class Deposit(Struct, frozen=True, kw_only=True):
     @property
     def refs(self) -> tuple[str, ...]:
         """All ids that the provider has for it."""
-        return tuple(ref for ref in dict.fromkeys((self.provider_ref, self.payment_ref)) if ref)
+        payments = (*(each.payment_ref for each in self.attempts), *taken_in.paid_by(self.captures))
+        return tuple(ref for ref in dict.fromkeys((self.provider_ref, self.payment_ref, *payments)) if ref)
 
     @property
     def over(self) -> bool:
@@ -91,17 +95,14 @@ class Deposit(Struct, frozen=True, kw_only=True):
 
     @property
     def captured(self) -> int:
-        """What the captures that stand amount to."""
-        # A failure that names no capture means them all.
-        whole = entry_of(self.captures, "")
-        failed = whole.fail_time if whole is not None else None
-        return _sum(
-            [
-                capture
-                for capture in self.captures
-                if happened(capture.capture_time, later(capture.fail_time, failed))
-            ]
-        )
+        """What the captures that stand amount to, over all payments."""
+        return taken_in.captured(self.captures)
+
+    @property
+    def reserved(self) -> bool:
+        """Whether the money of a payment that may still be captured is reserved."""
+        reserved = [each for each in self.attempts if each.authorized]
+        return self.authorized and (not reserved or any(each.end_time is None for each in reserved))
 
     @property
     def pending(self) -> int:
@@ -113,14 +114,14 @@ class Deposit(Struct, frozen=True, kw_only=True):
     @property
     def taken(self) -> int:
         """What was ever captured, whether or not it failed later."""
-        return _sum([capture for capture in self.captures if capture.capture_time is not None])
+        return taken_in.taken(self.captures)
 
     @property
     def refunded(self) -> int:
         """What the refunds that succeeded amount to, once a capture is known."""
         if not self.known_captured:
             return 0
-        return sum(refund.moved for refund in self.refunds if refund.state is RefundState.SUCCEEDED)
+        return sum(refund.out for refund in self.refunds)
 
     @property
     def refundable(self) -> int:
@@ -142,7 +143,7 @@ class Deposit(Struct, frozen=True, kw_only=True):
 STATES: Final[tuple[tuple[DepositState, Callable[[Deposit], bool]], ...]] = (
     # Before money was taken.
     (DepositState.FAILED, lambda it: not it.known_captured and it.over),
-    (DepositState.AUTHORIZED, lambda it: not it.known_captured and it.authorized),
+    (DepositState.AUTHORIZED, lambda it: not it.known_captured and it.reserved),
     (DepositState.INITIATED, lambda it: not it.known_captured),
     # After.
     (DepositState.REVERSED, lambda it: not it.captured or it.disputed > 0),
@@ -158,10 +159,33 @@ failure after CAPTURED changes nothing but is a finding too. Source: decision 7.
 """
 
 
-def _sum(captures: Sequence[Capture]) -> int:
-    """Return what captures amount to.
+def with_attempt(deposit: Deposit, told: Attempt) -> Deposit:
+    """Return the deposit with what was told of one payment, and with what that means for the whole."""
+    known = next((each for each in deposit.attempts if each.payment_ref == told.payment_ref), told)
+    merged = replace(
+        told,
+        authorized=told.authorized or known.authorized,
+        final=told.final or known.final,
+        end_time=later(told.end_time, known.end_time),
+        reason=max(told.reason, known.reason),
+        answered=told.answered or known.answered,
+    )
+    others = [each for each in deposit.attempts if each.payment_ref != told.payment_ref]
+    attempts = tuple(sorted([*others, merged], key=lambda each: each.payment_ref))
+    return concluded(replace(deposit, attempts=attempts))
 
-    One without a ref tells of the payment as a whole, so it is never added to those that are parts of it.
+
+def concluded(deposit: Deposit) -> Deposit:
+    """Return the deposit with what the ends of its payments mean for the whole.
+
+    A player may try several payments, so the end of one is the deposit's only if it is the payment itself:
+    what our call or our caller has created, or what is told by our id alone.
     """
-    whole = sum(capture.amount for capture in captures if not capture.provider_ref)
-    return max(whole, sum(capture.amount for capture in captures if capture.provider_ref))
+    own = [each for each in deposit.attempts if each.payment_ref in ("", deposit.provider_ref)]
+    ended = [each for each in own if each.end_time is not None]
+    return replace(
+        deposit,
+        failed=deposit.failed or bool(ended),
+        failure_reason=max([deposit.failure_reason, *(each.reason for each in ended)]),
+        closed=deposit.closed or any(each.final for each in own),
+    )

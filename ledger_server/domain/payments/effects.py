@@ -28,9 +28,8 @@ def book_deposit(booking: Booking, before: Deposit, after: Deposit, effective_ti
     gained = after.captured - before.captured
     # What was captured is expected no longer, even where its failure was heard of first or it is captured
     # for the second time. So the hold keeps what is still expected, and the rest is posted.
-    gained -= booking.capture(
-        after.hold, after.taken - before.taken, final=after.pending == 0, effective_time=effective_time
-    )
+    expected = max(0, after.taken - before.taken)
+    gained -= booking.capture(after.hold, expected, final=after.pending == 0, effective_time=effective_time)
     booking.post(
         TransactionType.DEPOSIT,
         debit=clearing,
@@ -104,8 +103,8 @@ def _settle_refunds(
         was = were.get(refund.number) if refund.number is not None else None
         if was is None or refund.hold is None or refund.state is was.state:
             continue
-        if refund.state is RefundState.SUCCEEDED and refunded - taken >= refund.moved:
-            taken += booking.capture(refund.hold, refund.moved, final=True, effective_time=effective_time)
+        if refund.state is RefundState.SUCCEEDED and refunded - taken >= refund.out:
+            taken += booking.capture(refund.hold, refund.out, final=True, effective_time=effective_time)
         booking.release(refund.hold)
     return taken
 

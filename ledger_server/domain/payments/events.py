@@ -8,21 +8,26 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ledger_server.domain.code import Code
-from ledger_server.domain.payments.deposit import Deposit
+from ledger_server.domain.payments.captures import paid_by, whole_of, with_capture
+from ledger_server.domain.payments.deposit import Deposit, with_attempt
 from ledger_server.domain.payments.knowledge import (
+    Attempt,
     Capture,
     Dispute,
     DisputeState,
     Fee,
     Movement,
-    Refund,
+    RefundObject,
     entry_of,
-    later,
     with_entry,
     with_fee,
     with_movement,
 )
-from ledger_server.domain.payments.withdrawal import Withdrawal
+from ledger_server.domain.payments.refunds import with_refund
+from ledger_server.domain.payments.withdrawal import Payout, Withdrawal, with_payout
+
+RECORD_EVENT: Final = "record:"
+"""How the id of an event begins that stands for a provider's records; it tells what they amount to so far."""
 
 
 class EventType(Code):
@@ -46,6 +51,7 @@ class EventType(Code):
     PAYOUT_SUBMITTED = 15
     PAYOUT_PAID = 16
     PAYOUT_FAILED = 17
+    REFUND_TOTAL = 18
 
 
 class EventState(Code):
@@ -55,12 +61,40 @@ class EventState(Code):
     PARKED = 2
     IGNORED = 3
     CONTRADICTED = 4
+    UNREAD = 5
+    SUPERSEDED = 6
+
+
+class UnreadReason(Code):
+    """Why the edge could not read an event; numbers are those of `UnreadReason`."""
+
+    OTHER = 1
+    BODY = 2
+    TYPE = 3
+    FIELD = 4
+    VERSION = 5
+    ENVIRONMENT = 6
+    UNSIGNED = 7
+
+
+class Unread(Struct, frozen=True, kw_only=True):
+    """What the edge says of an event that it could not read.
+
+    Attributes:
+        moves_money: whether its type does, or can't be told.
+        read_event_id: the id under which it will come once it can be read, as far as that can be told.
+    """
+
+    reason: UnreadReason
+    moves_money: bool
+    read_event_id: str
 
 
 class ProviderEvent(Struct, frozen=True, kw_only=True):
     """One verified event. `amount` is in the ledger's minor units; None: it says none, or `problem` why.
 
-    `payment` and `refund` are our numbers as far as the provider echoes our ids.
+    `payment` and `refund` are our numbers as far as the provider echoes our ids. `unread` is None where the
+    edge has read it; `delivery` is what reading the payload again needs to know beside it.
     """
 
     provider: str
@@ -82,10 +116,15 @@ class ProviderEvent(Struct, frozen=True, kw_only=True):
     stage: str
     reason: str
     payload: bytes
+    unread: Unread | None
+    delivery: str
 
 
 class StoredEvent(Struct, frozen=True, kw_only=True):
-    """An event as it was stored; its number is the sequence of its first record."""
+    """An event as it was stored; its number is the sequence of its first record.
+
+    `superseded_by` is the number of the event that it became when it was read, if it was unread.
+    """
 
     number: int
     event: ProviderEvent
@@ -95,6 +134,7 @@ class StoredEvent(Struct, frozen=True, kw_only=True):
     note: str
     receive_time: datetime
     payload_digest: bytes
+    superseded_by: int | None
 
 
 class CannotApply(Exception):
@@ -121,14 +161,45 @@ def with_withdrawal_event(withdrawal: Withdrawal, event: ProviderEvent) -> Withd
     learn = _WITHDRAWAL.get(event.type)
     if learn is None:
         raise CannotApply(f"{event.type.name} is no event of a withdrawal")
-    learned = learn(withdrawal, event)
-    if not learned.provider_ref and event.payment_ref:
-        learned = replace(learned, provider_ref=event.payment_ref)
-    return learned
+    # Whatever is told of a payout, even its fee alone, tells that there is one.
+    return with_payout(learn(withdrawal, event), Payout(provider_ref=event.payment_ref))
+
+
+def retold(deposit: Deposit, event: ProviderEvent) -> str:
+    """Return how an event contradicts what was told before under the same name; empty if it does not.
+
+    What has no name of its own is one thing to us, and the larger amount counts: whoever means two things by
+    it has to be heard of by somebody, since one of them is booked.
+    """
+    if event.event_id.startswith(RECORD_EVENT) or not event.amount:
+        return ""
+    if event.type is EventType.PAYMENT_CAPTURED:
+        known = whole_of(deposit.captures, event.payment_ref)
+        if not event.object_ref and known is not None and known.amount not in (0, event.amount):
+            return "one payment was captured with two amounts, and no capture is named"
+        if event.payment_ref and deposit.payment_ref not in (
+            "",
+            event.payment_ref,
+            *paid_by(deposit.captures),
+        ):
+            # What was captured before payments were told apart was that one's, so this is another one.
+            before = [each for each in deposit.captures if not each.payment_ref]
+            if any(each.capture_time is not None for each in before):
+                return "another payment than the one before was captured, and which is whose is not known"
+    if event.type in _MOVES and event.object_ref and not event.stage:
+        reinstated = event.type is EventType.DISPUTE_FUNDS_REINSTATED
+        dispute = entry_of(deposit.disputes, event.object_ref)
+        for each in dispute.movements if dispute is not None else ():
+            same = (each.stage, each.reinstated) == ("", reinstated)
+            if same and (each.amount, each.move_time) != (event.amount, event.occur_time):
+                return "a dispute moved money twice, and no stage is named"
+    return ""
 
 
 def takes_effect(deposit: Deposit, event: ProviderEvent) -> bool:
-    """Whether what an event added moves money already: refunds and disputes wait for a capture."""
+    """Whether nothing is waited for: refunds and disputes wait for a capture, a total waits for refunds."""
+    if event.type is EventType.REFUND_TOTAL:
+        return sum(refund.moved_by_all for refund in deposit.refunds) >= (event.amount or 0)
     return deposit.known_captured or event.type not in _AFTER_CAPTURE
 
 
@@ -139,27 +210,36 @@ def _amount(event: ProviderEvent, default: int | None = None) -> int:
     return amount
 
 
-def _authorized(deposit: Deposit, _: ProviderEvent) -> Deposit:
-    return replace(deposit, authorized=True)
+def _authorized(deposit: Deposit, event: ProviderEvent) -> Deposit:
+    authorized = replace(deposit, authorized=True)
+    if not event.payment_ref:
+        return authorized
+    return with_attempt(authorized, Attempt(payment_ref=event.payment_ref, authorized=True))
 
 
 def _captured(deposit: Deposit, event: ProviderEvent) -> Deposit:
     if event.problem:
         raise CannotApply(event.problem)
-    known = entry_of(deposit.captures, event.object_ref) or Capture(provider_ref=event.object_ref, amount=0)
-    capture = replace(
-        known,
-        amount=max(known.amount, _amount(event, deposit.amount)),
-        capture_time=later(known.capture_time, event.occur_time),
+    capture = Capture(
+        provider_ref=event.object_ref,
+        payment_ref=event.payment_ref,
+        amount=_amount(event, deposit.amount),
+        capture_time=event.occur_time,
     )
-    captures = with_entry(deposit.captures, capture)
-    return replace(deposit, captures=captures, closed=deposit.closed or event.final)
+    captured = replace(deposit, captures=with_capture(deposit.captures, capture))
+    if not event.final:
+        return captured
+    return with_attempt(captured, Attempt(payment_ref=event.payment_ref, final=True))
 
 
 def _capture_failed(deposit: Deposit, event: ProviderEvent) -> Deposit:
-    known = entry_of(deposit.captures, event.object_ref) or Capture(provider_ref=event.object_ref, amount=0)
-    failed = replace(known, fail_time=later(known.fail_time, event.occur_time))
-    return replace(deposit, captures=with_entry(deposit.captures, failed))
+    failed = Capture(
+        provider_ref=event.object_ref,
+        payment_ref=event.payment_ref,
+        amount=0,
+        fail_time=event.occur_time,
+    )
+    return replace(deposit, captures=with_capture(deposit.captures, failed))
 
 
 def _attempt_failed(deposit: Deposit, _: ProviderEvent) -> Deposit:
@@ -167,83 +247,34 @@ def _attempt_failed(deposit: Deposit, _: ProviderEvent) -> Deposit:
 
 
 def _failed(deposit: Deposit, event: ProviderEvent) -> Deposit:
-    return replace(deposit, failed=True, failure_reason=max(deposit.failure_reason, event.reason))
+    ended = Attempt(payment_ref=event.payment_ref, end_time=event.occur_time, reason=event.reason)
+    return with_attempt(deposit, ended)
 
 
 def _refund(deposit: Deposit, event: ProviderEvent) -> Deposit:
-    refunds = list(deposit.refunds)
-    place = _refund_place(refunds, event)
-    if place is None:
-        refunds.append(Refund(number=None, provider_ref=event.object_ref, amount=0))
-        place = len(refunds) - 1
-    known = refunds[place]
-    learned = replace(
-        known,
-        provider_ref=known.provider_ref or event.object_ref,
-        told=max(known.told, event.amount or 0),
-    )
-    if known.number is None:
-        # Nobody asked for it: its amount is what was told. Records from before `told` have the amount alone.
-        amount = max(known.amount, learned.told)
-        learned = replace(learned, amount=amount, told=amount)
+    unnamed = not event.object_ref and event.refund is None
+    if unnamed and event.type is EventType.REFUND_FAILED and not event.amount:
+        # It would give money to the player, and nobody can say for which refund.
+        raise CannotApply("it names no refund and no amount")
+    if unnamed and event.type is EventType.REFUND_PENDING:
+        # Nothing has moved, and nothing that is told later could be known as the same one.
+        return deposit
+    told = RefundObject(provider_ref=event.object_ref, told=max(0, event.amount or 0))
     if event.type is EventType.REFUND_SUCCEEDED:
         # Only a success moves money. What tells no amount is kept all the same: another event of the refund
         # may tell it, earlier or later.
         if event.problem:
             raise CannotApply(event.problem)
-        learned = replace(learned, succeed_time=later(known.succeed_time, event.occur_time))
+        told = replace(told, succeed_time=event.occur_time)
     elif event.type is EventType.REFUND_FAILED:
-        learned = replace(
-            learned,
-            fail_time=later(known.fail_time, event.occur_time),
-            reason=max(known.reason, event.reason),
-        )
-    refunds[place] = learned
-    return replace(deposit, refunds=merged_refunds(refunds))
+        told = replace(told, fail_time=event.occur_time, reason=event.reason)
+    return replace(deposit, refunds=with_refund(deposit.refunds, told, event.refund))
 
 
-def _refund_place(refunds: list[Refund], event: ProviderEvent) -> int | None:
-    for place, refund in enumerate(refunds):
-        if refund.number is not None and refund.number == event.refund:
-            return place
-    for place, refund in enumerate(refunds):
-        # One without a ref is the provider's only one of that kind, not ours whose ref is not known yet.
-        if refund.provider_ref == event.object_ref and (event.object_ref or refund.number is None):
-            return place
-    return None
-
-
-def merged_refunds(refunds: list[Refund]) -> tuple[Refund, ...]:
-    """Return refunds in order: ours as they were asked for, then the provider's own by ref.
-
-    One that the provider told of before we knew that it was ours is one with ours: the amount that was asked
-    for is kept, and the amount that was told counts.
-    """
-    ours = [refund for refund in refunds if refund.number is not None]
-    ours.sort(key=lambda refund: refund.number or 0)
-    rest: dict[str, Refund] = {}
-    for refund in refunds:
-        if refund.number is not None:
-            continue
-        place = next(
-            (
-                at
-                for at, our in enumerate(ours)
-                if our.provider_ref and our.provider_ref == refund.provider_ref
-            ),
-            None,
-        )
-        if place is None:
-            rest[refund.provider_ref] = refund
-            continue
-        ours[place] = replace(
-            ours[place],
-            told=max(ours[place].told, refund.moved),
-            succeed_time=later(ours[place].succeed_time, refund.succeed_time),
-            fail_time=later(ours[place].fail_time, refund.fail_time),
-            reason=max(ours[place].reason, refund.reason),
-        )
-    return (*ours, *(rest[ref] for ref in sorted(rest)))
+def _refund_total(deposit: Deposit, event: ProviderEvent) -> Deposit:
+    if event.amount is None:
+        raise CannotApply(event.problem or "the total has no amount")
+    return deposit
 
 
 def _dispute(deposit: Deposit, event: ProviderEvent) -> Deposit:
@@ -279,19 +310,15 @@ def _submitted(withdrawal: Withdrawal, _: ProviderEvent) -> Withdrawal:
 def _paid(withdrawal: Withdrawal, event: ProviderEvent) -> Withdrawal:
     if event.problem:
         raise CannotApply(event.problem)
-    return replace(
-        withdrawal,
-        paid=max(withdrawal.paid, _amount(event, withdrawal.amount)),
-        paid_time=later(withdrawal.paid_time, event.occur_time),
+    amount = _amount(event, withdrawal.amount)
+    return with_payout(
+        withdrawal, Payout(provider_ref=event.payment_ref, amount=amount, paid_time=event.occur_time)
     )
 
 
 def _payout_failed(withdrawal: Withdrawal, event: ProviderEvent) -> Withdrawal:
-    return replace(
-        withdrawal,
-        fail_time=later(withdrawal.fail_time, event.occur_time),
-        reason=max(withdrawal.reason, event.reason),
-    )
+    told = replace(withdrawal, reason=max(withdrawal.reason, event.reason))
+    return with_payout(told, Payout(provider_ref=event.payment_ref, fail_time=event.occur_time))
 
 
 def _withdrawal_fee(withdrawal: Withdrawal, event: ProviderEvent) -> Withdrawal:
@@ -309,6 +336,7 @@ _DEPOSIT: Final[Mapping[EventType, Callable[[Deposit, ProviderEvent], Deposit]]]
     EventType.REFUND_PENDING: _refund,
     EventType.REFUND_SUCCEEDED: _refund,
     EventType.REFUND_FAILED: _refund,
+    EventType.REFUND_TOTAL: _refund_total,
     EventType.DISPUTE_OPENED: _dispute,
     EventType.DISPUTE_FUNDS_WITHDRAWN: _dispute,
     EventType.DISPUTE_FUNDS_REINSTATED: _dispute,

@@ -1,12 +1,15 @@
 """Owns what contradicts the books: the discrepancies that a payment's knowledge or an event gives rise to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
 from ledger_server.domain.ids import TenantIds
+from ledger_server.domain.payments.captures import paid_by
 from ledger_server.domain.payments.deposit import Deposit
-from ledger_server.domain.payments.knowledge import CallState, Refund, RefundState, happened
+from ledger_server.domain.payments.knowledge import CallState, Refund, RefundState
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalState
 from ledger_server.domain.reconciliation.record import RecordKind
 
@@ -14,19 +17,28 @@ from ledger_server.domain.reconciliation.record import RecordKind
 def of_deposit(ids: TenantIds, deposit: Deposit) -> tuple[Discrepancy, ...]:
     """Return what is wrong with a deposit, as far as it is known."""
     found = []
-    if deposit.over and deposit.known_captured:
+    if _is_captured_and_failed(deposit):
         found.append(_status(ids, deposit, "captured and failed"))
+    elif deposit.call_state is CallState.REJECTED and deposit.provider_ref:
+        found.append(_status(ids, deposit, "the call was refused, and answered as well"))
+    payments = paid_by(deposit.captures)
+    created = [each.payment_ref for each in deposit.attempts if each.answered]
+    found += [_duplicate(ids, deposit, each, {deposit.provider_ref, *created}) for each in created]
     if deposit.taken > deposit.amount:
+        found += [_duplicate(ids, deposit, each, payments) for each in _further_payments(deposit)]
         found.append(
             _amount(ids, deposit, "more was captured than asked for", (deposit.amount, deposit.taken))
         )
     for refund in deposit.refunds:
-        if refund.state is RefundState.SUCCEEDED and not refund.moved:
+        if refund.state is RefundState.SUCCEEDED and not refund.out:
             found.append(_status(ids, deposit, "refunded without an amount", refund))
         # Whatever its state is: else it would depend on whether a later failure was heard first.
         if refund.moved != refund.amount:
             what = "another amount was refunded than asked for"
             found.append(_amount(ids, deposit, what, (refund.amount, refund.moved), refund))
+        if refund.call_state is CallState.REJECTED and refund.provider_ref and refund.fail_time is None:
+            found.append(_status(ids, deposit, "the call was refused, and the refund is there", refund))
+        found += [_duplicate(ids, deposit, each.provider_ref, refund.refs, refund) for each in refund.others]
     if deposit.refunded > deposit.captured > 0:
         what = "more was refunded than captured"
         found.append(_amount(ids, deposit, what, (deposit.captured, deposit.refunded)))
@@ -36,18 +48,79 @@ def of_deposit(ids: TenantIds, deposit: Deposit) -> tuple[Discrepancy, ...]:
 def of_withdrawal(ids: TenantIds, withdrawal: Withdrawal) -> tuple[Discrepancy, ...]:
     """Return what is wrong with a withdrawal, as far as it is known."""
     found = []
+    objects = withdrawal.objects
     unexpected = withdrawal.review is not WithdrawalState.APPROVED
-    if unexpected and (withdrawal.paid_time is not None or withdrawal.fail_time is not None):
+    if unexpected and any(each.paid_time is not None or each.fail_time is not None for each in objects):
         found.append(_status(ids, withdrawal, f"at the provider while {withdrawal.review.name}"))
     refused = withdrawal.call_state is CallState.REJECTED
-    failed_first = happened(withdrawal.paid_time, withdrawal.fail_time) and withdrawal.fail_time is not None
-    if failed_first or (refused and withdrawal.paid_time is not None):
+    failed_first = any(each.stands and each.fail_time is not None for each in objects)
+    if failed_first or (refused and any(each.answered or each.paid_time is not None for each in objects)):
         # The hold was released when it failed, so the money may have been spent since.
         found.append(_status(ids, withdrawal, "failed and paid"))
-    if withdrawal.paid_time is not None and withdrawal.paid != withdrawal.amount:
-        what = "another amount was paid than asked for"
-        found.append(_amount(ids, withdrawal, what, (withdrawal.amount, withdrawal.paid)))
+    for payout in objects:
+        if payout.paid_time is not None and payout.amount != withdrawal.amount:
+            what = "another amount was paid than asked for"
+            found.append(_amount(ids, withdrawal, what, (withdrawal.amount, payout.amount)))
+    first = withdrawal.own_ref or withdrawal.provider_ref
+    found += [
+        _duplicate(ids, withdrawal, payout.provider_ref, withdrawal.refs)
+        for payout in objects
+        if payout.provider_ref != first
+    ]
     return tuple(found)
+
+
+def news(before: Sequence[Discrepancy], after: Sequence[Discrepancy]) -> tuple[Discrepancy, ...]:
+    """Return what a change has to tell of what is wrong after it.
+
+    A further object is told once, when it is learned of: a run that sees it knows more of it, and what
+    somebody has resolved is not to come back with every later change.
+    """
+    known = {each.fingerprint for each in before if each.kind is FindingClass.DUPLICATE_AT_PROVIDER}
+    return tuple(each for each in after if each.fingerprint not in known)
+
+
+def _further_payments(deposit: Deposit) -> list[str]:
+    """Return by what is known each payment beside the first one, as a run names it.
+
+    The first one is what the deposit was begun with, else the one that took money first.
+    """
+    taken = [each for each in deposit.captures if each.payment_ref and each.capture_time is not None]
+    taken.sort(key=lambda each: (each.capture_time, each.payment_ref, each.provider_ref))
+    names: dict[str, str] = {}
+    for each in taken:
+        if not names.get(each.payment_ref):
+            names[each.payment_ref] = each.provider_ref
+    first = deposit.provider_ref if deposit.provider_ref in names else next(iter(names), "")
+    return [name or payment for payment, name in names.items() if payment != first]
+
+
+def _is_captured_and_failed(deposit: Deposit) -> bool:
+    """Whether money was taken by what had ended, or what was taken in full is said to have ended.
+
+    That the rest was cancelled after a part was captured is as it should be, and so is a try in vain beside
+    the one that was paid.
+    """
+    if not deposit.known_captured:
+        return False
+    ended = [each for each in deposit.attempts if each.end_time is not None]
+    if deposit.call_state is CallState.REJECTED or (deposit.failed and not ended):
+        return True
+    in_full = deposit.taken >= deposit.amount
+    for attempt in ended:
+        own = attempt.payment_ref in ("", deposit.provider_ref)
+        times = [
+            capture.capture_time
+            for capture in deposit.captures
+            if own or capture.payment_ref == attempt.payment_ref
+        ]
+        if any(_is_later(time, attempt.end_time) or (in_full and time is not None) for time in times):
+            return True
+    return False
+
+
+def _is_later(time: datetime | None, than: datetime | None) -> bool:
+    return time is not None and than is not None and time > than
 
 
 def overdrawn(ids: TenantIds, payment: Deposit | Withdrawal, available: int) -> Discrepancy:
@@ -66,6 +139,11 @@ def contradiction(
 ) -> Discrepancy:
     """Return the discrepancy that an event could not be booked on its payment."""
     return _of(ids, payment, kind, "an event could not be booked", facts)
+
+
+def ambiguous(ids: TenantIds, payment: Deposit | Withdrawal, facts: Mapping[str, str]) -> Discrepancy:
+    """Return the discrepancy that an event may tell of more than what was booked by it."""
+    return _of(ids, payment, FindingClass.AMOUNT_MISMATCH, "an event may tell of more than is booked", facts)
 
 
 def refund_ref(ids: TenantIds, deposit: Deposit, refund: Refund) -> str:
@@ -99,6 +177,27 @@ def _side(ids: TenantIds, payment: Deposit | Withdrawal, refund: Refund | None) 
 def begin_time(payment: Deposit | Withdrawal) -> datetime:
     """Return when a payment was asked for."""
     return payment.initiate_time if isinstance(payment, Deposit) else payment.request_time
+
+
+def _duplicate(
+    ids: TenantIds,
+    payment: Deposit | Withdrawal,
+    ref: str,
+    refs: Iterable[str],
+    refund: Refund | None = None,
+) -> Discrepancy:
+    """Return the discrepancy that the provider has one more than was asked for.
+
+    Whatever became of it: money is booked by each of them, and a person has to say which are meant.
+
+    Args:
+        ref: the further one, by which a run would tell of it too.
+        refs: all of them.
+    """
+    what = "more than one at the provider for one of ours"
+    facts = {"provider_refs": " ".join(sorted({each for each in refs if each}))}
+    found = _of(ids, payment, FindingClass.DUPLICATE_AT_PROVIDER, what, facts, refund=refund)
+    return replace(found, remote=replace(_side(ids, payment, refund), ref=ref, amount=None))
 
 
 def _status(

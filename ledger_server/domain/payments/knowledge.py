@@ -6,7 +6,7 @@ whatever follows from the knowledge is the same as well.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from msgspec import Struct
@@ -62,12 +62,45 @@ class Fee(Struct, frozen=True, kw_only=True):
 
 
 class Capture(Struct, frozen=True, kw_only=True):
-    """One capture; minor units. `fail_time` alone: its failure was heard of first."""
+    """One capture; minor units. `fail_time` alone: its failure was heard of first.
+
+    Without a `provider_ref` it tells of its payment as a whole, and without a `payment_ref` as well of the
+    whole deposit. A named one without a `payment_ref` is a part of a payment that nobody has named.
+    """
 
     provider_ref: str
     amount: int
+    payment_ref: str = ""
     capture_time: datetime | None = None
     fail_time: datetime | None = None
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One payment at the provider that was made for a deposit: a try of the player, by one means.
+
+    Attributes:
+        authorized: whether its money was reserved.
+        final: whether the provider has said that nothing more will be captured of it.
+        end_time: when it was cancelled or has expired, the latest; that ends what is not captured of it.
+        answered: whether our call was answered with it.
+    """
+
+    payment_ref: str
+    authorized: bool = False
+    final: bool = False
+    end_time: datetime | None = None
+    reason: str = ""
+    answered: bool = False
+
+
+class RefundObject(Struct, frozen=True, kw_only=True):
+    """One refund at the provider beside the first one that was made for the same one of ours."""
+
+    provider_ref: str
+    told: int = 0
+    succeed_time: datetime | None = None
+    fail_time: datetime | None = None
+    reason: str = ""
 
 
 class Refund(Struct, frozen=True, kw_only=True):
@@ -76,6 +109,10 @@ class Refund(Struct, frozen=True, kw_only=True):
     Ours has a number (the record that asked for it), a hold and a call. `amount` is what was asked for; of
     one that was made at the provider, what was told of it. `told` is what the provider says that it refunds,
     0 while no event has told.
+
+    Attributes:
+        others: what the provider has made besides for the same one of ours, each by itself.
+        hold_ended: whether its hold is over, for good.
     """
 
     number: int | None
@@ -87,19 +124,58 @@ class Refund(Struct, frozen=True, kw_only=True):
     reason: str = ""
     succeed_time: datetime | None = None
     fail_time: datetime | None = None
+    others: tuple[RefundObject, ...] = ()
+    hold_ended: bool = False
+
+    @property
+    def first(self) -> RefundObject:
+        """The first one at the provider, by itself."""
+        return RefundObject(
+            provider_ref=self.provider_ref,
+            told=self.told,
+            succeed_time=self.succeed_time,
+            fail_time=self.fail_time,
+            reason=self.reason,
+        )
+
+    @property
+    def refs(self) -> tuple[str, ...]:
+        """All ids that the provider has for it."""
+        return tuple(each.provider_ref for each in (self.first, *self.others) if each.provider_ref)
 
     @property
     def moved(self) -> int:
-        """What leaves by it: the provider's word, and until there is one, what was asked for."""
+        """What leaves by the first one: the provider's word, and until there is one, what was asked for."""
         return self.told or self.amount
+
+    @property
+    def moved_by_all(self) -> int:
+        """What leaves by all of them that were told of, whatever became of each; else what was asked for."""
+        heard = [
+            each.told or self.amount
+            for each in (self.first, *self.others)
+            if each.told or each.succeed_time is not None or each.fail_time is not None
+        ]
+        return sum(heard) or self.amount
+
+    @property
+    def out(self) -> int:
+        """What has left by all of them and not come back."""
+        return sum(
+            each.told or self.amount
+            for each in (self.first, *self.others)
+            if happened(each.succeed_time, each.fail_time)
+        )
 
     @property
     def state(self) -> RefundState:
         """What the later of success and failure says; of two at once, the failure."""
-        if happened(self.succeed_time, self.fail_time):
+        objects = (self.first, *self.others)
+        if any(happened(each.succeed_time, each.fail_time) for each in objects):
             return RefundState.SUCCEEDED
         # A refused call did nothing; should the provider report a success all the same, that counts.
-        failed = self.fail_time is not None or self.call_state is CallState.REJECTED
+        failed = self.call_state is CallState.REJECTED or self.hold_ended
+        failed = failed or all(each.fail_time is not None for each in objects)
         return RefundState.FAILED if failed else RefundState.PENDING
 
 
@@ -141,7 +217,8 @@ def later(one: datetime | None, other: datetime | None) -> datetime | None:
     return max(one, other)
 
 
-_Entry = TypeVar("_Entry", Fee, Capture, Dispute)
+_BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
+_Entry = TypeVar("_Entry", Capture, Dispute)
 
 
 def entry_of(entries: Sequence[_Entry], provider_ref: str) -> _Entry | None:
@@ -158,28 +235,51 @@ def with_entry(entries: tuple[_Entry, ...], entry: _Entry) -> tuple[_Entry, ...]
 
 
 def with_fee(fees: tuple[Fee, ...], fee: Fee) -> tuple[Fee, ...]:
-    """Return the fees with one more; the same fee told twice counts once, with the larger amount."""
-    known = entry_of(fees, fee.provider_ref) or fee
-    return with_entry(
-        fees,
-        replace(
-            fee,
-            amount=max(fee.amount, known.amount),
-            charge_time=later(fee.charge_time, known.charge_time),
-        ),
+    """Return the fees with one more; the same fee told twice counts once, with the larger amount.
+
+    One without a ref is told apart from others by its amount and its time.
+    """
+    known = next((each for each in fees if _is_same_fee(each, fee)), fee)
+    told = replace(
+        fee,
+        amount=max(fee.amount, known.amount),
+        charge_time=later(fee.charge_time, known.charge_time),
     )
+    merged = [each for each in fees if not _is_same_fee(each, fee)]
+    return tuple(sorted([*merged, told], key=_fee_order))
+
+
+def _is_same_fee(one: Fee, other: Fee) -> bool:
+    if one.provider_ref or other.provider_ref:
+        return one.provider_ref == other.provider_ref
+    return one == other
+
+
+def _fee_order(fee: Fee) -> tuple[str, datetime, int]:
+    return fee.provider_ref, fee.charge_time or _BEFORE_ALL, fee.amount
 
 
 def with_movement(dispute: Dispute, movement: Movement) -> Dispute:
-    """Return the dispute with one more movement; told twice it counts once, with the larger amount."""
-    place = (movement.stage, movement.reinstated)
-    others = [each for each in dispute.movements if (each.stage, each.reinstated) != place]
-    known = [each for each in dispute.movements if (each.stage, each.reinstated) == place]
-    for each in known:
-        movement = replace(
-            movement,
-            amount=max(movement.amount, each.amount),
-            move_time=later(movement.move_time, each.move_time),
-        )
-    movements = sorted([*others, movement], key=lambda each: (each.stage, each.reinstated))
-    return replace(dispute, movements=tuple(movements))
+    """Return the dispute with one more movement; told twice it counts once, with the larger amount.
+
+    Movements of disputes without a ref are told apart by their amount and their time as well, since they
+    may be of several.
+    """
+
+    def is_same(each: Movement) -> bool:
+        if not dispute.provider_ref:
+            return each == movement
+        return (each.stage, each.reinstated) == (movement.stage, movement.reinstated)
+
+    others = [each for each in dispute.movements if not is_same(each)]
+    known = next((each for each in dispute.movements if is_same(each)), movement)
+    told = replace(
+        movement,
+        amount=max(movement.amount, known.amount),
+        move_time=later(movement.move_time, known.move_time),
+    )
+    return replace(dispute, movements=tuple(sorted([*others, told], key=_movement_order)))
+
+
+def _movement_order(movement: Movement) -> tuple[str, bool, datetime, int]:
+    return movement.stage, movement.reinstated, movement.move_time or _BEFORE_ALL, movement.amount

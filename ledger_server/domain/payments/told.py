@@ -1,17 +1,17 @@
 """Owns what providers tell: recorded in any case, and booked as far as it has a meaning."""
 
 import hashlib
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from ledger_server.domain.errors import ProviderEventNotFound
 from ledger_server.domain.facts import EventRecorded, FactKind
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass
-from ledger_server.domain.payments import findings
+from ledger_server.domain.payments import findings, unread
 from ledger_server.domain.payments.booking import Booking
 from ledger_server.domain.payments.changes import change_deposit, change_withdrawal
-from ledger_server.domain.payments.commands import IngestEvent, ReplayEvent
+from ledger_server.domain.payments.commands import IngestEvent, ReplayEvent, SupersedeEvent
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import (
     CannotApply,
@@ -19,12 +19,16 @@ from ledger_server.domain.payments.events import (
     EventType,
     ProviderEvent,
     StoredEvent,
+    retold,
     takes_effect,
     with_deposit_event,
     with_withdrawal_event,
 )
 from ledger_server.domain.payments.withdrawal import Withdrawal
 from ledger_server.domain.working_set import WorkingSet
+
+_WAITS_FOR_CAPTURE: Final = "no capture is known yet"
+_WAITS: Final = {EventType.REFUND_TOTAL: "the refunds that are known do not amount to it yet"}
 
 
 class Applied(NamedTuple):
@@ -44,13 +48,13 @@ def ingest(facts: Booking, command: IngestEvent) -> None:
 
 def replay(facts: Booking, command: ReplayEvent) -> None:
     """Apply a stored event again."""
-    stored = None
-    if command.number is not None:
-        stored = facts.working_set.events[command.number].stored
-    if stored is None:
-        raise ProviderEventNotFound(provider_event_id=command.provider_event_id)
+    stored = _stored(facts, command.number, command.provider_event_id)
     count = len(facts.facts)
-    state, payment, note, found = _apply(facts, stored.event)
+    if stored.state is EventState.SUPERSEDED:
+        # What it says has the event that it became.
+        state, payment, note, found = Applied(stored.state, None, stored.note, ())
+    else:
+        state, payment, note, found = _apply(facts, stored.event)
     again = replace(
         stored,
         state=state,
@@ -60,6 +64,17 @@ def replay(facts: Booking, command: ReplayEvent) -> None:
     )
     if again != stored or len(facts.facts) > count or command.provider_event_id:
         facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, again, found))
+
+
+def supersede(facts: Booking, command: SupersedeEvent) -> None:
+    """Say what an unread event became when it was read; its finding resolves."""
+    stored = _stored(facts, command.number, command.provider_event_id)
+    successor = _stored(facts, command.superseded_by, command.superseded_by_event_id)
+    unread.check_superseded(stored, command.provider_event_id, successor, command.superseded_by_event_id)
+    found = unread.fingerprint(stored.event)
+    superseded = replace(stored, state=EventState.SUPERSEDED, superseded_by=successor.number)
+    mended = () if found is None else (found,)
+    facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, superseded, mended=mended))
 
 
 def record(facts: Booking, event: ProviderEvent, applied: Applied) -> None:
@@ -73,12 +88,24 @@ def record(facts: Booking, event: ProviderEvent, applied: Applied) -> None:
         note=applied.note,
         receive_time=facts.now,
         payload_digest=hashlib.sha256(event.payload).digest(),
+        superseded_by=None,
     )
-    facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, stored, applied.discrepancies))
+    mended = unread.mended(facts.working_set, event)
+    facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, stored, applied.discrepancies, mended))
+
+
+def _stored(facts: Booking, number: int | None, event_id: str) -> StoredEvent:
+    stored = facts.working_set.events[number].stored if number is not None else None
+    if stored is None:
+        raise ProviderEventNotFound(provider_event_id=event_id)
+    return stored
 
 
 def _apply(facts: Booking, event: ProviderEvent) -> Applied:
     """Let an event take effect on its payment; return what became of it."""
+    if event.unread is not None:
+        found_unread = unread.discrepancy(event, facts.now)
+        return Applied(EventState.UNREAD, None, "", () if found_unread is None else (found_unread,))
     if event.type is EventType.UNKNOWN:
         return Applied(EventState.IGNORED, None, "", ())
     payment = _payment_of(facts.working_set, event)
@@ -86,25 +113,36 @@ def _apply(facts: Booking, event: ProviderEvent) -> Applied:
         return Applied(EventState.PARKED, None, "its payment is not known", ())
     if event.currency and event.currency != payment.currency:
         wrong = {"event_currency_code": event.currency, "event_id": event.event_id}
-        found = findings.contradiction(facts.working_set.ids, FindingClass.CURRENCY_MISMATCH, payment, wrong)
-        return Applied(EventState.CONTRADICTED, payment.number, "the currency is not the payment's", (found,))
+        other = findings.contradiction(facts.working_set.ids, FindingClass.CURRENCY_MISMATCH, payment, wrong)
+        return Applied(EventState.CONTRADICTED, payment.number, "the currency is not the payment's", (other,))
     try:
         if isinstance(payment, Deposit):
             learned = with_deposit_event(payment, event)
+            found = _retold(facts.working_set, payment, event)
             if learned != payment:
                 change_deposit(facts, payment, learned, event.occur_time)
             if not takes_effect(learned, event):
-                return Applied(EventState.PARKED, payment.number, "no capture is known yet", ())
-        else:
-            told = with_withdrawal_event(payment, event)
-            if told != payment:
-                change_withdrawal(facts, payment, told, event.occur_time)
+                waits = _WAITS.get(event.type, _WAITS_FOR_CAPTURE)
+                return Applied(EventState.PARKED, payment.number, waits, found)
+            return Applied(EventState.APPLIED, payment.number, "", found)
+        told = with_withdrawal_event(payment, event)
+        if told != payment:
+            change_withdrawal(facts, payment, told, event.occur_time)
     except CannotApply as wrong_event:
         why = {"why": str(wrong_event), "event_id": event.event_id, "provider_type": event.provider_type}
         kind = FindingClass.AMOUNT_MISMATCH if event.problem else FindingClass.STATUS_MISMATCH
-        found = findings.contradiction(facts.working_set.ids, kind, payment, why)
-        return Applied(EventState.CONTRADICTED, payment.number, str(wrong_event), (found,))
+        wrong_one = findings.contradiction(facts.working_set.ids, kind, payment, why)
+        return Applied(EventState.CONTRADICTED, payment.number, str(wrong_event), (wrong_one,))
     return Applied(EventState.APPLIED, payment.number, "", ())
+
+
+def _retold(working_set: WorkingSet, deposit: Deposit, event: ProviderEvent) -> tuple[Discrepancy, ...]:
+    """Return the discrepancy that an event says otherwise what was told under the same name."""
+    why = retold(deposit, event)
+    if not why:
+        return ()
+    facts = {"why": why, "event_id": event.event_id, "provider_type": event.provider_type}
+    return (findings.ambiguous(working_set.ids, deposit, facts),)
 
 
 def _payment_of(working_set: WorkingSet, event: ProviderEvent) -> Deposit | Withdrawal | None:

@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ledger_server.domain.code import Code
-from ledger_server.domain.payments.knowledge import CallState, Fee, happened
+from ledger_server.domain.payments.knowledge import CallState, Fee, happened, later
 
 
 class WithdrawalState(Code):
@@ -54,11 +55,45 @@ class Approval(Struct, frozen=True, kw_only=True):
     note: str
 
 
+class Payout(Struct, frozen=True, kw_only=True):
+    """One payout at the provider, or one that a person has made by other means; minor units.
+
+    Attributes:
+        amount: what it is said to have paid, 0 until then.
+        paid_time, fail_time: the latest of each.
+        answered: whether our call was answered with it.
+        by_hand: whether a person named it.
+    """
+
+    provider_ref: str
+    amount: int = 0
+    paid_time: datetime | None = None
+    fail_time: datetime | None = None
+    answered: bool = False
+    by_hand: bool = False
+
+    @property
+    def stands(self) -> bool:
+        """Whether it was paid and has not come back."""
+        return happened(self.paid_time, self.fail_time)
+
+
+NO_PAYOUT: Final = Payout(provider_ref="")
+"""Of which nothing is known."""
+
+
 class Withdrawal(Struct, frozen=True, kw_only=True):
     """Money on its way out of a wallet. Amounts in minor units.
 
     Its number is the sequence of the record in which it was asked for. `review` is how far it has come
     from the inside: REQUESTED, APPROVED, REJECTED or CANCELLED.
+
+    Attributes:
+        provider_ref: the payout that it was paid by, as a person says, else the one that our call has made.
+        paid, paid_time, fail_time: what was told without naming a payout: it is of the one that our call has
+            made, and of none that a person has made by other means.
+        payouts: what was told of each that was named; there should be one at most.
+        hold_ended: whether the hold is over, for good.
     """
 
     number: int
@@ -82,6 +117,8 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
     paid: int = 0
     paid_time: datetime | None = None
     fail_time: datetime | None = None
+    payouts: tuple[Payout, ...] = ()
+    hold_ended: bool = False
     fees: tuple[Fee, ...] = ()
 
     @property
@@ -92,7 +129,38 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
     @property
     def refs(self) -> tuple[str, ...]:
         """All ids that the provider has for it."""
-        return (self.provider_ref,) if self.provider_ref else ()
+        named = (self.provider_ref, *(each.provider_ref for each in self.payouts))
+        return tuple(ref for ref in dict.fromkeys(named) if ref)
+
+    @property
+    def own_ref(self) -> str:
+        """The provider's id of the payout that our call has made, as far as it is known.
+
+        It is the one that the call was answered with; before that, what the provider speaks of.
+        """
+        if not self.payouts:
+            return self.provider_ref
+        own = [each for each in self.payouts if each.answered or not each.by_hand]
+        return min(own, key=_own_first).provider_ref if own else ""
+
+    @property
+    def unnamed(self) -> Payout:
+        """What was told without naming a payout."""
+        return Payout(provider_ref="", amount=self.paid, paid_time=self.paid_time, fail_time=self.fail_time)
+
+    @property
+    def objects(self) -> tuple[Payout, ...]:
+        """All payouts that are known of, each with what is known of it."""
+        unnamed = self.unnamed
+        if not self.refs:
+            return () if unnamed == NO_PAYOUT else (unnamed,)
+        named = {each.provider_ref: each for each in self.payouts}
+        if self.own_ref:
+            own = named.get(self.own_ref, Payout(provider_ref=self.own_ref))
+            named[self.own_ref] = _joined(own, replace(unnamed, provider_ref=self.own_ref))
+        elif unnamed != NO_PAYOUT:
+            named[""] = unnamed
+        return tuple(named[ref] for ref in sorted(named))
 
     @property
     def state(self) -> WithdrawalState:
@@ -101,8 +169,18 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
 
     @property
     def refused(self) -> bool:
-        """Whether the provider has failed or refused it. What refused a call did nothing."""
-        return self.fail_time is not None or self.call_state is CallState.REJECTED
+        """Whether all that the provider has of it has failed, or the call was refused, which did nothing.
+
+        The failure of one payout says nothing of another one.
+        """
+        if self.call_state is CallState.REJECTED:
+            return True
+        return bool(self.objects) and all(each.fail_time is not None for each in self.objects)
+
+    @property
+    def paid_in_all(self) -> int:
+        """What all payouts are said to have paid, whether or not it came back."""
+        return sum(each.amount for each in self.objects)
 
     @property
     def approve_time(self) -> datetime | None:
@@ -113,13 +191,13 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
 
     @property
     def debited(self) -> int:
-        """What has left the wallet and not come back."""
-        return self.paid if self.state is WithdrawalState.PAID else 0
+        """What has left the wallet and not come back: the sum over all payouts that stand."""
+        return sum(each.amount for each in self.objects if each.stands)
 
     @property
     def pending(self) -> int:
         """What must be held."""
-        return self.amount if self.state in _HELD else 0
+        return self.amount if self.state in _HELD and not self.hold_ended else 0
 
     @property
     def fee(self) -> int:
@@ -129,11 +207,50 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
 
 _ENDED_BY_REVIEW: Final = frozenset({WithdrawalState.REJECTED, WithdrawalState.CANCELLED})
 STATES: Final[tuple[tuple[WithdrawalState, Callable[[Withdrawal], bool]], ...]] = (
-    (WithdrawalState.PAID, lambda it: happened(it.paid_time, it.fail_time)),
-    (WithdrawalState.REVERSED, lambda it: it.paid_time is not None),
+    (WithdrawalState.PAID, lambda it: any(each.stands for each in it.objects)),
+    (WithdrawalState.REVERSED, lambda it: any(each.paid_time is not None for each in it.objects)),
     # Should the provider report a payment all the same, the rows above hold.
-    (WithdrawalState.FAILED, lambda it: it.refused and it.review not in _ENDED_BY_REVIEW),
+    (
+        WithdrawalState.FAILED,
+        lambda it: (it.refused or it.hold_ended) and it.review not in _ENDED_BY_REVIEW,
+    ),
 )
 """What the provider says, as one table; until it says something, review tells the state (`REVIEW_STEPS`)."""
 
 _HELD: Final = frozenset({WithdrawalState.REQUESTED, WithdrawalState.APPROVED})
+
+
+def with_payout(withdrawal: Withdrawal, told: Payout) -> Withdrawal:
+    """Return the withdrawal with what was told of one payout, and of no other one."""
+    if not told.provider_ref:
+        return replace(
+            withdrawal,
+            paid=max(withdrawal.paid, told.amount),
+            paid_time=later(withdrawal.paid_time, told.paid_time),
+            fail_time=later(withdrawal.fail_time, told.fail_time),
+        )
+    payouts = {each.provider_ref: each for each in withdrawal.payouts}
+    if withdrawal.provider_ref:
+        # Known from before payouts were told apart: it was the one and only.
+        known = Payout(provider_ref=withdrawal.provider_ref, answered=True)
+        payouts.setdefault(withdrawal.provider_ref, known)
+    payouts[told.provider_ref] = _joined(payouts.get(told.provider_ref, told), told)
+    ordered = tuple(payouts[ref] for ref in sorted(payouts))
+    # What a person says that it was paid by is what it is known by.
+    known_by = min(ordered, key=lambda each: (not each.by_hand, *_own_first(each)))
+    return replace(withdrawal, payouts=ordered, provider_ref=known_by.provider_ref)
+
+
+def _own_first(payout: Payout) -> tuple[bool, str]:
+    return not payout.answered, payout.provider_ref
+
+
+def _joined(one: Payout, other: Payout) -> Payout:
+    return replace(
+        one,
+        amount=max(one.amount, other.amount),
+        paid_time=later(one.paid_time, other.paid_time),
+        fail_time=later(one.fail_time, other.fail_time),
+        answered=one.answered or other.answered,
+        by_hand=one.by_hand or other.by_hand,
+    )

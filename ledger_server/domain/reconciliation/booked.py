@@ -1,23 +1,24 @@
 """Owns what the ledger has booked of a payment, line by line, as a provider would list it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ledger_server.domain.ids import TenantIds
+from ledger_server.domain.payments.captures import fail_time_of
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.findings import begin_time, refund_ref
 from ledger_server.domain.payments.knowledge import (
     Capture,
     Fee,
     Refund,
+    RefundObject,
     RefundState,
-    entry_of,
     happened,
-    later,
 )
-from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalState
+from ledger_server.domain.payments.withdrawal import NO_PAYOUT, Payout, Withdrawal, WithdrawalState
 from ledger_server.domain.reconciliation.listed import Level, level_of
 from ledger_server.domain.reconciliation.record import RecordKind
 
@@ -41,6 +42,8 @@ class Booked(Struct, frozen=True, kw_only=True):
         moved: what the ledger has booked of it, in order; nothing while nothing has happened.
         pending: whether it may still come to something; `since` tells from when on.
         waiting: whether it was told of, but is not booked before a capture of its deposit is known.
+        payment_ref: of a capture, the provider's id of its payment, where that is known.
+        again: whether it is a further one at the provider for one of ours.
     """
 
     kind: RecordKind
@@ -51,6 +54,8 @@ class Booked(Struct, frozen=True, kw_only=True):
     moved: tuple[Moved, ...] = ()
     pending: bool = False
     waiting: bool = False
+    payment_ref: str = ""
+    again: bool = False
     since: datetime
 
     @property
@@ -74,34 +79,67 @@ def booked_of(ids: TenantIds, payment: Payment) -> tuple[Booked, ...]:
     if isinstance(payment, Deposit):
         return (
             *_captures(ids, payment),
-            *(_refund(ids, payment, refund) for refund in payment.refunds),
+            *(line for refund in payment.refunds for line in _refunds(ids, payment, refund)),
             *_disputes(ids, payment),
             *_fees(ids.deposit_id(payment.number), payment.fees, payment),
         )
     return (
-        _payout(ids, payment),
+        *_payouts(ids, payment),
         *_fees(ids.withdrawal_id(payment.number), payment.fees, payment),
     )
 
 
 def _captures(ids: TenantIds, deposit: Deposit) -> Iterator[Booked]:
     our_id = ids.deposit_id(deposit.number)
-    whole = entry_of(deposit.captures, "") or Capture(provider_ref="", amount=0)
     parts = [each for each in deposit.captures if each.provider_ref and each.capture_time is not None]
-    standing = 0
+    wholes = [each for each in deposit.captures if not each.provider_ref]
+    # The whole deposit comes last: it says only what is missing of it.
+    wholes.sort(key=lambda each: (not each.payment_ref, each.payment_ref != deposit.provider_ref))
+    standing = {part.provider_ref: _standing(deposit, part) for part in parts}
     for part in parts:
-        moved = _taken(part, part.amount, later(part.fail_time, whole.fail_time))
-        standing += sum(each.amount for each in moved)
+        moved = _taken(part, part.amount, fail_time_of(deposit.captures, part))
         yield _capture(deposit, our_id, part, moved)
-    # What was told of the payment as a whole, beyond what was told of its parts: it stands as long as the
-    # whole does, whichever parts of it have failed.
-    rest = 0
-    if happened(whole.capture_time, whole.fail_time):
-        rest = deposit.captured - standing
-    elif whole.capture_time is not None:
-        rest = max(0, whole.amount - sum(part.amount for part in parts))
-    if rest > 0 or not parts:
-        yield _capture(deposit, our_id, whole, _taken(whole, rest, whole.fail_time))
+    booked, stray = sum(standing.values()), _Stray(deposit, parts)
+    rests = []
+    for whole in wholes:
+        # What was told of a payment as a whole, beyond what was told of its parts: it stands as long as the
+        # whole does, whichever parts of it have failed.
+        own = [part for part in parts if part.payment_ref == whole.payment_ref]
+        rest = 0
+        if happened(whole.capture_time, fail_time_of(deposit.captures, whole)):
+            if whole.payment_ref:
+                rest = stray.beyond(whole.amount - sum(standing[part.provider_ref] for part in own))
+            else:
+                rest = deposit.captured - booked
+            booked += max(0, rest)
+        elif whole.capture_time is not None:
+            rest = max(0, whole.amount - sum(part.amount for part in (own if whole.payment_ref else parts)))
+        if rest > 0:
+            rests.append((whole, rest))
+    for place, (whole, rest) in enumerate(rests):
+        moved = _taken(whole, rest, fail_time_of(deposit.captures, whole))
+        yield _capture(deposit, our_id, whole, moved, is_only=len(rests) == 1, is_first=place == 0)
+    if not parts and not rests:
+        nothing = replace(wholes[0], amount=0) if wholes else Capture(provider_ref="", amount=0)
+        yield _capture(deposit, our_id, nothing, _taken(nothing, 0, fail_time_of(deposit.captures, nothing)))
+
+
+class _Stray:
+    """How much stands of captures that nobody has told the payment of: they may be parts of any whole."""
+
+    def __init__(self, deposit: Deposit, parts: Iterable[Capture]) -> None:
+        self._left = sum(_standing(deposit, part) for part in parts if not part.payment_ref)
+
+    def beyond(self, amount: int) -> int:
+        """Return what is left of an amount when these captures are taken for parts of it."""
+        covered = min(self._left, max(0, amount))
+        self._left -= covered
+        return amount - covered
+
+
+def _standing(deposit: Deposit, capture: Capture) -> int:
+    fail_time = fail_time_of(deposit.captures, capture)
+    return capture.amount if happened(capture.capture_time, fail_time) else 0
 
 
 def _taken(capture: Capture, amount: int, fail_time: datetime | None) -> tuple[Moved, ...]:
@@ -113,38 +151,65 @@ def _taken(capture: Capture, amount: int, fail_time: datetime | None) -> tuple[M
     return (taken, Moved(-amount, fail_time))
 
 
-def _capture(deposit: Deposit, our_id: str, capture: Capture, moved: tuple[Moved, ...]) -> Booked:
+def _capture(
+    deposit: Deposit,
+    our_id: str,
+    capture: Capture,
+    moved: tuple[Moved, ...],
+    *,
+    is_only: bool = True,
+    is_first: bool = True,
+) -> Booked:
     ref = capture.provider_ref
+    remote_refs: tuple[str, ...] = (ref or capture.payment_ref,)
+    if ref:
+        name = f"{our_id}/captures/{ref}"
+    else:
+        name = our_id if is_first else f"{our_id}/payments/{capture.payment_ref}"
+        remote_refs = deposit.refs if is_only else remote_refs
     return Booked(
         kind=RecordKind.PAYMENT,
-        ref=f"{our_id}/captures/{ref}" if ref else our_id,
-        remote_refs=(ref,) if ref else deposit.refs,
+        ref=name,
+        remote_refs=remote_refs,
         our_id=our_id,
         state=deposit.state.name,
         moved=moved,
         pending=not moved and not deposit.over and not deposit.closed,
+        payment_ref=capture.payment_ref,
         since=deposit.initiate_time,
     )
 
 
-def _refund(ids: TenantIds, deposit: Deposit, refund: Refund) -> Booked:
-    moved = []
-    # Before a capture is known nothing was booked.
-    if refund.succeed_time is not None and deposit.known_captured:
-        moved.append(Moved(-refund.moved, refund.succeed_time))
-        if refund.state is RefundState.FAILED:
-            moved.append(Moved(refund.moved, refund.fail_time))
-    return Booked(
-        kind=RecordKind.REFUND,
-        ref=refund_ref(ids, deposit, refund),
-        remote_refs=(refund.provider_ref,) if refund.provider_ref else (),
-        our_id="" if refund.number is None else ids.refund_id(refund.number),
-        state=refund.state.name,
-        moved=tuple(moved),
-        pending=refund.state is RefundState.PENDING,
-        waiting=refund.succeed_time is not None and not deposit.known_captured,
-        since=refund.succeed_time or deposit.update_time,
-    )
+def _refunds(ids: TenantIds, deposit: Deposit, refund: Refund) -> Iterator[Booked]:
+    name, ours = refund_ref(ids, deposit, refund), refund.number is not None
+    for at, each in enumerate((refund.first, *refund.others)):
+        moved = []
+        # Before a capture is known nothing was booked.
+        if each.succeed_time is not None and deposit.known_captured:
+            amount = each.told or refund.amount
+            moved.append(Moved(-amount, each.succeed_time))
+            if not happened(each.succeed_time, each.fail_time):
+                moved.append(Moved(amount, each.fail_time))
+        yield Booked(
+            kind=RecordKind.REFUND,
+            ref=f"{name}/{each.provider_ref}" if at else name,
+            remote_refs=(each.provider_ref,) if each.provider_ref else (),
+            our_id=ids.refund_id(refund.number) if ours and refund.number is not None else "",
+            state=_refund_state(refund, each).name,
+            moved=tuple(moved),
+            pending=_refund_state(refund, each) is RefundState.PENDING,
+            waiting=each.succeed_time is not None and not deposit.known_captured,
+            again=at > 0,
+            since=each.succeed_time or deposit.update_time,
+        )
+
+
+def _refund_state(refund: Refund, each: RefundObject) -> RefundState:
+    if not refund.others:
+        return refund.state
+    if happened(each.succeed_time, each.fail_time):
+        return RefundState.SUCCEEDED
+    return RefundState.PENDING if each.fail_time is None else RefundState.FAILED
 
 
 def _disputes(ids: TenantIds, deposit: Deposit) -> Iterator[Booked]:
@@ -169,24 +234,41 @@ def _disputes(ids: TenantIds, deposit: Deposit) -> Iterator[Booked]:
         )
 
 
-def _payout(ids: TenantIds, withdrawal: Withdrawal) -> Booked:
+def _payouts(ids: TenantIds, withdrawal: Withdrawal) -> Iterator[Booked]:
+    """Yield a line for each payout: ours first, and then whatever there is besides."""
     our_id = ids.withdrawal_id(withdrawal.number)
-    moved = []
-    if withdrawal.paid_time is not None:
-        moved.append(Moved(-withdrawal.paid, withdrawal.paid_time))
-        if not happened(withdrawal.paid_time, withdrawal.fail_time):
-            moved.append(Moved(withdrawal.paid, withdrawal.fail_time))
-    return Booked(
-        kind=RecordKind.PAYOUT,
-        ref=our_id,
-        remote_refs=withdrawal.refs,
-        our_id=our_id,
-        state=withdrawal.state.name,
-        moved=tuple(moved),
-        # What nobody has approved yet is no matter of the provider's.
-        pending=withdrawal.state is WithdrawalState.APPROVED,
-        since=withdrawal.approve_time or begin_time(withdrawal),
-    )
+    objects = withdrawal.objects or (NO_PAYOUT,)
+    alone = len(objects) == 1
+    first = withdrawal.own_ref or withdrawal.provider_ref
+    ordered = sorted(objects, key=lambda each: each.provider_ref != first)
+    for at, payout in enumerate(ordered):
+        yield Booked(
+            kind=RecordKind.PAYOUT,
+            ref=f"{our_id}/payouts/{payout.provider_ref}" if at else our_id,
+            remote_refs=(payout.provider_ref,) if payout.provider_ref else (),
+            our_id=our_id,
+            state=withdrawal.state.name if alone else _payout_state(withdrawal, payout).name,
+            moved=_paid_out(payout),
+            # What nobody has approved yet is no matter of the provider's.
+            pending=withdrawal.state is WithdrawalState.APPROVED and payout.fail_time is None,
+            again=at > 0,
+            since=withdrawal.approve_time or begin_time(withdrawal),
+        )
+
+
+def _paid_out(payout: Payout) -> tuple[Moved, ...]:
+    if payout.paid_time is None:
+        return ()
+    paid = Moved(-payout.amount, payout.paid_time)
+    return (paid,) if payout.stands else (paid, Moved(payout.amount, payout.fail_time))
+
+
+def _payout_state(withdrawal: Withdrawal, payout: Payout) -> WithdrawalState:
+    if payout.stands:
+        return WithdrawalState.PAID
+    if payout.paid_time is not None:
+        return WithdrawalState.REVERSED
+    return withdrawal.review if payout.fail_time is None else WithdrawalState.FAILED
 
 
 def _fees(payment_id: str, fees: tuple[Fee, ...], payment: Payment) -> Iterator[Booked]:

@@ -67,6 +67,8 @@ def claim(lines: Sequence[Booked], things: Sequence[Listed], scope: Scope) -> Cl
     seek(lambda line, thing: _unnamed(line, thing, scope) and line.level == thing.level)
     seek(lambda line, thing: _unnamed(line, thing, scope))
     claims.pairs = [Pair(lines[number], thing) for number, thing in sorted(claimed.items())]
+    # What the ledger has booked as a further one is known, and is one too many all the same.
+    claims.again += [Again(pair.line, pair.thing) for pair in claims.pairs if pair.line.again]
     claims.lines = [line for number, line in enumerate(lines) if number not in claimed]
     claims.things = free
     return claims
@@ -140,13 +142,17 @@ def _in_reach(line: Booked, scope: Scope) -> bool:
 
 
 def _is_whole(line: Booked) -> bool:
-    return line.ref == line.our_id
+    return line.ref == line.our_id or line.ref.startswith(f"{line.our_id}/payments/")
 
 
 def _stray_payments(
     payment: Payment, lines: Sequence[Booked], things: Sequence[Listed], scope: Scope
 ) -> dict[str, list[Listed]]:
-    """Return the payments beside the first one that the player has paid for the same deposit."""
+    """Return the payments beside the first one that the player has paid for the same deposit.
+
+    Several that the ledger has heard of are one deposit that was paid by several means, as long as they
+    together take no more than was asked for.
+    """
     charged: dict[str, list[Listed]] = {}
     for thing in things:
         if thing.stands:
@@ -161,7 +167,14 @@ def _stray_payments(
     if stands and named and first not in payment.refs and not any(_in_reach(line, scope) for line in stands):
         # It was paid before, by a payment that is not listed this time.
         first = named
-    return {ref: found for ref, found in charged.items() if ref != first}
+    stray = {ref: found for ref, found in charged.items() if ref != first}
+    if isinstance(payment, Deposit) and payment.taken > payment.amount:
+        return stray
+    return {ref: found for ref, found in stray.items() if not _is_heard_of(lines, ref, found)}
+
+
+def _is_heard_of(lines: Sequence[Booked], payment_ref: str, things: Sequence[Listed]) -> bool:
+    return any(line.payment_ref == payment_ref or _captured_in(line, things) for line in lines)
 
 
 def _captured_in(line: Booked, things: Sequence[Listed]) -> bool:

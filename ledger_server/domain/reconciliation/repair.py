@@ -11,7 +11,8 @@ import msgspec
 
 from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.payments.deposit import Deposit
-from ledger_server.domain.payments.events import EventType, ProviderEvent
+from ledger_server.domain.payments.events import RECORD_EVENT, EventType, ProviderEvent
+from ledger_server.domain.payments.knowledge import entry_of
 from ledger_server.domain.payments.withdrawal import Withdrawal
 from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
 
@@ -52,19 +53,24 @@ def event_for(
     if kind is None:
         return None
     amount, object_ref = abs(newest.amount), newest.provider_ref
+    payment_ref = payment.known_ref or newest.payment_ref
     if newest.kind is RecordKind.PAYMENT:
-        # Told of the payment as a whole: whatever its captures are called, none is counted twice, and a
-        # failure is told only where nothing stands at all.
-        object_ref, amount = "", sum(record.amount or 0 for record in records)
+        # Told of the payment at the provider as a whole: whatever its captures are called, none is counted
+        # twice, and a failure is told only where nothing of it stands at all.
+        payment_ref = _payment_ref(payment, newest)
+        same = [record for record in records if _payment_ref(payment, record) == payment_ref]
+        object_ref, amount = "", sum(record.amount or 0 for record in same)
         if (newest.amount > 0) != (amount > 0):
             return None
+    elif newest.kind is RecordKind.PAYOUT:
+        payment_ref = newest.provider_ref or payment_ref
     deposit = isinstance(payment, Deposit)
     return ProviderEvent(
         provider=payment.provider,
-        event_id=f"record:{newest.kind.name.lower()}:{newest.record_id}:{amount}"[-255:],
+        event_id=f"{RECORD_EVENT}{newest.kind.name.lower()}:{newest.record_id}:{amount}"[-255:],
         type=kind,
         provider_type=newest.provider_type,
-        payment_ref=payment.known_ref or newest.payment_ref,
+        payment_ref=payment_ref,
         payment_id=ids.deposit_id(payment.number) if deposit else ids.withdrawal_id(payment.number),
         payment=payment.number,
         object_ref=object_ref,
@@ -79,4 +85,14 @@ def event_for(
         stage="",
         reason=f"booked from the provider's record by {actor}"[:255],
         payload=msgspec.json.encode(newest),
+        unread=None,
+        delivery="",
     )
+
+
+def _payment_ref(payment: Deposit | Withdrawal, record: ProviderRecord) -> str:
+    """Return the provider's id of a capture's payment, as webhooks name it as well."""
+    if record.payment_ref or not isinstance(payment, Deposit):
+        return record.payment_ref
+    known = entry_of(payment.captures, record.provider_ref)
+    return (known.payment_ref if known is not None else "") or payment.known_ref

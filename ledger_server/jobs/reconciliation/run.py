@@ -356,7 +356,13 @@ class Run:
 
 # What nothing is listed of, as far as this run has read.
 _BY_ABSENCE: Final = frozenset({FindingClass.MISSING_AT_PROVIDER, FindingClass.STALE_PENDING})
-# These are about balances and sums, which no listing of a window can prove to be right again.
+# These are about balances and sums, about calls that a person has to look at, and about what was told and not
+# read: no listing of a window can prove that they are right again.
 _NEVER: Final = frozenset(
-    {FindingClass.WALLET_OVERDRAWN, FindingClass.SETTLEMENT_TOTAL_MISMATCH, FindingClass.OBJECT_NOT_OURS}
+    {
+        FindingClass.WALLET_OVERDRAWN,
+        FindingClass.SETTLEMENT_TOTAL_MISMATCH,
+        FindingClass.OBJECT_NOT_OURS,
+        FindingClass.UNREAD_EVENT,
+    }
 )

@@ -174,6 +174,8 @@ class Cashier:
             stage="",
             reason="",
             payload=b"{}",
+            unread=None,
+            delivery="",
         )
         return (await self.ask(IngestEvent(event=event), Method.IngestProviderEvents)).sequence
 

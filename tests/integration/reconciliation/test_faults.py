@@ -94,11 +94,13 @@ TABLE = (
     Fault(faults.refund_left, DAY, (Found(C.STALE_PENDING, S.MEDIUM, 0, None),)),
 )
 
-# Sums of settlement reports and balances of wallets are seen by whoever changes them, not by a run.
+# Sums of settlement reports, balances of wallets, stopped calls and unread events are seen by whoever changes
+# or takes them in, not by a run.
 OF_OTHERS = {
     FindingClass.SETTLEMENT_TOTAL_MISMATCH,
     FindingClass.WALLET_OVERDRAWN,
     FindingClass.OBJECT_NOT_OURS,
+    FindingClass.UNREAD_EVENT,
 }
 
 

@@ -135,6 +135,37 @@ def _returned(model: PaymentModel, amount: int) -> None:
     model.state = "REVERSED"
 
 
+def _rest_cancelled(model: PaymentModel, _: int) -> None:
+    # A part was captured, and no more is to come.
+    model.incoming = 0
+
+
+def _captured_again(model: PaymentModel, amount: int) -> None:
+    _captured(model, amount)
+    model.findings |= {"DUPLICATE_AT_PROVIDER", "AMOUNT_MISMATCH"}
+
+
+def _one_capture_failed(model: PaymentModel, amount: int) -> None:
+    # Another payment stands.
+    model.credit(-amount)
+    model.captured -= amount
+
+
+def _refunded_again(model: PaymentModel, amount: int) -> None:
+    _refunded(model, amount)
+    model.findings.add("DUPLICATE_AT_PROVIDER")
+
+
+def _paid_again(model: PaymentModel, amount: int) -> None:
+    _paid(model, amount)
+    model.findings.add("DUPLICATE_AT_PROVIDER")
+
+
+def _one_returned(model: PaymentModel, amount: int) -> None:
+    # Another payout stands.
+    model.credit(amount)
+
+
 _STEPS: dict[str, Callable[[PaymentModel, int], None]] = {
     "nothing": _nothing,
     "authorized": _authorized,
@@ -150,4 +181,10 @@ _STEPS: dict[str, Callable[[PaymentModel, int], None]] = {
     "fee": _fee,
     "paid": _paid,
     "returned": _returned,
+    "rest cancelled": _rest_cancelled,
+    "captured again": _captured_again,
+    "one capture failed": _one_capture_failed,
+    "refunded again": _refunded_again,
+    "paid again": _paid_again,
+    "one returned": _one_returned,
 }

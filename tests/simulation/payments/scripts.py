@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from msgspec.structs import replace
+
 from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallKind
 from ledger_server.domain.payments.commands import ReportCall
 from ledger_server.domain.payments.events import EventType, ProviderEvent
 from tests.simulation.payments.model import PaymentModel, deposit_model, withdrawal_model
-from tests.support.payments import PaymentBooks, an_event
+from tests.support.payments import REF, PaymentBooks, an_event
 
 AMOUNT: Final = 1000
 FUNDS: Final = 5000
@@ -21,6 +23,8 @@ LINK_REF: Final = "link-1"
 ECHOING: Final = frozenset({EventType.PAYMENT_AUTHORIZED, EventType.PAYMENT_CAPTURED})
 
 Kind = Literal["deposit", "created", "refund", "withdrawal"]
+# Stands for our id of the refund until that is known.
+OUR_REFUND: Final = "ref_ours"
 # What the provider answers to our call, as one more thing that may be heard early or late.
 ANSWER: Final = "the call is answered"
 
@@ -69,28 +73,37 @@ def on_deposit(
     moved: int = 0,
     reason: str = "",
     stage: str = "",
+    payment: str = REF,
 ) -> Step:
     """Return an event of a deposit that names it by the provider's ref.
 
     Args:
         moved: what it moves where the event itself tells no amount.
+        payment: which payment at the provider it is of, where the deposit has several.
     """
     event = an_event(
         kind,
         amount,
+        ref=payment,
         object_ref=ref,
         at=at,
-        event_id=f"{at}-{kind.name}-{ref}",
+        event_id=f"{at}-{kind.name}-{payment}-{ref}",
         reason=reason,
         stage=stage,
     )
     return Step(happening=event, meaning=meaning, amount=amount or moved)
 
 
-def on_payout(meaning: str, kind: EventType, amount: int | None, at: int) -> Step:
+def on_payout(meaning: str, kind: EventType, amount: int | None, at: int, *, ref: str = PAYOUT_REF) -> Step:
     """Return an event of a payout; it will echo our id of it."""
-    event = an_event(kind, amount, ref=PAYOUT_REF, at=at, event_id=f"{at}-{kind.name}")
+    event = an_event(kind, amount, ref=ref, at=at, event_id=f"{at}-{kind.name}-{ref}")
     return Step(happening=event, meaning=meaning, amount=amount or 0)
+
+
+def on_our_refund(meaning: str, kind: EventType, amount: int, ref: str, at: int) -> Step:
+    """Return an event of a refund that will echo our id of it."""
+    event = an_event(kind, amount, object_ref=ref, at=at, event_id=f"{at}-{kind.name}-{ref}")
+    return Step(happening=replace(event, object_id=OUR_REFUND), meaning=meaning, amount=amount)
 
 
 ATTEMPT = on_deposit("nothing", EventType.PAYMENT_ATTEMPT_FAILED, None, "", 1)
@@ -236,6 +249,88 @@ SCRIPTS: Final = (
             on_payout("paid", EventType.PAYOUT_PAID, AMOUNT, 5),
             on_payout("fee", EventType.FEE_CHARGED, 7, 6),
             on_payout("returned", EventType.PAYOUT_FAILED, AMOUNT, 9),
+        ),
+    ),
+    Script(
+        name="gift card and card, the gift card refunded",
+        kind="created",
+        steps=(
+            Step(happening=ANSWER, meaning="nothing"),
+            on_deposit("captured", EventType.PAYMENT_CAPTURED, 300, "", 3, payment="gift-1"),
+            on_deposit("captured", EventType.PAYMENT_CAPTURED, 700, "", 4, payment="card-1"),
+            on_deposit("refunded", EventType.REFUND_SUCCEEDED, 300, REFUND_REF, 6, payment="gift-1"),
+        ),
+    ),
+    Script(
+        name="paid twice, one capture failed",
+        kind="created",
+        steps=(
+            Step(happening=ANSWER, meaning="nothing"),
+            on_deposit("captured", EventType.PAYMENT_CAPTURED, AMOUNT, "", 3, payment="pay-a"),
+            on_deposit("captured again", EventType.PAYMENT_CAPTURED, AMOUNT, "", 4, payment="pay-b"),
+            on_deposit("nothing", EventType.PAYMENT_CAPTURED, AMOUNT, "", 5, payment="pay-a"),
+            on_deposit(
+                "one capture failed", EventType.CAPTURE_FAILED, None, "", 6, payment="pay-a", moved=AMOUNT
+            ),
+        ),
+    ),
+    Script(
+        name="one payment cancelled, another captured",
+        kind="created",
+        steps=(
+            Step(happening=ANSWER, meaning="nothing"),
+            on_deposit("nothing", EventType.PAYMENT_AUTHORIZED, AMOUNT, "", 1, payment="pay-a"),
+            on_deposit("nothing", EventType.PAYMENT_FAILED, None, "", 2, payment="pay-a", reason="expired"),
+            on_deposit("captured", EventType.PAYMENT_CAPTURED, AMOUNT, "cap-b", 3, payment="pay-b"),
+        ),
+    ),
+    Script(
+        name="a part captured, the rest cancelled",
+        steps=(
+            AUTHORIZED,
+            on_deposit("captured", EventType.PAYMENT_CAPTURED, 600, "cap-1", 3),
+            on_deposit("rest cancelled", EventType.PAYMENT_FAILED, None, "", 9),
+        ),
+    ),
+    Script(
+        name="fees, refunds and disputes without names",
+        steps=(
+            CAPTURED,
+            on_deposit("fee", EventType.FEE_CHARGED, 10, "", 4),
+            on_deposit("fee", EventType.FEE_CHARGED, 20, "", 5),
+            on_deposit("refunded", EventType.REFUND_SUCCEEDED, 100, "", 6),
+            on_deposit("refunded", EventType.REFUND_SUCCEEDED, 200, "", 7),
+            on_deposit("disputed", EventType.DISPUTE_FUNDS_WITHDRAWN, 50, "", 8),
+            on_deposit("disputed", EventType.DISPUTE_FUNDS_WITHDRAWN, 50, "", 9),
+        ),
+    ),
+    Script(
+        name="two refunds for one of ours, one came back",
+        kind="refund",
+        steps=(
+            Step(happening=ANSWER, meaning="nothing"),
+            on_our_refund("refunded", EventType.REFUND_SUCCEEDED, 400, REFUND_REF, 5),
+            on_our_refund("refunded again", EventType.REFUND_SUCCEEDED, 400, "re-0", 6),
+            on_our_refund("refund came back", EventType.REFUND_FAILED, 400, REFUND_REF, 9),
+        ),
+    ),
+    Script(
+        name="two payouts paid, ours returned",
+        kind="withdrawal",
+        steps=(
+            Step(happening=ANSWER, meaning="nothing"),
+            on_payout("paid", EventType.PAYOUT_PAID, AMOUNT, 5),
+            on_payout("paid again", EventType.PAYOUT_PAID, AMOUNT, 6, ref="po-0"),
+            on_payout("one returned", EventType.PAYOUT_FAILED, AMOUNT, 9),
+        ),
+    ),
+    Script(
+        name="another payout failed, ours paid",
+        kind="withdrawal",
+        steps=(
+            Step(happening=ANSWER, meaning="nothing"),
+            on_payout("nothing", EventType.PAYOUT_FAILED, AMOUNT, 9, ref="po-2"),
+            on_payout("paid again", EventType.PAYOUT_PAID, AMOUNT, 5),
         ),
     ),
 )

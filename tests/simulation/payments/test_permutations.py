@@ -12,7 +12,16 @@ from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventState
 from ledger_server.domain.payments.withdrawal import Withdrawal
 from tests.simulation.payments.model import PaymentModel
-from tests.simulation.payments.scripts import AMOUNT, ECHOING, SCRIPTS, Script, answer, begin, fund
+from tests.simulation.payments.scripts import (
+    AMOUNT,
+    ECHOING,
+    OUR_REFUND,
+    SCRIPTS,
+    Script,
+    answer,
+    begin,
+    fund,
+)
 from tests.simulation.payments.sequences import Heard, Order, Sequences, sequences
 from tests.support.payments import NOW, Balances, PaymentBooks, Snapshot
 
@@ -81,6 +90,8 @@ class Listener:
         self.delivered |= {event_id}
         event = replace(happening, event_id=event_id)
         echoes = self.script.kind == "withdrawal" or (self.script.kind == "created" and event.type in ECHOING)
+        if event.object_id == OUR_REFUND:
+            event = replace(event, refund=self.subject)
         self.books.ingest(replace(event, payment=self.payment) if echoes else event)
 
     def initiate(self) -> None:

@@ -22,7 +22,16 @@ from ledger_server.domain.payments.commands import (
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventType, ProviderEvent
 from ledger_server.engine.work import Request
-from tests.simulation.payments.scripts import AMOUNT, CAPTURED, ECHOING, FUNDS, SCRIPTS, Script, answer
+from tests.simulation.payments.scripts import (
+    AMOUNT,
+    CAPTURED,
+    ECHOING,
+    FUNDS,
+    OUR_REFUND,
+    SCRIPTS,
+    Script,
+    answer,
+)
 from tests.simulation.payments.sequences import Heard, Order, sequences
 from tests.support.clock import FakeClock
 from tests.support.engine import (
@@ -147,6 +156,8 @@ class Life:
 
     def _mine(self, event: ProviderEvent, identity: int) -> ProviderEvent:
         event = replace(event, provider=self.provider, event_id=f"{event.event_id}-{identity}")
+        if event.object_id == OUR_REFUND:
+            event = replace(event, refund=self.subject, object_id=IDS.refund_id(self.subject))
         if self.script.kind == "withdrawal":
             payment_id = IDS.withdrawal_id(self.payment)
             return replace(event, payment=self.payment, payment_id=payment_id)

@@ -14,8 +14,16 @@ from hypothesis import strategies as st
 from ledger_server.domain.facts import FactKind, WithdrawalPolicySet
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.domain.payments.deposit import Deposit
-from ledger_server.domain.payments.events import EventState, EventType, ProviderEvent, StoredEvent
+from ledger_server.domain.payments.events import (
+    EventState,
+    EventType,
+    ProviderEvent,
+    StoredEvent,
+    Unread,
+    UnreadReason,
+)
 from ledger_server.domain.payments.knowledge import (
+    Attempt,
     CallState,
     Capture,
     Dispute,
@@ -23,9 +31,11 @@ from ledger_server.domain.payments.knowledge import (
     Fee,
     Movement,
     Refund,
+    RefundObject,
 )
 from ledger_server.domain.payments.withdrawal import (
     Approval,
+    Payout,
     Withdrawal,
     WithdrawalPolicy,
     WithdrawalState,
@@ -67,7 +77,29 @@ def some(entry: st.SearchStrategy[_Entry]) -> st.SearchStrategy[tuple[_Entry, ..
 
 fees = st.builds(Fee, provider_ref=texts, amount=amounts)
 captures = st.builds(
-    Capture, provider_ref=texts, amount=amounts, capture_time=maybe_times, fail_time=maybe_times
+    Capture,
+    provider_ref=texts,
+    amount=amounts,
+    payment_ref=texts,
+    capture_time=maybe_times,
+    fail_time=maybe_times,
+)
+attempts = st.builds(
+    Attempt,
+    payment_ref=texts,
+    authorized=st.booleans(),
+    final=st.booleans(),
+    end_time=maybe_times,
+    reason=texts,
+    answered=st.booleans(),
+)
+refund_objects = st.builds(
+    RefundObject,
+    provider_ref=texts,
+    told=amounts,
+    succeed_time=maybe_times,
+    fail_time=maybe_times,
+    reason=texts,
 )
 refunds = st.builds(
     Refund,
@@ -80,6 +112,18 @@ refunds = st.builds(
     reason=texts,
     succeed_time=maybe_times,
     fail_time=maybe_times,
+    others=some(refund_objects),
+    hold_ended=st.booleans(),
+)
+payouts = st.builds(
+    Payout,
+    # What was told without naming a payout stands beside them.
+    provider_ref=st.text(min_size=1, max_size=12),
+    amount=amounts,
+    paid_time=maybe_times,
+    fail_time=maybe_times,
+    answered=st.booleans(),
+    by_hand=st.booleans(),
 )
 movements = st.builds(Movement, stage=texts, reinstated=st.booleans(), amount=amounts)
 disputes = st.builds(
@@ -110,6 +154,7 @@ deposits = st.builds(
     failure_reason=texts,
     payment_url=texts,
     payment_ref=texts,
+    attempts=some(attempts),
     captures=some(captures),
     refunds=some(refunds),
     disputes=some(disputes),
@@ -138,6 +183,8 @@ withdrawals = st.builds(
     paid=amounts,
     paid_time=maybe_times,
     fail_time=maybe_times,
+    payouts=st.lists(payouts, max_size=3, unique_by=lambda payout: payout.provider_ref).map(tuple),
+    hold_ended=st.booleans(),
     fees=some(fees),
 )
 policies = st.builds(
@@ -174,6 +221,13 @@ def stored_events(draw: st.DrawFn) -> StoredEvent:
         stage=draw(texts),
         reason=draw(texts),
         payload=draw(st.binary(max_size=20)),
+        unread=draw(
+            st.none()
+            | st.builds(
+                Unread, reason=st.sampled_from(UnreadReason), moves_money=st.booleans(), read_event_id=texts
+            )
+        ),
+        delivery=draw(texts),
     )
     applied_to = draw(st.none() | numbers)
     return StoredEvent(
@@ -185,6 +239,7 @@ def stored_events(draw: st.DrawFn) -> StoredEvent:
         note=draw(texts),
         receive_time=draw(times | epochs),
         payload_digest=draw(st.binary(max_size=32)),
+        superseded_by=draw(st.none() | numbers),
     )
 
 

@@ -164,6 +164,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The finding has changed since the caller read it: read it again and decide anew, with a new key. ABORTED.
     Metadata: `finding_id`, `expected_version`, `version`.
     """
+    ERROR_REASON_EVENT_CANNOT_SUPERSEDE: _ErrorReason.ValueType  # 240
+    """What an unread event is said to have become is the event itself, of another provider account, or unread as
+    well. FAILED_PRECONDITION. Metadata: `provider_event_id`, `superseded_by_event_id`.
+    """
     ERROR_REASON_TENANT_ALREADY_EXISTS: _ErrorReason.ValueType  # 200
     """CreateTenant: that tenant exists. ALREADY_EXISTS. Metadata: `tenant_id`."""
     ERROR_REASON_ACCOUNT_ALREADY_EXISTS: _ErrorReason.ValueType  # 201
@@ -374,6 +378,10 @@ ERROR_REASON_FINDING_NOT_FOUND: ErrorReason.ValueType  # 230
 ERROR_REASON_FINDING_VERSION_MISMATCH: ErrorReason.ValueType  # 231
 """The finding has changed since the caller read it: read it again and decide anew, with a new key. ABORTED.
 Metadata: `finding_id`, `expected_version`, `version`.
+"""
+ERROR_REASON_EVENT_CANNOT_SUPERSEDE: ErrorReason.ValueType  # 240
+"""What an unread event is said to have become is the event itself, of another provider account, or unread as
+well. FAILED_PRECONDITION. Metadata: `provider_event_id`, `superseded_by_event_id`.
 """
 ERROR_REASON_TENANT_ALREADY_EXISTS: ErrorReason.ValueType  # 200
 """CreateTenant: that tenant exists. ALREADY_EXISTS. Metadata: `tenant_id`."""

@@ -221,7 +221,9 @@ class _ProviderEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pro
     PROVIDER_EVENT_TYPE_PAYMENT_ATTEMPT_FAILED: _ProviderEventType.ValueType  # 3
     """One try of the player failed; the payment may still succeed."""
     PROVIDER_EVENT_TYPE_PAYMENT_FAILED: _ProviderEventType.ValueType  # 4
-    """The payment was cancelled or has expired."""
+    """The payment that payment_ref names was cancelled or has expired, which ends what is not captured of it. The
+    deposit fails only if that is the payment it was begun with, or if payment_ref is empty.
+    """
     PROVIDER_EVENT_TYPE_CAPTURE_FAILED: _ProviderEventType.ValueType  # 5
     """A capture that had succeeded has failed."""
     PROVIDER_EVENT_TYPE_REFUND_PENDING: _ProviderEventType.ValueType  # 6
@@ -248,6 +250,10 @@ class _ProviderEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pro
     """A payout was paid."""
     PROVIDER_EVENT_TYPE_PAYOUT_FAILED: _ProviderEventType.ValueType  # 17
     """A payout failed, or came back after it was paid."""
+    PROVIDER_EVENT_TYPE_REFUND_TOTAL: _ProviderEventType.ValueType  # 18
+    """What was refunded of a payment in total, over all refunds. It books nothing, since each refund has events of
+    its own; it is parked until the refunds that are known amount to it, and found where they do not in time.
+    """
 
 class ProviderEventType(_ProviderEventType, metaclass=_ProviderEventTypeEnumTypeWrapper):
     """What a provider's event says, in the ledger's own words. The edge translates."""
@@ -261,7 +267,9 @@ PROVIDER_EVENT_TYPE_PAYMENT_CAPTURED: ProviderEventType.ValueType  # 2
 PROVIDER_EVENT_TYPE_PAYMENT_ATTEMPT_FAILED: ProviderEventType.ValueType  # 3
 """One try of the player failed; the payment may still succeed."""
 PROVIDER_EVENT_TYPE_PAYMENT_FAILED: ProviderEventType.ValueType  # 4
-"""The payment was cancelled or has expired."""
+"""The payment that payment_ref names was cancelled or has expired, which ends what is not captured of it. The
+deposit fails only if that is the payment it was begun with, or if payment_ref is empty.
+"""
 PROVIDER_EVENT_TYPE_CAPTURE_FAILED: ProviderEventType.ValueType  # 5
 """A capture that had succeeded has failed."""
 PROVIDER_EVENT_TYPE_REFUND_PENDING: ProviderEventType.ValueType  # 6
@@ -288,6 +296,10 @@ PROVIDER_EVENT_TYPE_PAYOUT_PAID: ProviderEventType.ValueType  # 16
 """A payout was paid."""
 PROVIDER_EVENT_TYPE_PAYOUT_FAILED: ProviderEventType.ValueType  # 17
 """A payout failed, or came back after it was paid."""
+PROVIDER_EVENT_TYPE_REFUND_TOTAL: ProviderEventType.ValueType  # 18
+"""What was refunded of a payment in total, over all refunds. It books nothing, since each refund has events of
+its own; it is parked until the refunds that are known amount to it, and found where they do not in time.
+"""
 Global___ProviderEventType: _TypeAlias = ProviderEventType  # noqa: Y015
 
 class _ProviderEventState:
@@ -306,6 +318,12 @@ class _ProviderEventStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pr
     """It has no meaning for money."""
     PROVIDER_EVENT_STATE_CONTRADICTED: _ProviderEventState.ValueType  # 4
     """It contradicts the books and could not be booked; a finding says how."""
+    PROVIDER_EVENT_STATE_UNREAD: _ProviderEventState.ValueType  # 5
+    """It is genuine and the edge could not read it (`unread_reason`); a finding says so where its type moves
+    money. `defter events reread` reads it again.
+    """
+    PROVIDER_EVENT_STATE_SUPERSEDED: _ProviderEventState.ValueType  # 6
+    """It was unread and has been read since; what it says has the event `superseded_by_event_id`."""
 
 class ProviderEventState(_ProviderEventState, metaclass=_ProviderEventStateEnumTypeWrapper):
     """What became of an event."""
@@ -320,7 +338,57 @@ PROVIDER_EVENT_STATE_IGNORED: ProviderEventState.ValueType  # 3
 """It has no meaning for money."""
 PROVIDER_EVENT_STATE_CONTRADICTED: ProviderEventState.ValueType  # 4
 """It contradicts the books and could not be booked; a finding says how."""
+PROVIDER_EVENT_STATE_UNREAD: ProviderEventState.ValueType  # 5
+"""It is genuine and the edge could not read it (`unread_reason`); a finding says so where its type moves
+money. `defter events reread` reads it again.
+"""
+PROVIDER_EVENT_STATE_SUPERSEDED: ProviderEventState.ValueType  # 6
+"""It was unread and has been read since; what it says has the event `superseded_by_event_id`."""
 Global___ProviderEventState: _TypeAlias = ProviderEventState  # noqa: Y015
+
+class _UnreadReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UnreadReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UnreadReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UNREAD_REASON_UNSPECIFIED: _UnreadReason.ValueType  # 0
+    """It was read."""
+    UNREAD_REASON_OTHER: _UnreadReason.ValueType  # 1
+    """A reason that this version does not know; a newer edge gave it."""
+    UNREAD_REASON_BODY: _UnreadReason.ValueType  # 2
+    """The body is no JSON object, or does not tell its type."""
+    UNREAD_REASON_TYPE: _UnreadReason.ValueType  # 3
+    """Nobody here knows the type."""
+    UNREAD_REASON_FIELD: _UnreadReason.ValueType  # 4
+    """A field is missing or has a form that is not known."""
+    UNREAD_REASON_VERSION: _UnreadReason.ValueType  # 5
+    """It is of another version of the provider's API than the endpoint is for."""
+    UNREAD_REASON_ENVIRONMENT: _UnreadReason.ValueType  # 6
+    """It does not tell whether it is of the endpoint's environment, live or test."""
+    UNREAD_REASON_UNSIGNED: _UnreadReason.ValueType  # 7
+    """What it says stands in fields that the provider does not sign."""
+
+class UnreadReason(_UnreadReason, metaclass=_UnreadReasonEnumTypeWrapper):
+    """Why the edge could not read a genuine event."""
+
+UNREAD_REASON_UNSPECIFIED: UnreadReason.ValueType  # 0
+"""It was read."""
+UNREAD_REASON_OTHER: UnreadReason.ValueType  # 1
+"""A reason that this version does not know; a newer edge gave it."""
+UNREAD_REASON_BODY: UnreadReason.ValueType  # 2
+"""The body is no JSON object, or does not tell its type."""
+UNREAD_REASON_TYPE: UnreadReason.ValueType  # 3
+"""Nobody here knows the type."""
+UNREAD_REASON_FIELD: UnreadReason.ValueType  # 4
+"""A field is missing or has a form that is not known."""
+UNREAD_REASON_VERSION: UnreadReason.ValueType  # 5
+"""It is of another version of the provider's API than the endpoint is for."""
+UNREAD_REASON_ENVIRONMENT: UnreadReason.ValueType  # 6
+"""It does not tell whether it is of the endpoint's environment, live or test."""
+UNREAD_REASON_UNSIGNED: UnreadReason.ValueType  # 7
+"""What it says stands in fields that the provider does not sign."""
+Global___UnreadReason: _TypeAlias = UnreadReason  # noqa: Y015
 
 @_typing.final
 class Capture(_message.Message):
@@ -332,10 +400,16 @@ class Capture(_message.Message):
     AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
     CAPTURE_TIME_FIELD_NUMBER: _builtins.int
     FAIL_TIME_FIELD_NUMBER: _builtins.int
+    PAYMENT_REF_FIELD_NUMBER: _builtins.int
     provider_ref: _builtins.str
     """The provider's id of it; empty where the payment itself is meant."""
     amount_minor: _builtins.int
     """Minor units."""
+    payment_ref: _builtins.str
+    """The provider's id of the payment that it is of: what several payments have taken is added up. Empty where
+    none was told, and in records from before payments were told apart; with an empty provider_ref as well,
+    the whole deposit is meant.
+    """
     @_builtins.property
     def capture_time(self) -> _timestamp_pb2.Timestamp:
         """When the provider says that it succeeded, the latest if it says so several times."""
@@ -351,14 +425,107 @@ class Capture(_message.Message):
         amount_minor: _builtins.int = ...,
         capture_time: _timestamp_pb2.Timestamp | None = ...,
         fail_time: _timestamp_pb2.Timestamp | None = ...,
+        payment_ref: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time", "fail_time", b"fail_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "capture_time", b"capture_time", "fail_time", b"fail_time", "provider_ref", b"provider_ref"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "capture_time", b"capture_time", "fail_time", b"fail_time", "payment_ref", b"payment_ref", "provider_ref", b"provider_ref"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Capture: _TypeAlias = Capture  # noqa: Y015
+
+@_typing.final
+class Attempt(_message.Message):
+    """One payment at the provider that was made for a deposit: a try of the player, by one means. Its end is the
+    deposit's only if it is the payment that the deposit was begun with (`Deposit.provider_ref`).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_REF_FIELD_NUMBER: _builtins.int
+    AUTHORIZED_FIELD_NUMBER: _builtins.int
+    FINAL_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    payment_ref: _builtins.str
+    """The provider's id of it; empty where it was told by our id alone, which means the whole deposit."""
+    authorized: _builtins.bool
+    """Whether the provider has said that it reserved the money."""
+    final: _builtins.bool
+    """Whether the provider has said that nothing more will be captured of it."""
+    reason: _builtins.str
+    """Why it ended, in the provider's words."""
+    answered: _builtins.bool
+    """Whether our call was answered with it though the deposit had another one by then: a finding says so."""
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When the provider says that it was cancelled or has expired, the latest; that ends what is not captured."""
+
+    def __init__(
+        self,
+        *,
+        payment_ref: _builtins.str = ...,
+        authorized: _builtins.bool = ...,
+        final: _builtins.bool = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+        answered: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "authorized", b"authorized", "end_time", b"end_time", "final", b"final", "payment_ref", b"payment_ref", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
+class RefundObject(_message.Message):
+    """One refund at the provider beside the first one that was made for the same one of ours. That there is one is
+    a finding; money is booked by each of them by itself.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_REF_FIELD_NUMBER: _builtins.int
+    TOLD_MINOR_FIELD_NUMBER: _builtins.int
+    SUCCEED_TIME_FIELD_NUMBER: _builtins.int
+    FAIL_TIME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    provider_ref: _builtins.str
+    """The provider's id of it."""
+    told_minor: _builtins.int
+    """What the provider says that it refunds, minor units; 0 while it has told no amount: then it is what was
+    asked for.
+    """
+    reason: _builtins.str
+    """Why it failed, in the provider's words."""
+    @_builtins.property
+    def succeed_time(self) -> _timestamp_pb2.Timestamp:
+        """When the provider says that it succeeded, the latest."""
+
+    @_builtins.property
+    def fail_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was refused or came back, the latest; it counts only if it is not earlier than succeed_time."""
+
+    def __init__(
+        self,
+        *,
+        provider_ref: _builtins.str = ...,
+        told_minor: _builtins.int = ...,
+        succeed_time: _timestamp_pb2.Timestamp | None = ...,
+        fail_time: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fail_time", b"fail_time", "succeed_time", b"succeed_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fail_time", b"fail_time", "provider_ref", b"provider_ref", "reason", b"reason", "succeed_time", b"succeed_time", "told_minor", b"told_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundObject: _TypeAlias = RefundObject  # noqa: Y015
 
 @_typing.final
 class Refund(_message.Message):
@@ -376,6 +543,8 @@ class Refund(_message.Message):
     SUCCEED_TIME_FIELD_NUMBER: _builtins.int
     FAIL_TIME_FIELD_NUMBER: _builtins.int
     TOLD_MINOR_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
+    HOLD_ENDED_FIELD_NUMBER: _builtins.int
     refund_id: _builtins.str
     """Our id of it, `ref_…`; empty for one that was made at the provider."""
     provider_ref: _builtins.str
@@ -394,6 +563,8 @@ class Refund(_message.Message):
     """What the provider says that it refunds, minor units; 0 while it has told no amount. Once told, this is what
     is booked, and a difference from amount_minor is a finding.
     """
+    hold_ended: _builtins.bool
+    """Whether the hold is over for good; false in records from before it was noted."""
     @_builtins.property
     def succeed_time(self) -> _timestamp_pb2.Timestamp:
         """When the provider says that it succeeded, the latest."""
@@ -401,6 +572,12 @@ class Refund(_message.Message):
     @_builtins.property
     def fail_time(self) -> _timestamp_pb2.Timestamp:
         """When it was refused or came back, the latest; it counts only if it is not earlier than succeed_time."""
+
+    @_builtins.property
+    def others(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefundObject]:
+        """What the provider has made besides for the same one of ours, ordered by provider_ref; none as a rule.
+        provider_ref, told_minor, reason and the times above are those of the first one alone.
+        """
 
     def __init__(
         self,
@@ -415,10 +592,12 @@ class Refund(_message.Message):
         succeed_time: _timestamp_pb2.Timestamp | None = ...,
         fail_time: _timestamp_pb2.Timestamp | None = ...,
         told_minor: _builtins.int = ...,
+        others: _abc.Iterable[Global___RefundObject] | None = ...,
+        hold_ended: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fail_time", b"fail_time", "succeed_time", b"succeed_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "call_state", b"call_state", "fail_time", b"fail_time", "hold_id", b"hold_id", "provider_ref", b"provider_ref", "reason", b"reason", "refund_id", b"refund_id", "state", b"state", "succeed_time", b"succeed_time", "told_minor", b"told_minor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "call_state", b"call_state", "fail_time", b"fail_time", "hold_ended", b"hold_ended", "hold_id", b"hold_id", "others", b"others", "provider_ref", b"provider_ref", "reason", b"reason", "refund_id", b"refund_id", "state", b"state", "succeed_time", b"succeed_time", "told_minor", b"told_minor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -432,7 +611,9 @@ class Dispute(_message.Message):
 
     @_typing.final
     class Movement(_message.Message):
-        """One movement; at most one for each stage and direction."""
+        """One movement; at most one for each stage and direction, where the dispute has an id. Of those without one
+        there may be several, each with another amount or time.
+        """
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -504,7 +685,7 @@ class Fee(_message.Message):
     AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
     CHARGE_TIME_FIELD_NUMBER: _builtins.int
     provider_ref: _builtins.str
-    """The provider's id of it; empty where the payment itself is meant."""
+    """The provider's id of it; empty where it told none: then fees differ by their amounts and times."""
     amount_minor: _builtins.int
     """Minor units."""
     @_builtins.property
@@ -580,6 +761,7 @@ class Deposit(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     PAYMENT_URL_FIELD_NUMBER: _builtins.int
     PAYMENT_REF_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
     deposit_id: _builtins.str
     """`dep_` and the tenant's and the record's number; unique across tenants; echoed by the provider."""
     player_id: _builtins.str
@@ -603,11 +785,13 @@ class Deposit(_message.Message):
     closed: _builtins.bool
     """Whether the provider has said that no more will come: cancelled, expired or captured finally."""
     failed: _builtins.bool
-    """Whether the provider has said that the payment failed as a whole."""
+    """Whether the provider has said that the payment failed as a whole. The end of another payment than that of
+    provider_ref does not: the player may try several.
+    """
     failure_reason: _builtins.str
     """Why, in the provider's words."""
     captured_minor: _builtins.int
-    """What the captures that stand amount to, minor units."""
+    """What the captures that stand amount to, minor units, added up over all payments at the provider."""
     refunded_minor: _builtins.int
     """What the refunds that succeeded amount to, minor units."""
     disputed_minor: _builtins.int
@@ -626,7 +810,7 @@ class Deposit(_message.Message):
     """
     @_builtins.property
     def captures(self) -> _containers.RepeatedCompositeFieldContainer[Global___Capture]:
-        """Ordered by provider_ref."""
+        """Ordered by provider_ref, then by payment_ref."""
 
     @_builtins.property
     def refunds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refund]:
@@ -651,6 +835,10 @@ class Deposit(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When something was last recorded of it."""
+
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
+        """The payments at the provider of which more is known than captures, ordered by payment_ref."""
 
     def __init__(
         self,
@@ -683,14 +871,63 @@ class Deposit(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         payment_url: _builtins.str = ...,
         payment_ref: _builtins.str = ...,
+        attempts: _abc.Iterable[Global___Attempt] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["initiate_time", b"initiate_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "authorized", b"authorized", "balance_after_minor", b"balance_after_minor", "call_state", b"call_state", "captured_minor", b"captured_minor", "captures", b"captures", "closed", b"closed", "currency_code", b"currency_code", "deposit_id", b"deposit_id", "disputed_minor", b"disputed_minor", "disputes", b"disputes", "failed", b"failed", "failure_reason", b"failure_reason", "fee_minor", b"fee_minor", "fees", b"fees", "hold_id", b"hold_id", "initiate_time", b"initiate_time", "metadata", b"metadata", "payment_ref", b"payment_ref", "payment_url", b"payment_url", "player_id", b"player_id", "provider", b"provider", "provider_ref", b"provider_ref", "reference", b"reference", "refunded_minor", b"refunded_minor", "refunds", b"refunds", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "attempts", b"attempts", "authorized", b"authorized", "balance_after_minor", b"balance_after_minor", "call_state", b"call_state", "captured_minor", b"captured_minor", "captures", b"captures", "closed", b"closed", "currency_code", b"currency_code", "deposit_id", b"deposit_id", "disputed_minor", b"disputed_minor", "disputes", b"disputes", "failed", b"failed", "failure_reason", b"failure_reason", "fee_minor", b"fee_minor", "fees", b"fees", "hold_id", b"hold_id", "initiate_time", b"initiate_time", "metadata", b"metadata", "payment_ref", b"payment_ref", "payment_url", b"payment_url", "player_id", b"player_id", "provider", b"provider", "provider_ref", b"provider_ref", "reference", b"reference", "refunded_minor", b"refunded_minor", "refunds", b"refunds", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Deposit: _TypeAlias = Deposit  # noqa: Y015
+
+@_typing.final
+class Payout(_message.Message):
+    """One payout at the provider, or one that a person has made by other means (`MarkWithdrawalPaid`)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_REF_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    PAID_TIME_FIELD_NUMBER: _builtins.int
+    FAIL_TIME_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    BY_HAND_FIELD_NUMBER: _builtins.int
+    provider_ref: _builtins.str
+    """The provider's id of it, or what the person named it; empty for what was told without naming one, which is
+    the one that our call has made.
+    """
+    amount_minor: _builtins.int
+    """What it is said to have paid, minor units; 0 until then."""
+    answered: _builtins.bool
+    """Whether our call was answered with it."""
+    by_hand: _builtins.bool
+    """Whether a person named it."""
+    @_builtins.property
+    def paid_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is said to have been paid, the latest."""
+
+    @_builtins.property
+    def fail_time(self) -> _timestamp_pb2.Timestamp:
+        """When it failed or came back, the latest; it counts only if it is not earlier than paid_time."""
+
+    def __init__(
+        self,
+        *,
+        provider_ref: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+        paid_time: _timestamp_pb2.Timestamp | None = ...,
+        fail_time: _timestamp_pb2.Timestamp | None = ...,
+        answered: _builtins.bool = ...,
+        by_hand: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fail_time", b"fail_time", "paid_time", b"paid_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "answered", b"answered", "by_hand", b"by_hand", "fail_time", b"fail_time", "paid_time", b"paid_time", "provider_ref", b"provider_ref"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Payout: _TypeAlias = Payout  # noqa: Y015
 
 @_typing.final
 class Approval(_message.Message):
@@ -776,6 +1013,8 @@ class Withdrawal(_message.Message):
     PAID_TIME_FIELD_NUMBER: _builtins.int
     FAIL_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    PAYOUTS_FIELD_NUMBER: _builtins.int
+    HOLD_ENDED_FIELD_NUMBER: _builtins.int
     withdrawal_id: _builtins.str
     """`wd_` and the tenant's and the record's number; unique across tenants; echoed by the provider."""
     player_id: _builtins.str
@@ -783,7 +1022,9 @@ class Withdrawal(_message.Message):
     provider: _builtins.str
     """The provider account."""
     provider_ref: _builtins.str
-    """The provider's id of the payout; empty until known."""
+    """The provider's id of the payout that our call has made; empty until known. Before the call is answered, of
+    what the provider tells of. Where a person has said what it was paid by, that.
+    """
     amount_minor: _builtins.int
     """Minor units."""
     currency_code: _builtins.str
@@ -803,15 +1044,17 @@ class Withdrawal(_message.Message):
     reason: _builtins.str
     """Why it was rejected, cancelled or failed."""
     paid_minor: _builtins.int
-    """What the provider says that it paid, minor units; 0 until then."""
+    """What the provider says that it paid, minor units, added up over all payouts; 0 until then."""
     debited_minor: _builtins.int
-    """What left the wallet and did not come back, minor units."""
+    """What left the wallet and did not come back, minor units, added up over all payouts."""
     fee_minor: _builtins.int
     """What fees amount to, minor units."""
     balance_after_minor: _builtins.int
     """The player's available balance when the latest change was recorded, minor units."""
     reference: _builtins.str
     """The caller's own reference, if any."""
+    hold_ended: _builtins.bool
+    """Whether the hold is over for good; false in records from before it was noted."""
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Approval]:
         """In the order of approving; two where the tenant demands a second pair of eyes."""
@@ -844,6 +1087,13 @@ class Withdrawal(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When something was last recorded of it."""
 
+    @_builtins.property
+    def payouts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Payout]:
+        """What is known of each payout, ordered by provider_ref. There should be one: a second one is a finding at
+        once, and the player is debited for each that stands. Empty where no payout was named, and in records from
+        before payouts were told apart: then paid_minor, paid_time and fail_time say all.
+        """
+
     def __init__(
         self,
         *,
@@ -873,10 +1123,12 @@ class Withdrawal(_message.Message):
         paid_time: _timestamp_pb2.Timestamp | None = ...,
         fail_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        payouts: _abc.Iterable[Global___Payout] | None = ...,
+        hold_ended: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time", "fail_time", b"fail_time", "paid_time", b"paid_time", "request_time", b"request_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "approvals", b"approvals", "approve_time", b"approve_time", "balance_after_minor", b"balance_after_minor", "call_state", b"call_state", "currency_code", b"currency_code", "debited_minor", b"debited_minor", "destination", b"destination", "fail_time", b"fail_time", "fee_minor", b"fee_minor", "fees", b"fees", "hold_id", b"hold_id", "metadata", b"metadata", "paid_minor", b"paid_minor", "paid_time", b"paid_time", "player_id", b"player_id", "provider", b"provider", "provider_ref", b"provider_ref", "reason", b"reason", "reference", b"reference", "request_time", b"request_time", "review_state", b"review_state", "reviewer", b"reviewer", "state", b"state", "update_time", b"update_time", "withdrawal_id", b"withdrawal_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "approvals", b"approvals", "approve_time", b"approve_time", "balance_after_minor", b"balance_after_minor", "call_state", b"call_state", "currency_code", b"currency_code", "debited_minor", b"debited_minor", "destination", b"destination", "fail_time", b"fail_time", "fee_minor", b"fee_minor", "fees", b"fees", "hold_ended", b"hold_ended", "hold_id", b"hold_id", "metadata", b"metadata", "paid_minor", b"paid_minor", "paid_time", b"paid_time", "payouts", b"payouts", "player_id", b"player_id", "provider", b"provider", "provider_ref", b"provider_ref", "reason", b"reason", "reference", b"reference", "request_time", b"request_time", "review_state", b"review_state", "reviewer", b"reviewer", "state", b"state", "update_time", b"update_time", "withdrawal_id", b"withdrawal_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -903,6 +1155,10 @@ class ProviderEvent(_message.Message):
     STAGE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
+    UNREAD_REASON_FIELD_NUMBER: _builtins.int
+    MOVES_MONEY_FIELD_NUMBER: _builtins.int
+    READ_EVENT_ID_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """The provider account whose signature was verified."""
     event_id: _builtins.str
@@ -912,11 +1168,20 @@ class ProviderEvent(_message.Message):
     provider_type: _builtins.str
     """The provider's own name of the type, such as `payment_intent.succeeded`."""
     payment_ref: _builtins.str
-    """The provider's id of the payment or payout, if it tells."""
+    """The provider's id of the payment or payout, if it tells. One payment has one id: what is captured under two
+    of them is added up.
+    """
     payment_id: _builtins.str
     """Our id of the payment (`dep_…`, `wd_…`), if the provider echoes it."""
     object_ref: _builtins.str
-    """The provider's id of the capture, refund, dispute or fee, where that has one."""
+    """The provider's id of the capture, refund, dispute or fee, where that has one; unique within the provider
+    account. Without one, and for a refund without object_id, what is booked depends on the type:
+    captures mean the payment as a whole, and of several amounts the largest is booked, with a finding;
+    a failed capture means all of the payment's; fees, successful refunds and movements of disputes are booked
+    once for each amount and occur_time, whatever their event_id is, and disputes without an id give back at
+    most what they have taken; a pending refund says nothing; a failed refund undoes an earlier one of the same
+    amount that has no id either, and without an amount it is a finding.
+    """
     object_id: _builtins.str
     """Our id of the refund (`ref_…`), if the provider echoes it."""
     provider_amount_minor: _builtins.int
@@ -926,11 +1191,25 @@ class ProviderEvent(_message.Message):
     final: _builtins.bool
     """Whether a capture is the last one."""
     stage: _builtins.str
-    """Stage of a dispute's movement, if the provider has several."""
+    """Stage of a dispute's movement, if the provider has several. Two movements of one dispute and direction need
+    two stages: of the same one the larger counts, and without any a finding says so.
+    """
     reason: _builtins.str
     """Why, in the provider's words."""
     payload: _builtins.bytes
     """The body as it was received, at most 1 MiB."""
+    unread_reason: Global___UnreadReason.ValueType
+    """Why the edge could not read it; UNSPECIFIED where it was read. What is unread has the type UNSPECIFIED."""
+    moves_money: _builtins.bool
+    """Of an unread event: whether its type moves money, or can't be told; then a finding is raised."""
+    read_event_id: _builtins.str
+    """Of an unread event: the `event_id` under which it will come once it can be read, as far as that can be
+    told, at most 255 characters. An event that comes under it resolves the finding.
+    """
+    delivery: _builtins.str
+    """What reading the payload again needs to know of the delivery beside it, at most 255 characters: the
+    `webhook-id` of Standard Webhooks, `body` where Adyen has signed the body as a whole.
+    """
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, as the provider says."""
@@ -953,10 +1232,14 @@ class ProviderEvent(_message.Message):
         stage: _builtins.str = ...,
         reason: _builtins.str = ...,
         payload: _builtins.bytes = ...,
+        unread_reason: Global___UnreadReason.ValueType = ...,
+        moves_money: _builtins.bool = ...,
+        read_event_id: _builtins.str = ...,
+        delivery: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_provider_amount_minor", b"_provider_amount_minor", "occur_time", b"occur_time", "provider_amount_minor", b"provider_amount_minor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_provider_amount_minor", b"_provider_amount_minor", "currency_code", b"currency_code", "event_id", b"event_id", "final", b"final", "object_id", b"object_id", "object_ref", b"object_ref", "occur_time", b"occur_time", "payload", b"payload", "payment_id", b"payment_id", "payment_ref", b"payment_ref", "provider", b"provider", "provider_amount_minor", b"provider_amount_minor", "provider_type", b"provider_type", "reason", b"reason", "stage", b"stage", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_provider_amount_minor", b"_provider_amount_minor", "currency_code", b"currency_code", "delivery", b"delivery", "event_id", b"event_id", "final", b"final", "moves_money", b"moves_money", "object_id", b"object_id", "object_ref", b"object_ref", "occur_time", b"occur_time", "payload", b"payload", "payment_id", b"payment_id", "payment_ref", b"payment_ref", "provider", b"provider", "provider_amount_minor", b"provider_amount_minor", "provider_type", b"provider_type", "read_event_id", b"read_event_id", "reason", b"reason", "stage", b"stage", "type", b"type", "unread_reason", b"unread_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__provider_amount_minor: _TypeAlias = _typing.Literal["provider_amount_minor"]  # noqa: Y015
     _WhichOneofArgType__provider_amount_minor: _TypeAlias = _typing.Literal["_provider_amount_minor", b"_provider_amount_minor"]  # noqa: Y015
@@ -980,6 +1263,7 @@ class RecordedProviderEvent(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_BY_EVENT_ID_FIELD_NUMBER: _builtins.int
     provider_event_id: _builtins.str
     """`evt_` and the tenant's and the record's number."""
     state: Global___ProviderEventState.ValueType
@@ -994,6 +1278,8 @@ class RecordedProviderEvent(_message.Message):
     """The event's amount in the ledger's minor units; absent where it has none."""
     problem: _builtins.str
     """Why the provider's amount has no exact value here, for a person; empty when it has."""
+    superseded_by_event_id: _builtins.str
+    """Of a superseded event: `evt_…`, the event that it became when it was read."""
     @_builtins.property
     def event(self) -> Global___ProviderEvent:
         """The event; in the journal without its payload."""
@@ -1019,10 +1305,11 @@ class RecordedProviderEvent(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         amount_minor: _builtins.int | None = ...,
         problem: _builtins.str = ...,
+        superseded_by_event_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_amount_minor", b"_amount_minor", "amount_minor", b"amount_minor", "event", b"event", "receive_time", b"receive_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount_minor", b"_amount_minor", "amount_minor", b"amount_minor", "event", b"event", "note", b"note", "payload_digest", b"payload_digest", "payment_id", b"payment_id", "problem", b"problem", "provider_event_id", b"provider_event_id", "receive_time", b"receive_time", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount_minor", b"_amount_minor", "amount_minor", b"amount_minor", "event", b"event", "note", b"note", "payload_digest", b"payload_digest", "payment_id", b"payment_id", "problem", b"problem", "provider_event_id", b"provider_event_id", "receive_time", b"receive_time", "state", b"state", "superseded_by_event_id", b"superseded_by_event_id", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__amount_minor: _TypeAlias = _typing.Literal["amount_minor"]  # noqa: Y015
     _WhichOneofArgType__amount_minor: _TypeAlias = _typing.Literal["_amount_minor", b"_amount_minor"]  # noqa: Y015

@@ -285,3 +285,61 @@ class ReplayProviderEventResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReplayProviderEventResponse: _TypeAlias = ReplayProviderEventResponse  # noqa: Y015
+
+@_typing.final
+class SupersedeProviderEventRequest(_message.Message):
+    """Request of SupersedeProviderEvent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    PROVIDER_EVENT_ID_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_BY_EVENT_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    idempotency_key: _builtins.str
+    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    provider_event_id: _builtins.str
+    """`evt_…`, the unread event."""
+    superseded_by_event_id: _builtins.str
+    """`evt_…`, what it became: another event of the same provider account, one that was read."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+        provider_event_id: _builtins.str = ...,
+        superseded_by_event_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "provider_event_id", b"provider_event_id", "superseded_by_event_id", b"superseded_by_event_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SupersedeProviderEventRequest: _TypeAlias = SupersedeProviderEventRequest  # noqa: Y015
+
+@_typing.final
+class SupersedeProviderEventResponse(_message.Message):
+    """Response of SupersedeProviderEvent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _payment_pb2.RecordedProviderEvent:
+        """The event as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        event: _payment_pb2.RecordedProviderEvent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SupersedeProviderEventResponse: _TypeAlias = SupersedeProviderEventResponse  # noqa: Y015

@@ -55,6 +55,11 @@ class ProviderEventServiceStub:
                 request_serializer=defter_dot_payments_dot_v1_dot_provider__event__pb2.ReplayProviderEventRequest.SerializeToString,
                 response_deserializer=defter_dot_payments_dot_v1_dot_provider__event__pb2.ReplayProviderEventResponse.FromString,
                 _registered_method=True)
+        self.SupersedeProviderEvent = channel.unary_unary(
+                '/defter.payments.v1.ProviderEventService/SupersedeProviderEvent',
+                request_serializer=defter_dot_payments_dot_v1_dot_provider__event__pb2.SupersedeProviderEventRequest.SerializeToString,
+                response_deserializer=defter_dot_payments_dot_v1_dot_provider__event__pb2.SupersedeProviderEventResponse.FromString,
+                _registered_method=True)
 
 
 class ProviderEventServiceServicer:
@@ -63,8 +68,9 @@ class ProviderEventServiceServicer:
 
     def IngestProviderEvents(self, request, context):
         """Store events and let them take effect; answered when both are durable. An event is keyed by its
-        provider and its own id, so a delivery that comes again changes nothing. One event never disturbs its
-        neighbours. Fails with PROVIDER_UNKNOWN, or with the shape of one event, and then stores none.
+        provider and its own id, so a delivery that comes again changes nothing. Only what said nothing is no
+        obstacle: where an event of the type UNSPECIFIED has the id already, one that says something is stored
+        and takes effect under the id with `:read` behind it. One event never disturbs its neighbours. Fails with PROVIDER_UNKNOWN, or with the shape of one event, and then stores none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,6 +98,16 @@ class ProviderEventServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SupersedeProviderEvent(self, request, context):
+        """Say of an unread event which stored event it became when it was read again; its finding resolves in the
+        same commit. It books nothing: what the event says was taken in by IngestProviderEvents. Keyed. Fails with
+        PROVIDER_EVENT_NOT_FOUND for either event, with ILLEGAL_TRANSITION where the event was read, and with
+        EVENT_CANNOT_SUPERSEDE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProviderEventServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -114,6 +130,11 @@ def add_ProviderEventServiceServicer_to_server(servicer, server):
                     servicer.ReplayProviderEvent,
                     request_deserializer=defter_dot_payments_dot_v1_dot_provider__event__pb2.ReplayProviderEventRequest.FromString,
                     response_serializer=defter_dot_payments_dot_v1_dot_provider__event__pb2.ReplayProviderEventResponse.SerializeToString,
+            ),
+            'SupersedeProviderEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.SupersedeProviderEvent,
+                    request_deserializer=defter_dot_payments_dot_v1_dot_provider__event__pb2.SupersedeProviderEventRequest.FromString,
+                    response_serializer=defter_dot_payments_dot_v1_dot_provider__event__pb2.SupersedeProviderEventResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -225,6 +246,33 @@ class ProviderEventService:
             '/defter.payments.v1.ProviderEventService/ReplayProviderEvent',
             defter_dot_payments_dot_v1_dot_provider__event__pb2.ReplayProviderEventRequest.SerializeToString,
             defter_dot_payments_dot_v1_dot_provider__event__pb2.ReplayProviderEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SupersedeProviderEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.payments.v1.ProviderEventService/SupersedeProviderEvent',
+            defter_dot_payments_dot_v1_dot_provider__event__pb2.SupersedeProviderEventRequest.SerializeToString,
+            defter_dot_payments_dot_v1_dot_provider__event__pb2.SupersedeProviderEventResponse.FromString,
             options,
             channel_credentials,
             insecure,

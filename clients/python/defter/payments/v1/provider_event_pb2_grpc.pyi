@@ -35,8 +35,9 @@ class ProviderEventServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ProviderEventServiceAsyncStub: ...
     IngestProviderEvents: _grpc.UnaryUnaryMultiCallable[_provider_event_pb2.IngestProviderEventsRequest, _provider_event_pb2.IngestProviderEventsResponse]
     """Store events and let them take effect; answered when both are durable. An event is keyed by its
-    provider and its own id, so a delivery that comes again changes nothing. One event never disturbs its
-    neighbours. Fails with PROVIDER_UNKNOWN, or with the shape of one event, and then stores none.
+    provider and its own id, so a delivery that comes again changes nothing. Only what said nothing is no
+    obstacle: where an event of the type UNSPECIFIED has the id already, one that says something is stored
+    and takes effect under the id with `:read` behind it. One event never disturbs its neighbours. Fails with PROVIDER_UNKNOWN, or with the shape of one event, and then stores none.
     """
     ListProviderEvents: _grpc.UnaryUnaryMultiCallable[_provider_event_pb2.ListProviderEventsRequest, _provider_event_pb2.ListProviderEventsResponse]
     """List stored events, the oldest first, without their payloads."""
@@ -46,6 +47,12 @@ class ProviderEventServiceStub:
     """Apply a stored event again. Safe at any time: what it says is known already or not. Keyed.
     Fails with PROVIDER_EVENT_NOT_FOUND.
     """
+    SupersedeProviderEvent: _grpc.UnaryUnaryMultiCallable[_provider_event_pb2.SupersedeProviderEventRequest, _provider_event_pb2.SupersedeProviderEventResponse]
+    """Say of an unread event which stored event it became when it was read again; its finding resolves in the
+    same commit. It books nothing: what the event says was taken in by IngestProviderEvents. Keyed. Fails with
+    PROVIDER_EVENT_NOT_FOUND for either event, with ILLEGAL_TRANSITION where the event was read, and with
+    EVENT_CANNOT_SUPERSEDE.
+    """
 
 @_typing.type_check_only
 class ProviderEventServiceAsyncStub(ProviderEventServiceStub):
@@ -54,8 +61,9 @@ class ProviderEventServiceAsyncStub(ProviderEventServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     IngestProviderEvents: _aio.UnaryUnaryMultiCallable[_provider_event_pb2.IngestProviderEventsRequest, _provider_event_pb2.IngestProviderEventsResponse]  # type: ignore[assignment]
     """Store events and let them take effect; answered when both are durable. An event is keyed by its
-    provider and its own id, so a delivery that comes again changes nothing. One event never disturbs its
-    neighbours. Fails with PROVIDER_UNKNOWN, or with the shape of one event, and then stores none.
+    provider and its own id, so a delivery that comes again changes nothing. Only what said nothing is no
+    obstacle: where an event of the type UNSPECIFIED has the id already, one that says something is stored
+    and takes effect under the id with `:read` behind it. One event never disturbs its neighbours. Fails with PROVIDER_UNKNOWN, or with the shape of one event, and then stores none.
     """
     ListProviderEvents: _aio.UnaryUnaryMultiCallable[_provider_event_pb2.ListProviderEventsRequest, _provider_event_pb2.ListProviderEventsResponse]  # type: ignore[assignment]
     """List stored events, the oldest first, without their payloads."""
@@ -64,6 +72,12 @@ class ProviderEventServiceAsyncStub(ProviderEventServiceStub):
     ReplayProviderEvent: _aio.UnaryUnaryMultiCallable[_provider_event_pb2.ReplayProviderEventRequest, _provider_event_pb2.ReplayProviderEventResponse]  # type: ignore[assignment]
     """Apply a stored event again. Safe at any time: what it says is known already or not. Keyed.
     Fails with PROVIDER_EVENT_NOT_FOUND.
+    """
+    SupersedeProviderEvent: _aio.UnaryUnaryMultiCallable[_provider_event_pb2.SupersedeProviderEventRequest, _provider_event_pb2.SupersedeProviderEventResponse]  # type: ignore[assignment]
+    """Say of an unread event which stored event it became when it was read again; its finding resolves in the
+    same commit. It books nothing: what the event says was taken in by IngestProviderEvents. Keyed. Fails with
+    PROVIDER_EVENT_NOT_FOUND for either event, with ILLEGAL_TRANSITION where the event was read, and with
+    EVENT_CANNOT_SUPERSEDE.
     """
 
 class ProviderEventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -76,8 +90,9 @@ class ProviderEventServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_provider_event_pb2.IngestProviderEventsResponse, _abc.Awaitable[_provider_event_pb2.IngestProviderEventsResponse]]:
         """Store events and let them take effect; answered when both are durable. An event is keyed by its
-        provider and its own id, so a delivery that comes again changes nothing. One event never disturbs its
-        neighbours. Fails with PROVIDER_UNKNOWN, or with the shape of one event, and then stores none.
+        provider and its own id, so a delivery that comes again changes nothing. Only what said nothing is no
+        obstacle: where an event of the type UNSPECIFIED has the id already, one that says something is stored
+        and takes effect under the id with `:read` behind it. One event never disturbs its neighbours. Fails with PROVIDER_UNKNOWN, or with the shape of one event, and then stores none.
         """
 
     @_abc_1.abstractmethod
@@ -104,6 +119,18 @@ class ProviderEventServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_provider_event_pb2.ReplayProviderEventResponse, _abc.Awaitable[_provider_event_pb2.ReplayProviderEventResponse]]:
         """Apply a stored event again. Safe at any time: what it says is known already or not. Keyed.
         Fails with PROVIDER_EVENT_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def SupersedeProviderEvent(
+        self,
+        request: _provider_event_pb2.SupersedeProviderEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_event_pb2.SupersedeProviderEventResponse, _abc.Awaitable[_provider_event_pb2.SupersedeProviderEventResponse]]:
+        """Say of an unread event which stored event it became when it was read again; its finding resolves in the
+        same commit. It books nothing: what the event says was taken in by IngestProviderEvents. Keyed. Fails with
+        PROVIDER_EVENT_NOT_FOUND for either event, with ILLEGAL_TRANSITION where the event was read, and with
+        EVENT_CANNOT_SUPERSEDE.
         """
 
 def add_ProviderEventServiceServicer_to_server(servicer: ProviderEventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -320,7 +320,9 @@ class MarkWithdrawalPaidRequest(_message.Message):
     withdrawal_id: _builtins.str
     """The withdrawal."""
     provider_ref: _builtins.str
-    """The provider's id of the payout, up to 255 characters; empty leaves what is known."""
+    """The provider's id of the payout, or what it is called where it was paid by other means, up to 255 characters.
+    Empty means the known one; another id than the known one is a payout of its own, which is a finding.
+    """
     reviewer: _builtins.str
     """Who says so; 1 to 64 characters."""
     def __init__(

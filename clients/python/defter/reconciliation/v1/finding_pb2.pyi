@@ -64,6 +64,8 @@ class _FindingClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FindingC
     amount, currency, destination or player. It is never booked as ours, and the call is not made again; a
     person decides.
     """
+    FINDING_CLASS_UNREAD_EVENT: _FindingClass.ValueType  # 18
+    """A genuine event whose type moves money could not be read, so nothing was booked by it."""
 
 class FindingClass(_FindingClass, metaclass=_FindingClassEnumTypeWrapper):
     """What kind of discrepancy it is. How severe each is and how long it may be in transit stands in
@@ -103,6 +105,8 @@ FINDING_CLASS_OBJECT_NOT_OURS: FindingClass.ValueType  # 14
 amount, currency, destination or player. It is never booked as ours, and the call is not made again; a
 person decides.
 """
+FINDING_CLASS_UNREAD_EVENT: FindingClass.ValueType  # 18
+"""A genuine event whose type moves money could not be read, so nothing was booked by it."""
 Global___FindingClass: _TypeAlias = FindingClass  # noqa: Y015
 
 class _Severity:

@@ -1,0 +1,85 @@
+"""Owns what the captures of a deposit amount to: the sum over its payments at the provider.
+
+What is known may overlap: a provider tells of a capture, of the payment that it is a part of, or of nothing
+but our id. What is booked is the least that explains all of it, so that nothing is credited twice; what two
+payments have taken is added up.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from ledger_server.domain.payments.knowledge import Capture, happened, later
+
+
+def with_capture(captures: tuple[Capture, ...], told: Capture) -> tuple[Capture, ...]:
+    """Return the captures with what was told of one: the larger amount, and the later times.
+
+    A capture that has a name is the same one whatever payment it was told of: that may become known later.
+    """
+    known = next((each for each in captures if _is_same(each, told)), told)
+    merged = replace(
+        told,
+        payment_ref=max(known.payment_ref, told.payment_ref),
+        amount=max(known.amount, told.amount),
+        capture_time=later(known.capture_time, told.capture_time),
+        fail_time=later(known.fail_time, told.fail_time),
+    )
+    others = [each for each in captures if not _is_same(each, told)]
+    return tuple(sorted([*others, merged], key=lambda each: (each.provider_ref, each.payment_ref)))
+
+
+def whole_of(captures: Iterable[Capture], payment_ref: str) -> Capture | None:
+    """Return what was told of a payment as a whole; of the whole deposit, if that has no ref."""
+    return next(
+        (each for each in captures if not each.provider_ref and each.payment_ref == payment_ref), None
+    )
+
+
+def fail_time_of(captures: Sequence[Capture], capture: Capture) -> datetime | None:
+    """Return when a capture failed: a failure that names no capture means all of its payment."""
+    payment, deposit = whole_of(captures, capture.payment_ref), whole_of(captures, "")
+    failed = capture.fail_time
+    for whole in (payment, deposit):
+        failed = later(failed, whole.fail_time if whole is not None else None)
+    return failed
+
+
+def taken(captures: Sequence[Capture]) -> int:
+    """Return what was ever captured, whether or not it failed later."""
+    return _least([each for each in captures if each.capture_time is not None])
+
+
+def captured(captures: Sequence[Capture]) -> int:
+    """Return what the captures that stand amount to."""
+    return _least([each for each in captures if happened(each.capture_time, fail_time_of(captures, each))])
+
+
+def paid_by(captures: Iterable[Capture]) -> tuple[str, ...]:
+    """Return the payments at the provider by which money was ever taken, as far as they were named."""
+    return tuple(
+        sorted({each.payment_ref for each in captures if each.payment_ref and each.capture_time is not None})
+    )
+
+
+def _is_same(one: Capture, other: Capture) -> bool:
+    if one.provider_ref or other.provider_ref:
+        return one.provider_ref == other.provider_ref
+    return one.payment_ref == other.payment_ref
+
+
+def _least(captures: Sequence[Capture]) -> int:
+    """Return the least that explains these captures: payments add up, and a whole covers its parts."""
+    wholes = {each.payment_ref: each.amount for each in captures if not each.provider_ref}
+    deposit = wholes.pop("", 0)
+    parts: Counter[str] = Counter()
+    for each in captures:
+        if each.provider_ref:
+            parts[each.payment_ref] += each.amount
+    # Parts of nobody knows which payment may be parts of any whole.
+    stray = parts.pop("", 0)
+    room = sum(max(0, amount - parts[payment]) for payment, amount in wholes.items())
+    payments = sum(max(wholes.get(payment, 0), parts[payment]) for payment in {*wholes, *parts})
+    return max(deposit, payments + max(0, stray - room))
