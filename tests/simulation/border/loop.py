@@ -299,6 +299,12 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
             body.sockets.add(connected[0])
         return connected
 
+    def _sock_connect_cb(self, connected: Any, sock: socket.socket, address: Any) -> None:
+        """Look at a connection no more that is there, whether or not its process can say so."""
+        super()._sock_connect_cb(connected, sock, address)
+        if connected.done() and sock.fileno() >= 0:
+            self._remove_writer(sock.fileno())
+
     def _make_socket_transport(self, sock: socket.socket, protocol: Any, *args: Any, **named: Any) -> Any:
         if sock.family == socket.AF_UNIX:
             return super()._make_socket_transport(sock, protocol, *args, **named)

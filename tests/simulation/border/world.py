@@ -166,7 +166,8 @@ class World:
         until = self._loop.time() + seconds
         while (left := until - self._loop.time()) > 0:
             self._awake.clear()
-            asleep = [process for process in self.processes if process.is_well]
+            everyone = [*self.processes, *([self._staging] if self._staging else [])]
+            asleep = [process for process in everyone if process.is_well]
             for process in asleep:
                 process.body.stop()
             # Whoever comes back finds the others awake.
