@@ -68,6 +68,13 @@ class Lab:
         self._made: list[str] = []
         self._clock_file = clock_file
 
+    async def close(self) -> None:
+        """Leave nothing behind on the server."""
+        for process in self._running:
+            await process.kill()
+        for name in [*self._made, _SIMULATED_TEMPLATE]:
+            await self._sql("postgres", f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
     async def prepare(self) -> None:
         """Make the database that histories copy."""
         await self._sql("postgres", f"DROP DATABASE IF EXISTS {_SIMULATED_TEMPLATE}")
@@ -205,6 +212,7 @@ def laboratory(databases: Databases) -> Iterator[tuple[SimulatedLoop, Lab]]:
             lab = Lab(databases, loop, place / "now")
             loop.run_until_complete(lab.prepare())
             yield loop, lab
+            loop.run_until_complete(lab.close())
 
 
 def run(databases: Databases, seeds: Iterable[int], *, with_copies: bool) -> Iterator[Result]:

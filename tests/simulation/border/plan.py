@@ -100,8 +100,8 @@ def plan_of(seed: int, *, with_copies: bool) -> Plan:
     plan = (_random if seed % 2 else _systematic)(seed, randomness)
     if plan.dialect == "adyen" and plan.story in {"deposit", "both"}:
         plan = dataclasses.replace(plan, story="payout")  # its payment links are not simulated
-    if plan.dialect == "adyen" and plan.story == "refund":
-        # Of a refund without a word, only the settlement report would know.
+    if plan.second or (plan.dialect == "adyen" and plan.story == "refund"):
+        # Of these, only a reconciliation or the settlement report would know without a word.
         fates = tuple(dataclasses.replace(fate, told=True) for fate in plan.fates)
         plan = dataclasses.replace(plan, fates=fates)
     return plan if with_copies else dataclasses.replace(plan, copy="none")

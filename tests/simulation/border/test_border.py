@@ -32,9 +32,6 @@ def seeds_of(part: int) -> list[int]:
     return [*range(part * half, (part + 1) * half), *range(fresh + part * half, fresh + (part + 1) * half)]
 
 
-# Histories in which the product still breaks a rule are known (a key that the provider has forgotten, an
-# older backup, a second object under one id); this mark goes with the last of them.
-@pytest.mark.xfail(reason="the border is being mended", strict=False)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_live_through_any_history_ends_with_true_books(databases: Databases, part: int) -> None:
     """Nothing is paid twice in silence, every capture is credited once, no hold waits for ever."""
