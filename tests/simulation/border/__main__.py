@@ -18,19 +18,23 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="seed of the first one")
     parser.add_argument("--most-faults", type=int, default=20, help="stop after so many bad histories")
     parser.add_argument("--seeds", type=int, nargs="*", help="run these only")
+    parser.add_argument(
+        "--with-copies", action="store_true", help="restore older backups, and wake copies in staging"
+    )
     options = parser.parse_args()
     seeds = options.seeds or range(options.first, options.first + options.histories)
     bad, kinds, begun = 0, Counter[str](), time.monotonic()
     with running_postgres() as server:
         databases = Databases(server)
         databases.make_template()
-        for count, result in enumerate(run(databases, seeds), 1):
+        for count, result in enumerate(run(databases, seeds, with_copies=options.with_copies), 1):
             kinds[f"{result.plan.dialect} {result.plan.story}"] += 1
             if result.faults:
                 bad += 1
                 say(f"seed {result.plan.seed}: {result.plan}", *(f"    {fault}" for fault in result.faults))
-            if count % 500 == 0:
-                say(f"{count} histories, {bad} bad, {time.monotonic() - begun:.0f} s")
+            if count % 25 == 0:
+                spent = time.monotonic() - begun
+                say(f"{count} histories, {bad} bad, {spent:.0f} s, {time.process_time():.0f} s of it at work")
             if bad >= options.most_faults:
                 break
     say(f"{sum(kinds.values())} histories from seed {seeds[0]} on, {bad} bad: {dict(kinds)}")

@@ -1,7 +1,8 @@
 """Own how the simulated provider speaks as Adyen: transfers that pay out, refunds, and two kinds of webhooks.
 
 Payment links are left to the other vendors. What Adyen adds to a history is its way of paying out, of which
-it tells no more at once than that it has received it, and refunds that nobody can ask for afterwards.
+it tells no more at once than that it has received it, and refunds that nobody can ask for afterwards; a word
+of these always comes.
 """
 
 from __future__ import annotations

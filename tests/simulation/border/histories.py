@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import functools
@@ -34,6 +35,8 @@ CREATE OR REPLACE FUNCTION defter_now() RETURNS timestamptz LANGUAGE sql VOLATIL
 AS $$ SELECT pg_read_file('{file}')::timestamptz $$
 """
 _LIVE_SECONDS: Final = 150.0
+# Fifty times what a history takes.
+_MOST_TURNS: Final = 200_000
 # What a history has left must not be looked at in the next one.
 _RETIRE: Final = """
 UPDATE outbox SET open = false WHERE open;
@@ -65,6 +68,13 @@ class Lab:
         self._made: list[str] = []
         self._clock_file = clock_file
 
+    async def close(self) -> None:
+        """Leave nothing behind on the server."""
+        for process in self._running:
+            await process.kill()
+        for name in [*self._made, _SIMULATED_TEMPLATE]:
+            await self._sql("postgres", f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
     async def prepare(self) -> None:
         """Make the database that histories copy."""
         await self._sql("postgres", f"DROP DATABASE IF EXISTS {_SIMULATED_TEMPLATE}")
@@ -84,6 +94,8 @@ class Lab:
             await self._live(world, database)
             owner = await asyncpg.connect(world.database_url)
             faults = await faults_of(world, owner)
+        except asyncio.CancelledError:
+            faults = [f"it has no end: after {_MOST_TURNS} turns of the loop it still goes on"]
         except Exception:  # noqa: BLE001  # the next histories are to be run all the same
             faults = [traceback.format_exc()]
         finally:
@@ -200,13 +212,23 @@ def laboratory(databases: Databases) -> Iterator[tuple[SimulatedLoop, Lab]]:
             lab = Lab(databases, loop, place / "now")
             loop.run_until_complete(lab.prepare())
             yield loop, lab
+            loop.run_until_complete(lab.close())
 
 
-def run(databases: Databases, seeds: Iterable[int]) -> Iterator[Result]:
-    """Run the histories of these seeds."""
+def run(databases: Databases, seeds: Iterable[int], *, with_copies: bool) -> Iterator[Result]:
+    """Run the histories of these seeds.
+
+    Raises:
+        RuntimeError: one of them can't even be ended; the text names its seed.
+    """
     with laboratory(databases) as (loop, lab):
         for seed in seeds:
-            yield loop.run_until_complete(lab.run(plan_of(seed)))
+            task = loop.create_task(lab.run(plan_of(seed, with_copies=with_copies)))
+            loop.bound(task, _MOST_TURNS)
+            try:
+                yield loop.run_until_complete(task)
+            except RuntimeError as error:
+                raise RuntimeError(f"seed {seed}: {error}") from error
 
 
 @contextlib.contextmanager

@@ -162,6 +162,7 @@ class _Selector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> Any:
         """Return what is ready, and let time jump when nothing is."""
+        self.loop.count_turn()
         found = super().select(0)
         if found or timeout == 0:
             return found
@@ -194,6 +195,9 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
         self._now = 0.0
         self._wires: set[DatabaseWire] = set()
         self._threads = 0
+        self._turns_left = 0
+        self._more_turns = 0
+        self._bounded: asyncio.Task[Any] | None = None
         self._clock = os.open(clock_file, os.O_RDWR | os.O_CREAT, 0o644)
         super().__init__(selector)
         self._clock_resolution = 1e-6
@@ -215,6 +219,21 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
         """Let time pass, and tell the database."""
         self._now += seconds
         os.pwrite(self._clock, self.now.isoformat(timespec="microseconds").encode(), 0)
+
+    def bound(self, task: asyncio.Task[Any], turns: int) -> None:
+        """Cancel a task when the loop has turned so often, and break when it then goes on as long again."""
+        self._bounded, self._turns_left = task, turns
+        self._more_turns = turns
+
+    def count_turn(self) -> None:
+        """Count a turn of this loop; raises RuntimeError when nothing helps against going round."""
+        self._turns_left -= 1
+        if self._turns_left >= 0 or self._bounded is None or self._bounded.done():
+            return
+        if not self._more_turns:
+            raise RuntimeError("what was cancelled goes on and on")
+        self._turns_left, self._more_turns = self._more_turns, 0
+        self._bounded.cancel()
 
     @property
     def busy(self) -> bool:
@@ -279,6 +298,12 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
         if body is not None:
             body.sockets.add(connected[0])
         return connected
+
+    def _sock_connect_cb(self, connected: Any, sock: socket.socket, address: Any) -> None:
+        """Look at a connection no more that is there, whether or not its process can say so."""
+        super()._sock_connect_cb(connected, sock, address)
+        if connected.done() and sock.fileno() >= 0:
+            self._remove_writer(sock.fileno())
 
     def _make_socket_transport(self, sock: socket.socket, protocol: Any, *args: Any, **named: Any) -> Any:
         if sock.family == socket.AF_UNIX:

@@ -18,7 +18,8 @@ Blow = Literal["pause", "freeze", "kill"]
 # Longer than a call, than a lease, than a request's life, than the provider's memory less its margin, than
 # all of it; and short ones, within which nothing may go wrong either.
 PAUSES: Final = (0.5, 12.0, 40.0, 200.0, 1.2 * HOUR, 22.99 * HOUR, 24.01 * HOUR, 30 * HOUR, 3 * DAY)
-_OFF: Final = (-26 * HOUR, -100.0, -3.0, 3.0, 100.0, 26 * HOUR)
+# Beyond what is borne, and within it.
+_OFF: Final = (-26 * HOUR, -100.0, -50.0, -3.0, 3.0, 50.0, 100.0, 26 * HOUR)
 # As many steps as an undisturbed payout takes from its approval to its end, with some to spare.
 STEPS: Final = 420
 _COPIED_SHARE: Final = 0.04
@@ -86,16 +87,24 @@ class Plan:
         return ", ".join(named)
 
 
-def plan_of(seed: int) -> Plan:
+def plan_of(seed: int, *, with_copies: bool) -> Plan:
     """Return the history of a number.
 
     Of every two one is systematic: one process, one blow, at one step after the other; of the provider's
     treatments and pauses every combination comes by. The others leave everything to chance.
+
+    Args:
+        with_copies: whether databases are restored, or copied to staging, in some histories.
     """
     randomness = Random(seed)
-    if seed % 2 == 0:
-        return _systematic(seed, randomness)
-    return _random(seed, randomness)
+    plan = (_random if seed % 2 else _systematic)(seed, randomness)
+    if plan.dialect == "adyen" and plan.story in {"deposit", "both"}:
+        plan = dataclasses.replace(plan, story="payout")  # its payment links are not simulated
+    if plan.second or (plan.dialect == "adyen" and plan.story == "refund"):
+        # Of these, only a reconciliation or the settlement report would know without a word.
+        fates = tuple(dataclasses.replace(fate, told=True) for fate in plan.fates)
+        plan = dataclasses.replace(plan, fates=fates)
+    return plan if with_copies else dataclasses.replace(plan, copy="none")
 
 
 def _systematic(seed: int, randomness: Random) -> Plan:

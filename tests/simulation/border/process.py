@@ -10,8 +10,10 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, NoReturn, cast
 
+import asyncpg
 import grpc
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -22,10 +24,12 @@ from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.providers.adapter import Adapter
 from ledger_server.running import RunningServer
 from ledger_server.settings import Settings
+from ledger_server.store.database_clock import OwnClocks
 from tests.simulation.border.loop import PROCESS, Body, SimulatedLoop
 
 CURRENCIES: Final[CurrencyRegistry] = bootstrap.currencies({})
 _PATIENCE_SECONDS: Final = 120.0
+_MEASURE_SECONDS: Final = 40.0
 _UNDECIDED: Final = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -65,6 +69,7 @@ class Process:
     ) -> None:
         self.body = Body(name, loop)
         self.wall = Wall(loop)
+        self._loop = loop
         self.body.wall = lambda: self.wall().timestamp()
         self.database_url = database_url
         self._make_adapters = make_adapters
@@ -85,13 +90,18 @@ class Process:
             database_url=self.database_url,
             write_connections=2,
             read_connections=3,
-            dispatch_sweep_seconds=20,
+            dispatch_sweep_seconds=60,
             parked_sweep_seconds=120,
             expiry_sweep_seconds=600,
         )
         adapters = self._make_adapters(self.wall)
-        with _instead_of_grpc(self._network):
-            self._server = await bootstrap.start_server(settings, clock=self.wall, providers=adapters)
+        clocks = OwnClocks(lambda: self.wall().timestamp(), self._elapsed, self._elapsed)
+        with _put_together_for(self._network):
+            self._server = await bootstrap.start_server(settings, own_clocks=clocks, providers=adapters)
+
+    def _elapsed(self) -> float:
+        """Return what the clocks of its machine say that nobody sets."""
+        return self._loop.time() - self.body.frozen_seconds
 
     async def ask(self, request: Message) -> Any:
         """Call the method that takes such a request; of a stream the last answer is returned.
@@ -191,15 +201,24 @@ class _Context:
 
 
 @contextlib.contextmanager
-def _instead_of_grpc(network: _NoNetwork) -> Iterator[None]:
-    """Have the product's own start take this network; it asks for it at one place."""
+def _put_together_for(network: _NoNetwork) -> Iterator[None]:
+    """Have the product's own start take this network, measure its clock when asked, and keep connections.
+
+    A measurement each second would take most of the steps before which a process is stopped, and every leap
+    of time is longer than a connection is kept idle.
+    """
     module: Any = bootstrap
-    opened = module.open_server
+    driver: Any = asyncpg
+    opened, limits, create_pool = module.open_server, module.ClockLimits, driver.create_pool
     module.open_server = lambda _: network
+    module.ClockLimits = partial(limits, measure_seconds=_MEASURE_SECONDS)
+    driver.create_pool = lambda *args, **named: create_pool(
+        *args, **{**named, "max_inactive_connection_lifetime": 0}
+    )
     try:
         yield
     finally:
-        module.open_server = opened
+        module.open_server, module.ClockLimits, driver.create_pool = opened, limits, create_pool
 
 
 @contextlib.contextmanager

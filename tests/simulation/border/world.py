@@ -33,12 +33,14 @@ DEPOSIT: Final = 2_000
 _PROCESSES: Final = 2
 _RESTART_SECONDS: Final = 20.0
 _AGAIN_SECONDS: Final = 30.0
+_TURNS_AT_ONCE: Final = 20
 _CLOCK_SET_SECONDS: Final = 20.0
 _DELIVERY_AGAIN_SECONDS: Final = 300.0
 _GIVE_UP: Final = 20_000
 _MOST_LEAPS: Final = 100
 _LEAP_SECONDS: Final = 8 * HOUR
 _LOOK_SECONDS: Final = 15.0
+_POLL_SECONDS: Final = 5.0
 
 
 def adapters(clock: Callable[[], datetime]) -> Mapping[str, Adapter]:
@@ -95,8 +97,6 @@ class World:
             fresh = Process(self._loop, f"p{len(self.processes)}", database_url, adapters)
             self.processes.append(fresh)
             await fresh.start()
-        for process, off in zip(self.processes, self.plan.off, strict=True):
-            process.wall.off_seconds = off
 
     async def kill_all(self) -> None:
         """Let every process die."""
@@ -109,8 +109,9 @@ class World:
             await self._staging.kill()
 
     def arm(self) -> None:
-        """Let the plan's blows fall, counted from now."""
-        for process in self.processes:
+        """Let clocks be off, and the plan's blows fall, counted from now."""
+        for process, off in zip(self.processes, self.plan.off, strict=True):
+            process.wall.off_seconds = off
             process.body.steps = 0
         for stop in self.plan.stops:
             process = self.processes[stop.process]
@@ -156,7 +157,8 @@ class World:
             try:
                 return await process.ask(request)
             except Unanswered:
-                await asyncio.sleep(_AGAIN_SECONDS)
+                # Whoever was told to come back often enough comes back later.
+                await (asyncio.sleep(_AGAIN_SECONDS) if turn < _TURNS_AT_ONCE else self.pass_time(HOUR))
         raise Stuck(f"{request.DESCRIPTOR.name} is never answered")
 
     # Time.
@@ -166,7 +168,8 @@ class World:
         until = self._loop.time() + seconds
         while (left := until - self._loop.time()) > 0:
             self._awake.clear()
-            asleep = [process for process in self.processes if process.is_well]
+            everyone = [*self.processes, *([self._staging] if self._staging else [])]
+            asleep = [process for process in everyone if process.is_well]
             for process in asleep:
                 process.body.stop()
             # Whoever comes back finds the others awake.
@@ -221,7 +224,7 @@ class World:
         self.provider.capture(self.funding, FUNDS)
         # Polled in simulated time, as a cashier's page does.
         while await self.funded() < FUNDS:  # noqa: ASYNC110
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def begin_deposit(self, amount: int, provider_ref: str = "") -> payment_pb2.Deposit:
         """Begin a deposit; without a ref the provider is asked for a payment."""
