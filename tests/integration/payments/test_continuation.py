@@ -152,14 +152,16 @@ async def test_use_continued_account_names_its_successor(cashier: Cashier) -> No
 async def test_continue_under_taken_id_takes_another_number(cashier: Cashier) -> None:
     """An account that somebody has opened under the next id is in nobody's way."""
     ledger = cashier.ledger
-    await cashier.captured(500)
-    await ledger.open(f"{WALLET}@2")
-    assert (await refusal(ledger.continue_account(WALLET))).reason == "ACCOUNT_ALREADY_EXISTS"
+    # The ids that follow a wallet's are reserved; those of other accounts are anybody's.
+    await ledger.open("jackpot")
+    await ledger.open("jackpot@2")
+    await ledger.post("house", "jackpot", 500)
+    assert (await refusal(ledger.continue_account("jackpot"))).reason == "ACCOUNT_ALREADY_EXISTS"
 
-    answer = await ledger.continue_account(WALLET, number=9)
+    answer = await ledger.continue_account("jackpot", number=9)
 
-    assert answer.account.continued_by_account_id == answer.successor.account_id == f"{WALLET}@9"
-    assert (await cashier.wallet()).balances[0].real.posted_minor == 500
+    assert answer.account.continued_by_account_id == answer.successor.account_id == "jackpot@9"
+    assert (await ledger.balance("jackpot@9")).posted_balance_minor == 500
     await assert_ledger_coherent(ledger)
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from random import Random
 
 import pytest
 
 from tests.simulation.border.histories import run
 from tests.support.postgres import Databases
-from tests.support.randomness import SEED
 
 SEED_VARIABLE = "DEFTER_SIMULATION_SEED"
 PARTS = 6
@@ -17,19 +15,16 @@ HISTORIES_A_PART = 50
 # An older backup, or a copy in staging, is mistaken for the history that the provider knows as long as the
 # ledger's ids do not say in which of them they were given; `make simulate ARGS=--with-copies` shows it.
 WITH_COPIES = False
-_SEEDS = 2**31
 
 
 def seeds_of(part: int) -> list[int]:
-    """Return the seeds of a part: half of them ever the same, half of this run; or one that is asked for.
+    """Return the seeds of a part, the same in each run, or one that is asked for; `make simulate` has others.
 
-    Every other number of both halves is systematic (`plan_of`).
+    Every other one is systematic (`plan_of`).
     """
     if asked := os.environ.get(SEED_VARIABLE):
         return [int(asked)] if part == 0 else []
-    half = HISTORIES_A_PART // 2
-    fresh = Random(f"{SEED} border").randrange(_SEEDS)
-    return [*range(part * half, (part + 1) * half), *range(fresh + part * half, fresh + (part + 1) * half)]
+    return [*range(part * HISTORIES_A_PART, (part + 1) * HISTORIES_A_PART)]
 
 
 @pytest.mark.parametrize("part", range(PARTS))

@@ -157,6 +157,9 @@ class World:
             try:
                 return await process.ask(request)
             except Unanswered:
+                if turn >= _TURNS_AT_ONCE:
+                    # Health says that it does not serve, so somebody sets its clock.
+                    process.wall.off_seconds = 0.0
                 # Whoever was told to come back often enough comes back later.
                 await (asyncio.sleep(_AGAIN_SECONDS) if turn < _TURNS_AT_ONCE else self.pass_time(HOUR))
         raise Stuck(f"{request.DESCRIPTOR.name} is never answered")
