@@ -44,6 +44,7 @@ class FactKind(Code):
     PROVIDER_EVENT_RECORDED = 27
     WITHDRAWAL_POLICY_SET = 28
     FINDING_CHANGED = 29
+    EPOCH_BEGUN = 30
 
 
 class EnforcementChanged(Struct, frozen=True):
@@ -143,6 +144,13 @@ class WithdrawalPolicySet(Struct, frozen=True):
     policy: WithdrawalPolicy
 
 
+class EpochBegun(Struct, frozen=True):
+    """From this record on, ids carry an epoch: the database has a new history, or its first name."""
+
+    kind: FactKind
+    epoch: str
+
+
 Fact = (
     EnforcementChanged
     | AccountChanged
@@ -155,4 +163,5 @@ Fact = (
     | EventRecorded
     | WithdrawalPolicySet
     | FindingChanged
+    | EpochBegun
 )

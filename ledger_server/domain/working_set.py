@@ -16,6 +16,7 @@ from ledger_server.domain.facts import (
     AccountChanged,
     DepositChanged,
     EnforcementChanged,
+    EpochBegun,
     EventRecorded,
     Fact,
     FindingChanged,
@@ -28,7 +29,7 @@ from ledger_server.domain.facts import (
 )
 from ledger_server.domain.findings.finding import Finding
 from ledger_server.domain.holds import Hold, HoldState
-from ledger_server.domain.ids import TenantIds
+from ledger_server.domain.ids import Epoch, TenantIds
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import StoredEvent
 from ledger_server.domain.payments.withdrawal import NO_POLICY, Withdrawal, WithdrawalPolicy
@@ -241,6 +242,9 @@ class WorkingSet:
                 self._set(self, "enforcement", enforcement)
             case RequestRejected():
                 pass
+            case EpochBegun(epoch=epoch):
+                # Never within an atomic request, so nothing takes it back but forgetting the whole tip.
+                self.ids.begin_epoch(Epoch(self.sequence, epoch))
             case _:
                 self._apply_to_payments(fact)
 

@@ -20,7 +20,7 @@ from msgspec import Struct
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import Refused
 from ledger_server.domain.facts import DepositChanged, TransactionPosted, WithdrawalChanged
-from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
+from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
 from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallNews, CallRejected
 from ledger_server.domain.payments.commands import ReportCall
 from ledger_server.domain.payments.knowledge import CallState
@@ -38,8 +38,9 @@ from ledger_server.providers.adapter import (
     Rejected,
     Unknown,
 )
-from ledger_server.store import outbox_store, payment_store
+from ledger_server.store import history_store, outbox_store, payment_store
 from ledger_server.store.database import CONNECTION_ERRORS, Pool
+from ledger_server.store.lane_store import read_ids
 from ledger_server.store.ledger_rows import JournalRow
 from ledger_server.store.outbox_store import ClaimedCall
 
@@ -188,6 +189,10 @@ class Dispatcher:
             await self._postpone(tenant_id, key, call, f"no provider account {call.provider!r} is configured")
             return
         owed = await self._owed(key, call)
+        unsent = owed is not None and owed.state in (CallState.PENDING, CallState.UNDER_WAY)
+        if unsent and not await self._outbound_allowed():
+            await self._postpone(tenant_id, key, call, "outbound calls are stopped")
+            return
         if owed is not None and owed.state is CallState.PENDING:
             if call.try_count > 1:
                 # It has waited, for its account to be configured perhaps, and nothing was ever sent: the
@@ -209,12 +214,17 @@ class Dispatcher:
         else:
             await outbox_store.close(self._pool, key, call.number)
 
+    async def _outbound_allowed(self) -> bool:
+        async with self._pool.acquire() as connection:
+            return await history_store.outbound_allowed(connection)
+
     async def _owed(self, key: TenantKey, call: ClaimedCall) -> Owed | None:
         """Return where a call stands by the payment's newest record."""
         async with self._pool.acquire() as connection:
             found = await payment_store.load_payments(connection, key, [call.payment])
+            ids = await read_ids(connection, key)
         stored = found.get(call.payment)
-        return None if stored is None else owed_of(TenantIds(key), stored, call)
+        return None if stored is None else owed_of(ids, stored, call)
 
     async def _pursue(
         self, tenant_id: str, key: TenantKey, call: ClaimedCall, adapter: Adapter, owed: Owed

@@ -29,6 +29,7 @@ class FindingClass(Code):
     SETTLEMENT_TOTAL_MISMATCH = 11
     UNKNOWN_RECORD_TYPE = 12
     WALLET_OVERDRAWN = 13
+    UNKNOWN_HISTORY = 15
 
 
 class Severity(Code):
@@ -72,6 +73,7 @@ RULES: Final[Mapping[FindingClass, Rule]] = {
     FindingClass.SETTLEMENT_TOTAL_MISMATCH: Rule(Severity.HIGH, _AT_ONCE, of_provider=True),
     FindingClass.UNKNOWN_RECORD_TYPE: Rule(Severity.MEDIUM, _AT_ONCE, of_provider=True),
     FindingClass.WALLET_OVERDRAWN: Rule(Severity.HIGH, _AT_ONCE),
+    FindingClass.UNKNOWN_HISTORY: Rule(Severity.CRITICAL, _AT_ONCE, of_provider=True),
 }
 """One row a class; `docs/operations/reconciliation.md` tells operators the same."""
 

@@ -18,6 +18,7 @@ OF_PROVIDER = {
     FindingClass.ORPHAN_REFUND,
     FindingClass.SETTLEMENT_TOTAL_MISMATCH,
     FindingClass.UNKNOWN_RECORD_TYPE,
+    FindingClass.UNKNOWN_HISTORY,
 }
 OTHER_LEDGER = replace(OURS, ref="dep_x_8")
 OTHER_REMOTE = replace(THEIRS, ref="pi_8")
@@ -115,6 +116,7 @@ def test_read_id_of_finding_is_its_fingerprint() -> None:
         (FindingClass.SETTLEMENT_TOTAL_MISMATCH, Severity.HIGH),
         (FindingClass.UNKNOWN_RECORD_TYPE, Severity.MEDIUM),
         (FindingClass.WALLET_OVERDRAWN, Severity.HIGH),
+        (FindingClass.UNKNOWN_HISTORY, Severity.CRITICAL),
     ],
 )
 def test_weigh_discrepancy_by_its_class(kind: FindingClass, severity: Severity) -> None:

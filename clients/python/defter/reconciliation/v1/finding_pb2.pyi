@@ -59,6 +59,10 @@ class _FindingClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FindingC
     """The provider lists a type that nobody here knows."""
     FINDING_CLASS_WALLET_OVERDRAWN: _FindingClass.ValueType  # 13
     """Something from outside has left a wallet below its limit."""
+    FINDING_CLASS_UNKNOWN_HISTORY: _FindingClass.ValueType  # 15
+    """A provider's event names an id of another history of this ledger: of one that was lost by a restore, or of
+    a copy. What it tells has happened, and nothing here was asked for it.
+    """
 
 class FindingClass(_FindingClass, metaclass=_FindingClassEnumTypeWrapper):
     """What kind of discrepancy it is. How severe each is and how long it may be in transit stands in
@@ -93,6 +97,10 @@ FINDING_CLASS_UNKNOWN_RECORD_TYPE: FindingClass.ValueType  # 12
 """The provider lists a type that nobody here knows."""
 FINDING_CLASS_WALLET_OVERDRAWN: FindingClass.ValueType  # 13
 """Something from outside has left a wallet below its limit."""
+FINDING_CLASS_UNKNOWN_HISTORY: FindingClass.ValueType  # 15
+"""A provider's event names an id of another history of this ledger: of one that was lost by a restore, or of
+a copy. What it tells has happened, and nothing here was asked for it.
+"""
 Global___FindingClass: _TypeAlias = FindingClass  # noqa: Y015
 
 class _Severity:
