@@ -44,6 +44,7 @@ class FactKind(Code):
     PROVIDER_EVENT_RECORDED = 27
     WITHDRAWAL_POLICY_SET = 28
     FINDING_CHANGED = 29
+    EPOCH_BEGUN = 30
     ACCOUNT_CONTINUED = 36
 
 
@@ -158,6 +159,13 @@ class WithdrawalPolicySet(Struct, frozen=True):
     policy: WithdrawalPolicy
 
 
+class EpochBegun(Struct, frozen=True):
+    """From this record on, ids carry an epoch: the database has a new history, or its first name."""
+
+    kind: FactKind
+    epoch: str
+
+
 Fact = (
     EnforcementChanged
     | AccountChanged
@@ -171,4 +179,5 @@ Fact = (
     | EventRecorded
     | WithdrawalPolicySet
     | FindingChanged
+    | EpochBegun
 )

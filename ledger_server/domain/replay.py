@@ -39,6 +39,7 @@ from ledger_server.domain.facts import (
     AccountContinued,
     DepositChanged,
     EnforcementChanged,
+    EpochBegun,
     EventRecorded,
     Fact,
     FactKind,
@@ -51,7 +52,7 @@ from ledger_server.domain.facts import (
     WithdrawalPolicySet,
 )
 from ledger_server.domain.holds import Hold, HoldState
-from ledger_server.domain.ids import TenantIds
+from ledger_server.domain.ids import TenantIds, is_epoch
 from ledger_server.domain.payments.withdrawal import WithdrawalPolicy
 from ledger_server.domain.transactions import Line, Transaction, TransactionType, check_balanced
 from ledger_server.domain.working_set import AccountEntry, HoldEntry, PostedEntry, WorkingSet
@@ -140,6 +141,12 @@ class Replay:
             self._ids, sequence=0, record_time=now, enforcement=enforcement, create_time=now
         )
         return self._applied(EnforcementChanged(FactKind.TENANT_CREATED, enforcement, now))
+
+    def begin_epoch(self, epoch: str) -> Fact:
+        """Repeat the beginning of an epoch. Raises Inconsistent: it is none, or the one in force."""
+        if not is_epoch(epoch) or epoch == self._ids.newest_epoch:
+            raise Inconsistent(f"{epoch!r} is no new epoch")
+        return self._applied(EpochBegun(FactKind.EPOCH_BEGUN, epoch))
 
     def refuse(self, fact: RequestRejected) -> Fact:
         """Repeat a refusal; why it was decided can't be told from the journal, which has no request."""

@@ -17,6 +17,7 @@ from ledger_server.domain.facts import (
     AccountContinued,
     DepositChanged,
     EnforcementChanged,
+    EpochBegun,
     EventRecorded,
     Fact,
     FindingChanged,
@@ -29,7 +30,7 @@ from ledger_server.domain.facts import (
 )
 from ledger_server.domain.findings.finding import Finding
 from ledger_server.domain.holds import Hold, HoldState
-from ledger_server.domain.ids import TenantIds
+from ledger_server.domain.ids import Epoch, TenantIds
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import StoredEvent
 from ledger_server.domain.payments.withdrawal import NO_POLICY, Withdrawal, WithdrawalPolicy
@@ -249,6 +250,9 @@ class WorkingSet:
                 self._set(self, "enforcement", enforcement)
             case RequestRejected():
                 pass
+            case EpochBegun(epoch=epoch):
+                # Never within an atomic request, so nothing takes it back but forgetting the whole tip.
+                self.ids.begin_epoch(Epoch(self.sequence, epoch))
             case _:
                 self._apply_to_payments(fact)
 

@@ -15,8 +15,10 @@ from ledger_server.domain.errors import BatchAborted, IdempotencyKeyReused, Inte
 from ledger_server.domain.facts import (
     AccountContinued,
     DepositChanged,
+    EpochBegun,
     EventRecorded,
     Fact,
+    FactKind,
     HoldCaptured,
     HoldChanged,
     RequestRejected,
@@ -33,6 +35,7 @@ from ledger_server.engine.incidents import report
 from ledger_server.engine.records import RecordEncoder, chain, content_of
 from ledger_server.engine.work import Outcome, Request, Work
 from ledger_server.store.lane_store import StoredOutcome
+from ledger_server.store.lane_writes import Start
 from ledger_server.store.ledger_rows import JournalRow
 
 
@@ -53,12 +56,19 @@ class LookUpFirst(Exception):
 class Tip:
     """The end of the chain as far as it has been decided, and the keys that were decided on the way."""
 
-    __slots__ = ("chain_hash", "undone", "working_set")
+    __slots__ = ("chain_hash", "epoch", "undone", "working_set")
 
-    def __init__(self, working_set: WorkingSet, chain_hash: bytes) -> None:
+    def __init__(self, working_set: WorkingSet, chain_hash: bytes, epoch: str = "") -> None:
         self.working_set = working_set
+        # The database's epoch when the head was read.
+        self.epoch = epoch
         self.chain_hash = chain_hash
         self.undone: dict[RequestKey, Decided] = {}
+
+    @property
+    def stands(self) -> Start:
+        """Where the next batch begins."""
+        return Start(self.working_set.sequence, self.chain_hash, self.epoch)
 
 
 class Batch:
@@ -68,11 +78,11 @@ class Batch:
         "_encoder",
         "_tip",
         "account_numbers",
-        "from_sequence",
         "keys",
         "request_count",
         "rows",
         "stamp",
+        "start",
         "unproven",
         "works",
     )
@@ -80,7 +90,7 @@ class Batch:
     def __init__(self, tip: Tip, encoder: RecordEncoder) -> None:
         # Entries that are used from here on belong to this batch, until it is closed.
         self.stamp = tip.working_set.stamp
-        self.from_sequence = tip.working_set.sequence
+        self.start = tip.stands
         self.rows: list[JournalRow] = []
         self.works: list[Work] = []
         # Whether something was decided that writes nothing, so that no commit proves what it was based on.
@@ -96,6 +106,11 @@ class Batch:
         self._tip.working_set.stamp += 1
         for work in self.works:
             work.begun = True
+
+    def begin_epoch(self, now: datetime) -> None:
+        """Record the database's epoch where the tenant's records have carried another one so far."""
+        if self._tip.epoch and self._tip.epoch != self._tip.working_set.ids.newest_epoch:
+            self._add(EpochBegun(FactKind.EPOCH_BEGUN, self._tip.epoch), Request(_NO_COMMAND), now)
 
     def expire_due(self, account_ids: Iterable[str], now: datetime, *, at_most: int, more: bool) -> None:
         """Record the end of loaded holds on these accounts whose time has come, the oldest first.

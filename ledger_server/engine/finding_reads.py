@@ -1,7 +1,7 @@
 """Owns the reads of findings: one with its history, and lists of them."""
 
 from ledger_server.domain.errors import FindingNotFound
-from ledger_server.domain.ids import finding_fingerprint
+from ledger_server.domain.ids import TenantIds, finding_fingerprint
 from ledger_server.engine.reads import Reads
 from ledger_server.store.queries import findings
 from ledger_server.store.queries.findings import FindingFilter, FindingPosition, FindingRead
@@ -13,6 +13,10 @@ class FindingReads:
 
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
+
+    async def ids(self, tenant_id: str) -> TenantIds:
+        """Return what reads and makes the ids of a tenant in this history."""
+        return await self._reads.ids(tenant_id)
 
     async def finding(self, tenant_id: str, finding_id: str) -> FindingRead:
         """Return a finding with its history. Raises FindingNotFound."""

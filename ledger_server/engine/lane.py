@@ -28,6 +28,7 @@ from ledger_server.engine.batch import Batch, LookUpFirst, Tip
 from ledger_server.engine.company import Company
 from ledger_server.engine.incidents import report
 from ledger_server.engine.loading import Wanted, load, wanted
+from ledger_server.engine.naming import named_here
 from ledger_server.engine.records import RecordEncoder
 from ledger_server.engine.work import Work
 from ledger_server.engine.work_queue import WorkQueue
@@ -35,7 +36,7 @@ from ledger_server.store import lane_store, lane_writes
 from ledger_server.store.database import AnyConnection, Pool, is_outage
 from ledger_server.store.database_clock import doubt, trusted, window
 from ledger_server.store.lane_store import Head, StoredOutcome
-from ledger_server.store.lane_writes import HeadMoved, TimeRefused
+from ledger_server.store.lane_writes import HeadMoved, Start, TimeRefused
 from ledger_server.store.ledger_rows import JournalRow
 from ledger_server.store.stalled_writer import end_stalled_writer
 
@@ -94,8 +95,8 @@ class Lane:
         self._window = window(clock)
         self._limits = limits
         self._on_commit = on_commit
-        self._ids = TenantIds(key)
-        self._encoder = RecordEncoder(tenant_id, self._ids)
+        # Made anew with every tip: ids follow from the epochs of the history that the tip is in.
+        self._encoder = RecordEncoder(tenant_id, TenantIds(key))
         self._loop = asyncio.get_running_loop()
         self._queue = WorkQueue(limits.capacity, limits.patience_seconds)
         self._wake = asyncio.Event()
@@ -234,6 +235,7 @@ class Lane:
             assert self._tip is not None
             if self._open is None:
                 self._open = Batch(self._tip, self._encoder)
+            self._open.begin_epoch(now)
             self._open.expire_due(due, now, at_most=self._limits.expiry_size, more=more)
             if more:
                 self._expiring = self._open
@@ -268,6 +270,8 @@ class Lane:
         ahead = (now - clock_time).total_seconds()
         if ahead > _AHEAD_SECONDS:
             self._say_ahead(ahead)
+        for work in self._taken:
+            work.requests = named_here(working_set.ids, work.requests)
         commands = (request.command for work in self._taken for request in work.requests)
         return now, wanted(working_set, commands, now)
 
@@ -293,7 +297,7 @@ class Lane:
             if batch.unproven:
                 async with self._pool.acquire() as connection:
                     head = await lane_store.read_head(connection, self._key, lock=False)
-                if head is None or head.sequence != batch.from_sequence:
+                if head is None or _stands(head) != batch.start:
                     raise HeadMoved
             return
         with metrics.COMMIT_SECONDS.time():
@@ -302,7 +306,7 @@ class Lane:
                     await lane_writes.commit_from(
                         connection,
                         self._key,
-                        batch.from_sequence,
+                        batch.start,
                         batch.rows,
                         batch.account_numbers,
                         window=self._window,
@@ -372,7 +376,7 @@ class Lane:
         await connection.execute("BEGIN")
         head = await lane_store.read_head(connection, self._key, lock=True)
         tip = self._tip
-        moved = tip is None or head is None or head.sequence != tip.working_set.sequence
+        moved = tip is None or head is None or _stands(head) != tip.stands
         if tip is None or moved:
             tip = self._tip = self._tip_at(head)
         requests = [request for work in self._taken for request in work.requests]
@@ -384,6 +388,7 @@ class Lane:
         if missing:
             await self._load(connection, tip.working_set, missing, now)
         batch = Batch(tip, self._encoder)
+        batch.begin_epoch(now)
         batch.expire_due(missing.due, now, at_most=self._limits.expiry_size, more=missing.more_due)
         if not missing.more_due:
             for work in self._taken:
@@ -399,15 +404,17 @@ class Lane:
     def _tip_at(self, head: Head | None) -> Tip:
         if head is None or head.tenant_id != self._tenant_id:
             raise _TenantMissing
+        ids = TenantIds(self._key, head.epochs)
+        self._encoder = RecordEncoder(self._tenant_id, ids)
         working_set = WorkingSet(
-            self._ids,
+            ids,
             sequence=head.sequence,
             record_time=head.record_time,
             enforcement=head.enforcement,
             create_time=head.create_time,
             policy=head.policy,
         )
-        return Tip(working_set, head.chain_hash)
+        return Tip(working_set, head.chain_hash, head.epoch)
 
     def _recover(self, error: Exception, failed: Sequence[Work] = ()) -> None:
         """Take back what can't be committed, and go on in the way that the error asks for.
@@ -516,6 +523,10 @@ class Lane:
         else:
             if ended:
                 log.warning("ended a process's commit that stood still", tenant_id=self._tenant_id)
+
+
+def _stands(head: Head) -> Start:
+    return Start(head.sequence, head.chain_hash, head.epoch)
 
 
 class _TenantMissing(Exception):

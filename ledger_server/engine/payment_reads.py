@@ -23,10 +23,16 @@ class PaymentReads:
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
 
+    async def ids(self, tenant_id: str) -> TenantIds:
+        """Return what reads and makes the ids of a tenant in this history."""
+        return await self._reads.ids(tenant_id)
+
     async def deposit(self, tenant_id: str, deposit_id: str) -> bytes:
         """Return a deposit. Raises DepositNotFound."""
         key = await self._reads.key_of(tenant_id)
-        body = await self._payment(key, TenantIds(key).deposit_sequence(deposit_id), DEPOSIT)
+        body = await self._payment(
+            key, (await self._reads.ids(tenant_id)).deposit_sequence(deposit_id), DEPOSIT
+        )
         if body is None:
             raise DepositNotFound(deposit_id=deposit_id)
         return body
@@ -34,7 +40,9 @@ class PaymentReads:
     async def withdrawal(self, tenant_id: str, withdrawal_id: str) -> bytes:
         """Return a withdrawal. Raises WithdrawalNotFound."""
         key = await self._reads.key_of(tenant_id)
-        body = await self._payment(key, TenantIds(key).withdrawal_sequence(withdrawal_id), WITHDRAWAL)
+        body = await self._payment(
+            key, (await self._reads.ids(tenant_id)).withdrawal_sequence(withdrawal_id), WITHDRAWAL
+        )
         if body is None:
             raise WithdrawalNotFound(withdrawal_id=withdrawal_id)
         return body
@@ -54,7 +62,7 @@ class PaymentReads:
     async def event(self, tenant_id: str, provider_event_id: str) -> StoredEventRow:
         """Return an event with its payload. Raises ProviderEventNotFound."""
         key = await self._reads.key_of(tenant_id)
-        number = TenantIds(key).event_sequence(provider_event_id)
+        number = (await self._reads.ids(tenant_id)).event_sequence(provider_event_id)
         found = {}
         if number is not None:
             found = await self._reads.run(lambda connection: load_events(connection, key, [number]))

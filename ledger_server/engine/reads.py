@@ -20,7 +20,7 @@ from ledger_server.domain.holds import Hold
 from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
 from ledger_server.store.database import LOST_CONNECTION, AnyConnection, Pool
 from ledger_server.store.database_clock import known
-from ledger_server.store.lane_store import Head, read_head
+from ledger_server.store.lane_store import Head, read_head, read_ids
 from ledger_server.store.queries import accounts, balances, holds, journal, statements, tenants, transactions
 from ledger_server.store.queries.accounts import AccountFilter, AccountNow
 from ledger_server.store.queries.balances import BalanceAt
@@ -66,6 +66,11 @@ class Reads:
             return key
         await self.tenant(tenant_id)
         return self._known[tenant_id]
+
+    async def ids(self, tenant_id: str) -> TenantIds:
+        """Return what reads and makes the ids of a tenant in this history; plain ones where there is none."""
+        key = tenant_key(TenantId(tenant_id))
+        return await self.run(lambda connection: read_ids(connection, key))
 
     async def tenant(self, tenant_id: str) -> Head:
         """Return a tenant with its head now. Raises TenantNotFound."""
@@ -188,7 +193,7 @@ class Reads:
     async def transaction(self, tenant_id: str, transaction_id: str) -> PostedRecord:
         """Return a transaction. Raises TransactionNotFound."""
         key = await self.key_of(tenant_id)
-        sequence = TenantIds(key).transaction_sequence(transaction_id)
+        sequence = (await self.ids(tenant_id)).transaction_sequence(transaction_id)
         found = None
         if sequence is not None:
             found = await self.run(lambda connection: transactions.transaction(connection, key, sequence))
@@ -218,7 +223,7 @@ class Reads:
     async def hold(self, tenant_id: str, hold_id: str) -> Hold:
         """Return a hold as it stands now. Raises HoldNotFound."""
         key = await self.key_of(tenant_id)
-        number = TenantIds(key).hold_sequence(hold_id)
+        number = (await self.ids(tenant_id)).hold_sequence(hold_id)
         now = await known(self.clock)
         found = None
         if number is not None:

@@ -26,6 +26,7 @@ from ledger_server.domain.facts import (
     AccountChanged,
     AccountContinued,
     EnforcementChanged,
+    EpochBegun,
     Fact,
     FactKind,
     FindingChanged,
@@ -156,6 +157,8 @@ class RecordEncoder:
                 )
             case TransactionPosted(transaction=transaction, lines=lines):
                 return self._transaction(transaction, lines, sequence)
+            case EpochBegun(epoch=epoch):
+                return journal_pb2.EpochBegun(epoch=epoch)
             case FindingChanged(finding=finding):
                 return finding_message(self._ids, finding)
             case _:

@@ -70,6 +70,8 @@ def reenact(
             return replay.expire(_number(ids, record.hold_expired.hold), now)
         case "deposit_changed" | "withdrawal_changed" | "provider_event_recorded" | "withdrawal_policy_set":
             return replay.follow_payment(payment_fact(ids, name, record))
+        case "epoch_begun":
+            return replay.begin_epoch(record.epoch_begun.epoch)
         case "finding_changed":
             finding = finding_of(ids, record.finding_changed)
             return replay.follow_finding(FindingChanged(FactKind.FINDING_CHANGED, finding))

@@ -3,7 +3,6 @@
 from defter.reconciliation.v1 import finding_pb2
 
 from ledger_server.domain.errors import FindingNotRepairable
-from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.reconciliation.repair import event_for
 from ledger_server.engine.event_requests import event_request
 from ledger_server.engine.finding_reads import FindingReads
@@ -30,7 +29,7 @@ class Repairs:
         """
         found = await self._findings.finding(tenant_id, finding_id)
         key = await self._reads.key_of(tenant_id)
-        ids = TenantIds(key)
+        ids = await self._reads.ids(tenant_id)
         seen = finding_of(ids, finding_pb2.Finding.FromString(found.body)).seen
         number, remote = seen.payment, seen.remote
         if number is None or remote is None:

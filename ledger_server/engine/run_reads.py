@@ -61,6 +61,10 @@ class RunReads:
         following = (rows[-1]["begin_time"], rows[-1]["run_number"]) if len(rows) == size else None
         return Page([pb.Run.FromString(row["body"]) for row in rows], following)
 
+    async def ids(self, tenant_id: str) -> TenantIds:
+        """Return what reads and makes the ids of a tenant in this history."""
+        return await self._reads.ids(tenant_id)
+
     async def list_records(
         self, tenant_id: str, wanted: RecordFilter, *, after: tuple[int, str], size: int
     ) -> Page[pb.ProviderRecord, tuple[int, str]]:
@@ -69,7 +73,7 @@ class RunReads:
         rows = await self._reads.run(
             lambda connection: runs.list_records(connection, key, wanted, after=after, scan=_SCAN)
         )
-        ids = TenantIds(key)
+        ids = await self._reads.ids(tenant_id)
         found: list[pb.ProviderRecord] = []
         for count, row in enumerate(rows, 1):
             if row["wanted"]:

@@ -13,7 +13,7 @@ from ledger_server.domain.commands import Method, RequestKey
 from ledger_server.domain.errors import Refused
 from ledger_server.domain.facts import Fact, HoldCaptured, HoldChanged
 from ledger_server.domain.holds import Hold, HoldState
-from ledger_server.domain.ids import TenantIds, TenantKey
+from ledger_server.domain.ids import TenantIds, TenantKey, epochs_text
 from ledger_server.domain.replay import Inconsistent, Replay
 from ledger_server.engine.differences import (
     ABSENT,
@@ -118,6 +118,7 @@ class JournalCheck:
             "enforcement": self.replay.enforcement,
             "create_time": self.replay.create_time,
             "policy": self.replay.policy,
+            "epochs": epochs_text(self.ids.epochs),
         }
         for name, value in expected.items():
             stored = getattr(head, name)

@@ -18,7 +18,6 @@ from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import Refused
 from ledger_server.domain.findings.commands import ReportDiscrepancy
 from ledger_server.domain.findings.finding import Source
-from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallNews, CallRejected
 from ledger_server.domain.payments.commands import ReportCall
 from ledger_server.domain.payments.knowledge import CallState
@@ -43,6 +42,7 @@ from ledger_server.providers.adapter import (
 from ledger_server.providers.matching import judged
 from ledger_server.store import outbox_store, payment_store
 from ledger_server.store.database import CONNECTION_ERRORS, Pool
+from ledger_server.store.lane_store import read_ids
 from ledger_server.store.outbox_store import ClaimedCall, DueCall
 
 log = structlog.get_logger()
@@ -133,8 +133,9 @@ class Calling:
         """Return where the call stands by the payment's newest record."""
         async with self._pool.acquire() as connection:
             found = await payment_store.load_payments(connection, self._key, [self._call.payment])
+            ids = await read_ids(connection, self._key)
         stored = found.get(self._call.payment)
-        return None if stored is None else owed_of(TenantIds(self._key), stored, self._call)
+        return None if stored is None else owed_of(ids, stored, self._call)
 
     async def _pursue(self, owed: Owed) -> None:
         """Call, after asking what became of an earlier try, if there may have been one."""

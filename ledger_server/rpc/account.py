@@ -31,7 +31,6 @@ from ledger_server.rpc.requests import (
     check_answer_size,
     check_batch_size,
     check_tenant,
-    ids_of,
     keyed,
 )
 from ledger_server.rpc.serving import Context, deadline_of
@@ -254,7 +253,7 @@ class AccountServicer:
             include_pending=request.include_pending,
             size=size,
         )
-        ids = ids_of(request.tenant_id)
+        ids = await self._reads.ids(request.tenant_id)
         return account_pb2.ListPostingsResponse(
             lines=[line_message(ids, line) for line in page.items],
             next_page_token="" if page.next is None else page_token(request, page.next),

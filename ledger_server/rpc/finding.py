@@ -37,7 +37,7 @@ class FindingServicer:
     async def ListFindings(self, request: finding_pb2.ListFindingsRequest, _: Context) -> bytes:
         """List findings, those opened last first."""
         violations = tenant_violations(request)
-        wanted = wanted_findings(violations, request)
+        wanted = wanted_findings(violations, request, await self._reads.ids(request.tenant_id))
         size = page_size(request, violations)
         after = page_place(request, violations, like=("", ""), read=_place) or NEWEST
         violations.check()

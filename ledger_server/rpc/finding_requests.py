@@ -9,7 +9,7 @@ from ledger_server.domain.errors import FieldMalformed, FieldMissing, FieldOutOf
 from ledger_server.domain.findings.commands import AcknowledgeFinding, ReopenFinding, ResolveFinding
 from ledger_server.domain.findings.discrepancy import FindingClass, Severity
 from ledger_server.domain.findings.finding import FindingState, Resolution
-from ledger_server.domain.ids import finding_fingerprint
+from ledger_server.domain.ids import TenantIds, finding_fingerprint
 from ledger_server.engine.work import Request
 from ledger_server.rpc.payment_requests import payment_place, provider_name, some_text
 from ledger_server.rpc.read_requests import optional_enum
@@ -85,7 +85,9 @@ def reopen_finding(message: finding_pb2.ReopenFindingRequest) -> Request:
     return keyed(Method.ReopenFinding, message, message.idempotency_key, command)
 
 
-def wanted_findings(violations: Violations, message: finding_pb2.ListFindingsRequest) -> FindingFilter:
+def wanted_findings(
+    violations: Violations, message: finding_pb2.ListFindingsRequest, ids: TenantIds
+) -> FindingFilter:
     """Read which findings are listed; an unspecified state among the states stands for any."""
     if message.provider:
         provider_name(violations, message.provider)
@@ -96,7 +98,7 @@ def wanted_findings(violations: Violations, message: finding_pb2.ListFindingsReq
         violations.add(FieldMalformed(field="states"))
     known = frozenset(_STATES[number] for number in message.states if number in _STATES)
     states = frozenset[FindingState]() if 0 in message.states else known
-    payment_number, payment_kind = payment_place(message.tenant_id, message.payment_id)
+    payment_number, payment_kind = payment_place(ids, message.payment_id)
     return FindingFilter(
         states=states,
         kind=optional_enum(violations, message.finding_class, "finding_class", FindingClass),

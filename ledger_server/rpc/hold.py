@@ -10,7 +10,7 @@ from ledger_server.engine.records import hold_message
 from ledger_server.rpc.outcomes import decide_one
 from ledger_server.rpc.page_token import fitting, page_position, page_size, page_token
 from ledger_server.rpc.read_requests import bound, optional_account_id, optional_enum, tenant_violations
-from ledger_server.rpc.requests import RequestReader, hold_number, hold_violations, ids_of, keyed
+from ledger_server.rpc.requests import RequestReader, hold_number, hold_violations, keyed
 from ledger_server.rpc.serving import Context
 from ledger_server.store.queries.holds import HoldFilter
 
@@ -102,7 +102,7 @@ class HoldServicer:
         violations.identifier(request.hold_id, "hold_id")
         violations.check()
         hold = await self._reads.hold(request.tenant_id, request.hold_id)
-        return hold_pb2.GetHoldResponse(hold=hold_message(ids_of(request.tenant_id), hold))
+        return hold_pb2.GetHoldResponse(hold=hold_message(await self._reads.ids(request.tenant_id), hold))
 
     async def ListHolds(self, request: hold_pb2.ListHoldsRequest, _: Context) -> hold_pb2.ListHoldsResponse:
         """List holds in the order in which they were placed."""
@@ -122,7 +122,7 @@ class HoldServicer:
             newest_first=request.newest_first,
             size=size,
         )
-        ids = ids_of(request.tenant_id)
+        ids = await self._reads.ids(request.tenant_id)
         holds = [hold_message(ids, hold) for hold in page.items]
         count = fitting(holds)
         behind = page.next if count == len(holds) else page.items[count - 1].number

@@ -122,11 +122,10 @@ def some_text(violations: Violations, value: str, path: str, limit: int) -> None
         violations.add(FieldMissing(field=path))
 
 
-def payment_place(tenant_id: str, payment_id: str) -> tuple[int | None, int | None]:
+def payment_place(ids: TenantIds, payment_id: str) -> tuple[int | None, int | None]:
     """Return the number and kind in a payment's id; None where no payment is asked for."""
     if not payment_id:
         return None, None
-    ids = ids_of(tenant_id)
     deposit = ids.deposit_sequence(payment_id)
     if deposit is not None:
         return deposit, DEPOSIT

@@ -19,7 +19,6 @@ from ledger_server.rpc.requests import (
     check_answer_size,
     check_batch_size,
     check_tenant,
-    ids_of,
 )
 from ledger_server.rpc.serving import Context, deadline_of
 from ledger_server.rpc.transaction_stream import Streams, TransactionStream
@@ -88,7 +87,8 @@ class PostingServicer:
         posted = await self._reads.transaction(request.tenant_id, request.transaction_id)
         reversed_by = ""
         if posted.reversed_by is not None:
-            reversed_by = ids_of(request.tenant_id).transaction_id(posted.reversed_by)
+            ids = await self._reads.ids(request.tenant_id)
+            reversed_by = ids.transaction_id(posted.reversed_by)
         return posting_pb2.GetTransactionResponse(
             transaction=_transaction(posted), reversed_by_transaction_id=reversed_by
         )

@@ -73,7 +73,7 @@ class ProviderEventServicer:
         size = page_size(request, violations)
         after = number_position(request, violations)
         violations.check()
-        number, kind = payment_place(request.tenant_id, request.payment_id)
+        number, kind = payment_place(await self._reads.ids(request.tenant_id), request.payment_id)
         wanted = EventFilter(provider=request.provider, state=state, payment_number=number, payment_kind=kind)
         page = await self._reads.list_events(request.tenant_id, wanted, stored, after=after, size=size)
         return page_bytes(request, page)

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import FieldMissing, FieldOutOfRange, ProviderUnknown, ShuttingDown
+from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.reconciliation.compare import Verdict
 from ledger_server.domain.reconciliation.record import RecordKind
 from ledger_server.engine.run_reads import RunReads
@@ -25,7 +26,7 @@ from ledger_server.rpc.page_token import (
 )
 from ledger_server.rpc.payment_requests import ProviderAmounts, provider_name
 from ledger_server.rpc.read_requests import bound, optional_enum, tenant_violations
-from ledger_server.rpc.requests import ids_of, keyed_violations
+from ledger_server.rpc.requests import keyed_violations
 from ledger_server.rpc.serving import Context
 from ledger_server.rpc.violations import Violations
 from ledger_server.store.queries.runs import RecordFilter
@@ -141,7 +142,7 @@ class ReconciliationServicer:
         violations.check()
         wanted = RecordFilter(
             provider=request.provider,
-            payment=_payment(request.tenant_id, request.payment_id),
+            payment=_payment(await self._reads.ids(request.tenant_id), request.payment_id),
             provider_ref=request.provider_ref,
             kind=kind,
             verdict=verdict,
@@ -196,9 +197,8 @@ def _duration(violations: Violations, request: Message, name: str) -> None:
         violations.add(FieldOutOfRange(field=name))
 
 
-def _payment(tenant_id: str, payment_id: str) -> int | None:
+def _payment(ids: TenantIds, payment_id: str) -> int | None:
     """Return the number in a payment's id; 0, which no payment has, for an id that is none."""
     if not payment_id:
         return None
-    ids = ids_of(tenant_id)
     return ids.deposit_sequence(payment_id) or ids.withdrawal_sequence(payment_id) or 0

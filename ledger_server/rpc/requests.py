@@ -317,8 +317,8 @@ _NO_METADATA: Final[Mapping[str, str]] = {}
 
 
 def ids_of(tenant_id: str) -> TenantIds:
-    """Return what reads and makes a tenant's ids."""
-    return TenantIds(tenant_key(TenantId(tenant_id)))
+    """Return what reads a tenant's ids, of whatever history: which one is this, only its lane knows."""
+    return TenantIds(tenant_key(TenantId(tenant_id)), any_history=True)
 
 
 def hold_number(message: Message) -> int | None:

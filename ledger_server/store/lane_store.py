@@ -15,7 +15,7 @@ from msgspec import Struct
 from ledger_server.domain.accounts import ZERO, Account, AccountKind, AccountState, Counters, Limits
 from ledger_server.domain.commands import Enforcement, Method, RequestKey
 from ledger_server.domain.holds import Hold, HoldState
-from ledger_server.domain.ids import TenantKey
+from ledger_server.domain.ids import Epoch, TenantIds, TenantKey, epochs_of
 from ledger_server.domain.payments.withdrawal import NO_POLICY, WithdrawalPolicy
 from ledger_server.domain.transactions import TransactionType
 from ledger_server.store.database import AnyConnection
@@ -32,6 +32,10 @@ class Head(Struct, frozen=True, kw_only=True):
     enforcement: Enforcement
     create_time: datetime
     policy: WithdrawalPolicy = NO_POLICY
+    epochs: tuple[Epoch, ...] = ()
+    """Those in which the tenant's records were written."""
+    epoch: str = ""
+    """The database's epoch, in which the next record is written."""
 
 
 class StoredOutcome(NamedTuple):
@@ -50,8 +54,13 @@ class LoadedAccount(NamedTuple):
 
 
 HEAD_COLUMNS: Final = "tenant_id, sequence, chain_hash, record_time, balance_enforcement, create_time"
-_READ_HEAD: Final = f"SELECT {HEAD_COLUMNS}, withdrawal_policy FROM tenants WHERE tenant_key = $1"
+_READ_HEAD: Final = f"""
+SELECT {HEAD_COLUMNS}, withdrawal_policy, epochs,
+    (SELECT epoch FROM history WHERE history_key = 1) AS epoch
+FROM tenants WHERE tenant_key = $1
+"""
 _LOCK_HEAD: Final = f"{_READ_HEAD} FOR UPDATE"
+_READ_EPOCHS: Final = "SELECT epochs FROM tenants WHERE tenant_key = $1"
 
 # Every look-up stands in a LATERAL with a LIMIT or OFFSET, which keeps it one. A plain join leaves the
 # planner a choice; plans are made once, maybe while tables are empty and look cheap to read whole, and
@@ -165,7 +174,15 @@ async def read_head(connection: AnyConnection, key: TenantKey, *, lock: bool) ->
         enforcement=Enforcement(row["balance_enforcement"]),
         create_time=row["create_time"],
         policy=policy_of(row["withdrawal_policy"]),
+        epochs=epochs_of(row["epochs"]),
+        epoch=row["epoch"] or "",
     )
+
+
+async def read_ids(connection: AnyConnection, key: TenantKey) -> TenantIds:
+    """Return what makes and reads the tenant's ids; plain ones where there is no such tenant."""
+    text = await connection.fetchval(_READ_EPOCHS, key)
+    return TenantIds(key, epochs_of(text or ""))
 
 
 async def load_accounts(

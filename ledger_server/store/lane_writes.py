@@ -15,6 +15,7 @@ from ledger_server.domain.facts import (
     AccountChanged,
     AccountContinued,
     EnforcementChanged,
+    EpochBegun,
     FindingChanged,
     HoldCaptured,
     HoldChanged,
@@ -22,7 +23,7 @@ from ledger_server.domain.facts import (
     WithdrawalPolicySet,
 )
 from ledger_server.domain.holds import Hold
-from ledger_server.domain.ids import TenantKey
+from ledger_server.domain.ids import Epoch, TenantKey, epochs_text, is_epoch
 from ledger_server.store.array_literals import array_literals
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.finding_rows import FINDING_TABLES, FINDING_UPSERTS, FindingRows
@@ -77,16 +78,38 @@ SELECT $2::interval IS NULL OR $1::timestamptz BETWEEN defter_now() - $2 AND def
 """
 _SET_ENFORCEMENT: Final = "UPDATE tenants SET balance_enforcement = $2 WHERE tenant_key = $1"
 _SET_POLICY: Final = "UPDATE tenants SET withdrawal_policy = $2::text::jsonb WHERE tenant_key = $1"
+_ADD_EPOCH: Final = "UPDATE tenants SET epochs = epochs || $2::text WHERE tenant_key = $1"
 _INSERT_TENANT: Final = f"""
 INSERT INTO tenants (tenant_key, {HEAD_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (tenant_key) DO NOTHING
 """
 
 
+class Start(NamedTuple):
+    """Where a batch begins.
+
+    The sequence alone does not tell: a database that was restored may have the same number of other records,
+    or has another epoch by now, in which nothing may be written that was decided in the one before.
+    """
+
+    sequence: int
+    chain_hash: bytes
+    epoch: str
+
+
+# Ids of a history that has ended are never handed out: the epoch is looked at by the commit itself.
+_IN_EPOCH: Final = "EXISTS (SELECT 1 FROM history WHERE history_key = 1 AND COALESCE(epoch, '') = {})"
+
+
+def _quoted(epoch: str) -> str:
+    assert not epoch or is_epoch(epoch)
+    return f"'{epoch}'"
+
+
 async def commit_from(
     connection: AnyConnection,
     key: TenantKey,
-    from_sequence: int,
+    start: Start,
     rows: Sequence[JournalRow],
     account_numbers: Mapping[str, int],
     *,
@@ -95,6 +118,7 @@ async def commit_from(
     """Move the head from where the caller believes it to be and write a batch, in one commit.
 
     Args:
+        start: where the caller believes the head to be, and in which history.
         account_numbers: of the accounts that changed holds name.
         window: how far record times may be from the database's clock; None where a test brings its own.
     Raises:
@@ -110,9 +134,11 @@ async def commit_from(
             last.sequence,
             last.chain_hash,
             last.record_time,
-            from_sequence,
+            start.sequence,
             first.record_time,
             window,
+            start.chain_hash,
+            start.epoch,
             *(
                 literal
                 for name, table in changes.tables.items()
@@ -132,7 +158,8 @@ async def commit_from(
     status = await connection.execute(
         f"BEGIN; UPDATE tenants SET sequence = {last.sequence:d},"
         f" chain_hash = '\\x{last.chain_hash.hex()}', record_time = '{last.record_time.isoformat()}'"
-        f" WHERE tenant_key = {key:d} AND sequence = {from_sequence:d} AND {in_time}"
+        f" WHERE tenant_key = {key:d} AND sequence = {start.sequence:d} AND {in_time}"
+        f" AND chain_hash = '\\x{start.chain_hash.hex()}' AND {_IN_EPOCH.format(_quoted(start.epoch))}"
     )
     if status != "UPDATE 1":
         raise HeadMoved
@@ -218,6 +245,8 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
             of_tenant[_SET_ENFORCEMENT] = fact.enforcement
         elif isinstance(fact, WithdrawalPolicySet):
             of_tenant[_SET_POLICY] = policy_text(fact.policy)
+        elif isinstance(fact, EpochBegun):
+            of_tenant[_ADD_EPOCH] = epochs_text([Epoch(row.sequence, fact.epoch)])
         elif isinstance(fact, FindingChanged):
             findings.add(fact.finding, row.sequence, row.content)
         else:
@@ -254,10 +283,11 @@ def _one_statement(tables: tuple[str, ...]) -> str:
     in_time = _IN_TIME.format(first="$6::timestamptz", last="$4::timestamptz", window="$7::interval")
     head = (
         "WITH head AS (UPDATE tenants SET sequence = $2, chain_hash = $3, record_time = $4"
-        f" WHERE tenant_key = $1 AND sequence = $5 AND {in_time} RETURNING tenant_key)"
+        f" WHERE tenant_key = $1 AND sequence = $5 AND {in_time}"
+        f" AND chain_hash = $8 AND {_IN_EPOCH.format('$9::text')} RETURNING tenant_key)"
     )
     parts = [head]
-    parameter = 8
+    parameter = 10
     for name in tables:
         parts.append(f"{name}_written AS ({_insert(name, parameter, 'SELECT tenant_key FROM head')})")
         parameter += len(_TABLES[name])

@@ -19,11 +19,13 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     SmallInteger,
     Table,
+    Text,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
 from ledger_server.store.columns import bytewise, metadata, tenant_key, time
+from ledger_server.store.history_tables import history
 from ledger_server.store.reconciliation_tables import finding_versions
 
 # One row per tenant: the head of its journal, which a lane moves in every commit.
@@ -39,6 +41,8 @@ tenants: Final = Table(
     Column("balance_enforcement", SmallInteger, nullable=False),
     time("create_time"),
     Column("withdrawal_policy", JSONB),
+    # From which record on ids carry which epoch: ` sequence:epoch` each; see `domain/ids.py`.
+    Column("epochs", Text(collation="C"), nullable=False, server_default=""),
     PrimaryKeyConstraint("tenant_key"),
     Index(None, "tenant_id"),
     postgresql_with={"fillfactor": "20"},
@@ -336,6 +340,9 @@ outbox: Final = Table(
     Index("outbox_due_idx", "provider", "next_try_time", postgresql_where=text("open")),
     postgresql_with={"fillfactor": "50"},
 )
+
+WITHOUT_TENANT: Final = (history,)
+"""What belongs to the whole database."""
 
 TABLES: Final = metadata
 """All tables, those of reconciliation among them."""

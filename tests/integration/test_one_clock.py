@@ -19,7 +19,7 @@ from ledger_server.domain.facts import EnforcementChanged, FactKind
 from ledger_server.domain.ids import TenantId, tenant_key
 from ledger_server.engine.records import NO_CHAIN_HASH, chain
 from ledger_server.settings import Settings
-from ledger_server.store import lane_writes
+from ledger_server.store import lane_store, lane_writes
 from ledger_server.store.database import open_pool
 from ledger_server.store.database_clock import ClockLimits, DatabaseClock
 from ledger_server.store.lane_store import Head
@@ -203,7 +203,10 @@ async def test_write_record_time_far_from_the_databases_is_refused(
         async with running.pool.acquire() as connection:
             try:
                 if way in ("one statement", "copy"):
-                    await lane_writes.commit_from(connection, KEY, 1, rows, {}, window=WINDOW)
+                    found = await lane_store.read_head(connection, KEY, lock=False)
+                    assert found is not None
+                    start = lane_writes.Start(found.sequence, found.chain_hash, found.epoch)
+                    await lane_writes.commit_from(connection, KEY, start, rows, {}, window=WINDOW)
                 elif way == "locked":
                     async with connection.transaction():
                         await lane_writes.write_locked(connection, KEY, rows, {}, window=WINDOW)

@@ -30,6 +30,7 @@ class FindingClass(Code):
     UNKNOWN_RECORD_TYPE = 12
     WALLET_OVERDRAWN = 13
     OBJECT_NOT_OURS = 14
+    UNKNOWN_HISTORY = 15
     UNREAD_EVENT = 18
 
 
@@ -75,6 +76,7 @@ RULES: Final[Mapping[FindingClass, Rule]] = {
     FindingClass.UNKNOWN_RECORD_TYPE: Rule(Severity.MEDIUM, _AT_ONCE, of_provider=True),
     FindingClass.WALLET_OVERDRAWN: Rule(Severity.HIGH, _AT_ONCE),
     FindingClass.OBJECT_NOT_OURS: Rule(Severity.CRITICAL, _AT_ONCE),
+    FindingClass.UNKNOWN_HISTORY: Rule(Severity.CRITICAL, _AT_ONCE, of_provider=True),
     FindingClass.UNREAD_EVENT: Rule(Severity.HIGH, _AT_ONCE, of_provider=True),
 }
 """One row a class; `docs/operations/reconciliation.md` tells operators the same."""

@@ -9,6 +9,7 @@ from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass,
 from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.payments.captures import paid_by
 from ledger_server.domain.payments.deposit import Deposit
+from ledger_server.domain.payments.events import ProviderEvent
 from ledger_server.domain.payments.knowledge import CallState, Refund, RefundState
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalState
 from ledger_server.domain.reconciliation.record import RecordKind
@@ -144,6 +145,36 @@ def contradiction(
 def ambiguous(ids: TenantIds, payment: Deposit | Withdrawal, facts: Mapping[str, str]) -> Discrepancy:
     """Return the discrepancy that an event may tell of more than what was booked by it."""
     return _of(ids, payment, FindingClass.AMOUNT_MISMATCH, "an event may tell of more than is booked", facts)
+
+
+def of_another_history(event: ProviderEvent, named: str, now: datetime) -> Discrepancy:
+    """Return the discrepancy that an event names an id of another history.
+
+    Args:
+        named: that id; it makes the finding the same one, however many events name it.
+    """
+    return Discrepancy(
+        kind=FindingClass.UNKNOWN_HISTORY,
+        provider=event.provider,
+        payment=None,
+        remote=Side(
+            ref=named,
+            kind=RecordKind.OTHER,
+            amount=None,
+            currency=event.currency,
+            state="",
+            time=event.occur_time,
+            type=event.provider_type,
+        ),
+        currency=event.currency,
+        description="an event names an id of another history",
+        evidence={
+            "named_id": named,
+            "provider_ref": event.payment_ref or event.object_ref,
+            "event_id": event.event_id,
+        },
+        subject_time=now,
+    )
 
 
 def refund_ref(ids: TenantIds, deposit: Deposit, refund: Refund) -> str:

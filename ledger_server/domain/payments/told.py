@@ -123,6 +123,11 @@ def _apply(facts: Booking, event: ProviderEvent) -> Applied:
         return Applied(EventState.UNREAD, None, "", () if found_unread is None else (found_unread,))
     if event.type is EventType.UNKNOWN:
         return Applied(EventState.IGNORED, None, "", ())
+    foreign = _foreign_id(facts.working_set, event)
+    if foreign:
+        # Neither its number nor its ref says anything here: who takes it for ours takes another's money.
+        astray = findings.of_another_history(event, foreign, facts.now)
+        return Applied(EventState.PARKED, None, "it names an id of another history", (astray,))
     payment = _payment_of(facts.working_set, event)
     if payment is None:
         return Applied(EventState.PARKED, None, "its payment is not known", ())
@@ -172,6 +177,15 @@ def _payment_of(working_set: WorkingSet, event: ProviderEvent) -> Deposit | With
         if number is not None:
             return working_set.payments[number].payment
     return None
+
+
+def _foreign_id(working_set: WorkingSet, event: ProviderEvent) -> str:
+    """Return the id of another history that an event names, or nothing."""
+    ids = working_set.ids
+    return next(
+        (name for name in (event.payment_id, event.object_id) if ids.of_another_history(name)),
+        "",
+    )
 
 
 def _is_withdrawal(working_set: WorkingSet, payment: int | None) -> bool:

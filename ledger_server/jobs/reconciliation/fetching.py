@@ -36,9 +36,10 @@ class Fetch:
         adapter: Adapter,
         lease: Lease,
         key: TenantKey,
+        ids: TenantIds,
+        *,
         provider: str,
         run: int,
-        *,
         progress: Progress,
         pace: Pace,
         pause_seconds: float = _FIRST_PAUSE_SECONDS,
@@ -46,7 +47,7 @@ class Fetch:
         self._adapter = adapter
         self._lease = lease
         self._key = key
-        self._ids = TenantIds(key)
+        self._ids = ids
         self._provider = provider
         self._run = run
         self._progress = progress

@@ -19,6 +19,7 @@ from ledger_server.jobs.reconciliation.reporting import Reporter
 from ledger_server.jobs.reconciliation.run import Run, Window
 from ledger_server.providers.adapter import Adapter
 from ledger_server.store.database import CONNECTION_ERRORS, Pool
+from ledger_server.store.lane_store import read_ids
 from ledger_server.store.ledger_rows import JournalRow
 
 log = structlog.get_logger()
@@ -90,8 +91,16 @@ class Reconciler:
         key = tenant_key(TenantId(request.tenant_id))
         assert claimed.owner is not None
         lease = self._runs.lease(key, claimed.number, claimed.owner)
+        async with self._pool.acquire() as connection:
+            ids = await read_ids(connection, key)
         reporter = Reporter(
-            self._ledger, self._pool, self._clock, lease, tenant_id=request.tenant_id, run=claimed.number
+            self._ledger,
+            self._pool,
+            self._clock,
+            lease,
+            tenant_id=request.tenant_id,
+            ids=ids,
+            run=claimed.number,
         )
         run = Run(
             adapter=self._adapters[request.provider],
@@ -101,6 +110,7 @@ class Reconciler:
             reporter=reporter,
             pace=Pace(lambda: self._committed - reporter.committed),
             key=key,
+            ids=ids,
             provider=request.provider,
             number=claimed.number,
             window=_window(request),

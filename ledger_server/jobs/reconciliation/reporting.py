@@ -29,7 +29,15 @@ class Reporter:
     """Reports what one run sees."""
 
     def __init__(
-        self, ledger: Ledger, pool: Pool, clock: Clock, lease: Lease, *, tenant_id: str, run: int
+        self,
+        ledger: Ledger,
+        pool: Pool,
+        clock: Clock,
+        lease: Lease,
+        *,
+        tenant_id: str,
+        ids: TenantIds,
+        run: int,
     ) -> None:
         self.committed = 0
         self._lease = lease
@@ -38,7 +46,7 @@ class Reporter:
         self._clock = clock
         self._tenant_id = tenant_id
         self._key = tenant_key(TenantId(tenant_id))
-        self._ids = TenantIds(self._key)
+        self._ids = ids
         self._run = run
 
     async def report(self, found: Sequence[Discrepancy], progress: Progress, *, complete: bool) -> None:

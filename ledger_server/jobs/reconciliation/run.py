@@ -60,6 +60,7 @@ class Run:
         reporter: Reporter,
         pace: Pace,
         key: TenantKey,
+        ids: TenantIds,
         provider: str,
         number: int,
         window: Window,
@@ -73,7 +74,7 @@ class Run:
         self._reporter = reporter
         self._pace = pace
         self._key = key
-        self._ids = TenantIds(key)
+        self._ids = ids
         self._provider = provider
         self._number = number
         self._window = window
@@ -102,8 +103,9 @@ class Run:
             self._adapter,
             self._lease,
             self._key,
-            self._provider,
-            self._number,
+            self._ids,
+            provider=self._provider,
+            run=self._number,
             progress=self.progress,
             pace=self._pace,
             pause_seconds=self._pause_seconds,

@@ -13,7 +13,7 @@ from defter.reconciliation.v1 import settlement_pb2 as pb
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.domain.errors import DeadlinePassed, FieldTooLong
-from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
+from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
 from ledger_server.domain.reconciliation.comparison import RecordName
 from ledger_server.domain.reconciliation.record import ProviderRecord
 from ledger_server.domain.reconciliation.settlement import ReportFormat, records_of
@@ -28,6 +28,7 @@ from ledger_server.providers.settlement_reports import ReportReader
 from ledger_server.store import record_store, settlement_store
 from ledger_server.store.database import Pool
 from ledger_server.store.database_clock import trusted
+from ledger_server.store.lane_store import read_ids
 from ledger_server.store.ledger_rows import JournalRow
 from ledger_server.store.settlement_store import BatchName, ReportName
 
@@ -117,7 +118,8 @@ class Importer:
 
     async def _stage(self, key: TenantKey, provider: str, spool: Spool, pace: Pace) -> None:
         """Tell reconciliation what the lines are; runs over their time take them in."""
-        ids = TenantIds(key)
+        async with self._pool.acquire() as connection:
+            ids = await read_ids(connection, key)
         await asyncio.to_thread(spool.rewind_lines)
         while lines := await asyncio.to_thread(spool.next_lines):
             async with pace.step():

@@ -8,7 +8,7 @@ from defter.reconciliation.v1 import finding_pb2
 from ledger_server.domain.findings.commands import AnyFindingCommand, ReportDiscrepancy, ResolveUnseen
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
 from ledger_server.domain.findings.finding import FindingState, Source
-from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
+from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
 from ledger_server.domain.reconciliation.record import RecordKind
 from ledger_server.domain.reconciliation.settled import mismatch_of
 from ledger_server.engine.finding_records import finding_of
@@ -19,6 +19,7 @@ from ledger_server.jobs import metrics
 from ledger_server.jobs.patience import submit_patiently
 from ledger_server.store import finding_store, settlement_store
 from ledger_server.store.database import Pool
+from ledger_server.store.lane_store import read_ids
 from ledger_server.store.settlement_store import BatchName, StoredBatch
 
 _PAGE: Final = 200
@@ -95,7 +96,7 @@ class Teller:
         fingerprints = {batch.name: _fingerprint(provider, batch) for batch in batches}
         async with self._pool.acquire() as connection:
             bodies = await finding_store.load_findings(connection, key, sorted(fingerprints.values()))
-        ids = TenantIds(key)
+            ids = await read_ids(connection, key)
         commands: dict[BatchName, AnyFindingCommand] = {}
         for batch in batches:
             found = mismatch_of(

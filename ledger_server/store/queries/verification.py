@@ -36,7 +36,7 @@ _CURSOR_ROWS: Final = 1_000
 
 _HEAD: Final = f"""
 SELECT tenant_id, sequence, chain_hash, {readable_time("record_time")}, balance_enforcement,
-    {readable_time("create_time")}, withdrawal_policy
+    {readable_time("create_time")}, withdrawal_policy, epochs
 FROM tenants WHERE tenant_key = $1
 """
 _JOURNAL: Final = f"""
@@ -146,6 +146,7 @@ class StoredHead(NamedTuple):
     enforcement: int
     create_time: datetime
     policy: WithdrawalPolicy | str
+    epochs: str
 
 
 class StoredAccount(NamedTuple):
@@ -177,6 +178,7 @@ async def stored_head(connection: AnyConnection, key: TenantKey) -> StoredHead |
         enforcement=row["balance_enforcement"],
         create_time=row["create_time"],
         policy=readable_policy(row["withdrawal_policy"]),
+        epochs=row["epochs"],
     )
 
 

@@ -100,6 +100,7 @@ OF_OTHERS = {
     FindingClass.SETTLEMENT_TOTAL_MISMATCH,
     FindingClass.WALLET_OVERDRAWN,
     FindingClass.OBJECT_NOT_OURS,
+    FindingClass.UNKNOWN_HISTORY,
     FindingClass.UNREAD_EVENT,
 }
 

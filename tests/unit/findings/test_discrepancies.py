@@ -18,6 +18,7 @@ OF_PROVIDER = {
     FindingClass.ORPHAN_REFUND,
     FindingClass.SETTLEMENT_TOTAL_MISMATCH,
     FindingClass.UNKNOWN_RECORD_TYPE,
+    FindingClass.UNKNOWN_HISTORY,
     FindingClass.UNREAD_EVENT,
 }
 OTHER_LEDGER = replace(OURS, ref="dep_x_8")
@@ -116,6 +117,7 @@ def test_read_id_of_finding_is_its_fingerprint() -> None:
         (FindingClass.SETTLEMENT_TOTAL_MISMATCH, Severity.HIGH),
         (FindingClass.UNKNOWN_RECORD_TYPE, Severity.MEDIUM),
         (FindingClass.WALLET_OVERDRAWN, Severity.HIGH),
+        (FindingClass.UNKNOWN_HISTORY, Severity.CRITICAL),
         (FindingClass.UNREAD_EVENT, Severity.HIGH),
     ],
 )

@@ -61,6 +61,33 @@ class RecordRequest(_message.Message):
 Global___RecordRequest: _TypeAlias = RecordRequest  # noqa: Y015
 
 @_typing.final
+class EpochBegun(_message.Message):
+    """The tenant's ids carry another epoch from here on. An epoch names a history of a database: it is drawn when
+    a server first opens the database, and anew when the database was restored, copied, or promoted with a
+    possible loss. Ids of records before the first epoch are plain.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.str
+    """Eight characters of `0123456789abcdefghjkmnpqrstvwxyz`. The id of a record is
+    `<kind>_<tenant>_<epoch>_<sequence>`.
+    """
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EpochBegun: _TypeAlias = EpochBegun  # noqa: Y015
+
+@_typing.final
 class AccountChanged(_message.Message):
     """An account's state changed."""
 
@@ -222,6 +249,7 @@ class JournalRecord(_message.Message):
     PROVIDER_EVENT_RECORDED_FIELD_NUMBER: _builtins.int
     WITHDRAWAL_POLICY_SET_FIELD_NUMBER: _builtins.int
     FINDING_CHANGED_FIELD_NUMBER: _builtins.int
+    EPOCH_BEGUN_FIELD_NUMBER: _builtins.int
     ACCOUNT_CONTINUED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Gapless per tenant, from 1."""
@@ -316,6 +344,10 @@ class JournalRecord(_message.Message):
         """A finding was opened, has changed or was resolved: as it stands from here on."""
 
     @_builtins.property
+    def epoch_begun(self) -> Global___EpochBegun:
+        """The ids of this record and of all later ones carry another epoch."""
+
+    @_builtins.property
     def account_continued(self) -> Global___AccountContinued:
         """An account was closed, and its successor opened; what it leaves is moved by transactions of their own."""
 
@@ -346,13 +378,14 @@ class JournalRecord(_message.Message):
         provider_event_recorded: _payment_pb2.RecordedProviderEvent | None = ...,
         withdrawal_policy_set: _payment_pb2.WithdrawalPolicy | None = ...,
         finding_changed: _finding_pb2.Finding | None = ...,
+        epoch_begun: Global___EpochBegun | None = ...,
         account_continued: Global___AccountContinued | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_continued", b"account_continued", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "deposit_changed", b"deposit_changed", "fact", b"fact", "finding_changed", b"finding_changed", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "tenant_created", b"tenant_created", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_continued", b"account_continued", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "deposit_changed", b"deposit_changed", "epoch_begun", b"epoch_begun", "fact", b"fact", "finding_changed", b"finding_changed", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "tenant_created", b"tenant_created", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_continued", b"account_continued", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "deposit_changed", b"deposit_changed", "fact", b"fact", "finding_changed", b"finding_changed", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "sequence", b"sequence", "tenant_created", b"tenant_created", "tenant_id", b"tenant_id", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_continued", b"account_continued", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "deposit_changed", b"deposit_changed", "epoch_begun", b"epoch_begun", "fact", b"fact", "finding_changed", b"finding_changed", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "sequence", b"sequence", "tenant_created", b"tenant_created", "tenant_id", b"tenant_id", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["tenant_created", "balance_enforcement_set", "account_opened", "account_limits_set", "account_frozen", "account_unfrozen", "account_closed", "transaction_posted", "hold_placed", "hold_captured", "hold_released", "hold_extended", "hold_increased", "hold_expired", "request_rejected", "deposit_changed", "withdrawal_changed", "provider_event_recorded", "withdrawal_policy_set", "finding_changed", "account_continued"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["tenant_created", "balance_enforcement_set", "account_opened", "account_limits_set", "account_frozen", "account_unfrozen", "account_closed", "transaction_posted", "hold_placed", "hold_captured", "hold_released", "hold_extended", "hold_increased", "hold_expired", "request_rejected", "deposit_changed", "withdrawal_changed", "provider_event_recorded", "withdrawal_policy_set", "finding_changed", "epoch_begun", "account_continued"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 

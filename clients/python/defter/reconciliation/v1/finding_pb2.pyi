@@ -64,6 +64,10 @@ class _FindingClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FindingC
     amount, currency, destination or player. It is never booked as ours, and the call is not made again; a
     person decides.
     """
+    FINDING_CLASS_UNKNOWN_HISTORY: _FindingClass.ValueType  # 15
+    """A provider's event names an id of another history of this ledger: of one that was lost by a restore, or of
+    a copy. What it tells has happened, and nothing here was asked for it.
+    """
     FINDING_CLASS_UNREAD_EVENT: _FindingClass.ValueType  # 18
     """A genuine event whose type moves money could not be read, so nothing was booked by it."""
 
@@ -104,6 +108,10 @@ FINDING_CLASS_OBJECT_NOT_OURS: FindingClass.ValueType  # 14
 """What stands at the provider under an id or idempotency key of ours is not what was asked for: another
 amount, currency, destination or player. It is never booked as ours, and the call is not made again; a
 person decides.
+"""
+FINDING_CLASS_UNKNOWN_HISTORY: FindingClass.ValueType  # 15
+"""A provider's event names an id of another history of this ledger: of one that was lost by a restore, or of
+a copy. What it tells has happened, and nothing here was asked for it.
 """
 FINDING_CLASS_UNREAD_EVENT: FindingClass.ValueType  # 18
 """A genuine event whose type moves money could not be read, so nothing was booked by it."""

@@ -1,0 +1,45 @@
+"""Give the database's history a name, which ids carry, and say whether outbound calls are stopped.
+
+The epoch itself is drawn when a server first opens the database; older records keep their plain ids.
+"""
+
+import sqlalchemy as sa
+from alembic import context, op
+
+revision = "0011"
+down_revision = "0010"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Create the table with its one row, and the tenants' column."""
+    op.add_column("tenants", sa.Column("epochs", sa.Text(collation="C"), server_default="", nullable=False))
+    op.create_table(
+        "history",
+        sa.Column("history_key", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("epoch", sa.Text(collation="C"), nullable=True),
+        sa.Column("past_epochs", sa.Text(collation="C"), nullable=False),
+        sa.Column("system_identifier", sa.Text(collation="C"), nullable=True),
+        sa.Column("database_oid", sa.BigInteger(), nullable=True),
+        sa.Column("timeline", sa.BigInteger(), nullable=True),
+        sa.Column("outbound_stopped", sa.Boolean(), nullable=False),
+        sa.Column("note", sa.Text(collation="C"), nullable=False),
+        sa.Column("actor", sa.Text(collation="C"), nullable=False),
+        sa.Column("change_time", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("history_key = 1", name=op.f("history_one_row_check")),
+        sa.PrimaryKeyConstraint("history_key", name=op.f("history_pkey")),
+    )
+    op.execute(
+        "INSERT INTO history (history_key, past_epochs, outbound_stopped, note, actor, version)"
+        " VALUES (1, '', false, '', '', 0)"
+    )
+    role = op.get_bind().dialect.identifier_preparer.quote(context.config.attributes["application_role"])
+    op.execute(f"GRANT SELECT, UPDATE ON history TO {role}")
+
+
+def downgrade() -> None:
+    """Remove them; ids that carry an epoch can't be read afterwards."""
+    op.drop_table("history")
+    op.drop_column("tenants", "epochs")
