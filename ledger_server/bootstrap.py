@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import structlog
 from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
-from defter.payments.v1 import deposit_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
+from defter.payments.v1 import deposit_pb2, outbound_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
 from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2, settlement_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -25,6 +25,7 @@ from ledger_server.engine.finding_reads import FindingReads
 from ledger_server.engine.kept_currencies import KeptCurrencies
 from ledger_server.engine.lane import LaneLimits
 from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.outbounds import Outbounds
 from ledger_server.engine.payment_reads import PaymentReads
 from ledger_server.engine.reads import Reads
 from ledger_server.engine.repairs import Repairs
@@ -46,6 +47,7 @@ from ledger_server.rpc.finding import FindingServicer
 from ledger_server.rpc.hold import HoldServicer
 from ledger_server.rpc.intake import CHANNEL_OPTIONS, open_server
 from ledger_server.rpc.journal import JournalServicer
+from ledger_server.rpc.outbound import OutboundServicer
 from ledger_server.rpc.payment_requests import PaymentReader, ProviderAmounts
 from ledger_server.rpc.posting import PostingServicer
 from ledger_server.rpc.provider_event import ProviderEventServicer
@@ -62,8 +64,10 @@ from ledger_server.running import Job, RunningServer, close
 from ledger_server.settings import Settings
 from ledger_server.store.database import Pool, open_pool, schema_revision
 from ledger_server.store.database_clock import ClockLimits, DatabaseClock, OwnClocks
+from ledger_server.store.history_watch import HistoryWatch
 from ledger_server.store.kept_store import keep, read_kept
 from ledger_server.store.migrate import check_revision
+from ledger_server.store.witness import WitnessKeeper
 
 log = structlog.get_logger()
 
@@ -78,6 +82,7 @@ async def start_server(
     reuse_port: bool = False,
     providers: Mapping[str, Adapter] | None = None,
     provider_tenants: Mapping[str, frozenset[str]] | None = None,
+    witness: WitnessKeeper | None = None,
 ) -> RunningServer:
     """Start serving.
 
@@ -87,6 +92,7 @@ async def start_server(
         reuse_port: whether other processes listen on the same port.
         providers: the adapters of the configured provider accounts, by name; the caller closes them.
         provider_tenants: which tenants may use an account; one that is left out serves every tenant.
+        witness: what a server before this one saw of the database; what the settings' file says without it.
     Raises:
         ValueError: there is no database URL, or a configured asset or bound is none.
         SchemaTooOld: the database still has to be migrated.
@@ -97,19 +103,24 @@ async def start_server(
         raise ValueError("DEFTER_DATABASE_URL is not set")
     amounts = _amounts(providers or {}, provider_tenants or {})
     async with AsyncExitStack() as opened:
+        watch = HistoryWatch(witness or WitnessKeeper(settings.witness_file))
+        await _begin_history(settings, watch)
         pools: list[Pool] = []
         for size in (settings.write_connections, settings.read_connections):
-            pool = await open_pool(settings.database_url, role=settings.application_role, size=size)
+            pool = await open_pool(
+                settings.database_url, role=settings.application_role, size=size, connected=watch.connected
+            )
             opened.push_async_callback(close, pool)
             pools.append(pool)
-        check_revision(await schema_revision(pools[0]))
+        watch.start(pools[1])
+        opened.push_async_callback(watch.stop)
         known = await _known_currencies(settings, pools[0])
         for notice in known.notices:
             log.warning(notice)
         bounds = amount_bounds(settings.max_amounts, known.registry)
         database_clock, injected = None, clock
         if clock is None:
-            clock = database_clock = await _database_clock(settings, opened, pools, own_clocks)
+            clock = database_clock = await _database_clock(settings, watch, opened, pools, own_clocks)
         wired = _wire(
             settings,
             clock,
@@ -120,9 +131,10 @@ async def start_server(
             providers=providers or {},
             amounts=amounts,
             injected=injected,
-            gate=_gate(database_clock),
+            gate=_gate(database_clock, watch),
             provider_tenants=provider_tenants or {},
         )
+        wired.ledger.on_loss(watch.lost)
         server = open_server([*CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))])
         handlers, health_servicer = await _add_services(server, wired.servicers)
         if database_clock is not None:
@@ -143,17 +155,48 @@ async def start_server(
         health_servicer=health_servicer,
         jobs=wired.jobs,
         clock=database_clock,
+        history=watch,
         pools=tuple(pools),
         settings=settings,
     )
 
 
+async def _begin_history(settings: Settings, watch: HistoryWatch) -> None:
+    """Find out which history the database is in, before anything else is read of it.
+
+    Raises:
+        SchemaTooOld: the database still has to be migrated.
+    """
+    assert settings.database_url is not None
+    pool = await open_pool(settings.database_url, role=settings.application_role, size=1)
+    try:
+        check_revision(await schema_revision(pool))
+        async with pool.acquire() as connection:
+            history = await watch.begin(connection)
+    finally:
+        await close(pool)
+    if history.outbound_stopped:
+        log.error(
+            "no call to a provider is made until `defter outbound resume`",
+            why=history.note,
+            actor=history.actor,
+            since=history.change_time,
+            epoch=history.epoch,
+        )
+
+
 async def _database_clock(
-    settings: Settings, opened: AsyncExitStack, pools: list[Pool], own_clocks: OwnClocks | None
+    settings: Settings,
+    watch: HistoryWatch,
+    opened: AsyncExitStack,
+    pools: list[Pool],
+    own_clocks: OwnClocks | None,
 ) -> DatabaseClock:
     """Return the database's clock, which has a connection of its own; both are to be closed with the rest."""
     assert settings.database_url is not None
-    pool = await open_pool(settings.database_url, role=settings.application_role, size=1)
+    pool = await open_pool(
+        settings.database_url, role=settings.application_role, size=1, connected=watch.connected
+    )
     opened.push_async_callback(close, pool)
     pools.append(pool)
     clock = DatabaseClock(pool, ClockLimits(bound_seconds=settings.clock_bound_seconds), own=own_clocks)
@@ -177,8 +220,8 @@ async def _show_clock(
     await clock.on_astray(show)
 
 
-def _gate(clock: DatabaseClock | None) -> Gate:
-    """Return what is asked before a call leaves: whether this process knows the time well enough."""
+def _gate(clock: DatabaseClock | None, watch: HistoryWatch) -> Gate:
+    """Return what is asked before a call leaves: whether it may, and this process knows the time."""
 
     async def why_not() -> str:
         if clock is not None:
@@ -186,7 +229,7 @@ def _gate(clock: DatabaseClock | None) -> Gate:
                 await clock.trusted()
             except ClockAstray as error:
                 return str(error)
-        return ""
+        return await watch.why_stopped()
 
     return why_not
 
@@ -381,6 +424,7 @@ def _servicers(
         (withdrawal_pb2, WithdrawalServicer(ledger, payment_reader, reads, payment_reads)),
         (wallet_pb2, WalletServicer(payment_reads)),
         (provider_event_pb2, ProviderEventServicer(ledger, payment_reader, payment_reads)),
+        (outbound_pb2, OutboundServicer(Outbounds(reads))),
         (finding_pb2, FindingServicer(ledger, findings, Repairs(reads, findings))),
         (reconciliation_pb2, reconciliation),
         (

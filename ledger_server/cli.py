@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import groupby
 from typing import Annotated, Final
 
@@ -26,9 +27,13 @@ from ledger_server.demo import TENANT, run_demo
 from ledger_server.embedded_postgres import EmbeddedPostgres, default_data_directory
 from ledger_server.local_psp import NAME, local_psp
 from ledger_server.logs import configure_logs
+from ledger_server.providers.adapter import Adapter
 from ledger_server.providers.configuration import configured_providers
+from ledger_server.restarting import serve_until
+from ledger_server.running import RunningServer
 from ledger_server.settings import Settings
 from ledger_server.store.migrate import upgrade
+from ledger_server.store.witness import WitnessKeeper
 from ledger_server.tuning import let_threads_finish, relax_collector
 from webhook_edge import __main__ as edge_process
 from webhook_edge import commands as webhook_commands
@@ -129,7 +134,9 @@ def up(
             folder = settings.data_directory or default_data_directory()
             with cant_start():
                 postgres = stack.enter_context(EmbeddedPostgres(folder))
-            settings = settings.model_copy(update={"database_url": postgres.url})
+            # Beside the folder, so that whoever puts back an older one leaves it as it is.
+            witness = settings.witness_file or folder.with_name(f"{folder.name}.witness")
+            settings = settings.model_copy(update={"database_url": postgres.url, "witness_file": witness})
             typer.echo(f"database: an embedded PostgreSQL in {folder}")
         with cant_start():
             upgrade(_database_url(settings), application_role=settings.application_role)
@@ -146,12 +153,12 @@ async def _up(settings: Settings, *, demo: bool, leave: bool, edge_port: int) ->
                 configured_providers(settings.providers_file, registry)
             )
             psp = await stack.enter_async_context(local_psp(TENANT, registry, edge_port=edge_port))
-            server = await start_server(
+            start = _starter(
                 settings,
-                providers={**providers.adapters, NAME: psp.adapter},
-                provider_tenants={**providers.tenants, NAME: frozenset({TENANT})},
+                {**providers.adapters, NAME: psp.adapter},
+                {**providers.tenants, NAME: frozenset({TENANT})},
             )
-        stack.push_async_callback(server.drain)
+            server = await start(settings.port)
         target = f"{settings.host}:{server.port}"
         typer.echo(f"ledger: gRPC on {target}, with health and reflection")
         typer.echo(f"provider: a MockPSP on {psp.url}, provider account `{NAME}` of tenant `{TENANT}`")
@@ -160,9 +167,14 @@ async def _up(settings: Settings, *, demo: bool, leave: bool, edge_port: int) ->
             if demo:
                 typer.echo("")
                 await run_demo(target, psp.url, typer.echo)
-            if not leave:
+            if leave:
+                stop.set()
+            else:
                 typer.echo("\nCtrl-C stops everything; the data stays.")
-                await stop.wait()
+            with cant_start():
+                running = await serve_until(stop, server, start)
+        if running is not None:
+            await running.drain()
 
 
 @app.command()
@@ -190,17 +202,37 @@ async def _serve(settings: Settings, *, reuse_port: bool) -> None:
             providers = await stack.enter_async_context(
                 configured_providers(settings.providers_file, await load_currencies(settings))
             )
-            server = await start_server(
-                settings,
-                reuse_port=reuse_port,
-                providers=providers.adapters,
-                provider_tenants=providers.tenants,
-            )
+            start = _starter(settings, providers.adapters, providers.tenants, reuse_port=reuse_port)
+            server = await start(settings.port)
         relax_collector()
-        await stop.wait()
+        with cant_start():
+            running = await serve_until(stop, server, start)
         log.info("draining")
-        await server.drain()
+        if running is not None:
+            await running.drain()
         log.info("stopped")
+
+
+def _starter(
+    settings: Settings,
+    providers: Mapping[str, Adapter],
+    tenants: Mapping[str, frozenset[str]],
+    *,
+    reuse_port: bool = False,
+) -> Callable[[int], Awaitable[RunningServer]]:
+    """Return what starts a server on a port, with what those before it saw of the database."""
+    witness = WitnessKeeper(settings.witness_file)
+
+    async def start(port: int) -> RunningServer:
+        return await start_server(
+            settings.model_copy(update={"port": port}),
+            reuse_port=reuse_port,
+            providers=providers,
+            provider_tenants=tenants,
+            witness=witness,
+        )
+
+    return start
 
 
 @app.command()

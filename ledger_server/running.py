@@ -15,6 +15,7 @@ from ledger_server.rpc.transaction_stream import Streams
 from ledger_server.settings import Settings
 from ledger_server.store.database import CONNECTION_ERRORS, Pool
 from ledger_server.store.database_clock import DatabaseClock
+from ledger_server.store.history_watch import HistoryWatch
 
 log = structlog.get_logger()
 
@@ -48,6 +49,7 @@ class RunningServer:
         health_servicer: health.aio.HealthServicer,
         jobs: tuple[Job, ...],
         clock: DatabaseClock | None,
+        history: HistoryWatch,
         pools: tuple[Pool, ...],
         settings: Settings,
     ) -> None:
@@ -60,9 +62,15 @@ class RunningServer:
         self._health = health_servicer
         self._jobs = jobs
         self._clock = clock
+        self._history = history
         self._pools = pools
         self._settings = settings
         self._stopping: asyncio.Task[None] | None = None
+
+    @property
+    def another_history(self) -> asyncio.Event:
+        """Set once the database is in another history: what this server knows is of no use any more."""
+        return self._history.changed
 
     async def drain(self) -> None:
         """Stop cleanly: turn new calls away, answer what was begun, then close.
@@ -89,7 +97,7 @@ class RunningServer:
         if self._stopping is not None:
             await self._stopping
         self.ledger.abort()
-        await self._stop_clock()
+        await self._stop_watching()
         await asyncio.gather(*map(close, self._pools))
 
     async def _finish(self) -> None:
@@ -108,12 +116,13 @@ class RunningServer:
         self._watches.drain()
         for job in self._jobs:
             await job.stop()
-        await self._stop_clock()
+        await self._stop_watching()
         for pool in self._pools:
             pool.terminate()
         await self._server.stop(None)
 
-    async def _stop_clock(self) -> None:
+    async def _stop_watching(self) -> None:
+        await self._history.stop()
         if self._clock is not None:
             await self._clock.stop()
 

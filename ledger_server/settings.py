@@ -31,6 +31,13 @@ class Settings(BaseSettings):
     data_directory: Annotated[
         Path | None, Field(description="where the embedded database keeps its files")
     ] = None
+    witness_file: Annotated[
+        Path | None,
+        Field(
+            description="where a server writes what it saw of the database last, outside of what is restored"
+            " with it; none without it"
+        ),
+    ] = None
     host: Annotated[str, Field(description="address that the gRPC server listens on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="port of the gRPC server; 0 takes any")] = 50_051
     metrics_port: Annotated[

@@ -4,7 +4,7 @@ from typing import Final
 
 import typer
 
-from ledger_server.commands import events, findings, reconcile, records, settlement
+from ledger_server.commands import events, findings, outbound, reconcile, records, settlement
 from ledger_server.commands.verify import verify
 
 _GROUPS: Final = {
@@ -13,6 +13,7 @@ _GROUPS: Final = {
     "settlement": settlement.app,
     "records": records.app,
     "events": events.app,
+    "outbound": outbound.app,
 }
 WORDS: Final = frozenset({"reconcile", "verify", *_GROUPS})
 """The first words of these commands."""

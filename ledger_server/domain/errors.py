@@ -48,6 +48,8 @@ class Reason(IntEnum):
     FINDING_NOT_REPAIRABLE = 68
     BATCH_NOT_FOUND = 69
     BATCH_NOT_BALANCED = 70
+    EPOCH_NOT_CURRENT = 73
+    OUTBOUND_NOT_RECONCILED = 74
     TENANT_ALREADY_EXISTS = 200
     ACCOUNT_ALREADY_EXISTS = 201
     ACCOUNT_NOT_FOUND = 202
@@ -331,6 +333,16 @@ class BatchNotFound(Undecided):
 class BatchNotBalanced(Undecided):
     reason = Reason.BATCH_NOT_BALANCED
     sentence = "the batch is in progress, or its lines do not add up to what was paid out"
+
+
+class EpochNotCurrent(Undecided):
+    reason = Reason.EPOCH_NOT_CURRENT
+    sentence = "the history of the ledger has another epoch by now"
+
+
+class OutboundNotReconciled(Undecided):
+    reason = Reason.OUTBOUND_NOT_RECONCILED
+    sentence = "commits may have been lost, and a provider account was not reconciled since"
 
 
 class TenantAlreadyExists(Rejected):

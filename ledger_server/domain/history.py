@@ -37,12 +37,26 @@ class Known(Struct, frozen=True, kw_only=True):
     identity: Identity | None
 
 
+class Found(Struct, frozen=True, kw_only=True):
+    """What a database is now.
+
+    Attributes:
+        position: how far its write-ahead log is flushed, in bytes.
+        written_here: whether the row that tells the history was written by a transaction of this database,
+            and was not read in from a dump.
+    """
+
+    identity: Identity
+    position: int
+    written_here: bool
+
+
 class Witness(Struct, frozen=True, kw_only=True):
     """What was seen of the database by somebody who is not restored together with it.
 
     Attributes:
-        position: how far its write-ahead log had been flushed; a database that was not restored is never
-            behind that again.
+        position: how far its write-ahead log had been flushed, in bytes; a database that was not restored is
+            never behind that again.
     """
 
     epoch: str
@@ -50,31 +64,26 @@ class Witness(Struct, frozen=True, kw_only=True):
     position: int
 
 
-NEW: Final = "the database is opened for the first time"
-
-
-def why_another(known: Known, found: Identity, position: int, witness: Witness | None) -> str:
-    """Return why the database may have lost commits or be a copy, in words; empty where its history goes on.
-
-    Args:
-        found: what the database is now.
-        position: how far its write-ahead log is flushed now.
-    """
+def why_another(known: Known, found: Found, witness: Witness | None) -> str:
+    """Return why the database may have lost commits or be a copy; empty where its history goes on."""
     was = known.identity
     if was is not None:
         for name, before, now in (
-            ("system identifier", was.system_identifier, found.system_identifier),
-            ("database oid", was.database_oid, found.database_oid),
-            ("timeline", was.timeline, found.timeline),
+            ("system identifier", was.system_identifier, found.identity.system_identifier),
+            ("database oid", was.database_oid, found.identity.database_oid),
+            ("timeline", was.timeline, found.identity.timeline),
         ):
             if before != now:
                 return f"the {name} was {before} and is {now}"
-    if witness is None or not _same_place(witness.identity, found):
+        if not found.written_here:
+            return "its tables were read in from a dump"
+    if witness is None or not _same_place(witness.identity, found.identity):
         return ""
-    if witness.epoch not in {known.epoch, *known.past_epochs}:
+    if witness.epoch and witness.epoch not in {known.epoch, *known.past_epochs}:
         return f"epoch {witness.epoch} was seen here, and the database does not know it"
-    if witness.position > position:
-        return f"the log had been seen at {_lsn(witness.position)} and ends at {_lsn(position)}"
+    # What a witness saw of an epoch before: when the present one began, it was for that loss.
+    if witness.epoch == (known.epoch or "") and witness.position > found.position:
+        return f"the log had been seen at {_lsn(witness.position)} and ends at {_lsn(found.position)}"
     return ""
 
 
@@ -85,3 +94,6 @@ def _same_place(before: Identity, now: Identity) -> bool:
 
 def _lsn(position: int) -> str:
     return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
+
+
+NEW: Final = "the database is opened for the first time"

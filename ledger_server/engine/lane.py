@@ -35,6 +35,7 @@ from ledger_server.engine.work_queue import WorkQueue
 from ledger_server.store import lane_store, lane_writes
 from ledger_server.store.database import AnyConnection, Pool, is_outage
 from ledger_server.store.database_clock import doubt, trusted, window
+from ledger_server.store.history_watch import AnotherHistory
 from ledger_server.store.lane_store import Head, StoredOutcome
 from ledger_server.store.lane_writes import HeadMoved, Start, TimeRefused
 from ledger_server.store.ledger_rows import JournalRow
@@ -49,6 +50,7 @@ _AHEAD_SECONDS: Final = 2.0
 _SAY_AGAIN_SECONDS: Final = 60.0
 
 OnCommit = Callable[[str, Sequence[JournalRow]], None]
+OnLoss = Callable[[str], None]
 """Is told which rows of which tenant have been committed; must neither fail nor wait."""
 
 
@@ -87,6 +89,7 @@ class Lane:
         limits: LaneLimits,
         *,
         on_commit: OnCommit,
+        on_loss: OnLoss,
     ) -> None:
         self._tenant_id = tenant_id
         self._key = key
@@ -95,6 +98,9 @@ class Lane:
         self._window = window(clock)
         self._limits = limits
         self._on_commit = on_commit
+        self._on_loss = on_loss
+        # The newest record that callers were told of: the database must never be without it.
+        self._told: tuple[int, bytes] | None = None
         # Made anew with every tip: ids follow from the epochs of the history that the tip is in.
         self._encoder = RecordEncoder(tenant_id, TenantIds(key))
         self._loop = asyncio.get_running_loop()
@@ -340,6 +346,7 @@ class Lane:
                 self._tip.undone.pop(key, None)
             self._tip.working_set.forget(batch.stamp, self._limits.cache_size)
         if batch.rows:
+            self._told = batch.rows[-1].sequence, batch.rows[-1].chain_hash
             self._on_commit(self._tenant_id, batch.rows)
         metrics.count_batch(batch.request_count, [row.fact for row in batch.rows])
 
@@ -377,6 +384,8 @@ class Lane:
         head = await lane_store.read_head(connection, self._key, lock=True)
         tip = self._tip
         moved = tip is None or head is None or _stands(head) != tip.stands
+        if moved and self._told is not None:
+            await self._check_told(connection, *self._told)
         if tip is None or moved:
             tip = self._tip = self._tip_at(head)
         requests = [request for work in self._taken for request in work.requests]
@@ -400,6 +409,13 @@ class Lane:
             )
         await connection.execute("COMMIT")
         return batch, not moved and not found
+
+    async def _check_told(self, connection: AnyConnection, sequence: int, chain_hash: bytes) -> None:
+        """Raise AnotherHistory where the journal does not have what callers were told of."""
+        if await lane_store.read_chain_hash(connection, self._key, sequence) != chain_hash:
+            why = f"record {sequence} of tenant {self._tenant_id} was committed here and is gone"
+            self._on_loss(why)
+            raise AnotherHistory(why)
 
     def _tip_at(self, head: Head | None) -> Tip:
         if head is None or head.tenant_id != self._tenant_id:

@@ -11,7 +11,7 @@ from ledger_server.domain.errors import ShuttingDown, StoreUnavailable
 from ledger_server.domain.facts import EnforcementChanged, FactKind
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.engine import metrics
-from ledger_server.engine.lane import Lane, LaneLimits, OnCommit
+from ledger_server.engine.lane import Lane, LaneLimits, OnCommit, OnLoss
 from ledger_server.engine.records import NO_CHAIN_HASH, RecordEncoder, chain
 from ledger_server.engine.work import Outcome, Request, Work
 from ledger_server.store import lane_writes
@@ -37,11 +37,16 @@ class Ledger:
         self._draining = False
         metrics.WAITING.set_function(lambda: sum(lane.waiting for lane in self._lanes.values()))
         self._on_commit: list[OnCommit] = []
+        self._on_loss: list[OnLoss] = []
         self._admit: Admit | None = None
 
     def on_commit(self, tell: OnCommit) -> None:
         """Tell somebody of every commit of this process from now on."""
         self._on_commit.append(tell)
+
+    def on_loss(self, tell: OnLoss) -> None:
+        """Tell somebody, in words, when the database turns out to have lost what was committed here."""
+        self._on_loss.append(tell)
 
     def admit_by(self, admit: Admit) -> None:
         """Ask somebody about all commands from now on, before they reach a lane."""
@@ -144,7 +149,15 @@ class Ledger:
         if lane is None:
             self._forget_idle_lanes()
             key = tenant_key(TenantId(tenant_id))
-            lane = Lane(tenant_id, key, self._pool, self._clock, self._limits, on_commit=self._committed)
+            lane = Lane(
+                tenant_id,
+                key,
+                self._pool,
+                self._clock,
+                self._limits,
+                on_commit=self._committed,
+                on_loss=self._lost,
+            )
             self._lanes[tenant_id] = lane
         else:
             self._lanes.move_to_end(tenant_id)
@@ -153,6 +166,10 @@ class Ledger:
     def _committed(self, tenant_id: str, rows: Sequence[JournalRow]) -> None:
         for tell in self._on_commit:
             tell(tenant_id, rows)
+
+    def _lost(self, why: str) -> None:
+        for tell in self._on_loss:
+            tell(why)
 
     def _forget_idle_lanes(self) -> None:
         if len(self._lanes) < _MAX_IDLE_LANES:

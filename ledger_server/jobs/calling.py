@@ -109,7 +109,7 @@ class Calling:
         owed = await self._owed()
         if owed is not None and owed.state is CallState.PENDING:
             # Nothing was ever sent, whatever an older version has written down at its claim: the provider's
-            # memory of the key begins with the first request.
+            # memory of the key begins with the first request. Only a lost history may have sent it.
             restarted = await outbox_store.restart(self._pool, self._key, self._call)
             if restarted is None:
                 return

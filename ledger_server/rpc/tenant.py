@@ -113,4 +113,5 @@ def _tenant(head: Head) -> tenant_pb2.Tenant:
         create_time=timestamp(head.create_time),
         head_sequence=head.sequence,
         head_chain_hash=head.chain_hash,
+        head_epoch=head.epochs[-1].name if head.epochs else "",
     )

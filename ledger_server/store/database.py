@@ -1,7 +1,7 @@
 """Owns the connections to PostgreSQL and the settings under which they run."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -120,12 +120,19 @@ async def schema_revision(pool: Pool) -> str | None:
     return found
 
 
-async def open_pool(database_url: str, *, role: str, size: int) -> Pool:
+async def open_pool(
+    database_url: str,
+    *,
+    role: str,
+    size: int,
+    connected: Callable[[Any], Coroutine[Any, Any, None]] | None = None,
+) -> Pool:
     """Open a pool whose sessions run as the application role.
 
     Args:
         database_url: `postgresql://…`; its user must be allowed to take on the role.
         size: the largest number of connections.
+        connected: is asked of each new connection before anybody uses it, and may refuse it.
     Raises:
         DatabaseUnreachable: nobody answers there.
     """
@@ -138,6 +145,7 @@ async def open_pool(database_url: str, *, role: str, size: int) -> Pool:
             timeout=5,  # for connecting
             command_timeout=30,
             reset=_no_reset,
+            init=connected,
             server_settings={
                 "role": role,
                 "application_name": "defter",

@@ -1,50 +1,76 @@
-"""Owns how a database's history is read and changed: its epoch, and whether outbound calls are stopped."""
+"""Owns how a database's history is read and changed: its epoch, and whether outbound calls are stopped.
+
+The row names the transaction that wrote it. Whoever reads the row in from a dump writes it by another one, so
+a database that was restored in this way tells so itself.
+"""
 
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from ledger_server.domain.history import Identity, Known
+from ledger_server.domain.history import Found, Identity, Known
+from ledger_server.domain.ids import TenantKey
 from ledger_server.store.database import AnyConnection
 
-OUTBOUND_ALLOWED: Final = "EXISTS (SELECT 1 FROM history WHERE history_key = 1 AND NOT outbound_stopped)"
-"""Whether a call may be made: for statements that prove more than this in the same round trip."""
-
-_COLUMNS: Final = "epoch, past_epochs, outbound_stopped, note, actor, change_time, version"
+_COLUMNS: Final = (
+    "epoch, past_epochs, outbound_stopped, note, actor, change_time, begin_time, known_until, version"
+)
 _READ: Final = f"SELECT {_COLUMNS} FROM history WHERE history_key = 1"
+# A standby has no position that it writes at; CASE keeps PostgreSQL from asking for it.
 _LOOK: Final = f"""
 SELECT {_COLUMNS}, h.system_identifier AS known_system, h.database_oid AS known_oid,
     h.timeline AS known_timeline,
+    h.xmin::text::bigint = h.row_transaction % 4294967296 AS written_here,
     (SELECT s.system_identifier FROM pg_control_system() s)::text AS system_identifier,
     (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())::bigint AS database_oid,
-    substr(pg_walfile_name(pg_current_wal_flush_lsn()), 1, 8) AS timeline,
-    (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint AS position
+    pg_is_in_recovery() AS standby,
+    CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_flush_lsn()), 1, 8) END
+        AS timeline,
+    CASE WHEN NOT pg_is_in_recovery() THEN (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint END
+        AS position
 FROM history h WHERE history_key = 1
 """
+_WRITTEN: Final = (
+    "change_time = defter_now(), version = version + 1, row_transaction = pg_current_xact_id()::text::bigint"
+)
 _BEGIN: Final = f"""
 UPDATE history SET epoch = $2, past_epochs = $3, system_identifier = $4, database_oid = $5, timeline = $6,
-    outbound_stopped = $7, note = $8, actor = $9, change_time = defter_now(), version = version + 1
+    outbound_stopped = $7, note = $8, actor = $9, known_until = $10, begin_time = defter_now(), {_WRITTEN}
 WHERE history_key = 1 AND version = $1
 RETURNING {_COLUMNS}
 """
+_KNOWN_UNTIL: Final = "SELECT max(record_time) FROM tenants"
+# What may have been called in the history that was lost counts as called, since it was owed: whoever is
+# first to call it again asks before, and calls only while the provider is certain to remember the key.
+_MAYBE_MADE: Final = """
+UPDATE outbox o SET maybe_made = true, first_try_time = COALESCE(o.first_try_time, p.create_time)
+FROM payments p
+WHERE o.open AND p.tenant_key = o.tenant_key AND p.payment_number = o.payment_number
+"""
 _STOP: Final = f"""
-UPDATE history SET outbound_stopped = true, note = $1, actor = $2, change_time = defter_now(),
-    version = version + 1
+UPDATE history SET outbound_stopped = true, note = $1, actor = $2, {_WRITTEN}
 WHERE history_key = 1 RETURNING {_COLUMNS}
 """
 _RESUME: Final = f"""
-UPDATE history SET outbound_stopped = false, note = $2, actor = $3, change_time = defter_now(),
-    version = version + 1
+UPDATE history SET outbound_stopped = false, note = $2, actor = $3, {_WRITTEN}
 WHERE history_key = 1 AND version = $1 RETURNING {_COLUMNS}
 """
-# Every account that has ever had a payment, with whether a complete run of it began after the change.
-_UNRECONCILED: Final = """
-SELECT t.tenant_id, a.provider FROM (SELECT DISTINCT tenant_key, provider FROM payments) AS a
-JOIN tenants t ON t.tenant_key = a.tenant_key
-WHERE NOT EXISTS (
-    SELECT 1 FROM reconciliation_runs r
-    WHERE r.tenant_key = a.tenant_key AND r.provider = a.provider AND r.state = $2 AND r.begin_time > $1
-)
-ORDER BY t.tenant_id, a.provider LIMIT 20
+# Each account of each tenant that has payments, found by steps through the index, with its complete runs.
+_ACCOUNTS: Final = """
+SELECT t.tenant_key, t.tenant_id, a.provider FROM tenants t CROSS JOIN LATERAL (
+    WITH RECURSIVE each AS (
+        (SELECT p.provider FROM payments p WHERE p.tenant_key = t.tenant_key ORDER BY p.provider LIMIT 1)
+        UNION ALL
+        SELECT (SELECT p.provider FROM payments p
+            WHERE p.tenant_key = t.tenant_key AND p.provider > each.provider ORDER BY p.provider LIMIT 1)
+        FROM each WHERE each.provider IS NOT NULL
+    ) SELECT provider FROM each WHERE provider IS NOT NULL
+) a
+WHERE (t.tenant_id, a.provider) > ($1, $2)
+ORDER BY t.tenant_id, a.provider LIMIT $3
+"""
+_RUNS: Final = """
+SELECT body FROM reconciliation_runs
+WHERE tenant_key = $1 AND begin_time > $2 AND provider = $3 AND state = $4
 """
 
 
@@ -53,7 +79,9 @@ class History(NamedTuple):
 
     Attributes:
         epoch: None before a server has opened the database.
-        note: why calls were stopped or go on, by whom, since when.
+        note: why calls were stopped or go on; `actor` said so, at `change_time`.
+        begin_time: when the epoch began.
+        known_until: the newest record that the database had when the epoch began; None at the first one.
         version: counts changes.
     """
 
@@ -63,6 +91,8 @@ class History(NamedTuple):
     note: str
     actor: str
     change_time: datetime | None
+    begin_time: datetime | None
+    known_until: datetime | None
     version: int
 
 
@@ -71,8 +101,15 @@ class Look(NamedTuple):
 
     history: History
     known: Known
-    found: Identity
-    position: int
+    found: Found
+
+
+class ProviderAccount(NamedTuple):
+    """A provider account with payments of a tenant."""
+
+    key: TenantKey
+    tenant_id: str
+    provider: str
 
 
 async def read_history(connection: AnyConnection) -> History:
@@ -80,17 +117,12 @@ async def read_history(connection: AnyConnection) -> History:
     return _history_of(await connection.fetchrow(_READ))
 
 
-async def outbound_allowed(connection: AnyConnection) -> bool:
-    """Whether calls to providers may be made now."""
-    return bool(await connection.fetchval(f"SELECT {OUTBOUND_ALLOWED}"))
-
-
 async def look(connection: AnyConnection) -> Look | None:
     """Return the history beside what the database is; None of a standby, which is none until promoted."""
-    if await connection.fetchval("SELECT pg_is_in_recovery()"):
-        return None
     row = await connection.fetchrow(_LOOK)
     assert row is not None, "the migration has written it"
+    if row["standby"] or row["timeline"] is None:
+        return None
     identity = None
     if row["known_system"] is not None:
         identity = Identity(
@@ -99,38 +131,46 @@ async def look(connection: AnyConnection) -> Look | None:
             timeline=row["known_timeline"],
         )
     history = _history_of(row)
+    found = Identity(
+        system_identifier=row["system_identifier"],
+        database_oid=row["database_oid"],
+        timeline=int(row["timeline"], 16),
+    )
     return Look(
         history,
         Known(epoch=history.epoch, past_epochs=frozenset(history.past_epochs), identity=identity),
-        Identity(
-            system_identifier=row["system_identifier"],
-            database_oid=row["database_oid"],
-            timeline=int(row["timeline"], 16),
-        ),
-        row["position"],
+        Found(identity=found, position=row["position"], written_here=bool(row["written_here"])),
     )
 
 
-async def begin_epoch(
-    connection: AnyConnection, looked: Look, epoch: str, *, stopped: bool, note: str, actor: str
-) -> History | None:
-    """Begin an epoch in the database as it is; None where another process was faster."""
-    past = looked.history.past_epochs
-    if looked.history.epoch and looked.history.epoch != epoch:
-        past = (*past, looked.history.epoch)
-    row = await connection.fetchrow(
-        _BEGIN,
-        looked.history.version,
-        epoch,
-        " ".join(past),
-        looked.found.system_identifier,
-        looked.found.database_oid,
-        looked.found.timeline,
-        stopped,
-        note,
-        actor,
-    )
-    return None if row is None else _history_of(row)
+async def begin_epoch(connection: AnyConnection, looked: Look, epoch: str, *, lost: str, actor: str) -> bool:
+    """Begin an epoch in the database as it is; return False where another process was faster.
+
+    Args:
+        lost: why commits may have been lost, which stops calls; empty for the first epoch.
+    """
+    before = looked.history
+    past = before.past_epochs
+    if before.epoch and before.epoch != epoch:
+        past = (*past, before.epoch)
+    async with connection.transaction():
+        known_until = await connection.fetchval(_KNOWN_UNTIL) if lost else None
+        row = await connection.fetchrow(
+            _BEGIN,
+            before.version,
+            epoch,
+            " ".join(past),
+            looked.found.identity.system_identifier,
+            looked.found.identity.database_oid,
+            looked.found.identity.timeline,
+            bool(lost) or before.outbound_stopped,
+            lost or before.note,
+            actor,
+            known_until,
+        )
+        if row is not None and lost:
+            await connection.execute(_MAYBE_MADE)
+    return row is not None
 
 
 async def stop_outbound(connection: AnyConnection, *, note: str, actor: str) -> History:
@@ -146,22 +186,32 @@ async def resume_outbound(
     return None if row is None else _history_of(row)
 
 
-async def unreconciled(
-    connection: AnyConnection, since: datetime | None, complete: int
-) -> list[tuple[str, str]]:
-    """Return up to 20 tenants and provider accounts with payments and no complete run begun since then."""
-    rows = await connection.fetch(_UNRECONCILED, since, complete)
-    return [(row["tenant_id"], row["provider"]) for row in rows]
+async def provider_accounts(
+    connection: AnyConnection, after: tuple[str, str], limit: int
+) -> list[ProviderAccount]:
+    """Return provider accounts with payments, by tenant and name, behind a tenant and a name."""
+    rows = await connection.fetch(_ACCOUNTS, *after, limit)
+    return [ProviderAccount(TenantKey(row["tenant_key"]), row["tenant_id"], row["provider"]) for row in rows]
 
 
-def _history_of(row: object) -> History:
+async def runs_since(
+    connection: AnyConnection, account: ProviderAccount, since: datetime, state: int
+) -> list[bytes]:
+    """Return the runs of an account that began after a time and are in a state."""
+    rows = await connection.fetch(_RUNS, account.key, since, account.provider, state)
+    return [row["body"] for row in rows]
+
+
+def _history_of(row: Any) -> History:
     assert row is not None, "the migration has written it"
     return History(
-        epoch=row["epoch"],  # type: ignore[index]
-        past_epochs=tuple(row["past_epochs"].split()),  # type: ignore[index]
-        outbound_stopped=row["outbound_stopped"],  # type: ignore[index]
-        note=row["note"],  # type: ignore[index]
-        actor=row["actor"],  # type: ignore[index]
-        change_time=row["change_time"],  # type: ignore[index]
-        version=row["version"],  # type: ignore[index]
+        epoch=row["epoch"],
+        past_epochs=tuple(row["past_epochs"].split()),
+        outbound_stopped=row["outbound_stopped"],
+        note=row["note"],
+        actor=row["actor"],
+        change_time=row["change_time"],
+        begin_time=row["begin_time"],
+        known_until=row["known_until"],
+        version=row["version"],
     )

@@ -25,6 +25,12 @@ history: Final = Table(
     bytewise("note"),
     bytewise("actor"),
     time("change_time", nullable=True),
+    # When the epoch began.
+    time("begin_time", nullable=True),
+    # The newest record that the database had when its epoch began; none of the first one.
+    time("known_until", nullable=True),
+    # The transaction that wrote this row, by its own word: another one has read it in from a dump.
+    Column("row_transaction", BigInteger),
     # Counts changes, so that two processes that see the same one make it once.
     Column("version", BigInteger, nullable=False),
     PrimaryKeyConstraint("history_key"),

@@ -60,6 +60,7 @@ SELECT {HEAD_COLUMNS}, withdrawal_policy, epochs,
 FROM tenants WHERE tenant_key = $1
 """
 _LOCK_HEAD: Final = f"{_READ_HEAD} FOR UPDATE"
+_READ_CHAIN_HASH: Final = "SELECT chain_hash FROM journal WHERE tenant_key = $1 AND sequence = $2"
 _READ_EPOCHS: Final = "SELECT epochs FROM tenants WHERE tenant_key = $1"
 
 # Every look-up stands in a LATERAL with a LIMIT or OFFSET, which keeps it one. A plain join leaves the
@@ -183,6 +184,12 @@ async def read_ids(connection: AnyConnection, key: TenantKey) -> TenantIds:
     """Return what makes and reads the tenant's ids; plain ones where there is no such tenant."""
     text = await connection.fetchval(_READ_EPOCHS, key)
     return TenantIds(key, epochs_of(text or ""))
+
+
+async def read_chain_hash(connection: AnyConnection, key: TenantKey, sequence: int) -> bytes | None:
+    """Return the chain hash of a record; None where there is none of that number."""
+    found: bytes | None = await connection.fetchval(_READ_CHAIN_HASH, key, sequence)
+    return found
 
 
 async def load_accounts(

@@ -50,9 +50,10 @@ UPDATE outbox SET
 WHERE tenant_key = $1 AND call_number = $2 AND try_count = $3
 """
 _RESTART: Final = """
-UPDATE outbox SET first_try_time = NULL, absent_time = NULL, rest_count = 0
+UPDATE outbox SET first_try_time = CASE WHEN maybe_made THEN first_try_time END, absent_time = NULL,
+    rest_count = 0
 WHERE tenant_key = $1 AND call_number = $2 AND try_count = $3 AND open
-RETURNING true
+RETURNING first_try_time
 """
 _ABSENT: Final = """
 UPDATE outbox SET absent_time = $4 WHERE tenant_key = $1 AND call_number = $2 AND try_count = $3
@@ -192,10 +193,14 @@ async def rest(
 
 
 async def restart(pool: Pool, key: TenantKey, call: ClaimedCall) -> ClaimedCall | None:
-    """Let a claimed call count as never sent; None if somebody else has claimed it since."""
-    if not await pool.fetchval(_RESTART, key, call.number, call.try_count):
+    """Let a claimed call count as never sent; None if somebody else has claimed it since.
+
+    A call that was owed when commits may have been lost goes on counting as sent when it was owed.
+    """
+    row = await pool.fetchrow(_RESTART, key, call.number, call.try_count)
+    if row is None:
         return None
-    return call._replace(first_try_time=None, absent_time=None, rest_count=0)
+    return call._replace(first_try_time=row["first_try_time"], absent_time=None, rest_count=0)
 
 
 async def set_absent(pool: Pool, key: TenantKey, call: ClaimedCall, time: datetime | None) -> None:

@@ -334,6 +334,8 @@ outbox: Final = Table(
     Column("rest_count", BigInteger, nullable=False, server_default="0"),
     time("absent_time", nullable=True),
     bytewise("stop_reason", nullable=True),
+    # Whether it was owed when commits may have been lost: that nothing says it was made proves nothing then.
+    Column("maybe_made", Boolean, nullable=False, server_default="false"),
     PrimaryKeyConstraint("tenant_key", "call_number"),
     Index("outbox_open_idx", "tenant_key", "next_try_time", postgresql_where=text("open")),
     # For one provider account what is due of all tenants; it reads only, so it may name none.

@@ -6,12 +6,13 @@ from typing import Final
 from asyncpg import Record
 
 from ledger_server.domain.commands import Enforcement
+from ledger_server.domain.ids import epochs_of
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.lane_store import Head
 from ledger_server.store.queries.rendering import Page
 
 _LIST: Final = """
-SELECT tenant_id, sequence, chain_hash, record_time, balance_enforcement, create_time FROM tenants
+SELECT tenant_id, sequence, chain_hash, record_time, balance_enforcement, create_time, epochs FROM tenants
 WHERE tenant_id > $1 ORDER BY tenant_id LIMIT $2
 """
 
@@ -31,6 +32,7 @@ async def list_tenants(connection: AnyConnection, *, after: str, size: int) -> P
             record_time=row["record_time"],
             enforcement=Enforcement(row["balance_enforcement"]),
             create_time=row["create_time"],
+            epochs=epochs_of(row["epochs"]),
         )
         for row in rows[:size]
     ]

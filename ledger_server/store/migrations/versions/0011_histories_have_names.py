@@ -27,6 +27,9 @@ def upgrade() -> None:
         sa.Column("note", sa.Text(collation="C"), nullable=False),
         sa.Column("actor", sa.Text(collation="C"), nullable=False),
         sa.Column("change_time", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("begin_time", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("known_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("row_transaction", sa.BigInteger(), nullable=True),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("history_key = 1", name=op.f("history_one_row_check")),
         sa.PrimaryKeyConstraint("history_key", name=op.f("history_pkey")),
@@ -35,6 +38,7 @@ def upgrade() -> None:
         "INSERT INTO history (history_key, past_epochs, outbound_stopped, note, actor, version)"
         " VALUES (1, '', false, '', '', 0)"
     )
+    op.add_column("outbox", sa.Column("maybe_made", sa.Boolean(), server_default="false", nullable=False))
     role = op.get_bind().dialect.identifier_preparer.quote(context.config.attributes["application_role"])
     op.execute(f"GRANT SELECT, UPDATE ON history TO {role}")
 
@@ -42,4 +46,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Remove them; ids that carry an epoch can't be read afterwards."""
     op.drop_table("history")
+    op.drop_column("outbox", "maybe_made")
     op.drop_column("tenants", "epochs")

@@ -144,6 +144,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The batch is in progress, or its lines do not add up to what was paid out. FAILED_PRECONDITION.
     Metadata: `batch_id`, `difference_minor`.
     """
+    ERROR_REASON_EPOCH_NOT_CURRENT: _ErrorReason.ValueType  # 73
+    """The history of the ledger has another epoch by now: somebody has restored it again. Look anew.
+    FAILED_PRECONDITION. Metadata: `epoch`.
+    """
+    ERROR_REASON_OUTBOUND_NOT_RECONCILED: _ErrorReason.ValueType  # 74
+    """Calls were stopped because commits may have been lost, and a provider account was not reconciled since.
+    FAILED_PRECONDITION. Metadata: `tenant_id`, `provider` of the first one.
+    """
     ERROR_REASON_DEPOSIT_NOT_FOUND: _ErrorReason.ValueType  # 220
     """No such deposit in this tenant. NOT_FOUND. Metadata: `deposit_id`."""
     ERROR_REASON_WITHDRAWAL_NOT_FOUND: _ErrorReason.ValueType  # 221
@@ -398,6 +406,14 @@ ERROR_REASON_BATCH_NOT_FOUND: ErrorReason.ValueType  # 69
 ERROR_REASON_BATCH_NOT_BALANCED: ErrorReason.ValueType  # 70
 """The batch is in progress, or its lines do not add up to what was paid out. FAILED_PRECONDITION.
 Metadata: `batch_id`, `difference_minor`.
+"""
+ERROR_REASON_EPOCH_NOT_CURRENT: ErrorReason.ValueType  # 73
+"""The history of the ledger has another epoch by now: somebody has restored it again. Look anew.
+FAILED_PRECONDITION. Metadata: `epoch`.
+"""
+ERROR_REASON_OUTBOUND_NOT_RECONCILED: ErrorReason.ValueType  # 74
+"""Calls were stopped because commits may have been lost, and a provider account was not reconciled since.
+FAILED_PRECONDITION. Metadata: `tenant_id`, `provider` of the first one.
 """
 ERROR_REASON_DEPOSIT_NOT_FOUND: ErrorReason.ValueType  # 220
 """No such deposit in this tenant. NOT_FOUND. Metadata: `deposit_id`."""

@@ -25,39 +25,39 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x64\x65\x66ter/ledger/v1/tenant.proto\x12\x10\x64\x65\x66ter.ledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x01\n\x06Tenant\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x41\n\x13\x62\x61lance_enforcement\x18\x02 \x01(\x0e\x32$.defter.ledger.v1.BalanceEnforcement\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rhead_sequence\x18\x04 \x01(\x03\x12\x17\n\x0fhead_chain_hash\x18\x05 \x01(\x0c\"d\n\x08\x43urrency\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x65\x63imal_places\x18\x02 \x01(\x05\x12\x11\n\twithdrawn\x18\x03 \x01(\x08\x12\x16\n\x0eturnover_bound\x18\x04 \x01(\x03\"\x17\n\x15ListCurrenciesRequest\"H\n\x16ListCurrenciesResponse\x12.\n\ncurrencies\x18\x01 \x03(\x0b\x32\x1a.defter.ledger.v1.Currency\"\x84\x01\n\x13\x43reateTenantRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x41\n\x13\x62\x61lance_enforcement\x18\x03 \x01(\x0e\x32$.defter.ledger.v1.BalanceEnforcement\"@\n\x14\x43reateTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.defter.ledger.v1.Tenant\"%\n\x10GetTenantRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"=\n\x11GetTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.defter.ledger.v1.Tenant\";\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x13ListTenantsResponse\x12)\n\x07tenants\x18\x01 \x03(\x0b\x32\x18.defter.ledger.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8d\x01\n\x1cSetBalanceEnforcementRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x41\n\x13\x62\x61lance_enforcement\x18\x03 \x01(\x0e\x32$.defter.ledger.v1.BalanceEnforcement\"I\n\x1dSetBalanceEnforcementResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.defter.ledger.v1.Tenant*{\n\x12\x42\x61lanceEnforcement\x12#\n\x1f\x42\x41LANCE_ENFORCEMENT_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x42\x41LANCE_ENFORCEMENT_SHADOW\x10\x01\x12 \n\x1c\x42\x41LANCE_ENFORCEMENT_ENFORCED\x10\x02\x32\xff\x03\n\rTenantService\x12]\n\x0c\x43reateTenant\x12%.defter.ledger.v1.CreateTenantRequest\x1a&.defter.ledger.v1.CreateTenantResponse\x12T\n\tGetTenant\x12\".defter.ledger.v1.GetTenantRequest\x1a#.defter.ledger.v1.GetTenantResponse\x12Z\n\x0bListTenants\x12$.defter.ledger.v1.ListTenantsRequest\x1a%.defter.ledger.v1.ListTenantsResponse\x12\x63\n\x0eListCurrencies\x12\'.defter.ledger.v1.ListCurrenciesRequest\x1a(.defter.ledger.v1.ListCurrenciesResponse\x12x\n\x15SetBalanceEnforcement\x12..defter.ledger.v1.SetBalanceEnforcementRequest\x1a/.defter.ledger.v1.SetBalanceEnforcementResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x64\x65\x66ter/ledger/v1/tenant.proto\x12\x10\x64\x65\x66ter.ledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x01\n\x06Tenant\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x41\n\x13\x62\x61lance_enforcement\x18\x02 \x01(\x0e\x32$.defter.ledger.v1.BalanceEnforcement\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rhead_sequence\x18\x04 \x01(\x03\x12\x17\n\x0fhead_chain_hash\x18\x05 \x01(\x0c\x12\x12\n\nhead_epoch\x18\x06 \x01(\t\"d\n\x08\x43urrency\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x65\x63imal_places\x18\x02 \x01(\x05\x12\x11\n\twithdrawn\x18\x03 \x01(\x08\x12\x16\n\x0eturnover_bound\x18\x04 \x01(\x03\"\x17\n\x15ListCurrenciesRequest\"H\n\x16ListCurrenciesResponse\x12.\n\ncurrencies\x18\x01 \x03(\x0b\x32\x1a.defter.ledger.v1.Currency\"\x84\x01\n\x13\x43reateTenantRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x41\n\x13\x62\x61lance_enforcement\x18\x03 \x01(\x0e\x32$.defter.ledger.v1.BalanceEnforcement\"@\n\x14\x43reateTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.defter.ledger.v1.Tenant\"%\n\x10GetTenantRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"=\n\x11GetTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.defter.ledger.v1.Tenant\";\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x13ListTenantsResponse\x12)\n\x07tenants\x18\x01 \x03(\x0b\x32\x18.defter.ledger.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8d\x01\n\x1cSetBalanceEnforcementRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x41\n\x13\x62\x61lance_enforcement\x18\x03 \x01(\x0e\x32$.defter.ledger.v1.BalanceEnforcement\"I\n\x1dSetBalanceEnforcementResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.defter.ledger.v1.Tenant*{\n\x12\x42\x61lanceEnforcement\x12#\n\x1f\x42\x41LANCE_ENFORCEMENT_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x42\x41LANCE_ENFORCEMENT_SHADOW\x10\x01\x12 \n\x1c\x42\x41LANCE_ENFORCEMENT_ENFORCED\x10\x02\x32\xff\x03\n\rTenantService\x12]\n\x0c\x43reateTenant\x12%.defter.ledger.v1.CreateTenantRequest\x1a&.defter.ledger.v1.CreateTenantResponse\x12T\n\tGetTenant\x12\".defter.ledger.v1.GetTenantRequest\x1a#.defter.ledger.v1.GetTenantResponse\x12Z\n\x0bListTenants\x12$.defter.ledger.v1.ListTenantsRequest\x1a%.defter.ledger.v1.ListTenantsResponse\x12\x63\n\x0eListCurrencies\x12\'.defter.ledger.v1.ListCurrenciesRequest\x1a(.defter.ledger.v1.ListCurrenciesResponse\x12x\n\x15SetBalanceEnforcement\x12..defter.ledger.v1.SetBalanceEnforcementRequest\x1a/.defter.ledger.v1.SetBalanceEnforcementResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'defter.ledger.v1.tenant_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BALANCEENFORCEMENT']._serialized_start=1153
-  _globals['_BALANCEENFORCEMENT']._serialized_end=1276
+  _globals['_BALANCEENFORCEMENT']._serialized_start=1173
+  _globals['_BALANCEENFORCEMENT']._serialized_end=1296
   _globals['_TENANT']._serialized_start=85
-  _globals['_TENANT']._serialized_end=276
-  _globals['_CURRENCY']._serialized_start=278
-  _globals['_CURRENCY']._serialized_end=378
-  _globals['_LISTCURRENCIESREQUEST']._serialized_start=380
-  _globals['_LISTCURRENCIESREQUEST']._serialized_end=403
-  _globals['_LISTCURRENCIESRESPONSE']._serialized_start=405
-  _globals['_LISTCURRENCIESRESPONSE']._serialized_end=477
-  _globals['_CREATETENANTREQUEST']._serialized_start=480
-  _globals['_CREATETENANTREQUEST']._serialized_end=612
-  _globals['_CREATETENANTRESPONSE']._serialized_start=614
-  _globals['_CREATETENANTRESPONSE']._serialized_end=678
-  _globals['_GETTENANTREQUEST']._serialized_start=680
-  _globals['_GETTENANTREQUEST']._serialized_end=717
-  _globals['_GETTENANTRESPONSE']._serialized_start=719
-  _globals['_GETTENANTRESPONSE']._serialized_end=780
-  _globals['_LISTTENANTSREQUEST']._serialized_start=782
-  _globals['_LISTTENANTSREQUEST']._serialized_end=841
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=843
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=932
-  _globals['_SETBALANCEENFORCEMENTREQUEST']._serialized_start=935
-  _globals['_SETBALANCEENFORCEMENTREQUEST']._serialized_end=1076
-  _globals['_SETBALANCEENFORCEMENTRESPONSE']._serialized_start=1078
-  _globals['_SETBALANCEENFORCEMENTRESPONSE']._serialized_end=1151
-  _globals['_TENANTSERVICE']._serialized_start=1279
-  _globals['_TENANTSERVICE']._serialized_end=1790
+  _globals['_TENANT']._serialized_end=296
+  _globals['_CURRENCY']._serialized_start=298
+  _globals['_CURRENCY']._serialized_end=398
+  _globals['_LISTCURRENCIESREQUEST']._serialized_start=400
+  _globals['_LISTCURRENCIESREQUEST']._serialized_end=423
+  _globals['_LISTCURRENCIESRESPONSE']._serialized_start=425
+  _globals['_LISTCURRENCIESRESPONSE']._serialized_end=497
+  _globals['_CREATETENANTREQUEST']._serialized_start=500
+  _globals['_CREATETENANTREQUEST']._serialized_end=632
+  _globals['_CREATETENANTRESPONSE']._serialized_start=634
+  _globals['_CREATETENANTRESPONSE']._serialized_end=698
+  _globals['_GETTENANTREQUEST']._serialized_start=700
+  _globals['_GETTENANTREQUEST']._serialized_end=737
+  _globals['_GETTENANTRESPONSE']._serialized_start=739
+  _globals['_GETTENANTRESPONSE']._serialized_end=800
+  _globals['_LISTTENANTSREQUEST']._serialized_start=802
+  _globals['_LISTTENANTSREQUEST']._serialized_end=861
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=863
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=952
+  _globals['_SETBALANCEENFORCEMENTREQUEST']._serialized_start=955
+  _globals['_SETBALANCEENFORCEMENTREQUEST']._serialized_end=1096
+  _globals['_SETBALANCEENFORCEMENTRESPONSE']._serialized_start=1098
+  _globals['_SETBALANCEENFORCEMENTRESPONSE']._serialized_end=1171
+  _globals['_TENANTSERVICE']._serialized_start=1299
+  _globals['_TENANTSERVICE']._serialized_end=1810
 # @@protoc_insertion_point(module_scope)

@@ -55,6 +55,7 @@ class Tenant(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     HEAD_SEQUENCE_FIELD_NUMBER: _builtins.int
     HEAD_CHAIN_HASH_FIELD_NUMBER: _builtins.int
+    HEAD_EPOCH_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """1 to 63 characters of `a-z`, `0-9` and `-`, beginning with a letter."""
     balance_enforcement: Global___BalanceEnforcement.ValueType
@@ -63,6 +64,10 @@ class Tenant(_message.Message):
     """Sequence of the newest journal record; the first one is 1."""
     head_chain_hash: _builtins.bytes
     """Chain hash of the newest journal record, 32 bytes."""
+    head_epoch: _builtins.str
+    """The epoch of the history in which the newest record was written; empty before the first. A head is the same
+    head only in the same epoch.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
@@ -75,10 +80,11 @@ class Tenant(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         head_sequence: _builtins.int = ...,
         head_chain_hash: _builtins.bytes = ...,
+        head_epoch: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_enforcement", b"balance_enforcement", "create_time", b"create_time", "head_chain_hash", b"head_chain_hash", "head_sequence", b"head_sequence", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_enforcement", b"balance_enforcement", "create_time", b"create_time", "head_chain_hash", b"head_chain_hash", "head_epoch", b"head_epoch", "head_sequence", b"head_sequence", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

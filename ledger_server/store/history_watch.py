@@ -1,0 +1,160 @@
+"""Owns the look at the history: each connection leads to the database that the process has begun with.
+
+A server keeps much of a database in its memory: heads, claims, numbers of payments. All of it is wrong in
+another history, so none of it may reach one. At start the history gets its name; from then on a connection
+that leads elsewhere is refused like one that is lost, and whoever runs the server starts it anew.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import structlog
+from prometheus_client import Gauge
+
+from ledger_server.domain.history import NEW, Witness, why_another
+from ledger_server.domain.ids import new_epoch
+from ledger_server.store import history_store
+from ledger_server.store.database import CONNECTION_ERRORS, AnyConnection, Pool
+from ledger_server.store.history_store import History, Look
+from ledger_server.store.witness import WitnessKeeper
+
+log = structlog.get_logger()
+
+STOPPED: Final = Gauge("defter_outbound_stopped", "1 while no call to a provider may be made")
+
+_LOOK_SECONDS: Final = 5.0
+_ACTOR: Final = "defter"
+
+
+class AnotherHistory(ConnectionError):
+    """A connection leads to another history than the one that this process knows."""
+
+
+class HistoryWatch:
+    """Watches that the history stays the one that the process has begun with."""
+
+    def __init__(self, keeper: WitnessKeeper, *, draw: Callable[[], str] | None = None) -> None:
+        """Begin to watch.
+
+        Args:
+            draw: names a new epoch; a test may say how.
+        """
+        self._keeper = keeper
+        self._draw = draw or (lambda: new_epoch(os.urandom))
+        self._epoch: str | None = None
+        self._pool: Pool | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.changed: Final = asyncio.Event()
+        """Set as soon as the database is seen to be in another history."""
+
+    async def begin(self, connection: AnyConnection) -> History:
+        """Find out the history, and give it a new name if it is another one or has none.
+
+        Raises:
+            ConnectionError: the database is a standby.
+            OSError: the witness can't be written.
+        """
+        while True:
+            looked = await history_store.look(connection)
+            if looked is None:
+                raise ConnectionError("the database is a standby: it decides nothing until it is promoted")
+            lost = self._keeper.loss or why_another(looked.known, looked.found, self._keeper.seen)
+            if looked.known.identity is not None and not lost:
+                break
+            if lost:
+                log.error("the database has another history", why=lost, before=looked.history.epoch)
+            # A database that was named before any server has opened it keeps that name.
+            epoch = looked.history.epoch if not lost and looked.history.epoch is not None else self._draw()
+            if await history_store.begin_epoch(connection, looked, epoch, lost=lost, actor=_ACTOR):
+                self._keeper.loss = ""
+                log.info("an epoch begins", epoch=epoch, why=lost or NEW)
+        self._epoch = looked.history.epoch or ""
+        self._see(looked)
+        await self._keeper.write()
+        _show(looked.history)
+        return looked.history
+
+    def lost(self, why: str) -> None:
+        """Hear that commits are gone of which callers were told: the next start begins another epoch."""
+        log.error("the database has lost commits", why=why, epoch=self._epoch)
+        self._keeper.loss = why
+        self.changed.set()
+
+    async def connected(self, connection: AnyConnection) -> None:
+        """Look where a new connection leads, before anything is asked through it.
+
+        Raises:
+            AnotherHistory: not to where the process has begun.
+        """
+        if self.changed.is_set():
+            raise AnotherHistory("the database is in another history, and this process knows the one before")
+        looked = await history_store.look(connection)
+        if looked is None:
+            raise AnotherHistory("the database is a standby")
+        why = self._why_changed(looked)
+        if why:
+            log.error("the database has another history", why=why, epoch=self._epoch)
+            self.changed.set()
+            raise AnotherHistory(why)
+        self._see(looked)
+
+    async def why_stopped(self) -> str:
+        """Return why no call may be made now, by the database; the empty text: it may."""
+        assert self._pool is not None, "it is started"
+        if self.changed.is_set():
+            return "the database is in another history"
+        async with self._pool.acquire() as connection:
+            history = await history_store.read_history(connection)
+        if (history.epoch or "") != self._epoch:
+            self.changed.set()
+            return "the database is in another history"
+        _show(history)
+        if history.outbound_stopped:
+            return f"outbound calls are stopped: {history.note}"
+        return ""
+
+    def start(self, pool: Pool) -> None:
+        """Look now and then, in the background, through a pool whose connections come through `connected`."""
+        self._pool = pool
+        self._task = asyncio.create_task(self._look_now_and_then(pool))
+
+    async def stop(self) -> None:
+        """Stop."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _look_now_and_then(self, pool: Pool) -> None:
+        while not self.changed.is_set():
+            try:
+                async with pool.acquire() as connection:
+                    await self.connected(connection)
+                await self._keeper.write()
+            except CONNECTION_ERRORS as error:
+                log.warning("the database's history was not looked at", error=repr(error))
+            except Exception:
+                log.exception("the database's history was not looked at")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _why_changed(self, looked: Look) -> str:
+        why = why_another(looked.known, looked.found, self._keeper.seen)
+        if not why and (looked.history.epoch or "") != self._epoch:
+            why = f"its epoch was {self._epoch} and is {looked.history.epoch}"
+        return why
+
+    def _see(self, looked: Look) -> None:
+        self._keeper.see(
+            Witness(
+                epoch=looked.history.epoch or "",
+                identity=looked.found.identity,
+                position=looked.found.position,
+            )
+        )
+
+
+def _show(history: History) -> None:
+    STOPPED.set(history.outbound_stopped)
