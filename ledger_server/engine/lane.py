@@ -50,8 +50,9 @@ _AHEAD_SECONDS: Final = 2.0
 _SAY_AGAIN_SECONDS: Final = 60.0
 
 OnCommit = Callable[[str, Sequence[JournalRow]], None]
-OnLoss = Callable[[str], None]
 """Is told which rows of which tenant have been committed; must neither fail nor wait."""
+OnLoss = Callable[[str], None]
+"""Is told, in words, which commit of this process the database does not have any more."""
 
 
 class LaneLimits(Struct, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 STOPPED: Final = Gauge("defter_outbound_stopped", "1 while no call to a provider may be made")
 
-_LOOK_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 5.0
 _ACTOR: Final = "defter"
 
 
@@ -43,6 +43,7 @@ class HistoryWatch:
             draw: names a new epoch; a test may say how.
         """
         self._keeper = keeper
+        self._look_seconds = LOOK_SECONDS
         self._draw = draw or (lambda: new_epoch(os.urandom))
         self._epoch: str | None = None
         self._pool: Pool | None = None
@@ -138,7 +139,7 @@ class HistoryWatch:
                 log.warning("the database's history was not looked at", error=repr(error))
             except Exception:
                 log.exception("the database's history was not looked at")
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(self._look_seconds)
 
     def _why_changed(self, looked: Look) -> str:
         why = why_another(looked.known, looked.found, self._keeper.seen)

@@ -24,6 +24,7 @@ from ledger_server.providers.adapter import Adapter
 from ledger_server.running import RunningServer
 from ledger_server.settings import Settings
 from ledger_server.store.database_clock import OwnClocks
+from ledger_server.store.witness import WitnessKeeper
 from tests.support.ledger import ENFORCED, Ledger
 from tests.support.wire import Stubs, open_channel
 
@@ -43,6 +44,7 @@ class Service:
         own_clocks: OwnClocks | None = None,
         providers: Mapping[str, Adapter] | None = None,
         provider_tenants: Mapping[str, frozenset[str]] | None = None,
+        witness: WitnessKeeper | None = None,
         **settings: Any,
     ) -> None:
         self.database_url = database_url
@@ -53,6 +55,7 @@ class Service:
         self._own_clocks = own_clocks
         self._providers = providers
         self._provider_tenants = provider_tenants
+        self._witness = witness
         self._server: RunningServer | None = None
         self._channels: list[grpc.aio.Channel] = []
 
@@ -85,6 +88,7 @@ class Service:
             own_clocks=self._own_clocks,
             providers=self._providers,
             provider_tenants=self._provider_tenants,
+            witness=self._witness,
         )
         self.open_channel()
 
@@ -133,10 +137,13 @@ async def serving(
     clock: Clock | None = None,
     own_clocks: OwnClocks | None = None,
     providers: Mapping[str, Adapter] | None = None,
+    witness: WitnessKeeper | None = None,
     **settings: Any,
 ) -> AsyncIterator[Service]:
     """Run a server in this process."""
-    service = Service(database_url, clock=clock, own_clocks=own_clocks, providers=providers, **settings)
+    service = Service(
+        database_url, clock=clock, own_clocks=own_clocks, providers=providers, witness=witness, **settings
+    )
     await service.start()
     try:
         yield service

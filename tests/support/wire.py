@@ -14,6 +14,7 @@ from defter.ledger.v1.journal_pb2_grpc import JournalServiceStub
 from defter.ledger.v1.posting_pb2_grpc import PostingServiceStub
 from defter.ledger.v1.tenant_pb2_grpc import TenantServiceStub
 from defter.payments.v1.deposit_pb2_grpc import DepositServiceStub
+from defter.payments.v1.outbound_pb2_grpc import OutboundServiceStub
 from defter.payments.v1.provider_event_pb2_grpc import ProviderEventServiceStub
 from defter.payments.v1.wallet_pb2_grpc import WalletServiceStub
 from defter.payments.v1.withdrawal_pb2_grpc import WithdrawalServiceStub
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from defter.ledger.v1.posting_pb2_grpc import PostingServiceAsyncStub
     from defter.ledger.v1.tenant_pb2_grpc import TenantServiceAsyncStub
     from defter.payments.v1.deposit_pb2_grpc import DepositServiceAsyncStub
+    from defter.payments.v1.outbound_pb2_grpc import OutboundServiceAsyncStub
     from defter.payments.v1.provider_event_pb2_grpc import ProviderEventServiceAsyncStub
     from defter.payments.v1.wallet_pb2_grpc import WalletServiceAsyncStub
     from defter.payments.v1.withdrawal_pb2_grpc import WithdrawalServiceAsyncStub
@@ -70,6 +72,7 @@ class Stubs:
     withdrawals: WithdrawalServiceAsyncStub
     wallets: WalletServiceAsyncStub
     events: ProviderEventServiceAsyncStub
+    outbound: OutboundServiceAsyncStub
     findings: FindingServiceAsyncStub
     reconciliation: ReconciliationServiceAsyncStub
 
@@ -86,6 +89,7 @@ class Stubs:
             withdrawals=WithdrawalServiceStub(channel),
             wallets=WalletServiceStub(channel),
             events=ProviderEventServiceStub(channel),
+            outbound=OutboundServiceStub(channel),
             findings=FindingServiceStub(channel),
             reconciliation=ReconciliationServiceStub(channel),
         )

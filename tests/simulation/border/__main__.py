@@ -8,6 +8,7 @@ import time
 from collections import Counter
 
 from tests.simulation.border.histories import run
+from tests.simulation.border.plan import plan_of
 from tests.support.postgres import Databases, running_postgres
 
 
@@ -19,15 +20,19 @@ def main() -> int:
     parser.add_argument("--most-faults", type=int, default=20, help="stop after so many bad histories")
     parser.add_argument("--seeds", type=int, nargs="*", help="run these only")
     parser.add_argument(
-        "--with-copies", action="store_true", help="restore older backups, and wake copies in staging"
+        "--only-copies",
+        action="store_true",
+        help="only those with a restored backup or a copy in staging",
     )
     options = parser.parse_args()
     seeds = options.seeds or range(options.first, options.first + options.histories)
+    if options.only_copies:
+        seeds = [seed for seed in seeds if plan_of(seed).copy != "none"]
     bad, kinds, begun = 0, Counter[str](), time.monotonic()
     with running_postgres() as server:
         databases = Databases(server)
         databases.make_template()
-        for count, result in enumerate(run(databases, seeds, with_copies=options.with_copies), 1):
+        for count, result in enumerate(run(databases, seeds), 1):
             kinds[f"{result.plan.dialect} {result.plan.story}"] += 1
             if result.faults:
                 bad += 1

@@ -87,14 +87,12 @@ class Plan:
         return ", ".join(named)
 
 
-def plan_of(seed: int, *, with_copies: bool) -> Plan:
+def plan_of(seed: int) -> Plan:
     """Return the history of a number.
 
     Of every two one is systematic: one process, one blow, at one step after the other; of the provider's
-    treatments and pauses every combination comes by. The others leave everything to chance.
-
-    Args:
-        with_copies: whether databases are restored, or copied to staging, in some histories.
+    treatments and pauses every combination comes by. The others leave everything to chance. In some of both,
+    the database is restored, or copied to staging.
     """
     randomness = Random(seed)
     plan = (_random if seed % 2 else _systematic)(seed, randomness)
@@ -104,7 +102,7 @@ def plan_of(seed: int, *, with_copies: bool) -> Plan:
         # Of these, only a reconciliation or the settlement report would know without a word.
         fates = tuple(dataclasses.replace(fate, told=True) for fate in plan.fates)
         plan = dataclasses.replace(plan, fates=fates)
-    return plan if with_copies else dataclasses.replace(plan, copy="none")
+    return plan
 
 
 def _systematic(seed: int, randomness: Random) -> Plan:

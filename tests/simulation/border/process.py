@@ -24,6 +24,7 @@ from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.providers.adapter import Adapter
 from ledger_server.running import RunningServer
 from ledger_server.settings import Settings
+from ledger_server.store import history_watch
 from ledger_server.store.database_clock import OwnClocks
 from tests.simulation.border.loop import PROCESS, Body, SimulatedLoop
 
@@ -209,9 +210,11 @@ def _put_together_for(network: _NoNetwork) -> Iterator[None]:
     """
     module: Any = bootstrap
     driver: Any = asyncpg
+    watch: Any = history_watch
     opened, limits, create_pool = module.open_server, module.ClockLimits, driver.create_pool
     module.open_server = lambda _: network
     module.ClockLimits = partial(limits, measure_seconds=_MEASURE_SECONDS)
+    look_seconds, watch.LOOK_SECONDS = watch.LOOK_SECONDS, _MEASURE_SECONDS
     driver.create_pool = lambda *args, **named: create_pool(
         *args, **{**named, "max_inactive_connection_lifetime": 0}
     )
@@ -219,6 +222,7 @@ def _put_together_for(network: _NoNetwork) -> Iterator[None]:
         yield
     finally:
         module.open_server, module.ClockLimits, driver.create_pool = opened, limits, create_pool
+        watch.LOOK_SECONDS = look_seconds
 
 
 @contextlib.contextmanager

@@ -12,9 +12,6 @@ from tests.support.postgres import Databases
 SEED_VARIABLE = "DEFTER_SIMULATION_SEED"
 PARTS = 6
 HISTORIES_A_PART = 50
-# An older backup, or a copy in staging, is mistaken for the history that the provider knows as long as the
-# ledger's ids do not say in which of them they were given; `make simulate ARGS=--with-copies` shows it.
-WITH_COPIES = False
 
 
 def seeds_of(part: int) -> list[int]:
@@ -32,7 +29,7 @@ def test_live_through_any_history_ends_with_true_books(databases: Databases, par
     """Nothing is paid twice in silence, every capture is credited once, no hold waits for ever."""
     faults = [
         f"{SEED_VARIABLE}={result.plan.seed} ({result.plan}): {fault}"
-        for result in run(databases, seeds_of(part), with_copies=WITH_COPIES)
+        for result in run(databases, seeds_of(part))
         for fault in result.faults
     ]
     assert not faults, "\n".join(faults)

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, Final
 
 from defter.ledger.v1 import tenant_pb2
-from defter.payments.v1 import deposit_pb2, payment_pb2, provider_event_pb2, withdrawal_pb2
+from defter.payments.v1 import deposit_pb2, outbound_pb2, payment_pb2, provider_event_pb2, withdrawal_pb2
 from google.protobuf.message import Message
 
 from ledger_server.providers.adapter import Adapter
@@ -388,6 +388,15 @@ class World:
         await asyncio.gather(*self._repairs, return_exceptions=True)
         await self.kill_all()
         self.lost = [thing for thing in self.provider.things if thing is not self.funding]
+
+    async def resume_calls(self) -> bool:
+        """Let calls be made again at once, as a hasty operator does; return whether they were stopped."""
+        before = (await self.anyone(outbound_pb2.GetOutboundRequest())).outbound
+        request = outbound_pb2.ResumeOutboundRequest(
+            epoch=before.epoch, note="looked around", actor="a hasty operator", allow_unreconciled=True
+        )
+        await self.anyone(request)
+        return bool(before.stopped)
 
     async def wake_a_copy(self, database_url: str) -> None:
         """Let a process run on a copy of the database, with the same account at the provider."""
