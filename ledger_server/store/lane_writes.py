@@ -69,9 +69,9 @@ ONE_STATEMENT: Final = 256
 _IN_TIME: Final = """({window} IS NULL
     OR ({first} >= defter_now() - {window} AND {last} <= GREATEST(defter_now() + {window}, record_time)))
 """
-_SET_HEAD: Final = (
-    "UPDATE tenants SET sequence = $2, chain_hash = $3, record_time = $4 WHERE tenant_key = $1 AND "
-    + _IN_TIME.format(first="$5::timestamptz", last="$4::timestamptz", window="$6::interval")
+_HEAD: Final = "sequence = $2, named_sequence = $2, chain_hash = $3, record_time = $4"
+_SET_HEAD: Final = f"UPDATE tenants SET {_HEAD} WHERE tenant_key = $1 AND " + _IN_TIME.format(
+    first="$5::timestamptz", last="$4::timestamptz", window="$6::interval"
 )
 _IS_NOW: Final = """
 SELECT $2::interval IS NULL OR $1::timestamptz BETWEEN defter_now() - $2 AND defter_now() + $2
@@ -156,7 +156,7 @@ async def commit_from(
         window="NULL::interval" if window is None else f"'{window.total_seconds():f} s'::interval",
     )
     status = await connection.execute(
-        f"BEGIN; UPDATE tenants SET sequence = {last.sequence:d},"
+        f"BEGIN; UPDATE tenants SET sequence = {last.sequence:d}, named_sequence = {last.sequence:d},"
         f" chain_hash = '\\x{last.chain_hash.hex()}', record_time = '{last.record_time.isoformat()}'"
         f" WHERE tenant_key = {key:d} AND sequence = {start.sequence:d} AND {in_time}"
         f" AND chain_hash = '\\x{start.chain_hash.hex()}' AND {_IN_EPOCH.format(_quoted(start.epoch))}"
@@ -282,7 +282,7 @@ def _one_statement(tables: tuple[str, ...]) -> str:
     """Return the statement that moves the head and, only if that succeeds, writes these tables."""
     in_time = _IN_TIME.format(first="$6::timestamptz", last="$4::timestamptz", window="$7::interval")
     head = (
-        "WITH head AS (UPDATE tenants SET sequence = $2, chain_hash = $3, record_time = $4"
+        f"WITH head AS (UPDATE tenants SET {_HEAD}"
         f" WHERE tenant_key = $1 AND sequence = $5 AND {in_time}"
         f" AND chain_hash = $8 AND {_IN_EPOCH.format('$9::text')} RETURNING tenant_key)"
     )

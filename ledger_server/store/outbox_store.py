@@ -25,7 +25,8 @@ AND o.tenant_key <> ALL ($3::bigint[]) AND ($4::bigint[] IS NULL OR o.tenant_key
 ORDER BY o.next_try_time LIMIT $5
 """
 _CLAIM: Final = """
-UPDATE outbox SET try_count = try_count + 1, next_try_time = clock.now + $4::interval
+UPDATE outbox SET try_count = try_count + 1, named_tries = named_tries + 1,
+    next_try_time = clock.now + $4::interval
 FROM (SELECT COALESCE($3::timestamptz, defter_now()) AS now) clock
 WHERE tenant_key = $1 AND call_number = $2 AND open AND next_try_time <= clock.now
 RETURNING call_number, kind, provider, payment_number, subject_number, try_count, rest_count, first_try_time,

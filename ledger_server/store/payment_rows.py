@@ -58,6 +58,7 @@ PAYMENT_TABLES: Final = {
         "open": "boolean",
         "try_count": "bigint",
         "next_try_time": "timestamptz",
+        "named_tries": "bigint",
     },
 }
 # What a later fact may change of a row; of nothing, the first one stays.
@@ -144,7 +145,7 @@ class PaymentRows:
 
     def _call(self, owed: OwedCall, sequence: int, record_time: datetime) -> None:
         self._calls.append(
-            (sequence, owed.kind, owed.provider, owed.payment, owed.subject, True, 0, record_time)
+            (sequence, owed.kind, owed.provider, owed.payment, owed.subject, True, 0, record_time, 0)
         )
 
 

@@ -43,7 +43,10 @@ tenants: Final = Table(
     Column("withdrawal_policy", JSONB),
     # From which record on ids carry which epoch: ` sequence:epoch` each; see `domain/ids.py`.
     Column("epochs", Text(collation="C"), nullable=False, server_default=""),
+    # The sequence once more, as versions write it that know of epochs: others can't move a head with one.
+    Column("named_sequence", BigInteger),
     PrimaryKeyConstraint("tenant_key"),
+    CheckConstraint("epochs = '' OR named_sequence = sequence", name="named"),
     Index(None, "tenant_id"),
     postgresql_with={"fillfactor": "20"},
 )
@@ -336,7 +339,11 @@ outbox: Final = Table(
     bytewise("stop_reason", nullable=True),
     # Whether it was owed when commits may have been lost: that nothing says it was made proves nothing then.
     Column("maybe_made", Boolean, nullable=False, server_default="false"),
+    # The tries once more, as versions count them that know of epochs; NULL where an older one owed the call.
+    # Older versions would call by a key without an epoch, so they can't claim what has been owed since.
+    Column("named_tries", BigInteger),
     PrimaryKeyConstraint("tenant_key", "call_number"),
+    CheckConstraint("named_tries IS NULL OR named_tries = try_count", name="named"),
     Index("outbox_open_idx", "tenant_key", "next_try_time", postgresql_where=text("open")),
     # For one provider account what is due of all tenants; it reads only, so it may name none.
     Index("outbox_due_idx", "provider", "next_try_time", postgresql_where=text("open")),

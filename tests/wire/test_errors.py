@@ -40,6 +40,10 @@ ABORTED = grpc.StatusCode.ABORTED
 
 # These need more than one request to provoke; each has a test of its own.
 TESTED_ELSEWHERE = {
+    "EPOCH_NOT_CURRENT": "tests.integration.test_restores"
+    "::test_lose_commits_begins_another_epoch_and_stops_calls",
+    "OUTBOUND_NOT_RECONCILED": "tests.integration.cli.test_outbound"
+    "::test_resume_after_restore_wants_every_account_reconciled",
     "LANE_FULL": "tests.wire.test_overload::test_post_into_full_lane_is_refused_with_retry_delay",
     "DEADLINE_PASSED": "tests.wire.test_overload::test_post_whose_deadline_passed_is_not_begun",
     "SHUTTING_DOWN": "tests.wire.test_overload::test_post_while_draining_is_refused",

@@ -1,6 +1,8 @@
 """Give the database's history a name, which ids carry, and say whether outbound calls are stopped.
 
-The epoch itself is drawn when a server first opens the database; older records keep their plain ids.
+The epoch itself is drawn when a server first opens the database; older records keep their plain ids. Servers
+of the version before go on until then. After it two constraints refuse what they would write or call under
+plain ids.
 """
 
 import sqlalchemy as sa
@@ -15,6 +17,10 @@ depends_on = None
 def upgrade() -> None:
     """Create the table with its one row, and the tenants' column."""
     op.add_column("tenants", sa.Column("epochs", sa.Text(collation="C"), server_default="", nullable=False))
+    op.add_column("tenants", sa.Column("named_sequence", sa.BigInteger(), nullable=True))
+    op.create_check_constraint(
+        op.f("tenants_named_check"), "tenants", "epochs = '' OR named_sequence = sequence"
+    )
     op.create_table(
         "history",
         sa.Column("history_key", sa.SmallInteger(), autoincrement=False, nullable=False),
@@ -39,6 +45,10 @@ def upgrade() -> None:
         " VALUES (1, '', false, '', '', 0)"
     )
     op.add_column("outbox", sa.Column("maybe_made", sa.Boolean(), server_default="false", nullable=False))
+    op.add_column("outbox", sa.Column("named_tries", sa.BigInteger(), nullable=True))
+    op.create_check_constraint(
+        op.f("outbox_named_check"), "outbox", "named_tries IS NULL OR named_tries = try_count"
+    )
     role = op.get_bind().dialect.identifier_preparer.quote(context.config.attributes["application_role"])
     op.execute(f"GRANT SELECT, UPDATE ON history TO {role}")
 
@@ -46,5 +56,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Remove them; ids that carry an epoch can't be read afterwards."""
     op.drop_table("history")
+    op.drop_column("outbox", "named_tries")
     op.drop_column("outbox", "maybe_made")
+    op.drop_column("tenants", "named_sequence")
     op.drop_column("tenants", "epochs")
