@@ -4,6 +4,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from ledger_server.domain.findings.discrepancy import Discrepancy
+from ledger_server.domain.payments import findings
 from ledger_server.domain.payments.booking import Booking
 from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallKind, CallNews, CallRejected
 from ledger_server.domain.payments.changes import change_deposit, change_withdrawal
@@ -24,11 +26,11 @@ def report(facts: Booking, command: ReportCall) -> None:
     if isinstance(payment, Withdrawal):
         told = _told_withdrawal(payment, _next_call_state(payment.call_state, news), news)
         if told != payment:
-            change_withdrawal(facts, payment, told, None)
+            change_withdrawal(facts, payment, told, None, more=_of_two(facts, payment, news))
     elif isinstance(payment, Deposit) and command.kind is CallKind.CREATE_PAYMENT:
         learned = _told_deposit(payment, _next_call_state(payment.call_state, news), news)
         if learned != payment:
-            change_deposit(facts, payment, learned, None)
+            change_deposit(facts, payment, learned, None, more=_of_two(facts, payment, news))
     elif isinstance(payment, Deposit):
         refund = next((each for each in payment.refunds if each.number == command.subject), None)
         if refund is None:
@@ -38,6 +40,13 @@ def report(facts: Booking, command: ReportCall) -> None:
             others = [each for each in payment.refunds if each.number != command.subject]
             refunds = merged_refunds([*others, told_refund])
             change_deposit(facts, payment, replace(payment, refunds=refunds), None)
+
+
+def _of_two(facts: Booking, payment: Deposit | Withdrawal, news: CallNews) -> tuple[Discrepancy, ...]:
+    """Return the discrepancy that a call was answered with what another payment has, if it was."""
+    ref = news.provider_ref if isinstance(news, CallAccepted) else ""
+    other = findings.other_of(facts.working_set, payment, ref)
+    return (findings.of_two(facts.working_set.ids, payment, ref, other),) if other else ()
 
 
 def _next_call_state(state: CallState, news: CallNews) -> CallState | None:
