@@ -171,11 +171,19 @@ class Calling:
             call_seconds=self._limits.call_seconds,
             margin_seconds=self._limits.proof_seconds,
             memory_seconds=self._adapter.capabilities.idempotency_seconds,
-            gate=self._shared.gate,
+            gate=self._may_leave,
             instants=self._shared.instants,
         )
         answer: Answer = await self._limited(self._adapter.call(owed.call, proof))
         await self._hear(owed, self._judged(owed, answer))
+
+    async def _may_leave(self) -> str:
+        """Say why the call may not leave at present; what was told of it since it was read counts as well."""
+        stopped = await self._shared.gate()
+        if stopped:
+            return stopped
+        owed = await self._owed()
+        return "" if owed is not None and owed.awaited else "its payment does not wait for it any more"
 
     async def _look(self, owed: Owed) -> Accepted | NotFound | Unknown | NotOurs:
         """Ask what became of it."""

@@ -82,6 +82,35 @@ async def dispatch(cashier: Cashier, desk: Adapter, *, times: int = 3) -> None:
         await dispatcher.stop()
 
 
+class Slow(Desk):
+    """A provider to which the connection takes so long that something happens before it is there."""
+
+    async def call(self, call: ProviderCall, proof: Proof) -> Answer:
+        """Let it happen, and then ask whether the call may leave."""
+        if self.overtaking is not None:
+            await self.overtaking()
+        return await super().call(call, proof)
+
+
+@pytest.mark.parametrize("kind", [EventType.PAYOUT_PAID, EventType.PAYOUT_FAILED, EventType.PAYOUT_SUBMITTED])
+async def test_dispatch_sends_nothing_that_was_told_of_while_it_connects(
+    cashier: Cashier, kind: EventType
+) -> None:
+    """The proof that a call may leave says that it is awaited too: it was taken up before."""
+    number = await cashier.approved_withdrawal(AMOUNT)
+    desk = Slow()
+    desk.overtaking = partial(told, cashier, kind, "po-1", number)
+    await dispatch(cashier, desk, times=1)
+    desk.overtaking = None
+    await dispatch(cashier, desk)
+
+    assert desk.asked == []
+    assert (await cashier.withdrawal(number)).debited_minor == (
+        AMOUNT if kind is EventType.PAYOUT_PAID else 0
+    )
+    await cashier.assert_sound()
+
+
 @pytest.mark.parametrize("ref", ["", "po-1"])
 @pytest.mark.parametrize(
     ("kind", "state", "debited"),

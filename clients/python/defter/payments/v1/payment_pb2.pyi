@@ -255,8 +255,9 @@ class _ProviderEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pro
     PROVIDER_EVENT_TYPE_PAYOUT_FAILED: _ProviderEventType.ValueType  # 17
     """A payout failed, or came back after it was paid."""
     PROVIDER_EVENT_TYPE_REFUND_TOTAL: _ProviderEventType.ValueType  # 18
-    """What was refunded of a payment in total, over all refunds. It books nothing, since each refund has events of
-    its own; it is parked until the refunds that are known amount to it, and found where they do not in time.
+    """What was refunded in total of the payment that payment_ref names, of the deposit where it is empty. It books
+    nothing, since each refund has events of its own; it is parked until the refunds that are known amount to it,
+    and found where they do not in time.
     """
 
 class ProviderEventType(_ProviderEventType, metaclass=_ProviderEventTypeEnumTypeWrapper):
@@ -301,8 +302,9 @@ PROVIDER_EVENT_TYPE_PAYOUT_PAID: ProviderEventType.ValueType  # 16
 PROVIDER_EVENT_TYPE_PAYOUT_FAILED: ProviderEventType.ValueType  # 17
 """A payout failed, or came back after it was paid."""
 PROVIDER_EVENT_TYPE_REFUND_TOTAL: ProviderEventType.ValueType  # 18
-"""What was refunded of a payment in total, over all refunds. It books nothing, since each refund has events of
-its own; it is parked until the refunds that are known amount to it, and found where they do not in time.
+"""What was refunded in total of the payment that payment_ref names, of the deposit where it is empty. It books
+nothing, since each refund has events of its own; it is parked until the refunds that are known amount to it,
+and found where they do not in time.
 """
 Global___ProviderEventType: _TypeAlias = ProviderEventType  # noqa: Y015
 
@@ -563,7 +565,7 @@ class Refund(_message.Message):
     call_state: Global___CallState.ValueType
     """Of one that we asked for: how far the call has come."""
     reason: _builtins.str
-    """Why it failed, in the provider's words."""
+    """Why it failed, in the provider's words; in ours where it was never sent."""
     told_minor: _builtins.int
     """What the provider says that it refunds, minor units; 0 while it has told no amount. Once told, this is what
     is booked, and a difference from amount_minor is a finding.
