@@ -12,6 +12,7 @@ from ledger_server.domain.payments.changes import change_deposit, change_withdra
 from ledger_server.domain.payments.commands import ReportCall
 from ledger_server.domain.payments.deposit import Deposit, concluded, with_attempt
 from ledger_server.domain.payments.knowledge import CALL_STEPS, Attempt, CallState, Refund
+from ledger_server.domain.payments.names import refund_name
 from ledger_server.domain.payments.refunds import answered_refund, merged_refunds, target_of
 from ledger_server.domain.payments.withdrawal import Payout, Withdrawal, with_payout
 
@@ -50,13 +51,18 @@ def report(facts: Booking, command: ReportCall) -> None:
             told_refund = replace(told_refund, hold_ended=True, reason=_NOT_COVERED)
         if told_refund != refund:
             refunds = merged_refunds([*others, told_refund])
-            change_deposit(facts, payment, replace(payment, refunds=refunds), None)
+            more = _of_two(facts, payment, news, refund=True)
+            change_deposit(facts, payment, replace(payment, refunds=refunds), None, more=more)
 
 
-def _of_two(facts: Booking, payment: Deposit | Withdrawal, news: CallNews) -> tuple[Discrepancy, ...]:
+def _of_two(
+    facts: Booking, payment: Deposit | Withdrawal, news: CallNews, *, refund: bool = False
+) -> tuple[Discrepancy, ...]:
     """Return the discrepancy that a call was answered with what another payment has, if it was."""
     ref = news.provider_ref if isinstance(news, CallAccepted) else ""
-    other = findings.other_of(facts.working_set, payment, ref)
+    if not ref:
+        return ()
+    other = findings.other_of(facts.working_set, payment, [refund_name(ref) if refund else ref])
     return (findings.of_two(facts.working_set.ids, payment, ref, other),) if other else ()
 
 

@@ -143,10 +143,11 @@ def contradiction(
     return _of(ids, payment, kind, "an event could not be booked", facts)
 
 
-def other_of(working_set: WorkingSet, payment: Deposit | Withdrawal, ref: str) -> str:
-    """Return the id of another payment that an object of the provider is known to be of; empty: of none."""
-    number = working_set.payment_by_ref(payment.provider, ref) if ref else None
-    return "" if number is None or number == payment.number else working_set.payment_id(number)
+def other_of(working_set: WorkingSet, payment: Deposit | Withdrawal, names: Iterable[str]) -> str:
+    """Return the id of another payment that one of these objects is known to be of; empty: of none."""
+    numbers = (working_set.payment_by_ref(payment.provider, name) for name in names)
+    other = next((each for each in numbers if each is not None and each != payment.number), None)
+    return "" if other is None else working_set.payment_id(other)
 
 
 def of_two(ids: TenantIds, payment: Deposit | Withdrawal, ref: str, other_id: str) -> Discrepancy:

@@ -45,6 +45,68 @@ def test_tell_of_a_payment_under_the_id_of_another_deposit_books_nothing(kind: E
     assert books.balances().posted == AMOUNT
 
 
+FIRST_TOLD: Final = {
+    "cap": EventType.PAYMENT_CAPTURED,
+    "capf": EventType.CAPTURE_FAILED,
+    "re": EventType.REFUND_SUCCEEDED,
+    "ref": EventType.REFUND_FAILED,
+    "dp": EventType.DISPUTE_FUNDS_WITHDRAWN,
+    "dpo": EventType.DISPUTE_OPENED,
+}
+
+
+@pytest.mark.parametrize("refs", [("", ""), ("pay-1", "pay-2"), ("", "pay-2")])
+@pytest.mark.parametrize("kind", FIRST_TOLD.values())
+@pytest.mark.parametrize("again", FIRST_TOLD.values())
+def test_tell_of_a_capture_refund_or_dispute_under_two_deposits_books_it_once(
+    kind: EventType, again: EventType, refs: tuple[str, str]
+) -> None:
+    """What has a name belongs to one deposit, whether the payments have names or not."""
+    books = PaymentBooks()
+    numbers = books.initiate(AMOUNT, ref="pay-1"), books.initiate(AMOUNT, ref="pay-2", player="bob")
+    for number in numbers:
+        taken = an_event(
+            EventType.PAYMENT_CAPTURED,
+            AMOUNT,
+            ref="",
+            object_ref=f"c-{number}",
+            payment=number,
+            event_id=f"c{number}",
+        )
+        books.ingest(taken)
+    first, second = (
+        an_event(each, 100, ref=ref, object_ref=OBJECT, payment=number, at=3, event_id=f"e{number}")
+        for each, ref, number in zip((kind, again), refs, numbers, strict=True)
+    )
+    books.ingest(first)
+    before, known = books.balances("bob"), books.deposit(numbers[1])
+
+    stored = books.ingest(second)
+
+    names = {name.name.split("_")[0].replace("PAYMENT", "CAPTURE") for name in (kind, again)}
+    if len(names) == 1:
+        assert stored.state is EventState.CONTRADICTED
+        assert (books.balances("bob"), books.deposit(numbers[1])) == (before, known)
+        assert books.findings[TWICE, numbers[1]].severity is Severity.CRITICAL
+    else:
+        # A refund may be called as a capture is.
+        assert stored.state is EventState.APPLIED
+        assert TWICE not in books.finding_names()
+
+
+def test_answer_with_the_refund_of_another_deposit_is_found_at_once() -> None:
+    """Two refunds of ours that are one at the provider gave the money back once."""
+    books = PaymentBooks()
+    numbers = [books.initiate(AMOUNT, ref=ref) for ref in ("pay-1", "pay-2")]
+    for number, ref in zip(numbers, ("pay-1", "pay-2"), strict=True):
+        books.ingest(an_event(EventType.PAYMENT_CAPTURED, AMOUNT, ref=ref, event_id=ref))
+        subject = books.ask_refund(number, AMOUNT)
+        books.accepted(CallKind.REFUND, number, OBJECT, subject=subject)
+
+    assert books.findings[TWICE, numbers[1]].severity is Severity.CRITICAL
+    assert books.finding_names() == [TWICE]
+
+
 @pytest.mark.parametrize("kind", WITHDRAWAL_EVENTS)
 @pytest.mark.parametrize("how", ["answered", "paid"])
 def test_tell_of_a_payout_under_the_id_of_another_withdrawal_books_nothing(kind: EventType, how: str) -> None:
