@@ -33,6 +33,7 @@ from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.ids import Epoch, TenantIds
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import StoredEvent
+from ledger_server.domain.payments.names import names_of
 from ledger_server.domain.payments.withdrawal import NO_POLICY, Withdrawal, WithdrawalPolicy
 
 
@@ -337,9 +338,9 @@ class WorkingSet:
         entry = self.payments.get(payment.number)
         if entry is None:
             entry = self.payments[payment.number] = PaymentEntry(None, self.stamp)
-        known = entry.payment.refs if entry.payment is not None else ()
+        known = names_of(entry.payment) if entry.payment is not None else ()
         self._set(entry, "payment", payment)
-        for provider_ref in payment.refs:
+        for provider_ref in names_of(payment):
             if provider_ref in known:
                 # Whoever has it was found out when the payment got it, and may be forgotten by now.
                 continue

@@ -76,6 +76,7 @@ def deposit_message(ids: TenantIds, deposit: Deposit) -> pb.Deposit:
             told_minor=refund.told,
             others=[_refund_object(each) for each in refund.others],
             hold_ended=refund.hold_ended,
+            payment_ref=refund.payment_ref,
         )
         put(told.succeed_time, refund.succeed_time)
         put(told.fail_time, refund.fail_time)
@@ -154,6 +155,7 @@ def deposit_of(ids: TenantIds, message: pb.Deposit) -> Deposit:
                     for each in refund.others
                 ),
                 hold_ended=refund.hold_ended,
+                payment_ref=refund.payment_ref,
             )
             for refund in message.refunds
         ),

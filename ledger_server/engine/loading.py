@@ -22,6 +22,7 @@ from ledger_server.domain.findings.commands import AnyFindingCommand
 from ledger_server.domain.holds import Hold
 from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.payments.commands import PaymentCommand
+from ledger_server.domain.payments.names import names_of
 from ledger_server.domain.working_set import AccountEntry, HoldEntry, WorkingSet
 from ledger_server.engine.loading_findings import load_findings, named_findings, named_transaction
 from ledger_server.engine.loading_payments import (
@@ -430,7 +431,7 @@ def _want_payment(working_set: WorkingSet, result: Wanted, number: int, now: dat
         for hold in holds:
             _want_hold(working_set, result, hold, now)
         # A ref that becomes known later is looked up before it is set.
-        for provider_ref in entry.payment.refs:
+        for provider_ref in names_of(entry.payment):
             ref = working_set.refs.get((entry.payment.provider, provider_ref))
             if ref is not None:
                 ref.stamp = working_set.stamp

@@ -7,7 +7,7 @@ from defter.payments.v1 import payment_pb2
 
 from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.payments.accounts import clearing_account, fee_account, player_account
-from ledger_server.domain.payments.calls import CallAccepted
+from ledger_server.domain.payments.calls import CallAccepted, CallKind
 from ledger_server.domain.payments.commands import (
     IngestEvent,
     InitiateDeposit,
@@ -22,6 +22,7 @@ from ledger_server.domain.payments.commands import (
 )
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import ProviderEvent
+from ledger_server.domain.payments.names import refund_name, told_names
 from ledger_server.domain.payments.unread import fingerprint
 from ledger_server.domain.payments.withdrawal import Withdrawal
 from ledger_server.domain.working_set import EventEntry, PaymentEntry, RefEntry, WorkingSet
@@ -55,8 +56,9 @@ def payments_named(command: PaymentCommand) -> Named:
             return Named(payments=(number,), new_ref=(number, ref))
         case RefundDeposit(number=int(number)) | WithdrawalCommand(number=int(number)):
             return Named(payments=(number,))
-        case ReportCall(payment=number, news=CallAccepted(provider_ref=ref)) if ref:
-            return Named(payments=(number,), new_ref=(number, ref))
+        case ReportCall(kind=kind, payment=number, news=CallAccepted(provider_ref=ref)) if ref:
+            name = refund_name(ref) if kind is CallKind.REFUND else ref
+            return Named(payments=(number,), new_ref=(number, name))
         case ReportCall(payment=number):
             return Named(payments=(number,))
         case IngestEvent(event=event):
@@ -134,7 +136,7 @@ def _by_event(event: ProviderEvent) -> Named:
     return Named(
         findings=() if finding is None else (finding,),
         payments=() if event.payment is None else (event.payment,),
-        refs=((event.provider, event.payment_ref),) if event.payment_ref else (),
+        refs=tuple((event.provider, name) for name in told_names(event)),
     )
 
 

@@ -48,6 +48,8 @@ from ledger_server.store.outbox_store import ClaimedCall, DueCall
 log = structlog.get_logger()
 
 _FINAL: Final = frozenset({RemoteState.SUCCEEDED, RemoteState.FAILED})
+# Never made again; what is at the provider all the same may still come to an end.
+_LOOKED_FOR: Final = frozenset({CallState.ACCEPTED, CallState.DROPPED})
 _NEVER_MADE: Final = "never_made"
 _MAX_DOUBLINGS: Final = 30
 _Answer = TypeVar("_Answer")
@@ -122,7 +124,7 @@ class Calling:
             await self._leave_to_a_person(owed, self._call.stop_reason)
         elif owed.state is CallState.UNDER_WAY:
             await self._pursue(owed)
-        elif owed.state is CallState.ACCEPTED:
+        elif owed.state in _LOOKED_FOR:
             await self._poll(owed)
         elif owed.state is CallState.PENDING:
             await self._put_off("it was not begun")
@@ -138,9 +140,18 @@ class Calling:
         return None if stored is None else owed_of(ids, stored, self._call)
 
     async def _pursue(self, owed: Owed) -> None:
-        """Call, after asking what became of an earlier try, if there may have been one."""
-        if self._call.first_try_time is not None:
-            age = (self._call.claim_time - self._call.first_try_time).total_seconds()
+        """Call, after asking what became of an earlier try, if there may have been one.
+
+        What its payment does not wait for any more is never made: it is over, so its money is held no longer,
+        or the provider has told of it already.
+        """
+        if self._call.first_try_time is None and not owed.awaited and (owed.ended or not owed.heard):
+            # Nothing was ever sent.
+            await outbox_store.close(self._pool, self._key, self._call.number)
+            return
+        if self._call.first_try_time is not None or not owed.awaited:
+            first_try = self._call.first_try_time or self._call.claim_time
+            age = (self._call.claim_time - first_try).total_seconds()
             found = await self._look(owed)
             if isinstance(found, Accepted | NotOurs):
                 await self._hear(owed, found)
@@ -148,7 +159,8 @@ class Calling:
             # A key that the provider may have forgotten would be a new payment. While it remembers the key,
             # calling again is as safe as reading, and some providers can't be asked for all they do.
             memory = self._adapter.capabilities.idempotency_seconds
-            if age + self._limits.call_seconds + 2 * self._limits.proof_seconds >= memory:
+            late = age + self._limits.call_seconds + 2 * self._limits.proof_seconds >= memory
+            if late or not owed.awaited:
                 await self._only_look(owed, found=found, asked_after_seconds=age - memory)
                 return
         proof = LeaseProof(
@@ -159,11 +171,19 @@ class Calling:
             call_seconds=self._limits.call_seconds,
             margin_seconds=self._limits.proof_seconds,
             memory_seconds=self._adapter.capabilities.idempotency_seconds,
-            gate=self._shared.gate,
+            gate=self._may_leave,
             instants=self._shared.instants,
         )
         answer: Answer = await self._limited(self._adapter.call(owed.call, proof))
         await self._hear(owed, self._judged(owed, answer))
+
+    async def _may_leave(self) -> str:
+        """Say why the call may not leave at present; what was told of it since it was read counts as well."""
+        stopped = await self._shared.gate()
+        if stopped:
+            return stopped
+        owed = await self._owed()
+        return "" if owed is not None and owed.awaited else "its payment does not wait for it any more"
 
     async def _look(self, owed: Owed) -> Accepted | NotFound | Unknown | NotOurs:
         """Ask what became of it."""
@@ -194,6 +214,10 @@ class Calling:
             asked_after_seconds: how long after the memory's end it was asked for.
         """
         late = asked_after_seconds >= self._limits.request_life_seconds
+        if late and owed.ended and owed.heard:
+            # Its payment is over by what the provider has told: nothing waits for the answer any more.
+            await outbox_store.close(self._pool, self._key, self._call.number)
+            return
         if isinstance(found, NotFound) and late and not owed.heard:
             found = await self._second_proof(owed)
             if isinstance(found, NotFound):
@@ -295,7 +319,12 @@ class Calling:
             await outbox_store.close(self._pool, self._key, self._call.number)
         elif answer.state in _FINAL:
             await self._submit(polled_event(owed, answer, self._call.claim_time))
-            await outbox_store.close(self._pool, self._key, self._call.number)
+            left = await self._owed()
+            if left is None or left.done:
+                await outbox_store.close(self._pool, self._key, self._call.number)
+            else:
+                # There is another one at the provider, of which no end is known.
+                await self._rest(self._poll_pause(answer), None)
         else:
             await self._rest(self._poll_pause(answer), None)
 

@@ -1,5 +1,6 @@
 """Owns what an owed call is by its payment's newest record, and the event that a finished one stands for."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -37,6 +38,8 @@ _RECORDS: Final = {
 }
 _UNFINISHED: Final = frozenset({DepositState.INITIATED, DepositState.AUTHORIZED})
 _UNPAID: Final = frozenset({WithdrawalState.APPROVED, WithdrawalState.REQUESTED})
+# After these there is nothing more to hear of the call itself; what is at the provider may still end.
+_ANSWERED: Final = frozenset({CallState.ACCEPTED, CallState.DROPPED})
 
 
 class Owed(Struct, frozen=True, kw_only=True):
@@ -47,8 +50,10 @@ class Owed(Struct, frozen=True, kw_only=True):
         done: whether nothing that the call can bring is missing any more.
         ended: whether the payment is over, whatever the call has brought: nobody has to decide any more.
         heard: whether the provider has told anything of it: then it was made.
+        awaited: whether its payment still waits for the call: else it is looked for, and never made again.
         polled: whether a final state that is read is recorded. A payment's captures are not: only its
             events name them, and one that is read without a name could be counted twice.
+        provider_ref: by which the provider is asked what became of it; empty: by our id.
         begin_time: when the payment began: before anything the provider can say of it.
     """
 
@@ -58,6 +63,7 @@ class Owed(Struct, frozen=True, kw_only=True):
     done: bool
     ended: bool
     heard: bool
+    awaited: bool
     polled: bool
     provider: str
     provider_ref: str
@@ -70,13 +76,11 @@ class Owed(Struct, frozen=True, kw_only=True):
 def owed_of(ids: TenantIds, stored: StoredPayment, call: ClaimedCall) -> Owed | None:
     """Return an owed call by the payment that it belongs to; None if the payment knows nothing of it."""
     if stored.kind != DEPOSIT:
-        owed: Owed | None = _payout(ids, withdrawal_of(ids, payment_pb2.Withdrawal.FromString(stored.body)))
+        withdrawal = withdrawal_of(ids, payment_pb2.Withdrawal.FromString(stored.body))
+        owed: Owed | None = _payout(ids, withdrawal, call)
     else:
         deposit = deposit_of(ids, payment_pb2.Deposit.FromString(stored.body))
-        if call.kind is CallKind.CREATE_PAYMENT:
-            owed = _payment(ids, deposit)
-        else:
-            owed = _refund(ids, deposit, call.subject)
+        owed = _payment(ids, deposit) if call.kind is CallKind.CREATE_PAYMENT else _refund(ids, deposit, call)
     if owed is None:
         return None
     # Where a provider is searched, it is searched from here on.
@@ -118,7 +122,8 @@ def polled_event(owed: Owed, answer: Accepted, now: datetime) -> Request:
     that it tells, with whatever clock, is never taken for an earlier one.
     """
     succeeded = answer.state is RemoteState.SUCCEEDED
-    event_id = f"poll:{owed.call.our_id}:{answer.state}"
+    # Of each object by itself: there may be several, and each has an end.
+    event_id = f"poll:{owed.call.our_id}:{answer.state}:{answer.provider_ref}"[:_LONGEST_ID]
     event = ProviderEvent(
         provider=owed.provider,
         event_id=event_id,
@@ -147,6 +152,7 @@ def polled_event(owed: Owed, answer: Accepted, now: datetime) -> Request:
     return event_request(event)
 
 
+_LONGEST_ID: Final = 255
 _TYPES: Final = {
     (CallKind.CREATE_PAYOUT, True): EventType.PAYOUT_PAID,
     (CallKind.CREATE_PAYOUT, False): EventType.PAYOUT_FAILED,
@@ -161,9 +167,10 @@ def _payment(ids: TenantIds, deposit: Deposit) -> Owed:
         call=_call(CallKind.CREATE_PAYMENT, our_id, deposit, deposit.amount),
         kind=CallKind.CREATE_PAYMENT,
         state=deposit.call_state,
-        done=deposit.call_state is CallState.ACCEPTED,
+        done=deposit.call_state in _ANSWERED,
         ended=deposit.state not in _UNFINISHED,
         heard=bool(deposit.refs or deposit.captures or deposit.authorized),
+        awaited=deposit.awaits_call,
         polled=False,
         provider=deposit.provider,
         provider_ref=deposit.provider_ref,
@@ -173,29 +180,33 @@ def _payment(ids: TenantIds, deposit: Deposit) -> Owed:
     )
 
 
-def _refund(ids: TenantIds, deposit: Deposit, number: int) -> Owed | None:
-    refund = next((each for each in deposit.refunds if each.number == number), None)
+def _refund(ids: TenantIds, deposit: Deposit, call: ClaimedCall) -> Owed | None:
+    refund = next((each for each in deposit.refunds if each.number == call.subject), None)
     if refund is None:
         return None
-    our_id = ids.refund_id(number)
+    our_id = ids.refund_id(call.subject)
+    # What an older version has sent may have named any of the deposit's payments: it is not sent again.
+    certain = bool(refund.payment_ref) or len(deposit.refs) <= 1 or call.first_try_time is None
+    target = refund.payment_ref or deposit.known_ref
     return Owed(
-        call=_call(CallKind.REFUND, our_id, deposit, refund.amount, payment_ref=deposit.known_ref),
+        call=_call(CallKind.REFUND, our_id, deposit, refund.amount, payment_ref=target),
         kind=CallKind.REFUND,
         state=refund.call_state,
-        done=refund.call_state is CallState.ACCEPTED and refund.state is not RefundState.PENDING,
+        done=_is_done(refund.call_state, refund.unfinished, ended=refund.state is not RefundState.PENDING),
         ended=refund.state is not RefundState.PENDING,
-        heard=bool(refund.provider_ref or refund.told or refund.succeed_time or refund.fail_time),
+        heard=refund.heard,
+        awaited=refund.awaits_call and certain,
         polled=True,
         provider=deposit.provider,
-        provider_ref=refund.provider_ref,
+        provider_ref=_asked_by(refund.call_state, refund.unfinished, refund.provider_ref, call),
         payment_id=ids.deposit_id(deposit.number),
         payment=deposit.number,
-        refund=number,
+        refund=call.subject,
         begin_time=deposit.initiate_time,
     )
 
 
-def _payout(ids: TenantIds, withdrawal: Withdrawal) -> Owed:
+def _payout(ids: TenantIds, withdrawal: Withdrawal, call: ClaimedCall) -> Owed:
     our_id = ids.withdrawal_id(withdrawal.number)
     return Owed(
         call=_call(
@@ -207,16 +218,29 @@ def _payout(ids: TenantIds, withdrawal: Withdrawal) -> Owed:
         ),
         kind=CallKind.CREATE_PAYOUT,
         state=withdrawal.call_state,
-        done=withdrawal.call_state is CallState.ACCEPTED and withdrawal.state not in _UNPAID,
+        done=_is_done(withdrawal.call_state, withdrawal.unfinished, ended=withdrawal.state not in _UNPAID),
         ended=withdrawal.state not in _UNPAID,
-        heard=bool(withdrawal.provider_ref or withdrawal.paid_time or withdrawal.fail_time),
+        heard=withdrawal.heard,
+        awaited=withdrawal.awaits_call,
         polled=True,
         provider=withdrawal.provider,
-        provider_ref=withdrawal.provider_ref,
+        provider_ref=_asked_by(withdrawal.call_state, withdrawal.unfinished, withdrawal.own_ref, call),
         payment_id=our_id,
         payment=withdrawal.number,
         begin_time=withdrawal.request_time,
     )
+
+
+def _is_done(state: CallState, unfinished: Sequence[str], *, ended: bool) -> bool:
+    """Whether nothing more can come of a call: answered, its payment over, and so is each object."""
+    return state in _ANSWERED and ended and not unfinished
+
+
+def _asked_by(state: CallState, unfinished: Sequence[str], own: str, call: ClaimedCall) -> str:
+    """Return which object is looked at: what the call has made; once it is answered, each without an end."""
+    if state in _ANSWERED and unfinished:
+        return unfinished[call.try_count % len(unfinished)]
+    return own
 
 
 def _call(

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Awaitable, Mapping
 from datetime import datetime
 from math import ceil
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import stripe
 from stripe import HTTPClient, StripeClient
@@ -14,6 +14,7 @@ from stripe.params import (
     PaymentIntentListParams,
     PayoutCreateParams,
     PayoutListParams,
+    RefundCreateParams,
     RefundListParams,
 )
 
@@ -22,6 +23,8 @@ from ledger_server.providers.adapter import CallKind, ProviderCall
 from ledger_server.providers.sending import http_client
 
 _MAX_PAGE: Final = 100
+# What a player paid without a PaymentIntent is known by its charge.
+_CHARGES: Final = ("ch_", "py_")
 
 
 class _ProvenClient(HTTPClient):
@@ -48,6 +51,11 @@ class _ProvenClient(HTTPClient):
     def sleep_async(self, secs: float) -> Awaitable[None]:
         """Wait, as the library would between tries that it is told not to make."""
         return asyncio.sleep(secs)
+
+
+def _named(call: ProviderCall) -> Literal["payment_intent", "charge"]:
+    """Return as what a refund names its payment."""
+    return "charge" if call.payment_ref.startswith(_CHARGES) else "payment_intent"
 
 
 class StripeRequests:
@@ -96,11 +104,10 @@ class StripeRequests:
                     await self._api.payouts.create_async(payout, {"idempotency_key": call.idempotency_key})
                 )
             case CallKind.REFUND:
+                refund: RefundCreateParams = {"amount": amount, "metadata": metadata}
+                refund[_named(call)] = call.payment_ref
                 return shapes.remote(
-                    await self._api.refunds.create_async(
-                        {"payment_intent": call.payment_ref, "amount": amount, "metadata": metadata},
-                        {"idempotency_key": call.idempotency_key},
-                    )
+                    await self._api.refunds.create_async(refund, {"idempotency_key": call.idempotency_key})
                 )
 
     async def retrieve(self, kind: CallKind, ref: str) -> shapes.Remote:
@@ -134,7 +141,8 @@ class StripeRequests:
                     payouts["starting_after"] = after
                 return shapes.page(await self._api.payouts.list_async(payouts))
             case CallKind.REFUND:
-                refunds: RefundListParams = {"limit": _MAX_PAGE, "payment_intent": call.payment_ref}
+                refunds: RefundListParams = {"limit": _MAX_PAGE}
+                refunds[_named(call)] = call.payment_ref
                 if after:
                     refunds["starting_after"] = after
                 return shapes.page(await self._api.refunds.list_async(refunds))

@@ -8,6 +8,7 @@ from typing import Any, Final
 from ledger_server.domain.facts import DepositChanged, EventRecorded, Fact, WithdrawalChanged
 from ledger_server.domain.payments.calls import OwedCall
 from ledger_server.domain.payments.deposit import Deposit
+from ledger_server.domain.payments.names import names_of
 from ledger_server.domain.payments.withdrawal import NO_POLICY, WithdrawalPolicy
 
 DEPOSIT: Final = 1
@@ -106,7 +107,7 @@ class PaymentRows:
             self._call(fact.owed, sequence, record_time)
 
     def _payment(self, kind: int, payment: Any, sequence: int, content: bytes) -> None:
-        for ref in payment.refs:
+        for ref in names_of(payment):
             self._refs.setdefault((payment.provider, ref), (payment.provider, ref, payment.number))
         create_time = payment.initiate_time if isinstance(payment, Deposit) else payment.request_time
         self._payments[payment.number] = (

@@ -106,7 +106,9 @@ class FakeStripe(Vendor):
 
         def execute(body: bytes) -> Response:
             form = dict(parse_qsl(body.decode()))
-            if collection == "refunds" and form["payment_intent"] == "pi_missing":
+            if collection == "refunds" and form.get("payment_intent", "").startswith("ch_"):
+                return error(404, "invalid_request_error", "resource_missing", "No such payment_intent")
+            if collection == "refunds" and form.get("payment_intent") == "pi_missing":
                 return error(404, "invalid_request_error", "resource_missing", "No such payment_intent")
             our_id = form["metadata[our_id]"]
             self.executions[our_id] += 1
@@ -131,8 +133,12 @@ class FakeStripe(Vendor):
 
     async def _list(self, request: Request) -> Response:
         things = self.made[request.url.path.split("/")[2]]
-        payment = request.query_params.get("payment_intent")
-        fitting = [thing for thing in things if payment in (None, thing.get("payment_intent"))]
+        asked = {name: request.query_params.get(name) for name in ("payment_intent", "charge")}
+        fitting = [
+            thing
+            for thing in things
+            if all(value in (None, thing.get(name)) for name, value in asked.items())
+        ]
         return await self.read(lambda: page(request, fitting))
 
     async def _list_movements(self, request: Request) -> Response:

@@ -4,45 +4,77 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from ledger_server.domain.findings.discrepancy import Discrepancy
+from ledger_server.domain.payments import findings
 from ledger_server.domain.payments.booking import Booking
 from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallKind, CallNews, CallRejected
 from ledger_server.domain.payments.changes import change_deposit, change_withdrawal
 from ledger_server.domain.payments.commands import ReportCall
 from ledger_server.domain.payments.deposit import Deposit, concluded, with_attempt
 from ledger_server.domain.payments.knowledge import CALL_STEPS, Attempt, CallState, Refund
-from ledger_server.domain.payments.refunds import answered_refund, merged_refunds
+from ledger_server.domain.payments.names import refund_name
+from ledger_server.domain.payments.refunds import answered_refund, merged_refunds, target_of
 from ledger_server.domain.payments.withdrawal import Payout, Withdrawal, with_payout
 
 
 def report(facts: Booking, command: ReportCall) -> None:
     """Record what the dispatcher says of a call; nothing, if that is no news.
 
-    An answer that names another object than the known one is news in any state: the provider has two.
+    An answer that names another object than the known one is news in any state: the provider has two. A call
+    is begun only while its payment still waits for it, and what it asks for is fixed when it is begun.
     """
     entry = facts.working_set.payments[command.payment]
     payment, news = entry.payment, command.news
     if isinstance(payment, Withdrawal):
-        told = _told_withdrawal(payment, _next_call_state(payment.call_state, news), news)
+        state = _next_call_state(payment.call_state, news, awaited=payment.awaits_call)
+        told = _told_withdrawal(payment, state, news)
         if told != payment:
-            change_withdrawal(facts, payment, told, None)
+            change_withdrawal(facts, payment, told, None, more=_of_two(facts, payment, news))
     elif isinstance(payment, Deposit) and command.kind is CallKind.CREATE_PAYMENT:
-        learned = _told_deposit(payment, _next_call_state(payment.call_state, news), news)
+        state = _next_call_state(payment.call_state, news, awaited=payment.awaits_call)
+        learned = _told_deposit(payment, state, news)
         if learned != payment:
-            change_deposit(facts, payment, learned, None)
+            change_deposit(facts, payment, learned, None, more=_of_two(facts, payment, news))
     elif isinstance(payment, Deposit):
         refund = next((each for each in payment.refunds if each.number == command.subject), None)
         if refund is None:
             return
-        told_refund = _told_refund(refund, _next_call_state(refund.call_state, news), news)
+        others = [each for each in payment.refunds if each.number != command.subject]
+        covered = payment.refundable >= 0
+        state = _next_call_state(refund.call_state, news, awaited=refund.awaits_call and covered)
+        told_refund = _told_refund(refund, state, news)
+        if state is CallState.UNDER_WAY:
+            target = target_of(payment.captures, others, refund.amount) or payment.known_ref
+            told_refund = replace(told_refund, payment_ref=target)
+        elif state is CallState.DROPPED and refund.awaits_call:
+            # Nothing will come of it, so its hold ends.
+            told_refund = replace(told_refund, hold_ended=True, reason=_NOT_COVERED)
         if told_refund != refund:
-            others = [each for each in payment.refunds if each.number != command.subject]
             refunds = merged_refunds([*others, told_refund])
-            change_deposit(facts, payment, replace(payment, refunds=refunds), None)
+            more = _of_two(facts, payment, news, refund=True)
+            change_deposit(facts, payment, replace(payment, refunds=refunds), None, more=more)
 
 
-def _next_call_state(state: CallState, news: CallNews) -> CallState | None:
-    """Return where a call goes by what the dispatcher says; None if that is no news."""
+def _of_two(
+    facts: Booking, payment: Deposit | Withdrawal, news: CallNews, *, refund: bool = False
+) -> tuple[Discrepancy, ...]:
+    """Return the discrepancy that a call was answered with what another payment has, if it was."""
+    ref = news.provider_ref if isinstance(news, CallAccepted) else ""
+    if not ref:
+        return ()
+    other = findings.other_of(facts.working_set, payment, [refund_name(ref) if refund else ref])
+    return (findings.of_two(facts.working_set.ids, payment, ref, other),) if other else ()
+
+
+def _next_call_state(state: CallState, news: CallNews, *, awaited: bool) -> CallState | None:
+    """Return where a call goes by what the dispatcher says; None if that is no news.
+
+    Args:
+        awaited: whether its payment still waits for it; what has ended or been told of is not asked for.
+    """
     told = _NEWS[type(news)]
+    if told is CallState.UNDER_WAY and not awaited:
+        told = CallState.DROPPED
     return told if told in CALL_STEPS[state] else None
 
 
@@ -91,6 +123,7 @@ def _told_refund(refund: Refund, state: CallState | None, news: CallNews) -> Ref
     return told
 
 
+_NOT_COVERED: Final = "not sent: the money of the deposit is gone meanwhile"
 _NEWS: Final = {
     CallBegun: CallState.UNDER_WAY,
     CallAccepted: CallState.ACCEPTED,

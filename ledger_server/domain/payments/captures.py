@@ -57,6 +57,18 @@ def captured(captures: Sequence[Capture]) -> int:
     return _least([each for each in captures if happened(each.capture_time, fail_time_of(captures, each))])
 
 
+def captured_by(captures: Sequence[Capture]) -> dict[str, int]:
+    """Return what the captures that stand amount to, for each payment that was named.
+
+    What names no payment is of the one that was named, if that is the only one, and else of none.
+    """
+    stand = [each for each in captures if happened(each.capture_time, fail_time_of(captures, each))]
+    refs = {each.payment_ref for each in captures if each.payment_ref}
+    if len(refs) == 1:
+        return {ref: _least(stand) for ref in refs}
+    return {ref: _least([each for each in stand if each.payment_ref == ref]) for ref in refs}
+
+
 def paid_by(captures: Iterable[Capture]) -> tuple[str, ...]:
     """Return the payments at the provider by which money was ever taken, as far as they were named."""
     return tuple(

@@ -5,6 +5,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from ledger_server.domain.facts import DepositChanged, FactKind, WithdrawalChanged
+from ledger_server.domain.findings.discrepancy import Discrepancy
 from ledger_server.domain.payments import findings
 from ledger_server.domain.payments.accounts import player_account
 from ledger_server.domain.payments.booking import Booking
@@ -21,14 +22,16 @@ def change_deposit(
     after: Deposit,
     effective_time: datetime | None,
     owed: OwedCall | None = None,
+    *,
+    more: tuple[Discrepancy, ...] = (),
 ) -> None:
-    """Book what follows from what a deposit has learned, and record it."""
+    """Book what follows from what a deposit has learned, and record it; `more` is found besides."""
     after = replace(after, refunds=tuple(_with_hold_ended(refund) for refund in after.refunds))
     player = player_account(after.player_id, after.currency)
     had = facts.available(player)
     book_deposit(facts, before, after, effective_time)
     ids = facts.working_set.ids
-    found = findings.news(findings.of_deposit(ids, before), findings.of_deposit(ids, after))
+    found = (*findings.news(findings.of_deposit(ids, before), findings.of_deposit(ids, after)), *more)
     if facts.overdrawn(player, had):
         found = (*found, findings.overdrawn(facts.working_set.ids, after, facts.available(player)))
     changed = replace(after, update_time=facts.now, balance_after=facts.available(player))
@@ -41,15 +44,17 @@ def change_withdrawal(
     after: Withdrawal,
     effective_time: datetime | None,
     owed: OwedCall | None = None,
+    *,
+    more: tuple[Discrepancy, ...] = (),
 ) -> None:
-    """Book what follows from what a withdrawal has learned, and record it."""
+    """Book what follows from what a withdrawal has learned, and record it; `more` is found besides."""
     # What was let go is not held again, even where another payout turns up that has not ended.
     after = replace(after, hold_ended=not before.pending or not after.pending)
     player = player_account(after.player_id, after.currency)
     had = facts.available(player)
     book_withdrawal(facts, before, after, effective_time)
     ids = facts.working_set.ids
-    found = findings.news(findings.of_withdrawal(ids, before), findings.of_withdrawal(ids, after))
+    found = (*findings.news(findings.of_withdrawal(ids, before), findings.of_withdrawal(ids, after)), *more)
     if facts.overdrawn(player, had):
         found = (*found, findings.overdrawn(facts.working_set.ids, after, facts.available(player)))
     changed = replace(after, update_time=facts.now, balance_after=facts.available(player))

@@ -99,6 +99,11 @@ class Deposit(Struct, frozen=True, kw_only=True):
         return taken_in.captured(self.captures)
 
     @property
+    def awaits_call(self) -> bool:
+        """Whether the provider still has to be asked for a payment: the player has not paid, and may."""
+        return self.state is DepositState.INITIATED
+
+    @property
     def reserved(self) -> bool:
         """Whether the money of a payment that may still be captured is reserved."""
         reserved = [each for each in self.attempts if each.authorized]

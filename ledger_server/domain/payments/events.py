@@ -23,7 +23,7 @@ from ledger_server.domain.payments.knowledge import (
     with_fee,
     with_movement,
 )
-from ledger_server.domain.payments.refunds import with_refund
+from ledger_server.domain.payments.refunds import told_of, with_refund
 from ledger_server.domain.payments.withdrawal import Payout, Withdrawal, with_payout
 
 RECORD_EVENT: Final = "record:"
@@ -199,7 +199,7 @@ def retold(deposit: Deposit, event: ProviderEvent) -> str:
 def takes_effect(deposit: Deposit, event: ProviderEvent) -> bool:
     """Whether nothing is waited for: refunds and disputes wait for a capture, a total waits for refunds."""
     if event.type is EventType.REFUND_TOTAL:
-        return sum(refund.moved_by_all for refund in deposit.refunds) >= (event.amount or 0)
+        return told_of(deposit.refunds, event.payment_ref) >= (event.amount or 0)
     return deposit.known_captured or event.type not in _AFTER_CAPTURE
 
 
@@ -268,7 +268,7 @@ def _refund(deposit: Deposit, event: ProviderEvent) -> Deposit:
         told = replace(told, succeed_time=event.occur_time)
     elif event.type is EventType.REFUND_FAILED:
         told = replace(told, fail_time=event.occur_time, reason=event.reason)
-    return replace(deposit, refunds=with_refund(deposit.refunds, told, event.refund))
+    return replace(deposit, refunds=with_refund(deposit.refunds, told, event.refund, event.payment_ref))
 
 
 def _refund_total(deposit: Deposit, event: ProviderEvent) -> Deposit:

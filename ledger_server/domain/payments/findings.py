@@ -13,6 +13,7 @@ from ledger_server.domain.payments.events import ProviderEvent
 from ledger_server.domain.payments.knowledge import CallState, Refund, RefundState
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalState
 from ledger_server.domain.reconciliation.record import RecordKind
+from ledger_server.domain.working_set import WorkingSet
 
 
 def of_deposit(ids: TenantIds, deposit: Deposit) -> tuple[Discrepancy, ...]:
@@ -140,6 +141,20 @@ def contradiction(
 ) -> Discrepancy:
     """Return the discrepancy that an event could not be booked on its payment."""
     return _of(ids, payment, kind, "an event could not be booked", facts)
+
+
+def other_of(working_set: WorkingSet, payment: Deposit | Withdrawal, names: Iterable[str]) -> str:
+    """Return the id of another payment that one of these objects is known to be of; empty: of none."""
+    numbers = (working_set.payment_by_ref(payment.provider, name) for name in names)
+    other = next((each for each in numbers if each is not None and each != payment.number), None)
+    return "" if other is None else working_set.payment_id(other)
+
+
+def of_two(ids: TenantIds, payment: Deposit | Withdrawal, ref: str, other_id: str) -> Discrepancy:
+    """Return the discrepancy that one object of the provider is told of two payments of ours."""
+    what = "one object of the provider is told of two payments"
+    facts = {"told_ref": ref, "other_payment_id": other_id}
+    return _of(ids, payment, FindingClass.DUPLICATE_IN_LEDGER, what, facts)
 
 
 def ambiguous(ids: TenantIds, payment: Deposit | Withdrawal, facts: Mapping[str, str]) -> Discrepancy:

@@ -113,6 +113,8 @@ class Refund(Struct, frozen=True, kw_only=True):
     Attributes:
         others: what the provider has made besides for the same one of ours, each by itself.
         hold_ended: whether its hold is over, for good.
+        payment_ref: the provider's payment that it is of. Of ours it is set when the call is begun, and never
+            changes: every try names the same one. Of the provider's own it is what events have told.
     """
 
     number: int | None
@@ -126,6 +128,7 @@ class Refund(Struct, frozen=True, kw_only=True):
     fail_time: datetime | None = None
     others: tuple[RefundObject, ...] = ()
     hold_ended: bool = False
+    payment_ref: str = ""
 
     @property
     def first(self) -> RefundObject:
@@ -142,6 +145,25 @@ class Refund(Struct, frozen=True, kw_only=True):
     def refs(self) -> tuple[str, ...]:
         """All ids that the provider has for it."""
         return tuple(each.provider_ref for each in (self.first, *self.others) if each.provider_ref)
+
+    @property
+    def heard(self) -> bool:
+        """Whether the provider has told anything of it: then there is one at the provider."""
+        return bool(self.refs or self.told or self.succeed_time or self.fail_time)
+
+    @property
+    def awaits_call(self) -> bool:
+        """Whether the provider still has to be asked for it: it is not over, and nothing is there yet."""
+        return self.state is RefundState.PENDING and not self.heard
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """The refs of those at the provider of which no end is known."""
+        return tuple(
+            each.provider_ref
+            for each in (self.first, *self.others)
+            if each.provider_ref and each.succeed_time is None and each.fail_time is None
+        )
 
     @property
     def moved(self) -> int:

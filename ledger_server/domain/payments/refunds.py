@@ -1,19 +1,31 @@
 """Owns what is learned of refunds: ours and those made at the provider, each of its objects by itself."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
-from ledger_server.domain.payments.knowledge import CallState, Refund, RefundObject, later
+from ledger_server.domain.payments.captures import captured_by
+from ledger_server.domain.payments.knowledge import (
+    CallState,
+    Capture,
+    Refund,
+    RefundObject,
+    RefundState,
+    later,
+)
 
 
-def with_refund(refunds: Sequence[Refund], told: RefundObject, number: int | None) -> tuple[Refund, ...]:
+def with_refund(
+    refunds: Sequence[Refund], told: RefundObject, number: int | None, payment_ref: str = ""
+) -> tuple[Refund, ...]:
     """Return the refunds with what was told of one at the provider.
 
     Args:
         number: of ours that it was made for, as far as the provider echoes it. It counts before the ref: a
             second one at the provider for the same one of ours is kept beside the first.
+        payment_ref: the provider's payment that it is of, as far as it was told.
     """
     known = next((each for each in refunds if number is not None and each.number == number), None)
     if known is None and not told.provider_ref:
@@ -22,6 +34,8 @@ def with_refund(refunds: Sequence[Refund], told: RefundObject, number: int | Non
     if known is None:
         known = next((each for each in refunds if told.provider_ref in each.refs), None)
     learned = known or Refund(number=None, provider_ref=told.provider_ref, amount=0)
+    if learned.number is None:
+        learned = replace(learned, payment_ref=max(learned.payment_ref, payment_ref))
     others = [each for each in refunds if each is not known]
     return merged_refunds([*others, _with_object(learned, told)])
 
@@ -56,6 +70,31 @@ def merged_refunds(refunds: Iterable[Refund]) -> tuple[Refund, ...]:
             ours[place] = _with_object(ours[place], replace(refund.first, told=refund.moved))
     rest.sort(key=_order)
     return (*ours, *rest)
+
+
+def target_of(captures: Sequence[Capture], refunds: Iterable[Refund], amount: int) -> str:
+    """Return which of a deposit's payments at the provider a refund is to be made of.
+
+    It is the one with the least room that is enough, so that what is left can still be refunded as a whole;
+    where none has enough, the one with the most: then the provider decides. Empty: no payment was named.
+
+    Args:
+        refunds: all others, those under way too.
+    """
+    gone: Counter[str] = Counter()
+    for refund in refunds:
+        gone[refund.payment_ref] += refund.amount if refund.state is RefundState.PENDING else refund.out
+    left = {ref: taken - gone[ref] for ref, taken in captured_by(captures).items() if taken}
+    enough = [ref for ref, room in left.items() if room >= amount]
+    if enough:
+        return min(enough, key=lambda ref: (left[ref], ref))
+    return min(left, key=lambda ref: (-left[ref], ref), default="")
+
+
+def told_of(refunds: Iterable[Refund], payment_ref: str) -> int:
+    """Return what leaves by all refunds of a payment; those that nobody has told a payment of count too."""
+    of = ("", payment_ref)
+    return sum(each.moved_by_all for each in refunds if not payment_ref or each.payment_ref in of)
 
 
 def _order(refund: Refund) -> tuple[str, int, datetime]:

@@ -24,6 +24,7 @@ from ledger_server.domain.payments.events import (
     with_deposit_event,
     with_withdrawal_event,
 )
+from ledger_server.domain.payments.names import told_names
 from ledger_server.domain.payments.withdrawal import Withdrawal
 from ledger_server.domain.working_set import WorkingSet
 
@@ -131,10 +132,21 @@ def _apply(facts: Booking, event: ProviderEvent) -> Applied:
     payment = _payment_of(facts.working_set, event)
     if payment is None:
         return Applied(EventState.PARKED, None, "its payment is not known", ())
+    other = findings.other_of(facts.working_set, payment, told_names(event))
+    if other:
+        # It would be booked twice. Which of the two it is of, only a person can say.
+        why_not = f"what it names is of {other} already"
+        told_ref = event.object_ref or event.payment_ref
+        twice = findings.of_two(facts.working_set.ids, payment, told_ref, other)
+        return Applied(EventState.CONTRADICTED, payment.number, why_not, (twice,))
     if event.currency and event.currency != payment.currency:
         wrong = {"event_currency_code": event.currency, "event_id": event.event_id}
-        other = findings.contradiction(facts.working_set.ids, FindingClass.CURRENCY_MISMATCH, payment, wrong)
-        return Applied(EventState.CONTRADICTED, payment.number, "the currency is not the payment's", (other,))
+        another = findings.contradiction(
+            facts.working_set.ids, FindingClass.CURRENCY_MISMATCH, payment, wrong
+        )
+        return Applied(
+            EventState.CONTRADICTED, payment.number, "the currency is not the payment's", (another,)
+        )
     try:
         if isinstance(payment, Deposit):
             learned = with_deposit_event(payment, event)

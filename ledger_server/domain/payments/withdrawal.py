@@ -144,6 +144,23 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
         return min(own, key=_own_first).provider_ref if own else ""
 
     @property
+    def heard(self) -> bool:
+        """Whether anything of it is known to be at the provider, or paid by other means."""
+        return bool(self.objects)
+
+    @property
+    def awaits_call(self) -> bool:
+        """Whether the provider still has to be asked to pay: its money is held, and nothing is there yet."""
+        return self.state is WithdrawalState.APPROVED and not self.heard
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """The refs of payouts at the provider of which no end is known, ours first."""
+        left = [each for each in self.objects if each.paid_time is None and each.fail_time is None]
+        ordered = sorted((each for each in left if each.provider_ref and not each.by_hand), key=_own_first)
+        return tuple(each.provider_ref for each in ordered)
+
+    @property
     def unnamed(self) -> Payout:
         """What was told without naming a payout."""
         return Payout(provider_ref="", amount=self.paid, paid_time=self.paid_time, fail_time=self.fail_time)

@@ -53,7 +53,7 @@ def event_for(
     if kind is None:
         return None
     amount, object_ref = abs(newest.amount), newest.provider_ref
-    payment_ref = payment.known_ref or newest.payment_ref
+    payment_ref = newest.payment_ref or payment.known_ref
     if newest.kind is RecordKind.PAYMENT:
         # Told of the payment at the provider as a whole: whatever its captures are called, none is counted
         # twice, and a failure is told only where nothing of it stands at all.

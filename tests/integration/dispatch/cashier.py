@@ -117,10 +117,13 @@ class Cashier:
             Method.ApproveWithdrawal,
         )
 
-    async def mark_paid(self, number: int) -> Outcome:
+    async def mark_paid(self, number: int, *, provider_ref: str = "") -> Outcome:
         """Record by hand that a withdrawal is paid."""
         command = MarkWithdrawalPaid(
-            withdrawal_id=self.ids.withdrawal_id(number), number=number, provider_ref="", reviewer="ada"
+            withdrawal_id=self.ids.withdrawal_id(number),
+            number=number,
+            provider_ref=provider_ref,
+            reviewer="ada",
         )
         request = Request(command, RequestKey(Method.MarkWithdrawalPaid, uuid.uuid4().hex), DIGEST)
         [outcome] = await self.ledger.submit(self.tenant_id, [request])
@@ -151,16 +154,17 @@ class Cashier:
         amount: int | None = None,
         object_ref: str = "",
         payment: int | None = None,
+        our_id: str = "",
         final: bool = False,
     ) -> int:
-        """Take in an event of the provider; return its number."""
+        """Take in an event of the provider, which echoes our id of `payment` or not; return its number."""
         event = ProviderEvent(
             provider="mock",
             event_id=uuid.uuid4().hex,
             type=kind,
             provider_type=kind.name.lower(),
             payment_ref=payment_ref,
-            payment_id="",
+            payment_id=our_id,
             payment=payment,
             object_ref=object_ref,
             object_id="",

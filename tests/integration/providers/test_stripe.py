@@ -162,6 +162,25 @@ async def test_refund_missing_payment_is_rejected(provider: StripeUnderTest, ada
     assert answer == Rejected(code="resource_missing", message="No such payment_intent")
 
 
+@pytest.mark.parametrize("payment_ref", ["pi_1", "ch_1", "py_1"])
+async def test_refund_names_the_payment_as_what_it_is(
+    payment_ref: str, provider: StripeUnderTest, adapter: Adapter
+) -> None:
+    """What was paid without a PaymentIntent is refunded, and looked for, by its charge."""
+    provider.payment_ref = payment_ref
+    call = provider.call(CallKind.REFUND)
+
+    made = await adapter.call(call, PROVEN)
+    found = await adapter.find(call, "")
+    provider.payment_ref = f"{payment_ref}0"
+    other = await adapter.find(provider.call(CallKind.REFUND), "")
+
+    assert isinstance(made, Accepted)
+    assert isinstance(found, Accepted)
+    assert found.provider_ref == made.provider_ref
+    assert other == NotFound()
+
+
 async def test_call_at_wrong_address_is_unknown(provider: StripeUnderTest, adapters: Adapters) -> None:
     """A 404 that is not about the payment says that our configuration is wrong."""
     adapter = adapters.make(address=f"{provider.address}/elsewhere")

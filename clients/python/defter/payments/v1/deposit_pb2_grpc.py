@@ -90,7 +90,8 @@ class DepositServiceServicer:
     def RefundDeposit(self, request, context):
         """Ask for a refund: the player's money is held, and the provider is told in the background. Keyed.
         Fails with DEPOSIT_NOT_FOUND, ILLEGAL_TRANSITION, REFUND_EXCEEDS_CAPTURED, INSUFFICIENT_FUNDS, ACCOUNT_FROZEN,
-        CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
+        CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH. Of a deposit that was paid by several means it is of one of them
+        (`Refund.payment_ref`): where none has so much left, the provider refuses it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

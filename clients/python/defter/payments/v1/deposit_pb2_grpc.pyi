@@ -48,7 +48,8 @@ class DepositServiceStub:
     RefundDeposit: _grpc.UnaryUnaryMultiCallable[_deposit_pb2.RefundDepositRequest, _deposit_pb2.RefundDepositResponse]
     """Ask for a refund: the player's money is held, and the provider is told in the background. Keyed.
     Fails with DEPOSIT_NOT_FOUND, ILLEGAL_TRANSITION, REFUND_EXCEEDS_CAPTURED, INSUFFICIENT_FUNDS, ACCOUNT_FROZEN,
-    CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
+    CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH. Of a deposit that was paid by several means it is of one of them
+    (`Refund.payment_ref`): where none has so much left, the provider refuses it.
     """
 
 @_typing.type_check_only
@@ -71,7 +72,8 @@ class DepositServiceAsyncStub(DepositServiceStub):
     RefundDeposit: _aio.UnaryUnaryMultiCallable[_deposit_pb2.RefundDepositRequest, _deposit_pb2.RefundDepositResponse]  # type: ignore[assignment]
     """Ask for a refund: the player's money is held, and the provider is told in the background. Keyed.
     Fails with DEPOSIT_NOT_FOUND, ILLEGAL_TRANSITION, REFUND_EXCEEDS_CAPTURED, INSUFFICIENT_FUNDS, ACCOUNT_FROZEN,
-    CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
+    CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH. Of a deposit that was paid by several means it is of one of them
+    (`Refund.payment_ref`): where none has so much left, the provider refuses it.
     """
 
 class DepositServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -115,7 +117,8 @@ class DepositServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_deposit_pb2.RefundDepositResponse, _abc.Awaitable[_deposit_pb2.RefundDepositResponse]]:
         """Ask for a refund: the player's money is held, and the provider is told in the background. Keyed.
         Fails with DEPOSIT_NOT_FOUND, ILLEGAL_TRANSITION, REFUND_EXCEEDS_CAPTURED, INSUFFICIENT_FUNDS, ACCOUNT_FROZEN,
-        CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
+        CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH. Of a deposit that was paid by several means it is of one of them
+        (`Refund.payment_ref`): where none has so much left, the provider refuses it.
         """
 
 def add_DepositServiceServicer_to_server(servicer: DepositServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -187,7 +187,9 @@ class _CallStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CallState.V
     CALL_STATE_UNDER_WAY: _CallState.ValueType  # 4
     """Begun; the outcome is not known until the provider is heard. Every try carries the same idempotency key."""
     CALL_STATE_DROPPED: _CallState.ValueType  # 5
-    """Given up before it was begun, because it is not needed any more."""
+    """Given up before it was begun, because it is not needed any more: it is over, a person has paid, or the provider
+    has told of it already; of a refund also because the money of its deposit is gone meanwhile.
+    """
 
 class CallState(_CallState, metaclass=_CallStateEnumTypeWrapper):
     """How far a call that is owed to a provider has come."""
@@ -203,7 +205,9 @@ CALL_STATE_REJECTED: CallState.ValueType  # 3
 CALL_STATE_UNDER_WAY: CallState.ValueType  # 4
 """Begun; the outcome is not known until the provider is heard. Every try carries the same idempotency key."""
 CALL_STATE_DROPPED: CallState.ValueType  # 5
-"""Given up before it was begun, because it is not needed any more."""
+"""Given up before it was begun, because it is not needed any more: it is over, a person has paid, or the provider
+has told of it already; of a refund also because the money of its deposit is gone meanwhile.
+"""
 Global___CallState: _TypeAlias = CallState  # noqa: Y015
 
 class _ProviderEventType:
@@ -251,8 +255,9 @@ class _ProviderEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pro
     PROVIDER_EVENT_TYPE_PAYOUT_FAILED: _ProviderEventType.ValueType  # 17
     """A payout failed, or came back after it was paid."""
     PROVIDER_EVENT_TYPE_REFUND_TOTAL: _ProviderEventType.ValueType  # 18
-    """What was refunded of a payment in total, over all refunds. It books nothing, since each refund has events of
-    its own; it is parked until the refunds that are known amount to it, and found where they do not in time.
+    """What was refunded in total of the payment that payment_ref names, of the deposit where it is empty. It books
+    nothing, since each refund has events of its own; it is parked until the refunds that are known amount to it,
+    and found where they do not in time.
     """
 
 class ProviderEventType(_ProviderEventType, metaclass=_ProviderEventTypeEnumTypeWrapper):
@@ -297,8 +302,9 @@ PROVIDER_EVENT_TYPE_PAYOUT_PAID: ProviderEventType.ValueType  # 16
 PROVIDER_EVENT_TYPE_PAYOUT_FAILED: ProviderEventType.ValueType  # 17
 """A payout failed, or came back after it was paid."""
 PROVIDER_EVENT_TYPE_REFUND_TOTAL: ProviderEventType.ValueType  # 18
-"""What was refunded of a payment in total, over all refunds. It books nothing, since each refund has events of
-its own; it is parked until the refunds that are known amount to it, and found where they do not in time.
+"""What was refunded in total of the payment that payment_ref names, of the deposit where it is empty. It books
+nothing, since each refund has events of its own; it is parked until the refunds that are known amount to it,
+and found where they do not in time.
 """
 Global___ProviderEventType: _TypeAlias = ProviderEventType  # noqa: Y015
 
@@ -545,6 +551,7 @@ class Refund(_message.Message):
     TOLD_MINOR_FIELD_NUMBER: _builtins.int
     OTHERS_FIELD_NUMBER: _builtins.int
     HOLD_ENDED_FIELD_NUMBER: _builtins.int
+    PAYMENT_REF_FIELD_NUMBER: _builtins.int
     refund_id: _builtins.str
     """Our id of it, `ref_…`; empty for one that was made at the provider."""
     provider_ref: _builtins.str
@@ -558,13 +565,18 @@ class Refund(_message.Message):
     call_state: Global___CallState.ValueType
     """Of one that we asked for: how far the call has come."""
     reason: _builtins.str
-    """Why it failed, in the provider's words."""
+    """Why it failed, in the provider's words; in ours where it was never sent."""
     told_minor: _builtins.int
     """What the provider says that it refunds, minor units; 0 while it has told no amount. Once told, this is what
     is booked, and a difference from amount_minor is a finding.
     """
     hold_ended: _builtins.bool
     """Whether the hold is over for good; false in records from before it was noted."""
+    payment_ref: _builtins.str
+    """The provider's id of the payment that it is of. Of one that we asked for it is set when the call is begun and
+    never changes: every try asks for a refund of this payment. Of one that was made at the provider it is what
+    events have told. Empty until then, and in records from before it was noted.
+    """
     @_builtins.property
     def succeed_time(self) -> _timestamp_pb2.Timestamp:
         """When the provider says that it succeeded, the latest."""
@@ -594,10 +606,11 @@ class Refund(_message.Message):
         told_minor: _builtins.int = ...,
         others: _abc.Iterable[Global___RefundObject] | None = ...,
         hold_ended: _builtins.bool = ...,
+        payment_ref: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fail_time", b"fail_time", "succeed_time", b"succeed_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "call_state", b"call_state", "fail_time", b"fail_time", "hold_ended", b"hold_ended", "hold_id", b"hold_id", "others", b"others", "provider_ref", b"provider_ref", "reason", b"reason", "refund_id", b"refund_id", "state", b"state", "succeed_time", b"succeed_time", "told_minor", b"told_minor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "call_state", b"call_state", "fail_time", b"fail_time", "hold_ended", b"hold_ended", "hold_id", b"hold_id", "others", b"others", "payment_ref", b"payment_ref", "provider_ref", b"provider_ref", "reason", b"reason", "refund_id", b"refund_id", "state", b"state", "succeed_time", b"succeed_time", "told_minor", b"told_minor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -44,7 +44,9 @@ class _FindingClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FindingC
     FINDING_CLASS_STATUS_MISMATCH: _FindingClass.ValueType  # 5
     """Both have it, and disagree about whether it stands."""
     FINDING_CLASS_DUPLICATE_IN_LEDGER: _FindingClass.ValueType  # 6
-    """Two payments of the ledger are the same one at the provider."""
+    """Two payments of the ledger are the same one at the provider: found by a run, or at once, where an event or an
+    answer names what another payment has.
+    """
     FINDING_CLASS_DUPLICATE_AT_PROVIDER: _FindingClass.ValueType  # 7
     """The provider has done twice what was asked for once."""
     FINDING_CLASS_STALE_PENDING: _FindingClass.ValueType  # 8
@@ -89,7 +91,9 @@ FINDING_CLASS_CURRENCY_MISMATCH: FindingClass.ValueType  # 4
 FINDING_CLASS_STATUS_MISMATCH: FindingClass.ValueType  # 5
 """Both have it, and disagree about whether it stands."""
 FINDING_CLASS_DUPLICATE_IN_LEDGER: FindingClass.ValueType  # 6
-"""Two payments of the ledger are the same one at the provider."""
+"""Two payments of the ledger are the same one at the provider: found by a run, or at once, where an event or an
+answer names what another payment has.
+"""
 FINDING_CLASS_DUPLICATE_AT_PROVIDER: FindingClass.ValueType  # 7
 """The provider has done twice what was asked for once."""
 FINDING_CLASS_STALE_PENDING: FindingClass.ValueType  # 8
