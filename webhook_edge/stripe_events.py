@@ -156,8 +156,8 @@ _THIN_EVENTS: Final[Mapping[str, _Tell]] = {
     _OUTBOUND + "updated": partial(objects.outbound_payment, tells=UNSPECIFIED),
 }
 # What an account that many teams use is subscribed to, and what is no word on a payment: hints at fraud, how
-# our balance stands, who customers are and what they buy. Of the money in it the PaymentIntent, the charge and
-# the refund tell, which have events of their own; a Checkout session's end alone means something by itself.
+# our balance stands, who customers are and what they buy. Of the money in it PaymentIntents, charges and
+# refunds tell, which have events of their own; a Checkout session's end alone means something by itself.
 _SAY_NOTHING: Final = (
     "account.",
     "balance.",

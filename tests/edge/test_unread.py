@@ -277,7 +277,7 @@ def test_read_event_that_names_no_payment_is_unread(name: str, type_: str, names
     kind = KINDS[name]
     content = kind.typed(type_)
     within = content["data"] if name == "standard" else content["data"]["object"]
-    within.update({"id": "obj_1", "object_id": "obj_1", "amount": 1000, "status": "succeeded"} | names)
+    within.update({"id": "obj_1", "object_id": "obj_1", "amount": 1000, "status": "succeeded", **names})
     body = json.dumps(content).encode()
 
     [event] = kind.read(body)
