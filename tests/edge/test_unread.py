@@ -214,18 +214,19 @@ UNKNOWN = [
 ]
 
 # What tells of money and not of whose: each way of leaving out a name, by each type that needs one.
+NO_NAMES: list[Any] = [None, "", {}]
 NAMELESS = [
     *(
         ("standard", type_, {"payment_id": ref, "reference": reference})
         for type_ in ("payment.captured", "refund.succeeded", "dispute.funds_withdrawn", "payout.paid")
-        for ref in (None, "")
-        for reference in (None, "", "order 7")
+        for ref in NO_NAMES[:2]
+        for reference in (*NO_NAMES[:2], "order 7")
     ),
     *(
         ("stripe", type_, {"payment_intent": intent, "charge": charge})
         for type_ in ("refund.created", "refund.updated", "charge.dispute.funds_withdrawn")
-        for intent in (None, "", {})
-        for charge in (None, "", {})
+        for intent in NO_NAMES
+        for charge in NO_NAMES
     ),
 ]
 
