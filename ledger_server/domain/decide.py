@@ -422,7 +422,8 @@ def _existing_hold(working_set: WorkingSet, command: HoldCommand) -> Hold:
     hold = None if command.number is None else working_set.holds[command.number].hold
     if hold is None:
         raise HoldNotFound(hold_id=command.hold_id)
-    if hold.owner and not command.outside:
+    ends = isinstance(command, ReleaseHold) and hold.expects_without_end
+    if hold.owner and not command.outside and not ends:
         raise HoldOwnedByPayment(hold_id=command.hold_id, payment_id=hold.owner)
     return hold
 
