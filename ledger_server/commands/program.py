@@ -4,7 +4,16 @@ from typing import Final
 
 import typer
 
-from ledger_server.commands import accounts, deposits, events, findings, outbound, reconcile, records, settlement
+from ledger_server.commands import (
+    accounts,
+    deposits,
+    events,
+    findings,
+    outbound,
+    reconcile,
+    records,
+    settlement,
+)
 from ledger_server.commands.verify import verify
 
 _GROUPS: Final = {
