@@ -18,7 +18,12 @@ class Settings(BaseSettings):
 
     # An empty variable is one that is not set.
     model_config = SettingsConfigDict(
-        env_prefix="DEFTER_", frozen=True, extra="ignore", env_ignore_empty=True
+        env_prefix="DEFTER_",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        # An endless pause is none that somebody wants, and no time can be reckoned with it.
+        allow_inf_nan=False,
     )
 
     database_url: Annotated[
@@ -101,12 +106,12 @@ class Settings(BaseSettings):
         ),
     ] = {}
     max_amounts: Annotated[
-        dict[str, int],
+        dict[str, StrictInt],
         Field(description="largest amount of a request, in minor units by currency, as JSON; `*`: others"),
     ] = {"*": DEFAULT_MAX_AMOUNT}
     deposit_hold_seconds: Annotated[
         float,
-        Field(gt=0, le=_MOST_HOLD_SECONDS, description="after so long a begun deposit is no longer pending"),
+        Field(ge=1, le=_MOST_HOLD_SECONDS, description="after so long a begun deposit is no longer pending"),
     ] = 604_800.0
     log_json: Annotated[bool, Field(description="log lines as JSON instead of for reading")] = False
     log_level: Annotated[

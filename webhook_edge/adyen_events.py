@@ -20,6 +20,8 @@ from webhook_edge.reading import (
     Problem,
     Reader,
     Type,
+    check_says_of_what,
+    is_of_family,
     parsed,
     tell_money,
     unread,
@@ -256,6 +258,7 @@ def _events(item: Reader, payload: bytes, endpoint: Endpoint) -> Iterator[Provid
             event.event_id += f":{time.ToJsonString()}"
     if event.type in _NEEDS_AMOUNT or (event.type != UNSPECIFIED and item.has("amount")):
         tell_money(event, item.within("amount"), "value", in_text=True)
+    check_says_of_what(event, item)
     if code == "CAPTURE" and (error := item.within("additionalData").text(_PAYPAL_ERROR)):
         # Not signed, but it can only keep money from being booked, and a later delivery can do that still.
         item.note(f"{_PAYPAL_ERROR} {error}")
@@ -291,7 +294,7 @@ def _note_meaning(item: Reader, code: str, success: str) -> None:
 
 def _moves_money(code: str, meaning: _Meaning, *, auto_captures: bool) -> bool:
     if code not in _MEANINGS:
-        return code.startswith(_FAMILIES)
+        return is_of_family(code, _FAMILIES)
     captures = auto_captures and meaning.success == payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_AUTHORIZED
     return captures or bool(meaning.remark) or not MOVES_MONEY.isdisjoint({meaning.success, meaning.failure})
 

@@ -12,7 +12,15 @@ from defter.payments.v1 import payment_pb2
 from defter.payments.v1.payment_pb2 import ProviderEvent
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from webhook_edge.reading import Reader, Type, parsed, tell_money, unread
+from webhook_edge.reading import (
+    Reader,
+    Type,
+    check_says_of_what,
+    is_of_family,
+    parsed,
+    tell_money,
+    unread,
+)
 from webhook_edge.scheme import Endpoint
 
 WHOLE_BODY: Final = "body"
@@ -81,6 +89,7 @@ def platform_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
         if not _is_of_account(envelope, endpoint):
             return []
         _tell_transfer(event, envelope)
+        check_says_of_what(event, envelope)
     else:
         if event.provider_type and not event.provider_type.startswith(_SAY_NOTHING):
             envelope.note(f"type {event.provider_type!r} is not known", payment_pb2.UNREAD_REASON_TYPE)
@@ -88,7 +97,7 @@ def platform_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
         event.occur_time.CopyFrom(Reader(_fields(value)).instant("timestamp") or Timestamp())
     if not envelope.problems:
         return [event]
-    moves = event.provider_type.startswith(_FAMILY)
+    moves = is_of_family(event.provider_type, (_FAMILY,))
     return [unread(event, envelope.problems[0], moves_money=moves, delivery=WHOLE_BODY)]
 
 

@@ -188,6 +188,24 @@ def tell_money(event: payment_pb2.ProviderEvent, thing: Reader, name: str, *, in
     event.currency_code = thing.currency("currency")
 
 
+def check_says_of_what(event: payment_pb2.ProviderEvent, whole: Reader) -> None:
+    """Note where an event that says something can't be booked by anybody, whatever becomes known later.
+
+    It names no payment, neither by the provider's id nor by ours, or has an amount of no currency.
+    """
+    if event.type == UNSPECIFIED:
+        return
+    if not (event.payment_ref or event.payment_id):
+        whole.note("it names no payment")
+    if event.HasField("provider_amount_minor") and not event.currency_code:
+        whole.note("its amount has no currency")
+
+
+def is_of_family(told: str, families: tuple[str, ...]) -> bool:
+    """Return whether a type that nobody knows begins as those do that move money, however it is spelt."""
+    return told.strip().lower().startswith(tuple(each.lower() for each in families))
+
+
 def unread(
     event: payment_pb2.ProviderEvent, problem: Problem, *, moves_money: bool, delivery: str = ""
 ) -> payment_pb2.ProviderEvent:

@@ -14,7 +14,12 @@ class EdgeSettings(BaseSettings):
 
     # An empty variable is one that is not set.
     model_config = SettingsConfigDict(
-        env_prefix="DEFTER_EDGE_", frozen=True, extra="ignore", env_ignore_empty=True
+        env_prefix="DEFTER_EDGE_",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        # An endless pause is none that somebody wants.
+        allow_inf_nan=False,
     )
 
     endpoints_file: Annotated[Path, Field(description="TOML file with the endpoints")] = Path(

@@ -14,7 +14,16 @@ from typing import Final
 from defter.payments.v1 import payment_pb2
 from standardwebhooks import Webhook
 
-from webhook_edge.reading import MOVES_MONEY, UNSPECIFIED, Reader, Type, parsed, unread
+from webhook_edge.reading import (
+    MOVES_MONEY,
+    UNSPECIFIED,
+    Reader,
+    Type,
+    check_says_of_what,
+    is_of_family,
+    parsed,
+    unread,
+)
 from webhook_edge.scheme import Endpoint, Malformed, NotVerified, Secret, Success
 from webhook_edge.secret_forms import is_standard
 
@@ -141,9 +150,10 @@ def provider_events(
     if message.has("created_at") and (time := message.instant("created_at")) is not None:
         event.occur_time.CopyFrom(time)
     _tell(event, data)
+    check_says_of_what(event, message)
     if not message.problems:
         return [event]
-    moves = event.type in MOVES_MONEY or event.provider_type.startswith(_FAMILIES)
+    moves = event.type in MOVES_MONEY or is_of_family(event.provider_type, _FAMILIES)
     return [unread(event, message.problems[0], moves_money=moves, delivery=event_id)]
 
 

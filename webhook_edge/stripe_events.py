@@ -14,7 +14,16 @@ from defter.payments.v1 import payment_pb2
 from defter.payments.v1.payment_pb2 import ProviderEvent
 
 from webhook_edge import stripe_objects as objects
-from webhook_edge.reading import UNSPECIFIED, Problem, Reader, Type, parsed, unread
+from webhook_edge.reading import (
+    UNSPECIFIED,
+    Problem,
+    Reader,
+    Type,
+    check_says_of_what,
+    is_of_family,
+    parsed,
+    unread,
+)
 from webhook_edge.scheme import Endpoint
 
 _THIN: Final = "v2.core.event"
@@ -49,11 +58,12 @@ def provider_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
         event.type = tell(event, thing)
     elif event.provider_type and not event.provider_type.startswith(_SAY_NOTHING):
         envelope.note(f"type {event.provider_type!r} is not known", payment_pb2.UNREAD_REASON_TYPE)
+    check_says_of_what(event, envelope)
     _note_configuration(envelope, endpoint, is_thin=is_thin)
     if envelope.problems:
         known = event.provider_type in {*_SNAPSHOTS, *_THIN_EVENTS}
-        moves = _TYPES_OF_MONEY if known else _FAMILIES
-        return [unread(event, envelope.problems[0], moves_money=event.provider_type.startswith(moves))]
+        moves_money = is_of_family(event.provider_type, _TYPES_OF_MONEY if known else _FAMILIES)
+        return [unread(event, envelope.problems[0], moves_money=moves_money)]
     return [event, *objects.dispute_fee(event, thing)]
 
 
@@ -145,8 +155,49 @@ _THIN_EVENTS: Final[Mapping[str, _Tell]] = {
     _OUTBOUND + "returned": partial(objects.outbound_payment, tells=_FAILED),
     _OUTBOUND + "updated": partial(objects.outbound_payment, tells=UNSPECIFIED),
 }
-# What is only a hint at fraud, or tells how our balance stands.
-_SAY_NOTHING: Final = ("radar.", "review.", "balance.")
+# What an account that many teams use is subscribed to, and what is no word on a payment: hints at fraud, how
+# our balance stands, who customers are and what they buy. Of the money in it PaymentIntents, charges and
+# refunds tell, which have events of their own; a Checkout session's end alone means something by itself.
+_SAY_NOTHING: Final = (
+    "account.",
+    "balance.",
+    "billing.",
+    "billing_portal.",
+    "capability.",
+    "checkout.session.",
+    "coupon.",
+    "credit_note.",
+    "customer.",
+    "entitlements.",
+    "file.",
+    "financial_connections.",
+    "identity.",
+    "invoice.",
+    "invoice_payment.",
+    "invoiceitem.",
+    "mandate.",
+    "payment_link.",
+    "payment_method.",
+    "person.",
+    "plan.",
+    "price.",
+    "product.",
+    "promotion_code.",
+    "quote.",
+    "radar.",
+    "reporting.",
+    "review.",
+    "setup_intent.",
+    "sigma.",
+    "source.",
+    "subscription_schedule.",
+    "tax.",
+    "tax_rate.",
+    "terminal.",
+    "test_helpers.",
+    "v2.core.account",
+    "v2.core.event_destination.",
+)
 # What of these types is known moves money, so that a person hears of what can't be read of it.
 _TYPES_OF_MONEY: Final = (
     "payment_intent.succeeded",

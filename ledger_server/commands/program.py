@@ -4,10 +4,21 @@ from typing import Final
 
 import typer
 
-from ledger_server.commands import events, findings, outbound, reconcile, records, settlement
+from ledger_server.commands import (
+    accounts,
+    deposits,
+    events,
+    findings,
+    outbound,
+    reconcile,
+    records,
+    settlement,
+)
 from ledger_server.commands.verify import verify
 
 _GROUPS: Final = {
+    "accounts": accounts.app,
+    "deposits": deposits.app,
     "runs": reconcile.app,
     "findings": findings.app,
     "settlement": settlement.app,

@@ -101,11 +101,17 @@ class SetAccountState(Struct, frozen=True, kw_only=True):
 
 
 class ContinueAccount(Struct, frozen=True, kw_only=True):
-    """Close an account and open its successor."""
+    """Close an account and open its successor.
+
+    `kind` and `currency` are those that the account's name is reserved for; None and empty: it keeps its own.
+    They differ from the account's only where it was opened before names were reserved.
+    """
 
     account_id: str
     successor_id: str
     note: str
+    kind: AccountKind | None
+    currency: str
 
 
 class PostTransaction(Struct, frozen=True):

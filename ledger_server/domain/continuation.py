@@ -69,12 +69,15 @@ def line_of(working_set: WorkingSet, account_id: str) -> Iterator[AccountEntry]:
 
 
 def available(working_set: WorkingSet, account_id: str) -> int:
-    """Return what is available of an account and of those that it continues or that continue it."""
-    return sum(
-        available_balance(entry.account.kind, entry.counters)
-        for entry in line_of(working_set, account_id)
-        if entry.account is not None
-    )
+    """Return what is available of an account and of those that it continues or that continue it.
+
+    The newest one's kind says what is: an older one may have been opened with the wrong kind.
+    """
+    entries = list(line_of(working_set, account_id))
+    if not entries or entries[0].account is None:
+        return 0
+    kind = entries[0].account.kind
+    return sum(available_balance(kind, entry.counters) for entry in entries)
 
 
 def carry(working_set: WorkingSet, account_id: str, now: datetime) -> TransactionPosted | None:
@@ -95,9 +98,10 @@ def carry(working_set: WorkingSet, account_id: str, now: datetime) -> Transactio
     new = working_set.account(newest(working_set, account_id))
     assert new is not None, "what an account names is loaded with it"
     assert new.account is not None
-    wanted = available_balance(old.account.kind, old.counters)
-    lowers = _OPPOSITE[old.account.raised_by]
-    of_old = lowers if wanted > 0 else old.account.raised_by
+    # By the successor's kind, which is the old one's unless that was wrong for its name (decision 25).
+    wanted = available_balance(new.account.kind, old.counters)
+    lowers = _OPPOSITE[new.account.raised_by]
+    of_old = lowers if wanted > 0 else new.account.raised_by
     of_new = _OPPOSITE[of_old]
     amount = min(abs(wanted), _room(old.counters, of_old), _room(new.counters, of_new))
     if amount <= 0:

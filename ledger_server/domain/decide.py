@@ -21,6 +21,7 @@ from ledger_server.domain.accounts import (
     check_funds,
     check_maximum,
     check_overflow,
+    default_limits,
     posted_balance,
 )
 from ledger_server.domain.commands import (
@@ -185,7 +186,7 @@ def _set_state(working_set: WorkingSet, command: SetAccountState, _now: datetime
 
 
 def _continue(working_set: WorkingSet, command: ContinueAccount, now: datetime) -> Fact:
-    _, account = _existing(working_set, command.account_id)
+    entry, account = _existing(working_set, command.account_id)
     if account.state is AccountState.CLOSED:
         raise _closed(account)
     if working_set.account(command.successor_id) is not None:
@@ -197,6 +198,16 @@ def _continue(working_set: WorkingSet, command: ContinueAccount, now: datetime) 
         open_time=now,
         continues=account.account_id,
     )
+    kind, currency = command.kind or account.kind, command.currency or account.currency
+    if (kind, currency) != (account.kind, account.currency):
+        # It was opened before its name was reserved. What it has goes on as what its name says, side by side
+        # of the books; only in another currency nothing can.
+        counters = entry.counters
+        if currency != account.currency and not counters.empty:
+            raise AccountNotEmpty(
+                account_id=account.account_id, posted_balance_minor=posted_balance(account.kind, counters)
+            )
+        successor = replace(successor, kind=kind, currency=currency, limits=default_limits(kind))
     closed = replace(account, state=AccountState.CLOSED, continued_by=command.successor_id)
     return AccountContinued(FactKind.ACCOUNT_CONTINUED, closed, successor, command.note)
 
@@ -411,7 +422,8 @@ def _existing_hold(working_set: WorkingSet, command: HoldCommand) -> Hold:
     hold = None if command.number is None else working_set.holds[command.number].hold
     if hold is None:
         raise HoldNotFound(hold_id=command.hold_id)
-    if hold.owner and not command.outside:
+    ends = isinstance(command, ReleaseHold) and hold.expects_without_end
+    if hold.owner and not command.outside and not ends:
         raise HoldOwnedByPayment(hold_id=command.hold_id, payment_id=hold.owner)
     return hold
 

@@ -63,6 +63,14 @@ class Hold(Struct, frozen=True, kw_only=True):
         """The payment that the hold belongs to, if any; then only the payment may step on it."""
         return self.metadata.get(PAYMENT_OWNER, "")
 
+    @property
+    def expects_without_end(self) -> bool:
+        """Whether the hold is that of a deposit which was begun before such holds had an end.
+
+        Releasing it does what its end would have done: what the provider takes later is posted in full.
+        """
+        return bool(self.owner) and self.type is TransactionType.DEPOSIT and self.expire_time is None
+
     def due(self, now: datetime) -> bool:
         """Whether the hold is dead by time, even if nobody has recorded that yet."""
         return self.state is HoldState.OPEN and self.expire_time is not None and now >= self.expire_time

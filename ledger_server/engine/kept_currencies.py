@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from ledger_server.domain.commands import Command, OpenAccount, PostTransaction
+from ledger_server.domain.commands import Command, ContinueAccount, OpenAccount, PostTransaction
 from ledger_server.domain.currency import Currencies
 from ledger_server.domain.errors import CurrencyContradicted, StoreUnavailable
 from ledger_server.domain.payments.calls import CallBegun
@@ -93,6 +93,8 @@ class KeptCurrencies:
 def _used(command: Command) -> str:
     """Return the currency that a command may use for the first time."""
     match command:
+        case ContinueAccount(currency=code) if code:
+            return code
         case OpenAccount(currency=code) | InitiateDeposit(currency=code) | RequestWithdrawal(currency=code):
             return code
         case IngestEvent(event=event):

@@ -61,8 +61,9 @@ def payments_named(command: PaymentCommand) -> Named:
             return Named(payments=(number,), new_ref=(number, name))
         case ReportCall(payment=number):
             return Named(payments=(number,))
-        case IngestEvent(event=event):
-            return _by_event(event)
+        case IngestEvent(event=event, mends=mended):
+            named = _by_event(event)
+            return named if mended is None else named._replace(events=(mended,))
         case ReplayEvent(number=int(number)):
             return Named(events=(number,))
         case SupersedeEvent(number=int(number), superseded_by=int(successor)):

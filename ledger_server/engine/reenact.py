@@ -4,7 +4,7 @@ from datetime import datetime
 
 from defter.ledger.v1 import hold_pb2, journal_pb2, posting_pb2
 
-from ledger_server.domain.accounts import AccountState, Direction
+from ledger_server.domain.accounts import AccountKind, AccountState, Direction
 from ledger_server.domain.commands import (
     CaptureHold,
     Command,
@@ -116,6 +116,8 @@ def _command(
             account_id=continued.account.account_id,
             successor_id=continued.successor.account_id,
             note=continued.note,
+            kind=AccountKind(continued.successor.kind),
+            currency=continued.successor.currency_code,
         )
     changed = getattr(record, name)
     if isinstance(changed, journal_pb2.AccountChanged):

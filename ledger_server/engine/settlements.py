@@ -89,9 +89,9 @@ class Settlements:
         except AccountNotFound:
             return True
         account = found.account
-        check_use(account, currency)
         if account.continued_by:
             return await self.missing_account(tenant_id, account.continued_by, currency, lowered=lowered)
+        check_use(account, currency)
         if account.state is AccountState.CLOSED:
             raise AccountClosed(account_id=account_id)
         if account.state is AccountState.FROZEN and lowered:

@@ -3,6 +3,7 @@
 Trying again is safe at any time, so several processes may do it at once.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -10,7 +11,13 @@ from typing import Final
 from asyncpg import Record
 
 from ledger_server.domain.clock import Clock
-from ledger_server.domain.facts import DepositChanged, EventRecorded, TransactionPosted, WithdrawalChanged
+from ledger_server.domain.facts import (
+    AccountContinued,
+    DepositChanged,
+    EventRecorded,
+    TransactionPosted,
+    WithdrawalChanged,
+)
 from ledger_server.domain.findings.commands import ReportDiscrepancy
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
 from ledger_server.domain.findings.finding import Source
@@ -71,6 +78,9 @@ class ParkedEvents:
         self._whole_time = _EVER
         # At which record of its payment an event was tried last; bounded, since it only saves work.
         self._tried: dict[tuple[str, int], int] = {}
+        # Tenants whose parked events are all to be tried again, each with how often that was asked for: an
+        # account that had no room for an event, or was not fit for it, has been replaced.
+        self._all: Counter[str] = Counter()
 
     def start(self) -> None:
         """Begin in the background."""
@@ -91,10 +101,19 @@ class ParkedEvents:
                 self._rounds.look_at(tenant_id)
             elif isinstance(fact, DepositChanged | WithdrawalChanged) and tenant_id in self._parked:
                 self._rounds.look_at(tenant_id)
+            elif isinstance(fact, AccountContinued):
+                self._all[tenant_id] += 1
+                self._rounds.look_at(tenant_id)
 
     async def look(self, tenant_id: str) -> None:
         """Look after one tenant."""
         await self.replay(tenant_id)
+        asked = self._all[tenant_id]
+        if asked and await self.replay_all(tenant_id):
+            # Asked for once more meanwhile, it is done once more.
+            self._all[tenant_id] -= asked
+            if not self._all[tenant_id]:
+                del self._all[tenant_id]
         if tenant_id in self._overdue:
             await self.report_overdue(tenant_id)
             self._overdue.discard(tenant_id)
@@ -104,13 +123,15 @@ class ParkedEvents:
         until = await known(self._clock) - self._grace
         if until - self._whole_time >= _WHOLE:
             self._overdue_until, self._whole_time = _EVER, until
-        self._overdue.update(
-            await parked_store.tenants_with_overdue_events(self._pool, self._overdue_until, until)
-        )
+        overdue = await parked_store.tenants_with_overdue_events(self._pool, self._overdue_until, until)
+        if self._overdue_until == _EVER:
+            # Now and then all that waits is tried, since another process may have replaced an account.
+            self._all.update(overdue)
+        self._overdue.update(overdue)
         # From here on the set keeps them, until they have been reported.
         self._overdue_until = max(self._overdue_until, until - _OVERLAP)
         ready = await parked_store.tenants_with_ready_events(self._pool)
-        found = {*ready, *self._overdue}
+        found = {*ready, *self._overdue, *self._all}
         self._parked |= found
         return sorted(found)
 
@@ -132,6 +153,22 @@ class ParkedEvents:
                 self._note(tenant_id, fresh, outcomes)
                 metrics.PARKED_REPLAYS.inc(len(fresh))
                 count += len(fresh)
+
+    async def replay_all(self, tenant_id: str) -> bool:
+        """Try all of a tenant's parked events again whose payment is there, whether or not it has changed.
+
+        Returns:
+            Whether each of them was decided.
+        """
+        key = tenant_key(TenantId(tenant_id))
+        after, decided = 0, True
+        while waiting := await parked_store.events_with_payment(self._pool, key, after=after, limit=_PAGE):
+            after = waiting[-1].number
+            commands = [ReplayEvent(provider_event_id="", number=event.number) for event in waiting]
+            outcomes = await self._ledger.submit(tenant_id, [Request(command) for command in commands])
+            metrics.PARKED_REPLAYS.inc(len(waiting))
+            decided = decided and all(outcome.refused is None for outcome in outcomes)
+        return decided
 
     def _note(self, tenant_id: str, events: Sequence[ReadyEvent], outcomes: Sequence[Outcome]) -> None:
         """Note what was decided, and nothing before that: what was refused is tried again."""

@@ -8,6 +8,7 @@ from ledger_server.domain.accounts import AccountKind, AccountState
 from ledger_server.domain.commands import ContinueAccount, Method, SetAccountLimits, SetAccountState
 from ledger_server.domain.continuation import MAX_SUCCESSOR, successor_id
 from ledger_server.domain.errors import BatchSizeOutOfRange, FieldMissing, FieldOutOfRange
+from ledger_server.domain.payments.accounts import reserved_for
 from ledger_server.engine.gathered_reads import GatheredReads
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads import Reads
@@ -140,15 +141,23 @@ class AccountServicer:
         if number and not _FIRST_SUCCESSOR <= number <= MAX_SUCCESSOR:
             violations.add(FieldOutOfRange(field="successor_number"))
         violations.check()
+        kind, currency = self._meant(request.account_id)
         command = ContinueAccount(
             account_id=request.account_id,
             successor_id=successor_id(request.account_id, number or None),
             note=request.note,
+            kind=kind,
+            currency=currency,
         )
         asked = keyed(Method.ContinueAccount, request, request.idempotency_key, command)
         fact = await decide_one(self._ledger, request.tenant_id, asked, context)
         continued = journal_pb2.AccountContinued.FromString(fact)
         return account_pb2.ContinueAccountResponse(account=continued.account, successor=continued.successor)
+
+    def _meant(self, account_id: str) -> tuple[AccountKind | None, str]:
+        """Return what the name of an account says that it is; nothing where it says nothing that there is."""
+        meant = reserved_for(account_id)
+        return meant if meant is not None and meant[1] in self._reader.currencies else (None, "")
 
     async def GetAccount(
         self, request: account_pb2.GetAccountRequest, _: Context

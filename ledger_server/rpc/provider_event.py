@@ -21,6 +21,7 @@ from ledger_server.rpc.payment_requests import (
     supersede_event,
 )
 from ledger_server.rpc.read_requests import bound, optional_enum, tenant_violations
+from ledger_server.rpc.requests import ids_of
 from ledger_server.rpc.serving import Context, deadline_of
 from ledger_server.store.queries.payments import EventFilter
 
@@ -38,14 +39,15 @@ class ProviderEventServicer:
     ) -> bytes:
         """Store up to 100 events in one commit and let them take effect."""
         items = self._reader.events(request)
+        ids = ids_of(request.tenant_id)
         outcomes = list(await self._submit(request.tenant_id, items, context))
         read = {
             place: again
             for place, (item, outcome) in enumerate(zip(items, outcomes, strict=True))
-            if (again := read_since(item, outcome)) is not None
+            if (again := read_since(ids, item, outcome)) is not None
         }
         if read:
-            # What said nothing has their ids; the answer is that of the event which says something.
+            # What said nothing, or came to nothing, has their ids; the answer is that of what counts.
             found = await self._submit(request.tenant_id, list(read.values()), context)
             for place, outcome in zip(read, found, strict=True):
                 outcomes[place] = outcome

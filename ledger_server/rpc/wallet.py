@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from defter.payments.v1 import wallet_pb2
 
-from ledger_server.domain.accounts import available_balance, committed_balance, posted_balance
+from ledger_server.domain.accounts import AccountKind, available_balance, committed_balance, posted_balance
 from ledger_server.engine.payment_reads import PaymentReads
 from ledger_server.rpc.page_token import page_position, page_size, page_token
 from ledger_server.rpc.payment_requests import player_id
@@ -69,7 +69,9 @@ def _add(money: wallet_pb2.WalletMoney, more: wallet_pb2.WalletMoney) -> None:
 
 
 def _money(now: AccountNow) -> wallet_pb2.WalletMoney:
-    kind, counters = now.account.kind, now.counters
+    # What is left on a continued account counts as its successor counts it, even if its own kind was wrong.
+    kind = AccountKind.LIABILITY if now.account.continued_by else now.account.kind
+    counters = now.counters
     posted = posted_balance(kind, counters)
     available = available_balance(kind, counters)
     return wallet_pb2.WalletMoney(

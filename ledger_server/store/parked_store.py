@@ -33,11 +33,18 @@ CROSS JOIN LATERAL (
     ) AS candidates
 ) p
 WHERE e.tenant_key = {key} AND e.state = 2
+"""
+_HAS_CHANGED: Final = """
     AND (p.changed_by > e.changed_by OR (e.payment_number IS NULL AND p.changed_by IS NOT NULL))
 """
 _READY: Final = f"""
 SELECT e.event_number, p.changed_by
-FROM provider_events e {_CHANGED_BY.format(key="$1")} AND e.event_number > $2
+FROM provider_events e {_CHANGED_BY.format(key="$1")} {_HAS_CHANGED} AND e.event_number > $2
+ORDER BY e.event_number LIMIT $3
+"""
+_WITH_PAYMENT: Final = f"""
+SELECT e.event_number, p.changed_by
+FROM provider_events e {_CHANGED_BY.format(key="$1")} AND p.changed_by IS NOT NULL AND e.event_number > $2
 ORDER BY e.event_number LIMIT $3
 """
 # Whose the parked events are: those that came first, with how many they have, or of each tenant one.
@@ -61,7 +68,7 @@ WHERE t.tenant_id > $1 ORDER BY t.tenant_id LIMIT $2
 _READY_TENANTS: Final = f"""
 SELECT wanted.tenant_id FROM unnest($1::text[], $2::bigint[]) AS wanted(tenant_id, tenant_key)
 CROSS JOIN LATERAL (
-    SELECT 1 FROM provider_events e {_CHANGED_BY.format(key="wanted.tenant_key")}
+    SELECT 1 FROM provider_events e {_CHANGED_BY.format(key="wanted.tenant_key")} {_HAS_CHANGED}
     ORDER BY e.event_number LIMIT 1
 ) AS ready
 """
@@ -96,6 +103,12 @@ class ReadyEvent(NamedTuple):
 async def ready_events(pool: Pool, key: TenantKey, *, after: int, limit: int) -> list[ReadyEvent]:
     """Return parked events that may be tried again, in order."""
     rows = await pool.fetch(_READY, key, after, limit)
+    return [ReadyEvent(row["event_number"], row["changed_by"]) for row in rows]
+
+
+async def events_with_payment(pool: Pool, key: TenantKey, *, after: int, limit: int) -> list[ReadyEvent]:
+    """Return parked events whose payment is known, whether or not it has changed, in order."""
+    rows = await pool.fetch(_WITH_PAYMENT, key, after, limit)
     return [ReadyEvent(row["event_number"], row["changed_by"]) for row in rows]
 
 

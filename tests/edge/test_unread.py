@@ -103,13 +103,16 @@ KINDS = {
         type_path=("type",),
         broken=[
             *at(("data", "amount_minor"), *("1000", 1000.0, True, -1, 2**63, [], {})),
-            *at(("data", "currency"), *(978, "€", "E" * 11)),
+            *at(("data", "currency"), *(978, "€", "E" * 11, "", None)),
             *((("data", name), 7) for name in ("payment_id", "reference", "object_id", "stage", "final")),
             *at(("created_at",), *(1893499199, "2030-01-01T12:00:00", "soon")),
             *at(("data",), *(None, [], "x")),
         ],
-        money=["payment.danced", "refund.reversed", "payout.celebrated", "dispute.moved", "fee.returned"],
-        harmless=["customer.created", "Payment.Captured"],
+        money=[
+            *("payment.danced", "refund.reversed", "payout.celebrated", "dispute.moved", "fee.returned"),
+            *("Payment.Captured", "PAYOUT.PAID", " payment.captured", "payment.captured "),
+        ],
+        harmless=["customer.created", "paid"],
         quiet=[],
     ),
     "stripe": Kind(
@@ -131,9 +134,14 @@ KINDS = {
             *at(("created",), *(None, "soon", -1)),
             *at(("data",), *(None, [], "x")),
         ],
-        money=["refund.reversed", "payout.celebrated", "charge.danced", "transfer.paid"],
-        harmless=["customer.created", "v1.billing.meter.error_report_triggered"],
-        quiet=["payment_intent.created", "payment_intent.processing", "payment_intent.requires_action"],
+        money=["refund.reversed", "payout.celebrated", "charge.danced", "transfer.paid", "Charge.Captured"],
+        harmless=["climate.order.created", "v1.billing.meter.error_report_triggered"],
+        quiet=[
+            *("payment_intent.created", "payment_intent.processing", "payment_intent.requires_action"),
+            *("checkout.session.completed", "checkout.session.async_payment_succeeded", "customer.created"),
+            *("invoice.paid", "setup_intent.succeeded", "payment_method.attached", "product.created"),
+            *("account.updated", "balance.available", "radar.early_fraud_warning.created"),
+        ],
     ),
     "adyen": Kind(
         scheme="adyen",
@@ -205,6 +213,23 @@ UNKNOWN = [
     for type_ in types
 ]
 
+# What tells of money and not of whose: each way of leaving out a name, by each type that needs one.
+NO_NAMES: list[Any] = [None, "", {}]
+NAMELESS = [
+    *(
+        ("standard", type_, {"payment_id": ref, "reference": reference})
+        for type_ in ("payment.captured", "refund.succeeded", "dispute.funds_withdrawn", "payout.paid")
+        for ref in NO_NAMES[:2]
+        for reference in (*NO_NAMES[:2], "order 7")
+    ),
+    *(
+        ("stripe", type_, {"payment_intent": intent, "charge": charge})
+        for type_ in ("refund.created", "refund.updated", "charge.dispute.funds_withdrawn")
+        for intent in NO_NAMES
+        for charge in NO_NAMES
+    ),
+]
+
 
 def check_unread(event: ProviderEvent, kind: Kind, body: bytes) -> None:
     """Check what holds for everything that can't be read."""
@@ -245,6 +270,21 @@ def test_read_broken_event_tells_which_id_it_will_have(name: str) -> None:
     ids = {kind.read(kind.changed(path, wrong))[0].read_event_id for path, wrong in kind.broken}
 
     assert ids == {kind.event_id}
+
+
+@pytest.mark.parametrize(("name", "type_", "names"), NAMELESS, ids=str)
+def test_read_event_that_names_no_payment_is_unread(name: str, type_: str, names: Mapping[str, Any]) -> None:
+    """Nothing that is learned later could tell whose it is, and the sender's mended delivery has its id."""
+    kind = KINDS[name]
+    content = kind.typed(type_)
+    within = content["data"] if name == "standard" else content["data"]["object"]
+    within.update({"id": "obj_1", "object_id": "obj_1", "amount": 1000, "status": "succeeded", **names})
+    body = json.dumps(content).encode()
+
+    [event] = kind.read(body)
+
+    check_unread(event, kind, body)
+    assert (event.unread_reason, event.moves_money, event.read_event_id) == (FIELD, True, kind.event_id)
 
 
 @pytest.mark.parametrize(("name", "type_", "moves"), UNKNOWN, ids=str)

@@ -35,6 +35,9 @@ def bank_account(name: str, currency: str) -> str:
     return f"bank:{name}:{currency}"
 
 
+_SUCCESSOR: Final = re.compile(r"@[1-9][0-9]{0,5}\Z")
+
+
 class _Name(NamedTuple):
     """A kind of name: its shape, and which kind of account has it."""
 
@@ -62,6 +65,20 @@ _NAMES: Final = (
 )
 
 
+def reserved_for(account_id: str) -> tuple[AccountKind, str] | None:
+    """Return the kind and the currency of the account that payments mean by a name, or a successor of it."""
+    derived = _SUCCESSOR.sub("", account_id)
+    for name in _NAMES:
+        found = name.shape.fullmatch(derived)
+        if found is not None and _is_spelt(found):
+            return name.kind, found["currency"]
+    return None
+
+
+def _is_spelt(found: re.Match[str]) -> bool:
+    return found["words"].islower() and (not found["part"] or found["part"].islower())
+
+
 def check_name(account_id: str, kind: AccountKind, currency: str) -> None:
     """Refuse to open an account that payments would take for another one.
 
@@ -73,8 +90,7 @@ def check_name(account_id: str, kind: AccountKind, currency: str) -> None:
         found = name.shape.fullmatch(account_id)
         if found is None:
             continue
-        spelt = found["words"].islower() and (not found["part"] or found["part"].islower())
-        if not spelt or kind is not name.kind or found["currency"] != currency:
+        if not _is_spelt(found) or kind is not name.kind or found["currency"] != currency:
             raise AccountNameReserved(
                 account_id=account_id,
                 kind=kind.name,

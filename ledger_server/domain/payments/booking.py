@@ -80,7 +80,8 @@ class Booking:
             CurrencyMismatch, AccountKindMismatch: it was opened before such names were reserved.
         """
         for account_id in account_ids:
-            entry = self.working_set.account(account_id)
+            # One that was wrong is put right by being continued, and then its newest successor counts.
+            entry = self.working_set.account(newest(self.working_set, account_id))
             if entry is not None and entry.account is not None:
                 check_use(entry.account, currency)
 

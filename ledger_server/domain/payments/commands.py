@@ -90,9 +90,14 @@ class SetWithdrawalPolicy(Struct, frozen=True, kw_only=True):
 
 
 class IngestEvent(Struct, frozen=True, kw_only=True):
-    """Store a provider's event and let it take effect."""
+    """Store a provider's event and let it take effect.
+
+    `mends` is the number of the stored event that it says otherwise, under the same id of the provider: one
+    that came to nothing, and is superseded in the same commit if that is still so.
+    """
 
     event: ProviderEvent
+    mends: int | None = None
 
 
 class ReplayEvent(Struct, frozen=True, kw_only=True):

@@ -52,7 +52,7 @@ def decide_payment(working_set: WorkingSet, command: PaymentCommand, now: dateti
         else:
             return tuple(facts.facts)
     with booking(working_set, now) as facts:
-        told.keep(facts, command.event, reason)
+        told.keep(facts, command, reason)
         return tuple(facts.facts)
 
 

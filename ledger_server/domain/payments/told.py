@@ -43,15 +43,17 @@ class Applied(NamedTuple):
 
 def ingest(facts: Booking, command: IngestEvent) -> None:
     """Store an event and let it take effect."""
-    event = command.event
-    record(facts, event, _apply(facts, event))
+    applied = _apply(facts, command.event)
+    _supersede_mended(facts, command)
+    record(facts, command.event, applied)
 
 
-def keep(facts: Booking, event: ProviderEvent, refused: Rejected) -> None:
+def keep(facts: Booking, command: IngestEvent, refused: Rejected) -> None:
     """Park an event that the accounts have no room for, or are not fit for, until that is put right.
 
     What happened at the provider is never refused: it stays, with a finding from the first moment on.
     """
+    event = command.event
     payment = _payment_of(facts.working_set, event)
     found: tuple[Discrepancy, ...] = ()
     if payment is not None:
@@ -59,6 +61,7 @@ def keep(facts: Booking, event: ProviderEvent, refused: Rejected) -> None:
         kind = FindingClass.STATUS_MISMATCH
         found = (findings.contradiction(facts.working_set.ids, kind, payment, why),)
     number = None if payment is None else payment.number
+    _supersede_mended(facts, command)
     record(facts, event, Applied(EventState.PARKED, number, refused.message, found))
 
 
@@ -91,6 +94,19 @@ def supersede(facts: Booking, command: SupersedeEvent) -> None:
     superseded = replace(stored, state=EventState.SUPERSEDED, superseded_by=successor.number)
     mended = () if found is None else (found,)
     facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, superseded, mended=mended))
+
+
+def _supersede_mended(facts: Booking, command: IngestEvent) -> None:
+    """Say that the event which is recorded next is what an earlier one should have said.
+
+    One that has taken effect since stays what it is: both are known then, and overlap as objects do.
+    """
+    stored = facts.working_set.events[command.mends].stored if command.mends is not None else None
+    if stored is None or stored.state not in unread.CAME_TO_NOTHING:
+        return
+    successor = facts.next_number + 1
+    superseded = replace(stored, state=EventState.SUPERSEDED, superseded_by=successor)
+    facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, superseded))
 
 
 def record(facts: Booking, event: ProviderEvent, applied: Applied) -> None:

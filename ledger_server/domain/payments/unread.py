@@ -4,6 +4,7 @@ An event that was read, however it came, resolves the finding of the unread one 
 not matter whether the provider sent it again, mended, or an upgraded edge read the stored payload.
 """
 
+import hashlib
 from datetime import datetime
 from typing import Final
 
@@ -13,13 +14,44 @@ from ledger_server.domain.payments.events import EventState, EventType, Provider
 from ledger_server.domain.reconciliation.record import RecordKind
 from ledger_server.domain.working_set import WorkingSet
 
+CAME_TO_NOTHING: Final = frozenset({EventState.PARKED, EventState.CONTRADICTED})
+"""States of an event that was read and has moved nothing; what is sent again in other words may do."""
+
 _READ: Final = ":read"
+_MENDED: Final = ":mended:"
 _MOST_ID: Final = 255
+# Of a longer id the rest is in the digest.
+_MOST_PLAIN_ID: Final = 200
 
 
 def read_event_id(event_id: str) -> str:
     """Return the id of an event that says something, where one that said nothing has its own id already."""
     return event_id[: _MOST_ID - len(_READ)] + _READ
+
+
+def mended_event_id(event: ProviderEvent) -> str:
+    """Return the id of an event under whose id another one has come to nothing.
+
+    It follows from what the event says, so that deliveries which say the same are one.
+    """
+    digest = hashlib.sha256(repr((event.event_id, *said_by(event))).encode()).hexdigest()[:32]
+    return f"{event.event_id[:_MOST_PLAIN_ID]}{_MENDED}{digest}"
+
+
+def said_by(event: ProviderEvent) -> tuple[object, ...]:
+    """Return all that decides what an event books; its time, its reason and its bytes may differ."""
+    return (
+        int(event.type),
+        event.payment_ref,
+        event.payment_id,
+        event.object_ref,
+        event.object_id,
+        event.provider_amount,
+        event.amount,
+        event.currency,
+        event.stage,
+        event.final,
+    )
 
 
 def discrepancy(event: ProviderEvent, receive_time: datetime) -> Discrepancy | None:
@@ -36,7 +68,7 @@ def fingerprint(event: ProviderEvent) -> bytes | None:
     """
     if event.unread is not None and not event.unread.moves_money:
         return None
-    event_id = event.event_id.removesuffix(_READ)
+    event_id = event.event_id.removesuffix(_READ).partition(_MENDED)[0]
     if event.unread is not None and event.unread.read_event_id:
         event_id = event.unread.read_event_id
     return _discrepancy(event, event_id, event.occur_time).fingerprint

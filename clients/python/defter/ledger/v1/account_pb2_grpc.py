@@ -169,8 +169,10 @@ class AccountServiceServicer:
         that ends in `@2` (then `@3`, and so on). What is available moves to it at once, with a transaction of
         type CONTINUATION. Open holds stay where they are; as each of them ends, what it leaves follows
         in the same commit. What payments would do with the account they do with its newest successor, and a wallet
-        shows both together; others name the successor. Fails with ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED,
-        ACCOUNT_ALREADY_EXISTS.
+        shows both together; others name the successor. An account whose name payments derive, and that was opened
+        with another kind or currency before such names were reserved, goes on with those of its name and the
+        default limits; of another currency only if it is empty (ACCOUNT_NOT_EMPTY). Fails with ACCOUNT_NOT_FOUND,
+        ACCOUNT_CLOSED, ACCOUNT_ALREADY_EXISTS, ACCOUNT_NOT_EMPTY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

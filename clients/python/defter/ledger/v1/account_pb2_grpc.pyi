@@ -64,8 +64,10 @@ class AccountServiceStub:
     that ends in `@2` (then `@3`, and so on). What is available moves to it at once, with a transaction of
     type CONTINUATION. Open holds stay where they are; as each of them ends, what it leaves follows
     in the same commit. What payments would do with the account they do with its newest successor, and a wallet
-    shows both together; others name the successor. Fails with ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED,
-    ACCOUNT_ALREADY_EXISTS.
+    shows both together; others name the successor. An account whose name payments derive, and that was opened
+    with another kind or currency before such names were reserved, goes on with those of its name and the
+    default limits; of another currency only if it is empty (ACCOUNT_NOT_EMPTY). Fails with ACCOUNT_NOT_FOUND,
+    ACCOUNT_CLOSED, ACCOUNT_ALREADY_EXISTS, ACCOUNT_NOT_EMPTY.
     """
     GetBalance: _grpc.UnaryUnaryMultiCallable[_account_pb2.GetBalanceRequest, _account_pb2.GetBalanceResponse]
     """Read a balance now, at a time or at a sequence. Fails with ACCOUNT_NOT_FOUND, NOT_YET_RECORDED."""
@@ -110,8 +112,10 @@ class AccountServiceAsyncStub(AccountServiceStub):
     that ends in `@2` (then `@3`, and so on). What is available moves to it at once, with a transaction of
     type CONTINUATION. Open holds stay where they are; as each of them ends, what it leaves follows
     in the same commit. What payments would do with the account they do with its newest successor, and a wallet
-    shows both together; others name the successor. Fails with ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED,
-    ACCOUNT_ALREADY_EXISTS.
+    shows both together; others name the successor. An account whose name payments derive, and that was opened
+    with another kind or currency before such names were reserved, goes on with those of its name and the
+    default limits; of another currency only if it is empty (ACCOUNT_NOT_EMPTY). Fails with ACCOUNT_NOT_FOUND,
+    ACCOUNT_CLOSED, ACCOUNT_ALREADY_EXISTS, ACCOUNT_NOT_EMPTY.
     """
     GetBalance: _aio.UnaryUnaryMultiCallable[_account_pb2.GetBalanceRequest, _account_pb2.GetBalanceResponse]  # type: ignore[assignment]
     """Read a balance now, at a time or at a sequence. Fails with ACCOUNT_NOT_FOUND, NOT_YET_RECORDED."""
@@ -207,8 +211,10 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         that ends in `@2` (then `@3`, and so on). What is available moves to it at once, with a transaction of
         type CONTINUATION. Open holds stay where they are; as each of them ends, what it leaves follows
         in the same commit. What payments would do with the account they do with its newest successor, and a wallet
-        shows both together; others name the successor. Fails with ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED,
-        ACCOUNT_ALREADY_EXISTS.
+        shows both together; others name the successor. An account whose name payments derive, and that was opened
+        with another kind or currency before such names were reserved, goes on with those of its name and the
+        default limits; of another currency only if it is empty (ACCOUNT_NOT_EMPTY). Fails with ACCOUNT_NOT_FOUND,
+        ACCOUNT_CLOSED, ACCOUNT_ALREADY_EXISTS, ACCOUNT_NOT_EMPTY.
         """
 
     @_abc_1.abstractmethod

@@ -94,7 +94,10 @@ class HoldServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseHold(self, request, context):
-        """Undo what is still held. Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED.
+        """Undo what is still held. Of the holds of payments only those of deposits that were begun before such holds
+        had an end can be released: the deposit stays as it is, and what is captured later is credited in full.
+        Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED,
+        HOLD_OWNED_BY_PAYMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

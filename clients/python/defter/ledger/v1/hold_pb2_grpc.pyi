@@ -43,7 +43,11 @@ class HoldServiceStub:
     HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED, CAPTURE_EXCEEDS_HOLD, ACCOUNT_FROZEN.
     """
     ReleaseHold: _grpc.UnaryUnaryMultiCallable[_hold_pb2.ReleaseHoldRequest, _hold_pb2.ReleaseHoldResponse]
-    """Undo what is still held. Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED."""
+    """Undo what is still held. Of the holds of payments only those of deposits that were begun before such holds
+    had an end can be released: the deposit stays as it is, and what is captured later is credited in full.
+    Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED,
+    HOLD_OWNED_BY_PAYMENT.
+    """
     ExtendHold: _grpc.UnaryUnaryMultiCallable[_hold_pb2.ExtendHoldRequest, _hold_pb2.ExtendHoldResponse]
     """Move the expire time to a later one. Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED,
     HOLD_ALREADY_RELEASED, HOLD_EXPIRED, EXPIRE_TIME_NOT_LATER.
@@ -72,7 +76,11 @@ class HoldServiceAsyncStub(HoldServiceStub):
     HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED, CAPTURE_EXCEEDS_HOLD, ACCOUNT_FROZEN.
     """
     ReleaseHold: _aio.UnaryUnaryMultiCallable[_hold_pb2.ReleaseHoldRequest, _hold_pb2.ReleaseHoldResponse]  # type: ignore[assignment]
-    """Undo what is still held. Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED."""
+    """Undo what is still held. Of the holds of payments only those of deposits that were begun before such holds
+    had an end can be released: the deposit stays as it is, and what is captured later is credited in full.
+    Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED,
+    HOLD_OWNED_BY_PAYMENT.
+    """
     ExtendHold: _aio.UnaryUnaryMultiCallable[_hold_pb2.ExtendHoldRequest, _hold_pb2.ExtendHoldResponse]  # type: ignore[assignment]
     """Move the expire time to a later one. Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED,
     HOLD_ALREADY_RELEASED, HOLD_EXPIRED, EXPIRE_TIME_NOT_LATER.
@@ -116,7 +124,11 @@ class HoldServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _hold_pb2.ReleaseHoldRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_hold_pb2.ReleaseHoldResponse, _abc.Awaitable[_hold_pb2.ReleaseHoldResponse]]:
-        """Undo what is still held. Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED."""
+        """Undo what is still held. Of the holds of payments only those of deposits that were begun before such holds
+        had an end can be released: the deposit stays as it is, and what is captured later is credited in full.
+        Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED,
+        HOLD_OWNED_BY_PAYMENT.
+        """
 
     @_abc_1.abstractmethod
     def ExtendHold(

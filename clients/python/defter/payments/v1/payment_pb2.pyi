@@ -329,7 +329,9 @@ class _ProviderEventStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pr
     money. `defter events reread` reads it again.
     """
     PROVIDER_EVENT_STATE_SUPERSEDED: _ProviderEventState.ValueType  # 6
-    """It was unread and has been read since; what it says has the event `superseded_by_event_id`."""
+    """It was unread and has been read since, or it came to nothing and its sender has mended it under the same id;
+    what it says has the event `superseded_by_event_id`.
+    """
 
 class ProviderEventState(_ProviderEventState, metaclass=_ProviderEventStateEnumTypeWrapper):
     """What became of an event."""
@@ -349,7 +351,9 @@ PROVIDER_EVENT_STATE_UNREAD: ProviderEventState.ValueType  # 5
 money. `defter events reread` reads it again.
 """
 PROVIDER_EVENT_STATE_SUPERSEDED: ProviderEventState.ValueType  # 6
-"""It was unread and has been read since; what it says has the event `superseded_by_event_id`."""
+"""It was unread and has been read since, or it came to nothing and its sender has mended it under the same id;
+what it says has the event `superseded_by_event_id`.
+"""
 Global___ProviderEventState: _TypeAlias = ProviderEventState  # noqa: Y015
 
 class _UnreadReason:
@@ -1292,7 +1296,7 @@ class RecordedProviderEvent(_message.Message):
     problem: _builtins.str
     """Why the provider's amount has no exact value here, for a person; empty when it has."""
     superseded_by_event_id: _builtins.str
-    """Of a superseded event: `evt_…`, the event that it became when it was read."""
+    """Of a superseded event: `evt_…`, the event that it became when it was read or mended."""
     @_builtins.property
     def event(self) -> Global___ProviderEvent:
         """The event; in the journal without its payload."""

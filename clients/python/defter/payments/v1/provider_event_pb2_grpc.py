@@ -70,7 +70,11 @@ class ProviderEventServiceServicer:
         """Store events and let them take effect; answered when both are durable. An event is keyed by its
         provider and its own id, so a delivery that comes again changes nothing. Only what said nothing is no
         obstacle: where an event of the type UNSPECIFIED has the id already, one that says something is stored
-        and takes effect under the id with `:read` behind it. One event never disturbs its neighbours. Fails with PROVIDER_UNKNOWN, or with the shape of one event, and then stores none.
+        and takes effect under the id with `:read` behind it. Neither is what was CONTRADICTED or PARKED when it came:
+        where a delivery under its id says something else (any field but occur_time, reason, provider_type and
+        payload), that is stored under the id with `:mended:` and a digest behind it, and takes effect; in the same
+        commit the earlier event is SUPERSEDED, unless it has taken effect by then. One event never disturbs its
+        neighbours. Fails with PROVIDER_UNKNOWN, or with the shape of one event, and then stores none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

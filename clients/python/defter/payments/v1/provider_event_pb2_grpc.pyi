@@ -37,7 +37,11 @@ class ProviderEventServiceStub:
     """Store events and let them take effect; answered when both are durable. An event is keyed by its
     provider and its own id, so a delivery that comes again changes nothing. Only what said nothing is no
     obstacle: where an event of the type UNSPECIFIED has the id already, one that says something is stored
-    and takes effect under the id with `:read` behind it. One event never disturbs its neighbours. Fails with PROVIDER_UNKNOWN, or with the shape of one event, and then stores none.
+    and takes effect under the id with `:read` behind it. Neither is what was CONTRADICTED or PARKED when it came:
+    where a delivery under its id says something else (any field but occur_time, reason, provider_type and
+    payload), that is stored under the id with `:mended:` and a digest behind it, and takes effect; in the same
+    commit the earlier event is SUPERSEDED, unless it has taken effect by then. One event never disturbs its
+    neighbours. Fails with PROVIDER_UNKNOWN, or with the shape of one event, and then stores none.
     """
     ListProviderEvents: _grpc.UnaryUnaryMultiCallable[_provider_event_pb2.ListProviderEventsRequest, _provider_event_pb2.ListProviderEventsResponse]
     """List stored events, the oldest first, without their payloads."""
@@ -63,7 +67,11 @@ class ProviderEventServiceAsyncStub(ProviderEventServiceStub):
     """Store events and let them take effect; answered when both are durable. An event is keyed by its
     provider and its own id, so a delivery that comes again changes nothing. Only what said nothing is no
     obstacle: where an event of the type UNSPECIFIED has the id already, one that says something is stored
-    and takes effect under the id with `:read` behind it. One event never disturbs its neighbours. Fails with PROVIDER_UNKNOWN, or with the shape of one event, and then stores none.
+    and takes effect under the id with `:read` behind it. Neither is what was CONTRADICTED or PARKED when it came:
+    where a delivery under its id says something else (any field but occur_time, reason, provider_type and
+    payload), that is stored under the id with `:mended:` and a digest behind it, and takes effect; in the same
+    commit the earlier event is SUPERSEDED, unless it has taken effect by then. One event never disturbs its
+    neighbours. Fails with PROVIDER_UNKNOWN, or with the shape of one event, and then stores none.
     """
     ListProviderEvents: _aio.UnaryUnaryMultiCallable[_provider_event_pb2.ListProviderEventsRequest, _provider_event_pb2.ListProviderEventsResponse]  # type: ignore[assignment]
     """List stored events, the oldest first, without their payloads."""
@@ -92,7 +100,11 @@ class ProviderEventServiceServicer(metaclass=_abc_1.ABCMeta):
         """Store events and let them take effect; answered when both are durable. An event is keyed by its
         provider and its own id, so a delivery that comes again changes nothing. Only what said nothing is no
         obstacle: where an event of the type UNSPECIFIED has the id already, one that says something is stored
-        and takes effect under the id with `:read` behind it. One event never disturbs its neighbours. Fails with PROVIDER_UNKNOWN, or with the shape of one event, and then stores none.
+        and takes effect under the id with `:read` behind it. Neither is what was CONTRADICTED or PARKED when it came:
+        where a delivery under its id says something else (any field but occur_time, reason, provider_type and
+        payload), that is stored under the id with `:mended:` and a digest behind it, and takes effect; in the same
+        commit the earlier event is SUPERSEDED, unless it has taken effect by then. One event never disturbs its
+        neighbours. Fails with PROVIDER_UNKNOWN, or with the shape of one event, and then stores none.
         """
 
     @_abc_1.abstractmethod
