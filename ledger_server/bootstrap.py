@@ -261,6 +261,8 @@ def _wire(
 ) -> _Wired:
     limits = LaneLimits(
         capacity=settings.lane_capacity,
+        capacity_bytes=settings.lane_capacity_bytes,
+        working_set_bytes=settings.working_set_bytes,
         batch_size=settings.lane_batch_size,
         patience_seconds=settings.store_patience_seconds,
     )

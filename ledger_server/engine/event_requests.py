@@ -1,6 +1,7 @@
 """Owns how a provider's event becomes a request: deliveries with one identity are one request."""
 
 import hashlib
+from typing import Final
 
 from defter.payments.v1 import payment_pb2
 from msgspec.structs import replace
@@ -11,6 +12,9 @@ from ledger_server.domain.payments.events import EventType, ProviderEvent
 from ledger_server.domain.payments.unread import read_event_id
 from ledger_server.engine.work import Outcome, Request
 
+# What an event has beside its payload: a dozen short texts.
+_EVENT_BYTES: Final = 4 * 1024
+
 
 def event_request(event: ProviderEvent) -> Request:
     """Return the request that stores and applies an event.
@@ -20,7 +24,8 @@ def event_request(event: ProviderEvent) -> Request:
     """
     identity = f"{event.provider}/{event.event_id}"
     key = RequestKey(Method.IngestProviderEvents, identity)
-    return Request(IngestEvent(event=event), key, hashlib.sha256(identity.encode()).digest()[:16])
+    digest = hashlib.sha256(identity.encode()).digest()[:16]
+    return Request(IngestEvent(event=event), key, digest, len(event.payload) + _EVENT_BYTES)
 
 
 def read_since(request: Request, outcome: Outcome) -> Request | None:
