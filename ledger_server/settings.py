@@ -61,10 +61,19 @@ class Settings(BaseSettings):
     lane_capacity_bytes: Annotated[
         int, Field(ge=1, description="bytes of requests that may wait in one tenant's lane")
     ] = 32 * _MEBIBYTE
+    request_bytes: Annotated[
+        int, Field(ge=1, description="bytes of requests that a process has under way; more are refused")
+    ] = 64 * _MEBIBYTE
     working_set_bytes: Annotated[
         int,
         Field(ge=1, description="bytes of accounts, holds and payments that the lanes of a process remember"),
     ] = 256 * _MEBIBYTE
+    follower_bytes: Annotated[
+        int, Field(ge=1, description="bytes on their way to all watchers of journals of a process")
+    ] = 32 * _MEBIBYTE
+    follower_seconds: Annotated[
+        float, Field(gt=0, description="after so long a watcher that reads nothing is dropped")
+    ] = 30.0
     lane_batch_size: Annotated[int, Field(ge=1, description="requests decided for one commit")] = 1_000
     store_patience_seconds: Annotated[
         float, Field(gt=0, description="how long work without a deadline waits for the database")

@@ -41,6 +41,10 @@ FORGOTTEN: Final = Counter(
 WORKING_SETS: Final = Gauge(
     "defter_working_sets_bytes", "Bytes that all lanes remember of accounts, holds and payments, about"
 )
+FOLLOWERS: Final = Gauge(
+    "defter_followers_bytes", "Bytes on their way to watchers of journals that these have not taken yet"
+)
+REQUEST_BYTES: Final = Gauge("defter_requests_bytes", "Bytes of requests that are not answered yet")
 WAITING_BYTES: Final = Gauge("defter_lane_waiting_bytes", "Bytes of requests that wait in all lanes")
 WAITING: Final = Gauge("defter_lane_waiting_requests", "Requests that wait in all lanes")
 
