@@ -22,6 +22,7 @@ from ledger_server.domain.clock import Clock
 from ledger_server.domain.currency import Currencies, CurrencyRegistry, currencies_of
 from ledger_server.domain.errors import ClockAstray
 from ledger_server.engine.finding_reads import FindingReads
+from ledger_server.engine.follower_budget import FollowerBudget
 from ledger_server.engine.kept_currencies import KeptCurrencies
 from ledger_server.engine.lane import LaneLimits
 from ledger_server.engine.ledger import Ledger
@@ -53,6 +54,7 @@ from ledger_server.rpc.posting import PostingServicer
 from ledger_server.rpc.provider_event import ProviderEventServicer
 from ledger_server.rpc.reconciliation import ReconciliationServicer
 from ledger_server.rpc.reflection import ReflectionServicer
+from ledger_server.rpc.request_budget import RequestBudget
 from ledger_server.rpc.requests import RequestReader
 from ledger_server.rpc.serving import Handlers
 from ledger_server.rpc.settlement import SettlementServicer
@@ -136,7 +138,9 @@ async def start_server(
         )
         wired.ledger.on_loss(watch.lost)
         server = open_server([*CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))])
-        handlers, health_servicer = await _add_services(server, wired.servicers)
+        handlers, health_servicer = await _add_services(
+            server, wired.servicers, wired.budget, write_seconds=settings.follower_seconds
+        )
         if database_clock is not None:
             await _show_clock(database_clock, health_servicer, wired.servicers)
         port = server.add_insecure_port(f"{settings.host}:{settings.port}")
@@ -241,6 +245,7 @@ class _Wired:
     ledger: Ledger
     watches: Watches
     streams: Streams
+    budget: RequestBudget
     jobs: tuple[Job, ...]
     servicers: list[tuple[ServiceDescriptor, object]]
 
@@ -261,6 +266,8 @@ def _wire(
 ) -> _Wired:
     limits = LaneLimits(
         capacity=settings.lane_capacity,
+        capacity_bytes=settings.lane_capacity_bytes,
+        working_set_bytes=settings.working_set_bytes,
         batch_size=settings.lane_batch_size,
         patience_seconds=settings.store_patience_seconds,
     )
@@ -268,8 +275,10 @@ def _wire(
     ledger = Ledger(writes, clock, limits)
     kept = KeptCurrencies(reads, known)
     ledger.admit_by(kept.admit)
-    watches = Watches(reads, clock)
-    streams = Streams()
+    followers = FollowerBudget(settings.follower_bytes, wait_seconds=settings.follower_seconds)
+    watches = Watches(reads, clock, followers)
+    budget = RequestBudget(settings.request_bytes)
+    streams = Streams(budget)
     runs = Runs(reads, clock)
     reconciler = Reconciler(
         ledger, reads, clock, runs, providers, pause_seconds=settings.listing_pause_seconds
@@ -298,7 +307,9 @@ def _wire(
     )
     ledger.on_commit(dispatcher.committed)
     jobs = (*_jobs(ledger, reads, clock, settings), dispatcher, reconciler)
-    return _Wired(ledger=ledger, watches=watches, streams=streams, jobs=jobs, servicers=servicers)
+    return _Wired(
+        ledger=ledger, watches=watches, streams=streams, budget=budget, jobs=jobs, servicers=servicers
+    )
 
 
 def _dispatcher(
@@ -452,10 +463,14 @@ def _amounts(
 
 
 async def _add_services(
-    server: grpc.aio.Server, servicers: list[tuple[ServiceDescriptor, object]]
+    server: grpc.aio.Server,
+    servicers: list[tuple[ServiceDescriptor, object]],
+    budget: RequestBudget,
+    *,
+    write_seconds: float,
 ) -> tuple[Handlers, health.aio.HealthServicer]:
     """Add the ledger's services, and health and reflection, which know them by name."""
-    handlers = Handlers(servicers)
+    handlers = Handlers(servicers, budget, write_seconds=write_seconds)
     server.add_generic_rpc_handlers((handlers,))
     names = [service.full_name for service, _ in servicers]
     health_servicer = health.aio.HealthServicer()

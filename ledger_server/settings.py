@@ -11,6 +11,7 @@ from ledger_server.store.migrate import APPLICATION_ROLE
 
 # A year: what somebody has not paid by then is not on its way.
 _MOST_HOLD_SECONDS = 31_536_000
+_MEBIBYTE = 1024 * 1024
 
 
 class Settings(BaseSettings):
@@ -62,6 +63,22 @@ class Settings(BaseSettings):
     lane_capacity: Annotated[int, Field(ge=1, description="requests that may wait in one tenant's lane")] = (
         8_192
     )
+    lane_capacity_bytes: Annotated[
+        int, Field(ge=1, description="bytes of requests that may wait in one tenant's lane")
+    ] = 32 * _MEBIBYTE
+    request_bytes: Annotated[
+        int, Field(ge=1, description="bytes of requests that a process has under way; more are refused")
+    ] = 64 * _MEBIBYTE
+    working_set_bytes: Annotated[
+        int,
+        Field(ge=1, description="bytes of accounts, holds and payments that the lanes of a process remember"),
+    ] = 256 * _MEBIBYTE
+    follower_bytes: Annotated[
+        int, Field(ge=1, description="bytes on their way to all watchers of journals of a process")
+    ] = 32 * _MEBIBYTE
+    follower_seconds: Annotated[
+        float, Field(gt=0, description="after so long a watcher that reads nothing is dropped")
+    ] = 30.0
     lane_batch_size: Annotated[int, Field(ge=1, description="requests decided for one commit")] = 1_000
     store_patience_seconds: Annotated[
         float, Field(gt=0, description="how long work without a deadline waits for the database")

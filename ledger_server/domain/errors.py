@@ -37,6 +37,8 @@ class Reason(IntEnum):
     STORE_UNAVAILABLE = 53
     INTERNAL = 54
     CLOCK_ASTRAY = 55
+    SERVER_FULL = 91
+    READER_TOO_SLOW = 92
     IDEMPOTENCY_KEY_REUSED = 60
     TENANT_NOT_FOUND = 61
     OUTCOME_NOT_FOUND = 62
@@ -253,6 +255,16 @@ class CurrencyContradicted(Undecided):
 class LaneFull(Undecided):
     reason = Reason.LANE_FULL
     sentence = "the tenant has too much waiting work; retry with the same key"
+
+
+class ServerFull(Undecided):
+    reason = Reason.SERVER_FULL
+    sentence = "the server has too many bytes of requests under way; retry with the same key"
+
+
+class ReaderTooSlow(Undecided):
+    reason = Reason.READER_TOO_SLOW
+    sentence = "the answers were not read for too long; watch again from the last sequence that was read"
 
 
 class DeadlinePassed(Undecided):

@@ -4,14 +4,22 @@ The engine loads entries before a decision; an entry whose content is None stand
 not to exist. `stamp` is the batch that last used or changed an entry, so that the engine can forget old ones.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Protocol
+from operator import itemgetter
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
 from ledger_server.domain.accounts import ZERO, Account, Counters, Direction
 from ledger_server.domain.commands import Enforcement
+from ledger_server.domain.entry_sizes import (
+    account_bytes,
+    deep_bytes,
+    hold_bytes,
+    ref_bytes,
+    transaction_bytes,
+)
 from ledger_server.domain.facts import (
     AccountChanged,
     AccountContinued,
@@ -43,10 +51,20 @@ class _Stamped(Protocol):
     stamp: int
 
 
+class _Entry(_Stamped, Protocol):
+    """An entry of the working set; its size in bytes is 0 until it is measured."""
+
+    size: int
+
+
+_Key = TypeVar("_Key")
+_SomeEntry = TypeVar("_SomeEntry", bound=_Entry)
+
+
 class AccountEntry:
     """An account with its counters, and the earliest expiry of an open hold on it (or earlier)."""
 
-    __slots__ = ("account", "counters", "next_expiry", "stamp")
+    __slots__ = ("account", "counters", "next_expiry", "size", "stamp")
 
     def __init__(
         self,
@@ -58,16 +76,18 @@ class AccountEntry:
         self.account = account
         self.counters = counters
         self.next_expiry = next_expiry
+        self.size = 0
         self.stamp = stamp
 
 
 class HoldEntry:
     """A hold."""
 
-    __slots__ = ("hold", "stamp")
+    __slots__ = ("hold", "size", "stamp")
 
     def __init__(self, hold: Hold | None, stamp: int = 0) -> None:
         self.hold = hold
+        self.size = 0
         self.stamp = stamp
 
 
@@ -83,7 +103,7 @@ class PostedLeg(Struct, frozen=True):
 class PostedEntry:
     """A transaction that a command wants to reverse."""
 
-    __slots__ = ("carries", "is_reversal", "legs", "owner", "reversed_by", "stamp")
+    __slots__ = ("carries", "is_reversal", "legs", "owner", "reversed_by", "size", "stamp")
 
     def __init__(
         self,
@@ -102,46 +122,51 @@ class PostedEntry:
         self.owner = owner
         self.is_reversal = is_reversal
         self.reversed_by = reversed_by
+        self.size = 0
         self.stamp = stamp
 
 
 class PaymentEntry:
     """A deposit or a withdrawal."""
 
-    __slots__ = ("payment", "stamp")
+    __slots__ = ("payment", "size", "stamp")
 
     def __init__(self, payment: Deposit | Withdrawal | None, stamp: int = 0) -> None:
         self.payment = payment
+        self.size = 0
         self.stamp = stamp
 
 
 class RefEntry:
     """The payment that has a provider's ref, if any has."""
 
-    __slots__ = ("number", "stamp")
+    __slots__ = ("number", "size", "stamp")
 
     def __init__(self, number: int | None, stamp: int = 0) -> None:
         self.number = number
+        self.size = 0
         self.stamp = stamp
 
 
 class EventEntry:
     """A stored event of a provider."""
 
-    __slots__ = ("stamp", "stored")
+    __slots__ = ("size", "stamp", "stored")
 
     def __init__(self, stored: StoredEvent | None, stamp: int = 0) -> None:
         self.stored = stored
+        self.size = 0
         self.stamp = stamp
 
 
 class FindingEntry:
     """A finding."""
 
-    __slots__ = ("finding", "stamp")
+    __slots__ = ("finding", "size", "stamp")
 
     def __init__(self, finding: Finding | None, stamp: int = 0) -> None:
         self.finding = finding
+        self.size = 0
         self.stamp = stamp
 
 
@@ -162,6 +187,7 @@ class WorkingSet:
         "record_time",
         "refs",
         "sequence",
+        "size",
         "stamp",
         "transactions",
     )
@@ -183,6 +209,8 @@ class WorkingSet:
         self.enforcement = enforcement
         self.policy = policy
         self.stamp = 0
+        # In bytes, about: the sum of its entries' sizes, those that came since the last commit left out.
+        self.size = 0
         self.accounts: dict[str, AccountEntry] = {}
         self.holds: dict[int, HoldEntry] = {}
         self.transactions: dict[int, PostedEntry] = {}
@@ -243,10 +271,10 @@ class WorkingSet:
                     self._set_counters(line.account, line.after)
                 self._apply_hold(hold)
             case AccountChanged(account=account):
-                self._set(self._account_entry(account.account_id), "account", account)
+                self._set_account(account)
             case AccountContinued(account=account, successor=successor):
-                self._set(self._account_entry(account.account_id), "account", account)
-                self._set(self._account_entry(successor.account_id), "account", successor)
+                self._set_account(account)
+                self._set_account(successor)
             case EnforcementChanged(enforcement=enforcement):
                 self._set(self, "enforcement", enforcement)
             case RequestRejected():
@@ -271,24 +299,75 @@ class WorkingSet:
             setattr(target, name, value)
         self._undo = None
 
-    def forget(self, committed_stamp: int, keep: int) -> None:
-        """Drop entries until about `keep` are left; never one that an uncommitted batch used or changed."""
-        for entries in (
+    def forget(self, committed_stamp: int, keep: int, keep_bytes: int) -> None:
+        """Drop the oldest entries until about as much is left as is kept; never one of an uncommitted batch.
+
+        Args:
+            keep: entries of each kind; up to twice as many stay in between.
+            keep_bytes: of all kinds together, about. Where there is more, half of it stays.
+        """
+        # Events are large, with their bodies, and hardly ever needed twice.
+        for number in [key for key, entry in self.events.items() if entry.stamp <= committed_stamp]:
+            self._drop(self.events, number)
+        self._measure()
+        kinds: tuple[dict[Any, Any], ...] = (
             self.accounts,
             self.holds,
             self.transactions,
             self.payments,
             self.refs,
-        ):
-            _forget_oldest(entries, committed_stamp, keep)
-        # Events are large, with their bodies, and hardly ever needed twice.
-        for number in [key for key, entry in self.events.items() if entry.stamp <= committed_stamp]:
-            del self.events[number]
+        )
+        for entries in kinds:
+            for key in _oldest(entries, committed_stamp, keep):
+                self._drop(entries, key)
+        if self.size > keep_bytes:
+            self._shrink(kinds, committed_stamp, keep_bytes // 2)
         for fingerprint, entry in list(self.findings.items()):
             payment = entry.finding.seen.payment if entry.finding is not None else None
             # A payment is loaded together with its findings, so they go together.
             if entry.stamp <= committed_stamp and payment not in self.payments:
-                del self.findings[fingerprint]
+                self._drop(self.findings, fingerprint)
+
+    def _drop(self, entries: dict[_Key, _SomeEntry], key: _Key) -> None:
+        self.size -= entries.pop(key).size
+
+    def _shrink(self, kinds: tuple[dict[Any, Any], ...], committed_stamp: int, most_bytes: int) -> None:
+        """Drop the oldest entries, of whatever kind, until the rest has no more than so many bytes."""
+        old = [
+            (entry.stamp, place, key)
+            for place, entries in enumerate(kinds)
+            for key, entry in entries.items()
+            if entry.stamp <= committed_stamp
+        ]
+        for _, place, key in sorted(old, key=itemgetter(0)):
+            if self.size <= most_bytes:
+                return
+            self._drop(kinds[place], key)
+
+    def _measure(self) -> None:
+        """Count the entries that have come since the last time; they stand last in their tables."""
+        tables: tuple[dict[Any, Any], ...] = (
+            self.accounts,
+            self.holds,
+            self.transactions,
+            self.payments,
+            self.refs,
+            self.findings,
+            self.events,
+        )
+        for entries in tables:
+            for entry in reversed(entries.values()):
+                if entry.size:
+                    break
+                entry.size = _bytes_of(entry)
+                self.size += entry.size
+
+    def _measure_again(self, entry: _Entry) -> None:
+        """Count what an entry has now; one that was never counted is counted with the others."""
+        if entry.size:
+            size = _bytes_of(entry)
+            self.size += size - entry.size
+            entry.size = size
 
     def _set(self, target: _Stamped, name: str, value: object) -> None:
         """Change something; what changes belongs to this batch, whether or not a command has named it.
@@ -307,6 +386,11 @@ class WorkingSet:
             self._undo.append((entry, "counters", entry.counters))
         entry.counters = counters
         entry.stamp = self.stamp
+
+    def _set_account(self, account: Account) -> None:
+        entry = self._account_entry(account.account_id)
+        self._set(entry, "account", account)
+        self._measure_again(entry)
 
     def _account_entry(self, account_id: str) -> AccountEntry:
         entry = self.accounts.get(account_id)
@@ -333,6 +417,7 @@ class WorkingSet:
                 if known is None:
                     known = self.findings[finding.fingerprint] = FindingEntry(None, self.stamp)
                 self._set(known, "finding", finding)
+                self._measure_again(known)
 
     def _apply_payment(self, payment: Deposit | Withdrawal) -> None:
         entry = self.payments.get(payment.number)
@@ -340,6 +425,7 @@ class WorkingSet:
             entry = self.payments[payment.number] = PaymentEntry(None, self.stamp)
         known = names_of(entry.payment) if entry.payment is not None else ()
         self._set(entry, "payment", payment)
+        self._measure_again(entry)
         for provider_ref in names_of(payment):
             if provider_ref in known:
                 # Whoever has it was found out when the payment got it, and may be forgotten by now.
@@ -363,18 +449,27 @@ class WorkingSet:
                     self._set(account, "next_expiry", hold.expire_time)
 
 
-def _forget_oldest(
-    entries: dict[str, AccountEntry]
-    | dict[int, HoldEntry]
-    | dict[int, PostedEntry]
-    | dict[int, PaymentEntry]
-    | dict[tuple[str, str], RefEntry],
-    committed_stamp: int,
-    keep: int,
-) -> None:
+def _oldest(entries: Mapping[_Key, _Stamped], committed_stamp: int, keep: int) -> list[_Key]:
+    """Return the keys of the oldest entries where twice as many are there as are kept."""
     surplus = len(entries) - keep
-    if surplus < keep:  # rarely, and then many at once
-        return
-    old = sorted((entry.stamp, key) for key, entry in entries.items() if entry.stamp <= committed_stamp)
-    for _, key in old[:surplus]:
-        del entries[key]  # type: ignore[arg-type]  # the key came from this very dict
+    if surplus < keep:
+        return []
+    old = [(entry.stamp, key) for key, entry in entries.items() if entry.stamp <= committed_stamp]
+    return [key for _, key in sorted(old)[:surplus]]
+
+
+def _bytes_of(entry: object) -> int:
+    """Return how much memory an entry takes, about."""
+    match entry:
+        case AccountEntry(account=account):
+            return account_bytes(account.metadata if account is not None else None)
+        case HoldEntry(hold=hold):
+            return hold_bytes(hold.metadata if hold is not None else None)
+        case PostedEntry(legs=legs):
+            return transaction_bytes(len(legs or ()))
+        case RefEntry():
+            return ref_bytes()
+        case PaymentEntry(payment=content) | FindingEntry(finding=content) | EventEntry(stored=content):
+            return deep_bytes(content)
+        case _:
+            raise AssertionError(f"no entry: {entry!r}")

@@ -1,5 +1,6 @@
 """Owns a batch: commands decided in order against a working set, and the rows that they write."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final, cast, get_args
@@ -77,10 +78,12 @@ class Batch:
     __slots__ = (
         "_encoder",
         "_tip",
+        "_work_since",
         "account_numbers",
         "keys",
         "request_count",
         "rows",
+        "size",
         "stamp",
         "start",
         "unproven",
@@ -96,6 +99,9 @@ class Batch:
         # Whether something was decided that writes nothing, so that no commit proves what it was based on.
         self.unproven = False
         self.request_count = 0
+        # In bytes: of the requests, and of the records that came of them.
+        self.size = 0
+        self._work_since = 0
         self.keys: list[RequestKey] = []
         self.account_numbers: dict[str, int] = {}
         self._tip = tip
@@ -112,21 +118,32 @@ class Batch:
         if self._tip.epoch and self._tip.epoch != self._tip.working_set.ids.newest_epoch:
             self._add(EpochBegun(FactKind.EPOCH_BEGUN, self._tip.epoch), Request(_NO_COMMAND), now)
 
-    def expire_due(self, account_ids: Iterable[str], now: datetime, *, at_most: int, more: bool) -> None:
+    def expire_due(
+        self, account_ids: Iterable[str], now: datetime, *, at_most: int, size_bytes: int, more: bool
+    ) -> bool:
         """Record the end of loaded holds on these accounts whose time has come, the oldest first.
 
+        Returns whether some stay that are due as well; then nothing else may change their accounts yet.
+
         Args:
-            more: whether some stay that are due as well; then nothing else may change their accounts yet.
+            size_bytes: of the batch, from which on no further hold is expired; one always is.
+            more: whether some stay that are not loaded.
         """
         working_set = self._tip.working_set
-        for hold in working_set.due_holds(account_ids, now)[:at_most]:
+        for index, hold in enumerate(working_set.due_holds(account_ids, now)[:at_most]):
+            if index and self.size >= size_bytes:
+                return True
             self._add(expire(working_set, hold), Request(_NO_COMMAND), now)
         if not more:
             for account_id in sorted(account_ids):
                 self._carry(account_id, now)
+        return more
 
-    def decide(self, work: Work, now: datetime, found: Found) -> None:
+    async def decide(self, work: Work, now: datetime, found: Found) -> None:
         """Decide all requests of a work; one request's rejection never disturbs its neighbours.
+
+        A work may have a thousand requests with a thousand postings each in the end, so the event loop has
+        turns in between; the tip belongs to the lane, so nothing else changes it meanwhile.
 
         Args:
             found: what earlier commits have decided for the requests' keys; None where that was not
@@ -134,12 +151,23 @@ class Batch:
         Raises:
             LookUpFirst: the index would not tell; the batch is spoilt.
         """
+        self.size += work.size
         if work.atomic:
-            work.outcomes = self._decide_atomically(work.requests, now, found)
+            work.outcomes = await self._decide_atomically(work.requests, now, found)
         else:
-            work.outcomes = [self._decide(request, now, found) for request in work.requests]
+            outcomes = []
+            for request in work.requests:
+                outcomes.append(self._decide(request, now, found))
+                if self._work_since >= _BREATH:
+                    await self._breathe()
+            work.outcomes = outcomes
         self.works.append(work)
         self.request_count += len(work.requests)
+
+    async def _breathe(self) -> None:
+        """Let others have a turn."""
+        self._work_since = 0
+        await asyncio.sleep(0)
 
     def _decide(self, request: Request, now: datetime, found: Found) -> Outcome:
         known = self._known(request, found)
@@ -237,7 +265,7 @@ class Batch:
                 return (reject(error),)
             return report(error, "a decision failed", command=type(command).__name__)
 
-    def _decide_atomically(
+    async def _decide_atomically(
         self,
         requests: Iterable[Request],
         now: datetime,
@@ -250,6 +278,8 @@ class Batch:
         tip.working_set.begin_atomic()
         outcomes: list[Outcome] = []
         for index, request in enumerate(requests):
+            if self._work_since >= _BREATH:
+                await self._breathe()
             outcome = self._known(request, found)
             fact: Fact | None = None
             if outcome is None:
@@ -269,6 +299,7 @@ class Batch:
                 raise LookUpFirst
             tip.working_set.undo_atomic()
             tip.chain_hash = chain_hash
+            self.size -= sum(len(row.record) for row in self.rows[rows:])
             del self.rows[rows:]
             for key in self.keys[keys:]:
                 del tip.undone[key]
@@ -290,13 +321,12 @@ class Batch:
             stored = found.get(request.key) if found is not None else None
             if stored is None:
                 return None
+            if stored.record is None or stored.digest != request.digest:
+                return _reused(request.key)
             record = journal_pb2.JournalRecord.FromString(stored.record)
             decided = Decided(stored.digest, Outcome(*content_of(record), record.sequence))
         if decided.digest != request.digest:
-            reused = IdempotencyKeyReused(
-                idempotency_key=request.key.idempotency_key, method=request.key.method.name
-            )
-            return Outcome(None, refused=reused)
+            return _reused(request.key)
         return replace(decided.outcome, replayed=True)
 
     def _fact(self, command: Command, now: datetime) -> Fact | Internal:
@@ -319,6 +349,8 @@ class Batch:
         content, record = self._encoder.encode(
             fact, sequence=sequence, record_time=now, request=key, digest=digest
         )
+        self.size += len(record)
+        self._work_since += 1 + len(getattr(fact, "lines", ()))
         tip.chain_hash = chain(tip.chain_hash, record)
         self.rows.append(JournalRow(sequence, fact, key, digest, now, record, tip.chain_hash, content))
         outcome = Outcome(fact.kind, content, sequence)
@@ -336,6 +368,15 @@ class Batch:
                 self.account_numbers[account_id] = account.number
 
 
+def _reused(key: RequestKey) -> Outcome:
+    return Outcome(
+        None,
+        refused=IdempotencyKeyReused(idempotency_key=key.idempotency_key, method=key.method.name),
+    )
+
+
 _PAYMENT_COMMANDS: Final = frozenset(get_args(PaymentCommand))
 _FINDING_COMMANDS: Final = frozenset(get_args(AnyFindingCommand))
+# Records and statement lines after which others have a turn: some ten milliseconds.
+_BREATH: Final = 512
 _NO_COMMAND = ExpireHolds(numbers=())

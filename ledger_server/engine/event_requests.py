@@ -1,6 +1,7 @@
 """Owns how a provider's event becomes a request: deliveries with one identity are one request."""
 
 import hashlib
+from typing import Final
 
 from defter.payments.v1 import payment_pb2
 from msgspec.structs import replace
@@ -18,6 +19,9 @@ from ledger_server.domain.payments.unread import (
 from ledger_server.engine.event_records import event_of
 from ledger_server.engine.work import Outcome, Request
 
+# What an event has beside its payload: a dozen short texts.
+_EVENT_BYTES: Final = 4 * 1024
+
 
 def event_request(event: ProviderEvent, *, mends: int | None = None) -> Request:
     """Return the request that stores and applies an event.
@@ -31,7 +35,7 @@ def event_request(event: ProviderEvent, *, mends: int | None = None) -> Request:
     identity = f"{event.provider}/{event.event_id}"
     key = RequestKey(Method.IngestProviderEvents, identity)
     digest = hashlib.sha256(identity.encode()).digest()[:16]
-    return Request(IngestEvent(event=event, mends=mends), key, digest)
+    return Request(IngestEvent(event=event, mends=mends), key, digest, len(event.payload) + _EVENT_BYTES)
 
 
 def read_since(ids: TenantIds, request: Request, outcome: Outcome) -> Request | None:

@@ -24,7 +24,7 @@ from ledger_server.domain.errors import ClockAstray, Refused, StoreUnavailable, 
 from ledger_server.domain.ids import TenantIds, TenantKey
 from ledger_server.domain.working_set import WorkingSet
 from ledger_server.engine import metrics
-from ledger_server.engine.batch import Batch, LookUpFirst, Tip
+from ledger_server.engine.batch import Batch, Found, LookUpFirst, Tip
 from ledger_server.engine.company import Company
 from ledger_server.engine.incidents import report
 from ledger_server.engine.loading import Wanted, load, wanted
@@ -32,6 +32,7 @@ from ledger_server.engine.naming import named_here
 from ledger_server.engine.records import RecordEncoder
 from ledger_server.engine.work import Work
 from ledger_server.engine.work_queue import WorkQueue
+from ledger_server.engine.working_sets import WorkingSets
 from ledger_server.store import lane_store, lane_writes
 from ledger_server.store.database import AnyConnection, Pool, is_outage
 from ledger_server.store.database_clock import doubt, trusted, window
@@ -60,21 +61,27 @@ class LaneLimits(Struct, frozen=True, kw_only=True):
 
     Attributes:
         capacity: requests that may wait or be under way; more are refused with LANE_FULL.
+        capacity_bytes: the same in bytes of requests, so that few large ones fill a lane too.
         batch_size: requests that are decided in one go; a commit takes up to twice as many.
+        batch_bytes: the same in bytes, of requests and of the records that come of them.
         group_size: requests from which on a commit begins without waiting for more.
         ahead_size: waiting requests from which on the lane decides what can't be written yet.
         expiry_size: holds that are expired in one go. An outage may leave hundreds of thousands due on one
             account, and all others in the process wait while they are.
         cache_size: entries of each kind that the working set keeps; up to twice as many in between.
+        working_set_bytes: what all lanes of the process remember together, about.
         patience_seconds: how long work without a deadline waits for an unavailable database.
     """
 
     capacity: int = 8_192
+    capacity_bytes: int = 32 * 1024 * 1024
     batch_size: int = 1_000
+    batch_bytes: int = 4 * 1024 * 1024
     group_size: int = 160
     ahead_size: int = 32
     expiry_size: int = 1_000
     cache_size: int = 10_000
+    working_set_bytes: int = 256 * 1024 * 1024
     patience_seconds: float = 10.0
 
 
@@ -91,6 +98,7 @@ class Lane:
         *,
         on_commit: OnCommit,
         on_loss: OnLoss,
+        working_sets: WorkingSets,
     ) -> None:
         self._tenant_id = tenant_id
         self._key = key
@@ -104,8 +112,9 @@ class Lane:
         self._told: tuple[int, bytes] | None = None
         # Made anew with every tip: ids follow from the epochs of the history that the tip is in.
         self._encoder = RecordEncoder(tenant_id, TenantIds(key))
+        self._working_sets = working_sets
         self._loop = asyncio.get_running_loop()
-        self._queue = WorkQueue(limits.capacity, limits.patience_seconds)
+        self._queue = WorkQueue(limits.capacity, limits.patience_seconds, byte_capacity=limits.capacity_bytes)
         self._wake = asyncio.Event()
         self._company = Company(limits.group_size, self._wake.set)
         self._runner: asyncio.Task[None] | None = None
@@ -130,6 +139,11 @@ class Lane:
         """Whether nothing waits and nothing is under way."""
         return self._runner is None
 
+    def forget(self) -> None:
+        """Forget what an idle lane knows; it looks again when there is work."""
+        assert self.idle
+        self._tip = None
+
     def submit(self, work: Work) -> None:
         """Queue work; its future is answered after its commit.
 
@@ -148,6 +162,11 @@ class Lane:
     def waiting(self) -> int:
         """How many requests are not answered yet."""
         return self._queue.unanswered
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes they have."""
+        return self._queue.unanswered_bytes
 
     async def until_idle(self) -> None:
         """Return when everything that was submitted has been answered."""
@@ -198,7 +217,7 @@ class Lane:
         elif self._writing is None and self._complete:
             self._company.set_off(self._gathered)
             # Nobody decides meanwhile, so what waits may as well come along.
-            if self._queue and self._expiring is None:
+            if self._queue and self._room:
                 await self._decide_ahead()
                 self._settle()
             self._start_writing()
@@ -221,7 +240,13 @@ class Lane:
         """Whether more can be decided for the next commit."""
         if self._careful or self._expiring is not None:
             return False
-        return self._open is None or self._open.request_count < self._limits.batch_size
+        return self._open is None or (
+            self._open.request_count < self._limits.batch_size and self._fits(self._open)
+        )
+
+    def _fits(self, batch: Batch) -> bool:
+        """Whether a batch takes more, as far as bytes are concerned."""
+        return batch.size < self._limits.batch_bytes
 
     @property
     def _complete(self) -> bool:
@@ -230,7 +255,7 @@ class Lane:
 
     async def _decide_ahead(self) -> None:
         """Decide waiting work against the tip, without a lock."""
-        self._taken = self._queue.take(self._limits.batch_size, self._loop.time())
+        self._take(self._limits.batch_size)
         if not self._taken:
             return
         try:
@@ -243,16 +268,29 @@ class Lane:
             if self._open is None:
                 self._open = Batch(self._tip, self._encoder)
             self._open.begin_epoch(now)
-            self._open.expire_due(due, now, at_most=self._limits.expiry_size, more=more)
+            more = self._open.expire_due(
+                due, now, at_most=self._limits.expiry_size, size_bytes=self._limits.batch_bytes, more=more
+            )
             if more:
                 self._expiring = self._open
                 self._queue.put_back(self._taken)
             else:
-                for work in self._taken:
-                    self._open.decide(work, now, None)
+                await self._decide_taken(self._open, now, None)
             self._taken = []
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
             self._recover(error)
+
+    def _take(self, size: int) -> None:
+        self._taken = self._queue.take(size, self._loop.time(), size_bytes=self._limits.batch_bytes)
+
+    async def _decide_taken(self, batch: Batch, now: datetime, found: Found) -> None:
+        """Decide the taken work until the batch is full, and put the rest back."""
+        for index, work in enumerate(self._taken):
+            if index and not self._fits(batch):
+                self._taken, rest = self._taken[:index], self._taken[index:]
+                self._queue.put_back(rest)
+                return
+            await batch.decide(work, now, found)
 
     async def _prepare(self) -> tuple[datetime, set[str], bool]:
         """Load what the taken work names.
@@ -345,7 +383,9 @@ class Lane:
         if self._tip is not None:
             for key in batch.keys:
                 self._tip.undone.pop(key, None)
-            self._tip.working_set.forget(batch.stamp, self._limits.cache_size)
+            working_set = self._tip.working_set
+            working_set.forget(batch.stamp, self._limits.cache_size, self._working_sets.keep_bytes)
+            self._working_sets.note(self, working_set.size)
         if batch.rows:
             self._told = batch.rows[-1].sequence, batch.rows[-1].chain_hash
             self._on_commit(self._tenant_id, batch.rows)
@@ -353,7 +393,7 @@ class Lane:
 
     async def _decide_under_lock(self) -> None:
         """Decide and commit work in one database transaction that holds the head's lock."""
-        self._taken = self._queue.take(1 if self._singly else self._limits.batch_size, self._loop.time())
+        self._take(1 if self._singly else self._limits.batch_size)
         if not self._taken:
             return
         try:
@@ -390,7 +430,7 @@ class Lane:
         if tip is None or moved:
             tip = self._tip = self._tip_at(head)
         requests = [request for work in self._taken for request in work.requests]
-        keys = {request.key for request in requests if request.key is not None}
+        keys = {(request.key, request.digest) for request in requests if request.key is not None}
         found: dict[RequestKey, StoredOutcome] = {}
         if keys:
             found = await lane_store.find_outcomes(connection, self._key, list(keys))
@@ -399,10 +439,15 @@ class Lane:
             await self._load(connection, tip.working_set, missing, now)
         batch = Batch(tip, self._encoder)
         batch.begin_epoch(now)
-        batch.expire_due(missing.due, now, at_most=self._limits.expiry_size, more=missing.more_due)
-        if not missing.more_due:
-            for work in self._taken:
-                batch.decide(work, now, found)
+        more = batch.expire_due(
+            missing.due,
+            now,
+            at_most=self._limits.expiry_size,
+            size_bytes=self._limits.batch_bytes,
+            more=missing.more_due,
+        )
+        if not more:
+            await self._decide_taken(batch, now, found)
         batch.close()
         if batch.rows:
             await lane_writes.write_locked(

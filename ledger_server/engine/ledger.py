@@ -7,13 +7,14 @@ from typing import Final
 
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.commands import Command, CreateTenant
-from ledger_server.domain.errors import ShuttingDown, StoreUnavailable
+from ledger_server.domain.errors import LaneFull, ShuttingDown, StoreUnavailable
 from ledger_server.domain.facts import EnforcementChanged, FactKind
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.engine import metrics
 from ledger_server.engine.lane import Lane, LaneLimits, OnCommit, OnLoss
 from ledger_server.engine.records import NO_CHAIN_HASH, RecordEncoder, chain
 from ledger_server.engine.work import Outcome, Request, Work
+from ledger_server.engine.working_sets import WorkingSets
 from ledger_server.store import lane_writes
 from ledger_server.store.database import Pool
 from ledger_server.store.database_clock import doubt, trusted, window
@@ -35,6 +36,9 @@ class Ledger:
         self._limits = limits
         self._lanes: OrderedDict[str, Lane] = OrderedDict()
         self._draining = False
+        self._working_sets = WorkingSets(limits.working_set_bytes)
+        metrics.WORKING_SETS.set_function(lambda: self._working_sets.size)
+        metrics.WAITING_BYTES.set_function(lambda: sum(lane.waiting_bytes for lane in self._lanes.values()))
         metrics.WAITING.set_function(lambda: sum(lane.waiting for lane in self._lanes.values()))
         self._on_commit: list[OnCommit] = []
         self._on_loss: list[OnLoss] = []
@@ -94,6 +98,20 @@ class Ledger:
         )
         self._lane(tenant_id).submit(work)
         return work.future
+
+    def check_room(self, tenant_id: str, size_bytes: int) -> None:
+        """Refuse early what the tenant's lane has no room for, before a large message is made into commands.
+
+        Raises:
+            LaneFull: there is none now.
+        """
+        lane = self._lanes.get(tenant_id)
+        if (
+            lane is not None
+            and lane.waiting
+            and lane.waiting_bytes + size_bytes > self._limits.capacity_bytes
+        ):
+            raise LaneFull(tenant_id=tenant_id)
 
     async def create_tenant(
         self, tenant_id: str, request: Request, *, deadline: float | None = None
@@ -157,6 +175,7 @@ class Ledger:
                 self._limits,
                 on_commit=self._committed,
                 on_loss=self._lost,
+                working_sets=self._working_sets,
             )
             self._lanes[tenant_id] = lane
         else:
@@ -177,4 +196,5 @@ class Ledger:
         for tenant_id, lane in list(self._lanes.items()):
             if lane.idle:
                 del self._lanes[tenant_id]
+                self._working_sets.drop(lane)
                 return

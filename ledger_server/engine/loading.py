@@ -157,6 +157,7 @@ async def load(
             entry.stamp = stamp
             known = working_set.transactions.get(number)
             if known is None or known.legs is None:
+                entry.size = known.size if known is not None else 0  # as it was counted
                 working_set.transactions[number] = entry
             for leg in entry.legs or ():
                 _want_account(working_set, missing, leg.account_id, now)

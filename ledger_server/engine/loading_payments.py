@@ -124,11 +124,12 @@ async def load_events(
     wanted = sorted(numbers)
     found = await payment_store.load_events(connection, key, wanted)
     for number in wanted:
-        row = found.get(number)
+        body = found.get(number)
         stored = None
-        if row is not None:
-            message = payment_pb2.RecordedProviderEvent.FromString(row.body)
-            stored = event_of(working_set.ids, message, row.payload)
+        if body is not None:
+            message = payment_pb2.RecordedProviderEvent.FromString(body)
+            # Its row exists and keeps the payload, whatever is written of the event from here on.
+            stored = event_of(working_set.ids, message, b"")
         working_set.events.setdefault(number, EventEntry(stored)).stamp = working_set.stamp
 
 

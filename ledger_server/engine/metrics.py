@@ -35,6 +35,17 @@ RETRIES: Final = Counter(
 AHEAD: Final = Counter(
     "defter_lane_ahead_total", "Decisions of lanes whose newest record is ahead of the database's clock"
 )
+FORGOTTEN: Final = Counter(
+    "defter_working_sets_forgotten_total", "Working sets of idle lanes that were given up to make room"
+)
+WORKING_SETS: Final = Gauge(
+    "defter_working_sets_bytes", "Bytes that all lanes remember of accounts, holds and payments, about"
+)
+FOLLOWERS: Final = Gauge(
+    "defter_followers_bytes", "Bytes on their way to watchers of journals that these have not taken yet"
+)
+REQUEST_BYTES: Final = Gauge("defter_requests_bytes", "Bytes of requests that are not answered yet")
+WAITING_BYTES: Final = Gauge("defter_lane_waiting_bytes", "Bytes of requests that wait in all lanes")
 WAITING: Final = Gauge("defter_lane_waiting_requests", "Requests that wait in all lanes")
 
 

@@ -10,7 +10,7 @@ from ledger_server.domain.ids import TenantIds, TenantKey
 from ledger_server.engine.reads import Reads, Span
 from ledger_server.store.database_clock import known
 from ledger_server.store.payment_rows import DEPOSIT, WITHDRAWAL
-from ledger_server.store.payment_store import StoredEventRow, load_events, load_payments
+from ledger_server.store.payment_store import StoredEventRow, load_payments, read_event
 from ledger_server.store.queries import payments, wallets
 from ledger_server.store.queries.payments import EventFilter, PaymentFilter
 from ledger_server.store.queries.rendering import Page
@@ -63,12 +63,12 @@ class PaymentReads:
         """Return an event with its payload. Raises ProviderEventNotFound."""
         key = await self._reads.key_of(tenant_id)
         number = (await self._reads.ids(tenant_id)).event_sequence(provider_event_id)
-        found = {}
+        found = None
         if number is not None:
-            found = await self._reads.run(lambda connection: load_events(connection, key, [number]))
-        if number not in found:
+            found = await self._reads.run(lambda connection: read_event(connection, key, number))
+        if found is None:
             raise ProviderEventNotFound(provider_event_id=provider_event_id)
-        return found[number]
+        return found
 
     async def list_events(
         self, tenant_id: str, wanted: EventFilter, stored: Span, *, after: int, size: int

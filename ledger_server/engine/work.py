@@ -12,13 +12,24 @@ from ledger_server.domain.facts import FactKind
 
 REJECTED: Final = FactKind.REQUEST_REJECTED
 
+INTERNAL_BYTES: Final = 1024
+"""What a command of the ledger itself counts as; none of them carries texts of callers beyond that."""
+
+
+# A key, a digest and the objects around them.
+_FRAME_BYTES: Final = 512
+
 
 class Request(Struct, frozen=True, gc=False):
-    """One command with its idempotency key and the digest of its body; both None for internal work."""
+    """One command with its idempotency key and the digest of its body; both None for internal work.
+
+    `size` is in bytes, of the serialized message that asked for it.
+    """
 
     command: Command
     key: RequestKey | None = None
     digest: bytes | None = None
+    size: int = INTERNAL_BYTES
 
 
 class Outcome(Struct, frozen=True):  # a refusal that is raised may lead back here, so it is collected
@@ -47,7 +58,7 @@ class Work:
     `deadline` is in the event loop's time; None waits as long as the lane's patience.
     """
 
-    __slots__ = ("atomic", "begun", "deadline", "future", "outcomes", "requests", "submit_time")
+    __slots__ = ("atomic", "begun", "deadline", "future", "outcomes", "requests", "size", "submit_time")
 
     def __init__(
         self,
@@ -59,6 +70,8 @@ class Work:
         submit_time: float,
     ) -> None:
         self.requests = requests
+        # In bytes; what a request takes beside its message counts as a constant.
+        self.size = sum([request.size for request in requests]) + _FRAME_BYTES * len(requests)
         self.atomic = atomic
         self.deadline = deadline
         self.future = future

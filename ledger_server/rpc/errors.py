@@ -14,7 +14,8 @@ REPLAYED: Final = ("idempotent-replayed", "true")
 """Trailing metadata of an outcome that an earlier request had decided."""
 
 _DETAILS_KEY: Final = "grpc-status-details-bin"
-_RETRY_SECONDS: Final = 0.1
+# What a process has no room for is received all the same, so it should not come back at once.
+_RETRY_SECONDS: Final = {Reason.LANE_FULL: 0.1, Reason.SERVER_FULL: 0.5}
 
 # By default a client drops some of the answers with more than 8 KiB of metadata, and all above 16: it then
 # sees RESOURCE_EXHAUSTED instead of the reason. As base64 a status becomes a third larger, and its message
@@ -52,6 +53,8 @@ CODES: Final = {
     Reason.AMOUNT_TOO_LARGE: _Code.INVALID_ARGUMENT,
     Reason.CURRENCY_CONTRADICTED: _Code.FAILED_PRECONDITION,
     Reason.LANE_FULL: _Code.RESOURCE_EXHAUSTED,
+    Reason.SERVER_FULL: _Code.RESOURCE_EXHAUSTED,
+    Reason.READER_TOO_SLOW: _Code.ABORTED,
     Reason.DEADLINE_PASSED: _Code.DEADLINE_EXCEEDED,
     Reason.SHUTTING_DOWN: _Code.UNAVAILABLE,
     Reason.STORE_UNAVAILABLE: _Code.UNAVAILABLE,
@@ -146,8 +149,9 @@ def status_of(refused: Refused) -> status_pb2.Status:
     untold = getattr(refused, "violation_count", len(broken)) - told
     if untold:
         status.message += f"; {untold} more not listed"
-    if refused.reason is Reason.LANE_FULL:
-        delay = duration_pb2.Duration(nanos=int(_RETRY_SECONDS * 1e9))
+    if refused.reason in _RETRY_SECONDS:
+        seconds = _RETRY_SECONDS[refused.reason]
+        delay = duration_pb2.Duration(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
     return status
 

@@ -8,7 +8,7 @@ from typing import Final
 from defter.ledger.v1 import journal_pb2
 
 from ledger_server.domain.commands import Method, RequestKey
-from ledger_server.domain.errors import FieldMalformed, FieldMissing, FieldOutOfRange
+from ledger_server.domain.errors import FieldMalformed, FieldMissing, FieldOutOfRange, ReaderTooSlow
 from ledger_server.engine.entries import entry_bytes
 from ledger_server.engine.reads import Reads
 from ledger_server.engine.verify import verify
@@ -33,7 +33,7 @@ class JournalServicer:
         self._watches = watches
 
     async def WatchJournal(
-        self, request: journal_pb2.WatchJournalRequest, _: Context
+        self, request: journal_pb2.WatchJournalRequest, context: Context
     ) -> AsyncIterator[bytes]:
         """Stream records from a sequence on, without end."""
         violations = tenant_violations(request)
@@ -42,15 +42,23 @@ class JournalServicer:
             violations.add(FieldOutOfRange(field="heartbeat_seconds"))
         violations.check()
         await self._reads.key_of(request.tenant_id)
+        room = self._watches.room()
+        room.sequence = request.after_sequence
+        # What its reader has not taken stays in memory until the call has ended, also when it was dropped.
+        context.add_done_callback(lambda _: room.close())  # type: ignore[arg-type]  # stubs want a protocol
         watch = self._watches.watch(
             request.tenant_id,
             after=request.after_sequence,
             heartbeat_seconds=request.heartbeat_seconds or _DEFAULT_HEARTBEAT_SECONDS,
             bytes_only=request.bytes_only,
+            room=room,
         )
         async with aclosing(watch) as responses:
             async for response in responses:
-                yield response
+                try:
+                    yield response
+                except ReaderTooSlow:
+                    raise ReaderTooSlow(after_sequence=room.sequence) from None
 
     async def ListJournal(self, request: journal_pb2.ListJournalRequest, _: Context) -> bytes:
         """List records by sequence."""

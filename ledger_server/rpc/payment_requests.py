@@ -42,7 +42,7 @@ from ledger_server.engine.event_requests import event_request
 from ledger_server.engine.times import moment
 from ledger_server.engine.withdrawal_records import policy_of_message
 from ledger_server.engine.work import Request
-from ledger_server.rpc.requests import MAX_NOTE, MAX_REFERENCE, digest_of, ids_of, keyed, keyed_violations
+from ledger_server.rpc.requests import MAX_NOTE, MAX_REFERENCE, ids_of, keyed, keyed_violations, request_of
 from ledger_server.rpc.violations import MAX_KEY, Violations
 from ledger_server.store.payment_rows import DEPOSIT, WITHDRAWAL
 
@@ -173,7 +173,7 @@ class PaymentReader:
             max_pending=self._bounds.of(message.currency_code),
         )
         key = RequestKey(Method.InitiateDeposit, message.idempotency_key, message.player_id)
-        return Request(command, key, digest_of(message))
+        return request_of(command, key, message)
 
     def refund_deposit(self, message: deposit_pb2.RefundDepositRequest) -> Request:
         """Read a refund to ask for."""
@@ -205,7 +205,7 @@ class PaymentReader:
             metadata=dict(message.metadata),
         )
         key = RequestKey(Method.RequestWithdrawal, message.idempotency_key, message.player_id)
-        return Request(command, key, digest_of(message))
+        return request_of(command, key, message)
 
     def set_policy(self, message: withdrawal_pb2.SetWithdrawalPolicyRequest) -> Request:
         """Read a withdrawal policy."""

@@ -51,6 +51,7 @@ class PostingServicer:
         check_batch_size(len(request.items))
         postings = (len(item.transaction.postings) for item in request.items)
         check_answer_size(request, items=len(request.items), postings=postings)
+        self._ledger.check_room(request.tenant_id, request.ByteSize())
         read = self._reader.post_item
         items = [
             read(item.idempotency_key, item.transaction, f"items[{index}].")
@@ -72,7 +73,9 @@ class PostingServicer:
         self, requests: AsyncIterator[posting_pb2.StreamTransactionsRequest], context: Context
     ) -> AsyncIterator[bytes]:
         """Post transactions as fast as they come."""
-        stream = TransactionStream(self._ledger, self._reader, deadline=deadline_of(context))
+        stream = TransactionStream(
+            self._ledger, self._reader, self._streams.budget, deadline=deadline_of(context)
+        )
         with self._streams.open(stream):
             async for response in stream.run(requests):
                 yield response

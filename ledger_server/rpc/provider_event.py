@@ -38,6 +38,7 @@ class ProviderEventServicer:
         self, request: provider_event_pb2.IngestProviderEventsRequest, context: Context
     ) -> bytes:
         """Store up to 100 events in one commit and let them take effect."""
+        self._ledger.check_room(request.tenant_id, request.ByteSize())
         items = self._reader.events(request)
         ids = ids_of(request.tenant_id)
         outcomes = list(await self._submit(request.tenant_id, items, context))

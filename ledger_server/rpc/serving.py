@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from typing import Any, Final, cast
 
 import grpc
@@ -19,12 +20,15 @@ from prometheus_client import Counter, Histogram
 from ledger_server.domain.errors import (
     MalformedMessage,
     MessageTooLarge,
+    ReaderTooSlow,
     Refused,
+    ServerFull,
     ShuttingDown,
     StoreUnavailable,
 )
 from ledger_server.engine.incidents import report
 from ledger_server.rpc.errors import Replayed, abort, code_of
+from ledger_server.rpc.request_budget import RequestBudget
 from ledger_server.store.database import is_outage
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
@@ -45,11 +49,13 @@ _SECONDS: Final = Histogram(
 
 
 class _UnderWay:
-    """How many calls have begun and not ended."""
+    """How many calls have begun and not ended, the bytes of their requests, and how long a write may take."""
 
-    __slots__ = ("count",)
+    __slots__ = ("budget", "count", "write_seconds")
 
-    def __init__(self) -> None:
+    def __init__(self, budget: RequestBudget, write_seconds: float) -> None:
+        self.budget = budget
+        self.write_seconds = write_seconds
         self.count = 0
 
 
@@ -60,15 +66,25 @@ class Handlers(grpc.GenericRpcHandler):
     after each call, anew for a call of every registered method.
     """
 
-    def __init__(self, services: Iterable[tuple[ServiceDescriptor, object]]) -> None:
-        """Take services with their servicers.
+    def __init__(
+        self,
+        services: Iterable[tuple[ServiceDescriptor, object]],
+        budget: RequestBudget,
+        *,
+        write_seconds: float,
+    ) -> None:
+        """Take services with their servicers, and what all calls share.
+
+        Args:
+            budget: how many bytes of requests may be under way.
+            write_seconds: after so long a stream is ended whose caller does not take what is written.
 
         A servicer has an async method of every RPC's name; a stream answers by an async generator.
         """
         self._methods: dict[str, MethodDescriptor] = {}
         self._by_path: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._call_count = 0
-        self._under_way = _UnderWay()
+        self._under_way = _UnderWay(budget, write_seconds)
         for service, servicer in services:
             for method in service.methods:
                 path = f"/{service.full_name}/{method.name}"
@@ -110,7 +126,9 @@ class Handlers(grpc.GenericRpcHandler):
     def _handler(
         self, method: MethodDescriptor, behaviour: Callable[..., Any]
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        deserialize = _deserializer(GetMessageClass(method.input_type))
+        # What there is no room for is not even parsed. A stream waits for room instead.
+        budget = None if method.client_streaming else self._under_way.budget
+        deserialize = _deserializer(GetMessageClass(method.input_type), budget)
         name = f"{method.containing_service.name}/{method.name}"
         wrap = _stream if method.server_streaming else _unary
         # Of many messages with one answer, a broken one reaches the servicer as its refusal.
@@ -139,13 +157,17 @@ def _serialize(message: Message | bytes) -> bytes:
     return message if type(message) is bytes else message.SerializeToString()  # type: ignore[union-attr]
 
 
-def _deserializer(message_class: type[Message]) -> Callable[[bytes], Message | Refused]:
+def _deserializer(
+    message_class: type[Message], budget: RequestBudget | None
+) -> Callable[[bytes], Message | Refused]:
     """Return a parser that hands broken bytes on as a refusal, so that the caller is told why."""
     parse = message_class.FromString
 
     def deserialize(data: bytes) -> Message | Refused:
         if len(data) > MAX_MESSAGE_BYTES:
             return MessageTooLarge(size_bytes=len(data), limit_bytes=MAX_MESSAGE_BYTES)
+        if budget is not None and not budget.has_room(len(data)):
+            return ServerFull()
         try:
             return parse(data)
         except DecodeError:
@@ -160,13 +182,19 @@ def _unary(
     succeeded = _CALLS.labels(method=name, code="OK")
     cancelled = _CALLS.labels(method=name, code="CANCELLED")
     seconds = _SECONDS.labels(method=name)
+    budget = under_way.budget
 
     async def serve(request: Any, context: Context) -> Message | bytes:
         start = time.perf_counter()
+        entered = 0
         under_way.count += 1
         try:
             if isinstance(request, Refused):
                 raise request  # noqa: TRY301  # one place turns errors into statuses
+            if isinstance(request, Message):  # else it is a stream, which counts its messages itself
+                size = request.ByteSize()
+                budget.enter(size)
+                entered = size
             response = await behaviour(request, context)
         except asyncio.CancelledError:  # the caller has given up, or its deadline has passed
             cancelled.inc()
@@ -176,6 +204,7 @@ def _unary(
             raise  # not reached: refusing ends the call
         finally:
             under_way.count -= 1
+            budget.leave(entered)
             seconds.observe(time.perf_counter() - start)
         succeeded.inc()
         return response
@@ -184,29 +213,65 @@ def _unary(
 
 
 def _stream(
-    name: str, behaviour: Callable[[Any, Context], AsyncIterator[Message | bytes]], under_way: _UnderWay
-) -> Callable[[Any, Context], AsyncIterator[Message | bytes]]:
+    name: str,
+    behaviour: Callable[[Any, Context], AsyncGenerator[Message | bytes, None]],
+    under_way: _UnderWay,
+) -> Callable[[Any, Context], Awaitable[None]]:
     succeeded = _CALLS.labels(method=name, code="OK")
     cancelled = _CALLS.labels(method=name, code="CANCELLED")
+    budget = under_way.budget
 
-    async def serve(request: Any, context: Context) -> AsyncIterator[Message | bytes]:
+    async def serve(request: Any, context: Context) -> None:
+        refused: Exception | None = None
+        entered = 0
         under_way.count += 1
         try:
             if isinstance(request, Refused):
                 raise request  # noqa: TRY301  # one place turns errors into statuses
-            async for response in behaviour(request, context):
-                yield response
-        # A call that ends while a response is being sent leaves the generator behind, which is closed.
-        except (asyncio.CancelledError, GeneratorExit):
+            if isinstance(request, Message):  # else it is a stream, which counts its messages itself
+                size = request.ByteSize()
+                budget.enter(size)
+                entered = size
+            async with aclosing(behaviour(request, context)) as responses:
+                async for response in responses:
+                    await _write(context, response, responses, under_way.write_seconds)
+        except asyncio.CancelledError:
             cancelled.inc()
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
-            await _refuse(name, context, error)
+            refused = error
         finally:
+            # From here on nothing is done for the caller; its status may wait until the caller reads.
             under_way.count -= 1
-        succeeded.inc()
+            budget.leave(entered)
+        if refused is None:
+            succeeded.inc()
+        else:
+            await _refuse(name, context, refused)
 
     return serve
+
+
+async def _write(
+    context: Context,
+    response: Message | bytes,
+    responses: AsyncGenerator[Message | bytes, None],
+    seconds: float,
+) -> None:
+    """Hand a response over, once the caller has room for it.
+
+    Raises:
+        ReaderTooSlow: it had none for too long. When it reads on, it finds what was handed over, then this.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await context.write(response)
+    except TimeoutError:
+        await responses.athrow(ReaderTooSlow())  # who has more to say raises it with that
+        raise ReaderTooSlow from None
+    except grpc.aio.BaseError:
+        # The caller went away, or the server has stopped, before gRPC has told this call.
+        raise asyncio.CancelledError from None
 
 
 async def _refuse(name: str, context: Context, error: Exception) -> None:

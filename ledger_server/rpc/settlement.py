@@ -33,7 +33,7 @@ from ledger_server.rpc.outcomes import decide_one, refusal_of
 from ledger_server.rpc.page_token import Position, fitting, page_place, page_size, page_token, time_in
 from ledger_server.rpc.payment_requests import ProviderAmounts, provider_name, some_text
 from ledger_server.rpc.read_requests import optional_enum, tenant_violations
-from ledger_server.rpc.requests import RequestReader, digest_of
+from ledger_server.rpc.requests import RequestReader, request_of
 from ledger_server.rpc.serving import Context
 from ledger_server.rpc.violations import Violations, members
 from ledger_server.store.settlement_store import BatchName, StoredBatch
@@ -263,4 +263,4 @@ def _posting(request: pb.ConfirmSettlementBatchRequest, batch: pb.SettlementBatc
         {"batch": request.batch_id, "provider": request.provider, "actor": request.actor},
         follow=True,
     )
-    return Request(command, RequestKey(Method.PostTransaction, _key(request)), digest_of(request))
+    return request_of(command, RequestKey(Method.PostTransaction, _key(request)), request)

@@ -12,12 +12,14 @@ from ledger_server.domain.errors import FieldMalformed, LaneFull, Refused, Shutt
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.work import Outcome, Request
 from ledger_server.rpc.outcomes import item_result, results_message
+from ledger_server.rpc.request_budget import RequestBudget
 from ledger_server.rpc.requests import RequestReader, check_batch_size, check_tenant
 from ledger_server.rpc.violations import MAX_KEY
 
 # Items of one stream that may wait for their commit; beyond that the stream is not read on, and the
 # transport's flow control slows the sender down.
 _MAX_UNANSWERED: Final = 4_096
+_MAX_UNANSWERED_BYTES: Final = 4 * 1024 * 1024
 # What one response carries: so much that writing it costs little, and no more than default clients take in
 # when the last result that comes along is as large as a result can be.
 _MAX_RESULTS: Final = 1_000
@@ -26,16 +28,21 @@ _LANE_FULL_PAUSE: Final = 0.01
 
 
 class _Message:
-    """One message's items: their keys, what was wrong with them, and the future of the rest."""
+    """One message's items: their keys, what was wrong with them, and the future of the rest.
 
-    __slots__ = ("future", "keys", "refused")
+    `size` is the message's, in bytes.
+    """
+
+    __slots__ = ("future", "keys", "refused", "size")
 
     def __init__(
         self,
         keys: Sequence[str],
         refused: dict[int, Refused],
         future: "asyncio.Future[list[Outcome]] | None",
+        size: int,
     ) -> None:
+        self.size = size
         self.keys = keys
         self.refused = refused
         self.future = future
@@ -68,8 +75,11 @@ class _Message:
 class TransactionStream:
     """Reads items into the tenant's lane while it writes results."""
 
-    def __init__(self, ledger: Ledger, reader: RequestReader, *, deadline: float | None) -> None:
+    def __init__(
+        self, ledger: Ledger, reader: RequestReader, budget: RequestBudget, *, deadline: float | None
+    ) -> None:
         """Take the call's deadline, in the event loop's time; what has not begun by then is not begun."""
+        self._budget = budget
         self._ledger = ledger
         self._reader = reader
         self._deadline = deadline
@@ -79,6 +89,7 @@ class TransactionStream:
         self._results: deque[bytes] = deque()
         self._messages: deque[_Message] = deque()
         self._unanswered = 0
+        self._unanswered_bytes = 0
         self._room = asyncio.Event()
         self._arrived = asyncio.Event()
 
@@ -113,6 +124,8 @@ class TransactionStream:
             for message in self._messages:
                 if message.future is not None:
                     message.future.cancel()
+            self._budget.leave(self._unanswered_bytes)
+            self._unanswered_bytes = 0
 
     def drain(self) -> None:
         """End the stream as soon as everything that came in is answered."""
@@ -129,12 +142,24 @@ class TransactionStream:
                 raise broken
             self._check_tenant(request.tenant_id)
             check_batch_size(len(request.items))
-            while self._unanswered >= _MAX_UNANSWERED:
+            while self._unanswered >= _MAX_UNANSWERED or self._unanswered_bytes >= _MAX_UNANSWERED_BYTES:
                 self._room.clear()
                 await self._room.wait()
-            self._messages.append(await self._enqueue(request.items))
+            size = request.ByteSize()
+            if not await self._enter(size):
+                return
+            self._messages.append(await self._enqueue(request.items, size))
             self._unanswered += len(request.items)
             self._arrived.set()
+
+    async def _enter(self, size: int) -> bool:
+        """Count a message once there is room for it; return False if the stream has ended meanwhile."""
+        await self._budget.enter_patiently(size)
+        if self._ended:
+            self._budget.leave(size)
+            return False
+        self._unanswered_bytes += size
+        return True
 
     def _check_tenant(self, tenant_id: str) -> None:
         if not self._tenant_id:
@@ -143,7 +168,7 @@ class TransactionStream:
         elif tenant_id != self._tenant_id:
             raise FieldMalformed(field="tenant_id")
 
-    async def _enqueue(self, items: Sequence[posting_pb2.PostTransactionItem]) -> _Message:
+    async def _enqueue(self, items: Sequence[posting_pb2.PostTransactionItem], size: int) -> _Message:
         keys: list[str] = []
         refused: dict[int, Refused] = {}
         requests: list[Request] = []
@@ -157,7 +182,7 @@ class TransactionStream:
             except Refused as broken:
                 refused[index] = broken
         if not requests:
-            return _Message(keys, refused, None)
+            return _Message(keys, refused, None, size)
         while True:
             try:
                 future = self._ledger.enqueue(self._tenant_id, requests, deadline=self._deadline)
@@ -167,7 +192,7 @@ class TransactionStream:
                 if self._ended:
                     raise ShuttingDown from None
             else:
-                return _Message(keys, refused, future)
+                return _Message(keys, refused, future, size)
 
     async def _next_results(self) -> bytes:
         """Return the next results that are decided, as many as one response carries."""
@@ -178,6 +203,8 @@ class TransactionStream:
         while self._messages and self._messages[0].answered and len(self._results) < _MAX_RESULTS:
             message = self._messages.popleft()
             self._unanswered -= len(message.keys)
+            self._unanswered_bytes -= message.size
+            self._budget.leave(message.size)
             self._results += message.results()
         self._room.set()
         results: list[bytes] = []
@@ -198,7 +225,8 @@ def _heed(reading: "asyncio.Task[None]") -> None:
 class Streams:
     """The calls of this process that are streams, so that a drain can end those that are idle."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: RequestBudget) -> None:
+        self.budget: Final = budget
         self._open: set[TransactionStream] = set()
         self._draining = False
 

@@ -42,7 +42,8 @@ class StoredOutcome(NamedTuple):
     """What was decided for a request, and the digest of the request it was decided for."""
 
     digest: bytes
-    record: bytes
+    record: bytes | None
+    """None where the digest is not that of the request which was asked about."""
 
 
 class LoadedAccount(NamedTuple):
@@ -152,8 +153,10 @@ LEFT JOIN LATERAL (
 ) r ON true
 """
 _FIND_OUTCOMES: Final = """
-SELECT j.method, j.idempotency_key, j.player_id, j.request_digest, j.record
-FROM unnest($2::smallint[], $3::text[], $4::text[]) AS wanted(method, idempotency_key, player_id)
+SELECT j.method, j.idempotency_key, j.player_id, j.request_digest,
+    CASE WHEN j.request_digest = wanted.request_digest THEN j.record END AS record
+FROM unnest($2::smallint[], $3::text[], $4::text[], $5::bytea[])
+    AS wanted(method, idempotency_key, player_id, request_digest)
 CROSS JOIN LATERAL (
     SELECT method, idempotency_key, player_id, request_digest, record FROM journal
     WHERE tenant_key = $1 AND idempotency_key = wanted.idempotency_key AND method = wanted.method
@@ -234,22 +237,28 @@ async def load_transactions(
 
 
 async def find_outcomes(
-    connection: AnyConnection, key: TenantKey, requests: Sequence[RequestKey]
+    connection: AnyConnection, key: TenantKey, requests: Sequence[tuple[RequestKey, bytes | None]]
 ) -> dict[RequestKey, StoredOutcome]:
-    """Return what was decided before for these requests."""
+    """Return what was decided before for these requests, each with its digest.
+
+    Records are read for retries alone, which are as large as what they retry; another request under a used
+    key is refused, and small ones must not make the lane read large ones.
+    """
     rows = await connection.fetch(
         _FIND_OUTCOMES,
         key,
-        [request.method for request in requests],
-        [request.idempotency_key for request in requests],
-        [request.player_id for request in requests],
+        [request.method for request, _ in requests],
+        [request.idempotency_key for request, _ in requests],
+        [request.player_id for request, _ in requests],
+        [digest for _, digest in requests],
     )
-    return {
-        RequestKey(Method(row["method"]), row["idempotency_key"], row["player_id"]): StoredOutcome(
-            row["request_digest"], row["record"]
-        )
-        for row in rows
-    }
+    found: dict[RequestKey, StoredOutcome] = {}
+    for row in rows:
+        request = RequestKey(Method(row["method"]), row["idempotency_key"], row["player_id"])
+        # Several requests under one key ask several times; who retries has the record.
+        if request not in found or row["record"] is not None:
+            found[request] = StoredOutcome(row["request_digest"], row["record"])
+    return found
 
 
 def account_of(row: Record) -> Account:

@@ -1,12 +1,15 @@
 """Owns how a lane writes: the rows of a batch go out in one commit, in one round trip when it is small.
 
+A large batch goes out in pieces, since one statement of hundreds of megabytes would keep both processes busy,
+and everybody else in them waiting, for seconds.
+
 All statements run on a connection of the lane's pool (see `database.py`) and name one tenant. Each of them
 that moves a head compares the record times with the database's clock: what was decided at a wrong time, or
 long ago by a process that stood still since, is not written.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -58,11 +61,23 @@ class TimeRefused(Exception):
 
 
 _TABLES: Final[Mapping[str, Mapping[str, str]]] = {**LEDGER_TABLES, **PAYMENT_TABLES, **FINDING_TABLES}
+# The places of those columns whose values may be long.
+_LONG: Final = {
+    name: tuple(place for place, kind in enumerate(columns.values()) if kind in {"text", "jsonb", "bytea"})
+    for name, columns in _TABLES.items()
+}
+_AS_TEXT: Final = frozenset(kind for columns in _TABLES.values() for kind in columns.values()) - {"bytea"}
 _UPSERTS: Final = {**LEDGER_UPSERTS, **PAYMENT_UPSERTS, **FINDING_UPSERTS}
 
 # Up to so many records one statement is better; beyond that COPY is. From about 60 records on COPY costs
 # both processes less, at 1,000 half as much; but it takes four round trips, and the next records wait.
 ONE_STATEMENT: Final = 256
+# And up to so many bytes of records: as text, bytes become twice as many, on both sides.
+ONE_STATEMENT_BYTES: Final = 256 * 1024
+# A larger batch is written piece by piece, in one database transaction: so many rows of a table at a time,
+# and so many bytes, or one row if that has more. Others in the process have their turn between two pieces.
+PIECE_ROWS: Final = 2_000
+PIECE_BYTES: Final = 1024 * 1024
 
 # A journal's time never goes back. Where the head is ahead of the clock, its time is kept until the clock
 # has come that far, so that is no wrong time. Without a window (a test brings its own clock) all is well.
@@ -127,7 +142,7 @@ async def commit_from(
     """
     changes = _changes(rows, account_numbers)
     first, last = rows[0], rows[-1]
-    if len(rows) <= ONE_STATEMENT and not changes.of_tenant:
+    if len(rows) <= ONE_STATEMENT and changes.size <= ONE_STATEMENT_BYTES and not changes.of_tenant:
         moved = await connection.fetchval(
             _one_statement(tuple(changes.tables)),
             key,
@@ -222,6 +237,8 @@ class _Changes(NamedTuple):
 
     tables: dict[str, list[tuple[Any, ...]]]
     of_tenant: dict[str, object]
+    size: int
+    """In bytes, of the values that have no fixed length."""
 
 
 def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> _Changes:
@@ -259,22 +276,56 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
         **payments.tables,
         **findings.tables,
     }
-    return _Changes({name: table for name, table in tables.items() if table}, of_tenant)
+    written = {name: table for name, table in tables.items() if table}
+    # All other texts of a journal's row are short.
+    size = sum([len(row.record) for row in rows])
+    size += sum([_size(name, row) for name, table in written.items() if name != "journal" for row in table])
+    return _Changes(written, of_tenant, size)
+
+
+def _size(name: str, row: tuple[Any, ...]) -> int:
+    """Return the bytes of a row's values that have no fixed length; a character counts as one byte."""
+    return sum([len(row[place] or b"") for place in _LONG[name]])
+
+
+def pieces(name: str, table: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
+    """Cut the rows of a table into pieces that are written by one statement each."""
+    start = size = 0
+    for index, row in enumerate(table):
+        row_size = _size(name, row)
+        if index > start and (index - start == PIECE_ROWS or size + row_size > PIECE_BYTES):
+            yield table[start:index]
+            start, size = index, 0
+        size += row_size
+    yield table[start:]
 
 
 async def _write(connection: AnyConnection, key: TenantKey, changes: _Changes) -> None:
     for name, table in changes.tables.items():
-        if name in _UPSERTS:
-            insert = _insert(name, 2, "SELECT $1::bigint")
-            await connection.execute(insert, key, *array_literals(_TABLES[name].values(), table))
-        else:
-            await connection.copy_records_to_table(
-                name,
-                records=[(key, *row) for row in table],
-                columns=("tenant_key", *_TABLES[name]),
-            )
+        for piece in pieces(name, table):
+            if name in _UPSERTS:
+                insert = _insert(name, 2, "SELECT $1::bigint", text=_AS_TEXT)
+                await connection.execute(insert, key, *_arrays(_TABLES[name].values(), piece))
+            else:
+                await connection.copy_records_to_table(
+                    name,
+                    records=[(key, *row) for row in piece],
+                    columns=("tenant_key", *_TABLES[name]),
+                )
     for statement, value in changes.of_tenant.items():
         await connection.execute(statement, key, value)
+
+
+def _arrays(kinds: Iterable[str], rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Return rows as one array a column: bytes as they are, since as text they would be twice as many."""
+    kinds = tuple(kinds)
+    places = [place for place, kind in enumerate(kinds) if kind in _AS_TEXT]
+    arrays: list[Any] = list(zip(*rows, strict=True))
+    shorter = [tuple(row[place] for place in places) for row in rows]
+    literals = array_literals([kinds[place] for place in places], shorter)
+    for place, literal in zip(places, literals, strict=True):
+        arrays[place] = literal
+    return arrays
 
 
 @functools.cache
@@ -295,15 +346,17 @@ def _one_statement(tables: tuple[str, ...]) -> str:
 
 
 @functools.cache
-def _insert(name: str, first_parameter: int, tenant: str) -> str:
-    """Return the statement that inserts rows given as one array literal a column.
+def _insert(name: str, first_parameter: int, tenant: str, *, text: frozenset[str] | None = None) -> str:
+    """Return the statement that inserts rows given as one array a column.
 
     Args:
+        text: the types whose arrays come as literals; None: all.
         tenant: a query for the tenant's key; where it returns no row, none is inserted.
     """
     columns = _TABLES[name]
     arrays = ", ".join(
-        f"${number}::text::{kind}[]" for number, kind in enumerate(columns.values(), first_parameter)
+        f"${number}::{'text::' if text is None or kind in text else ''}{kind}[]"
+        for number, kind in enumerate(columns.values(), first_parameter)
     )
     statement = (
         f"INSERT INTO {name} (tenant_key, {', '.join(columns)})"

@@ -48,12 +48,16 @@ CROSS JOIN LATERAL (
 ) p
 """
 _LOAD_EVENTS: Final = """
-SELECT e.event_number, e.body, e.payload
+SELECT e.event_number, e.body
 FROM unnest($2::bigint[]) AS wanted(event_number)
 CROSS JOIN LATERAL (
-    SELECT event_number, body, payload FROM provider_events
+    SELECT event_number, body FROM provider_events
     WHERE tenant_key = $1 AND event_number = wanted.event_number LIMIT 1
 ) e
+"""
+_READ_EVENT: Final = """
+SELECT body, payload FROM provider_events
+WHERE tenant_key = $1 AND event_number BETWEEN $2 AND $2 ORDER BY event_number LIMIT 1
 """
 
 
@@ -74,9 +78,17 @@ async def find_refs(
     return {(row["provider"], row["provider_ref"]): row["payment_number"] for row in rows}
 
 
-async def load_events(
-    connection: AnyConnection, key: TenantKey, numbers: Sequence[int]
-) -> dict[int, StoredEventRow]:
-    """Return those of the stored events that exist."""
+async def load_events(connection: AnyConnection, key: TenantKey, numbers: Sequence[int]) -> dict[int, bytes]:
+    """Return the messages of those of the stored events that exist.
+
+    Without their payloads, which no decision looks at and no later fact changes: a hundred of them may have
+    a hundred megabytes.
+    """
     rows = await connection.fetch(_LOAD_EVENTS, key, numbers)
-    return {row["event_number"]: StoredEventRow(row["body"], row["payload"]) for row in rows}
+    return {row["event_number"]: row["body"] for row in rows}
+
+
+async def read_event(connection: AnyConnection, key: TenantKey, number: int) -> StoredEventRow | None:
+    """Return a stored event with its payload."""
+    row = await connection.fetchrow(_READ_EVENT, key, number)
+    return None if row is None else StoredEventRow(row["body"], row["payload"])

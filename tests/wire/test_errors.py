@@ -45,6 +45,10 @@ TESTED_ELSEWHERE = {
     "OUTBOUND_NOT_RECONCILED": "tests.integration.cli.test_outbound"
     "::test_resume_after_restore_wants_every_account_reconciled",
     "LANE_FULL": "tests.wire.test_overload::test_post_into_full_lane_is_refused_with_retry_delay",
+    "SERVER_FULL": "tests.wire.test_byte_bounds"
+    "::test_large_request_beside_another_is_refused_with_retry_delay",
+    "READER_TOO_SLOW": "tests.wire.test_byte_bounds"
+    "::test_watch_that_is_not_read_is_dropped_and_resumes_without_gap",
     "DEADLINE_PASSED": "tests.wire.test_overload::test_post_whose_deadline_passed_is_not_begun",
     "SHUTTING_DOWN": "tests.wire.test_overload::test_post_while_draining_is_refused",
     "STORE_UNAVAILABLE": "tests.wire.test_overload::test_post_without_database_is_refused",

@@ -218,7 +218,11 @@ async def test_drain_while_heartbeat_is_being_taken_ends_watch_at_once(
 ) -> None:
     """A watcher that is slow to take a heartbeat is not kept for another one."""
     watch = server.server._watches.watch(
-        ledger.tenant_id, after=await ledger.head(), heartbeat_seconds=0.01, bytes_only=True
+        ledger.tenant_id,
+        after=await ledger.head(),
+        heartbeat_seconds=0.01,
+        bytes_only=True,
+        room=server.server._watches.room(),
     )
     await anext(watch)
 

@@ -12,7 +12,7 @@ from ledger_server.store.queries.balances import SEQUENCE_AT_TIME
 from ledger_server.store.queries.rendering import PAGE_BYTES
 
 # The length of a stored value is known without reading it, so only records that are returned are read.
-_AFTER: Final = f"""
+_AFTER: Final = """
 SELECT sequence, record, chain_hash FROM (
     SELECT sequence, record, chain_hash, sum(octet_length(record)) OVER (
         ORDER BY sequence ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
@@ -21,7 +21,7 @@ SELECT sequence, record, chain_hash FROM (
         ORDER BY sequence LIMIT $3
     ) AS counted
 ) AS measured
-WHERE bytes_before IS NULL OR bytes_before < {PAGE_BYTES}
+WHERE bytes_before IS NULL OR bytes_before + octet_length(record) <= $4
 ORDER BY sequence
 """
 _NEWEST: Final = "SELECT sequence FROM tenants WHERE tenant_key = $1"
@@ -42,10 +42,10 @@ class Entry(NamedTuple):
 
 
 async def entries_after(
-    connection: AnyConnection, key: TenantKey, sequence: int, *, limit: int
+    connection: AnyConnection, key: TenantKey, sequence: int, *, limit: int, size_bytes: int = PAGE_BYTES
 ) -> list[Entry]:
-    """Return the entries that follow a sequence: at least one if there is one, at most about 1 MiB."""
-    return [_entry(row) for row in await connection.fetch(_AFTER, key, sequence, limit)]
+    """Return the entries that follow a sequence: at least one if there is one, and up to so many bytes."""
+    return [_entry(row) for row in await connection.fetch(_AFTER, key, sequence, limit, size_bytes)]
 
 
 async def newest_sequence(connection: AnyConnection, key: TenantKey) -> int:

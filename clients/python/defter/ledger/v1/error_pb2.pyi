@@ -92,8 +92,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `kept_decimal_places`.
     """
     ERROR_REASON_LANE_FULL: _ErrorReason.ValueType  # 50
-    """The tenant's lane holds as much waiting work as it may. RESOURCE_EXHAUSTED with RetryInfo;
-    retry the same request with the same key after that delay. Metadata: `tenant_id`.
+    """The tenant's lane holds as much waiting work as it may, in requests or in bytes. RESOURCE_EXHAUSTED with
+    RetryInfo; retry the same request with the same key after that delay. Metadata: `tenant_id`.
     """
     ERROR_REASON_DEADLINE_PASSED: _ErrorReason.ValueType  # 51
     """The call's deadline passed, or the caller went away, before the work was begun. DEADLINE_EXCEEDED."""
@@ -111,6 +111,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The clock of the server process is further from the database's than `DEFTER_CLOCK_BOUND_SECONDS`, so the
     process decides nothing. UNAVAILABLE. Retry with the same key; another process may take it.
     Metadata: `offset_seconds` (positive: ahead), `bound_seconds`.
+    """
+    ERROR_REASON_SERVER_FULL: _ErrorReason.ValueType  # 91
+    """The server process has as many bytes of requests under way as it may (`DEFTER_REQUEST_BYTES`); a request of
+    up to 16 KiB finds room for longer than a larger one. RESOURCE_EXHAUSTED with RetryInfo; retry the same
+    request with the same key after that delay.
+    """
+    ERROR_REASON_READER_TOO_SLOW: _ErrorReason.ValueType  # 92
+    """A watcher left what was sent to it unread for too long (`DEFTER_FOLLOWER_SECONDS`), or for longest of all
+    where the process has as many bytes on their way to watchers as it may (`DEFTER_FOLLOWER_BYTES`). ABORTED;
+    watch again with the last sequence that was read as `after_sequence`. Metadata: `after_sequence`, the last
+    that was sent. A caller that reads nothing for as long once more finds a bare CANCELLED instead.
     """
     ERROR_REASON_IDEMPOTENCY_KEY_REUSED: _ErrorReason.ValueType  # 60
     """The key was used before with another request body; nothing moved. ALREADY_EXISTS.
@@ -355,8 +366,8 @@ such a server takes nothing in it. FAILED_PRECONDITION. Metadata: `currency_code
 `kept_decimal_places`.
 """
 ERROR_REASON_LANE_FULL: ErrorReason.ValueType  # 50
-"""The tenant's lane holds as much waiting work as it may. RESOURCE_EXHAUSTED with RetryInfo;
-retry the same request with the same key after that delay. Metadata: `tenant_id`.
+"""The tenant's lane holds as much waiting work as it may, in requests or in bytes. RESOURCE_EXHAUSTED with
+RetryInfo; retry the same request with the same key after that delay. Metadata: `tenant_id`.
 """
 ERROR_REASON_DEADLINE_PASSED: ErrorReason.ValueType  # 51
 """The call's deadline passed, or the caller went away, before the work was begun. DEADLINE_EXCEEDED."""
@@ -374,6 +385,17 @@ ERROR_REASON_CLOCK_ASTRAY: ErrorReason.ValueType  # 55
 """The clock of the server process is further from the database's than `DEFTER_CLOCK_BOUND_SECONDS`, so the
 process decides nothing. UNAVAILABLE. Retry with the same key; another process may take it.
 Metadata: `offset_seconds` (positive: ahead), `bound_seconds`.
+"""
+ERROR_REASON_SERVER_FULL: ErrorReason.ValueType  # 91
+"""The server process has as many bytes of requests under way as it may (`DEFTER_REQUEST_BYTES`); a request of
+up to 16 KiB finds room for longer than a larger one. RESOURCE_EXHAUSTED with RetryInfo; retry the same
+request with the same key after that delay.
+"""
+ERROR_REASON_READER_TOO_SLOW: ErrorReason.ValueType  # 92
+"""A watcher left what was sent to it unread for too long (`DEFTER_FOLLOWER_SECONDS`), or for longest of all
+where the process has as many bytes on their way to watchers as it may (`DEFTER_FOLLOWER_BYTES`). ABORTED;
+watch again with the last sequence that was read as `after_sequence`. Metadata: `after_sequence`, the last
+that was sent. A caller that reads nothing for as long once more finds a bare CANCELLED instead.
 """
 ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ErrorReason.ValueType  # 60
 """The key was used before with another request body; nothing moved. ALREADY_EXISTS.
