@@ -35,6 +35,12 @@ RETRIES: Final = Counter(
 AHEAD: Final = Counter(
     "defter_lane_ahead_total", "Decisions of lanes whose newest record is ahead of the database's clock"
 )
+FINAL_RAISES: Final = Counter(
+    "defter_final_time_raises_total", "Writes that made an instant final because somebody asked for it"
+)
+NOT_FINAL: Final = Counter(
+    "defter_reads_not_final_total", "Reads by time that were refused because a commit under way did not end"
+)
 WAITING: Final = Gauge("defter_lane_waiting_requests", "Requests that wait in all lanes")
 
 
