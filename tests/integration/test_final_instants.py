@@ -21,6 +21,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from ledger_server.embedded_postgres import EmbeddedPostgres
 from ledger_server.engine.metrics import FINAL_RAISES
 from ledger_server.store import lane_writes
+from ledger_server.store.database import AnyConnection
 from ledger_server.store.final_time import raise_final, read_final
 from ledger_server.store.lane_store import read_head
 from ledger_server.store.lane_writes import HeadMoved, Start, TimeRefused
@@ -341,34 +342,51 @@ async def test_run_over_a_window_that_is_open_is_refused(database_url: str) -> N
         assert (await run(moment)).state == reconciliation_pb2.RUN_STATE_COMPLETE
 
 
+async def write(connection: AnyConnection, way: str, moment: datetime, last: datetime) -> bool:
+    """Write records whose first is of one time and whose last of another; return whether that was taken."""
+    rows = journal(2, 2 + (300 if way == "copy" else 1), moment)
+    rows += journal(rows[-1].sequence + 1, rows[-1].sequence + 2, last)
+    try:
+        if way == "locked":
+            async with connection.transaction():
+                await lane_writes.write_locked(connection, KEY, rows, {}, window=WINDOW)
+        else:
+            found = await read_head(connection, KEY, lock=False)
+            assert found is not None
+            start = Start(found.sequence, found.chain_hash, found.epoch)
+            await lane_writes.commit_from(connection, KEY, start, rows, {}, window=WINDOW)
+    except (HeadMoved, TimeRefused):
+        if way == "copy":
+            await connection.execute("ROLLBACK")
+        return False
+    return True
+
+
 @pytest.mark.parametrize("late", [-1_000_000, -1, 0, 1, 1_000_000])
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
 @pytest.mark.parametrize("way", ["one statement", "copy", "locked"])
-async def test_write_into_what_is_final_is_refused(database_url: str, way: str, late: int) -> None:
-    """Each way to write compares the first record time; one microsecond later is late enough."""
+async def test_write_into_what_is_final_is_refused(database_url: str, way: str, when: str, late: int) -> None:
+    """Each way to write compares the first time, again where the head changes while it waits for its lock."""
     async with engine(database_url, FakeClock(await database_time(database_url))) as running:
         await running.create_tenant()
-        async with running.pool.acquire() as connection:
-            final = await database_time(database_url)
-            assert await raise_final(connection, KEY, final, window=WINDOW) is not None
-            rows = journal(2, 2 + (300 if way == "copy" else 1), final + late * INSTANT)
-            # The last one is of a later time, so that only the first decides.
-            rows += journal(rows[-1].sequence + 1, rows[-1].sequence + 2, final + timedelta(seconds=2))
-            refused: type[Exception] | None = None
-            try:
-                if way == "locked":
-                    async with connection.transaction():
-                        await lane_writes.write_locked(connection, KEY, rows, {}, window=WINDOW)
-                else:
-                    found = await read_head(connection, KEY, lock=False)
-                    assert found is not None
-                    start = Start(found.sequence, found.chain_hash, found.epoch)
-                    await lane_writes.commit_from(connection, KEY, start, rows, {}, window=WINDOW)
-            except (HeadMoved, TimeRefused) as error:
-                refused = type(error)
-                if way == "copy":
-                    await connection.execute("ROLLBACK")
-            written = await connection.fetchval("SELECT count(*) FROM journal WHERE sequence > 1")
-        assert (refused is None) == (late > 0) == bool(written)
+        final = await database_time(database_url)
+        async with running.pool.acquire() as raising, running.pool.acquire() as writing:
+            raised = raising.transaction()
+            await raised.start()
+            assert await raise_final(raising, KEY, final, window=WINDOW) is not None
+            if when == "before":
+                await raised.commit()
+            # The last time is late enough, so that only the first decides.
+            task = asyncio.create_task(
+                write(writing, way, final + late * INSTANT, final + timedelta(seconds=2))
+            )
+            if when == "meanwhile":
+                await wait_until_lane_waits(database_url)
+                await raised.commit()
+
+            assert await task == (late > 0)
+            found = await writing.fetchval("SELECT count(*) FROM journal WHERE sequence > 1")
+        assert bool(found) == (late > 0)
 
 
 @pytest.mark.parametrize("back", [5.0, 3_600.0, 26 * 3_600.0])
