@@ -9,7 +9,7 @@ from defter.reconciliation.v1 import reconciliation_pb2 as pb
 from ledger_server.domain.errors import RunNotFound
 from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.reconciliation.record import RemoteState
-from ledger_server.engine.reads import Reads, Span
+from ledger_server.engine.reads import Reads
 from ledger_server.engine.times import timestamp
 from ledger_server.store import run_store
 from ledger_server.store.payment_rows import WITHDRAWAL
@@ -26,15 +26,9 @@ class RunReads:
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
 
-    async def check_window(self, tenant_id: str, end: datetime) -> None:
-        """Check that the ledger has all that it will ever record before the end of a window.
-
-        Raises:
-            TenantNotFound: there is no such tenant.
-            NotYetRecorded: a commit under way may still bring records of the window.
-        """
-        key = await self._reads.key_of(tenant_id)
-        await self._reads.bounds(tenant_id, key, Span(end=end))
+    async def check_tenant(self, tenant_id: str) -> None:
+        """Raise TenantNotFound for a tenant that does not exist."""
+        await self._reads.key_of(tenant_id)
 
     async def run(self, tenant_id: str, run_id: str) -> pb.Run:
         """Return a run. Raises RunNotFound."""

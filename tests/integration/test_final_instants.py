@@ -14,7 +14,6 @@ import grpc
 import pytest
 from defter.ledger.v1 import account_pb2, posting_pb2
 from defter.payments.v1 import payment_pb2
-from defter.reconciliation.v1 import reconciliation_pb2
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -29,7 +28,7 @@ from tests.integration.test_one_clock import WINDOW, database_time, journal, set
 from tests.support.cashier import PLAYER, Cashier
 from tests.support.clock import FakeClock
 from tests.support.engine import KEY, engine
-from tests.support.fake_provider import PROVIDER, fake_providers
+from tests.support.fake_provider import fake_providers
 from tests.support.own_clocks import Machine
 from tests.support.requests import timestamp
 from tests.support.service import serving
@@ -144,7 +143,7 @@ OTHER_TIMES = {
     "ReverseTransaction.effective_time": "is recorded",
     "IngestProviderEvents.events.occur_time": "is recorded",
     "RunReconciliation.from_time": "is the provider's time",
-    "RunReconciliation.to_time": "has a test of its own",
+    "RunReconciliation.to_time": "is the provider's time; the ledger is compared as it stands",
 }
 
 
@@ -316,30 +315,6 @@ async def test_ask_for_the_future_is_refused(database_url: str, rpc: str, ahead:
 
             assert refused.reason == "NOT_YET_RECORDED"
             assert (refused.retry_delay_seconds is not None) == (ahead < 60)
-
-
-async def test_run_over_a_window_that_is_open_is_refused(database_url: str) -> None:
-    """What a run compares is what the ledger has of the window, for ever."""
-    async with two_sides(database_url) as (near, far):
-
-        async def run(moment: datetime) -> reconciliation_pb2.Run:
-            request = reconciliation_pb2.RunReconciliationRequest(
-                tenant_id="casino",
-                provider=PROVIDER,
-                from_time=timestamp(moment - timedelta(hours=1)),
-                to_time=timestamp(moment),
-                idempotency_key="run",
-            )
-            return [each.run async for each in far.stubs.reconciliation.RunReconciliation(request)][-1]
-
-        async with half_done(database_url):
-            adding = asyncio.create_task(near.initiate())
-            await wait_until_lane_waits(database_url)
-            moment = await database_time(database_url)
-            assert (await refusal(run(moment))).reason == "NOT_YET_RECORDED"
-        await adding
-
-        assert (await run(moment)).state == reconciliation_pb2.RUN_STATE_COMPLETE
 
 
 async def write(connection: AnyConnection, way: str, moment: datetime, last: datetime) -> bool:

@@ -65,8 +65,7 @@ class ReconciliationServiceServicer:
         """Compare a provider account with the ledger over a window, and stream progress until the run has ended.
         The run goes on when the caller goes away: call again with the same key to follow it. Keyed: a run that
         has ended is answered as it ended. Fails with PROVIDER_UNKNOWN, with RECONCILIATION_UNDER_WAY (`run_id`)
-        while another run of the account is under way, with IDEMPOTENCY_KEY_REUSED, and with NOT_YET_RECORDED while a
-        commit under way may still bring records of the window.
+        while another run of the account is under way, and with IDEMPOTENCY_KEY_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

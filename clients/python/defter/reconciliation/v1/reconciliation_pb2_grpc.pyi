@@ -37,8 +37,7 @@ class ReconciliationServiceStub:
     """Compare a provider account with the ledger over a window, and stream progress until the run has ended.
     The run goes on when the caller goes away: call again with the same key to follow it. Keyed: a run that
     has ended is answered as it ended. Fails with PROVIDER_UNKNOWN, with RECONCILIATION_UNDER_WAY (`run_id`)
-    while another run of the account is under way, with IDEMPOTENCY_KEY_REUSED, and with NOT_YET_RECORDED while a
-    commit under way may still bring records of the window.
+    while another run of the account is under way, and with IDEMPOTENCY_KEY_REUSED.
     """
     GetRun: _grpc.UnaryUnaryMultiCallable[_reconciliation_pb2.GetRunRequest, _reconciliation_pb2.GetRunResponse]
     """Read a run. Fails with RUN_NOT_FOUND."""
@@ -56,8 +55,7 @@ class ReconciliationServiceAsyncStub(ReconciliationServiceStub):
     """Compare a provider account with the ledger over a window, and stream progress until the run has ended.
     The run goes on when the caller goes away: call again with the same key to follow it. Keyed: a run that
     has ended is answered as it ended. Fails with PROVIDER_UNKNOWN, with RECONCILIATION_UNDER_WAY (`run_id`)
-    while another run of the account is under way, with IDEMPOTENCY_KEY_REUSED, and with NOT_YET_RECORDED while a
-    commit under way may still bring records of the window.
+    while another run of the account is under way, and with IDEMPOTENCY_KEY_REUSED.
     """
     GetRun: _aio.UnaryUnaryMultiCallable[_reconciliation_pb2.GetRunRequest, _reconciliation_pb2.GetRunResponse]  # type: ignore[assignment]
     """Read a run. Fails with RUN_NOT_FOUND."""
@@ -78,8 +76,7 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Compare a provider account with the ledger over a window, and stream progress until the run has ended.
         The run goes on when the caller goes away: call again with the same key to follow it. Keyed: a run that
         has ended is answered as it ended. Fails with PROVIDER_UNKNOWN, with RECONCILIATION_UNDER_WAY (`run_id`)
-        while another run of the account is under way, with IDEMPOTENCY_KEY_REUSED, and with NOT_YET_RECORDED while a
-        commit under way may still bring records of the window.
+        while another run of the account is under way, and with IDEMPOTENCY_KEY_REUSED.
         """
 
     @_abc_1.abstractmethod
