@@ -286,7 +286,8 @@ def _wire(
     importer = Importer(ledger, reads, clock, registry)
     for told in (watches.committed, reconciler.committed, importer.committed, warn_of_turnover):
         ledger.on_commit(told)
-    read = Reads(reads, clock)
+    read = Reads(reads, clock, busy=ledger.busy)
+    ledger.on_commit(read.finality.committed)
     reconciliation = ReconciliationServicer(runs, reconciler, RunReads(read), clock, amounts)
     reader = RequestReader(registry, bounds)
     deposit_hold = timedelta(seconds=settings.deposit_hold_seconds)

@@ -308,8 +308,18 @@ class OutcomeNotFound(Undecided):
 
 
 class NotYetRecorded(Undecided):
+    """The sequence or instant asked for is still to come, or records of that instant may still follow.
+
+    Args:
+        retry_seconds: when an instant may be asked for again; None where nobody knows.
+    """
+
     reason = Reason.NOT_YET_RECORDED
     sentence = "the ledger has not come that far"
+
+    def __init__(self, *, retry_seconds: float | None = None, **metadata: object) -> None:
+        super().__init__(**metadata)
+        self.retry_seconds = retry_seconds
 
 
 class BatchAborted(Undecided):

@@ -429,6 +429,9 @@ class Lane:
             await self._check_told(connection, *self._told)
         if tip is None or moved:
             tip = self._tip = self._tip_at(head)
+        elif head is not None:
+            # What is final may have moved on without a record.
+            tip.working_set.record_time = head.earliest_time
         requests = [request for work in self._taken for request in work.requests]
         keys = {(request.key, request.digest) for request in requests if request.key is not None}
         found: dict[RequestKey, StoredOutcome] = {}
@@ -471,7 +474,7 @@ class Lane:
         working_set = WorkingSet(
             ids,
             sequence=head.sequence,
-            record_time=head.record_time,
+            record_time=head.earliest_time,
             enforcement=head.enforcement,
             create_time=head.create_time,
             policy=head.policy,

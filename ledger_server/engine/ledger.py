@@ -56,6 +56,11 @@ class Ledger:
         """Ask somebody about all commands from now on, before they reach a lane."""
         self._admit = admit
 
+    def busy(self, tenant_id: str) -> bool:
+        """Whether something of a tenant is under way in this process."""
+        lane = self._lanes.get(tenant_id)
+        return lane is not None and not lane.idle
+
     async def submit(
         self,
         tenant_id: str,

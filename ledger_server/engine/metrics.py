@@ -46,6 +46,12 @@ FOLLOWERS: Final = Gauge(
 )
 REQUEST_BYTES: Final = Gauge("defter_requests_bytes", "Bytes of requests that are not answered yet")
 WAITING_BYTES: Final = Gauge("defter_lane_waiting_bytes", "Bytes of requests that wait in all lanes")
+FINAL_RAISES: Final = Counter(
+    "defter_final_time_raises_total", "Writes that made an instant final because somebody asked for it"
+)
+NOT_FINAL: Final = Counter(
+    "defter_reads_not_final_total", "Reads by time that were refused because a commit under way did not end"
+)
 WAITING: Final = Gauge("defter_lane_waiting_requests", "Requests that wait in all lanes")
 
 

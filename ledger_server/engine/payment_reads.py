@@ -52,7 +52,7 @@ class PaymentReads:
     ) -> Page[bytes, int]:
         """Return a page of payments of one kind, in the order in which they were begun."""
         key = await self._reads.key_of(tenant_id)
-        low, high = await self._reads.bounds(key, begun)
+        low, high = await self._reads.bounds(tenant_id, key, begun)
         return await self._reads.run(
             lambda connection: payments.list_payments(
                 connection, key, wanted, after=max(low, after), before=high, size=size
@@ -75,7 +75,7 @@ class PaymentReads:
     ) -> Page[bytes, int]:
         """Return a page of events in the order in which they were stored, without payloads."""
         key = await self._reads.key_of(tenant_id)
-        low, high = await self._reads.bounds(key, stored)
+        low, high = await self._reads.bounds(tenant_id, key, stored)
         return await self._reads.run(
             lambda connection: payments.list_events(
                 connection, key, wanted, after=max(low, after), before=high, size=size

@@ -18,6 +18,7 @@ from ledger_server.domain.errors import (
 )
 from ledger_server.domain.holds import Hold
 from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
+from ledger_server.engine.finality import Busy, Finality
 from ledger_server.store.database import LOST_CONNECTION, AnyConnection, Pool
 from ledger_server.store.database_clock import known
 from ledger_server.store.lane_store import Head, read_head, read_ids
@@ -25,7 +26,7 @@ from ledger_server.store.queries import accounts, balances, holds, journal, stat
 from ledger_server.store.queries.accounts import AccountFilter, AccountNow
 from ledger_server.store.queries.balances import BalanceAt
 from ledger_server.store.queries.holds import HoldFilter
-from ledger_server.store.queries.journal import Entry
+from ledger_server.store.queries.journal import Entry, SequenceAt
 from ledger_server.store.queries.rendering import Page
 from ledger_server.store.queries.statements import LinePosition, StatementLine
 from ledger_server.store.queries.transactions import PostedRecord, TransactionFilter
@@ -52,9 +53,11 @@ class Span:
 class Reads:
     """All reads of one process; each sees one moment of the database."""
 
-    def __init__(self, pool: Pool, clock: Clock) -> None:
+    def __init__(self, pool: Pool, clock: Clock, *, busy: Busy = lambda _: False) -> None:
+        """Take a pool, a clock, and who knows whether this process writes to a tenant."""
         self.pool: Final = pool
         self.clock: Final = clock
+        self.finality: Final = Finality(self.run, clock, busy)
         # Tenants are never deleted, so what was found once need not be looked for again.
         self._known: OrderedDict[str, TenantKey] = OrderedDict()
 
@@ -126,15 +129,18 @@ class Reads:
         """Return an account as the ledger knew it at an instant.
 
         Raises:
-            NotYetRecorded: the instant lies in the future.
+            NotYetRecorded: the instant lies in the future, or a commit under way does not come to an end.
             AccountNotFound: the account was not open then.
         """
         key = await self.key_of(tenant_id)
-        found = await self.run(
-            lambda connection: balances.balance_at_time(connection, key, account_id, moment)
-        )
-        if found is not None and moment > max(await known(self.clock), found.head_time):
-            raise NotYetRecorded(head_sequence=found.head_sequence)
+
+        async def read(connection: AnyConnection) -> BalanceAt | None:
+            return await balances.balance_at_time(connection, key, account_id, moment)
+
+        found = await self.run(read)
+        if found is not None and not found.final.includes(moment):
+            await self.finality.until_final(tenant_id, key, moment, found.final)
+            found = await self.run(read)
         return _known_then(found, tenant_id, account_id)
 
     async def balance_at_sequence(self, tenant_id: str, account_id: str, sequence: int) -> AccountNow:
@@ -167,7 +173,7 @@ class Reads:
             AccountNotFound: there is no such account.
         """
         key = await self.key_of(tenant_id)
-        low, high = await self.bounds(key, span)
+        low, high = await self.bounds(tenant_id, key, span)
         after = LinePosition(low + 1, -1)
         before = LinePosition(high, -1)
         if position is not None and newest_first:
@@ -213,7 +219,8 @@ class Reads:
     ) -> Page[PostedRecord, int]:
         """Return a page of transactions by sequence, behind `position` in reading order."""
         key = await self.key_of(tenant_id)
-        after, before = _narrowed(*await self.bounds(key, span), position, newest_first=newest_first)
+        low, high = await self.bounds(tenant_id, key, span)
+        after, before = _narrowed(low, high, position, newest_first=newest_first)
         return await self.run(
             lambda connection: transactions.list_transactions(
                 connection, key, wanted, after=after, before=before, newest_first=newest_first, size=size
@@ -277,20 +284,32 @@ class Reads:
         now = await known(self.clock)
         return await self.run(lambda connection: trial_balance(connection, key, now))
 
-    async def bounds(self, key: TenantKey, span: Span) -> tuple[int, int]:
-        """Return the sequences between which a span's records lie, themselves not included."""
+    async def bounds(self, tenant_id: str, key: TenantKey, span: Span) -> tuple[int, int]:
+        """Return the sequences between which a span's records lie, for ever; both are outside of it.
+
+        Raises:
+            NotYetRecorded: an end lies in the future, or a commit under way does not come to an end.
+        """
         low, high = 0, 2**63 - 1
         if span.start is None and span.end is None:
             return low, high
         if span.start is not None:
-            low = await self._sequence_before(key, span.start)
+            low = await self._sequence_before(tenant_id, key, span.start)
         if span.end is not None:
-            high = 1 + await self._sequence_before(key, span.end)
+            high = 1 + await self._sequence_before(tenant_id, key, span.end)
         return low, high
 
-    async def _sequence_before(self, key: TenantKey, moment: datetime) -> int:
+    async def _sequence_before(self, tenant_id: str, key: TenantKey, moment: datetime) -> int:
         last = moment - _INSTANT
-        return await self.run(lambda connection: journal.sequence_at_time(connection, key, last))
+
+        async def read(connection: AnyConnection) -> SequenceAt:
+            return await journal.sequence_at_time(connection, key, last)
+
+        found = await self.run(read)
+        if not found.final.includes(last):
+            await self.finality.until_final(tenant_id, key, last, found.final)
+            found = await self.run(read)
+        return found.sequence
 
     async def _newest(self, key: TenantKey) -> int:
         return await self.run(lambda connection: journal.newest_sequence(connection, key))
@@ -318,7 +337,7 @@ def _known_then(found: BalanceAt | None, tenant_id: str, account_id: str) -> Acc
     if found is None:
         raise TenantNotFound(tenant_id=tenant_id)
     if found.sequence is None:
-        raise NotYetRecorded(head_sequence=found.head_sequence)
+        raise NotYetRecorded(head_sequence=found.final.head_sequence)
     if found.account is None:
         raise AccountNotFound(account_id=account_id)
     return AccountNow(found.account, found.counters, found.sequence)

@@ -1,13 +1,14 @@
 """Owns the one table from reasons to gRPC codes, and how a refusal becomes a status on the wire."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Final
 
 import grpc
 from google.protobuf import duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from ledger_server.domain.errors import Reason, Refused
+from ledger_server.domain.errors import NotYetRecorded, Reason, Refused
 
 DOMAIN: Final = "defter"
 REPLAYED: Final = ("idempotent-replayed", "true")
@@ -149,9 +150,12 @@ def status_of(refused: Refused) -> status_pb2.Status:
     untold = getattr(refused, "violation_count", len(broken)) - told
     if untold:
         status.message += f"; {untold} more not listed"
-    if refused.reason in _RETRY_SECONDS:
-        seconds = _RETRY_SECONDS[refused.reason]
-        delay = duration_pb2.Duration(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))
+    retry_seconds = _RETRY_SECONDS.get(refused.reason)
+    if isinstance(refused, NotYetRecorded):
+        retry_seconds = refused.retry_seconds
+    if retry_seconds is not None:
+        delay = duration_pb2.Duration()
+        delay.FromTimedelta(timedelta(seconds=retry_seconds))
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
     return status
 

@@ -6,7 +6,7 @@ an index.
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from asyncpg import Record
@@ -20,6 +20,8 @@ from ledger_server.domain.payments.withdrawal import NO_POLICY, WithdrawalPolicy
 from ledger_server.domain.transactions import TransactionType
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.payment_rows import policy_of
+
+_INSTANT: Final = timedelta(microseconds=1)
 
 
 class Head(Struct, frozen=True, kw_only=True):
@@ -36,6 +38,15 @@ class Head(Struct, frozen=True, kw_only=True):
     """Those in which the tenant's records were written."""
     epoch: str = ""
     """The database's epoch, in which the next record is written."""
+    final_time: datetime | None = None
+    """No record may be written with a time at or before it."""
+
+    @property
+    def earliest_time(self) -> datetime:
+        """The earliest time that the next record may have: time never goes back, nor into what is final."""
+        if self.final_time is None:
+            return self.record_time
+        return max(self.record_time, self.final_time + _INSTANT)
 
 
 class StoredOutcome(NamedTuple):
@@ -56,7 +67,7 @@ class LoadedAccount(NamedTuple):
 
 HEAD_COLUMNS: Final = "tenant_id, sequence, chain_hash, record_time, balance_enforcement, create_time"
 _READ_HEAD: Final = f"""
-SELECT {HEAD_COLUMNS}, withdrawal_policy, epochs,
+SELECT {HEAD_COLUMNS}, withdrawal_policy, final_time, epochs,
     (SELECT epoch FROM history WHERE history_key = 1) AS epoch
 FROM tenants WHERE tenant_key = $1
 """
@@ -180,6 +191,7 @@ async def read_head(connection: AnyConnection, key: TenantKey, *, lock: bool) ->
         policy=policy_of(row["withdrawal_policy"]),
         epochs=epochs_of(row["epochs"]),
         epoch=row["epoch"] or "",
+        final_time=row["final_time"],
     )
 
 

@@ -79,10 +79,12 @@ ONE_STATEMENT_BYTES: Final = 256 * 1024
 PIECE_ROWS: Final = 2_000
 PIECE_BYTES: Final = 1024 * 1024
 
-# A journal's time never goes back. Where the head is ahead of the clock, its time is kept until the clock
-# has come that far, so that is no wrong time. Without a window (a test brings its own clock) all is well.
-_IN_TIME: Final = """({window} IS NULL
-    OR ({first} >= defter_now() - {window} AND {last} <= GREATEST(defter_now() + {window}, record_time)))
+# A journal's time never goes back, nor into what is final because somebody asked (`final_time.py`). Where
+# either is ahead of the clock, that time is kept until the clock has come that far, so it is no wrong time.
+# Without a window (a test brings its own clock) any later time is right.
+_IN_TIME: Final = """(({first} > final_time) IS NOT FALSE AND ({window} IS NULL
+    OR ({first} >= defter_now() - {window} AND {last} <=
+        GREATEST(defter_now() + {window}, record_time, final_time + interval '1 microsecond'))))
 """
 _HEAD: Final = "sequence = $2, named_sequence = $2, chain_hash = $3, record_time = $4"
 _SET_HEAD: Final = f"UPDATE tenants SET {_HEAD} WHERE tenant_key = $1 AND " + _IN_TIME.format(
@@ -193,7 +195,7 @@ async def write_locked(
     """Write a batch within the caller's database transaction, which holds the head's lock.
 
     Raises:
-        TimeRefused: the database's clock denies the record times; nothing was written.
+        TimeRefused: the database's clock denies the record times, or they are final; nothing was written.
     """
     first, last = rows[0], rows[-1]
     status = await connection.execute(

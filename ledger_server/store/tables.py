@@ -45,6 +45,8 @@ tenants: Final = Table(
     Column("epochs", Text(collation="C"), nullable=False, server_default=""),
     # The sequence once more, as versions write it that know of epochs: others can't move a head with one.
     Column("named_sequence", BigInteger),
+    # No record may be written with a time at or before it: it was told what there was until then.
+    time("final_time", nullable=True),
     PrimaryKeyConstraint("tenant_key"),
     CheckConstraint("epochs = '' OR named_sequence = sequence", name="named"),
     Index(None, "tenant_id"),

@@ -15,6 +15,7 @@ from asyncpg import Record
 from ledger_server.domain.accounts import Account, Counters
 from ledger_server.domain.ids import TenantKey
 from ledger_server.store.database import AnyConnection
+from ledger_server.store.final_time import FinalUntil, final_until_of
 from ledger_server.store.lane_store import account_of, counters_of
 from ledger_server.store.queries.accounts import without_due
 
@@ -23,13 +24,12 @@ class BalanceAt(NamedTuple):
     """What was known of an account at a moment.
 
     Attributes:
-        head_sequence, head_time: the tenant's newest record now.
+        final: how far the tenant's journal is final, and its newest record now.
         sequence: the newest record at the moment asked for; None if it is still to come.
         account: None if it was not open then.
     """
 
-    head_sequence: int
-    head_time: datetime
+    final: FinalUntil
     sequence: int | None
     account: Account | None
     counters: Counters
@@ -72,7 +72,7 @@ def _balance(at: str) -> str:
     """Return the balance of account $2 at (sequence, moment), as `at` makes them out of $3."""
     return f"""
 WITH {at}
-SELECT t.sequence AS head_sequence, t.record_time AS head_time, at.sequence,
+SELECT t.sequence AS head_sequence, t.record_time AS head_time, t.final_time, at.sequence,
     a.account_number, a.account_id, a.kind, a.currency_code, a.state, a.min_available, a.max_balance,
     a.open_time, a.metadata, a.continues, a.continued_by,
     p.posted_debits, p.posted_credits, p.pending_debits, p.pending_credits, p.version,
@@ -130,8 +130,7 @@ async def balance_at_time(
 ) -> BalanceAt | None:
     """Return an account's balance as it was known at an instant; None if there is no such tenant.
 
-    For an instant after the tenant's newest record this is the present; a commit that is under way may
-    still bring records with an earlier record time.
+    Where the instant is not final yet, a commit that is under way may still bring records that belong to it.
     """
     row = await connection.fetchrow(_BALANCE_AT_TIME, key, account_id, moment)
     return _balance_at_of(row)
@@ -153,8 +152,7 @@ def _balance_at_of(row: Record | None) -> BalanceAt | None:
         return None
     counters = counters_of(row)
     return BalanceAt(
-        head_sequence=row["head_sequence"],
-        head_time=row["head_time"],
+        final=final_until_of(row),
         sequence=row["sequence"],
         account=None if row["account_number"] is None else account_of(row),
         counters=without_due(counters, row["dead_debits"] or 0, row["dead_credits"] or 0),

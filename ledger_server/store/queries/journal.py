@@ -8,6 +8,7 @@ from asyncpg import Record
 from ledger_server.domain.commands import RequestKey
 from ledger_server.domain.ids import TenantKey
 from ledger_server.store.database import AnyConnection
+from ledger_server.store.final_time import FinalUntil, final_until_of
 from ledger_server.store.queries.balances import SEQUENCE_AT_TIME
 from ledger_server.store.queries.rendering import PAGE_BYTES
 
@@ -30,7 +31,11 @@ SELECT sequence, record, chain_hash FROM journal
 WHERE tenant_key = $1 AND idempotency_key = $2 AND method = $3 AND player_id = $4
 """
 # `balance_at_time` numbers the instant 3 and has the account between.
-_SEQUENCE_AT_TIME: Final = f"WITH {SEQUENCE_AT_TIME} SELECT sequence FROM at".replace("$3", "$2")
+_SEQUENCE_AT_TIME: Final = f"""
+WITH {SEQUENCE_AT_TIME}
+SELECT at.sequence, t.sequence AS head_sequence, t.record_time AS head_time, t.final_time
+FROM tenants t CROSS JOIN at WHERE t.tenant_key = $1
+""".replace("$3", "$2")
 
 
 class Entry(NamedTuple):
@@ -39,6 +44,13 @@ class Entry(NamedTuple):
     sequence: int
     record: bytes
     chain_hash: bytes
+
+
+class SequenceAt(NamedTuple):
+    """The newest record at or before an instant, 0 if there is none; and how far the journal is final."""
+
+    sequence: int
+    final: FinalUntil
 
 
 async def entries_after(
@@ -59,9 +71,11 @@ async def outcome(connection: AnyConnection, key: TenantKey, request: RequestKey
     return None if row is None else _entry(row)
 
 
-async def sequence_at_time(connection: AnyConnection, key: TenantKey, moment: datetime) -> int:
-    """Return the newest record written at or before an instant, 0 if there is none."""
-    return int(await connection.fetchval(_SEQUENCE_AT_TIME, key, moment))
+async def sequence_at_time(connection: AnyConnection, key: TenantKey, moment: datetime) -> SequenceAt:
+    """Return the newest record of a tenant that exists, written at or before an instant."""
+    row = await connection.fetchrow(_SEQUENCE_AT_TIME, key, moment)
+    assert row is not None, "tenants are never deleted"
+    return SequenceAt(row["sequence"], final_until_of(row))
 
 
 def _entry(row: Record) -> Entry:

@@ -1137,7 +1137,7 @@ class GetBalanceRequest(_message.Message):
     """As the record of this sequence left it; at least 1."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """As the ledger knew it at this record time."""
+        """As the ledger knew it at this record time, records of this very time included; not in the future."""
 
     def __init__(
         self,
@@ -1345,11 +1345,11 @@ class ListPostingsRequest(_message.Message):
     """`next_page_token` of the page before, or empty; the filter must be the same."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Only lines recorded at or after this time, if given."""
+        """Only lines recorded at or after this time, if given; not in the future."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Only lines recorded before this time, if given."""
+        """Only lines recorded before this time, if given; not in the future. Absent: up to now, and more may follow."""
 
     def __init__(
         self,

@@ -179,7 +179,8 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetBalance(self, request, context):
-        """Read a balance now, at a time or at a sequence. Fails with ACCOUNT_NOT_FOUND, NOT_YET_RECORDED.
+        """Read a balance now, at a time or at a sequence. At a time or at a sequence the answer is final: whoever asks
+        again, and whenever, gets the same. Fails with ACCOUNT_NOT_FOUND, NOT_YET_RECORDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -193,7 +194,9 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPostings(self, request, context):
-        """Read an account's statement: its postings with the balance after each. Fails with ACCOUNT_NOT_FOUND.
+        """Read an account's statement: its postings with the balance after each. Between two times it is final: no line
+        is added later, so windows that follow one another show each line once. Fails with ACCOUNT_NOT_FOUND,
+        NOT_YET_RECORDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

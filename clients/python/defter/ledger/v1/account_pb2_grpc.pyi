@@ -70,11 +70,16 @@ class AccountServiceStub:
     ACCOUNT_CLOSED, ACCOUNT_ALREADY_EXISTS, ACCOUNT_NOT_EMPTY.
     """
     GetBalance: _grpc.UnaryUnaryMultiCallable[_account_pb2.GetBalanceRequest, _account_pb2.GetBalanceResponse]
-    """Read a balance now, at a time or at a sequence. Fails with ACCOUNT_NOT_FOUND, NOT_YET_RECORDED."""
+    """Read a balance now, at a time or at a sequence. At a time or at a sequence the answer is final: whoever asks
+    again, and whenever, gets the same. Fails with ACCOUNT_NOT_FOUND, NOT_YET_RECORDED.
+    """
     BatchGetBalances: _grpc.UnaryUnaryMultiCallable[_account_pb2.BatchGetBalancesRequest, _account_pb2.BatchGetBalancesResponse]
     """Read the balances now of up to 1,000 accounts, all from one moment. Fails with ACCOUNT_NOT_FOUND."""
     ListPostings: _grpc.UnaryUnaryMultiCallable[_account_pb2.ListPostingsRequest, _account_pb2.ListPostingsResponse]
-    """Read an account's statement: its postings with the balance after each. Fails with ACCOUNT_NOT_FOUND."""
+    """Read an account's statement: its postings with the balance after each. Between two times it is final: no line
+    is added later, so windows that follow one another show each line once. Fails with ACCOUNT_NOT_FOUND,
+    NOT_YET_RECORDED.
+    """
 
 @_typing.type_check_only
 class AccountServiceAsyncStub(AccountServiceStub):
@@ -118,11 +123,16 @@ class AccountServiceAsyncStub(AccountServiceStub):
     ACCOUNT_CLOSED, ACCOUNT_ALREADY_EXISTS, ACCOUNT_NOT_EMPTY.
     """
     GetBalance: _aio.UnaryUnaryMultiCallable[_account_pb2.GetBalanceRequest, _account_pb2.GetBalanceResponse]  # type: ignore[assignment]
-    """Read a balance now, at a time or at a sequence. Fails with ACCOUNT_NOT_FOUND, NOT_YET_RECORDED."""
+    """Read a balance now, at a time or at a sequence. At a time or at a sequence the answer is final: whoever asks
+    again, and whenever, gets the same. Fails with ACCOUNT_NOT_FOUND, NOT_YET_RECORDED.
+    """
     BatchGetBalances: _aio.UnaryUnaryMultiCallable[_account_pb2.BatchGetBalancesRequest, _account_pb2.BatchGetBalancesResponse]  # type: ignore[assignment]
     """Read the balances now of up to 1,000 accounts, all from one moment. Fails with ACCOUNT_NOT_FOUND."""
     ListPostings: _aio.UnaryUnaryMultiCallable[_account_pb2.ListPostingsRequest, _account_pb2.ListPostingsResponse]  # type: ignore[assignment]
-    """Read an account's statement: its postings with the balance after each. Fails with ACCOUNT_NOT_FOUND."""
+    """Read an account's statement: its postings with the balance after each. Between two times it is final: no line
+    is added later, so windows that follow one another show each line once. Fails with ACCOUNT_NOT_FOUND,
+    NOT_YET_RECORDED.
+    """
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     """Opens, limits, freezes and closes accounts, and reads their balances and statements."""
@@ -223,7 +233,9 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_pb2.GetBalanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.GetBalanceResponse, _abc.Awaitable[_account_pb2.GetBalanceResponse]]:
-        """Read a balance now, at a time or at a sequence. Fails with ACCOUNT_NOT_FOUND, NOT_YET_RECORDED."""
+        """Read a balance now, at a time or at a sequence. At a time or at a sequence the answer is final: whoever asks
+        again, and whenever, gets the same. Fails with ACCOUNT_NOT_FOUND, NOT_YET_RECORDED.
+        """
 
     @_abc_1.abstractmethod
     def BatchGetBalances(
@@ -239,6 +251,9 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_pb2.ListPostingsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.ListPostingsResponse, _abc.Awaitable[_account_pb2.ListPostingsResponse]]:
-        """Read an account's statement: its postings with the balance after each. Fails with ACCOUNT_NOT_FOUND."""
+        """Read an account's statement: its postings with the balance after each. Between two times it is final: no line
+        is added later, so windows that follow one another show each line once. Fails with ACCOUNT_NOT_FOUND,
+        NOT_YET_RECORDED.
+        """
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -132,7 +132,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_OUTCOME_NOT_FOUND: _ErrorReason.ValueType  # 62
     """No outcome was ever decided for that method and key. NOT_FOUND. Metadata: `idempotency_key`, `method`."""
     ERROR_REASON_NOT_YET_RECORDED: _ErrorReason.ValueType  # 63
-    """The sequence or time asked for lies after the tenant's newest record. OUT_OF_RANGE. Metadata: `head_sequence`."""
+    """The sequence asked for lies after the tenant's newest record; or the time asked for, or an end of the window, is
+    not final yet: it lies in the future, or a commit under way may still bring records of that time or an earlier
+    one. A server waits up to a second for such a commit. OUT_OF_RANGE; for a time with RetryInfo, unless it lies
+    more than a minute ahead. Metadata: `head_sequence`.
+    """
     ERROR_REASON_BATCH_ABORTED: _ErrorReason.ValueType  # 64
     """An item of an ATOMIC batch was not decided, because another item was refused. Only inside batches;
     the key is still unused. ABORTED. Metadata: `index` of the refused item.
@@ -406,7 +410,11 @@ ERROR_REASON_TENANT_NOT_FOUND: ErrorReason.ValueType  # 61
 ERROR_REASON_OUTCOME_NOT_FOUND: ErrorReason.ValueType  # 62
 """No outcome was ever decided for that method and key. NOT_FOUND. Metadata: `idempotency_key`, `method`."""
 ERROR_REASON_NOT_YET_RECORDED: ErrorReason.ValueType  # 63
-"""The sequence or time asked for lies after the tenant's newest record. OUT_OF_RANGE. Metadata: `head_sequence`."""
+"""The sequence asked for lies after the tenant's newest record; or the time asked for, or an end of the window, is
+not final yet: it lies in the future, or a commit under way may still bring records of that time or an earlier
+one. A server waits up to a second for such a commit. OUT_OF_RANGE; for a time with RetryInfo, unless it lies
+more than a minute ahead. Metadata: `head_sequence`.
+"""
 ERROR_REASON_BATCH_ABORTED: ErrorReason.ValueType  # 64
 """An item of an ATOMIC batch was not decided, because another item was refused. Only inside batches;
 the key is still unused. ABORTED. Metadata: `index` of the refused item.

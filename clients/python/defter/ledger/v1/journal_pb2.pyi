@@ -478,7 +478,7 @@ class WatchJournalResponse(_message.Message):
 
     @_builtins.property
     def server_time(self) -> _timestamp_pb2.Timestamp:
-        """The server's clock."""
+        """The server's clock. Records with an earlier time may still follow."""
 
     def __init__(
         self,

@@ -581,11 +581,11 @@ class ListTransactionsRequest(_message.Message):
     """`next_page_token` of the page before, or empty; the filter must be the same."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Only those recorded at or after this time, if given."""
+        """Only those recorded at or after this time, if given; not in the future."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Only those recorded before this time, if given."""
+        """Only those recorded before this time, if given; not in the future. Absent: up to now, and more may follow."""
 
     def __init__(
         self,

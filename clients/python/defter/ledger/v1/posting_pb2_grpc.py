@@ -107,7 +107,8 @@ class PostingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTransactions(self, request, context):
-        """List transactions by sequence.
+        """List transactions by sequence. Between two times the list is final: none is added later, so windows that
+        follow one another show each transaction once. Fails with NOT_YET_RECORDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

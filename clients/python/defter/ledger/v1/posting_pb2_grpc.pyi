@@ -52,7 +52,9 @@ class PostingServiceStub:
     GetTransaction: _grpc.UnaryUnaryMultiCallable[_posting_pb2.GetTransactionRequest, _posting_pb2.GetTransactionResponse]
     """Read one transaction. Fails with TRANSACTION_NOT_FOUND."""
     ListTransactions: _grpc.UnaryUnaryMultiCallable[_posting_pb2.ListTransactionsRequest, _posting_pb2.ListTransactionsResponse]
-    """List transactions by sequence."""
+    """List transactions by sequence. Between two times the list is final: none is added later, so windows that
+    follow one another show each transaction once. Fails with NOT_YET_RECORDED.
+    """
     ReverseTransaction: _grpc.UnaryUnaryMultiCallable[_posting_pb2.ReverseTransactionRequest, _posting_pb2.ReverseTransactionResponse]
     """Post the mirror of a transaction, once. Keyed. Fails with TRANSACTION_NOT_FOUND, ALREADY_REVERSED,
     REVERSAL_NOT_REVERSIBLE and the reasons of PostTransaction.
@@ -82,7 +84,9 @@ class PostingServiceAsyncStub(PostingServiceStub):
     GetTransaction: _aio.UnaryUnaryMultiCallable[_posting_pb2.GetTransactionRequest, _posting_pb2.GetTransactionResponse]  # type: ignore[assignment]
     """Read one transaction. Fails with TRANSACTION_NOT_FOUND."""
     ListTransactions: _aio.UnaryUnaryMultiCallable[_posting_pb2.ListTransactionsRequest, _posting_pb2.ListTransactionsResponse]  # type: ignore[assignment]
-    """List transactions by sequence."""
+    """List transactions by sequence. Between two times the list is final: none is added later, so windows that
+    follow one another show each transaction once. Fails with NOT_YET_RECORDED.
+    """
     ReverseTransaction: _aio.UnaryUnaryMultiCallable[_posting_pb2.ReverseTransactionRequest, _posting_pb2.ReverseTransactionResponse]  # type: ignore[assignment]
     """Post the mirror of a transaction, once. Keyed. Fails with TRANSACTION_NOT_FOUND, ALREADY_REVERSED,
     REVERSAL_NOT_REVERSIBLE and the reasons of PostTransaction.
@@ -139,7 +143,9 @@ class PostingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _posting_pb2.ListTransactionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_posting_pb2.ListTransactionsResponse, _abc.Awaitable[_posting_pb2.ListTransactionsResponse]]:
-        """List transactions by sequence."""
+        """List transactions by sequence. Between two times the list is final: none is added later, so windows that
+        follow one another show each transaction once. Fails with NOT_YET_RECORDED.
+        """
 
     @_abc_1.abstractmethod
     def ReverseTransaction(

@@ -201,11 +201,11 @@ class ListDepositsRequest(_message.Message):
     """`next_page_token` of the page before, or empty; the filter must be the same."""
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
-        """Only those begun at or after this time."""
+        """Only those begun at or after this time; not in the future."""
 
     @_builtins.property
     def to_time(self) -> _timestamp_pb2.Timestamp:
-        """Only those begun before this time."""
+        """Only those begun before this time; not in the future. Absent: up to now, and more may follow."""
 
     def __init__(
         self,

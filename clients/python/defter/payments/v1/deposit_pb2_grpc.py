@@ -81,7 +81,8 @@ class DepositServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDeposits(self, request, context):
-        """List deposits, the oldest first.
+        """List deposits, the oldest first, as they stand now. Between two times none is added later. Fails with
+        NOT_YET_RECORDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

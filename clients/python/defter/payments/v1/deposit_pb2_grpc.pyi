@@ -44,7 +44,9 @@ class DepositServiceStub:
     GetDeposit: _grpc.UnaryUnaryMultiCallable[_deposit_pb2.GetDepositRequest, _deposit_pb2.GetDepositResponse]
     """Read one deposit. Fails with DEPOSIT_NOT_FOUND."""
     ListDeposits: _grpc.UnaryUnaryMultiCallable[_deposit_pb2.ListDepositsRequest, _deposit_pb2.ListDepositsResponse]
-    """List deposits, the oldest first."""
+    """List deposits, the oldest first, as they stand now. Between two times none is added later. Fails with
+    NOT_YET_RECORDED.
+    """
     RefundDeposit: _grpc.UnaryUnaryMultiCallable[_deposit_pb2.RefundDepositRequest, _deposit_pb2.RefundDepositResponse]
     """Ask for a refund: the player's money is held, and the provider is told in the background. Keyed.
     Fails with DEPOSIT_NOT_FOUND, ILLEGAL_TRANSITION, REFUND_EXCEEDS_CAPTURED, INSUFFICIENT_FUNDS, ACCOUNT_FROZEN,
@@ -68,7 +70,9 @@ class DepositServiceAsyncStub(DepositServiceStub):
     GetDeposit: _aio.UnaryUnaryMultiCallable[_deposit_pb2.GetDepositRequest, _deposit_pb2.GetDepositResponse]  # type: ignore[assignment]
     """Read one deposit. Fails with DEPOSIT_NOT_FOUND."""
     ListDeposits: _aio.UnaryUnaryMultiCallable[_deposit_pb2.ListDepositsRequest, _deposit_pb2.ListDepositsResponse]  # type: ignore[assignment]
-    """List deposits, the oldest first."""
+    """List deposits, the oldest first, as they stand now. Between two times none is added later. Fails with
+    NOT_YET_RECORDED.
+    """
     RefundDeposit: _aio.UnaryUnaryMultiCallable[_deposit_pb2.RefundDepositRequest, _deposit_pb2.RefundDepositResponse]  # type: ignore[assignment]
     """Ask for a refund: the player's money is held, and the provider is told in the background. Keyed.
     Fails with DEPOSIT_NOT_FOUND, ILLEGAL_TRANSITION, REFUND_EXCEEDS_CAPTURED, INSUFFICIENT_FUNDS, ACCOUNT_FROZEN,
@@ -107,7 +111,9 @@ class DepositServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deposit_pb2.ListDepositsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_deposit_pb2.ListDepositsResponse, _abc.Awaitable[_deposit_pb2.ListDepositsResponse]]:
-        """List deposits, the oldest first."""
+        """List deposits, the oldest first, as they stand now. Between two times none is added later. Fails with
+        NOT_YET_RECORDED.
+        """
 
     @_abc_1.abstractmethod
     def RefundDeposit(

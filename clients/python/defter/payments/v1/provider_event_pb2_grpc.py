@@ -81,7 +81,8 @@ class ProviderEventServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListProviderEvents(self, request, context):
-        """List stored events, the oldest first, without their payloads.
+        """List stored events, the oldest first, as they stand now, without their payloads. Between two times none is
+        added later. Fails with NOT_YET_RECORDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,7 +44,9 @@ class ProviderEventServiceStub:
     neighbours. Fails with PROVIDER_UNKNOWN, or with the shape of one event, and then stores none.
     """
     ListProviderEvents: _grpc.UnaryUnaryMultiCallable[_provider_event_pb2.ListProviderEventsRequest, _provider_event_pb2.ListProviderEventsResponse]
-    """List stored events, the oldest first, without their payloads."""
+    """List stored events, the oldest first, as they stand now, without their payloads. Between two times none is
+    added later. Fails with NOT_YET_RECORDED.
+    """
     GetProviderEvent: _grpc.UnaryUnaryMultiCallable[_provider_event_pb2.GetProviderEventRequest, _provider_event_pb2.GetProviderEventResponse]
     """Read one event with its payload. Fails with PROVIDER_EVENT_NOT_FOUND."""
     ReplayProviderEvent: _grpc.UnaryUnaryMultiCallable[_provider_event_pb2.ReplayProviderEventRequest, _provider_event_pb2.ReplayProviderEventResponse]
@@ -74,7 +76,9 @@ class ProviderEventServiceAsyncStub(ProviderEventServiceStub):
     neighbours. Fails with PROVIDER_UNKNOWN, or with the shape of one event, and then stores none.
     """
     ListProviderEvents: _aio.UnaryUnaryMultiCallable[_provider_event_pb2.ListProviderEventsRequest, _provider_event_pb2.ListProviderEventsResponse]  # type: ignore[assignment]
-    """List stored events, the oldest first, without their payloads."""
+    """List stored events, the oldest first, as they stand now, without their payloads. Between two times none is
+    added later. Fails with NOT_YET_RECORDED.
+    """
     GetProviderEvent: _aio.UnaryUnaryMultiCallable[_provider_event_pb2.GetProviderEventRequest, _provider_event_pb2.GetProviderEventResponse]  # type: ignore[assignment]
     """Read one event with its payload. Fails with PROVIDER_EVENT_NOT_FOUND."""
     ReplayProviderEvent: _aio.UnaryUnaryMultiCallable[_provider_event_pb2.ReplayProviderEventRequest, _provider_event_pb2.ReplayProviderEventResponse]  # type: ignore[assignment]
@@ -113,7 +117,9 @@ class ProviderEventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _provider_event_pb2.ListProviderEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_provider_event_pb2.ListProviderEventsResponse, _abc.Awaitable[_provider_event_pb2.ListProviderEventsResponse]]:
-        """List stored events, the oldest first, without their payloads."""
+        """List stored events, the oldest first, as they stand now, without their payloads. Between two times none is
+        added later. Fails with NOT_YET_RECORDED.
+        """
 
     @_abc_1.abstractmethod
     def GetProviderEvent(

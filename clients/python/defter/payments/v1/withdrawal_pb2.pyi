@@ -447,11 +447,11 @@ class ListWithdrawalsRequest(_message.Message):
     """`next_page_token` of the page before, or empty; the filter must be the same."""
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
-        """Only those asked for at or after this time."""
+        """Only those asked for at or after this time; not in the future."""
 
     @_builtins.property
     def to_time(self) -> _timestamp_pb2.Timestamp:
-        """Only those asked for before this time."""
+        """Only those asked for before this time; not in the future. Absent: up to now, and more may follow."""
 
     def __init__(
         self,

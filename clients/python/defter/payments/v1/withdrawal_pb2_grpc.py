@@ -134,7 +134,8 @@ class WithdrawalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListWithdrawals(self, request, context):
-        """List withdrawals, the oldest first.
+        """List withdrawals, the oldest first, as they stand now. Between two times none is added later. Fails with
+        NOT_YET_RECORDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

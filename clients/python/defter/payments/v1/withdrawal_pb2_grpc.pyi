@@ -55,7 +55,9 @@ class WithdrawalServiceStub:
     GetWithdrawal: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.GetWithdrawalRequest, _withdrawal_pb2.GetWithdrawalResponse]
     """Read one withdrawal. Fails with WITHDRAWAL_NOT_FOUND."""
     ListWithdrawals: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.ListWithdrawalsRequest, _withdrawal_pb2.ListWithdrawalsResponse]
-    """List withdrawals, the oldest first."""
+    """List withdrawals, the oldest first, as they stand now. Between two times none is added later. Fails with
+    NOT_YET_RECORDED.
+    """
     SetWithdrawalPolicy: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.SetWithdrawalPolicyRequest, _withdrawal_pb2.SetWithdrawalPolicyResponse]
     """Set what the tenant demands of withdrawals; holds for those that are asked for or reviewed later. Keyed."""
     GetWithdrawalPolicy: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.GetWithdrawalPolicyRequest, _withdrawal_pb2.GetWithdrawalPolicyResponse]
@@ -88,7 +90,9 @@ class WithdrawalServiceAsyncStub(WithdrawalServiceStub):
     GetWithdrawal: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.GetWithdrawalRequest, _withdrawal_pb2.GetWithdrawalResponse]  # type: ignore[assignment]
     """Read one withdrawal. Fails with WITHDRAWAL_NOT_FOUND."""
     ListWithdrawals: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.ListWithdrawalsRequest, _withdrawal_pb2.ListWithdrawalsResponse]  # type: ignore[assignment]
-    """List withdrawals, the oldest first."""
+    """List withdrawals, the oldest first, as they stand now. Between two times none is added later. Fails with
+    NOT_YET_RECORDED.
+    """
     SetWithdrawalPolicy: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.SetWithdrawalPolicyRequest, _withdrawal_pb2.SetWithdrawalPolicyResponse]  # type: ignore[assignment]
     """Set what the tenant demands of withdrawals; holds for those that are asked for or reviewed later. Keyed."""
     GetWithdrawalPolicy: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.GetWithdrawalPolicyRequest, _withdrawal_pb2.GetWithdrawalPolicyResponse]  # type: ignore[assignment]
@@ -160,7 +164,9 @@ class WithdrawalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _withdrawal_pb2.ListWithdrawalsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_withdrawal_pb2.ListWithdrawalsResponse, _abc.Awaitable[_withdrawal_pb2.ListWithdrawalsResponse]]:
-        """List withdrawals, the oldest first."""
+        """List withdrawals, the oldest first, as they stand now. Between two times none is added later. Fails with
+        NOT_YET_RECORDED.
+        """
 
     @_abc_1.abstractmethod
     def SetWithdrawalPolicy(

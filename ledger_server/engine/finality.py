@@ -1,0 +1,210 @@
+"""Owns how a read by time waits until its instant is final, or makes it final.
+
+Where a tenant is written to, the next commit or the one after it makes the instant final by itself, so the
+read waits for that commit and writes nothing. Where nobody writes, the instant is made final in the head's
+row (`final_time.py`). All reads of one tenant that wait in this process share one task.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from ledger_server.domain.clock import Clock
+from ledger_server.domain.errors import NotYetRecorded
+from ledger_server.domain.ids import TenantKey
+from ledger_server.engine import metrics
+from ledger_server.store.database import AnyConnection
+from ledger_server.store.database_clock import known, window
+from ledger_server.store.final_time import FinalUntil, raise_final, read_final
+from ledger_server.store.ledger_rows import JournalRow
+
+_PATIENCE_SECONDS: Final = 1.0
+# Callers' clocks may be ahead of the database's by a little; of such an instant it is worth waiting.
+_NEAR_SECONDS: Final = 0.1
+# Beyond that a delay is no hint any more.
+_LONGEST_HINT_SECONDS: Final = 60.0
+# A head that has not moved for so long belongs to a tenant to which nobody writes at this moment.
+_STILL_SECONDS: Final = 0.02
+# From then on an instant is made final even though commits go on; a batch that was decided before that
+# instant and is not under way yet is decided again.
+_INSIST_SECONDS: Final = 0.25
+# Everything that is older becomes final together with an instant, so that reading many instants costs one
+# write. Hardly any batch is so old when it is written, so hardly any has to be decided again for that.
+_STEP: Final = timedelta(seconds=1)
+_FIRST_PAUSE_SECONDS: Final = 0.002
+_LONGEST_PAUSE_SECONDS: Final = 0.05
+_OWN_PAUSE_SECONDS: Final = 0.01
+
+_Read = Callable[[AnyConnection], Awaitable[FinalUntil | None]]
+Run = Callable[[_Read], Awaitable[FinalUntil | None]]
+"""Runs a statement over a connection of a pool."""
+
+Busy = Callable[[str], bool]
+"""Whether this process is writing to a tenant."""
+
+
+class Finality:
+    """Instants that reads of this process wait for, of all tenants."""
+
+    def __init__(self, run: Run, clock: Clock, busy: Busy) -> None:
+        self._run = run
+        self._clock = clock
+        self._busy = busy
+        self._waits: dict[str, _Wait] = {}
+
+    def committed(self, tenant_id: str, rows: Sequence[JournalRow]) -> None:
+        """Take note of a commit of this process."""
+        wait = self._waits.get(tenant_id)
+        if wait is not None:
+            wait.passed(rows[-1].record_time)
+
+    async def until_final(self, tenant_id: str, key: TenantKey, moment: datetime, seen: FinalUntil) -> None:
+        """Return once no record of an instant or an earlier one can be written any more; it stays so.
+
+        Args:
+            seen: how far the journal was final when the caller looked.
+        Raises:
+            NotYetRecorded: the instant lies in the future, or a commit under way does not come to an end.
+        """
+        if seen.includes(moment):
+            return
+        ahead = (moment - max(await known(self._clock), seen.head_time)).total_seconds()
+        if ahead > _NEAR_SECONDS:
+            hint = ahead if ahead <= _LONGEST_HINT_SECONDS else None
+            raise NotYetRecorded(head_sequence=seen.head_sequence, retry_seconds=hint)
+        wait = self._waits.get(tenant_id)
+        if wait is None:
+            wait = self._waits[tenant_id] = _Wait(
+                self._run, self._clock, lambda: self._busy(tenant_id), key, seen
+            )
+            wait.start(lambda: self._waits.pop(tenant_id))
+        patience = asyncio.timeout(_PATIENCE_SECONDS)
+        try:
+            async with patience:
+                await wait.until(moment)
+        except TimeoutError:
+            if not patience.expired():  # it is the database that has not answered
+                raise
+            metrics.NOT_FINAL.inc()
+            raise NotYetRecorded(
+                head_sequence=wait.seen.head_sequence, retry_seconds=_PATIENCE_SECONDS
+            ) from None
+
+
+class _Waiter(NamedTuple):
+    """Who waits for an instant, since when by the event loop's time."""
+
+    moment: datetime
+    since: float
+    future: "asyncio.Future[None]"
+
+
+class _Wait:
+    """What waits for instants of one tenant, and the task that looks after it until nothing does."""
+
+    def __init__(
+        self, run: Run, clock: Clock, busy: Callable[[], bool], key: TenantKey, seen: FinalUntil
+    ) -> None:
+        self.seen = seen
+        self._run = run
+        self._clock = clock
+        self._window = window(clock)
+        self._busy = busy
+        self._key = key
+        self._loop = asyncio.get_running_loop()
+        self._waiters: list[_Waiter] = []
+        self._wake = asyncio.Event()
+        # Since when the head was not seen to move.
+        self._still_since = self._loop.time()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, ended: Callable[[], object]) -> None:
+        """Begin to look, and say when that is over; whoever waits then has been answered."""
+        self._task = self._loop.create_task(self._look(ended))
+
+    async def until(self, moment: datetime) -> None:
+        """Return once an instant is final."""
+        future = self._loop.create_future()
+        self._waiters.append(_Waiter(moment, self._loop.time(), future))
+        await future
+
+    def passed(self, head_time: datetime) -> None:
+        """Take note of a commit of this process: whatever lies before it is final."""
+        self.seen = self.seen._replace(head_time=max(self.seen.head_time, head_time))
+        self._answer()
+        self._wake.set()
+
+    async def _look(self, ended: Callable[[], object]) -> None:
+        """Look, and make instants final, until nobody waits any more."""
+        pause = _FIRST_PAUSE_SECONDS
+        try:
+            # A caller appends itself as soon as it runs, which is before this task does.
+            while self._answer():
+                ripe = await self._ripe()
+                if ripe is not None and await self._raise(ripe):
+                    continue
+                # Of its own commits this process hears at once.
+                seconds = max(pause, _OWN_PAUSE_SECONDS) if self._busy() else pause
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), seconds)
+                self._wake.clear()
+                if self._answer():
+                    moved = await self._read()
+                    pause = _FIRST_PAUSE_SECONDS if moved else min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
+            for waiter in self._waiters:
+                if not waiter.future.done():
+                    waiter.future.set_exception(error)
+        finally:
+            ended()
+
+    def _answer(self) -> bool:
+        """Answer those whose instant is final; return whether anybody still waits."""
+        waiting: list[_Waiter] = []
+        for waiter in self._waiters:
+            if waiter.future.done():  # its caller has lost patience or gone away
+                continue
+            if self.seen.includes(waiter.moment):
+                waiter.future.set_result(None)
+            else:
+                waiting.append(waiter)
+        self._waiters = waiting
+        return bool(waiting)
+
+    async def _ripe(self) -> datetime | None:
+        """Return the latest instant that should be made final now, if any should."""
+        now = max(await known(self._clock), self.seen.head_time)
+        time = self._loop.time()
+        still = self.seen.head_time <= now - timedelta(seconds=_STILL_SECONDS) or (
+            time - self._still_since >= _STILL_SECONDS
+        )
+        quiet = still and not self._busy()
+        ripe = [
+            waiter.moment
+            for waiter in self._waiters
+            if waiter.moment <= now and (quiet or time - waiter.since >= _INSIST_SECONDS)
+        ]
+        return max(*ripe, now - _STEP) if ripe else None
+
+    async def _raise(self, moment: datetime) -> bool:
+        """Make an instant final; return False where a commit is under way."""
+        raised = await self._run(
+            lambda connection: raise_final(connection, self._key, moment, window=self._window)
+        )
+        if raised is None:
+            return False
+        metrics.FINAL_RAISES.inc()
+        self.seen = raised
+        return True
+
+    async def _read(self) -> bool:
+        """Look how far the journal is final; return whether its head has moved."""
+        read = await self._run(lambda connection: read_final(connection, self._key))
+        assert read is not None
+        moved = read.head_sequence != self.seen.head_sequence
+        if moved:
+            self._still_since = self._loop.time()
+        self.seen = read
+        return moved
