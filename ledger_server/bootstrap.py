@@ -64,7 +64,7 @@ from ledger_server.rpc.wallet import WalletServicer
 from ledger_server.rpc.withdrawal import WithdrawalServicer
 from ledger_server.running import Job, RunningServer, close
 from ledger_server.settings import Settings
-from ledger_server.store.database import Pool, open_pool, schema_revision
+from ledger_server.store.database import Connections, Pool, open_pool, schema_revision
 from ledger_server.store.database_clock import ClockLimits, DatabaseClock, OwnClocks
 from ledger_server.store.history_watch import HistoryWatch
 from ledger_server.store.kept_store import keep, read_kept
@@ -108,9 +108,11 @@ async def start_server(
         watch = HistoryWatch(witness or WitnessKeeper(settings.witness_file))
         await _begin_history(settings, watch)
         pools: list[Pool] = []
-        for size in (settings.write_connections, settings.read_connections):
+        shared = Connections(settings.database_url, role=settings.application_role, checks=(watch.connected,))
+        # What lanes read is told after a commit.
+        for size, tells in ((settings.write_connections, False), (settings.read_connections, True)):
             pool = await open_pool(
-                settings.database_url, role=settings.application_role, size=size, connected=watch.connected
+                settings.database_url, role=settings.application_role, size=size, tells=tells, shared=shared
             )
             opened.push_async_callback(close, pool)
             pools.append(pool)
@@ -122,7 +124,7 @@ async def start_server(
         bounds = amount_bounds(settings.max_amounts, known.registry)
         database_clock, injected = None, clock
         if clock is None:
-            clock = database_clock = await _database_clock(settings, watch, opened, pools, own_clocks)
+            clock = database_clock = await _database_clock(settings, opened, pools, shared, own_clocks)
         wired = _wire(
             settings,
             clock,
@@ -172,7 +174,7 @@ async def _begin_history(settings: Settings, watch: HistoryWatch) -> None:
         SchemaTooOld: the database still has to be migrated.
     """
     assert settings.database_url is not None
-    pool = await open_pool(settings.database_url, role=settings.application_role, size=1)
+    pool = await open_pool(settings.database_url, role=settings.application_role, size=1, tells=False)
     try:
         check_revision(await schema_revision(pool))
         async with pool.acquire() as connection:
@@ -191,15 +193,15 @@ async def _begin_history(settings: Settings, watch: HistoryWatch) -> None:
 
 async def _database_clock(
     settings: Settings,
-    watch: HistoryWatch,
     opened: AsyncExitStack,
     pools: list[Pool],
+    shared: Connections,
     own_clocks: OwnClocks | None,
 ) -> DatabaseClock:
     """Return the database's clock, which has a connection of its own; both are to be closed with the rest."""
     assert settings.database_url is not None
     pool = await open_pool(
-        settings.database_url, role=settings.application_role, size=1, connected=watch.connected
+        settings.database_url, role=settings.application_role, size=1, tells=False, shared=shared
     )
     opened.push_async_callback(close, pool)
     pools.append(pool)
@@ -367,7 +369,7 @@ async def load_currencies(settings: Settings) -> CurrencyRegistry:
     """
     if not settings.database_url:
         raise ValueError("DEFTER_DATABASE_URL is not set")
-    pool = await open_pool(settings.database_url, role=settings.application_role, size=1)
+    pool = await open_pool(settings.database_url, role=settings.application_role, size=1, tells=False)
     try:
         check_revision(await schema_revision(pool))
         return (await _known_currencies(settings, pool)).registry

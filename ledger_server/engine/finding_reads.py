@@ -24,7 +24,9 @@ class FindingReads:
         fingerprint = finding_fingerprint(finding_id)
         found = None
         if fingerprint is not None:
-            found = await self._reads.run(lambda connection: findings.finding(connection, key, fingerprint))
+            found = await self._reads.run(
+                lambda connection: findings.finding(connection, key, fingerprint), tenant=key
+            )
         if found is None:
             raise FindingNotFound(finding_id=finding_id)
         return found
@@ -35,5 +37,6 @@ class FindingReads:
         """Return a page of findings, those opened last first."""
         key = await self._reads.key_of(tenant_id)
         return await self._reads.run(
-            lambda connection: findings.list_findings(connection, key, wanted, after=after, size=size)
+            lambda connection: findings.list_findings(connection, key, wanted, after=after, size=size),
+            tenant=key,
         )

@@ -344,6 +344,7 @@ class Lane:
                     head = await lane_store.read_head(connection, self._key, lock=False)
                 if head is None or _stands(head) != batch.start:
                     raise HeadMoved
+                await self._pool.durability.prove(self._key, head.sequence)
             return
         with metrics.COMMIT_SECONDS.time():
             async with self._pool.acquire() as connection:
@@ -377,6 +378,8 @@ class Lane:
         self._back_off = 0.0
         if batch is self._expiring:
             self._expiring = None
+        if batch.rows:
+            self._pool.durability.committed(self._key, batch.rows[-1].sequence)
         self._queue.answered(batch.works)
         for work in batch.works:
             work.finish()
@@ -405,6 +408,8 @@ class Lane:
                 except BaseException:
                     await _roll_back(connection)
                     raise
+            if not batch.rows:  # else its commit has proven what it is based on
+                await self._pool.durability.prove(self._key, batch.start.sequence)
         except UniqueViolationError as error:
             # With the head locked and the keys looked up this is no retry, but a fault of some work.
             self._isolate(error)

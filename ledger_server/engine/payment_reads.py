@@ -56,7 +56,8 @@ class PaymentReads:
         return await self._reads.run(
             lambda connection: payments.list_payments(
                 connection, key, wanted, after=max(low, after), before=high, size=size
-            )
+            ),
+            tenant=key,
         )
 
     async def event(self, tenant_id: str, provider_event_id: str) -> StoredEventRow:
@@ -65,7 +66,7 @@ class PaymentReads:
         number = (await self._reads.ids(tenant_id)).event_sequence(provider_event_id)
         found = None
         if number is not None:
-            found = await self._reads.run(lambda connection: read_event(connection, key, number))
+            found = await self._reads.run(lambda connection: read_event(connection, key, number), tenant=key)
         if found is None:
             raise ProviderEventNotFound(provider_event_id=provider_event_id)
         return found
@@ -79,7 +80,8 @@ class PaymentReads:
         return await self._reads.run(
             lambda connection: payments.list_events(
                 connection, key, wanted, after=max(low, after), before=high, size=size
-            )
+            ),
+            tenant=key,
         )
 
     async def wallet(self, tenant_id: str, player_id: str) -> list[WalletAccount]:
@@ -94,7 +96,7 @@ class PaymentReads:
         """Return a page of wallets, each as its accounts; a player whose accounts are no wallet has none."""
         key = await self._reads.key_of(tenant_id)
         page = await self._reads.run(
-            lambda connection: wallets.players_after(connection, key, after, size=size)
+            lambda connection: wallets.players_after(connection, key, after, size=size), tenant=key
         )
         by_player: dict[str, list[WalletAccount]] = {player: [] for player in page.items}
         for account in await self._wallets(key, page.items):
@@ -104,13 +106,13 @@ class PaymentReads:
     async def _wallets(self, key: TenantKey, players: list[str]) -> list[WalletAccount]:
         now = await known(self._reads.clock)
         return await self._reads.run(
-            lambda connection: wallets.wallet_accounts(connection, key, players, now)
+            lambda connection: wallets.wallet_accounts(connection, key, players, now), tenant=key
         )
 
     async def _payment(self, key: TenantKey, number: int | None, kind: int) -> bytes | None:
         if number is None:
             return None
-        stored = (await self._reads.run(lambda connection: load_payments(connection, key, [number]))).get(
-            number
-        )
+        stored = (
+            await self._reads.run(lambda connection: load_payments(connection, key, [number]), tenant=key)
+        ).get(number)
         return stored.body if stored is not None and stored.kind == kind else None

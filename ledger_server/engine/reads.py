@@ -73,12 +73,16 @@ class Reads:
     async def ids(self, tenant_id: str) -> TenantIds:
         """Return what reads and makes the ids of a tenant in this history; plain ones where there is none."""
         key = tenant_key(TenantId(tenant_id))
-        return await self.run(lambda connection: read_ids(connection, key))
+        return await self.run(lambda connection: read_ids(connection, key), tenant=key)
 
     async def tenant(self, tenant_id: str) -> Head:
         """Return a tenant with its head now. Raises TenantNotFound."""
         key = tenant_key(TenantId(tenant_id))
-        head = await self.run(lambda connection: read_head(connection, key, lock=False))
+        head = await self.run(
+            lambda connection: read_head(connection, key, lock=False),
+            tenant=key,
+            seen=lambda found: None if found is None else found.sequence,
+        )
         if head is None or head.tenant_id != tenant_id:
             raise TenantNotFound(tenant_id=tenant_id)
         self._known[tenant_id] = key
@@ -111,7 +115,11 @@ class Reads:
         """
         key = await self.key_of(tenant_id)
         now = await known(self.clock)
-        return await self.run(lambda connection: accounts.accounts_now(connection, key, account_ids, now))
+        return await self.run(
+            lambda connection: accounts.accounts_now(connection, key, account_ids, now),
+            tenant=key,
+            seen=lambda found: next((each.sequence for each in found.values()), None),
+        )
 
     async def list_accounts(
         self, tenant_id: str, wanted: AccountFilter, *, after: str, size: int
@@ -122,7 +130,8 @@ class Reads:
         return await self.run(
             lambda connection: accounts.list_accounts(
                 connection, key, wanted, after=after, size=size, now=now
-            )
+            ),
+            tenant=key,
         )
 
     async def balance_at_time(self, tenant_id: str, account_id: str, moment: datetime) -> AccountNow:
@@ -137,10 +146,10 @@ class Reads:
         async def read(connection: AnyConnection) -> BalanceAt | None:
             return await balances.balance_at_time(connection, key, account_id, moment)
 
-        found = await self.run(read)
+        found = await self.run(read, tenant=key)
         if found is not None and not found.final.includes(moment):
             await self.finality.until_final(tenant_id, key, moment, found.final)
-            found = await self.run(read)
+            found = await self.run(read, tenant=key)
         return _known_then(found, tenant_id, account_id)
 
     async def balance_at_sequence(self, tenant_id: str, account_id: str, sequence: int) -> AccountNow:
@@ -152,7 +161,7 @@ class Reads:
         """
         key = await self.key_of(tenant_id)
         found = await self.run(
-            lambda connection: balances.balance_at_sequence(connection, key, account_id, sequence)
+            lambda connection: balances.balance_at_sequence(connection, key, account_id, sequence), tenant=key
         )
         return _known_then(found, tenant_id, account_id)
 
@@ -190,7 +199,8 @@ class Reads:
                 newest_first=newest_first,
                 include_pending=include_pending,
                 size=size,
-            )
+            ),
+            tenant=key,
         )
         if not page.items:
             await self.accounts(tenant_id, [account_id])
@@ -202,7 +212,9 @@ class Reads:
         sequence = (await self.ids(tenant_id)).transaction_sequence(transaction_id)
         found = None
         if sequence is not None:
-            found = await self.run(lambda connection: transactions.transaction(connection, key, sequence))
+            found = await self.run(
+                lambda connection: transactions.transaction(connection, key, sequence), tenant=key
+            )
         if found is None:
             raise TransactionNotFound(transaction_id=transaction_id)
         return found
@@ -224,7 +236,8 @@ class Reads:
         return await self.run(
             lambda connection: transactions.list_transactions(
                 connection, key, wanted, after=after, before=before, newest_first=newest_first, size=size
-            )
+            ),
+            tenant=key,
         )
 
     async def hold(self, tenant_id: str, hold_id: str) -> Hold:
@@ -234,7 +247,7 @@ class Reads:
         now = await known(self.clock)
         found = None
         if number is not None:
-            found = await self.run(lambda connection: holds.hold(connection, key, number, now))
+            found = await self.run(lambda connection: holds.hold(connection, key, number, now), tenant=key)
         if found is None:
             raise HoldNotFound(hold_id=hold_id)
         return found
@@ -256,14 +269,15 @@ class Reads:
                 newest_first=newest_first,
                 size=size,
                 now=now,
-            )
+            ),
+            tenant=key,
         )
 
     async def entries(self, tenant_id: str, *, after: int, size: int) -> Page[Entry, int]:
         """Return a page of the journal."""
         key = await self.key_of(tenant_id)
         found = await self.run(
-            lambda connection: journal.entries_after(connection, key, after, limit=size + 1)
+            lambda connection: journal.entries_after(connection, key, after, limit=size + 1), tenant=key
         )
         page = found[:size]
         # A page that is not full may have ended because its records are large.
@@ -273,7 +287,7 @@ class Reads:
     async def outcome(self, tenant_id: str, request: RequestKey) -> Entry:
         """Return what was decided for an idempotency key. Raises OutcomeNotFound."""
         key = await self.key_of(tenant_id)
-        found = await self.run(lambda connection: journal.outcome(connection, key, request))
+        found = await self.run(lambda connection: journal.outcome(connection, key, request), tenant=key)
         if found is None:
             raise OutcomeNotFound(idempotency_key=request.idempotency_key, method=request.method.name)
         return found
@@ -282,7 +296,7 @@ class Reads:
         """Return the sums by currency and kind, and the newest sequence that they include."""
         key = await self.key_of(tenant_id)
         now = await known(self.clock)
-        return await self.run(lambda connection: trial_balance(connection, key, now))
+        return await self.run(lambda connection: trial_balance(connection, key, now), tenant=key)
 
     async def bounds(self, tenant_id: str, key: TenantKey, span: Span) -> tuple[int, int]:
         """Return the sequences between which a span's records lie, for ever; both are outside of it.
@@ -305,25 +319,45 @@ class Reads:
         async def read(connection: AnyConnection) -> SequenceAt:
             return await journal.sequence_at_time(connection, key, last)
 
-        found = await self.run(read)
+        found = await self.run(read, tenant=key)
         if not found.final.includes(last):
             await self.finality.until_final(tenant_id, key, last, found.final)
-            found = await self.run(read)
+            found = await self.run(read, tenant=key)
         return found.sequence
 
     async def _newest(self, key: TenantKey) -> int:
-        return await self.run(lambda connection: journal.newest_sequence(connection, key))
+        return await self.run(lambda connection: journal.newest_sequence(connection, key), tenant=key)
 
-    async def run(self, read: Callable[[AnyConnection], Awaitable[_Found]]) -> _Found:
-        """Read over a connection of the pool; if it turns out to be broken, over another one."""
+    async def run(
+        self,
+        read: Callable[[AnyConnection], Awaitable[_Found]],
+        *,
+        tenant: TenantKey | None = None,
+        seen: Callable[[_Found], int | None] = lambda _: None,
+    ) -> _Found:
+        """Read over a connection of the pool; if it turns out to be broken, over another one.
+
+        Args:
+            tenant: the tenant whose journal everything that is read follows from; None where there is more.
+            seen: says of what was read the newest sequence of the tenant that it goes back to, if it tells.
+        Raises:
+            NotProven: a failover might take back what was read, so it is not told.
+        """
         for _ in range(_TRIES - 1):
             with suppress(*LOST_CONNECTION):
-                return await self._try(read)
-        return await self._try(read)
+                return await self._try(read, tenant, seen)
+        return await self._try(read, tenant, seen)
 
-    async def _try(self, read: Callable[[AnyConnection], Awaitable[_Found]]) -> _Found:
-        async with self.pool.acquire(timeout=_PATIENCE_SECONDS) as connection:
-            return await read(connection)
+    async def _try(
+        self,
+        read: Callable[[AnyConnection], Awaitable[_Found]],
+        tenant: TenantKey | None,
+        seen: Callable[[_Found], int | None],
+    ) -> _Found:
+        async with self.pool.unproven(timeout=_PATIENCE_SECONDS) as connection:
+            found = await read(connection)
+        await self.pool.durability.prove(tenant, seen(found))
+        return found
 
 
 def _narrowed(low: int, high: int, position: int | None, *, newest_first: bool) -> tuple[int, int]:

@@ -35,9 +35,12 @@ class Repairs:
         if number is None or remote is None:
             raise FindingNotRepairable(finding_id=finding_id)
         records = await self._reads.run(
-            lambda connection: records_of_kind(connection, key, seen.provider, number, remote.kind)
+            lambda connection: records_of_kind(connection, key, seen.provider, number, remote.kind),
+            tenant=key,
         )
-        stored = await self._reads.run(lambda connection: load_payments(connection, key, [number]))
+        stored = await self._reads.run(
+            lambda connection: load_payments(connection, key, [number]), tenant=key
+        )
         event = None
         if number in stored:
             payment = payment_of(ids, stored[number].kind, stored[number].body)

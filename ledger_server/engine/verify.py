@@ -54,7 +54,7 @@ async def verify(
             head = await _head(pool, tenant_id)
             if head.sequence - check.sequence < _NEARLY:
                 break
-        async with pool.acquire() as connection, report_snapshot(connection):
+        async with pool.acquire(tenant=key) as connection, report_snapshot(connection):
             newest = await stored_head(connection, key)
             assert newest is not None, "tenants are never deleted"
             while check.sequence < newest.sequence:
@@ -73,7 +73,7 @@ async def _read(
     """Check the journal up to a head."""
     while check.sequence < head.sequence:
         before = check.sequence
-        async with pool.acquire() as connection:
+        async with pool.acquire(tenant=check.key) as connection:
             await check.advance(connection, head.sequence)
         if check.sequence // _PROGRESS_RECORDS > before // _PROGRESS_RECORDS:
             yield journal_pb2.VerifyProgress(
@@ -83,8 +83,9 @@ async def _read(
 
 
 async def _head(pool: Pool, tenant_id: str) -> StoredHead:
-    async with pool.acquire() as connection:
-        head = await stored_head(connection, tenant_key(TenantId(tenant_id)))
+    key = tenant_key(TenantId(tenant_id))
+    async with pool.acquire(tenant=key) as connection:
+        head = await stored_head(connection, key)
     if head is None or head.tenant_id != tenant_id:
         raise TenantNotFound(tenant_id=tenant_id)
     return head

@@ -53,6 +53,7 @@ class JournalCheck:
     """How far a journal has been checked, and the state that follows from it so far."""
 
     def __init__(self, tenant_id: str, key: TenantKey) -> None:
+        self.key: Final = key
         self.ids: Final = TenantIds(key)
         self.replay: Final = Replay(self.ids)
         self.chain_hash = NO_CHAIN_HASH
@@ -63,7 +64,6 @@ class JournalCheck:
         self.event_count = 0
         self.finding_count = 0
         self._tenant_id = tenant_id
-        self._key = key
         self._encoder = RecordEncoder(tenant_id, self.ids)
         self._record_time: datetime | None = None
         self._closed = False
@@ -80,7 +80,7 @@ class JournalCheck:
             Different: the first difference of that piece.
         """
         rows = await verification.journal_rows(
-            connection, self._key, after=self.sequence, until=until, limit=_PIECE
+            connection, self.key, after=self.sequence, until=until, limit=_PIECE
         )
         if not rows:
             raise Different(self.sequence + 1, "journal record", PRESENT, ABSENT)
@@ -189,7 +189,7 @@ class JournalCheck:
         sequences = [sequence for sequence in wanted if sequence is not None]
         if not sequences:
             return {}
-        found = await verification.transactions(connection, self._key, sequences)
+        found = await verification.transactions(connection, self.key, sequences)
         return {posted.sequence: posted for posted in found}
 
     async def _differing_lines(
@@ -201,7 +201,7 @@ class JournalCheck:
         if not expected:
             return []
         places = sorted({(number, sequence) for number, sequence, _ in expected})
-        rows = await verification.posting_rows(connection, self._key, places)
+        rows = await verification.posting_rows(connection, self.key, places)
         stored = {tuple(row)[:width]: tuple(row) for row in rows}
         self.posting_count += len(expected)
         return [
@@ -228,7 +228,7 @@ class JournalCheck:
                 ended[fact.hold.number] = (row.sequence, fact.hold)
         if not ended:
             return []
-        stored = await verification.numbered_holds(connection, self._key, list(ended))
+        stored = await verification.numbered_holds(connection, self.key, list(ended))
         self.hold_count += len(ended)
         return [
             hold_difference(self.ids, sequence, hold, stored.get(number))

@@ -183,7 +183,7 @@ class _Tail:
         """Return the head; asks the database if a caller has seen more than this process knows of."""
         async with self._starting:
             if self._looking is None or at_least > self.head:
-                async with self._pool.acquire() as connection:
+                async with self._pool.acquire(tenant=self._key) as connection:
                     newest = await newest_sequence(connection, self._key)
                 if self._looking is None:
                     self.head = newest
@@ -257,10 +257,13 @@ class _Tail:
                 pause = min(2 * pause, _IDLE_SECONDS)
 
     async def _read(self, position: int, size_bytes: int) -> list[Entry]:
-        async with self._pool.acquire() as connection:
-            return await entries_after(
+        async with self._pool.unproven() as connection:
+            found = await entries_after(
                 connection, self._key, position, limit=MAX_RECORDS, size_bytes=size_bytes
             )
+        if found:  # most looks find nothing, which need not be proven
+            await self._pool.durability.prove(self._key, found[-1].sequence)
+        return found
 
     def _append(self, entries: Sequence[Entry]) -> None:
         for chunk in _chunks(entries):

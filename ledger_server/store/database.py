@@ -1,52 +1,29 @@
-"""Owns the connections to PostgreSQL and the settings under which they run."""
+"""Owns what others know of the connections to PostgreSQL: how to open a pool, and what a failure means."""
 
 import contextlib
-from collections.abc import Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from typing import Final
 from urllib.parse import urlsplit
 
 import asyncpg
 
-# asyncpg's classes take type parameters only in its type stubs.
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
+from ledger_server.store.connections import AnyConnection, Connections, LedgerPool
+from ledger_server.store.session_settings import SettingsNotInForce
 
-    Pool = asyncpg.Pool[asyncpg.Record]
-    AnyConnection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
-else:
-    Pool = asyncpg.Pool
-    AnyConnection = Any
+__all__ = [
+    "CONNECTION_ERRORS",
+    "LOST_CONNECTION",
+    "AnyConnection",
+    "Connections",
+    "DatabaseUnreachable",
+    "Pool",
+    "is_outage",
+    "naming_database",
+    "open_pool",
+    "schema_revision",
+]
 
-# Every table is reached by an index that begins with the tenant. Plans are made while tables may
-# still be empty and are kept; without these settings such a plan would scan a table for ever.
-_PLANNER: Final = {
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "enable_bitmapscan": "off",
-    "plan_cache_mode": "force_generic_plan",
-    "jit": "off",
-}
-
-# What is acknowledged is on the disk, and every statement sees what was committed before it, whatever
-# the defaults of the database or of the user are.
-_PROMISES: Final = {
-    "synchronous_commit": "on",
-    "default_transaction_isolation": "read committed",
-    "default_transaction_read_only": "off",
-}
-
-# A process that stalls while it holds a tenant's head must not stop the tenant: the database ends
-# its transaction, and the next process goes on.
-_TIME_OUTS: Final = {
-    "lock_timeout": "5s",
-    "statement_timeout": "20s",
-    "idle_in_transaction_session_timeout": "5s",
-    # A host that is gone, or the network to it, answers no more; the same holds for it.
-    "tcp_keepalives_idle": "5",
-    "tcp_keepalives_interval": "2",
-    "tcp_keepalives_count": "3",
-}
+Pool = LedgerPool
 
 # What a broken or restarting database raises; everything else is a fault of a statement.
 # InternalClientError is what asyncpg says of an idle connection that was ended a moment ago.
@@ -101,14 +78,12 @@ def naming_database(database_url: str) -> Iterator[None]:
     """
     try:
         yield
+    except SettingsNotInForce:
+        raise
     except OSError as error:
         place = urlsplit(database_url).netloc.rpartition("@")[2] or "the given place"
         why = str(error) or "it did not answer in time"
         raise DatabaseUnreachable(f"the database at {place} can't be reached: {why}") from error
-
-
-async def _no_reset(_: Any) -> None:
-    """Leave a released connection as it is: nothing here sets session state, and it saves a round trip."""
 
 
 async def schema_revision(pool: Pool) -> str | None:
@@ -121,36 +96,19 @@ async def schema_revision(pool: Pool) -> str | None:
 
 
 async def open_pool(
-    database_url: str,
-    *,
-    role: str,
-    size: int,
-    connected: Callable[[Any], Coroutine[Any, Any, None]] | None = None,
+    database_url: str, *, role: str, size: int, tells: bool = True, shared: Connections | None = None
 ) -> Pool:
     """Open a pool whose sessions run as the application role.
 
     Args:
         database_url: `postgresql://…`; its user must be allowed to take on the role.
         size: the largest number of connections.
-        connected: is asked of each new connection before anybody uses it, and may refuse it.
+        tells: whether what is read over it is told to anybody without a commit of its own.
+        shared: what the pools of a process have in common; else the pool has its own.
     Raises:
         DatabaseUnreachable: nobody answers there.
+        SettingsNotInForce: a connection lacks what the server relies on.
     """
+    connections = shared or Connections(database_url, role=role)
     with naming_database(database_url):
-        return await asyncpg.create_pool(
-            database_url,
-            min_size=1,
-            max_size=size,
-            max_inactive_connection_lifetime=300,
-            timeout=5,  # for connecting
-            command_timeout=30,
-            reset=_no_reset,
-            init=connected,
-            server_settings={
-                "role": role,
-                "application_name": "defter",
-                **_PLANNER,
-                **_PROMISES,
-                **_TIME_OUTS,
-            },
-        )
+        return await connections.open_pool(size=size, tells=tells)

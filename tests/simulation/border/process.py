@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, NoReturn, cast
 
-import asyncpg
 import grpc
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -24,7 +23,7 @@ from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.providers.adapter import Adapter
 from ledger_server.running import RunningServer
 from ledger_server.settings import Settings
-from ledger_server.store import history_watch
+from ledger_server.store import connections, history_watch
 from ledger_server.store.database_clock import OwnClocks
 from tests.simulation.border.loop import PROCESS, Body, SimulatedLoop
 
@@ -209,19 +208,17 @@ def _put_together_for(network: _NoNetwork) -> Iterator[None]:
     of time is longer than a connection is kept idle.
     """
     module: Any = bootstrap
-    driver: Any = asyncpg
+    pools: Any = connections
     watch: Any = history_watch
-    opened, limits, create_pool = module.open_server, module.ClockLimits, driver.create_pool
+    opened, limits, idle = module.open_server, module.ClockLimits, pools.IDLE_SECONDS
     module.open_server = lambda _: network
     module.ClockLimits = partial(limits, measure_seconds=_MEASURE_SECONDS)
     look_seconds, watch.LOOK_SECONDS = watch.LOOK_SECONDS, _MEASURE_SECONDS
-    driver.create_pool = lambda *args, **named: create_pool(
-        *args, **{**named, "max_inactive_connection_lifetime": 0}
-    )
+    pools.IDLE_SECONDS = 0
     try:
         yield
     finally:
-        module.open_server, module.ClockLimits, driver.create_pool = opened, limits, create_pool
+        module.open_server, module.ClockLimits, pools.IDLE_SECONDS = opened, limits, idle
         watch.LOOK_SECONDS = look_seconds
 
 
