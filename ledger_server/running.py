@@ -92,6 +92,7 @@ class RunningServer:
             # Whoever waits for the database learns that it is away, and tells its caller so.
             for pool in self._pools:
                 pool.terminate()
+        await self._history.look_once_more()
         # Watches of health, for which gRPC would wait, end here.
         await self._server.stop(_PARTING_SECONDS)
         if self._stopping is not None:

@@ -26,6 +26,7 @@ log = structlog.get_logger()
 STOPPED: Final = Gauge("defter_outbound_stopped", "1 while no call to a provider may be made")
 
 LOOK_SECONDS: Final = 5.0
+_LAST_LOOK_SECONDS: Final = 2.0
 _ACTOR: Final = "defter"
 
 
@@ -121,6 +122,14 @@ class HistoryWatch:
         """Look now and then, in the background, through a pool whose connections come through `connected`."""
         self._pool = pool
         self._task = asyncio.create_task(self._look_now_and_then(pool))
+
+    async def look_once_more(self) -> None:
+        """Look at the end of a server, so that the witness knows of its last commits."""
+        if self._pool is not None and not self.changed.is_set():
+            with suppress(*CONNECTION_ERRORS):
+                async with asyncio.timeout(_LAST_LOOK_SECONDS), self._pool.acquire() as connection:
+                    await self.connected(connection)
+                await self._keeper.write()
 
     async def stop(self) -> None:
         """Stop."""
