@@ -142,7 +142,19 @@ def _is_time_out(error: BaseException) -> bool:
     return isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError)
 
 
-class _Proving(_Acquired):
+class _Acquiring(_Acquired):
+    """A connection that was acquired; who was cancelled stays so, whatever giving it back brings."""
+
+    async def __aexit__(self, *failure: object) -> None:
+        try:
+            await super().__aexit__(*failure)
+        except Exception:
+            # The connection of a statement that was given up is dropped, and says so here.
+            if not isinstance(failure[1], asyncio.CancelledError):
+                raise
+
+
+class _Proving(_Acquiring):
     """A connection that was acquired to read something that will be told."""
 
     def __init__(self, pool: "LedgerPool", timeout: float | None, tenant: TenantKey | None) -> None:
@@ -186,7 +198,7 @@ class LedgerPool(_Pool):
 
     def unproven(self, *, timeout: float | None = None) -> _Acquired:
         """Acquire a connection for what is not told, or proven in another way."""
-        return PoolAcquireContext(self, timeout)
+        return _Acquiring(self, timeout)
 
     async def close(self) -> None:
         """Close all connections once they have been given back."""

@@ -121,7 +121,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A watcher left what was sent to it unread for too long (`DEFTER_FOLLOWER_SECONDS`), or for longest of all
     where the process has as many bytes on their way to watchers as it may (`DEFTER_FOLLOWER_BYTES`). ABORTED;
     watch again with the last sequence that was read as `after_sequence`. Metadata: `after_sequence`, the last
-    that was sent. A caller that reads nothing for as long once more finds a bare CANCELLED instead.
+    that was sent.
     """
     ERROR_REASON_IDEMPOTENCY_KEY_REUSED: _ErrorReason.ValueType  # 60
     """The key was used before with another request body; nothing moved. ALREADY_EXISTS.
@@ -399,7 +399,7 @@ ERROR_REASON_READER_TOO_SLOW: ErrorReason.ValueType  # 92
 """A watcher left what was sent to it unread for too long (`DEFTER_FOLLOWER_SECONDS`), or for longest of all
 where the process has as many bytes on their way to watchers as it may (`DEFTER_FOLLOWER_BYTES`). ABORTED;
 watch again with the last sequence that was read as `after_sequence`. Metadata: `after_sequence`, the last
-that was sent. A caller that reads nothing for as long once more finds a bare CANCELLED instead.
+that was sent.
 """
 ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ErrorReason.ValueType  # 60
 """The key was used before with another request body; nothing moved. ALREADY_EXISTS.
