@@ -143,7 +143,7 @@ async def test_claim_that_came_to_nothing_lengthens_no_pause(cashier: Cashier) -
     silent = Answering()
     silent.silent = True
     await cashier.approved_withdrawal(100)
-    await cashier.pool.execute("UPDATE outbox SET try_count = 20")
+    await cashier.pool.execute("UPDATE outbox SET try_count = 20, named_tries = 20")
     dispatcher = dispatcher_of(cashier, {"mock": silent})
     await dispatcher.dispatch()
     await dispatcher.stop()

@@ -176,7 +176,10 @@ async def test_begin_deposit_while_its_events_come_in_books_all_once_replayed(
 ) -> None:
     """Whatever came first, parked events make up for it, through the other process as well."""
     count = 30
-    events = [replace(CAPTURE, event_id=f"event-{n}", payment_ref=f"pay-{n}") for n in range(count)]
+    events = [
+        replace(CAPTURE, event_id=f"event-{n}", payment_ref=f"pay-{n}", object_ref=f"cap-{n}")
+        for n in range(count)
+    ]
     begun = [deposit(f"pay-{n}", player_id="ann") for n in range(count)]
 
     await ask_both(first, second, [each for n in range(count) for each in (delivery(events[n]), begun[n])])
