@@ -283,7 +283,7 @@ async def paid_by_hand(world: World) -> str:
 async def ref_taken(world: World) -> str:
     """A page registers the provider's payment as a deposit of its own, while our call's answer is missing.
 
-    Whoever named the object first has it; what the events say of ours moves nothing until a person has looked.
+    Whoever named the object first has it; what events say of ours moves nothing until a person has looked.
     """
     world.psp.knobs.timeout_after_execute = 1
     world.psp.knobs.late_webhooks_seconds = 60.0
