@@ -47,7 +47,7 @@ class Worker(Protocol):
     def stopped(self) -> bool:
         """Whether it takes no run on any more and has written down how each of its own has ended."""
 
-    def begin(self, request: pb.RunReconciliationRequest, claimed: Claimed) -> None:
+    def begin(self, request: pb.RunReconciliationRequest, claimed: Claimed, ids: TenantIds) -> None:
         """Begin with a run that was claimed."""
 
 
@@ -161,9 +161,11 @@ class ReconciliationServicer:
         """Claim a run, and begin with it if it is this process's to do."""
         if self._worker.stopping:
             raise ShuttingDown
+        # Before the claim: behind it, a caller who goes away must not keep the run from being begun.
+        ids = await self._reads.ids(request.tenant_id)
         claimed = await self._runs.claim(request)
         if claimed.owner is not None:
-            self._worker.begin(request, claimed)
+            self._worker.begin(request, claimed, ids)
         return claimed
 
     def _check_run(self, request: pb.RunReconciliationRequest) -> None:

@@ -9,7 +9,7 @@ from defter.reconciliation.v1 import reconciliation_pb2 as pb
 
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import ShuttingDown
-from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
+from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.runs import Claimed, LostLease, Runs
 from ledger_server.engine.times import moment, timestamp
@@ -19,7 +19,6 @@ from ledger_server.jobs.reconciliation.reporting import Reporter
 from ledger_server.jobs.reconciliation.run import Run, Window
 from ledger_server.providers.adapter import Adapter
 from ledger_server.store.database import CONNECTION_ERRORS, Pool
-from ledger_server.store.lane_store import read_ids
 from ledger_server.store.ledger_rows import JournalRow
 
 log = structlog.get_logger()
@@ -75,7 +74,7 @@ class Reconciler:
         """Count what the process commits, so that runs make room for it."""
         self._committed += len(rows)
 
-    def begin(self, request: pb.RunReconciliationRequest, claimed: Claimed) -> None:
+    def begin(self, request: pb.RunReconciliationRequest, claimed: Claimed, ids: TenantIds) -> None:
         """Work on a run that was claimed, whether or not the caller stays.
 
         Raises:
@@ -83,16 +82,15 @@ class Reconciler:
         """
         if self.stopping:
             raise ShuttingDown
-        task = asyncio.create_task(self._work(request, claimed))
+        task = asyncio.create_task(self._work(request, claimed, ids))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _work(self, request: pb.RunReconciliationRequest, claimed: Claimed) -> None:
+    async def _work(self, request: pb.RunReconciliationRequest, claimed: Claimed, ids: TenantIds) -> None:
+        # Nothing is awaited before the `try`: from its first moment on a run writes down how it has ended.
         key = tenant_key(TenantId(request.tenant_id))
         assert claimed.owner is not None
         lease = self._runs.lease(key, claimed.number, claimed.owner)
-        async with self._pool.acquire() as connection:
-            ids = await read_ids(connection, key)
         reporter = Reporter(
             self._ledger,
             self._pool,
