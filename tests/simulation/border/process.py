@@ -136,7 +136,8 @@ async def _called(handler: Any, request: Message) -> bytes:
     if handler.unary_unary is not None:
         answer = await handler.unary_unary(request, context)
     else:
-        *_, answer = [each async for each in handler.unary_stream(request, context)]
+        await handler.unary_stream(request, context)
+        answer = context.written[-1]
     found: bytes = handler.response_serializer(answer)
     return found
 
@@ -179,6 +180,13 @@ class _Details:
 
 class _Context:
     """What a handler wants of gRPC."""
+
+    def __init__(self) -> None:
+        self.written: list[Any] = []
+
+    async def write(self, message: Any) -> None:
+        """Keep a message of a stream."""
+        self.written.append(message)
 
     def time_remaining(self) -> None:
         """There is no deadline."""
