@@ -93,10 +93,12 @@ class HistoryWatch:
         """
         if self.changed.is_set():
             raise AnotherHistory("the database is in another history, and this process knows the one before")
+        # What was seen before the question: looks that go on side by side may be answered in another order.
+        seen = self._keeper.seen
         looked = await history_store.look(connection)
         if looked is None:
             raise AnotherHistory("the database is a standby")
-        why = self._why_changed(looked)
+        why = self._why_changed(looked, seen)
         if why:
             log.error("the database has another history", why=why, epoch=self._epoch)
             self.changed.set()
@@ -150,8 +152,8 @@ class HistoryWatch:
                 log.exception("the database's history was not looked at")
             await asyncio.sleep(self._look_seconds)
 
-    def _why_changed(self, looked: Look) -> str:
-        why = why_another(looked.known, looked.found, self._keeper.seen)
+    def _why_changed(self, looked: Look, seen: Witness | None) -> str:
+        why = why_another(looked.known, looked.found, seen)
         if not why and (looked.history.epoch or "") != self._epoch:
             why = f"its epoch was {self._epoch} and is {looked.history.epoch}"
         return why

@@ -24,7 +24,7 @@ async def test_fault_of_a_lane_answers_those_whose_commit_is_under_way(
     """They hear how it ended; those who wait behind are told of the fault; the next is served."""
     failed = asyncio.Event()
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         failed.set()
         raise RuntimeError("a fault of the lane")
 

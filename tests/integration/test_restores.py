@@ -18,6 +18,7 @@ from defter_client import LedgerClient
 from ledger_server.domain.history import Witness
 from ledger_server.embedded_postgres import EmbeddedPostgres, find_binaries
 from ledger_server.store import migrate
+from ledger_server.store.history_watch import HistoryWatch
 from ledger_server.store.witness import WitnessKeeper
 from tests.support.cashier import Cashier
 from tests.support.fake_provider import fake_providers
@@ -316,6 +317,25 @@ async def test_lose_commit_while_defter_serves_starts_it_anew_in_its_process(
     finally:
         process.terminate()
         await process.wait()
+
+
+async def test_look_from_many_connections_while_the_log_grows_is_one_history(database_url: str) -> None:
+    """Answers that overtake one another are no loss."""
+    watch = HistoryWatch(WitnessKeeper())
+    connections = [await asyncpg.connect(database_url) for _ in range(8)]
+    try:
+        await watch.begin(connections[0])
+
+        async def look(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+            for _ in range(100):
+                await connection.execute("SELECT pg_logical_emit_message(false, 'defter', repeat('x', 9000))")
+                await watch.connected(connection)
+
+        await asyncio.gather(*map(look, connections))
+    finally:
+        for connection in connections:
+            await connection.close()
+    assert not watch.changed.is_set()
 
 
 def test_read_witness_that_is_none_says_so_by_its_setting(tmp_path: Path) -> None:
