@@ -340,6 +340,8 @@ class Run:
         if finding.source is Source.PARKED_EVENT:
             event_id = seen.evidence.get("event_id", "")
             return await compared_store.event_done(self._pool, self._key, self._provider, event_id)
+        if finding.kind in _BY_A_PERSON:
+            return False
         # What a payment says of itself is over when the provider lists what the ledger has booked.
         return seen.payment is not None and await compared_store.all_match(
             self._pool, self._key, self._provider, self._number, seen.payment
@@ -366,5 +368,9 @@ _NEVER: Final = frozenset(
         FindingClass.SETTLEMENT_TOTAL_MISMATCH,
         FindingClass.OBJECT_NOT_OURS,
         FindingClass.UNREAD_EVENT,
+        FindingClass.UNKNOWN_HISTORY,
     }
 )
+# That the provider lists what is booked says nothing against these: something was paid twice, or told of two
+# payments, and all of it may be booked.
+_BY_A_PERSON: Final = frozenset({FindingClass.DUPLICATE_AT_PROVIDER, FindingClass.DUPLICATE_IN_LEDGER})

@@ -216,7 +216,7 @@ class World:
 
 async def until(look: Callable[[], Awaitable[FoundT | None]]) -> FoundT:
     """Wait until a look finds something."""
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(30):
         while True:
             found = await look()
             if found is not None:
