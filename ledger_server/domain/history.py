@@ -57,11 +57,13 @@ class Witness(Struct, frozen=True, kw_only=True):
     Attributes:
         position: how far its write-ahead log had been flushed, in bytes; a database that was not restored is
             never behind that again.
+        loss: which commit was seen to be gone, in words, until another epoch has begun for it.
     """
 
     epoch: str
     identity: Identity
     position: int
+    loss: str = ""
 
 
 def why_another(known: Known, found: Found, witness: Witness | None) -> str:
@@ -82,7 +84,11 @@ def why_another(known: Known, found: Found, witness: Witness | None) -> str:
     if witness.epoch and witness.epoch not in {known.epoch, *known.past_epochs}:
         return f"epoch {witness.epoch} was seen here, and the database does not know it"
     # What a witness saw of an epoch before: when the present one began, it was for that loss.
-    if witness.epoch == (known.epoch or "") and witness.position > found.position:
+    if witness.epoch != (known.epoch or ""):
+        return ""
+    if witness.loss:
+        return witness.loss
+    if witness.position > found.position:
         return f"the log had been seen at {_lsn(witness.position)} and ends at {_lsn(found.position)}"
     return ""
 

@@ -63,7 +63,7 @@ class HistoryWatch:
             looked = await history_store.look(connection)
             if looked is None:
                 raise ConnectionError("the database is a standby: it decides nothing until it is promoted")
-            lost = self._keeper.loss or why_another(looked.known, looked.found, self._keeper.seen)
+            lost = why_another(looked.known, looked.found, self._keeper.seen)
             if looked.known.identity is not None and not lost:
                 break
             if lost:
@@ -71,7 +71,6 @@ class HistoryWatch:
             # A database that was named before any server has opened it keeps that name.
             epoch = looked.history.epoch if not lost and looked.history.epoch is not None else self._draw()
             if await history_store.begin_epoch(connection, looked, epoch, lost=lost, actor=_ACTOR):
-                self._keeper.loss = ""
                 log.info("an epoch begins", epoch=epoch, why=lost or NEW)
         self._epoch = looked.history.epoch or ""
         self._see(looked)
@@ -82,8 +81,11 @@ class HistoryWatch:
     def lost(self, why: str) -> None:
         """Hear that commits are gone of which callers were told: the next start begins another epoch."""
         log.error("the database has lost commits", why=why, epoch=self._epoch)
-        self._keeper.loss = why
         self.changed.set()
+        try:
+            self._keeper.lose(why)
+        except OSError as error:
+            log.warning("the witness could not be written", error=repr(error))
 
     async def connected(self, connection: AnyConnection) -> None:
         """Look where a new connection leads, before anything is asked through it.

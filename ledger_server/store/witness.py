@@ -28,8 +28,6 @@ class WitnessKeeper:
             OSError: it can't be read.
         """
         self._file = file
-        self.loss = ""
-        """Which commit is known to be gone, until another epoch has begun for it."""
         self._seen = self._written = None if file is None else _read(file)
 
     @property
@@ -40,9 +38,20 @@ class WitnessKeeper:
     def see(self, now: Witness) -> None:
         """Remember what is seen now; of the same history only if it is newer."""
         before = self._seen
-        if before is not None and replace(before, position=now.position) == now:
-            now = replace(now, position=max(now.position, before.position))
+        if before is not None and (before.epoch, before.identity) == (now.epoch, now.identity):
+            now = replace(now, position=max(now.position, before.position), loss=before.loss)
         self._seen = now
+
+    def lose(self, why: str) -> None:
+        """Remember that a commit is gone, also if the process ends before another epoch has begun.
+
+        Raises:
+            OSError: it can't be written; then this process alone knows.
+        """
+        if self._seen is not None:
+            self._seen = replace(self._seen, loss=why)
+            if self._file is not None:
+                _write(self._file, self._seen)
 
     async def write(self) -> None:
         """Have what was seen outlive the process.

@@ -247,8 +247,7 @@ async def resume(place: Place, epoch: str) -> None:
 
 async def test_serve_while_its_last_commit_is_lost_starts_anew_in_another_epoch(place: Place) -> None:
     """A server that misses a record of its own refuses everything from then on; the next start names it."""
-    keeper = WitnessKeeper()
-    async with serving(place.url, witness=keeper) as service:
+    async with place.serving() as service:
         before = await outbound(service)
         ledger = await service.new_ledger()
         await ledger.open_house()
@@ -257,12 +256,29 @@ async def test_serve_while_its_last_commit_is_lost_starts_anew_in_another_epoch(
         run_sql(place.url, LOSE_ONE)
         assert (await refusal(ledger.post("house", "ann", 1))).reason == "STORE_UNAVAILABLE"
         assert service.server.another_history.is_set()
-    async with serving(place.url, witness=keeper) as service:
+    # It may have died meanwhile: the file knows.
+    async with place.serving() as service:
         found = await outbound(service)
         assert (found.stopped, list(found.past_epochs)) == (True, [before.epoch])
         assert found.note.endswith("was committed here and is gone")
         await post(service.ledger(key_prefix="new"), 1)
         assert not (await service.ledger().verify()).HasField("first_difference")
+
+
+async def test_drain_leaves_a_witness_of_the_last_commit(place: Place) -> None:
+    """Who ends cleanly has seen all that it wrote."""
+    async with place.serving() as service:
+        ledger = await service.new_ledger()
+        await ledger.open_house()
+        await ledger.open("ann")
+        await post(ledger, 3)
+        connection = await asyncpg.connect(place.url)
+        now = await connection.fetchval("SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint")
+        await connection.close()
+        await service.server.drain()
+    seen = WitnessKeeper(place.witness).seen
+    assert seen is not None
+    assert seen.position >= now
 
 
 async def test_put_back_files_under_running_server_is_noticed_by_its_next_connection(place: Place) -> None:

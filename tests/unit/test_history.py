@@ -74,6 +74,16 @@ ELSEWHERE = replace(HERE, system_identifier="7499999999999999999")
             id="what was lost before the epoch began",
         ),
         pytest.param(
+            KNOWN, FOUND, replace(SEEN, loss="a record is gone"), "a record is gone", id="a lost commit"
+        ),
+        pytest.param(
+            KNOWN,
+            FOUND,
+            replace(SEEN, epoch="0000000a", loss="a record is gone"),
+            "",
+            id="a commit lost before the epoch began",
+        ),
+        pytest.param(
             KNOWN, FOUND, replace(SEEN, identity=ELSEWHERE, position=1 << 60), "", id="another database seen"
         ),
         pytest.param(
