@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import structlog
+from asyncpg import InsufficientPrivilegeError
 from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import deposit_pb2, outbound_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
 from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2, settlement_pb2
@@ -138,6 +139,7 @@ async def start_server(
             gate=_gate(database_clock, watch),
             provider_tenants=provider_tenants or {},
         )
+        wired.ledger.on_commit(watch.committed)
         wired.ledger.on_loss(watch.lost)
         server = open_server([*CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))])
         handlers, health_servicer = await _add_services(
@@ -179,6 +181,11 @@ async def _begin_history(settings: Settings, watch: HistoryWatch) -> None:
         check_revision(await schema_revision(pool))
         async with pool.acquire() as connection:
             history = await watch.begin(connection)
+    except InsufficientPrivilegeError as error:
+        raise OSError(
+            f"{error}; as the owner of the cluster: GRANT EXECUTE ON FUNCTION pg_control_system()"
+            f" TO {settings.application_role}"
+        ) from error
     finally:
         await close(pool)
     if history.outbound_stopped:

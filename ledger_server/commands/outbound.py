@@ -118,7 +118,11 @@ def _print_unreconciled(out: Console, outbound: pb.Outbound) -> None:
         print_line(
             out,
             f"not reconciled since: defter reconcile --tenant {account.tenant_id}"
-            f" --provider {account.provider} --from {since}",
+            f" --provider {account.provider} --from {since}"
+            f" --to {outbound.begin_time.ToJsonString()} --grace 0s",
         )
     if not outbound.unreconciled:
-        print_line(out, "all provider accounts with payments are reconciled since")
+        print_line(
+            out,
+            "all provider accounts with payments are reconciled since; see `defter findings list`",
+        )

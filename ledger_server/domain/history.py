@@ -44,11 +44,21 @@ class Found(Struct, frozen=True, kw_only=True):
         position: how far its write-ahead log is flushed, in bytes.
         written_here: whether the row that tells the history was written by a transaction of this database,
             and was not read in from a dump.
+        strange_epoch: an epoch that records have in a database that no server has opened yet; else empty.
     """
 
     identity: Identity
     position: int
     written_here: bool
+    strange_epoch: str = ""
+
+
+class SeenRecord(Struct, frozen=True, kw_only=True):
+    """A record that was seen to be committed."""
+
+    tenant_key: int
+    sequence: int
+    chain_hash: bytes
 
 
 class Witness(Struct, frozen=True, kw_only=True):
@@ -58,16 +68,24 @@ class Witness(Struct, frozen=True, kw_only=True):
         position: how far its write-ahead log had been flushed, in bytes; a database that was not restored is
             never behind that again.
         loss: which commit was seen to be gone, in words, until another epoch has begun for it.
+        record: the newest record that was committed here; None before the first one. Where it is, so is all
+            that was committed before.
     """
 
     epoch: str
     identity: Identity
     position: int
     loss: str = ""
+    record: SeenRecord | None = None
 
 
-def why_another(known: Known, found: Found, witness: Witness | None) -> str:
-    """Return why the database may have lost commits or be a copy; empty where its history goes on."""
+def why_another(known: Known, found: Found, witness: Witness | None, *, lacks_record: bool = False) -> str:
+    """Return why the database may have lost commits or be a copy; empty where its history goes on.
+
+    Args:
+        witness: what was seen of this place.
+        lacks_record: whether the journal does not have the witness's record.
+    """
     was = known.identity
     if was is not None:
         for name, before, now in (
@@ -79,7 +97,9 @@ def why_another(known: Known, found: Found, witness: Witness | None) -> str:
                 return f"the {name} was {before} and is {now}"
         if not found.written_here:
             return "its tables were read in from a dump"
-    if witness is None or not _same_place(witness.identity, found.identity):
+    if found.strange_epoch:
+        return f"its records are of epoch {found.strange_epoch}, and no server has opened it yet"
+    if witness is None or not same_place(witness.identity, found.identity):
         return ""
     if witness.epoch and witness.epoch not in {known.epoch, *known.past_epochs}:
         return f"epoch {witness.epoch} was seen here, and the database does not know it"
@@ -88,12 +108,15 @@ def why_another(known: Known, found: Found, witness: Witness | None) -> str:
         return ""
     if witness.loss:
         return witness.loss
+    if witness.record is not None and lacks_record:
+        seen = witness.record
+        return f"record {seen.sequence} of tenant key {seen.tenant_key} was committed and is gone"
     if witness.position > found.position:
         return f"the log had been seen at {_lsn(witness.position)} and ends at {_lsn(found.position)}"
     return ""
 
 
-def _same_place(before: Identity, now: Identity) -> bool:
+def same_place(before: Identity, now: Identity) -> bool:
     """Whether a witness speaks of this database at all, and not of another that the URL named then."""
     return (before.system_identifier, before.database_oid) == (now.system_identifier, now.database_oid)
 

@@ -79,6 +79,7 @@ async def _outbound(connection: AnyConnection, history: History) -> pb.Outbound:
         epoch=history.epoch or "",
         past_epochs=history.past_epochs,
         known_until_time=None if history.known_until is None else timestamp(history.known_until),
+        begin_time=None if history.begin_time is None else timestamp(history.begin_time),
         unreconciled=[
             pb.OutboundAccount(tenant_id=account.tenant_id, provider=account.provider)
             for account in await _unreconciled(connection, history, _MOST_TOLD)
@@ -97,7 +98,7 @@ async def _unreconciled(connection: AnyConnection, history: History, most: int) 
         for account in accounts:
             complete = int(reconciliation_pb2.RUN_STATE_COMPLETE)
             bodies = await history_store.runs_since(connection, account, history.begin_time, complete)
-            if not any(_covers(body, history.known_until) for body in bodies):
+            if not any(covers(body, history.known_until, history.begin_time) for body in bodies):
                 missing.append(account)
         if len(accounts) < _PAGE:
             break
@@ -105,6 +106,12 @@ async def _unreconciled(connection: AnyConnection, history: History, most: int) 
     return missing[:most]
 
 
-def _covers(body: bytes, since: datetime) -> bool:
-    """Whether a run has looked at all that happened since a time."""
-    return moment(reconciliation_pb2.Run.FromString(body).from_time) <= since
+def covers(body: bytes, since: datetime, until: datetime) -> bool:
+    """Whether a run has judged all that may have been lost between two times.
+
+    What is in transit is not judged, and what was lost a moment ago is in transit while the grace lasts. What
+    belongs to a payment that is known here is looked for before it is called; so it does not matter.
+    """
+    run = reconciliation_pb2.Run.FromString(body)
+    whole = moment(run.from_time) <= since and moment(run.to_time) >= until
+    return whole and not run.unmatched_in_transit_count

@@ -38,6 +38,7 @@ UPDATE history SET epoch = $2, past_epochs = $3, system_identifier = $4, databas
 WHERE history_key = 1 AND version = $1
 RETURNING {_COLUMNS}
 """
+_ANY_EPOCH: Final = "SELECT epochs FROM tenants WHERE epochs <> '' ORDER BY tenant_id LIMIT 1"
 _KNOWN_UNTIL: Final = "SELECT max(record_time) FROM tenants"
 # What may have been called in the history that was lost counts as called, since it was owed: whoever is
 # first to call it again asks before, and calls only while the provider is certain to remember the key.
@@ -81,7 +82,8 @@ class History(NamedTuple):
         epoch: None before a server has opened the database.
         note: why calls were stopped or go on; `actor` said so, at `change_time`.
         begin_time: when the epoch began.
-        known_until: the newest record that the database had when the epoch began; None at the first one.
+        known_until: the newest record that the database had when the epoch began, or an earlier one if what
+            was lost before was not reconciled; None at the first one.
         version: counts changes.
     """
 
@@ -131,6 +133,10 @@ async def look(connection: AnyConnection) -> Look | None:
             timeline=row["known_timeline"],
         )
     history = _history_of(row)
+    # A database that no server has opened can have no records of an epoch but from another one.
+    strange = ""
+    if identity is None:
+        strange = (await connection.fetchval(_ANY_EPOCH) or "").rpartition(":")[2]
     found = Identity(
         system_identifier=row["system_identifier"],
         database_oid=row["database_oid"],
@@ -139,7 +145,12 @@ async def look(connection: AnyConnection) -> Look | None:
     return Look(
         history,
         Known(epoch=history.epoch, past_epochs=frozenset(history.past_epochs), identity=identity),
-        Found(identity=found, position=row["position"], written_here=bool(row["written_here"])),
+        Found(
+            identity=found,
+            position=row["position"],
+            written_here=bool(row["written_here"]),
+            strange_epoch=strange,
+        ),
     )
 
 
@@ -155,6 +166,9 @@ async def begin_epoch(connection: AnyConnection, looked: Look, epoch: str, *, lo
         past = (*past, before.epoch)
     async with connection.transaction():
         known_until = await connection.fetchval(_KNOWN_UNTIL) if lost else None
+        if before.outbound_stopped and before.known_until is not None and known_until is not None:
+            # Nobody has reconciled what was lost before.
+            known_until = min(known_until, before.known_until)
         row = await connection.fetchrow(
             _BEGIN,
             before.version,

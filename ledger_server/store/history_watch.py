@@ -7,18 +7,20 @@ that leads elsewhere is refused like one that is lost, and whoever runs the serv
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
 import structlog
 from prometheus_client import Gauge
 
-from ledger_server.domain.history import NEW, Witness, why_another
-from ledger_server.domain.ids import new_epoch
+from ledger_server.domain.history import NEW, Identity, SeenRecord, Witness, same_place, why_another
+from ledger_server.domain.ids import TenantId, TenantKey, new_epoch, tenant_key
 from ledger_server.store import history_store
 from ledger_server.store.database import CONNECTION_ERRORS, AnyConnection, Pool
 from ledger_server.store.history_store import History, Look
+from ledger_server.store.lane_store import read_chain_hash
+from ledger_server.store.ledger_rows import JournalRow
 from ledger_server.store.witness import WitnessKeeper
 
 log = structlog.get_logger()
@@ -47,6 +49,7 @@ class HistoryWatch:
         self._look_seconds = LOOK_SECONDS
         self._draw = draw or (lambda: new_epoch(os.urandom))
         self._epoch: str | None = None
+        self._identity: Identity | None = None
         self._pool: Pool | None = None
         self._task: asyncio.Task[None] | None = None
         self.changed: Final = asyncio.Event()
@@ -63,7 +66,8 @@ class HistoryWatch:
             looked = await history_store.look(connection)
             if looked is None:
                 raise ConnectionError("the database is a standby: it decides nothing until it is promoted")
-            lost = why_another(looked.known, looked.found, self._keeper.seen)
+            witness = self._keeper.of(looked.found.identity)
+            lost = await _why(connection, looked, witness)
             if looked.known.identity is not None and not lost:
                 break
             if lost:
@@ -77,6 +81,11 @@ class HistoryWatch:
         await self._keeper.write()
         _show(looked.history)
         return looked.history
+
+    def committed(self, tenant_id: str, rows: Sequence[JournalRow]) -> None:
+        """Remember what was committed last: a database that lacks it has lost it."""
+        key, last = tenant_key(TenantId(tenant_id)), rows[-1]
+        self._keeper.commit(SeenRecord(tenant_key=key, sequence=last.sequence, chain_hash=last.chain_hash))
 
     def lost(self, why: str) -> None:
         """Hear that commits are gone of which callers were told: the next start begins another epoch."""
@@ -96,11 +105,13 @@ class HistoryWatch:
         if self.changed.is_set():
             raise AnotherHistory("the database is in another history, and this process knows the one before")
         # What was seen before the question: looks that go on side by side may be answered in another order.
-        seen = self._keeper.seen
+        seen = self._seen
         looked = await history_store.look(connection)
         if looked is None:
             raise AnotherHistory("the database is a standby")
-        why = self._why_changed(looked, seen)
+        why = await _why(connection, looked, seen)
+        if not why and (looked.history.epoch or "") != self._epoch:
+            why = f"its epoch was {self._epoch} and is {looked.history.epoch}"
         if why:
             log.error("the database has another history", why=why, epoch=self._epoch)
             self.changed.set()
@@ -154,13 +165,12 @@ class HistoryWatch:
                 log.exception("the database's history was not looked at")
             await asyncio.sleep(self._look_seconds)
 
-    def _why_changed(self, looked: Look, seen: Witness | None) -> str:
-        why = why_another(looked.known, looked.found, seen)
-        if not why and (looked.history.epoch or "") != self._epoch:
-            why = f"its epoch was {self._epoch} and is {looked.history.epoch}"
-        return why
+    @property
+    def _seen(self) -> Witness | None:
+        return None if self._identity is None else self._keeper.of(self._identity)
 
     def _see(self, looked: Look) -> None:
+        self._identity = looked.found.identity
         self._keeper.see(
             Witness(
                 epoch=looked.history.epoch or "",
@@ -168,6 +178,19 @@ class HistoryWatch:
                 position=looked.found.position,
             )
         )
+
+
+async def _why(connection: AnyConnection, looked: Look, witness: Witness | None) -> str:
+    """Return why the history is another one than what is known and was seen; empty where it goes on."""
+    lacks = False
+    if (
+        witness is not None
+        and witness.record is not None
+        and same_place(witness.identity, looked.found.identity)
+    ):
+        key, sequence = TenantKey(witness.record.tenant_key), witness.record.sequence
+        lacks = await read_chain_hash(connection, key, sequence) != witness.record.chain_hash
+    return why_another(looked.known, looked.found, witness, lacks_record=lacks)
 
 
 def _show(history: History) -> None:

@@ -7,17 +7,21 @@ was there before only somebody outside can tell.
 import asyncio
 import os
 from pathlib import Path
+from typing import Final
 
-from msgspec import ValidationError, json
+from msgspec import json
 from msgspec.structs import replace
 
-from ledger_server.domain.history import Witness
+from ledger_server.domain.history import Identity, SeenRecord, Witness, same_place
+
+SETTING: Final = "DEFTER_WITNESS_FILE"
 
 
 class WitnessKeeper:
-    """Remembers the newest that was seen, for the life of the process and in a file, if there is one.
+    """Remembers the newest that was seen of each database, for the life of the process and in a file, if any.
 
-    Several processes may share the file. Each writes what it saw last; none of it is ever untrue.
+    Several processes may share the file, also those of several databases. Each writes what it saw last of its
+    own; none of it is ever untrue.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -28,19 +32,32 @@ class WitnessKeeper:
             OSError: it can't be read.
         """
         self._file = file
-        self._seen = self._written = None if file is None else _read(file)
+        self._all = () if file is None else _read(file)
+        self._written: Witness | None = None
+        self._seen: Witness | None = None
 
-    @property
-    def seen(self) -> Witness | None:
-        """What was seen last."""
-        return self._seen
+    def of(self, identity: Identity) -> Witness | None:
+        """Return what was seen last of a database."""
+        if self._seen is not None and same_place(self._seen.identity, identity):
+            return self._seen
+        return next((each for each in self._all if same_place(each.identity, identity)), None)
 
     def see(self, now: Witness) -> None:
         """Remember what is seen now; of the same history only if it is newer."""
-        before = self._seen
+        before = self.of(now.identity)
         if before is not None and (before.epoch, before.identity) == (now.epoch, now.identity):
-            now = replace(now, position=max(now.position, before.position), loss=before.loss)
+            now = replace(
+                now,
+                position=max(now.position, before.position),
+                loss=before.loss,
+                record=now.record or before.record,
+            )
         self._seen = now
+
+    def commit(self, record: SeenRecord) -> None:
+        """Remember the newest record that was committed."""
+        if self._seen is not None:
+            self._seen = replace(self._seen, record=record)
 
     def lose(self, why: str) -> None:
         """Remember that a commit is gone, also if the process ends before another epoch has begun.
@@ -65,24 +82,28 @@ class WitnessKeeper:
             self._written = seen
 
 
-def _read(file: Path) -> Witness | None:
+def _read(file: Path) -> tuple[Witness, ...]:
     try:
         content = file.read_bytes()
     except FileNotFoundError:
-        return None
+        return ()
+    except OSError as error:
+        raise OSError(f"{SETTING}: {error}") from error
     try:
-        return json.decode(content, type=Witness)
-    except (ValidationError, ValueError) as error:
-        raise ValueError(
-            f"DEFTER_WITNESS_FILE: {file} does not say what was seen of a database: {error}"
-        ) from error
+        return json.decode(content, type=tuple[Witness, ...])
+    except ValueError as error:  # msgspec's are
+        raise ValueError(f"{SETTING}: {file} does not say what was seen of databases: {error}") from error
 
 
 def _write(file: Path, seen: Witness) -> None:
     """Replace the file whole, so that a crash leaves the old one or the new one."""
+    others = [each for each in _read(file) if not same_place(each.identity, seen.identity)]
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    with partial.open("wb") as opened:
-        opened.write(json.encode(seen))
-        opened.flush()
-        os.fsync(opened.fileno())
-    partial.replace(file)
+    try:
+        with partial.open("wb") as opened:
+            opened.write(json.encode([*others, seen]))
+            opened.flush()
+            os.fsync(opened.fileno())
+        partial.replace(file)
+    except OSError as error:
+        raise OSError(f"{SETTING}: {error}") from error

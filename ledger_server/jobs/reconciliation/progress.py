@@ -20,6 +20,7 @@ class Progress:
         self.problem = ""
         self._matched = 0
         self._in_transit = 0
+        self._unmatched_in_transit = 0
         self._seen: Counter[FindingClass] = Counter()
         self._changes: Counter[int] = Counter()
         self._ledger: Counter[str] = Counter()
@@ -36,6 +37,7 @@ class Progress:
         """Count a record that belongs to no payment."""
         self._matched += matched
         self._in_transit += in_transit
+        self._unmatched_in_transit += in_transit
         self._remote[currency] += amount
 
     def see(self, kind: FindingClass) -> None:
@@ -53,6 +55,7 @@ class Progress:
         run.fetched_count = self.fetched
         run.matched_count = self._matched
         run.in_transit_count = self._in_transit
+        run.unmatched_in_transit_count = self._unmatched_in_transit
         run.problem = self.problem
         run.opened_count = self._changes[FindingState.OPEN]
         run.reopened_count = self._changes[FindingState.REOPENED]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 from defter.payments.v1 import outbound_pb2, payment_pb2
 
+from mock_psp.server import MockPsp
 from tests.integration.cli.conftest import LATER_SECONDS, PROVIDER, TENANT, CommandLine
 from tests.support.cashier import Cashier
 from tests.support.clock import FakeClock
@@ -34,7 +35,7 @@ async def test_stop_and_resume_calls_by_hand_tells_who_and_why(cli: CommandLine)
 
 
 async def test_resume_after_restore_wants_every_account_reconciled(
-    reconciling: Service, cli: CommandLine, clock: FakeClock
+    reconciling: Service, cli: CommandLine, clock: FakeClock, psp: MockPsp
 ) -> None:
     """The command says what is missing and how to get it; then it resumes, and what was owed is called."""
     cashier = Cashier(reconciling.ledger(TENANT))
@@ -44,6 +45,9 @@ async def test_resume_after_restore_wants_every_account_reconciled(
     await reconciling.restart()
     cashier = Cashier(reconciling.ledger(TENANT, key_prefix="after"))
     cli = CommandLine(reconciling.server.port)
+    # Made in the history that was lost, a moment ago.
+    lost = psp.state.payouts.create(reference="wd_lost", amount_minor=400, currency="EUR", destination="me")
+    psp.state.payouts.pay(lost.id)
     clock.advance(seconds=LATER_SECONDS)
 
     status = await cli.run("outbound", "status")
@@ -56,7 +60,9 @@ async def test_resume_after_restore_wants_every_account_reconciled(
         "reconcile", "--provider", PROVIDER, "--from", "2030-01-01T13:00Z", "--to", "2030-01-01T14:00Z"
     )
     still = await cli.run("outbound", "resume", "--note", "half a window")
-    reconciled = await cli.reconcile()
+    in_transit = await cli.reconcile("--grace", "100h")
+    too_early = await cli.run("outbound", "resume", "--note", "a payout is in transit")
+    reconciled = await cli.reconcile("--grace", "0s")
     resumed = await cli.run("outbound", "resume", "--note", "all is seen", "--as", "ada")
 
     assert status.code == 1
@@ -75,9 +81,14 @@ async def test_resume_after_restore_wants_every_account_reconciled(
     assert by_server.metadata == {"tenant_id": TENANT, "provider": PROVIDER}
     assert late.code in {0, 1}, late
     assert still.code == 2, still
+    assert in_transit.code in {0, 1}, in_transit
+    assert too_early.code == 2, too_early
     assert reconciled.code in {0, 1}, reconciled
     assert resumed.code == 0, resumed
-    assert "all provider accounts with payments are reconciled since" in resumed.output
+    assert (
+        "all provider accounts with payments are reconciled since; see `defter findings list`"
+        in resumed.output
+    )
     await cashier.until_called()
     found = await cashier.withdrawal(withdrawal)
     assert found.call_state == payment_pb2.CALL_STATE_ACCEPTED

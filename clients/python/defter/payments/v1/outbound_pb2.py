@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!defter/payments/v1/outbound.proto\x12\x12\x64\x65\x66ter.payments.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"6\n\x0fOutboundAccount\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\"\xfe\x01\n\x08Outbound\x12\x0f\n\x07stopped\x18\x01 \x01(\x08\x12\x0c\n\x04note\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65poch\x18\x05 \x01(\t\x12\x13\n\x0bpast_epochs\x18\x06 \x03(\t\x12\x34\n\x10known_until_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x0cunreconciled\x18\x08 \x03(\x0b\x32#.defter.payments.v1.OutboundAccount\"\x14\n\x12GetOutboundRequest\"E\n\x13GetOutboundResponse\x12.\n\x08outbound\x18\x01 \x01(\x0b\x32\x1c.defter.payments.v1.Outbound\"2\n\x13StopOutboundRequest\x12\x0c\n\x04note\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\"F\n\x14StopOutboundResponse\x12.\n\x08outbound\x18\x01 \x01(\x0b\x32\x1c.defter.payments.v1.Outbound\"_\n\x15ResumeOutboundRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x0c\n\x04note\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x1a\n\x12\x61llow_unreconciled\x18\x04 \x01(\x08\"H\n\x16ResumeOutboundResponse\x12.\n\x08outbound\x18\x01 \x01(\x0b\x32\x1c.defter.payments.v1.Outbound2\xbd\x02\n\x0fOutboundService\x12^\n\x0bGetOutbound\x12&.defter.payments.v1.GetOutboundRequest\x1a\'.defter.payments.v1.GetOutboundResponse\x12\x61\n\x0cStopOutbound\x12\'.defter.payments.v1.StopOutboundRequest\x1a(.defter.payments.v1.StopOutboundResponse\x12g\n\x0eResumeOutbound\x12).defter.payments.v1.ResumeOutboundRequest\x1a*.defter.payments.v1.ResumeOutboundResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!defter/payments/v1/outbound.proto\x12\x12\x64\x65\x66ter.payments.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"6\n\x0fOutboundAccount\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\"\xae\x02\n\x08Outbound\x12\x0f\n\x07stopped\x18\x01 \x01(\x08\x12\x0c\n\x04note\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65poch\x18\x05 \x01(\t\x12\x13\n\x0bpast_epochs\x18\x06 \x03(\t\x12\x34\n\x10known_until_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x0cunreconciled\x18\x08 \x03(\x0b\x32#.defter.payments.v1.OutboundAccount\x12.\n\nbegin_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x14\n\x12GetOutboundRequest\"E\n\x13GetOutboundResponse\x12.\n\x08outbound\x18\x01 \x01(\x0b\x32\x1c.defter.payments.v1.Outbound\"2\n\x13StopOutboundRequest\x12\x0c\n\x04note\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\"F\n\x14StopOutboundResponse\x12.\n\x08outbound\x18\x01 \x01(\x0b\x32\x1c.defter.payments.v1.Outbound\"_\n\x15ResumeOutboundRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x0c\n\x04note\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x1a\n\x12\x61llow_unreconciled\x18\x04 \x01(\x08\"H\n\x16ResumeOutboundResponse\x12.\n\x08outbound\x18\x01 \x01(\x0b\x32\x1c.defter.payments.v1.Outbound2\xbd\x02\n\x0fOutboundService\x12^\n\x0bGetOutbound\x12&.defter.payments.v1.GetOutboundRequest\x1a\'.defter.payments.v1.GetOutboundResponse\x12\x61\n\x0cStopOutbound\x12\'.defter.payments.v1.StopOutboundRequest\x1a(.defter.payments.v1.StopOutboundResponse\x12g\n\x0eResumeOutbound\x12).defter.payments.v1.ResumeOutboundRequest\x1a*.defter.payments.v1.ResumeOutboundResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,19 +35,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OUTBOUNDACCOUNT']._serialized_start=90
   _globals['_OUTBOUNDACCOUNT']._serialized_end=144
   _globals['_OUTBOUND']._serialized_start=147
-  _globals['_OUTBOUND']._serialized_end=401
-  _globals['_GETOUTBOUNDREQUEST']._serialized_start=403
-  _globals['_GETOUTBOUNDREQUEST']._serialized_end=423
-  _globals['_GETOUTBOUNDRESPONSE']._serialized_start=425
-  _globals['_GETOUTBOUNDRESPONSE']._serialized_end=494
-  _globals['_STOPOUTBOUNDREQUEST']._serialized_start=496
-  _globals['_STOPOUTBOUNDREQUEST']._serialized_end=546
-  _globals['_STOPOUTBOUNDRESPONSE']._serialized_start=548
-  _globals['_STOPOUTBOUNDRESPONSE']._serialized_end=618
-  _globals['_RESUMEOUTBOUNDREQUEST']._serialized_start=620
-  _globals['_RESUMEOUTBOUNDREQUEST']._serialized_end=715
-  _globals['_RESUMEOUTBOUNDRESPONSE']._serialized_start=717
-  _globals['_RESUMEOUTBOUNDRESPONSE']._serialized_end=789
-  _globals['_OUTBOUNDSERVICE']._serialized_start=792
-  _globals['_OUTBOUNDSERVICE']._serialized_end=1109
+  _globals['_OUTBOUND']._serialized_end=449
+  _globals['_GETOUTBOUNDREQUEST']._serialized_start=451
+  _globals['_GETOUTBOUNDREQUEST']._serialized_end=471
+  _globals['_GETOUTBOUNDRESPONSE']._serialized_start=473
+  _globals['_GETOUTBOUNDRESPONSE']._serialized_end=542
+  _globals['_STOPOUTBOUNDREQUEST']._serialized_start=544
+  _globals['_STOPOUTBOUNDREQUEST']._serialized_end=594
+  _globals['_STOPOUTBOUNDRESPONSE']._serialized_start=596
+  _globals['_STOPOUTBOUNDRESPONSE']._serialized_end=666
+  _globals['_RESUMEOUTBOUNDREQUEST']._serialized_start=668
+  _globals['_RESUMEOUTBOUNDREQUEST']._serialized_end=763
+  _globals['_RESUMEOUTBOUNDRESPONSE']._serialized_start=765
+  _globals['_RESUMEOUTBOUNDRESPONSE']._serialized_end=837
+  _globals['_OUTBOUNDSERVICE']._serialized_start=840
+  _globals['_OUTBOUNDSERVICE']._serialized_end=1157
 # @@protoc_insertion_point(module_scope)

@@ -59,6 +59,7 @@ class Outbound(_message.Message):
     PAST_EPOCHS_FIELD_NUMBER: _builtins.int
     KNOWN_UNTIL_TIME_FIELD_NUMBER: _builtins.int
     UNRECONCILED_FIELD_NUMBER: _builtins.int
+    BEGIN_TIME_FIELD_NUMBER: _builtins.int
     stopped: _builtins.bool
     """Whether none may."""
     note: _builtins.str
@@ -77,15 +78,21 @@ class Outbound(_message.Message):
 
     @_builtins.property
     def known_until_time(self) -> _timestamp_pb2.Timestamp:
-        """The time of the newest record that the ledger had when the epoch began; what is later was lost. Absent in
-        the first epoch.
+        """The time of the newest record that the ledger had when the epoch began; what is later was lost. If commits
+        were lost again before calls were resumed, it is the time of the first loss. Absent in the first epoch.
         """
 
     @_builtins.property
     def unreconciled(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutboundAccount]:
-        """Provider accounts with payments of which no complete run has begun since the epoch did, with a window from
-        `known_until_time` or before; up to 100. Empty in the first epoch.
+        """Provider accounts with payments that were not reconciled since the epoch began; up to 100. Empty in the first
+        epoch. It takes a complete run that began since, whose window reaches from `known_until_time` or before to
+        `begin_time` or later, and in which no record without a payment was in transit: with a grace of 0 that are
+        those alone which the provider has not carried out yet.
         """
+
+    @_builtins.property
+    def begin_time(self) -> _timestamp_pb2.Timestamp:
+        """When the epoch began; absent if the database was never opened."""
 
     def __init__(
         self,
@@ -98,10 +105,11 @@ class Outbound(_message.Message):
         past_epochs: _abc.Iterable[_builtins.str] | None = ...,
         known_until_time: _timestamp_pb2.Timestamp | None = ...,
         unreconciled: _abc.Iterable[Global___OutboundAccount] | None = ...,
+        begin_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "known_until_time", b"known_until_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "change_time", b"change_time", "known_until_time", b"known_until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "change_time", b"change_time", "epoch", b"epoch", "known_until_time", b"known_until_time", "note", b"note", "past_epochs", b"past_epochs", "stopped", b"stopped", "unreconciled", b"unreconciled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "begin_time", b"begin_time", "change_time", b"change_time", "epoch", b"epoch", "known_until_time", b"known_until_time", "note", b"note", "past_epochs", b"past_epochs", "stopped", b"stopped", "unreconciled", b"unreconciled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -230,6 +230,7 @@ class Run(_message.Message):
     BEGIN_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    UNMATCHED_IN_TRANSIT_COUNT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """`run_` and a number."""
     provider: _builtins.str
@@ -254,6 +255,8 @@ class Run(_message.Message):
     """Why the listing is incomplete, or the run was interrupted; empty otherwise."""
     idempotency_key: _builtins.str
     """The caller's key."""
+    unmatched_in_transit_count: _builtins.int
+    """Of what is in transit, records of the provider that belong to no payment."""
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
         """The start of the window, by the time at the provider."""
@@ -299,10 +302,11 @@ class Run(_message.Message):
         begin_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         idempotency_key: _builtins.str = ...,
+        unmatched_in_transit_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "end_time", b"end_time", "from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "classes", b"classes", "end_time", b"end_time", "fetched_count", b"fetched_count", "from_time", b"from_time", "idempotency_key", b"idempotency_key", "in_transit_count", b"in_transit_count", "matched_count", b"matched_count", "opened_count", b"opened_count", "problem", b"problem", "provider", b"provider", "reopened_count", b"reopened_count", "resolved_count", b"resolved_count", "run_id", b"run_id", "stage", b"stage", "state", b"state", "to_time", b"to_time", "totals", b"totals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "classes", b"classes", "end_time", b"end_time", "fetched_count", b"fetched_count", "from_time", b"from_time", "idempotency_key", b"idempotency_key", "in_transit_count", b"in_transit_count", "matched_count", b"matched_count", "opened_count", b"opened_count", "problem", b"problem", "provider", b"provider", "reopened_count", b"reopened_count", "resolved_count", b"resolved_count", "run_id", b"run_id", "stage", b"stage", "state", b"state", "to_time", b"to_time", "totals", b"totals", "unmatched_in_transit_count", b"unmatched_in_transit_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
