@@ -142,7 +142,7 @@ class HistoryWatch:
         """Look at the end of a server, so that the witness knows of its last commits."""
         if self._pool is not None and not self.changed.is_set():
             with suppress(*CONNECTION_ERRORS):
-                async with asyncio.timeout(_LAST_LOOK_SECONDS), self._pool.acquire() as connection:
+                async with asyncio.timeout(_LAST_LOOK_SECONDS), self._pool.unproven() as connection:
                     await self.connected(connection)
                 await self._keeper.write()
 
@@ -156,7 +156,8 @@ class HistoryWatch:
     async def _look_now_and_then(self, pool: Pool) -> None:
         while not self.changed.is_set():
             try:
-                async with pool.acquire() as connection:
+                # Nothing of it is told, so it need not wait for a standby.
+                async with pool.unproven() as connection:
                     await self.connected(connection)
                 await self._keeper.write()
             except CONNECTION_ERRORS as error:

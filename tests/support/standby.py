@@ -55,20 +55,25 @@ class Standby:
         named: str = await self._owner.fetchval("SHOW synchronous_standby_names")
         return not named
 
-    async def waiting(self, *, but: frozenset[int] = frozenset()) -> set[int]:
-        """Return the sessions of this database whose commits wait, once there are others than these."""
+    async def waiting(self, *, but: frozenset[int] = frozenset(), proofs: bool = True) -> set[int]:
+        """Return the sessions of this database whose commits wait, once there are others than these.
+
+        Args:
+            proofs: whether commits count that write nothing, with which servers prove what they read.
+        """
         found: set[int] = set()
+        statement = WAITING if proofs else f"{WAITING} AND query NOT LIKE '%pg_logical_emit_message%'"
 
         async def look() -> bool:
-            found.update(row["pid"] for row in await self._owner.fetch(WAITING))
+            found.update(row["pid"] for row in await self._owner.fetch(statement))
             return bool(found - but)
 
         await self.until(look)
         return found - but
 
-    async def cut(self, way: str) -> None:
+    async def cut(self, way: str, *, proofs: bool = True) -> None:
         """Cut all waits short once there is one: `cancel` or `terminate`."""
-        for pid in await self.waiting():
+        for pid in await self.waiting(proofs=proofs):
             await self._owner.execute(f"SELECT pg_{way}_backend($1)", pid)
 
     async def count(self, statement: str) -> int:
