@@ -69,22 +69,28 @@ async def assert_tables_coherent(database_url: str, tenant_id: str) -> None:
     """Check the stored rows themselves, without any code of the server."""
     connection = await asyncpg.connect(database_url)
     try:
-        head = await connection.fetchrow("SELECT * FROM tenants WHERE tenant_id = $1", tenant_id)
-        assert head is not None
-        key = head["tenant_key"]
-        rows = await connection.fetch(
-            "SELECT sequence, record, chain_hash FROM journal WHERE tenant_key = $1 ORDER BY sequence",
-            key,
-        )
-        chain_hash = GENESIS
-        for sequence, row in enumerate(rows, 1):
-            chain_hash = hashlib.sha256(chain_hash + row["record"]).digest()
-            assert (row["sequence"], row["chain_hash"]) == (sequence, chain_hash)
-        assert (head["sequence"], head["chain_hash"]) == (len(rows), chain_hash)
-        for statement in (WRONG_LINES, WRONG_PENDING, UNEVEN_CURRENCIES):
-            assert await connection.fetch(statement, key) == []
+        # One snapshot: what the server does by itself meanwhile, such as a sweep, is in all or in none.
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            await assert_rows_coherent(connection, tenant_id)
     finally:
         await connection.close()
+
+
+async def assert_rows_coherent(connection: asyncpg.Connection, tenant_id: str) -> None:
+    """Check the rows that one snapshot shows."""
+    head = await connection.fetchrow("SELECT * FROM tenants WHERE tenant_id = $1", tenant_id)
+    assert head is not None
+    key = head["tenant_key"]
+    rows = await connection.fetch(
+        "SELECT sequence, record, chain_hash FROM journal WHERE tenant_key = $1 ORDER BY sequence", key
+    )
+    chain_hash = GENESIS
+    for sequence, row in enumerate(rows, 1):
+        chain_hash = hashlib.sha256(chain_hash + row["record"]).digest()
+        assert (row["sequence"], row["chain_hash"]) == (sequence, chain_hash)
+    assert (head["sequence"], head["chain_hash"]) == (len(rows), chain_hash)
+    for statement in (WRONG_LINES, WRONG_PENDING, UNEVEN_CURRENCIES):
+        assert await connection.fetch(statement, key) == []
 
 
 async def assert_ledger_coherent(ledger: Ledger) -> None:
