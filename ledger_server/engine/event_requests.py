@@ -19,7 +19,7 @@ def event_request(event: ProviderEvent) -> Request:
     identity and never tells them apart.
     """
     identity = f"{event.provider}/{event.event_id}"
-    key = RequestKey(Method.IngestProviderEvents, identity)
+    key = RequestKey(Method.IngestProviderEvents, identity, player_id="")
     return Request(IngestEvent(event=event), key, hashlib.sha256(identity.encode()).digest()[:16])
 
 

@@ -52,13 +52,15 @@ def payment_fact(ids: TenantIds, name: str, record: journal_pb2.JournalRecord) -
     """
     match name:
         case "deposit_changed":
-            return DepositChanged(FactKind.DEPOSIT_CHANGED, deposit_of(ids, record.deposit_changed))
+            return DepositChanged(
+                FactKind.DEPOSIT_CHANGED, deposit_of(ids, record.deposit_changed), owed=None, discrepancies=()
+            )
         case "withdrawal_changed":
             withdrawal = withdrawal_of(ids, record.withdrawal_changed)
-            return WithdrawalChanged(FactKind.WITHDRAWAL_CHANGED, withdrawal)
+            return WithdrawalChanged(FactKind.WITHDRAWAL_CHANGED, withdrawal, owed=None, discrepancies=())
         case "provider_event_recorded":
             stored = event_of(ids, record.provider_event_recorded, b"")
-            return EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, stored)
+            return EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, stored, discrepancies=(), mended=())
         case "withdrawal_policy_set":
             policy = policy_of_message(record.withdrawal_policy_set)
             return WithdrawalPolicySet(FactKind.WITHDRAWAL_POLICY_SET, policy)

@@ -156,7 +156,7 @@ class JournalCheck:
             differing = messages_that_differ(message, record)
             if differing is not None:
                 raise Different(sequence, f"record {differing.path}", differing.expected, differing.actual)
-        checked = JournalRow(sequence, fact, request, digest, record_time, data, chain_hash)
+        checked = JournalRow(sequence, fact, request, digest, record_time, data, chain_hash, content=b"")
         _check_row(row, checked)
         self.chain_hash = chain_hash
         self._record_time = record_time

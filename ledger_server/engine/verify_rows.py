@@ -126,7 +126,7 @@ def _made(ids: TenantIds, table: str, row: Record) -> tuple[Any, ...] | None:
         if hashlib.sha256(payload).digest() != fact.stored.payload_digest:
             payload = b""
         event = replace(fact.stored.event, payload=payload)
-        fact = EventRecorded(fact.kind, replace(fact.stored, event=event))
+        fact = EventRecorded(fact.kind, replace(fact.stored, event=event), discrepancies=(), mended=())
     rows = PaymentRows()
     rows.add(fact, record.sequence, moment(record.record_time), content_of(record)[1])
     return next(iter(rows.tables[table]), None)

@@ -75,7 +75,7 @@ def digest_of(message: Message) -> bytes:
 
 def keyed(method: Method, message: Message, idempotency_key: str, command: object) -> Request:
     """Return a request whose digest covers the whole message."""
-    return Request(command, RequestKey(method, idempotency_key), digest_of(message))  # type: ignore[arg-type]
+    return Request(command, RequestKey(method, idempotency_key, player_id=""), digest_of(message))  # type: ignore[arg-type]
 
 
 def check_tenant(tenant_id: str) -> None:
@@ -144,7 +144,7 @@ class RequestReader:
         self._check_legs(postings, path)
         return Request(
             PostTransaction(kind, postings, "", None, _NO_METADATA),
-            RequestKey(_POST, idempotency_key),
+            RequestKey(_POST, idempotency_key, player_id=""),
             digest_of(message),
         )
 
@@ -206,7 +206,7 @@ class RequestReader:
         violations.check()
         return Request(
             PostTransaction(kind, postings, message.reference, effective_time, dict(message.metadata)),
-            RequestKey(_POST, idempotency_key),
+            RequestKey(_POST, idempotency_key, player_id=""),
             digest_of(message),
         )
 

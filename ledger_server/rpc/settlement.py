@@ -263,4 +263,6 @@ def _posting(request: pb.ConfirmSettlementBatchRequest, batch: pb.SettlementBatc
         {"batch": request.batch_id, "provider": request.provider, "actor": request.actor},
         follow=True,
     )
-    return Request(command, RequestKey(Method.PostTransaction, _key(request)), digest_of(request))
+    return Request(
+        command, RequestKey(Method.PostTransaction, _key(request), player_id=""), digest_of(request)
+    )

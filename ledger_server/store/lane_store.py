@@ -16,7 +16,7 @@ from ledger_server.domain.accounts import ZERO, Account, AccountKind, AccountSta
 from ledger_server.domain.commands import Enforcement, Method, RequestKey
 from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.ids import Epoch, TenantIds, TenantKey, epochs_of
-from ledger_server.domain.payments.withdrawal import NO_POLICY, WithdrawalPolicy
+from ledger_server.domain.payments.withdrawal import WithdrawalPolicy
 from ledger_server.domain.transactions import TransactionType
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.payment_rows import policy_of
@@ -31,10 +31,10 @@ class Head(Struct, frozen=True, kw_only=True):
     record_time: datetime
     enforcement: Enforcement
     create_time: datetime
-    policy: WithdrawalPolicy = NO_POLICY
-    epochs: tuple[Epoch, ...] = ()
+    policy: WithdrawalPolicy
+    epochs: tuple[Epoch, ...]
     """Those in which the tenant's records were written."""
-    epoch: str = ""
+    epoch: str
     """The database's epoch, in which the next record is written."""
 
 

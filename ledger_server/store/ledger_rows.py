@@ -23,7 +23,7 @@ class JournalRow(Struct, frozen=True, gc=False):
     record_time: datetime
     record: bytes
     chain_hash: bytes
-    content: bytes = b""
+    content: bytes
     """The fact's own message, as it stands in the record."""
 
 

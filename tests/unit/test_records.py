@@ -30,7 +30,7 @@ def facts() -> list[Fact]:
 
 
 @pytest.mark.parametrize("fact", facts(), ids=lambda fact: type(fact).__name__)
-@pytest.mark.parametrize("request_key", [None, RequestKey(Method.PostTransaction, "key-1")])
+@pytest.mark.parametrize("request_key", [None, RequestKey(Method.PostTransaction, "key-1", player_id="")])
 def test_record_equals_what_protobuf_serializes(fact: Fact, request_key: RequestKey | None) -> None:
     """Parsing a record and serializing it again gives the very same bytes."""
     encoder = RecordEncoder("unit", Books().working_set.ids)

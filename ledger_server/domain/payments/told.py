@@ -78,7 +78,7 @@ def replay(facts: Booking, command: ReplayEvent) -> None:
         note=note,
     )
     if again != stored or len(facts.facts) > count or command.provider_event_id:
-        facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, again, found))
+        facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, again, found, mended=()))
 
 
 def supersede(facts: Booking, command: SupersedeEvent) -> None:
@@ -89,7 +89,7 @@ def supersede(facts: Booking, command: SupersedeEvent) -> None:
     found = unread.fingerprint(stored.event)
     superseded = replace(stored, state=EventState.SUPERSEDED, superseded_by=successor.number)
     mended = () if found is None else (found,)
-    facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, superseded, mended=mended))
+    facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, superseded, mended=mended, discrepancies=()))
 
 
 def record(facts: Booking, event: ProviderEvent, applied: Applied) -> None:
