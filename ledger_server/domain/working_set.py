@@ -6,7 +6,7 @@ not to exist. `stamp` is the batch that last used or changed an entry, so that t
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from msgspec import Struct
 
@@ -332,6 +332,8 @@ class WorkingSet:
                 if known is None:
                     known = self.findings[finding.fingerprint] = FindingEntry(None, self.stamp)
                 self._set(known, "finding", finding)
+            case _:
+                assert_never(fact)
 
     def _apply_payment(self, payment: Deposit | Withdrawal) -> None:
         entry = self.payments.get(payment.number)

@@ -1,6 +1,7 @@
 """Owns the bytes of payments' facts in the journal, there and back, whichever they are."""
 
 from datetime import datetime
+from typing import assert_never
 
 from defter.ledger.v1 import journal_pb2
 from defter.payments.v1 import payment_pb2 as pb
@@ -40,6 +41,8 @@ def payment_content(ids: TenantIds, fact: PaymentFact, record_time: datetime) ->
             return event_message(ids, stored, record_time)
         case WithdrawalPolicySet(policy=policy):
             return policy_message(policy)
+        case _:
+            assert_never(fact)
 
 
 def payment_fact(ids: TenantIds, name: str, record: journal_pb2.JournalRecord) -> PaymentFact:
