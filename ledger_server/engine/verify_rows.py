@@ -8,13 +8,15 @@ from typing import Any, Final
 
 from asyncpg import Record
 from defter.ledger.v1 import journal_pb2
+from google.protobuf.message import DecodeError
 from msgspec.structs import replace
 
-from ledger_server.domain.facts import EventRecorded
+from ledger_server.domain.facts import DepositChanged, EventRecorded, WithdrawalChanged
 from ledger_server.domain.ids import TenantIds, TenantKey, finding_id
+from ledger_server.domain.payments.calls import CallKind, OwedCall
 from ledger_server.engine.differences import ABSENT, PRESENT, Different, rows_that_differ, text_of
 from ledger_server.engine.finding_records import finding_of
-from ledger_server.engine.payment_records import payment_fact
+from ledger_server.engine.payment_records import payment_fact, payment_of
 from ledger_server.engine.records import content_of
 from ledger_server.engine.times import moment
 from ledger_server.engine.verify_journal import JournalCheck
@@ -24,6 +26,7 @@ from ledger_server.store.payment_rows import PAYMENT_TABLES, PaymentRows
 from ledger_server.store.queries import verification
 
 _BREATH: Final = 64
+_CHANGES_PAYMENT: Final = frozenset({"deposit_changed", "withdrawal_changed"})
 _COLUMNS: Final = {**PAYMENT_TABLES, **FINDING_TABLES}
 
 
@@ -36,7 +39,86 @@ async def check_rows(connection: AnyConnection, key: TenantKey, check: JournalCh
     found, finding_count = await _table(connection, key, check.ids, "reconciliation_findings", findings)
     check.payment_count, check.event_count = payment_count, event_count
     check.finding_count = finding_count
-    return [*payments, *events, *found, *await _history(connection, key, check)]
+    return [
+        *payments,
+        *events,
+        *found,
+        *await _history(connection, key, check),
+        *await _refs(connection, key, check.ids),
+        *await _calls(connection, key, check.ids),
+    ]
+
+
+async def _refs(connection: AnyConnection, key: TenantKey, ids: TenantIds) -> list[Different]:
+    """Return refs that lead to a payment which does not have them, and a payment whose ref leads nowhere.
+
+    Of two payments with one ref the first keeps it, so a payment's ref may lead to the other one.
+    """
+    found: list[Different] = []
+    count = 0
+    async for row in verification.refs(connection, key):
+        if not _has_ref(ids, row):
+            subject = f"payment_refs {row['provider']} {row['provider_ref']}"
+            found.append(Different(row["changed_by"] or row["payment_number"], subject, ABSENT, PRESENT))
+        count += 1
+        if count % _BREATH == 0:
+            await asyncio.sleep(0)
+    lost = await verification.payment_without_ref(connection, key)
+    if lost is not None:
+        subject = f"payment_refs of payment {lost['payment_number']}"
+        found.append(Different(lost["changed_by"], subject, PRESENT, ABSENT))
+    return found
+
+
+def _has_ref(ids: TenantIds, row: Record) -> bool:
+    if row["body"] is None:
+        return False
+    try:
+        payment = payment_of(ids, row["kind"], row["body"])
+    except (DecodeError, ValueError, OverflowError):
+        return False  # the payment's own row is named as well
+    return payment.provider == row["provider"] and row["provider_ref"] in payment.refs
+
+
+async def _calls(connection: AnyConnection, key: TenantKey, ids: TenantIds) -> list[Different]:
+    """Return owed calls that the records which they are named after cannot have asked for."""
+    found: list[Different] = []
+    count = 0
+    async for row in verification.owed_calls(connection, key):
+        number = row["call_number"]
+        stored = OwedCall(
+            kind=row["kind"],
+            provider=row["provider"],
+            payment=row["payment_number"],
+            subject=row["subject_number"],
+        )
+        if stored not in _may_owe(ids, row["record"]):
+            found.append(Different(number, f"outbox {number}", ABSENT, PRESENT))
+        count += 1
+        if count % _BREATH == 0:
+            await asyncio.sleep(0)
+    return found
+
+
+def _may_owe(ids: TenantIds, data: bytes | None) -> list[OwedCall]:
+    """Return the calls that a record may have asked for: of its payment, or of one of its refunds."""
+    if data is None:
+        return []
+    record = journal_pb2.JournalRecord.FromString(data)
+    name = record.WhichOneof("fact") or ""
+    if name not in _CHANGES_PAYMENT:
+        return []
+    match payment_fact(ids, name, record):
+        case DepositChanged(deposit=payment):
+            kind = CallKind.CREATE_PAYMENT
+            refunds = [each.number for each in payment.refunds if each.number is not None]
+        case WithdrawalChanged(withdrawal=payment):
+            kind = CallKind.CREATE_PAYOUT
+            refunds = []
+        case _:
+            return []
+    owed = OwedCall(kind=kind, provider=payment.provider, payment=payment.number, subject=payment.number)
+    return [owed, *(replace(owed, kind=CallKind.REFUND, subject=number) for number in refunds)]
 
 
 async def _history(connection: AnyConnection, key: TenantKey, check: JournalCheck) -> list[Different]:
