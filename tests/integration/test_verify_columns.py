@@ -70,6 +70,8 @@ UNJOURNALED: Final = {
         "rest_count",
         "absent_time",
         "stop_reason",
+        "maybe_made",
+        "named_tries",
     },
     # Of records with one time no record says where a commit ended; the others are in `test_verify.py`.
     "journal": {"closes_batch"},

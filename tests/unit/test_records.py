@@ -52,7 +52,9 @@ def test_record_time_of_a_second_batch_is_its_own() -> None:
     for moment in (NOW, later, NOW):
         fact = facts()[0]
         _, record = encoder.encode(fact, sequence=1, record_time=moment, request=None, digest=None)
-        assert journal_pb2.JournalRecord.FromString(record).record_time.ToDatetime(tzinfo=UTC) == moment
+        read = journal_pb2.JournalRecord.FromString(record)
+        assert read.record_time.ToDatetime(tzinfo=UTC) == moment
+        assert read.transaction_posted.record_time == read.record_time
 
 
 @given(st.integers(min_value=0, max_value=2**63 - 1))
