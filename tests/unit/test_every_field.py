@@ -223,6 +223,17 @@ def test_any_value_is_read_back_from_its_record(kind: type[Struct], data: st.Dat
 
 
 @SETTINGS
+@given(any_of(Hold))
+def test_any_hold_is_told_by_the_names_of_its_fields(hold: Hold) -> None:
+    """What is left of a hold follows from its sums, and hides none of them."""
+    message = hold_message(IDS, hold)
+
+    sums = (message.amount_minor, message.captured_minor, message.released_minor, message.remaining_minor)
+    assert sums == (hold.amount, hold.captured, hold.released, hold.remaining)
+    assert message.hold_id == IDS.hold_id(hold.number)
+
+
+@SETTINGS
 @given(any_of(WithdrawalPolicy))
 def test_any_policy_is_read_back_from_its_column(policy: WithdrawalPolicy) -> None:
     """The tenant's row keeps it to the letter."""
