@@ -38,6 +38,10 @@ test: $(VENV) ## run the tests on two cores; ARGS go to pytest
 simulate: $(VENV) ## run many histories of the border; ARGS="--histories 10000 --first 0", --seeds N runs one again
 	@$(BIN)/python -m tests.simulation.border $(ARGS)
 
+.PHONY: mutate
+mutate: $(VENV) ## remove one line of codec and store at a time: something must turn red; ARGS="--every 20"
+	@$(BIN)/python -m tools.mutate $(ARGS)
+
 .PHONY: lint
 lint: $(VENV) ## check style, types, layers, the contract and the generated stubs
 	$(BIN)/ruff check .

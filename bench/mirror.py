@@ -81,7 +81,25 @@ class Mirror:
             initiate_time=time,
             update_time=time,
             balance_after=0,
-            captures=(Capture(provider_ref=self.capture_ref(place), amount=AMOUNT_MINOR, capture_time=time),),
+            captures=(
+                Capture(
+                    provider_ref=self.capture_ref(place),
+                    amount=AMOUNT_MINOR,
+                    capture_time=time,
+                    payment_ref="",
+                    fail_time=None,
+                ),
+            ),
+            authorized=False,
+            closed=False,
+            failed=False,
+            failure_reason="",
+            payment_url="",
+            payment_ref="",
+            attempts=(),
+            refunds=(),
+            disputes=(),
+            fees=(),
         )
 
 
@@ -107,7 +125,7 @@ def _rows(mirror: Mirror) -> Iterator[PaymentRows]:
         rows = PaymentRows()
         for place in range(start, min(start + _ROWS_AT_ONCE, mirror.count + 1)):
             deposit = mirror.deposit(place)
-            fact = DepositChanged(FactKind.DEPOSIT_CHANGED, deposit)
+            fact = DepositChanged(FactKind.DEPOSIT_CHANGED, deposit, owed=None, discrepancies=())
             content = payment_content(mirror.ids, fact, deposit.update_time)
             rows.add(fact, deposit.number, deposit.update_time, content.SerializeToString(deterministic=True))
         yield rows

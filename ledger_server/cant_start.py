@@ -10,11 +10,12 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from ledger_server.embedded_postgres.errors import EmbeddedPostgresError
-from ledger_server.store.migrate import SchemaTooOld
+from ledger_server.store.migrate import SchemaNewer, SchemaTooOld
 
 # What an operator can mend. A ValueError tells of a setting, a RuntimeError is gRPC's about the port.
 _MENDABLE: Final = (
     EmbeddedPostgresError,
+    SchemaNewer,
     SchemaTooOld,
     CommandError,
     DBAPIError,

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from importlib.metadata import version
 from itertools import groupby
 from typing import Annotated, Final
 
@@ -49,6 +50,22 @@ app = typer.Typer(
 app.add_typer(webhook_commands.app, name="webhook")
 app.add_typer(currency_commands.app, name="currencies")
 add_commands(app)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"defter {version('defter')}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="say the version"),
+    ] = False,
+) -> None:
+    """Defter, the ledger."""
 
 
 def _settings(**overrides: object) -> Settings:
@@ -112,9 +129,10 @@ def migrate(
 ) -> None:
     """Bring the database to a version of the schema."""
     settings = _settings()
+    database_url = _database_url(settings)
     with cant_start():
-        upgrade(_database_url(settings), revision, application_role=settings.application_role)
-    typer.echo(f"the database is at {revision}")
+        reached = upgrade(database_url, revision, application_role=settings.application_role)
+    typer.echo(f"the database is at {reached}")
 
 
 @app.command()

@@ -59,17 +59,17 @@ _DEBIT_NORMAL: Final = frozenset({AccountKind.ASSET, AccountKind.EXPENSE})
 class Limits(Struct, frozen=True, kw_only=True):
     """Bounds that the engine enforces, in minor units; None is no bound."""
 
-    min_available: int | None = None
-    max_balance: int | None = None
+    min_available: int | None
+    max_balance: int | None
 
 
 _DEFAULT_LIMITS: Final[Mapping[AccountKind, Limits]] = {
-    AccountKind.ASSET: Limits(),
+    AccountKind.ASSET: Limits(min_available=None, max_balance=None),
     # Money owed to players may not go below zero unless somebody says so.
-    AccountKind.LIABILITY: Limits(min_available=0),
-    AccountKind.EQUITY: Limits(),
-    AccountKind.REVENUE: Limits(),
-    AccountKind.EXPENSE: Limits(),
+    AccountKind.LIABILITY: Limits(min_available=0, max_balance=None),
+    AccountKind.EQUITY: Limits(min_available=None, max_balance=None),
+    AccountKind.REVENUE: Limits(min_available=None, max_balance=None),
+    AccountKind.EXPENSE: Limits(min_available=None, max_balance=None),
 }
 
 
@@ -119,8 +119,8 @@ class Account(Struct, frozen=True, kw_only=True):
     limits: Limits
     open_time: datetime
     metadata: Mapping[str, str]
-    continues: str = ""
-    continued_by: str = ""
+    continues: str
+    continued_by: str
 
     @property
     def raised_by(self) -> Direction:
@@ -131,11 +131,11 @@ class Account(Struct, frozen=True, kw_only=True):
 class Counters(Struct, frozen=True, gc=False):
     """Four sums in minor units, none ever negative, and how many statement lines made them."""
 
-    posted_debits: int = 0
-    posted_credits: int = 0
-    pending_debits: int = 0
-    pending_credits: int = 0
-    version: int = 0
+    posted_debits: int
+    posted_credits: int
+    pending_debits: int
+    pending_credits: int
+    version: int
 
     def changed(self, direction: Direction, posted: int, pending: int) -> "Counters":
         """Return the counters after one more line.
@@ -176,7 +176,7 @@ class Counters(Struct, frozen=True, gc=False):
         )
 
 
-ZERO: Final = Counters()
+ZERO: Final = Counters(posted_debits=0, posted_credits=0, pending_debits=0, pending_credits=0, version=0)
 
 
 def posted_balance(kind: AccountKind, counters: Counters) -> int:

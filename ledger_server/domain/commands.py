@@ -52,7 +52,7 @@ class RequestKey(Struct, frozen=True, gc=False):
 
     method: Method
     idempotency_key: str
-    player_id: str = ""
+    player_id: str
 
 
 class Enforcement(Code):

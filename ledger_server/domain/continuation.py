@@ -111,7 +111,16 @@ def carry(working_set: WorkingSet, account_id: str, now: datetime) -> Transactio
         for entry, side in ((old, of_old), (new, of_new))
         if entry.account is not None
     )
-    moved = Transaction(type=TransactionType.CONTINUATION, reference="", effective_time=now, metadata={})
+    moved = Transaction(
+        type=TransactionType.CONTINUATION,
+        reference="",
+        effective_time=now,
+        metadata={},
+        reverses=None,
+        hold=None,
+        limit_breached=False,
+        outside=False,
+    )
     return TransactionPosted(FactKind.TRANSACTION_POSTED, moved, lines)
 
 

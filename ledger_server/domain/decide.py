@@ -75,7 +75,7 @@ from ledger_server.domain.facts import (
     RequestRejected,
     TransactionPosted,
 )
-from ledger_server.domain.holds import Hold
+from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.transactions import (
     Line,
     NewPosting,
@@ -148,8 +148,10 @@ def _open_account(working_set: WorkingSet, command: OpenAccount, now: datetime) 
         limits=command.limits,
         open_time=now,
         metadata=command.metadata,
+        continues="",
+        continued_by="",
     )
-    return AccountChanged(FactKind.ACCOUNT_OPENED, account)
+    return AccountChanged(FactKind.ACCOUNT_OPENED, account, note="")
 
 
 def _set_limits(working_set: WorkingSet, command: SetAccountLimits, _now: datetime) -> Fact:
@@ -164,7 +166,7 @@ def _set_limits(working_set: WorkingSet, command: SetAccountLimits, _now: dateti
             raise LimitsContradictDefault(
                 account_id=account.account_id, min_available_minor=lower, max_balance_minor=upper
             )
-    return AccountChanged(FactKind.ACCOUNT_LIMITS_SET, replace(account, limits=limits))
+    return AccountChanged(FactKind.ACCOUNT_LIMITS_SET, replace(account, limits=limits), note="")
 
 
 def _set_state(working_set: WorkingSet, command: SetAccountState, _now: datetime) -> Fact:
@@ -224,6 +226,8 @@ def _post(working_set: WorkingSet, command: PostTransaction, now: datetime) -> F
         effective_time=command.effective_time or now,
         metadata=command.metadata,
         limit_breached=breached,
+        reverses=None,
+        hold=None,
     )
     return TransactionPosted(_TRANSACTION_POSTED, transaction, lines)
 
@@ -257,6 +261,8 @@ def _reverse(working_set: WorkingSet, command: ReverseTransaction, now: datetime
         metadata=command.metadata,
         reverses=command.sequence,
         limit_breached=breached,
+        hold=None,
+        outside=False,
     )
     return TransactionPosted(_TRANSACTION_POSTED, transaction, lines)
 
@@ -317,6 +323,10 @@ def _place_hold(working_set: WorkingSet, command: PlaceHold, now: datetime) -> F
         metadata=command.metadata,
         place_time=now,
         limit_breached=breached,
+        captured=0,
+        released=0,
+        state=HoldState.OPEN,
+        end_time=None,
     )
     return HoldChanged(FactKind.HOLD_PLACED, hold, lines)
 
@@ -345,6 +355,8 @@ def _capture_hold(working_set: WorkingSet, command: CaptureHold, now: datetime) 
         metadata=command.metadata,
         hold=hold.number,
         outside=command.outside,
+        reverses=None,
+        limit_breached=False,
     )
     lines = _hold_lines(debit, credit, Phase.CAPTURED, taken, -(taken + released))
     return HoldCaptured(FactKind.HOLD_CAPTURED, captured, transaction, released, lines)

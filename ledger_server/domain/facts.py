@@ -61,7 +61,7 @@ class AccountChanged(Struct, frozen=True):
 
     kind: FactKind
     account: Account
-    note: str = ""
+    note: str
 
 
 class AccountContinued(Struct, frozen=True):
@@ -119,8 +119,8 @@ class DepositChanged(Struct, frozen=True):
 
     kind: FactKind
     deposit: Deposit
-    owed: OwedCall | None = None
-    discrepancies: tuple[Discrepancy, ...] = ()
+    owed: OwedCall | None
+    discrepancies: tuple[Discrepancy, ...]
 
 
 class WithdrawalChanged(Struct, frozen=True):
@@ -128,8 +128,8 @@ class WithdrawalChanged(Struct, frozen=True):
 
     kind: FactKind
     withdrawal: Withdrawal
-    owed: OwedCall | None = None
-    discrepancies: tuple[Discrepancy, ...] = ()
+    owed: OwedCall | None
+    discrepancies: tuple[Discrepancy, ...]
 
 
 class EventRecorded(Struct, frozen=True):
@@ -141,8 +141,8 @@ class EventRecorded(Struct, frozen=True):
 
     kind: FactKind
     stored: StoredEvent
-    discrepancies: tuple[Discrepancy, ...] = ()
-    mended: tuple[bytes, ...] = ()
+    discrepancies: tuple[Discrepancy, ...]
+    mended: tuple[bytes, ...]
 
 
 class FindingChanged(Struct, frozen=True):

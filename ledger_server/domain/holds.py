@@ -42,16 +42,16 @@ class Hold(Struct, frozen=True, kw_only=True):
     credit_account_id: str
     currency: str
     amount: int
-    captured: int = 0
-    released: int = 0
-    state: HoldState = HoldState.OPEN
+    captured: int
+    released: int
+    state: HoldState
     expire_time: datetime | None
     type: TransactionType
     reference: str
     metadata: Mapping[str, str]
     place_time: datetime
-    end_time: datetime | None = None
-    limit_breached: bool = False
+    end_time: datetime | None
+    limit_breached: bool
 
     @property
     def remaining(self) -> int:

@@ -9,14 +9,16 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, assert_never
 
 from ledger_server.domain.accounts import Account, Counters, Direction
 from ledger_server.domain.commands import (
     CaptureHold,
     Command,
     ContinueAccount,
+    CreateTenant,
     Enforcement,
+    ExpireHolds,
     HoldCommand,
     IncreaseHold,
     OpenAccount,
@@ -25,6 +27,7 @@ from ledger_server.domain.commands import (
     ReverseTransaction,
     SetAccountLimits,
     SetAccountState,
+    SetBalanceEnforcement,
 )
 from ledger_server.domain.continuation import carry
 from ledger_server.domain.decide import decide, expire
@@ -51,13 +54,29 @@ from ledger_server.domain.facts import (
     WithdrawalChanged,
     WithdrawalPolicySet,
 )
+from ledger_server.domain.findings.commands import AnyFindingCommand
 from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.ids import TenantIds, is_epoch
+from ledger_server.domain.payments.commands import PaymentCommand
 from ledger_server.domain.payments.withdrawal import WithdrawalPolicy
 from ledger_server.domain.transactions import Line, Transaction, TransactionType, check_balanced
 from ledger_server.domain.working_set import AccountEntry, HoldEntry, PostedEntry, WorkingSet
 
 PaymentFact = DepositChanged | WithdrawalChanged | EventRecorded | WithdrawalPolicySet
+WithoutAccounts = PaymentFact | EnforcementChanged | RequestRejected | FindingChanged | EpochBegun
+
+# Commands whose form cannot be wrong, or that are never repeated.
+Formless = (
+    CreateTenant
+    | SetBalanceEnforcement
+    | SetAccountState
+    | ContinueAccount
+    | ReverseTransaction
+    | HoldCommand
+    | ExpireHolds
+    | PaymentCommand
+    | AnyFindingCommand
+)
 
 
 class Inconsistent(Exception):
@@ -263,6 +282,10 @@ class Replay:
             self._follow(fact.hold, fact.kind)
             if isinstance(fact, HoldCaptured):
                 self._book(fact.transaction, fact.lines)
+        elif isinstance(fact, WithoutAccounts):
+            pass  # neither an account nor a hold changes
+        else:
+            assert_never(fact)
         return fact
 
     def _book(self, transaction: Transaction, lines: Sequence[Line]) -> None:
@@ -318,7 +341,18 @@ def _named_accounts(command: Command) -> Iterator[str]:
         case SetAccountLimits(account_id=account_id) | SetAccountState(account_id=account_id):
             yield account_id
         case _:
-            pass
+            # What these name is known from the records before; the last three are never repeated.
+            if not isinstance(
+                command,
+                CreateTenant
+                | SetBalanceEnforcement
+                | ReverseTransaction
+                | HoldCommand
+                | ExpireHolds
+                | PaymentCommand
+                | AnyFindingCommand,
+            ):
+                assert_never(command)
 
 
 def _check_form(command: Command) -> None:
@@ -343,7 +377,8 @@ def _check_form(command: Command) -> None:
             if lower is not None and upper is not None and lower > upper:
                 raise LimitsContradict(min_available_minor=lower, max_balance_minor=upper)
         case _:
-            pass
+            if not isinstance(command, Formless):
+                assert_never(command)
 
 
 def _amounts(command: Command) -> Iterator[int]:
@@ -354,4 +389,5 @@ def _amounts(command: Command) -> Iterator[int]:
         case PlaceHold(amount=amount) | CaptureHold(amount=int(amount)) | IncreaseHold(additional=amount):
             yield amount
         case _:
-            pass
+            if not isinstance(command, CaptureHold | OpenAccount | SetAccountLimits | Formless):
+                assert_never(command)

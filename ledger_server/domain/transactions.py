@@ -69,10 +69,10 @@ class Transaction(Struct, frozen=True, kw_only=True):
     reference: str
     effective_time: datetime
     metadata: Mapping[str, str]
-    reverses: int | None = None
-    hold: int | None = None
-    limit_breached: bool = False
-    outside: bool = False
+    reverses: int | None
+    hold: int | None
+    limit_breached: bool
+    outside: bool
 
 
 def check_balanced(postings: Sequence[NewPosting]) -> None:

@@ -7,7 +7,7 @@ not to exist. `stamp` is the batch that last used or changed an entry, so that t
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from operator import itemgetter
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, assert_never
 
 from msgspec import Struct
 
@@ -418,6 +418,8 @@ class WorkingSet:
                     known = self.findings[finding.fingerprint] = FindingEntry(None, self.stamp)
                 self._set(known, "finding", finding)
                 self._measure_again(known)
+            case _:
+                assert_never(fact)
 
     def _apply_payment(self, payment: Deposit | Withdrawal) -> None:
         entry = self.payments.get(payment.number)

@@ -33,7 +33,7 @@ def event_request(event: ProviderEvent, *, mends: int | None = None) -> Request:
         mends: the number of the stored event that came to nothing and that this one says otherwise.
     """
     identity = f"{event.provider}/{event.event_id}"
-    key = RequestKey(Method.IngestProviderEvents, identity)
+    key = RequestKey(Method.IngestProviderEvents, identity, player_id="")
     digest = hashlib.sha256(identity.encode()).digest()[:16]
     return Request(IngestEvent(event=event, mends=mends), key, digest, len(event.payload) + _EVENT_BYTES)
 

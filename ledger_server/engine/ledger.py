@@ -10,6 +10,7 @@ from ledger_server.domain.commands import Command, CreateTenant
 from ledger_server.domain.errors import LaneFull, ShuttingDown, StoreUnavailable
 from ledger_server.domain.facts import EnforcementChanged, FactKind
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
+from ledger_server.domain.payments.withdrawal import NO_POLICY
 from ledger_server.engine import metrics
 from ledger_server.engine.lane import Lane, LaneLimits, OnCommit, OnLoss
 from ledger_server.engine.records import NO_CHAIN_HASH, RecordEncoder, chain
@@ -133,7 +134,7 @@ class Ledger:
         encoder = RecordEncoder(tenant_id, TenantIds(number))
         fact = EnforcementChanged(FactKind.TENANT_CREATED, command.enforcement, now)
         content, record = encoder.encode(fact, sequence=1, record_time=now, request=key, digest=digest)
-        row = JournalRow(1, fact, key, digest, now, record, chain(NO_CHAIN_HASH, record))
+        row = JournalRow(1, fact, key, digest, now, record, chain(NO_CHAIN_HASH, record), content)
         head = Head(
             tenant_id=tenant_id,
             sequence=1,
@@ -141,6 +142,10 @@ class Ledger:
             record_time=now,
             enforcement=command.enforcement,
             create_time=now,
+            policy=NO_POLICY,
+            epochs=(),
+            epoch="",
+            final_time=None,
         )
         span = window(self._clock)
         try:

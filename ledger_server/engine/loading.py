@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from operator import attrgetter
-from typing import Final
+from typing import Final, assert_never
 
 from ledger_server.domain.accounts import Account
 from ledger_server.domain.commands import (
     Command,
     ContinueAccount,
+    CreateTenant,
     ExpireHolds,
     HoldCommand,
     OpenAccount,
@@ -17,6 +18,7 @@ from ledger_server.domain.commands import (
     ReverseTransaction,
     SetAccountLimits,
     SetAccountState,
+    SetBalanceEnforcement,
 )
 from ledger_server.domain.findings.commands import AnyFindingCommand
 from ledger_server.domain.holds import Hold
@@ -37,6 +39,15 @@ from ledger_server.engine.loading_payments import (
 from ledger_server.engine.records import reversible
 from ledger_server.store import lane_store
 from ledger_server.store.database import AnyConnection
+
+Rest = (
+    PaymentCommand
+    | AnyFindingCommand
+    | ReverseTransaction
+    | ExpireHolds
+    | CreateTenant
+    | SetBalanceEnforcement
+)
 
 
 class Wanted:
@@ -89,7 +100,7 @@ def wanted(working_set: WorkingSet, commands: Iterable[Command], now: datetime) 
     """Return what has to be loaded before these commands can be decided; marks the rest as used."""
     result = Wanted()
     for command in commands:
-        if type(command) is PostTransaction:
+        if isinstance(command, PostTransaction):
             for posting in command.postings:
                 _want_account(working_set, result, posting.account_id, now)
         elif isinstance(command, HoldCommand):
@@ -108,7 +119,7 @@ def wanted(working_set: WorkingSet, commands: Iterable[Command], now: datetime) 
     return result
 
 
-def _want_rest(working_set: WorkingSet, result: Wanted, command: Command, now: datetime) -> None:
+def _want_rest(working_set: WorkingSet, result: Wanted, command: Rest, now: datetime) -> None:
     """Want what the less frequent commands name."""
     if isinstance(command, PaymentCommand):
         _want_payments(working_set, result, payments_named(command), now)
@@ -124,6 +135,8 @@ def _want_rest(working_set: WorkingSet, result: Wanted, command: Command, now: d
     elif isinstance(command, ExpireHolds):
         for number in command.numbers:
             _want_hold(working_set, result, number, now)
+    elif not isinstance(command, CreateTenant | SetBalanceEnforcement):  # they name nothing
+        assert_never(command)
 
 
 async def load(

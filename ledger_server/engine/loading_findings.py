@@ -1,6 +1,7 @@
 """Owns which findings commands name, and reading them into a working set."""
 
 from collections.abc import Iterable
+from typing import assert_never
 
 from defter.reconciliation.v1 import finding_pb2
 
@@ -9,6 +10,7 @@ from ledger_server.domain.findings.commands import (
     FindingCommand,
     ReportDiscrepancy,
     ResolveFinding,
+    ResolveUnseen,
 )
 from ledger_server.domain.ids import TenantIds, TenantKey, finding_fingerprint
 from ledger_server.domain.working_set import FindingEntry, WorkingSet
@@ -26,8 +28,10 @@ def named_findings(command: AnyFindingCommand) -> Iterable[bytes]:
             named = (fingerprint, finding_fingerprint(duplicate_of))
         case FindingCommand(fingerprint=fingerprint):
             named = (fingerprint, None)
+        case ResolveUnseen(fingerprint=fingerprint):
+            return (fingerprint,)
         case _:
-            return (command.fingerprint,)
+            assert_never(command)
     return (fingerprint for fingerprint in named if fingerprint is not None)
 
 

@@ -1,7 +1,7 @@
 """Owns which entries the commands on payments name, and reading payments into a working set."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from defter.payments.v1 import payment_pb2
 
@@ -17,6 +17,7 @@ from ledger_server.domain.payments.commands import (
     ReplayEvent,
     ReportCall,
     RequestWithdrawal,
+    SetWithdrawalPolicy,
     SupersedeEvent,
     WithdrawalCommand,
 )
@@ -70,8 +71,12 @@ def payments_named(command: PaymentCommand) -> Named:
             return Named(events=(number, successor))
         case SupersedeEvent(number=int(number)) | SupersedeEvent(superseded_by=int(number)):
             return Named(events=(number,))
-        case _:
+        case MarkWithdrawalPaid() | RefundDeposit() | WithdrawalCommand() | ReplayEvent() | SupersedeEvent():
+            return Named()  # by an id that can't be this tenant's
+        case SetWithdrawalPolicy():
             return Named()
+        case _:
+            assert_never(command)
 
 
 def named_by_event(working_set: WorkingSet, number: int) -> Named:

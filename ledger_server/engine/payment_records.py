@@ -1,6 +1,7 @@
 """Owns the bytes of payments' facts in the journal, there and back, whichever they are."""
 
 from datetime import datetime
+from typing import assert_never
 
 from defter.ledger.v1 import journal_pb2
 from defter.payments.v1 import payment_pb2 as pb
@@ -40,6 +41,8 @@ def payment_content(ids: TenantIds, fact: PaymentFact, record_time: datetime) ->
             return event_message(ids, stored, record_time)
         case WithdrawalPolicySet(policy=policy):
             return policy_message(policy)
+        case _:
+            assert_never(fact)
 
 
 def payment_fact(ids: TenantIds, name: str, record: journal_pb2.JournalRecord) -> PaymentFact:
@@ -52,13 +55,15 @@ def payment_fact(ids: TenantIds, name: str, record: journal_pb2.JournalRecord) -
     """
     match name:
         case "deposit_changed":
-            return DepositChanged(FactKind.DEPOSIT_CHANGED, deposit_of(ids, record.deposit_changed))
+            return DepositChanged(
+                FactKind.DEPOSIT_CHANGED, deposit_of(ids, record.deposit_changed), owed=None, discrepancies=()
+            )
         case "withdrawal_changed":
             withdrawal = withdrawal_of(ids, record.withdrawal_changed)
-            return WithdrawalChanged(FactKind.WITHDRAWAL_CHANGED, withdrawal)
+            return WithdrawalChanged(FactKind.WITHDRAWAL_CHANGED, withdrawal, owed=None, discrepancies=())
         case "provider_event_recorded":
             stored = event_of(ids, record.provider_event_recorded, b"")
-            return EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, stored)
+            return EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, stored, discrepancies=(), mended=())
         case "withdrawal_policy_set":
             policy = policy_of_message(record.withdrawal_policy_set)
             return WithdrawalPolicySet(FactKind.WITHDRAWAL_POLICY_SET, policy)

@@ -146,6 +146,9 @@ class JournalCheck:
         record, record_time = decoded
         if self._record_time is not None and record_time < self._record_time:
             raise Different(sequence, "record record_time", self._record_time, record_time)
+        if self._record_time is not None and record_time != self._record_time and not self._closed:
+            # Records of one commit share one time, so what comes later begins another.
+            raise Different(self.sequence, "journal closes_batch", expected=True, actual=False)
         fact = self._decide(decoded, sequence, originals)
         request, digest = _request(record)
         _, expected = self._encoder.encode(
@@ -156,7 +159,7 @@ class JournalCheck:
             differing = messages_that_differ(message, record)
             if differing is not None:
                 raise Different(sequence, f"record {differing.path}", differing.expected, differing.actual)
-        checked = JournalRow(sequence, fact, request, digest, record_time, data, chain_hash)
+        checked = JournalRow(sequence, fact, request, digest, record_time, data, chain_hash, content=b"")
         _check_row(row, checked)
         self.chain_hash = chain_hash
         self._record_time = record_time

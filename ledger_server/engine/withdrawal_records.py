@@ -109,6 +109,8 @@ def _unnamed(message: pb.Withdrawal) -> Payout:
         amount=message.paid_minor,
         paid_time=moment_in(message, "paid_time"),
         fail_time=moment_in(message, "fail_time"),
+        answered=False,
+        by_hand=False,
     )
 
 

@@ -107,11 +107,13 @@ def not_ours(owed: Owed, why: str) -> Discrepancy:
             currency=owed.call.currency,
             state=owed.state.name,
             time=owed.begin_time,
+            type="",
         ),
         currency=owed.call.currency,
         description="what stands at the provider is not what was asked for",
         evidence={"why": why[:1000]},
         subject_time=owed.begin_time,
+        remote=None,
     )
 
 

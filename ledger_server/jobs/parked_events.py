@@ -225,4 +225,5 @@ def _overdue(row: Record) -> Discrepancy:
         description="an event waits for its payment",
         evidence={"event_id": row["event_id"]},
         subject_time=row["receive_time"],
+        ledger=None,
     )

@@ -157,6 +157,8 @@ class Transfer(Struct, frozen=True, rename="camel"):
             currency=self.amount.currency,
             create_time=self.create_time(),
             provider_type=self.type or self.category or "transfer",
+            payment_ref="",
+            batch="",
         )
 
     def create_time(self) -> datetime:

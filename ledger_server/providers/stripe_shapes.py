@@ -273,6 +273,8 @@ def _fee(movement: _Movement, amounts: Amounts) -> ProviderRecord:
         currency=currency,
         create_time=datetime.fromtimestamp(movement.created, UTC),
         provider_type=f"{movement.type}.fee",
+        our_id="",
+        batch="",
     )
 
 

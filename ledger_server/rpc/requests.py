@@ -87,7 +87,9 @@ def keyed(
     method: Method, message: Message, idempotency_key: str, command: Command, *, reads_bytes: int = 0
 ) -> Request:
     """Return a request whose digest covers the whole message."""
-    return request_of(command, RequestKey(method, idempotency_key), message, reads_bytes=reads_bytes)
+    return request_of(
+        command, RequestKey(method, idempotency_key, player_id=""), message, reads_bytes=reads_bytes
+    )
 
 
 def check_tenant(tenant_id: str) -> None:
@@ -156,7 +158,7 @@ class RequestReader:
         self._check_legs(postings, path)
         return request_of(
             PostTransaction(kind, postings, "", None, _NO_METADATA),
-            RequestKey(_POST, idempotency_key),
+            RequestKey(_POST, idempotency_key, player_id=""),
             message,
         )
 
@@ -218,7 +220,7 @@ class RequestReader:
         violations.check()
         return request_of(
             PostTransaction(kind, postings, message.reference, effective_time, dict(message.metadata)),
-            RequestKey(_POST, idempotency_key),
+            RequestKey(_POST, idempotency_key, player_id=""),
             message,
         )
 

@@ -263,4 +263,4 @@ def _posting(request: pb.ConfirmSettlementBatchRequest, batch: pb.SettlementBatc
         {"batch": request.batch_id, "provider": request.provider, "actor": request.actor},
         follow=True,
     )
-    return request_of(command, RequestKey(Method.PostTransaction, _key(request)), request)
+    return request_of(command, RequestKey(Method.PostTransaction, _key(request), player_id=""), request)

@@ -16,9 +16,10 @@ from ledger_server.domain.accounts import ZERO, Account, AccountKind, AccountSta
 from ledger_server.domain.commands import Enforcement, Method, RequestKey
 from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.ids import Epoch, TenantIds, TenantKey, epochs_of
-from ledger_server.domain.payments.withdrawal import NO_POLICY, WithdrawalPolicy
+from ledger_server.domain.payments.withdrawal import WithdrawalPolicy
 from ledger_server.domain.transactions import TransactionType
 from ledger_server.store.database import AnyConnection
+from ledger_server.store.ledger_rows import ACCOUNTS, COUNTERS, HOLDS, listed
 from ledger_server.store.payment_rows import policy_of
 
 _INSTANT: Final = timedelta(microseconds=1)
@@ -33,12 +34,12 @@ class Head(Struct, frozen=True, kw_only=True):
     record_time: datetime
     enforcement: Enforcement
     create_time: datetime
-    policy: WithdrawalPolicy = NO_POLICY
-    epochs: tuple[Epoch, ...] = ()
+    policy: WithdrawalPolicy
+    epochs: tuple[Epoch, ...]
     """Those in which the tenant's records were written."""
-    epoch: str = ""
+    epoch: str
     """The database's epoch, in which the next record is written."""
-    final_time: datetime | None = None
+    final_time: datetime | None
     """No record may be written with a time at or before it."""
 
     @property
@@ -78,11 +79,8 @@ _READ_EPOCHS: Final = "SELECT epochs FROM tenants WHERE tenant_key = $1"
 # Every look-up stands in a LATERAL with a LIMIT or OFFSET, which keeps it one. A plain join leaves the
 # planner a choice; plans are made once, maybe while tables are empty and look cheap to read whole, and
 # would do just that until somebody analyses the tables.
-_LOAD_ACCOUNTS: Final = """
-SELECT a.account_number, a.account_id, a.kind, a.currency_code, a.state, a.min_available,
-    a.max_balance, a.open_time, a.metadata, a.continues, a.continued_by,
-    p.posted_debits, p.posted_credits, p.pending_debits,
-    p.pending_credits, p.version,
+_LOAD_ACCOUNTS: Final = f"""
+SELECT {listed(ACCOUNTS, "a")}, {listed(COUNTERS, "p")},
     LEAST(
         (SELECT min(h.expire_time) FROM holds h WHERE h.tenant_key = $1
             AND h.debit_account_number = a.account_number AND h.state = 1),
@@ -91,21 +89,16 @@ SELECT a.account_number, a.account_id, a.kind, a.currency_code, a.state, a.min_a
     ) AS next_expiry
 FROM unnest($2::text[]) AS wanted(account_id)
 CROSS JOIN LATERAL (
-    SELECT account_number, account_id, kind, currency_code, state, min_available, max_balance, open_time,
-        metadata, continues, continued_by
-    FROM accounts WHERE tenant_key = $1 AND account_id = wanted.account_id LIMIT 1
+    SELECT {listed(ACCOUNTS)} FROM accounts WHERE tenant_key = $1 AND account_id = wanted.account_id LIMIT 1
 ) a
 LEFT JOIN LATERAL (
-    SELECT posted_debits, posted_credits, pending_debits, pending_credits, version
-    FROM postings WHERE tenant_key = $1 AND account_number = a.account_number
+    SELECT {listed(COUNTERS)} FROM postings WHERE tenant_key = $1 AND account_number = a.account_number
     ORDER BY sequence DESC, leg DESC LIMIT 1
 ) p ON true
 """
 
-HOLD_COLUMNS: Final = """
-h.hold_number, h.currency_code, h.amount, h.captured, h.released, h.state, h.expire_time,
-h.transaction_type, h.reference, h.metadata, h.place_time, h.end_time, h.limit_breached,
-d.account_id AS debit_account_id, c.account_id AS credit_account_id
+HOLD_COLUMNS: Final = f"""
+{listed(HOLDS, "h")}, d.account_id AS debit_account_id, c.account_id AS credit_account_id
 """
 HOLD_ACCOUNTS: Final = """
 CROSS JOIN LATERAL (
@@ -117,12 +110,9 @@ CROSS JOIN LATERAL (
     WHERE tenant_key = $1 AND account_number = h.credit_account_number LIMIT 1
 ) c
 """
-_WANTED_HOLD: Final = """
+_WANTED_HOLD: Final = f"""
 CROSS JOIN LATERAL (
-    SELECT hold_number, debit_account_number, credit_account_number, currency_code, amount, captured,
-        released, state, expire_time, transaction_type, reference, metadata, place_time, end_time,
-        limit_breached
-    FROM holds WHERE tenant_key = $1 AND hold_number = wanted.hold_number LIMIT 1
+    SELECT {listed(HOLDS)} FROM holds WHERE tenant_key = $1 AND hold_number = wanted.hold_number LIMIT 1
 ) h
 """
 _LOAD_HOLDS: Final = f"""
@@ -293,13 +283,7 @@ def counters_of(row: Record) -> Counters:
     """Return the counters in a row of the postings table, or zero where there is none yet."""
     if row["version"] is None:
         return ZERO
-    return Counters(
-        row["posted_debits"],
-        row["posted_credits"],
-        row["pending_debits"],
-        row["pending_credits"],
-        row["version"],
-    )
+    return Counters(*(row[name] for name in COUNTERS))
 
 
 def hold_of(row: Record) -> Hold:

@@ -22,6 +22,7 @@ from ledger_server.domain.facts import (
     FindingChanged,
     HoldCaptured,
     HoldChanged,
+    RequestRejected,
     TransactionPosted,
     WithdrawalPolicySet,
 )
@@ -251,7 +252,7 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
     of_tenant: dict[str, object] = {}
     for row in rows:
         fact = row.fact
-        if type(fact) is TransactionPosted:
+        if isinstance(fact, TransactionPosted):
             continue
         if isinstance(fact, HoldChanged | HoldCaptured):
             holds[fact.hold.number] = fact.hold
@@ -268,7 +269,7 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
             of_tenant[_ADD_EPOCH] = epochs_text([Epoch(row.sequence, fact.epoch)])
         elif isinstance(fact, FindingChanged):
             findings.add(fact.finding, row.sequence, row.content)
-        else:
+        elif not isinstance(fact, RequestRejected):  # a refusal is a record and nothing else
             payments.add(fact, row.sequence, row.record_time, row.content)
     tables = {
         "journal": journal_rows(rows),

@@ -1,7 +1,7 @@
 """Owns how the facts of the ledger become rows: the journal, statement lines, holds and accounts."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ class JournalRow(Struct, frozen=True, gc=False):
     record_time: datetime
     record: bytes
     chain_hash: bytes
-    content: bytes = b""
+    content: bytes
     """The fact's own message, as it stands in the record."""
 
 
@@ -59,7 +59,7 @@ POSTINGS: Final = {
     "pending_credits": "bigint",
     "version": "bigint",
 }
-_HOLDS: Final = {
+HOLDS: Final = {
     "hold_number": "bigint",
     "debit_account_number": "bigint",
     "credit_account_number": "bigint",
@@ -76,7 +76,7 @@ _HOLDS: Final = {
     "end_time": "timestamptz",
     "limit_breached": "boolean",
 }
-_ACCOUNTS: Final = {
+ACCOUNTS: Final = {
     "account_number": "bigint",
     "account_id": "text",
     "kind": "smallint",
@@ -90,7 +90,10 @@ _ACCOUNTS: Final = {
     "continued_by": "text",
 }
 
-LEDGER_TABLES: Final = {"journal": JOURNAL, "postings": POSTINGS, "holds": _HOLDS, "accounts": _ACCOUNTS}
+COUNTERS: Final = ("posted_debits", "posted_credits", "pending_debits", "pending_credits", "version")
+"""The columns of a statement line that hold its account's counters after it."""
+
+LEDGER_TABLES: Final = {"journal": JOURNAL, "postings": POSTINGS, "holds": HOLDS, "accounts": ACCOUNTS}
 # What a later fact may change of a row.
 LEDGER_UPSERTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "holds": (
@@ -204,6 +207,11 @@ def hold_row(hold: Hold, account_numbers: Mapping[str, int]) -> tuple[Any, ...]:
         hold.end_time,
         hold.limit_breached,
     )
+
+
+def listed(columns: Iterable[str], table: str = "") -> str:
+    """Return columns as a list for SQL, of one table where that is named."""
+    return ", ".join(f"{table}.{name}" if table else name for name in columns)
 
 
 def _metadata_text(metadata: Mapping[str, str]) -> str | None:

@@ -5,15 +5,17 @@ from typing import Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 
 from ledger_server.store.database import naming_database
 
 APPLICATION_ROLE: Final = "defter_application"
 
 
-def upgrade(database_url: str, revision: str = "head", *, application_role: str = APPLICATION_ROLE) -> None:
-    """Migrate up to a revision; does nothing where the database is there already.
+def upgrade(database_url: str, revision: str = "head", *, application_role: str = APPLICATION_ROLE) -> str:
+    """Migrate up to a revision, and return it; does nothing where the database is there already.
 
     Args:
         database_url: `postgresql://…` of a user that may create tables, and roles unless the
@@ -21,9 +23,38 @@ def upgrade(database_url: str, revision: str = "head", *, application_role: str 
         application_role: the role that servers take on; it may append to the journal but not alter it.
     Raises:
         DatabaseUnreachable: nobody answers there.
+        SchemaNewer: the database is beyond that revision; nothing was changed.
     """
+    config = _config(database_url, application_role)
+    wanted = ScriptDirectory.from_config(config).as_revision_number(revision)
+    if not isinstance(wanted, str):
+        raise CommandError(f"{revision!r} is no version to migrate up to")
     with naming_database(database_url):
-        command.upgrade(_config(database_url, application_role), revision)
+        _refuse_newer(config, wanted)
+        command.upgrade(config, revision)
+    return wanted
+
+
+class SchemaNewer(Exception):
+    """The database is beyond the revision that was asked for; it is not taken back."""
+
+
+def _refuse_newer(config: Config, wanted: str) -> None:
+    """Raise SchemaNewer where the revision is not at or beyond what the database has."""
+    script = ScriptDirectory.from_config(config)
+
+    def compare(found: tuple[str, ...], _: object) -> list[object]:
+        reached = {each.revision for each in script.walk_revisions("base", wanted)}
+        for revision in found:
+            if revision not in reached:
+                raise SchemaNewer(
+                    f"the database is at revision {revision}, which {wanted} does not lead to;"
+                    " a schema is never taken back"
+                )
+        return []
+
+    with EnvironmentContext(config, script, fn=compare):
+        script.run_env()
 
 
 def downgrade(database_url: str, revision: str, *, application_role: str = APPLICATION_ROLE) -> None:

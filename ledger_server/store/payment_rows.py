@@ -3,13 +3,15 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
-from ledger_server.domain.facts import DepositChanged, EventRecorded, Fact, WithdrawalChanged
+from ledger_server.domain.facts import DepositChanged, EventRecorded, WithdrawalChanged, WithdrawalPolicySet
 from ledger_server.domain.payments.calls import OwedCall
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.names import names_of
-from ledger_server.domain.payments.withdrawal import NO_POLICY, WithdrawalPolicy
+from ledger_server.domain.payments.withdrawal import NO_POLICY, Withdrawal, WithdrawalPolicy
+
+PaymentFact = DepositChanged | WithdrawalChanged | EventRecorded | WithdrawalPolicySet
 
 DEPOSIT: Final = 1
 WITHDRAWAL: Final = 2
@@ -89,24 +91,27 @@ class PaymentRows:
             "outbox": self._calls,
         }
 
-    def add(self, fact: Fact, sequence: int, record_time: datetime, content: bytes) -> None:
-        """Add what a fact writes, if it is one of payments.
+    def add(self, fact: PaymentFact, sequence: int, record_time: datetime, content: bytes) -> None:
+        """Add what a fact of payments writes.
 
         Args:
             content: the fact's message, which is kept as the body of its row.
         """
-        if isinstance(fact, DepositChanged):
-            self._payment(DEPOSIT, fact.deposit, sequence, content)
-        elif isinstance(fact, WithdrawalChanged):
-            self._payment(WITHDRAWAL, fact.withdrawal, sequence, content)
-        elif isinstance(fact, EventRecorded):
-            self._event(fact, sequence, record_time, content)
-        else:
-            return
-        if not isinstance(fact, EventRecorded) and fact.owed is not None:
-            self._call(fact.owed, sequence, record_time)
+        match fact:
+            case DepositChanged(deposit=deposit, owed=owed):
+                self._payment(DEPOSIT, deposit, sequence, content)
+                self._call(owed, sequence, record_time)
+            case WithdrawalChanged(withdrawal=withdrawal, owed=owed):
+                self._payment(WITHDRAWAL, withdrawal, sequence, content)
+                self._call(owed, sequence, record_time)
+            case EventRecorded():
+                self._event(fact, sequence, record_time, content)
+            case WithdrawalPolicySet():
+                pass  # a policy stands in the tenant's row
+            case _:
+                assert_never(fact)
 
-    def _payment(self, kind: int, payment: Any, sequence: int, content: bytes) -> None:
+    def _payment(self, kind: int, payment: Deposit | Withdrawal, sequence: int, content: bytes) -> None:
         for ref in names_of(payment):
             self._refs.setdefault((payment.provider, ref), (payment.provider, ref, payment.number))
         create_time = payment.initiate_time if isinstance(payment, Deposit) else payment.request_time
@@ -144,10 +149,11 @@ class PaymentRows:
             content,
         )
 
-    def _call(self, owed: OwedCall, sequence: int, record_time: datetime) -> None:
-        self._calls.append(
-            (sequence, owed.kind, owed.provider, owed.payment, owed.subject, True, 0, record_time, 0)
-        )
+    def _call(self, owed: OwedCall | None, sequence: int, record_time: datetime) -> None:
+        if owed is not None:
+            self._calls.append(
+                (sequence, owed.kind, owed.provider, owed.payment, owed.subject, True, 0, record_time, 0)
+            )
 
 
 def policy_text(policy: WithdrawalPolicy) -> str:

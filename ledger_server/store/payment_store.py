@@ -15,7 +15,7 @@ class StoredPayment(NamedTuple):
 
     kind: int
     body: bytes
-    findings: Sequence[bytes] = ()
+    findings: Sequence[bytes]
     """The messages of all its findings."""
 
 

@@ -13,7 +13,7 @@ from asyncpg import Record
 from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.reconciliation.record import RecordKind
 from ledger_server.domain.reconciliation.settled import KnownLine, Place
-from ledger_server.domain.reconciliation.settlement import SettlementLine, Totals
+from ledger_server.domain.reconciliation.settlement import NOTHING, SettlementLine, Totals
 from ledger_server.store.database import AnyConnection, Pool
 
 # An import is one database transaction over many pages with rests between them. It holds rows that no posting
@@ -254,7 +254,7 @@ async def add_up(
             last_time=row["last_time"],
         )
         name = (row["batch_id"], row["currency"])
-        totals[name] = totals.get(name, _NOTHING).plus(more)
+        totals[name] = totals.get(name, NOTHING).plus(more)
     return totals
 
 
@@ -320,6 +320,3 @@ def _columns(names: Sequence[BatchName]) -> tuple[list[str], list[str]]:
 
 def _batch(row: Record) -> StoredBatch:
     return StoredBatch(*(row[name] for name in StoredBatch._fields))
-
-
-_NOTHING: Final = Totals()

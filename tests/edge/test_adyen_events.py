@@ -192,6 +192,17 @@ def captured(events: Sequence[ProviderEvent]) -> int:
         initiate_time=time,
         update_time=time,
         balance_after=0,
+        authorized=False,
+        closed=False,
+        failed=False,
+        failure_reason="",
+        payment_url="",
+        payment_ref="",
+        attempts=(),
+        captures=(),
+        refunds=(),
+        disputes=(),
+        fees=(),
     )
     for event in {event.event_id: event for event in reversed(events)}.values():
         said = domain.ProviderEvent(

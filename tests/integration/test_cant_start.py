@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -51,6 +53,34 @@ async def test_migrate_to_an_unknown_revision_says_so(database_url: str) -> None
     code, lines = await run("migrate", "nonsense", DEFTER_DATABASE_URL=database_url)
     assert (code, len(lines)) == (1, 1)
     assert "nonsense" in lines[0]
+
+
+@pytest.mark.parametrize("revision", ["0001", "0005"])
+async def test_migrate_to_an_older_revision_is_refused(database_url: str, revision: str) -> None:
+    """A database that is beyond it is not said to be at it."""
+    code, lines = await run("migrate", revision, DEFTER_DATABASE_URL=database_url)
+    assert (code, len(lines)) == (1, 1)
+    assert lines[0].startswith("can't start: the database is at revision ")
+    assert f"which {revision} does not lead to" in lines[0]
+
+
+async def test_migrate_says_which_revision_the_database_is_at(database_url: str) -> None:
+    """The newest one by its number, and not as "head"."""
+    code, lines = await run("migrate", DEFTER_DATABASE_URL=database_url)
+    assert code == 0
+    assert re.fullmatch(r"the database is at \d{4}", lines[-1])
+
+
+async def test_migrate_without_an_url_names_the_setting() -> None:
+    """What is missing is told, and nothing else."""
+    code, lines = await run("migrate")
+    assert (code, len(lines)) == (2, 1)
+    assert lines[0].startswith("DEFTER_DATABASE_URL is not set")
+
+
+async def test_version_is_told() -> None:
+    """Whoever reports a fault can say of what."""
+    assert await run("--version") == (0, [f"defter {version('defter')}"])
 
 
 @pytest.mark.parametrize("what", ["DEFTER_PORT", "DEFTER_METRICS_PORT"])

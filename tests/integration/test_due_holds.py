@@ -29,7 +29,11 @@ def key() -> str:
 def opening(account_id: str) -> Request:
     """Return a request that opens an account without limits."""
     command = OpenAccount(
-        account_id=account_id, kind=AccountKind.ASSET, currency="EUR", limits=Limits(), metadata={}
+        account_id=account_id,
+        kind=AccountKind.ASSET,
+        currency="EUR",
+        limits=Limits(min_available=None, max_balance=None),
+        metadata={},
     )
     return asked(command, Method.OpenAccount, key())
 

@@ -21,7 +21,11 @@ def opening() -> Request:
     """Return a request that opens another account each time."""
     account_id = f"account-{next(NUMBERS)}"
     command = OpenAccount(
-        account_id=account_id, kind=AccountKind.ASSET, currency="EUR", limits=Limits(), metadata={}
+        account_id=account_id,
+        kind=AccountKind.ASSET,
+        currency="EUR",
+        limits=Limits(min_available=None, max_balance=None),
+        metadata={},
     )
     return asked(command, Method.OpenAccount, account_id)
 

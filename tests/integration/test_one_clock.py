@@ -17,6 +17,7 @@ from ledger_server.domain.accounts import AccountKind, Limits
 from ledger_server.domain.commands import Enforcement, Method, OpenAccount
 from ledger_server.domain.facts import EnforcementChanged, FactKind
 from ledger_server.domain.ids import TenantId, tenant_key
+from ledger_server.domain.payments.withdrawal import NO_POLICY
 from ledger_server.engine.records import NO_CHAIN_HASH, chain
 from ledger_server.settings import Settings
 from ledger_server.store import lane_store, lane_writes
@@ -231,7 +232,9 @@ def journal(first: int, end: int, moment: datetime) -> list[JournalRow]:
     for sequence in range(first, end):
         fact = EnforcementChanged(FactKind.TENANT_CREATED, Enforcement.ENFORCED, moment)
         record = hashlib.sha256(str(sequence).encode()).digest()
-        rows.append(JournalRow(sequence, fact, None, None, moment, record, chain(NO_CHAIN_HASH, record)))
+        rows.append(
+            JournalRow(sequence, fact, None, None, moment, record, chain(NO_CHAIN_HASH, record), content=b"")
+        )
     return rows
 
 
@@ -244,6 +247,10 @@ def head(tenant_id: str, moment: datetime) -> Head:
         record_time=moment,
         enforcement=Enforcement.ENFORCED,
         create_time=moment,
+        policy=NO_POLICY,
+        epochs=(),
+        epoch="",
+        final_time=None,
     )
 
 

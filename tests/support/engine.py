@@ -52,7 +52,7 @@ class Engine:
     async def create_tenant(self) -> None:
         """Create the tenant, which enforces limits."""
         command = CreateTenant(tenant_id=TENANT, enforcement=Enforcement.ENFORCED)
-        key = RequestKey(Method.CreateTenant, "create")
+        key = RequestKey(Method.CreateTenant, "create", player_id="")
         await self.ledger.create_tenant(TENANT, Request(command, key, b"create"))
 
     async def ask(self, request: Request) -> Outcome:
@@ -69,7 +69,7 @@ class Engine:
 
 def delivery(event: ProviderEvent) -> Request:
     """Return the request that hands an event over; each delivery of it has the same key."""
-    key = RequestKey(Method.IngestProviderEvents, f"{event.provider}/{event.event_id}")
+    key = RequestKey(Method.IngestProviderEvents, f"{event.provider}/{event.event_id}", player_id="")
     return Request(IngestEvent(event=event), key, _digest(event.event_id))
 
 
@@ -174,7 +174,10 @@ async def counters_of(database_url: str) -> dict[str, Counters]:
 
 async def wallet_of(database_url: str, player_id: str = "ann") -> Counters:
     """Return the counters of a player's wallet in EUR."""
-    return (await counters_of(database_url)).get(f"player:{player_id}:real:EUR", Counters())
+    return (await counters_of(database_url)).get(
+        f"player:{player_id}:real:EUR",
+        Counters(posted_debits=0, posted_credits=0, pending_debits=0, pending_credits=0, version=0),
+    )
 
 
 def deposit(ref: str, amount: int = 1000, *, player_id: str = "ann") -> Request:

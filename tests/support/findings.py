@@ -28,7 +28,9 @@ from tests.support.engine import IDS, KEY, asked
 from tests.support.ledger import LARGEST_PAGE, Ledger
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
-OURS = Side(ref="dep_x_7", kind=RecordKind.PAYMENT, amount=500, currency="EUR", state="CAPTURED", time=NOON)
+OURS = Side(
+    ref="dep_x_7", kind=RecordKind.PAYMENT, amount=500, currency="EUR", state="CAPTURED", time=NOON, type=""
+)
 THEIRS = Side(
     ref="pi_7",
     kind=RecordKind.PAYMENT,
@@ -52,6 +54,7 @@ def a_discrepancy(kind: FindingClass = FindingClass.AMOUNT_MISMATCH, **facts: An
     wanted: dict[str, Any] = {
         "provider": "mock",
         "payment": None,
+        "withdrawal": False,
         "ledger": OURS,
         "remote": THEIRS,
         "currency": "EUR",
@@ -64,7 +67,9 @@ def a_discrepancy(kind: FindingClass = FindingClass.AMOUNT_MISMATCH, **facts: An
 
 def of_ref(ref: str, kind: FindingClass = FindingClass.MISSING_IN_LEDGER, **facts: Any) -> Discrepancy:
     """Return a discrepancy about what the provider alone has, under that ref."""
-    remote = Side(ref=ref, kind=RecordKind.PAYMENT, amount=450, currency="EUR", state="succeeded", time=NOON)
+    remote = Side(
+        ref=ref, kind=RecordKind.PAYMENT, amount=450, currency="EUR", state="succeeded", time=NOON, type=""
+    )
     return a_discrepancy(kind, ledger=None, remote=remote, **facts)
 
 

@@ -181,6 +181,7 @@ class Mirror:
                 currency=CURRENCY,
                 create_time=time + skew,
                 provider_type=kind.name.lower(),
+                batch="",
             )
         )
 
@@ -206,6 +207,14 @@ class Mirror:
                 update_time=update_time,
                 balance_after=0,
                 approvals=(Approval(reviewer="ada", time=life.begin_time, note=""),),
+                reviewer="",
+                reason="",
+                paid=0,
+                paid_time=None,
+                fail_time=None,
+                payouts=(),
+                hold_ended=False,
+                fees=(),
             )
             for event in heard:
                 withdrawal = with_withdrawal_event(withdrawal, event)
@@ -224,6 +233,17 @@ class Mirror:
             initiate_time=life.begin_time,
             update_time=update_time,
             balance_after=0,
+            authorized=False,
+            closed=False,
+            failed=False,
+            failure_reason="",
+            payment_url="",
+            payment_ref="",
+            attempts=(),
+            captures=(),
+            refunds=(),
+            disputes=(),
+            fees=(),
         )
         for event in heard:
             deposit = with_deposit_event(deposit, event)
@@ -246,9 +266,11 @@ async def write_payments(database_url: str, mirror: Mirror, lives: list[Life]) -
                 payment = mirror.payment(life)
                 fact: DepositChanged | WithdrawalChanged
                 if isinstance(payment, Deposit):
-                    fact = DepositChanged(FactKind.DEPOSIT_CHANGED, payment)
+                    fact = DepositChanged(FactKind.DEPOSIT_CHANGED, payment, owed=None, discrepancies=())
                 else:
-                    fact = WithdrawalChanged(FactKind.WITHDRAWAL_CHANGED, payment)
+                    fact = WithdrawalChanged(
+                        FactKind.WITHDRAWAL_CHANGED, payment, owed=None, discrepancies=()
+                    )
                 content = payment_content(mirror.ids, fact, payment.update_time)
                 rows.add(
                     fact, life.number, payment.update_time, content.SerializeToString(deterministic=True)

@@ -317,7 +317,11 @@ class PaymentBooks:
     def counters(self, account_id: str) -> Counters:
         """Return an account's counters; of one that does not exist, zeros."""
         entry = self.working_set.accounts.get(account_id)
-        return Counters() if entry is None else entry.counters
+        return (
+            Counters(posted_debits=0, posted_credits=0, pending_debits=0, pending_credits=0, version=0)
+            if entry is None
+            else entry.counters
+        )
 
     def balances(self, player: str = PLAYER) -> Balances:
         """Return what the accounts of a player and of the provider hold in EUR."""
@@ -358,9 +362,11 @@ class PaymentBooks:
             kind=AccountKind.ASSET,
             currency="EUR",
             state=AccountState.OPEN,
-            limits=Limits(),
+            limits=Limits(min_available=None, max_balance=None),
             open_time=NOW,
             metadata={},
+            continues="",
+            continued_by="",
         )
         self.working_set.accounts[HOUSE] = AccountEntry(account)
 

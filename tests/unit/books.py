@@ -48,8 +48,10 @@ class Books:
             limits=Limits(min_available=minimum, max_balance=maximum),
             open_time=NOW,
             metadata={},
+            continues="",
+            continued_by="",
         )
-        self.working_set.accounts[account_id] = AccountEntry(account, Counters(*counters))
+        self.working_set.accounts[account_id] = AccountEntry(account, Counters(*counters, version=0))
 
     def absent(self, account_id: str) -> None:
         """Say that an account is known not to exist."""

@@ -51,7 +51,7 @@ def account(name: str, kind: AccountKind, *, continues: str = "", continued_by: 
         kind=kind,
         currency="EUR",
         state=AccountState.CLOSED if continued_by else AccountState.OPEN,
-        limits=Limits(),
+        limits=Limits(min_available=None, max_balance=None),
         open_time=NOW,
         metadata={},
         continues=continues,
@@ -92,7 +92,9 @@ def test_carry_fits_and_makes_nothing(kind: AccountKind, old: Counters, new: Cou
 @given(kind=st.sampled_from(AccountKind), old=counters())
 def test_carry_to_fresh_successor_leaves_nothing_available(kind: AccountKind, old: Counters) -> None:
     """What is there to be spent always fits, even out of an account whose counters are full."""
-    working_set = line(kind, old, Counters())
+    working_set = line(
+        kind, old, Counters(posted_debits=0, posted_credits=0, pending_debits=0, pending_credits=0, version=0)
+    )
     had = available_balance(kind, old)
     moved = carry(working_set, "a", NOW)
     if had > 0:
@@ -105,7 +107,11 @@ def test_carry_to_fresh_successor_leaves_nothing_available(kind: AccountKind, ol
 
 def test_newest_of_account_that_was_not_continued_is_itself() -> None:
     """Most accounts never are."""
-    working_set = line(AccountKind.ASSET, Counters(), Counters())
+    working_set = line(
+        AccountKind.ASSET,
+        Counters(posted_debits=0, posted_credits=0, pending_debits=0, pending_credits=0, version=0),
+        Counters(posted_debits=0, posted_credits=0, pending_debits=0, pending_credits=0, version=0),
+    )
 
     assert [newest(working_set, name) for name in ("a", "a@2", "a@3", "nobody")] == [*["a@3"] * 3, "nobody"]
 

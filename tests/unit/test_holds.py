@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from ledger_server.domain.accounts import AccountKind, AccountState
 from ledger_server.domain.commands import CaptureHold, ExtendHold, HoldCommand, IncreaseHold, ReleaseHold
@@ -182,13 +183,7 @@ def test_capture_from_a_frozen_account_is_refused_and_release_is_not() -> None:
     number = books.hold("player", "clearing", 600)
     entry = books.working_set.accounts["player"]
     assert entry.account is not None
-    entry.account = type(entry.account)(
-        **{
-            name: getattr(entry.account, name)
-            for name in ("number", "account_id", "kind", "currency", "limits", "open_time", "metadata")
-        },
-        state=AccountState.FROZEN,
-    )
+    entry.account = replace(entry.account, state=AccountState.FROZEN)
     with pytest.raises(AccountFrozen):
         books.decide(capture(number))
     books.decide(release(number))

@@ -30,7 +30,7 @@ def facts() -> list[Fact]:
 
 
 @pytest.mark.parametrize("fact", facts(), ids=lambda fact: type(fact).__name__)
-@pytest.mark.parametrize("request_key", [None, RequestKey(Method.PostTransaction, "key-1")])
+@pytest.mark.parametrize("request_key", [None, RequestKey(Method.PostTransaction, "key-1", player_id="")])
 def test_record_equals_what_protobuf_serializes(fact: Fact, request_key: RequestKey | None) -> None:
     """Parsing a record and serializing it again gives the very same bytes."""
     encoder = RecordEncoder("unit", Books().working_set.ids)
@@ -52,7 +52,9 @@ def test_record_time_of_a_second_batch_is_its_own() -> None:
     for moment in (NOW, later, NOW):
         fact = facts()[0]
         _, record = encoder.encode(fact, sequence=1, record_time=moment, request=None, digest=None)
-        assert journal_pb2.JournalRecord.FromString(record).record_time.ToDatetime(tzinfo=UTC) == moment
+        read = journal_pb2.JournalRecord.FromString(record)
+        assert read.record_time.ToDatetime(tzinfo=UTC) == moment
+        assert read.transaction_posted.record_time == read.record_time
 
 
 @given(st.integers(min_value=0, max_value=2**63 - 1))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from ledger_server.domain.accounts import AccountKind, AccountState, Counters, Direction, Limits
 from ledger_server.domain.commands import (
@@ -44,12 +45,15 @@ from ledger_server.domain.transactions import NewPosting, TransactionType
 from ledger_server.domain.working_set import PostedEntry, PostedLeg
 from tests.unit.books import LATER, NOW, transfer
 
+NO_LIMITS = Limits(min_available=None, max_balance=None)
 AFTER = LATER + timedelta(microseconds=1)
 
 
 def opening(account_id: str, kind: AccountKind = AccountKind.LIABILITY, **limits: int) -> OpenAccount:
     """Return a command that opens an account in EUR."""
-    return OpenAccount(account_id=account_id, kind=kind, currency="EUR", limits=Limits(**limits), metadata={})
+    return OpenAccount(
+        account_id=account_id, kind=kind, currency="EUR", limits=replace(NO_LIMITS, **limits), metadata={}
+    )
 
 
 def placing(
@@ -118,14 +122,19 @@ def counters(replay: Replay) -> dict[str, Counters]:
 def test_replay_leaves_what_the_facts_say(replay: Replay) -> None:
     """Counters, states and limits follow from one record after the other."""
     replay.repeat(transfer("ann", "bob", 300), NOW)
-    replay.repeat(SetAccountLimits(account_id="bob", limits=Limits(max_balance=5000)), NOW)
+    replay.repeat(
+        SetAccountLimits(account_id="bob", limits=Limits(max_balance=5000, min_available=None)), NOW
+    )
     replay.repeat(SetAccountState(account_id="bob", state=AccountState.FROZEN, note=""), NOW)
 
     ann, bob, house = replay.accounts()
 
     assert replay.sequence == 8
     assert ann.counters == Counters(300, 1000, 0, 0, 2)
-    assert (bob.account.state, bob.account.limits) == (AccountState.FROZEN, Limits(max_balance=5000))
+    assert (bob.account.state, bob.account.limits) == (
+        AccountState.FROZEN,
+        Limits(max_balance=5000, min_available=None),
+    )
     assert (ann.changed_by, bob.changed_by, house.changed_by) == (2, 8, 4)
 
 
@@ -262,7 +271,10 @@ D, C = Direction.DEBIT, Direction.CREDIT
         (_posting(("ann", D, 5), ("bob", C, 5), kind=TransactionType.REVERSAL), Inconsistent),
         (opening("ann"), AccountAlreadyExists),
         (opening("eve", min_available=2, max_balance=1), LimitsContradict),
-        (SetAccountLimits(account_id="eve", limits=Limits()), AccountNotFound),
+        (
+            SetAccountLimits(account_id="eve", limits=Limits(min_available=None, max_balance=None)),
+            AccountNotFound,
+        ),
         (SetAccountLimits(account_id="ann", limits=Limits(min_available=2, max_balance=1)), LimitsContradict),
         (SetAccountState(account_id="ann", state=AccountState.OPEN, note=""), IllegalTransition),
         (placing(amount=0), AmountNotPositive),

@@ -13,7 +13,7 @@ from ledger_server.domain.accounts import Account, AccountKind, AccountState, Co
 from ledger_server.domain.commands import Enforcement
 from ledger_server.domain.facts import AccountChanged, Fact, FactKind, HoldChanged, TransactionPosted
 from ledger_server.domain.findings.finding import Finding, Source, seen
-from ledger_server.domain.holds import Hold, expire
+from ledger_server.domain.holds import Hold, HoldState, expire
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.domain.payments.events import EventState, EventType, StoredEvent
 from ledger_server.domain.transactions import Line, Phase, Transaction, TransactionType
@@ -42,9 +42,11 @@ def account(number: int, account_id: str) -> Account:
         kind=AccountKind.ASSET,
         currency="EUR",
         state=AccountState.OPEN,
-        limits=Limits(),
+        limits=Limits(min_available=None, max_balance=None),
         open_time=NOW,
         metadata={},
+        continues="",
+        continued_by="",
     )
 
 
@@ -61,6 +63,10 @@ HOLD = Hold(
     metadata={},
     place_time=NOW,
     limit_breached=False,
+    captured=0,
+    released=0,
+    state=HoldState.OPEN,
+    end_time=None,
 )
 
 
@@ -105,7 +111,14 @@ def test_forget_after_expiry_keeps_the_hold_and_both_accounts() -> None:
 def test_forget_after_reversal_keeps_the_original() -> None:
     """That it was reversed must be known to the next who tries."""
     transaction = Transaction(
-        type=TransactionType.REVERSAL, reference="", effective_time=NOW, metadata={}, reverses=5
+        type=TransactionType.REVERSAL,
+        reference="",
+        effective_time=NOW,
+        metadata={},
+        reverses=5,
+        hold=None,
+        limit_breached=False,
+        outside=False,
     )
     fact = TransactionPosted(FactKind.TRANSACTION_POSTED, transaction, lines(Phase.POSTED))
     assert kept(used_before(), fact) == ({"ann", "house"}, set(), {5})
@@ -113,7 +126,7 @@ def test_forget_after_reversal_keeps_the_original() -> None:
 
 def test_forget_after_limits_keeps_that_account_alone() -> None:
     """What no uncommitted batch has used or changed goes."""
-    fact = AccountChanged(FactKind.ACCOUNT_LIMITS_SET, ANN)
+    fact = AccountChanged(FactKind.ACCOUNT_LIMITS_SET, ANN, note="")
     assert kept(used_before(), fact) == ({"ann"}, set(), set())
 
 

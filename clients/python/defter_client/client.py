@@ -2,9 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import grpc
 from defter.ledger.v1 import (
@@ -26,7 +26,25 @@ from google.protobuf.message import Message
 
 from defter_client.errors import ledger_error
 
-_Response = TypeVar("_Response")
+_Request = TypeVar("_Request", bound=Message)
+_Response = TypeVar("_Response", bound=Message)
+_Sent_contra = TypeVar("_Sent_contra", bound=Message, contravariant=True)
+_Received_co = TypeVar("_Received_co", bound=Message, covariant=True)
+
+
+class UnaryMethod(Protocol[_Sent_contra, _Received_co]):
+    """A method of a generated stub that takes one request and answers it once."""
+
+    def __call__(
+        self,
+        request: _Sent_contra,
+        /,
+        *,
+        timeout: float | None = None,
+        metadata: Sequence[tuple[str, str]] | None = None,
+    ) -> Awaitable[_Received_co]:
+        """Send a request; the answer is awaited."""
+
 
 _FIRST_PAUSE = 0.05
 _MAX_PAUSE = 2.0
@@ -77,23 +95,33 @@ class LedgerClient:
         self.settlements = settlement_pb2_grpc.SettlementServiceStub(self._channel)
 
     async def call(
-        self, method: Callable[..., Awaitable[_Response]], request: Message, **options: Any
+        self,
+        method: UnaryMethod[_Request, _Response],
+        request: _Request,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109  # it is sent, and bounds all tries
+        metadata: Sequence[tuple[str, str]] | None = None,
     ) -> _Response:
         """Make a unary call; while the server is away or overloaded, try again with the same request.
 
         Retrying is safe because every mutation carries its idempotency key.
 
+        Args:
+            method: of one of the services, as `ledger.postings.PostTransaction`; it takes a request of its
+                own type and no other, which a type checker says.
+            timeout: seconds for this call with all its retries; the client's own where it is not given.
+            metadata: is sent along with each try.
         Raises:
             LedgerError: the ledger refused, or the time is over (`retryable`, or DEADLINE_EXCEEDED).
                 Then, and after INTERNAL, one of the tries may have taken effect: call again with the same
                 key, or ask `GetOutcome`.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout_seconds
+        deadline = loop.time() + (self._timeout_seconds if timeout is None else timeout)
         pause = _FIRST_PAUSE
         while True:
             try:
-                return await method(request, timeout=max(deadline - loop.time(), 0.001), **options)
+                return await method(request, timeout=max(deadline - loop.time(), 0.001), metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 refused = ledger_error(error)
             wait = pause * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, no secret

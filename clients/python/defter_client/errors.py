@@ -1,9 +1,13 @@
 """Own how a refusal of the ledger looks to Python: one exception with reason, facts and retry advice."""
 
-import grpc
-from google.rpc import error_details_pb2, status_pb2
+from collections.abc import Sequence
+from typing import Any
 
-_DETAILS_KEY = "grpc-status-details-bin"
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
 _REPLAYED_KEY = "idempotent-replayed"
 
 
@@ -45,16 +49,23 @@ class LedgerError(Exception):
         return self.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 
+def _details(error: grpc.aio.AioRpcError) -> Sequence[Any]:
+    """Return the details of a status; none where it has none, or where a proxy made it contradict itself."""
+    try:
+        status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it has all that is read of a call
+    except (ValueError, DecodeError):
+        return ()
+    return () if status is None else status.details
+
+
 def ledger_error(error: grpc.aio.AioRpcError) -> LedgerError:
     """Return what a gRPC error says in the ledger's own words."""
     reason, metadata = "", dict[str, str]()
     trailing = {str(key): value for key, value in error.trailing_metadata() or ()}
-    details = trailing.get(_DETAILS_KEY)
-    if isinstance(details, bytes):
-        for detail in status_pb2.Status.FromString(details).details:
-            info = error_details_pb2.ErrorInfo()
-            if detail.Unpack(info):
-                reason, metadata = info.reason, dict(info.metadata)
+    for detail in _details(error):
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            reason, metadata = info.reason, dict(info.metadata)
     return LedgerError(
         code=error.code(),
         reason=reason,

@@ -1,6 +1,7 @@
 """Owns the decisions on findings: from (working set, command, now) to the fact that follows, if any."""
 
 from datetime import datetime
+from typing import assert_never
 
 from ledger_server.domain.errors import (
     FindingNotFound,
@@ -14,6 +15,7 @@ from ledger_server.domain.findings.commands import (
     AcknowledgeFinding,
     AnyFindingCommand,
     FindingCommand,
+    ReopenFinding,
     ReportDiscrepancy,
     ResolveFinding,
     ResolveUnseen,
@@ -59,9 +61,11 @@ def decide_finding(
                 correction=command.correction,
                 duplicate_of=command.duplicate_of,
             )
-        case _:
+        case ReopenFinding():
             known = _expected(working_set, command, FindingState.REOPENED)
             after = life.changed(known, FindingState.REOPENED, now, actor=command.actor, note=command.note)
+        case _:
+            assert_never(command)
     return FindingChanged(FactKind.FINDING_CHANGED, after)
 
 

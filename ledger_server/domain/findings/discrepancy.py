@@ -93,7 +93,7 @@ class Side(Struct, frozen=True, kw_only=True):
     currency: str
     state: str
     time: datetime | None
-    type: str = ""
+    type: str
 
 
 class Discrepancy(Struct, frozen=True, kw_only=True):
@@ -108,12 +108,12 @@ class Discrepancy(Struct, frozen=True, kw_only=True):
     kind: FindingClass
     provider: str
     payment: int | None
-    withdrawal: bool = False
-    ledger: Side | None = None
-    remote: Side | None = None
+    withdrawal: bool
+    ledger: Side | None
+    remote: Side | None
     currency: str
     description: str
-    evidence: Mapping[str, str] = {}
+    evidence: Mapping[str, str]
     subject_time: datetime
 
     @property

@@ -69,13 +69,13 @@ class Finding(Struct, frozen=True, kw_only=True):
     version: int
     severity: Severity
     source: Source
-    assignee: str = ""
-    resolution: Resolution = Resolution.NONE
-    note: str = ""
-    actor: str = ""
-    correction: str = ""
-    duplicate_of: str = ""
-    run: int | None = None
+    assignee: str
+    resolution: Resolution
+    note: str
+    actor: str
+    correction: str
+    duplicate_of: str
+    run: int | None
     open_time: datetime
     update_time: datetime
 
@@ -113,6 +113,12 @@ def seen(
             run=run,
             open_time=now,
             update_time=now,
+            assignee="",
+            resolution=Resolution.NONE,
+            note="",
+            actor="",
+            correction="",
+            duplicate_of="",
         )
     same = known.seen == discrepancy
     back = known.state is FindingState.AUTO_RESOLVED or (known.state is FindingState.RESOLVED and not same)

@@ -91,8 +91,19 @@ def initiate(facts: Booking, command: InitiateDeposit) -> None:
         initiate_time=facts.now,
         update_time=facts.now,
         balance_after=facts.available(player),
+        authorized=False,
+        closed=False,
+        failed=False,
+        failure_reason="",
+        payment_url="",
+        payment_ref="",
+        attempts=(),
+        captures=(),
+        refunds=(),
+        disputes=(),
+        fees=(),
     )
-    facts.add(DepositChanged(FactKind.DEPOSIT_CHANGED, deposit, owed))
+    facts.add(DepositChanged(FactKind.DEPOSIT_CHANGED, deposit, owed, discrepancies=()))
 
 
 def refund(facts: Booking, command: RefundDeposit) -> None:
@@ -117,7 +128,18 @@ def refund(facts: Booking, command: RefundDeposit) -> None:
         of=command.deposit_id,
     )
     refund = Refund(
-        number=number, provider_ref="", amount=command.amount, hold=hold, call_state=CallState.PENDING
+        number=number,
+        provider_ref="",
+        amount=command.amount,
+        hold=hold,
+        call_state=CallState.PENDING,
+        told=0,
+        reason="",
+        succeed_time=None,
+        fail_time=None,
+        others=(),
+        hold_ended=False,
+        payment_ref="",
     )
     owed = OwedCall(kind=CallKind.REFUND, provider=deposit.provider, payment=deposit.number, subject=number)
     refunds = merged_refunds([*deposit.refunds, refund])
@@ -156,8 +178,17 @@ def request(facts: Booking, command: RequestWithdrawal) -> None:
         request_time=facts.now,
         update_time=facts.now,
         balance_after=facts.available(player),
+        approvals=(),
+        reviewer="",
+        reason="",
+        paid=0,
+        paid_time=None,
+        fail_time=None,
+        payouts=(),
+        hold_ended=False,
+        fees=(),
     )
-    facts.add(WithdrawalChanged(FactKind.WITHDRAWAL_CHANGED, withdrawal))
+    facts.add(WithdrawalChanged(FactKind.WITHDRAWAL_CHANGED, withdrawal, owed=None, discrepancies=()))
 
 
 def approve(facts: Booking, command: ApproveWithdrawal) -> None:
@@ -221,6 +252,8 @@ def mark_paid(facts: Booking, command: MarkWithdrawalPaid) -> None:
         amount=withdrawal.amount,
         paid_time=facts.now,
         by_hand=bool(command.provider_ref),
+        fail_time=None,
+        answered=False,
     )
     paid = replace(
         with_payout(withdrawal, payout),

@@ -11,10 +11,10 @@ from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallKin
 from ledger_server.domain.payments.changes import change_deposit, change_withdrawal
 from ledger_server.domain.payments.commands import ReportCall
 from ledger_server.domain.payments.deposit import Deposit, concluded, with_attempt
-from ledger_server.domain.payments.knowledge import CALL_STEPS, Attempt, CallState, Refund
+from ledger_server.domain.payments.knowledge import CALL_STEPS, NO_ATTEMPT, CallState, Refund
 from ledger_server.domain.payments.names import refund_name
 from ledger_server.domain.payments.refunds import answered_refund, merged_refunds, target_of
-from ledger_server.domain.payments.withdrawal import Payout, Withdrawal, with_payout
+from ledger_server.domain.payments.withdrawal import NO_PAYOUT, Withdrawal, with_payout
 
 
 def report(facts: Booking, command: ReportCall) -> None:
@@ -86,7 +86,7 @@ def _told_deposit(deposit: Deposit, state: CallState | None, news: CallNews) -> 
         if not deposit.provider_ref:
             return concluded(replace(told, provider_ref=news.provider_ref))
         if news.provider_ref and news.provider_ref not in deposit.refs:
-            return with_attempt(told, Attempt(payment_ref=news.provider_ref, answered=True))
+            return with_attempt(told, replace(NO_ATTEMPT, payment_ref=news.provider_ref, answered=True))
     elif isinstance(news, CallRejected) and state is not None:
         return replace(told, failure_reason=max(deposit.failure_reason, news.reason))
     return told
@@ -96,7 +96,7 @@ def _told_withdrawal(withdrawal: Withdrawal, state: CallState | None, news: Call
     told = withdrawal if state is None else replace(withdrawal, call_state=state)
     if isinstance(news, CallAccepted):
         if news.provider_ref and (state is not None or _is_another(withdrawal, news.provider_ref)):
-            return with_payout(told, Payout(provider_ref=news.provider_ref, answered=True))
+            return with_payout(told, replace(NO_PAYOUT, provider_ref=news.provider_ref, answered=True))
     elif isinstance(news, CallRejected) and state is not None:
         return replace(told, reason=max(withdrawal.reason, news.reason))
     return told

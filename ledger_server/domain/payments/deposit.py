@@ -55,17 +55,17 @@ class Deposit(Struct, frozen=True, kw_only=True):
     initiate_time: datetime
     update_time: datetime
     balance_after: int
-    authorized: bool = False
-    closed: bool = False
-    failed: bool = False
-    failure_reason: str = ""
-    payment_url: str = ""
-    payment_ref: str = ""
-    attempts: tuple[Attempt, ...] = ()
-    captures: tuple[Capture, ...] = ()
-    refunds: tuple[Refund, ...] = ()
-    disputes: tuple[Dispute, ...] = ()
-    fees: tuple[Fee, ...] = ()
+    authorized: bool
+    closed: bool
+    failed: bool
+    failure_reason: str
+    payment_url: str
+    payment_ref: str
+    attempts: tuple[Attempt, ...]
+    captures: tuple[Capture, ...]
+    refunds: tuple[Refund, ...]
+    disputes: tuple[Dispute, ...]
+    fees: tuple[Fee, ...]
 
     @property
     def state(self) -> DepositState:

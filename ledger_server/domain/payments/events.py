@@ -11,20 +11,20 @@ from ledger_server.domain.code import Code
 from ledger_server.domain.payments.captures import paid_by, whole_of, with_capture
 from ledger_server.domain.payments.deposit import Deposit, with_attempt
 from ledger_server.domain.payments.knowledge import (
-    Attempt,
+    NO_ATTEMPT,
+    NO_REFUND_OBJECT,
     Capture,
     Dispute,
     DisputeState,
     Fee,
     Movement,
-    RefundObject,
     entry_of,
     with_entry,
     with_fee,
     with_movement,
 )
 from ledger_server.domain.payments.refunds import told_of, with_refund
-from ledger_server.domain.payments.withdrawal import Payout, Withdrawal, with_payout
+from ledger_server.domain.payments.withdrawal import NO_PAYOUT, Withdrawal, with_payout
 
 RECORD_EVENT: Final = "record:"
 """How the id of an event begins that stands for a provider's records; it tells what they amount to so far."""
@@ -162,7 +162,7 @@ def with_withdrawal_event(withdrawal: Withdrawal, event: ProviderEvent) -> Withd
     if learn is None:
         raise CannotApply(f"{event.type.name} is no event of a withdrawal")
     # Whatever is told of a payout, even its fee alone, tells that there is one.
-    return with_payout(learn(withdrawal, event), Payout(provider_ref=event.payment_ref))
+    return with_payout(learn(withdrawal, event), replace(NO_PAYOUT, provider_ref=event.payment_ref))
 
 
 def retold(deposit: Deposit, event: ProviderEvent) -> str:
@@ -214,7 +214,7 @@ def _authorized(deposit: Deposit, event: ProviderEvent) -> Deposit:
     authorized = replace(deposit, authorized=True)
     if not event.payment_ref:
         return authorized
-    return with_attempt(authorized, Attempt(payment_ref=event.payment_ref, authorized=True))
+    return with_attempt(authorized, replace(NO_ATTEMPT, payment_ref=event.payment_ref, authorized=True))
 
 
 def _captured(deposit: Deposit, event: ProviderEvent) -> Deposit:
@@ -225,11 +225,12 @@ def _captured(deposit: Deposit, event: ProviderEvent) -> Deposit:
         payment_ref=event.payment_ref,
         amount=_amount(event, deposit.amount),
         capture_time=event.occur_time,
+        fail_time=None,
     )
     captured = replace(deposit, captures=with_capture(deposit.captures, capture))
     if not event.final:
         return captured
-    return with_attempt(captured, Attempt(payment_ref=event.payment_ref, final=True))
+    return with_attempt(captured, replace(NO_ATTEMPT, payment_ref=event.payment_ref, final=True))
 
 
 def _capture_failed(deposit: Deposit, event: ProviderEvent) -> Deposit:
@@ -237,6 +238,7 @@ def _capture_failed(deposit: Deposit, event: ProviderEvent) -> Deposit:
         provider_ref=event.object_ref,
         payment_ref=event.payment_ref,
         amount=0,
+        capture_time=None,
         fail_time=event.occur_time,
     )
     return replace(deposit, captures=with_capture(deposit.captures, failed))
@@ -247,7 +249,7 @@ def _attempt_failed(deposit: Deposit, _: ProviderEvent) -> Deposit:
 
 
 def _failed(deposit: Deposit, event: ProviderEvent) -> Deposit:
-    ended = Attempt(payment_ref=event.payment_ref, end_time=event.occur_time, reason=event.reason)
+    ended = replace(NO_ATTEMPT, payment_ref=event.payment_ref, end_time=event.occur_time, reason=event.reason)
     return with_attempt(deposit, ended)
 
 
@@ -259,7 +261,7 @@ def _refund(deposit: Deposit, event: ProviderEvent) -> Deposit:
     if unnamed and event.type is EventType.REFUND_PENDING:
         # Nothing has moved, and nothing that is told later could be known as the same one.
         return deposit
-    told = RefundObject(provider_ref=event.object_ref, told=max(0, event.amount or 0))
+    told = replace(NO_REFUND_OBJECT, provider_ref=event.object_ref, told=max(0, event.amount or 0))
     if event.type is EventType.REFUND_SUCCEEDED:
         # Only a success moves money. What tells no amount is kept all the same: another event of the refund
         # may tell it, earlier or later.
@@ -279,7 +281,9 @@ def _refund_total(deposit: Deposit, event: ProviderEvent) -> Deposit:
 
 def _dispute(deposit: Deposit, event: ProviderEvent) -> Deposit:
     known = entry_of(deposit.disputes, event.object_ref)
-    dispute = known or Dispute(provider_ref=event.object_ref, state=DisputeState.OPEN)
+    dispute = known or Dispute(
+        provider_ref=event.object_ref, state=DisputeState.OPEN, movements=(), reason=""
+    )
     decided = _DISPUTE_STATES.get(event.type, DisputeState.OPEN)
     dispute = replace(dispute, state=max(dispute.state, decided), reason=max(dispute.reason, event.reason))
     if event.type in _MOVES:
@@ -312,13 +316,14 @@ def _paid(withdrawal: Withdrawal, event: ProviderEvent) -> Withdrawal:
         raise CannotApply(event.problem)
     amount = _amount(event, withdrawal.amount)
     return with_payout(
-        withdrawal, Payout(provider_ref=event.payment_ref, amount=amount, paid_time=event.occur_time)
+        withdrawal,
+        replace(NO_PAYOUT, provider_ref=event.payment_ref, amount=amount, paid_time=event.occur_time),
     )
 
 
 def _payout_failed(withdrawal: Withdrawal, event: ProviderEvent) -> Withdrawal:
     told = replace(withdrawal, reason=max(withdrawal.reason, event.reason))
-    return with_payout(told, Payout(provider_ref=event.payment_ref, fail_time=event.occur_time))
+    return with_payout(told, replace(NO_PAYOUT, provider_ref=event.payment_ref, fail_time=event.occur_time))
 
 
 def _withdrawal_fee(withdrawal: Withdrawal, event: ProviderEvent) -> Withdrawal:

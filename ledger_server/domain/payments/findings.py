@@ -189,6 +189,8 @@ def of_another_history(event: ProviderEvent, named: str, now: datetime) -> Discr
             "event_id": event.event_id,
         },
         subject_time=now,
+        withdrawal=False,
+        ledger=None,
     )
 
 
@@ -217,6 +219,7 @@ def _side(ids: TenantIds, payment: Deposit | Withdrawal, refund: Refund | None) 
         currency=payment.currency,
         state="",
         time=begin_time(payment),
+        type="",
     )
 
 
@@ -284,4 +287,5 @@ def _of(
         description=what,
         evidence={**known, **facts},
         subject_time=begin_time(payment),
+        remote=None,
     )

@@ -58,7 +58,7 @@ class Fee(Struct, frozen=True, kw_only=True):
 
     provider_ref: str
     amount: int
-    charge_time: datetime | None = None
+    charge_time: datetime | None
 
 
 class Capture(Struct, frozen=True, kw_only=True):
@@ -70,9 +70,9 @@ class Capture(Struct, frozen=True, kw_only=True):
 
     provider_ref: str
     amount: int
-    payment_ref: str = ""
-    capture_time: datetime | None = None
-    fail_time: datetime | None = None
+    payment_ref: str
+    capture_time: datetime | None
+    fail_time: datetime | None
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -86,21 +86,31 @@ class Attempt(Struct, frozen=True, kw_only=True):
     """
 
     payment_ref: str
-    authorized: bool = False
-    final: bool = False
-    end_time: datetime | None = None
-    reason: str = ""
-    answered: bool = False
+    authorized: bool
+    final: bool
+    end_time: datetime | None
+    reason: str
+    answered: bool
+
+
+NO_ATTEMPT: Final = Attempt(
+    payment_ref="", authorized=False, final=False, end_time=None, reason="", answered=False
+)
+"""Of which nothing is known."""
 
 
 class RefundObject(Struct, frozen=True, kw_only=True):
     """One refund at the provider beside the first one that was made for the same one of ours."""
 
     provider_ref: str
-    told: int = 0
-    succeed_time: datetime | None = None
-    fail_time: datetime | None = None
-    reason: str = ""
+    told: int
+    succeed_time: datetime | None
+    fail_time: datetime | None
+    reason: str
+
+
+NO_REFUND_OBJECT: Final = RefundObject(provider_ref="", told=0, succeed_time=None, fail_time=None, reason="")
+"""Of which nothing is known."""
 
 
 class Refund(Struct, frozen=True, kw_only=True):
@@ -120,15 +130,15 @@ class Refund(Struct, frozen=True, kw_only=True):
     number: int | None
     provider_ref: str
     amount: int
-    told: int = 0
-    hold: int | None = None
-    call_state: CallState = CallState.NONE
-    reason: str = ""
-    succeed_time: datetime | None = None
-    fail_time: datetime | None = None
-    others: tuple[RefundObject, ...] = ()
-    hold_ended: bool = False
-    payment_ref: str = ""
+    told: int
+    hold: int | None
+    call_state: CallState
+    reason: str
+    succeed_time: datetime | None
+    fail_time: datetime | None
+    others: tuple[RefundObject, ...]
+    hold_ended: bool
+    payment_ref: str
 
     @property
     def first(self) -> RefundObject:
@@ -207,7 +217,7 @@ class Movement(Struct, frozen=True, kw_only=True):
     stage: str
     reinstated: bool
     amount: int
-    move_time: datetime | None = None
+    move_time: datetime | None
 
 
 class Dispute(Struct, frozen=True, kw_only=True):
@@ -215,8 +225,8 @@ class Dispute(Struct, frozen=True, kw_only=True):
 
     provider_ref: str
     state: DisputeState
-    movements: tuple[Movement, ...] = ()
-    reason: str = ""
+    movements: tuple[Movement, ...]
+    reason: str
 
     @property
     def taken(self) -> int:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from ledger_server.domain.payments.captures import captured_by
 from ledger_server.domain.payments.knowledge import (
+    NO_REFUND_OBJECT,
     CallState,
     Capture,
     Refund,
@@ -33,7 +34,20 @@ def with_refund(
         return merged_refunds([*(each for each in refunds if not _is_unnamed(each)), *_paired(unnamed, told)])
     if known is None:
         known = next((each for each in refunds if told.provider_ref in each.refs), None)
-    learned = known or Refund(number=None, provider_ref=told.provider_ref, amount=0)
+    learned = known or Refund(
+        number=None,
+        provider_ref=told.provider_ref,
+        amount=0,
+        told=0,
+        hold=None,
+        call_state=CallState.NONE,
+        reason="",
+        succeed_time=None,
+        fail_time=None,
+        others=(),
+        hold_ended=False,
+        payment_ref="",
+    )
     if learned.number is None:
         learned = replace(learned, payment_ref=max(learned.payment_ref, payment_ref))
     others = [each for each in refunds if each is not known]
@@ -45,7 +59,10 @@ def answered_refund(refund: Refund, provider_ref: str) -> Refund:
     if not provider_ref or provider_ref == refund.provider_ref:
         return refund
     objects = _objects(refund)
-    objects.setdefault(provider_ref, RefundObject(provider_ref=provider_ref))
+    objects.setdefault(
+        provider_ref,
+        replace(NO_REFUND_OBJECT, provider_ref=provider_ref),
+    )
     first = refund.provider_ref if refund.call_state is CallState.ACCEPTED and refund.provider_ref else ""
     return _of_objects(refund, objects, first or provider_ref)
 
@@ -142,6 +159,11 @@ def _unnamed(amount: int, succeeded: datetime | None, failed: datetime | None, r
         succeed_time=succeeded,
         fail_time=failed,
         reason=reason,
+        hold=None,
+        call_state=CallState.NONE,
+        others=(),
+        hold_ended=False,
+        payment_ref="",
     )
 
 

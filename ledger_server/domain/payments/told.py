@@ -82,7 +82,7 @@ def replay(facts: Booking, command: ReplayEvent) -> None:
         note=note,
     )
     if again != stored or len(facts.facts) > count or command.provider_event_id:
-        facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, again, found))
+        facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, again, found, mended=()))
 
 
 def supersede(facts: Booking, command: SupersedeEvent) -> None:
@@ -93,7 +93,7 @@ def supersede(facts: Booking, command: SupersedeEvent) -> None:
     found = unread.fingerprint(stored.event)
     superseded = replace(stored, state=EventState.SUPERSEDED, superseded_by=successor.number)
     mended = () if found is None else (found,)
-    facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, superseded, mended=mended))
+    facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, superseded, mended=mended, discrepancies=()))
 
 
 def _supersede_mended(facts: Booking, command: IngestEvent) -> None:
@@ -106,7 +106,7 @@ def _supersede_mended(facts: Booking, command: IngestEvent) -> None:
         return
     successor = facts.next_number + 1
     superseded = replace(stored, state=EventState.SUPERSEDED, superseded_by=successor)
-    facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, superseded))
+    facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, superseded, discrepancies=(), mended=()))
 
 
 def record(facts: Booking, event: ProviderEvent, applied: Applied) -> None:

@@ -124,4 +124,6 @@ def _discrepancy(event: ProviderEvent, event_id: str, receive_time: datetime) ->
         description="a genuine event that moves money could not be read",
         evidence={"event_id": event.event_id, "unread_reason": reason, "why": event.reason},
         subject_time=receive_time,
+        withdrawal=False,
+        ledger=None,
     )

@@ -39,11 +39,11 @@ anything else with a finding. Source: decision 7.
 class WithdrawalPolicy(Struct, frozen=True, kw_only=True):
     """What a tenant demands of withdrawals; amounts in minor units by currency."""
 
-    player_may_cancel: bool = False
-    second_review_from: Mapping[str, int] = {}
+    player_may_cancel: bool
+    second_review_from: Mapping[str, int]
 
 
-NO_POLICY: Final = WithdrawalPolicy()
+NO_POLICY: Final = WithdrawalPolicy(player_may_cancel=False, second_review_from={})
 """Until a tenant sets one."""
 
 
@@ -66,11 +66,11 @@ class Payout(Struct, frozen=True, kw_only=True):
     """
 
     provider_ref: str
-    amount: int = 0
-    paid_time: datetime | None = None
-    fail_time: datetime | None = None
-    answered: bool = False
-    by_hand: bool = False
+    amount: int
+    paid_time: datetime | None
+    fail_time: datetime | None
+    answered: bool
+    by_hand: bool
 
     @property
     def stands(self) -> bool:
@@ -78,7 +78,9 @@ class Payout(Struct, frozen=True, kw_only=True):
         return happened(self.paid_time, self.fail_time)
 
 
-NO_PAYOUT: Final = Payout(provider_ref="")
+NO_PAYOUT: Final = Payout(
+    provider_ref="", amount=0, paid_time=None, fail_time=None, answered=False, by_hand=False
+)
 """Of which nothing is known."""
 
 
@@ -111,15 +113,15 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
     request_time: datetime
     update_time: datetime
     balance_after: int
-    approvals: tuple[Approval, ...] = ()
-    reviewer: str = ""
-    reason: str = ""
-    paid: int = 0
-    paid_time: datetime | None = None
-    fail_time: datetime | None = None
-    payouts: tuple[Payout, ...] = ()
-    hold_ended: bool = False
-    fees: tuple[Fee, ...] = ()
+    approvals: tuple[Approval, ...]
+    reviewer: str
+    reason: str
+    paid: int
+    paid_time: datetime | None
+    fail_time: datetime | None
+    payouts: tuple[Payout, ...]
+    hold_ended: bool
+    fees: tuple[Fee, ...]
 
     @property
     def known_ref(self) -> str:
@@ -163,7 +165,14 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
     @property
     def unnamed(self) -> Payout:
         """What was told without naming a payout."""
-        return Payout(provider_ref="", amount=self.paid, paid_time=self.paid_time, fail_time=self.fail_time)
+        return Payout(
+            provider_ref="",
+            amount=self.paid,
+            paid_time=self.paid_time,
+            fail_time=self.fail_time,
+            answered=False,
+            by_hand=False,
+        )
 
     @property
     def objects(self) -> tuple[Payout, ...]:
@@ -173,7 +182,10 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
             return () if unnamed == NO_PAYOUT else (unnamed,)
         named = {each.provider_ref: each for each in self.payouts}
         if self.own_ref:
-            own = named.get(self.own_ref, Payout(provider_ref=self.own_ref))
+            own = named.get(
+                self.own_ref,
+                replace(NO_PAYOUT, provider_ref=self.own_ref),
+            )
             named[self.own_ref] = _joined(own, replace(unnamed, provider_ref=self.own_ref))
         elif unnamed != NO_PAYOUT:
             named[""] = unnamed
@@ -249,7 +261,7 @@ def with_payout(withdrawal: Withdrawal, told: Payout) -> Withdrawal:
     payouts = {each.provider_ref: each for each in withdrawal.payouts}
     if withdrawal.provider_ref:
         # Known from before payouts were told apart: it was the one and only.
-        known = Payout(provider_ref=withdrawal.provider_ref, answered=True)
+        known = replace(NO_PAYOUT, provider_ref=withdrawal.provider_ref, answered=True)
         payouts.setdefault(withdrawal.provider_ref, known)
     payouts[told.provider_ref] = _joined(payouts.get(told.provider_ref, told), told)
     ordered = tuple(payouts[ref] for ref in sorted(payouts))

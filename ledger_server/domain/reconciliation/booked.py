@@ -120,7 +120,11 @@ def _captures(ids: TenantIds, deposit: Deposit) -> Iterator[Booked]:
         moved = _taken(whole, rest, fail_time_of(deposit.captures, whole))
         yield _capture(deposit, our_id, whole, moved, is_only=len(rests) == 1, is_first=place == 0)
     if not parts and not rests:
-        nothing = replace(wholes[0], amount=0) if wholes else Capture(provider_ref="", amount=0)
+        nothing = (
+            replace(wholes[0], amount=0)
+            if wholes
+            else Capture(provider_ref="", amount=0, payment_ref="", capture_time=None, fail_time=None)
+        )
         yield _capture(deposit, our_id, nothing, _taken(nothing, 0, fail_time_of(deposit.captures, nothing)))
 
 

@@ -112,6 +112,7 @@ class Outcome:
                 currency=self.payment.currency,
                 description=text,
                 subject_time=subject_time,
+                evidence={},
             )
         )
 
@@ -148,4 +149,5 @@ def ledger_side(line: Booked, currency: str) -> Side:
         currency=currency,
         state=line.state,
         time=min(times, default=line.since),
+        type="",
     )

@@ -54,7 +54,9 @@ def _report(
     exact = len(kept) == 1 and all(record.amount is not None for record in records)
     theirs = sum(record.amount or 0 for record in records) if exact else None
     sides = [
-        Side(ref=ref, kind=RecordKind.FEE, amount=amount, currency=currency, state="", time=min(times))
+        Side(
+            ref=ref, kind=RecordKind.FEE, amount=amount, currency=currency, state="", time=min(times), type=""
+        )
         for ref, amount, currency in (
             (f"{outcome.payment_id}/fees", sum(line.amount for line in lines), own),
             (names[:255], theirs if records else 0, min(kept, default=own)),

@@ -53,11 +53,11 @@ class ProviderRecord(Struct, frozen=True, kw_only=True):
     kind: RecordKind
     record_id: str
     provider_ref: str
-    payment_ref: str = ""
-    our_id: str = ""
+    payment_ref: str
+    our_id: str
     state: RemoteState
     amount: int | None
     currency: str
     create_time: datetime
     provider_type: str
-    batch: str = ""
+    batch: str

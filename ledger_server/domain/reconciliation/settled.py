@@ -126,11 +126,14 @@ def mismatch_of(
             currency=currency,
             state="",
             time=totals.paid_out_time,
+            type="",
         ),
         currency=currency,
         description=text,
         evidence=_evidence(totals, moved),
         subject_time=totals.paid_out_time or open_time,
+        withdrawal=False,
+        ledger=None,
     )
 
 

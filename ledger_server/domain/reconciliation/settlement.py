@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Final, Self
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -57,10 +57,10 @@ class SettlementLine(Struct, frozen=True, kw_only=True):
     kind: RecordKind
     provider_type: str
     provider_ref: str
-    payment_ref: str = ""
-    our_id: str = ""
-    state: RemoteState = RemoteState.SUCCEEDED
-    batch: str = ""
+    payment_ref: str
+    our_id: str
+    state: RemoteState
+    batch: str
     currency: str
     gross: int
     fee: int
@@ -68,7 +68,7 @@ class SettlementLine(Struct, frozen=True, kw_only=True):
     original_amount: int | None
     original_currency: str
     create_time: datetime
-    is_payout: bool = False
+    is_payout: bool
 
     def __post_init__(self) -> None:
         """Hold what every sum relies on."""
@@ -114,6 +114,7 @@ def _fee_record(line: SettlementLine, provider_ref: str, provider_type: str) -> 
         create_time=line.create_time,
         provider_type=provider_type,
         batch=line.batch,
+        our_id="",
     )
 
 
@@ -131,17 +132,17 @@ class Totals(Struct, frozen=True, kw_only=True):
         paid_out_time: of the last pay-out line.
     """
 
-    gross: int = 0
-    fee: int = 0
-    refund: int = 0
-    chargeback: int = 0
-    correction: int = 0
-    paid_out: int | None = None
-    line_count: int = 0
-    paid_out_time: datetime | None = None
+    gross: int
+    fee: int
+    refund: int
+    chargeback: int
+    correction: int
+    paid_out: int | None
+    line_count: int
+    paid_out_time: datetime | None
 
     @classmethod
-    def of(cls, line: SettlementLine) -> Self:
+    def of(cls, line: SettlementLine) -> "Totals":
         """Return what one line adds to its batch."""
         return cls.of_sum(
             line.kind,
@@ -162,26 +163,25 @@ class Totals(Struct, frozen=True, kw_only=True):
         fee: int,
         line_count: int,
         last_time: datetime,
-    ) -> Self:
+    ) -> "Totals":
         """Return what lines of one kind add to their batch, given what they add up to."""
         if is_payout:
-            return cls(fee=fee, paid_out=-gross, paid_out_time=last_time)
+            return replace(NOTHING, fee=fee, paid_out=-gross, paid_out_time=last_time)
         match kind:
             case RecordKind.PAYMENT:
-                return cls(gross=gross, fee=fee, line_count=line_count)
+                return replace(NOTHING, gross=gross, fee=fee, line_count=line_count)
             case RecordKind.REFUND | RecordKind.PAYOUT:
-                return cls(refund=-gross, fee=fee, line_count=line_count)
+                return replace(NOTHING, refund=-gross, fee=fee, line_count=line_count)
             case RecordKind.DISPUTE:
-                return cls(chargeback=-gross, fee=fee, line_count=line_count)
+                return replace(NOTHING, chargeback=-gross, fee=fee, line_count=line_count)
             case _:
-                return cls(correction=gross, fee=fee, line_count=line_count)
+                return replace(NOTHING, correction=gross, fee=fee, line_count=line_count)
 
-    def plus(self, other: Self) -> Self:
+    def plus(self, other: "Totals") -> "Totals":
         """Return both together: a batch may be spread over several files."""
         times = [time for time in (self.paid_out_time, other.paid_out_time) if time is not None]
         paid_out = [amount for amount in (self.paid_out, other.paid_out) if amount is not None]
-        return replace(
-            self,
+        return Totals(
             gross=self.gross + other.gross,
             fee=self.fee + other.fee,
             refund=self.refund + other.refund,
@@ -229,7 +229,17 @@ class Batch(Struct, frozen=True, kw_only=True):
         return self.totals.state
 
 
-_NOTHING: Final = Totals()
+NOTHING: Final = Totals(
+    gross=0,
+    fee=0,
+    refund=0,
+    chargeback=0,
+    correction=0,
+    paid_out=None,
+    line_count=0,
+    paid_out_time=None,
+)
+"""What no lines add up to."""
 
 
 def batches_of(lines: Iterable[SettlementLine]) -> tuple[Batch, ...]:
@@ -242,7 +252,7 @@ def batches_of(lines: Iterable[SettlementLine]) -> tuple[Batch, ...]:
     for line in lines:
         if line.batch:
             key = (line.batch, line.currency)
-            sums[key] = sums.get(key, _NOTHING).plus(Totals.of(line))
+            sums[key] = sums.get(key, NOTHING).plus(Totals.of(line))
     return tuple(
         Batch(batch_id=batch_id, currency=currency, totals=totals)
         for (batch_id, currency), totals in sums.items()

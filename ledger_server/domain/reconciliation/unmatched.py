@@ -55,5 +55,7 @@ def _found(kind: FindingClass, provider: str, record: ProviderRecord, text: str)
             description=text,
             evidence={"echoed_id": record.our_id} if record.our_id else {},
             subject_time=record.create_time,
+            withdrawal=False,
+            ledger=None,
         ),
     )

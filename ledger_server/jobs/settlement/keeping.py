@@ -9,7 +9,7 @@ from defter.reconciliation.v1 import settlement_pb2 as pb
 
 from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.reconciliation.settled import better_place, known_as
-from ledger_server.domain.reconciliation.settlement import SettlementLine, Totals
+from ledger_server.domain.reconciliation.settlement import NOTHING, SettlementLine
 from ledger_server.engine.settlement_records import batch_of
 from ledger_server.engine.times import timestamp
 from ledger_server.jobs.reconciliation.pace import Pace
@@ -108,10 +108,7 @@ class Keeping:
                 )
             }
             batches = [
-                batch_of(provider, name, totals.get(name, _NOTHING), before.get(name), now=now)
+                batch_of(provider, name, totals.get(name, NOTHING), before.get(name), now=now)
                 for name in page
             ]
             await settlement_store.put_batches(self._connection, self._key, provider, batches)
-
-
-_NOTHING: Final = Totals()

@@ -132,8 +132,12 @@ def _fingerprint(provider: str, batch: StoredBatch) -> bytes:
             currency=batch.currency,
             state="",
             time=None,
+            type="",
         ),
         currency=batch.currency,
         description="",
         subject_time=batch.open_time,
+        withdrawal=False,
+        ledger=None,
+        evidence={},
     ).fingerprint

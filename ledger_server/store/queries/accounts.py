@@ -26,6 +26,7 @@ from ledger_server.domain.accounts import Account, AccountKind, AccountState, Co
 from ledger_server.domain.ids import TenantKey
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.lane_store import account_of, counters_of
+from ledger_server.store.ledger_rows import COUNTERS
 from ledger_server.store.queries.rendering import (
     ListStatement,
     Page,
@@ -129,7 +130,7 @@ def with_counters(chosen: FromClause) -> Select[Any]:
     return (
         select(
             *chosen.c,
-            *(newest.c[name] for name in COUNTER_COLUMNS),
+            *(newest.c[name] for name in COUNTERS),
             _due(chosen, holds.c.debit_account_number, now).label("due_debits"),
             _due(chosen, holds.c.credit_account_number, now).label("due_credits"),
             head.c.sequence.label("head_sequence"),
@@ -141,18 +142,9 @@ def with_counters(chosen: FromClause) -> Select[Any]:
     )
 
 
-COUNTER_COLUMNS: Final = (
-    "posted_debits",
-    "posted_credits",
-    "pending_debits",
-    "pending_credits",
-    "version",
-)
-
-
 def _newest_posting(chosen: FromClause) -> FromClause:
     return (
-        select(*(postings.c[name] for name in COUNTER_COLUMNS))
+        select(*(postings.c[name] for name in COUNTERS))
         .where(postings.c.tenant_key == _KEY, postings.c.account_number == chosen.c.account_number)
         .order_by(postings.c.sequence.desc(), postings.c.leg.desc())
         .limit(literal_column("1"))

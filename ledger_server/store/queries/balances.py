@@ -17,6 +17,7 @@ from ledger_server.domain.ids import TenantKey
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.final_time import FinalUntil, final_until_of
 from ledger_server.store.lane_store import account_of, counters_of
+from ledger_server.store.ledger_rows import ACCOUNTS, COUNTERS, listed
 from ledger_server.store.queries.accounts import without_due
 
 
@@ -73,15 +74,13 @@ def _balance(at: str) -> str:
     return f"""
 WITH {at}
 SELECT t.sequence AS head_sequence, t.record_time AS head_time, t.final_time, at.sequence,
-    a.account_number, a.account_id, a.kind, a.currency_code, a.state, a.min_available, a.max_balance,
-    a.open_time, a.metadata, a.continues, a.continued_by,
-    p.posted_debits, p.posted_credits, p.pending_debits, p.pending_credits, p.version,
+    {listed(ACCOUNTS, "a")}, {listed(COUNTERS, "p")},
     dead.debits AS dead_debits, dead.credits AS dead_credits
 FROM tenants t
 LEFT JOIN at ON true
 LEFT JOIN accounts a ON a.tenant_key = $1 AND a.account_id = $2 AND a.account_number <= at.sequence
 LEFT JOIN LATERAL (
-    SELECT posted_debits, posted_credits, pending_debits, pending_credits, version FROM postings
+    SELECT {listed(COUNTERS)} FROM postings
     WHERE tenant_key = $1 AND account_number = a.account_number AND sequence <= at.sequence
     ORDER BY sequence DESC, leg DESC LIMIT 1
 ) AS p ON true

@@ -7,6 +7,7 @@ from asyncpg import Record
 
 from ledger_server.domain.commands import Enforcement
 from ledger_server.domain.ids import epochs_of
+from ledger_server.domain.payments.withdrawal import NO_POLICY
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.lane_store import Head
 from ledger_server.store.queries.rendering import Page
@@ -32,7 +33,10 @@ async def list_tenants(connection: AnyConnection, *, after: str, size: int) -> P
             record_time=row["record_time"],
             enforcement=Enforcement(row["balance_enforcement"]),
             create_time=row["create_time"],
+            policy=NO_POLICY,
             epochs=epochs_of(row["epochs"]),
+            epoch="",
+            final_time=None,
         )
         for row in rows[:size]
     ]

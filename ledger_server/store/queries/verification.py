@@ -17,7 +17,7 @@ from ledger_server.domain.payments.withdrawal import WithdrawalPolicy
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.finding_rows import FINDING_TABLES
 from ledger_server.store.lane_store import HOLD_ACCOUNTS, counters_of
-from ledger_server.store.ledger_rows import JOURNAL, LEDGER_TABLES, POSTINGS
+from ledger_server.store.ledger_rows import COUNTERS, JOURNAL, LEDGER_TABLES, POSTINGS, listed
 from ledger_server.store.payment_rows import PAYMENT_TABLES
 from ledger_server.store.queries.readable import (
     readable_account,
@@ -67,11 +67,11 @@ CROSS JOIN LATERAL (
 """
 _ACCOUNTS: Final = f"""
 SELECT {readable_columns(LEDGER_TABLES["accounts"], "a")},
-    p.sequence, p.posted_debits, p.posted_credits, p.pending_debits, p.pending_credits, p.version
+    p.sequence, {listed(COUNTERS, "p")}
 FROM accounts a
 LEFT JOIN LATERAL (
-    SELECT sequence, posted_debits, posted_credits, pending_debits, pending_credits, version
-    FROM postings WHERE tenant_key = $1 AND account_number = a.account_number
+    SELECT sequence, {listed(COUNTERS)} FROM postings
+    WHERE tenant_key = $1 AND account_number = a.account_number
     ORDER BY sequence DESC, leg DESC LIMIT 1
 ) AS p ON true
 WHERE a.tenant_key = $1 ORDER BY a.account_number
@@ -126,6 +126,32 @@ WHERE t.tenant_key = $1 ORDER BY t.{next(iter(columns))}
     for table, columns in {**PAYMENT_TABLES, **FINDING_TABLES}.items()
     if "changed_by" in columns
 }
+
+_REFS: Final = f"""
+SELECT {listed(PAYMENT_TABLES["payment_refs"], "r")}, p.kind, p.body, p.changed_by FROM payment_refs r
+LEFT JOIN LATERAL (
+    SELECT kind, body, changed_by FROM payments
+    WHERE tenant_key = $1 AND payment_number BETWEEN r.payment_number AND r.payment_number
+    ORDER BY payment_number LIMIT 1
+) AS p ON true
+WHERE r.tenant_key = $1 ORDER BY r.provider, r.provider_ref
+"""
+_PAYMENT_WITHOUT_REF: Final = """
+SELECT p.payment_number, p.changed_by FROM payments p
+WHERE p.tenant_key = $1 AND p.provider_ref IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM payment_refs r
+    WHERE r.tenant_key = $1 AND r.provider = p.provider AND r.provider_ref = p.provider_ref)
+ORDER BY p.changed_by LIMIT 1
+"""
+# Whether a call is open, and how often it was tried, is the dispatcher's own.
+_CALLS: Final = f"""
+SELECT {listed(("call_number", "kind", "provider", "payment_number", "subject_number"), "o")}, j.record
+FROM outbox o
+LEFT JOIN LATERAL (
+    SELECT record FROM journal WHERE tenant_key = $1 AND sequence = o.call_number LIMIT 1
+) AS j ON true
+WHERE o.tenant_key = $1 ORDER BY o.call_number
+"""
 
 _FINDING_VERSIONS: Final = """
 SELECT v.fingerprint, v.version, v.sequence, j.record FROM finding_versions v
@@ -257,6 +283,24 @@ async def changed_rows(connection: AnyConnection, key: TenantKey, table: str) ->
 async def finding_versions(connection: AnyConnection, key: TenantKey) -> AsyncIterator[Record]:
     """Yield the stored history of all findings, each version with the record that it names."""
     async for row in _stream(connection, _FINDING_VERSIONS, key):
+        yield row
+
+
+async def refs(connection: AnyConnection, key: TenantKey) -> AsyncIterator[Record]:
+    """Yield all refs that are known, in order, each with the payment that it leads to as it is stored."""
+    async for row in _stream(connection, _REFS, key):
+        yield row
+
+
+async def payment_without_ref(connection: AnyConnection, key: TenantKey) -> Record | None:
+    """Return number and newest record of a payment that cannot be found by its provider's ref."""
+    row: Record | None = await connection.fetchrow(_PAYMENT_WITHOUT_REF, key, timeout=REPORT_SECONDS)
+    return row
+
+
+async def owed_calls(connection: AnyConnection, key: TenantKey) -> AsyncIterator[Record]:
+    """Yield all calls that were ever owed, in order, each with the record that it is named after."""
+    async for row in _stream(connection, _CALLS, key):
         yield row
 
 

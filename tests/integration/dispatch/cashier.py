@@ -61,7 +61,7 @@ class Cashier:
 
     async def ask(self, command: Command, method: Method = Method.PostTransaction) -> Outcome:
         """Decide one command under a new key."""
-        request = Request(command, RequestKey(method, uuid.uuid4().hex), DIGEST)
+        request = Request(command, RequestKey(method, uuid.uuid4().hex, player_id=""), DIGEST)
         [outcome] = await self.ledger.submit(self.tenant_id, [request])
         assert outcome.refused is None, outcome.refused
         return outcome
@@ -75,11 +75,11 @@ class Cashier:
     async def open(self) -> None:
         """Create the tenant and give the player money."""
         create = CreateTenant(tenant_id=self.tenant_id, enforcement=Enforcement.ENFORCED)
-        request = Request(create, RequestKey(Method.CreateTenant, "create"), DIGEST)
+        request = Request(create, RequestKey(Method.CreateTenant, "create", player_id=""), DIGEST)
         await self.ledger.create_tenant(self.tenant_id, request)
         wallet = player_account(PLAYER, "EUR")
         for account_id, kind in ((wallet, AccountKind.LIABILITY), ("bank", AccountKind.ASSET)):
-            limits = Limits(min_available=0 if kind is AccountKind.LIABILITY else None)
+            limits = Limits(min_available=0 if kind is AccountKind.LIABILITY else None, max_balance=None)
             await self.ask(
                 OpenAccount(account_id=account_id, kind=kind, currency="EUR", limits=limits, metadata={}),
                 Method.OpenAccount,
@@ -125,7 +125,9 @@ class Cashier:
             provider_ref=provider_ref,
             reviewer="ada",
         )
-        request = Request(command, RequestKey(Method.MarkWithdrawalPaid, uuid.uuid4().hex), DIGEST)
+        request = Request(
+            command, RequestKey(Method.MarkWithdrawalPaid, uuid.uuid4().hex, player_id=""), DIGEST
+        )
         [outcome] = await self.ledger.submit(self.tenant_id, [request])
         return outcome
 

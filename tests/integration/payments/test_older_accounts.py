@@ -36,8 +36,14 @@ WRONG = [
 
 async def open_older(server: Service, account_id: str, kind: AccountKind, currency: str = "EUR") -> None:
     """Open an account as a server did that reserved no names: past the border."""
-    command = OpenAccount(account_id=account_id, kind=kind, currency=currency, limits=Limits(), metadata={})
-    key = RequestKey(Method.OpenAccount, f"older-{account_id}")
+    command = OpenAccount(
+        account_id=account_id,
+        kind=kind,
+        currency=currency,
+        limits=Limits(min_available=None, max_balance=None),
+        metadata={},
+    )
+    key = RequestKey(Method.OpenAccount, f"older-{account_id}", player_id="")
     [outcome] = await server.server.ledger.submit("casino", [Request(command, key, b"older")])
     assert not outcome.rejected
 
@@ -91,7 +97,7 @@ async def test_reverse_older_transaction_of_an_account_against_itself_verifies(
     """What was recorded before it was refused is decided again as it was, and can be taken back."""
     legs = tuple(NewPosting("house", direction, 7, "EUR") for direction in Direction)
     command = PostTransaction(TransactionType.TRANSFER, legs, "", None, {})
-    key = RequestKey(Method.PostTransaction, "older")
+    key = RequestKey(Method.PostTransaction, "older", player_id="")
     [outcome] = await server.server.ledger.submit("casino", [Request(command, key, b"older")])
     posted = posting_pb2.Transaction.FromString(outcome.content)
 

@@ -141,7 +141,7 @@ async def test_review_one_withdrawal_in_three_ways_at_once_lets_one_win(
 ) -> None:
     """Approved, rejected or cancelled: one of them, and the hold ends at most once."""
     await fund(first, 1000)
-    policy = SetWithdrawalPolicy(policy=WithdrawalPolicy(player_may_cancel=True))
+    policy = SetWithdrawalPolicy(policy=WithdrawalPolicy(player_may_cancel=True, second_review_from={}))
     await first.ask(asked(policy, Method.SetWithdrawalPolicy, "policy"))
     for round_number in range(10):
         number = (await first.ask(withdrawal(f"w-{round_number}"))).sequence

@@ -149,6 +149,8 @@ def _orphan(mirror: Mirror, begin_time: datetime, number: int) -> Fault:
         currency=CURRENCY,
         create_time=begin_time,
         provider_type="refund",
+        our_id="",
+        batch="",
     )
     return Fault(place=(FindingClass.ORPHAN_REFUND, stranger.provider_ref), extra=[stranger])
 
@@ -171,6 +173,9 @@ def _unknown(mirror: Mirror, begin_time: datetime, number: int) -> Fault:
         currency=CURRENCY,
         create_time=begin_time,
         provider_type="loyalty_points",
+        payment_ref="",
+        our_id="",
+        batch="",
     )
     return Fault(place=(FindingClass.UNKNOWN_RECORD_TYPE, stranger.provider_ref), extra=[stranger])
 

@@ -234,7 +234,10 @@ def balances_of(life: Life, counters: Mapping[str, Counters]) -> Balances:
     """Return what a player's and the provider account's counters amount to."""
     wallet = counters[f"player:{life.player}:real:EUR"]
     clearing = counters[f"psp:{life.provider}:clearing:EUR"]
-    fees = counters.get(f"psp:{life.provider}:fees:EUR", Counters())
+    fees = counters.get(
+        f"psp:{life.provider}:fees:EUR",
+        Counters(posted_debits=0, posted_credits=0, pending_debits=0, pending_credits=0, version=0),
+    )
     posted = wallet.posted_credits - wallet.posted_debits
     return Balances(
         posted=posted,

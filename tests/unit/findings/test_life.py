@@ -53,6 +53,12 @@ def test_see_unknown_discrepancy_opens_a_finding() -> None:
         run=7,
         open_time=hours(2),
         update_time=hours(2),
+        assignee="",
+        resolution=Resolution.NONE,
+        note="",
+        actor="",
+        correction="",
+        duplicate_of="",
     )
 
 

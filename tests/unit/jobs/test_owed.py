@@ -39,7 +39,7 @@ def owed(books: PaymentBooks, deposit: Deposit, subject: int, first_try_time: da
         stop_reason=None,
         claim_time=TRIED,
     )
-    found = owed_of(ids, StoredPayment(DEPOSIT, body), call)
+    found = owed_of(ids, StoredPayment(DEPOSIT, body, findings=()), call)
     assert found is not None
     return found
 

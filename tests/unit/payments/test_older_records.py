@@ -66,6 +66,7 @@ captures = st.lists(
         Capture,
         provider_ref=st.sampled_from(["", "cap-1", "cap-2"]),
         amount=st.integers(min_value=1, max_value=AMOUNT),
+        payment_ref=st.just(""),
         capture_time=some_times,
         fail_time=some_times,
     ),

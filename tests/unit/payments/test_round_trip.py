@@ -75,7 +75,7 @@ def some(entry: st.SearchStrategy[_Entry]) -> st.SearchStrategy[tuple[_Entry, ..
     return st.lists(entry, max_size=3).map(tuple)
 
 
-fees = st.builds(Fee, provider_ref=texts, amount=amounts)
+fees = st.builds(Fee, provider_ref=texts, amount=amounts, charge_time=maybe_times)
 captures = st.builds(
     Capture,
     provider_ref=texts,
@@ -125,7 +125,7 @@ payouts = st.builds(
     answered=st.booleans(),
     by_hand=st.booleans(),
 )
-movements = st.builds(Movement, stage=texts, reinstated=st.booleans(), amount=amounts)
+movements = st.builds(Movement, stage=texts, reinstated=st.booleans(), amount=amounts, move_time=maybe_times)
 disputes = st.builds(
     Dispute,
     provider_ref=texts,
@@ -282,7 +282,7 @@ def test_read_fact_of_other_record_is_refused(name: str) -> None:
 
 def test_read_fact_of_policy_is_that_policy() -> None:
     """A policy is read by the name of its field."""
-    policy = WithdrawalPolicy(player_may_cancel=True)
+    policy = WithdrawalPolicy(player_may_cancel=True, second_review_from={})
     record = journal_pb2.JournalRecord(withdrawal_policy_set=policy_message(policy))
 
     fact = payment_fact(IDS, "withdrawal_policy_set", record)

@@ -59,6 +59,16 @@ def a_deposit(amount: int = 1000, *, ref: str = PAYMENT, refunds: tuple[Refund, 
         update_time=NOW,
         balance_after=0,
         refunds=refunds,
+        authorized=False,
+        closed=False,
+        failed=False,
+        failure_reason="",
+        payment_url="",
+        payment_ref="",
+        attempts=(),
+        captures=(),
+        disputes=(),
+        fees=(),
     )
 
 
@@ -83,12 +93,33 @@ def a_withdrawal(
         update_time=NOW,
         balance_after=0,
         approvals=(Approval(reviewer="rita", time=NOW, note=""),),
+        reviewer="",
+        reason="",
+        paid=0,
+        paid_time=None,
+        fail_time=None,
+        payouts=(),
+        hold_ended=False,
+        fees=(),
     )
 
 
 def an_asked_refund(number: int, amount: int, ref: str = "") -> Refund:
     """Return a refund that was asked for from the inside."""
-    return Refund(number=number, provider_ref=ref, amount=amount, hold=2, call_state=CallState.PENDING)
+    return Refund(
+        number=number,
+        provider_ref=ref,
+        amount=amount,
+        hold=2,
+        call_state=CallState.PENDING,
+        told=0,
+        reason="",
+        succeed_time=None,
+        fail_time=None,
+        others=(),
+        hold_ended=False,
+        payment_ref="",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +206,7 @@ class Life:
                     currency=each.currency,
                     create_time=hour(each.hour) + timedelta(minutes=each.late_minutes),
                     provider_type=each.event.name.lower(),
+                    batch="",
                 )
             )
         return records

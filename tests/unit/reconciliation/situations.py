@@ -62,6 +62,7 @@ def listed(
         currency=currency,
         create_time=hour(at),
         provider_type=kind.name.lower(),
+        batch="",
     )
 
 

@@ -19,6 +19,7 @@ from ledger_server.domain.reconciliation.settlement import (
     batches_of,
     records_of,
 )
+from tests.support.totals import totals
 from tests.unit.reconciliation.files import LEDGER, file_of, problems, read, rows_of, sample
 
 ADYEN = ReportFormat.ADYEN_SETTLEMENT_DETAILS
@@ -78,6 +79,7 @@ def test_read_settled_says_all_that_the_ledger_knows_it_by() -> None:
         original_amount=10_000,
         original_currency="EUR",
         create_time=datetime(2026, 10, 24, 20, 15, 2, tzinfo=UTC),
+        is_payout=False,
     )
     assert len(line.line_id) == 32
 
@@ -205,30 +207,30 @@ OUT = {"Gross Credit (GC)": "", "Net Credit (NC)": "", "Gross Debit (GC)": "5.00
 @pytest.mark.parametrize(
     ("type_name", "cells", "kind", "state", "sums"),
     [
-        ("Settled", IN, RecordKind.PAYMENT, SUCCEEDED, Totals(gross=500, line_count=1)),
-        ("SettledExternally", IN, RecordKind.PAYMENT, SUCCEEDED, Totals(gross=500, line_count=1)),
-        ("CaptureFailed", OUT, RecordKind.PAYMENT, FAILED, Totals(gross=-500, line_count=1)),
-        ("Refunded", OUT, RecordKind.REFUND, SUCCEEDED, Totals(refund=500, line_count=1)),
-        ("RefundedExternally", OUT, RecordKind.REFUND, SUCCEEDED, Totals(refund=500, line_count=1)),
-        ("RefundedReversed", IN, RecordKind.REFUND, FAILED, Totals(refund=-500, line_count=1)),
-        ("Chargeback", OUT, RecordKind.DISPUTE, SUCCEEDED, Totals(chargeback=500, line_count=1)),
-        ("SecondChargeback", OUT, RecordKind.DISPUTE, SUCCEEDED, Totals(chargeback=500, line_count=1)),
-        ("ChargebackReversed", IN, RecordKind.DISPUTE, SUCCEEDED, Totals(chargeback=-500, line_count=1)),
-        ("Fee", OUT, RecordKind.FEE, SUCCEEDED, Totals(fee=500, line_count=1)),
-        ("InvoiceDeduction", OUT, RecordKind.FEE, SUCCEEDED, Totals(fee=500, line_count=1)),
-        ("MiscCosts", OUT, RecordKind.FEE, SUCCEEDED, Totals(fee=500, line_count=1)),
-        ("PaymentCost", OUT, RecordKind.FEE, SUCCEEDED, Totals(fee=500, line_count=1)),
-        ("BPPaidOut", OUT, RecordKind.FEE, SUCCEEDED, Totals(fee=500, line_count=1)),
-        ("PaidOut", OUT, RecordKind.PAYOUT, SUCCEEDED, Totals(refund=500, line_count=1)),
-        ("PaidOutReversed", IN, RecordKind.PAYOUT, FAILED, Totals(refund=-500, line_count=1)),
-        ("DepositCorrection", OUT, RecordKind.OTHER, SUCCEEDED, Totals(correction=-500, line_count=1)),
-        ("BalanceTransfer", OUT, RecordKind.OTHER, SUCCEEDED, Totals(correction=-500, line_count=1)),
-        ("Balancetransfer", IN, RecordKind.OTHER, SUCCEEDED, Totals(correction=500, line_count=1)),
-        ("ReserveAdjustment", OUT, RecordKind.OTHER, SUCCEEDED, Totals(correction=-500, line_count=1)),
-        ("MatchedStatement", IN, RecordKind.OTHER, SUCCEEDED, Totals(correction=500, line_count=1)),
-        ("ManualCorrected", IN, RecordKind.OTHER, SUCCEEDED, Totals(correction=500, line_count=1)),
-        ("BankInstructionReturned", IN, RecordKind.SETTLEMENT, FAILED, Totals(correction=500, line_count=1)),
-        ("LunarSurcharge", OUT, RecordKind.UNKNOWN, SUCCEEDED, Totals(correction=-500, line_count=1)),
+        ("Settled", IN, RecordKind.PAYMENT, SUCCEEDED, totals(gross=500, line_count=1)),
+        ("SettledExternally", IN, RecordKind.PAYMENT, SUCCEEDED, totals(gross=500, line_count=1)),
+        ("CaptureFailed", OUT, RecordKind.PAYMENT, FAILED, totals(gross=-500, line_count=1)),
+        ("Refunded", OUT, RecordKind.REFUND, SUCCEEDED, totals(refund=500, line_count=1)),
+        ("RefundedExternally", OUT, RecordKind.REFUND, SUCCEEDED, totals(refund=500, line_count=1)),
+        ("RefundedReversed", IN, RecordKind.REFUND, FAILED, totals(refund=-500, line_count=1)),
+        ("Chargeback", OUT, RecordKind.DISPUTE, SUCCEEDED, totals(chargeback=500, line_count=1)),
+        ("SecondChargeback", OUT, RecordKind.DISPUTE, SUCCEEDED, totals(chargeback=500, line_count=1)),
+        ("ChargebackReversed", IN, RecordKind.DISPUTE, SUCCEEDED, totals(chargeback=-500, line_count=1)),
+        ("Fee", OUT, RecordKind.FEE, SUCCEEDED, totals(fee=500, line_count=1)),
+        ("InvoiceDeduction", OUT, RecordKind.FEE, SUCCEEDED, totals(fee=500, line_count=1)),
+        ("MiscCosts", OUT, RecordKind.FEE, SUCCEEDED, totals(fee=500, line_count=1)),
+        ("PaymentCost", OUT, RecordKind.FEE, SUCCEEDED, totals(fee=500, line_count=1)),
+        ("BPPaidOut", OUT, RecordKind.FEE, SUCCEEDED, totals(fee=500, line_count=1)),
+        ("PaidOut", OUT, RecordKind.PAYOUT, SUCCEEDED, totals(refund=500, line_count=1)),
+        ("PaidOutReversed", IN, RecordKind.PAYOUT, FAILED, totals(refund=-500, line_count=1)),
+        ("DepositCorrection", OUT, RecordKind.OTHER, SUCCEEDED, totals(correction=-500, line_count=1)),
+        ("BalanceTransfer", OUT, RecordKind.OTHER, SUCCEEDED, totals(correction=-500, line_count=1)),
+        ("Balancetransfer", IN, RecordKind.OTHER, SUCCEEDED, totals(correction=500, line_count=1)),
+        ("ReserveAdjustment", OUT, RecordKind.OTHER, SUCCEEDED, totals(correction=-500, line_count=1)),
+        ("MatchedStatement", IN, RecordKind.OTHER, SUCCEEDED, totals(correction=500, line_count=1)),
+        ("ManualCorrected", IN, RecordKind.OTHER, SUCCEEDED, totals(correction=500, line_count=1)),
+        ("BankInstructionReturned", IN, RecordKind.SETTLEMENT, FAILED, totals(correction=500, line_count=1)),
+        ("LunarSurcharge", OUT, RecordKind.UNKNOWN, SUCCEEDED, totals(correction=-500, line_count=1)),
     ],
 )
 def test_read_each_type_has_its_kind_and_its_place_in_the_equation(
@@ -246,7 +248,7 @@ def test_read_sample_adds_up_by_batch() -> None:
     batches = {batch.batch_id: batch for batch in batches_of(read(ADYEN, SAMPLE))}
 
     assert batches["213"].state is BatchState.BALANCED
-    assert batches["213"].totals == Totals(
+    assert batches["213"].totals == totals(
         gross=14_610,
         fee=2_130,
         refund=2_000,

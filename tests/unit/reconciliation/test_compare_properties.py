@@ -295,6 +295,8 @@ def test_compare_type_nobody_knows_is_unknown_record_type(life: Life, at: int) -
         currency="EUR",
         create_time=hour(at),
         provider_type="climate_removal",
+        payment_ref="",
+        batch="",
     )
 
     result = compare(IDS, life.ledger(), [*life.records(), strange], scope)

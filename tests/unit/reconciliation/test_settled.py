@@ -20,6 +20,7 @@ from ledger_server.domain.reconciliation.settled import (
     state_of,
 )
 from ledger_server.domain.reconciliation.settlement import BatchState, Totals
+from tests.support.totals import totals
 from tests.unit.reconciliation.test_settlement import line, payout
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -73,9 +74,9 @@ def test_check_batch_that_fits_no_key_is_refused(batch: str) -> None:
     check_batch(LOOSE)
 
 
-BALANCED = Totals(gross=100, paid_out=100, line_count=1, paid_out_time=NOW)
-UNBALANCED = Totals(gross=100, paid_out=90, line_count=1, paid_out_time=NOW)
-BEGUN = Totals(gross=100, line_count=1)
+BALANCED = totals(gross=100, paid_out=100, line_count=1, paid_out_time=NOW)
+UNBALANCED = totals(gross=100, paid_out=90, line_count=1, paid_out_time=NOW)
+BEGUN = totals(gross=100, line_count=1)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ BEGUN = Totals(gross=100, line_count=1)
         (BALANCED, 90, BatchState.UNBALANCED),
         (UNBALANCED, 90, BatchState.UNBALANCED),
         (BEGUN, 100, BatchState.UNBALANCED),
-        (Totals(gross=5, fee=5, paid_out=0, line_count=1), 0, BatchState.CONFIRMED),
+        (totals(gross=5, fee=5, paid_out=0, line_count=1), 0, BatchState.CONFIRMED),
     ],
 )
 def test_state_follows_from_sums_and_from_what_was_moved(

@@ -21,8 +21,10 @@ from ledger_server.domain.reconciliation.settlement import (
     batches_of,
     records_of,
 )
+from tests.support.totals import totals
 
 PAID = datetime(2026, 10, 6, 22, 15, 46, tzinfo=UTC)
+
 OF_BATCHES = [kind for kind in RecordKind if kind is not RecordKind.SETTLEMENT]
 _numbers = itertools.count(2)
 
@@ -55,6 +57,7 @@ def line(
         original_currency=currency,
         create_time=PAID,
         is_payout=is_payout,
+        state=RemoteState.SUCCEEDED,
     )
 
 
@@ -82,19 +85,19 @@ def test_number_formats_and_states_as_in_the_contract() -> None:
 @pytest.mark.parametrize(
     ("kind", "gross", "fee", "sums"),
     [
-        (RecordKind.PAYMENT, 1_000, 29, Totals(gross=1_000, fee=29, line_count=1)),
-        (RecordKind.PAYMENT, -1_000, 0, Totals(gross=-1_000, line_count=1)),
-        (RecordKind.PAYMENT, 10, 25, Totals(gross=10, fee=25, line_count=1)),
-        (RecordKind.REFUND, -400, 5, Totals(refund=400, fee=5, line_count=1)),
-        (RecordKind.REFUND, 400, 0, Totals(refund=-400, line_count=1)),
-        (RecordKind.PAYOUT, -400, 25, Totals(refund=400, fee=25, line_count=1)),
-        (RecordKind.DISPUTE, -500, 1_500, Totals(chargeback=500, fee=1_500, line_count=1)),
-        (RecordKind.DISPUTE, 500, 0, Totals(chargeback=-500, line_count=1)),
-        (RecordKind.FEE, 0, 66, Totals(fee=66, line_count=1)),
-        (RecordKind.FEE, 0, -66, Totals(fee=-66, line_count=1)),
-        (RecordKind.OTHER, -300, 0, Totals(correction=-300, line_count=1)),
-        (RecordKind.UNKNOWN, 7, 1, Totals(correction=7, fee=1, line_count=1)),
-        (RecordKind.SETTLEMENT, 900, 0, Totals(correction=900, line_count=1)),
+        (RecordKind.PAYMENT, 1_000, 29, totals(gross=1_000, fee=29, line_count=1)),
+        (RecordKind.PAYMENT, -1_000, 0, totals(gross=-1_000, line_count=1)),
+        (RecordKind.PAYMENT, 10, 25, totals(gross=10, fee=25, line_count=1)),
+        (RecordKind.REFUND, -400, 5, totals(refund=400, fee=5, line_count=1)),
+        (RecordKind.REFUND, 400, 0, totals(refund=-400, line_count=1)),
+        (RecordKind.PAYOUT, -400, 25, totals(refund=400, fee=25, line_count=1)),
+        (RecordKind.DISPUTE, -500, 1_500, totals(chargeback=500, fee=1_500, line_count=1)),
+        (RecordKind.DISPUTE, 500, 0, totals(chargeback=-500, line_count=1)),
+        (RecordKind.FEE, 0, 66, totals(fee=66, line_count=1)),
+        (RecordKind.FEE, 0, -66, totals(fee=-66, line_count=1)),
+        (RecordKind.OTHER, -300, 0, totals(correction=-300, line_count=1)),
+        (RecordKind.UNKNOWN, 7, 1, totals(correction=7, fee=1, line_count=1)),
+        (RecordKind.SETTLEMENT, 900, 0, totals(correction=900, line_count=1)),
     ],
 )
 def test_add_line_of_each_kind_lands_in_its_own_sum(
@@ -121,7 +124,7 @@ def test_add_all_kinds_balances_with_the_payout() -> None:
         )
     )
 
-    assert sums == Totals(
+    assert sums == totals(
         gross=10_000,
         fee=1_856,
         refund=1_000,
@@ -218,7 +221,7 @@ def test_merge_totals_of_a_batch_in_two_files_equals_one_file(lines: list[Settle
     """A batch that is spread over files adds up to the same, in any order of files."""
     key = ("po_1", "EUR")
     sums = [
-        {(batch.batch_id, batch.currency): batch.totals for batch in batches_of(part)}.get(key, Totals())
+        {(batch.batch_id, batch.currency): batch.totals for batch in batches_of(part)}.get(key, totals())
         for part in (lines, lines[:cut], lines[cut:])
     ]
 
@@ -227,11 +230,11 @@ def test_merge_totals_of_a_batch_in_two_files_equals_one_file(lines: list[Settle
 
 def test_merge_payouts_keeps_the_last_time_and_tells_nothing_from_zero() -> None:
     """No word on the pay-out is not a pay-out of 0."""
-    later = Totals(paid_out=-5, paid_out_time=PAID + timedelta(days=1))
+    later = totals(paid_out=-5, paid_out_time=PAID + timedelta(days=1))
 
-    assert Totals().plus(Totals()).paid_out is None
-    assert Totals(paid_out=0).plus(Totals()).paid_out == 0
-    assert Totals(paid_out=10, paid_out_time=PAID).plus(later) == Totals(
+    assert totals().plus(totals()).paid_out is None
+    assert totals(paid_out=0).plus(totals()).paid_out == 0
+    assert totals(paid_out=10, paid_out_time=PAID).plus(later) == totals(
         paid_out=5, paid_out_time=later.paid_out_time
     )
 

@@ -15,10 +15,10 @@ from ledger_server.domain.reconciliation.settlement import (
     BatchState,
     ReportFormat,
     SettlementLine,
-    Totals,
     batches_of,
     records_of,
 )
+from tests.support.totals import totals
 from tests.unit.reconciliation.files import LEDGER, file_of, problems, read, rows_of, sample
 
 PAYOUTS = ReportFormat.STRIPE_PAYOUT_RECONCILIATION
@@ -54,6 +54,7 @@ def test_read_charge_says_all_that_the_ledger_knows_it_by() -> None:
         original_amount=10_000,
         original_currency="EUR",
         create_time=datetime(2026, 10, 1, 8, 15, 2, tzinfo=UTC),
+        is_payout=False,
     )
 
 
@@ -221,7 +222,7 @@ def test_read_sample_adds_up_by_payout_and_currency() -> None:
 
     assert set(batches) == {("po_1Qx8A2", "EUR"), ("po_1Qx9B7", "JPY")}
     assert batches["po_1Qx8A2", "EUR"].state is BatchState.BALANCED
-    assert batches["po_1Qx8A2", "EUR"].totals == Totals(
+    assert batches["po_1Qx8A2", "EUR"].totals == totals(
         gross=14_599,
         fee=425,
         refund=2_000,
@@ -240,7 +241,7 @@ def test_read_report_of_payouts_completes_batches_of_another_file() -> None:
     paid, failed, back = read(PAYOUTS, SAMPLE_PAYOUTS)
 
     assert batches["po_1Qx9B7"].state is BatchState.BALANCED
-    assert batches["po_1Qx9C1"].totals == Totals(paid_out=0, paid_out_time=back.create_time)
+    assert batches["po_1Qx9C1"].totals == totals(paid_out=0, paid_out_time=back.create_time)
     assert batches["po_1Qx9C1"].state is BatchState.IN_PROGRESS
     assert [line.state for line in (paid, failed, back)] == [SUCCEEDED, FAILED, FAILED]
     assert {line.kind for line in (paid, failed, back)} == {RecordKind.SETTLEMENT}

@@ -28,6 +28,9 @@ def stray(kind: RecordKind, *, state: RemoteState = S.SUCCEEDED, ref: str = "x-1
         currency="EUR",
         create_time=hour(1),
         provider_type="strange",
+        payment_ref="",
+        our_id="",
+        batch="",
     )
 
 

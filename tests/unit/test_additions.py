@@ -1,0 +1,270 @@
+"""Every command and every fact is known wherever one has to be: a new one turns red until it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any, Final, get_args
+
+import pytest
+from defter.ledger.v1 import journal_pb2
+from google.protobuf.message import Message
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from msgspec import Struct
+from prometheus_client import REGISTRY
+
+from ledger_server.domain import commands, decide, facts
+from ledger_server.domain.accounts import ZERO
+from ledger_server.domain.commands import Command, Enforcement
+from ledger_server.domain.errors import Refused
+from ledger_server.domain.facts import Fact, FactKind
+from ledger_server.domain.findings.commands import AnyFindingCommand
+from ledger_server.domain.ids import Epoch, TenantId, TenantIds, tenant_key
+from ledger_server.domain.payments import commands as payment_commands
+from ledger_server.domain.payments import decide as payment_decide
+from ledger_server.domain.payments.commands import PaymentCommand
+from ledger_server.domain.replay import Inconsistent, Replay
+from ledger_server.domain.transactions import Line
+from ledger_server.domain.working_set import AccountEntry, WorkingSet
+from ledger_server.engine import metrics
+from ledger_server.engine.loading import wanted
+from ledger_server.engine.naming import named_here
+from ledger_server.engine.reenact import reenact
+from ledger_server.engine.work import Request
+from ledger_server.store import lane_writes
+from ledger_server.store.finding_rows import FINDING_TABLES, FINDING_UPSERTS
+from ledger_server.store.ledger_rows import LEDGER_TABLES, LEDGER_UPSERTS, JournalRow
+from ledger_server.store.payment_rows import PAYMENT_TABLES, PAYMENT_UPSERTS
+from ledger_server.store.tables import TABLES
+from tests.support.any_fact import COMMANDS, FACTS, KINDS, any_fact
+from tests.support.payments import NOW
+from tests.support.stored import EXAMPLES, any_of, fields_of
+from tests.unit.test_every_field import Numbers
+
+KEY: Final = tenant_key(TenantId("unit"))
+SETTINGS: Final = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+each_command = pytest.mark.parametrize("kind", COMMANDS, ids=lambda kind: kind.__name__)
+each_fact = pytest.mark.parametrize("kind", FACTS, ids=lambda kind: kind.__name__)
+
+# What names nothing that has to be loaded before it is decided.
+NAMES_NOTHING: Final = {
+    commands.CreateTenant,
+    commands.SetBalanceEnforcement,
+    payment_commands.SetWithdrawalPolicy,
+}
+# A number of ours that is not the number in an id that the caller has named.
+NOT_BY_ID: Final = {"run", "amount", "max_pending", "mends"}
+# What a row keeps for ever; whatever else is in it may change, and is written again when it does.
+FIXED: Final[Mapping[str, set[str]]] = {
+    "accounts": {"account_id", "kind", "currency_code", "open_time", "metadata", "continues"},
+    "holds": {
+        "debit_account_number",
+        "credit_account_number",
+        "currency_code",
+        "transaction_type",
+        "reference",
+        "metadata",
+        "place_time",
+    },
+    "payments": {"kind", "player_id", "provider", "currency_code", "amount", "create_time"},
+    "payment_refs": {"payment_number"},
+    "provider_events": {
+        "provider",
+        "event_id",
+        "type",
+        "payment_ref",
+        "echoed_number",
+        "receive_time",
+        "payload",
+    },
+    "reconciliation_findings": {"class", "provider", "open_time"},
+}
+
+
+def working_set(enforcement: Enforcement = Enforcement.ENFORCED) -> WorkingSet:
+    """Return the state of a tenant of which nothing is loaded."""
+    return WorkingSet(TenantIds(KEY), sequence=299, record_time=NOW, enforcement=enforcement, create_time=NOW)
+
+
+def lines_of(fact: Struct) -> Iterator[Line]:
+    """Yield the statement lines of a fact, whatever the field is called."""
+    for name in type(fact).__struct_fields__:
+        value = getattr(fact, name)
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, Line):
+                yield item
+
+
+def test_each_command_has_one_decider() -> None:
+    """What nobody decides would be answered as a fault of the server."""
+    ledger = set(decide._DECIDERS)
+    payments = set(payment_decide._DECIDERS)
+    findings = set(get_args(AnyFindingCommand))
+
+    assert payments == set(get_args(PaymentCommand))
+    # The lane records what is due on touched accounts before it decides anything.
+    assert ledger | payments | findings | {commands.ExpireHolds} == set(get_args(Command))
+    assert len(ledger) + len(payments) + len(findings) + 1 == len(get_args(Command))
+
+
+@each_command
+@SETTINGS
+@given(st.data())
+def test_each_command_names_what_it_needs(kind: type[Struct], data: st.DataObject) -> None:
+    """A command that was decided before what it names is loaded would find nothing there."""
+    command = data.draw(any_of(kind))
+    ids = TenantIds(KEY)
+
+    [asked] = named_here(ids, [Request(command)])
+    assert type(asked.command) is kind
+    assert bool(wanted(working_set(), [command], NOW)) or kind in NAMES_NOTHING or unnamed(command)
+
+
+def unnamed(command: Any) -> bool:
+    """Return whether an event or a finding's step names something only by chance."""
+    if isinstance(command, payment_commands.IngestEvent):
+        return command.event.payment is None and not command.event.payment_ref
+    return getattr(command, "fingerprint", b"") is None
+
+
+@each_command
+@SETTINGS
+@given(st.data())
+def test_each_id_is_read_again_in_this_history(kind: type[Struct], data: st.DataObject) -> None:
+    """The number in an id of another history is none here: nothing is done to what has that number now."""
+    numbers = [
+        name for name, hint in fields_of(kind).items() if hint == (int | None) and name not in NOT_BY_ID
+    ]
+    command = data.draw(any_of(kind))
+    other = TenantIds(KEY, [Epoch(1, "k3x9")])
+
+    [asked] = named_here(other, [Request(command)])
+
+    # None of the drawn texts is an id of this tenant.
+    assert [getattr(asked.command, name) for name in numbers] == [None for _ in numbers]
+
+
+@each_fact
+@SETTINGS
+@given(st.data())
+def test_each_fact_takes_effect(kind: type[Struct], data: st.DataObject) -> None:
+    """Whatever was decided, the next decision knows of it; a refusal alone changes nothing."""
+    fact = data.draw(any_fact(kind))
+    wanted_already = getattr(fact, "enforcement", None) is Enforcement.ENFORCED
+    state = working_set(Enforcement.SHADOW if wanted_already else Enforcement.ENFORCED)
+    for account_id in account_ids(fact):
+        state.accounts[account_id] = AccountEntry(None, ZERO)
+    before = snapshot(state)
+
+    state.apply(fact)
+
+    assert state.sequence == 300
+    assert (snapshot(state) != before) == (kind is not facts.RequestRejected)
+
+
+def account_ids(fact: Any) -> Iterator[str]:
+    """Yield the accounts that must be loaded for a fact."""
+    for line in lines_of(fact):
+        yield line.account.account_id
+    if hasattr(fact, "hold"):
+        yield from (fact.hold.debit_account_id, fact.hold.credit_account_id)
+
+
+def snapshot(state: WorkingSet) -> object:
+    """Return everything that a working set knows, but for its sequence and its stamps."""
+    tables: list[dict[Any, Any]] = [
+        state.accounts,
+        state.holds,
+        state.transactions,
+        state.payments,
+        state.refs,
+        state.events,
+        state.findings,
+    ]
+    known = [
+        (key, name, getattr(entry, name))
+        for table in tables
+        for key, entry in table.items()
+        for name in entry.__slots__
+        if name != "stamp"
+    ]
+    return known, state.enforcement, state.policy, state.ids.epochs
+
+
+@each_fact
+@SETTINGS
+@given(st.data())
+def test_each_fact_writes_rows(kind: type[Struct], data: st.DataObject) -> None:
+    """What a process knows, the next one reads; a refusal is a record and nothing else."""
+    fact = data.draw(any_fact(kind))
+    row = JournalRow(300, fact, None, None, NOW, b"r", b"c", b"m")
+
+    changes = lane_writes._changes([row], Numbers())
+
+    beside = changes.tables.keys() - {"journal"}
+    assert bool(beside or changes.of_tenant) == (kind is not facts.RequestRejected)
+    assert len(changes.tables.get("postings", [])) == len(list(lines_of(fact)))
+    for name, rows in changes.tables.items():
+        assert {len(values) for values in rows} == {len(lane_writes._TABLES[name])}
+
+
+@pytest.mark.parametrize("kind", FactKind)
+def test_each_kind_of_record_is_decided_again(kind: FactKind) -> None:
+    """A verification that meets an empty record of whatever kind names what is wrong with it."""
+    record = journal_pb2.JournalRecord()
+    message: Message = getattr(record, kind.name.lower())
+    message.SetInParent()
+    replay = Replay(TenantIds(KEY))
+    if kind is not FactKind.TENANT_CREATED:
+        replay.begin(Enforcement.ENFORCED, NOW)
+    try:
+        fact = reenact(replay, TenantIds(KEY), record, NOW + timedelta(seconds=1), None)
+    except (Refused, Inconsistent, ValueError):
+        return
+
+    assert fact.kind is kind
+
+
+@each_fact
+@SETTINGS
+@given(st.data())
+def test_each_fact_is_counted(kind: type[Struct], data: st.DataObject) -> None:
+    """Records are counted by what they say."""
+    fact: Fact = data.draw(any_fact(kind))
+    labels = {"kind": KINDS[kind][0].name.lower()}
+    before = REGISTRY.get_sample_value("defter_journal_records_total", labels) or 0
+
+    metrics.count_batch(1, [fact])
+
+    assert REGISTRY.get_sample_value("defter_journal_records_total", labels) == before + 1
+
+
+@pytest.mark.parametrize("table", FIXED)
+def test_each_column_is_fixed_or_written_again(table: str) -> None:
+    """A column that changes and is not written again is read as it was, after the next restart."""
+    columns = {**LEDGER_TABLES, **PAYMENT_TABLES, **FINDING_TABLES}[table]
+    identity, changing = {**LEDGER_UPSERTS, **PAYMENT_UPSERTS, **FINDING_UPSERTS}[table]
+
+    assert not set(changing) & FIXED[table]
+    assert {*identity.split(", "), *changing, *FIXED[table]} == set(columns)
+
+
+@pytest.mark.parametrize("table", lane_writes._TABLES)
+def test_each_column_of_a_table_is_written(table: str) -> None:
+    """A lane writes all columns of its tables; of owed calls, what follows is the dispatcher's."""
+    later = {"first_try_time", "last_error", "rest_count", "absent_time", "stop_reason", "maybe_made"}
+    there = set(TABLES.tables[table].columns.keys()) - {"tenant_key"}
+
+    assert there - set(lane_writes._TABLES[table]) == (later if table == "outbox" else set())
+    assert set(lane_writes._TABLES[table]) <= there
+
+
+def test_each_table_that_is_written_again_is_looked_at_here() -> None:
+    """A table that gets an upsert says which of its columns are fixed."""
+    assert set(FIXED) == set(lane_writes._UPSERTS)

@@ -1,0 +1,358 @@
+"""Whatever field of whatever is stored has another value, the record or the rows have another one too.
+
+The cases are made from the types, so a field that is added is one of them before anybody thinks of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+from defter.ledger.v1 import journal_pb2
+from google.protobuf.message import Message
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ledger_server.domain import facts
+from ledger_server.domain.accounts import Account
+from ledger_server.domain.commands import Method, RequestKey
+from ledger_server.domain.facts import FactKind
+from ledger_server.domain.findings.finding import Finding
+from ledger_server.domain.holds import Hold, HoldState
+from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
+from ledger_server.domain.payments.deposit import Deposit
+from ledger_server.domain.payments.events import StoredEvent
+from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalPolicy
+from ledger_server.domain.reconciliation.record import ProviderRecord
+from ledger_server.domain.reconciliation.settlement import NOTHING, SettlementLine, Totals
+from ledger_server.domain.transactions import Line, TransactionType
+from ledger_server.engine.deposit_records import deposit_message, deposit_of
+from ledger_server.engine.event_records import echoed_payment, event_message, event_of
+from ledger_server.engine.finding_records import finding_message, finding_of
+from ledger_server.engine.records import (
+    RecordEncoder,
+    account_message,
+    account_of_message,
+    hold_message,
+)
+from ledger_server.engine.settlement_records import batch_of, message_of, moved_batch, totals_of
+from ledger_server.engine.withdrawal_records import (
+    policy_message,
+    policy_of_message,
+    withdrawal_message,
+    withdrawal_of,
+)
+from ledger_server.store import lane_writes
+from ledger_server.store.lane_store import Head, account_of, counters_of, hold_of
+from ledger_server.store.ledger_rows import (
+    ACCOUNTS,
+    HOLDS,
+    POSTINGS,
+    JournalRow,
+    account_row,
+    hold_row,
+    posting_rows,
+)
+from ledger_server.store.payment_rows import policy_of, policy_text
+from ledger_server.store.run_store import StoredRun
+from ledger_server.store.settlement_store import StoredBatch
+from tests.support.any_fact import FACTS, KINDS, any_fact
+from tests.support.payments import NOW
+from tests.support.stored import EXAMPLES, any_of, at, fields_of, others, places_of, with_other
+
+IDS: Final = TenantIds(tenant_key(TenantId("unit")))
+_HOLD: Final = Hold(
+    number=1,
+    debit_account_id="a",
+    credit_account_id="b",
+    currency="EUR",
+    amount=1,
+    captured=0,
+    released=0,
+    state=HoldState.OPEN,
+    expire_time=None,
+    type=TransactionType.BET,
+    reference="",
+    metadata={},
+    place_time=NOW,
+    end_time=None,
+    limit_breached=False,
+)
+# What is rightly neither in a record nor in a row, by fact: a name stands for all that is within it.
+NOT_WRITTEN: Final[Mapping[type[Struct], Mapping[str, str]]] = {
+    facts.TransactionPosted: {
+        "lines.account": "an account is named by its line, and stored by its own facts"
+    },
+    facts.HoldChanged: {"lines.account": "as of a transaction"},
+    facts.HoldCaptured: {"lines.account": "as of a transaction"},
+    facts.DepositChanged: {"discrepancies": "a finding's own fact follows"},
+    facts.WithdrawalChanged: {"discrepancies": "a finding's own fact follows"},
+    facts.EventRecorded: {
+        "discrepancies": "a finding's own fact follows",
+        "mended": "a finding's own fact follows",
+        "stored.event.refund": "it is the number in `object_id`",
+    },
+}
+# Every field is tried in every example, and what has failed is named: nothing is won by making it smaller.
+SETTINGS: Final = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class Numbers(dict[str, int]):
+    """Account numbers: every id has one of its own."""
+
+    def __missing__(self, account_id: str) -> int:
+        """Return a number that follows from the id alone."""
+        return int.from_bytes(account_id.encode()[:6], "big")
+
+
+def written(fact: Any) -> object:
+    """Return everything that is stored of a fact."""
+    request = RequestKey(Method.OpenAccount, "key", player_id="ann")
+    content, record = RecordEncoder("unit", IDS).encode(
+        fact, sequence=300, record_time=NOW, request=request, digest=b"d"
+    )
+    row = JournalRow(300, fact, request, b"d", NOW, record, b"c" * 32, content)
+    return record, lane_writes._changes([row], Numbers())
+
+
+def message_bytes(message: Message) -> bytes:
+    """Return what is stored of a message."""
+    return message.SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize("kind", FACTS, ids=lambda kind: kind.__name__)
+@SETTINGS
+@given(st.data())
+def test_any_field_of_a_fact_changes_what_is_stored(kind: type[Struct], data: st.DataObject) -> None:
+    """Each field of a fact is in its record or in its rows, or is named above with the reason."""
+    fact = data.draw(any_fact(kind))
+    before = written(fact)
+    for place in places_of(fact):
+        if place.name in ("kind", "lines") or any(
+            place.name == name or place.name.startswith(f"{name}.") for name in NOT_WRITTEN.get(kind, ())
+        ):
+            continue
+        other = data.draw(others(place, at(fact, place.path)))
+        assert written(with_other(fact, place.path, other)) != before, place.name
+
+
+@pytest.mark.parametrize("kind", FACTS, ids=lambda kind: kind.__name__)
+def test_what_is_not_written_is_still_a_field(kind: type[Struct]) -> None:
+    """An exception for a field that is gone would excuse the next one of its name."""
+    for name in NOT_WRITTEN.get(kind, ()):
+        found: Any = kind
+        for step in name.split("."):
+            hint = fields_of(found)[step]
+            found = next(iter(getattr(hint, "__args__", ())), hint)
+
+
+RECORDED: Final[Mapping[type[Struct], Callable[[Any], Message]]] = {
+    Account: account_message,
+    Hold: lambda hold: hold_message(IDS, hold),
+    Deposit: lambda deposit: deposit_message(IDS, deposit),
+    Withdrawal: lambda withdrawal: withdrawal_message(IDS, withdrawal),
+    StoredEvent: lambda stored: event_message(IDS, stored, NOW),
+    Finding: lambda finding: finding_message(IDS, finding),
+    WithdrawalPolicy: policy_message,
+}
+NOT_RECORDED: Final = {
+    (Account, "number"): "it is the sequence of the record that opened the account",
+    (StoredEvent, "event.payload"): "the record has its digest, the row has it whole",
+    (StoredEvent, "event.payment"): "it is the number in `payment_id`",
+    (StoredEvent, "event.refund"): "it is the number in `object_id`",
+}
+"""What of a struct's own message is missing in it, with the reason."""
+
+
+@pytest.mark.parametrize("kind", RECORDED, ids=lambda kind: kind.__name__)
+@SETTINGS
+@given(st.data())
+def test_any_field_changes_the_record(kind: type[Struct], data: st.DataObject) -> None:
+    """What is stored follows from the journal, so the journal says all of it."""
+    value = data.draw(any_of(kind))
+    before = message_bytes(RECORDED[kind](value))
+    for place in places_of(value):
+        if (kind, place.name) not in NOT_RECORDED:
+            other = data.draw(others(place, at(value, place.path)))
+            changed = with_other(value, place.path, other)
+            assert message_bytes(RECORDED[kind](changed)) != before, place.name
+
+
+def _as_echoed(stored: StoredEvent) -> StoredEvent:
+    """Return an event whose numbers are those of the ids that the provider echoed."""
+    event = stored.event
+    echoed = replace(
+        event, payment=echoed_payment(IDS, event.payment_id), refund=IDS.refund_sequence(event.object_id)
+    )
+    return replace(stored, event=echoed)
+
+
+def _read(message: Message) -> Any:
+    return type(message).FromString(message_bytes(message))
+
+
+READ_BACK: Final[Mapping[type[Struct], Callable[[Any], object]]] = {
+    Account: lambda account: account_of_message(_read(account_message(account)), account.number),
+    Deposit: lambda deposit: deposit_of(IDS, _read(deposit_message(IDS, deposit))),
+    Withdrawal: lambda withdrawal: withdrawal_of(IDS, _read(withdrawal_message(IDS, withdrawal))),
+    StoredEvent: lambda stored: event_of(IDS, _read(event_message(IDS, stored, NOW)), stored.event.payload),
+    Finding: lambda finding: finding_of(IDS, _read(finding_message(IDS, finding))),
+    WithdrawalPolicy: lambda policy: policy_of_message(_read(policy_message(policy))),
+}
+
+
+@pytest.mark.parametrize("kind", READ_BACK, ids=lambda kind: kind.__name__)
+@SETTINGS
+@given(st.data())
+def test_any_value_is_read_back_from_its_record(kind: type[Struct], data: st.DataObject) -> None:
+    """A reader that forgets a field, or takes another one for it, is found."""
+    value = data.draw(any_of(kind))
+    if isinstance(value, StoredEvent):
+        value = _as_echoed(value)
+
+    assert READ_BACK[kind](value) == value
+
+
+@SETTINGS
+@given(any_of(Hold))
+def test_any_hold_is_told_by_the_names_of_its_fields(hold: Hold) -> None:
+    """What is left of a hold follows from its sums, and hides none of them."""
+    message = hold_message(IDS, hold)
+
+    sums = (message.amount_minor, message.captured_minor, message.released_minor, message.remaining_minor)
+    assert sums == (hold.amount, hold.captured, hold.released, hold.remaining)
+    assert message.hold_id == IDS.hold_id(hold.number)
+
+
+@SETTINGS
+@given(any_of(WithdrawalPolicy))
+def test_any_policy_is_read_back_from_its_column(policy: WithdrawalPolicy) -> None:
+    """The tenant's row keeps it to the letter."""
+    assert policy_of(policy_text(policy)) == policy
+
+
+@SETTINGS
+@given(st.data(), any_of(Account), any_of(Hold))
+def test_any_field_changes_the_row(data: st.DataObject, account: Account, hold: Hold) -> None:
+    """What a lane reads again after a restart is all of what it knew."""
+    rows: list[tuple[Any, Callable[[Any], object]]] = [
+        (account, account_row),
+        (hold, lambda each: hold_row(each, Numbers())),
+    ]
+    for value, row in rows:
+        for place in places_of(value):
+            other = data.draw(others(place, at(value, place.path)))
+            assert row(with_other(value, place.path, other)) != row(value), place.name
+
+
+@SETTINGS
+@given(st.data(), any_of(Totals))
+def test_any_field_of_totals_is_added_up(data: st.DataObject, totals: Totals) -> None:
+    """Nothing and something is something, in every field, whichever comes first."""
+    assert NOTHING.plus(totals) == totals == totals.plus(NOTHING)
+    for place in places_of(totals):
+        other = data.draw(others(place, at(totals, place.path)))
+        assert NOTHING.plus(with_other(totals, place.path, other)) != totals, place.name
+
+
+@SETTINGS
+@given(any_of(Account), any_of(Hold))
+def test_any_row_is_read_back(account: Account, hold: Hold) -> None:
+    """The columns that are written are those that are read, each for its own field."""
+    stored: Any = dict(zip(ACCOUNTS, account_row(account), strict=True))
+    assert account_of(stored) == account
+
+    numbers = Numbers()
+    stored = dict(zip(HOLDS, hold_row(hold, numbers), strict=True))
+    for side, account_id in (("debit", hold.debit_account_id), ("credit", hold.credit_account_id)):
+        assert stored[f"{side}_account_number"] == numbers[account_id]
+        stored[f"{side}_account_id"] = account_id
+    assert hold_of(stored) == hold
+
+
+@SETTINGS
+@given(any_of(Line))
+def test_any_line_is_read_back(line: Line) -> None:
+    """The counters after a line are the account's counters when it is loaded again."""
+    fact = facts.HoldChanged(FactKind.HOLD_PLACED, _HOLD, (line, line))
+    row = JournalRow(300, fact, None, None, NOW, b"r", b"c", b"")
+    first, second = posting_rows([row])
+    stored: Any = dict(zip(POSTINGS, first, strict=True))
+
+    assert counters_of(stored) == line.after
+    assert stored["account_number"] == line.account.number
+    assert (stored["phase"], stored["direction"]) == (line.phase, line.direction)
+    assert (stored["amount"], stored["pending_change"]) == (line.amount, line.pending_change)
+    assert (stored["sequence"], stored["leg"], second[2]) == (300, 0, 1)
+
+
+@SETTINGS
+@given(any_of(Totals), st.integers(1, 100), st.text(max_size=5))
+def test_any_totals_are_read_back_from_their_batch(totals: Totals, moved: int, transaction_id: str) -> None:
+    """A settlement batch keeps what its lines add up to, before and after it was moved to the bank."""
+    batch = batch_of("mock", ("batch", "EUR"), totals, None, now=NOW)
+    later = moved_batch(batch, moved, transaction_id)
+    again = batch_of("mock", ("batch", "EUR"), totals, later, now=NOW + timedelta(days=1))
+
+    assert totals_of(batch) == totals_of(later) == totals_of(again) == totals
+    assert (batch.batch_id, batch.currency, batch.open_time) == ("batch", "EUR", NOW)
+    assert (again.open_time, again.moved, again.version) == (NOW, moved, 3)
+    told, message = message_of(batch), message_of(again)
+    assert (message.batch_id, message.provider, message.currency_code) == ("batch", "mock", "EUR")
+    assert message.transaction_id == transaction_id
+    assert (message.computed_minor, message.difference_minor) == (totals.computed, totals.difference)
+    assert (int(told.state), int(message.state)) == (batch.state, again.state)
+    assert int(message_of(later).state) == later.state
+
+
+def stored_structs() -> Iterator[type[Struct]]:
+    """Yield everything that facts are made of, and what else is stored."""
+    seen: set[type] = set()
+    waiting: list[Any] = [
+        *FACTS,
+        Head,
+        JournalRow,
+        RequestKey,
+        ProviderRecord,
+        SettlementLine,
+        Totals,
+    ]
+    while waiting:
+        kind = waiting.pop()
+        waiting += getattr(kind, "__args__", ())
+        if isinstance(kind, type) and issubclass(kind, Struct) and kind not in seen:
+            seen.add(kind)
+            waiting += fields_of(kind).values()
+            yield kind
+
+
+@pytest.mark.parametrize("kind", sorted(stored_structs(), key=repr))
+def test_stored_struct_has_no_defaults(kind: type[Struct]) -> None:
+    """A field that may be left out is left out by the reader that was forgotten."""
+    assert kind.__struct_defaults__ == ()
+
+
+@pytest.mark.parametrize("kind", [StoredRun, StoredBatch])
+def test_stored_row_has_no_defaults(kind: Any) -> None:
+    """The same of what is read as a tuple."""
+    assert kind._field_defaults == {}
+
+
+def test_kinds_of_facts_are_those_of_the_journal() -> None:
+    """Every kind is of one fact, and has a field of its number in the contract."""
+    kinds = [kind for each in FACTS for kind in KINDS[each]]
+    fields = journal_pb2.JournalRecord.DESCRIPTOR.oneofs_by_name["fact"].fields
+
+    assert sorted(kinds) == sorted(FactKind)
+    assert {field.number: field.name for field in fields} == {
+        int(kind): kind.name.lower() for kind in FactKind
+    }
