@@ -13,8 +13,8 @@ import grpc
 import uvloop
 from defter.ledger.v1.posting_pb2 import PostTransactionRequest, PostTransactionResponse
 
+from ledger_server.process.tuning import let_threads_finish, relax_collector
 from ledger_server.rpc.intake import open_server
-from ledger_server.tuning import let_threads_finish, relax_collector
 
 
 async def serve(port: int, response: PostTransactionResponse, *, tuned: bool) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import asyncpg
 
 from bench.payloads import CURRENCY_CODE, TENANT_ID
-from ledger_server.domain.facts import DepositChanged, FactKind
 from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.knowledge import CallState, Capture
-from ledger_server.engine.payment_records import payment_content
+from ledger_server.domain.state.facts import DepositChanged, FactKind
+from ledger_server.engine.records.payments import payment_content
 from ledger_server.store.payment_rows import PAYMENT_TABLES, PaymentRows
 
 AMOUNT_MINOR = 1_234

@@ -1,5 +1,5 @@
 """Lets `python -m ledger_server` stand for `defter`."""
 
-from ledger_server.start import main
+from ledger_server.cli.start import main
 
 main()

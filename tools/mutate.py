@@ -6,7 +6,7 @@ exit code is 1. Lines whose removal does not compile, imports, docstrings and co
 compiler and the linter see those. `ALLOWED` has the lines that may go, each with the reason.
 
     make mutate                                    # everything, a few seconds a line
-    make mutate ARGS="engine/deposit_records.py"   # one file
+    make mutate ARGS="engine/records/deposits.py"   # one file
     make mutate ARGS="--every 20"                  # every twentieth line, which takes a minute or two
 """
 
@@ -30,14 +30,14 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 SERVER: Final = ROOT / "ledger_server"
 FIELDS: Final = ("tests/unit/test_every_field.py", "tests/unit/test_additions.py")
 FILES: Final[Mapping[str, tuple[str, ...]]] = {
-    "engine/records.py": (*FIELDS, "tests/unit/test_records.py", "tests/unit/test_replay.py"),
-    "engine/deposit_records.py": FIELDS,
-    "engine/withdrawal_records.py": FIELDS,
-    "engine/event_records.py": FIELDS,
-    "engine/payment_parts.py": FIELDS,
-    "engine/payment_records.py": FIELDS,
-    "engine/finding_records.py": FIELDS,
-    "engine/settlement_records.py": FIELDS,
+    "engine/records/journal.py": (*FIELDS, "tests/unit/test_records.py", "tests/unit/test_replay.py"),
+    "engine/records/deposits.py": FIELDS,
+    "engine/records/withdrawals.py": FIELDS,
+    "engine/records/events.py": FIELDS,
+    "engine/records/payment_parts.py": FIELDS,
+    "engine/records/payments.py": FIELDS,
+    "engine/records/findings.py": FIELDS,
+    "engine/records/settlements.py": FIELDS,
     "store/ledger_rows.py": FIELDS,
     "store/payment_rows.py": FIELDS,
     "store/finding_rows.py": FIELDS,
@@ -145,7 +145,9 @@ def _fails(mutant: Mutant) -> bool:
 def main() -> int:
     """Try the mutants that are asked for; print those that stay green."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("files", nargs="*", default=list(FILES), metavar="FILE", help="as engine/records.py")
+    parser.add_argument(
+        "files", nargs="*", default=list(FILES), metavar="FILE", help="as engine/records/journal.py"
+    )
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th line")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="at a time")
     asked = parser.parse_args()

@@ -6,16 +6,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from ledger_server.domain.clock import Clock
-from ledger_server.domain.commands import Command, CreateTenant
 from ledger_server.domain.errors import LaneFull, ShuttingDown, StoreUnavailable
-from ledger_server.domain.facts import EnforcementChanged, FactKind
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.domain.payments.withdrawal import NO_POLICY
+from ledger_server.domain.state.commands import Command, CreateTenant
+from ledger_server.domain.state.facts import EnforcementChanged, FactKind
 from ledger_server.engine import metrics
-from ledger_server.engine.lane import Lane, LaneLimits, OnCommit, OnLoss
-from ledger_server.engine.records import NO_CHAIN_HASH, RecordEncoder, chain
-from ledger_server.engine.work import Outcome, Request, Work
-from ledger_server.engine.working_sets import WorkingSets
+from ledger_server.engine.lane.lane import Lane, LaneLimits, OnCommit, OnLoss
+from ledger_server.engine.lane.work import Outcome, Request, Work
+from ledger_server.engine.lane.working_sets import WorkingSets
+from ledger_server.engine.records.journal import NO_CHAIN_HASH, RecordEncoder, chain
 from ledger_server.store import lane_writes
 from ledger_server.store.database import Pool
 from ledger_server.store.database_clock import doubt, trusted, window

@@ -6,7 +6,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from ledger_server.domain.facts import Fact, HoldChanged, TransactionPosted
+from ledger_server.domain.state.facts import Fact, HoldChanged, TransactionPosted
 
 RECORDS: Final = Counter(
     "defter_journal_records_total", "Journal records written, by what they say", ["kind"]

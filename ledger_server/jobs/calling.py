@@ -21,9 +21,9 @@ from ledger_server.domain.findings.finding import Source
 from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallNews, CallRejected
 from ledger_server.domain.payments.commands import ReportCall
 from ledger_server.domain.payments.knowledge import CallState
-from ledger_server.domain.reconciliation.record import RemoteState
+from ledger_server.domain.provider_record import RemoteState
+from ledger_server.engine.lane.work import Request
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.work import Request
 from ledger_server.jobs import metrics
 from ledger_server.jobs.limits import DispatchLimits
 from ledger_server.jobs.owed import Owed, not_ours, owed_of, polled_event

@@ -13,8 +13,8 @@ from contextlib import suppress
 import structlog
 
 from ledger_server.domain.clock import Clock
-from ledger_server.domain.facts import DepositChanged, TransactionPosted, WithdrawalChanged
 from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
+from ledger_server.domain.state.facts import DepositChanged, TransactionPosted, WithdrawalChanged
 from ledger_server.engine.ledger import Ledger
 from ledger_server.jobs import metrics
 from ledger_server.jobs.account_lane import AccountLane

@@ -7,11 +7,11 @@ show a due hold as released. Several processes may sweep at once; the lanes deci
 from typing import Final
 
 from ledger_server.domain.clock import Clock
-from ledger_server.domain.commands import ExpireHolds
 from ledger_server.domain.ids import TenantId, tenant_key
+from ledger_server.domain.state.commands import ExpireHolds
+from ledger_server.engine.lane.work import Request
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.work import Request
-from ledger_server.jobs.rounds import Rounds
+from ledger_server.jobs.tenant_sweep import Rounds
 from ledger_server.store import sweep_store
 from ledger_server.store.database import Pool
 from ledger_server.store.database_clock import known

@@ -15,11 +15,11 @@ from ledger_server.domain.payments.deposit import Deposit, DepositState
 from ledger_server.domain.payments.events import EventType, ProviderEvent
 from ledger_server.domain.payments.knowledge import CallState, RefundState
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalState
-from ledger_server.domain.reconciliation.record import RecordKind, RemoteState
-from ledger_server.engine.deposit_records import deposit_of
-from ledger_server.engine.event_requests import event_request
-from ledger_server.engine.withdrawal_records import withdrawal_of
-from ledger_server.engine.work import Request
+from ledger_server.domain.provider_record import RecordKind, RemoteState
+from ledger_server.engine.lane.work import Request
+from ledger_server.engine.reconciliation.event_requests import event_request
+from ledger_server.engine.records.deposits import deposit_of
+from ledger_server.engine.records.withdrawals import withdrawal_of
 from ledger_server.providers.adapter import Accepted, ProviderCall
 from ledger_server.providers.adapter import CallKind as Asked
 from ledger_server.store.outbox_store import ClaimedCall

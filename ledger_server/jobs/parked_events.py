@@ -11,24 +11,24 @@ from typing import Final
 from asyncpg import Record
 
 from ledger_server.domain.clock import Clock
-from ledger_server.domain.facts import (
-    AccountContinued,
-    DepositChanged,
-    EventRecorded,
-    TransactionPosted,
-    WithdrawalChanged,
-)
 from ledger_server.domain.findings.commands import ReportDiscrepancy
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
 from ledger_server.domain.findings.finding import Source
 from ledger_server.domain.ids import TenantId, tenant_key
 from ledger_server.domain.payments.commands import ReplayEvent
 from ledger_server.domain.payments.events import EventState, EventType
-from ledger_server.domain.reconciliation.record import RecordKind
+from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.state.facts import (
+    AccountContinued,
+    DepositChanged,
+    EventRecorded,
+    TransactionPosted,
+    WithdrawalChanged,
+)
+from ledger_server.engine.lane.work import Outcome, Request
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.work import Outcome, Request
 from ledger_server.jobs import metrics
-from ledger_server.jobs.rounds import Rounds
+from ledger_server.jobs.tenant_sweep import Rounds
 from ledger_server.store import parked_store
 from ledger_server.store.database import Pool
 from ledger_server.store.database_clock import known

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from ledger_server.domain.commands import Command
 from ledger_server.domain.errors import ClockAstray, DeadlinePassed, LaneFull, StoreUnavailable
+from ledger_server.domain.state.commands import Command
+from ledger_server.engine.lane.work import Outcome, Request
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.work import Outcome, Request
 
 _PAUSE_SECONDS: Final = 0.5
 _TRIES: Final = 20

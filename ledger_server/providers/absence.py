@@ -7,7 +7,7 @@ an index that lags behind, or a filter that fails, can't hide an object from bot
 from datetime import timedelta
 from typing import Final
 
-from ledger_server.domain.reconciliation.record import RecordKind
+from ledger_server.domain.provider_record import RecordKind
 from ledger_server.providers.adapter import Adapter, CallKind, ListingFailed, NotFound, ProviderCall, Unknown
 
 _KINDS: Final = {

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
 from ledger_server.providers.sending import Proof
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ledger_server.domain.reconciliation.record import RecordKind, RemoteState
+from ledger_server.domain.provider_record import RecordKind, RemoteState
 from ledger_server.domain.reconciliation.settlement import SettlementLine
 from ledger_server.providers.adyen_zones import AMBIGUOUS, ZONES
 from ledger_server.providers.report_rows import EXACT, Broken, Header, Row, Units, Unreadable, shown

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct, convert
 
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
 from ledger_server.providers.adapter import Accepted, Made
 from ledger_server.providers.amounts import AmountRefused, Amounts
 from ledger_server.providers.asking import parsed_time

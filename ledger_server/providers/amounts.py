@@ -9,7 +9,7 @@ from typing import Final, Literal
 from iso4217 import Currency
 from msgspec import Struct
 
-from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.ledger.currency import CurrencyRegistry
 from ledger_server.providers.adapter import CallKind
 
 ProviderName = Literal["mock", "stripe", "adyen"]

@@ -10,7 +10,7 @@ import httpx
 import structlog
 from msgspec.structs import replace
 
-from ledger_server.domain.reconciliation.record import RemoteState
+from ledger_server.domain.provider_record import RemoteState
 from ledger_server.providers.adapter import (
     Accepted,
     Answer,

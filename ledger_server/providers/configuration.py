@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.ledger.currency import CurrencyRegistry
 from ledger_server.providers.adapter import Adapter
 from ledger_server.providers.registry import accounts_from, make_providers
 

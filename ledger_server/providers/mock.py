@@ -8,8 +8,8 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from ledger_server.domain.currency import CurrencyRegistry
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.ledger.currency import CurrencyRegistry
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
 from ledger_server.providers.adapter import (
     Accepted,
     Answer,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.ledger.currency import CurrencyRegistry
 from ledger_server.providers.adapter import Adapter, ProviderAccount
 from ledger_server.providers.adyen import AdyenAdapter
 from ledger_server.providers.adyen_requests import AdyenAccount

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timezone, tzinfo
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Final
 
-from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.ledger.currency import CurrencyRegistry
 
 MAX_ROW_BYTES: Final = 64 * 1024
 """Vendors' widest rows are some 4 KiB; without a bound, one quote that is never closed would be the file."""

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from datetime import tzinfo
 from typing import Final
 
-from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.domain.errors import ReportMalformed
+from ledger_server.domain.ledger.currency import CurrencyRegistry
 from ledger_server.domain.reconciliation.settlement import ReportFormat, SettlementLine
 from ledger_server.providers.adyen_report import AdyenReport
 from ledger_server.providers.report_rows import Broken, Header, Rows, Units, Unreadable

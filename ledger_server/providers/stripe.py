@@ -11,8 +11,8 @@ import stripe
 import structlog
 
 from ledger_server.domain.clock import Clock, system_clock
-from ledger_server.domain.currency import CurrencyRegistry
-from ledger_server.domain.reconciliation.record import RecordKind
+from ledger_server.domain.ledger.currency import CurrencyRegistry
+from ledger_server.domain.provider_record import RecordKind
 from ledger_server.providers.adapter import (
     Accepted,
     Answer,

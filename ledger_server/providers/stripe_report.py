@@ -8,7 +8,7 @@ reports/reporting-categories. Amounts are decimals in major units, positive into
 from datetime import UTC, datetime, tzinfo
 from typing import Final
 
-from ledger_server.domain.reconciliation.record import RecordKind, RemoteState
+from ledger_server.domain.provider_record import RecordKind, RemoteState
 from ledger_server.domain.reconciliation.settlement import ReportFormat, SettlementLine
 from ledger_server.providers.report_rows import Broken, Header, Row, Units, Unreadable, in_zone, shown
 from ledger_server.providers.stripe_shapes import OUR_ID

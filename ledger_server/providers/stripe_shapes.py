@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct, convert
 from stripe import StripeObject
 
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
 from ledger_server.providers.adapter import Accepted, Made
 from ledger_server.providers.amounts import AmountRefused, Amounts
 

@@ -4,15 +4,15 @@ from typing import Final
 
 from defter.ledger.v1 import account_pb2, journal_pb2
 
-from ledger_server.domain.accounts import AccountKind, AccountState
-from ledger_server.domain.commands import ContinueAccount, Method, SetAccountLimits, SetAccountState
-from ledger_server.domain.continuation import MAX_SUCCESSOR, successor_id
+from ledger_server.domain.decisions.continuation import MAX_SUCCESSOR, successor_id
 from ledger_server.domain.errors import BatchSizeOutOfRange, FieldMissing, FieldOutOfRange
+from ledger_server.domain.ledger.accounts import AccountKind, AccountState
 from ledger_server.domain.payments.accounts import reserved_for
-from ledger_server.engine.gathered_reads import GatheredReads
+from ledger_server.domain.state.commands import ContinueAccount, Method, SetAccountLimits, SetAccountState
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.reads import Reads
-from ledger_server.engine.records import account_message, balance_message
+from ledger_server.engine.reads.gathered import GatheredReads
+from ledger_server.engine.reads.ledger import Reads
+from ledger_server.engine.records.journal import account_message, balance_message
 from ledger_server.rpc.outcomes import decide_one, item_result, results_message, settle_atomic
 from ledger_server.rpc.page_token import (
     fitting,

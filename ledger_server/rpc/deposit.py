@@ -4,9 +4,9 @@ from defter.payments.v1 import deposit_pb2
 
 from ledger_server.domain.payments.deposit import DepositState
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.payment_reads import PaymentReads
-from ledger_server.engine.reads import Span
-from ledger_server.engine.wire_format import length_delimited
+from ledger_server.engine.reads.ledger import Span
+from ledger_server.engine.reads.payments import PaymentReads
+from ledger_server.engine.records.wire_format import length_delimited
 from ledger_server.rpc.outcomes import decide_one
 from ledger_server.rpc.page_token import number_position, page_bytes, page_size
 from ledger_server.rpc.payment_requests import PaymentReader, optional_filters

@@ -3,12 +3,12 @@
 from defter.ledger.v1 import journal_pb2
 from defter.reconciliation.v1 import finding_pb2
 
-from ledger_server.engine.finding_reads import FindingReads
+from ledger_server.engine.lane.work import Request
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.repairs import Repairs
-from ledger_server.engine.times import timestamp
-from ledger_server.engine.wire_format import boolean, length_delimited
-from ledger_server.engine.work import Request
+from ledger_server.engine.reads.findings import FindingReads
+from ledger_server.engine.reconciliation.repairs import Repairs
+from ledger_server.engine.records.times import timestamp
+from ledger_server.engine.records.wire_format import boolean, length_delimited
 from ledger_server.rpc.finding_requests import (
     MAX_PERSON,
     acknowledge_finding,

@@ -4,13 +4,13 @@ from typing import Final
 
 from defter.reconciliation.v1 import finding_pb2
 
-from ledger_server.domain.commands import Method
 from ledger_server.domain.errors import FieldMalformed, FieldMissing, FieldOutOfRange
 from ledger_server.domain.findings.commands import AcknowledgeFinding, ReopenFinding, ResolveFinding
 from ledger_server.domain.findings.discrepancy import FindingClass, Severity
 from ledger_server.domain.findings.finding import FindingState, Resolution
 from ledger_server.domain.ids import TenantIds, finding_fingerprint
-from ledger_server.engine.work import Request
+from ledger_server.domain.state.commands import Method
+from ledger_server.engine.lane.work import Request
 from ledger_server.rpc.payment_requests import payment_place, provider_name, some_text
 from ledger_server.rpc.read_requests import optional_enum
 from ledger_server.rpc.requests import ids_of, keyed, keyed_violations

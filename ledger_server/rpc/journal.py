@@ -7,13 +7,13 @@ from typing import Final
 
 from defter.ledger.v1 import journal_pb2
 
-from ledger_server.domain.commands import Method, RequestKey
 from ledger_server.domain.errors import FieldMalformed, FieldMissing, FieldOutOfRange, ReaderTooSlow
-from ledger_server.engine.entries import entry_bytes
-from ledger_server.engine.reads import Reads
-from ledger_server.engine.verify import verify
-from ledger_server.engine.watch import Watches
-from ledger_server.engine.wire_format import length_delimited
+from ledger_server.domain.state.commands import Method, RequestKey
+from ledger_server.engine.reads.ledger import Reads
+from ledger_server.engine.reads.watch import Watches
+from ledger_server.engine.records.entries import entry_bytes
+from ledger_server.engine.records.wire_format import length_delimited
+from ledger_server.engine.verification.verify import verify
 from ledger_server.rpc.page_token import page_position, page_size, page_token
 from ledger_server.rpc.payment_requests import player_id
 from ledger_server.rpc.read_requests import tenant_violations

@@ -5,7 +5,7 @@ from typing import Final
 from defter.payments.v1 import outbound_pb2 as pb
 
 from ledger_server.domain.ids import EPOCH_LENGTH
-from ledger_server.engine.outbounds import Outbounds
+from ledger_server.engine.reconciliation.outbounds import Outbounds
 from ledger_server.rpc.payment_requests import MAX_REVIEWER, some_text
 from ledger_server.rpc.serving import Context
 from ledger_server.rpc.violations import Violations

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from defter.ledger.v1 import error_pb2
 
 from ledger_server.domain.errors import Reason, Recorded, Refused
+from ledger_server.engine.lane.work import REJECTED, Outcome, Request
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.wire_format import boolean, length_delimited
-from ledger_server.engine.work import REJECTED, Outcome, Request
+from ledger_server.engine.records.wire_format import boolean, length_delimited
 from ledger_server.rpc.errors import REPLAYED, Replayed
 from ledger_server.rpc.serving import Context, deadline_of
 

@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from google.protobuf.message import Message
 
 from ledger_server.domain.errors import FieldOutOfRange, PageTokenInvalid
-from ledger_server.engine.wire_format import length_delimited
+from ledger_server.engine.records.wire_format import length_delimited
 from ledger_server.rpc.violations import Violations
 from ledger_server.store.queries.rendering import Page
 

@@ -12,9 +12,6 @@ from typing import Final, NamedTuple
 from defter.payments.v1 import deposit_pb2, payment_pb2, provider_event_pb2, withdrawal_pb2
 from google.protobuf.message import Message
 
-from ledger_server.domain.amounts import AmountBounds
-from ledger_server.domain.commands import Method, RequestKey
-from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.domain.errors import (
     BatchSizeOutOfRange,
     FieldMalformed,
@@ -24,6 +21,8 @@ from ledger_server.domain.errors import (
     ProviderUnknown,
 )
 from ledger_server.domain.ids import TenantIds
+from ledger_server.domain.ledger.amounts import AmountBounds
+from ledger_server.domain.ledger.currency import CurrencyRegistry
 from ledger_server.domain.payments.commands import (
     ApproveWithdrawal,
     CancelWithdrawal,
@@ -37,11 +36,12 @@ from ledger_server.domain.payments.commands import (
     SupersedeEvent,
 )
 from ledger_server.domain.payments.events import ProviderEvent
-from ledger_server.engine.event_records import echoed_payment, event_type, unread_of
-from ledger_server.engine.event_requests import event_request
-from ledger_server.engine.times import moment
-from ledger_server.engine.withdrawal_records import policy_of_message
-from ledger_server.engine.work import Request
+from ledger_server.domain.state.commands import Method, RequestKey
+from ledger_server.engine.lane.work import Request
+from ledger_server.engine.reconciliation.event_requests import event_request
+from ledger_server.engine.records.events import echoed_payment, event_type, unread_of
+from ledger_server.engine.records.times import moment
+from ledger_server.engine.records.withdrawals import policy_of_message
 from ledger_server.rpc.requests import MAX_NOTE, MAX_REFERENCE, ids_of, keyed, keyed_violations, request_of
 from ledger_server.rpc.violations import MAX_KEY, Violations
 from ledger_server.store.payment_rows import DEPOSIT, WITHDRAWAL

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from defter.payments.v1 import payment_pb2, provider_event_pb2
 
 from ledger_server.domain.payments.events import EventState
-from ledger_server.engine.event_requests import read_since
+from ledger_server.engine.lane.work import Outcome, Request
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.payment_reads import PaymentReads
-from ledger_server.engine.reads import Span
-from ledger_server.engine.wire_format import boolean, length_delimited
-from ledger_server.engine.work import Outcome, Request
+from ledger_server.engine.reads.ledger import Span
+from ledger_server.engine.reads.payments import PaymentReads
+from ledger_server.engine.reconciliation.event_requests import read_since
+from ledger_server.engine.records.wire_format import boolean, length_delimited
 from ledger_server.rpc.outcomes import decide_one, refusal_of, results_message
 from ledger_server.rpc.page_token import number_position, page_bytes, page_size
 from ledger_server.rpc.payment_requests import (

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from ledger_server.engine.reads import Span
+from ledger_server.engine.reads.ledger import Span
 from ledger_server.rpc.violations import Violations, members
 
 _Enum = TypeVar("_Enum", bound=IntEnum)

@@ -11,10 +11,10 @@ from google.protobuf.message import Message
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import FieldMissing, FieldOutOfRange, ProviderUnknown, ShuttingDown
 from ledger_server.domain.ids import TenantIds
-from ledger_server.domain.reconciliation.compare import Verdict
-from ledger_server.domain.reconciliation.record import RecordKind
-from ledger_server.engine.run_reads import RunReads
-from ledger_server.engine.runs import Claimed, Runs
+from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.reconciliation.payment_comparison import Verdict
+from ledger_server.engine.reads.runs import RunReads
+from ledger_server.engine.reconciliation.runs import Claimed, Runs
 from ledger_server.rpc.errors import REPLAYED
 from ledger_server.rpc.page_token import (
     fitting,

@@ -12,19 +12,6 @@ from typing import Final
 from defter.ledger.v1 import account_pb2, hold_pb2, posting_pb2
 from google.protobuf.message import Message
 
-from ledger_server.domain.accounts import AccountKind, Direction
-from ledger_server.domain.amounts import AmountBounds
-from ledger_server.domain.commands import (
-    CaptureHold,
-    Command,
-    Method,
-    OpenAccount,
-    PlaceHold,
-    PostTransaction,
-    RequestKey,
-    ReverseTransaction,
-)
-from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.domain.errors import (
     AccountNameReserved,
     BatchSizeOutOfRange,
@@ -34,9 +21,22 @@ from ledger_server.domain.errors import (
     UnbalancedTransaction,
 )
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
+from ledger_server.domain.ledger.accounts import AccountKind, Direction
+from ledger_server.domain.ledger.amounts import AmountBounds
+from ledger_server.domain.ledger.currency import CurrencyRegistry
+from ledger_server.domain.ledger.transactions import NewPosting, TransactionType, check_balanced, check_sides
 from ledger_server.domain.payments.accounts import check_name
-from ledger_server.domain.transactions import NewPosting, TransactionType, check_balanced, check_sides
-from ledger_server.engine.work import Request
+from ledger_server.domain.state.commands import (
+    CaptureHold,
+    Command,
+    Method,
+    OpenAccount,
+    PlaceHold,
+    PostTransaction,
+    RequestKey,
+    ReverseTransaction,
+)
+from ledger_server.engine.lane.work import Request
 from ledger_server.rpc.serving import MAX_MESSAGE_BYTES
 from ledger_server.rpc.violations import ACCOUNT_ID, MAX_KEY, TENANT_ID, Violations, members
 

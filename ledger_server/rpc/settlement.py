@@ -8,8 +8,6 @@ from typing import Final, Protocol
 from defter.ledger.v1 import account_pb2, posting_pb2
 from defter.reconciliation.v1 import settlement_pb2 as pb
 
-from ledger_server.domain.accounts import Direction
-from ledger_server.domain.commands import Method, PostTransaction, RequestKey
 from ledger_server.domain.errors import (
     BatchNotBalanced,
     FieldMalformed,
@@ -19,15 +17,17 @@ from ledger_server.domain.errors import (
     Reason,
     Refused,
 )
+from ledger_server.domain.ledger.accounts import Direction
+from ledger_server.domain.ledger.transactions import NewPosting, TransactionType
 from ledger_server.domain.payments.accounts import bank_account, clearing_account
 from ledger_server.domain.reconciliation.settlement import BatchState, ReportFormat
-from ledger_server.domain.transactions import NewPosting, TransactionType
-from ledger_server.engine.kept_currencies import KeptCurrencies
+from ledger_server.domain.state.commands import Method, PostTransaction, RequestKey
+from ledger_server.engine.lane.kept_currencies import KeptCurrencies
+from ledger_server.engine.lane.work import Request
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.settlement_records import message_of
-from ledger_server.engine.settlements import Settlements, moved_by
-from ledger_server.engine.times import moment
-from ledger_server.engine.work import Request
+from ledger_server.engine.reconciliation.settlements import Settlements, moved_by
+from ledger_server.engine.records.settlements import message_of
+from ledger_server.engine.records.times import moment
 from ledger_server.rpc.errors import REPLAYED
 from ledger_server.rpc.outcomes import decide_one, refusal_of
 from ledger_server.rpc.page_token import Position, fitting, page_place, page_size, page_token, time_in

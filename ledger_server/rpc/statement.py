@@ -3,8 +3,8 @@
 from defter.ledger.v1 import account_pb2, journal_pb2
 
 from ledger_server.domain.ids import TenantIds
-from ledger_server.engine.records import balance_message
-from ledger_server.engine.times import timestamp
+from ledger_server.engine.records.journal import balance_message
+from ledger_server.engine.records.times import timestamp
 from ledger_server.store.queries.statements import StatementLine
 
 

@@ -2,12 +2,12 @@
 
 from defter.ledger.v1 import tenant_pb2
 
-from ledger_server.domain.commands import CreateTenant, Enforcement, Method, SetBalanceEnforcement
-from ledger_server.domain.currency import turnover_bound
-from ledger_server.engine.kept_currencies import KeptCurrencies
+from ledger_server.domain.ledger.currency import turnover_bound
+from ledger_server.domain.state.commands import CreateTenant, Enforcement, Method, SetBalanceEnforcement
+from ledger_server.engine.lane.kept_currencies import KeptCurrencies
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.reads import Reads
-from ledger_server.engine.times import timestamp
+from ledger_server.engine.reads.ledger import Reads
+from ledger_server.engine.records.times import timestamp
 from ledger_server.rpc.outcomes import decide_one, settle
 from ledger_server.rpc.page_token import page_position, page_size, page_token
 from ledger_server.rpc.read_requests import tenant_violations

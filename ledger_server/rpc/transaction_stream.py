@@ -9,8 +9,8 @@ from typing import Final
 from defter.ledger.v1 import posting_pb2
 
 from ledger_server.domain.errors import FieldMalformed, LaneFull, Refused, ShuttingDown
+from ledger_server.engine.lane.work import Outcome, Request
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.work import Outcome, Request
 from ledger_server.rpc.outcomes import item_result, results_message
 from ledger_server.rpc.request_budget import RequestBudget
 from ledger_server.rpc.requests import RequestReader, check_batch_size, check_tenant

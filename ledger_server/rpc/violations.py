@@ -10,9 +10,6 @@ from defter.ledger.v1 import account_pb2
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from ledger_server.domain.accounts import Limits, WantedLimits
-from ledger_server.domain.amounts import AmountBounds
-from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.domain.errors import (
     AmountNotPositive,
     AmountTooLarge,
@@ -26,7 +23,10 @@ from ledger_server.domain.errors import (
     LimitsContradict,
     Refused,
 )
-from ledger_server.engine.times import moment
+from ledger_server.domain.ledger.accounts import Limits, WantedLimits
+from ledger_server.domain.ledger.amounts import AmountBounds
+from ledger_server.domain.ledger.currency import CurrencyRegistry
+from ledger_server.engine.records.times import moment
 
 MAX_KEY: Final = 255
 MAX_TENANT_ID: Final = 63

@@ -4,8 +4,13 @@ from collections.abc import Sequence
 
 from defter.payments.v1 import wallet_pb2
 
-from ledger_server.domain.accounts import AccountKind, available_balance, committed_balance, posted_balance
-from ledger_server.engine.payment_reads import PaymentReads
+from ledger_server.domain.ledger.accounts import (
+    AccountKind,
+    available_balance,
+    committed_balance,
+    posted_balance,
+)
+from ledger_server.engine.reads.payments import PaymentReads
 from ledger_server.rpc.page_token import page_position, page_size, page_token
 from ledger_server.rpc.payment_requests import player_id
 from ledger_server.rpc.read_requests import tenant_violations

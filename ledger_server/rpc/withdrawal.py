@@ -3,12 +3,12 @@
 from defter.payments.v1 import withdrawal_pb2
 
 from ledger_server.domain.payments.withdrawal import WithdrawalState
+from ledger_server.engine.lane.work import Request
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.payment_reads import PaymentReads
-from ledger_server.engine.reads import Reads, Span
-from ledger_server.engine.wire_format import length_delimited
-from ledger_server.engine.withdrawal_records import policy_message
-from ledger_server.engine.work import Request
+from ledger_server.engine.reads.ledger import Reads, Span
+from ledger_server.engine.reads.payments import PaymentReads
+from ledger_server.engine.records.wire_format import length_delimited
+from ledger_server.engine.records.withdrawals import policy_message
 from ledger_server.rpc.outcomes import decide_one
 from ledger_server.rpc.page_token import number_position, page_bytes, page_size
 from ledger_server.rpc.payment_requests import (

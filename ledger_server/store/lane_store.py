@@ -12,12 +12,12 @@ from typing import Final, NamedTuple
 from asyncpg import Record
 from msgspec import Struct
 
-from ledger_server.domain.accounts import ZERO, Account, AccountKind, AccountState, Counters, Limits
-from ledger_server.domain.commands import Enforcement, Method, RequestKey
-from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.ids import Epoch, TenantIds, TenantKey, epochs_of
+from ledger_server.domain.ledger.accounts import ZERO, Account, AccountKind, AccountState, Counters, Limits
+from ledger_server.domain.ledger.holds import Hold, HoldState
+from ledger_server.domain.ledger.transactions import TransactionType
 from ledger_server.domain.payments.withdrawal import WithdrawalPolicy
-from ledger_server.domain.transactions import TransactionType
+from ledger_server.domain.state.commands import Enforcement, Method, RequestKey
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.ledger_rows import ACCOUNTS, COUNTERS, HOLDS, listed
 from ledger_server.store.payment_rows import policy_of

@@ -13,8 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from ledger_server.domain.accounts import Account
-from ledger_server.domain.facts import (
+from ledger_server.domain.ids import Epoch, TenantKey, epochs_text, is_epoch
+from ledger_server.domain.ledger.accounts import Account
+from ledger_server.domain.ledger.holds import Hold
+from ledger_server.domain.state.facts import (
     AccountChanged,
     AccountContinued,
     EnforcementChanged,
@@ -26,8 +28,6 @@ from ledger_server.domain.facts import (
     TransactionPosted,
     WithdrawalPolicySet,
 )
-from ledger_server.domain.holds import Hold
-from ledger_server.domain.ids import Epoch, TenantKey, epochs_text, is_epoch
 from ledger_server.store.array_literals import array_literals
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.finding_rows import FINDING_TABLES, FINDING_UPSERTS, FindingRows

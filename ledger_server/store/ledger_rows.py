@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from ledger_server.domain.accounts import Account
-from ledger_server.domain.commands import Method, RequestKey
-from ledger_server.domain.facts import Fact, FactKind
-from ledger_server.domain.holds import Hold
+from ledger_server.domain.ledger.accounts import Account
+from ledger_server.domain.ledger.holds import Hold
+from ledger_server.domain.state.commands import Method, RequestKey
+from ledger_server.domain.state.facts import Fact, FactKind
 
 
 class JournalRow(Struct, frozen=True, gc=False):

@@ -5,11 +5,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, assert_never
 
-from ledger_server.domain.facts import DepositChanged, EventRecorded, WithdrawalChanged, WithdrawalPolicySet
 from ledger_server.domain.payments.calls import OwedCall
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.names import names_of
 from ledger_server.domain.payments.withdrawal import NO_POLICY, Withdrawal, WithdrawalPolicy
+from ledger_server.domain.state.facts import (
+    DepositChanged,
+    EventRecorded,
+    WithdrawalChanged,
+    WithdrawalPolicySet,
+)
 
 PaymentFact = DepositChanged | WithdrawalChanged | EventRecorded | WithdrawalPolicySet
 

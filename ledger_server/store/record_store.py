@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 from asyncpg import Record
 
 from ledger_server.domain.ids import TenantKey
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
 from ledger_server.domain.reconciliation.comparison import RecordName, Verdict
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
 from ledger_server.store.database import AnyConnection, Pool
 
 # Tiers as `MatchTier` numbers them: by our id, then by the provider's.

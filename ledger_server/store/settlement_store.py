@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from asyncpg import Record
 
 from ledger_server.domain.ids import TenantKey
-from ledger_server.domain.reconciliation.record import RecordKind
+from ledger_server.domain.provider_record import RecordKind
 from ledger_server.domain.reconciliation.settled import KnownLine, Place
 from ledger_server.domain.reconciliation.settlement import NOTHING, SettlementLine, Totals
 from ledger_server.store.database import AnyConnection, Pool

@@ -8,10 +8,10 @@ from itertools import count
 
 import pytest
 
-from ledger_server.domain.accounts import AccountKind, Direction, Limits
-from ledger_server.domain.commands import ExpireHolds, Method, OpenAccount, PlaceHold, PostTransaction
-from ledger_server.domain.transactions import NewPosting, TransactionType
-from ledger_server.engine.work import Request
+from ledger_server.domain.ledger.accounts import AccountKind, Direction, Limits
+from ledger_server.domain.ledger.transactions import NewPosting, TransactionType
+from ledger_server.domain.state.commands import ExpireHolds, Method, OpenAccount, PlaceHold, PostTransaction
+from ledger_server.engine.lane.work import Request
 from tests.support.clock import FakeClock
 from tests.support.engine import TENANT, Engine, asked, assert_coherent, engine
 from tests.support.tenant_lock import head_locked, poll, wait_until_lane_waits

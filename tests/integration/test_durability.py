@@ -17,9 +17,9 @@ import grpc
 import pytest
 from defter.ledger.v1 import journal_pb2
 
+from ledger_server.process.running import close
 from ledger_server.providers.adapter import Answer, ProviderCall
 from ledger_server.providers.sending import Proof
-from ledger_server.running import close
 from ledger_server.store import connections
 from ledger_server.store.connections import NotReplicated
 from ledger_server.store.database import AnyConnection, Pool, open_pool

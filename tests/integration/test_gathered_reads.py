@@ -11,7 +11,7 @@ import pytest
 from defter.ledger.v1 import account_pb2
 
 from ledger_server.domain.errors import AccountNotFound
-from ledger_server.engine.gathered_reads import GatheredReads
+from ledger_server.engine.reads.gathered import GatheredReads
 from ledger_server.store.queries.accounts import AccountNow
 from tests.support.ledger import Ledger
 from tests.support.service import Service

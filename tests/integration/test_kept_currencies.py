@@ -9,8 +9,8 @@ import grpc
 import pytest
 from defter.ledger.v1 import tenant_pb2
 
-from ledger_server.bootstrap import load_currencies
-from ledger_server.settings import Settings
+from ledger_server.process.bootstrap import load_currencies
+from ledger_server.process.settings import Settings
 from ledger_server.store import migrate
 from tests.integration.test_cant_start import run
 from tests.support.coherence import assert_ledger_coherent

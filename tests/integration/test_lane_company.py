@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from itertools import count
 
-from ledger_server.domain.accounts import AccountKind, Limits
-from ledger_server.domain.commands import Method, OpenAccount
-from ledger_server.engine.work import Request
+from ledger_server.domain.ledger.accounts import AccountKind, Limits
+from ledger_server.domain.state.commands import Method, OpenAccount
+from ledger_server.engine.lane.work import Request
 from tests.support.clock import FakeClock
 from tests.support.engine import TENANT, Engine, asked, engine
 

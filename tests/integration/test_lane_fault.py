@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from ledger_server.domain.errors import Internal
-from ledger_server.engine.work_queue import WorkQueue
+from ledger_server.engine.lane.work_queue import WorkQueue
 from tests.integration.test_due_holds import ask_all, opening
 from tests.support.clock import FakeClock
 from tests.support.engine import TENANT, assert_coherent, engine

@@ -13,13 +13,13 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from ledger_server.domain.accounts import AccountKind, Limits
-from ledger_server.domain.commands import Enforcement, Method, OpenAccount
-from ledger_server.domain.facts import EnforcementChanged, FactKind
 from ledger_server.domain.ids import TenantId, tenant_key
+from ledger_server.domain.ledger.accounts import AccountKind, Limits
 from ledger_server.domain.payments.withdrawal import NO_POLICY
-from ledger_server.engine.records import NO_CHAIN_HASH, chain
-from ledger_server.settings import Settings
+from ledger_server.domain.state.commands import Enforcement, Method, OpenAccount
+from ledger_server.domain.state.facts import EnforcementChanged, FactKind
+from ledger_server.engine.records.journal import NO_CHAIN_HASH, chain
+from ledger_server.process.settings import Settings
 from ledger_server.store import lane_store, lane_writes
 from ledger_server.store.database import open_pool
 from ledger_server.store.database_clock import ClockLimits, DatabaseClock

@@ -10,8 +10,8 @@ import pytest
 from defter.payments.v1 import payment_pb2
 
 from ledger_server.domain.ids import TenantId, tenant_key
+from ledger_server.domain.ledger.transactions import TransactionType
 from ledger_server.domain.payments.deposit import DepositState
-from ledger_server.domain.transactions import TransactionType
 from ledger_server.store.payment_rows import DEPOSIT
 from ledger_server.store.queries import rendering
 from ledger_server.store.queries.payments import PaymentFilter, list_payments

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from ledger_server.settings import Settings
+from ledger_server.process.settings import Settings
 from ledger_server.store.database import AnyConnection, open_pool
 from ledger_server.store.stalled_writer import end_stalled_writer
 from tests.integration.test_due_holds import opening

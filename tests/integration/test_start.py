@@ -8,8 +8,8 @@ import socket
 import asyncpg
 import pytest
 
-from ledger_server.bootstrap import start_server
-from ledger_server.settings import Settings
+from ledger_server.process.bootstrap import start_server
+from ledger_server.process.settings import Settings
 from tests.support.tenant_lock import WAIT_SECONDS
 
 SESSIONS = (

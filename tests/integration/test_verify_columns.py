@@ -13,9 +13,9 @@ from defter.ledger.v1 import journal_pb2
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, LargeBinary, SmallInteger, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from ledger_server.domain.commands import Method
 from ledger_server.domain.payments.commands import InitiateDeposit
-from ledger_server.engine.verify import verify
+from ledger_server.domain.state.commands import Method
+from ledger_server.engine.verification.verify import verify
 from ledger_server.store.reconciliation_tables import finding_versions, findings
 from ledger_server.store.tables import (
     TABLES,

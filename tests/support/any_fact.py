@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ledger_server.domain import facts
-from ledger_server.domain.commands import Command
-from ledger_server.domain.facts import Fact, FactKind
+from ledger_server.domain.state import facts
+from ledger_server.domain.state.commands import Command
+from ledger_server.domain.state.facts import Fact, FactKind
 from tests.support.stored import any_of
 
 FACTS: Final[tuple[type[Struct], ...]] = get_args(Fact)

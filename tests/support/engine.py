@@ -11,11 +11,10 @@ import asyncpg
 from defter.ledger.v1 import journal_pb2
 from defter.payments.v1 import payment_pb2
 
-from ledger_server.domain.accounts import Counters
 from ledger_server.domain.clock import Clock
-from ledger_server.domain.commands import Command, CreateTenant, Enforcement, Method, RequestKey
 from ledger_server.domain.findings.discrepancy import FindingClass
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
+from ledger_server.domain.ledger.accounts import Counters
 from ledger_server.domain.payments.commands import (
     IngestEvent,
     InitiateDeposit,
@@ -25,13 +24,14 @@ from ledger_server.domain.payments.commands import (
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventType, ProviderEvent
 from ledger_server.domain.payments.withdrawal import Withdrawal
-from ledger_server.engine.deposit_records import deposit_of
-from ledger_server.engine.lane import LaneLimits
+from ledger_server.domain.state.commands import Command, CreateTenant, Enforcement, Method, RequestKey
+from ledger_server.engine.lane.lane import LaneLimits
+from ledger_server.engine.lane.work import Outcome, Request
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.verify import verify
-from ledger_server.engine.withdrawal_records import withdrawal_of
-from ledger_server.engine.work import Outcome, Request
-from ledger_server.settings import Settings
+from ledger_server.engine.records.deposits import deposit_of
+from ledger_server.engine.records.withdrawals import withdrawal_of
+from ledger_server.engine.verification.verify import verify
+from ledger_server.process.settings import Settings
 from ledger_server.store.database import Pool, open_pool
 from tests.support.coherence import assert_ledger_coherent, assert_tables_coherent
 from tests.support.payments import an_event

@@ -8,7 +8,6 @@ from typing import Any
 from defter.ledger.v1 import journal_pb2
 from defter.reconciliation.v1 import finding_pb2 as pb
 
-from ledger_server.domain.commands import Method
 from ledger_server.domain.findings.commands import (
     AcknowledgeFinding,
     FindingCommand,
@@ -19,9 +18,10 @@ from ledger_server.domain.findings.commands import (
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
 from ledger_server.domain.findings.finding import Finding, Resolution, Source
 from ledger_server.domain.ids import finding_id
-from ledger_server.domain.reconciliation.record import RecordKind
-from ledger_server.engine.finding_records import finding_of
-from ledger_server.engine.work import Request
+from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.state.commands import Method
+from ledger_server.engine.lane.work import Request
+from ledger_server.engine.records.findings import finding_of
 from ledger_server.store.database import Pool
 from tests.support.cashier import CAPTURED, Cashier
 from tests.support.engine import IDS, KEY, asked

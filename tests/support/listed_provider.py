@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind
 from ledger_server.providers.adapter import (
     Accepted,
     Answer,

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import asyncpg
 
-from ledger_server.domain.facts import DepositChanged, FactKind, WithdrawalChanged
 from ledger_server.domain.ids import TenantIds, TenantKey
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import (
@@ -21,8 +20,9 @@ from ledger_server.domain.payments.events import (
 )
 from ledger_server.domain.payments.knowledge import CallState
 from ledger_server.domain.payments.withdrawal import Approval, Withdrawal, WithdrawalState
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
-from ledger_server.engine.payment_records import payment_content
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.state.facts import DepositChanged, FactKind, WithdrawalChanged
+from ledger_server.engine.records.payments import payment_content
 from ledger_server.store.payment_rows import PAYMENT_TABLES, PaymentRows
 
 PROVIDER: Final = "mock"

@@ -7,20 +7,20 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-from ledger_server.domain.accounts import Account, AccountKind, AccountState, Counters, Direction, Limits
-from ledger_server.domain.commands import Enforcement, PostTransaction
-from ledger_server.domain.decide import decide
-from ledger_server.domain.facts import (
-    DepositChanged,
-    EventRecorded,
-    Fact,
-    HoldCaptured,
-    HoldChanged,
-    WithdrawalChanged,
-)
+from ledger_server.domain.decisions.ledger import decide
+from ledger_server.domain.decisions.payments.decide import decide_payment
 from ledger_server.domain.findings.discrepancy import Discrepancy
-from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
+from ledger_server.domain.ledger.accounts import (
+    Account,
+    AccountKind,
+    AccountState,
+    Counters,
+    Direction,
+    Limits,
+)
+from ledger_server.domain.ledger.holds import Hold, HoldState
+from ledger_server.domain.ledger.transactions import NewPosting, TransactionType
 from ledger_server.domain.payments.calls import (
     CallAccepted,
     CallBegun,
@@ -43,13 +43,20 @@ from ledger_server.domain.payments.commands import (
     RequestWithdrawal,
     SetWithdrawalPolicy,
 )
-from ledger_server.domain.payments.decide import decide_payment
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventType, ProviderEvent, StoredEvent
 from ledger_server.domain.payments.knowledge import RefundState
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalPolicy
-from ledger_server.domain.transactions import NewPosting, TransactionType
-from ledger_server.domain.working_set import (
+from ledger_server.domain.state.commands import Enforcement, PostTransaction
+from ledger_server.domain.state.facts import (
+    DepositChanged,
+    EventRecorded,
+    Fact,
+    HoldCaptured,
+    HoldChanged,
+    WithdrawalChanged,
+)
+from ledger_server.domain.state.working_set import (
     AccountEntry,
     EventEntry,
     HoldEntry,

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from iso4217 import Currency
 from msgspec.structs import replace
 
-from ledger_server.domain.currency import CurrencyRegistry
-from ledger_server.domain.reconciliation.record import RecordKind
+from ledger_server.domain.ledger.currency import CurrencyRegistry
+from ledger_server.domain.provider_record import RecordKind
 from ledger_server.providers.adapter import Accepted, Adapter, CallKind, Made, ProviderCall
 from ledger_server.providers.adyen import AdyenAdapter
 from ledger_server.providers.adyen_requests import AdyenAccount

@@ -16,13 +16,13 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2
 
-from ledger_server.bootstrap import start_server
-from ledger_server.domain.accounts import MAX_AMOUNT
-from ledger_server.domain.amounts import OTHERS
 from ledger_server.domain.clock import Clock
+from ledger_server.domain.ledger.accounts import MAX_AMOUNT
+from ledger_server.domain.ledger.amounts import OTHERS
+from ledger_server.process.bootstrap import start_server
+from ledger_server.process.running import RunningServer
+from ledger_server.process.settings import Settings
 from ledger_server.providers.adapter import Adapter
-from ledger_server.running import RunningServer
-from ledger_server.settings import Settings
 from ledger_server.store.database_clock import OwnClocks
 from ledger_server.store.witness import WitnessKeeper
 from tests.support.ledger import ENFORCED, Ledger

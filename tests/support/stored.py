@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ledger_server.domain.amounts import AmountBounds
+from ledger_server.domain.ledger.amounts import AmountBounds
 
 EXAMPLES: Final = int(os.environ.get("DEFTER_TEST_EXAMPLES", "10"))
 """How many values are tried of each; one is enough to see that a line is missing (`tools/mutate.py`)."""

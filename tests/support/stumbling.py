@@ -13,8 +13,8 @@ from ledger_server.domain.errors import (
     ShuttingDown,
     StoreUnavailable,
 )
+from ledger_server.engine.lane.work import Outcome, Request
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.work import Outcome, Request
 
 TRANSIENT: dict[str, Exception] = {
     "lane full": LaneFull(),

@@ -3,13 +3,20 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from ledger_server.domain.accounts import Account, AccountKind, AccountState, Counters, Direction, Limits
-from ledger_server.domain.commands import Command, Enforcement, PlaceHold, PostTransaction
-from ledger_server.domain.decide import decide, expire
-from ledger_server.domain.facts import Fact, HoldChanged
+from ledger_server.domain.decisions.ledger import decide, expire
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
-from ledger_server.domain.transactions import NewPosting, TransactionType
-from ledger_server.domain.working_set import AccountEntry, WorkingSet
+from ledger_server.domain.ledger.accounts import (
+    Account,
+    AccountKind,
+    AccountState,
+    Counters,
+    Direction,
+    Limits,
+)
+from ledger_server.domain.ledger.transactions import NewPosting, TransactionType
+from ledger_server.domain.state.commands import Command, Enforcement, PlaceHold, PostTransaction
+from ledger_server.domain.state.facts import Fact, HoldChanged
+from ledger_server.domain.state.working_set import AccountEntry, WorkingSet
 
 NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LATER: Final = NOW + timedelta(hours=1)

@@ -14,24 +14,25 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from prometheus_client import REGISTRY
 
-from ledger_server.domain import commands, decide, facts
-from ledger_server.domain.accounts import ZERO
-from ledger_server.domain.commands import Command, Enforcement
+from ledger_server.domain.decisions import ledger as decide
+from ledger_server.domain.decisions.payments import decide as payment_decide
+from ledger_server.domain.decisions.replay import Inconsistent, Replay
 from ledger_server.domain.errors import Refused
-from ledger_server.domain.facts import Fact, FactKind
 from ledger_server.domain.findings.commands import AnyFindingCommand
 from ledger_server.domain.ids import Epoch, TenantId, TenantIds, tenant_key
+from ledger_server.domain.ledger.accounts import ZERO
+from ledger_server.domain.ledger.transactions import Line
 from ledger_server.domain.payments import commands as payment_commands
-from ledger_server.domain.payments import decide as payment_decide
 from ledger_server.domain.payments.commands import PaymentCommand
-from ledger_server.domain.replay import Inconsistent, Replay
-from ledger_server.domain.transactions import Line
-from ledger_server.domain.working_set import AccountEntry, WorkingSet
+from ledger_server.domain.state import commands, facts
+from ledger_server.domain.state.commands import Command, Enforcement
+from ledger_server.domain.state.facts import Fact, FactKind
+from ledger_server.domain.state.working_set import AccountEntry, WorkingSet
 from ledger_server.engine import metrics
-from ledger_server.engine.loading import wanted
-from ledger_server.engine.naming import named_here
-from ledger_server.engine.reenact import reenact
-from ledger_server.engine.work import Request
+from ledger_server.engine.lane.loading import wanted
+from ledger_server.engine.lane.naming import named_here
+from ledger_server.engine.lane.work import Request
+from ledger_server.engine.verification.reenact import reenact
 from ledger_server.store import lane_writes
 from ledger_server.store.finding_rows import FINDING_TABLES, FINDING_UPSERTS
 from ledger_server.store.ledger_rows import LEDGER_TABLES, LEDGER_UPSERTS, JournalRow

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ledger_server.settings import Settings
-from tests.unit.commands.test_documentation import OPERATIONS, REPOSITORY
+from ledger_server.process.settings import Settings
+from tests.unit.operator.test_documentation import OPERATIONS, REPOSITORY
 
 HEADER = "| what | bound | in bytes | beyond it | shown by |\n|---|---|---|---|---|\n"
 ROWS = [

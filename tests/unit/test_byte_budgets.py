@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger_server.domain.errors import ServerFull
-from ledger_server.engine.follower_budget import LEAST_BYTES, MOST_BYTES, FollowerBudget
-from ledger_server.engine.working_sets import WorkingSets
+from ledger_server.engine.lane.working_sets import WorkingSets
+from ledger_server.engine.reads.follower_budget import LEAST_BYTES, MOST_BYTES, FollowerBudget
 from ledger_server.rpc.request_budget import SMALL_BYTES, RequestBudget
 from ledger_server.store.lane_writes import _TABLES, PIECE_BYTES, PIECE_ROWS, pieces
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ledger_server.engine.company import Company
+from ledger_server.engine.lane.group_commit import Company
 
 GROUP = 100
 HANG_SECONDS = 30

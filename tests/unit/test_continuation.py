@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger_server.domain.accounts import (
+from ledger_server.domain.decisions.continuation import MAX_SUCCESSOR, carry, newest, successor_id
+from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
+from ledger_server.domain.ledger.accounts import (
     MAX_AMOUNT,
     Account,
     AccountKind,
@@ -19,12 +21,10 @@ from ledger_server.domain.accounts import (
     available_balance,
     posted_balance,
 )
-from ledger_server.domain.commands import Enforcement
-from ledger_server.domain.continuation import MAX_SUCCESSOR, carry, newest, successor_id
-from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
-from ledger_server.domain.transactions import Line, Phase
-from ledger_server.domain.turnover import SHARES, share_passed
-from ledger_server.domain.working_set import AccountEntry, WorkingSet
+from ledger_server.domain.ledger.transactions import Line, Phase
+from ledger_server.domain.ledger.turnover import SHARES, share_passed
+from ledger_server.domain.state.commands import Enforcement
+from ledger_server.domain.state.working_set import AccountEntry, WorkingSet
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 IDS = TenantIds(tenant_key(TenantId("casino")))

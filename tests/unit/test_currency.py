@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger_server.bootstrap import currencies
-from ledger_server.domain.accounts import MAX_AMOUNT
-from ledger_server.domain.currency import (
+from ledger_server.domain.ledger.accounts import MAX_AMOUNT
+from ledger_server.domain.ledger.currency import (
     MAX_EXPONENT,
     SHIPPED,
     SHIPPED_EARLIER,
     currencies_of,
     turnover_bound,
 )
+from ledger_server.process.bootstrap import currencies
 
 ISO = {"EUR": 2, "JPY": 0}
 REFUSED = "refused"

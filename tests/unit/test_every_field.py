@@ -17,30 +17,30 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ledger_server.domain import facts
-from ledger_server.domain.accounts import Account
-from ledger_server.domain.commands import Method, RequestKey
-from ledger_server.domain.facts import FactKind
 from ledger_server.domain.findings.finding import Finding
-from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
+from ledger_server.domain.ledger.accounts import Account
+from ledger_server.domain.ledger.holds import Hold, HoldState
+from ledger_server.domain.ledger.transactions import Line, TransactionType
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import StoredEvent
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalPolicy
-from ledger_server.domain.reconciliation.record import ProviderRecord
+from ledger_server.domain.provider_record import ProviderRecord
 from ledger_server.domain.reconciliation.settlement import NOTHING, SettlementLine, Totals
-from ledger_server.domain.transactions import Line, TransactionType
-from ledger_server.engine.deposit_records import deposit_message, deposit_of
-from ledger_server.engine.event_records import echoed_payment, event_message, event_of
-from ledger_server.engine.finding_records import finding_message, finding_of
-from ledger_server.engine.records import (
+from ledger_server.domain.state import facts
+from ledger_server.domain.state.commands import Method, RequestKey
+from ledger_server.domain.state.facts import FactKind
+from ledger_server.engine.records.deposits import deposit_message, deposit_of
+from ledger_server.engine.records.events import echoed_payment, event_message, event_of
+from ledger_server.engine.records.findings import finding_message, finding_of
+from ledger_server.engine.records.journal import (
     RecordEncoder,
     account_message,
     account_of_message,
     hold_message,
 )
-from ledger_server.engine.settlement_records import batch_of, message_of, moved_batch, totals_of
-from ledger_server.engine.withdrawal_records import (
+from ledger_server.engine.records.settlements import batch_of, message_of, moved_batch, totals_of
+from ledger_server.engine.records.withdrawals import (
     policy_message,
     policy_of_message,
     withdrawal_message,

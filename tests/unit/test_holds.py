@@ -5,8 +5,6 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from ledger_server.domain.accounts import AccountKind, AccountState
-from ledger_server.domain.commands import CaptureHold, ExtendHold, HoldCommand, IncreaseHold, ReleaseHold
 from ledger_server.domain.errors import (
     AccountFrozen,
     BalanceLimitExceeded,
@@ -19,8 +17,16 @@ from ledger_server.domain.errors import (
     InsufficientFunds,
     Rejected,
 )
-from ledger_server.domain.holds import HoldState
-from ledger_server.domain.working_set import HoldEntry
+from ledger_server.domain.ledger.accounts import AccountKind, AccountState
+from ledger_server.domain.ledger.holds import HoldState
+from ledger_server.domain.state.commands import (
+    CaptureHold,
+    ExtendHold,
+    HoldCommand,
+    IncreaseHold,
+    ReleaseHold,
+)
+from ledger_server.domain.state.working_set import HoldEntry
 from tests.unit.books import LATER, NOW, Books
 
 

@@ -2,8 +2,6 @@
 
 import pytest
 
-from ledger_server.domain.accounts import MAX_AMOUNT, AccountKind, AccountState
-from ledger_server.domain.commands import Enforcement
 from ledger_server.domain.errors import (
     AccountClosed,
     AccountFrozen,
@@ -14,7 +12,9 @@ from ledger_server.domain.errors import (
     InsufficientFunds,
     Rejected,
 )
-from ledger_server.domain.facts import TransactionPosted
+from ledger_server.domain.ledger.accounts import MAX_AMOUNT, AccountKind, AccountState
+from ledger_server.domain.state.commands import Enforcement
+from ledger_server.domain.state.facts import TransactionPosted
 from tests.unit.books import Books, transfer
 
 ASSET, LIABILITY = AccountKind.ASSET, AccountKind.LIABILITY

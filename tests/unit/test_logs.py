@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from ledger_server.logs import configure_logs
+from ledger_server.process.logs import configure_logs
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from defter.reconciliation.v1 import reconciliation_pb2
 
-from ledger_server.engine.outbounds import covers
+from ledger_server.engine.reconciliation.outbounds import covers
 from tests.support.clock import START
 from tests.support.requests import timestamp
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from ledger_server.domain.errors import IdempotencyKeyReused
-from ledger_server.engine.work import Outcome
+from ledger_server.engine.lane.work import Outcome
 from ledger_server.rpc.outcomes import settle
 
 if TYPE_CHECKING:

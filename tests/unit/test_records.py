@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ledger_server.domain.commands import Method, RequestKey
-from ledger_server.domain.decide import decide, reject
+from ledger_server.domain.decisions.ledger import decide, reject
 from ledger_server.domain.errors import InsufficientFunds
-from ledger_server.domain.facts import Fact
-from ledger_server.engine.records import RecordEncoder, chain, content_of
-from ledger_server.engine.wire_format import length_delimited, varint
+from ledger_server.domain.state.commands import Method, RequestKey
+from ledger_server.domain.state.facts import Fact
+from ledger_server.engine.records.journal import RecordEncoder, chain, content_of
+from ledger_server.engine.records.wire_format import length_delimited, varint
 from tests.unit.books import NOW, Books, transfer
 
 

@@ -6,22 +6,7 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from ledger_server.domain.accounts import AccountKind, AccountState, Counters, Direction, Limits
-from ledger_server.domain.commands import (
-    CaptureHold,
-    Command,
-    Enforcement,
-    ExtendHold,
-    IncreaseHold,
-    OpenAccount,
-    PlaceHold,
-    PostTransaction,
-    ReleaseHold,
-    ReverseTransaction,
-    SetAccountLimits,
-    SetAccountState,
-    SetBalanceEnforcement,
-)
+from ledger_server.domain.decisions.replay import Inconsistent, Replay
 from ledger_server.domain.errors import (
     AccountAlreadyExists,
     AccountNotFound,
@@ -38,11 +23,26 @@ from ledger_server.domain.errors import (
     TransactionNotFound,
     UnbalancedTransaction,
 )
-from ledger_server.domain.facts import FactKind, HoldChanged, RequestRejected, TransactionPosted
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
-from ledger_server.domain.replay import Inconsistent, Replay
-from ledger_server.domain.transactions import NewPosting, TransactionType
-from ledger_server.domain.working_set import PostedEntry, PostedLeg
+from ledger_server.domain.ledger.accounts import AccountKind, AccountState, Counters, Direction, Limits
+from ledger_server.domain.ledger.transactions import NewPosting, TransactionType
+from ledger_server.domain.state.commands import (
+    CaptureHold,
+    Command,
+    Enforcement,
+    ExtendHold,
+    IncreaseHold,
+    OpenAccount,
+    PlaceHold,
+    PostTransaction,
+    ReleaseHold,
+    ReverseTransaction,
+    SetAccountLimits,
+    SetAccountState,
+    SetBalanceEnforcement,
+)
+from ledger_server.domain.state.facts import FactKind, HoldChanged, RequestRejected, TransactionPosted
+from ledger_server.domain.state.working_set import PostedEntry, PostedLeg
 from tests.unit.books import LATER, NOW, transfer
 
 NO_LIMITS = Limits(min_available=None, max_balance=None)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger_server.settings import Settings
+from ledger_server.process.settings import Settings
 from webhook_edge.setting_names import Unknown, unknown_settings
 from webhook_edge.settings import EdgeSettings
 

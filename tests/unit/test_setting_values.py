@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
-from ledger_server.settings import Settings
+from ledger_server.process.settings import Settings
 from webhook_edge.settings import EdgeSettings
 
 SECONDS = [

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger_server.domain.accounts import AccountKind, AccountState, Direction, Limits, WantedLimits
-from ledger_server.domain.commands import SetAccountLimits
-from ledger_server.domain.decide import decide
+from ledger_server.domain.decisions.ledger import decide
 from ledger_server.domain.errors import LimitsContradictDefault, SameAccount
-from ledger_server.domain.facts import AccountChanged
-from ledger_server.domain.transactions import NewPosting, check_sides
+from ledger_server.domain.ledger.accounts import AccountKind, AccountState, Direction, Limits, WantedLimits
+from ledger_server.domain.ledger.transactions import NewPosting, check_sides
+from ledger_server.domain.state.commands import SetAccountLimits
+from ledger_server.domain.state.facts import AccountChanged
 from tests.unit.books import NOW, Books
 
 numbers = st.integers(-1_000, 1_000)

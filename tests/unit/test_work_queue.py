@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger_server.domain.commands import ExpireHolds
 from ledger_server.domain.errors import LaneFull
-from ledger_server.engine.work import Request, Work
-from ledger_server.engine.work_queue import WorkQueue
+from ledger_server.domain.state.commands import ExpireHolds
+from ledger_server.engine.lane.work import Request, Work
+from ledger_server.engine.lane.work_queue import WorkQueue
 
 LARGE = 1 << 40
 

@@ -9,15 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ledger_server.domain.accounts import Account, AccountKind, AccountState, Counters, Direction, Limits
-from ledger_server.domain.commands import Enforcement
-from ledger_server.domain.facts import AccountChanged, Fact, FactKind, HoldChanged, TransactionPosted
 from ledger_server.domain.findings.finding import Finding, Source, seen
-from ledger_server.domain.holds import Hold, HoldState, expire
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
+from ledger_server.domain.ledger.accounts import (
+    Account,
+    AccountKind,
+    AccountState,
+    Counters,
+    Direction,
+    Limits,
+)
+from ledger_server.domain.ledger.holds import Hold, HoldState, expire
+from ledger_server.domain.ledger.transactions import Line, Phase, Transaction, TransactionType
 from ledger_server.domain.payments.events import EventState, EventType, StoredEvent
-from ledger_server.domain.transactions import Line, Phase, Transaction, TransactionType
-from ledger_server.domain.working_set import (
+from ledger_server.domain.state.commands import Enforcement
+from ledger_server.domain.state.facts import AccountChanged, Fact, FactKind, HoldChanged, TransactionPosted
+from ledger_server.domain.state.working_set import (
     AccountEntry,
     EventEntry,
     FindingEntry,

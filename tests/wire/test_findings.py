@@ -11,8 +11,8 @@ from defter.reconciliation.v1 import finding_pb2 as pb
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Severity
 from ledger_server.domain.findings.finding import FindingState, Resolution, Source
 from ledger_server.domain.ids import TenantId, TenantIds, finding_id, tenant_key
-from ledger_server.domain.reconciliation.record import RecordKind
-from ledger_server.engine.work import Request
+from ledger_server.domain.provider_record import RecordKind
+from ledger_server.engine.lane.work import Request
 from ledger_server.store.queries import rendering
 from tests.support.cashier import CAPTURED, Cashier
 from tests.support.clock import START, FakeClock

@@ -12,7 +12,7 @@ from tests.support.clock import FakeClock
 from tests.support.fake_provider import FakeAdapter
 from tests.support.service import Service, serving
 from tests.support.tools import grpcurl, require
-from tests.unit.commands.test_documentation import documented_request
+from tests.unit.operator.test_documentation import documented_request
 from tests.wire.test_grpcurl import Shell
 
 METHOD = "ReconciliationService/RunReconciliation"

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from ledger_server.domain.code import Code
-from ledger_server.domain.reconciliation.record import RecordKind
+from ledger_server.domain.provider_record import RecordKind
 
 _FINGERPRINT_BYTES: Final = 16
 

@@ -6,8 +6,8 @@ The names are reserved: whoever opens one gives it the kind and the currency tha
 import re
 from typing import Final, NamedTuple
 
-from ledger_server.domain.accounts import Account, AccountKind
 from ledger_server.domain.errors import AccountKindMismatch, AccountNameReserved, CurrencyMismatch
+from ledger_server.domain.ledger.accounts import Account, AccountKind
 
 
 def player_account(player_id: str, currency: str) -> str:

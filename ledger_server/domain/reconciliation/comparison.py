@@ -10,9 +10,9 @@ from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass,
 from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.withdrawal import Withdrawal
-from ledger_server.domain.reconciliation.booked import Booked, Payment
-from ledger_server.domain.reconciliation.listed import Listed
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind
+from ledger_server.domain.reconciliation.ledger_side import Booked, Payment
+from ledger_server.domain.reconciliation.provider_side import Listed
 from ledger_server.domain.reconciliation.scope import Scope
 
 RecordName = tuple[RecordKind, str]

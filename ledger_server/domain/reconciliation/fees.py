@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from ledger_server.domain.findings.discrepancy import FindingClass, Side
-from ledger_server.domain.reconciliation.booked import Booked
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind
 from ledger_server.domain.reconciliation.comparison import Outcome
-from ledger_server.domain.reconciliation.listed import Listed
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind
+from ledger_server.domain.reconciliation.ledger_side import Booked
+from ledger_server.domain.reconciliation.provider_side import Listed
 from ledger_server.domain.reconciliation.scope import EDGE
 
 

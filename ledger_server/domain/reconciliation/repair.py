@@ -14,7 +14,7 @@ from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import RECORD_EVENT, EventType, ProviderEvent
 from ledger_server.domain.payments.knowledge import entry_of
 from ledger_server.domain.payments.withdrawal import Withdrawal
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
 
 _MONEY_IN: Final = {
     RecordKind.PAYMENT: EventType.PAYMENT_CAPTURED,

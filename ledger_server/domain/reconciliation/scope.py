@@ -6,7 +6,7 @@ from typing import Final
 from msgspec import Struct
 
 from ledger_server.domain.findings.discrepancy import RULES, FindingClass
-from ledger_server.domain.reconciliation.record import RecordKind
+from ledger_server.domain.provider_record import RecordKind
 
 EDGE: Final = timedelta(hours=1)
 """How far beyond its window a run reads: the two sides' clocks, and what they call the time, differ."""

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from ledger_server.domain.errors import ReportMalformed
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
-from ledger_server.domain.reconciliation.record import RecordKind
+from ledger_server.domain.provider_record import RecordKind
 from ledger_server.domain.reconciliation.settlement import BatchState, SettlementLine, Totals
 
 # A batch's id is part of the idempotency key of its transaction, which has at most 255 such characters.

@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ledger_server.domain.code import Code
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
 
 
 class ReportFormat(Code):

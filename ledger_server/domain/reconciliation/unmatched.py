@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass
-from ledger_server.domain.reconciliation.compare import Verdict, remote_side
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.reconciliation.payment_comparison import Verdict, remote_side
 from ledger_server.domain.reconciliation.scope import Scope
 
 

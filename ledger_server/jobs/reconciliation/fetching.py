@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from ledger_server.domain.ids import TenantIds, TenantKey
-from ledger_server.engine.runs import Lease
+from ledger_server.engine.reconciliation.runs import Lease
 from ledger_server.jobs.reconciliation.pace import Pace
 from ledger_server.jobs.reconciliation.progress import Progress
 from ledger_server.providers.adapter import Adapter, ListingFailed, RecordPage

@@ -8,7 +8,7 @@ from defter.reconciliation.v1 import reconciliation_pb2 as pb
 
 from ledger_server.domain.findings.discrepancy import FindingClass
 from ledger_server.domain.findings.finding import FindingState
-from ledger_server.domain.reconciliation.compare import Comparison
+from ledger_server.domain.reconciliation.payment_comparison import Comparison
 
 
 class Progress:

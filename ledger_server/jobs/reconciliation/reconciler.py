@@ -11,8 +11,8 @@ from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import ShuttingDown
 from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.runs import Claimed, LostLease, Runs
-from ledger_server.engine.times import moment, timestamp
+from ledger_server.engine.reconciliation.runs import Claimed, LostLease, Runs
+from ledger_server.engine.records.times import moment, timestamp
 from ledger_server.jobs import metrics
 from ledger_server.jobs.reconciliation.pace import Pace
 from ledger_server.jobs.reconciliation.reporting import Reporter

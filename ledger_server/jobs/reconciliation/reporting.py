@@ -11,9 +11,9 @@ from ledger_server.domain.findings.commands import AnyFindingCommand, ReportDisc
 from ledger_server.domain.findings.discrepancy import Discrepancy
 from ledger_server.domain.findings.finding import FindingState, Source, seen
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
-from ledger_server.engine.finding_records import finding_of
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.runs import Lease
+from ledger_server.engine.reconciliation.runs import Lease
+from ledger_server.engine.records.findings import finding_of
 from ledger_server.jobs import metrics
 from ledger_server.jobs.patience import submit_patiently
 from ledger_server.jobs.reconciliation.progress import Progress

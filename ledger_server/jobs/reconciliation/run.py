@@ -12,15 +12,15 @@ from ledger_server.domain.clock import Clock
 from ledger_server.domain.findings.discrepancy import RULES, Discrepancy, FindingClass
 from ledger_server.domain.findings.finding import Finding, Source
 from ledger_server.domain.ids import TenantIds, TenantKey
-from ledger_server.domain.reconciliation.booked import Payment
-from ledger_server.domain.reconciliation.compare import Comparison, Verdict, compare
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind
 from ledger_server.domain.reconciliation.comparison import RecordName
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind
+from ledger_server.domain.reconciliation.ledger_side import Payment
+from ledger_server.domain.reconciliation.payment_comparison import Comparison, Verdict, compare
 from ledger_server.domain.reconciliation.scope import EDGE, STALE_AFTER, Scope
 from ledger_server.domain.reconciliation.unmatched import judge
-from ledger_server.engine.finding_records import finding_of
-from ledger_server.engine.payment_records import payment_of
-from ledger_server.engine.runs import Lease
+from ledger_server.engine.reconciliation.runs import Lease
+from ledger_server.engine.records.findings import finding_of
+from ledger_server.engine.records.payments import payment_of
 from ledger_server.jobs.reconciliation.fetching import Fetch, Incomplete
 from ledger_server.jobs.reconciliation.pace import Pace
 from ledger_server.jobs.reconciliation.progress import Progress

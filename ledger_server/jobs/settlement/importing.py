@@ -11,14 +11,14 @@ from typing import Final
 from defter.reconciliation.v1 import settlement_pb2 as pb
 
 from ledger_server.domain.clock import Clock
-from ledger_server.domain.currency import CurrencyRegistry
 from ledger_server.domain.errors import DeadlinePassed, FieldTooLong
 from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
+from ledger_server.domain.ledger.currency import CurrencyRegistry
+from ledger_server.domain.provider_record import ProviderRecord
 from ledger_server.domain.reconciliation.comparison import RecordName
-from ledger_server.domain.reconciliation.record import ProviderRecord
 from ledger_server.domain.reconciliation.settlement import ReportFormat, records_of
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.settlement_records import message_of
+from ledger_server.engine.records.settlements import message_of
 from ledger_server.jobs import metrics
 from ledger_server.jobs.reconciliation.pace import Pace
 from ledger_server.jobs.settlement.keeping import Keeping

@@ -10,8 +10,8 @@ from defter.reconciliation.v1 import settlement_pb2 as pb
 from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.reconciliation.settled import better_place, known_as
 from ledger_server.domain.reconciliation.settlement import NOTHING, SettlementLine
-from ledger_server.engine.settlement_records import batch_of
-from ledger_server.engine.times import timestamp
+from ledger_server.engine.records.settlements import batch_of
+from ledger_server.engine.records.times import timestamp
 from ledger_server.jobs.reconciliation.pace import Pace
 from ledger_server.jobs.settlement.spool import Spool
 from ledger_server.store import settlement_store

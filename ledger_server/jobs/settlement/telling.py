@@ -9,12 +9,12 @@ from ledger_server.domain.findings.commands import AnyFindingCommand, ReportDisc
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
 from ledger_server.domain.findings.finding import FindingState, Source
 from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
-from ledger_server.domain.reconciliation.record import RecordKind
+from ledger_server.domain.provider_record import RecordKind
 from ledger_server.domain.reconciliation.settled import mismatch_of
-from ledger_server.engine.finding_records import finding_of
+from ledger_server.engine.lane.work import Outcome
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.settlement_records import totals_of
-from ledger_server.engine.work import Outcome
+from ledger_server.engine.records.findings import finding_of
+from ledger_server.engine.records.settlements import totals_of
 from ledger_server.jobs import metrics
 from ledger_server.jobs.patience import submit_patiently
 from ledger_server.store import finding_store, settlement_store

@@ -22,8 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from ledger_server.domain.accounts import Account, AccountKind, AccountState, Counters
 from ledger_server.domain.ids import TenantKey
+from ledger_server.domain.ledger.accounts import Account, AccountKind, AccountState, Counters
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.lane_store import account_of, counters_of
 from ledger_server.store.ledger_rows import COUNTERS

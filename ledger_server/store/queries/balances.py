@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from asyncpg import Record
 
-from ledger_server.domain.accounts import Account, Counters
 from ledger_server.domain.ids import TenantKey
+from ledger_server.domain.ledger.accounts import Account, Counters
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.final_time import FinalUntil, final_until_of
 from ledger_server.store.lane_store import account_of, counters_of

@@ -24,9 +24,9 @@ from sqlalchemy import (
     union_all,
 )
 
-from ledger_server.domain import holds as rules
-from ledger_server.domain.holds import Hold, HoldState
 from ledger_server.domain.ids import TenantKey
+from ledger_server.domain.ledger import holds as rules
+from ledger_server.domain.ledger.holds import Hold, HoldState
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.lane_store import HOLD_ACCOUNTS, HOLD_COLUMNS, hold_of
 from ledger_server.store.queries.rendering import (

@@ -5,8 +5,8 @@ from typing import Final, NamedTuple
 
 from asyncpg import Record
 
-from ledger_server.domain.commands import RequestKey
 from ledger_server.domain.ids import TenantKey
+from ledger_server.domain.state.commands import RequestKey
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.final_time import FinalUntil, final_until_of
 from ledger_server.store.queries.balances import SEQUENCE_AT_TIME

@@ -14,11 +14,11 @@ from asyncpg import Record
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ledger_server.domain.accounts import Account, AccountKind, AccountState
 from ledger_server.domain.code import Code
-from ledger_server.domain.holds import Hold, HoldState
+from ledger_server.domain.ledger.accounts import Account, AccountKind, AccountState
+from ledger_server.domain.ledger.holds import Hold, HoldState
+from ledger_server.domain.ledger.transactions import TransactionType
 from ledger_server.domain.payments.withdrawal import NO_POLICY, WithdrawalPolicy
-from ledger_server.domain.transactions import TransactionType
 from ledger_server.store.lane_store import account_of, hold_of
 
 _Made = TypeVar("_Made", bound=Struct)

@@ -21,9 +21,9 @@ from sqlalchemy import (
     tuple_,
 )
 
-from ledger_server.domain.accounts import AccountKind, Counters, Direction
 from ledger_server.domain.ids import TenantKey
-from ledger_server.domain.transactions import Phase, TransactionType
+from ledger_server.domain.ledger.accounts import AccountKind, Counters, Direction
+from ledger_server.domain.ledger.transactions import Phase, TransactionType
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.lane_store import counters_of
 from ledger_server.store.queries.rendering import (

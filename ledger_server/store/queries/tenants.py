@@ -5,9 +5,9 @@ from typing import Final
 
 from asyncpg import Record
 
-from ledger_server.domain.commands import Enforcement
 from ledger_server.domain.ids import epochs_of
 from ledger_server.domain.payments.withdrawal import NO_POLICY
+from ledger_server.domain.state.commands import Enforcement
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.lane_store import Head
 from ledger_server.store.queries.rendering import Page

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from ledger_server.domain.ids import TenantKey
-from ledger_server.domain.transactions import TransactionType
+from ledger_server.domain.ledger.transactions import TransactionType
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.queries.rendering import (
     PAGE_BYTES,

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 
 from asyncpg import Record
 
-from ledger_server.domain.accounts import AccountKind
 from ledger_server.domain.ids import TenantKey
+from ledger_server.domain.ledger.accounts import AccountKind
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.lane_store import read_head
 from ledger_server.store.queries.snapshot import REPORT_SECONDS, report_snapshot

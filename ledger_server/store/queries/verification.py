@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 
 from asyncpg import Record
 
-from ledger_server.domain.accounts import Account, Counters
-from ledger_server.domain.holds import Hold
 from ledger_server.domain.ids import TenantKey
+from ledger_server.domain.ledger.accounts import Account, Counters
+from ledger_server.domain.ledger.holds import Hold
 from ledger_server.domain.payments.withdrawal import WithdrawalPolicy
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.finding_rows import FINDING_TABLES

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from defter.payments.v1 import payment_pb2
 
-from ledger_server.domain.commands import Method, RequestKey
 from ledger_server.domain.payments.commands import InitiateDeposit
-from ledger_server.engine.work import Request
+from ledger_server.domain.state.commands import Method, RequestKey
+from ledger_server.engine.lane.work import Request
 from tests.integration.cli.conftest import PROVIDER, TENANT, CommandLine
 from tests.support.cashier import CAPTURED, PLAYER, WALLET, Cashier
 from tests.support.clock import FakeClock

@@ -12,7 +12,7 @@ import pytest
 from defter.payments.v1.payment_pb2 import ProviderEvent
 
 from defter_client import LedgerClient
-from ledger_server.commands.event_coverage import coverage
+from ledger_server.operator.event_coverage import coverage
 from tests.edge.test_unread import KINDS, Kind
 from tests.integration.cli.conftest import PROVIDER, TENANT, CommandLine
 from tests.support.cashier import WALLET, Cashier

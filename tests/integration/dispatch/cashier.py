@@ -12,18 +12,10 @@ import asyncpg
 from defter.ledger.v1 import journal_pb2
 from defter.payments.v1 import payment_pb2
 
-from ledger_server.domain.accounts import AccountKind, Direction, Limits
 from ledger_server.domain.clock import system_clock
-from ledger_server.domain.commands import (
-    Command,
-    CreateTenant,
-    Enforcement,
-    Method,
-    OpenAccount,
-    PostTransaction,
-    RequestKey,
-)
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
+from ledger_server.domain.ledger.accounts import AccountKind, Direction, Limits
+from ledger_server.domain.ledger.transactions import NewPosting, TransactionType
 from ledger_server.domain.payments.accounts import player_account
 from ledger_server.domain.payments.commands import (
     ApproveWithdrawal,
@@ -34,11 +26,19 @@ from ledger_server.domain.payments.commands import (
     RequestWithdrawal,
 )
 from ledger_server.domain.payments.events import EventType, ProviderEvent
-from ledger_server.domain.transactions import NewPosting, TransactionType
-from ledger_server.engine.lane import LaneLimits
+from ledger_server.domain.state.commands import (
+    Command,
+    CreateTenant,
+    Enforcement,
+    Method,
+    OpenAccount,
+    PostTransaction,
+    RequestKey,
+)
+from ledger_server.engine.lane.lane import LaneLimits
+from ledger_server.engine.lane.work import Outcome, Request
 from ledger_server.engine.ledger import Ledger
-from ledger_server.engine.verify import verify
-from ledger_server.engine.work import Outcome, Request
+from ledger_server.engine.verification.verify import verify
 from ledger_server.store.database import Pool, open_pool
 from ledger_server.store.migrate import APPLICATION_ROLE
 

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 
 from ledger_server.domain.findings.discrepancy import FindingClass
 from ledger_server.domain.payments.events import EventType
-from ledger_server.domain.reconciliation.record import RemoteState
+from ledger_server.domain.provider_record import RemoteState
 from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
 from ledger_server.providers.adapter import (
     Accepted,

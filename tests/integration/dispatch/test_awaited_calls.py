@@ -12,7 +12,7 @@ from defter.payments.v1 import payment_pb2
 
 from ledger_server.domain.findings.discrepancy import FindingClass
 from ledger_server.domain.payments.events import EventType
-from ledger_server.domain.reconciliation.record import RemoteState
+from ledger_server.domain.provider_record import RemoteState
 from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
 from ledger_server.providers.adapter import Accepted, Adapter, Answer, NotFound, ProviderCall, Unknown, Unsent
 from ledger_server.providers.sending import Proof, Unproven

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from ledger_server.bootstrap import currencies
 from ledger_server.domain.findings.discrepancy import FindingClass
 from ledger_server.domain.payments.events import EventType
 from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
+from ledger_server.process.bootstrap import currencies
 from ledger_server.providers.adapter import (
     Accepted,
     Adapter,

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from defter.payments.v1 import payment_pb2
 
 from ledger_server.domain.clock import system_clock
-from ledger_server.domain.commands import Method
 from ledger_server.domain.findings.discrepancy import FindingClass
 from ledger_server.domain.payments.commands import InitiateDeposit
 from ledger_server.domain.payments.events import EventState, EventType
+from ledger_server.domain.state.commands import Method
 from ledger_server.jobs.parked_events import ParkedEvents
 from tests.integration.dispatch.cashier import OPENING, PLAYER, TENANT, Cashier
 

@@ -13,15 +13,15 @@ import asyncpg
 import pytest
 
 from ledger_server.domain.clock import system_clock
-from ledger_server.domain.commands import Method, PlaceHold
 from ledger_server.domain.findings.discrepancy import FindingClass
 from ledger_server.domain.ids import TenantId, tenant_key
+from ledger_server.domain.ledger.transactions import TransactionType
 from ledger_server.domain.payments.events import EventState, EventType
-from ledger_server.domain.transactions import TransactionType
-from ledger_server.engine.lane import LaneLimits
+from ledger_server.domain.state.commands import Method, PlaceHold
+from ledger_server.engine.lane.lane import LaneLimits
 from ledger_server.jobs.hold_expiry import HoldExpiry
 from ledger_server.jobs.parked_events import ParkedEvents
-from ledger_server.jobs.rounds import RoundLimits, Rounds
+from ledger_server.jobs.tenant_sweep import RoundLimits, Rounds
 from ledger_server.store import parked_store, sweep_store
 from ledger_server.store.database import Pool
 from tests.integration.dispatch.cashier import TENANT, Cashier

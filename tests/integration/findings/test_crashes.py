@@ -12,7 +12,7 @@ from ledger_server.domain.findings.commands import (
     ResolveFinding,
     ResolveUnseen,
 )
-from ledger_server.engine.work import Request
+from ledger_server.engine.lane.work import Request
 from tests.support.clock import FakeClock
 from tests.support.engine import KEY, TENANT, Engine, assert_coherent, engine
 from tests.support.findings import a_discrepancy, history_of, later, of_ref, reported, step

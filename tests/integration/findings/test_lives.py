@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from defter.ledger.v1 import error_pb2, journal_pb2
 
-from ledger_server.domain.facts import FactKind
 from ledger_server.domain.findings.commands import (
     AcknowledgeFinding,
     ReopenFinding,
@@ -18,8 +17,9 @@ from ledger_server.domain.findings.commands import (
 )
 from ledger_server.domain.findings.finding import FindingState, Resolution
 from ledger_server.domain.ids import finding_id
-from ledger_server.engine.verify import verify
-from ledger_server.engine.work import Outcome, Request
+from ledger_server.domain.state.facts import FactKind
+from ledger_server.engine.lane.work import Outcome, Request
+from ledger_server.engine.verification.verify import verify
 from tests.support.clock import FakeClock
 from tests.support.engine import KEY, TENANT, Engine, assert_coherent
 from tests.support.findings import a_discrepancy, history_of, later, of_ref, reported, step, stored_finding

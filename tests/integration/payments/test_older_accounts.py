@@ -9,11 +9,11 @@ import pytest
 from defter.ledger.v1 import posting_pb2
 from defter.payments.v1 import payment_pb2
 
-from ledger_server.domain.accounts import AccountKind, Direction, Limits
-from ledger_server.domain.commands import Method, OpenAccount, PostTransaction, RequestKey
-from ledger_server.domain.payments import booking
-from ledger_server.domain.transactions import NewPosting, TransactionType
-from ledger_server.engine.work import Request
+from ledger_server.domain.decisions.payments import booking
+from ledger_server.domain.ledger.accounts import AccountKind, Direction, Limits
+from ledger_server.domain.ledger.transactions import NewPosting, TransactionType
+from ledger_server.domain.state.commands import Method, OpenAccount, PostTransaction, RequestKey
+from ledger_server.engine.lane.work import Request
 from tests.support.cashier import CAPTURED, PLAYER, WALLET, Cashier
 from tests.support.coherence import assert_ledger_coherent
 from tests.support.fake_provider import PROVIDER

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from defter.payments.v1 import wallet_pb2
 
-from ledger_server.domain.accounts import AccountKind
+from ledger_server.domain.ledger.accounts import AccountKind
 from tests.integration.payments.test_older_accounts import open_older
 from tests.support.cashier import Cashier
 from tests.support.clock import FakeClock

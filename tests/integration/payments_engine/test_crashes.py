@@ -8,7 +8,6 @@ from typing import NamedTuple
 import pytest
 from msgspec.structs import replace
 
-from ledger_server.domain.commands import Method
 from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallKind, CallRejected
 from ledger_server.domain.payments.commands import (
     ApproveWithdrawal,
@@ -17,7 +16,8 @@ from ledger_server.domain.payments.commands import (
     ReportCall,
 )
 from ledger_server.domain.payments.events import EventType
-from ledger_server.engine.work import Request
+from ledger_server.domain.state.commands import Method
+from ledger_server.engine.lane.work import Request
 from tests.support.clock import FakeClock
 from tests.support.engine import (
     IDS,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ledger_server.domain.commands import Method
 from ledger_server.domain.payments.calls import CallBegun, CallKind
 from ledger_server.domain.payments.commands import ApproveWithdrawal, ReportCall
 from ledger_server.domain.payments.events import EventType
 from ledger_server.domain.payments.knowledge import CallState
-from ledger_server.engine.work import Request
+from ledger_server.domain.state.commands import Method
+from ledger_server.engine.lane.work import Request
 from tests.support.clock import FakeClock
 from tests.support.engine import (
     IDS,

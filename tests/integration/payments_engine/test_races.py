@@ -10,8 +10,6 @@ from defter.ledger.v1 import error_pb2
 from defter.payments.v1 import payment_pb2
 from msgspec.structs import replace
 
-from ledger_server.domain.commands import Method
-from ledger_server.domain.facts import FactKind
 from ledger_server.domain.payments.commands import (
     ApproveWithdrawal,
     CancelWithdrawal,
@@ -21,7 +19,9 @@ from ledger_server.domain.payments.commands import (
 )
 from ledger_server.domain.payments.events import EventType
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalPolicy, WithdrawalState
-from ledger_server.engine.work import Outcome, Request
+from ledger_server.domain.state.commands import Method
+from ledger_server.domain.state.facts import FactKind
+from ledger_server.engine.lane.work import Outcome, Request
 from tests.support.clock import FakeClock
 from tests.support.engine import (
     IDS,

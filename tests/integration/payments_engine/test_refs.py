@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from ledger_server.domain.facts import FactKind
 from ledger_server.domain.payments.events import EventType
+from ledger_server.domain.state.facts import FactKind
 from tests.support.clock import FakeClock
 from tests.support.engine import IDS, Engine, assert_coherent, deposit, events_of, wallet_of
 from tests.support.payments import an_event

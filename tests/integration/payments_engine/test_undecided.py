@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from defter.payments.v1 import payment_pb2
 
-from ledger_server.domain.payments import told as told_rules
+from ledger_server.domain.decisions.payments import from_providers as told_rules
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventType, ProviderEvent, with_deposit_event
 from tests.support.clock import FakeClock

@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from ledger_server.domain.reconciliation.record import RecordKind, RemoteState
+from ledger_server.domain.provider_record import RecordKind, RemoteState
 from ledger_server.providers.adapter import (
     Accepted,
     Adapter,

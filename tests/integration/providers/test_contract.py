@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
 from ledger_server.providers.adapter import (
     Accepted,
     Adapter,

@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from ledger_server.domain.reconciliation.record import RecordKind, RemoteState
+from ledger_server.domain.provider_record import RecordKind, RemoteState
 from ledger_server.providers.adapter import Accepted, Adapter, CallKind, ListingFailed, Unknown
 from tests.integration.providers.test_contract import WINDOW, listed
 from tests.support.proof import PROVEN

@@ -9,7 +9,7 @@ from typing import Final
 
 from ledger_server.domain.findings.discrepancy import FindingClass
 from ledger_server.domain.payments.events import EventType
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
 from tests.support.mirrored_payments import CURRENCY, Life, Mirror, replaced
 
 Place = tuple[FindingClass, str]

@@ -16,8 +16,8 @@ from defter.reconciliation.v1.reconciliation_pb2_grpc import ReconciliationServi
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from ledger_server.bootstrap import start_server
-from ledger_server.settings import Settings
+from ledger_server.process.bootstrap import start_server
+from ledger_server.process.settings import Settings
 from tests.edge.harness import TENANT
 from tests.integration.reconciliation import faults
 from tests.integration.reconciliation.world import PROVIDER, World, until

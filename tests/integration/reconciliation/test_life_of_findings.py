@@ -12,7 +12,7 @@ from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2
 from ledger_server.domain.findings.commands import ResolveFinding
 from ledger_server.domain.findings.finding import Resolution
 from ledger_server.domain.ids import finding_fingerprint
-from ledger_server.engine.work import Request
+from ledger_server.engine.lane.work import Request
 from mock_psp.listing import Movement
 from tests.edge.harness import TENANT
 from tests.integration.reconciliation import faults

@@ -13,7 +13,7 @@ from defter.reconciliation.v1.reconciliation_pb2_grpc import ReconciliationServi
 
 from ledger_server.domain.findings.discrepancy import FindingClass
 from ledger_server.domain.ids import TenantId, tenant_key
-from ledger_server.domain.reconciliation.record import ProviderRecord
+from ledger_server.domain.provider_record import ProviderRecord
 from tests.integration.reconciliation.seeded import MAKERS, Fault, Place, in_transit
 from tests.support.clock import FakeClock
 from tests.support.listed_provider import ListedProvider

@@ -10,8 +10,8 @@ from defter.ledger.v1 import account_pb2
 from defter.reconciliation.v1 import reconciliation_pb2
 from defter.reconciliation.v1.reconciliation_pb2_grpc import ReconciliationServiceStub
 
-from ledger_server.domain.accounts import AccountKind
-from ledger_server.engine.settlements import Settlements
+from ledger_server.domain.ledger.accounts import AccountKind
+from ledger_server.engine.reconciliation.settlements import Settlements
 from tests.integration.payments.test_older_accounts import open_older
 from tests.support.clock import FakeClock
 from tests.support.coherence import assert_ledger_coherent, assert_tables_coherent

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from defter.payments.v1 import payment_pb2
 
-from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.ledger.currency import CurrencyRegistry
 from ledger_server.providers.adapter import Adapter
 from ledger_server.providers.adyen import AdyenAdapter
 from ledger_server.providers.adyen_requests import AdyenAccount

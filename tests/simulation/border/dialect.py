@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from defter.payments.v1 import payment_pb2
 
-from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.ledger.currency import CurrencyRegistry
 from ledger_server.providers.adapter import Adapter
 from tests.simulation.border.http import Asked, Reply
 from tests.simulation.border.provider import KeyInUse, KeyReused, Later, Provider, Thing, Treatment

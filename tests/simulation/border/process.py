@@ -18,11 +18,11 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
 
-from ledger_server import bootstrap
-from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.ledger.currency import CurrencyRegistry
+from ledger_server.process import bootstrap
+from ledger_server.process.running import RunningServer
+from ledger_server.process.settings import Settings
 from ledger_server.providers.adapter import Adapter
-from ledger_server.running import RunningServer
-from ledger_server.settings import Settings
 from ledger_server.store import connections, history_watch
 from ledger_server.store.database_clock import OwnClocks
 from tests.simulation.border.loop import PROCESS, Body, SimulatedLoop

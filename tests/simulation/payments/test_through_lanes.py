@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 from msgspec.structs import replace
 
-from ledger_server.domain.accounts import Counters
-from ledger_server.domain.commands import Method
+from ledger_server.domain.ledger.accounts import Counters
 from ledger_server.domain.payments.calls import CallBegun, CallKind
 from ledger_server.domain.payments.commands import (
     ApproveWithdrawal,
@@ -21,7 +20,8 @@ from ledger_server.domain.payments.commands import (
 )
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventType, ProviderEvent
-from ledger_server.engine.work import Request
+from ledger_server.domain.state.commands import Method
+from ledger_server.engine.lane.work import Request
 from tests.simulation.payments.scripts import (
     AMOUNT,
     CAPTURED,

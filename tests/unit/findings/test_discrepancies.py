@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ledger_server.domain.findings.discrepancy import RULES, Discrepancy, FindingClass, Severity
 from ledger_server.domain.ids import finding_fingerprint, finding_id
-from ledger_server.domain.reconciliation.record import RecordKind
+from ledger_server.domain.provider_record import RecordKind
 from tests.support.findings import OURS, THEIRS, a_discrepancy, hours
 
 OF_PROVIDER = {

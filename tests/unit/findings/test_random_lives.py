@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from ledger_server.domain.commands import Enforcement
+from ledger_server.domain.decisions.findings import decide_finding
 from ledger_server.domain.errors import Rejected
 from ledger_server.domain.findings.commands import (
     AcknowledgeFinding,
@@ -21,10 +21,10 @@ from ledger_server.domain.findings.commands import (
     ResolveFinding,
     ResolveUnseen,
 )
-from ledger_server.domain.findings.decide import decide_finding
 from ledger_server.domain.findings.finding import Resolution, Source
 from ledger_server.domain.ids import TenantId, TenantIds, finding_id, tenant_key
-from ledger_server.domain.working_set import PostedEntry, WorkingSet
+from ledger_server.domain.state.commands import Enforcement
+from ledger_server.domain.state.working_set import PostedEntry, WorkingSet
 from tests.support.findings import NOON, by_hand, later, of_ref
 from tests.support.randomness import SEED
 

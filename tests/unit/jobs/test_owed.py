@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from ledger_server.domain.payments.calls import CallBegun, CallKind
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventType
-from ledger_server.engine.deposit_records import deposit_message
+from ledger_server.engine.records.deposits import deposit_message
 from ledger_server.jobs.owed import Owed, owed_of
 from ledger_server.store.outbox_store import ClaimedCall
 from ledger_server.store.payment_rows import DEPOSIT

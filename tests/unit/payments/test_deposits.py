@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from ledger_server.domain.accounts import Limits
 from ledger_server.domain.errors import BalanceLimitExceeded, ProviderRefTaken
-from ledger_server.domain.holds import HoldState
+from ledger_server.domain.ledger.accounts import Limits
+from ledger_server.domain.ledger.holds import HoldState
 from ledger_server.domain.payments.calls import CallKind
 from ledger_server.domain.payments.deposit import DepositState
 from ledger_server.domain.payments.events import EventState, EventType, ProviderEvent

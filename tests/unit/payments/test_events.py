@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from ledger_server.domain.decisions.payments.decide import store_undecided
 from ledger_server.domain.errors import ProviderEventNotFound
-from ledger_server.domain.facts import EventRecorded
 from ledger_server.domain.payments.calls import CallBegun, CallKind, CallRejected
 from ledger_server.domain.payments.commands import IngestEvent, ReplayEvent
-from ledger_server.domain.payments.decide import store_undecided
 from ledger_server.domain.payments.deposit import DepositState
 from ledger_server.domain.payments.events import EventState, EventType, ProviderEvent
+from ledger_server.domain.state.facts import EventRecorded
 from tests.support.payments import Balances, PaymentBooks, an_event
 
 EXPECTED = Balances(incoming=1000)

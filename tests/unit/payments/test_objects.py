@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ledger_server.domain.findings.discrepancy import Severity
-from ledger_server.domain.holds import HoldState
+from ledger_server.domain.ledger.holds import HoldState
 from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallKind, CallRejected
 from ledger_server.domain.payments.deposit import DepositState
 from ledger_server.domain.payments.events import EventState, EventType, ProviderEvent
 from ledger_server.domain.payments.withdrawal import WithdrawalState
-from ledger_server.engine.deposit_records import deposit_message, deposit_of
-from ledger_server.engine.withdrawal_records import withdrawal_message, withdrawal_of
+from ledger_server.engine.records.deposits import deposit_message, deposit_of
+from ledger_server.engine.records.withdrawals import withdrawal_message, withdrawal_of
 from tests.support.payments import Balances, PaymentBooks, an_event
 
 AMOUNT: Final = 1000

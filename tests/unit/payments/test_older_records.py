@@ -13,9 +13,9 @@ from ledger_server.domain.payments.calls import CallBegun, CallKind
 from ledger_server.domain.payments.events import EventType
 from ledger_server.domain.payments.knowledge import CallState, Capture
 from ledger_server.domain.payments.withdrawal import WithdrawalState
-from ledger_server.domain.working_set import PaymentEntry
-from ledger_server.engine.deposit_records import deposit_message, deposit_of
-from ledger_server.engine.withdrawal_records import withdrawal_message, withdrawal_of
+from ledger_server.domain.state.working_set import PaymentEntry
+from ledger_server.engine.records.deposits import deposit_message, deposit_of
+from ledger_server.engine.records.withdrawals import withdrawal_message, withdrawal_of
 from tests.support.payments import PaymentBooks, an_event, minute
 
 AMOUNT = 1000

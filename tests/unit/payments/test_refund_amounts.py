@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from ledger_server.domain.findings.discrepancy import Discrepancy
-from ledger_server.domain.holds import HoldState
+from ledger_server.domain.ledger.holds import HoldState
 from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallKind
 from ledger_server.domain.payments.deposit import DepositState
 from ledger_server.domain.payments.events import EventState, EventType

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallKind
 from ledger_server.domain.payments.events import EventState, EventType, ProviderEvent
 from ledger_server.domain.payments.knowledge import CallState, RefundState
-from ledger_server.engine.deposit_records import deposit_message, deposit_of
+from ledger_server.engine.records.deposits import deposit_message, deposit_of
 from tests.support.payments import PaymentBooks, an_event
 
 REFS: Final = ("pay-a", "pay-b", "pay-c")

@@ -10,7 +10,7 @@ from ledger_server.domain.errors import (
     InsufficientFunds,
     RefundExceedsCaptured,
 )
-from ledger_server.domain.holds import HoldState
+from ledger_server.domain.ledger.holds import HoldState
 from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallKind, CallRejected
 from ledger_server.domain.payments.commands import RefundDeposit
 from ledger_server.domain.payments.deposit import DepositState

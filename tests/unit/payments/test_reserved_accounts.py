@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from ledger_server.domain.accounts import AccountKind
 from ledger_server.domain.errors import AccountKindMismatch, AccountNameReserved
+from ledger_server.domain.ledger.accounts import AccountKind
 from ledger_server.domain.payments.accounts import (
     bank_account,
     bonus_account,

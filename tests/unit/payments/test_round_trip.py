@@ -11,7 +11,6 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger_server.domain.facts import FactKind, WithdrawalPolicySet
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import (
@@ -40,10 +39,11 @@ from ledger_server.domain.payments.withdrawal import (
     WithdrawalPolicy,
     WithdrawalState,
 )
-from ledger_server.engine.deposit_records import deposit_message, deposit_of
-from ledger_server.engine.event_records import event_message, event_of
-from ledger_server.engine.payment_records import payment_fact
-from ledger_server.engine.withdrawal_records import (
+from ledger_server.domain.state.facts import FactKind, WithdrawalPolicySet
+from ledger_server.engine.records.deposits import deposit_message, deposit_of
+from ledger_server.engine.records.events import event_message, event_of
+from ledger_server.engine.records.payments import payment_fact
+from ledger_server.engine.records.withdrawals import (
     policy_message,
     policy_of_message,
     withdrawal_message,

@@ -15,7 +15,7 @@ from ledger_server.domain.errors import (
     SecondReviewerRequired,
     WithdrawalNotFound,
 )
-from ledger_server.domain.holds import HoldState
+from ledger_server.domain.ledger.holds import HoldState
 from ledger_server.domain.payments.calls import CallAccepted, CallBegun, CallKind, CallRejected
 from ledger_server.domain.payments.commands import ApproveWithdrawal
 from ledger_server.domain.payments.events import EventState, EventType, ProviderEvent

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from iso4217 import Currency
 
-from ledger_server.bootstrap import currencies
-from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.ledger.currency import CurrencyRegistry
+from ledger_server.process.bootstrap import currencies
 from ledger_server.providers.adapter import CallKind
 from ledger_server.providers.amounts import (
     AmountRefused,

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from ledger_server.domain.reconciliation.record import RemoteState
+from ledger_server.domain.provider_record import RemoteState
 from ledger_server.providers.adapter import Accepted, ListingFailed, Unknown
 from ledger_server.providers.asking import ask, most_telling, parsed_time, read_page, retry_after_seconds
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger_server.bootstrap import currencies
+from ledger_server.process.bootstrap import currencies
 from ledger_server.providers.configuration import configured_providers
 
 GOOD = """

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from ledger_server.domain.currency import CurrencyRegistry
+from ledger_server.domain.ledger.currency import CurrencyRegistry
 from ledger_server.providers.registry import accounts_from, make_providers
 from tests.support.providers import CURRENCIES
 

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 from msgspec.structs import replace
 
-from ledger_server.domain.reconciliation.record import RemoteState
+from ledger_server.domain.provider_record import RemoteState
 from ledger_server.providers.adapter import Accepted, CallKind, Made, NotOurs, ProviderCall
 from ledger_server.providers.matching import judged
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from ledger_server.bootstrap import currencies
+from ledger_server.process.bootstrap import currencies
 from ledger_server.providers.adyen import AdyenAdapter
 from ledger_server.providers.adyen_requests import AdyenAccount
 from ledger_server.providers.mock import MockAdapter

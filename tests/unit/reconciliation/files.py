@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ledger_server.bootstrap import currencies
 from ledger_server.domain.errors import ReportMalformed
 from ledger_server.domain.reconciliation.settlement import ReportFormat, SettlementLine
+from ledger_server.process.bootstrap import currencies
 from ledger_server.providers.settlement_reports import read_report
 
 LEDGER = currencies({})

@@ -14,7 +14,7 @@ from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventType, with_deposit_event, with_withdrawal_event
 from ledger_server.domain.payments.knowledge import CallState, Refund
 from ledger_server.domain.payments.withdrawal import Approval, Withdrawal, WithdrawalState
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
 from ledger_server.domain.reconciliation.scope import EDGE, Scope
 from tests.support.payments import NOW, PLAYER, PROVIDER, an_event
 

@@ -16,9 +16,9 @@ from ledger_server.domain.payments.events import (
     with_deposit_event,
     with_withdrawal_event,
 )
-from ledger_server.domain.reconciliation.booked import Payment
-from ledger_server.domain.reconciliation.compare import Comparison, compare
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.reconciliation.ledger_side import Payment
+from ledger_server.domain.reconciliation.payment_comparison import Comparison, compare
 from tests.support.payments import an_event
 from tests.unit.reconciliation.lives import (
     DEPOSIT_ID,

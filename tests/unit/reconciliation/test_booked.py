@@ -15,8 +15,8 @@ from ledger_server.domain.payments.events import (
     with_withdrawal_event,
 )
 from ledger_server.domain.payments.withdrawal import Withdrawal
-from ledger_server.domain.reconciliation.booked import Payment, booked_of
-from ledger_server.domain.reconciliation.record import RecordKind
+from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.reconciliation.ledger_side import Payment, booked_of
 from tests.support.payments import an_event
 from tests.unit.reconciliation.lives import DEPOSIT_ID, IDS, a_deposit, a_withdrawal, an_asked_refund, hour
 

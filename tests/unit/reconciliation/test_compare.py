@@ -15,8 +15,8 @@ from ledger_server.domain.payments.events import (
 )
 from ledger_server.domain.payments.knowledge import CallState
 from ledger_server.domain.payments.withdrawal import WithdrawalState
-from ledger_server.domain.reconciliation.compare import compare
-from ledger_server.domain.reconciliation.record import ProviderRecord
+from ledger_server.domain.provider_record import ProviderRecord
+from ledger_server.domain.reconciliation.payment_comparison import compare
 from tests.unit.reconciliation.lives import (
     IDS,
     PAYMENT,

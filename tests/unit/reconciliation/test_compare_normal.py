@@ -13,8 +13,8 @@ from ledger_server.domain.payments.events import (
 )
 from ledger_server.domain.payments.knowledge import CallState
 from ledger_server.domain.payments.withdrawal import WithdrawalState
-from ledger_server.domain.reconciliation.compare import Verdict
-from ledger_server.domain.reconciliation.record import ProviderRecord
+from ledger_server.domain.provider_record import ProviderRecord
+from ledger_server.domain.reconciliation.payment_comparison import Verdict
 from tests.unit.reconciliation.lives import (
     PAYMENT,
     a_deposit,

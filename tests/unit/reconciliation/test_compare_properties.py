@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass
 from ledger_server.domain.payments.deposit import Deposit
-from ledger_server.domain.reconciliation.compare import Comparison, compare
-from ledger_server.domain.reconciliation.listed import level_of
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.reconciliation.payment_comparison import Comparison, compare
+from ledger_server.domain.reconciliation.provider_side import level_of
 from ledger_server.domain.reconciliation.scope import Scope
 from tests.unit.reconciliation.lives import (
     DEPOSIT_ID,

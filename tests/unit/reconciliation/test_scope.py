@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from ledger_server.domain.reconciliation.record import RecordKind
+from ledger_server.domain.provider_record import RecordKind
 from ledger_server.domain.reconciliation.scope import Scope
 from tests.unit.reconciliation.lives import a_scope, hour
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ledger_server.domain.errors import ReportMalformed
 from ledger_server.domain.findings.discrepancy import FindingClass
-from ledger_server.domain.reconciliation.record import RecordKind
+from ledger_server.domain.provider_record import RecordKind
 from ledger_server.domain.reconciliation.settled import (
     Place,
     better_place,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ledger_server.domain.reconciliation.record import RecordKind, RemoteState
+from ledger_server.domain.provider_record import RecordKind, RemoteState
 from ledger_server.domain.reconciliation.settlement import (
     Batch,
     BatchState,

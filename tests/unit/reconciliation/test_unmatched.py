@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from ledger_server.domain.findings.discrepancy import FindingClass, Severity
-from ledger_server.domain.reconciliation.compare import Verdict
-from ledger_server.domain.reconciliation.record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.reconciliation.payment_comparison import Verdict
 from ledger_server.domain.reconciliation.unmatched import judge
 from tests.support.payments import PROVIDER
 from tests.unit.reconciliation.lives import a_scope, hour

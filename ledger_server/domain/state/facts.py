@@ -1,0 +1,183 @@
+"""Owns what the ledger may decide: the facts that become journal records.
+
+`kind` is the number of the fact's field in `JournalRecord` and of the `kind` column: never reuse one.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from msgspec import Struct
+
+from ledger_server.domain.code import Code
+from ledger_server.domain.findings.discrepancy import Discrepancy
+from ledger_server.domain.findings.finding import Finding
+from ledger_server.domain.ledger.accounts import Account
+from ledger_server.domain.ledger.holds import Hold
+from ledger_server.domain.ledger.transactions import Line, Transaction
+from ledger_server.domain.payments.calls import OwedCall
+from ledger_server.domain.payments.deposit import Deposit
+from ledger_server.domain.payments.events import StoredEvent
+from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalPolicy
+from ledger_server.domain.state.commands import Enforcement
+
+
+class FactKind(Code):
+    """What a record says."""
+
+    TENANT_CREATED = 10
+    BALANCE_ENFORCEMENT_SET = 11
+    ACCOUNT_OPENED = 12
+    ACCOUNT_LIMITS_SET = 13
+    ACCOUNT_FROZEN = 14
+    ACCOUNT_UNFROZEN = 15
+    ACCOUNT_CLOSED = 16
+    TRANSACTION_POSTED = 17
+    HOLD_PLACED = 18
+    HOLD_CAPTURED = 19
+    HOLD_RELEASED = 20
+    HOLD_EXTENDED = 21
+    HOLD_INCREASED = 22
+    HOLD_EXPIRED = 23
+    REQUEST_REJECTED = 24
+    DEPOSIT_CHANGED = 25
+    WITHDRAWAL_CHANGED = 26
+    PROVIDER_EVENT_RECORDED = 27
+    WITHDRAWAL_POLICY_SET = 28
+    FINDING_CHANGED = 29
+    EPOCH_BEGUN = 30
+    ACCOUNT_CONTINUED = 36
+
+
+class EnforcementChanged(Struct, frozen=True):
+    """The tenant was created, or switched."""
+
+    kind: FactKind
+    enforcement: Enforcement
+    create_time: datetime
+
+
+class AccountChanged(Struct, frozen=True):
+    """An account was opened, limited, frozen, unfrozen or closed."""
+
+    kind: FactKind
+    account: Account
+    note: str
+
+
+class AccountContinued(Struct, frozen=True):
+    """An account was closed and its successor opened; what it leaves follows by records of their own."""
+
+    kind: FactKind
+    account: Account
+    successor: Account
+    note: str
+
+
+class TransactionPosted(Struct, frozen=True):
+    """A transaction was posted; its lines are its postings."""
+
+    kind: FactKind
+    transaction: Transaction
+    lines: tuple[Line, ...]
+
+
+class HoldChanged(Struct, frozen=True):
+    """A hold was placed, released, extended, increased or has expired.
+
+    The lines are those of the debited and then of the credited account; none when only the time moved.
+    """
+
+    kind: FactKind
+    hold: Hold
+    lines: tuple[Line, ...]
+
+
+class HoldCaptured(Struct, frozen=True):
+    """A hold was captured: two lines, of the debited and then of the credited account."""
+
+    kind: FactKind
+    hold: Hold
+    transaction: Transaction
+    released: int
+    lines: tuple[Line, ...]
+
+
+class RequestRejected(Struct, frozen=True):
+    """A request was refused against the state of the ledger."""
+
+    kind: FactKind
+    reason: int
+    message: str
+    metadata: Mapping[str, str]
+
+
+class DepositChanged(Struct, frozen=True):
+    """A deposit began or changed.
+
+    `owed` is a call that its provider is owed from here on; what is wrong with it is recorded right behind.
+    """
+
+    kind: FactKind
+    deposit: Deposit
+    owed: OwedCall | None
+    discrepancies: tuple[Discrepancy, ...]
+
+
+class WithdrawalChanged(Struct, frozen=True):
+    """A withdrawal was asked for or changed; `owed` as for a deposit."""
+
+    kind: FactKind
+    withdrawal: Withdrawal
+    owed: OwedCall | None
+    discrepancies: tuple[Discrepancy, ...]
+
+
+class EventRecorded(Struct, frozen=True):
+    """A provider's event was stored, or stored before and tried again.
+
+    Attributes:
+        mended: the fingerprints of findings that it puts right.
+    """
+
+    kind: FactKind
+    stored: StoredEvent
+    discrepancies: tuple[Discrepancy, ...]
+    mended: tuple[bytes, ...]
+
+
+class FindingChanged(Struct, frozen=True):
+    """A finding was opened, has changed or was resolved."""
+
+    kind: FactKind
+    finding: Finding
+
+
+class WithdrawalPolicySet(Struct, frozen=True):
+    """The tenant's demands on withdrawals were set."""
+
+    kind: FactKind
+    policy: WithdrawalPolicy
+
+
+class EpochBegun(Struct, frozen=True):
+    """From this record on, ids carry an epoch: the database has a new history, or its first name."""
+
+    kind: FactKind
+    epoch: str
+
+
+Fact = (
+    EnforcementChanged
+    | AccountChanged
+    | AccountContinued
+    | TransactionPosted
+    | HoldChanged
+    | HoldCaptured
+    | RequestRejected
+    | DepositChanged
+    | WithdrawalChanged
+    | EventRecorded
+    | WithdrawalPolicySet
+    | FindingChanged
+    | EpochBegun
+)

@@ -1,0 +1,1 @@
+"""Owns the lane of a tenant: queue, batch, load, decide, commit, answer."""

@@ -1,0 +1,382 @@
+"""Owns a batch: commands decided in order against a working set, and the rows that they write."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final, cast, get_args
+
+from defter.ledger.v1 import journal_pb2
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ledger_server.domain.decisions.continuation import carry
+from ledger_server.domain.decisions.findings import decide_finding, resolve, see
+from ledger_server.domain.decisions.ledger import decide, expire, reject
+from ledger_server.domain.decisions.payments.decide import decide_payment, store_undecided
+from ledger_server.domain.errors import BatchAborted, IdempotencyKeyReused, Internal, Rejected
+from ledger_server.domain.findings.commands import AnyFindingCommand
+from ledger_server.domain.findings.finding import Source
+from ledger_server.domain.payments.commands import IngestEvent, PaymentCommand
+from ledger_server.domain.state.commands import Command, ExpireHolds, RequestKey
+from ledger_server.domain.state.facts import (
+    AccountContinued,
+    DepositChanged,
+    EpochBegun,
+    EventRecorded,
+    Fact,
+    FactKind,
+    HoldCaptured,
+    HoldChanged,
+    RequestRejected,
+    TransactionPosted,
+    WithdrawalChanged,
+)
+from ledger_server.domain.state.working_set import WorkingSet
+from ledger_server.engine.incidents import report
+from ledger_server.engine.lane.work import Outcome, Request, Work
+from ledger_server.engine.records.journal import RecordEncoder, chain, content_of
+from ledger_server.store.lane_store import StoredOutcome
+from ledger_server.store.lane_writes import Start
+from ledger_server.store.ledger_rows import JournalRow
+
+
+class Decided(Struct, frozen=True, gc=False):
+    """The outcome of a request that is not yet committed."""
+
+    digest: bytes | None
+    outcome: Outcome
+
+
+Found = Mapping[RequestKey, StoredOutcome] | None
+
+
+class LookUpFirst(Exception):
+    """Work can't be decided before its keys have been looked up."""
+
+
+class Tip:
+    """The end of the chain as far as it has been decided, and the keys that were decided on the way."""
+
+    __slots__ = ("chain_hash", "epoch", "undone", "working_set")
+
+    def __init__(self, working_set: WorkingSet, chain_hash: bytes, epoch: str = "") -> None:
+        self.working_set = working_set
+        # The database's epoch when the head was read.
+        self.epoch = epoch
+        self.chain_hash = chain_hash
+        self.undone: dict[RequestKey, Decided] = {}
+
+    @property
+    def stands(self) -> Start:
+        """Where the next batch begins."""
+        return Start(self.working_set.sequence, self.chain_hash, self.epoch)
+
+
+class Batch:
+    """What is written in one commit."""
+
+    __slots__ = (
+        "_encoder",
+        "_tip",
+        "_work_since",
+        "account_numbers",
+        "keys",
+        "request_count",
+        "rows",
+        "size",
+        "stamp",
+        "start",
+        "unproven",
+        "works",
+    )
+
+    def __init__(self, tip: Tip, encoder: RecordEncoder) -> None:
+        # Entries that are used from here on belong to this batch, until it is closed.
+        self.stamp = tip.working_set.stamp
+        self.start = tip.stands
+        self.rows: list[JournalRow] = []
+        self.works: list[Work] = []
+        # Whether something was decided that writes nothing, so that no commit proves what it was based on.
+        self.unproven = False
+        self.request_count = 0
+        # In bytes: of the requests, and of the records that came of them.
+        self.size = 0
+        self._work_since = 0
+        self.keys: list[RequestKey] = []
+        self.account_numbers: dict[str, int] = {}
+        self._tip = tip
+        self._encoder = encoder
+
+    def close(self) -> None:
+        """Take no more work; from here on the batch may have been committed."""
+        self._tip.working_set.stamp += 1
+        for work in self.works:
+            work.begun = True
+
+    def begin_epoch(self, now: datetime) -> None:
+        """Record the database's epoch where the tenant's records have carried another one so far."""
+        if self._tip.epoch and self._tip.epoch != self._tip.working_set.ids.newest_epoch:
+            self._add(EpochBegun(FactKind.EPOCH_BEGUN, self._tip.epoch), Request(_NO_COMMAND), now)
+
+    def expire_due(
+        self, account_ids: Iterable[str], now: datetime, *, at_most: int, size_bytes: int, more: bool
+    ) -> bool:
+        """Record the end of loaded holds on these accounts whose time has come, the oldest first.
+
+        Returns whether some stay that are due as well; then nothing else may change their accounts yet.
+
+        Args:
+            size_bytes: of the batch, from which on no further hold is expired; one always is.
+            more: whether some stay that are not loaded.
+        """
+        working_set = self._tip.working_set
+        for index, hold in enumerate(working_set.due_holds(account_ids, now)[:at_most]):
+            if index and self.size >= size_bytes:
+                return True
+            self._add(expire(working_set, hold), Request(_NO_COMMAND), now)
+        if not more:
+            for account_id in sorted(account_ids):
+                self._carry(account_id, now)
+        return more
+
+    async def decide(self, work: Work, now: datetime, found: Found) -> None:
+        """Decide all requests of a work; one request's rejection never disturbs its neighbours.
+
+        A work may have a thousand requests with a thousand postings each in the end, so the event loop has
+        turns in between; the tip belongs to the lane, so nothing else changes it meanwhile.
+
+        Args:
+            found: what earlier commits have decided for the requests' keys; None where that was not
+                looked up, because the unique index on the keys will tell.
+        Raises:
+            LookUpFirst: the index would not tell; the batch is spoilt.
+        """
+        self.size += work.size
+        if work.atomic:
+            work.outcomes = await self._decide_atomically(work.requests, now, found)
+        else:
+            outcomes = []
+            for request in work.requests:
+                outcomes.append(self._decide(request, now, found))
+                if self._work_since >= _BREATH:
+                    await self._breathe()
+            work.outcomes = outcomes
+        self.works.append(work)
+        self.request_count += len(work.requests)
+
+    async def _breathe(self) -> None:
+        """Let others have a turn."""
+        self._work_since = 0
+        await asyncio.sleep(0)
+
+    def _decide(self, request: Request, now: datetime, found: Found) -> Outcome:
+        known = self._known(request, found)
+        if known is not None:
+            return known
+        if type(request.command) is ExpireHolds:
+            return Outcome(None)  # the lane has expired what was due on the touched accounts already
+        # Of postings this is asked each time, so it is one look-up and not a walk through a union.
+        kind = type(request.command)
+        if kind in _PAYMENT_COMMANDS:
+            return self._decide_payment(cast("PaymentCommand", request.command), request, now)
+        if kind in _FINDING_COMMANDS:
+            return self._decide_finding(cast("AnyFindingCommand", request.command), request, now)
+        fact = self._fact(request.command, now)
+        if isinstance(fact, Internal):
+            return Outcome(None, refused=fact)
+        outcome = self._add(fact, request, now)
+        if type(fact) is not TransactionPosted:
+            self._follow((fact,), now)
+        return outcome
+
+    def _follow(self, facts: Iterable[Fact], now: datetime) -> None:
+        """Let what continued accounts have left follow to their successors, behind what has freed it."""
+        left: dict[str, None] = {}
+        for fact in facts:
+            if isinstance(fact, AccountContinued):
+                left[fact.account.account_id] = None
+            for line in getattr(fact, "lines", ()):
+                if line.account.continued_by:
+                    left[line.account.account_id] = None
+        for account_id in left:
+            self._carry(account_id, now)
+
+    def _carry(self, account_id: str, now: datetime) -> None:
+        moved = carry(self._tip.working_set, account_id, now)
+        if moved is not None:
+            self._add(moved, Request(_NO_COMMAND), now)
+
+    def _decide_payment(self, command: PaymentCommand, request: Request, now: datetime) -> Outcome:
+        """Decide a command that has several facts; the last one is the request's outcome."""
+        facts = self._payment_facts(command, now)
+        if isinstance(facts, Internal):
+            return Outcome(None, refused=facts)
+        outcome = Outcome(None)  # a report without news
+        self.unproven = self.unproven or not facts
+        for fact in facts[:-1]:
+            self._add(fact, Request(_NO_COMMAND), now)
+        for fact in facts[-1:]:
+            outcome = self._add(fact, request, now)
+        self._see(facts, now)
+        self._follow(facts, now)
+        return outcome
+
+    def _see(self, facts: Iterable[Fact], now: datetime) -> None:
+        """Record what is wrong with payments that have changed, and what was put right, behind the answer."""
+        found = {
+            discrepancy.fingerprint: discrepancy
+            for fact in facts
+            if isinstance(fact, DepositChanged | WithdrawalChanged | EventRecorded)
+            for discrepancy in reversed(fact.discrepancies)
+        }
+        for discrepancy in found.values():
+            changed = see(self._tip.working_set, discrepancy, now, source=Source.PAYMENT)
+            if changed is not None:
+                self._add(changed, Request(_NO_COMMAND), now)
+        for fact in facts:
+            for fingerprint in fact.mended if isinstance(fact, EventRecorded) else ():
+                changed = resolve(self._tip.working_set, fingerprint, now)
+                if changed is not None:
+                    self._add(changed, Request(_NO_COMMAND), now)
+
+    def _decide_finding(self, command: AnyFindingCommand, request: Request, now: datetime) -> Outcome:
+        try:
+            changed = decide_finding(self._tip.working_set, command, now)
+        except Rejected as rejected:
+            return self._add(reject(rejected), request, now)
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
+            refused = report(error, "a decision failed", command=type(command).__name__)
+            return Outcome(None, refused=refused)
+        if changed is None:
+            self.unproven = True
+            return Outcome(None)  # a report without news
+        return self._add(changed, request, now)
+
+    def _payment_facts(self, command: PaymentCommand, now: datetime) -> tuple[Fact, ...] | Internal:
+        working_set = self._tip.working_set
+        try:
+            return decide_payment(working_set, command, now)
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
+            if isinstance(command, IngestEvent):
+                # What has happened outside is kept, whatever is wrong with booking it.
+                report(error, "an event could not be applied", event_id=command.event.event_id)
+                return store_undecided(working_set, command, now)
+            if isinstance(error, Rejected):
+                return (reject(error),)
+            return report(error, "a decision failed", command=type(command).__name__)
+
+    async def _decide_atomically(
+        self,
+        requests: Iterable[Request],
+        now: datetime,
+        found: Found,
+    ) -> list[Outcome]:
+        """Decide all or none: the refused item keeps its refusal, the others' keys stay unused."""
+        requests = list(requests)
+        tip = self._tip
+        rows, keys, chain_hash = len(self.rows), len(self.keys), tip.chain_hash
+        tip.working_set.begin_atomic()
+        outcomes: list[Outcome] = []
+        for index, request in enumerate(requests):
+            if self._work_since >= _BREATH:
+                await self._breathe()
+            outcome = self._known(request, found)
+            fact: Fact | None = None
+            if outcome is None:
+                decided = self._fact(request.command, now)
+                if isinstance(decided, Internal):
+                    outcome = Outcome(None, refused=decided)
+                elif isinstance(decided, RequestRejected):
+                    fact = decided
+                else:
+                    outcome = self._add(decided, request, now)
+            if outcome is not None and not outcome.rejected:
+                outcomes.append(outcome)
+                continue
+            if found is None:
+                # Only the refused item's key would meet the index. Another item may be a retry, whose
+                # effect was counted twice just now and may be the very cause of the refusal.
+                raise LookUpFirst
+            tip.working_set.undo_atomic()
+            tip.chain_hash = chain_hash
+            self.size -= sum(len(row.record) for row in self.rows[rows:])
+            del self.rows[rows:]
+            for key in self.keys[keys:]:
+                del tip.undone[key]
+            del self.keys[keys:]
+            if fact is not None:
+                outcome = self._add(fact, request, now)
+            aborted = [Outcome(None, refused=BatchAborted(index=index)) for _ in requests]
+            aborted[index] = outcome or aborted[index]
+            return aborted
+        tip.working_set.end_atomic()
+        return outcomes
+
+    def _known(self, request: Request, found: Found) -> Outcome | None:
+        """Return the outcome that the request's key has already, if any."""
+        if request.key is None:
+            return None
+        decided = self._tip.undone.get(request.key)
+        if decided is None:
+            stored = found.get(request.key) if found is not None else None
+            if stored is None:
+                return None
+            if stored.record is None or stored.digest != request.digest:
+                return _reused(request.key)
+            record = journal_pb2.JournalRecord.FromString(stored.record)
+            decided = Decided(stored.digest, Outcome(*content_of(record), record.sequence))
+        if decided.digest != request.digest:
+            return _reused(request.key)
+        return replace(decided.outcome, replayed=True)
+
+    def _fact(self, command: Command, now: datetime) -> Fact | Internal:
+        try:
+            return decide(self._tip.working_set, command, now)
+        except Rejected as rejected:
+            return reject(rejected)
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
+            # Deciding changes nothing, so a fault in a rule fails this request and no other.
+            return report(error, "a decision failed", command=type(command).__name__)
+
+    def _add(self, fact: Fact, request: Request, now: datetime) -> Outcome:
+        """Let a fact take effect and append its record. From here on nothing may be refused."""
+        tip = self._tip
+        working_set = tip.working_set
+        working_set.apply(fact)
+        working_set.record_time = now
+        sequence = working_set.sequence
+        key, digest = request.key, request.digest
+        content, record = self._encoder.encode(
+            fact, sequence=sequence, record_time=now, request=key, digest=digest
+        )
+        self.size += len(record)
+        self._work_since += 1 + len(getattr(fact, "lines", ()))
+        tip.chain_hash = chain(tip.chain_hash, record)
+        self.rows.append(JournalRow(sequence, fact, key, digest, now, record, tip.chain_hash, content))
+        outcome = Outcome(fact.kind, content, sequence)
+        if key is not None:
+            tip.undone[key] = Decided(digest, outcome)
+            self.keys.append(key)
+        if type(fact) is not TransactionPosted and isinstance(fact, HoldChanged | HoldCaptured):
+            self._name_accounts(fact.hold.debit_account_id, fact.hold.credit_account_id)
+        return outcome
+
+    def _name_accounts(self, *account_ids: str) -> None:
+        for account_id in account_ids:
+            account = self._tip.working_set.accounts[account_id].account
+            if account is not None:
+                self.account_numbers[account_id] = account.number
+
+
+def _reused(key: RequestKey) -> Outcome:
+    return Outcome(
+        None,
+        refused=IdempotencyKeyReused(idempotency_key=key.idempotency_key, method=key.method.name),
+    )
+
+
+_PAYMENT_COMMANDS: Final = frozenset(get_args(PaymentCommand))
+_FINDING_COMMANDS: Final = frozenset(get_args(AnyFindingCommand))
+# Records and statement lines after which others have a turn: some ten milliseconds.
+_BREATH: Final = 512
+_NO_COMMAND = ExpireHolds(numbers=())

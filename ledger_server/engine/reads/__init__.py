@@ -1,0 +1,1 @@
+"""Owns how callers read: now, at an instant, as a live tail."""

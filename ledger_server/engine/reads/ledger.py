@@ -1,0 +1,377 @@
+"""Owns the read side's front door: which tenant, as of when, and what is told if something is missing."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
+
+from ledger_server.domain.clock import Clock
+from ledger_server.domain.errors import (
+    AccountNotFound,
+    HoldNotFound,
+    NotYetRecorded,
+    OutcomeNotFound,
+    TenantNotFound,
+    TransactionNotFound,
+)
+from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
+from ledger_server.domain.ledger.holds import Hold
+from ledger_server.domain.state.commands import RequestKey
+from ledger_server.engine.reads.finality import Busy, Finality
+from ledger_server.store.database import LOST_CONNECTION, AnyConnection, Pool
+from ledger_server.store.database_clock import known
+from ledger_server.store.lane_store import Head, read_head, read_ids
+from ledger_server.store.queries import accounts, balances, holds, journal, statements, tenants, transactions
+from ledger_server.store.queries.accounts import AccountFilter, AccountNow
+from ledger_server.store.queries.balances import BalanceAt
+from ledger_server.store.queries.holds import HoldFilter
+from ledger_server.store.queries.journal import Entry, SequenceAt
+from ledger_server.store.queries.rendering import Page
+from ledger_server.store.queries.statements import LinePosition, StatementLine
+from ledger_server.store.queries.transactions import PostedRecord, TransactionFilter
+from ledger_server.store.queries.trial_balance import TrialLine, trial_balance
+
+_KNOWN_TENANTS: Final = 10_000
+_TRIES: Final = 3
+_PATIENCE_SECONDS: Final = 10.0
+_INSTANT: Final = timedelta(microseconds=1)
+
+_Found = TypeVar("_Found")
+
+
+class Span:
+    """A stretch of the journal by record time: at or after `start`, before `end`; None is unbounded."""
+
+    __slots__ = ("end", "start")
+
+    def __init__(self, start: datetime | None = None, end: datetime | None = None) -> None:
+        self.start = start
+        self.end = end
+
+
+class Reads:
+    """All reads of one process; each sees one moment of the database."""
+
+    def __init__(self, pool: Pool, clock: Clock, *, busy: Busy = lambda _: False) -> None:
+        """Take a pool, a clock, and who knows whether this process writes to a tenant."""
+        self.pool: Final = pool
+        self.clock: Final = clock
+        self.finality: Final = Finality(self.run, clock, busy)
+        # Tenants are never deleted, so what was found once need not be looked for again.
+        self._known: OrderedDict[str, TenantKey] = OrderedDict()
+
+    async def key_of(self, tenant_id: str) -> TenantKey:
+        """Return the key of a tenant that exists. Raises TenantNotFound."""
+        key = self._known.get(tenant_id)
+        if key is not None:
+            self._known.move_to_end(tenant_id)
+            return key
+        await self.tenant(tenant_id)
+        return self._known[tenant_id]
+
+    async def ids(self, tenant_id: str) -> TenantIds:
+        """Return what reads and makes the ids of a tenant in this history; plain ones where there is none."""
+        key = tenant_key(TenantId(tenant_id))
+        return await self.run(lambda connection: read_ids(connection, key), tenant=key)
+
+    async def tenant(self, tenant_id: str) -> Head:
+        """Return a tenant with its head now. Raises TenantNotFound."""
+        key = tenant_key(TenantId(tenant_id))
+        head = await self.run(
+            lambda connection: read_head(connection, key, lock=False),
+            tenant=key,
+            seen=lambda found: None if found is None else found.sequence,
+        )
+        if head is None or head.tenant_id != tenant_id:
+            raise TenantNotFound(tenant_id=tenant_id)
+        self._known[tenant_id] = key
+        if len(self._known) > _KNOWN_TENANTS:
+            self._known.popitem(last=False)
+        return head
+
+    async def tenants(self, *, after: str, size: int) -> Page[Head, str]:
+        """Return a page of tenants by id."""
+        return await self.run(lambda connection: tenants.list_tenants(connection, after=after, size=size))
+
+    async def accounts(self, tenant_id: str, account_ids: Sequence[str]) -> list[AccountNow]:
+        """Return accounts with their counters now, in the order asked for, all from one moment.
+
+        Raises:
+            AccountNotFound: names the first of them that does not exist.
+        """
+        wanted = list(dict.fromkeys(account_ids))
+        found = await self.find_accounts(tenant_id, wanted)
+        for account_id in wanted:
+            if account_id not in found:
+                raise AccountNotFound(account_id=account_id)
+        return [found[account_id] for account_id in account_ids]
+
+    async def find_accounts(self, tenant_id: str, account_ids: Sequence[str]) -> dict[str, AccountNow]:
+        """Return those of the accounts that exist, with their counters now, all from one moment.
+
+        Raises:
+            TenantNotFound: there is no such tenant.
+        """
+        key = await self.key_of(tenant_id)
+        now = await known(self.clock)
+        return await self.run(
+            lambda connection: accounts.accounts_now(connection, key, account_ids, now),
+            tenant=key,
+            seen=lambda found: next((each.sequence for each in found.values()), None),
+        )
+
+    async def list_accounts(
+        self, tenant_id: str, wanted: AccountFilter, *, after: str, size: int
+    ) -> Page[AccountNow, str]:
+        """Return a page of accounts by id."""
+        key = await self.key_of(tenant_id)
+        now = await known(self.clock)
+        return await self.run(
+            lambda connection: accounts.list_accounts(
+                connection, key, wanted, after=after, size=size, now=now
+            ),
+            tenant=key,
+        )
+
+    async def balance_at_time(self, tenant_id: str, account_id: str, moment: datetime) -> AccountNow:
+        """Return an account as the ledger knew it at an instant.
+
+        Raises:
+            NotYetRecorded: the instant lies in the future, or a commit under way does not come to an end.
+            AccountNotFound: the account was not open then.
+        """
+        key = await self.key_of(tenant_id)
+
+        async def read(connection: AnyConnection) -> BalanceAt | None:
+            return await balances.balance_at_time(connection, key, account_id, moment)
+
+        found = await self.run(read, tenant=key)
+        if found is not None and not found.final.includes(moment):
+            await self.finality.until_final(tenant_id, key, moment, found.final)
+            found = await self.run(read, tenant=key)
+        return _known_then(found, tenant_id, account_id)
+
+    async def balance_at_sequence(self, tenant_id: str, account_id: str, sequence: int) -> AccountNow:
+        """Return an account as a record left it.
+
+        Raises:
+            NotYetRecorded: there is no such record yet.
+            AccountNotFound: the account was not open then.
+        """
+        key = await self.key_of(tenant_id)
+        found = await self.run(
+            lambda connection: balances.balance_at_sequence(connection, key, account_id, sequence), tenant=key
+        )
+        return _known_then(found, tenant_id, account_id)
+
+    async def statement(
+        self,
+        tenant_id: str,
+        account_id: str,
+        span: Span,
+        *,
+        position: LinePosition | None,
+        newest_first: bool,
+        include_pending: bool,
+        size: int,
+    ) -> Page[StatementLine, LinePosition]:
+        """Return a page of an account's lines, behind `position` in reading order.
+
+        Raises:
+            AccountNotFound: there is no such account.
+        """
+        key = await self.key_of(tenant_id)
+        low, high = await self.bounds(tenant_id, key, span)
+        after = LinePosition(low + 1, -1)
+        before = LinePosition(high, -1)
+        if position is not None and newest_first:
+            before = position
+        elif position is not None:
+            after = position
+        page = await self.run(
+            lambda connection: statements.statement_page(
+                connection,
+                key,
+                account_id,
+                after=after,
+                before=before,
+                newest_first=newest_first,
+                include_pending=include_pending,
+                size=size,
+            ),
+            tenant=key,
+        )
+        if not page.items:
+            await self.accounts(tenant_id, [account_id])
+        return page
+
+    async def transaction(self, tenant_id: str, transaction_id: str) -> PostedRecord:
+        """Return a transaction. Raises TransactionNotFound."""
+        key = await self.key_of(tenant_id)
+        sequence = (await self.ids(tenant_id)).transaction_sequence(transaction_id)
+        found = None
+        if sequence is not None:
+            found = await self.run(
+                lambda connection: transactions.transaction(connection, key, sequence), tenant=key
+            )
+        if found is None:
+            raise TransactionNotFound(transaction_id=transaction_id)
+        return found
+
+    async def list_transactions(
+        self,
+        tenant_id: str,
+        wanted: TransactionFilter,
+        span: Span,
+        *,
+        position: int | None,
+        newest_first: bool,
+        size: int,
+    ) -> Page[PostedRecord, int]:
+        """Return a page of transactions by sequence, behind `position` in reading order."""
+        key = await self.key_of(tenant_id)
+        low, high = await self.bounds(tenant_id, key, span)
+        after, before = _narrowed(low, high, position, newest_first=newest_first)
+        return await self.run(
+            lambda connection: transactions.list_transactions(
+                connection, key, wanted, after=after, before=before, newest_first=newest_first, size=size
+            ),
+            tenant=key,
+        )
+
+    async def hold(self, tenant_id: str, hold_id: str) -> Hold:
+        """Return a hold as it stands now. Raises HoldNotFound."""
+        key = await self.key_of(tenant_id)
+        number = (await self.ids(tenant_id)).hold_sequence(hold_id)
+        now = await known(self.clock)
+        found = None
+        if number is not None:
+            found = await self.run(lambda connection: holds.hold(connection, key, number, now), tenant=key)
+        if found is None:
+            raise HoldNotFound(hold_id=hold_id)
+        return found
+
+    async def list_holds(
+        self, tenant_id: str, wanted: HoldFilter, *, position: int | None, newest_first: bool, size: int
+    ) -> Page[Hold, int]:
+        """Return a page of holds in the order of their placing, as they stand now."""
+        key = await self.key_of(tenant_id)
+        after, before = _narrowed(0, 2**63 - 1, position, newest_first=newest_first)
+        now = await known(self.clock)
+        return await self.run(
+            lambda connection: holds.list_holds(
+                connection,
+                key,
+                wanted,
+                after=after,
+                before=before,
+                newest_first=newest_first,
+                size=size,
+                now=now,
+            ),
+            tenant=key,
+        )
+
+    async def entries(self, tenant_id: str, *, after: int, size: int) -> Page[Entry, int]:
+        """Return a page of the journal."""
+        key = await self.key_of(tenant_id)
+        found = await self.run(
+            lambda connection: journal.entries_after(connection, key, after, limit=size + 1), tenant=key
+        )
+        page = found[:size]
+        # A page that is not full may have ended because its records are large.
+        more = len(found) > size or (bool(found) and found[-1].sequence < await self._newest(key))
+        return Page(page, page[-1].sequence if more else None)
+
+    async def outcome(self, tenant_id: str, request: RequestKey) -> Entry:
+        """Return what was decided for an idempotency key. Raises OutcomeNotFound."""
+        key = await self.key_of(tenant_id)
+        found = await self.run(lambda connection: journal.outcome(connection, key, request), tenant=key)
+        if found is None:
+            raise OutcomeNotFound(idempotency_key=request.idempotency_key, method=request.method.name)
+        return found
+
+    async def trial_balance(self, tenant_id: str) -> tuple[int, list[TrialLine]]:
+        """Return the sums by currency and kind, and the newest sequence that they include."""
+        key = await self.key_of(tenant_id)
+        now = await known(self.clock)
+        return await self.run(lambda connection: trial_balance(connection, key, now), tenant=key)
+
+    async def bounds(self, tenant_id: str, key: TenantKey, span: Span) -> tuple[int, int]:
+        """Return the sequences between which a span's records lie, for ever; both are outside of it.
+
+        Raises:
+            NotYetRecorded: an end lies in the future, or a commit under way does not come to an end.
+        """
+        low, high = 0, 2**63 - 1
+        if span.start is None and span.end is None:
+            return low, high
+        if span.start is not None:
+            low = await self._sequence_before(tenant_id, key, span.start)
+        if span.end is not None:
+            high = 1 + await self._sequence_before(tenant_id, key, span.end)
+        return low, high
+
+    async def _sequence_before(self, tenant_id: str, key: TenantKey, moment: datetime) -> int:
+        last = moment - _INSTANT
+
+        async def read(connection: AnyConnection) -> SequenceAt:
+            return await journal.sequence_at_time(connection, key, last)
+
+        found = await self.run(read, tenant=key)
+        if not found.final.includes(last):
+            await self.finality.until_final(tenant_id, key, last, found.final)
+            found = await self.run(read, tenant=key)
+        return found.sequence
+
+    async def _newest(self, key: TenantKey) -> int:
+        return await self.run(lambda connection: journal.newest_sequence(connection, key), tenant=key)
+
+    async def run(
+        self,
+        read: Callable[[AnyConnection], Awaitable[_Found]],
+        *,
+        tenant: TenantKey | None = None,
+        seen: Callable[[_Found], int | None] = lambda _: None,
+    ) -> _Found:
+        """Read over a connection of the pool; if it turns out to be broken, over another one.
+
+        Args:
+            tenant: the tenant whose journal everything that is read follows from; None where there is more.
+            seen: says of what was read the newest sequence of the tenant that it goes back to, if it tells.
+        Raises:
+            NotProven: a failover might take back what was read, so it is not told.
+        """
+        for _ in range(_TRIES - 1):
+            with suppress(*LOST_CONNECTION):
+                return await self._try(read, tenant, seen)
+        return await self._try(read, tenant, seen)
+
+    async def _try(
+        self,
+        read: Callable[[AnyConnection], Awaitable[_Found]],
+        tenant: TenantKey | None,
+        seen: Callable[[_Found], int | None],
+    ) -> _Found:
+        async with self.pool.unproven(timeout=_PATIENCE_SECONDS) as connection:
+            found = await read(connection)
+        await self.pool.durability.prove(tenant, seen(found))
+        return found
+
+
+def _narrowed(low: int, high: int, position: int | None, *, newest_first: bool) -> tuple[int, int]:
+    """Return the bounds of what lies behind a position in reading order."""
+    if position is None:
+        return low, high
+    return (low, min(high, position)) if newest_first else (max(low, position), high)
+
+
+def _known_then(found: BalanceAt | None, tenant_id: str, account_id: str) -> AccountNow:
+    if found is None:
+        raise TenantNotFound(tenant_id=tenant_id)
+    if found.sequence is None:
+        raise NotYetRecorded(head_sequence=found.final.head_sequence)
+    if found.account is None:
+        raise AccountNotFound(account_id=account_id)
+    return AccountNow(found.account, found.counters, found.sequence)

@@ -1,0 +1,118 @@
+"""Owns how payments, events and wallets are read: what is there, and what is told if something is missing."""
+
+from ledger_server.domain.errors import (
+    DepositNotFound,
+    ProviderEventNotFound,
+    WalletNotFound,
+    WithdrawalNotFound,
+)
+from ledger_server.domain.ids import TenantIds, TenantKey
+from ledger_server.engine.reads.ledger import Reads, Span
+from ledger_server.store.database_clock import known
+from ledger_server.store.payment_rows import DEPOSIT, WITHDRAWAL
+from ledger_server.store.payment_store import StoredEventRow, load_payments, read_event
+from ledger_server.store.queries import payments, wallets
+from ledger_server.store.queries.payments import EventFilter, PaymentFilter
+from ledger_server.store.queries.rendering import Page
+from ledger_server.store.queries.wallets import WalletAccount
+
+
+class PaymentReads:
+    """All reads of payments; what was recorded is returned as the bytes of its message."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+
+    async def ids(self, tenant_id: str) -> TenantIds:
+        """Return what reads and makes the ids of a tenant in this history."""
+        return await self._reads.ids(tenant_id)
+
+    async def deposit(self, tenant_id: str, deposit_id: str) -> bytes:
+        """Return a deposit. Raises DepositNotFound."""
+        key = await self._reads.key_of(tenant_id)
+        body = await self._payment(
+            key, (await self._reads.ids(tenant_id)).deposit_sequence(deposit_id), DEPOSIT
+        )
+        if body is None:
+            raise DepositNotFound(deposit_id=deposit_id)
+        return body
+
+    async def withdrawal(self, tenant_id: str, withdrawal_id: str) -> bytes:
+        """Return a withdrawal. Raises WithdrawalNotFound."""
+        key = await self._reads.key_of(tenant_id)
+        body = await self._payment(
+            key, (await self._reads.ids(tenant_id)).withdrawal_sequence(withdrawal_id), WITHDRAWAL
+        )
+        if body is None:
+            raise WithdrawalNotFound(withdrawal_id=withdrawal_id)
+        return body
+
+    async def list_payments(
+        self, tenant_id: str, wanted: PaymentFilter, begun: Span, *, after: int, size: int
+    ) -> Page[bytes, int]:
+        """Return a page of payments of one kind, in the order in which they were begun."""
+        key = await self._reads.key_of(tenant_id)
+        low, high = await self._reads.bounds(tenant_id, key, begun)
+        return await self._reads.run(
+            lambda connection: payments.list_payments(
+                connection, key, wanted, after=max(low, after), before=high, size=size
+            ),
+            tenant=key,
+        )
+
+    async def event(self, tenant_id: str, provider_event_id: str) -> StoredEventRow:
+        """Return an event with its payload. Raises ProviderEventNotFound."""
+        key = await self._reads.key_of(tenant_id)
+        number = (await self._reads.ids(tenant_id)).event_sequence(provider_event_id)
+        found = None
+        if number is not None:
+            found = await self._reads.run(lambda connection: read_event(connection, key, number), tenant=key)
+        if found is None:
+            raise ProviderEventNotFound(provider_event_id=provider_event_id)
+        return found
+
+    async def list_events(
+        self, tenant_id: str, wanted: EventFilter, stored: Span, *, after: int, size: int
+    ) -> Page[bytes, int]:
+        """Return a page of events in the order in which they were stored, without payloads."""
+        key = await self._reads.key_of(tenant_id)
+        low, high = await self._reads.bounds(tenant_id, key, stored)
+        return await self._reads.run(
+            lambda connection: payments.list_events(
+                connection, key, wanted, after=max(low, after), before=high, size=size
+            ),
+            tenant=key,
+        )
+
+    async def wallet(self, tenant_id: str, player_id: str) -> list[WalletAccount]:
+        """Return the accounts of a player's wallet. Raises WalletNotFound."""
+        key = await self._reads.key_of(tenant_id)
+        found = await self._wallets(key, [player_id])
+        if not found:
+            raise WalletNotFound(player_id=player_id)
+        return found
+
+    async def list_wallets(self, tenant_id: str, *, after: str, size: int) -> Page[list[WalletAccount], str]:
+        """Return a page of wallets, each as its accounts; a player whose accounts are no wallet has none."""
+        key = await self._reads.key_of(tenant_id)
+        page = await self._reads.run(
+            lambda connection: wallets.players_after(connection, key, after, size=size), tenant=key
+        )
+        by_player: dict[str, list[WalletAccount]] = {player: [] for player in page.items}
+        for account in await self._wallets(key, page.items):
+            by_player[account.player_id].append(account)
+        return Page([found for found in by_player.values() if found], page.next)
+
+    async def _wallets(self, key: TenantKey, players: list[str]) -> list[WalletAccount]:
+        now = await known(self._reads.clock)
+        return await self._reads.run(
+            lambda connection: wallets.wallet_accounts(connection, key, players, now), tenant=key
+        )
+
+    async def _payment(self, key: TenantKey, number: int | None, kind: int) -> bytes | None:
+        if number is None:
+            return None
+        stored = (
+            await self._reads.run(lambda connection: load_payments(connection, key, [number]), tenant=key)
+        ).get(number)
+        return stored.body if stored is not None and stored.kind == kind else None

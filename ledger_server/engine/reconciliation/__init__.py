@@ -1,0 +1,1 @@
+"""Owns what the engine does for runs, findings, settlements and provider events."""

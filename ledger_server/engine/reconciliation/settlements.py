@@ -1,0 +1,127 @@
+"""Owns settlement batches as callers read and confirm them."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from defter.ledger.v1 import account_pb2, journal_pb2, posting_pb2
+from defter.reconciliation.v1 import settlement_pb2 as pb
+
+from ledger_server.domain.errors import (
+    AccountClosed,
+    AccountFrozen,
+    AccountNotFound,
+    BatchNotFound,
+    OutcomeNotFound,
+)
+from ledger_server.domain.ledger.accounts import AccountState
+from ledger_server.domain.payments.accounts import check_use, clearing_account
+from ledger_server.domain.state.commands import Method, RequestKey
+from ledger_server.engine.reads.ledger import Reads
+from ledger_server.engine.records.journal import transaction_of
+from ledger_server.engine.records.settlements import message_of, moved_batch
+from ledger_server.store import settlement_store
+from ledger_server.store.queries import settlements
+from ledger_server.store.queries.rendering import Page
+from ledger_server.store.queries.settlements import BatchPosition
+from ledger_server.store.settlement_store import BatchName, StoredBatch
+
+_LAST: Final = (datetime.max.replace(tzinfo=UTC), "", "", "")
+
+
+class Settlements:
+    """The settlement batches of all tenants."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+
+    async def check_tenant(self, tenant_id: str) -> None:
+        """Raise TenantNotFound for a tenant that does not exist."""
+        await self._reads.key_of(tenant_id)
+
+    async def batch(self, tenant_id: str, provider: str, name: BatchName) -> StoredBatch:
+        """Return a batch. Raises BatchNotFound."""
+        key = await self._reads.key_of(tenant_id)
+        found = await self._reads.run(
+            lambda connection: settlement_store.read_batches(connection, key, provider, [name])
+        )
+        if not found:
+            raise BatchNotFound(batch_id=name[0])
+        return found[0]
+
+    async def list_batches(
+        self,
+        tenant_id: str,
+        *,
+        provider: str,
+        state: int,
+        after: BatchPosition | None,
+        size: int,
+    ) -> Page[pb.SettlementBatch, BatchPosition]:
+        """Return a page of batches, those first that were first seen last."""
+        key = await self._reads.key_of(tenant_id)
+        rows = await self._reads.run(
+            lambda connection: settlements.list_batches(
+                connection, key, provider=provider, state=state, before=after or _LAST, size=size
+            )
+        )
+        following = rows[-1][0] if len(rows) == size else None
+        return Page([message_of(batch) for _, batch in rows], following)
+
+    async def posted(self, tenant_id: str, idempotency_key: str) -> posting_pb2.Transaction | None:
+        """Return the transaction that was posted under a batch's key; None if none was."""
+        try:
+            entry = await self._reads.outcome(
+                tenant_id, RequestKey(Method.PostTransaction, idempotency_key, player_id="")
+            )
+        except OutcomeNotFound:
+            return None
+        return transaction_of(journal_pb2.JournalRecord.FromString(entry.record))
+
+    async def missing_account(self, tenant_id: str, account_id: str, currency: str, *, lowered: bool) -> bool:
+        """Return whether an account has to be opened before money can be moved.
+
+        What a transaction would be refused for is asked before there is one: a refusal would be the final
+        outcome of the batch's only key.
+
+        Raises:
+            CurrencyMismatch, AccountKindMismatch, AccountClosed, AccountFrozen: it can't take part.
+        """
+        try:
+            [found] = await self._reads.accounts(tenant_id, [account_id])
+        except AccountNotFound:
+            return True
+        account = found.account
+        if account.continued_by:
+            return await self.missing_account(tenant_id, account.continued_by, currency, lowered=lowered)
+        check_use(account, currency)
+        if account.state is AccountState.CLOSED:
+            raise AccountClosed(account_id=account_id)
+        if account.state is AccountState.FROZEN and lowered:
+            raise AccountFrozen(account_id=account_id)
+        return False
+
+    async def set_moved(
+        self, tenant_id: str, provider: str, name: BatchName, moved: int, transaction_id: str
+    ) -> StoredBatch:
+        """Write what was moved to the bank, unless that is known, and return the batch as it stands then.
+
+        An import may have changed the batch since the money was moved; then it is found unbalanced. The
+        caller has read the batch before: batches are never deleted.
+        """
+        key = await self._reads.key_of(tenant_id)
+        async with self._reads.pool.acquire() as connection, connection.transaction():
+            [batch] = await settlement_store.read_batches(connection, key, provider, [name], lock=True)
+            if batch.moved is None:
+                batch = moved_batch(batch, moved, transaction_id)
+                await settlement_store.put_batches(connection, key, provider, [batch])
+            return batch
+
+
+def moved_by(transaction: posting_pb2.Transaction, provider: str, currency: str) -> int:
+    """Return what a transaction took out of clearing; negative where it put something in."""
+    clearing = clearing_account(provider, currency)
+    return sum(
+        posting.amount_minor if posting.direction == account_pb2.DIRECTION_CREDIT else -posting.amount_minor
+        for posting in transaction.postings
+        if posting.account_id == clearing or posting.account_id.startswith(f"{clearing}@")
+    )

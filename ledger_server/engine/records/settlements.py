@@ -1,0 +1,105 @@
+"""Owns the bytes of settlement batches, there and back."""
+
+from datetime import datetime
+from typing import Final
+
+from defter.reconciliation.v1 import settlement_pb2 as pb
+
+from ledger_server.domain.reconciliation.settled import refused_at, state_of
+from ledger_server.domain.reconciliation.settlement import Totals
+from ledger_server.engine.records.times import moment_in, timestamp
+from ledger_server.store.settlement_store import BatchName, StoredBatch
+
+_LARGEST: Final = 2**63 - 1
+
+
+def batch_of(
+    provider: str,
+    name: BatchName,
+    totals: Totals,
+    before: StoredBatch | None,
+    *,
+    now: datetime,
+) -> StoredBatch:
+    """Return a batch as it stands with new totals; what was moved to the bank stays what it was.
+
+    Raises:
+        ReportMalformed: it adds up to more than the ledger can count.
+    """
+    batch_id, currency = name
+    # Every report was checked by itself; together they may still go too far.
+    if any(abs(amount) > _LARGEST for amount in _amounts(totals)):
+        raise refused_at(1, f"batch {batch_id!r} adds up to more than 64 bits")
+    moved = None if before is None else before.moved
+    state = state_of(totals, moved)
+    message = pb.SettlementBatch(
+        batch_id=batch_id,
+        provider=provider,
+        currency_code=currency,
+        state=int(state),  # type: ignore[arg-type]
+        gross_minor=totals.gross,
+        fee_minor=totals.fee,
+        refund_minor=totals.refund,
+        chargeback_minor=totals.chargeback,
+        correction_minor=totals.correction,
+        computed_minor=totals.computed,
+        paid_out_minor=totals.paid_out,
+        difference_minor=totals.difference,
+        line_count=totals.line_count,
+        transaction_id="" if before is None else message_of(before).transaction_id,
+    )
+    if totals.paid_out_time is not None:
+        message.paid_out_time.CopyFrom(timestamp(totals.paid_out_time))
+    return StoredBatch(
+        batch_id=batch_id,
+        currency=currency,
+        state=int(state),
+        version=1 if before is None else before.version + 1,
+        moved=moved,
+        open_time=now if before is None else before.open_time,
+        body=message.SerializeToString(),
+    )
+
+
+def moved_batch(batch: StoredBatch, moved: int, transaction_id: str) -> StoredBatch:
+    """Return a batch once it is known what was moved to the bank, by which transaction if by any."""
+    message = message_of(batch)
+    state = state_of(totals_of(batch), moved)
+    message.state = int(state)  # type: ignore[assignment]
+    message.transaction_id = transaction_id
+    return batch._replace(
+        state=int(state), version=batch.version + 1, moved=moved, body=message.SerializeToString()
+    )
+
+
+def message_of(batch: StoredBatch) -> pb.SettlementBatch:
+    """Return a batch as callers see it."""
+    return pb.SettlementBatch.FromString(batch.body)
+
+
+def totals_of(batch: StoredBatch) -> Totals:
+    """Return what a batch's lines add up to, as it was written."""
+    message = message_of(batch)
+    return Totals(
+        gross=message.gross_minor,
+        fee=message.fee_minor,
+        refund=message.refund_minor,
+        chargeback=message.chargeback_minor,
+        correction=message.correction_minor,
+        paid_out=message.paid_out_minor if message.HasField("paid_out_minor") else None,
+        line_count=message.line_count,
+        paid_out_time=moment_in(message, "paid_out_time"),
+    )
+
+
+def _amounts(totals: Totals) -> tuple[int, ...]:
+    return (
+        totals.gross,
+        totals.fee,
+        totals.refund,
+        totals.chargeback,
+        totals.correction,
+        totals.computed,
+        totals.paid_out or 0,
+        totals.difference,
+    )

@@ -1,0 +1,257 @@
+"""Owns the comparison of stored payments, events and findings with the records that changed them last."""
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+from asyncpg import Record
+from defter.ledger.v1 import journal_pb2
+from google.protobuf.message import DecodeError
+from msgspec.structs import replace
+
+from ledger_server.domain.ids import TenantIds, TenantKey, finding_id
+from ledger_server.domain.payments.calls import CallKind, OwedCall
+from ledger_server.domain.payments.knowledge import CallState
+from ledger_server.domain.state.facts import DepositChanged, EventRecorded, WithdrawalChanged
+from ledger_server.engine.records.findings import finding_of
+from ledger_server.engine.records.journal import content_of
+from ledger_server.engine.records.payments import payment_fact, payment_of
+from ledger_server.engine.records.times import moment
+from ledger_server.engine.verification.differences import (
+    ABSENT,
+    PRESENT,
+    Different,
+    rows_that_differ,
+    text_of,
+)
+from ledger_server.engine.verification.journal import JournalCheck
+from ledger_server.store.database import AnyConnection
+from ledger_server.store.finding_rows import FINDING_TABLES, finding_row
+from ledger_server.store.payment_rows import PAYMENT_TABLES, PaymentRows
+from ledger_server.store.queries import verification
+
+_BREATH: Final = 64
+_IN_MOTION: Final = frozenset({CallState.PENDING, CallState.UNDER_WAY})
+_CHANGES_PAYMENT: Final = frozenset({"deposit_changed", "withdrawal_changed"})
+_COLUMNS: Final = {**PAYMENT_TABLES, **FINDING_TABLES}
+
+
+async def check_rows(connection: AnyConnection, key: TenantKey, check: JournalCheck) -> list[Different]:
+    """Return how the rows of payments, events and findings differ from what follows from the journal."""
+    replay = check.replay
+    findings = {fingerprint: sequence for fingerprint, (sequence, _) in replay.findings.items()}
+    in_motion: dict[OwedCall, int] = {}
+    payments, payment_count = await _table(
+        connection, key, check.ids, "payments", replay.payments, in_motion=in_motion
+    )
+    events, event_count = await _table(connection, key, check.ids, "provider_events", replay.events)
+    found, finding_count = await _table(connection, key, check.ids, "reconciliation_findings", findings)
+    check.payment_count, check.event_count = payment_count, event_count
+    check.finding_count = finding_count
+    return [
+        *payments,
+        *events,
+        *found,
+        *await _history(connection, key, check),
+        *await _refs(connection, key, check.ids),
+        *await _calls(connection, key, check.ids, in_motion),
+    ]
+
+
+async def _refs(connection: AnyConnection, key: TenantKey, ids: TenantIds) -> list[Different]:
+    """Return refs that lead to a payment which does not have them, and a payment whose ref leads nowhere.
+
+    Of two payments with one ref the first keeps it, so a payment's ref may lead to the other one.
+    """
+    found: list[Different] = []
+    count = 0
+    async for row in verification.refs(connection, key):
+        if not _has_ref(ids, row):
+            subject = f"payment_refs {row['provider']} {row['provider_ref']}"
+            found.append(Different(row["changed_by"] or row["payment_number"], subject, ABSENT, PRESENT))
+        count += 1
+        if count % _BREATH == 0:
+            await asyncio.sleep(0)
+    lost = await verification.payment_without_ref(connection, key)
+    if lost is not None:
+        subject = f"payment_refs of payment {lost['payment_number']}"
+        found.append(Different(lost["changed_by"], subject, PRESENT, ABSENT))
+    return found
+
+
+def _has_ref(ids: TenantIds, row: Record) -> bool:
+    if row["body"] is None:
+        return False
+    try:
+        payment = payment_of(ids, row["kind"], row["body"])
+    except (DecodeError, ValueError, OverflowError):
+        return False  # the payment's own row is named as well
+    return payment.provider == row["provider"] and row["provider_ref"] in payment.refs
+
+
+async def _calls(
+    connection: AnyConnection, key: TenantKey, ids: TenantIds, in_motion: Mapping[OwedCall, int]
+) -> list[Different]:
+    """Return owed calls that no record can have asked for, and calls in motion that nobody would make."""
+    missing = dict(in_motion)
+    found: list[Different] = []
+    count = 0
+    async for row in verification.owed_calls(connection, key):
+        number = row["call_number"]
+        stored = OwedCall(
+            kind=row["kind"],
+            provider=row["provider"],
+            payment=row["payment_number"],
+            subject=row["subject_number"],
+        )
+        if stored not in _may_owe(ids, row["record"]):
+            found.append(Different(number, f"outbox {number}", ABSENT, PRESENT))
+        missing.pop(stored, None)
+        count += 1
+        if count % _BREATH == 0:
+            await asyncio.sleep(0)
+    return found + [
+        Different(at, f"outbox of payment {owed.payment}", PRESENT, ABSENT) for owed, at in missing.items()
+    ]
+
+
+def _may_owe(ids: TenantIds, data: bytes | None) -> list[OwedCall]:
+    """Return the calls that a record may have asked for: of its payment, or of one of its refunds."""
+    return [call for call, _ in _calls_of(ids, data)]
+
+
+def _calls_in_motion(ids: TenantIds, data: bytes | None) -> list[OwedCall]:
+    """Return the calls that are to be made, or are under way, as of a payment's newest record."""
+    return [call for call, state in _calls_of(ids, data) if state in _IN_MOTION]
+
+
+def _calls_of(ids: TenantIds, data: bytes | None) -> list[tuple[OwedCall, CallState]]:
+    """Return the calls of the payment in a record, and how far each has come."""
+    if data is None:
+        return []
+    record = journal_pb2.JournalRecord.FromString(data)
+    name = record.WhichOneof("fact") or ""
+    if name not in _CHANGES_PAYMENT:
+        return []
+    match payment_fact(ids, name, record):
+        case DepositChanged(deposit=payment):
+            kind = CallKind.CREATE_PAYMENT
+            refunds = payment.refunds
+        case WithdrawalChanged(withdrawal=payment):
+            kind = CallKind.CREATE_PAYOUT
+            refunds = ()
+        case _:
+            return []
+    own = OwedCall(kind=kind, provider=payment.provider, payment=payment.number, subject=payment.number)
+    return [
+        (own, payment.call_state),
+        *(
+            (replace(own, kind=CallKind.REFUND, subject=refund.number), refund.call_state)
+            for refund in refunds
+            if refund.number is not None
+        ),
+    ]
+
+
+async def _history(connection: AnyConnection, key: TenantKey, check: JournalCheck) -> list[Different]:
+    """Return how the stored history of findings differs from the journal: each version is there once."""
+    found: list[Different] = []
+    counts: Counter[bytes] = Counter()
+    seen = 0
+    async for row in verification.finding_versions(connection, key):
+        fingerprint, version = row["fingerprint"], row["version"]
+        if _is_version(row["record"], fingerprint, version):
+            counts[fingerprint] += 1
+        else:
+            subject = f"finding_versions {text_of(fingerprint)} version {version}"
+            found.append(Different(row["sequence"], subject, ABSENT, PRESENT))
+        seen += 1
+        if seen % _BREATH == 0:
+            await asyncio.sleep(0)
+    for fingerprint, (sequence, version) in check.replay.findings.items():
+        if counts[fingerprint] != version:
+            subject = f"finding_versions {text_of(fingerprint)} count"
+            found.append(Different(sequence, subject, version, counts[fingerprint]))
+    return found
+
+
+def _is_version(data: bytes | None, fingerprint: bytes, version: int) -> bool:
+    """Return whether a record made that version of that finding."""
+    if data is None:
+        return False
+    record = journal_pb2.JournalRecord.FromString(data)
+    changed = record.finding_changed
+    return record.HasField("finding_changed") and (changed.finding_id, changed.version) == (
+        finding_id(fingerprint),
+        version,
+    )
+
+
+async def _table(
+    connection: AnyConnection,
+    key: TenantKey,
+    ids: TenantIds,
+    table: str,
+    expected: Mapping[Any, int],
+    *,
+    in_motion: dict[OwedCall, int] | None = None,
+) -> tuple[list[Different], int]:
+    """Return what differs in a table, and how many rows it has; collect calls in motion, of payments."""
+    found: list[Different] = []
+    missing = dict(expected)
+    count = 0
+    async for row in verification.changed_rows(connection, key, table):
+        number = row[0]
+        changed_by = missing.pop(number, None)
+        subject = f"{table} {text_of(number)}"
+        if changed_by is None:
+            found.append(Different(row["changed_by"], subject, ABSENT, PRESENT))
+        elif changed_by != row["changed_by"]:
+            found.append(Different(changed_by, f"{subject} changed_by", changed_by, row["changed_by"]))
+        else:
+            found += _differences(ids, table, subject, row)
+            if in_motion is not None:
+                for call in _calls_in_motion(ids, row["record"]):
+                    in_motion[call] = changed_by
+        count += 1
+        if count % _BREATH == 0:
+            await asyncio.sleep(0)
+    found += [Different(at, f"{table} {text_of(number)}", PRESENT, ABSENT) for number, at in missing.items()]
+    return found, count
+
+
+def _differences(ids: TenantIds, table: str, subject: str, row: Record) -> list[Different]:
+    """Compare a row with the row that its newest record makes."""
+    sequence: int = row["changed_by"]
+    columns = tuple(_COLUMNS[table])
+    stored = tuple(row)[: len(columns)]
+    made = _made(ids, table, row)
+    if made is None:
+        return [Different(sequence, f"{subject} record", PRESENT, ABSENT)]
+    if made == stored:
+        return []
+    differing = rows_that_differ(columns, made, stored)
+    return [Different(sequence, f"{subject} {differing.path}", differing.expected, differing.actual)]
+
+
+def _made(ids: TenantIds, table: str, row: Record) -> tuple[Any, ...] | None:
+    data = row["record"]
+    if data is None:
+        return None
+    record = journal_pb2.JournalRecord.FromString(data)
+    if table == "reconciliation_findings":
+        finding = finding_of(ids, record.finding_changed)
+        return finding_row(finding, record.sequence, content_of(record)[1])
+    fact = payment_fact(ids, record.WhichOneof("fact") or "", record)
+    if isinstance(fact, EventRecorded):
+        # The payload is in the row alone; the journal has its digest.
+        payload: bytes = row["payload"]
+        if hashlib.sha256(payload).digest() != fact.stored.payload_digest:
+            payload = b""
+        event = replace(fact.stored.event, payload=payload)
+        fact = EventRecorded(fact.kind, replace(fact.stored, event=event), discrepancies=(), mended=())
+    rows = PaymentRows()
+    rows.add(fact, record.sequence, moment(record.record_time), content_of(record)[1])
+    return next(iter(rows.tables[table]), None)

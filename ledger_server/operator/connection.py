@@ -1,0 +1,196 @@
+"""Owns how commands reach a server: where it is, how patiently, and how each failure is told and exits."""
+
+import asyncio
+import getpass
+import io
+import os
+import random
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from enum import IntEnum
+from typing import Annotated, Any, Final, TypeVar
+
+import grpc
+import typer
+
+from defter_client import LedgerClient, LedgerError, ledger_error
+from ledger_server.operator.screen import console, plain, print_line
+from webhook_edge.setting_names import unknown_settings
+
+SERVER: Final = "127.0.0.1:50051"
+COMMAND_SETTINGS: Final = frozenset({"DEFTER_SERVER", "DEFTER_TENANT"})
+"""The environment variables that commands read."""
+Server = Annotated[str, typer.Option(envvar="DEFTER_SERVER", help="host:port of a running server")]
+Tenant = Annotated[str, typer.Option(envvar="DEFTER_TENANT", help="the tenant")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON, one object a line")]
+Actor = Annotated[str | None, typer.Option("--as", help="who does it; default: the user of this machine")]
+
+_FIRST_PAUSE_SECONDS: Final = 0.1
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+_PATIENCE_SECONDS: Final = 15.0
+# What gRPC itself says, without a word of the ledger, when a server goes away in the middle of a call.
+_BREAKS: Final = frozenset(
+    {
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNKNOWN,
+    }
+)
+_Result = TypeVar("_Result")
+
+
+class Exit(IntEnum):
+    """What a command's exit code says; docs/operations/reconciliation.md lists them for operators."""
+
+    DONE = 0
+    FOUND = 1
+    REFUSED = 2
+    PARTIAL = 3
+    INTERRUPTED = 4
+    UNDER_WAY = 5
+
+
+class Stopped(Exception):
+    """A command can't go on; the text says why."""
+
+    def __init__(self, text: str, code: Exit = Exit.REFUSED) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def carry_out(work: Coroutine[Any, Any, int]) -> None:
+    """Do a command's work and exit; whatever goes wrong is one line on standard error, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that can't show a character is no reason to stop in the middle.
+            stream.reconfigure(errors="backslashreplace")
+    misspelt = [each for each in unknown_settings(os.environ, COMMAND_SETTINGS) if each.meant]
+    if misspelt:
+        # Else a command might speak to another server than the one that was meant.
+        work.close()
+        raise typer.Exit(complain("\n".join(map(str, misspelt)), Exit.REFUSED))
+    try:
+        code: int = asyncio.run(work)
+    except Stopped as stopped:
+        code = complain(str(stopped), stopped.code)
+    except LedgerError as error:
+        code = complain(told(error), exit_of(error))
+    except grpc.aio.AioRpcError as error:
+        refused = ledger_error(error)
+        code = complain(told(refused), exit_of(refused))
+    except KeyboardInterrupt:
+        code = complain("stopped by hand; what the server has begun goes on there", Exit.INTERRUPTED)
+    raise typer.Exit(code)
+
+
+def complain(text: str, code: Exit) -> Exit:
+    """Say what is wrong and return the exit code."""
+    for line in text.splitlines():
+        print_line(console(sys.stderr), line)
+    return code
+
+
+def told(error: LedgerError) -> str:
+    """Return reason, sentence and facts in one line; a report's problems on lines of their own."""
+    facts = dict(error.metadata)
+    problems = facts.pop("problems", "")
+    text = plain(str(error))
+    # Of a malformed request the sentence itself names the field.
+    listed = [f"{plain(name)}={plain(fact)}" for name, fact in sorted(facts.items())]
+    if untold := [fact for fact in listed if fact not in text]:
+        text += f" ({', '.join(untold)})"
+    return "\n".join([text, *(f"  {plain(line)}" for line in problems.splitlines())])
+
+
+def exit_of(error: LedgerError) -> Exit:
+    """Return what a failed call makes a command exit with."""
+    if error.reason == "RECONCILIATION_UNDER_WAY":
+        return Exit.UNDER_WAY
+    unanswered = breaks(error) or error.code in {
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    }
+    return Exit.INTERRUPTED if unanswered else Exit.REFUSED
+
+
+def breaks(error: LedgerError) -> bool:
+    """Whether nothing was refused: the server is away or overloaded, and the same call may be made again."""
+    return error.retryable or (not error.reason and error.code in _BREAKS)
+
+
+class Patience:
+    """How long to go on trying; whatever comes through begins it anew."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew: something has come through."""
+        self._since = self._loop.time()
+        self._pause = _FIRST_PAUSE_SECONDS
+
+    def over(self) -> bool:
+        """Whether nothing has come through for too long."""
+        return self._loop.time() - self._since >= self._seconds
+
+    def left(self) -> float:
+        """Return for how many seconds more it lasts."""
+        return max(self._since + self._seconds - self._loop.time(), 0.0)
+
+    async def pause(self, *, at_most: float = _LONGEST_PAUSE_SECONDS) -> None:
+        """Wait a little, longer with every time."""
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311  # jitter, no secret
+        await asyncio.sleep(min(self._pause * jitter, self.left(), at_most))
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
+
+
+async def tried(call: Callable[[], Awaitable[_Result]], seconds: float = _PATIENCE_SECONDS) -> _Result:
+    """Make a call that is the same call however often it is made, until it is answered.
+
+    Raises:
+        LedgerError: it was refused, or nobody answers in time.
+    """
+    patience = Patience(seconds)
+    while True:
+        try:
+            return await call()
+        except grpc.aio.AioRpcError as error:
+            refused = ledger_error(error)
+        if not breaks(refused) or patience.over():
+            raise refused
+        await patience.pause()
+
+
+async def pages(
+    ledger: LedgerClient, method: Callable[..., Awaitable[_Result]], request: Any, *, limit: int | None
+) -> AsyncIterator[_Result]:
+    """Read a list page by page, no page longer than what is still wanted.
+
+    Args:
+        limit: how many items are wanted, at most one page more is read; None: all.
+    """
+    largest = 1_000
+    request.page_size = largest if limit is None else min(limit + 1, largest)
+    while True:
+        page: Any = await ledger.call(method, request)
+        yield page
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+def actor_or_user(actor: str | None) -> str:
+    """Return who does something.
+
+    Raises:
+        Stopped: nobody was named, and this machine does not know its user's name.
+    """
+    if actor:
+        return actor
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        raise Stopped("this machine does not know who you are: say --as") from None

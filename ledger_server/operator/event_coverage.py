@@ -1,0 +1,55 @@
+"""Owns which of the events that a provider account has to tell were seen lately, and which never."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from defter.payments.v1 import provider_event_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from defter_client import LedgerClient
+from ledger_server.operator.connection import pages
+from webhook_edge.needed import Need, needs_of
+from webhook_edge.scheme import Endpoint
+
+
+class Coverage(NamedTuple):
+    """What an account has to tell, and when it first did within the time that was looked at."""
+
+    provider: str
+    need: Need
+    type: str = ""
+    seen: Timestamp | None = None
+
+    @property
+    def missing(self) -> bool:
+        """Whether that was not seen."""
+        return self.seen is None
+
+
+async def coverage(
+    ledger: LedgerClient, endpoint: Endpoint, parts: Collection[str], since: datetime
+) -> Sequence[Coverage]:
+    """Return what of an account's events was seen; it stops reading when all of it was.
+
+    Args:
+        parts: what the account is used for, of `needed.PARTS`.
+    """
+    needs = [need for need in needs_of(endpoint) if need.part in parts]
+    found: dict[Need, Coverage] = {}
+    request = provider_event_pb2.ListProviderEventsRequest(
+        tenant_id=endpoint.tenant_id, provider=endpoint.provider
+    )
+    request.from_time.FromDatetime(since)
+    async for page in pages(ledger, ledger.provider_events.ListProviderEvents, request, limit=None):
+        for stored in page.events:
+            type_ = stored.event.provider_type
+            # What could not be read was not told.
+            if stored.event.unread_reason:
+                continue
+            for need in needs:
+                if type_ in need.types and need not in found:
+                    found[need] = Coverage(endpoint.provider, need, type_, stored.receive_time)
+        if len(found) == len(needs):
+            break
+    return [found.get(need, Coverage(endpoint.provider, need)) for need in needs]

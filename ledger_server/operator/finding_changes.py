@@ -1,0 +1,102 @@
+"""Owns how a finding is changed by hand: as it was shown, once, and with who was faster if somebody was."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from defter.reconciliation.v1 import finding_pb2 as pb
+from rich.console import Console
+
+from defter_client import LedgerClient, LedgerError
+from ledger_server.operator.connection import Exit, Stopped, told
+from ledger_server.operator.finding_names import whole_id
+from ledger_server.operator.finding_screen import changed, print_finding, print_sides, short, state_of, who
+from ledger_server.operator.money import Money, known_money
+from ledger_server.operator.screen import console, print_json, print_line, when
+
+
+class Change(NamedTuple):
+    """A change by hand.
+
+    Attributes:
+        verb: what is done.
+        said: what the command line says beside the finding; the same words are the same request.
+        done: whether the latest change of a finding was this very one.
+        send: sends it: with the client, the finding's id, the version it is for, and the key.
+    """
+
+    verb: str
+    said: tuple[str, ...]
+    done: Callable[[pb.Finding], bool]
+    send: Callable[[LedgerClient, str, int, str], Awaitable[Any]]
+
+
+async def read_finding(ledger: LedgerClient, tenant: str, finding_id: str) -> pb.GetFindingResponse:
+    """Return a finding with its history."""
+    request = pb.GetFindingRequest(tenant_id=tenant, finding_id=finding_id)
+    read: pb.GetFindingResponse = await ledger.call(ledger.findings.GetFinding, request)
+    return read
+
+
+async def change_finding(
+    server: str, tenant: str, name: str, change: Change, *, version: int | None, json: bool
+) -> int:
+    """Read a finding, show it, and change it as it was shown.
+
+    Raises:
+        Stopped: somebody has changed it meanwhile; the text says who, and what.
+    """
+    out = console()
+    async with LedgerClient(server) as ledger:
+        finding_id = await whole_id(ledger, tenant, name)
+        before = (await read_finding(ledger, tenant, finding_id)).finding
+        money = await known_money(ledger)
+        if version is None and change.done(before):
+            # What a retry of the same command line finds: the first one's answer was lost.
+            return _print_after(out, before, f"version {before.version} says so already", json=json)
+        expected = before.version if version is None else version
+        if not json:
+            print_finding(out, before)
+            print_sides(out, before, money)
+            print_line(out, "")
+        try:
+            response = await change.send(ledger, finding_id, expected, _key(finding_id, expected, change))
+        except LedgerError as error:
+            if error.reason != "FINDING_VERSION_MISMATCH":
+                raise
+            text = await _meanwhile(ledger, tenant, finding_id, expected, money)
+            raise Stopped("\n".join([told(error), *text])) from None
+    after = response.finding
+    return _print_after(out, after, changed(before, after, money), json=json)
+
+
+def _print_after(out: Console, after: pb.Finding, text: str, *, json: bool) -> int:
+    if json:
+        print_json(out, after)
+    else:
+        print_line(out, f"{short(after.finding_id)} is {state_of(after)}, version {after.version}: {text}")
+    return Exit.DONE
+
+
+def _key(finding_id: str, version: int, change: Change) -> str:
+    """Return the key of a change: what is said twice about the same version is the same request."""
+    said = hashlib.sha256("\x00".join(change.said).encode()).hexdigest()[:16]
+    return f"{change.verb}:{finding_id}:{version}:{said}"
+
+
+async def _meanwhile(
+    ledger: LedgerClient, tenant: str, finding_id: str, expected: int, money: Money
+) -> list[str]:
+    """Return who has changed what since a version, a line each."""
+    read = await read_finding(ledger, tenant, finding_id)
+    lines = []
+    known: pb.Finding | None = None
+    for version in read.history:
+        after = version.finding
+        if after.version > expected:
+            lines.append(
+                f"  version {after.version}, {when(after.update_time)} UTC, by {who(after)}:"
+                f" {changed(known, after, money)}"
+            )
+        known = after
+    return [*lines, "  read it again, and decide anew"]

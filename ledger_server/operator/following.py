@@ -1,0 +1,131 @@
+"""Owns how a run is followed to its end: through broken connections, restarted servers and interruptions."""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import grpc
+from defter.reconciliation.v1 import reconciliation_pb2 as pb
+
+from defter_client import LedgerClient, LedgerError, ledger_error
+from ledger_server.operator.connection import Patience, breaks, tried
+
+_REPLAYED: Final = ("idempotent-replayed", "true")
+_LOOK_SECONDS: Final = 1.0
+# A run that is interrupted again and again meets a fault that no patience mends.
+_INTERRUPTIONS: Final = 3
+# Where so many runs of one window were partial, something is wrong that the next one will not find right.
+_ATTEMPTS: Final = 100
+_CONTINUED: Final = frozenset({pb.RUN_STATE_RUNNING, pb.RUN_STATE_INTERRUPTED})
+
+
+class Ended(NamedTuple):
+    """How a run has ended; `replayed` if it had ended before it was asked for."""
+
+    run: pb.Run
+    replayed: bool
+
+
+class Follower:
+    """Follows runs.
+
+    Args:
+        show: is told how far a run has come.
+        say: is told what happens to the connection.
+        patience_seconds: how long to go on while nothing comes through.
+    """
+
+    def __init__(
+        self,
+        ledger: LedgerClient,
+        *,
+        show: Callable[[pb.Run], None],
+        say: Callable[[str], None],
+        patience_seconds: float,
+    ) -> None:
+        self._ledger = ledger
+        self._show = show
+        self._say = say
+        self._patience_seconds = patience_seconds
+
+    async def run(self, request: pb.RunReconciliationRequest) -> Ended:
+        """Ask for a run and follow it; the same key joins it again whenever the connection breaks.
+
+        Raises:
+            LedgerError: it was refused, or no server has answered for too long.
+        """
+        patience = Patience(self._patience_seconds)
+        interruptions = 0
+        said = ""
+        while True:
+            try:
+                ended = await self._follow(request, patience)
+            except grpc.aio.AioRpcError as error:
+                failure = ledger_error(error)
+                if not breaks(failure) or patience.over():
+                    raise failure from None
+                text = f"{failure.message or failure.code.name}; trying again for {patience.left():.0f} s"
+                if failure.message != said:
+                    self._say(text)
+                said = failure.message
+            else:
+                said = ""
+                if ended.run.state not in _CONTINUED:
+                    return ended
+                interruptions += ended.run.state == pb.RUN_STATE_INTERRUPTED
+                if interruptions >= _INTERRUPTIONS or patience.over():
+                    return ended
+                self._say(f"interrupted: {ended.run.problem}; asking again")
+            await patience.pause()
+
+    async def run_derived(self, request: pb.RunReconciliationRequest, key: str, *, again: bool) -> Ended:
+        """Ask for a run by a key of our own making, under the first number that has not ended in vain.
+
+        A run that ended before is the answer if it was complete. A partial one is tried again under the next
+        number, and so is a complete one if that is wanted.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            request.idempotency_key = key if attempt == 1 else f"{key}#{attempt}"
+            ended = await self.run(request)
+            wanted = not ended.replayed or (ended.run.state == pb.RUN_STATE_COMPLETE and not again)
+            if wanted or attempt == _ATTEMPTS:
+                return ended
+
+    async def watch(self, tenant_id: str, run_id: str) -> pb.Run:
+        """Look at somebody else's run until it ends, or does not move for too long.
+
+        Raises:
+            LedgerError: there is no such run, or no server has answered for too long.
+        """
+        patience = Patience(self._patience_seconds)
+        request = pb.GetRunRequest(tenant_id=tenant_id, run_id=run_id)
+        known = b""
+        while True:
+            run = (
+                await tried(lambda: self._ledger.reconciliation.GetRun(request), self._patience_seconds)
+            ).run
+            state = run.SerializeToString()
+            if state != known:
+                known = state
+                patience.renew()
+                self._show(run)
+            if run.state != pb.RUN_STATE_RUNNING or patience.over():
+                return run
+            await patience.pause(at_most=_LOOK_SECONDS)
+
+    async def _follow(self, request: pb.RunReconciliationRequest, patience: Patience) -> Ended:
+        """Follow a run for as long as one connection holds."""
+        run = pb.Run(state=pb.RUN_STATE_RUNNING)
+        call = self._ledger.reconciliation.RunReconciliation(request)
+        async for response in call:
+            run = response.run
+            patience.renew()
+            self._show(run)
+        trailing = await call.trailing_metadata()
+        return Ended(run, _REPLAYED in tuple(trailing or ()))
+
+
+def under_way(error: LedgerError) -> str:
+    """Return the id of the run that is under way, if that is why another one was refused."""
+    return error.metadata.get("run_id", "") if error.reason == "RECONCILIATION_UNDER_WAY" else ""

@@ -1,0 +1,128 @@
+"""Owns `defter outbound`: whether calls to providers may be made, and how they are stopped and resumed."""
+
+from typing import Annotated
+
+import typer
+from defter.payments.v1 import outbound_pb2 as pb
+from rich.console import Console
+
+from defter_client import LedgerClient
+from ledger_server.operator.connection import (
+    SERVER,
+    Actor,
+    Exit,
+    Json,
+    Server,
+    Stopped,
+    actor_or_user,
+    carry_out,
+    tried,
+)
+from ledger_server.operator.screen import console, print_json, print_line, when
+
+app = typer.Typer(no_args_is_help=True, help="Stop calls to providers, and let them go on.")
+
+_Note = Annotated[str, typer.Option("--note", help="why, for whoever looks next")]
+
+
+@app.callback()
+def group() -> None:
+    """Stop calls to providers, and let them go on."""
+
+
+@app.command("status")
+def status(*, json: Json = False, server: Server = SERVER) -> None:
+    """Tell whether calls may be made, in which epoch, and what is not reconciled; exits with 1 if stopped."""
+
+    async def work() -> int:
+        async with LedgerClient(server) as ledger:
+            method = ledger.outbound.GetOutbound
+            answer = await tried(lambda: ledger.call(method, pb.GetOutboundRequest()))
+        _print(answer.outbound, json=json)
+        return Exit.FOUND if answer.outbound.stopped else Exit.DONE
+
+    carry_out(work())
+
+
+@app.command("stop")
+def stop(*, note: _Note, actor: Actor = None, json: Json = False, server: Server = SERVER) -> None:
+    """Stop all calls to providers of all tenants; what is owed waits, and everything else goes on."""
+
+    async def work() -> int:
+        request = pb.StopOutboundRequest(note=note, actor=actor_or_user(actor))
+        async with LedgerClient(server) as ledger:
+            answer = await tried(lambda: ledger.call(ledger.outbound.StopOutbound, request))
+        _print(answer.outbound, json=json)
+        return Exit.DONE
+
+    carry_out(work())
+
+
+@app.command("resume")
+def resume(
+    *,
+    note: _Note,
+    epoch: Annotated[
+        str | None, typer.Option(help="the epoch that was looked at; default: the one that is read now")
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="although accounts are not reconciled: you answer for what was lost"),
+    ] = False,
+    actor: Actor = None,
+    json: Json = False,
+    server: Server = SERVER,
+) -> None:
+    """Let calls be made again, after a complete reconciliation of what may have been lost."""
+
+    async def work() -> int:
+        async with LedgerClient(server) as ledger:
+            found = await tried(lambda: ledger.call(ledger.outbound.GetOutbound, pb.GetOutboundRequest()))
+            if found.outbound.unreconciled and not force:
+                _print(found.outbound, json=json)
+                raise Stopped("not resumed: reconcile these accounts first, or say --force")
+            request = pb.ResumeOutboundRequest(
+                epoch=found.outbound.epoch if epoch is None else epoch,
+                note=note,
+                actor=actor_or_user(actor),
+                allow_unreconciled=force,
+            )
+            answer = await tried(lambda: ledger.call(ledger.outbound.ResumeOutbound, request))
+        _print(answer.outbound, json=json)
+        return Exit.DONE
+
+    carry_out(work())
+
+
+def _print(outbound: pb.Outbound, *, json: bool) -> None:
+    out = console()
+    if json:
+        print_json(out, outbound)
+        return
+    state = "stopped" if outbound.stopped else "allowed"
+    since = ""
+    if outbound.note:
+        since = f" since {when(outbound.change_time)} by {outbound.actor}: {outbound.note}"
+    print_line(out, f"outbound calls are {state}{since}")
+    before = f", after {', '.join(outbound.past_epochs)}" if outbound.past_epochs else ""
+    print_line(out, f"epoch: {outbound.epoch or 'none yet'}{before}")
+    _print_unreconciled(out, outbound)
+
+
+def _print_unreconciled(out: Console, outbound: pb.Outbound) -> None:
+    if not outbound.HasField("known_until_time"):
+        return
+    since = outbound.known_until_time.ToJsonString()
+    print_line(out, f"the newest record that was not lost is of {since}")
+    for account in outbound.unreconciled:
+        print_line(
+            out,
+            f"not reconciled since: defter reconcile --tenant {account.tenant_id}"
+            f" --provider {account.provider} --from {since}"
+            f" --to {outbound.begin_time.ToJsonString()} --grace 0s",
+        )
+    if not outbound.unreconciled:
+        print_line(
+            out,
+            "all provider accounts with payments are reconciled since; see `defter findings list`",
+        )

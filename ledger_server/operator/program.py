@@ -1,0 +1,44 @@
+"""Owns the program of those commands that only talk to a server; it loads nothing of the server itself."""
+
+from typing import Final
+
+import typer
+
+from ledger_server.operator import (
+    accounts,
+    deposits,
+    events,
+    findings,
+    outbound,
+    reconcile,
+    records,
+    settlement,
+)
+from ledger_server.operator.verify import verify
+
+_GROUPS: Final = {
+    "accounts": accounts.app,
+    "deposits": deposits.app,
+    "runs": reconcile.app,
+    "findings": findings.app,
+    "settlement": settlement.app,
+    "records": records.app,
+    "events": events.app,
+    "outbound": outbound.app,
+}
+WORDS: Final = frozenset({"reconcile", "verify", *_GROUPS})
+"""The first words of these commands."""
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Give a program the commands of operators."""
+    app.command()(reconcile.reconcile)
+    app.command()(verify)
+    for name, group in _GROUPS.items():
+        app.add_typer(group, name=name)
+
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Defter, the ledger."
+)
+add_commands(app)

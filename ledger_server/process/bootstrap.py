@@ -1,0 +1,493 @@
+"""Owns the wiring: from settings to a running server, and back down again."""
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import grpc
+import structlog
+from asyncpg import InsufficientPrivilegeError
+from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
+from defter.payments.v1 import deposit_pb2, outbound_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
+from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2, settlement_pb2
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from iso4217 import Currency
+
+from ledger_server.domain.clock import Clock
+from ledger_server.domain.errors import ClockAstray
+from ledger_server.domain.ledger.amounts import OTHERS, AmountBounds
+from ledger_server.domain.ledger.currency import Currencies, CurrencyRegistry, currencies_of
+from ledger_server.engine.lane.kept_currencies import KeptCurrencies
+from ledger_server.engine.lane.lane import LaneLimits
+from ledger_server.engine.lane.turnover import warn_of_turnover
+from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.reads.findings import FindingReads
+from ledger_server.engine.reads.follower_budget import FollowerBudget
+from ledger_server.engine.reads.ledger import Reads
+from ledger_server.engine.reads.payments import PaymentReads
+from ledger_server.engine.reads.runs import RunReads
+from ledger_server.engine.reads.watch import Watches
+from ledger_server.engine.reconciliation.outbounds import Outbounds
+from ledger_server.engine.reconciliation.repairs import Repairs
+from ledger_server.engine.reconciliation.runs import Runs
+from ledger_server.engine.reconciliation.settlements import Settlements
+from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
+from ledger_server.jobs.hold_expiry import HoldExpiry
+from ledger_server.jobs.parked_events import ParkedEvents
+from ledger_server.jobs.proof import Gate
+from ledger_server.jobs.reconciliation.reconciler import Reconciler
+from ledger_server.jobs.settlement.importing import Importer
+from ledger_server.process.running import Job, RunningServer, close
+from ledger_server.process.settings import Settings
+from ledger_server.providers.adapter import Adapter, CallKind
+from ledger_server.rpc.account import AccountServicer
+from ledger_server.rpc.deposit import DepositServicer
+from ledger_server.rpc.finding import FindingServicer
+from ledger_server.rpc.hold import HoldServicer
+from ledger_server.rpc.intake import CHANNEL_OPTIONS, open_server
+from ledger_server.rpc.journal import JournalServicer
+from ledger_server.rpc.outbound import OutboundServicer
+from ledger_server.rpc.payment_requests import PaymentReader, ProviderAmounts
+from ledger_server.rpc.posting import PostingServicer
+from ledger_server.rpc.provider_event import ProviderEventServicer
+from ledger_server.rpc.reconciliation import ReconciliationServicer
+from ledger_server.rpc.reflection import ReflectionServicer
+from ledger_server.rpc.request_budget import RequestBudget
+from ledger_server.rpc.requests import RequestReader
+from ledger_server.rpc.serving import Handlers
+from ledger_server.rpc.settlement import SettlementServicer
+from ledger_server.rpc.tenant import TenantServicer
+from ledger_server.rpc.transaction_stream import Streams
+from ledger_server.rpc.wallet import WalletServicer
+from ledger_server.rpc.withdrawal import WithdrawalServicer
+from ledger_server.store.database import Connections, Pool, open_pool, schema_revision
+from ledger_server.store.database_clock import ClockLimits, DatabaseClock, OwnClocks
+from ledger_server.store.history_watch import HistoryWatch
+from ledger_server.store.kept_store import keep, read_kept
+from ledger_server.store.migrate import check_revision
+from ledger_server.store.witness import WitnessKeeper
+
+log = structlog.get_logger()
+
+_LONGEST_PROOF_SECONDS = 5.0
+
+
+async def start_server(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    own_clocks: OwnClocks | None = None,
+    reuse_port: bool = False,
+    providers: Mapping[str, Adapter] | None = None,
+    provider_tenants: Mapping[str, frozenset[str]] | None = None,
+    witness: WitnessKeeper | None = None,
+) -> RunningServer:
+    """Start serving.
+
+    Args:
+        clock: tells the time that records carry; the database's unless a test brings its own.
+        own_clocks: the clocks of this machine, by which the database's is known; a test may bring others.
+        reuse_port: whether other processes listen on the same port.
+        providers: the adapters of the configured provider accounts, by name; the caller closes them.
+        provider_tenants: which tenants may use an account; one that is left out serves every tenant.
+        witness: what a server before this one saw of the database; what the settings' file says without it.
+    Raises:
+        ValueError: there is no database URL, or a configured asset or bound is none.
+        SchemaTooOld: the database still has to be migrated.
+        OSError: the database can't be reached.
+        RuntimeError: the port is taken; it is gRPC that says so.
+    """
+    if not settings.database_url:
+        raise ValueError("DEFTER_DATABASE_URL is not set")
+    amounts = _amounts(providers or {}, provider_tenants or {})
+    async with AsyncExitStack() as opened:
+        watch = HistoryWatch(witness or WitnessKeeper(settings.witness_file))
+        await _begin_history(settings, watch)
+        pools: list[Pool] = []
+        shared = Connections(settings.database_url, role=settings.application_role, checks=(watch.connected,))
+        # What lanes read is told after a commit.
+        for size, tells in ((settings.write_connections, False), (settings.read_connections, True)):
+            pool = await open_pool(
+                settings.database_url, role=settings.application_role, size=size, tells=tells, shared=shared
+            )
+            opened.push_async_callback(close, pool)
+            pools.append(pool)
+        watch.start(pools[1])
+        opened.push_async_callback(watch.stop)
+        known = await _known_currencies(settings, pools[0])
+        for notice in known.notices:
+            log.warning(notice)
+        bounds = amount_bounds(settings.max_amounts, known.registry)
+        database_clock, injected = None, clock
+        if clock is None:
+            clock = database_clock = await _database_clock(settings, opened, pools, shared, own_clocks)
+        wired = _wire(
+            settings,
+            clock,
+            known,
+            bounds,
+            writes=pools[0],
+            reads=pools[1],
+            providers=providers or {},
+            amounts=amounts,
+            injected=injected,
+            gate=_gate(database_clock, watch),
+            provider_tenants=provider_tenants or {},
+        )
+        wired.ledger.on_commit(watch.committed)
+        wired.ledger.on_loss(watch.lost)
+        server = open_server([*CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))])
+        handlers, health_servicer = await _add_services(
+            server, wired.servicers, wired.budget, write_seconds=settings.follower_seconds
+        )
+        if database_clock is not None:
+            await _show_clock(database_clock, health_servicer, wired.servicers)
+        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+        await server.start()
+        opened.pop_all()  # to be closed by the server that runs
+    for job in wired.jobs:
+        job.start()
+    log.info("serving", host=settings.host, port=port)
+    return RunningServer(
+        port=port,
+        server=server,
+        handlers=handlers,
+        ledger=wired.ledger,
+        watches=wired.watches,
+        streams=wired.streams,
+        health_servicer=health_servicer,
+        jobs=wired.jobs,
+        clock=database_clock,
+        history=watch,
+        pools=tuple(pools),
+        settings=settings,
+    )
+
+
+async def _begin_history(settings: Settings, watch: HistoryWatch) -> None:
+    """Find out which history the database is in, before anything else is read of it.
+
+    Raises:
+        SchemaTooOld: the database still has to be migrated.
+    """
+    assert settings.database_url is not None
+    pool = await open_pool(settings.database_url, role=settings.application_role, size=1, tells=False)
+    try:
+        check_revision(await schema_revision(pool))
+        async with pool.acquire() as connection:
+            history = await watch.begin(connection)
+    except InsufficientPrivilegeError as error:
+        raise OSError(
+            f"{error}; as the owner of the cluster: GRANT EXECUTE ON FUNCTION pg_control_system()"
+            f" TO {settings.application_role}"
+        ) from error
+    finally:
+        await close(pool)
+    if history.outbound_stopped:
+        log.error(
+            "no call to a provider is made until `defter outbound resume`",
+            why=history.note,
+            actor=history.actor,
+            since=history.change_time,
+            epoch=history.epoch,
+        )
+
+
+async def _database_clock(
+    settings: Settings,
+    opened: AsyncExitStack,
+    pools: list[Pool],
+    shared: Connections,
+    own_clocks: OwnClocks | None,
+) -> DatabaseClock:
+    """Return the database's clock, which has a connection of its own; both are to be closed with the rest."""
+    assert settings.database_url is not None
+    pool = await open_pool(
+        settings.database_url, role=settings.application_role, size=1, tells=False, shared=shared
+    )
+    opened.push_async_callback(close, pool)
+    pools.append(pool)
+    clock = DatabaseClock(pool, ClockLimits(bound_seconds=settings.clock_bound_seconds), own=own_clocks)
+    await clock.start()
+    opened.push_async_callback(clock.stop)
+    return clock
+
+
+async def _show_clock(
+    clock: DatabaseClock,
+    health_servicer: health.aio.HealthServicer,
+    servicers: list[tuple[ServiceDescriptor, object]],
+) -> None:
+    """Have health say that the server decides nothing for as long as its own clock is off by too much."""
+
+    async def show(astray: bool) -> None:
+        response = health_pb2.HealthCheckResponse
+        for name in ("", *(service.full_name for service, _ in servicers)):
+            await health_servicer.set(name, response.NOT_SERVING if astray else response.SERVING)
+
+    await clock.on_astray(show)
+
+
+def _gate(clock: DatabaseClock | None, watch: HistoryWatch) -> Gate:
+    """Return what is asked before a call leaves: whether it may, and this process knows the time."""
+
+    async def why_not() -> str:
+        if clock is not None:
+            try:
+                await clock.trusted()
+            except ClockAstray as error:
+                return str(error)
+        return await watch.why_stopped()
+
+    return why_not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wired:
+    """What a server consists of, behind gRPC."""
+
+    ledger: Ledger
+    watches: Watches
+    streams: Streams
+    budget: RequestBudget
+    jobs: tuple[Job, ...]
+    servicers: list[tuple[ServiceDescriptor, object]]
+
+
+def _wire(
+    settings: Settings,
+    clock: Clock,
+    known: Currencies,
+    bounds: AmountBounds,
+    *,
+    writes: Pool,
+    reads: Pool,
+    providers: Mapping[str, Adapter],
+    amounts: Mapping[str, ProviderAmounts],
+    injected: Clock | None,
+    gate: Gate,
+    provider_tenants: Mapping[str, frozenset[str]],
+) -> _Wired:
+    limits = LaneLimits(
+        capacity=settings.lane_capacity,
+        capacity_bytes=settings.lane_capacity_bytes,
+        working_set_bytes=settings.working_set_bytes,
+        batch_size=settings.lane_batch_size,
+        patience_seconds=settings.store_patience_seconds,
+    )
+    registry = known.registry
+    ledger = Ledger(writes, clock, limits)
+    kept = KeptCurrencies(reads, known)
+    ledger.admit_by(kept.admit)
+    followers = FollowerBudget(settings.follower_bytes, wait_seconds=settings.follower_seconds)
+    watches = Watches(reads, clock, followers)
+    budget = RequestBudget(settings.request_bytes)
+    streams = Streams(budget)
+    runs = Runs(reads, clock)
+    reconciler = Reconciler(
+        ledger, reads, clock, runs, providers, pause_seconds=settings.listing_pause_seconds
+    )
+    importer = Importer(ledger, reads, clock, registry)
+    for told in (watches.committed, reconciler.committed, importer.committed, warn_of_turnover):
+        ledger.on_commit(told)
+    read = Reads(reads, clock, busy=ledger.busy)
+    ledger.on_commit(read.finality.committed)
+    reconciliation = ReconciliationServicer(runs, reconciler, RunReads(read), clock, amounts)
+    reader = RequestReader(registry, bounds)
+    deposit_hold = timedelta(seconds=settings.deposit_hold_seconds)
+    servicers = _servicers(
+        ledger,
+        reader,
+        PaymentReader(registry, amounts, bounds, deposit_hold=deposit_hold),
+        read,
+        watches=watches,
+        streams=streams,
+        amounts=amounts,
+        importer=importer,
+        reconciliation=reconciliation,
+        kept=kept,
+    )
+    dispatcher = _dispatcher(
+        ledger, reads, injected, settings, providers=providers, tenants=provider_tenants, gate=gate
+    )
+    ledger.on_commit(dispatcher.committed)
+    jobs = (*_jobs(ledger, reads, clock, settings), dispatcher, reconciler)
+    return _Wired(
+        ledger=ledger, watches=watches, streams=streams, budget=budget, jobs=jobs, servicers=servicers
+    )
+
+
+def _dispatcher(
+    ledger: Ledger,
+    pool: Pool,
+    clock: Clock | None,
+    settings: Settings,
+    *,
+    providers: Mapping[str, Adapter],
+    tenants: Mapping[str, frozenset[str]],
+    gate: Gate,
+) -> Dispatcher:
+    call_seconds = settings.provider_call_seconds
+    limits = DispatchLimits(
+        pause_seconds=settings.dispatch_sweep_seconds,
+        call_seconds=call_seconds,
+        lease_seconds=3 * call_seconds,
+        proof_seconds=min(_LONGEST_PROOF_SECONDS, call_seconds / 2),
+        poll_seconds=settings.provider_poll_seconds,
+    )
+    return Dispatcher(ledger, pool, clock, providers, limits, tenants=tenants, gate=gate)
+
+
+def _jobs(ledger: Ledger, pool: Pool, clock: Clock, settings: Settings) -> tuple[Job, ...]:
+    parked = ParkedEvents(
+        ledger,
+        pool,
+        clock,
+        pause_seconds=settings.parked_sweep_seconds,
+        grace_seconds=settings.parked_grace_seconds,
+    )
+    ledger.on_commit(parked.committed)
+    return (HoldExpiry(ledger, pool, clock, settings.expiry_sweep_seconds), parked)
+
+
+def currencies(extra: Mapping[str, int | None]) -> CurrencyRegistry:
+    """Return ISO 4217, as far as its currencies have minor units, the shipped assets and the configured ones.
+
+    That is what a server has on an empty database; `load_currencies` knows what is in use as well.
+
+    Raises:
+        ValueError: a configured asset has a broken code or number of decimal places.
+    """
+    return _currencies(extra, {}).registry
+
+
+async def load_currencies(settings: Settings) -> CurrencyRegistry:
+    """Return the currencies that a server has on its database: what adapters are to convert with.
+
+    Raises:
+        ValueError: there is no database URL; the settings contradict what is kept, or mean nothing.
+        SchemaTooOld: the database still has to be migrated.
+        OSError: the database can't be reached.
+    """
+    if not settings.database_url:
+        raise ValueError("DEFTER_DATABASE_URL is not set")
+    pool = await open_pool(settings.database_url, role=settings.application_role, size=1, tells=False)
+    try:
+        check_revision(await schema_revision(pool))
+        return (await _known_currencies(settings, pool)).registry
+    finally:
+        await close(pool)
+
+
+async def _known_currencies(settings: Settings, pool: Pool) -> Currencies:
+    """Return the currencies, after what an earlier version has left open is kept as it is understood now."""
+    kept = await read_kept(pool)
+    known = _currencies(settings.extra_currencies, kept)
+    for code in sorted(code for code, exponent in kept.items() if exponent is None):
+        await keep(pool, code, known.registry.exponent(code))
+    # Another server may have been faster, with other settings.
+    return _currencies(settings.extra_currencies, await read_kept(pool))
+
+
+def _currencies(extra: Mapping[str, int | None], kept: Mapping[str, int | None]) -> Currencies:
+    iso = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
+    try:
+        return currencies_of(iso, extra, kept)
+    except ValueError as error:
+        raise ValueError(f"DEFTER_EXTRA_CURRENCIES: {error}") from None
+
+
+def amount_bounds(bounds: Mapping[str, int], registry: CurrencyRegistry) -> AmountBounds:
+    """Return how large a single amount may be.
+
+    Raises:
+        ValueError: a bound is out of range, or of a currency that there is not.
+    """
+    unknown = [code for code in bounds if code != OTHERS and code not in registry]
+    if unknown:
+        raise ValueError(
+            f"DEFTER_MAX_AMOUNTS: {unknown[0]} is no currency; `{OTHERS}` stands for all that are not named"
+        )
+    try:
+        return AmountBounds(bounds)
+    except ValueError as error:
+        raise ValueError(f"DEFTER_MAX_AMOUNTS: {error}") from None
+
+
+def _servicers(
+    ledger: Ledger,
+    reader: RequestReader,
+    payment_reader: PaymentReader,
+    reads: Reads,
+    *,
+    watches: Watches,
+    streams: Streams,
+    amounts: Mapping[str, ProviderAmounts],
+    importer: Importer,
+    reconciliation: ReconciliationServicer,
+    kept: KeptCurrencies,
+) -> list[tuple[ServiceDescriptor, object]]:
+    payment_reads = PaymentReads(reads)
+    findings = FindingReads(reads)
+    # By the file that declares the service; each declares one.
+    services: list[tuple[Any, object]] = [
+        (tenant_pb2, TenantServicer(ledger, reads, kept)),
+        (account_pb2, AccountServicer(ledger, reader, reads)),
+        (posting_pb2, PostingServicer(ledger, reader, reads, streams)),
+        (hold_pb2, HoldServicer(ledger, reader, reads)),
+        (journal_pb2, JournalServicer(reads, watches)),
+        (deposit_pb2, DepositServicer(ledger, payment_reader, payment_reads)),
+        (withdrawal_pb2, WithdrawalServicer(ledger, payment_reader, reads, payment_reads)),
+        (wallet_pb2, WalletServicer(payment_reads)),
+        (provider_event_pb2, ProviderEventServicer(ledger, payment_reader, payment_reads)),
+        (outbound_pb2, OutboundServicer(Outbounds(reads))),
+        (finding_pb2, FindingServicer(ledger, findings, Repairs(reads, findings))),
+        (reconciliation_pb2, reconciliation),
+        (
+            settlement_pb2,
+            SettlementServicer(ledger, reader, Settlements(reads), importer, amounts, currencies=kept),
+        ),
+    ]
+    return [
+        (next(iter(module.DESCRIPTOR.services_by_name.values())), servicer) for module, servicer in services
+    ]
+
+
+def _amounts(
+    providers: Mapping[str, Adapter], tenants: Mapping[str, frozenset[str]]
+) -> Mapping[str, ProviderAmounts]:
+    return {
+        name: ProviderAmounts(
+            to_payment=partial(adapter.to_provider, kind=CallKind.CREATE_PAYMENT),
+            to_payout=partial(adapter.to_provider, kind=CallKind.CREATE_PAYOUT),
+            from_provider=adapter.from_provider,
+            tenants=tenants.get(name),
+        )
+        for name, adapter in providers.items()
+    }
+
+
+async def _add_services(
+    server: grpc.aio.Server,
+    servicers: list[tuple[ServiceDescriptor, object]],
+    budget: RequestBudget,
+    *,
+    write_seconds: float,
+) -> tuple[Handlers, health.aio.HealthServicer]:
+    """Add the ledger's services, and health and reflection, which know them by name."""
+    handlers = Handlers(servicers, budget, write_seconds=write_seconds)
+    server.add_generic_rpc_handlers((handlers,))
+    names = [service.full_name for service, _ in servicers]
+    health_servicer = health.aio.HealthServicer()
+    for name in ("", *names):  # the empty name is the server as a whole
+        await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    reflected = ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME])
+    add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # has no types
+    add_reflection(reflected, server)
+    return handlers, health_servicer

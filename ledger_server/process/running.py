@@ -1,0 +1,138 @@
+"""Owns a server that runs: how it is brought to an end, cleanly or at once."""
+
+import asyncio
+from contextlib import suppress
+from typing import Final, Protocol
+
+import grpc
+import structlog
+from grpc_health.v1 import health
+
+from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.reads.watch import Watches
+from ledger_server.process.settings import Settings
+from ledger_server.rpc.serving import Handlers
+from ledger_server.rpc.transaction_stream import Streams
+from ledger_server.store.database import CONNECTION_ERRORS, Pool
+from ledger_server.store.database_clock import DatabaseClock
+from ledger_server.store.history_watch import HistoryWatch
+
+log = structlog.get_logger()
+
+# How long each thing may take to leave that nobody waits for: a last answer on its way, a watch of health,
+# an idle connection.
+_PARTING_SECONDS: Final = 1.0
+
+
+class Job(Protocol):
+    """Something that goes on in the background."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    async def stop(self) -> None:
+        """Stop."""
+
+
+class RunningServer:
+    """A server that accepts calls."""
+
+    def __init__(
+        self,
+        *,
+        port: int,
+        server: grpc.aio.Server,
+        handlers: Handlers,
+        ledger: Ledger,
+        watches: Watches,
+        streams: Streams,
+        health_servicer: health.aio.HealthServicer,
+        jobs: tuple[Job, ...],
+        clock: DatabaseClock | None,
+        history: HistoryWatch,
+        pools: tuple[Pool, ...],
+        settings: Settings,
+    ) -> None:
+        self.port = port
+        self.ledger = ledger
+        self._watches = watches
+        self._streams = streams
+        self._server = server
+        self._handlers = handlers
+        self._health = health_servicer
+        self._jobs = jobs
+        self._clock = clock
+        self._history = history
+        self._pools = pools
+        self._settings = settings
+        self._stopping: asyncio.Task[None] | None = None
+
+    @property
+    def another_history(self) -> asyncio.Event:
+        """Set once the database is in another history: what this server knows is of no use any more."""
+        return self._history.changed
+
+    async def drain(self) -> None:
+        """Stop cleanly: turn new calls away, answer what was begun, then close.
+
+        What is still under way after `drain_seconds` is given up.
+        """
+        until = asyncio.get_running_loop().time() + self._settings.drain_seconds
+        with suppress(TimeoutError):  # a watcher that takes no message would hold this up
+            async with asyncio.timeout(_PARTING_SECONDS):
+                await self._health.enter_graceful_shutdown()
+        self._handlers.turn_away()
+        self._watches.drain()
+        self._streams.drain()
+        try:
+            async with asyncio.timeout_at(until):
+                await self._finish()
+        except TimeoutError:
+            log.warning("the time to drain is up", calls_under_way=self._handlers.under_way)
+            # Whoever waits for the database learns that it is away, and tells its caller so.
+            for pool in self._pools:
+                pool.terminate()
+        await self._history.look_once_more()
+        # Watches of health, for which gRPC would wait, end here.
+        await self._server.stop(_PARTING_SECONDS)
+        if self._stopping is not None:
+            await self._stopping
+        self.ledger.abort()
+        await self._stop_watching()
+        await asyncio.gather(*map(close, self._pools))
+
+    async def _finish(self) -> None:
+        """Return when every call that was begun has its answer."""
+        await asyncio.gather(*(job.stop() for job in self._jobs))
+        await self.ledger.drain()
+        # gRPC cancels what it has not handed out when it stops, which no caller takes for a reason to retry.
+        await self._handlers.until_quiet()
+        # From here on callers are sent elsewhere. It ends by the stop in `drain`, whose grace is shorter.
+        self._stopping = asyncio.create_task(self._server.stop(self._settings.drain_seconds))
+        await self._handlers.until_idle()
+
+    async def abort(self) -> None:
+        """Stop at once, as a crash would: nothing that is under way is answered."""
+        self.ledger.abort()
+        self._watches.drain()
+        for job in self._jobs:
+            await job.stop()
+        await self._stop_watching()
+        for pool in self._pools:
+            pool.terminate()
+        await self._server.stop(None)
+
+    async def _stop_watching(self) -> None:
+        await self._history.stop()
+        if self._clock is not None:
+            await self._clock.stop()
+
+
+async def close(pool: Pool) -> None:
+    """Close a pool, whether or not the database answers."""
+    try:
+        async with asyncio.timeout(_PARTING_SECONDS):
+            await pool.close()
+    except CONNECTION_ERRORS as error:  # a TimeoutError is one
+        log.warning("connections to the database were cut", error=repr(error))
+        pool.terminate()

@@ -1,0 +1,138 @@
+"""Owns the settings: read once at start from the environment (`DEFTER_…`) into one frozen object."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, StrictInt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ledger_server.domain.ledger.amounts import DEFAULT_MAX_AMOUNT
+from ledger_server.store.migrate import APPLICATION_ROLE
+
+# A year: what somebody has not paid by then is not on its way.
+_MOST_HOLD_SECONDS = 31_536_000
+_MEBIBYTE = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """How a server runs."""
+
+    # An empty variable is one that is not set.
+    model_config = SettingsConfigDict(
+        env_prefix="DEFTER_",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        # An endless pause is none that somebody wants, and no time can be reckoned with it.
+        allow_inf_nan=False,
+    )
+
+    database_url: Annotated[
+        str | None,
+        Field(description="`postgresql://…`; without one `defter up` brings a database"),
+    ] = None
+    application_role: Annotated[
+        str, Field(description="database role that servers take on; the migration creates it")
+    ] = APPLICATION_ROLE
+    data_directory: Annotated[
+        Path | None, Field(description="where the embedded database keeps its files")
+    ] = None
+    witness_file: Annotated[
+        Path | None,
+        Field(
+            description="where a server writes what it saw of the database last, outside of what is restored"
+            " with it; none without it"
+        ),
+    ] = None
+    host: Annotated[str, Field(description="address that the gRPC server listens on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535, description="port of the gRPC server; 0 takes any")] = 50_051
+    metrics_port: Annotated[
+        int | None, Field(ge=0, le=65_535, description="port of the Prometheus endpoint; none without it")
+    ] = None
+    workers: Annotated[int, Field(ge=1, le=64, description="server processes on the one port")] = 1
+    batch_scheduling: Annotated[
+        bool,
+        Field(description="whether to run under SCHED_BATCH: faster, unless other work fills all CPUs"),
+    ] = True
+    write_connections: Annotated[
+        int, Field(ge=1, description="database connections that all lanes of a process share")
+    ] = 8
+    read_connections: Annotated[
+        int, Field(ge=1, description="database connections for reads of a process")
+    ] = 8
+    lane_capacity: Annotated[int, Field(ge=1, description="requests that may wait in one tenant's lane")] = (
+        8_192
+    )
+    lane_capacity_bytes: Annotated[
+        int, Field(ge=1, description="bytes of requests that may wait in one tenant's lane")
+    ] = 32 * _MEBIBYTE
+    request_bytes: Annotated[
+        int, Field(ge=1, description="bytes of requests that a process has under way; more are refused")
+    ] = 64 * _MEBIBYTE
+    working_set_bytes: Annotated[
+        int,
+        Field(ge=1, description="bytes of accounts, holds and payments that the lanes of a process remember"),
+    ] = 256 * _MEBIBYTE
+    follower_bytes: Annotated[
+        int, Field(ge=1, description="bytes on their way to all watchers of journals of a process")
+    ] = 32 * _MEBIBYTE
+    follower_seconds: Annotated[
+        float, Field(gt=0, description="after so long a watcher that reads nothing is dropped")
+    ] = 30.0
+    lane_batch_size: Annotated[int, Field(ge=1, description="requests decided for one commit")] = 1_000
+    store_patience_seconds: Annotated[
+        float, Field(gt=0, description="how long work without a deadline waits for the database")
+    ] = 10.0
+    clock_bound_seconds: Annotated[
+        float,
+        Field(ge=2, description="a server whose clock is off by more neither decides nor calls providers"),
+    ] = 60.0
+    drain_seconds: Annotated[
+        float, Field(gt=0, description="how long SIGTERM lets calls under way finish")
+    ] = 30.0
+    expiry_sweep_seconds: Annotated[
+        float, Field(gt=0, description="pause between two looks for holds to expire")
+    ] = 5.0
+    dispatch_sweep_seconds: Annotated[
+        float, Field(gt=0, description="pause between two looks for calls owed to providers")
+    ] = 5.0
+    provider_call_seconds: Annotated[
+        float, Field(gt=0, description="after so long an unanswered call to a provider is unknown")
+    ] = 30.0
+    provider_poll_seconds: Annotated[
+        float, Field(gt=0, description="first pause before a provider is asked what became of a payout")
+    ] = 60.0
+    parked_sweep_seconds: Annotated[
+        float, Field(gt=0, description="pause between two looks at parked provider events")
+    ] = 30.0
+    parked_grace_seconds: Annotated[
+        float, Field(gt=0, description="after so long a parked event becomes a finding")
+    ] = 3_600.0
+    listing_pause_seconds: Annotated[
+        float, Field(gt=0, description="first pause before a page of a provider's listing is read again")
+    ] = 1.0
+    providers_file: Annotated[
+        Path | None, Field(description="TOML file with the provider accounts; none without it")
+    ] = None
+    extra_currencies: Annotated[
+        dict[str, StrictInt | None],
+        Field(
+            description="assets beside ISO 4217 and the shipped ones with their decimal places, as JSON such"
+            ' as {"POINTS": 0};'
+            " null takes a shipped one away"
+        ),
+    ] = {}
+    max_amounts: Annotated[
+        dict[str, StrictInt],
+        Field(description="largest amount of a request, in minor units by currency, as JSON; `*`: others"),
+    ] = {"*": DEFAULT_MAX_AMOUNT}
+    deposit_hold_seconds: Annotated[
+        float,
+        Field(ge=1, le=_MOST_HOLD_SECONDS, description="after so long a begun deposit is no longer pending"),
+    ] = 604_800.0
+    log_json: Annotated[bool, Field(description="log lines as JSON instead of for reading")] = False
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"],
+        BeforeValidator(lambda text: str(text).lower()),
+        Field(description="least severe level that is logged"),
+    ] = "info"

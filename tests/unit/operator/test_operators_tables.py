@@ -1,0 +1,101 @@
+"""The tables of settings and metrics that operators read have what the code has, no more and no less."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+import pytest
+import typer
+from pydantic_settings import BaseSettings
+
+from ledger_server.cli.verbs import app
+from ledger_server.process.settings import Settings
+from tests.unit.operator.test_documentation import OPERATIONS, REPOSITORY
+from webhook_edge.settings import EdgeSettings
+
+SETTINGS = "| variable | default | meaning |"
+METRICS = "| metric | look at it when |"
+SERVER = ("runbook.md", Settings)
+EDGE = ("webhooks.md", EdgeSettings)
+METRIC = re.compile(r'\b(Counter|Gauge|Histogram|Summary|Info|Enum)\(\s*"(defter_\w+)"')
+
+
+def rows(file: str, header: str) -> list[list[str]]:
+    """Return the cells of the table with this header."""
+    _, _, below = (OPERATIONS / file).read_text().partition(header + "\n")
+    assert below, f"{file} has no table {header}"
+    lines = below.partition("\n\n")[0].splitlines()[1:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def quoted(cell: str) -> list[str]:
+    """Return what stands in backticks."""
+    return re.findall(r"`([^`]*)`", cell)
+
+
+def variables(settings: type[BaseSettings]) -> list[str]:
+    """Return the environment variables of settings."""
+    prefix = settings.model_config["env_prefix"]
+    return [prefix + name.upper() for name in settings.model_fields]
+
+
+@pytest.mark.parametrize(("file", "settings"), [SERVER, EDGE])
+def test_settings_are_told_one_by_one(file: str, settings: type[BaseSettings]) -> None:
+    """Each stands in the table once, and the table has no other."""
+    told = [name for row in rows(file, SETTINGS) for name in quoted(row[0])]
+
+    assert sorted(told) == sorted(variables(settings))
+
+
+@pytest.mark.parametrize(("file", "settings"), [SERVER, EDGE])
+def test_defaults_are_told_as_they_are(
+    file: str, settings: type[BaseSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who sets every variable to the default that the table tells has changed nothing."""
+    for name in [name for name in os.environ if name.startswith("DEFTER_")]:
+        monkeypatch.delenv(name)
+    defaults = settings()
+    for names, default, _ in rows(file, SETTINGS):
+        values = [""] * len(quoted(names)) if default == "none" else quoted(default)
+        for name, value in zip(quoted(names), values, strict=True):
+            # What is told as `none` must have a default that is nothing, too.
+            assert value or not getattr(
+                defaults, name.removeprefix(settings.model_config["env_prefix"]).lower()
+            )
+            monkeypatch.setenv(name, value)
+
+    assert settings() == defaults
+
+
+def test_variables_that_are_told_exist() -> None:
+    """No document tells of a variable that nothing reads."""
+    known = {*variables(Settings), *variables(EdgeSettings), *of_commands(typer.main.get_command(app))}
+    for file in (*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")):
+        assert set(re.findall(r"DEFTER_[A-Z_]*[A-Z]", file.read_text())) <= known, file
+
+
+def of_commands(command: object) -> Iterator[str]:
+    """Yield the variables that command lines read."""
+    for parameter in getattr(command, "params", ()):
+        if isinstance(parameter.envvar, str):
+            yield parameter.envvar
+    for below in getattr(command, "commands", {}).values():
+        yield from of_commands(below)
+
+
+@pytest.mark.parametrize(
+    ("file", "package"), [("runbook.md", "ledger_server"), ("webhooks.md", "webhook_edge")]
+)
+def test_metrics_are_told_one_by_one(file: str, package: str) -> None:
+    """Each stands in the table once, by the name that Prometheus sees, and the table has no other."""
+    told = [name.partition("{")[0] for row in rows(file, METRICS) for name in quoted(row[0])]
+    defined = [
+        # Prometheus calls a counter so whether or not the code does.
+        name.removesuffix("_total") + "_total" if kind == "Counter" else name
+        for module in (REPOSITORY / package).rglob("*.py")
+        for kind, name in METRIC.findall(module.read_text())
+    ]
+
+    assert sorted(told) == sorted(defined)
