@@ -73,8 +73,9 @@ UNJOURNALED: Final = {
         "maybe_made",
         "named_tries",
     },
-    # The sequence once more, which a constraint of the table holds to it.
-    "tenants": {"named_sequence"},
+    # The sequence once more, which a constraint of the table holds to it; and what readers were told to be
+    # final, which no record repeats.
+    "tenants": {"named_sequence", "final_time"},
     # Of records with one time no record says where a commit ended; the others are in `test_verify.py`.
     "journal": {"closes_batch"},
 }

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from ledger_server.domain.ids import TenantIds, TenantKey, finding_id
 from ledger_server.domain.payments.calls import CallKind, OwedCall
 from ledger_server.domain.payments.knowledge import CallState
+from ledger_server.domain.payments.names import names_of
 from ledger_server.domain.state.facts import DepositChanged, EventRecorded, WithdrawalChanged
 from ledger_server.engine.records.findings import finding_of
 from ledger_server.engine.records.journal import content_of
@@ -88,7 +89,7 @@ def _has_ref(ids: TenantIds, row: Record) -> bool:
         payment = payment_of(ids, row["kind"], row["body"])
     except (DecodeError, ValueError, OverflowError):
         return False  # the payment's own row is named as well
-    return payment.provider == row["provider"] and row["provider_ref"] in payment.refs
+    return payment.provider == row["provider"] and row["provider_ref"] in names_of(payment)
 
 
 async def _calls(
