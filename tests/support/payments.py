@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-from ledger_server.domain.decisions.ledger import decide
+from ledger_server.domain.decisions.decide import decide
+from ledger_server.domain.decisions.ledger import decide_ledger
 from ledger_server.domain.decisions.payments.decide import decide_payment
 from ledger_server.domain.findings.discrepancy import Discrepancy
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
@@ -52,8 +53,10 @@ from ledger_server.domain.state.facts import (
     DepositChanged,
     EventRecorded,
     Fact,
+    FindingChanged,
     HoldCaptured,
     HoldChanged,
+    TransactionPosted,
     WithdrawalChanged,
 )
 from ledger_server.domain.state.working_set import (
@@ -175,11 +178,25 @@ class PaymentBooks:
     def do(self, command: PaymentCommand) -> tuple[Fact, ...]:
         """Decide a command, let its facts take effect and check what must hold after every command."""
         facts = decide_payment(self.working_set, command, self.now)
+        self._check_decision(command, facts)
         for fact in facts:
             self.working_set.apply(fact)
             self._note(fact)
         self.check()
         return facts
+
+    def _check_decision(self, command: PaymentCommand, facts: Sequence[Fact]) -> None:
+        """The one door decides the same, answers with the last fact, and has only consequences behind it."""
+        decision = decide(self.working_set, command, self.now)
+        assert decision.fault is None
+        assert decision.facts[: len(facts)] == tuple(facts)
+        assert decision.answer == (len(facts) - 1 if facts else None)
+        behind = decision.facts[len(facts) :]
+        assert all(isinstance(fact, FindingChanged | TransactionPosted) for fact in behind)
+        told = {each.fingerprint for fact in facts for each in getattr(fact, "discrepancies", ())}
+        opened = {fact.finding.fingerprint for fact in behind if isinstance(fact, FindingChanged)}
+        mended = {each for fact in facts for each in getattr(fact, "mended", ())}
+        assert opened <= told | mended
 
     def initiate(
         self,
@@ -354,7 +371,7 @@ class PaymentBooks:
             NewPosting(credit, Direction.CREDIT, amount, "EUR"),
         )
         command = PostTransaction(TransactionType.TRANSFER, postings, "", None, {})
-        self.working_set.apply(decide(self.working_set, command, self.now))
+        self.working_set.apply(decide_ledger(self.working_set, command, self.now))
         self.check()
 
     def spend(self, amount: int) -> None:

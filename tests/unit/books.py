@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from ledger_server.domain.decisions.ledger import decide, expire
+from ledger_server.domain.decisions.ledger import decide_ledger, expire
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.domain.ledger.accounts import (
     Account,
@@ -66,7 +66,7 @@ class Books:
 
     def decide(self, command: Command, now: datetime = NOW) -> Fact:
         """Decide a command and let its fact take effect."""
-        fact = decide(self.working_set, command, now)
+        fact = decide_ledger(self.working_set, command, now)
         self.working_set.apply(fact)
         return fact
 

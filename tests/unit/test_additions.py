@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from prometheus_client import REGISTRY
 
-from ledger_server.domain.decisions import ledger as decide
+from ledger_server.domain.decisions import ledger as ledger_decisions
 from ledger_server.domain.decisions.payments import decide as payment_decide
 from ledger_server.domain.decisions.replay import Inconsistent, Replay
 from ledger_server.domain.errors import Refused
@@ -104,7 +104,7 @@ def lines_of(fact: Struct) -> Iterator[Line]:
 
 def test_each_command_has_one_decider() -> None:
     """What nobody decides would be answered as a fault of the server."""
-    ledger = set(decide._DECIDERS)
+    ledger = set(ledger_decisions._DECIDERS)
     payments = set(payment_decide._DECIDERS)
     findings = set(get_args(AnyFindingCommand))
 

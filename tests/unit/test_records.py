@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ledger_server.domain.decisions.ledger import decide, reject
+from ledger_server.domain.decisions.ledger import decide_ledger, reject
 from ledger_server.domain.errors import InsufficientFunds
 from ledger_server.domain.state.commands import Method, RequestKey
 from ledger_server.domain.state.facts import Fact
@@ -23,8 +23,10 @@ def facts() -> list[Fact]:
     books.account("a", counters=(0, 10**15, 0, 0))
     books.account("b")
     return [
-        decide(books.working_set, transfer("a", "b", 10**12), NOW),
-        decide(books.working_set, replace(transfer("a", "b", 1), metadata={"k": "v"}, reference="r"), NOW),
+        decide_ledger(books.working_set, transfer("a", "b", 10**12), NOW),
+        decide_ledger(
+            books.working_set, replace(transfer("a", "b", 1), metadata={"k": "v"}, reference="r"), NOW
+        ),
         reject(InsufficientFunds(account_id="a")),
     ]
 

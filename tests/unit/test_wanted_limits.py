@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger_server.domain.decisions.ledger import decide
+from ledger_server.domain.decisions.ledger import decide_ledger
 from ledger_server.domain.errors import LimitsContradictDefault, SameAccount
 from ledger_server.domain.ledger.accounts import AccountKind, AccountState, Direction, Limits, WantedLimits
 from ledger_server.domain.ledger.transactions import NewPosting, check_sides
@@ -47,9 +47,9 @@ def test_set_limits_never_takes_absent_for_unlimited(
 
     if floor is not None and cap is not None and floor > cap:
         with pytest.raises(LimitsContradictDefault):
-            decide(books.working_set, command, NOW)
+            decide_ledger(books.working_set, command, NOW)
         return
-    fact = decide(books.working_set, command, NOW)
+    fact = decide_ledger(books.working_set, command, NOW)
 
     assert isinstance(fact, AccountChanged)
     assert fact.account.limits == Limits(min_available=floor, max_balance=cap)

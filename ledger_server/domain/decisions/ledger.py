@@ -98,8 +98,8 @@ _STATE_FACTS: Final = {
 }
 
 
-def decide(working_set: WorkingSet, command: Command, now: datetime) -> Fact:
-    """Decide one command; the caller applies the fact.
+def decide_ledger(working_set: WorkingSet, command: Command, now: datetime) -> Fact:
+    """Decide one command on accounts, transactions, holds or the tenant; the caller applies the fact.
 
     Args:
         working_set: holds an entry for everything that the command names; holds that are due on the

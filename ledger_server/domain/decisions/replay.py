@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final, NamedTuple, assert_never
 
 from ledger_server.domain.decisions.continuation import carry
-from ledger_server.domain.decisions.ledger import decide, expire
+from ledger_server.domain.decisions.ledger import decide_ledger, expire
 from ledger_server.domain.errors import (
     AmountNotPositive,
     LimitsContradict,
@@ -241,7 +241,7 @@ class Replay:
                 state.accounts[account_id] = AccountEntry(None)
         if isinstance(command, HoldCommand) and command.number is not None:
             state.holds.setdefault(command.number, HoldEntry(None))
-        fact = decide(state, command, now)
+        fact = decide_ledger(state, command, now)
         self._check_dead_expired(fact)
         state.transactions.clear()
         return self._applied(fact)

@@ -286,7 +286,8 @@ class WorkingSet:
                 self._apply_to_payments(fact)
 
     def begin_atomic(self) -> None:
-        """Remember every change from here on, so that `undo_atomic` can take them back."""
+        """Remember every change from here on, so that `undo_atomic` can take them back; never nested."""
+        assert self._undo is None
         self._undo = []
 
     def end_atomic(self) -> None:

@@ -3,33 +3,25 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Final, cast, get_args
+from typing import Final
 
 from defter.ledger.v1 import journal_pb2
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ledger_server.domain.decisions.continuation import carry
-from ledger_server.domain.decisions.findings import decide_finding, resolve, see
-from ledger_server.domain.decisions.ledger import decide, expire, reject
-from ledger_server.domain.decisions.payments.decide import decide_payment, store_undecided
-from ledger_server.domain.errors import BatchAborted, IdempotencyKeyReused, Internal, Rejected
-from ledger_server.domain.findings.commands import AnyFindingCommand
-from ledger_server.domain.findings.finding import Source
-from ledger_server.domain.payments.commands import IngestEvent, PaymentCommand
+from ledger_server.domain.decisions.decide import Decision, decide
+from ledger_server.domain.decisions.ledger import expire
+from ledger_server.domain.errors import BatchAborted, IdempotencyKeyReused, Internal
 from ledger_server.domain.state.commands import Command, ExpireHolds, RequestKey
 from ledger_server.domain.state.facts import (
-    AccountContinued,
-    DepositChanged,
     EpochBegun,
-    EventRecorded,
     Fact,
     FactKind,
     HoldCaptured,
     HoldChanged,
     RequestRejected,
     TransactionPosted,
-    WithdrawalChanged,
 )
 from ledger_server.domain.state.working_set import WorkingSet
 from ledger_server.engine.incidents import report
@@ -116,7 +108,7 @@ class Batch:
     def begin_epoch(self, now: datetime) -> None:
         """Record the database's epoch where the tenant's records have carried another one so far."""
         if self._tip.epoch and self._tip.epoch != self._tip.working_set.ids.newest_epoch:
-            self._add(EpochBegun(FactKind.EPOCH_BEGUN, self._tip.epoch), Request(_NO_COMMAND), now)
+            self._add(EpochBegun(FactKind.EPOCH_BEGUN, self._tip.epoch), _UNASKED, now)
 
     def expire_due(
         self, account_ids: Iterable[str], now: datetime, *, at_most: int, size_bytes: int, more: bool
@@ -133,7 +125,7 @@ class Batch:
         for index, hold in enumerate(working_set.due_holds(account_ids, now)[:at_most]):
             if index and self.size >= size_bytes:
                 return True
-            self._add(expire(working_set, hold), Request(_NO_COMMAND), now)
+            self._add(expire(working_set, hold), _UNASKED, now)
         if not more:
             for account_id in sorted(account_ids):
                 self._carry(account_id, now)
@@ -173,97 +165,36 @@ class Batch:
         known = self._known(request, found)
         if known is not None:
             return known
-        if type(request.command) is ExpireHolds:
-            return Outcome(None)  # the lane has expired what was due on the touched accounts already
-        # Of postings this is asked each time, so it is one look-up and not a walk through a union.
-        kind = type(request.command)
-        if kind in _PAYMENT_COMMANDS:
-            return self._decide_payment(cast("PaymentCommand", request.command), request, now)
-        if kind in _FINDING_COMMANDS:
-            return self._decide_finding(cast("AnyFindingCommand", request.command), request, now)
-        fact = self._fact(request.command, now)
-        if isinstance(fact, Internal):
-            return Outcome(None, refused=fact)
-        outcome = self._add(fact, request, now)
-        if type(fact) is not TransactionPosted:
-            self._follow((fact,), now)
-        return outcome
+        decision = self._decision(request.command, now)
+        if isinstance(decision, Internal):
+            return Outcome(None, refused=decision)
+        return self._add_all(decision, request, now)
 
-    def _follow(self, facts: Iterable[Fact], now: datetime) -> None:
-        """Let what continued accounts have left follow to their successors, behind what has freed it."""
-        left: dict[str, None] = {}
-        for fact in facts:
-            if isinstance(fact, AccountContinued):
-                left[fact.account.account_id] = None
-            for line in getattr(fact, "lines", ()):
-                if line.account.continued_by:
-                    left[line.account.account_id] = None
-        for account_id in left:
-            self._carry(account_id, now)
+    def _decision(self, command: Command, now: datetime) -> Decision | Internal:
+        try:
+            decision = decide(self._tip.working_set, command, now)
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
+            # Deciding changes nothing, so a fault in a rule fails this request and no other.
+            return report(error, "a decision failed", command=type(command).__name__)
+        if decision.fault is not None:
+            report(decision.fault, "what was told could not be booked", command=type(command).__name__)
+        return decision
+
+    def _add_all(self, decision: Decision, request: Request, now: datetime) -> Outcome:
+        """Let all facts of a decision take effect; the one that answers gets the request's key."""
+        outcome = Outcome(None)  # a report without news
+        self.unproven = self.unproven or not decision.facts
+        for place, fact in enumerate(decision.facts):
+            if place == decision.answer:
+                outcome = self._add(fact, request, now)
+            else:
+                self._add(fact, _UNASKED, now)
+        return outcome
 
     def _carry(self, account_id: str, now: datetime) -> None:
         moved = carry(self._tip.working_set, account_id, now)
         if moved is not None:
-            self._add(moved, Request(_NO_COMMAND), now)
-
-    def _decide_payment(self, command: PaymentCommand, request: Request, now: datetime) -> Outcome:
-        """Decide a command that has several facts; the last one is the request's outcome."""
-        facts = self._payment_facts(command, now)
-        if isinstance(facts, Internal):
-            return Outcome(None, refused=facts)
-        outcome = Outcome(None)  # a report without news
-        self.unproven = self.unproven or not facts
-        for fact in facts[:-1]:
-            self._add(fact, Request(_NO_COMMAND), now)
-        for fact in facts[-1:]:
-            outcome = self._add(fact, request, now)
-        self._see(facts, now)
-        self._follow(facts, now)
-        return outcome
-
-    def _see(self, facts: Iterable[Fact], now: datetime) -> None:
-        """Record what is wrong with payments that have changed, and what was put right, behind the answer."""
-        found = {
-            discrepancy.fingerprint: discrepancy
-            for fact in facts
-            if isinstance(fact, DepositChanged | WithdrawalChanged | EventRecorded)
-            for discrepancy in reversed(fact.discrepancies)
-        }
-        for discrepancy in found.values():
-            changed = see(self._tip.working_set, discrepancy, now, source=Source.PAYMENT)
-            if changed is not None:
-                self._add(changed, Request(_NO_COMMAND), now)
-        for fact in facts:
-            for fingerprint in fact.mended if isinstance(fact, EventRecorded) else ():
-                changed = resolve(self._tip.working_set, fingerprint, now)
-                if changed is not None:
-                    self._add(changed, Request(_NO_COMMAND), now)
-
-    def _decide_finding(self, command: AnyFindingCommand, request: Request, now: datetime) -> Outcome:
-        try:
-            changed = decide_finding(self._tip.working_set, command, now)
-        except Rejected as rejected:
-            return self._add(reject(rejected), request, now)
-        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
-            refused = report(error, "a decision failed", command=type(command).__name__)
-            return Outcome(None, refused=refused)
-        if changed is None:
-            self.unproven = True
-            return Outcome(None)  # a report without news
-        return self._add(changed, request, now)
-
-    def _payment_facts(self, command: PaymentCommand, now: datetime) -> tuple[Fact, ...] | Internal:
-        working_set = self._tip.working_set
-        try:
-            return decide_payment(working_set, command, now)
-        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
-            if isinstance(command, IngestEvent):
-                # What has happened outside is kept, whatever is wrong with booking it.
-                report(error, "an event could not be applied", event_id=command.event.event_id)
-                return store_undecided(working_set, command, now)
-            if isinstance(error, Rejected):
-                return (reject(error),)
-            return report(error, "a decision failed", command=type(command).__name__)
+            self._add(moved, _UNASKED, now)
 
     async def _decide_atomically(
         self,
@@ -281,15 +212,15 @@ class Batch:
             if self._work_since >= _BREATH:
                 await self._breathe()
             outcome = self._known(request, found)
-            fact: Fact | None = None
+            refusal: Decision | None = None
             if outcome is None:
-                decided = self._fact(request.command, now)
-                if isinstance(decided, Internal):
-                    outcome = Outcome(None, refused=decided)
-                elif isinstance(decided, RequestRejected):
-                    fact = decided
+                decision = self._decision(request.command, now)
+                if isinstance(decision, Internal):
+                    outcome = Outcome(None, refused=decision)
+                elif any(isinstance(fact, RequestRejected) for fact in decision.facts):
+                    refusal = decision
                 else:
-                    outcome = self._add(decided, request, now)
+                    outcome = self._add_all(decision, request, now)
             if outcome is not None and not outcome.rejected:
                 outcomes.append(outcome)
                 continue
@@ -304,8 +235,8 @@ class Batch:
             for key in self.keys[keys:]:
                 del tip.undone[key]
             del self.keys[keys:]
-            if fact is not None:
-                outcome = self._add(fact, request, now)
+            if refusal is not None:
+                outcome = self._add_all(refusal, request, now)
             aborted = [Outcome(None, refused=BatchAborted(index=index)) for _ in requests]
             aborted[index] = outcome or aborted[index]
             return aborted
@@ -328,15 +259,6 @@ class Batch:
         if decided.digest != request.digest:
             return _reused(request.key)
         return replace(decided.outcome, replayed=True)
-
-    def _fact(self, command: Command, now: datetime) -> Fact | Internal:
-        try:
-            return decide(self._tip.working_set, command, now)
-        except Rejected as rejected:
-            return reject(rejected)
-        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
-            # Deciding changes nothing, so a fault in a rule fails this request and no other.
-            return report(error, "a decision failed", command=type(command).__name__)
 
     def _add(self, fact: Fact, request: Request, now: datetime) -> Outcome:
         """Let a fact take effect and append its record. From here on nothing may be refused."""
@@ -375,8 +297,7 @@ def _reused(key: RequestKey) -> Outcome:
     )
 
 
-_PAYMENT_COMMANDS: Final = frozenset(get_args(PaymentCommand))
-_FINDING_COMMANDS: Final = frozenset(get_args(AnyFindingCommand))
 # Records and statement lines after which others have a turn: some ten milliseconds.
 _BREATH: Final = 512
-_NO_COMMAND = ExpireHolds(numbers=())
+# Of facts that nobody has asked for.
+_UNASKED: Final = Request(ExpireHolds(numbers=()))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from ledger_server.domain.decisions.continuation import available, newest
-from ledger_server.domain.decisions.ledger import decide
+from ledger_server.domain.decisions.ledger import decide_ledger
 from ledger_server.domain.ledger.accounts import AccountKind, Direction, default_limits
 from ledger_server.domain.ledger.holds import PAYMENT_OWNER, HoldState
 from ledger_server.domain.ledger.transactions import NewPosting, TransactionType
@@ -183,7 +183,7 @@ class Booking:
         return limit is not None and left < limit and left < before
 
     def _do(self, command: Command) -> None:
-        self.add(decide(self.working_set, command, self.now))
+        self.add(decide_ledger(self.working_set, command, self.now))
 
 
 @contextmanager

@@ -1,0 +1,144 @@
+"""Owns the one door to decide: from (working set, command, now) to all the facts that follow.
+
+Whatever the command is about, a refusal is a fact, discrepancies become findings behind the fact that shows
+them, and what a continued account has left moves on. The caller applies the facts in order, all or none.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final, NamedTuple, cast, get_args
+
+from ledger_server.domain.decisions.continuation import carry
+from ledger_server.domain.decisions.findings import decide_finding, resolve, see
+from ledger_server.domain.decisions.ledger import decide_ledger, reject
+from ledger_server.domain.decisions.payments.booking import Booking, booking
+from ledger_server.domain.decisions.payments.decide import decide_payment, store_undecided
+from ledger_server.domain.errors import Rejected
+from ledger_server.domain.findings.commands import AnyFindingCommand
+from ledger_server.domain.findings.discrepancy import Discrepancy
+from ledger_server.domain.findings.finding import Source
+from ledger_server.domain.payments.commands import IngestEvent, PaymentCommand
+from ledger_server.domain.state.commands import Command, ExpireHolds
+from ledger_server.domain.state.facts import (
+    AccountContinued,
+    DepositChanged,
+    EventRecorded,
+    Fact,
+    TransactionPosted,
+    WithdrawalChanged,
+)
+from ledger_server.domain.state.working_set import WorkingSet
+
+
+class Decision(NamedTuple):
+    """What follows from a command.
+
+    Attributes:
+        facts: in the order in which they take effect.
+        answer: the place of the fact that answers the caller; None: a report that brings no news.
+        fault: the fault of a rule, where what was told is kept all the same.
+    """
+
+    facts: tuple[Fact, ...]
+    answer: int | None
+    fault: Exception | None
+
+
+NOTHING: Final = Decision((), None, None)
+"""No news."""
+_PAYMENT_COMMANDS: Final = frozenset(get_args(PaymentCommand))
+_FINDING_COMMANDS: Final = frozenset(get_args(AnyFindingCommand))
+
+
+def decide(working_set: WorkingSet, command: Command, now: datetime) -> Decision:
+    """Decide one command; nothing is changed.
+
+    Args:
+        working_set: holds an entry for everything that the command names; holds that are due on the
+            accounts it touches have expired already.
+        now: the record time of the facts.
+    Raises:
+        Exception: a rule is at fault.
+    """
+    # One look-up a command, instead of a walk through a union, since postings come by the thousand.
+    kind = type(command)
+    try:
+        if kind in _PAYMENT_COMMANDS:
+            return _decide_payment(working_set, cast("PaymentCommand", command), now)
+        if kind in _FINDING_COMMANDS:
+            changed = decide_finding(working_set, cast("AnyFindingCommand", command), now)
+            return NOTHING if changed is None else Decision((changed,), 0, None)
+        if kind is ExpireHolds:
+            return NOTHING  # holds that are due on the accounts it names have expired before it is decided
+        fact = decide_ledger(working_set, command, now)
+    except Rejected as rejected:
+        return Decision((reject(rejected),), 0, None)
+    if type(fact) is TransactionPosted:
+        return Decision((fact,), 0, None)
+    return Decision((fact, *_consequences(working_set, (fact,), now)), 0, None)
+
+
+def _decide_payment(working_set: WorkingSet, command: PaymentCommand, now: datetime) -> Decision:
+    """Decide a command that has several facts, of which the last one answers."""
+    fault: Exception | None = None
+    try:
+        facts = decide_payment(working_set, command, now)
+        if not facts:
+            return NOTHING
+        behind = _consequences(working_set, facts, now)
+    except Rejected:
+        raise
+    except Exception as error:
+        if not isinstance(command, IngestEvent):
+            raise
+        # What has happened outside is kept, whatever is wrong with booking it.
+        facts, behind = store_undecided(working_set, command, now), ()
+        fault = error
+    return Decision((*facts, *behind), len(facts) - 1, fault)
+
+
+def _consequences(working_set: WorkingSet, facts: tuple[Fact, ...], now: datetime) -> tuple[Fact, ...]:
+    """Return the findings that open and resolve behind these facts, and what moves on to successors."""
+    found = _discrepancies(facts)
+    mended = [print_ for fact in facts if isinstance(fact, EventRecorded) for print_ in fact.mended]
+    continued = _continued(facts)
+    if not (found or mended or continued):
+        return ()
+    with booking(working_set, now) as trial:
+        for fact in facts:
+            trial.add(fact)
+        for discrepancy in found:
+            _add_news(trial, see(working_set, discrepancy, now, source=Source.PAYMENT))
+        for fingerprint in mended:
+            _add_news(trial, resolve(working_set, fingerprint, now))
+        for account_id in continued:
+            _add_news(trial, carry(working_set, account_id, now))
+        return tuple(trial.facts[len(facts) :])
+
+
+def _discrepancies(facts: Iterable[Fact]) -> Iterable[Discrepancy]:
+    """Return what is wrong with payments that have changed, each discrepancy once."""
+    found = {
+        discrepancy.fingerprint: discrepancy
+        for fact in facts
+        if isinstance(fact, DepositChanged | WithdrawalChanged | EventRecorded)
+        for discrepancy in reversed(fact.discrepancies)
+    }
+    return found.values()
+
+
+def _continued(facts: Iterable[Fact]) -> Iterable[str]:
+    """Return the accounts that were continued and that these facts may have freed something of."""
+    left: dict[str, None] = {}
+    for fact in facts:
+        if isinstance(fact, AccountContinued):
+            left[fact.account.account_id] = None
+        for line in getattr(fact, "lines", ()):
+            if line.account.continued_by:
+                left[line.account.account_id] = None
+    return left
+
+
+def _add_news(trial: Booking, fact: Fact | None) -> None:
+    if fact is not None:
+        trial.add(fact)
