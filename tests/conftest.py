@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Read when gRPC is imported: nothing here forks after that, and gRPC need not warn about it.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -18,6 +19,10 @@ from tests.support.ledger import Ledger
 from tests.support.postgres import Databases, running_postgres
 from tests.support.randomness import SEED, SEED_VARIABLE
 from tests.support.service import Service, serving
+
+# How long a machine takes is no property of the code: a slow one fails nothing.
+settings.register_profile("defter", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("defter")
 
 
 def pytest_report_header() -> str:

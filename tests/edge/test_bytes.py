@@ -24,6 +24,7 @@ from tests.edge.harness import (
     statuses_in,
 )
 from tests.support.clock import START
+from tests.support.patience import HANG_SECONDS
 from webhook_edge import sending
 from webhook_edge.body import MOST_BYTES, BodyReader
 from webhook_edge.verdicts import Verdict
@@ -194,7 +195,7 @@ async def test_cut_body_off_forwards_nothing(aborts: bool, edge: Edge, fake_ledg
         else:
             connection.writer.write_eof()
             assert await connection.statuses() == []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         while not edge.count(Verdict.CUT_OFF):  # noqa: ASYNC110  # the edge tells it by its metric alone
             await asyncio.sleep(0.001)
 

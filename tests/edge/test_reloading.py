@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.edge.harness import BODY, NAME, OTHER, SECRET, Edge, FakeLedger, running_edge, signed
 from tests.support.clock import START, FakeClock
+from tests.support.patience import HANG_SECONDS
 from webhook_edge import sending
 from webhook_edge.configuration import Configuration, read_configuration
 from webhook_edge.metrics import Metrics
@@ -91,7 +92,7 @@ def reads(edge: Edge, result: str) -> float:
 
 async def until(done: Callable[[], bool]) -> None:
     """Wait until something has happened."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while not done():  # noqa: ASYNC110  # a file changes outside of this loop
             await asyncio.sleep(0.002)
 

@@ -14,9 +14,9 @@ from ledger_server.domain.state.commands import ExpireHolds, Method, OpenAccount
 from ledger_server.engine.lane.work import Request
 from tests.support.clock import FakeClock
 from tests.support.engine import TENANT, Engine, asked, assert_coherent, engine
+from tests.support.patience import HANG_SECONDS
 from tests.support.tenant_lock import head_locked, poll, wait_until_lane_waits
 
-HANG_SECONDS = 30
 CACHE = 10
 NUMBERS = count()
 

@@ -9,6 +9,7 @@ from defter.ledger.v1 import account_pb2, posting_pb2
 
 from tests.support.coherence import assert_ledger_coherent
 from tests.support.ledger import Ledger
+from tests.support.patience import HANG_SECONDS
 from tests.support.postgres import alter
 from tests.support.requests import CREDIT, DEBIT, leg, transaction
 from tests.support.tenant_lock import head_locked, wait_until_lane_waits
@@ -101,7 +102,7 @@ async def test_refuse_what_an_index_forbids_fails_that_command_alone(
     await alter(database_url, index)
     await ledger.submit(poisoned())
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         refused = await refusal(ledger.submit(poisoned()))
 
     assert refused.reason == "INTERNAL"

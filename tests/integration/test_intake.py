@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from ledger_server.rpc.intake import CALLS_AHEAD, AheadServer, open_server
+from tests.support.patience import HANG_SECONDS
 from tests.support.wire import open_channel
 
 CALLERS = 5 * CALLS_AHEAD
@@ -74,7 +75,7 @@ async def test_call_that_waits_holds_up_no_other() -> None:
     """More calls than are asked for at once may be under way."""
     async with echoing() as (echo, call):
         calls = [asyncio.ensure_future(call(b"%d" % number)) for number in range(CALLERS)]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_SECONDS):
             await echo.all_begun.wait()
         echo.gate.set()
         assert len(await asyncio.gather(*calls)) == CALLERS
@@ -103,7 +104,7 @@ async def test_stop_waits_for_begun_calls_alone(grace: float | None) -> None:
         await asyncio.sleep(0)
         echo.gate.set()
         # Well within the grace: nothing is waited for that can't end.
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             await stopping
             ended = await asyncio.gather(*calls, return_exceptions=True)
         answered = [answer for answer in ended if isinstance(answer, bytes)]

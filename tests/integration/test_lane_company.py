@@ -10,10 +10,10 @@ from ledger_server.domain.state.commands import Method, OpenAccount
 from ledger_server.engine.lane.work import Request
 from tests.support.clock import FakeClock
 from tests.support.engine import TENANT, Engine, asked, engine
+from tests.support.patience import HANG_SECONDS
 
 # More than a lane begins to wait for, and fewer than it writes without waiting.
 CROWD = 40
-HANG_SECONDS = 30
 NUMBERS = count()
 
 

@@ -11,9 +11,9 @@ from ledger_server.engine.lane.work_queue import WorkQueue
 from tests.integration.test_due_holds import ask_all, opening
 from tests.support.clock import FakeClock
 from tests.support.engine import TENANT, assert_coherent, engine
+from tests.support.patience import HANG_SECONDS
 from tests.support.tenant_lock import head_locked, wait_until_lane_waits
 
-HANG_SECONDS = 30
 # More than a lane needs to decide while a commit is under way.
 BEHIND = 40
 

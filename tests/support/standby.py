@@ -8,9 +8,10 @@ from typing import Any
 
 import asyncpg
 
+from tests.support.patience import HANG_SECONDS
+
 WAITING = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'SyncRep'"
 _COMMIT = "SELECT pg_logical_emit_message(true, 'test', '')"
-HANG_SECONDS = 60
 
 
 class Standby:

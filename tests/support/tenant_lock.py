@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-WAIT_SECONDS = 30
+WAIT_SECONDS = 180
 
 
 @asynccontextmanager

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from ledger_server.engine.lane.group_commit import Company
+from tests.support.patience import HANG_SECONDS
 
 GROUP = 100
-HANG_SECONDS = 30
 
 
 @pytest.mark.parametrize(

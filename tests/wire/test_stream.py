@@ -13,6 +13,7 @@ from defter.ledger.v1 import error_pb2, posting_pb2
 from tests.support.clock import FakeClock
 from tests.support.coherence import assert_ledger_coherent
 from tests.support.ledger import Ledger
+from tests.support.patience import HANG_SECONDS
 from tests.support.requests import CREDIT, DEBIT, item, leg, transaction, transfer
 from tests.support.service import Service, serving
 from tests.support.tenant_lock import head_locked, poll, wait_until_lane_waits
@@ -327,7 +328,7 @@ async def test_drain_ends_an_idle_stream(
         await call.write(message(ledger, ledger.transfer_item("house", "ann", 1)))
         answered = await call.read()
         assert isinstance(answered, posting_pb2.StreamTransactionsResponse)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             await service.server.drain()
             told = await refusal(call.read())
         gc.collect()  # a task whose end nobody looks at would complain now

@@ -13,6 +13,7 @@ from ledger_server.domain.errors import ShuttingDown
 from tests.support.clock import FakeClock
 from tests.support.coherence import assert_chain_unbroken
 from tests.support.ledger import Ledger
+from tests.support.patience import HANG_SECONDS
 from tests.support.requests import CREDIT, DEBIT, leg, timestamp, transaction
 from tests.support.service import Service, serving
 from tests.support.wire import MIB, refusal
@@ -268,7 +269,7 @@ async def test_cancel_last_watch_forgets_the_tenant(server: Service, ledger: Led
     first.cancel()
     second.cancel()
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         while watches._tails:  # noqa: ASYNC110  # nobody is told that the last watcher has gone
             await asyncio.sleep(0.001)
 

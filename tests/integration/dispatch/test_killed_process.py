@@ -10,6 +10,7 @@ from defter.payments.v1 import payment_pb2, withdrawal_pb2, withdrawal_pb2_grpc
 
 from mock_psp.server import MockPsp
 from tests.integration.dispatch.cashier import OPENING, PLAYER, TENANT, Cashier
+from tests.support.patience import HANG_SECONDS
 from tests.support.service import ServerProcess
 from tests.support.wire import open_channel
 
@@ -92,6 +93,6 @@ async def approved(process: ServerProcess) -> str:
 
 async def called(psp: MockPsp) -> None:
     """Wait until the provider was called."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while not psp.state.calls:  # noqa: ASYNC110  # another process calls
             await asyncio.sleep(0.01)

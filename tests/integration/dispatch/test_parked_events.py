@@ -15,6 +15,7 @@ from ledger_server.domain.payments.events import EventState, EventType
 from ledger_server.domain.state.commands import Method
 from ledger_server.jobs.parked_events import ParkedEvents
 from tests.integration.dispatch.cashier import OPENING, PLAYER, TENANT, Cashier
+from tests.support.patience import HANG_SECONDS
 
 
 @asynccontextmanager
@@ -47,7 +48,7 @@ async def initiated(cashier: Cashier, provider_ref: str) -> int:
 
 async def applied(cashier: Cashier, event: int) -> None:
     """Wait until an event has had its effect."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while await cashier.event_state(event) != EventState.APPLIED:  # noqa: ASYNC110  # the job applies it
             await asyncio.sleep(0.02)
 

@@ -16,6 +16,7 @@ from tests.support.clock import FakeClock
 from tests.support.coherence import assert_ledger_coherent
 from tests.support.fake_provider import fake_providers
 from tests.support.ledger import Ledger
+from tests.support.patience import HANG_SECONDS
 from tests.support.service import Service
 from webhook_edge.gateway import LedgerGateway
 from webhook_edge.verdicts import Verdict
@@ -136,7 +137,7 @@ def refused_since(psp: MockPsp, attempts: int) -> bool:
 
 async def until(done: Callable[[], bool]) -> None:
     """Wait until something has happened elsewhere."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         while not done():  # noqa: ASYNC110  # the provider tells it by its list alone
             await asyncio.sleep(0.001)
 

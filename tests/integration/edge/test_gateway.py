@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from tests.edge.harness import PROVIDER, TENANT
 from tests.support.cashier import Cashier
 from tests.support.clock import START
+from tests.support.patience import HANG_SECONDS
 from tests.support.requests import timestamp
 from tests.support.service import Service, free_port
 from webhook_edge.gateway import LedgerGateway
@@ -125,7 +126,7 @@ async def test_watch_ledger_tells_whether_it_serves(server: Service, gateway: Le
     """It is known soon after the start, and forgotten after a while without an answer."""
     assert not gateway.served_within(60)
 
-    async with asyncio.timeout(10), gateway.watched(0.01):
+    async with asyncio.timeout(HANG_SECONDS), gateway.watched(0.01):
         while not gateway.served_within(60):  # noqa: ASYNC110  # the ledger is asked by another task
             await asyncio.sleep(0.01)
         await server.crash()

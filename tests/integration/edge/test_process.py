@@ -21,7 +21,7 @@ from tests.support.coherence import assert_ledger_coherent
 from tests.support.service import DEFTER, Service, free_port, run_defter
 from tests.support.tenant_lock import head_locked, poll, wait_until_lane_waits
 
-START_SECONDS = 30
+START_SECONDS = 180
 
 
 class EdgeProcess:

@@ -23,6 +23,7 @@ from tests.edge.harness import SECRET, TENANT, Edge, running_edge
 from tests.integration.reconciliation.pages import Pages
 from tests.support.cashier import Cashier
 from tests.support.clock import FakeClock
+from tests.support.patience import HANG_SECONDS
 from tests.support.providers import CURRENCIES
 from tests.support.requests import timestamp
 from tests.support.service import Service
@@ -216,7 +217,7 @@ class World:
 
 async def until(look: Callable[[], Awaitable[FoundT | None]]) -> FoundT:
     """Wait until a look finds something."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         while True:
             found = await look()
             if found is not None:
