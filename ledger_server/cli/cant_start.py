@@ -4,12 +4,12 @@ import contextlib
 from collections.abc import Iterator
 from typing import Final
 
-import asyncpg
 import typer
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from ledger_server.embedded_postgres.errors import EmbeddedPostgresError
+from ledger_server.store.database import DATABASE_ERRORS
 from ledger_server.store.migrate import SchemaNewer, SchemaTooOld
 
 # What an operator can mend. A ValueError tells of a setting, a RuntimeError is gRPC's about the port.
@@ -19,8 +19,7 @@ _MENDABLE: Final = (
     SchemaTooOld,
     CommandError,
     DBAPIError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
+    *DATABASE_ERRORS,
     OSError,
     RuntimeError,
     ValueError,

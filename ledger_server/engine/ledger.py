@@ -12,7 +12,9 @@ from ledger_server.domain.payments.withdrawal import NO_POLICY
 from ledger_server.domain.state.commands import Command, CreateTenant
 from ledger_server.domain.state.facts import EnforcementChanged, FactKind
 from ledger_server.engine import metrics
-from ledger_server.engine.lane.lane import Lane, LaneLimits, OnCommit, OnLoss
+from ledger_server.engine.lane.commits import OnLoss
+from ledger_server.engine.lane.lane import Lane, OnCommit
+from ledger_server.engine.lane.lane_limits import LaneLimits
 from ledger_server.engine.lane.work import Outcome, Request, Work
 from ledger_server.engine.lane.working_sets import WorkingSets
 from ledger_server.engine.records.journal import NO_CHAIN_HASH, RecordEncoder, chain
@@ -149,7 +151,7 @@ class Ledger:
         )
         span = window(self._clock)
         try:
-            async with self._pool.acquire() as connection, connection.transaction():
+            async with self._pool.transaction() as connection:
                 created = await lane_writes.insert_tenant(connection, number, head, window=span)
                 if created:
                     await lane_writes.write_locked(connection, number, [row], {}, window=span)

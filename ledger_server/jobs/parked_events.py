@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from asyncpg import Record
-
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.findings.commands import ReportDiscrepancy
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
@@ -190,7 +188,7 @@ class ParkedEvents:
             )
             if not rows:
                 return count
-            after = rows[-1]["event_number"]
+            after = rows[-1].number
             commands = []
             for discrepancy in map(_overdue, rows):
                 # Of several events of one payment the oldest tells the facts. If each of them did, they would
@@ -203,27 +201,27 @@ class ParkedEvents:
                 count += sum(outcome.sequence > 0 for outcome in outcomes)
 
 
-def _overdue(row: Record) -> Discrepancy:
+def _overdue(event: parked_store.OverdueEvent) -> Discrepancy:
     """Return what an event that has waited too long for its payment stands for."""
-    refund = row["type"] in _REFUNDS
-    ref = row["payment_ref"] or row["event_id"]
+    refund = event.type in _REFUNDS
+    ref = event.payment_ref or event.event_id
     return Discrepancy(
         kind=FindingClass.ORPHAN_REFUND if refund else FindingClass.MISSING_IN_LEDGER,
-        provider=row["provider"],
-        payment=row["payment_number"],
-        withdrawal=row["withdrawal"],
+        provider=event.provider,
+        payment=event.payment,
+        withdrawal=event.withdrawal,
         remote=Side(
             ref=ref,
             kind=RecordKind.REFUND if refund else RecordKind.PAYMENT,
             amount=None,
             currency="",
             state="",
-            time=row["receive_time"],
-            type=EventType(row["type"]).name,
+            time=event.receive_time,
+            type=EventType(event.type).name,
         ),
         currency="",
         description="an event waits for its payment",
-        evidence={"event_id": row["event_id"]},
-        subject_time=row["receive_time"],
+        evidence={"event_id": event.event_id},
+        subject_time=event.receive_time,
         ledger=None,
     )

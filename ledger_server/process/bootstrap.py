@@ -9,7 +9,6 @@ from typing import Any
 
 import grpc
 import structlog
-from asyncpg import InsufficientPrivilegeError
 from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import deposit_pb2, outbound_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
 from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2, settlement_pb2
@@ -23,7 +22,7 @@ from ledger_server.domain.errors import ClockAstray
 from ledger_server.domain.ledger.amounts import OTHERS, AmountBounds
 from ledger_server.domain.ledger.currency import Currencies, CurrencyRegistry, currencies_of
 from ledger_server.engine.lane.kept_currencies import KeptCurrencies
-from ledger_server.engine.lane.lane import LaneLimits
+from ledger_server.engine.lane.lane_limits import LaneLimits
 from ledger_server.engine.lane.turnover import warn_of_turnover
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads.findings import FindingReads
@@ -67,6 +66,7 @@ from ledger_server.rpc.wallet import WalletServicer
 from ledger_server.rpc.withdrawal import WithdrawalServicer
 from ledger_server.store.database import Connections, Pool, open_pool, schema_revision
 from ledger_server.store.database_clock import ClockLimits, DatabaseClock, OwnClocks
+from ledger_server.store.history_store import HistoryNotReadable
 from ledger_server.store.history_watch import HistoryWatch
 from ledger_server.store.kept_store import keep, read_kept
 from ledger_server.store.migrate import check_revision
@@ -181,7 +181,7 @@ async def _begin_history(settings: Settings, watch: HistoryWatch) -> None:
         check_revision(await schema_revision(pool))
         async with pool.acquire() as connection:
             history = await watch.begin(connection)
-    except InsufficientPrivilegeError as error:
+    except HistoryNotReadable as error:
         raise OSError(
             f"{error}; as the owner of the cluster: GRANT EXECUTE ON FUNCTION pg_control_system()"
             f" TO {settings.application_role}"

@@ -7,7 +7,8 @@ A statement that was given up loses its connection instead; what it was about to
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -199,6 +200,12 @@ class LedgerPool(_Pool):
     def unproven(self, *, timeout: float | None = None) -> _Acquired:
         """Acquire a connection for what is not told, or proven in another way."""
         return _Acquiring(self, timeout)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AnyConnection]:
+        """Give a connection in a database transaction: committed behind the block, undone if that raises."""
+        async with self.acquire() as connection, connection.transaction():
+            yield connection
 
     async def close(self) -> None:
         """Close all connections once they have been given back."""

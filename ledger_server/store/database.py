@@ -12,6 +12,7 @@ from ledger_server.store.session_settings import SettingsNotInForce
 
 __all__ = [
     "CONNECTION_ERRORS",
+    "DATABASE_ERRORS",
     "LOST_CONNECTION",
     "AnyConnection",
     "Connections",
@@ -48,7 +49,10 @@ CONNECTION_ERRORS: Final = (
     asyncpg.ReadOnlySQLTransactionError,
 )
 
-# Of these, what says that a connection is gone: whoever only reads may try another one at once.
+DATABASE_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError)
+"""Whatever the database, or its driver, says."""
+
+# Of `CONNECTION_ERRORS`, what says that a connection is gone: whoever only reads may try another one at once.
 LOST_CONNECTION: Final = (
     ConnectionError,
     asyncpg.PostgresConnectionError,

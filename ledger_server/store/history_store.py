@@ -7,6 +7,8 @@ a database that was restored in this way tells so itself.
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+from asyncpg import InsufficientPrivilegeError
+
 from ledger_server.domain.history import Found, Identity, Known
 from ledger_server.domain.ids import TenantKey
 from ledger_server.store.database import AnyConnection
@@ -75,6 +77,10 @@ WHERE tenant_key = $1 AND begin_time > $2 AND provider = $3 AND state = $4
 """
 
 
+class HistoryNotReadable(Exception):
+    """The application's role may not look at what the database is."""
+
+
 class History(NamedTuple):
     """The history of a database.
 
@@ -120,8 +126,15 @@ async def read_history(connection: AnyConnection) -> History:
 
 
 async def look(connection: AnyConnection) -> Look | None:
-    """Return the history beside what the database is; None of a standby, which is none until promoted."""
-    row = await connection.fetchrow(_LOOK)
+    """Return the history beside what the database is; None of a standby, which is none until promoted.
+
+    Raises:
+        HistoryNotReadable: the role may not look at what the database is.
+    """
+    try:
+        row = await connection.fetchrow(_LOOK)
+    except InsufficientPrivilegeError as error:
+        raise HistoryNotReadable(str(error)) from error
     assert row is not None, "the migration has written it"
     if row["standby"] or row["timeline"] is None:
         return None

@@ -3,8 +3,6 @@
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from asyncpg import Record
-
 from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
 from ledger_server.store.database import Pool
 
@@ -93,6 +91,19 @@ ORDER BY event_number LIMIT $4
 """
 
 
+class OverdueEvent(NamedTuple):
+    """A parked event that has waited too long for its payment."""
+
+    number: int
+    provider: str
+    event_id: str
+    type: int
+    payment_ref: str
+    payment: int | None
+    receive_time: datetime
+    withdrawal: bool
+
+
 class ReadyEvent(NamedTuple):
     """A parked event, and the newest record of its payment."""
 
@@ -114,10 +125,9 @@ async def events_with_payment(pool: Pool, key: TenantKey, *, after: int, limit: 
 
 async def overdue_events(
     pool: Pool, key: TenantKey, before: datetime, *, after: int, limit: int
-) -> list[Record]:
+) -> list[OverdueEvent]:
     """Return events that have been parked since before a time, in order."""
-    rows: list[Record] = await pool.fetch(_OVERDUE, key, after, before, limit)
-    return rows
+    return [OverdueEvent(*row) for row in await pool.fetch(_OVERDUE, key, after, before, limit)]
 
 
 async def tenants_with_ready_events(pool: Pool) -> list[str]:

@@ -1,14 +1,20 @@
 """Owns the rows of reconciliation runs: who works on which, and for how long."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from asyncpg import Record
+from asyncpg import Record, UniqueViolationError
 
 from ledger_server.domain.ids import TenantKey
 from ledger_server.store.database import AnyConnection
 
 RUNNING: Final = 1
+
+
+class RunBegun(Exception):
+    """Somebody else has just begun a run, of which there may be one; nothing was written."""
 
 
 class StoredRun(NamedTuple):
@@ -76,20 +82,21 @@ async def begin_run(
     """Write a run that somebody begins.
 
     Raises:
-        asyncpg.UniqueViolationError: it, or another run of the account, was begun at the same time.
+        RunBegun: it, or another run of the account, was begun at the same time.
     """
-    await connection.execute(
-        _INSERT,
-        key,
-        run.number,
-        provider,
-        run.state,
-        run.digest,
-        owner,
-        run.lease_until,
-        begin_time,
-        run.body,
-    )
+    with _begun_elsewhere():
+        await connection.execute(
+            _INSERT,
+            key,
+            run.number,
+            provider,
+            run.state,
+            run.digest,
+            owner,
+            run.lease_until,
+            begin_time,
+            run.body,
+        )
 
 
 async def take_up_run(
@@ -98,11 +105,12 @@ async def take_up_run(
     """Write that somebody works on a run again, which the caller has locked.
 
     Raises:
-        asyncpg.UniqueViolationError: another run of the account was begun at the same time.
+        RunBegun: another run of the account was begun at the same time.
     """
-    await connection.execute(
-        _TAKE_UP, key, run.number, run.state, owner, run.lease_until, begin_time, run.body
-    )
+    with _begun_elsewhere():
+        await connection.execute(
+            _TAKE_UP, key, run.number, run.state, owner, run.lease_until, begin_time, run.body
+        )
 
 
 async def hold_run(connection: AnyConnection, key: TenantKey, number: int, owner: str) -> bool:
@@ -132,3 +140,11 @@ async def save_run(
 
 def _run(row: Record) -> StoredRun:
     return StoredRun(*row)
+
+
+@contextmanager
+def _begun_elsewhere() -> Iterator[None]:
+    try:
+        yield
+    except UniqueViolationError as error:
+        raise RunBegun(str(error)) from error

@@ -158,7 +158,7 @@ async def importing(pool: Pool, key: TenantKey, provider: str) -> AsyncIterator[
 
     It ends with the block, and nothing of it was ever there if the block raises.
     """
-    async with pool.acquire() as connection, connection.transaction():
+    async with pool.transaction() as connection:
         await connection.execute(_SETTINGS)
         locked = await connection.fetchval(_TRY_LOCK, key, provider)
         yield connection if locked else None

@@ -25,7 +25,7 @@ from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventType, ProviderEvent
 from ledger_server.domain.payments.withdrawal import Withdrawal
 from ledger_server.domain.state.commands import Command, CreateTenant, Enforcement, Method, RequestKey
-from ledger_server.engine.lane.lane import LaneLimits
+from ledger_server.engine.lane.lane_limits import LaneLimits
 from ledger_server.engine.lane.work import Outcome, Request
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.records.deposits import deposit_of

@@ -1,4 +1,4 @@
-"""Owns how long a commit waits for company.
+"""Owns group commit: how long a commit waits for more callers.
 
 A commit costs the same for one request as for thirty, and callers who were just answered are about to
 call again. So it waits for as many callers as were here lately; only speed depends on this.
@@ -14,8 +14,8 @@ _MAX_SECONDS: Final = 0.012
 _CROWD: Final = 4
 
 
-class Company:
-    """Those who are waited for before a commit sets off."""
+class GroupCommit:
+    """Those who are waited for before a commit begins."""
 
     __slots__ = ("_crowd", "_group_size", "_loop", "_timer", "_wake", "enough")
 

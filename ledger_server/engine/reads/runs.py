@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Final
 
-from asyncpg import Record
+from defter.reconciliation.v1 import finding_pb2
 from defter.reconciliation.v1 import reconciliation_pb2 as pb
 
 from ledger_server.domain.errors import RunNotFound
@@ -15,7 +15,7 @@ from ledger_server.store import run_store
 from ledger_server.store.payment_rows import WITHDRAWAL
 from ledger_server.store.queries import runs
 from ledger_server.store.queries.rendering import Page
-from ledger_server.store.queries.runs import RecordFilter
+from ledger_server.store.queries.runs import ListedRecord, RecordFilter
 
 _SCAN: Final = 5_000
 
@@ -58,8 +58,8 @@ class RunReads:
                 connection, key, provider=provider, state=state, before=before, size=size
             )
         )
-        following = (rows[-1]["begin_time"], rows[-1]["run_number"]) if len(rows) == size else None
-        return Page([pb.Run.FromString(row["body"]) for row in rows], following)
+        following = (rows[-1].begin_time, rows[-1].number) if len(rows) == size else None
+        return Page([pb.Run.FromString(row.body) for row in rows], following)
 
     async def ids(self, tenant_id: str) -> TenantIds:
         """Return what reads and makes the ids of a tenant in this history."""
@@ -76,36 +76,36 @@ class RunReads:
         ids = await self._reads.ids(tenant_id)
         found: list[pb.ProviderRecord] = []
         for count, row in enumerate(rows, 1):
-            if row["wanted"]:
+            if row.wanted:
                 found.append(_record(ids, wanted.provider, row))
             if len(found) == size and count < len(rows):
-                return Page(found, (row["kind"], row["record_id"]))
+                return Page(found, (row.kind, row.record_id))
         full = len(rows) == _SCAN
-        return Page(found, (rows[-1]["kind"], rows[-1]["record_id"]) if full else None)
+        return Page(found, (rows[-1].kind, rows[-1].record_id) if full else None)
 
 
-def _record(ids: TenantIds, provider: str, row: Record) -> pb.ProviderRecord:
-    payment = row["payment_number"]
+def _record(ids: TenantIds, provider: str, row: ListedRecord) -> pb.ProviderRecord:
+    payment = row.payment
     payment_id = ""
     if payment is not None:
-        of_withdrawal = row["payment_kind"] == WITHDRAWAL
+        of_withdrawal = row.payment_kind == WITHDRAWAL
         payment_id = ids.withdrawal_id(payment) if of_withdrawal else ids.deposit_id(payment)
     return pb.ProviderRecord(
         provider=provider,
-        kind=row["kind"],
-        record_id=row["record_id"],
-        provider_ref=row["provider_ref"],
-        payment_ref=row["payment_ref"] or "",
-        echoed_id=row["our_id"] or "",
-        state=RemoteState(row["state"]).name.lower(),
-        amount_minor=row["amount"],
-        currency_code=row["currency_code"],
-        create_time=timestamp(row["create_time"]),
-        provider_type=row["provider_type"],
-        batch_id=row["batch"] or "",
+        kind=finding_pb2.RecordKind.ValueType(row.kind),
+        record_id=row.record_id,
+        provider_ref=row.provider_ref,
+        payment_ref=row.payment_ref,
+        echoed_id=row.our_id,
+        state=RemoteState(row.state).name.lower(),
+        amount_minor=row.amount,
+        currency_code=row.currency,
+        create_time=timestamp(row.create_time),
+        provider_type=row.provider_type,
+        batch_id=row.batch,
         payment_id=payment_id,
-        tier=row["tier"],
-        match_key=row["match_key"] or "",
-        verdict=row["verdict"],
-        run_id="" if row["run_number"] is None else ids.run_id(row["run_number"]),
+        tier=pb.MatchTier.ValueType(row.tier),
+        match_key=row.match_key,
+        verdict=pb.Verdict.ValueType(row.verdict),
+        run_id="" if row.run is None else ids.run_id(row.run),
     )

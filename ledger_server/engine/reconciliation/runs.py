@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final, NamedTuple
 
-import asyncpg
 from defter.reconciliation.v1 import reconciliation_pb2 as pb
 
 from ledger_server.domain.clock import Clock
@@ -52,7 +51,7 @@ class Lease:
         Raises:
             LostLease: it is somebody else's by now; a worker that was held up finds out here.
         """
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._pool.transaction() as connection:
             if not await run_store.hold_run(connection, self._key, self._number, self._owner):
                 raise LostLease
             yield connection
@@ -95,9 +94,9 @@ class Runs:
         """
         for last in (False, True):
             try:
-                async with self._pool.acquire() as connection, connection.transaction():
+                async with self._pool.transaction() as connection:
                     return await self._claim(connection, request)
-            except asyncpg.UniqueViolationError:
+            except run_store.RunBegun:
                 # Another process has just begun this run, or another one of the account; the second look
                 # finds it.
                 if last:

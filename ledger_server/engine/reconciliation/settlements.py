@@ -109,7 +109,7 @@ class Settlements:
         caller has read the batch before: batches are never deleted.
         """
         key = await self._reads.key_of(tenant_id)
-        async with self._reads.pool.acquire() as connection, connection.transaction():
+        async with self._reads.pool.transaction() as connection:
             [batch] = await settlement_store.read_batches(connection, key, provider, [name], lock=True)
             if batch.moved is None:
                 batch = moved_batch(batch, moved, transaction_id)

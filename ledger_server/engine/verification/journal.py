@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from asyncpg import Record
 from defter.ledger.v1 import journal_pb2
 from google.protobuf.message import DecodeError
 
@@ -33,7 +32,12 @@ from ledger_server.store.database import AnyConnection
 from ledger_server.store.ledger_rows import JournalRow
 from ledger_server.store.queries import verification
 from ledger_server.store.queries.transactions import PostedRecord
-from ledger_server.store.queries.verification import JOURNAL_COLUMNS, POSTING_COLUMNS, StoredHead
+from ledger_server.store.queries.verification import (
+    JOURNAL_COLUMNS,
+    POSTING_COLUMNS,
+    StoredHead,
+    StoredRecord,
+)
 
 _PIECE: Final = 500
 # Other calls have a turn after so many records, less than half a millisecond.
@@ -129,18 +133,18 @@ class JournalCheck:
 
     def _check(
         self,
-        row: Record,
+        row: StoredRecord,
         decoded: _Decoded | None,
         originals: Mapping[int, PostedRecord],
     ) -> JournalRow:
         """Check one record and its row; let its fact take effect."""
         sequence = self.sequence + 1
-        if row["sequence"] != sequence:
+        if row.sequence != sequence:
             raise Different(sequence, "journal record", PRESENT, ABSENT)
-        data: bytes = row["record"]
+        data = row.record
         chain_hash = chain(self.chain_hash, data)
-        if row["chain_hash"] != chain_hash:
-            raise Different(sequence, "chain_hash", chain_hash, row["chain_hash"])
+        if row.chain_hash != chain_hash:
+            raise Different(sequence, "chain_hash", chain_hash, row.chain_hash)
         if decoded is None:
             raise Different(sequence, "record", "a JournalRecord", "bytes of something else")
         record, record_time = decoded
@@ -163,7 +167,7 @@ class JournalCheck:
         _check_row(row, checked)
         self.chain_hash = chain_hash
         self._record_time = record_time
-        self._closed = row["closes_batch"]
+        self._closed = row.closes_batch
         return checked
 
     def _decide(self, decoded: _Decoded, sequence: int, originals: Mapping[int, PostedRecord]) -> Fact:
@@ -205,7 +209,7 @@ class JournalCheck:
             return []
         places = sorted({(number, sequence) for number, sequence, _ in expected})
         rows = await verification.posting_rows(connection, self.key, places)
-        stored = {tuple(row)[:width]: tuple(row) for row in rows}
+        stored = {row[:width]: row for row in rows}
         self.posting_count += len(expected)
         return [
             _line_difference(self._names(checked), place, expected.get(place), stored.get(place))
@@ -251,16 +255,16 @@ def hold_difference(ids: TenantIds, sequence: int, expected: Hold | None, stored
     return Different(sequence, f"{subject} {differing.path}", differing.expected, differing.actual)
 
 
-def _check_row(row: Record, checked: JournalRow) -> None:
+def _check_row(row: StoredRecord, checked: JournalRow) -> None:
     [expected] = ledger_rows.journal_rows([checked])
-    stored = list(row)
+    stored = list(row.values)
     stored[_CLOSES_BATCH] = expected[_CLOSES_BATCH]
     if list(expected) != stored:
         differing = rows_that_differ(JOURNAL_COLUMNS, expected, stored)
         raise Different(checked.sequence, f"journal {differing.path}", differing.expected, differing.actual)
 
 
-def _decoded(rows: Sequence[Record]) -> list[_Decoded | None]:
+def _decoded(rows: Sequence[StoredRecord]) -> list[_Decoded | None]:
     """Return the records of rows; None where the bytes are none, or tell a time that can't be.
 
     Records of one commit share one time object, which saves making and encoding it again.
@@ -270,7 +274,7 @@ def _decoded(rows: Sequence[Record]) -> list[_Decoded | None]:
     time: datetime | None = None
     for row in rows:
         try:
-            record = journal_pb2.JournalRecord.FromString(row["record"])
+            record = journal_pb2.JournalRecord.FromString(row.record)
             message = record.record_time
             if time is None or message.seconds != seconds or message.nanos != nanos:
                 time = moment(message)

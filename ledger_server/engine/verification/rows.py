@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-from asyncpg import Record
 from defter.ledger.v1 import journal_pb2
 from google.protobuf.message import DecodeError
 from msgspec.structs import replace
@@ -32,6 +31,7 @@ from ledger_server.store.database import AnyConnection
 from ledger_server.store.finding_rows import FINDING_TABLES, finding_row
 from ledger_server.store.payment_rows import PAYMENT_TABLES, PaymentRows
 from ledger_server.store.queries import verification
+from ledger_server.store.queries.verification import ChangedRow, StoredRef
 
 _BREATH: Final = 64
 _IN_MOTION: Final = frozenset({CallState.PENDING, CallState.UNDER_WAY})
@@ -70,26 +70,26 @@ async def _refs(connection: AnyConnection, key: TenantKey, ids: TenantIds) -> li
     count = 0
     async for row in verification.refs(connection, key):
         if not _has_ref(ids, row):
-            subject = f"payment_refs {row['provider']} {row['provider_ref']}"
-            found.append(Different(row["changed_by"] or row["payment_number"], subject, ABSENT, PRESENT))
+            subject = f"payment_refs {row.provider} {row.provider_ref}"
+            found.append(Different(row.changed_by or row.payment, subject, ABSENT, PRESENT))
         count += 1
         if count % _BREATH == 0:
             await asyncio.sleep(0)
     lost = await verification.payment_without_ref(connection, key)
     if lost is not None:
-        subject = f"payment_refs of payment {lost['payment_number']}"
-        found.append(Different(lost["changed_by"], subject, PRESENT, ABSENT))
+        number, changed_by = lost
+        found.append(Different(changed_by, f"payment_refs of payment {number}", PRESENT, ABSENT))
     return found
 
 
-def _has_ref(ids: TenantIds, row: Record) -> bool:
-    if row["body"] is None:
+def _has_ref(ids: TenantIds, row: StoredRef) -> bool:
+    if row.kind is None or row.body is None:
         return False
     try:
-        payment = payment_of(ids, row["kind"], row["body"])
+        payment = payment_of(ids, row.kind, row.body)
     except (DecodeError, ValueError, OverflowError):
         return False  # the payment's own row is named as well
-    return payment.provider == row["provider"] and row["provider_ref"] in names_of(payment)
+    return payment.provider == row.provider and row.provider_ref in names_of(payment)
 
 
 async def _calls(
@@ -99,17 +99,10 @@ async def _calls(
     missing = dict(in_motion)
     found: list[Different] = []
     count = 0
-    async for row in verification.owed_calls(connection, key):
-        number = row["call_number"]
-        stored = OwedCall(
-            kind=row["kind"],
-            provider=row["provider"],
-            payment=row["payment_number"],
-            subject=row["subject_number"],
-        )
-        if stored not in _may_owe(ids, row["record"]):
-            found.append(Different(number, f"outbox {number}", ABSENT, PRESENT))
-        missing.pop(stored, None)
+    async for call in verification.owed_calls(connection, key):
+        if call.owed not in _may_owe(ids, call.record):
+            found.append(Different(call.number, f"outbox {call.number}", ABSENT, PRESENT))
+        missing.pop(call.owed, None)
         count += 1
         if count % _BREATH == 0:
             await asyncio.sleep(0)
@@ -162,12 +155,11 @@ async def _history(connection: AnyConnection, key: TenantKey, check: JournalChec
     counts: Counter[bytes] = Counter()
     seen = 0
     async for row in verification.finding_versions(connection, key):
-        fingerprint, version = row["fingerprint"], row["version"]
-        if _is_version(row["record"], fingerprint, version):
-            counts[fingerprint] += 1
+        if _is_version(row.record, row.fingerprint, row.version):
+            counts[row.fingerprint] += 1
         else:
-            subject = f"finding_versions {text_of(fingerprint)} version {version}"
-            found.append(Different(row["sequence"], subject, ABSENT, PRESENT))
+            subject = f"finding_versions {text_of(row.fingerprint)} version {row.version}"
+            found.append(Different(row.sequence, subject, ABSENT, PRESENT))
         seen += 1
         if seen % _BREATH == 0:
             await asyncio.sleep(0)
@@ -204,17 +196,17 @@ async def _table(
     missing = dict(expected)
     count = 0
     async for row in verification.changed_rows(connection, key, table):
-        number = row[0]
+        number = row.values[0]
         changed_by = missing.pop(number, None)
         subject = f"{table} {text_of(number)}"
         if changed_by is None:
-            found.append(Different(row["changed_by"], subject, ABSENT, PRESENT))
-        elif changed_by != row["changed_by"]:
-            found.append(Different(changed_by, f"{subject} changed_by", changed_by, row["changed_by"]))
+            found.append(Different(row.changed_by, subject, ABSENT, PRESENT))
+        elif changed_by != row.changed_by:
+            found.append(Different(changed_by, f"{subject} changed_by", changed_by, row.changed_by))
         else:
             found += _differences(ids, table, subject, row)
             if in_motion is not None:
-                for call in _calls_in_motion(ids, row["record"]):
+                for call in _calls_in_motion(ids, row.record):
                     in_motion[call] = changed_by
         count += 1
         if count % _BREATH == 0:
@@ -223,32 +215,30 @@ async def _table(
     return found, count
 
 
-def _differences(ids: TenantIds, table: str, subject: str, row: Record) -> list[Different]:
+def _differences(ids: TenantIds, table: str, subject: str, row: ChangedRow) -> list[Different]:
     """Compare a row with the row that its newest record makes."""
-    sequence: int = row["changed_by"]
+    sequence = row.changed_by
     columns = tuple(_COLUMNS[table])
-    stored = tuple(row)[: len(columns)]
     made = _made(ids, table, row)
     if made is None:
         return [Different(sequence, f"{subject} record", PRESENT, ABSENT)]
-    if made == stored:
+    if made == row.values:
         return []
-    differing = rows_that_differ(columns, made, stored)
+    differing = rows_that_differ(columns, made, row.values)
     return [Different(sequence, f"{subject} {differing.path}", differing.expected, differing.actual)]
 
 
-def _made(ids: TenantIds, table: str, row: Record) -> tuple[Any, ...] | None:
-    data = row["record"]
-    if data is None:
+def _made(ids: TenantIds, table: str, row: ChangedRow) -> tuple[Any, ...] | None:
+    if row.record is None:
         return None
-    record = journal_pb2.JournalRecord.FromString(data)
+    record = journal_pb2.JournalRecord.FromString(row.record)
     if table == "reconciliation_findings":
         finding = finding_of(ids, record.finding_changed)
         return finding_row(finding, record.sequence, content_of(record)[1])
     fact = payment_fact(ids, record.WhichOneof("fact") or "", record)
     if isinstance(fact, EventRecorded):
         # The payload is in the row alone; the journal has its digest.
-        payload: bytes = row["payload"]
+        payload = row.payload or b""
         if hashlib.sha256(payload).digest() != fact.stored.payload_digest:
             payload = b""
         event = replace(fact.stored.event, payload=payload)

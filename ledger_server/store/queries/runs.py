@@ -3,8 +3,6 @@
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from asyncpg import Record
-
 from ledger_server.domain.ids import TenantKey
 from ledger_server.store.database import AnyConnection
 
@@ -42,6 +40,37 @@ ORDER BY kind, record_id
 }
 
 
+class ListedRun(NamedTuple):
+    """A run: where it stands in the list, and its message."""
+
+    begin_time: datetime
+    number: int
+    body: bytes
+
+
+class ListedRecord(NamedTuple):
+    """A provider's record with what was made of it; `wanted` says whether the filter has it."""
+
+    kind: int
+    record_id: str
+    provider_ref: str
+    payment_ref: str
+    our_id: str
+    state: int
+    amount: int
+    currency: str
+    create_time: datetime
+    provider_type: str
+    batch: str
+    payment: int | None
+    payment_kind: int | None
+    tier: int
+    match_key: str
+    verdict: int
+    run: int | None
+    wanted: bool
+
+
 class RecordFilter(NamedTuple):
     """Which records are listed; what is None or empty is not asked for."""
 
@@ -60,15 +89,15 @@ async def list_runs(
     state: int,
     before: tuple[datetime, int],
     size: int,
-) -> list[Record]:
-    """Return runs with number, begin time and message, the newest first."""
-    rows: list[Record] = await connection.fetch(_RUNS, key, provider, state, *before, size)
-    return rows
+) -> list[ListedRun]:
+    """Return runs, the newest first."""
+    rows = await connection.fetch(_RUNS, key, provider, state, *before, size)
+    return [ListedRun(row["begin_time"], row["run_number"], row["body"]) for row in rows]
 
 
 async def list_records(
     connection: AnyConnection, key: TenantKey, wanted: RecordFilter, *, after: tuple[int, str], scan: int
-) -> list[Record]:
+) -> list[ListedRecord]:
     """Look at records behind a kind and id, in that order; `wanted` says whether the filter has it."""
     entry: int | str | None = None
     name = ""
@@ -76,7 +105,29 @@ async def list_records(
         name, entry = "payment", wanted.payment
     elif wanted.provider_ref:
         name, entry = "provider_ref", wanted.provider_ref
-    rows: list[Record] = await connection.fetch(
+    rows = await connection.fetch(
         _RECORDS[name], key, wanted.provider, *after, wanted.kind, wanted.verdict, scan, entry
     )
-    return rows
+    return [
+        ListedRecord(
+            kind=row["kind"],
+            record_id=row["record_id"],
+            provider_ref=row["provider_ref"],
+            payment_ref=row["payment_ref"] or "",
+            our_id=row["our_id"] or "",
+            state=row["state"],
+            amount=row["amount"],
+            currency=row["currency_code"],
+            create_time=row["create_time"],
+            provider_type=row["provider_type"],
+            batch=row["batch"] or "",
+            payment=row["payment_number"],
+            payment_kind=row["payment_kind"],
+            tier=row["tier"],
+            match_key=row["match_key"] or "",
+            verdict=row["verdict"],
+            run=row["run_number"],
+            wanted=row["wanted"],
+        )
+        for row in rows
+    ]

@@ -13,6 +13,7 @@ from asyncpg import Record
 from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.ledger.accounts import Account, Counters
 from ledger_server.domain.ledger.holds import Hold
+from ledger_server.domain.payments.calls import OwedCall
 from ledger_server.domain.payments.withdrawal import WithdrawalPolicy
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.finding_rows import FINDING_TABLES
@@ -175,6 +176,53 @@ class StoredHead(NamedTuple):
     epochs: str
 
 
+class StoredRecord(NamedTuple):
+    """A row of the journal, and its values in the order of `JOURNAL_COLUMNS`."""
+
+    sequence: int
+    record: bytes
+    chain_hash: bytes
+    closes_batch: bool
+    values: tuple[Any, ...]
+
+
+class ChangedRow(NamedTuple):
+    """A row of payments, events or findings, by its columns, and the record that changed it last."""
+
+    values: tuple[Any, ...]
+    changed_by: int
+    payload: bytes | None
+    record: bytes | None
+
+
+class StoredRef(NamedTuple):
+    """A ref, and the payment that it leads to as that is stored; nothing of it where there is none."""
+
+    provider: str
+    provider_ref: str
+    payment: int
+    kind: int | None
+    body: bytes | None
+    changed_by: int | None
+
+
+class StoredCall(NamedTuple):
+    """A call that was ever owed, and the record that it is named after."""
+
+    number: int
+    owed: OwedCall
+    record: bytes | None
+
+
+class StoredVersion(NamedTuple):
+    """A version of a finding, where it stands, and the record there."""
+
+    fingerprint: bytes
+    version: int
+    sequence: int
+    record: bytes | None
+
+
 class StoredAccount(NamedTuple):
     """An account's row, with the counters of its newest line and where that stands (0: no line)."""
 
@@ -210,10 +258,12 @@ async def stored_head(connection: AnyConnection, key: TenantKey) -> StoredHead |
 
 async def journal_rows(
     connection: AnyConnection, key: TenantKey, *, after: int, until: int, limit: int
-) -> Sequence[Record]:
-    """Return rows of `JOURNAL_COLUMNS` by sequence, at least one if there is one."""
-    rows: Sequence[Record] = await connection.fetch(_JOURNAL, key, after, until, limit)
-    return rows
+) -> Sequence[StoredRecord]:
+    """Return rows of the journal by sequence, at least one if there is one."""
+    return [
+        StoredRecord(row["sequence"], row["record"], row["chain_hash"], row["closes_batch"], tuple(row))
+        for row in await connection.fetch(_JOURNAL, key, after, until, limit)
+    ]
 
 
 async def sequences_outside(
@@ -226,11 +276,11 @@ async def sequences_outside(
 
 async def posting_rows(
     connection: AnyConnection, key: TenantKey, places: Sequence[tuple[int, int]]
-) -> Sequence[Record]:
+) -> Sequence[tuple[Any, ...]]:
     """Return rows of `POSTING_COLUMNS` at these places, pairs of account number and sequence."""
     numbers = [number for number, _ in places]
-    rows: Sequence[Record] = await connection.fetch(_POSTINGS, key, numbers, [place for _, place in places])
-    return rows
+    rows = await connection.fetch(_POSTINGS, key, numbers, [place for _, place in places])
+    return [tuple(row) for row in rows]
 
 
 async def transactions(
@@ -274,34 +324,49 @@ async def numbered_holds(
     return {row["hold_number"]: readable_hold(row) for row in rows}
 
 
-async def changed_rows(connection: AnyConnection, key: TenantKey, table: str) -> AsyncIterator[Record]:
+async def changed_rows(connection: AnyConnection, key: TenantKey, table: str) -> AsyncIterator[ChangedRow]:
     """Yield all rows of payments, events or findings in order, each with the record that changed it last."""
+    columns = {**PAYMENT_TABLES, **FINDING_TABLES}[table]
     async for row in _stream(connection, _CHANGED_ROWS[table], key):
-        yield row
+        payload = row["payload"] if "payload" in columns else None
+        yield ChangedRow(tuple(row)[: len(columns)], row["changed_by"], payload, row["record"])
 
 
-async def finding_versions(connection: AnyConnection, key: TenantKey) -> AsyncIterator[Record]:
+async def finding_versions(connection: AnyConnection, key: TenantKey) -> AsyncIterator[StoredVersion]:
     """Yield the stored history of all findings, each version with the record that it names."""
     async for row in _stream(connection, _FINDING_VERSIONS, key):
-        yield row
+        yield StoredVersion(row["fingerprint"], row["version"], row["sequence"], row["record"])
 
 
-async def refs(connection: AnyConnection, key: TenantKey) -> AsyncIterator[Record]:
+async def refs(connection: AnyConnection, key: TenantKey) -> AsyncIterator[StoredRef]:
     """Yield all refs that are known, in order, each with the payment that it leads to as it is stored."""
     async for row in _stream(connection, _REFS, key):
-        yield row
+        yield StoredRef(
+            row["provider"],
+            row["provider_ref"],
+            row["payment_number"],
+            row["kind"],
+            row["body"],
+            row["changed_by"],
+        )
 
 
-async def payment_without_ref(connection: AnyConnection, key: TenantKey) -> Record | None:
+async def payment_without_ref(connection: AnyConnection, key: TenantKey) -> tuple[int, int] | None:
     """Return number and newest record of a payment that cannot be found by its provider's ref."""
-    row: Record | None = await connection.fetchrow(_PAYMENT_WITHOUT_REF, key, timeout=REPORT_SECONDS)
-    return row
+    row = await connection.fetchrow(_PAYMENT_WITHOUT_REF, key, timeout=REPORT_SECONDS)
+    return None if row is None else (row["payment_number"], row["changed_by"])
 
 
-async def owed_calls(connection: AnyConnection, key: TenantKey) -> AsyncIterator[Record]:
+async def owed_calls(connection: AnyConnection, key: TenantKey) -> AsyncIterator[StoredCall]:
     """Yield all calls that were ever owed, in order, each with the record that it is named after."""
     async for row in _stream(connection, _CALLS, key):
-        yield row
+        owed = OwedCall(
+            kind=row["kind"],
+            provider=row["provider"],
+            payment=row["payment_number"],
+            subject=row["subject_number"],
+        )
+        yield StoredCall(row["call_number"], owed, row["record"])
 
 
 async def hold_count(connection: AnyConnection, key: TenantKey) -> int:

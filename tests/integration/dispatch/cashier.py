@@ -35,7 +35,7 @@ from ledger_server.domain.state.commands import (
     PostTransaction,
     RequestKey,
 )
-from ledger_server.engine.lane.lane import LaneLimits
+from ledger_server.engine.lane.lane_limits import LaneLimits
 from ledger_server.engine.lane.work import Outcome, Request
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.verification.verify import verify

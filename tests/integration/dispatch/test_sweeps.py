@@ -18,7 +18,7 @@ from ledger_server.domain.ids import TenantId, tenant_key
 from ledger_server.domain.ledger.transactions import TransactionType
 from ledger_server.domain.payments.events import EventState, EventType
 from ledger_server.domain.state.commands import Method, PlaceHold
-from ledger_server.engine.lane.lane import LaneLimits
+from ledger_server.engine.lane.lane_limits import LaneLimits
 from ledger_server.jobs.hold_expiry import HoldExpiry
 from ledger_server.jobs.parked_events import ParkedEvents
 from ledger_server.jobs.tenant_sweep import RoundLimits, Rounds

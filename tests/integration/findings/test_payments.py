@@ -148,7 +148,7 @@ async def begin_others(running: Engine, prefix: str) -> None:
 
 def kept(running: Engine, found: Finding) -> tuple[bool, bool]:
     """Return whether the lane still has the payment of a finding, and the finding itself."""
-    tip = running.ledger._lanes[TENANT]._tip
+    tip = running.ledger._lanes[TENANT]._commits.tip
     assert tip is not None
     known = tip.working_set
     return found.seen.payment in known.payments, found.fingerprint in known.findings

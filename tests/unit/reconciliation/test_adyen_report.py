@@ -27,7 +27,7 @@ SAMPLE = sample("adyen_settlement_details.csv")
 SETTLED, CONVERTED, NEGATIVE, REFUNDED, CHARGEBACK, FEE, PAYOUT, NEXT = rows_of(SAMPLE)
 ON_REQUEST = ("Exchange Rate", "Payment Fees (NC)", "DCC Markup (NC)", "Modification Merchant Reference")
 NOT_READ = (
-    "Company Account",
+    "GroupCommit Account",
     "Payment Method",
     "Payment Method Variant",
     "Booking Date",

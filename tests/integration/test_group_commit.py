@@ -63,5 +63,5 @@ async def test_large_batches_keep_no_single_caller_waiting(database_url: str, cl
         batches = [[opening() for _ in range(100)] for _ in range(3)]
         await asyncio.gather(*(running.ledger.submit(TENANT, batch) for batch in batches))
         lane = running.ledger._lanes[TENANT]
-        assert lane._company.enough <= len(batches)
+        assert lane._group.enough <= len(batches)
         await ask_together(running, 1)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ledger_server.engine.lane.group_commit import Company
+from ledger_server.engine.lane.group_commit import GroupCommit
 from tests.support.patience import HANG_SECONDS
 
 GROUP = 100
@@ -25,7 +25,7 @@ GROUP = 100
 )
 async def test_commit_waits_for_a_crowd_up_to_a_group(callers: int, gathered: int, *, complete: bool) -> None:
     """A commit waits for as many as were here at once, if those are many, and never beyond a group."""
-    company = Company(GROUP, asyncio.Event().set)
+    company = GroupCommit(GROUP, asyncio.Event().set)
     company.saw(callers)
     company.saw(0)
     assert (gathered >= company.enough) is complete
@@ -34,7 +34,7 @@ async def test_commit_waits_for_a_crowd_up_to_a_group(callers: int, gathered: in
 async def test_waiting_ends_and_whoever_stayed_away_is_not_waited_for_again() -> None:
     """When the time is over those who are here are all, for this commit and the next."""
     over = asyncio.Event()
-    company = Company(GROUP, over.set)
+    company = GroupCommit(GROUP, over.set)
     company.saw(50)
     company.wait()
     company.wait()
@@ -49,7 +49,7 @@ async def test_waiting_ends_and_whoever_stayed_away_is_not_waited_for_again() ->
 async def test_crowd_that_came_is_waited_for_again() -> None:
     """A commit that sets off in time leaves nothing of its waiting behind, but the crowd."""
     over, later = asyncio.Event(), asyncio.Event()
-    company, larger = Company(GROUP, over.set), Company(GROUP, later.set)
+    company, larger = GroupCommit(GROUP, over.set), GroupCommit(GROUP, later.set)
     company.saw(5)
     larger.saw(50)
     company.wait()
