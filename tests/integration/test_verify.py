@@ -124,7 +124,6 @@ JOURNAL_TAMPERS = [
     ("UPDATE journal SET reverses = NULL WHERE sequence = 11", (11, "journal reverses")),
     ("UPDATE journal SET effective_time = record_time WHERE sequence = 14", (14, "journal effective_time")),
     ("UPDATE journal SET closes_batch = false WHERE sequence = 16", (16, "journal closes_batch")),
-    ("UPDATE journal SET closes_batch = false WHERE sequence = 13", (13, "journal closes_batch")),
 ]
 POSTING_TAMPERS = [
     (

@@ -76,7 +76,7 @@ UNJOURNALED: Final = {
     # The sequence once more, which a constraint of the table holds to it; and what readers were told to be
     # final, which no record repeats.
     "tenants": {"named_sequence", "final_time"},
-    # Of records with one time no record says where a commit ended; the others are in `test_verify.py`.
+    # No record says where a commit ended; that of the newest record is in `test_verify.py`.
     "journal": {"closes_batch"},
 }
 # The name of a tenant: another one has no journal, which is told as TENANT_NOT_FOUND. A call that is over
