@@ -78,6 +78,8 @@ async def test_get_balance_at_time_within_a_commit_includes_its_first_records(
     times = await _read(service.database_url, "SELECT DISTINCT record_time FROM journal")
     assert len(times) > len(set(closings)), "some records stand before a later one of the same commit"
     await _check_every_moment(ledger, clock)
+    verdict = await ledger.verify()
+    assert not verdict.HasField("first_difference"), verdict.first_difference
 
 
 async def _read(database_url: str, statement: str) -> list[object]:
