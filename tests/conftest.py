@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, settings
 # Read when gRPC is imported: nothing here forks after that, and gRPC need not warn about it.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+# The databases of the tests speak no TLS: asking each of them costs every connection a certificate store.
+os.environ.setdefault("PGSSLMODE", "disable")
 
 from tests.support.cashier import Cashier
 from tests.support.clock import FakeClock
@@ -33,8 +35,7 @@ def pytest_report_header() -> str:
 @pytest.fixture(scope="session")
 def databases() -> Iterator[Databases]:
     """One PostgreSQL with a migrated template, for the whole run of this worker."""
-    with running_postgres() as server:
-        found = Databases(server)
+    with running_postgres() as server, Databases(server) as found:
         found.make_template()
         yield found
 
