@@ -41,6 +41,7 @@ simulate: $(VENV) ## run many histories of the border; ARGS="--histories 10000 -
 .PHONY: mutate
 mutate: $(VENV) ## remove one line of codec and store at a time: something must turn red; ARGS="--every 20"
 	@$(BIN)/python -m tools.mutate $(ARGS)
+
 .PHONY: attack
 attack: $(VENV) ## send an edge 20,000 hostile requests; ARGS="--count N --seed N"
 	@$(BIN)/python -m tests.edge.hostile $(ARGS)
