@@ -29,8 +29,8 @@ ROOM_BYTES = 2 << 30
 class Databases:
     """Makes and drops databases on one PostgreSQL server.
 
-    As a context manager it does so over one connection that it keeps, and drops a database while the next test
-    is at work already. The server must then live as long as the context does.
+    As a context manager it does so over one connection that it keeps, and drops a database while the next
+    test is at work already. The server must then live as long as the context does.
     """
 
     def __init__(self, server: EmbeddedPostgres) -> None:
@@ -126,7 +126,8 @@ def running_postgres(
 ) -> Iterator[EmbeddedPostgres]:
     """Yield a PostgreSQL of its own in a folder of its own; both are gone afterwards."""
     # Not a folder of pytest's: those can't be entered by the account that runs PostgreSQL for root.
-    folder = Path(tempfile.mkdtemp(prefix="defter-test-", dir=None if durable else memory_folder()))
+    # In memory a durable one too: what a killed server has written survives there as well.
+    folder = Path(tempfile.mkdtemp(prefix="defter-test-", dir=memory_folder()))
     folder.chmod(0o711)
     settings = PostgresSettings(
         shared_buffers_mib=128, overrides={} if durable else FAST, max_connections=300
