@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests start hundreds of processes: each would compile everything anew where the environment forbids caches.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 # Extra words for the verb, as in `make test ARGS="-k holds"`.
 ARGS ?=
 # What `make lint` compares the contract with; empty means: work it out (tools/check_contract.py).
@@ -22,7 +24,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: help
 help: ## list the verbs
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z.]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z.-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: up
 up: $(VENV) ## run the ledger, with an embedded PostgreSQL unless DEFTER_DATABASE_URL is set
@@ -32,7 +34,14 @@ up: $(VENV) ## run the ledger, with an embedded PostgreSQL unless DEFTER_DATABAS
 # Three workers for two cores: many tests wait for a server, a database or a clock. Some take a minute, so
 # whoever has nothing left takes over from the others.
 test: $(VENV) ## run the tests on two cores; ARGS go to pytest
-	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
+	@$(PYTEST) -n 3 --dist worksteal $(ARGS)
+
+.PHONY: test-fast
+# The way between two edits: the rules, but for the longest of the generated tests, and some calls from the wire to
+# the disk.
+test-fast: $(VENV) ## run in half a minute what needs little more than the rules
+	@$(PYTEST) -n 2 --dist worksteal --ignore tests/unit/reconciliation/test_compare_properties.py \
+		tests/unit tests/wire/test_health.py tests/wire/test_batches.py tests/wire/test_absent_limits.py $(ARGS)
 
 .PHONY: simulate
 simulate: $(VENV) ## run many histories of the border; ARGS="--histories 10000 --first 0", --seeds N runs one again
@@ -41,6 +50,10 @@ simulate: $(VENV) ## run many histories of the border; ARGS="--histories 10000 -
 .PHONY: mutate
 mutate: $(VENV) ## remove one line of codec and store at a time: something must turn red; ARGS="--every 20"
 	@$(BIN)/python -m tools.mutate $(ARGS)
+
+.PHONY: attack
+attack: $(VENV) ## send an edge 20,000 hostile requests; ARGS="--count N --seed N"
+	@$(BIN)/python -m tests.edge.hostile $(ARGS)
 
 .PHONY: lint
 lint: $(VENV) ## check style, types, layers, the contract and the generated stubs

@@ -1,7 +1,6 @@
 """Own the command: `python -m bench` measures load, `python -m bench size` measures scale.
 
-`python -m bench edge` measures the webhook edge, and `python -m bench hostile` attacks it;
-`python -m bench reconcile` measures reconciliation.
+`python -m bench edge` measures the webhook edge, `python -m bench reconcile` measures reconciliation.
 """
 
 import sys
@@ -9,7 +8,6 @@ import sys
 import uvloop
 
 from bench.edge import measure_edge
-from bench.hostile import send_hostile
 from bench.load import measure_load
 from bench.order import read_order
 from bench.reconcile import measure_reconciliation
@@ -27,8 +25,6 @@ _MEASURES = {
 def main() -> int:
     """Measure, show and write the report; return 0 when no line failed and the books add up."""
     order = read_order()
-    if order.what == "hostile":
-        return uvloop.run(send_hostile(order))
     report = uvloop.run(_MEASURES[order.what](order))
     print_report(report)
     if order.json:

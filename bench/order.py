@@ -1,7 +1,6 @@
 """Own the command line: what is asked for, and what a quick run is."""
 
 import argparse
-import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,6 @@ QUICK = Plan(seconds=1.0, rounds=1)
 MEMORY_TRANSACTION_COUNT = 1_000_000
 SIZE_TRANSACTION_COUNT = 5_000_000
 QUICK_TRANSACTION_COUNT = 20_000
-HOSTILE_COUNT = 20_000
-QUICK_HOSTILE_COUNT = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +25,6 @@ class Order:
     Attributes:
         only: patterns of line names; none means all.
         transaction_count: that the memory line posts, or that `size` loads.
-        hostile_count: requests of the run `hostile`, all of which follow from `seed`.
         database_url: of a PostgreSQL in which databases may be created; None starts one.
         verify: whether the whole journal is replayed in the end.
     """
@@ -37,8 +33,6 @@ class Order:
     plan: Plan
     only: tuple[str, ...]
     transaction_count: int
-    hostile_count: int
-    seed: int
     database_url: str | None
     defter: Path
     verify: bool
@@ -50,16 +44,15 @@ def read_order() -> Order:
     """Read the command line, or explain it and exit."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Measure the ledger under load or at scale, and the webhook edge under load or attack.",
+        description="Measure the ledger under load or at scale, and the webhook edge.",
     )
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["load", "size", "edge", "hostile", "reconcile"],
+        choices=["load", "size", "edge", "reconcile"],
         default="load",
         help="load: all lines (default); size: the same rates on an empty and on a full database; "
         "edge: webhooks, beside the edge without the durable write and beside an empty answer; "
-        "hostile: send the edge what nobody should; "
         "reconcile: runs over a million records on each side, beside one bare join and beside postings",
     )
     parser.add_argument("--seconds", type=float, default=SECONDS, help="per line, all rounds together")
@@ -80,8 +73,6 @@ def read_order() -> Order:
         metavar="N",
         help="that 'memory' posts, that 'size' loads, or that 'reconcile' compares",
     )
-    parser.add_argument("--count", type=int, metavar="N", help="requests that 'hostile' sends")
-    parser.add_argument("--seed", type=int, metavar="N", help="of 'hostile' (default: a fresh one, printed)")
     parser.add_argument(
         "--database-url",
         metavar="URL",
@@ -117,8 +108,6 @@ def read_order() -> Order:
         ),
         only=tuple(given.only),
         transaction_count=given.transactions or (QUICK_TRANSACTION_COUNT if given.quick else full),
-        hostile_count=given.count or (QUICK_HOSTILE_COUNT if given.quick else HOSTILE_COUNT),
-        seed=secrets.randbelow(2**32) if given.seed is None else given.seed,
         database_url=given.database_url,
         defter=given.defter,
         verify=not given.no_verify,

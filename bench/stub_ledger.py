@@ -9,6 +9,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 import uvloop
@@ -18,6 +19,7 @@ from defter.payments.v1.provider_event_pb2 import (
     IngestProviderEventsRequest,
     IngestProviderEventsResponse,
 )
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from bench.stack import HOST
@@ -36,25 +38,15 @@ async def stub_ledger(port: int, on_event: Callable[[ProviderEvent], None]) -> A
         return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
 
     server = grpc.aio.server()
-    server.add_registered_method_handlers(
-        "defter.payments.v1.ProviderEventService",
-        {
-            "IngestProviderEvents": grpc.unary_unary_rpc_method_handler(
+    server.add_generic_rpc_handlers(
+        (
+            _handler(
+                "defter.payments.v1.ProviderEventService/IngestProviderEvents",
                 ingest,
-                request_deserializer=IngestProviderEventsRequest.FromString,
-                response_serializer=IngestProviderEventsResponse.SerializeToString,
-            )
-        },
-    )
-    server.add_registered_method_handlers(
-        "grpc.health.v1.Health",
-        {
-            "Check": grpc.unary_unary_rpc_method_handler(
-                check,
-                request_deserializer=health_pb2.HealthCheckRequest.FromString,
-                response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
-            )
-        },
+                IngestProviderEventsRequest,
+            ),
+            _handler("grpc.health.v1.Health/Check", check, health_pb2.HealthCheckRequest),
+        )
     )
     server.add_insecure_port(f"{HOST}:{port}")
     await server.start()
@@ -62,6 +54,16 @@ async def stub_ledger(port: int, on_event: Callable[[ProviderEvent], None]) -> A
         yield
     finally:
         await server.stop(grace=None)
+
+
+def _handler(path: str, behaviour: Callable[..., Any], request: type[Message]) -> grpc.GenericRpcHandler:
+    service, method = path.split("/")
+    handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(
+        behaviour,
+        request_deserializer=request.FromString,
+        response_serializer=lambda response: response.SerializeToString(),
+    )
+    return grpc.method_handlers_generic_handler(service, {method: handler})
 
 
 async def _serve(port: int) -> None:

@@ -309,9 +309,6 @@ def _encoded(value: object, item: Mapping[str, object]) -> bytes:
     except UnicodeEncodeError:
         # What has no bytes stays as it was written.
         return json.dumps(content, separators=(",", ":")).encode()[:_MOST_PAYLOAD]
-    except RecursionError:
-        # Deeper than anybody would send, with a good signature nevertheless: the event itself is complete.
-        return b""
 
 
 def _also(event: ProviderEvent, suffix: str, tells: Type, *, final: bool = False) -> ProviderEvent:

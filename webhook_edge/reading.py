@@ -5,6 +5,7 @@ What is read here can be stored: no text has a NUL, a lone surrogate or no end, 
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -38,6 +39,9 @@ _FIRST_YEAR: Final = 1970
 _CURRENCY: Final = re.compile(r"[A-Z0-9]{3,10}")
 _WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
+MOST_DEPTH: Final = 64
+"""How deep objects and lists may be nested. Python's own bound depends on who calls; providers need ten."""
+
 # Of a longer id the rest is in the digest.
 _MOST_PLAIN_ID: Final = 200
 
@@ -45,11 +49,21 @@ _Kind = TypeVar("_Kind", bool, dict[str, object], list[object], int, str)
 
 
 def parsed(body: bytes) -> object:
-    """Return what a body says in JSON, or None; of several fields of one name the last counts."""
+    """Return what a body says in JSON, or None where it is no JSON or could be read in more than one way.
+
+    It is None for an object with two fields of one name, for a number that is none or has no end, and for
+    what is nested deeper than `MOST_DEPTH`. What was read can be written again, and says the same then.
+    """
     try:
-        return json.loads(body.decode(), parse_constant=_refuse_constant)
+        value = json.loads(
+            body.decode(),
+            object_pairs_hook=_object,
+            parse_float=_finite,
+            parse_constant=_refuse_constant,
+        )
     except (ValueError, RecursionError):
         return None
+    return value if _is_within_depth(value) else None
 
 
 class Problem(NamedTuple):
@@ -234,5 +248,33 @@ def unread(
     return event
 
 
+def _object(fields: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(fields)
+    if len(found) != len(fields):
+        raise ValueError("a field is there twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large")
+    return number
+
+
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
+
+
+def _is_within_depth(value: object) -> bool:
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(MOST_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return True
+    return False

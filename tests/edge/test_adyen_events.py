@@ -17,6 +17,7 @@ from ledger_server.domain.payments import events as domain
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.knowledge import CallState
 from webhook_edge.adyen_scheme import AdyenScheme
+from webhook_edge.reading import MOST_DEPTH
 from webhook_edge.scheme import Endpoint, Secret
 
 PAYMENT, MODIFICATION = "9913140798220028", "QFQTPCQ8HXSKGK82"
@@ -399,15 +400,27 @@ def test_tell_dispute_believes_no_unsigned_state(status: str) -> None:
     )
 
 
-def test_tell_item_of_great_depth_beside_another_is_kept() -> None:
-    """What is too deep to be written again is an event all the same."""
-    for depth in (10, 300, 600, 900):
-        flat = notification(ITEM, ITEM | {"pspReference": "OTHER", "extra": 0})
-        body = flat.replace(b'"extra": 0', b'"extra": ' + b"[" * depth + b"]" * depth)
+# Around what is in an item: the whole, its list, its wrapper and the item itself.
+DEPTH_OF_ITEM = 4
 
-        for event in AdyenScheme().events(body, {}, endpoint()):
-            assert says(event) == "PAYMENT_CAPTURED"
-            check_storable(event)
+
+@pytest.mark.parametrize(
+    ("depth", "told_count"), [(10, 2), (MOST_DEPTH - DEPTH_OF_ITEM, 2), (MOST_DEPTH - DEPTH_OF_ITEM + 1, 0)]
+)
+def test_tell_item_of_great_depth_beside_another_is_kept_or_all_is_refused(
+    depth: int, told_count: int
+) -> None:
+    """What is read can be written again; what is too deep is read nowhere, so no signature verifies it."""
+    flat = notification(ITEM, ITEM | {"pspReference": "OTHER", "extra": 0})
+    body = flat.replace(b'"extra": 0', b'"extra": ' + b"[" * depth + b"]" * depth)
+
+    events = AdyenScheme().events(body, {}, endpoint())
+
+    assert len(events) == told_count
+    for event in events:
+        assert says(event) == "PAYMENT_CAPTURED"
+        assert AdyenScheme().read_again(event, endpoint()) == [event]
+        check_storable(event)
 
 
 def test_tell_several_items_gives_each_its_own_payload() -> None:

@@ -44,8 +44,7 @@ Read = Callable[[Ledger], Awaitable[bool]]
 @pytest.fixture(scope="module")
 def own_databases() -> Iterator[Databases]:
     """A PostgreSQL that no other test uses: its settings are changed."""
-    with running_postgres() as server:
-        found = Databases(server)
+    with running_postgres() as server, Databases(server) as found:
         found.make_template()
         yield found
 

@@ -27,6 +27,7 @@ from ledger_server.embedded_postgres import (
     find_binaries,
 )
 from ledger_server.embedded_postgres.account import ServerAccount, server_account
+from tests.support.postgres import memory_folder
 from tests.support.tools import postgres15_binaries, require
 
 SMALL = PostgresSettings(shared_buffers_mib=16, max_connections=10, start_timeout_seconds=60)
@@ -39,7 +40,8 @@ def folder() -> Iterator[Path]:
 
     pytest's own temporary folders are closed to other accounts, and root's server is another.
     """
-    path = Path(tempfile.gettempdir()) / f"defter-test-{secrets.token_hex(6)}"
+    # In memory, where there is room: making a cluster waits for the disk, and no test here cuts the power.
+    path = (memory_folder() or Path(tempfile.gettempdir())) / f"defter-test-{secrets.token_hex(6)}"
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

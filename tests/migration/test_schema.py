@@ -59,8 +59,7 @@ ResultT = TypeVar("ResultT")
 def oldest_databases() -> Iterator[Databases]:
     """A PostgreSQL 15 with a migrated template."""
     binaries = PostgresBinaries(require(postgres15_binaries))
-    with running_postgres(binaries=binaries) as server:
-        found = Databases(server)
+    with running_postgres(binaries=binaries) as server, Databases(server) as found:
         found.make_template()
         yield found
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
+from msgspec.structs import replace
 
 from ledger_server.domain.ids import TenantIds, TenantKey
 from ledger_server.domain.payments.deposit import Deposit
@@ -24,6 +25,7 @@ from ledger_server.domain.provider_record import ProviderRecord, RecordKind, Rem
 from ledger_server.domain.state.facts import DepositChanged, FactKind, WithdrawalChanged
 from ledger_server.engine.records.payments import payment_content
 from ledger_server.store.payment_rows import PAYMENT_TABLES, PaymentRows
+from tests.support.payments import an_event
 
 PROVIDER: Final = "mock"
 CURRENCY: Final = "EUR"
@@ -135,28 +137,18 @@ class Mirror:
     ) -> None:
         """Let something happen so many minutes after the beginning; both sides know of it."""
         time = life.begin_time + timedelta(minutes=minutes)
-        event = ProviderEvent(
-            provider=PROVIDER,
-            event_id=f"evt_{life.number}_{len(life.events)}",
-            type=kind,
-            provider_type=kind.name.lower(),
-            payment_ref=life.ref,
-            payment_id="",
-            payment=life.number,
-            object_ref=object_ref,
-            object_id="",
-            refund=None,
-            provider_amount=amount,
-            amount=amount,
-            problem="",
-            currency=CURRENCY,
+        event = replace(
+            an_event(
+                kind,
+                amount,
+                event_id=f"evt_{life.number}_{len(life.events)}",
+                ref=life.ref,
+                object_ref=object_ref,
+                payment=life.number,
+                provider=PROVIDER,
+                currency=CURRENCY,
+            ),
             occur_time=time,
-            final=False,
-            stage="",
-            reason="",
-            payload=b"{}",
-            unread=None,
-            delivery="",
         )
         life.events.append(event)
         record_kind, sign = _KINDS[kind]
@@ -164,7 +156,7 @@ class Mirror:
         own = record_kind in {RecordKind.PAYMENT, RecordKind.PAYOUT, RecordKind.FEE}
         if kind in _FAILURES:
             life.records = [
-                replaced(each, state=RemoteState.FAILED)
+                replace(each, state=RemoteState.FAILED)
                 if each.kind is record_kind and each.provider_ref == (object_ref or life.ref)
                 else each
                 for each in life.records
@@ -248,12 +240,6 @@ class Mirror:
         for event in heard:
             deposit = with_deposit_event(deposit, event)
         return deposit
-
-
-def replaced(record: ProviderRecord, **fields: Any) -> ProviderRecord:
-    """Return a record with other fields."""
-    values = {name: getattr(record, name) for name in ProviderRecord.__struct_fields__}
-    return ProviderRecord(**(values | fields))
 
 
 async def write_payments(database_url: str, mirror: Mirror, lives: list[Life]) -> None:

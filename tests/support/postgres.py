@@ -8,9 +8,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -26,11 +27,27 @@ ROOM_BYTES = 2 << 30
 
 
 class Databases:
-    """Makes and drops databases on one PostgreSQL server."""
+    """Makes and drops databases on one PostgreSQL server.
+
+    As a context manager it does so over one connection that it keeps, and drops a database while the next
+    test is at work already. The server must then live as long as the context does.
+    """
 
     def __init__(self, server: EmbeddedPostgres) -> None:
         self.server = server
         self._numbers = itertools.count(1)
+        self._kept: _KeptConnection | None = None
+
+    def __enter__(self) -> Self:
+        """Keep a connection."""
+        self._kept = _KeptConnection(self.server.url)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it, once every database is dropped."""
+        assert self._kept is not None
+        self._kept.close()
+        self._kept = None
 
     def url_of(self, name: str) -> str:
         """Return the URL of a database on this server."""
@@ -56,11 +73,51 @@ class Databases:
         name = f"test_{next(self._numbers)}"
         self.create(name, template=template)
         yield self.url_of(name)
-        run_sql(self.server.url, f"DROP DATABASE {name} WITH (FORCE)")
+        dropping = f"DROP DATABASE {name} WITH (FORCE)"
+        if self._kept is None:
+            run_sql(self.server.url, dropping)
+        else:
+            self._kept.begin(dropping)
 
     def create(self, name: str, *, template: str = "template0") -> None:
         """Make a database as a copy of another one."""
-        run_sql(self.server.url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        creating = f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"
+        if self._kept is None:
+            run_sql(self.server.url, creating)
+        else:
+            self._kept.run(creating)
+
+
+class _KeptConnection:
+    """A connection in a thread and an event loop of its own, which runs one statement after the other."""
+
+    def __init__(self, database_url: str) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._runner = asyncio.Runner()
+        self._begun: Future[str] | None = None
+        self._connection = self._thread.submit(self._runner.run, asyncpg.connect(database_url)).result()
+
+    def begin(self, statement: str) -> None:
+        """Begin a statement; whether it fails is known when the next one begins."""
+        if self._begun is not None:
+            self._begun.result()
+        self._begun = self._thread.submit(self._runner.run, self._connection.execute(statement))
+
+    def run(self, statement: str) -> None:
+        """Run a statement."""
+        self.begin(statement)
+        assert self._begun is not None
+        self._begun.result()
+
+    def close(self) -> None:
+        """Close the connection when nothing is under way any more."""
+        try:
+            if self._begun is not None:
+                self._begun.result()
+        finally:
+            self._thread.submit(self._runner.run, self._connection.close()).result()
+            self._thread.submit(self._runner.close).result()
+            self._thread.shutdown()
 
 
 @contextmanager
@@ -69,7 +126,8 @@ def running_postgres(
 ) -> Iterator[EmbeddedPostgres]:
     """Yield a PostgreSQL of its own in a folder of its own; both are gone afterwards."""
     # Not a folder of pytest's: those can't be entered by the account that runs PostgreSQL for root.
-    folder = Path(tempfile.mkdtemp(prefix="defter-test-", dir=None if durable else memory_folder()))
+    # In memory a durable one too: what a killed server has written survives there as well.
+    folder = Path(tempfile.mkdtemp(prefix="defter-test-", dir=memory_folder()))
     folder.chmod(0o711)
     settings = PostgresSettings(
         shared_buffers_mib=128, overrides={} if durable else FAST, max_connections=300

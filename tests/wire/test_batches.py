@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 import pytest
+import pytest_asyncio
 from defter.ledger.v1 import account_pb2, error_pb2
 
 from tests.support.coherence import assert_ledger_coherent
@@ -25,7 +26,7 @@ ATOMIC = account_pb2.BATCH_MODE_ATOMIC
 INDEPENDENT = account_pb2.BATCH_MODE_INDEPENDENT
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def funded(ledger: Ledger) -> Ledger:
     """A ledger with `ann`, who has 10, and `bob`, who has nothing."""
     await ledger.open("ann")

@@ -136,7 +136,7 @@ async def test_resolve_finding_by_a_transaction_names_it(desk: Desk) -> None:
 async def test_resolve_finding_by_what_is_no_transaction_is_refused(desk: Desk) -> None:
     """A record that posts nothing is none; nothing but the refusal is written."""
     found = await desk.raised()
-    tenant_created = IDS.transaction_id(1)
+    tenant_created = TenantIds(tenant_key(TenantId(desk.ledger.tenant_id))).transaction_id(1)
 
     refused = await refusal(desk.resolve(found, correction_transaction_id=tenant_created))
 
@@ -229,8 +229,9 @@ async def test_read_unknown_finding_is_refused(desk: Desk) -> None:
 async def test_repair_finding_without_a_record_of_the_provider_is_refused(desk: Desk) -> None:
     """Nothing says what its payment lacks."""
     found = await desk.raised()
-    request = pb.RepairFindingRequest(tenant_id="casino", finding_id=found.finding_id, actor="ada")
-    unknown = pb.RepairFindingRequest(tenant_id="casino", finding_id="fnd_nothing", actor="ada")
+    tenant_id = desk.ledger.tenant_id
+    request = pb.RepairFindingRequest(tenant_id=tenant_id, finding_id=found.finding_id, actor="ada")
+    unknown = pb.RepairFindingRequest(tenant_id=tenant_id, finding_id="fnd_nothing", actor="ada")
 
     refused = await refusal(desk.stubs.findings.RepairFinding(request))
 

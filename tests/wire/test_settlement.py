@@ -17,6 +17,9 @@ from tests.unit.reconciliation.files import sample
 Part = settlement_pb2.ImportSettlementReportRequest
 INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
 
+# The requests below name the tenant, so there is one server for each test.
+pytestmark = pytest.mark.usefixtures("server")
+
 
 @pytest.fixture
 def settler(ledger: Ledger) -> Settler:

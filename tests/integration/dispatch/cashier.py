@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-import asyncpg
 from defter.ledger.v1 import journal_pb2
 from defter.payments.v1 import payment_pb2
+from msgspec.structs import replace
 
 from ledger_server.domain.clock import system_clock
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
@@ -25,7 +25,7 @@ from ledger_server.domain.payments.commands import (
     RefundDeposit,
     RequestWithdrawal,
 )
-from ledger_server.domain.payments.events import EventType, ProviderEvent
+from ledger_server.domain.payments.events import EventType
 from ledger_server.domain.state.commands import (
     Command,
     CreateTenant,
@@ -41,6 +41,7 @@ from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.verification.verify import verify
 from ledger_server.store.database import Pool, open_pool
 from ledger_server.store.migrate import APPLICATION_ROLE
+from tests.support.payments import an_event
 
 TENANT = "casino"
 PLAYER = "42"
@@ -133,20 +134,9 @@ class Cashier:
 
     async def captured_deposit(self, provider_ref: str, amount: int = 5_000) -> int:
         """Begin a deposit that the caller made at the provider, and capture it; return its number."""
-        begun = await self.ask(
-            InitiateDeposit(
-                player_id=PLAYER,
-                provider="mock",
-                amount=amount,
-                currency="EUR",
-                provider_ref=provider_ref,
-                reference="",
-                metadata={},
-            ),
-            Method.InitiateDeposit,
-        )
+        number = await self.asked_deposit(amount, provider_ref=provider_ref)
         await self.tell(EventType.PAYMENT_CAPTURED, provider_ref, amount=amount, final=True)
-        return begun.sequence
+        return number
 
     async def tell(
         self,
@@ -160,28 +150,18 @@ class Cashier:
         final: bool = False,
     ) -> int:
         """Take in an event of the provider, which echoes our id of `payment` or not; return its number."""
-        event = ProviderEvent(
-            provider="mock",
-            event_id=uuid.uuid4().hex,
-            type=kind,
-            provider_type=kind.name.lower(),
-            payment_ref=payment_ref,
+        event = replace(
+            an_event(
+                kind,
+                amount,
+                event_id=uuid.uuid4().hex,
+                ref=payment_ref,
+                object_ref=object_ref,
+                payment=payment,
+                final=final,
+            ),
             payment_id=our_id,
-            payment=payment,
-            object_ref=object_ref,
-            object_id="",
-            refund=None,
-            provider_amount=amount,
-            amount=amount,
-            problem="",
-            currency="EUR",
             occur_time=datetime.now(UTC),
-            final=final,
-            stage="",
-            reason="",
-            payload=b"{}",
-            unread=None,
-            delivery="",
         )
         return (await self.ask(IngestEvent(event=event), Method.IngestProviderEvents)).sequence
 
@@ -199,15 +179,15 @@ class Cashier:
         )
         return [row["class"] for row in rows]
 
-    async def asked_deposit(self, amount: int = 5_000) -> int:
-        """Begin a deposit that the provider has to be told of; return its number."""
+    async def asked_deposit(self, amount: int = 5_000, *, provider_ref: str = "") -> int:
+        """Begin a deposit, which the provider has to be told of unless it has a ref; return its number."""
         begun = await self.ask(
             InitiateDeposit(
                 player_id=PLAYER,
                 provider="mock",
                 amount=amount,
                 currency="EUR",
-                provider_ref="",
+                provider_ref=provider_ref,
                 reference="",
                 metadata={},
             ),
@@ -302,12 +282,3 @@ async def ledger_on(database_url: str) -> AsyncIterator[tuple[Ledger, Pool]]:
     finally:
         await ledger.drain()
         await pool.close()
-
-
-async def sql(database_url: str, statement: str) -> None:
-    """Run a statement as the owner of the database."""
-    connection = await asyncpg.connect(database_url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()

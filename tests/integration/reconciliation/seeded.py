@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from msgspec.structs import replace
+
 from ledger_server.domain.findings.discrepancy import FindingClass
 from ledger_server.domain.payments.events import EventType
 from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
-from tests.support.mirrored_payments import CURRENCY, Life, Mirror, replaced
+from tests.support.mirrored_payments import CURRENCY, Life, Mirror
 
 Place = tuple[FindingClass, str]
 
@@ -57,7 +59,7 @@ def paid(mirror: Mirror, begin_time: datetime) -> Life:
 def of(mirror: Mirror, kind: FindingClass, life: Life, **changes: object) -> Fault:
     """Return a fault in one life, whose first record lists something else."""
     good = list(life.records)
-    life.records = [replaced(good[0], **changes), *good[1:]]
+    life.records = [replace(good[0], **changes), *good[1:]]
     return Fault(place=(kind, mirror.payment_id(life)), lives=[life], good=good)
 
 
@@ -69,13 +71,13 @@ def _missing_in_ledger(mirror: Mirror, begin_time: datetime, number: int) -> Fau
     elif number % 3 == 1:
         mirror.happen(life, EventType.DISPUTE_FUNDS_WITHDRAWN, 100, 30, object_ref=mirror.new_ref("dsp"))
     else:
-        stranger = replaced(good[0], record_id=mirror.new_ref("mov"), provider_ref=mirror.new_ref("cap"))
-        stranger = replaced(stranger, payment_ref=mirror.new_ref("pay"), our_id="")
+        stranger = replace(good[0], record_id=mirror.new_ref("mov"), provider_ref=mirror.new_ref("cap"))
+        stranger = replace(stranger, payment_ref=mirror.new_ref("pay"), our_id="")
         place = (FindingClass.MISSING_IN_LEDGER, stranger.provider_ref)
         return Fault(place=place, lives=[life], extra=[stranger], good=good)
     life.unheard.add(len(life.events) - 1)
     place = (FindingClass.MISSING_IN_LEDGER, mirror.payment_id(life))
-    worse = [*good, replaced(life.records[-1], amount=-150)]
+    worse = [*good, replace(life.records[-1], amount=-150)]
     return Fault(place=place, lives=[life], good=good, worse=worse)
 
 
@@ -91,14 +93,14 @@ def _amount(mirror: Mirror, begin_time: datetime, number: int) -> Fault:
     life = paid(mirror, begin_time) if number % 2 else captured(mirror, begin_time)
     amount = life.records[0].amount or 0
     found = of(mirror, FindingClass.AMOUNT_MISMATCH, life, amount=amount - 1 - number)
-    found.worse = [replaced(found.good[0], amount=amount + 7), *found.good[1:]]
+    found.worse = [replace(found.good[0], amount=amount + 7), *found.good[1:]]
     return found
 
 
 def _currency(mirror: Mirror, begin_time: datetime, number: int) -> Fault:
     life = paid(mirror, begin_time) if number % 2 else captured(mirror, begin_time)
     found = of(mirror, FindingClass.CURRENCY_MISMATCH, life, currency="USD")
-    found.worse = [replaced(found.good[0], currency="GBP"), *found.good[1:]]
+    found.worse = [replace(found.good[0], currency="GBP"), *found.good[1:]]
     return found
 
 
@@ -127,8 +129,8 @@ def _duplicate_in_ledger(mirror: Mirror, begin_time: datetime, number: int) -> F
 def _duplicate_at_provider(mirror: Mirror, begin_time: datetime, number: int) -> Fault:
     life = paid(mirror, begin_time) if number % 2 else captured(mirror, begin_time)
     good = list(life.records)
-    again = replaced(good[0], record_id=mirror.new_ref("mov"), provider_ref=mirror.new_ref("again"))
-    life.records.append(replaced(again, payment_ref=mirror.new_ref("pay")))
+    again = replace(good[0], record_id=mirror.new_ref("mov"), provider_ref=mirror.new_ref("again"))
+    life.records.append(replace(again, payment_ref=mirror.new_ref("pay")))
     place = (FindingClass.DUPLICATE_AT_PROVIDER, mirror.payment_id(life))
     return Fault(place=place, lives=[life], good=good)
 
@@ -158,9 +160,9 @@ def _orphan(mirror: Mirror, begin_time: datetime, number: int) -> Fault:
 def _fee(mirror: Mirror, begin_time: datetime, number: int) -> Fault:
     life = captured(mirror, begin_time)
     good = list(life.records)
-    life.records = [good[0], replaced(good[1], amount=-26 - number)] if number % 2 else good[:1]
+    life.records = [good[0], replace(good[1], amount=-26 - number)] if number % 2 else good[:1]
     place = (FindingClass.FEE_MISMATCH, mirror.payment_id(life))
-    return Fault(place=place, lives=[life], good=good, worse=[good[0], replaced(good[1], amount=-999)])
+    return Fault(place=place, lives=[life], good=good, worse=[good[0], replace(good[1], amount=-999)])
 
 
 def _unknown(mirror: Mirror, begin_time: datetime, number: int) -> Fault:
@@ -209,6 +211,6 @@ def in_transit(mirror: Mirror, now: datetime, number: int) -> tuple[Life, list[P
         case _:  # a payout is with the bank
             life = mirror.begin(now - timedelta(hours=5), 900, withdrawal=True)
             mirror.happen(life, EventType.PAYOUT_PAID, 900, 5)
-            life.records = [replaced(life.records[0], state=RemoteState.PENDING)]
+            life.records = [replace(life.records[0], state=RemoteState.PENDING)]
             life.unheard = {0}
     return life, life.records

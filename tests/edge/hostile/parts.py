@@ -4,9 +4,9 @@ import base64
 import hashlib
 import hmac
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from bench.http_connection import request_head
@@ -42,16 +42,13 @@ class Hostile:
 
 
 class Parts:
-    """Makes the parts of one request, all of which follow from a seed and a number."""
+    """Makes the parts of one request, all of which follow from a seed, a number and the time."""
 
-    def __init__(self, seed: int, number: int) -> None:
+    def __init__(self, seed: int, number: int, now: Callable[[], datetime]) -> None:
         self.random = random.Random(f"{seed} {number}")  # reproducible, and no secret
         self.id = f"E{seed}x{number}"
+        self.now = now
         self.scheme = self.random.choice(SCHEMES)
-
-    def loose(self, content: bytes) -> Hostile:
-        """Return bytes of which nobody knows where they end."""
-        return Hostile(scheme=self.scheme, content=content, statuses=ANY_REFUSAL, silent=True, hangs=True)
 
     def webhook(
         self, *, whose: str = "ours", at: datetime | None = None, reference: str = ""
@@ -65,11 +62,11 @@ class Parts:
             # The first digit is the one that `changed` replaces.
             amount_minor=int(f"1{self.random.randrange(10**6)}"),
         )
-        return signed(self.scheme, sample, secret_of(self.scheme, whose), at or datetime.now(UTC))
+        return signed(self.scheme, sample, secret_of(self.scheme, whose), at or self.now())
 
     def signature(self, body: bytes) -> Mapping[str, str]:
         """Sign bytes with the true secret that the SDKs, which sign text, would not."""
-        now, secret = int(datetime.now(UTC).timestamp()), secret_of(self.scheme)
+        now, secret = int(self.now().timestamp()), secret_of(self.scheme)
         if self.scheme == "stripe":
             digest = hmac.new(secret.encode(), f"{now}.".encode() + body, hashlib.sha256)
             return {"stripe-signature": f"t={now},v1={digest.hexdigest()}"}

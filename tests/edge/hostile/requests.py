@@ -1,14 +1,14 @@
-"""Own what a hostile sender sends: every request follows from a seed and its number, the time aside."""
+"""Own what a hostile sender sends: every request follows from a seed, its number and the time."""
 
 import gzip
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
-from bench.hostile_parts import ANY_REFUSAL, Hostile, Parts
 from bench.http_connection import request_head
 from bench.http_servers import SCHEMES, path_of
+from tests.edge.hostile.parts import ANY_REFUSAL, Hostile, Parts
 from webhook_edge.body import MOST_BYTES
 from webhook_edge.sending import SignedWebhook
 
@@ -44,7 +44,7 @@ class Maker(Parts):
         """Signed with the true secret, for a time too far ahead or behind."""
         self.scheme = self.random.choice(_TIMED)
         away = timedelta(seconds=self.random.choice([-1, 1]) * self.random.randint(310, 10**7))
-        return self.whole(self.webhook(at=datetime.now(UTC) + away), 401)
+        return self.whole(self.webhook(at=self.now() + away), 401)
 
     def doubled(self) -> Hostile:
         """A genuine webhook with a second signature header, before or after the first."""
@@ -195,26 +195,6 @@ class Maker(Parts):
         )
         return self.whole(self.webhook(), 404, path=path)
 
-    def mutated(self) -> Hostile:
-        """A forged request with bytes cut, changed, doubled and put in anywhere."""
-        content = bytearray(self.forged().content)
-        for _ in range(self.random.randint(1, 6)):
-            start = self.random.randrange(len(content) + 1)
-            piece = content[start : start + self.random.randint(0, 20)]
-            put = self.random.choice([self.random.randbytes(self.random.randint(0, 12)), bytes(piece) * 2])
-            content[start : start + len(piece)] = put
-        return self.loose(bytes(content))
-
-    def no_http(self) -> Hostile:
-        """Bytes of any kind."""
-        return self.loose(
-            self.random.choice(
-                [b"", b"POST ", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x16\x03\x01", b"\r\n" * 9]
-            )
-            + self.random.randbytes(self.random.randint(1, 300))
-            + self.random.choice([b"", b"\r\n\r\n"])
-        )
-
 
 # How often each kind comes; those that are rare take the edge's time rather than its wits.
 _KINDS: Final[Mapping[Callable[[Maker], Hostile], float]] = {
@@ -237,13 +217,15 @@ _KINDS: Final[Mapping[Callable[[Maker], Hostile], float]] = {
     Maker.framed_twice: 3,
     Maker.other_method: 4,
     Maker.other_path: 4,
-    Maker.mutated: 6,
-    Maker.no_http: 2,
 }
 
 
-def hostile(seed: int, number: int) -> tuple[str, Hostile]:
-    """Return the name of a kind, and the request of a number."""
-    maker = Maker(seed, number)
+KINDS: Final = frozenset(make.__name__.replace("_", " ") for make in _KINDS)
+"""The names of all kinds."""
+
+
+def hostile(seed: int, number: int, now: Callable[[], datetime]) -> tuple[str, Hostile]:
+    """Return the name of a kind, and the request of a number; `now` tells the time of signatures."""
+    maker = Maker(seed, number, now)
     [make] = maker.random.choices(list(_KINDS), weights=list(_KINDS.values()))
     return make.__name__.replace("_", " "), make(maker)
