@@ -17,6 +17,8 @@ CHANNEL_OPTIONS: Final = (
     # not begun. A burst is the lane's to take or to refuse by name, so that limit lies beyond the lane's.
     ("grpc.server.max_pending_requests", 16_384),
     ("grpc.server.max_pending_requests_hard_limit", 32_768),
+    # It also cancels, as barely, what has waited in it for 30 s. How long to wait is the caller's to say.
+    ("grpc.server_max_unrequested_time_in_server", 600),
 )
 
 
