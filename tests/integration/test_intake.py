@@ -139,7 +139,9 @@ async def test_server_without_calls_ahead_is_the_stock_one() -> None:
     server: Any = open_server((), calls_ahead=0)
 
     assert type(server._server) is cygrpc.AioServer
-    program = "import sys, ledger_server.process.bootstrap; sys.exit('ledger_server.rpc.intake' in sys.modules)"
+    program = (
+        "import sys, ledger_server.process.bootstrap; sys.exit('ledger_server.rpc.intake' in sys.modules)"
+    )
     assert await asyncio.to_thread(subprocess.call, [sys.executable, "-c", program]) == 0
 
 
