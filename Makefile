@@ -17,6 +17,9 @@ UV_VERSION := 0.13.8
 content_of = $(shell { echo '$(CURDIR)'; cat $(1); } 2>/dev/null | cksum | cut -d' ' -f1)
 LOCKED := $(VENV)/locked-$(call content_of,requirements.lock)
 INSTALLED := $(VENV)/installed-$(call content_of,requirements.lock pyproject.toml clients/python/pyproject.toml)
+# The same packages, but of gRPC the newest that there are.
+NEWEST := .cache/newest
+NEWEST_LOCKED := $(NEWEST)/locked-$(call content_of,requirements.lock)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -42,6 +45,17 @@ test: $(VENV) ## run the tests on two cores; ARGS go to pytest
 test-fast: $(VENV) ## run in half a minute what needs little more than the rules
 	@$(PYTEST) -n 2 --dist worksteal --ignore tests/unit/reconciliation/test_compare_properties.py \
 		tests/unit tests/wire/test_health.py tests/wire/test_batches.py tests/wire/test_absent_limits.py $(ARGS)
+
+.PHONY: newest
+# A security release of grpcio must never be out of reach. What is newest is looked up each time.
+newest: $(NEWEST_LOCKED) ## run the wire tests on the newest grpcio and its stock server, nothing tuned
+	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
+		grpcio grpcio-health-checking grpcio-reflection grpcio-status
+	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		-e clients/python -e .
+	@$(NEWEST)/bin/python -m pip freeze --disable-pip-version-check | grep -E '^(grpcio.*|protobuf)=='
+	@DEFTER_CALLS_AHEAD=0 DEFTER_BATCH_SCHEDULING=false \
+		$(NEWEST)/bin/python -m pytest -n 3 --dist worksteal tests/wire $(ARGS)
 
 .PHONY: simulate
 simulate: $(VENV) ## run many histories of the border; ARGS="--histories 10000 --first 0", --seeds N runs one again
@@ -107,6 +121,12 @@ $(LOCKED):
 	@echo "Installing the locked packages into $(VENV) (once per change of requirements.lock)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+$(NEWEST_LOCKED):
+	@echo "Installing the locked packages into $(NEWEST) (once per change of requirements.lock)"
+	@$(PYTHON) -m venv --clear $(NEWEST)
+	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
 # The build backend is one of the locked packages, so no isolated build environment is fetched.

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import psutil
 
 from bench.rounds import Plan, Windows
-from bench.stack import connected
+from bench.stack import MEASURED_WITH, connected, server_environment
 
 # Settings that decide what a commit costs.
 POSTGRES_SETTINGS = (
@@ -41,6 +41,7 @@ async def circumstances(server_url: str, plan: Plan, windows: Windows) -> dict[s
             ]
         ),
         "PostgreSQL": f"{postgres}; {', '.join(settings)}",
+        "ledger": ", ".join(f"{name}={server_environment({})[name]}" for name in MEASURED_WITH),
         "windows": f"{plan.seconds:g} s a line in {plan.rounds} round(s)",
     }
 

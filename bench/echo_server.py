@@ -2,7 +2,7 @@
 
 Run as `python -m bench.echo_server --port N`, with the bytes of one real PostTransactionResponse on
 standard input. Requests are parsed and the response is serialised each time, as the ledger must. With
-`--tuned` it runs and takes calls as the ledger does, otherwise as `grpc.aio` does.
+`--tuned` it runs and takes calls as the ledger with the same settings does, otherwise as `grpc.aio` does.
 """
 
 import argparse
@@ -13,8 +13,9 @@ import grpc
 import uvloop
 from defter.ledger.v1.posting_pb2 import PostTransactionRequest, PostTransactionResponse
 
+from ledger_server.process.settings import Settings
 from ledger_server.process.tuning import let_threads_finish, relax_collector
-from ledger_server.rpc.intake import open_server
+from ledger_server.rpc.grpc_server import open_server
 
 
 async def serve(port: int, response: PostTransactionResponse, *, tuned: bool) -> None:
@@ -28,7 +29,7 @@ async def serve(port: int, response: PostTransactionResponse, *, tuned: bool) ->
         request_deserializer=PostTransactionRequest.FromString,
         response_serializer=PostTransactionResponse.SerializeToString,
     )
-    server = open_server(()) if tuned else grpc.aio.server()
+    server = open_server((), calls_ahead=Settings().calls_ahead if tuned else 0)
     service = grpc.method_handlers_generic_handler(
         "defter.ledger.v1.PostingService", {"PostTransaction": handler}
     )
@@ -49,7 +50,7 @@ def main() -> None:
     response = PostTransactionResponse.FromString(sys.stdin.buffer.read())
     # Nothing is worth draining here: the default action ends the process at once.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if arguments.tuned:
+    if arguments.tuned and Settings().batch_scheduling:
         let_threads_finish()
     uvloop.run(serve(arguments.port, response, tuned=arguments.tuned))
 

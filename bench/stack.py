@@ -21,6 +21,8 @@ from bench.cost import parent_of_backend
 from ledger_server.embedded_postgres import EmbeddedPostgres
 
 HOST = "127.0.0.1"
+# What a server is measured with, unless the environment says otherwise; each run prints what it had.
+MEASURED_WITH = {"DEFTER_CALLS_AHEAD": "128", "DEFTER_BATCH_SCHEDULING": "true"}
 READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
 LOG_TAIL_CHARACTERS = 4_000
@@ -179,8 +181,8 @@ def with_database(url: str, name: str) -> str:
 
 
 def server_environment(own: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a server: this process's with the server's own settings."""
-    environment = {**os.environ, **own}
+    """Return the environment of a server: MEASURED_WITH, this process's, and the server's own settings."""
+    environment = {**MEASURED_WITH, **os.environ, **own}
     # A server is measured as it is run elsewhere.
     environment.pop(FORK_SUPPORT, None)
     return environment

@@ -13,6 +13,8 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 
+from defter_retrying.backoff import Tries
+from defter_retrying.calls import call_until_answered
 from webhook_edge.verdicts import Refused, Verdict
 
 log = structlog.get_logger()
@@ -20,11 +22,14 @@ log = structlog.get_logger()
 # What the ledger takes in one call: 100 events, in a message of 4 MiB, of which some is left for the frame.
 _MOST_EVENTS: Final = 100
 _MOST_BYTES: Final = 3 * 1024 * 1024
-_RETRY_PAUSE_SECONDS: Final = 0.1
+# The provider comes again by itself, and waits for our answer meanwhile: one more try is enough.
+_TRIES: Final = 2
+_PAUSE_SECONDS: Final = 0.2
 _CHANNEL_OPTIONS: Final = (
     # A ledger that comes back is found at once; by default gRPC waits up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # This one says how long a try to connect may take; a busy ledger needs more than the 100 ms of the first.
+    ("grpc.min_reconnect_backoff_ms", 3_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     # A refusal of a hundred events names a hundred fields; beyond 8 KiB it would come as another error.
     ("grpc.max_metadata_size", 1024 * 1024),
@@ -93,20 +98,16 @@ class LedgerGateway:
     async def _call(
         self, request: provider_event_pb2.IngestProviderEventsRequest, deadline: float
     ) -> provider_event_pb2.IngestProviderEventsResponse:
-        """Call, and once more if the ledger was just not there; safe, since every event is stored once."""
-        loop = asyncio.get_running_loop()
-        try:
-            return await self._events.IngestProviderEvents(
-                request, timeout=max(deadline - loop.time(), 0.001)
-            )
-        except grpc.aio.AioRpcError as error:
-            if (
-                error.code() is not grpc.StatusCode.UNAVAILABLE
-                or loop.time() + _RETRY_PAUSE_SECONDS >= deadline
-            ):
-                raise
-        await asyncio.sleep(_RETRY_PAUSE_SECONDS)
-        return await self._events.IngestProviderEvents(request, timeout=max(deadline - loop.time(), 0.001))
+        """Call, and once more if the ledger was just not there or asks for it; every event is stored once."""
+        tries = Tries(
+            deadline - asyncio.get_running_loop().time(),
+            first_seconds=_PAUSE_SECONDS,
+            longest_seconds=_PAUSE_SECONDS,
+            most=_TRIES,
+        )
+        return await call_until_answered(
+            lambda left_seconds: self._events.IngestProviderEvents(request, timeout=left_seconds), tries
+        )
 
     @asynccontextmanager
     async def watched(self, seconds: float = 2.0) -> AsyncIterator[None]:

@@ -101,6 +101,8 @@ class Refused(Exception):
 
     reason: Reason
     sentence: str
+    retry_seconds: float | None = None
+    """After how long the same request may come again, where the ledger asks for that."""
 
     def __init__(self, **metadata: object) -> None:
         super().__init__(self.sentence)
@@ -255,11 +257,14 @@ class CurrencyContradicted(Undecided):
 class LaneFull(Undecided):
     reason = Reason.LANE_FULL
     sentence = "the tenant has too much waiting work; retry with the same key"
+    retry_seconds = 0.1
 
 
 class ServerFull(Undecided):
     reason = Reason.SERVER_FULL
     sentence = "the server has too many bytes of requests under way; retry with the same key"
+    # What a process has no room for is received all the same, so it should not come back at once.
+    retry_seconds = 0.5
 
 
 class ReaderTooSlow(Undecided):

@@ -8,7 +8,7 @@ What stands at the provider under our id and is not what we asked for ends nothi
 
 import asyncio
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final, TypeVar
 
@@ -228,7 +228,7 @@ class Calling:
             await outbox_store.set_absent(self._pool, self._key, self._call, None)
         why = found.reason if isinstance(found, Unknown) else "it is not there, which proves nothing yet"
         log.warning("a call may not be made again", why=why, tenant_id=self._tenant_id, call=owed.call.our_id)
-        await self._rest(self._poll_pause(found), why)
+        await self._rest(self._poll_pause(), why, at_least_seconds=_asked(found))
 
     async def _second_proof(self, owed: Owed) -> NotFound | Unknown:
         """Return whether a second look, long enough after the first one, proves the absence as well."""
@@ -311,7 +311,7 @@ class Calling:
         else:
             # Some can't be asked at all; then it is the event that tells, and looking is a formality.
             why = found.reason if isinstance(found, Unknown) else "the provider does not have what it took on"
-            await self._rest(self._poll_pause(found), why)
+            await self._rest(self._poll_pause(), why, at_least_seconds=_asked(found))
 
     async def _learn(self, owed: Owed, answer: Accepted) -> None:
         """Record a final state that was read; else look again later."""
@@ -324,16 +324,14 @@ class Calling:
                 await outbox_store.close(self._pool, self._key, self._call.number)
             else:
                 # There is another one at the provider, of which no end is known.
-                await self._rest(self._poll_pause(answer), None)
+                await self._rest(self._poll_pause(), None)
         else:
-            await self._rest(self._poll_pause(answer), None)
+            await self._rest(self._poll_pause(), None)
 
-    def _poll_pause(self, found: Accepted | NotFound | Unknown) -> float:
+    def _poll_pause(self) -> float:
         """Return how long to wait for the next look: twice as long each time, up to a bound."""
         doublings = min(self._call.rest_count, _MAX_DOUBLINGS)
-        pause: float = min(self._limits.poll_seconds * 2**doublings, self._limits.max_poll_seconds)
-        allowed = found.retry_after_seconds if isinstance(found, Unknown) else None
-        return max(pause, allowed or 0.0)
+        return min(self._limits.poll_seconds * 2.0**doublings, self._limits.max_poll_seconds)
 
     async def _report(self, news: CallNews) -> None:
         call = self._call
@@ -349,12 +347,19 @@ class Calling:
         """Try again later: twice as late each time, up to a bound, and not before the provider allows it."""
         doublings = min(self._call.rest_count, _MAX_DOUBLINGS)
         pause = min(self._limits.first_back_off_seconds * 2**doublings, self._limits.max_back_off_seconds)
-        pause = max(pause, at_least_seconds or 0.0)
-        log.warning("a call is tried again", why=why, tenant_id=self._tenant_id, in_seconds=round(pause, 1))
-        await self._rest(pause, why)
+        shown = round(max(pause, at_least_seconds or 0.0), 1)
+        log.warning("a call is tried again", why=why, tenant_id=self._tenant_id, in_seconds=shown)
+        await self._rest(pause, why, at_least_seconds=at_least_seconds)
 
-    async def _rest(self, pause: float, error: str | None, *, counts: bool = True) -> None:
-        pause *= random.uniform(0.75, 1.25)  # noqa: S311  # jitter, no secret
+    async def _rest(
+        self,
+        pause: float,
+        error: str | None,
+        *,
+        counts: bool = True,
+        at_least_seconds: float | None = None,
+    ) -> None:
+        pause = spread(pause, at_least_seconds)
         now = None if self._shared.clock is None else self._shared.clock()
         self.rest_seconds = pause
         await outbox_store.rest(
@@ -366,3 +371,21 @@ class Calling:
             error=error,
             counts=counts,
         )
+
+
+def _asked(found: Accepted | NotFound | Unknown) -> float | None:
+    """Return what the provider asked for at least, if it did."""
+    return found.retry_after_seconds if isinstance(found, Unknown) else None
+
+
+def spread(
+    pause: float, at_least: float | None, uniform: Callable[[float, float], float] = random.uniform
+) -> float:
+    """Return a pause with jitter, so that what rested together does not come back together.
+
+    Args:
+        pause: becomes up to a quarter shorter or longer.
+        at_least: what the provider asked for (`Retry-After`), which becomes longer only; None: nothing.
+        uniform: draws a number between two.
+    """
+    return max(pause * uniform(0.75, 1.25), (at_least or 0.0) * uniform(1.0, 1.25))

@@ -4,7 +4,6 @@ import asyncio
 import getpass
 import io
 import os
-import random
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from enum import IntEnum
@@ -14,6 +13,8 @@ import grpc
 import typer
 
 from defter_client import LedgerClient, LedgerError, ledger_error
+from defter_retrying.backoff import Tries
+from defter_retrying.calls import call_until_answered
 from ledger_server.operator.screen import console, plain, print_line
 from webhook_edge.setting_names import unknown_settings
 
@@ -115,36 +116,13 @@ def exit_of(error: LedgerError) -> Exit:
 
 
 def breaks(error: LedgerError) -> bool:
-    """Whether nothing was refused: the server is away or overloaded, and the same call may be made again."""
+    """Whether nothing was refused: the server is away or asks for it, and the same call may be made again."""
     return error.retryable or (not error.reason and error.code in _BREAKS)
 
 
-class Patience:
-    """How long to go on trying; whatever comes through begins it anew."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._loop = asyncio.get_running_loop()
-        self.renew()
-
-    def renew(self) -> None:
-        """Begin anew: something has come through."""
-        self._since = self._loop.time()
-        self._pause = _FIRST_PAUSE_SECONDS
-
-    def over(self) -> bool:
-        """Whether nothing has come through for too long."""
-        return self._loop.time() - self._since >= self._seconds
-
-    def left(self) -> float:
-        """Return for how many seconds more it lasts."""
-        return max(self._since + self._seconds - self._loop.time(), 0.0)
-
-    async def pause(self, *, at_most: float = _LONGEST_PAUSE_SECONDS) -> None:
-        """Wait a little, longer with every time."""
-        jitter = random.uniform(0.5, 1.0)  # noqa: S311  # jitter, no secret
-        await asyncio.sleep(min(self._pause * jitter, self.left(), at_most))
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
+def tries_for(seconds: float) -> Tries:
+    """Return the tries that a command has while nothing comes through."""
+    return Tries(seconds, first_seconds=_FIRST_PAUSE_SECONDS, longest_seconds=_LONGEST_PAUSE_SECONDS)
 
 
 async def tried(call: Callable[[], Awaitable[_Result]], seconds: float = _PATIENCE_SECONDS) -> _Result:
@@ -153,15 +131,12 @@ async def tried(call: Callable[[], Awaitable[_Result]], seconds: float = _PATIEN
     Raises:
         LedgerError: it was refused, or nobody answers in time.
     """
-    patience = Patience(seconds)
-    while True:
-        try:
-            return await call()
-        except grpc.aio.AioRpcError as error:
-            refused = ledger_error(error)
-        if not breaks(refused) or patience.over():
-            raise refused
-        await patience.pause()
+    try:
+        return await call_until_answered(
+            lambda _: call(), tries_for(seconds), again=lambda error: breaks(ledger_error(error))
+        )
+    except grpc.aio.AioRpcError as error:
+        raise ledger_error(error) from None
 
 
 async def pages(

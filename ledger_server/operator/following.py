@@ -1,5 +1,6 @@
 """Owns how a run is followed to its end: through broken connections, restarted servers and interruptions."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -7,7 +8,8 @@ import grpc
 from defter.reconciliation.v1 import reconciliation_pb2 as pb
 
 from defter_client import LedgerClient, LedgerError, ledger_error
-from ledger_server.operator.connection import Patience, breaks, tried
+from defter_retrying.backoff import Tries
+from ledger_server.operator.connection import breaks, tried, tries_for
 
 _REPLAYED: Final = ("idempotent-replayed", "true")
 _LOOK_SECONDS: Final = 1.0
@@ -53,17 +55,18 @@ class Follower:
         Raises:
             LedgerError: it was refused, or no server has answered for too long.
         """
-        patience = Patience(self._patience_seconds)
+        tries = tries_for(self._patience_seconds)
         interruptions = 0
         said = ""
         while True:
             try:
-                ended = await self._follow(request, patience)
+                ended = await self._follow(request, tries)
             except grpc.aio.AioRpcError as error:
                 failure = ledger_error(error)
-                if not breaks(failure) or patience.over():
+                pause = tries.pause(failure.retry_delay_seconds) if breaks(failure) else None
+                if pause is None:
                     raise failure from None
-                text = f"{failure.message or failure.code.name}; trying again for {patience.left():.0f} s"
+                text = f"{failure.message or failure.code.name}; trying again for {tries.left():.0f} s"
                 if failure.message != said:
                     self._say(text)
                 said = failure.message
@@ -72,10 +75,11 @@ class Follower:
                 if ended.run.state not in _CONTINUED:
                     return ended
                 interruptions += ended.run.state == pb.RUN_STATE_INTERRUPTED
-                if interruptions >= _INTERRUPTIONS or patience.over():
+                pause = tries.pause() if interruptions < _INTERRUPTIONS else None
+                if pause is None:
                     return ended
                 self._say(f"interrupted: {ended.run.problem}; asking again")
-            await patience.pause()
+            await asyncio.sleep(pause)
 
     async def run_derived(self, request: pb.RunReconciliationRequest, key: str, *, again: bool) -> Ended:
         """Ask for a run by a key of our own making, under the first number that has not ended in vain.
@@ -98,7 +102,7 @@ class Follower:
         Raises:
             LedgerError: there is no such run, or no server has answered for too long.
         """
-        patience = Patience(self._patience_seconds)
+        moving = tries_for(self._patience_seconds)
         request = pb.GetRunRequest(tenant_id=tenant_id, run_id=run_id)
         known = b""
         while True:
@@ -108,19 +112,20 @@ class Follower:
             state = run.SerializeToString()
             if state != known:
                 known = state
-                patience.renew()
+                moving.renew()
                 self._show(run)
-            if run.state != pb.RUN_STATE_RUNNING or patience.over():
+            if run.state != pb.RUN_STATE_RUNNING or moving.over():
                 return run
-            await patience.pause(at_most=_LOOK_SECONDS)
+            # Not a try that failed: the next look at something that goes on.
+            await asyncio.sleep(min(_LOOK_SECONDS, moving.left()))
 
-    async def _follow(self, request: pb.RunReconciliationRequest, patience: Patience) -> Ended:
+    async def _follow(self, request: pb.RunReconciliationRequest, tries: Tries) -> Ended:
         """Follow a run for as long as one connection holds."""
         run = pb.Run(state=pb.RUN_STATE_RUNNING)
         call = self._ledger.reconciliation.RunReconciliation(request)
         async for response in call:
             run = response.run
-            patience.renew()
+            tries.renew()
             self._show(run)
         trailing = await call.trailing_metadata()
         return Ended(run, _REPLAYED in tuple(trailing or ()))

@@ -16,7 +16,6 @@ from ledger_server.operator.connection import (
     Stopped,
     actor_or_user,
     carry_out,
-    tried,
 )
 from ledger_server.operator.screen import console, print_json, print_line, when
 
@@ -37,7 +36,7 @@ def status(*, json: Json = False, server: Server = SERVER) -> None:
     async def work() -> int:
         async with LedgerClient(server) as ledger:
             method = ledger.outbound.GetOutbound
-            answer = await tried(lambda: ledger.call(method, pb.GetOutboundRequest()))
+            answer = await ledger.call(method, pb.GetOutboundRequest())
         _print(answer.outbound, json=json)
         return Exit.FOUND if answer.outbound.stopped else Exit.DONE
 
@@ -51,7 +50,7 @@ def stop(*, note: _Note, actor: Actor = None, json: Json = False, server: Server
     async def work() -> int:
         request = pb.StopOutboundRequest(note=note, actor=actor_or_user(actor))
         async with LedgerClient(server) as ledger:
-            answer = await tried(lambda: ledger.call(ledger.outbound.StopOutbound, request))
+            answer = await ledger.call(ledger.outbound.StopOutbound, request)
         _print(answer.outbound, json=json)
         return Exit.DONE
 
@@ -77,7 +76,7 @@ def resume(
 
     async def work() -> int:
         async with LedgerClient(server) as ledger:
-            found = await tried(lambda: ledger.call(ledger.outbound.GetOutbound, pb.GetOutboundRequest()))
+            found = await ledger.call(ledger.outbound.GetOutbound, pb.GetOutboundRequest())
             if found.outbound.unreconciled and not force:
                 _print(found.outbound, json=json)
                 raise Stopped("not resumed: reconcile these accounts first, or say --force")
@@ -87,7 +86,7 @@ def resume(
                 actor=actor_or_user(actor),
                 allow_unreconciled=force,
             )
-            answer = await tried(lambda: ledger.call(ledger.outbound.ResumeOutbound, request))
+            answer = await ledger.call(ledger.outbound.ResumeOutbound, request)
         _print(answer.outbound, json=json)
         return Exit.DONE
 

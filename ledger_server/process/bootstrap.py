@@ -47,8 +47,8 @@ from ledger_server.providers.adapter import Adapter, CallKind
 from ledger_server.rpc.account import AccountServicer
 from ledger_server.rpc.deposit import DepositServicer
 from ledger_server.rpc.finding import FindingServicer
+from ledger_server.rpc.grpc_server import CHANNEL_OPTIONS, open_server
 from ledger_server.rpc.hold import HoldServicer
-from ledger_server.rpc.intake import CHANNEL_OPTIONS, open_server
 from ledger_server.rpc.journal import JournalServicer
 from ledger_server.rpc.outbound import OutboundServicer
 from ledger_server.rpc.payment_requests import PaymentReader, ProviderAmounts
@@ -97,7 +97,8 @@ async def start_server(
         provider_tenants: which tenants may use an account; one that is left out serves every tenant.
         witness: what a server before this one saw of the database; what the settings' file says without it.
     Raises:
-        ValueError: there is no database URL, or a configured asset or bound is none.
+        ValueError: there is no database URL, a configured asset or bound is none, or calls can't be asked
+            for ahead.
         SchemaTooOld: the database still has to be migrated.
         OSError: the database can't be reached.
         RuntimeError: the port is taken; it is gRPC that says so.
@@ -141,7 +142,9 @@ async def start_server(
         )
         wired.ledger.on_commit(watch.committed)
         wired.ledger.on_loss(watch.lost)
-        server = open_server([*CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))])
+        server = open_server(
+            [*CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))], calls_ahead=settings.calls_ahead
+        )
         handlers, health_servicer = await _add_services(
             server, wired.servicers, wired.budget, write_seconds=settings.follower_seconds
         )

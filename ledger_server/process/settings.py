@@ -52,8 +52,16 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=64, description="server processes on the one port")] = 1
     batch_scheduling: Annotated[
         bool,
-        Field(description="whether to run under SCHED_BATCH: faster, unless other work fills all CPUs"),
-    ] = True
+        Field(description="whether to run under SCHED_BATCH: faster on own CPUs, slower on shared ones"),
+    ] = False
+    calls_ahead: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1_024,
+            description="calls that gRPC is asked for at any time; 0: by the stock server of grpc.aio, one",
+        ),
+    ] = 128
     write_connections: Annotated[
         int, Field(ge=1, description="database connections that all lanes of a process share")
     ] = 8

@@ -8,15 +8,13 @@ import grpc
 from google.protobuf import duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from ledger_server.domain.errors import NotYetRecorded, Reason, Refused
+from ledger_server.domain.errors import Reason, Refused
 
 DOMAIN: Final = "defter"
 REPLAYED: Final = ("idempotent-replayed", "true")
 """Trailing metadata of an outcome that an earlier request had decided."""
 
 _DETAILS_KEY: Final = "grpc-status-details-bin"
-# What a process has no room for is received all the same, so it should not come back at once.
-_RETRY_SECONDS: Final = {Reason.LANE_FULL: 0.1, Reason.SERVER_FULL: 0.5}
 
 # By default a client drops some of the answers with more than 8 KiB of metadata, and all above 16: it then
 # sees RESOURCE_EXHAUSTED instead of the reason. As base64 a status becomes a third larger, and its message
@@ -150,12 +148,9 @@ def status_of(refused: Refused) -> status_pb2.Status:
     untold = getattr(refused, "violation_count", len(broken)) - told
     if untold:
         status.message += f"; {untold} more not listed"
-    retry_seconds = _RETRY_SECONDS.get(refused.reason)
-    if isinstance(refused, NotYetRecorded):
-        retry_seconds = refused.retry_seconds
-    if retry_seconds is not None:
+    if refused.retry_seconds is not None:
         delay = duration_pb2.Duration()
-        delay.FromTimedelta(timedelta(seconds=retry_seconds))
+        delay.FromTimedelta(timedelta(seconds=refused.retry_seconds))
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
     return status
 

@@ -3,46 +3,73 @@
 gRPC hands out one call each time that its server asks, and brings it by way of two threads. Its servers in
 other languages ask for hundreds ahead; `grpc.aio` asks for the next one when it has the last, so it wakes
 up for each, and takes in fewer calls than it could answer. There is no option for it, so this overrides the
-method that asks, and a test tells when a newer gRPC does not call it any more (decision 0014).
+private method that asks (decision 0014). A start is refused unless that method and its callers are those
+that the override was written for (decision 0030); without calls ahead nothing imports this module.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
+from inspect import iscoroutinefunction
 from typing import Any, Final
 
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # gRPC has no types for it
 
-from ledger_server.rpc.serving import MAX_MESSAGE_BYTES
+from ledger_server.rpc.grpc_server import CallsAheadRefused
 
-CALLS_AHEAD: Final = 128
-"""Calls that are asked for at any time; more bring nothing (measured)."""
+EXPECTED: Final = {
+    # Takes nothing and returns one call; may be asked again before it has answered.
+    "_request_call": ("self", "error", "rpc_state", "future", "wrapper"),
+    # Awaits the former, and nothing else, for each call; that none was got is an error only while it runs.
+    "_server_main_loop": (
+        "self",
+        "server_started",
+        "rpc_state",
+        "rpc_tasks",
+        "concurrency_exceeded",
+        "rpc_coro",
+        "rpc_task",
+    ),
+    # Waits for the main loop to end, which asks no more.
+    "_start_shutting_down": ("self",),
+}
+"""The private methods that the override depends on, with the names of their variables.
 
+gRPC ships them compiled; the names are what can be seen of their bodies.
+"""
 
-CHANNEL_OPTIONS: Final = (
-    # Room above our own limit, so that a message that is a little too large gets our own answer.
-    ("grpc.max_receive_message_length", 2 * MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", 16 * MAX_MESSAGE_BYTES),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    # By default gRPC drops calls at random with a bare CANCELLED once a thousand have arrived that are
-    # not begun. A burst is the lane's to take or to refuse by name, so that limit lies beyond the lane's.
-    ("grpc.server.max_pending_requests", 16_384),
-    ("grpc.server.max_pending_requests_hard_limit", 32_768),
-)
+_FIRST_ASKED_SECONDS: Final = 30.0
 
 
 class AheadServer(cygrpc.AioServer):  # type: ignore[misc]
     """The server inside `grpc.aio.Server`, asking for calls ahead."""
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, calls_ahead: int, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.asking: deque[asyncio.Task[object]] = deque()
+        self._calls_ahead = calls_ahead
+        self._asked = asyncio.Event()
+
+    async def start(self) -> None:
+        """Start, and see that calls are asked for here.
+
+        Raises:
+            CallsAheadRefused: gRPC asks for calls in another way; the server was stopped again.
+        """
+        await super().start()
+        try:
+            async with asyncio.timeout(_FIRST_ASKED_SECONDS):
+                await self._asked.wait()
+        except TimeoutError:
+            await self.shutdown(None)
+            raise CallsAheadRefused("its server does not call `_request_call`") from None
 
     async def _request_call(self) -> object:
         """Return the next call, in the order of their coming."""
-        while len(self.asking) < CALLS_AHEAD:
+        self._asked.set()
+        while len(self.asking) < self._calls_ahead:
             self.asking.append(asyncio.create_task(super()._request_call()))
         return await self.asking.popleft()
 
@@ -54,14 +81,37 @@ class AheadServer(cygrpc.AioServer):  # type: ignore[misc]
         self.asking.clear()
 
 
-def open_server(options: Sequence[tuple[str, Any]]) -> grpc.aio.Server:
-    """Return a server that is not started yet."""
+def open_server(options: Sequence[tuple[str, Any]], calls_ahead: int) -> grpc.aio.Server:
+    """Return a server that is not started yet.
+
+    Raises:
+        CallsAheadRefused: the installed grpcio is not one that the override was written for.
+    """
+    check(cygrpc.AioServer)
     usual = cygrpc.AioServer
-    cygrpc.AioServer = AheadServer
+    cygrpc.AioServer = partial(AheadServer, calls_ahead)
     try:
-        return grpc.aio.server(options=options)
+        server = grpc.aio.server(options=options)
     finally:
         cygrpc.AioServer = usual
+    if not isinstance(getattr(server, "_server", None), AheadServer):
+        raise CallsAheadRefused("`grpc.aio.server` makes its server from another class")
+    return server
+
+
+def check(server_class: type) -> None:
+    """Compare gRPC's server class with what the override depends on.
+
+    Raises:
+        CallsAheadRefused: a method is missing or another one.
+    """
+    for name, variables in EXPECTED.items():
+        method = getattr(server_class, name, None)
+        code = getattr(method, "__code__", None)
+        if code is None or not iscoroutinefunction(method):
+            raise CallsAheadRefused(f"its server has no coroutine function `{name}`")
+        if code.co_varnames != variables:
+            raise CallsAheadRefused(f"`{name}` of its server is another one than the override expects")
 
 
 def _heed(asking: asyncio.Task[object]) -> None:

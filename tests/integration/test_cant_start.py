@@ -122,3 +122,54 @@ async def test_verify_without_a_server_says_so_and_that_it_may_be_tried_again() 
     code, lines = await run("verify", "--tenant", "casino", DEFTER_SERVER="127.0.0.1:9")
     assert (code, len(lines)) == (4, 1)
     assert "127.0.0.1:9" in lines[0]
+
+
+OTHER_GRPC = """
+import sys
+from grpc._cython import cygrpc
+
+class AioServer(cygrpc.AioServer):
+    async def _request_call(self):
+        call = await super()._request_call()
+        return call
+
+cygrpc.AioServer = AioServer
+from ledger_server.cli.start import main
+sys.argv = ["defter", "serve", "--port", "0"]
+main()
+"""
+
+
+async def test_serve_on_another_grpc_names_the_setting_and_without_calls_ahead_starts(
+    database_url: str,
+) -> None:
+    """The override is refused where its private method is another one; the stock server needs none."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DEFTER_")}
+    environment["DEFTER_DATABASE_URL"] = database_url
+
+    async def start(**settings: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            OTHER_GRPC,
+            env={**environment, **settings},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+
+    refused = await start()
+    output, _ = await refused.communicate()
+    assert refused.returncode == 1, output
+    last = output.decode().splitlines()[-1]
+    assert last.startswith("can't start: DEFTER_CALLS_AHEAD: ")
+    assert "`_request_call`" in last
+
+    stock = await start(DEFTER_CALLS_AHEAD="0")
+    assert stock.stdout is not None
+    try:
+        while b" serving " not in (line := await stock.stdout.readline()):
+            assert line, "it ended instead of serving"
+    finally:
+        stock.terminate()
+        await stock.communicate()
+    assert stock.returncode == 0

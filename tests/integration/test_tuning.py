@@ -24,11 +24,13 @@ def policies_of(process_id: int) -> set[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the scheduling policy is Linux's")
-@pytest.mark.parametrize(("wanted", "policy"), [("true", "SCHED_BATCH"), ("false", "SCHED_OTHER")])
+@pytest.mark.parametrize(
+    ("wanted", "policy"), [("true", "SCHED_BATCH"), ("false", "SCHED_OTHER"), ("", "SCHED_OTHER")]
+)
 async def test_threads_of_a_server_have_the_policy_that_is_set(
     database_url: str, tmp_path: Path, wanted: str, policy: str
 ) -> None:
-    """With SCHED_BATCH, what brings an event to the event loop waits until that has done what it does."""
+    """SCHED_BATCH, by which what brings an event waits for the event loop, is there when it is asked for."""
     environment = {"DEFTER_BATCH_SCHEDULING": wanted}
     log_file = tmp_path / "serve.log"
     async with serving_process(database_url, log_file=log_file, environment=environment) as server:

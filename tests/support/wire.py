@@ -44,9 +44,9 @@ MIB = 1024 * 1024
 CHANNEL_OPTIONS = (
     # Larger than what the server takes, so that it is the server that refuses.
     ("grpc.max_send_message_length", -1),
-    # A server that comes back is found at once; gRPC would wait longer with every try.
+    # A server that comes back is found at once; gRPC would wait longer with every try. How long one try to
+    # connect may take is left as gRPC has it (`min_reconnect_backoff_ms`, 20 s): a busy machine needs time.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 100),
 )
 

@@ -1,7 +1,5 @@
 """Own the client: one channel, all services, typed errors and retries that can't pay twice."""
 
-import asyncio
-import random
 from collections.abc import Awaitable, Sequence
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
@@ -25,6 +23,8 @@ from defter.reconciliation.v1 import finding_pb2_grpc, reconciliation_pb2_grpc, 
 from google.protobuf.message import Message
 
 from defter_client.errors import ledger_error
+from defter_retrying.backoff import Tries
+from defter_retrying.calls import call_until_answered
 
 _Request = TypeVar("_Request", bound=Message)
 _Response = TypeVar("_Response", bound=Message)
@@ -46,8 +46,8 @@ class UnaryMethod(Protocol[_Sent_contra, _Received_co]):
         """Send a request; the answer is awaited."""
 
 
-_FIRST_PAUSE = 0.05
-_MAX_PAUSE = 2.0
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 2.0
 _OPTIONS = (
     # Answers are made to fit into the 4 MiB that gRPC takes in by default; a larger one would be a fault.
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
@@ -56,7 +56,8 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
     # A server that comes back is found within seconds; by default gRPC waits up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # This one says how long a try to connect may take; a busy server needs more than the 100 ms of the first.
+    ("grpc.min_reconnect_backoff_ms", 3_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 
@@ -102,9 +103,10 @@ class LedgerClient:
         timeout: float | None = None,  # noqa: ASYNC109  # it is sent, and bounds all tries
         metadata: Sequence[tuple[str, str]] | None = None,
     ) -> _Response:
-        """Make a unary call; while the server is away or overloaded, try again with the same request.
+        """Make a unary call; while the server is away or asks for it, try again with the same request.
 
-        Retrying is safe because every mutation carries its idempotency key.
+        It is not tried before the server wants it, and never beyond `timeout_seconds`. Retrying is safe
+        because every mutation carries its idempotency key, or has no other effect when it is made twice.
 
         Args:
             method: of one of the services, as `ledger.postings.PostTransaction`; it takes a request of its
@@ -112,23 +114,22 @@ class LedgerClient:
             timeout: seconds for this call with all its retries; the client's own where it is not given.
             metadata: is sent along with each try.
         Raises:
-            LedgerError: the ledger refused, or the time is over (`retryable`, or DEADLINE_EXCEEDED).
+            LedgerError: the ledger refused, or there is no time for another try (`retryable`, or
+                DEADLINE_EXCEEDED).
                 Then, and after INTERNAL, one of the tries may have taken effect: call again with the same
                 key, or ask `GetOutcome`.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + (self._timeout_seconds if timeout is None else timeout)
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                return await method(request, timeout=max(deadline - loop.time(), 0.001), metadata=metadata)
-            except grpc.aio.AioRpcError as error:
-                refused = ledger_error(error)
-            wait = pause * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, no secret
-            if not refused.retryable or loop.time() + wait >= deadline:
-                raise refused
-            await asyncio.sleep(wait)
-            pause = min(2 * pause, _MAX_PAUSE)
+        tries = Tries(
+            self._timeout_seconds if timeout is None else timeout,
+            first_seconds=_FIRST_PAUSE_SECONDS,
+            longest_seconds=_LONGEST_PAUSE_SECONDS,
+        )
+        try:
+            return await call_until_answered(
+                lambda left_seconds: method(request, timeout=left_seconds, metadata=metadata), tries
+            )
+        except grpc.aio.AioRpcError as error:
+            raise ledger_error(error) from None
 
     async def close(self) -> None:
         """Close the channel; calls under way are cancelled."""

@@ -1,12 +1,9 @@
 """Own how a refusal of the ledger looks to Python: one exception with reason, facts and retry advice."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import grpc
-from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
-from grpc_status import rpc_status
+
+from defter_retrying.calls import detail, retry_delay
 
 _REPLAYED_KEY = "idempotent-replayed"
 
@@ -20,6 +17,7 @@ class LedgerError(Exception):
             when the answer did not come from the ledger.
         metadata: the facts that `error.proto` names at the reason.
         replayed: whether an earlier call with the same key was refused, and this is that answer.
+        retry_delay_seconds: after how long the ledger asks to come again with the same call, if it does.
     """
 
     def __init__(
@@ -30,6 +28,7 @@ class LedgerError(Exception):
         message: str,
         metadata: dict[str, str],
         replayed: bool,
+        retry_delay_seconds: float | None = None,
     ) -> None:
         super().__init__(f"{reason or code.name}: {message}")
         self.code = code
@@ -37,39 +36,28 @@ class LedgerError(Exception):
         self.message = message
         self.metadata = metadata
         self.replayed = replayed
+        self.retry_delay_seconds = retry_delay_seconds
 
     @property
     def retryable(self) -> bool:
-        """Whether the same call, with the same key, may be answered soon: the server is away or overloaded.
+        """Whether the same call, with the same key, may be answered soon: the server is away, or asks for it.
 
         It does not say whether the call was decided. Where that is unknown (after INTERNAL,
         DEADLINE_EXCEEDED or CANCELLED, too) only the same key is safe: make the same call again later, or
         ask `GetOutcome`. With a new key it is another request, and may pay twice.
         """
-        return self.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
-
-
-def _details(error: grpc.aio.AioRpcError) -> Sequence[Any]:
-    """Return the details of a status; none where it has none, or where a proxy made it contradict itself."""
-    try:
-        status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it has all that is read of a call
-    except (ValueError, DecodeError):
-        return ()
-    return () if status is None else status.details
+        return self.code is grpc.StatusCode.UNAVAILABLE or self.retry_delay_seconds is not None
 
 
 def ledger_error(error: grpc.aio.AioRpcError) -> LedgerError:
     """Return what a gRPC error says in the ledger's own words."""
-    reason, metadata = "", dict[str, str]()
+    info = detail(error, error_details_pb2.ErrorInfo) or error_details_pb2.ErrorInfo()
     trailing = {str(key): value for key, value in error.trailing_metadata() or ()}
-    for detail in _details(error):
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            reason, metadata = info.reason, dict(info.metadata)
     return LedgerError(
         code=error.code(),
-        reason=reason,
+        reason=info.reason,
         message=error.details() or "",
-        metadata=metadata,
+        metadata=dict(info.metadata),
         replayed=trailing.get(_REPLAYED_KEY) == "true",
+        retry_delay_seconds=retry_delay(error),
     )

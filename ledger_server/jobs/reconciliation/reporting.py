@@ -15,8 +15,8 @@ from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reconciliation.runs import Lease
 from ledger_server.engine.records.findings import finding_of
 from ledger_server.jobs import metrics
-from ledger_server.jobs.patience import submit_patiently
 from ledger_server.jobs.reconciliation.progress import Progress
+from ledger_server.jobs.retrying import submit_until_decided
 from ledger_server.store import compared_store, finding_store
 from ledger_server.store.database import Pool
 from ledger_server.store.database_clock import known
@@ -101,7 +101,7 @@ class Reporter:
             # Once another run has the records, this one would miss what is there.
             await self._lease.check()
             page = commands[start : start + _AT_ONCE]
-            for outcome in await submit_patiently(self._ledger, self._tenant_id, page):
+            for outcome in await submit_until_decided(self._ledger, self._tenant_id, page):
                 if outcome.refused is not None:
                     raise outcome.refused
                 if outcome.sequence:

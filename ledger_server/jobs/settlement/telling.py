@@ -16,7 +16,7 @@ from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.records.findings import finding_of
 from ledger_server.engine.records.settlements import totals_of
 from ledger_server.jobs import metrics
-from ledger_server.jobs.patience import submit_patiently
+from ledger_server.jobs.retrying import submit_until_decided
 from ledger_server.store import finding_store, settlement_store
 from ledger_server.store.database import Pool
 from ledger_server.store.lane_store import read_ids
@@ -78,7 +78,7 @@ class Teller:
         asked = list(commands.values())
         for start in range(0, len(asked), _AT_ONCE):
             page = asked[start : start + _AT_ONCE]
-            outcomes += await submit_patiently(self._ledger, tenant_id, page)
+            outcomes += await submit_until_decided(self._ledger, tenant_id, page)
         for outcome in outcomes:
             if outcome.refused is not None:
                 raise outcome.refused

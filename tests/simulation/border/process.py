@@ -219,7 +219,7 @@ def _put_together_for(network: _NoNetwork) -> Iterator[None]:
     pools: Any = connections
     watch: Any = history_watch
     opened, limits, idle = module.open_server, module.ClockLimits, pools.IDLE_SECONDS
-    module.open_server = lambda _: network
+    module.open_server = lambda _, **__: network
     module.ClockLimits = partial(limits, measure_seconds=_MEASURE_SECONDS)
     look_seconds, watch.LOOK_SECONDS = watch.LOOK_SECONDS, _MEASURE_SECONDS
     pools.IDLE_SECONDS = 0

@@ -1,0 +1,1 @@
+"""Own the tests of when a call is made again."""
