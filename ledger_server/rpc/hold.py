@@ -65,7 +65,7 @@ class HoldServicer:
     ) -> hold_pb2.ExtendHoldResponse:
         """Move the expire time to a later one."""
         violations = hold_violations(request)
-        expire_time = violations.time(request, "expire_time", required=True)
+        expire_time = violations.expiry(request, required=True)
         violations.check()
         assert expire_time is not None
         command = ExtendHold(hold_id=request.hold_id, number=hold_number(request), expire_time=expire_time)

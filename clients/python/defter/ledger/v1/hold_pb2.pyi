@@ -7,6 +7,7 @@ from collections import abc as _abc
 from defter.ledger.v1 import account_pb2 as _account_pb2
 from defter.ledger.v1 import posting_pb2 as _posting_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -200,6 +201,7 @@ class PlaceHoldRequest(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
@@ -218,11 +220,20 @@ class PlaceHoldRequest(_message.Message):
     """The caller's own reference, up to 255 characters."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """From this instant the hold is dead; absent means that it never expires. Must lie in the future."""
+        """From this instant the hold is dead; without it and `time_to_live` it never expires. Must lie in the future.
+        A retry must be equal byte for byte, so a caller who counts from its own clock keeps the time that it has sent.
+        """
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """At most 32 entries; keys of 1 to 64, values of up to 512 characters."""
+
+    @_builtins.property
+    def time_to_live(self) -> _duration_pb2.Duration:
+        """How long the hold lives, instead of `expire_time` and not together with it: counted once, from the record
+        time of the decision, and kept as the hold's `expire_time`. A retry with the same length gets the first
+        answer and makes no hold live longer. 1 microsecond to 36,500 days; what is finer than a microsecond is cut off.
+        """
 
     def __init__(
         self,
@@ -237,10 +248,11 @@ class PlaceHoldRequest(_message.Message):
         type: _account_pb2.TransactionType.ValueType = ...,
         reference: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        time_to_live: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "time_to_live", b"time_to_live"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "credit_account_id", b"credit_account_id", "currency_code", b"currency_code", "debit_account_id", b"debit_account_id", "expire_time", b"expire_time", "idempotency_key", b"idempotency_key", "metadata", b"metadata", "reference", b"reference", "tenant_id", b"tenant_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "credit_account_id", b"credit_account_id", "currency_code", b"currency_code", "debit_account_id", b"debit_account_id", "expire_time", b"expire_time", "idempotency_key", b"idempotency_key", "metadata", b"metadata", "reference", b"reference", "tenant_id", b"tenant_id", "time_to_live", b"time_to_live", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -464,6 +476,7 @@ class ExtendHoldRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     HOLD_ID_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
@@ -472,7 +485,14 @@ class ExtendHoldRequest(_message.Message):
     """The hold to extend."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """Later than now and than the present expire time; required."""
+        """Later than now and than the present expire time; required, unless `time_to_live` is given."""
+
+    @_builtins.property
+    def time_to_live(self) -> _duration_pb2.Duration:
+        """How long the hold lives from the record time of this decision on, instead of `expire_time` and not together
+        with it; it must end later than the present expire time. As in PlaceHold it is counted once, and a retry gets
+        the first answer. 1 microsecond to 36,500 days; what is finer than a microsecond is cut off.
+        """
 
     def __init__(
         self,
@@ -481,10 +501,11 @@ class ExtendHoldRequest(_message.Message):
         idempotency_key: _builtins.str = ...,
         hold_id: _builtins.str = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        time_to_live: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "time_to_live", b"time_to_live"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "hold_id", b"hold_id", "idempotency_key", b"idempotency_key", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "hold_id", b"hold_id", "idempotency_key", b"idempotency_key", "tenant_id", b"tenant_id", "time_to_live", b"time_to_live"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
