@@ -101,8 +101,9 @@ class HoldServicer:
         violations = tenant_violations(request)
         violations.identifier(request.hold_id, "hold_id")
         violations.check()
-        hold = await self._reads.hold(request.tenant_id, request.hold_id)
-        return hold_pb2.GetHoldResponse(hold=hold_message(await self._reads.ids(request.tenant_id), hold))
+        hold, newest = await self._reads.hold(request.tenant_id, request.hold_id)
+        ids = await self._reads.ids(request.tenant_id)
+        return hold_pb2.GetHoldResponse(hold=hold_message(ids, hold), sequence=newest)
 
     async def ListHolds(self, request: hold_pb2.ListHoldsRequest, _: Context) -> hold_pb2.ListHoldsResponse:
         """List holds in the order in which they were placed."""
@@ -129,4 +130,5 @@ class HoldServicer:
         return hold_pb2.ListHoldsResponse(
             holds=holds[:count],
             next_page_token="" if behind is None else page_token(request, (behind,)),
+            sequence=page.sequence or 0,
         )

@@ -362,13 +362,17 @@ class LedgerMachine(RuleBasedStateMachine):
         replies = self.run(self.world.ask_all(self.tenant_id, self.ids, asks, troubled))
         places = self.run(self.places_after(head))
 
-        def place(ask: Ask) -> int:
+        def place(ask: Ask, reply: Reply) -> int:
+            # A refused batch has the record of its refused item alone. Sent again it is decided anew up to
+            # that item, so two equal ones may have been refused for two items, with a record each.
+            index = getattr(reply.seen, "index", None)
+            keys = ask.keys if index is None else ask.keys[index : index + 1]
             # What has no record was never decided, so when it came makes no difference.
-            return min((places[key] for key in ask.keys if key in places), default=LARGEST)
+            return min((places[key] for key in keys if key in places), default=LARGEST)
 
         # Of two equal requests the one that was not a replay came first.
         pairs = list(zip(asks, replies, strict=True))
-        pairs.sort(key=lambda pair: (place(pair[0]), pair[0].keys, pair[1].replayed_count))
+        pairs.sort(key=lambda pair: (place(*pair), pair[0].keys, pair[1].replayed_count))
         for ask, reply in pairs:
             self.take(ask, reply, replay_is_known=not troubled)
 

@@ -70,9 +70,8 @@ class Settlements:
     async def posted(self, tenant_id: str, idempotency_key: str) -> posting_pb2.Transaction | None:
         """Return the transaction that was posted under a batch's key; None if none was."""
         try:
-            entry = await self._reads.outcome(
-                tenant_id, RequestKey(Method.PostTransaction, idempotency_key, player_id="")
-            )
+            asked = RequestKey(Method.PostTransaction, idempotency_key, player_id="")
+            entry = (await self._reads.outcome(tenant_id, asked)).found
         except OutcomeNotFound:
             return None
         return transaction_of(journal_pb2.JournalRecord.FromString(entry.record))

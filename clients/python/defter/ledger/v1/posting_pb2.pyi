@@ -527,8 +527,11 @@ class GetTransactionResponse(_message.Message):
 
     TRANSACTION_FIELD_NUMBER: _builtins.int
     REVERSED_BY_TRANSACTION_ID_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     reversed_by_transaction_id: _builtins.str
     """The transaction that reversed it, if any."""
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
     def transaction(self) -> Global___Transaction:
         """The transaction."""
@@ -538,10 +541,11 @@ class GetTransactionResponse(_message.Message):
         *,
         transaction: Global___Transaction | None = ...,
         reversed_by_transaction_id: _builtins.str = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["transaction", b"transaction"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reversed_by_transaction_id", b"reversed_by_transaction_id", "transaction", b"transaction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reversed_by_transaction_id", b"reversed_by_transaction_id", "sequence", b"sequence", "transaction", b"transaction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -617,8 +621,11 @@ class ListTransactionsResponse(_message.Message):
 
     TRANSACTIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
     def transactions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Transaction]:
         """Ordered by sequence."""
@@ -628,10 +635,11 @@ class ListTransactionsResponse(_message.Message):
         *,
         transactions: _abc.Iterable[Global___Transaction] | None = ...,
         next_page_token: _builtins.str = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "transactions", b"transactions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "sequence", b"sequence", "transactions", b"transactions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

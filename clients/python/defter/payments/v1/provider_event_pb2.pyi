@@ -162,8 +162,11 @@ class ListProviderEventsResponse(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_payment_pb2.RecordedProviderEvent]:
         """In the order in which they were stored."""
@@ -173,10 +176,11 @@ class ListProviderEventsResponse(_message.Message):
         *,
         events: _abc.Iterable[_payment_pb2.RecordedProviderEvent] | None = ...,
         next_page_token: _builtins.str = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -215,6 +219,9 @@ class GetProviderEventResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENT_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
     def event(self) -> _payment_pb2.RecordedProviderEvent:
         """The event with its payload."""
@@ -223,10 +230,11 @@ class GetProviderEventResponse(_message.Message):
         self,
         *,
         event: _payment_pb2.RecordedProviderEvent | None = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
