@@ -365,7 +365,7 @@ class LedgerMachine(RuleBasedStateMachine):
         def place(ask: Ask, reply: Reply) -> int:
             # A refused batch has the record of its refused item alone. Sent again it is decided anew up to
             # that item, so two equal ones may have been refused for two items, with a record each.
-            index = getattr(reply.seen, "index", None)
+            index = None if isinstance(reply.seen, list) else reply.seen.index
             keys = ask.keys if index is None else ask.keys[index : index + 1]
             # What has no record was never decided, so when it came makes no difference.
             return min((places[key] for key in keys if key in places), default=LARGEST)

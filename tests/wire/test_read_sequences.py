@@ -169,7 +169,7 @@ async def get_hold(ledger: Ledger, _: Cashier, __: Desk) -> Scene:
 @scene
 async def list_holds(ledger: Ledger, _: Cashier, __: Desk) -> Scene:
     """Holds."""
-    _, change = await held(ledger)
+    change = (await held(ledger))[1]
     request = hold_pb2.ListHoldsRequest(tenant_id=ledger.tenant_id)
     return Scene(ledger.stubs.holds.ListHolds, request, change)
 
@@ -228,7 +228,7 @@ async def get_deposit(ledger: Ledger, cashier: Cashier, _: Desk) -> Scene:
 @scene
 async def list_deposits(ledger: Ledger, cashier: Cashier, _: Desk) -> Scene:
     """Deposits."""
-    _, change = await begun(cashier)
+    change = (await begun(cashier))[1]
     request = deposit_pb2.ListDepositsRequest(tenant_id=ledger.tenant_id)
     return Scene(cashier.stubs.deposits.ListDeposits, request, change)
 
@@ -244,7 +244,7 @@ async def get_withdrawal(ledger: Ledger, cashier: Cashier, _: Desk) -> Scene:
 @scene
 async def list_withdrawals(ledger: Ledger, cashier: Cashier, _: Desk) -> Scene:
     """Withdrawals."""
-    _, change = await asked_out(cashier)
+    change = (await asked_out(cashier))[1]
     request = withdrawal_pb2.ListWithdrawalsRequest(tenant_id=ledger.tenant_id)
     return Scene(cashier.stubs.withdrawals.ListWithdrawals, request, change)
 
@@ -280,7 +280,7 @@ async def get_provider_event(ledger: Ledger, cashier: Cashier, _: Desk) -> Scene
 @scene
 async def list_provider_events(ledger: Ledger, cashier: Cashier, _: Desk) -> Scene:
     """Events."""
-    _, change = await begun(cashier)
+    change = (await begun(cashier))[1]
     request = provider_event_pb2.ListProviderEventsRequest(tenant_id=ledger.tenant_id)
     return Scene(cashier.stubs.events.ListProviderEvents, request, change)
 
@@ -296,7 +296,7 @@ async def get_finding(ledger: Ledger, _: Cashier, desk: Desk) -> Scene:
 @scene
 async def list_findings(ledger: Ledger, _: Cashier, desk: Desk) -> Scene:
     """Findings."""
-    _, change = await wrong(desk)
+    change = (await wrong(desk))[1]
     request = finding_pb2.ListFindingsRequest(tenant_id=ledger.tenant_id)
     return Scene(desk.stubs.findings.ListFindings, request, change)
 
