@@ -239,7 +239,8 @@ Global___TransactionType: _TypeAlias = TransactionType  # noqa: Y015
 
 @_typing.final
 class AccountLimits(_message.Message):
-    """Limits that the engine enforces. Both count holds.
+    """Limits that the engine enforces. Both count holds. They bind the net change of a transaction or hold: what all of
+    its postings change on the account together, not each posting by itself. In a batch each item is a transaction.
 
     In a request each limit is a number, or unlimited, or absent, which is the default of the account's kind and
     never "no limit": a lower limit of 0 for liabilities, no limit for the other kinds. To give a wallet an upper
@@ -487,7 +488,7 @@ class OpenAccountRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     @_builtins.property
     def account(self) -> Global___NewAccount:
         """The account to open."""
@@ -799,7 +800,7 @@ class ListAccountsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     sequence: _builtins.int
     """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
@@ -834,7 +835,7 @@ class SetAccountLimitsRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     account_id: _builtins.str
     """The account to change."""
     @_builtins.property
@@ -896,7 +897,7 @@ class FreezeAccountRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     account_id: _builtins.str
     """The account to freeze."""
     note: _builtins.str
@@ -954,7 +955,7 @@ class UnfreezeAccountRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     account_id: _builtins.str
     """The account to unfreeze."""
     note: _builtins.str
@@ -1012,7 +1013,7 @@ class CloseAccountRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     account_id: _builtins.str
     """The account to close."""
     note: _builtins.str
@@ -1071,7 +1072,7 @@ class ContinueAccountRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     account_id: _builtins.str
     """The account to continue; open or frozen."""
     note: _builtins.str
@@ -1389,7 +1390,7 @@ class ListPostingsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     sequence: _builtins.int
     """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property

@@ -305,7 +305,11 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     Where fields are wrong, `google.rpc.BadRequest` lists the first 16 of them at most, and the message says how
     many more there are. A status has at most 4 KiB, so that clients with default settings receive it: facts and
     sentences that would make it longer are cut, with `...` at their end.
-    Reasons from 200 to 299 are decisions against the state of the ledger: they are final for their key.
+    Reasons from 200 to 299 are decisions against the state of the ledger: they are final for their key. A key that was
+    decided, whether refused or not, is kept for ever with its outcome, as long as the journal itself: it is never free
+    again. A key that was not decided is kept nowhere. A key is unique within its tenant and the RPC that decides it
+    (PostTransaction also stands for batches and streams, OpenAccount for batches), and for InitiateDeposit and
+    RequestWithdrawal within the player besides: the same text in another scope is another key.
     Reasons up to 99 mean that this call decided nothing: its idempotency key is what it was before the
     call, unused unless an earlier call has used it. There are three exceptions:
 

@@ -98,7 +98,9 @@ class Hold(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     LIMIT_BREACHED_FIELD_NUMBER: _builtins.int
     hold_id: _builtins.str
-    """`hold_` and the tenant's and the record's number; unique across tenants."""
+    """`hold_` and the tenant's and the record's number; unique across tenants. Like all ids it does not sort as text;
+    ListHolds is in order.
+    """
     debit_account_id: _builtins.str
     """The account that a capture debits."""
     credit_account_id: _builtins.str
@@ -205,7 +207,7 @@ class PlaceHoldRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     debit_account_id: _builtins.str
     """The account that a capture debits."""
     credit_account_id: _builtins.str
@@ -331,7 +333,7 @@ class CaptureHoldRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     hold_id: _builtins.str
     """The hold to capture."""
     amount_minor: _builtins.int
@@ -412,7 +414,7 @@ class ReleaseHoldRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     hold_id: _builtins.str
     """The hold to release."""
     def __init__(
@@ -480,7 +482,7 @@ class ExtendHoldRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     hold_id: _builtins.str
     """The hold to extend."""
     @_builtins.property
@@ -548,7 +550,7 @@ class IncreaseHoldRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     hold_id: _builtins.str
     """The hold to increase."""
     additional_minor: _builtins.int
@@ -717,7 +719,7 @@ class ListHoldsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     sequence: _builtins.int
     """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property

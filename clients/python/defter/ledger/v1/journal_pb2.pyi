@@ -39,7 +39,7 @@ class RecordRequest(_message.Message):
     method: _builtins.str
     """Name of the RPC that gives the key its scope, such as `PostTransaction`."""
     idempotency_key: _builtins.str
-    """The caller's key."""
+    """The caller's key, unique for ever within the tenant, the method and the player."""
     digest: _builtins.bytes
     """First 16 bytes of the SHA-256 of the request's body in deterministic encoding."""
     player_id: _builtins.str
@@ -252,7 +252,7 @@ class JournalRecord(_message.Message):
     EPOCH_BEGUN_FIELD_NUMBER: _builtins.int
     ACCOUNT_CONTINUED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Gapless per tenant, from 1."""
+    """Gapless per tenant, from 1. This is the order of everything that was decided."""
     tenant_id: _builtins.str
     """The tenant."""
     @_builtins.property
@@ -539,7 +539,7 @@ class ListJournalResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     sequence: _builtins.int
     """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property

@@ -198,7 +198,9 @@ class Transaction(_message.Message):
     LIMIT_BREACHED_FIELD_NUMBER: _builtins.int
     OUTSIDE_FIELD_NUMBER: _builtins.int
     transaction_id: _builtins.str
-    """`tx_` and the tenant's and the record's number; unique across tenants."""
+    """`tx_` and the tenant's and the record's number; unique across tenants. Like all ids it does not sort as text:
+    `…_9` comes after `…_10` there. Lists are in order, and `sequence` says what came first.
+    """
     sequence: _builtins.int
     """The journal record that wrote it."""
     type: _account_pb2.TransactionType.ValueType
@@ -269,8 +271,8 @@ class PostTransactionRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer. The key means
-    the same in PostTransaction, BatchPostTransactions and StreamTransactions.
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer.
+    PostTransaction, BatchPostTransactions and StreamTransactions are one scope: the key means the same in each.
     """
     @_builtins.property
     def transaction(self) -> Global___NewTransaction:
@@ -623,7 +625,7 @@ class ListTransactionsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     sequence: _builtins.int
     """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
@@ -680,7 +682,7 @@ class ReverseTransactionRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     transaction_id: _builtins.str
     """The transaction to mirror."""
     reference: _builtins.str

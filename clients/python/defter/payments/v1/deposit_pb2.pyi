@@ -58,7 +58,7 @@ class InitiateDepositRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant, RPC and player; a retry gets the same answer."""
     player_id: _builtins.str
     """The player: 1 to 64 characters of `A-Z`, `a-z`, `0-9`, `_`, `.`, `@` and `-`."""
     provider: _builtins.str
@@ -242,7 +242,7 @@ class ListDepositsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     sequence: _builtins.int
     """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
@@ -277,7 +277,7 @@ class RefundDepositRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     deposit_id: _builtins.str
     """The deposit."""
     amount_minor: _builtins.int

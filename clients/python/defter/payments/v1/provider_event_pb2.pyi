@@ -164,7 +164,7 @@ class ListProviderEventsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     sequence: _builtins.int
     """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
@@ -252,7 +252,7 @@ class ReplayProviderEventRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     provider_event_id: _builtins.str
     """`evt_…`."""
     def __init__(
@@ -307,7 +307,7 @@ class SupersedeProviderEventRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     provider_event_id: _builtins.str
     """`evt_…`, the unread event."""
     superseded_by_event_id: _builtins.str

@@ -571,7 +571,7 @@ class ListFindingsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     sequence: _builtins.int
     """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
@@ -717,7 +717,7 @@ class AcknowledgeFindingRequest(_message.Message):
     note: _builtins.str
     """At most 1,000 characters."""
     idempotency_key: _builtins.str
-    """Makes the request the same request; 1 to 255 printable characters."""
+    """Makes the request the same request; 1 to 255 printable ASCII characters, scoped by tenant and RPC."""
     def __init__(
         self,
         *,
@@ -793,7 +793,7 @@ class ResolveFindingRequest(_message.Message):
     duplicate_of_finding_id: _builtins.str
     """With DUPLICATE_OF, and only then: the other finding."""
     idempotency_key: _builtins.str
-    """Makes the request the same request; 1 to 255 printable characters."""
+    """Makes the request the same request; 1 to 255 printable ASCII characters, scoped by tenant and RPC."""
     def __init__(
         self,
         *,
@@ -862,7 +862,7 @@ class ReopenFindingRequest(_message.Message):
     note: _builtins.str
     """At most 1,000 characters."""
     idempotency_key: _builtins.str
-    """Makes the request the same request; 1 to 255 printable characters."""
+    """Makes the request the same request; 1 to 255 printable ASCII characters, scoped by tenant and RPC."""
     def __init__(
         self,
         *,
