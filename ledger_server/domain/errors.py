@@ -30,6 +30,9 @@ class Reason(IntEnum):
     REPORT_MALFORMED = 19
     ACCOUNT_NAME_RESERVED = 23
     AMOUNT_TOO_LARGE = 24
+    EXPIRE_TIME_GIVEN_TWICE = 25
+    TIME_TO_LIVE_NOT_POSITIVE = 26
+    TIME_TO_LIVE_TOO_LONG = 27
     CURRENCY_CONTRADICTED = 20
     LANE_FULL = 50
     DEADLINE_PASSED = 51
@@ -247,6 +250,21 @@ class AccountNameReserved(Undecided):
 class AmountTooLarge(Undecided):
     reason = Reason.AMOUNT_TOO_LARGE
     sentence = "the amount is larger than the server takes of that currency"
+
+
+class ExpireTimeGivenTwice(Undecided):
+    reason = Reason.EXPIRE_TIME_GIVEN_TWICE
+    sentence = "a hold has an expire time or a time to live, not both"
+
+
+class TimeToLiveNotPositive(Undecided):
+    reason = Reason.TIME_TO_LIVE_NOT_POSITIVE
+    sentence = "a time to live must be at least one microsecond"
+
+
+class TimeToLiveTooLong(Undecided):
+    reason = Reason.TIME_TO_LIVE_TOO_LONG
+    sentence = "a time to live is at most 36,500 days"
 
 
 class CurrencyContradicted(Undecided):

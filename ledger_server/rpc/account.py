@@ -170,6 +170,7 @@ class AccountServicer:
         return account_pb2.GetAccountResponse(
             account=account_message(found.account),
             balance=balance_message(found.account.kind, found.counters),
+            sequence=found.sequence,
         )
 
     async def ListAccounts(
@@ -202,6 +203,7 @@ class AccountServicer:
         return account_pb2.ListAccountsResponse(
             accounts=items[:count],
             next_page_token="" if behind is None else page_token(request, (behind,)),
+            sequence=page.sequence or 0,
         )
 
     async def GetBalance(
@@ -266,6 +268,7 @@ class AccountServicer:
         return account_pb2.ListPostingsResponse(
             lines=[line_message(ids, line) for line in page.items],
             next_page_token="" if page.next is None else page_token(request, page.next),
+            sequence=page.sequence or 0,
         )
 
     async def _set_state(

@@ -6,7 +6,7 @@ from ledger_server.domain.payments.deposit import DepositState
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads.ledger import Span
 from ledger_server.engine.reads.payments import PaymentReads
-from ledger_server.engine.records.wire_format import length_delimited
+from ledger_server.engine.records.wire_format import length_delimited, number
 from ledger_server.rpc.outcomes import decide_one
 from ledger_server.rpc.page_token import number_position, page_bytes, page_size
 from ledger_server.rpc.payment_requests import PaymentReader, optional_filters
@@ -34,7 +34,8 @@ class DepositServicer:
         violations = tenant_violations(request)
         violations.identifier(request.deposit_id, "deposit_id")
         violations.check()
-        return length_delimited(1, await self._reads.deposit(request.tenant_id, request.deposit_id))
+        found, newest = await self._reads.deposit(request.tenant_id, request.deposit_id)
+        return length_delimited(1, found) + number(2, newest)
 
     async def ListDeposits(self, request: deposit_pb2.ListDepositsRequest, _: Context) -> bytes:
         """List deposits in the order in which they were begun."""

@@ -42,7 +42,8 @@ class FindingServicer:
         after = page_place(request, violations, like=("", ""), read=_place) or NEWEST
         violations.check()
         page = await self._reads.list_findings(request.tenant_id, wanted, after=after, size=size)
-        return page_bytes(request, Page(page.items, None if page.next is None else _position(page.next)))
+        behind = None if page.next is None else _position(page.next)
+        return page_bytes(request, Page(page.items, behind, page.sequence))
 
     async def GetFinding(
         self, request: finding_pb2.GetFindingRequest, _: Context
@@ -51,8 +52,10 @@ class FindingServicer:
         violations = tenant_violations(request)
         violations.identifier(request.finding_id, "finding_id")
         violations.check()
-        found = await self._reads.finding(request.tenant_id, request.finding_id)
-        response = finding_pb2.GetFindingResponse(finding=finding_pb2.Finding.FromString(found.body))
+        found, newest = await self._reads.finding(request.tenant_id, request.finding_id)
+        response = finding_pb2.GetFindingResponse(
+            finding=finding_pb2.Finding.FromString(found.body), sequence=newest
+        )
         for version in found.history:
             record = journal_pb2.JournalRecord.FromString(version.record)
             response.history.add(sequence=version.sequence, finding=record.finding_changed)

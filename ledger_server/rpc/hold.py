@@ -65,7 +65,7 @@ class HoldServicer:
     ) -> hold_pb2.ExtendHoldResponse:
         """Move the expire time to a later one."""
         violations = hold_violations(request)
-        expire_time = violations.time(request, "expire_time", required=True)
+        expire_time = violations.expiry(request, required=True)
         violations.check()
         assert expire_time is not None
         command = ExtendHold(hold_id=request.hold_id, number=hold_number(request), expire_time=expire_time)
@@ -101,8 +101,9 @@ class HoldServicer:
         violations = tenant_violations(request)
         violations.identifier(request.hold_id, "hold_id")
         violations.check()
-        hold = await self._reads.hold(request.tenant_id, request.hold_id)
-        return hold_pb2.GetHoldResponse(hold=hold_message(await self._reads.ids(request.tenant_id), hold))
+        hold, newest = await self._reads.hold(request.tenant_id, request.hold_id)
+        ids = await self._reads.ids(request.tenant_id)
+        return hold_pb2.GetHoldResponse(hold=hold_message(ids, hold), sequence=newest)
 
     async def ListHolds(self, request: hold_pb2.ListHoldsRequest, _: Context) -> hold_pb2.ListHoldsResponse:
         """List holds in the order in which they were placed."""
@@ -129,4 +130,5 @@ class HoldServicer:
         return hold_pb2.ListHoldsResponse(
             holds=holds[:count],
             next_page_token="" if behind is None else page_token(request, (behind,)),
+            sequence=page.sequence or 0,
         )

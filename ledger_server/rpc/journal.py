@@ -12,7 +12,7 @@ from ledger_server.domain.state.commands import Method, RequestKey
 from ledger_server.engine.reads.ledger import Reads
 from ledger_server.engine.reads.watch import Watches
 from ledger_server.engine.records.entries import entry_bytes
-from ledger_server.engine.records.wire_format import length_delimited
+from ledger_server.engine.records.wire_format import length_delimited, number
 from ledger_server.engine.verification.verify import verify
 from ledger_server.rpc.page_token import page_position, page_size, page_token
 from ledger_server.rpc.payment_requests import player_id
@@ -72,6 +72,7 @@ class JournalServicer:
         entries = [length_delimited(1, entry_bytes(entry, bytes_only=False)) for entry in page.items]
         if page.next is not None:
             entries.append(length_delimited(2, page_token(request, (page.next,)).encode()))
+        entries.append(number(3, page.sequence or 0))
         return b"".join(entries)
 
     async def VerifyJournal(
@@ -113,8 +114,8 @@ class JournalServicer:
         violations.check()
         assert method is not None
         key = RequestKey(method, request.idempotency_key, request.player_id)
-        entry = await self._reads.outcome(request.tenant_id, key)
-        return length_delimited(1, entry_bytes(entry, bytes_only=False))
+        entry, newest = await self._reads.outcome(request.tenant_id, key)
+        return length_delimited(1, entry_bytes(entry, bytes_only=False)) + number(2, newest)
 
 
 def _after_sequence(violations: Violations, sequence: int) -> None:

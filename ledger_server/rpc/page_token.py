@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from google.protobuf.message import Message
 
 from ledger_server.domain.errors import FieldOutOfRange, PageTokenInvalid
-from ledger_server.engine.records.wire_format import length_delimited
+from ledger_server.engine.records.wire_format import length_delimited, number
 from ledger_server.rpc.violations import Violations
 from ledger_server.store.queries.rendering import Page
 
@@ -116,11 +116,12 @@ def number_position(request: ListRequest, violations: Violations) -> int:
 
 
 def page_bytes(request: ListRequest, page: Page[bytes, int] | Page[bytes, Position]) -> bytes:
-    """Return the response that holds a page's messages in its field 1 and its token in field 2."""
+    """Return a response: the page's messages in field 1, the next token in 2, its sequence in 3."""
     parts = [length_delimited(1, item) for item in page.items]
     if page.next is not None:
         position = page.next if isinstance(page.next, tuple) else (page.next,)
         parts.append(length_delimited(2, page_token(request, position).encode()))
+    parts.append(number(3, page.sequence or 0))
     return b"".join(parts)
 
 

@@ -87,13 +87,13 @@ class PostingServicer:
         violations = tenant_violations(request)
         violations.identifier(request.transaction_id, "transaction_id")
         violations.check()
-        posted = await self._reads.transaction(request.tenant_id, request.transaction_id)
+        posted, newest = await self._reads.transaction(request.tenant_id, request.transaction_id)
         reversed_by = ""
         if posted.reversed_by is not None:
             ids = await self._reads.ids(request.tenant_id)
             reversed_by = ids.transaction_id(posted.reversed_by)
         return posting_pb2.GetTransactionResponse(
-            transaction=_transaction(posted), reversed_by_transaction_id=reversed_by
+            transaction=_transaction(posted), reversed_by_transaction_id=reversed_by, sequence=newest
         )
 
     async def ListTransactions(
@@ -123,6 +123,7 @@ class PostingServicer:
         return posting_pb2.ListTransactionsResponse(
             transactions=[_transaction(posted) for posted in page.items],
             next_page_token="" if page.next is None else page_token(request, (page.next,)),
+            sequence=page.sequence or 0,
         )
 
     async def ReverseTransaction(

@@ -88,10 +88,10 @@ class ProviderEventServicer:
         violations = tenant_violations(request)
         violations.identifier(request.provider_event_id, "provider_event_id")
         violations.check()
-        stored = await self._reads.event(request.tenant_id, request.provider_event_id)
+        stored, newest = await self._reads.event(request.tenant_id, request.provider_event_id)
         event = payment_pb2.RecordedProviderEvent.FromString(stored.body)
         event.event.payload = stored.payload
-        return provider_event_pb2.GetProviderEventResponse(event=event)
+        return provider_event_pb2.GetProviderEventResponse(event=event, sequence=newest)
 
     async def ReplayProviderEvent(
         self, request: provider_event_pb2.ReplayProviderEventRequest, context: Context

@@ -286,7 +286,7 @@ class RequestReader:
         kind = violations.enum(message.type, "type", _POSTABLE_TYPES)
         violations.text(message.reference, "reference", MAX_REFERENCE)
         violations.metadata(message.metadata, "metadata")
-        expire_time = violations.time(message, "expire_time")
+        expire_time = violations.expiry(message)
         if message.debit_account_id and message.debit_account_id == message.credit_account_id:
             violations.add(SameAccount(account_id=message.debit_account_id[:MAX_KEY]))
         violations.check()

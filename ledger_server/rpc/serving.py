@@ -288,7 +288,13 @@ async def _refuse(name: str, context: Context, error: Exception) -> None:
     else:
         refused = report(error, "an RPC failed", method=name)
     _CALLS.labels(method=name, code=code_of(refused).name).inc()
-    await abort(context, refused, replayed=replayed)
+    try:
+        await abort(context, refused, replayed=replayed)
+    except grpc.aio.AbortError:
+        raise
+    except grpc.aio.BaseError:
+        # The status waited for the caller to read on, and the caller went away instead.
+        raise asyncio.CancelledError from None
 
 
 def deadline_of(context: Context) -> float | None:

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Final, TypeVar
 
 from defter.ledger.v1 import account_pb2
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -14,6 +15,7 @@ from ledger_server.domain.errors import (
     AmountNotPositive,
     AmountTooLarge,
     CurrencyUnknown,
+    ExpireTimeGivenTwice,
     FieldMalformed,
     FieldMissing,
     FieldOutOfRange,
@@ -22,10 +24,13 @@ from ledger_server.domain.errors import (
     IdempotencyKeyMissing,
     LimitsContradict,
     Refused,
+    TimeToLiveNotPositive,
+    TimeToLiveTooLong,
 )
 from ledger_server.domain.ledger.accounts import Limits, WantedLimits
 from ledger_server.domain.ledger.amounts import AmountBounds
 from ledger_server.domain.ledger.currency import CurrencyRegistry
+from ledger_server.domain.ledger.holds import MAX_TIME_TO_LIVE, Expiry
 from ledger_server.engine.records.times import moment
 
 MAX_KEY: Final = 255
@@ -166,6 +171,32 @@ class Violations:
             return None
         return moment(value)
 
+    def expiry(self, message: Message, *, required: bool = False) -> Expiry | None:
+        """Read when a hold ends: its `expire_time` or its `time_to_live`, not both."""
+        alive = message.HasField("time_to_live")
+        expire_time = self.time(message, "expire_time", required=required and not alive)
+        if not alive:
+            return expire_time
+        if message.HasField("expire_time"):
+            self.add(ExpireTimeGivenTwice(field="time_to_live"))
+        return self._time_to_live(message.time_to_live, "time_to_live")  # type: ignore[attr-defined]
+
+    def _time_to_live(self, value: Duration, path: str) -> timedelta | None:
+        """Read a length of time of at least a microsecond, cut to whole ones."""
+        seconds, nanos = value.seconds, value.nanos
+        if abs(nanos) >= 1_000_000_000 or seconds * nanos < 0:
+            self.add(FieldMalformed(field=path))
+            return None
+        told = _decimal(seconds, nanos)
+        if seconds < 0 or (seconds == 0 and nanos < 1_000):
+            self.add(TimeToLiveNotPositive(field=path, time_to_live=told))
+            return None
+        longest = int(MAX_TIME_TO_LIVE.total_seconds())
+        if (seconds, nanos) > (longest, 0):
+            self.add(TimeToLiveTooLong(field=path, time_to_live=told, max_time_to_live=longest))
+            return None
+        return timedelta(seconds=seconds, microseconds=nanos // 1_000)
+
     def limits(self, value: account_pb2.AccountLimits, path: str) -> WantedLimits:
         """Read limits, each a number, unlimited or absent; the lower may not lie above the upper."""
         lower = value.min_available_minor if value.HasField("min_available_minor") else None
@@ -190,6 +221,13 @@ class Violations:
         lower, upper = limits.min_available, limits.max_balance
         if lower is not None and upper is not None and lower > upper:
             self.add(LimitsContradict(min_available_minor=lower, max_balance_minor=upper))
+
+
+def _decimal(seconds: int, nanos: int) -> str:
+    """Return a length of time in seconds; both numbers have the same sign."""
+    sign = "-" if seconds < 0 or nanos < 0 else ""
+    fraction = f".{abs(nanos):09d}".rstrip("0").rstrip(".")
+    return f"{sign}{abs(seconds)}{fraction}"
 
 
 def members(kind: type[_Enum]) -> Mapping[int, _Enum]:

@@ -32,8 +32,8 @@ class WalletServicer:
         violations = tenant_violations(request)
         player_id(violations, request.player_id)
         violations.check()
-        found = await self._reads.wallet(request.tenant_id, request.player_id)
-        return wallet_pb2.GetWalletResponse(wallet=_wallet(found))
+        found, newest = await self._reads.wallet(request.tenant_id, request.player_id)
+        return wallet_pb2.GetWalletResponse(wallet=_wallet(found), sequence=newest)
 
     async def ListWallets(
         self, request: wallet_pb2.ListWalletsRequest, _: Context
@@ -49,6 +49,7 @@ class WalletServicer:
         return wallet_pb2.ListWalletsResponse(
             wallets=[_wallet(found) for found in page.items],
             next_page_token="" if page.next is None else page_token(request, (page.next,)),
+            sequence=page.sequence or 0,
         )
 
 

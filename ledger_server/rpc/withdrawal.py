@@ -7,7 +7,7 @@ from ledger_server.engine.lane.work import Request
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads.ledger import Reads, Span
 from ledger_server.engine.reads.payments import PaymentReads
-from ledger_server.engine.records.wire_format import length_delimited
+from ledger_server.engine.records.wire_format import length_delimited, number
 from ledger_server.engine.records.withdrawals import policy_message
 from ledger_server.rpc.outcomes import decide_one
 from ledger_server.rpc.page_token import number_position, page_bytes, page_size
@@ -71,8 +71,8 @@ class WithdrawalServicer:
         violations = tenant_violations(request)
         violations.identifier(request.withdrawal_id, "withdrawal_id")
         violations.check()
-        found = await self._payment_reads.withdrawal(request.tenant_id, request.withdrawal_id)
-        return length_delimited(1, found)
+        found, newest = await self._payment_reads.withdrawal(request.tenant_id, request.withdrawal_id)
+        return length_delimited(1, found) + number(2, newest)
 
     async def ListWithdrawals(self, request: withdrawal_pb2.ListWithdrawalsRequest, _: Context) -> bytes:
         """List withdrawals in the order in which they were asked for."""
@@ -107,7 +107,9 @@ class WithdrawalServicer:
         """Read what the tenant demands of withdrawals."""
         tenant_violations(request).check()
         head = await self._reads.tenant(request.tenant_id)
-        return withdrawal_pb2.GetWithdrawalPolicyResponse(policy=policy_message(head.policy))
+        return withdrawal_pb2.GetWithdrawalPolicyResponse(
+            policy=policy_message(head.policy), sequence=head.sequence
+        )
 
     async def _decide(self, tenant_id: str, item: Request, context: Context) -> bytes:
         return length_delimited(1, await decide_one(self._ledger, tenant_id, item, context))

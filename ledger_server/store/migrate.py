@@ -86,9 +86,16 @@ def check_revision(found: str | None) -> None:
         )
 
 
+def _folder() -> Path:
+    """Return the folder of migrations: beside this module in a wheel, else at the top of the checkout."""
+    installed = Path(__file__).with_name("migrations")
+    # The file and not the folder: a checkout from before the move has a folder of compiled files left.
+    return installed if (installed / "env.py").is_file() else Path(__file__).parents[2] / "migrations"
+
+
 def _config(database_url: str, application_role: str) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(_folder()))
     config.set_main_option("path_separator", "os")
     config.attributes["database_url"] = database_url
     config.attributes["application_role"] = application_role

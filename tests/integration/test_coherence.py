@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import asyncpg
 import pytest
 
@@ -76,4 +78,5 @@ async def test_verify_by_command_line_fails_on_difference(
     altered = await run_defter(*words)
 
     assert (clean.returncode, altered.returncode) == (0, 1)
-    assert "state" in altered.stdout
+    assert "DIFFERENCE" not in clean.stderr
+    assert re.search(r"DIFFERENCE at record \d+: hold \S+ state", altered.stderr)

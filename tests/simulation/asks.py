@@ -18,6 +18,7 @@ from tests.support.model import UNLIMITED, Answer, LedgerModel, OpenItem, PostIt
 from tests.support.requests import (
     BET,
     leg,
+    length,
     moment_of,
     new_account,
     timestamp,
@@ -292,7 +293,7 @@ class Reverse(Ask):
 
 @dataclass(frozen=True)
 class PlaceHold(Ask):
-    """PlaceHold; `expire` in microseconds since 1970."""
+    """PlaceHold; `expire` in microseconds since 1970, or `lives` in microseconds."""
 
     key: str
     debit: str
@@ -300,6 +301,7 @@ class PlaceHold(Ask):
     amount: int
     currency: str
     expire: int | None
+    lives: int | None = None
     service: ClassVar[str] = "holds"
     method: ClassVar[str] = "PlaceHold"
 
@@ -312,6 +314,7 @@ class PlaceHold(Ask):
             amount=self.amount,
             currency=self.currency,
             expire=self.expire,
+            lives=self.lives,
         )
 
     @override
@@ -324,11 +327,14 @@ class PlaceHold(Ask):
             amount_minor=self.amount,
             currency_code=self.currency,
             expire_time=None if self.expire is None else timestamp(moment_of(self.expire)),
+            time_to_live=None if self.lives is None else length(self.lives),
             type=BET,
         )
 
     @override
     def altered(self) -> Ask:
+        if self.lives is not None:
+            return replace(self, lives=self.lives + 1)
         return replace(self, expire=None if self.expire is not None else 1)
 
 
@@ -390,17 +396,18 @@ class Release(Ask):
 
 @dataclass(frozen=True)
 class Extend(Ask):
-    """ExtendHold; `expire` in microseconds since 1970."""
+    """ExtendHold; `expire` in microseconds since 1970, or `lives` in microseconds."""
 
     key: str
     hold: str
-    expire: int
+    expire: int | None
+    lives: int | None = None
     service: ClassVar[str] = "holds"
     method: ClassVar[str] = "ExtendHold"
 
     @override
     def expect(self, model: LedgerModel) -> Answers:
-        return model.extend_hold(self.key, self.hold, self.expire)
+        return model.extend_hold(self.key, self.hold, self.expire, self.lives)
 
     @override
     def wire(self, tenant_id: str, ids: Ids) -> Message:
@@ -408,12 +415,15 @@ class Extend(Ask):
             tenant_id=tenant_id,
             idempotency_key=self.key,
             hold_id=file_id(ids, self.hold),
-            expire_time=timestamp(moment_of(self.expire)),
+            expire_time=None if self.expire is None else timestamp(moment_of(self.expire)),
+            time_to_live=None if self.lives is None else length(self.lives),
         )
 
     @override
     def altered(self) -> Ask:
-        return replace(self, expire=self.expire + 1)
+        if self.lives is not None:
+            return replace(self, lives=self.lives + 1)
+        return replace(self, expire=(self.expire or 0) + 1)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ kinds = st.sampled_from(("ASSET", "LIABILITY", "EQUITY", "REVENUE", "EXPENSE"))
 # An index from the newest on; None stands for one that nobody knows.
 picks = st.sampled_from((0, 0, 0, 1, 1, 2, 3, 5, None))
 lifetimes = st.sampled_from((None, SECOND, 5 * SECOND, 60 * SECOND, 1, 0, -SECOND))
+lifetimes_told = st.sampled_from(("instant",) * 4 + ("length",) * 4 + ("both",))
 troubles = st.sampled_from(("crash before commit", "crash after commit", "connections cut", "deadline"))
 
 

@@ -58,6 +58,7 @@ from tests.simulation.strategies import (
     kinds,
     leg_sets,
     lifetimes,
+    lifetimes_told,
     limit_pairs,
     opened_ids,
     parts,
@@ -262,12 +263,22 @@ class LedgerMachine(RuleBasedStateMachine):
         amount=amounts,
         currency=currencies,
         lifetime=lifetimes,
+        told=lifetimes_told,
     )
-    def place_hold(self, debit: str, credit: str, amount: int, currency: str, lifetime: int | None) -> None:
+    def place_hold(
+        self, debit: str, credit: str, amount: int, currency: str, lifetime: int | None, told: str
+    ) -> None:
         """Hold money, for ever or for a time."""
-        expire = None if lifetime is None else self.model.now + lifetime
+        expire, lives = self.told(lifetime, told)
         debit, credit = self.current(debit), self.current(credit)
-        self.ask(PlaceHold(self.key(), debit, credit, amount, currency, expire))
+        self.ask(PlaceHold(self.key(), debit, credit, amount, currency, expire, lives))
+
+    def told(self, lifetime: int | None, told: str) -> tuple[int | None, int | None]:
+        """Return a lifetime as an instant, as a length, or as both."""
+        if lifetime is None:
+            return None, None
+        expire = self.model.now + lifetime
+        return (None if told == "length" else expire), (None if told == "instant" else lifetime)
 
     @precondition(some_holds)
     @rule(number=picks, amount=st.none() | st.integers(1, 30), final=st.booleans())
@@ -288,6 +299,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def release(self, number: int | None) -> None:
         """Release a hold."""
         self.ask(Release(self.key(), self.pick(self.model.holds, number)))
+
+    @precondition(some_holds)
+    @rule(number=picks, lifetime=lifetimes, told=lifetimes_told)
+    def extend_for(self, number: int | None, lifetime: int | None, told: str) -> None:
+        """Let a hold live for so long from now on."""
+        expire, lives = self.told(lifetime or 30 * SECOND, told)
+        self.ask(Extend(self.key(), self.pick(self.model.holds, number), expire, lives))
 
     @precondition(some_holds)
     @rule(number=picks, later=st.sampled_from((-SECOND, 0, 1, 5 * SECOND)), from_now=st.booleans())
@@ -344,13 +362,17 @@ class LedgerMachine(RuleBasedStateMachine):
         replies = self.run(self.world.ask_all(self.tenant_id, self.ids, asks, troubled))
         places = self.run(self.places_after(head))
 
-        def place(ask: Ask) -> int:
+        def place(ask: Ask, reply: Reply) -> int:
+            # A refused batch has the record of its refused item alone. Sent again it is decided anew up to
+            # that item, so two equal ones may have been refused for two items, with a record each.
+            index = None if isinstance(reply.seen, list) else reply.seen.index
+            keys = ask.keys if index is None else ask.keys[index : index + 1]
             # What has no record was never decided, so when it came makes no difference.
-            return min((places[key] for key in ask.keys if key in places), default=LARGEST)
+            return min((places[key] for key in keys if key in places), default=LARGEST)
 
         # Of two equal requests the one that was not a replay came first.
         pairs = list(zip(asks, replies, strict=True))
-        pairs.sort(key=lambda pair: (place(pair[0]), pair[0].keys, pair[1].replayed_count))
+        pairs.sort(key=lambda pair: (place(*pair), pair[0].keys, pair[1].replayed_count))
         for ask, reply in pairs:
             self.take(ask, reply, replay_is_known=not troubled)
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.support.requests import (
@@ -311,6 +312,7 @@ class Ledger:
         *,
         currency_code: str = "EUR",
         expire_time: Timestamp | None = None,
+        time_to_live: Duration | None = None,
         key: str | None = None,
     ) -> hold_pb2.Hold:
         """Place a hold."""
@@ -323,6 +325,7 @@ class Ledger:
                 amount_minor=amount_minor,
                 currency_code=currency_code,
                 expire_time=expire_time,
+                time_to_live=time_to_live,
                 type=BET,
             )
         )

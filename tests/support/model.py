@@ -334,18 +334,29 @@ class LedgerModel:
     # Holds.
 
     def place_hold(
-        self, key: str, *, debit: str, credit: str, amount: int, currency: str, expire: int | None
+        self,
+        key: str,
+        *,
+        debit: str,
+        credit: str,
+        amount: int,
+        currency: str,
+        expire: int | None,
+        lives: int | None = None,
     ) -> Answer:
-        """Reserve money; `expire` is the instant of its death, or None."""
+        """Reserve money; `expire` is the instant of its death, or it dies when it has lived for `lives`."""
         if amount < 1:
             return Answer(reason="AMOUNT_NOT_POSITIVE")
         if debit == credit:
             return Answer(reason="SAME_ACCOUNT")
+        if refusal := why_no_lifetime(expire, lives):
+            return Answer(reason=refusal)
 
         def decide() -> Answer:
             if debit not in self.accounts or credit not in self.accounts:
                 return Answer(reason="ACCOUNT_NOT_FOUND")
-            if expire is not None and expire <= self.now:
+            death = expire if lives is None else self.now + lives
+            if death is not None and death <= self.now:
                 return Answer(reason="EXPIRE_TIME_NOT_LATER")
             if any(self.accounts[name]["currency"] != currency for name in (debit, credit)):
                 return Answer(reason="CURRENCY_MISMATCH")
@@ -361,13 +372,13 @@ class LedgerModel:
                 "captured": 0,
                 "released": 0,
                 "state": "OPEN",
-                "expire": expire,
+                "expire": death,
                 "end": None,
                 "limit_breached": breached,
             }
             return Answer(hold=name, limit_breached=breached)
 
-        return self._keyed("PlaceHold", key, (debit, credit, amount, currency, expire), decide)
+        return self._keyed("PlaceHold", key, (debit, credit, amount, currency, expire, lives), decide)
 
     def capture_hold(self, key: str, name: str, amount: int | None, *, final: bool) -> Answer:
         """Post what is held, or a part; `final` releases the rest."""
@@ -417,19 +428,22 @@ class LedgerModel:
 
         return self._keyed("ReleaseHold", key, name, decide)
 
-    def extend_hold(self, key: str, name: str, expire: int) -> Answer:
-        """Move the instant of death to a later one."""
+    def extend_hold(self, key: str, name: str, expire: int | None, lives: int | None = None) -> Answer:
+        """Move the instant of death to a later one, or to when the hold has lived for `lives` from now on."""
+        if refusal := why_no_lifetime(expire, lives):
+            return Answer(reason=refusal)
 
         def decide() -> Answer:
             if refusal := self._why_ended(name):
                 return Answer(reason=refusal)
             hold = self.holds[name]
-            if hold["expire"] is None or expire <= max(self.now, hold["expire"]):
+            death = self.now + lives if lives is not None else expire
+            if death is None or hold["expire"] is None or death <= max(self.now, hold["expire"]):
                 return Answer(reason="EXPIRE_TIME_NOT_LATER")
-            hold["expire"] = expire
+            hold["expire"] = death
             return Answer(hold=name, limit_breached=hold["limit_breached"])
 
-        return self._keyed("ExtendHold", key, (name, expire), decide)
+        return self._keyed("ExtendHold", key, (name, expire, lives), decide)
 
     def increase_hold(self, key: str, name: str, additional: int) -> Answer:
         """Hold more."""
@@ -559,6 +573,15 @@ class LedgerModel:
         hold["end"] = at
         for account in (hold["debit"], hold["credit"]):
             self._take_along(account)
+
+
+def why_no_lifetime(expire: int | None, lives: int | None) -> str:
+    """Return why a hold can't be asked to end then: a death by both, or a life of no length."""
+    if lives is None:
+        return ""
+    if expire is not None:
+        return "EXPIRE_TIME_GIVEN_TWICE"
+    return "TIME_TO_LIVE_NOT_POSITIVE" if lives < 1 else ""
 
 
 def remaining(hold: Hold) -> int:

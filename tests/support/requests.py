@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from defter.ledger.v1 import account_pb2, posting_pb2
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 DEBIT = account_pb2.DIRECTION_DEBIT
@@ -25,6 +26,13 @@ def timestamp(moment: datetime) -> Timestamp:
     stamp = Timestamp()
     stamp.FromDatetime(moment.astimezone(UTC))
     return stamp
+
+
+def length(microseconds: int) -> Duration:
+    """Return so many microseconds as a Duration."""
+    duration = Duration()
+    duration.FromMicroseconds(microseconds)
+    return duration
 
 
 def microseconds_of(moment: datetime) -> int:

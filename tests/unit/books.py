@@ -13,6 +13,7 @@ from ledger_server.domain.ledger.accounts import (
     Direction,
     Limits,
 )
+from ledger_server.domain.ledger.holds import Expiry
 from ledger_server.domain.ledger.transactions import NewPosting, TransactionType
 from ledger_server.domain.state.commands import Command, Enforcement, PlaceHold, PostTransaction
 from ledger_server.domain.state.facts import Fact, HoldChanged
@@ -74,7 +75,7 @@ class Books:
         """Post a transaction of two legs."""
         return self.decide(transfer(debit, credit, amount), now)
 
-    def hold(self, debit: str, credit: str, amount: int, expire_time: datetime | None = None) -> int:
+    def hold(self, debit: str, credit: str, amount: int, expire_time: Expiry | None = None) -> int:
         """Place a hold and return its number."""
         fact = self.decide(
             PlaceHold(

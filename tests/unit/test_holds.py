@@ -1,6 +1,6 @@
 """The life of a hold as tables: what each step leaves on both accounts."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
@@ -18,7 +18,7 @@ from ledger_server.domain.errors import (
     Rejected,
 )
 from ledger_server.domain.ledger.accounts import AccountKind, AccountState
-from ledger_server.domain.ledger.holds import HoldState
+from ledger_server.domain.ledger.holds import MAX_TIME_TO_LIVE, Expiry, HoldState, instant
 from ledger_server.domain.state.commands import (
     CaptureHold,
     ExtendHold,
@@ -196,10 +196,57 @@ def test_capture_from_a_frozen_account_is_refused_and_release_is_not() -> None:
     assert books.counters("player") == (0, 1000, 0, 0)
 
 
-@pytest.mark.parametrize("expire_time", [NOW, LATER])
-def test_extend_to_a_time_that_is_not_later_is_refused(expire_time: object) -> None:
+@pytest.mark.parametrize("expire_time", [NOW, LATER, timedelta(microseconds=1), timedelta(hours=1)])
+def test_extend_to_a_time_that_is_not_later_is_refused(expire_time: Expiry) -> None:
     """An expire time only moves forward."""
     books = books_with_player()
     number = books.hold("player", "clearing", 600, expire_time=LATER)
     with pytest.raises(ExpireTimeNotLater):
-        books.decide(ExtendHold(hold_id="h", number=number, expire_time=expire_time))  # type: ignore[arg-type]
+        books.decide(ExtendHold(hold_id="h", number=number, expire_time=expire_time))
+
+
+LENGTHS = [timedelta(microseconds=1), timedelta(seconds=1), timedelta(days=7), MAX_TIME_TO_LIVE]
+
+
+@pytest.mark.parametrize("lives", LENGTHS)
+@pytest.mark.parametrize("now", [NOW, LATER])
+def test_time_to_live_counts_from_the_decision(lives: timedelta, now: datetime) -> None:
+    """A length of time means the decision's own time and so much more; an instant means itself."""
+    assert instant(lives, now) == now + lives
+    assert instant(LATER, now) == LATER
+
+
+@pytest.mark.parametrize("lives", LENGTHS)
+def test_place_with_time_to_live_keeps_the_instant_that_it_means(lives: timedelta) -> None:
+    """What is recorded is an expire time: the hold lives up to it and is dead from it on."""
+    books = books_with_player()
+    number = books.hold("player", "clearing", 600, expire_time=lives)
+    hold = books.working_set.holds[number].hold
+    assert hold is not None
+    assert hold.expire_time == NOW + lives
+    assert not hold.due(NOW + lives - timedelta(microseconds=1))
+    assert hold.due(NOW + lives)
+
+
+@pytest.mark.parametrize(
+    ("now", "lives", "expire_time"),
+    [
+        (NOW, timedelta(hours=1, microseconds=1), LATER + timedelta(microseconds=1)),
+        (LATER - timedelta(microseconds=1), timedelta(microseconds=2), LATER + timedelta(microseconds=1)),
+        (
+            LATER - timedelta(microseconds=1),
+            MAX_TIME_TO_LIVE,
+            LATER - timedelta(microseconds=1) + MAX_TIME_TO_LIVE,
+        ),
+    ],
+)
+def test_extend_by_time_to_live_counts_from_now_and_not_from_the_present_end(
+    now: datetime, lives: timedelta, expire_time: datetime
+) -> None:
+    """The hold lives for so long from the decision on, whatever it still had."""
+    books = books_with_player()
+    number = books.hold("player", "clearing", 600, expire_time=LATER)
+    books.decide(ExtendHold(hold_id="h", number=number, expire_time=lives), now)
+    hold = books.working_set.holds[number].hold
+    assert hold is not None
+    assert hold.expire_time == expire_time

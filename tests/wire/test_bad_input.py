@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.support.ledger import Ledger
@@ -145,6 +146,31 @@ def capturing(name: str, reason: str, field: str | None, **changes: Any) -> Bad:
 
     return Bad(name, reason, field, call)
 
+
+def extending(name: str, reason: str, field: str | None, **changes: Any) -> Bad:
+    """Return a bad ExtendHold."""
+
+    def call(ledger: Ledger) -> Awaitable[object]:
+        request = hold_pb2.ExtendHoldRequest(
+            tenant_id=ledger.tenant_id, idempotency_key=ledger.new_key(), **changes
+        )
+        return ledger.stubs.holds.ExtendHold(request)
+
+    return Bad(name, reason, field, call)
+
+
+HUNDRED_YEARS = 36_500 * 86_400
+BAD_LENGTHS = [
+    ("length_zero", "TIME_TO_LIVE_NOT_POSITIVE", Duration()),
+    ("length_below_a_microsecond", "TIME_TO_LIVE_NOT_POSITIVE", Duration(nanos=999)),
+    ("length_below_zero", "TIME_TO_LIVE_NOT_POSITIVE", Duration(nanos=-1)),
+    ("length_far_below_zero", "TIME_TO_LIVE_NOT_POSITIVE", Duration(seconds=-FAR)),
+    ("length_a_bit_too_long", "TIME_TO_LIVE_TOO_LONG", Duration(seconds=HUNDRED_YEARS, nanos=1)),
+    ("length_far_too_long", "TIME_TO_LIVE_TOO_LONG", Duration(seconds=2**63 - 1)),
+    ("length_of_two_signs", "FIELD_MALFORMED", Duration(seconds=1, nanos=-1)),
+    ("length_of_other_signs", "FIELD_MALFORMED", Duration(seconds=-1, nanos=1)),
+    ("length_of_many_nanos", "FIELD_MALFORMED", Duration(nanos=1_000_000_000)),
+]
 
 POSTINGS = "transaction.postings"
 EFFECTIVE_TIME = "transaction.effective_time"
@@ -317,6 +343,22 @@ BAD_INPUT = [
         "expire_time",
         expire_time=Timestamp(seconds=FAR),
     ),
+    *(
+        make(f"{make.__name__}_with_{name}", reason, "time_to_live", time_to_live=given, **more)
+        for make, more in ((holding, {}), (extending, {"hold_id": "x"}))
+        for name, reason, given in BAD_LENGTHS
+    ),
+    *(
+        make(f"{make.__name__}_twice", reason, "time_to_live", expire_time=at, time_to_live=given, **more)
+        for make, more in ((holding, {}), (extending, {"hold_id": "x"}))
+        for reason, given, at in (
+            ("EXPIRE_TIME_GIVEN_TWICE", Duration(seconds=60), Timestamp(seconds=2_000_000_000)),
+            ("EXPIRE_TIME_GIVEN_TWICE", Duration(), Timestamp()),
+            ("EXPIRE_TIME_GIVEN_TWICE", Duration(seconds=FAR), Timestamp()),
+            ("FIELD_MALFORMED", Duration(seconds=1, nanos=-1), Timestamp()),
+        )
+    ),
+    extending("extending_to_no_time", "FIELD_MISSING", "expire_time", hold_id="x"),
     capturing("capture_without_id", "FIELD_MISSING", "hold_id"),
     capturing("capture_of_nothing", "AMOUNT_NOT_POSITIVE", "amount_minor", hold_id="x", amount_minor=0),
     # Batches.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -206,6 +207,47 @@ async def test_stream_that_is_not_read_is_dropped_and_sent_again_has_one_effect(
         await ledger.stream(*message.items)
     assert await ledger.posted("ann") == 3_000
     await assert_ledger_coherent(ledger)
+
+
+@pytest.mark.parametrize("leave", ["cancel", "hang up"])
+@pytest.mark.parametrize("kind", ["watch", "stream"])
+async def test_leave_stream_that_was_not_read_is_no_fault_of_the_server(
+    database_url: str,
+    kind: str,
+    leave: str,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The status that waited for the reader can't be sent any more: the log has no error and no traceback."""
+    async with serving(database_url, follower_seconds=2) as service:
+        ledger = await bulky_ledger(service, 40 if kind == "watch" else 0)
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{service.server.port}", SMALL_WINDOW)
+        stubs = Stubs.over(channel)
+        call: Any
+        sending: asyncio.Future[None] | None = None
+        if kind == "watch":
+            call = stubs.journal.WatchJournal(journal_pb2.WatchJournalRequest(tenant_id=ledger.tenant_id))
+        else:
+            call = stubs.postings.StreamTransactions()
+            messages = [
+                posting_pb2.StreamTransactionsRequest(
+                    tenant_id=ledger.tenant_id,
+                    items=[ledger.transfer_item("house", "ann", 1) for _ in range(100)],
+                )
+                for _ in range(30)
+            ]
+            sending = asyncio.ensure_future(send(call, messages))
+        await call.initial_metadata()
+        await until(database_url, lambda: not service.server._handlers.under_way)
+
+        if leave == "cancel":
+            call.cancel()
+        await channel.close()
+        if sending is not None:
+            await asyncio.gather(sending, return_exceptions=True)
+
+    assert [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR] == []
+    assert "Traceback" not in "".join(capfd.readouterr())
 
 
 async def send(

@@ -23,6 +23,7 @@ from tests.support.requests import (
     DEBIT,
     LARGEST,
     leg,
+    length,
     limits,
     timestamp,
     transaction,
@@ -346,6 +347,30 @@ async def place_hold_that_is_dead_already(ledger: Ledger, clock: FakeClock) -> P
     await ledger.open("ann")
     dead = ledger.place_hold("house", "ann", 5, expire_time=timestamp(clock.now))
     return dead, {"expire_time": "2030-01-01T12:00:00+00:00"}
+
+
+@provokes("EXPIRE_TIME_GIVEN_TWICE", INVALID_ARGUMENT)
+async def place_hold_that_ends_in_two_ways(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """An instant, or a length."""
+    later = timestamp(FakeClock(clock.now).advance(seconds=60))
+    twice = ledger.place_hold("house", "ann", 5, expire_time=later, time_to_live=length(60_000_000))
+    return twice, {"field": "time_to_live"}
+
+
+@provokes("TIME_TO_LIVE_NOT_POSITIVE", INVALID_ARGUMENT)
+async def place_hold_that_lives_for_no_time(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A microsecond is the least."""
+    dead = ledger.place_hold("house", "ann", 5, time_to_live=length(-1_500_000))
+    return dead, {"field": "time_to_live", "time_to_live": "-1.5"}
+
+
+@provokes("TIME_TO_LIVE_TOO_LONG", INVALID_ARGUMENT)
+async def place_hold_that_lives_for_ages(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """A hundred years are the most."""
+    seconds = 36_500 * 86_400
+    ages = ledger.place_hold("house", "ann", 5, time_to_live=length(seconds * 1_000_000 + 1))
+    facts = {"time_to_live": f"{seconds}.000001", "max_time_to_live": str(seconds)}
+    return ages, {"field": "time_to_live", **facts}
 
 
 @provokes("ALREADY_REVERSED", FAILED_PRECONDITION)

@@ -20,7 +20,7 @@ from tests.support.coherence import assert_ledger_coherent
 from tests.support.fake_provider import PROVIDER
 from tests.support.findings import Desk
 from tests.support.ledger import SHADOW, Ledger
-from tests.support.requests import LARGEST, limits, new_account, timestamp, transfer
+from tests.support.requests import LARGEST, length, limits, new_account, timestamp, transfer
 from tests.support.service import Service, serving
 from tests.support.wire import refusal, reply
 
@@ -127,6 +127,16 @@ async def later_expiry(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
     """For ExtendHold."""
     in_an_hour = FakeClock(clock.now).advance(seconds=3600)
     return {**await hold_there(ledger, clock), "expire_time": timestamp(in_an_hour)}
+
+
+async def hold_for_a_time(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For PlaceHold, with a length of life instead of its end."""
+    return {**await plain_hold(ledger, clock), "time_to_live": length(60_000_000)}
+
+
+async def life_for_longer(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For ExtendHold, with a length of life instead of its end."""
+    return {**await hold_there(ledger, clock), "time_to_live": length(3_600_000_000)}
 
 
 async def more_to_hold(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
@@ -445,6 +455,8 @@ SUCCESSES = [
     posting_rpc("PostTransaction", plain_transfer, transaction=transfer("ann", "house", 4)),
     posting_rpc("ReverseTransaction", transaction_there, reference="changed"),
     hold_rpc("PlaceHold", plain_hold, amount_minor=4),
+    hold_rpc("PlaceHold", hold_for_a_time, time_to_live=length(60_000_001)),
+    hold_rpc("ExtendHold", life_for_longer, time_to_live=length(3_600_000_001)),
     hold_rpc("CaptureHold", hold_there, final=True),
     hold_rpc("ReleaseHold", hold_there, hold_id="hold_other"),
     hold_rpc("ExtendHold", later_expiry, expire_time=timestamp(FakeClock().advance(seconds=7200))),
@@ -581,6 +593,32 @@ async def test_get_outcome_of_success_returns_its_record(
     assert entry.record.request.idempotency_key == KEY
     assert len(entry.record.request.digest) == 16
     assert not entry.record.HasField("request_rejected")
+
+
+@pytest.mark.parametrize("mutation", [each for each in SUCCESSES if "time_to_live" in each.change], ids=str)
+@pytest.mark.parametrize("seconds", [1, 59, 60, 3_600, 100_000])
+async def test_retry_with_time_to_live_later_answers_the_first_end(
+    mutation: Mutation, seconds: int, server: Service, ledger: Ledger, clock: FakeClock
+) -> None:
+    """A length is counted once: whenever a retry comes, even after the end, it makes nothing live longer."""
+    request = await mutation.make(ledger, clock)
+    lives = request.time_to_live.ToTimedelta()
+    end = clock.now + lives
+    first = await reply(mutation.call(ledger, request))
+
+    clock.advance(seconds=seconds)
+    await server.crash()
+    await server.restart()
+    again = await reply(mutation.call(server.ledger(), request))
+
+    assert (first.replayed, again.replayed) == (False, True)
+    assert first.response == again.response
+    assert first.response.hold.expire_time == timestamp(end)
+    found = await server.ledger().hold(first.response.hold.hold_id)
+    assert found.expire_time == timestamp(end)
+    assert found.state == (hold_pb2.HOLD_STATE_EXPIRED if clock.now >= end else hold_pb2.HOLD_STATE_OPEN)
+    verified = await server.ledger().verify()
+    assert not verified.HasField("first_difference")
 
 
 async def test_use_one_key_for_two_players_makes_two_outcomes(ledger: Ledger) -> None:

@@ -305,8 +305,9 @@ def _post_lines(
 def _place_hold(working_set: WorkingSet, command: PlaceHold, now: datetime) -> Fact:
     debit, debit_account = _existing(working_set, command.debit_account_id)
     credit, credit_account = _existing(working_set, command.credit_account_id)
-    if command.expire_time is not None and command.expire_time <= now:
-        raise ExpireTimeNotLater(expire_time=command.expire_time.isoformat())
+    expire_time = None if command.expire_time is None else holds.instant(command.expire_time, now)
+    if expire_time is not None and expire_time <= now:
+        raise ExpireTimeNotLater(expire_time=expire_time.isoformat())
     for account in (debit_account, credit_account):
         if command.currency != account.currency:
             raise _currency_mismatch(account, command.currency)
@@ -317,7 +318,7 @@ def _place_hold(working_set: WorkingSet, command: PlaceHold, now: datetime) -> F
         credit_account_id=command.credit_account_id,
         currency=command.currency,
         amount=command.amount,
-        expire_time=command.expire_time,
+        expire_time=expire_time,
         type=command.type,
         reference=command.reference,
         metadata=command.metadata,

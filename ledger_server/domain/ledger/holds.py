@@ -1,7 +1,7 @@
 """Owns what a hold is and how it lives: OPEN, then CAPTURED, RELEASED or EXPIRED."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from msgspec import Struct
@@ -20,6 +20,13 @@ from ledger_server.domain.ledger.transactions import TransactionType
 
 PAYMENT_OWNER: Final = "defter_payment_id"
 """The key in a hold's metadata that names the payment it belongs to."""
+
+
+MAX_TIME_TO_LIVE: Final = timedelta(days=36_500)
+"""A hundred years: longer than any hold is meant to live, and far from the last time that there is."""
+
+Expiry = datetime | timedelta
+"""When a hold ends: at an instant, or a time to live after the decision."""
 
 
 class HoldState(Code):
@@ -144,13 +151,27 @@ def expire(hold: Hold) -> Hold:
     )
 
 
-def extend(hold: Hold, *, hold_id: str, expire_time: datetime, now: datetime) -> Hold:
+def instant(expiry: Expiry, now: datetime) -> datetime:
+    """Return the instant that an expiry means in a decision at `now`.
+
+    A decision is made once for each key, so a time to live is counted once: a retry gets what was recorded.
+
+    Args:
+        now: the record time of the decision.
+    """
+    return now + expiry if isinstance(expiry, timedelta) else expiry
+
+
+def extend(hold: Hold, *, hold_id: str, expire_time: Expiry, now: datetime) -> Hold:
     """Move the expire time to a later one.
 
+    Args:
+        expire_time: an instant, or how long the hold lives from `now` on.
     Raises:
         ExpireTimeNotLater: not later than now and than the present one, or the hold never expires.
     """
     check_open(hold, hold_id=hold_id, now=now)
-    if hold.expire_time is None or expire_time <= hold.expire_time:
-        raise ExpireTimeNotLater(expire_time=expire_time.isoformat())
-    return replace(hold, expire_time=expire_time)
+    later = instant(expire_time, now)
+    if hold.expire_time is None or later <= hold.expire_time:
+        raise ExpireTimeNotLater(expire_time=later.isoformat())
+    return replace(hold, expire_time=later)

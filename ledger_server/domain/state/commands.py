@@ -9,6 +9,7 @@ from ledger_server.domain.code import Code
 from ledger_server.domain.findings.commands import AnyFindingCommand
 from ledger_server.domain.ledger.accounts import AccountKind, AccountState, Limits, WantedLimits
 from ledger_server.domain.ledger.amounts import AmountBounds
+from ledger_server.domain.ledger.holds import Expiry
 from ledger_server.domain.ledger.transactions import NewPosting, TransactionType
 from ledger_server.domain.payments.commands import PaymentCommand
 
@@ -147,7 +148,7 @@ class PlaceHold(Struct, frozen=True, kw_only=True):
     credit_account_id: str
     amount: int
     currency: str
-    expire_time: datetime | None
+    expire_time: Expiry | None
     type: TransactionType
     reference: str
     metadata: Mapping[str, str]
@@ -181,7 +182,7 @@ class ReleaseHold(HoldCommand, frozen=True, kw_only=True):
 class ExtendHold(HoldCommand, frozen=True, kw_only=True):
     """Move the expire time to a later one."""
 
-    expire_time: datetime
+    expire_time: Expiry
 
 
 class IncreaseHold(HoldCommand, frozen=True, kw_only=True):

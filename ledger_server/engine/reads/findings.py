@@ -2,7 +2,7 @@
 
 from ledger_server.domain.errors import FindingNotFound
 from ledger_server.domain.ids import TenantIds, finding_fingerprint
-from ledger_server.engine.reads.ledger import Reads
+from ledger_server.engine.reads.ledger import At, Reads
 from ledger_server.store.queries import findings
 from ledger_server.store.queries.findings import FindingFilter, FindingPosition, FindingRead
 from ledger_server.store.queries.rendering import Page
@@ -18,25 +18,24 @@ class FindingReads:
         """Return what reads and makes the ids of a tenant in this history."""
         return await self._reads.ids(tenant_id)
 
-    async def finding(self, tenant_id: str, finding_id: str) -> FindingRead:
+    async def finding(self, tenant_id: str, finding_id: str) -> At[FindingRead]:
         """Return a finding with its history. Raises FindingNotFound."""
         key = await self._reads.key_of(tenant_id)
         fingerprint = finding_fingerprint(finding_id)
-        found = None
-        if fingerprint is not None:
-            found = await self._reads.run(
-                lambda connection: findings.finding(connection, key, fingerprint), tenant=key
-            )
+        if fingerprint is None:
+            raise FindingNotFound(finding_id=finding_id)
+        found, newest = await self._reads.run_at(
+            lambda connection: findings.finding(connection, key, fingerprint), key
+        )
         if found is None:
             raise FindingNotFound(finding_id=finding_id)
-        return found
+        return At(found, newest)
 
     async def list_findings(
         self, tenant_id: str, wanted: FindingFilter, *, after: FindingPosition, size: int
     ) -> Page[bytes, FindingPosition]:
         """Return a page of findings, those opened last first."""
         key = await self._reads.key_of(tenant_id)
-        return await self._reads.run(
-            lambda connection: findings.list_findings(connection, key, wanted, after=after, size=size),
-            tenant=key,
+        return await self._reads.page_at(
+            lambda connection: findings.list_findings(connection, key, wanted, after=after, size=size), key
         )

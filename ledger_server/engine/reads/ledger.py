@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import (
@@ -38,6 +38,14 @@ _PATIENCE_SECONDS: Final = 10.0
 _INSTANT: Final = timedelta(microseconds=1)
 
 _Found = TypeVar("_Found")
+_Position = TypeVar("_Position")
+
+
+class At(NamedTuple, Generic[_Found]):
+    """What was read of a tenant, and the newest record at that moment; nothing behind that was read."""
+
+    found: _Found
+    sequence: int
 
 
 class Span:
@@ -127,11 +135,11 @@ class Reads:
         """Return a page of accounts by id."""
         key = await self.key_of(tenant_id)
         now = await known(self.clock)
-        return await self.run(
+        return await self.page_at(
             lambda connection: accounts.list_accounts(
                 connection, key, wanted, after=after, size=size, now=now
             ),
-            tenant=key,
+            key,
         )
 
     async def balance_at_time(self, tenant_id: str, account_id: str, moment: datetime) -> AccountNow:
@@ -189,7 +197,7 @@ class Reads:
             before = position
         elif position is not None:
             after = position
-        page = await self.run(
+        page = await self.page_at(
             lambda connection: statements.statement_page(
                 connection,
                 key,
@@ -200,24 +208,24 @@ class Reads:
                 include_pending=include_pending,
                 size=size,
             ),
-            tenant=key,
+            key,
         )
         if not page.items:
             await self.accounts(tenant_id, [account_id])
         return page
 
-    async def transaction(self, tenant_id: str, transaction_id: str) -> PostedRecord:
+    async def transaction(self, tenant_id: str, transaction_id: str) -> At[PostedRecord]:
         """Return a transaction. Raises TransactionNotFound."""
         key = await self.key_of(tenant_id)
         sequence = (await self.ids(tenant_id)).transaction_sequence(transaction_id)
-        found = None
-        if sequence is not None:
-            found = await self.run(
-                lambda connection: transactions.transaction(connection, key, sequence), tenant=key
-            )
+        if sequence is None:
+            raise TransactionNotFound(transaction_id=transaction_id)
+        found, newest = await self.run_at(
+            lambda connection: transactions.transaction(connection, key, sequence), key
+        )
         if found is None:
             raise TransactionNotFound(transaction_id=transaction_id)
-        return found
+        return At(found, newest)
 
     async def list_transactions(
         self,
@@ -233,24 +241,24 @@ class Reads:
         key = await self.key_of(tenant_id)
         low, high = await self.bounds(tenant_id, key, span)
         after, before = _narrowed(low, high, position, newest_first=newest_first)
-        return await self.run(
+        return await self.page_at(
             lambda connection: transactions.list_transactions(
                 connection, key, wanted, after=after, before=before, newest_first=newest_first, size=size
             ),
-            tenant=key,
+            key,
         )
 
-    async def hold(self, tenant_id: str, hold_id: str) -> Hold:
+    async def hold(self, tenant_id: str, hold_id: str) -> At[Hold]:
         """Return a hold as it stands now. Raises HoldNotFound."""
         key = await self.key_of(tenant_id)
         number = (await self.ids(tenant_id)).hold_sequence(hold_id)
         now = await known(self.clock)
-        found = None
-        if number is not None:
-            found = await self.run(lambda connection: holds.hold(connection, key, number, now), tenant=key)
+        if number is None:
+            raise HoldNotFound(hold_id=hold_id)
+        found, newest = await self.run_at(lambda connection: holds.hold(connection, key, number, now), key)
         if found is None:
             raise HoldNotFound(hold_id=hold_id)
-        return found
+        return At(found, newest)
 
     async def list_holds(
         self, tenant_id: str, wanted: HoldFilter, *, position: int | None, newest_first: bool, size: int
@@ -259,7 +267,7 @@ class Reads:
         key = await self.key_of(tenant_id)
         after, before = _narrowed(0, 2**63 - 1, position, newest_first=newest_first)
         now = await known(self.clock)
-        return await self.run(
+        return await self.page_at(
             lambda connection: holds.list_holds(
                 connection,
                 key,
@@ -270,27 +278,27 @@ class Reads:
                 size=size,
                 now=now,
             ),
-            tenant=key,
+            key,
         )
 
     async def entries(self, tenant_id: str, *, after: int, size: int) -> Page[Entry, int]:
         """Return a page of the journal."""
         key = await self.key_of(tenant_id)
-        found = await self.run(
-            lambda connection: journal.entries_after(connection, key, after, limit=size + 1), tenant=key
+        found, newest = await self.run_at(
+            lambda connection: journal.entries_after(connection, key, after, limit=size + 1), key
         )
         page = found[:size]
         # A page that is not full may have ended because its records are large.
-        more = len(found) > size or (bool(found) and found[-1].sequence < await self._newest(key))
-        return Page(page, page[-1].sequence if more else None)
+        more = bool(page) and page[-1].sequence < newest
+        return Page(page, page[-1].sequence if more else None, newest)
 
-    async def outcome(self, tenant_id: str, request: RequestKey) -> Entry:
+    async def outcome(self, tenant_id: str, request: RequestKey) -> At[Entry]:
         """Return what was decided for an idempotency key. Raises OutcomeNotFound."""
         key = await self.key_of(tenant_id)
-        found = await self.run(lambda connection: journal.outcome(connection, key, request), tenant=key)
+        found, newest = await self.run_at(lambda connection: journal.outcome(connection, key, request), key)
         if found is None:
             raise OutcomeNotFound(idempotency_key=request.idempotency_key, method=request.method.name)
-        return found
+        return At(found, newest)
 
     async def trial_balance(self, tenant_id: str) -> tuple[int, list[TrialLine]]:
         """Return the sums by currency and kind, and the newest sequence that they include."""
@@ -325,8 +333,23 @@ class Reads:
             found = await self.run(read, tenant=key)
         return found.sequence
 
-    async def _newest(self, key: TenantKey) -> int:
-        return await self.run(lambda connection: journal.newest_sequence(connection, key), tenant=key)
+    async def page_at(
+        self, read: Callable[[AnyConnection], Awaitable[Page[_Found, _Position]]], key: TenantKey
+    ) -> Page[_Found, _Position]:
+        """Read a page with the tenant's newest record at that moment."""
+        page, newest = await self.run_at(read, key)
+        return page._replace(sequence=newest)
+
+    async def run_at(self, read: Callable[[AnyConnection], Awaitable[_Found]], key: TenantKey) -> At[_Found]:
+        """Read what follows from a tenant's journal, and the tenant's newest record in the same snapshot."""
+
+        async def both(connection: AnyConnection) -> At[_Found]:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                # The first statement takes the snapshot, so the second sees nothing behind this record.
+                newest = await journal.newest_sequence(connection, key)
+                return At(await read(connection), newest)
+
+        return await self.run(both, tenant=key, seen=lambda read_at: read_at.sequence)
 
     async def run(
         self,

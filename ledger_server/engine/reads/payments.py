@@ -7,7 +7,8 @@ from ledger_server.domain.errors import (
     WithdrawalNotFound,
 )
 from ledger_server.domain.ids import TenantIds, TenantKey
-from ledger_server.engine.reads.ledger import Reads, Span
+from ledger_server.engine.reads.ledger import At, Reads, Span
+from ledger_server.store.database import AnyConnection
 from ledger_server.store.database_clock import known
 from ledger_server.store.payment_rows import DEPOSIT, WITHDRAWAL
 from ledger_server.store.payment_store import StoredEventRow, load_payments, read_event
@@ -27,25 +28,25 @@ class PaymentReads:
         """Return what reads and makes the ids of a tenant in this history."""
         return await self._reads.ids(tenant_id)
 
-    async def deposit(self, tenant_id: str, deposit_id: str) -> bytes:
+    async def deposit(self, tenant_id: str, deposit_id: str) -> At[bytes]:
         """Return a deposit. Raises DepositNotFound."""
         key = await self._reads.key_of(tenant_id)
-        body = await self._payment(
+        found = await self._payment(
             key, (await self._reads.ids(tenant_id)).deposit_sequence(deposit_id), DEPOSIT
         )
-        if body is None:
+        if found is None:
             raise DepositNotFound(deposit_id=deposit_id)
-        return body
+        return found
 
-    async def withdrawal(self, tenant_id: str, withdrawal_id: str) -> bytes:
+    async def withdrawal(self, tenant_id: str, withdrawal_id: str) -> At[bytes]:
         """Return a withdrawal. Raises WithdrawalNotFound."""
         key = await self._reads.key_of(tenant_id)
-        body = await self._payment(
+        found = await self._payment(
             key, (await self._reads.ids(tenant_id)).withdrawal_sequence(withdrawal_id), WITHDRAWAL
         )
-        if body is None:
+        if found is None:
             raise WithdrawalNotFound(withdrawal_id=withdrawal_id)
-        return body
+        return found
 
     async def list_payments(
         self, tenant_id: str, wanted: PaymentFilter, begun: Span, *, after: int, size: int
@@ -53,23 +54,23 @@ class PaymentReads:
         """Return a page of payments of one kind, in the order in which they were begun."""
         key = await self._reads.key_of(tenant_id)
         low, high = await self._reads.bounds(tenant_id, key, begun)
-        return await self._reads.run(
+        return await self._reads.page_at(
             lambda connection: payments.list_payments(
                 connection, key, wanted, after=max(low, after), before=high, size=size
             ),
-            tenant=key,
+            key,
         )
 
-    async def event(self, tenant_id: str, provider_event_id: str) -> StoredEventRow:
+    async def event(self, tenant_id: str, provider_event_id: str) -> At[StoredEventRow]:
         """Return an event with its payload. Raises ProviderEventNotFound."""
         key = await self._reads.key_of(tenant_id)
         number = (await self._reads.ids(tenant_id)).event_sequence(provider_event_id)
-        found = None
-        if number is not None:
-            found = await self._reads.run(lambda connection: read_event(connection, key, number), tenant=key)
+        if number is None:
+            raise ProviderEventNotFound(provider_event_id=provider_event_id)
+        found, newest = await self._reads.run_at(lambda connection: read_event(connection, key, number), key)
         if found is None:
             raise ProviderEventNotFound(provider_event_id=provider_event_id)
-        return found
+        return At(found, newest)
 
     async def list_events(
         self, tenant_id: str, wanted: EventFilter, stored: Span, *, after: int, size: int
@@ -77,42 +78,43 @@ class PaymentReads:
         """Return a page of events in the order in which they were stored, without payloads."""
         key = await self._reads.key_of(tenant_id)
         low, high = await self._reads.bounds(tenant_id, key, stored)
-        return await self._reads.run(
+        return await self._reads.page_at(
             lambda connection: payments.list_events(
                 connection, key, wanted, after=max(low, after), before=high, size=size
             ),
-            tenant=key,
+            key,
         )
 
-    async def wallet(self, tenant_id: str, player_id: str) -> list[WalletAccount]:
+    async def wallet(self, tenant_id: str, player_id: str) -> At[list[WalletAccount]]:
         """Return the accounts of a player's wallet. Raises WalletNotFound."""
         key = await self._reads.key_of(tenant_id)
-        found = await self._wallets(key, [player_id])
-        if not found:
+        now = await known(self._reads.clock)
+        read = await self._reads.run_at(
+            lambda connection: wallets.wallet_accounts(connection, key, [player_id], now), key
+        )
+        if not read.found:
             raise WalletNotFound(player_id=player_id)
-        return found
+        return read
 
     async def list_wallets(self, tenant_id: str, *, after: str, size: int) -> Page[list[WalletAccount], str]:
         """Return a page of wallets, each as its accounts; a player whose accounts are no wallet has none."""
         key = await self._reads.key_of(tenant_id)
-        page = await self._reads.run(
-            lambda connection: wallets.players_after(connection, key, after, size=size), tenant=key
-        )
-        by_player: dict[str, list[WalletAccount]] = {player: [] for player in page.items}
-        for account in await self._wallets(key, page.items):
-            by_player[account.player_id].append(account)
-        return Page([found for found in by_player.values() if found], page.next)
-
-    async def _wallets(self, key: TenantKey, players: list[str]) -> list[WalletAccount]:
         now = await known(self._reads.clock)
-        return await self._reads.run(
-            lambda connection: wallets.wallet_accounts(connection, key, players, now), tenant=key
-        )
 
-    async def _payment(self, key: TenantKey, number: int | None, kind: int) -> bytes | None:
+        async def read(connection: AnyConnection) -> Page[list[WalletAccount], str]:
+            page = await wallets.players_after(connection, key, after, size=size)
+            by_player: dict[str, list[WalletAccount]] = {player: [] for player in page.items}
+            for account in await wallets.wallet_accounts(connection, key, page.items, now):
+                by_player[account.player_id].append(account)
+            return Page([found for found in by_player.values() if found], page.next)
+
+        return await self._reads.page_at(read, key)
+
+    async def _payment(self, key: TenantKey, number: int | None, kind: int) -> At[bytes] | None:
         if number is None:
             return None
-        stored = (
-            await self._reads.run(lambda connection: load_payments(connection, key, [number]), tenant=key)
-        ).get(number)
-        return stored.body if stored is not None and stored.kind == kind else None
+        found, newest = await self._reads.run_at(
+            lambda connection: load_payments(connection, key, [number]), key
+        )
+        stored = found.get(number)
+        return At(stored.body, newest) if stored is not None and stored.kind == kind else None

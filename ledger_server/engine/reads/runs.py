@@ -55,11 +55,12 @@ class RunReads:
         before = after or (datetime.max.replace(tzinfo=UTC), 0)
         rows = await self._reads.run(
             lambda connection: runs.list_runs(
-                connection, key, provider=provider, state=state, before=before, size=size
+                connection, key, provider=provider, state=state, before=before, size=size + 1
             )
         )
-        following = (rows[-1].begin_time, rows[-1].number) if len(rows) == size else None
-        return Page([pb.Run.FromString(row.body) for row in rows], following)
+        page = rows[:size]
+        following = (page[-1].begin_time, page[-1].number) if len(rows) > size else None
+        return Page([pb.Run.FromString(row.body) for row in page], following)
 
     async def ids(self, tenant_id: str) -> TenantIds:
         """Return what reads and makes the ids of a tenant in this history."""

@@ -27,7 +27,7 @@ class Repairs:
         Raises:
             FindingNotFound, FindingNotRepairable.
         """
-        found = await self._findings.finding(tenant_id, finding_id)
+        found = (await self._findings.finding(tenant_id, finding_id)).found
         key = await self._reads.key_of(tenant_id)
         ids = await self._reads.ids(tenant_id)
         seen = finding_of(ids, finding_pb2.Finding.FromString(found.body)).seen

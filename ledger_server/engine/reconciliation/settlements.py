@@ -61,18 +61,18 @@ class Settlements:
         key = await self._reads.key_of(tenant_id)
         rows = await self._reads.run(
             lambda connection: settlements.list_batches(
-                connection, key, provider=provider, state=state, before=after or _LAST, size=size
+                connection, key, provider=provider, state=state, before=after or _LAST, size=size + 1
             )
         )
-        following = rows[-1][0] if len(rows) == size else None
-        return Page([message_of(batch) for _, batch in rows], following)
+        page = rows[:size]
+        following = page[-1][0] if len(rows) > size else None
+        return Page([message_of(batch) for _, batch in page], following)
 
     async def posted(self, tenant_id: str, idempotency_key: str) -> posting_pb2.Transaction | None:
         """Return the transaction that was posted under a batch's key; None if none was."""
         try:
-            entry = await self._reads.outcome(
-                tenant_id, RequestKey(Method.PostTransaction, idempotency_key, player_id="")
-            )
+            asked = RequestKey(Method.PostTransaction, idempotency_key, player_id="")
+            entry = (await self._reads.outcome(tenant_id, asked)).found
         except OutcomeNotFound:
             return None
         return transaction_of(journal_pb2.JournalRecord.FromString(entry.record))

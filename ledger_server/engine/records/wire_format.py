@@ -33,6 +33,11 @@ def length_delimited(field: int, payload: bytes) -> bytes:
     return _TAGS[field] + (_SMALL[size] if size < 0x80 else varint(size)) + payload
 
 
+def number(field: int, value: int) -> bytes:
+    """Return a field that holds a non-negative integer; nothing for 0, as proto3 has it."""
+    return varint(field << 3) + varint(value) if value else b""
+
+
 def boolean(field: int, *, value: bool) -> bytes:
     """Return a boolean field; nothing for false, as proto3 has it."""
     return varint(field << 3) + b"\x01" if value else b""

@@ -45,10 +45,14 @@ class Rendered(NamedTuple):
 
 
 class Page(NamedTuple, Generic[_Item, Position]):
-    """One page of a list, and the position behind which the next one begins; None after the last."""
+    """One page of a list, and the position behind which the next one begins; None after the last.
+
+    `sequence` is the tenant's newest record when the page was read; None where a list has none.
+    """
 
     items: list[_Item]
     next: Position | None
+    sequence: int | None = None
 
 
 class ListStatement(NamedTuple):
@@ -121,6 +125,8 @@ async def fetch_page(
     if statement.scan_end is None:
         return await _read_page(connection, statement, values, size, position)
     # Of two moments, rows that came or went in between would be skipped by the next page or come twice.
+    if connection.is_in_transaction():  # a snapshot, see `Reads.run_at`
+        return await _read_page(connection, statement, values, size, position)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         return await _read_page(connection, statement, values, size, position)
 

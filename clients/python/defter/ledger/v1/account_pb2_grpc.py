@@ -113,7 +113,9 @@ class AccountServiceServicer:
 
     def BatchOpenAccounts(self, request, context):
         """Open up to 1,000 accounts, each item keyed as an OpenAccount of its own.
-        In ATOMIC mode a refused item fails the call with its reason and `index`, and nothing is opened.
+        In ATOMIC mode a refused item fails the call with its reason and `index`, and nothing is opened. That refusal is
+        final for the item's key, even where its cause was an item before it, which was undone with the batch; the keys
+        of all other items are as they were before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

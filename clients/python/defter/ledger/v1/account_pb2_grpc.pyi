@@ -41,7 +41,9 @@ class AccountServiceStub:
     """
     BatchOpenAccounts: _grpc.UnaryUnaryMultiCallable[_account_pb2.BatchOpenAccountsRequest, _account_pb2.BatchOpenAccountsResponse]
     """Open up to 1,000 accounts, each item keyed as an OpenAccount of its own.
-    In ATOMIC mode a refused item fails the call with its reason and `index`, and nothing is opened.
+    In ATOMIC mode a refused item fails the call with its reason and `index`, and nothing is opened. That refusal is
+    final for the item's key, even where its cause was an item before it, which was undone with the batch; the keys
+    of all other items are as they were before.
     """
     GetAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.GetAccountRequest, _account_pb2.GetAccountResponse]
     """Read one account with its balance now. Fails with ACCOUNT_NOT_FOUND."""
@@ -94,7 +96,9 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """
     BatchOpenAccounts: _aio.UnaryUnaryMultiCallable[_account_pb2.BatchOpenAccountsRequest, _account_pb2.BatchOpenAccountsResponse]  # type: ignore[assignment]
     """Open up to 1,000 accounts, each item keyed as an OpenAccount of its own.
-    In ATOMIC mode a refused item fails the call with its reason and `index`, and nothing is opened.
+    In ATOMIC mode a refused item fails the call with its reason and `index`, and nothing is opened. That refusal is
+    final for the item's key, even where its cause was an item before it, which was undone with the batch; the keys
+    of all other items are as they were before.
     """
     GetAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.GetAccountRequest, _account_pb2.GetAccountResponse]  # type: ignore[assignment]
     """Read one account with its balance now. Fails with ACCOUNT_NOT_FOUND."""
@@ -156,7 +160,9 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.BatchOpenAccountsResponse, _abc.Awaitable[_account_pb2.BatchOpenAccountsResponse]]:
         """Open up to 1,000 accounts, each item keyed as an OpenAccount of its own.
-        In ATOMIC mode a refused item fails the call with its reason and `index`, and nothing is opened.
+        In ATOMIC mode a refused item fails the call with its reason and `index`, and nothing is opened. That refusal is
+        final for the item's key, even where its cause was an item before it, which was undone with the batch; the keys
+        of all other items are as they were before.
         """
 
     @_abc_1.abstractmethod

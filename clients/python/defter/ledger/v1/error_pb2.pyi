@@ -86,6 +86,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """An amount is larger than the server takes of its currency (setting `DEFTER_MAX_AMOUNTS`). INVALID_ARGUMENT.
     Metadata: `field`, `amount_minor`, `currency_code`, `max_amount_minor`.
     """
+    ERROR_REASON_EXPIRE_TIME_GIVEN_TWICE: _ErrorReason.ValueType  # 25
+    """A request names both an expire time and a time to live. INVALID_ARGUMENT. Metadata: `field`."""
+    ERROR_REASON_TIME_TO_LIVE_NOT_POSITIVE: _ErrorReason.ValueType  # 26
+    """A time to live is shorter than a microsecond, zero or negative. INVALID_ARGUMENT. Metadata: `field`,
+    `time_to_live` (seconds, as a decimal number).
+    """
+    ERROR_REASON_TIME_TO_LIVE_TOO_LONG: _ErrorReason.ValueType  # 27
+    """A time to live is longer than 36,500 days. INVALID_ARGUMENT. Metadata: `field`, `time_to_live` and
+    `max_time_to_live` (seconds, as decimal numbers).
+    """
     ERROR_REASON_CURRENCY_CONTRADICTED: _ErrorReason.ValueType  # 20
     """The server's settings give the currency other decimal places than those with which it is kept in the database;
     such a server takes nothing in it. FAILED_PRECONDITION. Metadata: `currency_code`, `decimal_places`,
@@ -295,7 +305,11 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     Where fields are wrong, `google.rpc.BadRequest` lists the first 16 of them at most, and the message says how
     many more there are. A status has at most 4 KiB, so that clients with default settings receive it: facts and
     sentences that would make it longer are cut, with `...` at their end.
-    Reasons from 200 to 299 are decisions against the state of the ledger: they are final for their key.
+    Reasons from 200 to 299 are decisions against the state of the ledger: they are final for their key. A key that was
+    decided, whether refused or not, is kept for ever with its outcome, as long as the journal itself: it is never free
+    again. A key that was not decided is kept nowhere. A key is unique within its tenant and the RPC that decides it
+    (PostTransaction also stands for batches and streams, OpenAccount for batches), and for InitiateDeposit and
+    RequestWithdrawal within the player besides: the same text in another scope is another key.
     Reasons up to 99 mean that this call decided nothing: its idempotency key is what it was before the
     call, unused unless an earlier call has used it. There are three exceptions:
 
@@ -363,6 +377,16 @@ spelling, see `OpenAccount`. INVALID_ARGUMENT. Metadata: `field`, `account_id`, 
 ERROR_REASON_AMOUNT_TOO_LARGE: ErrorReason.ValueType  # 24
 """An amount is larger than the server takes of its currency (setting `DEFTER_MAX_AMOUNTS`). INVALID_ARGUMENT.
 Metadata: `field`, `amount_minor`, `currency_code`, `max_amount_minor`.
+"""
+ERROR_REASON_EXPIRE_TIME_GIVEN_TWICE: ErrorReason.ValueType  # 25
+"""A request names both an expire time and a time to live. INVALID_ARGUMENT. Metadata: `field`."""
+ERROR_REASON_TIME_TO_LIVE_NOT_POSITIVE: ErrorReason.ValueType  # 26
+"""A time to live is shorter than a microsecond, zero or negative. INVALID_ARGUMENT. Metadata: `field`,
+`time_to_live` (seconds, as a decimal number).
+"""
+ERROR_REASON_TIME_TO_LIVE_TOO_LONG: ErrorReason.ValueType  # 27
+"""A time to live is longer than 36,500 days. INVALID_ARGUMENT. Metadata: `field`, `time_to_live` and
+`max_time_to_live` (seconds, as decimal numbers).
 """
 ERROR_REASON_CURRENCY_CONTRADICTED: ErrorReason.ValueType  # 20
 """The server's settings give the currency other decimal places than those with which it is kept in the database;

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from defter.ledger.v1 import account_pb2 as defter_dot_ledger_dot_v1_dot_account__pb2
 from defter.ledger.v1 import posting_pb2 as defter_dot_ledger_dot_v1_dot_posting__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x64\x65\x66ter/ledger/v1/hold.proto\x12\x10\x64\x65\x66ter.ledger.v1\x1a\x1e\x64\x65\x66ter/ledger/v1/account.proto\x1a\x1e\x64\x65\x66ter/ledger/v1/posting.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\x04\n\x04Hold\x12\x0f\n\x07hold_id\x18\x01 \x01(\t\x12\x18\n\x10\x64\x65\x62it_account_id\x18\x02 \x01(\t\x12\x19\n\x11\x63redit_account_id\x18\x03 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x04 \x01(\x03\x12\x16\n\x0e\x63\x61ptured_minor\x18\x05 \x01(\x03\x12\x16\n\x0ereleased_minor\x18\x06 \x01(\x03\x12\x17\n\x0fremaining_minor\x18\x07 \x01(\x03\x12\x15\n\rcurrency_code\x18\x08 \x01(\t\x12*\n\x05state\x18\t \x01(\x0e\x32\x1b.defter.ledger.v1.HoldState\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x04type\x18\x0b \x01(\x0e\x32!.defter.ledger.v1.TransactionType\x12\x11\n\treference\x18\x0c \x01(\t\x12\x36\n\x08metadata\x18\r \x03(\x0b\x32$.defter.ledger.v1.Hold.MetadataEntry\x12.\n\nplace_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0elimit_breached\x18\x10 \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8a\x03\n\x10PlaceHoldRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x18\n\x10\x64\x65\x62it_account_id\x18\x03 \x01(\t\x12\x19\n\x11\x63redit_account_id\x18\x04 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x05 \x01(\x03\x12\x15\n\rcurrency_code\x18\x06 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x04type\x18\x08 \x01(\x0e\x32!.defter.ledger.v1.TransactionType\x12\x11\n\treference\x18\t \x01(\t\x12\x42\n\x08metadata\x18\n \x03(\x0b\x32\x30.defter.ledger.v1.PlaceHoldRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xac\x01\n\x11PlaceHoldResponse\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.defter.ledger.v1.Hold\x12\x37\n\rdebit_balance\x18\x02 \x01(\x0b\x32 .defter.ledger.v1.AccountBalance\x12\x38\n\x0e\x63redit_balance\x18\x03 \x01(\x0b\x32 .defter.ledger.v1.AccountBalance\"\xca\x02\n\x12\x43\x61ptureHoldRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x0f\n\x07hold_id\x18\x03 \x01(\t\x12\x19\n\x0c\x61mount_minor\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05\x66inal\x18\x05 \x01(\x08\x12\x11\n\treference\x18\x06 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x44\n\x08metadata\x18\x08 \x03(\x0b\x32\x32.defter.ledger.v1.CaptureHoldRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0f\n\r_amount_minor\"o\n\x13\x43\x61ptureHoldResponse\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.defter.ledger.v1.Hold\x12\x32\n\x0btransaction\x18\x02 \x01(\x0b\x32\x1d.defter.ledger.v1.Transaction\"Q\n\x12ReleaseHoldRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x0f\n\x07hold_id\x18\x03 \x01(\t\"\xae\x01\n\x13ReleaseHoldResponse\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.defter.ledger.v1.Hold\x12\x37\n\rdebit_balance\x18\x02 \x01(\x0b\x32 .defter.ledger.v1.AccountBalance\x12\x38\n\x0e\x63redit_balance\x18\x03 \x01(\x0b\x32 .defter.ledger.v1.AccountBalance\"\x81\x01\n\x11\x45xtendHoldRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x0f\n\x07hold_id\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x12\x45xtendHoldResponse\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.defter.ledger.v1.Hold\"l\n\x13IncreaseHoldRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x0f\n\x07hold_id\x18\x03 \x01(\t\x12\x18\n\x10\x61\x64\x64itional_minor\x18\x04 \x01(\x03\"\xaf\x01\n\x14IncreaseHoldResponse\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.defter.ledger.v1.Hold\x12\x37\n\rdebit_balance\x18\x02 \x01(\x0b\x32 .defter.ledger.v1.AccountBalance\x12\x38\n\x0e\x63redit_balance\x18\x03 \x01(\x0b\x32 .defter.ledger.v1.AccountBalance\"4\n\x0eGetHoldRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0f\n\x07hold_id\x18\x02 \x01(\t\"7\n\x0fGetHoldResponse\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.defter.ledger.v1.Hold\"\xda\x01\n\x10ListHoldsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.defter.ledger.v1.HoldState\x12\x36\n\x12\x65xpire_before_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cnewest_first\x18\x05 \x01(\x08\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"S\n\x11ListHoldsResponse\x12%\n\x05holds\x18\x01 \x03(\x0b\x32\x16.defter.ledger.v1.Hold\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x86\x01\n\tHoldState\x12\x1a\n\x16HOLD_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fHOLD_STATE_OPEN\x10\x01\x12\x17\n\x13HOLD_STATE_CAPTURED\x10\x02\x12\x17\n\x13HOLD_STATE_RELEASED\x10\x03\x12\x16\n\x12HOLD_STATE_EXPIRED\x10\x04\x32\xf9\x04\n\x0bHoldService\x12T\n\tPlaceHold\x12\".defter.ledger.v1.PlaceHoldRequest\x1a#.defter.ledger.v1.PlaceHoldResponse\x12Z\n\x0b\x43\x61ptureHold\x12$.defter.ledger.v1.CaptureHoldRequest\x1a%.defter.ledger.v1.CaptureHoldResponse\x12Z\n\x0bReleaseHold\x12$.defter.ledger.v1.ReleaseHoldRequest\x1a%.defter.ledger.v1.ReleaseHoldResponse\x12W\n\nExtendHold\x12#.defter.ledger.v1.ExtendHoldRequest\x1a$.defter.ledger.v1.ExtendHoldResponse\x12]\n\x0cIncreaseHold\x12%.defter.ledger.v1.IncreaseHoldRequest\x1a&.defter.ledger.v1.IncreaseHoldResponse\x12N\n\x07GetHold\x12 .defter.ledger.v1.GetHoldRequest\x1a!.defter.ledger.v1.GetHoldResponse\x12T\n\tListHolds\x12\".defter.ledger.v1.ListHoldsRequest\x1a#.defter.ledger.v1.ListHoldsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x64\x65\x66ter/ledger/v1/hold.proto\x12\x10\x64\x65\x66ter.ledger.v1\x1a\x1e\x64\x65\x66ter/ledger/v1/account.proto\x1a\x1e\x64\x65\x66ter/ledger/v1/posting.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\x04\n\x04Hold\x12\x0f\n\x07hold_id\x18\x01 \x01(\t\x12\x18\n\x10\x64\x65\x62it_account_id\x18\x02 \x01(\t\x12\x19\n\x11\x63redit_account_id\x18\x03 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x04 \x01(\x03\x12\x16\n\x0e\x63\x61ptured_minor\x18\x05 \x01(\x03\x12\x16\n\x0ereleased_minor\x18\x06 \x01(\x03\x12\x17\n\x0fremaining_minor\x18\x07 \x01(\x03\x12\x15\n\rcurrency_code\x18\x08 \x01(\t\x12*\n\x05state\x18\t \x01(\x0e\x32\x1b.defter.ledger.v1.HoldState\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x04type\x18\x0b \x01(\x0e\x32!.defter.ledger.v1.TransactionType\x12\x11\n\treference\x18\x0c \x01(\t\x12\x36\n\x08metadata\x18\r \x03(\x0b\x32$.defter.ledger.v1.Hold.MetadataEntry\x12.\n\nplace_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0elimit_breached\x18\x10 \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbb\x03\n\x10PlaceHoldRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x18\n\x10\x64\x65\x62it_account_id\x18\x03 \x01(\t\x12\x19\n\x11\x63redit_account_id\x18\x04 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x05 \x01(\x03\x12\x15\n\rcurrency_code\x18\x06 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x04type\x18\x08 \x01(\x0e\x32!.defter.ledger.v1.TransactionType\x12\x11\n\treference\x18\t \x01(\t\x12\x42\n\x08metadata\x18\n \x03(\x0b\x32\x30.defter.ledger.v1.PlaceHoldRequest.MetadataEntry\x12/\n\x0ctime_to_live\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xac\x01\n\x11PlaceHoldResponse\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.defter.ledger.v1.Hold\x12\x37\n\rdebit_balance\x18\x02 \x01(\x0b\x32 .defter.ledger.v1.AccountBalance\x12\x38\n\x0e\x63redit_balance\x18\x03 \x01(\x0b\x32 .defter.ledger.v1.AccountBalance\"\xca\x02\n\x12\x43\x61ptureHoldRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x0f\n\x07hold_id\x18\x03 \x01(\t\x12\x19\n\x0c\x61mount_minor\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05\x66inal\x18\x05 \x01(\x08\x12\x11\n\treference\x18\x06 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x44\n\x08metadata\x18\x08 \x03(\x0b\x32\x32.defter.ledger.v1.CaptureHoldRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0f\n\r_amount_minor\"o\n\x13\x43\x61ptureHoldResponse\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.defter.ledger.v1.Hold\x12\x32\n\x0btransaction\x18\x02 \x01(\x0b\x32\x1d.defter.ledger.v1.Transaction\"Q\n\x12ReleaseHoldRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x0f\n\x07hold_id\x18\x03 \x01(\t\"\xae\x01\n\x13ReleaseHoldResponse\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.defter.ledger.v1.Hold\x12\x37\n\rdebit_balance\x18\x02 \x01(\x0b\x32 .defter.ledger.v1.AccountBalance\x12\x38\n\x0e\x63redit_balance\x18\x03 \x01(\x0b\x32 .defter.ledger.v1.AccountBalance\"\xb2\x01\n\x11\x45xtendHoldRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x0f\n\x07hold_id\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0ctime_to_live\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\":\n\x12\x45xtendHoldResponse\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.defter.ledger.v1.Hold\"l\n\x13IncreaseHoldRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x0f\n\x07hold_id\x18\x03 \x01(\t\x12\x18\n\x10\x61\x64\x64itional_minor\x18\x04 \x01(\x03\"\xaf\x01\n\x14IncreaseHoldResponse\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.defter.ledger.v1.Hold\x12\x37\n\rdebit_balance\x18\x02 \x01(\x0b\x32 .defter.ledger.v1.AccountBalance\x12\x38\n\x0e\x63redit_balance\x18\x03 \x01(\x0b\x32 .defter.ledger.v1.AccountBalance\"4\n\x0eGetHoldRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0f\n\x07hold_id\x18\x02 \x01(\t\"I\n\x0fGetHoldResponse\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.defter.ledger.v1.Hold\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"\xda\x01\n\x10ListHoldsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.defter.ledger.v1.HoldState\x12\x36\n\x12\x65xpire_before_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cnewest_first\x18\x05 \x01(\x08\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"e\n\x11ListHoldsResponse\x12%\n\x05holds\x18\x01 \x03(\x0b\x32\x16.defter.ledger.v1.Hold\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03*\x86\x01\n\tHoldState\x12\x1a\n\x16HOLD_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fHOLD_STATE_OPEN\x10\x01\x12\x17\n\x13HOLD_STATE_CAPTURED\x10\x02\x12\x17\n\x13HOLD_STATE_RELEASED\x10\x03\x12\x16\n\x12HOLD_STATE_EXPIRED\x10\x04\x32\xf9\x04\n\x0bHoldService\x12T\n\tPlaceHold\x12\".defter.ledger.v1.PlaceHoldRequest\x1a#.defter.ledger.v1.PlaceHoldResponse\x12Z\n\x0b\x43\x61ptureHold\x12$.defter.ledger.v1.CaptureHoldRequest\x1a%.defter.ledger.v1.CaptureHoldResponse\x12Z\n\x0bReleaseHold\x12$.defter.ledger.v1.ReleaseHoldRequest\x1a%.defter.ledger.v1.ReleaseHoldResponse\x12W\n\nExtendHold\x12#.defter.ledger.v1.ExtendHoldRequest\x1a$.defter.ledger.v1.ExtendHoldResponse\x12]\n\x0cIncreaseHold\x12%.defter.ledger.v1.IncreaseHoldRequest\x1a&.defter.ledger.v1.IncreaseHoldResponse\x12N\n\x07GetHold\x12 .defter.ledger.v1.GetHoldRequest\x1a!.defter.ledger.v1.GetHoldResponse\x12T\n\tListHolds\x12\".defter.ledger.v1.ListHoldsRequest\x1a#.defter.ledger.v1.ListHoldsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,44 +41,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLACEHOLDREQUEST_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_CAPTUREHOLDREQUEST_METADATAENTRY']._loaded_options = None
   _globals['_CAPTUREHOLDREQUEST_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_HOLDSTATE']._serialized_start=2903
-  _globals['_HOLDSTATE']._serialized_end=3037
-  _globals['_HOLD']._serialized_start=147
-  _globals['_HOLD']._serialized_end=725
-  _globals['_HOLD_METADATAENTRY']._serialized_start=678
-  _globals['_HOLD_METADATAENTRY']._serialized_end=725
-  _globals['_PLACEHOLDREQUEST']._serialized_start=728
-  _globals['_PLACEHOLDREQUEST']._serialized_end=1122
-  _globals['_PLACEHOLDREQUEST_METADATAENTRY']._serialized_start=678
-  _globals['_PLACEHOLDREQUEST_METADATAENTRY']._serialized_end=725
-  _globals['_PLACEHOLDRESPONSE']._serialized_start=1125
-  _globals['_PLACEHOLDRESPONSE']._serialized_end=1297
-  _globals['_CAPTUREHOLDREQUEST']._serialized_start=1300
-  _globals['_CAPTUREHOLDREQUEST']._serialized_end=1630
-  _globals['_CAPTUREHOLDREQUEST_METADATAENTRY']._serialized_start=678
-  _globals['_CAPTUREHOLDREQUEST_METADATAENTRY']._serialized_end=725
-  _globals['_CAPTUREHOLDRESPONSE']._serialized_start=1632
-  _globals['_CAPTUREHOLDRESPONSE']._serialized_end=1743
-  _globals['_RELEASEHOLDREQUEST']._serialized_start=1745
-  _globals['_RELEASEHOLDREQUEST']._serialized_end=1826
-  _globals['_RELEASEHOLDRESPONSE']._serialized_start=1829
-  _globals['_RELEASEHOLDRESPONSE']._serialized_end=2003
-  _globals['_EXTENDHOLDREQUEST']._serialized_start=2006
-  _globals['_EXTENDHOLDREQUEST']._serialized_end=2135
-  _globals['_EXTENDHOLDRESPONSE']._serialized_start=2137
-  _globals['_EXTENDHOLDRESPONSE']._serialized_end=2195
-  _globals['_INCREASEHOLDREQUEST']._serialized_start=2197
-  _globals['_INCREASEHOLDREQUEST']._serialized_end=2305
-  _globals['_INCREASEHOLDRESPONSE']._serialized_start=2308
-  _globals['_INCREASEHOLDRESPONSE']._serialized_end=2483
-  _globals['_GETHOLDREQUEST']._serialized_start=2485
-  _globals['_GETHOLDREQUEST']._serialized_end=2537
-  _globals['_GETHOLDRESPONSE']._serialized_start=2539
-  _globals['_GETHOLDRESPONSE']._serialized_end=2594
-  _globals['_LISTHOLDSREQUEST']._serialized_start=2597
-  _globals['_LISTHOLDSREQUEST']._serialized_end=2815
-  _globals['_LISTHOLDSRESPONSE']._serialized_start=2817
-  _globals['_LISTHOLDSRESPONSE']._serialized_end=2900
-  _globals['_HOLDSERVICE']._serialized_start=3040
-  _globals['_HOLDSERVICE']._serialized_end=3673
+  _globals['_HOLDSTATE']._serialized_start=3069
+  _globals['_HOLDSTATE']._serialized_end=3203
+  _globals['_HOLD']._serialized_start=179
+  _globals['_HOLD']._serialized_end=757
+  _globals['_HOLD_METADATAENTRY']._serialized_start=710
+  _globals['_HOLD_METADATAENTRY']._serialized_end=757
+  _globals['_PLACEHOLDREQUEST']._serialized_start=760
+  _globals['_PLACEHOLDREQUEST']._serialized_end=1203
+  _globals['_PLACEHOLDREQUEST_METADATAENTRY']._serialized_start=710
+  _globals['_PLACEHOLDREQUEST_METADATAENTRY']._serialized_end=757
+  _globals['_PLACEHOLDRESPONSE']._serialized_start=1206
+  _globals['_PLACEHOLDRESPONSE']._serialized_end=1378
+  _globals['_CAPTUREHOLDREQUEST']._serialized_start=1381
+  _globals['_CAPTUREHOLDREQUEST']._serialized_end=1711
+  _globals['_CAPTUREHOLDREQUEST_METADATAENTRY']._serialized_start=710
+  _globals['_CAPTUREHOLDREQUEST_METADATAENTRY']._serialized_end=757
+  _globals['_CAPTUREHOLDRESPONSE']._serialized_start=1713
+  _globals['_CAPTUREHOLDRESPONSE']._serialized_end=1824
+  _globals['_RELEASEHOLDREQUEST']._serialized_start=1826
+  _globals['_RELEASEHOLDREQUEST']._serialized_end=1907
+  _globals['_RELEASEHOLDRESPONSE']._serialized_start=1910
+  _globals['_RELEASEHOLDRESPONSE']._serialized_end=2084
+  _globals['_EXTENDHOLDREQUEST']._serialized_start=2087
+  _globals['_EXTENDHOLDREQUEST']._serialized_end=2265
+  _globals['_EXTENDHOLDRESPONSE']._serialized_start=2267
+  _globals['_EXTENDHOLDRESPONSE']._serialized_end=2325
+  _globals['_INCREASEHOLDREQUEST']._serialized_start=2327
+  _globals['_INCREASEHOLDREQUEST']._serialized_end=2435
+  _globals['_INCREASEHOLDRESPONSE']._serialized_start=2438
+  _globals['_INCREASEHOLDRESPONSE']._serialized_end=2613
+  _globals['_GETHOLDREQUEST']._serialized_start=2615
+  _globals['_GETHOLDREQUEST']._serialized_end=2667
+  _globals['_GETHOLDRESPONSE']._serialized_start=2669
+  _globals['_GETHOLDRESPONSE']._serialized_end=2742
+  _globals['_LISTHOLDSREQUEST']._serialized_start=2745
+  _globals['_LISTHOLDSREQUEST']._serialized_end=2963
+  _globals['_LISTHOLDSRESPONSE']._serialized_start=2965
+  _globals['_LISTHOLDSRESPONSE']._serialized_end=3066
+  _globals['_HOLDSERVICE']._serialized_start=3206
+  _globals['_HOLDSERVICE']._serialized_end=3839
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from defter.ledger.v1 import account_pb2 as _account_pb2
 from defter.ledger.v1 import posting_pb2 as _posting_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -97,7 +98,9 @@ class Hold(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     LIMIT_BREACHED_FIELD_NUMBER: _builtins.int
     hold_id: _builtins.str
-    """`hold_` and the tenant's and the record's number; unique across tenants."""
+    """`hold_` and the tenant's and the record's number; unique across tenants. Like all ids it does not sort as text;
+    ListHolds is in order.
+    """
     debit_account_id: _builtins.str
     """The account that a capture debits."""
     credit_account_id: _builtins.str
@@ -200,10 +203,11 @@ class PlaceHoldRequest(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     debit_account_id: _builtins.str
     """The account that a capture debits."""
     credit_account_id: _builtins.str
@@ -218,11 +222,20 @@ class PlaceHoldRequest(_message.Message):
     """The caller's own reference, up to 255 characters."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """From this instant the hold is dead; absent means that it never expires. Must lie in the future."""
+        """From this instant the hold is dead; without it and `time_to_live` it never expires. Must lie in the future.
+        A retry must be equal byte for byte, so a caller who counts from its own clock keeps the time that it has sent.
+        """
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """At most 32 entries; keys of 1 to 64, values of up to 512 characters."""
+
+    @_builtins.property
+    def time_to_live(self) -> _duration_pb2.Duration:
+        """How long the hold lives, instead of `expire_time` and not together with it: counted once, from the record
+        time of the decision, and kept as the hold's `expire_time`. A retry with the same length gets the first
+        answer and makes no hold live longer. 1 microsecond to 36,500 days; what is finer than a microsecond is cut off.
+        """
 
     def __init__(
         self,
@@ -237,10 +250,11 @@ class PlaceHoldRequest(_message.Message):
         type: _account_pb2.TransactionType.ValueType = ...,
         reference: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        time_to_live: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "time_to_live", b"time_to_live"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "credit_account_id", b"credit_account_id", "currency_code", b"currency_code", "debit_account_id", b"debit_account_id", "expire_time", b"expire_time", "idempotency_key", b"idempotency_key", "metadata", b"metadata", "reference", b"reference", "tenant_id", b"tenant_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "credit_account_id", b"credit_account_id", "currency_code", b"currency_code", "debit_account_id", b"debit_account_id", "expire_time", b"expire_time", "idempotency_key", b"idempotency_key", "metadata", b"metadata", "reference", b"reference", "tenant_id", b"tenant_id", "time_to_live", b"time_to_live", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -319,7 +333,7 @@ class CaptureHoldRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     hold_id: _builtins.str
     """The hold to capture."""
     amount_minor: _builtins.int
@@ -400,7 +414,7 @@ class ReleaseHoldRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     hold_id: _builtins.str
     """The hold to release."""
     def __init__(
@@ -464,15 +478,23 @@ class ExtendHoldRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     HOLD_ID_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     hold_id: _builtins.str
     """The hold to extend."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """Later than now and than the present expire time; required."""
+        """Later than now and than the present expire time; required, unless `time_to_live` is given."""
+
+    @_builtins.property
+    def time_to_live(self) -> _duration_pb2.Duration:
+        """How long the hold lives from the record time of this decision on, instead of `expire_time` and not together
+        with it; it must end later than the present expire time. As in PlaceHold it is counted once, and a retry gets
+        the first answer. 1 microsecond to 36,500 days; what is finer than a microsecond is cut off.
+        """
 
     def __init__(
         self,
@@ -481,10 +503,11 @@ class ExtendHoldRequest(_message.Message):
         idempotency_key: _builtins.str = ...,
         hold_id: _builtins.str = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        time_to_live: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "time_to_live", b"time_to_live"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "hold_id", b"hold_id", "idempotency_key", b"idempotency_key", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "hold_id", b"hold_id", "idempotency_key", b"idempotency_key", "tenant_id", b"tenant_id", "time_to_live", b"time_to_live"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -527,7 +550,7 @@ class IncreaseHoldRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     hold_id: _builtins.str
     """The hold to increase."""
     additional_minor: _builtins.int
@@ -617,6 +640,9 @@ class GetHoldResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HOLD_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
     def hold(self) -> Global___Hold:
         """The hold now; past its expire time it shows as EXPIRED."""
@@ -625,10 +651,11 @@ class GetHoldResponse(_message.Message):
         self,
         *,
         hold: Global___Hold | None = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -690,8 +717,11 @@ class ListHoldsResponse(_message.Message):
 
     HOLDS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hold]:
         """In the order in which they were placed."""
@@ -701,10 +731,11 @@ class ListHoldsResponse(_message.Message):
         *,
         holds: _abc.Iterable[Global___Hold] | None = ...,
         next_page_token: _builtins.str = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "next_page_token", b"next_page_token", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -77,7 +77,8 @@ class HoldServiceServicer:
     """
 
     def PlaceHold(self, request, context):
-        """Reserve money from one account for another. Keyed. Fails with SAME_ACCOUNT, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND,
+        """Reserve money from one account for another. Keyed. Fails with SAME_ACCOUNT, AMOUNT_TOO_LARGE,
+        EXPIRE_TIME_GIVEN_TWICE, TIME_TO_LIVE_NOT_POSITIVE, TIME_TO_LIVE_TOO_LONG, ACCOUNT_NOT_FOUND,
         EXPIRE_TIME_NOT_LATER, CURRENCY_MISMATCH, ACCOUNT_CLOSED, ACCOUNT_FROZEN, AMOUNT_OVERFLOW,
         INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
         """
@@ -104,8 +105,9 @@ class HoldServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExtendHold(self, request, context):
-        """Move the expire time to a later one. Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED,
-        HOLD_ALREADY_RELEASED, HOLD_EXPIRED, EXPIRE_TIME_NOT_LATER.
+        """Move the expire time to a later one. Keyed. Fails with EXPIRE_TIME_GIVEN_TWICE, TIME_TO_LIVE_NOT_POSITIVE,
+        TIME_TO_LIVE_TOO_LONG, HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED,
+        EXPIRE_TIME_NOT_LATER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

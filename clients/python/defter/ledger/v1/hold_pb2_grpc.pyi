@@ -34,7 +34,8 @@ class HoldServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> HoldServiceAsyncStub: ...
     PlaceHold: _grpc.UnaryUnaryMultiCallable[_hold_pb2.PlaceHoldRequest, _hold_pb2.PlaceHoldResponse]
-    """Reserve money from one account for another. Keyed. Fails with SAME_ACCOUNT, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND,
+    """Reserve money from one account for another. Keyed. Fails with SAME_ACCOUNT, AMOUNT_TOO_LARGE,
+    EXPIRE_TIME_GIVEN_TWICE, TIME_TO_LIVE_NOT_POSITIVE, TIME_TO_LIVE_TOO_LONG, ACCOUNT_NOT_FOUND,
     EXPIRE_TIME_NOT_LATER, CURRENCY_MISMATCH, ACCOUNT_CLOSED, ACCOUNT_FROZEN, AMOUNT_OVERFLOW,
     INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
     """
@@ -49,8 +50,9 @@ class HoldServiceStub:
     HOLD_OWNED_BY_PAYMENT.
     """
     ExtendHold: _grpc.UnaryUnaryMultiCallable[_hold_pb2.ExtendHoldRequest, _hold_pb2.ExtendHoldResponse]
-    """Move the expire time to a later one. Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED,
-    HOLD_ALREADY_RELEASED, HOLD_EXPIRED, EXPIRE_TIME_NOT_LATER.
+    """Move the expire time to a later one. Keyed. Fails with EXPIRE_TIME_GIVEN_TWICE, TIME_TO_LIVE_NOT_POSITIVE,
+    TIME_TO_LIVE_TOO_LONG, HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED,
+    EXPIRE_TIME_NOT_LATER.
     """
     IncreaseHold: _grpc.UnaryUnaryMultiCallable[_hold_pb2.IncreaseHoldRequest, _hold_pb2.IncreaseHoldResponse]
     """Hold more. Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED,
@@ -67,7 +69,8 @@ class HoldServiceAsyncStub(HoldServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PlaceHold: _aio.UnaryUnaryMultiCallable[_hold_pb2.PlaceHoldRequest, _hold_pb2.PlaceHoldResponse]  # type: ignore[assignment]
-    """Reserve money from one account for another. Keyed. Fails with SAME_ACCOUNT, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND,
+    """Reserve money from one account for another. Keyed. Fails with SAME_ACCOUNT, AMOUNT_TOO_LARGE,
+    EXPIRE_TIME_GIVEN_TWICE, TIME_TO_LIVE_NOT_POSITIVE, TIME_TO_LIVE_TOO_LONG, ACCOUNT_NOT_FOUND,
     EXPIRE_TIME_NOT_LATER, CURRENCY_MISMATCH, ACCOUNT_CLOSED, ACCOUNT_FROZEN, AMOUNT_OVERFLOW,
     INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
     """
@@ -82,8 +85,9 @@ class HoldServiceAsyncStub(HoldServiceStub):
     HOLD_OWNED_BY_PAYMENT.
     """
     ExtendHold: _aio.UnaryUnaryMultiCallable[_hold_pb2.ExtendHoldRequest, _hold_pb2.ExtendHoldResponse]  # type: ignore[assignment]
-    """Move the expire time to a later one. Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED,
-    HOLD_ALREADY_RELEASED, HOLD_EXPIRED, EXPIRE_TIME_NOT_LATER.
+    """Move the expire time to a later one. Keyed. Fails with EXPIRE_TIME_GIVEN_TWICE, TIME_TO_LIVE_NOT_POSITIVE,
+    TIME_TO_LIVE_TOO_LONG, HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED,
+    EXPIRE_TIME_NOT_LATER.
     """
     IncreaseHold: _aio.UnaryUnaryMultiCallable[_hold_pb2.IncreaseHoldRequest, _hold_pb2.IncreaseHoldResponse]  # type: ignore[assignment]
     """Hold more. Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED,
@@ -103,7 +107,8 @@ class HoldServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _hold_pb2.PlaceHoldRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_hold_pb2.PlaceHoldResponse, _abc.Awaitable[_hold_pb2.PlaceHoldResponse]]:
-        """Reserve money from one account for another. Keyed. Fails with SAME_ACCOUNT, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND,
+        """Reserve money from one account for another. Keyed. Fails with SAME_ACCOUNT, AMOUNT_TOO_LARGE,
+        EXPIRE_TIME_GIVEN_TWICE, TIME_TO_LIVE_NOT_POSITIVE, TIME_TO_LIVE_TOO_LONG, ACCOUNT_NOT_FOUND,
         EXPIRE_TIME_NOT_LATER, CURRENCY_MISMATCH, ACCOUNT_CLOSED, ACCOUNT_FROZEN, AMOUNT_OVERFLOW,
         INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
         """
@@ -136,8 +141,9 @@ class HoldServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _hold_pb2.ExtendHoldRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_hold_pb2.ExtendHoldResponse, _abc.Awaitable[_hold_pb2.ExtendHoldResponse]]:
-        """Move the expire time to a later one. Keyed. Fails with HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED,
-        HOLD_ALREADY_RELEASED, HOLD_EXPIRED, EXPIRE_TIME_NOT_LATER.
+        """Move the expire time to a later one. Keyed. Fails with EXPIRE_TIME_GIVEN_TWICE, TIME_TO_LIVE_NOT_POSITIVE,
+        TIME_TO_LIVE_TOO_LONG, HOLD_NOT_FOUND, HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED, HOLD_EXPIRED,
+        EXPIRE_TIME_NOT_LATER.
         """
 
     @_abc_1.abstractmethod

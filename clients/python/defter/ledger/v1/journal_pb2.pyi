@@ -39,7 +39,7 @@ class RecordRequest(_message.Message):
     method: _builtins.str
     """Name of the RPC that gives the key its scope, such as `PostTransaction`."""
     idempotency_key: _builtins.str
-    """The caller's key."""
+    """The caller's key, unique for ever within the tenant, the method and the player."""
     digest: _builtins.bytes
     """First 16 bytes of the SHA-256 of the request's body in deterministic encoding."""
     player_id: _builtins.str
@@ -252,7 +252,7 @@ class JournalRecord(_message.Message):
     EPOCH_BEGUN_FIELD_NUMBER: _builtins.int
     ACCOUNT_CONTINUED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Gapless per tenant, from 1."""
+    """Gapless per tenant, from 1. This is the order of everything that was decided."""
     tenant_id: _builtins.str
     """The tenant."""
     @_builtins.property
@@ -537,8 +537,11 @@ class ListJournalResponse(_message.Message):
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___JournalEntry]:
         """Ordered by sequence."""
@@ -548,10 +551,11 @@ class ListJournalResponse(_message.Message):
         *,
         entries: _abc.Iterable[Global___JournalEntry] | None = ...,
         next_page_token: _builtins.str = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -894,6 +898,9 @@ class GetOutcomeResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENTRY_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
     def entry(self) -> Global___JournalEntry:
         """The record of what was decided; its fact is `request_rejected` for a refusal."""
@@ -902,10 +909,11 @@ class GetOutcomeResponse(_message.Message):
         self,
         *,
         entry: Global___JournalEntry | None = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

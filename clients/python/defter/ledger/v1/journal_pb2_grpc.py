@@ -97,7 +97,8 @@ class JournalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetOutcome(self, request, context):
-        """Answer what became of an idempotency key. Fails with OUTCOME_NOT_FOUND.
+        """Answer what became of an idempotency key, however long ago: outcomes are kept for ever. Fails with
+        OUTCOME_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

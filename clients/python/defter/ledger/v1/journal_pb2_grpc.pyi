@@ -46,7 +46,9 @@ class JournalServiceStub:
     GetTrialBalance: _grpc.UnaryUnaryMultiCallable[_journal_pb2.GetTrialBalanceRequest, _journal_pb2.GetTrialBalanceResponse]
     """Sum all accounts by currency and kind."""
     GetOutcome: _grpc.UnaryUnaryMultiCallable[_journal_pb2.GetOutcomeRequest, _journal_pb2.GetOutcomeResponse]
-    """Answer what became of an idempotency key. Fails with OUTCOME_NOT_FOUND."""
+    """Answer what became of an idempotency key, however long ago: outcomes are kept for ever. Fails with
+    OUTCOME_NOT_FOUND.
+    """
 
 @_typing.type_check_only
 class JournalServiceAsyncStub(JournalServiceStub):
@@ -66,7 +68,9 @@ class JournalServiceAsyncStub(JournalServiceStub):
     GetTrialBalance: _aio.UnaryUnaryMultiCallable[_journal_pb2.GetTrialBalanceRequest, _journal_pb2.GetTrialBalanceResponse]  # type: ignore[assignment]
     """Sum all accounts by currency and kind."""
     GetOutcome: _aio.UnaryUnaryMultiCallable[_journal_pb2.GetOutcomeRequest, _journal_pb2.GetOutcomeResponse]  # type: ignore[assignment]
-    """Answer what became of an idempotency key. Fails with OUTCOME_NOT_FOUND."""
+    """Answer what became of an idempotency key, however long ago: outcomes are kept for ever. Fails with
+    OUTCOME_NOT_FOUND.
+    """
 
 class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
     """Watches, lists and verifies the journal, and answers what follows from it."""
@@ -113,6 +117,8 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _journal_pb2.GetOutcomeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_journal_pb2.GetOutcomeResponse, _abc.Awaitable[_journal_pb2.GetOutcomeResponse]]:
-        """Answer what became of an idempotency key. Fails with OUTCOME_NOT_FOUND."""
+        """Answer what became of an idempotency key, however long ago: outcomes are kept for ever. Fails with
+        OUTCOME_NOT_FOUND.
+        """
 
 def add_JournalServiceServicer_to_server(servicer: JournalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -198,7 +198,9 @@ class Transaction(_message.Message):
     LIMIT_BREACHED_FIELD_NUMBER: _builtins.int
     OUTSIDE_FIELD_NUMBER: _builtins.int
     transaction_id: _builtins.str
-    """`tx_` and the tenant's and the record's number; unique across tenants."""
+    """`tx_` and the tenant's and the record's number; unique across tenants. Like all ids it does not sort as text:
+    `…_9` comes after `…_10` there. Lists are in order, and `sequence` says what came first.
+    """
     sequence: _builtins.int
     """The journal record that wrote it."""
     type: _account_pb2.TransactionType.ValueType
@@ -269,8 +271,8 @@ class PostTransactionRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer. The key means
-    the same in PostTransaction, BatchPostTransactions and StreamTransactions.
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer.
+    PostTransaction, BatchPostTransactions and StreamTransactions are one scope: the key means the same in each.
     """
     @_builtins.property
     def transaction(self) -> Global___NewTransaction:
@@ -527,8 +529,11 @@ class GetTransactionResponse(_message.Message):
 
     TRANSACTION_FIELD_NUMBER: _builtins.int
     REVERSED_BY_TRANSACTION_ID_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     reversed_by_transaction_id: _builtins.str
     """The transaction that reversed it, if any."""
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
     def transaction(self) -> Global___Transaction:
         """The transaction."""
@@ -538,10 +543,11 @@ class GetTransactionResponse(_message.Message):
         *,
         transaction: Global___Transaction | None = ...,
         reversed_by_transaction_id: _builtins.str = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["transaction", b"transaction"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reversed_by_transaction_id", b"reversed_by_transaction_id", "transaction", b"transaction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reversed_by_transaction_id", b"reversed_by_transaction_id", "sequence", b"sequence", "transaction", b"transaction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -617,8 +623,11 @@ class ListTransactionsResponse(_message.Message):
 
     TRANSACTIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
     def transactions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Transaction]:
         """Ordered by sequence."""
@@ -628,10 +637,11 @@ class ListTransactionsResponse(_message.Message):
         *,
         transactions: _abc.Iterable[Global___Transaction] | None = ...,
         next_page_token: _builtins.str = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "transactions", b"transactions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "sequence", b"sequence", "transactions", b"transactions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -672,7 +682,7 @@ class ReverseTransactionRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     transaction_id: _builtins.str
     """The transaction to mirror."""
     reference: _builtins.str

@@ -72,7 +72,8 @@ class PostingServiceServicer:
     """
 
     def PostTransaction(self, request, context):
-        """Post one transaction. Keyed. An account stands on one side of it, with one posting or several. Fails with
+        """Post one transaction. Keyed. An account stands on one side of it, with one posting or several. Limits bind what
+        the transaction changes on an account in all, not each posting. Fails with
         UNBALANCED_TRANSACTION, SAME_ACCOUNT, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, ACCOUNT_CLOSED,
         ACCOUNT_FROZEN, AMOUNT_OVERFLOW, INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
         """
@@ -83,8 +84,10 @@ class PostingServiceServicer:
     def BatchPostTransactions(self, request, context):
         """Post up to 1,000 transactions in one commit, each item keyed as a PostTransaction of its own.
         A malformed item fails the whole call, and so does a batch whose answer might be larger than 4 MiB, which
-        takes some 25,000 postings: MESSAGE_TOO_LARGE, and nothing is decided. In ATOMIC mode a refused item fails the call with its
-        reason and `index`, and nothing is posted.
+        takes some 25,000 postings: MESSAGE_TOO_LARGE, and nothing is decided. In ATOMIC mode a refused item fails the call
+        with its reason and `index`, and nothing is posted. That refusal is final for the item's key, even where its cause
+        was an item before it, which was undone with the batch; the keys of all other items are as they were before. To try
+        again, send the batch with another key for the refused item.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,15 +34,18 @@ class PostingServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PostingServiceAsyncStub: ...
     PostTransaction: _grpc.UnaryUnaryMultiCallable[_posting_pb2.PostTransactionRequest, _posting_pb2.PostTransactionResponse]
-    """Post one transaction. Keyed. An account stands on one side of it, with one posting or several. Fails with
+    """Post one transaction. Keyed. An account stands on one side of it, with one posting or several. Limits bind what
+    the transaction changes on an account in all, not each posting. Fails with
     UNBALANCED_TRANSACTION, SAME_ACCOUNT, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, ACCOUNT_CLOSED,
     ACCOUNT_FROZEN, AMOUNT_OVERFLOW, INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
     """
     BatchPostTransactions: _grpc.UnaryUnaryMultiCallable[_posting_pb2.BatchPostTransactionsRequest, _posting_pb2.BatchPostTransactionsResponse]
     """Post up to 1,000 transactions in one commit, each item keyed as a PostTransaction of its own.
     A malformed item fails the whole call, and so does a batch whose answer might be larger than 4 MiB, which
-    takes some 25,000 postings: MESSAGE_TOO_LARGE, and nothing is decided. In ATOMIC mode a refused item fails the call with its
-    reason and `index`, and nothing is posted.
+    takes some 25,000 postings: MESSAGE_TOO_LARGE, and nothing is decided. In ATOMIC mode a refused item fails the call
+    with its reason and `index`, and nothing is posted. That refusal is final for the item's key, even where its cause
+    was an item before it, which was undone with the batch; the keys of all other items are as they were before. To try
+    again, send the batch with another key for the refused item.
     """
     StreamTransactions: _grpc.StreamStreamMultiCallable[_posting_pb2.StreamTransactionsRequest, _posting_pb2.StreamTransactionsResponse]
     """Post transactions as fast as they come: every item is keyed and decided by itself, a malformed one
@@ -66,15 +69,18 @@ class PostingServiceAsyncStub(PostingServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PostTransaction: _aio.UnaryUnaryMultiCallable[_posting_pb2.PostTransactionRequest, _posting_pb2.PostTransactionResponse]  # type: ignore[assignment]
-    """Post one transaction. Keyed. An account stands on one side of it, with one posting or several. Fails with
+    """Post one transaction. Keyed. An account stands on one side of it, with one posting or several. Limits bind what
+    the transaction changes on an account in all, not each posting. Fails with
     UNBALANCED_TRANSACTION, SAME_ACCOUNT, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, ACCOUNT_CLOSED,
     ACCOUNT_FROZEN, AMOUNT_OVERFLOW, INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
     """
     BatchPostTransactions: _aio.UnaryUnaryMultiCallable[_posting_pb2.BatchPostTransactionsRequest, _posting_pb2.BatchPostTransactionsResponse]  # type: ignore[assignment]
     """Post up to 1,000 transactions in one commit, each item keyed as a PostTransaction of its own.
     A malformed item fails the whole call, and so does a batch whose answer might be larger than 4 MiB, which
-    takes some 25,000 postings: MESSAGE_TOO_LARGE, and nothing is decided. In ATOMIC mode a refused item fails the call with its
-    reason and `index`, and nothing is posted.
+    takes some 25,000 postings: MESSAGE_TOO_LARGE, and nothing is decided. In ATOMIC mode a refused item fails the call
+    with its reason and `index`, and nothing is posted. That refusal is final for the item's key, even where its cause
+    was an item before it, which was undone with the batch; the keys of all other items are as they were before. To try
+    again, send the batch with another key for the refused item.
     """
     StreamTransactions: _aio.StreamStreamMultiCallable[_posting_pb2.StreamTransactionsRequest, _posting_pb2.StreamTransactionsResponse]  # type: ignore[assignment]
     """Post transactions as fast as they come: every item is keyed and decided by itself, a malformed one
@@ -101,7 +107,8 @@ class PostingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _posting_pb2.PostTransactionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_posting_pb2.PostTransactionResponse, _abc.Awaitable[_posting_pb2.PostTransactionResponse]]:
-        """Post one transaction. Keyed. An account stands on one side of it, with one posting or several. Fails with
+        """Post one transaction. Keyed. An account stands on one side of it, with one posting or several. Limits bind what
+        the transaction changes on an account in all, not each posting. Fails with
         UNBALANCED_TRANSACTION, SAME_ACCOUNT, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, ACCOUNT_CLOSED,
         ACCOUNT_FROZEN, AMOUNT_OVERFLOW, INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
         """
@@ -114,8 +121,10 @@ class PostingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_posting_pb2.BatchPostTransactionsResponse, _abc.Awaitable[_posting_pb2.BatchPostTransactionsResponse]]:
         """Post up to 1,000 transactions in one commit, each item keyed as a PostTransaction of its own.
         A malformed item fails the whole call, and so does a batch whose answer might be larger than 4 MiB, which
-        takes some 25,000 postings: MESSAGE_TOO_LARGE, and nothing is decided. In ATOMIC mode a refused item fails the call with its
-        reason and `index`, and nothing is posted.
+        takes some 25,000 postings: MESSAGE_TOO_LARGE, and nothing is decided. In ATOMIC mode a refused item fails the call
+        with its reason and `index`, and nothing is posted. That refusal is final for the item's key, even where its cause
+        was an item before it, which was undone with the batch; the keys of all other items are as they were before. To try
+        again, send the batch with another key for the refused item.
         """
 
     @_abc_1.abstractmethod

@@ -179,7 +179,7 @@ class CreateTenantRequest(_message.Message):
     tenant_id: _builtins.str
     """Id of the new tenant, as in Tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by the new tenant's id and RPC; a retry gets the same answer."""
     balance_enforcement: Global___BalanceEnforcement.ValueType
     """Default ENFORCED."""
     def __init__(
@@ -302,7 +302,7 @@ class ListTenantsResponse(_message.Message):
     TENANTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     @_builtins.property
     def tenants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tenant]:
         """Ordered by tenant_id."""
@@ -333,7 +333,7 @@ class SetBalanceEnforcementRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant to change."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     balance_enforcement: Global___BalanceEnforcement.ValueType
     """SHADOW or ENFORCED; required."""
     def __init__(

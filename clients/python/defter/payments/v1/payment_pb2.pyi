@@ -780,7 +780,9 @@ class Deposit(_message.Message):
     PAYMENT_REF_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     deposit_id: _builtins.str
-    """`dep_` and the tenant's and the record's number; unique across tenants; echoed by the provider."""
+    """`dep_` and the tenant's and the record's number; unique across tenants; echoed by the provider. Like all ids it
+    does not sort as text; lists are in order.
+    """
     player_id: _builtins.str
     """The player."""
     provider: _builtins.str
@@ -1033,7 +1035,9 @@ class Withdrawal(_message.Message):
     PAYOUTS_FIELD_NUMBER: _builtins.int
     HOLD_ENDED_FIELD_NUMBER: _builtins.int
     withdrawal_id: _builtins.str
-    """`wd_` and the tenant's and the record's number; unique across tenants; echoed by the provider."""
+    """`wd_` and the tenant's and the record's number; unique across tenants; echoed by the provider. Like all ids it
+    does not sort as text; lists are in order.
+    """
     player_id: _builtins.str
     """The player."""
     provider: _builtins.str
@@ -1282,7 +1286,7 @@ class RecordedProviderEvent(_message.Message):
     PROBLEM_FIELD_NUMBER: _builtins.int
     SUPERSEDED_BY_EVENT_ID_FIELD_NUMBER: _builtins.int
     provider_event_id: _builtins.str
-    """`evt_` and the tenant's and the record's number."""
+    """`evt_` and the tenant's and the record's number. Like all ids it does not sort as text; lists are in order."""
     state: Global___ProviderEventState.ValueType
     """What became of it."""
     payment_id: _builtins.str

@@ -26,7 +26,7 @@ from defter.payments.v1 import payment_pb2 as defter_dot_payments_dot_v1_dot_pay
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'defter/payments/v1/provider_event.proto\x12\x12\x64\x65\x66ter.payments.v1\x1a defter/payments/v1/payment.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"c\n\x1bIngestProviderEventsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x31\n\x06\x65vents\x18\x02 \x03(\x0b\x32!.defter.payments.v1.ProviderEvent\"d\n\x15IngestedProviderEvent\x12\x38\n\x05\x65vent\x18\x01 \x01(\x0b\x32).defter.payments.v1.RecordedProviderEvent\x12\x11\n\tduplicate\x18\x02 \x01(\x08\"Y\n\x1cIngestProviderEventsResponse\x12\x39\n\x06\x65vents\x18\x01 \x03(\x0b\x32).defter.payments.v1.IngestedProviderEvent\"\x8e\x02\n\x19ListProviderEventsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x35\n\x05state\x18\x03 \x01(\x0e\x32&.defter.payments.v1.ProviderEventState\x12\x12\n\npayment_id\x18\x04 \x01(\t\x12-\n\tfrom_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x07 \x01(\x05\x12\x12\n\npage_token\x18\x08 \x01(\t\"p\n\x1aListProviderEventsResponse\x12\x39\n\x06\x65vents\x18\x01 \x03(\x0b\x32).defter.payments.v1.RecordedProviderEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"G\n\x17GetProviderEventRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x19\n\x11provider_event_id\x18\x02 \x01(\t\"T\n\x18GetProviderEventResponse\x12\x38\n\x05\x65vent\x18\x01 \x01(\x0b\x32).defter.payments.v1.RecordedProviderEvent\"c\n\x1aReplayProviderEventRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x19\n\x11provider_event_id\x18\x03 \x01(\t\"W\n\x1bReplayProviderEventResponse\x12\x38\n\x05\x65vent\x18\x01 \x01(\x0b\x32).defter.payments.v1.RecordedProviderEvent\"\x86\x01\n\x1dSupersedeProviderEventRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x19\n\x11provider_event_id\x18\x03 \x01(\t\x12\x1e\n\x16superseded_by_event_id\x18\x04 \x01(\t\"Z\n\x1eSupersedeProviderEventResponse\x12\x38\n\x05\x65vent\x18\x01 \x01(\x0b\x32).defter.payments.v1.RecordedProviderEvent2\xee\x04\n\x14ProviderEventService\x12y\n\x14IngestProviderEvents\x12/.defter.payments.v1.IngestProviderEventsRequest\x1a\x30.defter.payments.v1.IngestProviderEventsResponse\x12s\n\x12ListProviderEvents\x12-.defter.payments.v1.ListProviderEventsRequest\x1a..defter.payments.v1.ListProviderEventsResponse\x12m\n\x10GetProviderEvent\x12+.defter.payments.v1.GetProviderEventRequest\x1a,.defter.payments.v1.GetProviderEventResponse\x12v\n\x13ReplayProviderEvent\x12..defter.payments.v1.ReplayProviderEventRequest\x1a/.defter.payments.v1.ReplayProviderEventResponse\x12\x7f\n\x16SupersedeProviderEvent\x12\x31.defter.payments.v1.SupersedeProviderEventRequest\x1a\x32.defter.payments.v1.SupersedeProviderEventResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'defter/payments/v1/provider_event.proto\x12\x12\x64\x65\x66ter.payments.v1\x1a defter/payments/v1/payment.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"c\n\x1bIngestProviderEventsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x31\n\x06\x65vents\x18\x02 \x03(\x0b\x32!.defter.payments.v1.ProviderEvent\"d\n\x15IngestedProviderEvent\x12\x38\n\x05\x65vent\x18\x01 \x01(\x0b\x32).defter.payments.v1.RecordedProviderEvent\x12\x11\n\tduplicate\x18\x02 \x01(\x08\"Y\n\x1cIngestProviderEventsResponse\x12\x39\n\x06\x65vents\x18\x01 \x03(\x0b\x32).defter.payments.v1.IngestedProviderEvent\"\x8e\x02\n\x19ListProviderEventsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x35\n\x05state\x18\x03 \x01(\x0e\x32&.defter.payments.v1.ProviderEventState\x12\x12\n\npayment_id\x18\x04 \x01(\t\x12-\n\tfrom_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x07 \x01(\x05\x12\x12\n\npage_token\x18\x08 \x01(\t\"\x82\x01\n\x1aListProviderEventsResponse\x12\x39\n\x06\x65vents\x18\x01 \x03(\x0b\x32).defter.payments.v1.RecordedProviderEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"G\n\x17GetProviderEventRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x19\n\x11provider_event_id\x18\x02 \x01(\t\"f\n\x18GetProviderEventResponse\x12\x38\n\x05\x65vent\x18\x01 \x01(\x0b\x32).defter.payments.v1.RecordedProviderEvent\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"c\n\x1aReplayProviderEventRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x19\n\x11provider_event_id\x18\x03 \x01(\t\"W\n\x1bReplayProviderEventResponse\x12\x38\n\x05\x65vent\x18\x01 \x01(\x0b\x32).defter.payments.v1.RecordedProviderEvent\"\x86\x01\n\x1dSupersedeProviderEventRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x19\n\x11provider_event_id\x18\x03 \x01(\t\x12\x1e\n\x16superseded_by_event_id\x18\x04 \x01(\t\"Z\n\x1eSupersedeProviderEventResponse\x12\x38\n\x05\x65vent\x18\x01 \x01(\x0b\x32).defter.payments.v1.RecordedProviderEvent2\xee\x04\n\x14ProviderEventService\x12y\n\x14IngestProviderEvents\x12/.defter.payments.v1.IngestProviderEventsRequest\x1a\x30.defter.payments.v1.IngestProviderEventsResponse\x12s\n\x12ListProviderEvents\x12-.defter.payments.v1.ListProviderEventsRequest\x1a..defter.payments.v1.ListProviderEventsResponse\x12m\n\x10GetProviderEvent\x12+.defter.payments.v1.GetProviderEventRequest\x1a,.defter.payments.v1.GetProviderEventResponse\x12v\n\x13ReplayProviderEvent\x12..defter.payments.v1.ReplayProviderEventRequest\x1a/.defter.payments.v1.ReplayProviderEventResponse\x12\x7f\n\x16SupersedeProviderEvent\x12\x31.defter.payments.v1.SupersedeProviderEventRequest\x1a\x32.defter.payments.v1.SupersedeProviderEventResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,20 +41,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INGESTPROVIDEREVENTSRESPONSE']._serialized_end=422
   _globals['_LISTPROVIDEREVENTSREQUEST']._serialized_start=425
   _globals['_LISTPROVIDEREVENTSREQUEST']._serialized_end=695
-  _globals['_LISTPROVIDEREVENTSRESPONSE']._serialized_start=697
-  _globals['_LISTPROVIDEREVENTSRESPONSE']._serialized_end=809
-  _globals['_GETPROVIDEREVENTREQUEST']._serialized_start=811
-  _globals['_GETPROVIDEREVENTREQUEST']._serialized_end=882
-  _globals['_GETPROVIDEREVENTRESPONSE']._serialized_start=884
-  _globals['_GETPROVIDEREVENTRESPONSE']._serialized_end=968
-  _globals['_REPLAYPROVIDEREVENTREQUEST']._serialized_start=970
-  _globals['_REPLAYPROVIDEREVENTREQUEST']._serialized_end=1069
-  _globals['_REPLAYPROVIDEREVENTRESPONSE']._serialized_start=1071
-  _globals['_REPLAYPROVIDEREVENTRESPONSE']._serialized_end=1158
-  _globals['_SUPERSEDEPROVIDEREVENTREQUEST']._serialized_start=1161
-  _globals['_SUPERSEDEPROVIDEREVENTREQUEST']._serialized_end=1295
-  _globals['_SUPERSEDEPROVIDEREVENTRESPONSE']._serialized_start=1297
-  _globals['_SUPERSEDEPROVIDEREVENTRESPONSE']._serialized_end=1387
-  _globals['_PROVIDEREVENTSERVICE']._serialized_start=1390
-  _globals['_PROVIDEREVENTSERVICE']._serialized_end=2012
+  _globals['_LISTPROVIDEREVENTSRESPONSE']._serialized_start=698
+  _globals['_LISTPROVIDEREVENTSRESPONSE']._serialized_end=828
+  _globals['_GETPROVIDEREVENTREQUEST']._serialized_start=830
+  _globals['_GETPROVIDEREVENTREQUEST']._serialized_end=901
+  _globals['_GETPROVIDEREVENTRESPONSE']._serialized_start=903
+  _globals['_GETPROVIDEREVENTRESPONSE']._serialized_end=1005
+  _globals['_REPLAYPROVIDEREVENTREQUEST']._serialized_start=1007
+  _globals['_REPLAYPROVIDEREVENTREQUEST']._serialized_end=1106
+  _globals['_REPLAYPROVIDEREVENTRESPONSE']._serialized_start=1108
+  _globals['_REPLAYPROVIDEREVENTRESPONSE']._serialized_end=1195
+  _globals['_SUPERSEDEPROVIDEREVENTREQUEST']._serialized_start=1198
+  _globals['_SUPERSEDEPROVIDEREVENTREQUEST']._serialized_end=1332
+  _globals['_SUPERSEDEPROVIDEREVENTRESPONSE']._serialized_start=1334
+  _globals['_SUPERSEDEPROVIDEREVENTRESPONSE']._serialized_end=1424
+  _globals['_PROVIDEREVENTSERVICE']._serialized_start=1427
+  _globals['_PROVIDEREVENTSERVICE']._serialized_end=2049
 # @@protoc_insertion_point(module_scope)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x64\x65\x66ter/payments/v1/wallet.proto\x12\x12\x64\x65\x66ter.payments.v1\"q\n\x0bWalletMoney\x12\x14\n\x0cposted_minor\x18\x01 \x01(\x03\x12\x17\n\x0f\x61vailable_minor\x18\x02 \x01(\x03\x12\x18\n\x10pending_in_minor\x18\x03 \x01(\x03\x12\x19\n\x11pending_out_minor\x18\x04 \x01(\x03\"\x85\x01\n\rWalletBalance\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12-\n\x04real\x18\x02 \x01(\x0b\x32\x1f.defter.payments.v1.WalletMoney\x12.\n\x05\x62onus\x18\x03 \x01(\x0b\x32\x1f.defter.payments.v1.WalletMoney\"P\n\x06Wallet\x12\x11\n\tplayer_id\x18\x01 \x01(\t\x12\x33\n\x08\x62\x61lances\x18\x02 \x03(\x0b\x32!.defter.payments.v1.WalletBalance\"8\n\x10GetWalletRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\tplayer_id\x18\x02 \x01(\t\"?\n\x11GetWalletResponse\x12*\n\x06wallet\x18\x01 \x01(\x0b\x32\x1a.defter.payments.v1.Wallet\"N\n\x12ListWalletsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x13ListWalletsResponse\x12+\n\x07wallets\x18\x01 \x03(\x0b\x32\x1a.defter.payments.v1.Wallet\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc9\x01\n\rWalletService\x12X\n\tGetWallet\x12$.defter.payments.v1.GetWalletRequest\x1a%.defter.payments.v1.GetWalletResponse\x12^\n\x0bListWallets\x12&.defter.payments.v1.ListWalletsRequest\x1a\'.defter.payments.v1.ListWalletsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x64\x65\x66ter/payments/v1/wallet.proto\x12\x12\x64\x65\x66ter.payments.v1\"q\n\x0bWalletMoney\x12\x14\n\x0cposted_minor\x18\x01 \x01(\x03\x12\x17\n\x0f\x61vailable_minor\x18\x02 \x01(\x03\x12\x18\n\x10pending_in_minor\x18\x03 \x01(\x03\x12\x19\n\x11pending_out_minor\x18\x04 \x01(\x03\"\x85\x01\n\rWalletBalance\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12-\n\x04real\x18\x02 \x01(\x0b\x32\x1f.defter.payments.v1.WalletMoney\x12.\n\x05\x62onus\x18\x03 \x01(\x0b\x32\x1f.defter.payments.v1.WalletMoney\"P\n\x06Wallet\x12\x11\n\tplayer_id\x18\x01 \x01(\t\x12\x33\n\x08\x62\x61lances\x18\x02 \x03(\x0b\x32!.defter.payments.v1.WalletBalance\"8\n\x10GetWalletRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\tplayer_id\x18\x02 \x01(\t\"Q\n\x11GetWalletResponse\x12*\n\x06wallet\x18\x01 \x01(\x0b\x32\x1a.defter.payments.v1.Wallet\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"N\n\x12ListWalletsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"m\n\x13ListWalletsResponse\x12+\n\x07wallets\x18\x01 \x03(\x0b\x32\x1a.defter.payments.v1.Wallet\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x32\xc9\x01\n\rWalletService\x12X\n\tGetWallet\x12$.defter.payments.v1.GetWalletRequest\x1a%.defter.payments.v1.GetWalletResponse\x12^\n\x0bListWallets\x12&.defter.payments.v1.ListWalletsRequest\x1a\'.defter.payments.v1.ListWalletsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,11 +40,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETWALLETREQUEST']._serialized_start=388
   _globals['_GETWALLETREQUEST']._serialized_end=444
   _globals['_GETWALLETRESPONSE']._serialized_start=446
-  _globals['_GETWALLETRESPONSE']._serialized_end=509
-  _globals['_LISTWALLETSREQUEST']._serialized_start=511
-  _globals['_LISTWALLETSREQUEST']._serialized_end=589
-  _globals['_LISTWALLETSRESPONSE']._serialized_start=591
-  _globals['_LISTWALLETSRESPONSE']._serialized_end=682
-  _globals['_WALLETSERVICE']._serialized_start=685
-  _globals['_WALLETSERVICE']._serialized_end=886
+  _globals['_GETWALLETRESPONSE']._serialized_end=527
+  _globals['_LISTWALLETSREQUEST']._serialized_start=529
+  _globals['_LISTWALLETSREQUEST']._serialized_end=607
+  _globals['_LISTWALLETSRESPONSE']._serialized_start=609
+  _globals['_LISTWALLETSRESPONSE']._serialized_end=718
+  _globals['_WALLETSERVICE']._serialized_start=721
+  _globals['_WALLETSERVICE']._serialized_end=922
 # @@protoc_insertion_point(module_scope)

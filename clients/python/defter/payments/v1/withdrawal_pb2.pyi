@@ -58,7 +58,7 @@ class RequestWithdrawalRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant, RPC and player; a retry gets the same answer."""
     player_id: _builtins.str
     """The player: 1 to 64 characters of `A-Z`, `a-z`, `0-9`, `_`, `.`, `@` and `-`."""
     provider: _builtins.str
@@ -134,7 +134,7 @@ class ApproveWithdrawalRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     withdrawal_id: _builtins.str
     """The withdrawal."""
     reviewer: _builtins.str
@@ -196,7 +196,7 @@ class RejectWithdrawalRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     withdrawal_id: _builtins.str
     """The withdrawal."""
     reviewer: _builtins.str
@@ -257,7 +257,7 @@ class CancelWithdrawalRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     withdrawal_id: _builtins.str
     """The withdrawal."""
     reason: _builtins.str
@@ -316,7 +316,7 @@ class MarkWithdrawalPaidRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     withdrawal_id: _builtins.str
     """The withdrawal."""
     provider_ref: _builtins.str
@@ -399,6 +399,9 @@ class GetWithdrawalResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WITHDRAWAL_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
     def withdrawal(self) -> _payment_pb2.Withdrawal:
         """The withdrawal now."""
@@ -407,10 +410,11 @@ class GetWithdrawalResponse(_message.Message):
         self,
         *,
         withdrawal: _payment_pb2.Withdrawal | None = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["withdrawal", b"withdrawal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["withdrawal", b"withdrawal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "withdrawal", b"withdrawal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -482,8 +486,11 @@ class ListWithdrawalsResponse(_message.Message):
 
     WITHDRAWALS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
     def withdrawals(self) -> _containers.RepeatedCompositeFieldContainer[_payment_pb2.Withdrawal]:
         """In the order in which they were asked for."""
@@ -493,10 +500,11 @@ class ListWithdrawalsResponse(_message.Message):
         *,
         withdrawals: _abc.Iterable[_payment_pb2.Withdrawal] | None = ...,
         next_page_token: _builtins.str = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "withdrawals", b"withdrawals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "sequence", b"sequence", "withdrawals", b"withdrawals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -514,7 +522,7 @@ class SetWithdrawalPolicyRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     @_builtins.property
     def policy(self) -> _payment_pb2.WithdrawalPolicy:
         """Replaces the present one whole."""
@@ -587,6 +595,9 @@ class GetWithdrawalPolicyResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICY_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
     def policy(self) -> _payment_pb2.WithdrawalPolicy:
         """The policy now; players may not cancel and no second reviewer is needed until one is set."""
@@ -595,10 +606,11 @@ class GetWithdrawalPolicyResponse(_message.Message):
         self,
         *,
         policy: _payment_pb2.WithdrawalPolicy | None = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

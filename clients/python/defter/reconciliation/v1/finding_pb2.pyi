@@ -569,8 +569,11 @@ class ListFindingsResponse(_message.Message):
 
     FINDINGS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]:
         """The findings."""
@@ -580,10 +583,11 @@ class ListFindingsResponse(_message.Message):
         *,
         findings: _abc.Iterable[Global___Finding] | None = ...,
         next_page_token: _builtins.str = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["findings", b"findings", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["findings", b"findings", "next_page_token", b"next_page_token", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -653,8 +657,11 @@ class GetFindingResponse(_message.Message):
     HISTORY_FIELD_NUMBER: _builtins.int
     LAST_SEEN_RUN_ID_FIELD_NUMBER: _builtins.int
     LAST_SEEN_TIME_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     last_seen_run_id: _builtins.str
     """The run that saw it last; empty where none has."""
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
     @_builtins.property
     def finding(self) -> Global___Finding:
         """The finding."""
@@ -674,10 +681,11 @@ class GetFindingResponse(_message.Message):
         history: _abc.Iterable[Global___FindingVersion] | None = ...,
         last_seen_run_id: _builtins.str = ...,
         last_seen_time: _timestamp_pb2.Timestamp | None = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "last_seen_time", b"last_seen_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "history", b"history", "last_seen_run_id", b"last_seen_run_id", "last_seen_time", b"last_seen_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "history", b"history", "last_seen_run_id", b"last_seen_run_id", "last_seen_time", b"last_seen_time", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -709,7 +717,7 @@ class AcknowledgeFindingRequest(_message.Message):
     note: _builtins.str
     """At most 1,000 characters."""
     idempotency_key: _builtins.str
-    """Makes the request the same request; 1 to 255 printable characters."""
+    """Makes the request the same request; 1 to 255 printable ASCII characters, scoped by tenant and RPC."""
     def __init__(
         self,
         *,
@@ -785,7 +793,7 @@ class ResolveFindingRequest(_message.Message):
     duplicate_of_finding_id: _builtins.str
     """With DUPLICATE_OF, and only then: the other finding."""
     idempotency_key: _builtins.str
-    """Makes the request the same request; 1 to 255 printable characters."""
+    """Makes the request the same request; 1 to 255 printable ASCII characters, scoped by tenant and RPC."""
     def __init__(
         self,
         *,
@@ -854,7 +862,7 @@ class ReopenFindingRequest(_message.Message):
     note: _builtins.str
     """At most 1,000 characters."""
     idempotency_key: _builtins.str
-    """Makes the request the same request; 1 to 255 printable characters."""
+    """Makes the request the same request; 1 to 255 printable ASCII characters, scoped by tenant and RPC."""
     def __init__(
         self,
         *,

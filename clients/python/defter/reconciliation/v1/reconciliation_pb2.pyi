@@ -420,7 +420,7 @@ class RunReconciliationRequest(_message.Message):
     provider: _builtins.str
     """The provider account."""
     idempotency_key: _builtins.str
-    """Makes the request the same request; 1 to 255 printable characters."""
+    """Makes the request the same request; 1 to 255 printable ASCII characters, scoped by tenant and RPC."""
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
         """The start of the window, by the time at the provider."""
@@ -579,7 +579,7 @@ class ListRunsResponse(_message.Message):
     RUNS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Run]:
         """The runs."""
@@ -657,7 +657,7 @@ class ListProviderRecordsResponse(_message.Message):
     RECORDS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProviderRecord]:
         """The records, by kind and id."""

@@ -367,7 +367,7 @@ class ListSettlementBatchesResponse(_message.Message):
     BATCHES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     @_builtins.property
     def batches(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettlementBatch]:
         """The batches."""
