@@ -16,12 +16,12 @@ from prometheus_client import REGISTRY
 
 from ledger_server.domain.decisions import ledger as ledger_decisions
 from ledger_server.domain.decisions.payments import decide as payment_decide
-from ledger_server.domain.decisions.replay import Inconsistent, Replay
+from ledger_server.domain.decisions.replay import Inconsistent, Replay, _check_form
 from ledger_server.domain.errors import Refused
 from ledger_server.domain.findings.commands import AnyFindingCommand
 from ledger_server.domain.ids import Epoch, TenantId, TenantIds, tenant_key
 from ledger_server.domain.ledger.accounts import ZERO
-from ledger_server.domain.ledger.transactions import Line
+from ledger_server.domain.ledger.transactions import Line, TransactionType
 from ledger_server.domain.payments import commands as payment_commands
 from ledger_server.domain.payments.commands import PaymentCommand
 from ledger_server.domain.state import commands, facts
@@ -33,6 +33,7 @@ from ledger_server.engine.lane.loading import wanted
 from ledger_server.engine.lane.naming import named_here
 from ledger_server.engine.lane.work import Request
 from ledger_server.engine.verification.reenact import reenact
+from ledger_server.rpc.requests import _POSTABLE_TYPES
 from ledger_server.store import lane_writes
 from ledger_server.store.finding_rows import FINDING_TABLES, FINDING_UPSERTS
 from ledger_server.store.ledger_rows import LEDGER_TABLES, LEDGER_UPSERTS, JournalRow
@@ -264,6 +265,43 @@ def test_each_column_of_a_table_is_written(table: str) -> None:
 
     assert there - set(lane_writes._TABLES[table]) == (later if table == "outbox" else set())
     assert set(lane_writes._TABLES[table]) <= there
+
+
+# What callers may post and hold for. Other types have a form of their own, which the ledger alone gives them.
+OF_CALLERS: Final = {
+    "ADJUSTMENT",
+    "BET",
+    "BONUS",
+    "DEPOSIT",
+    "DISPUTE",
+    "FEE",
+    "OPENING_BALANCE",
+    "REFUND",
+    "TRANSFER",
+    "WIN",
+    "WITHDRAWAL",
+}
+
+
+@pytest.mark.parametrize("kind", TransactionType, ids=lambda kind: kind.name)
+def test_each_type_is_of_callers_or_of_the_ledger(kind: TransactionType) -> None:
+    """A type that the ledger alone makes is refused at the border, and as a hold by the replay too."""
+    assert (int(kind) in _POSTABLE_TYPES) == (kind.name in OF_CALLERS)
+    held = commands.PlaceHold(
+        debit_account_id="a",
+        credit_account_id="b",
+        amount=1,
+        currency="EUR",
+        expire_time=None,
+        type=kind,
+        reference="",
+        metadata={},
+    )
+    if kind.name in OF_CALLERS:
+        _check_form(held)
+    else:
+        with pytest.raises(Inconsistent):
+            _check_form(held)
 
 
 def test_each_table_that_is_written_again_is_looked_at_here() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from defter.ledger.v1 import journal_pb2
+from defter.ledger.v1 import account_pb2, journal_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor
 
 from defter_client import LedgerClient
@@ -33,6 +33,7 @@ from ledger_server.domain.provider_record import RecordKind
 from ledger_server.domain.reconciliation.comparison import Verdict
 from ledger_server.domain.reconciliation.settlement import BatchState, ReportFormat
 from ledger_server.domain.state.commands import Enforcement, Method
+from ledger_server.rpc.errors import CODES
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 STUBS: Final = ROOT / "clients" / "python"
@@ -122,6 +123,7 @@ def within(*roots: Descriptor) -> list[FieldDescriptor]:
 
 def name_of(field: FieldDescriptor) -> str:
     """Return a field's name with its message's."""
+    assert field.containing_type is not None
     return f"{field.containing_type.name}.{field.name}"
 
 
@@ -170,6 +172,23 @@ def test_each_list_is_the_same_in_the_domain(kind: EnumDescriptor) -> None:
         prefix = kind.values_by_number[0].name.removesuffix("UNSPECIFIED")
         said = {value.name.removeprefix(prefix): value.number for value in kind.values if value.number}
         assert said == {member.name: member.value for member in LISTS[kind.name] if member.value}
+
+
+def test_simulation_asks_for_each_limit() -> None:
+    """A limit that the state machine never asks for is never held against the model."""
+    source = (ROOT / "tests" / "simulation" / "asks.py").read_text()
+    fields = account_pb2.AccountLimits.DESCRIPTOR.fields
+
+    assert [field.name for field in fields if f"{field.name}=" not in source] == []
+
+
+def test_runbook_tells_what_may_be_retried() -> None:
+    """Whoever may come again is told when: reasons that say so by their code have a row."""
+    runbook = (ROOT / "docs" / "operations" / "runbook.md").read_text()
+    again = {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
+    reasons = [reason for reason, code in CODES.items() if code.name in again and reason < 200]
+
+    assert [reason.name for reason in reasons if f"`{reason.name}`" not in runbook] == []
 
 
 async def test_each_method_has_a_handler_and_a_client() -> None:

@@ -79,7 +79,8 @@ async def test_name_any_limit_gives_it_and_keeps_it(
     server: Service, ledger: Ledger, rpc: str, field: str
 ) -> None:
     """Whatever limits the contract has: each is taken from the request, told, and there after a restart."""
-    asked = Limits(min_unlimited=field != "min_available_minor", **{field: 5})
+    asked = Limits(min_unlimited=field != "min_available_minor")
+    setattr(asked, field, 5)
 
     account = await limited_by(ledger, rpc, asked)
     await server.crash()
