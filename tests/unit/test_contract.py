@@ -34,6 +34,7 @@ from ledger_server.domain.reconciliation.comparison import Verdict
 from ledger_server.domain.reconciliation.settlement import BatchState, ReportFormat
 from ledger_server.domain.state.commands import Enforcement, Method
 from ledger_server.rpc.errors import CODES
+from tests.wire import test_any_message
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 STUBS: Final = ROOT / "clients" / "python"
@@ -86,6 +87,13 @@ UNNAMED: Final = {
 KEYS_ELSEWHERE: Final = {
     "GetOutcome": "it asks what became of a key",
     "RunReconciliation": "a run keeps its key in its own row, which no record repeats",
+}
+
+# Services of which no random messages are drawn, with the reason.
+NOT_DRAWN: Final = {
+    "OutboundService": "it stops the calls of the whole database: `tests/integration/cli/test_outbound.py`",
+    "ReconciliationService": "a run asks providers: `tests/integration/reconciliation`",
+    "SettlementService": "it takes files: `tests/wire/test_settlement.py`",
 }
 
 
@@ -189,6 +197,14 @@ def test_runbook_tells_what_may_be_retried() -> None:
     reasons = [reason for reason, code in CODES.items() if code.name in again and reason < 200]
 
     assert [reason.name for reason in reasons if f"`{reason.name}`" not in runbook] == []
+
+
+def test_random_messages_are_drawn_of_each_service() -> None:
+    """No message makes the server fail inside, whichever service it is for."""
+    drawn = {method.containing_service.name for method in test_any_message.METHODS}
+
+    assert drawn | NOT_DRAWN.keys() == {method.containing_service.name for method in METHODS}
+    assert not drawn & NOT_DRAWN.keys()
 
 
 async def test_each_method_has_a_handler_and_a_client() -> None:
