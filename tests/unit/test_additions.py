@@ -32,11 +32,12 @@ from ledger_server.engine import metrics
 from ledger_server.engine.lane.loading import wanted
 from ledger_server.engine.lane.naming import named_here
 from ledger_server.engine.lane.work import Request
+from ledger_server.engine.records.journal import RecordEncoder, reversible, transaction_of
 from ledger_server.engine.verification.reenact import reenact
 from ledger_server.rpc.requests import _POSTABLE_TYPES
 from ledger_server.store import lane_writes
 from ledger_server.store.finding_rows import FINDING_TABLES, FINDING_UPSERTS
-from ledger_server.store.ledger_rows import LEDGER_TABLES, LEDGER_UPSERTS, JournalRow
+from ledger_server.store.ledger_rows import JOURNAL, LEDGER_TABLES, LEDGER_UPSERTS, JournalRow, journal_rows
 from ledger_server.store.payment_rows import PAYMENT_TABLES, PAYMENT_UPSERTS
 from ledger_server.store.tables import TABLES
 from tests.support.any_fact import COMMANDS, FACTS, KINDS, any_fact
@@ -214,6 +215,23 @@ def test_each_fact_writes_rows(kind: type[Struct], data: st.DataObject) -> None:
     assert len(changes.tables.get("postings", [])) == len(list(lines_of(fact)))
     for name, rows in changes.tables.items():
         assert {len(values) for values in rows} == {len(lane_writes._TABLES[name])}
+
+
+@each_fact
+@SETTINGS
+@given(st.data())
+def test_each_fact_with_a_transaction_is_listed(kind: type[Struct], data: st.DataObject) -> None:
+    """Whatever posts is found by its type, reference and time, told by lists, and can be reversed."""
+    fact = data.draw(any_fact(kind))
+    posts = "transaction" in kind.__struct_fields__
+    _, record = RecordEncoder("unit", TenantIds(KEY)).encode(
+        fact, sequence=300, record_time=NOW, request=None, digest=None
+    )
+    [row] = journal_rows([JournalRow(300, fact, None, None, NOW, record, b"c", b"")])
+
+    assert (transaction_of(journal_pb2.JournalRecord.FromString(record)) is not None) == posts
+    assert (row[list(JOURNAL).index("transaction_type")] is not None) == posts
+    assert (reversible(record, None).legs is not None) == posts
 
 
 @pytest.mark.parametrize("kind", FactKind)
