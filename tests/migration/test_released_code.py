@@ -23,7 +23,7 @@ from tests.support.coherence import assert_ledger_coherent
 from tests.support.fake_provider import PROVIDER, fake_providers
 from tests.support.ledger import Ledger
 from tests.support.postgres import Databases
-from tests.support.released import Released, Unpacked, unpack
+from tests.support.released import Released, Unpacked, git, unpack
 from tests.support.service import serving, serving_process
 from tests.support.wire import open_channel, refusal
 
@@ -33,6 +33,7 @@ RELEASED: Final = {
     "before one clock": Released("4e03f9984e4e5256680cc45df52bb6aa584db1d4", "0003", knows_epochs=False),
     "before epochs": Released("e9b7db1118f4b202483e1ca5b4e522b74680ea5e", "0010", knows_epochs=False),
     "before final times": Released("0ecad9537858a014bd3f35e25da3fa9b127c5569", "0011", knows_epochs=True),
+    "of schema 0012": Released("01f3d1d3756247df30fb6e0ac79624a8b8421aa2", "0012", knows_epochs=True),
 }
 # Nobody listens there: what is owed to the provider stays open through all migrations.
 NO_PSP: Final = f"""
@@ -208,3 +209,16 @@ def test_name_versions_by_the_schema_that_they_know(tmp_path: Path) -> None:
         unpack(released, folder)
         files = (folder / "ledger_server" / "store" / "migrations" / "versions").glob("0*.py")
         assert max(file.name.partition("_")[0] for file in files) == released.schema
+
+
+def test_newest_release_is_in_the_table() -> None:
+    """What operators run now meets the migrations that came after it."""
+    tag = git("describe", "--tags", "--abbrev=0", "--match", "v[0-9]*")
+    if not tag:
+        return  # nothing is released yet, so the commits of the table stand for it
+    folder = "ledger_server/store/migrations/versions/"
+    then, now = (set(git("ls-tree", "--name-only", each, folder).split()) for each in (tag, "HEAD"))
+
+    assert then == now or git("rev-parse", f"{tag}^{{commit}}") in {
+        git("rev-parse", f"{released.commit}^{{commit}}") for released in RELEASED.values()
+    }

@@ -52,7 +52,7 @@ def unpack(released: Released, folder: Path) -> Unpacked:
         check=False,
     )
     if archive.returncode:
-        shallow = _git("rev-parse", "--is-shallow-repository") != "false"
+        shallow = git("rev-parse", "--is-shallow-repository") != "false"
         if shallow and not os.environ.get("CI"):
             pytest.skip(f"this clone has no commit {released.commit[:7]}: fetch more of its history")
         pytest.fail(f"commit {released.commit[:7]} is not in this clone: {archive.stderr.decode().strip()}")
@@ -67,7 +67,7 @@ def unpack(released: Released, folder: Path) -> Unpacked:
     return Unpacked(program, {"PYTHONPATH": path})
 
 
-def _git(*arguments: str) -> str:
+def git(*arguments: str) -> str:
     """Return what git prints, and nothing where it refuses: this is no clone at all."""
     finished = subprocess.run(
         ["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False
