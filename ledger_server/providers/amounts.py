@@ -4,7 +4,7 @@ Ledger exponents are handed in. A provider's own are ISO 4217 but for what `_DIF
 ever rounded: an amount that does not convert exactly is refused by name.
 """
 
-from typing import Final, Literal
+from typing import Final, Literal, assert_never
 
 from iso4217 import Currency
 from msgspec import Struct
@@ -151,12 +151,13 @@ class Amounts:
 
 def rule_of(provider: ProviderName, flow: Flow, currency: str) -> Rule:
     """Return what a provider makes of a currency."""
-    match provider, flow:
-        case "mock", _:
+    match provider:
+        case "mock":
             return _ISO
-        case "stripe", "charge":
-            return _STRIPE_CHARGES.get(currency, _STRIPE)
-        case "stripe", "payout":
-            return _STRIPE_PAYOUTS.get(currency, _STRIPE)
-        case _:
+        case "stripe":
+            return (_STRIPE_CHARGES if flow == "charge" else _STRIPE_PAYOUTS).get(currency, _STRIPE)
+        case "adyen":
             return _ADYEN.get(currency, _ISO)
+        case _:
+            # A provider without a table of its own would be sent another one's decimal places.
+            assert_never(provider)

@@ -23,7 +23,7 @@ HOLD_FACTS = {
     "hold_expired",
 }
 # What the ledger records of itself, and what a payment's command or news of it records beside its answer.
-UNASKED_FACTS = {"hold_expired"}
+UNASKED_FACTS = {"hold_expired", "epoch_begun"}
 PAYMENT_FACTS = {"deposit_changed", "withdrawal_changed", "provider_event_recorded", "finding_changed"}
 FACTS_OF_PAYMENTS = {"account_opened", "hold_placed", "hold_captured", "hold_released", "transaction_posted"}
 # (posted debits, posted credits, pending debits, pending credits)

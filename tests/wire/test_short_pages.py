@@ -230,6 +230,7 @@ def test_every_list_says_so_at_its_page_token() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(LISTS))
+@pytest.mark.usefixtures("database_url")  # tenants are listed, so the server is this test's own
 async def test_list_ends_where_no_token_is_and_nowhere_else(
     name: str, ledger: Ledger, cashier: Cashier, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,10 +84,10 @@ class WantedLimits(Struct, frozen=True, kw_only=True):
     A number and `…_unlimited` exclude each other.
     """
 
-    min_available: int | None = None
-    max_balance: int | None = None
-    min_unlimited: bool = False
-    max_unlimited: bool = False
+    min_available: int | None
+    max_balance: int | None
+    min_unlimited: bool
+    max_unlimited: bool
 
     def on(self, kind: AccountKind) -> Limits:
         """Return the limits that an account of that kind gets: what is not said is the kind's default."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Final
+from typing import Final, assert_never
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -174,8 +174,10 @@ class Totals(Struct, frozen=True, kw_only=True):
                 return replace(NOTHING, refund=-gross, fee=fee, line_count=line_count)
             case RecordKind.DISPUTE:
                 return replace(NOTHING, chargeback=-gross, fee=fee, line_count=line_count)
-            case _:
+            case RecordKind.FEE | RecordKind.SETTLEMENT | RecordKind.OTHER | RecordKind.UNKNOWN:
                 return replace(NOTHING, correction=gross, fee=fee, line_count=line_count)
+            case _:
+                assert_never(kind)
 
     def plus(self, other: "Totals") -> "Totals":
         """Return both together: a batch may be spread over several files."""

@@ -1,0 +1,224 @@
+"""Own which mixes of versions are allowed: servers of earlier versions on the schemas that came after them.
+
+A deployment migrates first, starts the new servers beside the old ones, and then ends the old ones. So the
+code of each earlier version meets every later schema with rows of its own in it, and then rows that today's
+server has written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import grpc
+import pytest
+from alembic.script import ScriptDirectory
+
+from ledger_server.store import migrate
+from tests.support.cashier import Cashier
+from tests.support.coherence import assert_ledger_coherent
+from tests.support.fake_provider import PROVIDER, fake_providers
+from tests.support.ledger import Ledger
+from tests.support.postgres import Databases
+from tests.support.released import Released, Unpacked, git, unpack
+from tests.support.service import serving, serving_process
+from tests.support.wire import open_channel, refusal
+
+# One version on either side of each change of what servers may do beside one another; add the last release
+# whenever a migration comes behind it.
+RELEASED: Final = {
+    "before one clock": Released("4e03f9984e4e5256680cc45df52bb6aa584db1d4", "0003", knows_epochs=False),
+    "before epochs": Released("e9b7db1118f4b202483e1ca5b4e522b74680ea5e", "0010", knows_epochs=False),
+    "before final times": Released("0ecad9537858a014bd3f35e25da3fa9b127c5569", "0011", knows_epochs=True),
+    "of schema 0012": Released("01f3d1d3756247df30fb6e0ac79624a8b8421aa2", "0012", knows_epochs=True),
+}
+# Nobody listens there: what is owed to the provider stays open through all migrations.
+NO_PSP: Final = f"""
+[providers.{PROVIDER}]
+adapter = "mock"
+base_address = "http://127.0.0.1:9"
+api_key_env = "NO_PSP_KEY"
+"""
+
+
+def revisions_after(revision: str) -> list[str]:
+    """Return the schema's later revisions, oldest first."""
+    folder = Path(migrate.__file__).parent / "migrations"
+    config = migrate._config("", migrate.APPLICATION_ROLE)
+    assert str(folder) == config.get_main_option("script_location")
+    script = ScriptDirectory.from_config(config)
+    return [each.revision for each in script.iterate_revisions("head", revision)][::-1]
+
+
+# Two tenants; today's server writes to the first one by itself, since it makes the calls that are owed.
+PAYING, QUIET = "casino", "poker"
+
+
+async def write_rows(ledger: Ledger) -> str:
+    """Write a row of each kind that callers can: postings, holds, a payment with an event and an owed call.
+
+    Returns the id of a hold that stays open.
+    """
+    await ledger.fund("bob", 100)
+    ended = await ledger.place_hold("bob", "house", 30)
+    await ledger.capture(ended.hold_id, 10, final=True)
+    kept = await ledger.place_hold("bob", "house", 5)
+    assert (await refusal(ledger.post("bob", "house", 10**9))).reason == "INSUFFICIENT_FUNDS"
+    if ledger.tenant_id == PAYING:
+        cashier = Cashier(ledger, first=await ledger.head() * 10)
+        await cashier.captured(700)
+        await cashier.initiate(300, provider_ref="")
+    return kept.hold_id
+
+
+async def assert_reads(ledger: Ledger, times: int, hold_id: str, *, by_id: bool = True) -> None:
+    """What was written so many times is read back: balances, holds, payments, statements and journal.
+
+    A version that knows no epochs takes an id with one for nobody's (`by_id`), and never for another's.
+    """
+    assert await ledger.posted("bob") == 90 * times
+    if by_id:
+        assert (await ledger.hold(hold_id)).remaining_minor == 5
+    else:
+        with pytest.raises(grpc.aio.AioRpcError, match="no such hold"):
+            await ledger.hold(hold_id)
+    assert len(await ledger.holds()) >= 2 * times
+    captured = [each.captured_minor for each in await Cashier(ledger).deposits()]
+    assert captured.count(700) == (times if ledger.tenant_id == PAYING else 0)
+    assert len(await ledger.entries()) == await ledger.head()
+    assert len(await ledger.statement("bob")) == 4 * times
+
+
+async def assert_refused(old: Ledger, today: Ledger) -> None:
+    """A constraint refuses the old server's write whole; its key is free for today's server."""
+    posted = await today.posted("bob")
+
+    refused = await refusal(old.post("house", "bob", 1, key="late"))
+
+    assert (refused.code, refused.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert await today.posted("bob") == posted
+    await today.post("house", "bob", 1, key="late")
+    assert await today.posted("bob") == posted + 1
+
+
+@pytest.mark.parametrize("version", RELEASED)
+async def test_run_released_code_on_every_later_schema_then_beside_todays_server(
+    version: str, databases: Databases, tmp_path: Path
+) -> None:
+    """It reads and writes on each schema; a tenant that has got its first epoch it may only read."""
+    released = RELEASED[version]
+    code = unpack(released, tmp_path / "code")
+    providers = tmp_path / "providers.toml"
+    providers.write_text(NO_PSP)
+    environment = {
+        **code.environment,
+        "DEFTER_PROVIDERS_FILE": str(providers),
+        "NO_PSP_KEY": "none",
+    }
+    with databases.empty() as url:
+        await migrate_with(code, url)
+        running = serving_process(
+            url, log_file=tmp_path / "old.log", program=code.program, environment=environment
+        )
+        async with running as old, open_channel(old.port) as channel:
+            ledgers = [Ledger(channel, name, key_prefix="old") for name in (PAYING, QUIET)]
+            holds = {}
+            for ledger in ledgers:
+                await ledger.create()
+                await ledger.open_house()
+                await ledger.open("bob")
+                holds[ledger.tenant_id] = await write_rows(ledger)
+            written = 1
+            for revision in revisions_after(released.schema):
+                await asyncio.to_thread(migrate.upgrade, url, revision)
+                for ledger in ledgers:
+                    holds[ledger.tenant_id] = await write_rows(ledger)
+                written += 1
+            paying, quiet = ledgers
+            for ledger in ledgers:
+                await assert_reads(ledger, written, holds[ledger.tenant_id])
+
+            async with serving(url, providers=fake_providers()) as service:
+                today = service.ledger(PAYING, key_prefix="today")
+                await assert_ledger_coherent(today)
+                hold_id = await write_rows(today)
+                assert hold_id.count("_") == 3  # it carries an epoch
+
+                # The same process, which has the tenant's state of before in its memory.
+                await assert_reads(paying, written + 1, hold_id, by_id=released.knows_epochs)
+                if released.knows_epochs:
+                    hold_id = await write_rows(paying)
+                    await assert_reads(today, written + 2, hold_id)
+                else:
+                    await assert_refused(paying, today)
+                # Today's server has written nothing here yet.
+                await write_rows(quiet)
+                for name in (PAYING, QUIET):
+                    await assert_ledger_coherent(service.ledger(name))
+
+
+@pytest.mark.parametrize("version", RELEASED)
+async def test_start_released_code_on_todays_rows_reads_and_writes_what_it_may(
+    version: str, databases: Databases, tmp_path: Path
+) -> None:
+    """A rolled-back server starts on what today's has written, and gives every read its answer."""
+    released = RELEASED[version]
+    code = unpack(released, tmp_path / "code")
+    with databases.empty() as url:
+        await asyncio.to_thread(migrate.upgrade, url)
+        async with serving(url, providers=fake_providers()) as service:
+            today = await service.new_ledger(PAYING)
+            await today.open_house()
+            await today.open("bob")
+            hold_id = await write_rows(today)
+        running = serving_process(
+            url, log_file=tmp_path / "old.log", program=code.program, environment=code.environment
+        )
+        async with running as old, open_channel(old.port) as channel:
+            ledger = Ledger(channel, PAYING, key_prefix="old")
+            await assert_reads(ledger, 1, hold_id, by_id=released.knows_epochs)
+            if released.knows_epochs:
+                await ledger.fund("bob", 1)
+            else:
+                refused = await refusal(ledger.fund("bob", 1))
+                assert (refused.code, refused.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+        async with serving(url, providers=fake_providers()) as service:
+            await assert_ledger_coherent(service.ledger(PAYING))
+
+
+async def migrate_with(code: Unpacked, url: str) -> None:
+    """Make the schema that a version knows with its own command."""
+    migrated = await asyncio.to_thread(
+        subprocess.run,
+        [*code.program, "migrate"],
+        env={**os.environ, **code.environment, "DEFTER_DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert migrated.returncode == 0, migrated.stdout + migrated.stderr
+
+
+def test_name_versions_by_the_schema_that_they_know(tmp_path: Path) -> None:
+    """The table says what is in the code: its newest migration."""
+    for number, released in enumerate(RELEASED.values()):
+        folder = tmp_path / str(number)
+        unpack(released, folder)
+        files = (folder / "ledger_server" / "store" / "migrations" / "versions").glob("0*.py")
+        assert max(file.name.partition("_")[0] for file in files) == released.schema
+
+
+def test_newest_release_is_in_the_table() -> None:
+    """What operators run now meets the migrations that came after it."""
+    tag = git("describe", "--tags", "--abbrev=0", "--match", "v[0-9]*")
+    if not tag:
+        return  # nothing is released yet, so the commits of the table stand for it
+    folder = "ledger_server/store/migrations/versions/"
+    then, now = (set(git("ls-tree", "--name-only", each, folder).split()) for each in (tag, "HEAD"))
+
+    assert then == now or git("rev-parse", f"{tag}^{{commit}}") in {
+        git("rev-parse", f"{released.commit}^{{commit}}") for released in RELEASED.values()
+    }
