@@ -51,8 +51,8 @@ class Reason(IntEnum):
     RECONCILIATION_UNDER_WAY = 66
     RUN_NOT_FOUND = 67
     FINDING_NOT_REPAIRABLE = 68
-    BATCH_NOT_FOUND = 69
-    BATCH_NOT_BALANCED = 70
+    SETTLEMENT_BATCH_NOT_FOUND = 69
+    SETTLEMENT_BATCH_NOT_BALANCED = 70
     EPOCH_NOT_CURRENT = 73
     OUTBOUND_NOT_RECONCILED = 74
     TENANT_ALREADY_EXISTS = 200
@@ -370,13 +370,13 @@ class FindingNotRepairable(Undecided):
     sentence = "no record of the provider says what the finding's payment lacks"
 
 
-class BatchNotFound(Undecided):
-    reason = Reason.BATCH_NOT_FOUND
+class SettlementBatchNotFound(Undecided):
+    reason = Reason.SETTLEMENT_BATCH_NOT_FOUND
     sentence = "no such settlement batch"
 
 
-class BatchNotBalanced(Undecided):
-    reason = Reason.BATCH_NOT_BALANCED
+class SettlementBatchNotBalanced(Undecided):
+    reason = Reason.SETTLEMENT_BATCH_NOT_BALANCED
     sentence = "the batch is in progress, or its lines do not add up to what was paid out"
 
 

@@ -7,7 +7,7 @@ from msgspec import Struct
 from ledger_server.domain.code import Code
 
 
-class RecordKind(Code):
+class ProviderRecordKind(Code):
     """What a record is of; numbers are those of `RecordKind` in the contract."""
 
     PAYMENT = 1
@@ -50,7 +50,7 @@ class ProviderRecord(Struct, frozen=True, kw_only=True):
         batch: the settlement batch that it was paid out with, if a settlement report told of it.
     """
 
-    kind: RecordKind
+    kind: ProviderRecordKind
     record_id: str
     provider_ref: str
     payment_ref: str

@@ -33,9 +33,9 @@ from ledger_server.providers.adapter import (
     Accepted,
     Adapter,
     Answer,
+    Declined,
     NotFound,
     NotOurs,
-    Rejected,
     Unknown,
     Unsent,
 )
@@ -55,7 +55,7 @@ _MAX_DOUBLINGS: Final = 30
 _Answer = TypeVar("_Answer")
 
 
-class Shared:
+class DispatchContext:
     """What all calls of a dispatcher have in common."""
 
     def __init__(
@@ -84,7 +84,7 @@ class Calling:
         rest_seconds: for how long the call rests; None: it does not.
     """
 
-    def __init__(self, shared: Shared, due: DueCall, call: ClaimedCall, adapter: Adapter) -> None:
+    def __init__(self, shared: DispatchContext, due: DueCall, call: ClaimedCall, adapter: Adapter) -> None:
         self._shared = shared
         self._limits = shared.limits
         self._pool = shared.pool
@@ -222,7 +222,7 @@ class Calling:
             found = await self._second_proof(owed)
             if isinstance(found, NotFound):
                 message = "the provider has nothing under this id, and no try can still be under way"
-                await self._hear(owed, Rejected(code=_NEVER_MADE, message=message))
+                await self._hear(owed, Declined(code=_NEVER_MADE, message=message))
                 return
         elif isinstance(found, NotFound) and self._call.absent_time is not None:
             await outbox_store.set_absent(self._pool, self._key, self._call, None)
@@ -271,7 +271,7 @@ class Calling:
                     if other.state is not RemoteState.FAILED:
                         await self._report(CallAccepted(provider_ref=other.provider_ref))
                 await self._learn(owed, answer)
-            case Rejected():
+            case Declined():
                 log.warning("a call ended with nothing done", call=owed.call.our_id, code=answer.code)
                 await self._report(CallRejected(reason=f"{answer.code}: {answer.message}"[:255]))
                 await outbox_store.close(self._pool, self._key, self._call.number)

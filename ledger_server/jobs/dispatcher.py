@@ -18,7 +18,7 @@ from ledger_server.domain.state.facts import DepositChanged, TransactionPosted, 
 from ledger_server.engine.ledger import Ledger
 from ledger_server.jobs import metrics
 from ledger_server.jobs.account_lane import AccountLane
-from ledger_server.jobs.calling import Calling, Shared
+from ledger_server.jobs.calling import Calling, DispatchContext
 from ledger_server.jobs.limits import DispatchLimits
 from ledger_server.jobs.proof import Gate, Instants, open_gate, present
 from ledger_server.providers.adapter import Adapter
@@ -58,7 +58,7 @@ class Dispatcher:
         self._pool = pool
         self._clock = clock
         self._limits = limits
-        self._shared = Shared(ledger, pool, clock, limits, gate=gate, instants=instants)
+        self._shared = DispatchContext(ledger, pool, clock, limits, gate=gate, instants=instants)
         self._adapters = adapters
         allowed = tenants or {}
         self._lanes = {

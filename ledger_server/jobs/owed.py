@@ -15,26 +15,25 @@ from ledger_server.domain.payments.deposit import Deposit, DepositState
 from ledger_server.domain.payments.events import EventType, ProviderEvent
 from ledger_server.domain.payments.knowledge import CallState, RefundState
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalState
-from ledger_server.domain.provider_record import RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecordKind, RemoteState
 from ledger_server.engine.lane.work import Request
 from ledger_server.engine.reconciliation.event_requests import event_request
 from ledger_server.engine.records.deposits import deposit_of
 from ledger_server.engine.records.withdrawals import withdrawal_of
-from ledger_server.providers.adapter import Accepted, ProviderCall
-from ledger_server.providers.adapter import CallKind as Asked
+from ledger_server.providers.adapter import Accepted, ProviderCall, ProviderCallKind
 from ledger_server.store.outbox_store import ClaimedCall
 from ledger_server.store.payment_rows import DEPOSIT
 from ledger_server.store.payment_store import StoredPayment
 
 _ASKED: Final = {
-    CallKind.CREATE_PAYMENT: Asked.CREATE_PAYMENT,
-    CallKind.CREATE_PAYOUT: Asked.CREATE_PAYOUT,
-    CallKind.REFUND: Asked.REFUND,
+    CallKind.CREATE_PAYMENT: ProviderCallKind.CREATE_PAYMENT,
+    CallKind.CREATE_PAYOUT: ProviderCallKind.CREATE_PAYOUT,
+    CallKind.REFUND: ProviderCallKind.REFUND,
 }
 _RECORDS: Final = {
-    CallKind.CREATE_PAYMENT: RecordKind.PAYMENT,
-    CallKind.CREATE_PAYOUT: RecordKind.PAYOUT,
-    CallKind.REFUND: RecordKind.REFUND,
+    CallKind.CREATE_PAYMENT: ProviderRecordKind.PAYMENT,
+    CallKind.CREATE_PAYOUT: ProviderRecordKind.PAYOUT,
+    CallKind.REFUND: ProviderRecordKind.REFUND,
 }
 _UNFINISHED: Final = frozenset({DepositState.INITIATED, DepositState.AUTHORIZED})
 _UNPAID: Final = frozenset({WithdrawalState.APPROVED, WithdrawalState.REQUESTED})

@@ -15,7 +15,7 @@ from ledger_server.domain.findings.finding import Source
 from ledger_server.domain.ids import TenantId, tenant_key
 from ledger_server.domain.payments.commands import ReplayEvent
 from ledger_server.domain.payments.events import EventState, EventType
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.state.facts import (
     AccountContinued,
     DepositChanged,
@@ -212,7 +212,7 @@ def _overdue(event: parked_store.OverdueEvent) -> Discrepancy:
         withdrawal=event.withdrawal,
         remote=Side(
             ref=ref,
-            kind=RecordKind.REFUND if refund else RecordKind.PAYMENT,
+            kind=ProviderRecordKind.REFUND if refund else ProviderRecordKind.PAYMENT,
             amount=None,
             currency="",
             state="",

@@ -26,7 +26,7 @@ def group() -> None:
 
 
 @app.command("list")
-def list_records(
+def list_provider_records(
     *,
     tenant: Tenant,
     provider: Annotated[str, typer.Option(help="the provider account")],
@@ -63,7 +63,7 @@ def list_records(
 
     async def work() -> int:
         async with LedgerClient(server) as ledger:
-            shape = records_shape(await known_money(ledger))
+            shape = provider_records_shape(await known_money(ledger))
             method = ledger.reconciliation.ListProviderRecords
             await show_list(ledger, method, request, shape, json=json, limit=limit)
         return Exit.DONE
@@ -71,7 +71,7 @@ def list_records(
     carry_out(work())
 
 
-def records_shape(money: Money) -> Shape:
+def provider_records_shape(money: Money) -> Shape:
     """Return how records become a table."""
 
     def row(record: pb.ProviderRecord) -> list[str | Text]:

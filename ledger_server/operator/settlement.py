@@ -34,7 +34,7 @@ app = typer.Typer(no_args_is_help=True, help="Read settlement reports in, and co
 _CHUNK_BYTES: Final = 256 * 1024
 _PATIENCE_SECONDS: Final = 60.0
 _FORMATS: Final = words.one_of(pb.ReportFormat.DESCRIPTOR, "REPORT_FORMAT_")
-_STATES: Final = words.one_of(pb.BatchState.DESCRIPTOR, "BATCH_STATE_")
+_STATES: Final = words.one_of(pb.SettlementBatchState.DESCRIPTOR, "SETTLEMENT_BATCH_STATE_")
 
 
 @app.command("import")
@@ -94,7 +94,7 @@ async def _import(
         print_json(out, response)
     else:
         _print_import(out, response, money)
-    unbalanced = any(batch.state == pb.BATCH_STATE_UNBALANCED for batch in response.batches)
+    unbalanced = any(batch.state == pb.SETTLEMENT_BATCH_STATE_UNBALANCED for batch in response.batches)
     return Exit.FOUND if unbalanced else Exit.DONE
 
 
@@ -163,7 +163,7 @@ def list_batches(
 ) -> None:
     """List settlement batches, the newest first."""
     request = pb.ListSettlementBatchesRequest(
-        tenant_id=tenant, provider=provider, state=pb.BatchState.ValueType(state)
+        tenant_id=tenant, provider=provider, state=pb.SettlementBatchState.ValueType(state)
     )
 
     async def work() -> int:
@@ -242,7 +242,7 @@ def batches_shape(money: Money) -> Shape:
             show(batch.difference_minor) if told else "-",
             f"{batch.line_count:,}",
             when(batch.paid_out_time),
-            styled(pb.BatchState.Name(batch.state).removeprefix("BATCH_STATE_")),
+            styled(pb.SettlementBatchState.Name(batch.state).removeprefix("SETTLEMENT_BATCH_STATE_")),
             batch.transaction_id or "-",
         ]
 

@@ -43,7 +43,7 @@ from ledger_server.jobs.reconciliation.reconciler import Reconciler
 from ledger_server.jobs.settlement.importing import Importer
 from ledger_server.process.running import Job, RunningServer, close
 from ledger_server.process.settings import Settings
-from ledger_server.providers.adapter import Adapter, CallKind
+from ledger_server.providers.adapter import Adapter, ProviderCallKind
 from ledger_server.rpc.account import AccountServicer
 from ledger_server.rpc.deposit import DepositServicer
 from ledger_server.rpc.finding import FindingServicer
@@ -466,8 +466,8 @@ def _amounts(
 ) -> Mapping[str, ProviderAmounts]:
     return {
         name: ProviderAmounts(
-            to_payment=partial(adapter.to_provider, kind=CallKind.CREATE_PAYMENT),
-            to_payout=partial(adapter.to_provider, kind=CallKind.CREATE_PAYOUT),
+            to_payment=partial(adapter.to_provider, kind=ProviderCallKind.CREATE_PAYMENT),
+            to_payout=partial(adapter.to_provider, kind=ProviderCallKind.CREATE_PAYOUT),
             from_provider=adapter.from_provider,
             tenants=tenants.get(name),
         )

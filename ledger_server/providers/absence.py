@@ -7,13 +7,20 @@ an index that lags behind, or a filter that fails, can't hide an object from bot
 from datetime import timedelta
 from typing import Final
 
-from ledger_server.domain.provider_record import RecordKind
-from ledger_server.providers.adapter import Adapter, CallKind, ListingFailed, NotFound, ProviderCall, Unknown
+from ledger_server.domain.provider_record import ProviderRecordKind
+from ledger_server.providers.adapter import (
+    Adapter,
+    ListingFailed,
+    NotFound,
+    ProviderCall,
+    ProviderCallKind,
+    Unknown,
+)
 
 _KINDS: Final = {
-    CallKind.CREATE_PAYMENT: RecordKind.PAYMENT,
-    CallKind.CREATE_PAYOUT: RecordKind.PAYOUT,
-    CallKind.REFUND: RecordKind.REFUND,
+    ProviderCallKind.CREATE_PAYMENT: ProviderRecordKind.PAYMENT,
+    ProviderCallKind.CREATE_PAYOUT: ProviderRecordKind.PAYOUT,
+    ProviderCallKind.REFUND: ProviderRecordKind.REFUND,
 }
 _CLOCK_MARGIN: Final = timedelta(hours=1)
 _PAGE: Final = 1_000
@@ -33,7 +40,7 @@ async def listed_as_absent(adapter: Adapter, call: ProviderCall) -> NotFound | U
     passed = {cursor}
     for _ in range(_MOST_PAGES):
         try:
-            page = await adapter.list_records(
+            page = await adapter.list_provider_records(
                 call.first_try_time - _CLOCK_MARGIN, call.look_time + _CLOCK_MARGIN, cursor, _PAGE
             )
         except ListingFailed as failed:

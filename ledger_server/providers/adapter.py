@@ -2,7 +2,7 @@
 
 Amounts are minor units of the ledger; an adapter converts with its provider's own exponents (see
 `amounts.py`). A call never raises for what a provider or a network does: a time-out, a broken connection or
-a 5xx is `Unknown`, since the provider may have acted. Only `Rejected` and `Unsent` say that nothing was done.
+a 5xx is `Unknown`, since the provider may have acted. Only `Declined` and `Unsent` say that nothing was done.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 from ledger_server.providers.sending import Proof
 
 
-class CallKind(StrEnum):
+class ProviderCallKind(StrEnum):
     """What is asked of a provider."""
 
     CREATE_PAYMENT = "create_payment"
@@ -39,7 +39,7 @@ class ProviderCall(Struct, frozen=True, kw_only=True):
             adapter's clock.
     """
 
-    kind: CallKind
+    kind: ProviderCallKind
     our_id: str
     payment_ref: str = ""
     player_id: str
@@ -87,7 +87,7 @@ class Accepted(Struct, frozen=True, kw_only=True):
     others: tuple["Accepted", ...] = ()
 
 
-class Rejected(Struct, frozen=True, kw_only=True):
+class Declined(Struct, frozen=True, kw_only=True):
     """The provider has definitely refused; nothing was done and nothing will be."""
 
     code: str
@@ -129,10 +129,10 @@ class NotFound(Struct, frozen=True):
     """The provider has, for certain, nothing under that id at this moment."""
 
 
-Answer = Accepted | Rejected | Unknown | Unsent | NotOurs
+Answer = Accepted | Declined | Unknown | Unsent | NotOurs
 
 
-class RecordPage(Struct, frozen=True, kw_only=True):
+class ProviderRecordPage(Struct, frozen=True, kw_only=True):
     """A page of records; an empty cursor says that it was the last one."""
 
     records: Sequence[ProviderRecord]
@@ -152,7 +152,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     payments: bool
     payouts: bool
     refunds: bool
-    listed: frozenset[RecordKind]
+    listed: frozenset[ProviderRecordKind]
     idempotency_seconds: float
 
 
@@ -174,7 +174,7 @@ class Adapter(Protocol):
     def capabilities(self) -> Capabilities:
         """What the provider can do."""
 
-    def to_provider(self, amount: int, currency: str, kind: CallKind) -> int:
+    def to_provider(self, amount: int, currency: str, kind: ProviderCallKind) -> int:
         """Return an amount in the provider's minor units.
 
         Raises:
@@ -195,9 +195,9 @@ class Adapter(Protocol):
     async def find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:
         """Find out what became of a call: by the provider's id if that is known, else by our own."""
 
-    async def list_records(
+    async def list_provider_records(
         self, from_time: datetime, to_time: datetime, cursor: str, limit: int
-    ) -> RecordPage:
+    ) -> ProviderRecordPage:
         """Return a page of what was created in from_time ≤ create_time < to_time.
 
         Pages come in no promised order, may repeat records while data moves, and may hold more records than

@@ -12,18 +12,18 @@ from Adyen import AdyenError
 
 from ledger_server.domain.clock import Clock, system_clock
 from ledger_server.domain.ledger.currency import CurrencyRegistry
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.providers.adapter import (
     Accepted,
     Answer,
-    CallKind,
     Capabilities,
+    Declined,
     ListingFailed,
     NotFound,
     NotOurs,
     ProviderCall,
-    RecordPage,
-    Rejected,
+    ProviderCallKind,
+    ProviderRecordPage,
     Unknown,
 )
 from ledger_server.providers.adyen_requests import AdyenAccount, AdyenRequests
@@ -68,7 +68,7 @@ class AdyenAdapter:
         payments=True,
         payouts=True,
         refunds=True,
-        listed=frozenset({RecordKind.PAYOUT}),
+        listed=frozenset({ProviderRecordKind.PAYOUT}),
         idempotency_seconds=7 * 86_400 - 3600,
     )
 
@@ -87,7 +87,7 @@ class AdyenAdapter:
         self._clock: Final = clock
         self._requests: Final = AdyenRequests(account, timeout_seconds)
 
-    def to_provider(self, amount: int, currency: str, kind: CallKind) -> int:
+    def to_provider(self, amount: int, currency: str, kind: ProviderCallKind) -> int:
         """Return an amount in the provider's minor units; see `Amounts.to_provider`."""
         return self._amounts.to_provider(amount, currency, kind)
 
@@ -114,9 +114,9 @@ class AdyenAdapter:
         patience = self._timeout_seconds * _SCAN_PATIENCE
         return await ask(_NAME, self._find(call, provider_ref), patience)
 
-    async def list_records(
+    async def list_provider_records(
         self, from_time: datetime, to_time: datetime, cursor: str, limit: int
-    ) -> RecordPage:
+    ) -> ProviderRecordPage:
         """Return a page of the balance account's transfers; payments are in the settlement reports alone.
 
         Raises:
@@ -131,22 +131,22 @@ class AdyenAdapter:
     async def _send(self, call: ProviderCall, amount: int) -> Answer:
         try:
             match call.kind:
-                case CallKind.CREATE_PAYMENT:
+                case ProviderCallKind.CREATE_PAYMENT:
                     return (await self._requests.create_link(call, amount)).accepted()
-                case CallKind.CREATE_PAYOUT:
+                case ProviderCallKind.CREATE_PAYOUT:
                     return (await self._requests.create_transfer(call, amount)).accepted()
-                case CallKind.REFUND:
+                case ProviderCallKind.REFUND:
                     return (await self._requests.refund(call, amount)).accepted()
         except AdyenError as error:
             return _judged(error, call)
 
     async def _find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:
         try:
-            if call.kind is CallKind.CREATE_PAYOUT:
+            if call.kind is ProviderCallKind.CREATE_PAYOUT:
                 if provider_ref:
                     return (await self._requests.get_transfer(provider_ref)).accepted()
                 return await self._scan(call)
-            if call.kind is CallKind.CREATE_PAYMENT and provider_ref.startswith(_LINK_PREFIX):
+            if call.kind is ProviderCallKind.CREATE_PAYMENT and provider_ref.startswith(_LINK_PREFIX):
                 return (await self._requests.get_link(provider_ref)).accepted()
         except AdyenError as error:
             # Without Adyen's own code the answer comes from something else at that address.
@@ -178,21 +178,23 @@ class AdyenAdapter:
                 return found_or_absent(found)
         return found_or_unknown(found, f"{_NAME}'s listing did not come to an end")
 
-    async def _page(self, from_time: datetime, to_time: datetime, cursor: str, limit: int) -> RecordPage:
+    async def _page(
+        self, from_time: datetime, to_time: datetime, cursor: str, limit: int
+    ) -> ProviderRecordPage:
         try:
             page = await self._requests.list_transfers(from_time, to_time, cursor=cursor, limit=limit)
         except AdyenError as error:
             raise listing_failed(_unknown(error)) from error
         check_page(_NAME, [transfer.id for transfer in page.data], page.next_cursor, cursor=cursor)
         records = tuple(
-            transfer.record(self._amounts)
+            transfer.provider_record(self._amounts)
             for transfer in page.data
             if from_time <= transfer.create_time() < to_time
         )
-        return RecordPage(records=records, next_cursor=page.next_cursor)
+        return ProviderRecordPage(records=records, next_cursor=page.next_cursor)
 
 
-def _judged(error: AdyenError, call: ProviderCall) -> Rejected | Unknown | NotOurs:
+def _judged(error: AdyenError, call: ProviderCall) -> Declined | Unknown | NotOurs:
     """Return what an error says of a call: refused for good, or nobody knows."""
     message = _message(error)
     transient = error.headers.get("transient-error") == "true" if error.headers else False
@@ -200,7 +202,7 @@ def _judged(error: AdyenError, call: ProviderCall) -> Rejected | Unknown | NotOu
         return _unknown(error)
     if "idempoten" in message.lower():
         return key_reused(_NAME, call)
-    return Rejected(code=str(error.error_code or error.status_code), message=message)
+    return Declined(code=str(error.error_code or error.status_code), message=message)
 
 
 def _unknown(error: AdyenError) -> Unknown:

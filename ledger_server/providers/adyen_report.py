@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ledger_server.domain.provider_record import RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecordKind, RemoteState
 from ledger_server.domain.reconciliation.settlement import SettlementLine
 from ledger_server.providers.adyen_zones import AMBIGUOUS, ZONES
 from ledger_server.providers.report_rows import EXACT, Broken, Header, Row, Units, Unreadable, shown
@@ -57,44 +57,44 @@ _REQUIRED: Final = (
 _PAYOUT: Final = "merchantpayout"
 # In lower case: Adyen writes both Balancetransfer and BalanceTransfer.
 _KINDS: Final = {
-    "settled": RecordKind.PAYMENT,
-    "settledexternally": RecordKind.PAYMENT,
-    "settledinstallment": RecordKind.PAYMENT,
-    "settledreversed": RecordKind.PAYMENT,
-    "capturefailed": RecordKind.PAYMENT,
-    "refunded": RecordKind.REFUND,
-    "refundedexternally": RecordKind.REFUND,
-    "refundedinstallment": RecordKind.REFUND,
-    "refundedreversed": RecordKind.REFUND,
-    "refundfailed": RecordKind.REFUND,
-    "refundnotcleared": RecordKind.REFUND,
-    "chargeback": RecordKind.DISPUTE,
-    "chargebackexternally": RecordKind.DISPUTE,
-    "chargebackreversed": RecordKind.DISPUTE,
-    "chargebackreversedexternally": RecordKind.DISPUTE,
-    "secondchargeback": RecordKind.DISPUTE,
-    "fee": RecordKind.FEE,
-    "misccosts": RecordKind.FEE,
-    "invoicededuction": RecordKind.FEE,
-    "paymentcost": RecordKind.FEE,
-    "settlecost": RecordKind.FEE,
-    "authorisationschemefee": RecordKind.FEE,
+    "settled": ProviderRecordKind.PAYMENT,
+    "settledexternally": ProviderRecordKind.PAYMENT,
+    "settledinstallment": ProviderRecordKind.PAYMENT,
+    "settledreversed": ProviderRecordKind.PAYMENT,
+    "capturefailed": ProviderRecordKind.PAYMENT,
+    "refunded": ProviderRecordKind.REFUND,
+    "refundedexternally": ProviderRecordKind.REFUND,
+    "refundedinstallment": ProviderRecordKind.REFUND,
+    "refundedreversed": ProviderRecordKind.REFUND,
+    "refundfailed": ProviderRecordKind.REFUND,
+    "refundnotcleared": ProviderRecordKind.REFUND,
+    "chargeback": ProviderRecordKind.DISPUTE,
+    "chargebackexternally": ProviderRecordKind.DISPUTE,
+    "chargebackreversed": ProviderRecordKind.DISPUTE,
+    "chargebackreversedexternally": ProviderRecordKind.DISPUTE,
+    "secondchargeback": ProviderRecordKind.DISPUTE,
+    "fee": ProviderRecordKind.FEE,
+    "misccosts": ProviderRecordKind.FEE,
+    "invoicededuction": ProviderRecordKind.FEE,
+    "paymentcost": ProviderRecordKind.FEE,
+    "settlecost": ProviderRecordKind.FEE,
+    "authorisationschemefee": ProviderRecordKind.FEE,
     # A card payout of a balance platform: its amount is booked there, and here only what it cost.
-    "bppaidout": RecordKind.FEE,
-    "paidout": RecordKind.PAYOUT,
-    "paidoutreversed": RecordKind.PAYOUT,
-    _PAYOUT: RecordKind.SETTLEMENT,
+    "bppaidout": ProviderRecordKind.FEE,
+    "paidout": ProviderRecordKind.PAYOUT,
+    "paidoutreversed": ProviderRecordKind.PAYOUT,
+    _PAYOUT: ProviderRecordKind.SETTLEMENT,
     # An earlier pay-out that our bank sent back: money of the batch that it comes back in.
-    "bankinstructionreturned": RecordKind.SETTLEMENT,
-    "balancetransfer": RecordKind.OTHER,
-    "depositcorrection": RecordKind.OTHER,
-    "epapaid": RecordKind.OTHER,
-    "internalcompanypayout": RecordKind.OTHER,
-    "manualcorrected": RecordKind.OTHER,
-    "matchedstatement": RecordKind.OTHER,
-    "merchantpayin": RecordKind.OTHER,
-    "merchantpayinreversed": RecordKind.OTHER,
-    "reserveadjustment": RecordKind.OTHER,
+    "bankinstructionreturned": ProviderRecordKind.SETTLEMENT,
+    "balancetransfer": ProviderRecordKind.OTHER,
+    "depositcorrection": ProviderRecordKind.OTHER,
+    "epapaid": ProviderRecordKind.OTHER,
+    "internalcompanypayout": ProviderRecordKind.OTHER,
+    "manualcorrected": ProviderRecordKind.OTHER,
+    "matchedstatement": ProviderRecordKind.OTHER,
+    "merchantpayin": ProviderRecordKind.OTHER,
+    "merchantpayinreversed": ProviderRecordKind.OTHER,
+    "reserveadjustment": ProviderRecordKind.OTHER,
 }
 # What came back has failed, whatever it was before.
 _CAME_BACK: Final = frozenset(
@@ -108,7 +108,14 @@ _CAME_BACK: Final = frozenset(
         "settledreversed",
     }
 )
-_OF_PLAYERS: Final = frozenset({RecordKind.PAYMENT, RecordKind.PAYOUT, RecordKind.REFUND, RecordKind.DISPUTE})
+_OF_PLAYERS: Final = frozenset(
+    {
+        ProviderRecordKind.PAYMENT,
+        ProviderRecordKind.PAYOUT,
+        ProviderRecordKind.REFUND,
+        ProviderRecordKind.DISPUTE,
+    }
+)
 
 
 class _Money(Struct, frozen=True):
@@ -154,13 +161,13 @@ class AdyenReport:
         batch = self._batch(row)
         type_name = row.required(_TYPE)
         lower = type_name.lower()
-        kind = _KINDS.get(lower, RecordKind.UNKNOWN)
+        kind = _KINDS.get(lower, ProviderRecordKind.UNKNOWN)
         currency = row.required(_NET_CURRENCY).upper()
         money = self._money(row, kind, lower, currency)
         create_time = _create_time(row)
         line_id = self._line_id(row, create_time, money.net)
         payment, modification = row.text(_PSP), row.text(_MODIFICATION)
-        of_payout = kind is RecordKind.PAYOUT
+        of_payout = kind is ProviderRecordKind.PAYOUT
         return SettlementLine(
             line_number=row.line,
             line_id=line_id,
@@ -196,7 +203,7 @@ class AdyenReport:
             )
         return batch
 
-    def _money(self, row: Row, kind: RecordKind, lower: str, currency: str) -> _Money:
+    def _money(self, row: Row, kind: ProviderRecordKind, lower: str, currency: str) -> _Money:
         """Return what a row says of money, if that agrees with itself.
 
         Adyen's rule, from its own samples: net = gross − fees, where the fees stand as positive numbers
@@ -210,7 +217,7 @@ class AdyenReport:
             raise Unreadable(f"both {_NET[0]} and {_NET[1]} are blank")
         gross = _debit_or_credit(row, _GROSS)
         net_minor = self._units.minor(net, currency)
-        if kind is RecordKind.FEE:
+        if kind is ProviderRecordKind.FEE:
             self._check_fee(row, lower, net, gross, currency)
             return _Money(0, -net_minor, net_minor, 0, currency)
         paid_in = row.text(_GROSS_CURRENCY).upper() or currency
@@ -338,12 +345,12 @@ def _create_time(row: Row) -> datetime:
     return row.local_time(_TIME).replace(tzinfo=zone).astimezone(UTC)
 
 
-def _our_id(row: Row, kind: RecordKind) -> str:
+def _our_id(row: Row, kind: ProviderRecordKind) -> str:
     """Return our id of what moved: a refund has one of its own beside its payment's."""
     match kind:
-        case RecordKind.REFUND:
+        case ProviderRecordKind.REFUND:
             return row.text(_OUR_MODIFICATION)
-        case RecordKind.FEE:
+        case ProviderRecordKind.FEE:
             return ""
         case _:
             return row.text(_OURS)

@@ -84,7 +84,7 @@ class AdyenRequests:
         """Read a payment link."""
         return shapes.link(await self._run(self._links.get_payment_link, quote(link_id, safe="")))
 
-    async def refund(self, call: ProviderCall, amount: int) -> shapes.Refund:
+    async def refund(self, call: ProviderCall, amount: int) -> shapes.AdyenRefund:
         """Ask for a refund of a payment."""
         request = {
             "amount": {"value": amount, "currency": call.currency},

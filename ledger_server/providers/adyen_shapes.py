@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct, convert
 
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 from ledger_server.providers.adapter import Accepted, Made
 from ledger_server.providers.amounts import AmountRefused, Amounts
 from ledger_server.providers.asking import parsed_time
@@ -29,23 +29,23 @@ _TRANSFER_STATES: Final = {
 }
 # By the transfer's type; what is named nowhere is UNKNOWN: Adyen adds types at any time.
 _KINDS: Final = {
-    "bankTransfer": RecordKind.PAYOUT,
-    "capture": RecordKind.PAYMENT,
-    "captureReversal": RecordKind.PAYMENT,
-    "cardTransfer": RecordKind.PAYOUT,
-    "chargeback": RecordKind.DISPUTE,
-    "chargebackCorrection": RecordKind.DISPUTE,
-    "chargebackReversal": RecordKind.DISPUTE,
-    "chargebackReversalCorrection": RecordKind.DISPUTE,
-    "fee": RecordKind.FEE,
-    "invoiceDeduction": RecordKind.FEE,
-    "miscCost": RecordKind.FEE,
-    "payment": RecordKind.PAYMENT,
-    "paymentCost": RecordKind.FEE,
-    "refund": RecordKind.REFUND,
-    "refundReversal": RecordKind.REFUND,
-    "secondChargeback": RecordKind.DISPUTE,
-    "secondChargebackCorrection": RecordKind.DISPUTE,
+    "bankTransfer": ProviderRecordKind.PAYOUT,
+    "capture": ProviderRecordKind.PAYMENT,
+    "captureReversal": ProviderRecordKind.PAYMENT,
+    "cardTransfer": ProviderRecordKind.PAYOUT,
+    "chargeback": ProviderRecordKind.DISPUTE,
+    "chargebackCorrection": ProviderRecordKind.DISPUTE,
+    "chargebackReversal": ProviderRecordKind.DISPUTE,
+    "chargebackReversalCorrection": ProviderRecordKind.DISPUTE,
+    "fee": ProviderRecordKind.FEE,
+    "invoiceDeduction": ProviderRecordKind.FEE,
+    "miscCost": ProviderRecordKind.FEE,
+    "payment": ProviderRecordKind.PAYMENT,
+    "paymentCost": ProviderRecordKind.FEE,
+    "refund": ProviderRecordKind.REFUND,
+    "refundReversal": ProviderRecordKind.REFUND,
+    "secondChargeback": ProviderRecordKind.DISPUTE,
+    "secondChargebackCorrection": ProviderRecordKind.DISPUTE,
 }
 # Known types that belong to no payment of ours, as the Transfers API lists them.
 _OTHER: Final = frozenset({
@@ -91,7 +91,7 @@ class Link(Struct, frozen=True, rename="camel"):
         return Accepted(provider_ref=self.id, state=state, payment_url=self.url, made=made)
 
 
-class Refund(Struct, frozen=True, rename="camel"):
+class AdyenRefund(Struct, frozen=True, rename="camel"):
     """Adyen's word that it has received a refund; whether it succeeds comes by webhook."""
 
     psp_reference: str
@@ -139,7 +139,7 @@ class Transfer(Struct, frozen=True, rename="camel"):
         )
         return Accepted(provider_ref=self.id, state=self._state(), reason=self.reason, made=made)
 
-    def record(self, amounts: Amounts) -> ProviderRecord:
+    def provider_record(self, amounts: Amounts) -> ProviderRecord:
         """Return it as a record; ValueError when it does not say when it was made."""
         value = -self.amount.value if self.direction == _OUTGOING else self.amount.value
         try:
@@ -165,17 +165,21 @@ class Transfer(Struct, frozen=True, rename="camel"):
         """Return when it was made; ValueError when it does not say."""
         return parsed_time(self.created_at or self.creation_date)
 
-    def _kind(self) -> RecordKind:
+    def _kind(self) -> ProviderRecordKind:
         """Tell what it is of; what goes to a bank without a reference of ours is our own money."""
         kind = _KINDS.get(self.type)
         if kind is None:
-            return RecordKind.OTHER if self.type in _OTHER else RecordKind.UNKNOWN
-        if kind is not RecordKind.PAYOUT:
+            return ProviderRecordKind.OTHER if self.type in _OTHER else ProviderRecordKind.UNKNOWN
+        if kind is not ProviderRecordKind.PAYOUT:
             return kind
         if self.direction != _OUTGOING:
-            return RecordKind.OTHER
+            return ProviderRecordKind.OTHER
         ours = self.reference.startswith(_OUR_PAYOUT)
-        return RecordKind.SETTLEMENT if self.type == _TO_A_BANK and not ours else RecordKind.PAYOUT
+        return (
+            ProviderRecordKind.SETTLEMENT
+            if self.type == _TO_A_BANK and not ours
+            else ProviderRecordKind.PAYOUT
+        )
 
     def _state(self) -> RemoteState:
         return _TRANSFER_STATES.get(self.status, RemoteState.PENDING)
@@ -209,9 +213,9 @@ def link(answer: object) -> Link:
     return convert(answer, type=Link)
 
 
-def refund(answer: object) -> Refund:
+def refund(answer: object) -> AdyenRefund:
     """Read the receipt of a refund."""
-    return convert(answer, type=Refund)
+    return convert(answer, type=AdyenRefund)
 
 
 def transfer(answer: object) -> Transfer:

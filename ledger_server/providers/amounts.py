@@ -10,7 +10,7 @@ from iso4217 import Currency
 from msgspec import Struct
 
 from ledger_server.domain.ledger.currency import CurrencyRegistry
-from ledger_server.providers.adapter import CallKind
+from ledger_server.providers.adapter import ProviderCallKind
 
 ProviderName = Literal["mock", "stripe", "adyen"]
 Flow = Literal["charge", "payout"]
@@ -36,7 +36,7 @@ class NotRepresentable(AmountRefused):
     """The amount has no exact value on the other side, or is one that the provider does not take."""
 
 
-class Rule(Struct, frozen=True, kw_only=True):
+class CurrencyRule(Struct, frozen=True, kw_only=True):
     """What a provider makes of a currency.
 
     Attributes:
@@ -52,28 +52,28 @@ class Rule(Struct, frozen=True, kw_only=True):
     refused: str = ""
 
 
-_ISO: Final = Rule()
-_STRIPE: Final = Rule(max_digits=8)
-_WHOLE: Final = Rule(decimals=0, max_digits=8)
-_LONG: Final = Rule(decimals=2, max_digits=12)
-_TENS: Final = Rule(decimals=3, multiple_of=10, max_digits=8)
-_HUNDREDS: Final = Rule(decimals=2, multiple_of=100, max_digits=8)
-_UNKNOWN_CURRENCY: Final = Rule(refused="the provider does not know the currency")
+_ISO: Final = CurrencyRule()
+_STRIPE: Final = CurrencyRule(max_digits=8)
+_WHOLE: Final = CurrencyRule(decimals=0, max_digits=8)
+_LONG: Final = CurrencyRule(decimals=2, max_digits=12)
+_TENS: Final = CurrencyRule(decimals=3, multiple_of=10, max_digits=8)
+_HUNDREDS: Final = CurrencyRule(decimals=2, multiple_of=100, max_digits=8)
+_UNKNOWN_CURRENCY: Final = CurrencyRule(refused="the provider does not know the currency")
 
 # What differs from ISO 4217, sources: docs.stripe.com/currencies, docs.adyen.com/development-resources/
 # currency-codes. Stripe takes eight digits at most unless it says otherwise.
-_DIFFERENCES: Final[tuple[tuple[str, Rule, Rule, Rule], ...]] = (
+_DIFFERENCES: Final[tuple[tuple[str, CurrencyRule, CurrencyRule, CurrencyRule], ...]] = (
     # currencies, Stripe charges, Stripe payouts, Adyen
-    ("CLP", _STRIPE, _STRIPE, Rule(decimals=2)),
-    ("ISK", _HUNDREDS, _HUNDREDS, Rule(decimals=2)),
+    ("CLP", _STRIPE, _STRIPE, CurrencyRule(decimals=2)),
+    ("ISK", _HUNDREDS, _HUNDREDS, CurrencyRule(decimals=2)),
     # As ISK: it has no decimals any more, and Stripe goes on taking it with two, both 00.
     ("UGX", _HUNDREDS, _HUNDREDS, _ISO),
     ("MGA", _WHOLE, _WHOLE, _ISO),
     ("HUF TWD", _STRIPE, _HUNDREDS, _ISO),
     ("BHD JOD KWD OMR TND", _TENS, _STRIPE, _ISO),
     ("IQD LYD", _UNKNOWN_CURRENCY, _UNKNOWN_CURRENCY, _ISO),
-    ("CVE", _STRIPE, _STRIPE, Rule(decimals=0)),
-    ("IDR", _LONG, _LONG, Rule(decimals=0)),
+    ("CVE", _STRIPE, _STRIPE, CurrencyRule(decimals=0)),
+    ("IDR", _LONG, _LONG, CurrencyRule(decimals=0)),
     # Units of account that nobody is paid in.
     ("BOV CHE CHW CLF COU MXV USN UYI UYW", _UNKNOWN_CURRENCY, _UNKNOWN_CURRENCY, _UNKNOWN_CURRENCY),
 )
@@ -93,7 +93,7 @@ class Amounts:
         self._provider: Final = provider
         self._ledger: Final = ledger
 
-    def to_provider(self, amount: int, currency: str, kind: CallKind) -> int:
+    def to_provider(self, amount: int, currency: str, kind: ProviderCallKind) -> int:
         """Return an amount to send, in the provider's minor units.
 
         Raises:
@@ -101,7 +101,7 @@ class Amounts:
             NotRepresentable: the amount has no exact value there, or is one that it does not take.
         """
         rule, decimals = self._rule(
-            amount, currency, "payout" if kind is CallKind.CREATE_PAYOUT else "charge"
+            amount, currency, "payout" if kind is ProviderCallKind.CREATE_PAYOUT else "charge"
         )
         converted = self._rescale(amount, currency, self._ledger.exponent(currency), decimals)
         if converted % rule.multiple_of:
@@ -123,7 +123,7 @@ class Amounts:
         _, decimals = self._rule(amount, currency, "charge")
         return self._rescale(amount, currency, decimals, self._ledger.exponent(currency))
 
-    def _rule(self, amount: int, currency: str, flow: Flow) -> tuple[Rule, int]:
+    def _rule(self, amount: int, currency: str, flow: Flow) -> tuple[CurrencyRule, int]:
         """Return the rule for a currency and the provider's decimal places."""
         if currency not in self._ledger:
             raise CurrencyUnsupported(
@@ -149,7 +149,7 @@ class Amounts:
         return converted
 
 
-def rule_of(provider: ProviderName, flow: Flow, currency: str) -> Rule:
+def rule_of(provider: ProviderName, flow: Flow, currency: str) -> CurrencyRule:
     """Return what a provider makes of a currency."""
     match provider:
         case "mock":

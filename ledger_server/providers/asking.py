@@ -14,11 +14,11 @@ from ledger_server.domain.provider_record import RemoteState
 from ledger_server.providers.adapter import (
     Accepted,
     Answer,
+    Declined,
     ListingFailed,
     NotFound,
     NotOurs,
     ProviderCall,
-    Rejected,
     Unknown,
     Unsent,
 )
@@ -47,10 +47,10 @@ class Headers(Protocol):
         """Return a header's value, or None."""
 
 
-def refused(error: AmountRefused) -> Rejected:
+def refused(error: AmountRefused) -> Declined:
     """Return the answer to a call whose amount cannot be sent: nothing was done."""
     code = "currency_unsupported" if isinstance(error, CurrencyUnsupported) else "amount_not_representable"
-    return Rejected(code=code, message=str(error))
+    return Declined(code=code, message=str(error))
 
 
 async def send(provider: str, request: Awaitable[Answer], timeout_seconds: float, proof: Proof) -> Answer:

@@ -6,7 +6,7 @@ account. What differs in anything that we asked for is not ours, whatever it is 
 
 from collections.abc import Mapping
 
-from ledger_server.providers.adapter import Accepted, CallKind, NotOurs, ProviderCall
+from ledger_server.providers.adapter import Accepted, NotOurs, ProviderCall, ProviderCallKind
 
 
 def judged(call: ProviderCall, provider_amount: int, answer: Accepted) -> Accepted | NotOurs:
@@ -36,12 +36,12 @@ def differences(call: ProviderCall, provider_amount: int, answer: Accepted) -> M
         ("our_id", call.our_id, made.our_id),
     ]
     match call.kind:
-        case CallKind.CREATE_PAYMENT:
+        case ProviderCallKind.CREATE_PAYMENT:
             pairs.append(("player_id", call.player_id, made.player_id))
-        case CallKind.CREATE_PAYOUT:
+        case ProviderCallKind.CREATE_PAYOUT:
             # Without a destination of ours the provider takes the account's own, whatever that is.
             pairs.append(("destination", call.destination, made.destination if call.destination else None))
-        case CallKind.REFUND:
+        case ProviderCallKind.REFUND:
             pairs.append(("payment_ref", call.payment_ref, made.payment_ref))
     return {
         name: f"asked for {asked}, found {found}"

@@ -9,17 +9,17 @@ import msgspec
 from msgspec import Struct
 
 from ledger_server.domain.ledger.currency import CurrencyRegistry
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 from ledger_server.providers.adapter import (
     Accepted,
     Answer,
-    CallKind,
     Capabilities,
+    Declined,
     Made,
     NotFound,
     ProviderCall,
-    RecordPage,
-    Rejected,
+    ProviderCallKind,
+    ProviderRecordPage,
     Unknown,
 )
 from ledger_server.providers.amounts import AmountRefused, Amounts
@@ -41,9 +41,9 @@ from ledger_server.providers.sending import Proof, http_client
 _NAME: Final = "mock"
 _MAX_PAGE: Final = 1_000
 _COLLECTIONS: Final = {
-    CallKind.CREATE_PAYMENT: "/v1/payments",
-    CallKind.CREATE_PAYOUT: "/v1/payouts",
-    CallKind.REFUND: "/v1/refunds",
+    ProviderCallKind.CREATE_PAYMENT: "/v1/payments",
+    ProviderCallKind.CREATE_PAYOUT: "/v1/payouts",
+    ProviderCallKind.REFUND: "/v1/refunds",
 }
 # A decision, or a request that was never begun. Any other error is about the line between us, or about
 # our credentials, for which no player should pay.
@@ -57,22 +57,22 @@ _STATES: Final = {
     "returned": RemoteState.FAILED,
 }
 _KINDS: Final = {
-    "payment": RecordKind.PAYMENT,
-    "payout": RecordKind.PAYOUT,
-    "refund": RecordKind.REFUND,
-    "dispute": RecordKind.DISPUTE,
-    "fee": RecordKind.FEE,
-    "settlement": RecordKind.SETTLEMENT,
-    "other": RecordKind.OTHER,
+    "payment": ProviderRecordKind.PAYMENT,
+    "payout": ProviderRecordKind.PAYOUT,
+    "refund": ProviderRecordKind.REFUND,
+    "dispute": ProviderRecordKind.DISPUTE,
+    "fee": ProviderRecordKind.FEE,
+    "settlement": ProviderRecordKind.SETTLEMENT,
+    "other": ProviderRecordKind.OTHER,
 }
 _LISTED: Final = frozenset(
     {
-        RecordKind.PAYMENT,
-        RecordKind.PAYOUT,
-        RecordKind.REFUND,
-        RecordKind.DISPUTE,
-        RecordKind.FEE,
-        RecordKind.SETTLEMENT,
+        ProviderRecordKind.PAYMENT,
+        ProviderRecordKind.PAYOUT,
+        ProviderRecordKind.REFUND,
+        ProviderRecordKind.DISPUTE,
+        ProviderRecordKind.FEE,
+        ProviderRecordKind.SETTLEMENT,
     }
 )
 
@@ -152,7 +152,7 @@ class MockAdapter:
             headers={"Authorization": f"Bearer {api_key}"},
         )
 
-    def to_provider(self, amount: int, currency: str, kind: CallKind) -> int:
+    def to_provider(self, amount: int, currency: str, kind: ProviderCallKind) -> int:
         """Return an amount in the provider's minor units; see `Amounts.to_provider`."""
         return self._amounts.to_provider(amount, currency, kind)
 
@@ -172,9 +172,9 @@ class MockAdapter:
         """Find out what became of a call: MockPSP lists by our reference without delay."""
         return await ask(_NAME, self._find(call, provider_ref), self._timeout_seconds)
 
-    async def list_records(
+    async def list_provider_records(
         self, from_time: datetime, to_time: datetime, cursor: str, limit: int
-    ) -> RecordPage:
+    ) -> ProviderRecordPage:
         """Return a page of what was created in a window; ListingFailed where it cannot be read."""
         return await read_page(_NAME, self._page(from_time, to_time, cursor, limit), self._timeout_seconds)
 
@@ -186,11 +186,11 @@ class MockAdapter:
         body: dict[str, str | int] = {"reference": call.our_id, "amount_minor": amount}
         path = _COLLECTIONS[call.kind]
         match call.kind:
-            case CallKind.CREATE_PAYMENT:
+            case ProviderCallKind.CREATE_PAYMENT:
                 body |= {"currency": call.currency, "customer": call.player_id, "capture": "auto"}
-            case CallKind.CREATE_PAYOUT:
+            case ProviderCallKind.CREATE_PAYOUT:
                 body |= {"currency": call.currency, "destination": call.destination}
-            case CallKind.REFUND:
+            case ProviderCallKind.REFUND:
                 path = f"/v1/payments/{quote(call.payment_ref, safe='')}/refunds"
         response = await self._http.post(path, json=body, headers={"Idempotency-Key": call.idempotency_key})
         if response.is_success:
@@ -199,7 +199,7 @@ class MockAdapter:
         if problem is not None and problem.code == IDEMPOTENCY_ERROR:
             return key_reused(_NAME, call)
         if problem is not None and response.status_code in _REFUSALS:
-            return Rejected(code=problem.code, message=problem.message)
+            return Declined(code=problem.code, message=problem.message)
         return _unknown(response, problem)
 
     async def _find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:
@@ -219,7 +219,9 @@ class MockAdapter:
             return NotFound()
         return _unknown(response, problem)
 
-    async def _page(self, from_time: datetime, to_time: datetime, cursor: str, limit: int) -> RecordPage:
+    async def _page(
+        self, from_time: datetime, to_time: datetime, cursor: str, limit: int
+    ) -> ProviderRecordPage:
         parameters: dict[str, str | int] = {
             "created_from": _zulu(from_time),
             "created_to": _zulu(to_time),
@@ -232,16 +234,16 @@ class MockAdapter:
             raise listing_failed(_unknown(response, _problem(response)))
         page = msgspec.json.decode(response.content, type=_Records)
         check_page(_NAME, [record.id for record in page.data], page.next_cursor, cursor=cursor)
-        records = tuple(self._record(record) for record in page.data)
-        return RecordPage(records=records, next_cursor=page.next_cursor or "")
+        records = tuple(self._provider_record(record) for record in page.data)
+        return ProviderRecordPage(records=records, next_cursor=page.next_cursor or "")
 
-    def _record(self, record: _Record) -> ProviderRecord:
+    def _provider_record(self, record: _Record) -> ProviderRecord:
         try:
             amount = self.from_provider(record.amount_minor, record.currency)
         except AmountRefused:
             amount = None
         return ProviderRecord(
-            kind=_KINDS.get(record.kind, RecordKind.UNKNOWN),
+            kind=_KINDS.get(record.kind, ProviderRecordKind.UNKNOWN),
             record_id=record.id,
             provider_ref=record.object_id,
             payment_ref=record.payment_id or "",

@@ -12,17 +12,17 @@ import structlog
 
 from ledger_server.domain.clock import Clock, system_clock
 from ledger_server.domain.ledger.currency import CurrencyRegistry
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.providers.adapter import (
     Accepted,
     Answer,
-    CallKind,
     Capabilities,
+    Declined,
     ListingFailed,
     NotFound,
     ProviderCall,
-    RecordPage,
-    Rejected,
+    ProviderCallKind,
+    ProviderRecordPage,
     Unknown,
 )
 from ledger_server.providers.amounts import AmountRefused, Amounts
@@ -52,12 +52,12 @@ _NO_SUCH_THING: Final = 404
 # Balance transactions are all that ever moved the account's money.
 _LISTED: Final = frozenset(
     {
-        RecordKind.PAYMENT,
-        RecordKind.PAYOUT,
-        RecordKind.REFUND,
-        RecordKind.DISPUTE,
-        RecordKind.FEE,
-        RecordKind.SETTLEMENT,
+        ProviderRecordKind.PAYMENT,
+        ProviderRecordKind.PAYOUT,
+        ProviderRecordKind.REFUND,
+        ProviderRecordKind.DISPUTE,
+        ProviderRecordKind.FEE,
+        ProviderRecordKind.SETTLEMENT,
     }
 )
 # A hundred thousand objects: past that, looking for one of them is no longer an answer but a load.
@@ -98,7 +98,7 @@ class StripeAdapter:
             timeout_seconds=timeout_seconds,
         )
 
-    def to_provider(self, amount: int, currency: str, kind: CallKind) -> int:
+    def to_provider(self, amount: int, currency: str, kind: ProviderCallKind) -> int:
         """Return an amount in the provider's minor units; see `Amounts.to_provider`."""
         return self._amounts.to_provider(amount, currency, kind)
 
@@ -124,9 +124,9 @@ class StripeAdapter:
         patience = self._timeout_seconds * _SCAN_PATIENCE
         return await ask(_NAME, self._find(call, provider_ref), patience)
 
-    async def list_records(
+    async def list_provider_records(
         self, from_time: datetime, to_time: datetime, cursor: str, limit: int
-    ) -> RecordPage:
+    ) -> ProviderRecordPage:
         """Return a page of balance transactions, each with its fee as a record of its own.
 
         Raises:
@@ -148,7 +148,7 @@ class StripeAdapter:
             misdirected = error.http_status == _NO_SUCH_THING and error.code != _MISSING
             if misdirected or error.code == _KEY_IN_USE:
                 return _unknown(error)
-            return Rejected(code=error.code or "invalid_request", message=error.user_message or "")
+            return Declined(code=error.code or "invalid_request", message=error.user_message or "")
         except stripe.StripeError as error:
             return _unknown(error)
 
@@ -164,7 +164,7 @@ class StripeAdapter:
 
     async def _search(self, call: ProviderCall) -> Accepted | None:
         """Return a payment that the search knows; None proves nothing."""
-        if call.kind is not CallKind.CREATE_PAYMENT:
+        if call.kind is not ProviderCallKind.CREATE_PAYMENT:
             return None
         try:
             found = await self._requests.search_payments(call.our_id)
@@ -194,13 +194,17 @@ class StripeAdapter:
             after = following
         return found_or_unknown(found, f"{_NAME}'s listing did not come to an end")
 
-    async def _page(self, from_time: datetime, to_time: datetime, cursor: str, limit: int) -> RecordPage:
+    async def _page(
+        self, from_time: datetime, to_time: datetime, cursor: str, limit: int
+    ) -> ProviderRecordPage:
         try:
             page = await self._requests.list_movements(from_time, to_time, cursor, limit)
         except stripe.StripeError as error:
             raise listing_failed(_unknown(error)) from error
         check_page(_NAME, [movement.id for movement in page.data], page.next_cursor, cursor=cursor)
-        return RecordPage(records=tuple(page.records(self._amounts)), next_cursor=page.next_cursor or "")
+        return ProviderRecordPage(
+            records=tuple(page.provider_records(self._amounts)), next_cursor=page.next_cursor or ""
+        )
 
 
 def _unknown(error: stripe.StripeError) -> Unknown:

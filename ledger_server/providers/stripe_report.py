@@ -8,7 +8,7 @@ reports/reporting-categories. Amounts are decimals in major units, positive into
 from datetime import UTC, datetime, tzinfo
 from typing import Final
 
-from ledger_server.domain.provider_record import RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecordKind, RemoteState
 from ledger_server.domain.reconciliation.settlement import ReportFormat, SettlementLine
 from ledger_server.providers.report_rows import Broken, Header, Row, Units, Unreadable, in_zone, shown
 from ledger_server.providers.stripe_shapes import OUR_ID
@@ -21,18 +21,18 @@ _ACCOUNT: Final = "connected_account"
 _MONEY: Final = (_ID, "currency", "gross", "fee", "net", _CATEGORY)
 
 _KINDS: Final = {
-    "charge": RecordKind.PAYMENT,
-    "charge_failure": RecordKind.PAYMENT,
-    "partial_capture_reversal": RecordKind.PAYMENT,
-    "refund": RecordKind.REFUND,
-    "refund_failure": RecordKind.REFUND,
-    "dispute": RecordKind.DISPUTE,
-    "dispute_reversal": RecordKind.DISPUTE,
-    "fee": RecordKind.FEE,
-    "network_cost": RecordKind.FEE,
-    "tax": RecordKind.FEE,
-    "payout": RecordKind.PAYOUT,
-    "payout_reversal": RecordKind.PAYOUT,
+    "charge": ProviderRecordKind.PAYMENT,
+    "charge_failure": ProviderRecordKind.PAYMENT,
+    "partial_capture_reversal": ProviderRecordKind.PAYMENT,
+    "refund": ProviderRecordKind.REFUND,
+    "refund_failure": ProviderRecordKind.REFUND,
+    "dispute": ProviderRecordKind.DISPUTE,
+    "dispute_reversal": ProviderRecordKind.DISPUTE,
+    "fee": ProviderRecordKind.FEE,
+    "network_cost": ProviderRecordKind.FEE,
+    "tax": ProviderRecordKind.FEE,
+    "payout": ProviderRecordKind.PAYOUT,
+    "payout_reversal": ProviderRecordKind.PAYOUT,
     **dict.fromkeys(
         (
             "advance",
@@ -74,7 +74,7 @@ _KINDS: Final = {
             "transfer_reversal",
             "unreconciled_customer_funds",
         ),
-        RecordKind.OTHER,
+        ProviderRecordKind.OTHER,
     ),
 }
 # What came back has failed, whatever it was before.
@@ -159,7 +159,7 @@ class StripeReport:
                 f"gross {row.text('gross')} less fee {row.text('fee')} is not net {row.text('net')}"
             )
         kind, batch, is_payout = self._place(row, category)
-        if kind is RecordKind.FEE:
+        if kind is ProviderRecordKind.FEE:
             gross, fee = 0, -net
         original_amount, original_currency = self._original(row, kind, category, gross, currency)
         payment = row.text("payment_intent_id") or row.text("charge_id")
@@ -189,7 +189,7 @@ class StripeReport:
             raise Unreadable(f"{column} is blank")
         return self._units.minor(amount, currency)
 
-    def _place(self, row: Row, category: str) -> tuple[RecordKind, str, bool]:
+    def _place(self, row: Row, category: str) -> tuple[ProviderRecordKind, str, bool]:
         """Return what a row is of, the batch that it is in, and whether it is that batch's pay-out.
 
         Stripe pays its balance out to our bank with the same objects as we pay players. An automatic payout
@@ -197,27 +197,27 @@ class StripeReport:
         later is money that the next one has, so there it is a correction. The payouts' own report does not
         tell the two apart; a payout that has no lines anywhere stays a batch in progress.
         """
-        kind = _KINDS.get(category, RecordKind.UNKNOWN)
+        kind = _KINDS.get(category, ProviderRecordKind.UNKNOWN)
         if self._payouts:
-            if kind is not RecordKind.PAYOUT:
+            if kind is not ProviderRecordKind.PAYOUT:
                 raise Unreadable(f"{_CATEGORY} {shown(category)} in a report of payouts")
-            return RecordKind.SETTLEMENT, row.required(_PAYOUT_ID), True
+            return ProviderRecordKind.SETTLEMENT, row.required(_PAYOUT_ID), True
         batch = row.text(_BATCH) if self._batched else ""
-        if kind is not RecordKind.PAYOUT or not batch:
+        if kind is not ProviderRecordKind.PAYOUT or not batch:
             return kind, batch, False
         if row.text("source_id") == batch:
-            return RecordKind.SETTLEMENT, batch, True
-        return (RecordKind.SETTLEMENT if category in _CAME_BACK else kind), batch, False
+            return ProviderRecordKind.SETTLEMENT, batch, True
+        return (ProviderRecordKind.SETTLEMENT if category in _CAME_BACK else kind), batch, False
 
     def _original(
-        self, row: Row, kind: RecordKind, category: str, gross: int, currency: str
+        self, row: Row, kind: ProviderRecordKind, category: str, gross: int, currency: str
     ) -> tuple[int | None, str]:
         """Return the movement in the currency that the player paid."""
         paid_in = row.text("customer_facing_currency").upper()
         if paid_in in {"", currency} or kind not in {
-            RecordKind.PAYMENT,
-            RecordKind.REFUND,
-            RecordKind.DISPUTE,
+            ProviderRecordKind.PAYMENT,
+            ProviderRecordKind.REFUND,
+            ProviderRecordKind.DISPUTE,
         }:
             return gross, currency
         amount = row.amount("customer_facing_amount")
@@ -227,14 +227,19 @@ class StripeReport:
         size = self._units.minor(amount.copy_abs(), paid_in)
         return (-size if gross < 0 else size), paid_in
 
-    def _ref(self, row: Row, kind: RecordKind, payment: str) -> str:
+    def _ref(self, row: Row, kind: ProviderRecordKind, payment: str) -> str:
         """Return the id of what moved, as the adapter's listing names it."""
         if self._payouts:
             return row.text(_PAYOUT_ID)
         match kind:
-            case RecordKind.PAYMENT:
+            case ProviderRecordKind.PAYMENT:
                 return payment or row.text("source_id")
-            case RecordKind.REFUND | RecordKind.DISPUTE | RecordKind.PAYOUT | RecordKind.SETTLEMENT:
+            case (
+                ProviderRecordKind.REFUND
+                | ProviderRecordKind.DISPUTE
+                | ProviderRecordKind.PAYOUT
+                | ProviderRecordKind.SETTLEMENT
+            ):
                 return row.text("source_id")
             case _:
                 return ""
@@ -251,12 +256,12 @@ class StripeReport:
         return local.replace(tzinfo=UTC) if self._zone is None else in_zone(local, self._zone, self._time)
 
 
-def _our_id(row: Row, kind: RecordKind) -> str:
+def _our_id(row: Row, kind: ProviderRecordKind) -> str:
     """Return our id of what moved: a refund has one of its own beside its payment's."""
     match kind:
-        case RecordKind.PAYMENT | RecordKind.DISPUTE:
+        case ProviderRecordKind.PAYMENT | ProviderRecordKind.DISPUTE:
             return row.text(f"payment_metadata[{OUR_ID}]")
-        case RecordKind.REFUND:
+        case ProviderRecordKind.REFUND:
             return row.text(f"refund_metadata[{OUR_ID}]")
         case _:
             return ""

@@ -19,7 +19,7 @@ from stripe.params import (
 )
 
 from ledger_server.providers import stripe_shapes as shapes
-from ledger_server.providers.adapter import CallKind, ProviderCall
+from ledger_server.providers.adapter import ProviderCall, ProviderCallKind
 from ledger_server.providers.sending import http_client
 
 _MAX_PAGE: Final = 100
@@ -84,7 +84,7 @@ class StripeRequests:
         metadata = {shapes.OUR_ID: call.our_id, shapes.PLAYER_ID: call.player_id}
         currency = call.currency.lower()
         match call.kind:
-            case CallKind.CREATE_PAYMENT:
+            case ProviderCallKind.CREATE_PAYMENT:
                 return shapes.remote(
                     await self._api.payment_intents.create_async(
                         {
@@ -96,28 +96,28 @@ class StripeRequests:
                         {"idempotency_key": call.idempotency_key},
                     )
                 )
-            case CallKind.CREATE_PAYOUT:
+            case ProviderCallKind.CREATE_PAYOUT:
                 payout: PayoutCreateParams = {"amount": amount, "currency": currency, "metadata": metadata}
                 if call.destination:
                     payout["destination"] = call.destination
                 return shapes.remote(
                     await self._api.payouts.create_async(payout, {"idempotency_key": call.idempotency_key})
                 )
-            case CallKind.REFUND:
+            case ProviderCallKind.REFUND:
                 refund: RefundCreateParams = {"amount": amount, "metadata": metadata}
                 refund[_named(call)] = call.payment_ref
                 return shapes.remote(
                     await self._api.refunds.create_async(refund, {"idempotency_key": call.idempotency_key})
                 )
 
-    async def retrieve(self, kind: CallKind, ref: str) -> shapes.Remote:
+    async def retrieve(self, kind: ProviderCallKind, ref: str) -> shapes.Remote:
         """Read one payment, payout or refund."""
         match kind:
-            case CallKind.CREATE_PAYMENT:
+            case ProviderCallKind.CREATE_PAYMENT:
                 return shapes.remote(await self._api.payment_intents.retrieve_async(ref))
-            case CallKind.CREATE_PAYOUT:
+            case ProviderCallKind.CREATE_PAYOUT:
                 return shapes.remote(await self._api.payouts.retrieve_async(ref))
-            case CallKind.REFUND:
+            case ProviderCallKind.REFUND:
                 return shapes.remote(await self._api.refunds.retrieve_async(ref))
 
     async def search_payments(self, our_id: str) -> list[shapes.Remote]:
@@ -125,22 +125,22 @@ class StripeRequests:
         query = f"metadata['{shapes.OUR_ID}']:'{our_id}'"
         return shapes.page(await self._api.payment_intents.search_async({"query": query})).data
 
-    async def list_like(self, call: ProviderCall, created_from: datetime, after: str) -> shapes.Page:
+    async def list_like(self, call: ProviderCall, created_from: datetime, after: str) -> shapes.StripePage:
         """List a page of payments or payouts since an instant, or all refunds of a payment, newest first."""
         match call.kind:
-            case CallKind.CREATE_PAYMENT:
+            case ProviderCallKind.CREATE_PAYMENT:
                 payments: PaymentIntentListParams = {"limit": _MAX_PAGE}
                 payments["created"] = {"gte": int(created_from.timestamp())}
                 if after:
                     payments["starting_after"] = after
                 return shapes.page(await self._api.payment_intents.list_async(payments))
-            case CallKind.CREATE_PAYOUT:
+            case ProviderCallKind.CREATE_PAYOUT:
                 payouts: PayoutListParams = {"limit": _MAX_PAGE}
                 payouts["created"] = {"gte": int(created_from.timestamp())}
                 if after:
                     payouts["starting_after"] = after
                 return shapes.page(await self._api.payouts.list_async(payouts))
-            case CallKind.REFUND:
+            case ProviderCallKind.REFUND:
                 refunds: RefundListParams = {"limit": _MAX_PAGE}
                 refunds[_named(call)] = call.payment_ref
                 if after:

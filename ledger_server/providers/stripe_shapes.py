@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct, convert
 from stripe import StripeObject
 
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 from ledger_server.providers.adapter import Accepted, Made
 from ledger_server.providers.amounts import AmountRefused, Amounts
 
@@ -24,19 +24,19 @@ _STATES: Final = {
 }
 # By the type; what is named nowhere is UNKNOWN: Stripe adds types at any time.
 _KINDS: Final = {
-    "charge": RecordKind.PAYMENT,
-    "payment": RecordKind.PAYMENT,
-    "payment_failure_refund": RecordKind.PAYMENT,
-    "payment_reversal": RecordKind.PAYMENT,
-    "refund": RecordKind.REFUND,
-    "payment_refund": RecordKind.REFUND,
-    "refund_failure": RecordKind.REFUND,
-    "payout": RecordKind.PAYOUT,
-    "payout_cancel": RecordKind.PAYOUT,
-    "payout_failure": RecordKind.PAYOUT,
-    "stripe_fee": RecordKind.FEE,
-    "stripe_fx_fee": RecordKind.FEE,
-    "tax_fee": RecordKind.FEE,
+    "charge": ProviderRecordKind.PAYMENT,
+    "payment": ProviderRecordKind.PAYMENT,
+    "payment_failure_refund": ProviderRecordKind.PAYMENT,
+    "payment_reversal": ProviderRecordKind.PAYMENT,
+    "refund": ProviderRecordKind.REFUND,
+    "payment_refund": ProviderRecordKind.REFUND,
+    "refund_failure": ProviderRecordKind.REFUND,
+    "payout": ProviderRecordKind.PAYOUT,
+    "payout_cancel": ProviderRecordKind.PAYOUT,
+    "payout_failure": ProviderRecordKind.PAYOUT,
+    "stripe_fee": ProviderRecordKind.FEE,
+    "stripe_fx_fee": ProviderRecordKind.FEE,
+    "tax_fee": ProviderRecordKind.FEE,
 }
 # Known types that belong to no payment of ours, as Stripe's API reference lists them.
 _OTHER: Final = frozenset({
@@ -55,12 +55,12 @@ _OTHER: Final = frozenset({
 # Where Stripe's category for accounting says more than the type, which for disputes is `adjustment`, and
 # `refund` for the part of an authorisation that was never captured: it only takes the charge back in part.
 _BY_CATEGORY: Final = {
-    "charge_failure": RecordKind.PAYMENT,
-    "dispute": RecordKind.DISPUTE,
-    "dispute_reversal": RecordKind.DISPUTE,
-    "fee": RecordKind.FEE,
-    "partial_capture_reversal": RecordKind.PAYMENT,
-    "refund_failure": RecordKind.REFUND,
+    "charge_failure": ProviderRecordKind.PAYMENT,
+    "dispute": ProviderRecordKind.DISPUTE,
+    "dispute_reversal": ProviderRecordKind.DISPUTE,
+    "fee": ProviderRecordKind.FEE,
+    "partial_capture_reversal": ProviderRecordKind.PAYMENT,
+    "refund_failure": ProviderRecordKind.REFUND,
 }
 # Types and categories of money that came back: the object has failed, whatever its source still shows.
 _CAME_BACK: Final = frozenset(
@@ -75,7 +75,12 @@ _CAME_BACK: Final = frozenset(
     }
 )
 _STATEFUL: Final = frozenset(
-    {RecordKind.PAYMENT, RecordKind.PAYOUT, RecordKind.REFUND, RecordKind.SETTLEMENT}
+    {
+        ProviderRecordKind.PAYMENT,
+        ProviderRecordKind.PAYOUT,
+        ProviderRecordKind.REFUND,
+        ProviderRecordKind.SETTLEMENT,
+    }
 )
 _PARTIAL_CAPTURE: Final = "partial_capture_reversal"
 
@@ -122,7 +127,7 @@ class Remote(Struct, frozen=True):
         return (self.metadata or {}).get(OUR_ID) == our_id
 
 
-class Page(Struct, frozen=True):
+class StripePage(Struct, frozen=True):
     """A page of a listing, newest first, or of a search."""
 
     data: list[Remote]
@@ -172,14 +177,14 @@ class _Movement(Struct, frozen=True):
         return self.source if isinstance(self.source, _Source) else None
 
     @property
-    def kind(self) -> RecordKind:
+    def kind(self) -> ProviderRecordKind:
         """What it is of."""
         kind = _BY_CATEGORY.get(self.reporting_category) or _KINDS.get(self.type)
         if kind is None:
-            return RecordKind.OTHER if self.type in _OTHER else RecordKind.UNKNOWN
+            return ProviderRecordKind.OTHER if self.type in _OTHER else ProviderRecordKind.UNKNOWN
         # Stripe pays the balance out to our own bank with the same objects as we pay players.
-        if kind is RecordKind.PAYOUT and self.expanded is not None and not self.expanded.is_ours:
-            return RecordKind.SETTLEMENT
+        if kind is ProviderRecordKind.PAYOUT and self.expanded is not None and not self.expanded.is_ours:
+            return ProviderRecordKind.SETTLEMENT
         return kind
 
     @property
@@ -205,11 +210,11 @@ class Movements(Struct, frozen=True):
         """Where the listing goes on; None on the last page, empty where it promises more than it lists."""
         return _next_cursor(self.data, has_more=self.has_more)
 
-    def records(self, amounts: Amounts) -> Iterator[ProviderRecord]:
+    def provider_records(self, amounts: Amounts) -> Iterator[ProviderRecord]:
         """Return a record per movement, and one more for the fee of each that has one."""
         for movement in self.data:
-            yield _record(movement, amounts)
-            if movement.fee and movement.kind is not RecordKind.FEE:
+            yield _provider_record(movement, amounts)
+            if movement.fee and movement.kind is not ProviderRecordKind.FEE:
                 yield _fee(movement, amounts)
 
 
@@ -228,9 +233,9 @@ def remote(answer: StripeObject) -> Remote:
     return convert(answer.to_dict(), type=Remote)
 
 
-def page(answer: StripeObject) -> Page:
+def page(answer: StripeObject) -> StripePage:
     """Read a page of payments, payouts or refunds."""
-    return convert(answer.to_dict(), type=Page)
+    return convert(answer.to_dict(), type=StripePage)
 
 
 def movements(answer: StripeObject) -> Movements:
@@ -238,7 +243,7 @@ def movements(answer: StripeObject) -> Movements:
     return convert(answer.to_dict(), type=Movements)
 
 
-def _record(movement: _Movement, amounts: Amounts) -> ProviderRecord:
+def _provider_record(movement: _Movement, amounts: Amounts) -> ProviderRecord:
     source, kind, ref = movement.expanded, movement.kind, _ref(movement)
     # Stripe keeps its books in the currency that it settles in; the ledger knows what the player paid. Of a
     # partial capture all that was authorised moves, and then the rest of it back.
@@ -256,7 +261,7 @@ def _record(movement: _Movement, amounts: Amounts) -> ProviderRecord:
         currency=currency.upper(),
         create_time=datetime.fromtimestamp(movement.created, UTC),
         provider_type=movement.type,
-        batch=ref if kind is RecordKind.SETTLEMENT else "",
+        batch=ref if kind is ProviderRecordKind.SETTLEMENT else "",
     )
 
 
@@ -264,7 +269,7 @@ def _fee(movement: _Movement, amounts: Amounts) -> ProviderRecord:
     """Return the record of what Stripe kept of a movement; the ledger knows that fee by the movement's id."""
     currency = movement.currency.upper()
     return ProviderRecord(
-        kind=RecordKind.FEE,
+        kind=ProviderRecordKind.FEE,
         record_id=movement.id,
         provider_ref=movement.id,
         payment_ref=_payment(movement.expanded),
@@ -280,7 +285,7 @@ def _fee(movement: _Movement, amounts: Amounts) -> ProviderRecord:
 
 def _ref(movement: _Movement) -> str:
     """Return the id of what moved: of a payment its PaymentIntent; of what is no object, the movement's."""
-    if movement.kind not in _STATEFUL and movement.kind is not RecordKind.DISPUTE:
+    if movement.kind not in _STATEFUL and movement.kind is not ProviderRecordKind.DISPUTE:
         return movement.id
     match movement.source:
         case None:
@@ -288,7 +293,7 @@ def _ref(movement: _Movement) -> str:
         case str(source_id):
             return source_id
         case source:
-            return (_payment(source) if movement.kind is RecordKind.PAYMENT else "") or source.id
+            return (_payment(source) if movement.kind is ProviderRecordKind.PAYMENT else "") or source.id
 
 
 def _payment(source: _Source | None) -> str:

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import FieldMissing, FieldOutOfRange, ProviderUnknown, ShuttingDown
 from ledger_server.domain.ids import TenantIds
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.reconciliation.payment_comparison import Verdict
 from ledger_server.engine.reads.runs import RunReads
 from ledger_server.engine.reconciliation.runs import Claimed, Runs
@@ -29,7 +29,7 @@ from ledger_server.rpc.read_requests import bound, optional_enum, tenant_violati
 from ledger_server.rpc.requests import keyed_violations
 from ledger_server.rpc.serving import Context
 from ledger_server.rpc.violations import Violations
-from ledger_server.store.queries.runs import RecordFilter
+from ledger_server.store.queries.runs import ProviderRecordFilter
 
 _LOOK_SECONDS: Final = 0.25
 _LONGEST: Final = timedelta(days=366)
@@ -133,21 +133,23 @@ class ReconciliationServicer:
         if request.payment_id:
             violations.identifier(request.payment_id, "payment_id")
         violations.text(request.provider_ref, "provider_ref", 255)
-        kind = optional_enum(violations, request.kind, "kind", RecordKind)
+        kind = optional_enum(violations, request.kind, "kind", ProviderRecordKind)
         verdict = optional_enum(violations, request.verdict, "verdict", Verdict)
         size = page_size(request, violations)
         after = page_place(
             request, violations, like=(0, ""), read=lambda place: (small_number_in(place[0]), str(place[1]))
         )
         violations.check()
-        wanted = RecordFilter(
+        wanted = ProviderRecordFilter(
             provider=request.provider,
             payment=_payment(await self._reads.ids(request.tenant_id), request.payment_id),
             provider_ref=request.provider_ref,
             kind=kind,
             verdict=verdict,
         )
-        page = await self._reads.list_records(request.tenant_id, wanted, after=after or (0, ""), size=size)
+        page = await self._reads.list_provider_records(
+            request.tenant_id, wanted, after=after or (0, ""), size=size
+        )
         count = fitting(page.items)
         response = pb.ListProviderRecordsResponse(records=page.items[:count])
         if count < len(page.items):

@@ -9,18 +9,18 @@ from defter.ledger.v1 import account_pb2, posting_pb2
 from defter.reconciliation.v1 import settlement_pb2 as pb
 
 from ledger_server.domain.errors import (
-    BatchNotBalanced,
     FieldMalformed,
     FieldMissing,
     FieldTooLong,
     ProviderUnknown,
     Reason,
     Refused,
+    SettlementBatchNotBalanced,
 )
 from ledger_server.domain.ledger.accounts import Direction
 from ledger_server.domain.ledger.transactions import NewPosting, TransactionType
 from ledger_server.domain.payments.accounts import bank_account, clearing_account
-from ledger_server.domain.reconciliation.settlement import BatchState, ReportFormat
+from ledger_server.domain.reconciliation.settlement import ReportFormat, SettlementBatchState
 from ledger_server.domain.state.commands import Method, PostTransaction, RequestKey
 from ledger_server.engine.lane.kept_currencies import KeptCurrencies
 from ledger_server.engine.lane.work import Request
@@ -36,18 +36,18 @@ from ledger_server.rpc.read_requests import optional_enum, tenant_violations
 from ledger_server.rpc.requests import RequestReader, request_of
 from ledger_server.rpc.serving import Context
 from ledger_server.rpc.violations import Violations, members
-from ledger_server.store.settlement_store import BatchName, StoredBatch
+from ledger_server.store.settlement_store import SettlementBatchName, StoredSettlementBatch
 
 MAX_CHUNK_BYTES: Final = 1024 * 1024
 _MAX_TEXT: Final = 255
 _BANK: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 _FORMATS: Final = members(ReportFormat)
-_CONFIRMABLE: Final = frozenset({BatchState.BALANCED, BatchState.CONFIRMED})
+_CONFIRMABLE: Final = frozenset({SettlementBatchState.BALANCED, SettlementBatchState.CONFIRMED})
 
 Header = pb.ImportSettlementReportRequest.Header
 
 
-class Importer(Protocol):
+class ReportImporter(Protocol):
     """Takes reports in, and sees to it that findings say where batches stand."""
 
     async def import_report(
@@ -55,7 +55,7 @@ class Importer(Protocol):
     ) -> pb.ImportSettlementReportResponse:
         """Read a file, keep it if it is new, and do what follows from it."""
 
-    async def tell(self, tenant_id: str, provider: str, name: BatchName) -> None:
+    async def tell(self, tenant_id: str, provider: str, name: SettlementBatchName) -> None:
         """Look after the finding of a batch that has changed."""
 
 
@@ -67,7 +67,7 @@ class SettlementServicer:
         ledger: Ledger,
         reader: RequestReader,
         settlements: Settlements,
-        importer: Importer,
+        importer: ReportImporter,
         providers: Mapping[str, ProviderAmounts],
         *,
         currencies: KeptCurrencies,
@@ -98,7 +98,7 @@ class SettlementServicer:
         violations = tenant_violations(request)
         if request.provider:
             provider_name(violations, request.provider)
-        state = optional_enum(violations, request.state, "state", BatchState)
+        state = optional_enum(violations, request.state, "state", SettlementBatchState)
         size = page_size(request, violations)
         after = page_place(request, violations, like=("", "", "", ""), read=_place)
         violations.check()
@@ -122,7 +122,9 @@ class SettlementServicer:
             batch = await self._linked(request, batch)
         message = message_of(batch)
         if batch.state not in _CONFIRMABLE:
-            raise BatchNotBalanced(batch_id=request.batch_id, difference_minor=message.difference_minor)
+            raise SettlementBatchNotBalanced(
+                batch_id=request.batch_id, difference_minor=message.difference_minor
+            )
         if message.paid_out_minor:
             if batch.moved is None:
                 await self._open_accounts(request, lowered=_legs(request, message.paid_out_minor)[1])
@@ -168,7 +170,9 @@ class SettlementServicer:
         some_text(violations, request.actor, "actor", _MAX_TEXT)
         violations.check()
 
-    async def _linked(self, request: pb.ConfirmSettlementBatchRequest, batch: StoredBatch) -> StoredBatch:
+    async def _linked(
+        self, request: pb.ConfirmSettlementBatchRequest, batch: StoredSettlementBatch
+    ) -> StoredSettlementBatch:
         """Return the batch with the transaction that somebody posted for it and died before saying so."""
         posted = await self._settlements.posted(request.tenant_id, _key(request))
         ours = {"batch": request.batch_id, "provider": request.provider}
@@ -178,7 +182,7 @@ class SettlementServicer:
 
     async def _set_moved(
         self, request: pb.ConfirmSettlementBatchRequest, posted: posting_pb2.Transaction
-    ) -> StoredBatch:
+    ) -> StoredSettlementBatch:
         name = (request.batch_id, request.currency_code)
         moved = moved_by(posted, request.provider, request.currency_code)
         batch = await self._settlements.set_moved(

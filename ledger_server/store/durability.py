@@ -60,7 +60,7 @@ class _Heads(NamedTuple):
     sequences: Mapping[TenantKey, int]
 
 
-class Shared(Generic[_Result]):
+class SharedTurn(Generic[_Result]):
     """Does something once for all who come before it begins; whoever comes later gets the next turn."""
 
     def __init__(self, once: Callable[[], Awaitable[_Result]]) -> None:
@@ -103,8 +103,8 @@ class Durability:
         self._pool = pool
         self._known: OrderedDict[TenantKey, int] = OrderedDict()
         self._wanted: set[TenantKey] = set()
-        self._ask = Shared(self._heads)
-        self._prove = Shared(self._commit)
+        self._ask = SharedTurn(self._heads)
+        self._prove = SharedTurn(self._commit)
 
     def committed(self, key: TenantKey, sequence: int) -> None:
         """Take note that a tenant's records up to a sequence are as durable as they will be."""

@@ -112,7 +112,7 @@ class Look(NamedTuple):
     found: Found
 
 
-class ProviderAccount(NamedTuple):
+class TenantProviderAccount(NamedTuple):
     """A provider account with payments of a tenant."""
 
     key: TenantKey
@@ -215,14 +215,16 @@ async def resume_outbound(
 
 async def provider_accounts(
     connection: AnyConnection, after: tuple[str, str], limit: int
-) -> list[ProviderAccount]:
+) -> list[TenantProviderAccount]:
     """Return provider accounts with payments, by tenant and name, behind a tenant and a name."""
     rows = await connection.fetch(_ACCOUNTS, *after, limit)
-    return [ProviderAccount(TenantKey(row["tenant_key"]), row["tenant_id"], row["provider"]) for row in rows]
+    return [
+        TenantProviderAccount(TenantKey(row["tenant_key"]), row["tenant_id"], row["provider"]) for row in rows
+    ]
 
 
 async def runs_since(
-    connection: AnyConnection, account: ProviderAccount, since: datetime, state: int
+    connection: AnyConnection, account: TenantProviderAccount, since: datetime, state: int
 ) -> list[bytes]:
     """Return the runs of an account that began after a time and are in a state."""
     rows = await connection.fetch(_RUNS, account.key, since, account.provider, state)

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 from asyncpg import Record
 
 from ledger_server.domain.ids import TenantKey
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
-from ledger_server.domain.reconciliation.comparison import RecordName, Verdict
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
+from ledger_server.domain.reconciliation.comparison import ProviderRecordName, Verdict
 from ledger_server.store.database import AnyConnection, Pool
 
 # Tiers as `MatchTier` numbers them: by our id, then by the provider's.
@@ -160,7 +160,7 @@ async def stage(
     key: TenantKey,
     provider: str,
     run: int | None,
-    records: Mapping[RecordName, tuple[ProviderRecord, int | None]],
+    records: Mapping[ProviderRecordName, tuple[ProviderRecord, int | None]],
 ) -> None:
     """Write a page of records, each with the payment that it belongs to.
 
@@ -223,7 +223,7 @@ async def matched_groups(
         for row in rows:
             if not groups or groups[-1].payment != row["payment_number"]:
                 groups.append(Group(row["payment_number"], []))
-            groups[-1].records.append(_record(row))
+            groups[-1].records.append(_provider_record(row))
         if len(rows) < size:
             return groups
         # The last one may go on behind the page.
@@ -232,24 +232,24 @@ async def matched_groups(
         size *= 4
 
 
-async def unmatched_records(
-    pool: Pool, key: TenantKey, provider: str, run: int, *, after: RecordName, size: int
+async def unmatched_provider_records(
+    pool: Pool, key: TenantKey, provider: str, run: int, *, after: ProviderRecordName, size: int
 ) -> list[Unmatched]:
     """Return the next records of a run that belong to no payment."""
     rows = await pool.fetch(_UNMATCHED, key, provider, run, after[0], after[1], size)
-    return [Unmatched(_record(row), row["settled"]) for row in rows]
+    return [Unmatched(_provider_record(row), row["settled"]) for row in rows]
 
 
-async def records_elsewhere(
+async def provider_records_elsewhere(
     pool: Pool, key: TenantKey, provider: str, payment: int, *, between: tuple[datetime, datetime]
 ) -> list[ProviderRecord]:
     """Return a payment's records outside a stretch of time, as earlier runs have read them."""
     rows = await pool.fetch(_ELSEWHERE, key, provider, payment, *between)
-    return [_record(row) for row in rows]
+    return [_provider_record(row) for row in rows]
 
 
 async def set_verdicts(
-    connection: AnyConnection, key: TenantKey, provider: str, verdicts: Mapping[RecordName, Verdict]
+    connection: AnyConnection, key: TenantKey, provider: str, verdicts: Mapping[ProviderRecordName, Verdict]
 ) -> None:
     """Write what a run has made of records that did not simply match."""
     if verdicts:
@@ -264,16 +264,16 @@ async def set_verdicts(
         )
 
 
-async def records_of_kind(
-    connection: AnyConnection, key: TenantKey, provider: str, payment: int, kind: RecordKind
+async def provider_records_of_kind(
+    connection: AnyConnection, key: TenantKey, provider: str, payment: int, kind: ProviderRecordKind
 ) -> Sequence[ProviderRecord]:
     """Return the records of one kind that belong to a payment, the oldest first."""
-    return [_record(row) for row in await connection.fetch(_OF_OBJECT, key, provider, payment, kind)]
+    return [_provider_record(row) for row in await connection.fetch(_OF_OBJECT, key, provider, payment, kind)]
 
 
-def _record(row: Record) -> ProviderRecord:
+def _provider_record(row: Record) -> ProviderRecord:
     return ProviderRecord(
-        kind=RecordKind(row["kind"]),
+        kind=ProviderRecordKind(row["kind"]),
         record_id=row["record_id"],
         provider_ref=row["provider_ref"],
         payment_ref=row["payment_ref"] or "",

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from asyncpg import Record
 
 from ledger_server.domain.ids import TenantKey
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.reconciliation.settled import KnownLine, Place
 from ledger_server.domain.reconciliation.settlement import NOTHING, SettlementLine, Totals
 from ledger_server.store.database import AnyConnection, Pool
@@ -122,7 +122,7 @@ WHERE known.version = excluded.version
 RETURNING batch_id, currency_code
 """
 
-BatchName = tuple[str, str]
+SettlementBatchName = tuple[str, str]
 """A batch's id and its currency."""
 
 
@@ -135,7 +135,7 @@ class ReportName(NamedTuple):
     account: str
 
 
-class StoredBatch(NamedTuple):
+class StoredSettlementBatch(NamedTuple):
     """A batch; its message stands in `body`, and `moved` is what was confirmed, if it was."""
 
     batch_id: str
@@ -147,7 +147,7 @@ class StoredBatch(NamedTuple):
     body: bytes
 
     @property
-    def name(self) -> BatchName:
+    def name(self) -> SettlementBatchName:
         """What names it among those of its provider account."""
         return self.batch_id, self.currency
 
@@ -184,7 +184,9 @@ async def known_lines(
     rows = await connection.fetch(_KNOWN_LINES, key, provider, line_ids)
     return {
         row["line_id"]: KnownLine(
-            place=Place(batch=row["batch_id"], kind=RecordKind(row["kind"]), is_payout=row["is_payout"]),
+            place=Place(
+                batch=row["batch_id"], kind=ProviderRecordKind(row["kind"]), is_payout=row["is_payout"]
+            ),
             currency=row["currency_code"],
             gross=row["gross"],
             fee=row["fee"],
@@ -238,14 +240,14 @@ def _line_row(line: SettlementLine) -> tuple[Any, ...]:
 
 
 async def add_up(
-    connection: AnyConnection, key: TenantKey, provider: str, names: Sequence[BatchName]
-) -> dict[BatchName, Totals]:
+    connection: AnyConnection, key: TenantKey, provider: str, names: Sequence[SettlementBatchName]
+) -> dict[SettlementBatchName, Totals]:
     """Return what all lines of batches add up to; one without lines is left out."""
     rows: list[Record] = await connection.fetch(_SUMS, key, provider, *_columns(names), timeout=_SUM_SECONDS)
-    totals: dict[BatchName, Totals] = {}
+    totals: dict[SettlementBatchName, Totals] = {}
     for row in rows:
         more = Totals.of_sum(
-            RecordKind(row["kind"]),
+            ProviderRecordKind(row["kind"]),
             is_payout=row["is_payout"],
             # Sums of 64-bit numbers are decimals in PostgreSQL, without decimals.
             gross=int(row["gross"]),
@@ -262,10 +264,10 @@ async def read_batches(
     connection: AnyConnection,
     key: TenantKey,
     provider: str,
-    names: Sequence[BatchName],
+    names: Sequence[SettlementBatchName],
     *,
     lock: bool = False,
-) -> list[StoredBatch]:
+) -> list[StoredSettlementBatch]:
     """Return those of these batches that there are, in their order.
 
     Args:
@@ -276,7 +278,7 @@ async def read_batches(
 
 
 async def put_batches(
-    connection: AnyConnection, key: TenantKey, provider: str, batches: Sequence[StoredBatch]
+    connection: AnyConnection, key: TenantKey, provider: str, batches: Sequence[StoredSettlementBatch]
 ) -> None:
     """Write batches that are new, or that the caller has locked."""
     await connection.execute(
@@ -293,15 +295,15 @@ async def put_batches(
 
 
 async def untold_batches(
-    pool: Pool, key: TenantKey, provider: str, *, after: BatchName, size: int
-) -> list[StoredBatch]:
+    pool: Pool, key: TenantKey, provider: str, *, after: SettlementBatchName, size: int
+) -> list[StoredSettlementBatch]:
     """Return batches that have changed and whose finding was not looked after since."""
     return [_batch(row) for row in await pool.fetch(_UNTOLD, key, provider, *after, size)]
 
 
 async def set_told(
-    pool: Pool, key: TenantKey, provider: str, batches: Sequence[StoredBatch]
-) -> set[BatchName]:
+    pool: Pool, key: TenantKey, provider: str, batches: Sequence[StoredSettlementBatch]
+) -> set[SettlementBatchName]:
     """Write that batches' findings were looked after; return those that have not changed since."""
     rows = await pool.fetch(
         _TELL,
@@ -314,9 +316,9 @@ async def set_told(
     return {(row["batch_id"], row["currency_code"]) for row in rows}
 
 
-def _columns(names: Sequence[BatchName]) -> tuple[list[str], list[str]]:
+def _columns(names: Sequence[SettlementBatchName]) -> tuple[list[str], list[str]]:
     return [batch_id for batch_id, _ in names], [currency for _, currency in names]
 
 
-def _batch(row: Record) -> StoredBatch:
-    return StoredBatch(*(row[name] for name in StoredBatch._fields))
+def _batch(row: Record) -> StoredSettlementBatch:
+    return StoredSettlementBatch(*(row[name] for name in StoredSettlementBatch._fields))

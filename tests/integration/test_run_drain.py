@@ -11,7 +11,7 @@ import pytest
 from defter.reconciliation.v1 import reconciliation_pb2 as pb
 from defter.reconciliation.v1.reconciliation_pb2_grpc import ReconciliationServiceStub
 
-from ledger_server.providers.adapter import RecordPage
+from ledger_server.providers.adapter import ProviderRecordPage
 from tests.support.clock import START, FakeClock
 from tests.support.fake_provider import PROVIDER, FakeAdapter
 from tests.support.requests import timestamp
@@ -27,10 +27,10 @@ class _Gated(FakeAdapter):
         super().__init__()
         self.gate = asyncio.Event()
 
-    async def list_records(self, *_: object) -> RecordPage:
+    async def list_provider_records(self, *_: object) -> ProviderRecordPage:
         """Wait for the gate."""
         await self.gate.wait()
-        return RecordPage(records=[], next_cursor="")
+        return ProviderRecordPage(records=[], next_cursor="")
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from ledger_server.providers.adapter import (
     Accepted,
     Adapter,
     Answer,
-    CallKind,
     Capabilities,
     NotFound,
     ProviderCall,
-    RecordPage,
+    ProviderCallKind,
+    ProviderRecordPage,
     Unknown,
     Unsent,
 )
@@ -40,9 +40,9 @@ class FakeAdapter:
             payments=True, payouts=True, refunds=True, listed=frozenset(), idempotency_seconds=1e9
         )
 
-    def to_provider(self, amount: int, currency: str, kind: CallKind) -> int:
+    def to_provider(self, amount: int, currency: str, kind: ProviderCallKind) -> int:
         """Return the same amount; payouts are of whole hundreds."""
-        if kind is CallKind.CREATE_PAYOUT and amount % 100:
+        if kind is ProviderCallKind.CREATE_PAYOUT and amount % 100:
             raise ValueError("payouts are of whole hundreds")
         return self.from_provider(amount, currency)
 
@@ -71,9 +71,9 @@ class FakeAdapter:
             return Unknown(reason="silence")
         return Accepted(provider_ref=provider_ref or f"at-{call.our_id}")
 
-    async def list_records(self, *_: object) -> RecordPage:
+    async def list_provider_records(self, *_: object) -> ProviderRecordPage:
         """List nothing."""
-        return RecordPage(records=[], next_cursor="")
+        return ProviderRecordPage(records=[], next_cursor="")
 
     async def close(self) -> None:
         """Let go of nothing."""

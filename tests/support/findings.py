@@ -18,7 +18,7 @@ from ledger_server.domain.findings.commands import (
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
 from ledger_server.domain.findings.finding import Finding, Resolution, Source
 from ledger_server.domain.ids import finding_id
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.state.commands import Method
 from ledger_server.engine.lane.work import Request
 from ledger_server.engine.records.findings import finding_of
@@ -29,11 +29,17 @@ from tests.support.ledger import LARGEST_PAGE, Ledger
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 OURS = Side(
-    ref="dep_x_7", kind=RecordKind.PAYMENT, amount=500, currency="EUR", state="CAPTURED", time=NOON, type=""
+    ref="dep_x_7",
+    kind=ProviderRecordKind.PAYMENT,
+    amount=500,
+    currency="EUR",
+    state="CAPTURED",
+    time=NOON,
+    type="",
 )
 THEIRS = Side(
     ref="pi_7",
-    kind=RecordKind.PAYMENT,
+    kind=ProviderRecordKind.PAYMENT,
     amount=450,
     currency="EUR",
     state="succeeded",
@@ -68,7 +74,13 @@ def a_discrepancy(kind: FindingClass = FindingClass.AMOUNT_MISMATCH, **facts: An
 def of_ref(ref: str, kind: FindingClass = FindingClass.MISSING_IN_LEDGER, **facts: Any) -> Discrepancy:
     """Return a discrepancy about what the provider alone has, under that ref."""
     remote = Side(
-        ref=ref, kind=RecordKind.PAYMENT, amount=450, currency="EUR", state="succeeded", time=NOON, type=""
+        ref=ref,
+        kind=ProviderRecordKind.PAYMENT,
+        amount=450,
+        currency="EUR",
+        state="succeeded",
+        time=NOON,
+        type="",
     )
     return a_discrepancy(kind, ledger=None, remote=remote, **facts)
 

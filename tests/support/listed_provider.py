@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind
 from ledger_server.providers.adapter import (
     Accepted,
     Answer,
-    CallKind,
     Capabilities,
     ListingFailed,
     NotFound,
     ProviderCall,
-    RecordPage,
+    ProviderCallKind,
+    ProviderRecordPage,
     Unknown,
 )
 from ledger_server.providers.sending import Proof
 
-LISTED: Final = frozenset(RecordKind) - {RecordKind.OTHER, RecordKind.UNKNOWN}
+LISTED: Final = frozenset(ProviderRecordKind) - {ProviderRecordKind.OTHER, ProviderRecordKind.UNKNOWN}
 
 
 class ListedProvider:
@@ -44,9 +44,9 @@ class ListedProvider:
         self._random = random.Random(seed)
         self._sorted: list[ProviderRecord] = []
 
-    async def list_records(
+    async def list_provider_records(
         self, from_time: datetime, to_time: datetime, cursor: str, limit: int
-    ) -> RecordPage:
+    ) -> ProviderRecordPage:
         """Return a page; the cursor is a position among all, so rows come again when others come in."""
         if not cursor:
             self._sorted = [each for each in self.records if from_time <= each.create_time < to_time]
@@ -60,9 +60,9 @@ class ListedProvider:
         end = place + limit
         self._random.shuffle(page)
         following = f"{page_number + 1}-{end}" if end < len(self._sorted) else ""
-        return RecordPage(records=page, next_cursor=following)
+        return ProviderRecordPage(records=page, next_cursor=following)
 
-    def to_provider(self, amount: int, _currency: str, _kind: CallKind) -> int:
+    def to_provider(self, amount: int, _currency: str, _kind: ProviderCallKind) -> int:
         """Return the same amount."""
         return amount
 

@@ -21,7 +21,7 @@ from ledger_server.domain.payments.events import (
 )
 from ledger_server.domain.payments.knowledge import CallState
 from ledger_server.domain.payments.withdrawal import Approval, Withdrawal, WithdrawalState
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 from ledger_server.domain.state.facts import DepositChanged, FactKind, WithdrawalChanged
 from ledger_server.engine.records.payments import payment_content
 from ledger_server.store.payment_rows import PAYMENT_TABLES, PaymentRows
@@ -32,15 +32,15 @@ CURRENCY: Final = "EUR"
 _SKEW: Final = 45
 
 _KINDS: Final = {
-    EventType.PAYMENT_CAPTURED: (RecordKind.PAYMENT, 1),
-    EventType.CAPTURE_FAILED: (RecordKind.PAYMENT, -1),
-    EventType.REFUND_SUCCEEDED: (RecordKind.REFUND, -1),
-    EventType.REFUND_FAILED: (RecordKind.REFUND, 1),
-    EventType.DISPUTE_FUNDS_WITHDRAWN: (RecordKind.DISPUTE, -1),
-    EventType.DISPUTE_FUNDS_REINSTATED: (RecordKind.DISPUTE, 1),
-    EventType.FEE_CHARGED: (RecordKind.FEE, -1),
-    EventType.PAYOUT_PAID: (RecordKind.PAYOUT, -1),
-    EventType.PAYOUT_FAILED: (RecordKind.PAYOUT, 1),
+    EventType.PAYMENT_CAPTURED: (ProviderRecordKind.PAYMENT, 1),
+    EventType.CAPTURE_FAILED: (ProviderRecordKind.PAYMENT, -1),
+    EventType.REFUND_SUCCEEDED: (ProviderRecordKind.REFUND, -1),
+    EventType.REFUND_FAILED: (ProviderRecordKind.REFUND, 1),
+    EventType.DISPUTE_FUNDS_WITHDRAWN: (ProviderRecordKind.DISPUTE, -1),
+    EventType.DISPUTE_FUNDS_REINSTATED: (ProviderRecordKind.DISPUTE, 1),
+    EventType.FEE_CHARGED: (ProviderRecordKind.FEE, -1),
+    EventType.PAYOUT_PAID: (ProviderRecordKind.PAYOUT, -1),
+    EventType.PAYOUT_FAILED: (ProviderRecordKind.PAYOUT, 1),
 }
 _FAILURES: Final = frozenset({EventType.CAPTURE_FAILED, EventType.REFUND_FAILED, EventType.PAYOUT_FAILED})
 
@@ -153,7 +153,7 @@ class Mirror:
         life.events.append(event)
         record_kind, sign = _KINDS[kind]
         skew = timedelta(seconds=self.random.uniform(-_SKEW, _SKEW))
-        own = record_kind in {RecordKind.PAYMENT, RecordKind.PAYOUT, RecordKind.FEE}
+        own = record_kind in {ProviderRecordKind.PAYMENT, ProviderRecordKind.PAYOUT, ProviderRecordKind.FEE}
         if kind in _FAILURES:
             life.records = [
                 replace(each, state=RemoteState.FAILED)

@@ -10,8 +10,8 @@ from iso4217 import Currency
 from msgspec.structs import replace
 
 from ledger_server.domain.ledger.currency import CurrencyRegistry
-from ledger_server.domain.provider_record import RecordKind
-from ledger_server.providers.adapter import Accepted, Adapter, CallKind, Made, ProviderCall
+from ledger_server.domain.provider_record import ProviderRecordKind
+from ledger_server.providers.adapter import Accepted, Adapter, Made, ProviderCall, ProviderCallKind
 from ledger_server.providers.adyen import AdyenAdapter
 from ledger_server.providers.adyen_requests import AdyenAccount
 from ledger_server.providers.mock import MockAdapter
@@ -50,8 +50,8 @@ class ProviderUnderTest(ABC):
     payment_ref: str
     destination: str
     missing_ref: str
-    found_by_our_id: frozenset[CallKind] = frozenset(CallKind)
-    read_by_ref: frozenset[CallKind] = frozenset(CallKind)
+    found_by_our_id: frozenset[ProviderCallKind] = frozenset(ProviderCallKind)
+    read_by_ref: frozenset[ProviderCallKind] = frozenset(ProviderCallKind)
 
     @abstractmethod
     def make_adapter(self, *, timeout_seconds: float, right_key: bool, address: str | None) -> Adapter:
@@ -78,7 +78,7 @@ class ProviderUnderTest(ABC):
         """Let the provider forget every idempotency key."""
 
     @abstractmethod
-    def add_ownerless_records(self) -> list[RecordKind]:
+    def add_ownerless_records(self) -> list[ProviderRecordKind]:
         """Let money move that belongs to no payment: to our bank, for a known reason, for one unheard of."""
 
     @abstractmethod
@@ -86,7 +86,7 @@ class ProviderUnderTest(ABC):
         """Pay 5 minor units out for `wd_back`, and let them come back."""
 
     def call(
-        self, kind: CallKind, our_id: str = "wd_1", *, amount: int = 1500, currency: str = "EUR"
+        self, kind: ProviderCallKind, our_id: str = "wd_1", *, amount: int = 1500, currency: str = "EUR"
     ) -> ProviderCall:
         """Return a call that this provider can do."""
         return ProviderCall(
@@ -95,8 +95,8 @@ class ProviderUnderTest(ABC):
             player_id="42",
             amount=amount,
             currency=currency,
-            payment_ref=self.payment_ref if kind is CallKind.REFUND else "",
-            destination=self.destination if kind is CallKind.CREATE_PAYOUT else "",
+            payment_ref=self.payment_ref if kind is ProviderCallKind.REFUND else "",
+            destination=self.destination if kind is ProviderCallKind.CREATE_PAYOUT else "",
             idempotency_key=f"tx_{our_id}",
         )
 
@@ -172,14 +172,19 @@ class MockUnderTest(ProviderUnderTest):
         """Move the clock that MockPSP reads."""
         self._clock.advance(seconds=seconds)
 
-    def add_ownerless_records(self) -> list[RecordKind]:
+    def add_ownerless_records(self) -> list[ProviderRecordKind]:
         """Settle, charge the account, correct it, and surprise everybody."""
         account = self._psp.state.account
         account.settle(currency="EUR")
         account.fee(currency="EUR", amount_minor=7)
         account.correct(currency="EUR", amount_minor=-3)
         account.surprise(currency="EUR", amount_minor=-1)
-        return [RecordKind.SETTLEMENT, RecordKind.FEE, RecordKind.OTHER, RecordKind.UNKNOWN]
+        return [
+            ProviderRecordKind.SETTLEMENT,
+            ProviderRecordKind.FEE,
+            ProviderRecordKind.OTHER,
+            ProviderRecordKind.UNKNOWN,
+        ]
 
     def add_payout_that_came_back(self) -> None:
         """Pay, and return."""
@@ -245,13 +250,18 @@ class StripeUnderTest(_FakeUnderTest):
             made.append(str(payout["id"]))
         return made
 
-    def add_ownerless_records(self) -> list[RecordKind]:
+    def add_ownerless_records(self) -> list[ProviderRecordKind]:
         """Write an automatic payout, a fee of the account, a top-up, and a type to come."""
         payout = self.stripe.add("payouts", status="paid", amount=9, currency="eur", automatic=True)
         self.stripe.move("payout", payout, amount=-9)
         for type_ in ("stripe_fee", "topup", "a_type_to_come"):
             self.stripe.move(type_, None, amount=-7)
-        return [RecordKind.SETTLEMENT, RecordKind.FEE, RecordKind.OTHER, RecordKind.UNKNOWN]
+        return [
+            ProviderRecordKind.SETTLEMENT,
+            ProviderRecordKind.FEE,
+            ProviderRecordKind.OTHER,
+            ProviderRecordKind.UNKNOWN,
+        ]
 
     def add_payout_that_came_back(self) -> None:
         """Write a failed payout's two balance transactions."""
@@ -267,8 +277,8 @@ class AdyenUnderTest(_FakeUnderTest):
     payment_ref = "993617894903480A"
     destination = "SE1234567890ABC1234567890"
     missing_ref = "PLNONE"
-    found_by_our_id = frozenset({CallKind.CREATE_PAYOUT})
-    read_by_ref = frozenset({CallKind.CREATE_PAYMENT, CallKind.CREATE_PAYOUT})
+    found_by_our_id = frozenset({ProviderCallKind.CREATE_PAYOUT})
+    read_by_ref = frozenset({ProviderCallKind.CREATE_PAYMENT, ProviderCallKind.CREATE_PAYOUT})
 
     def __init__(self, adyen: FakeAdyen, address: str, clock: FakeClock) -> None:
         super().__init__(adyen, address, clock)
@@ -296,12 +306,17 @@ class AdyenUnderTest(_FakeUnderTest):
         ]
         return [str(transfer["id"]) for transfer in made]
 
-    def add_ownerless_records(self) -> list[RecordKind]:
+    def add_ownerless_records(self) -> list[ProviderRecordKind]:
         """Make a transfer to our bank, a fee, a correction, and a type to come."""
         self.adyen.add_transfer(reference="3JWT2")
         for type_ in ("fee", "manualCorrection", "aTypeToCome"):
             self.adyen.add_transfer(type=type_)
-        return [RecordKind.SETTLEMENT, RecordKind.FEE, RecordKind.OTHER, RecordKind.UNKNOWN]
+        return [
+            ProviderRecordKind.SETTLEMENT,
+            ProviderRecordKind.FEE,
+            ProviderRecordKind.OTHER,
+            ProviderRecordKind.UNKNOWN,
+        ]
 
     def add_payout_that_came_back(self) -> None:
         """Make a returned transfer, which stays one."""

@@ -59,7 +59,7 @@ from ledger_server.store.ledger_rows import (
 )
 from ledger_server.store.payment_rows import policy_of, policy_text
 from ledger_server.store.run_store import StoredRun
-from ledger_server.store.settlement_store import StoredBatch
+from ledger_server.store.settlement_store import StoredSettlementBatch
 from tests.support.any_fact import FACTS, KINDS, any_fact
 from tests.support.payments import NOW
 from tests.support.stored import EXAMPLES, any_of, at, fields_of, others, places_of, with_other
@@ -341,7 +341,7 @@ def test_stored_struct_has_no_defaults(kind: type[Struct]) -> None:
     assert kind.__struct_defaults__ == ()
 
 
-@pytest.mark.parametrize("kind", [StoredRun, StoredBatch])
+@pytest.mark.parametrize("kind", [StoredRun, StoredSettlementBatch])
 def test_stored_row_has_no_defaults(kind: Any) -> None:
     """The same of what is read as a tuple."""
     assert kind._field_defaults == {}

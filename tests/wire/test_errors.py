@@ -501,13 +501,13 @@ async def import_empty_file(ledger: Ledger, clock: FakeClock) -> Provoked:
     return Settler(ledger).send(b""), {"line": "1", "problems": "line 1: the file is empty"}
 
 
-@provokes("BATCH_NOT_FOUND", NOT_FOUND)
+@provokes("SETTLEMENT_BATCH_NOT_FOUND", NOT_FOUND)
 async def confirm_unknown_batch(ledger: Ledger, clock: FakeClock) -> Provoked:
     """Batches come by reports."""
     return Settler(ledger).confirm("po_nothing"), {"batch_id": "po_nothing"}
 
 
-@provokes("BATCH_NOT_BALANCED", FAILED_PRECONDITION)
+@provokes("SETTLEMENT_BATCH_NOT_BALANCED", FAILED_PRECONDITION)
 async def confirm_unbalanced_batch(ledger: Ledger, clock: FakeClock) -> Provoked:
     """Lines and pay-out differ by 5."""
     settler = Settler(ledger)

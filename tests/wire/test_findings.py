@@ -11,7 +11,7 @@ from defter.reconciliation.v1 import finding_pb2 as pb
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Severity
 from ledger_server.domain.findings.finding import FindingState, Resolution, Source
 from ledger_server.domain.ids import TenantId, TenantIds, finding_id, tenant_key
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.engine.lane.work import Request
 from ledger_server.store.queries import rendering
 from tests.support.cashier import CAPTURED, Cashier
@@ -425,7 +425,7 @@ def test_compare_codes_with_contract_finds_the_same_numbers() -> None:
         "FINDING_CLASS": (FindingClass, pb.FindingClass),
         "FINDING_SOURCE": (Source, pb.FindingSource),
         "FINDING_STATE": (FindingState, pb.FindingState),
-        "RECORD_KIND": (RecordKind, pb.RecordKind),
+        "RECORD_KIND": (ProviderRecordKind, pb.RecordKind),
         "RESOLUTION_REASON": (Resolution, pb.ResolutionReason),
         "SEVERITY": (Severity, pb.Severity),
     }

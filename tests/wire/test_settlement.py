@@ -203,7 +203,9 @@ async def test_confirm_batch_of_other_provider_or_currency_is_not_found(settler:
     """A batch is known by all three."""
     await settler.send(stripe_file([charge(100), paid(100)]))
     for request in (settler.confirm_request(currency_code="USD"), settler.confirm_request("po_2")):
-        assert (await refusal(settler.stub.ConfirmSettlementBatch(request))).reason == "BATCH_NOT_FOUND"
+        assert (
+            await refusal(settler.stub.ConfirmSettlementBatch(request))
+        ).reason == "SETTLEMENT_BATCH_NOT_FOUND"
 
 
 async def test_import_while_others_post_answers_both(settler: Settler) -> None:

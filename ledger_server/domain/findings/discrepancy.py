@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from ledger_server.domain.code import Code
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 
 _FINGERPRINT_BYTES: Final = 16
 
@@ -43,7 +43,7 @@ class Severity(Code):
     CRITICAL = 4
 
 
-class Rule(Struct, frozen=True):
+class ClassRule(Struct, frozen=True):
     """What holds for a class.
 
     Attributes:
@@ -61,34 +61,34 @@ _AT_ONCE: Final = timedelta(0)
 _WEBHOOK: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
 
-RULES: Final[Mapping[FindingClass, Rule]] = {
-    FindingClass.MISSING_IN_LEDGER: Rule(Severity.HIGH, _WEBHOOK, of_provider=True),
-    FindingClass.MISSING_AT_PROVIDER: Rule(Severity.HIGH, _WEBHOOK),
-    FindingClass.AMOUNT_MISMATCH: Rule(Severity.HIGH, _AT_ONCE),
-    FindingClass.CURRENCY_MISMATCH: Rule(Severity.CRITICAL, _AT_ONCE),
-    FindingClass.STATUS_MISMATCH: Rule(Severity.HIGH, _WEBHOOK),
-    FindingClass.DUPLICATE_IN_LEDGER: Rule(Severity.CRITICAL, _AT_ONCE),
-    FindingClass.DUPLICATE_AT_PROVIDER: Rule(Severity.CRITICAL, _AT_ONCE, of_provider=True),
-    FindingClass.STALE_PENDING: Rule(Severity.MEDIUM, _DAY),
-    FindingClass.ORPHAN_REFUND: Rule(Severity.HIGH, _WEBHOOK, of_provider=True),
-    FindingClass.FEE_MISMATCH: Rule(Severity.LOW, _DAY),
-    FindingClass.SETTLEMENT_TOTAL_MISMATCH: Rule(Severity.HIGH, _AT_ONCE, of_provider=True),
-    FindingClass.UNKNOWN_RECORD_TYPE: Rule(Severity.MEDIUM, _AT_ONCE, of_provider=True),
-    FindingClass.WALLET_OVERDRAWN: Rule(Severity.HIGH, _AT_ONCE),
-    FindingClass.OBJECT_NOT_OURS: Rule(Severity.CRITICAL, _AT_ONCE),
-    FindingClass.UNKNOWN_HISTORY: Rule(Severity.CRITICAL, _AT_ONCE, of_provider=True),
-    FindingClass.UNREAD_EVENT: Rule(Severity.HIGH, _AT_ONCE, of_provider=True),
+RULES: Final[Mapping[FindingClass, ClassRule]] = {
+    FindingClass.MISSING_IN_LEDGER: ClassRule(Severity.HIGH, _WEBHOOK, of_provider=True),
+    FindingClass.MISSING_AT_PROVIDER: ClassRule(Severity.HIGH, _WEBHOOK),
+    FindingClass.AMOUNT_MISMATCH: ClassRule(Severity.HIGH, _AT_ONCE),
+    FindingClass.CURRENCY_MISMATCH: ClassRule(Severity.CRITICAL, _AT_ONCE),
+    FindingClass.STATUS_MISMATCH: ClassRule(Severity.HIGH, _WEBHOOK),
+    FindingClass.DUPLICATE_IN_LEDGER: ClassRule(Severity.CRITICAL, _AT_ONCE),
+    FindingClass.DUPLICATE_AT_PROVIDER: ClassRule(Severity.CRITICAL, _AT_ONCE, of_provider=True),
+    FindingClass.STALE_PENDING: ClassRule(Severity.MEDIUM, _DAY),
+    FindingClass.ORPHAN_REFUND: ClassRule(Severity.HIGH, _WEBHOOK, of_provider=True),
+    FindingClass.FEE_MISMATCH: ClassRule(Severity.LOW, _DAY),
+    FindingClass.SETTLEMENT_TOTAL_MISMATCH: ClassRule(Severity.HIGH, _AT_ONCE, of_provider=True),
+    FindingClass.UNKNOWN_RECORD_TYPE: ClassRule(Severity.MEDIUM, _AT_ONCE, of_provider=True),
+    FindingClass.WALLET_OVERDRAWN: ClassRule(Severity.HIGH, _AT_ONCE),
+    FindingClass.OBJECT_NOT_OURS: ClassRule(Severity.CRITICAL, _AT_ONCE),
+    FindingClass.UNKNOWN_HISTORY: ClassRule(Severity.CRITICAL, _AT_ONCE, of_provider=True),
+    FindingClass.UNREAD_EVENT: ClassRule(Severity.HIGH, _AT_ONCE, of_provider=True),
 }
 """One row a class; `docs/operations/reconciliation.md` tells operators the same."""
 
-_UNOWNED: Final = frozenset({RecordKind.FEE, RecordKind.OTHER, RecordKind.SETTLEMENT})
+_UNOWNED: Final = frozenset({ProviderRecordKind.FEE, ProviderRecordKind.OTHER, ProviderRecordKind.SETTLEMENT})
 
 
 class Side(Struct, frozen=True, kw_only=True):
     """What one side says; minor units, signed as seen from our account at the provider."""
 
     ref: str
-    kind: RecordKind
+    kind: ProviderRecordKind
     amount: int | None
     currency: str
     state: str

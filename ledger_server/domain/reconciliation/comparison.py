@@ -10,12 +10,12 @@ from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass,
 from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.withdrawal import Withdrawal
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind
 from ledger_server.domain.reconciliation.ledger_side import Booked, Payment
 from ledger_server.domain.reconciliation.provider_side import Listed
 from ledger_server.domain.reconciliation.scope import Scope
 
-RecordName = tuple[RecordKind, str]
+ProviderRecordName = tuple[ProviderRecordKind, str]
 
 
 class Verdict(Code):
@@ -39,13 +39,13 @@ class Comparison(Struct, kw_only=True):
 
     matched: int = 0
     in_transit: int = 0
-    verdicts: dict[RecordName, Verdict] = field(default_factory=dict)
+    verdicts: dict[ProviderRecordName, Verdict] = field(default_factory=dict)
     discrepancies: list[Discrepancy] = field(default_factory=list)
     ledger_total: dict[str, int] = field(default_factory=dict)
     remote_total: dict[str, int] = field(default_factory=dict)
 
 
-class Outcome:
+class PaymentComparison:
     """The comparison of one payment as it goes on: what is found is written down here."""
 
     def __init__(self, ids: TenantIds, payment: Payment, scope: Scope) -> None:
@@ -117,7 +117,7 @@ class Outcome:
         )
 
 
-def name_of(record: ProviderRecord) -> RecordName:
+def name_of(record: ProviderRecord) -> ProviderRecordName:
     """Return what a record is known by."""
     return record.kind, record.record_id
 

@@ -3,44 +3,44 @@
 from collections.abc import Sequence
 
 from ledger_server.domain.findings.discrepancy import FindingClass, Side
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind
-from ledger_server.domain.reconciliation.comparison import Outcome
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind
+from ledger_server.domain.reconciliation.comparison import PaymentComparison
 from ledger_server.domain.reconciliation.ledger_side import Booked
 from ledger_server.domain.reconciliation.provider_side import Listed
 from ledger_server.domain.reconciliation.scope import EDGE
 
 
-def compare_fees(outcome: Outcome, lines: Sequence[Booked], things: Sequence[Listed]) -> None:
+def compare_fees(comparison: PaymentComparison, lines: Sequence[Booked], things: Sequence[Listed]) -> None:
     """Compare all fees of a payment: a finding is about all of them, since their refs may have no meaning."""
-    scope = outcome.scope
+    scope = comparison.scope
     records = [record for thing in things for record in thing.records]
     left, listed = list(lines), list(records)
     for same in (_is_that, _is_like):
         for record in list(listed):
-            line = next((line for line in left if same(outcome, line, record)), None)
+            line = next((line for line in left if same(comparison, line, record)), None)
             if line is not None:
                 left.remove(line)
                 listed.remove(record)
-    listed = outcome.inside(listed)
+    listed = comparison.inside(listed)
     booked = [line for line in left if scope.covers(line.time)]
-    if _difference(outcome, booked, listed) == 0:
+    if _difference(comparison, booked, listed) == 0:
         return
-    young = [record for record in listed if scope.young(record.create_time, RecordKind.FEE)]
-    young_lines = [line for line in booked if line.time and scope.young(line.time, RecordKind.FEE)]
+    young = [record for record in listed if scope.young(record.create_time, ProviderRecordKind.FEE)]
+    young_lines = [line for line in booked if line.time and scope.young(line.time, ProviderRecordKind.FEE)]
     listed = [record for record in listed if record not in young]
     booked = [line for line in booked if line not in young_lines]
-    difference = _difference(outcome, booked, listed)
+    difference = _difference(comparison, booked, listed)
     # Of an incomplete listing, only what it has beyond the ledger proves anything.
-    unproven = not scope.proves_absence(RecordKind.FEE) and difference is not None and difference > 0
+    unproven = not scope.proves_absence(ProviderRecordKind.FEE) and difference is not None and difference > 0
     if difference == 0 or unproven:
-        outcome.wait_for(young, len(young_lines))
+        comparison.wait_for(young, len(young_lines))
     else:
-        _report(outcome, lines, records, booked, listed)
-        outcome.mark([*listed, *young])
+        _report(comparison, lines, records, booked, listed)
+        comparison.mark([*listed, *young])
 
 
 def _report(
-    outcome: Outcome,
+    comparison: PaymentComparison,
     lines: Sequence[Booked],
     records: Sequence[ProviderRecord],
     booked: Sequence[Booked],
@@ -48,39 +48,47 @@ def _report(
 ) -> None:
     times = [record.create_time for record in listed] + [line.time for line in booked if line.time]
     names = ", ".join(record.provider_ref for record in records)
-    own = outcome.payment.currency
+    own = comparison.payment.currency
     kept = {record.currency for record in records}
     # Fees in several currencies have no sum.
     exact = len(kept) == 1 and all(record.amount is not None for record in records)
     theirs = sum(record.amount or 0 for record in records) if exact else None
     sides = [
         Side(
-            ref=ref, kind=RecordKind.FEE, amount=amount, currency=currency, state="", time=min(times), type=""
+            ref=ref,
+            kind=ProviderRecordKind.FEE,
+            amount=amount,
+            currency=currency,
+            state="",
+            time=min(times),
+            type="",
         )
         for ref, amount, currency in (
-            (f"{outcome.payment_id}/fees", sum(line.amount for line in lines), own),
+            (f"{comparison.payment_id}/fees", sum(line.amount for line in lines), own),
             (names[:255], theirs if records else 0, min(kept, default=own)),
         )
     ]
-    outcome.add(FindingClass.FEE_MISMATCH, "the fees differ", sides[0], sides[1], min(times))
+    comparison.add(FindingClass.FEE_MISMATCH, "the fees differ", sides[0], sides[1], min(times))
 
 
-def _is_that(outcome: Outcome, line: Booked, record: ProviderRecord) -> bool:
-    return record.provider_ref in line.remote_refs and _is_as_much(outcome, line, record)
+def _is_that(comparison: PaymentComparison, line: Booked, record: ProviderRecord) -> bool:
+    return record.provider_ref in line.remote_refs and _is_as_much(comparison, line, record)
 
 
-def _is_like(outcome: Outcome, line: Booked, record: ProviderRecord) -> bool:
+def _is_like(comparison: PaymentComparison, line: Booked, record: ProviderRecord) -> bool:
     """Whether it may be the same: it has no ref here, or came at the same time under another one."""
     near = line.time is not None and abs(line.time - record.create_time) <= EDGE
-    return (near or not line.remote_refs) and _is_as_much(outcome, line, record)
+    return (near or not line.remote_refs) and _is_as_much(comparison, line, record)
 
 
-def _is_as_much(outcome: Outcome, line: Booked, record: ProviderRecord) -> bool:
-    return line.amount == record.amount and record.currency == outcome.payment.currency
+def _is_as_much(comparison: PaymentComparison, line: Booked, record: ProviderRecord) -> bool:
+    return line.amount == record.amount and record.currency == comparison.payment.currency
 
 
-def _difference(outcome: Outcome, booked: Sequence[Booked], listed: Sequence[ProviderRecord]) -> int | None:
+def _difference(
+    comparison: PaymentComparison, booked: Sequence[Booked], listed: Sequence[ProviderRecord]
+) -> int | None:
     """Return how much less the provider has kept; None where what it has kept can't be told in our money."""
-    if any(record.amount is None or record.currency != outcome.payment.currency for record in listed):
+    if any(record.amount is None or record.currency != comparison.payment.currency for record in listed):
         return None
     return sum(record.amount or 0 for record in listed) - sum(line.amount for line in booked)

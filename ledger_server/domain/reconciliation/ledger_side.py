@@ -19,7 +19,7 @@ from ledger_server.domain.payments.knowledge import (
     happened,
 )
 from ledger_server.domain.payments.withdrawal import NO_PAYOUT, Payout, Withdrawal, WithdrawalState
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.reconciliation.provider_side import Level, level_of
 
 Payment = Deposit | Withdrawal
@@ -46,7 +46,7 @@ class Booked(Struct, frozen=True, kw_only=True):
         again: whether it is a further one at the provider for one of ours.
     """
 
-    kind: RecordKind
+    kind: ProviderRecordKind
     ref: str
     remote_refs: tuple[str, ...]
     our_id: str
@@ -172,7 +172,7 @@ def _capture(
         name = our_id if is_first else f"{our_id}/payments/{capture.payment_ref}"
         remote_refs = deposit.refs if is_only else remote_refs
     return Booked(
-        kind=RecordKind.PAYMENT,
+        kind=ProviderRecordKind.PAYMENT,
         ref=name,
         remote_refs=remote_refs,
         our_id=our_id,
@@ -195,7 +195,7 @@ def _refunds(ids: TenantIds, deposit: Deposit, refund: Refund) -> Iterator[Booke
             if not happened(each.succeed_time, each.fail_time):
                 moved.append(Moved(amount, each.fail_time))
         yield Booked(
-            kind=RecordKind.REFUND,
+            kind=ProviderRecordKind.REFUND,
             ref=f"{name}/{each.provider_ref}" if at else name,
             remote_refs=(each.provider_ref,) if each.provider_ref else (),
             our_id=ids.refund_id(refund.number) if ours and refund.number is not None else "",
@@ -227,7 +227,7 @@ def _disputes(ids: TenantIds, deposit: Deposit) -> Iterator[Booked]:
         if surplus:
             moved.append(Moved(-surplus, None))
         yield Booked(
-            kind=RecordKind.DISPUTE,
+            kind=ProviderRecordKind.DISPUTE,
             ref=f"{ids.deposit_id(deposit.number)}/disputes/{dispute.provider_ref}",
             remote_refs=(dispute.provider_ref,) if dispute.provider_ref else (),
             our_id="",
@@ -247,7 +247,7 @@ def _payouts(ids: TenantIds, withdrawal: Withdrawal) -> Iterator[Booked]:
     ordered = sorted(objects, key=lambda each: each.provider_ref != first)
     for at, payout in enumerate(ordered):
         yield Booked(
-            kind=RecordKind.PAYOUT,
+            kind=ProviderRecordKind.PAYOUT,
             ref=f"{our_id}/payouts/{payout.provider_ref}" if at else our_id,
             remote_refs=(payout.provider_ref,) if payout.provider_ref else (),
             our_id=our_id,
@@ -278,7 +278,7 @@ def _payout_state(withdrawal: Withdrawal, payout: Payout) -> WithdrawalState:
 def _fees(payment_id: str, fees: tuple[Fee, ...], payment: Payment) -> Iterator[Booked]:
     for fee in fees:
         yield Booked(
-            kind=RecordKind.FEE,
+            kind=ProviderRecordKind.FEE,
             ref=f"{payment_id}/fees",
             remote_refs=(fee.provider_ref,) if fee.provider_ref else (),
             our_id="",

@@ -4,101 +4,101 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from ledger_server.domain.findings.discrepancy import FindingClass
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
-from ledger_server.domain.reconciliation.comparison import Outcome
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
+from ledger_server.domain.reconciliation.comparison import PaymentComparison
 from ledger_server.domain.reconciliation.ledger_side import Booked, Moved
 from ledger_server.domain.reconciliation.matching import Again, Claims, Pair
 from ledger_server.domain.reconciliation.provider_side import UNFINISHED, Listed, level_of
 from ledger_server.domain.reconciliation.scope import EDGE, Scope
 
 
-def judge_claims(outcome: Outcome, claims: Claims) -> None:
+def judge_claims(comparison: PaymentComparison, claims: Claims) -> None:
     """Judge all lines and things of one kind."""
     for pair in claims.pairs:
-        _judge_pair(outcome, pair)
+        _judge_pair(comparison, pair)
     for again in claims.again:
-        _judge_again(outcome, again)
+        _judge_again(comparison, again)
     for line in claims.lines:
-        _judge_line(outcome, line)
+        _judge_line(comparison, line)
     for thing in claims.things:
-        judge_thing(outcome, thing)
+        judge_thing(comparison, thing)
 
 
-def judge_thing(outcome: Outcome, thing: Listed) -> None:
+def judge_thing(comparison: PaymentComparison, thing: Listed) -> None:
     """Judge what is listed of this payment and is not in the ledger."""
-    inside = outcome.inside(thing.records)
+    inside = comparison.inside(thing.records)
     if not inside:
         return
-    if thing.kind is RecordKind.UNKNOWN:
+    if thing.kind is ProviderRecordKind.UNKNOWN:
         text = f"nobody here knows the type {thing.records[-1].provider_type!r}"
-        outcome.report(FindingClass.UNKNOWN_RECORD_TYPE, text, None, thing)
+        comparison.report(FindingClass.UNKNOWN_RECORD_TYPE, text, None, thing)
     elif _is_nothing(inside):
         # What came in and went out again within the window.
         return
-    elif thing.state is not RemoteState.SUCCEEDED or _all_young(outcome, inside):
-        outcome.wait_for(inside)
-    elif _other_currency(outcome, thing):
-        outcome.report(FindingClass.CURRENCY_MISMATCH, "the currencies differ", None, thing)
+    elif thing.state is not RemoteState.SUCCEEDED or _all_young(comparison, inside):
+        comparison.wait_for(inside)
+    elif _other_currency(comparison, thing):
+        comparison.report(FindingClass.CURRENCY_MISMATCH, "the currencies differ", None, thing)
     else:
         text = f"{thing.kind.name.lower()} at the provider, not in the ledger"
-        outcome.report(FindingClass.MISSING_IN_LEDGER, text, None, thing)
+        comparison.report(FindingClass.MISSING_IN_LEDGER, text, None, thing)
 
 
-def _judge_line(outcome: Outcome, line: Booked) -> None:
+def _judge_line(comparison: PaymentComparison, line: Booked) -> None:
     """Judge a line of which nothing is listed."""
-    scope = outcome.scope
+    scope = comparison.scope
     inside = [moved for moved in line.moved if scope.covers(moved.time)]
     if sum(moved.amount for moved in inside) and scope.proves_absence(line.kind):
         if all(moved.time is not None and scope.young(moved.time, line.kind) for moved in inside):
-            outcome.wait_for((), len(inside))
+            comparison.wait_for((), len(inside))
         else:
             text = "booked in the ledger, not listed by the provider"
-            outcome.report(FindingClass.MISSING_AT_PROVIDER, text, line, None)
+            comparison.report(FindingClass.MISSING_AT_PROVIDER, text, line, None)
     elif line.pending and scope.stale(line.since):
         # Its end may stand on a page that could not be read.
         if scope.complete:
-            outcome.report(FindingClass.STALE_PENDING, "it has not come to an end", line, None)
+            comparison.report(FindingClass.STALE_PENDING, "it has not come to an end", line, None)
     elif line.pending and scope.covers(line.since):
-        outcome.wait_for((), 1)
+        comparison.wait_for((), 1)
 
 
-def _judge_again(outcome: Outcome, again: Again) -> None:
+def _judge_again(comparison: PaymentComparison, again: Again) -> None:
     """Judge what was done under another id for something of ours; what came to nothing is no harm."""
-    inside = outcome.inside(again.thing.records)
+    inside = comparison.inside(again.thing.records)
     if again.thing.stands and inside:
         text = f"done again at the provider for {again.line.our_id}"
-        outcome.report(FindingClass.DUPLICATE_AT_PROVIDER, text, again.line, again.thing)
+        comparison.report(FindingClass.DUPLICATE_AT_PROVIDER, text, again.line, again.thing)
     elif not _is_nothing(inside):
-        outcome.wait_for(inside)
+        comparison.wait_for(inside)
 
 
-def _judge_pair(outcome: Outcome, pair: Pair) -> None:
+def _judge_pair(comparison: PaymentComparison, pair: Pair) -> None:
     line, thing, named = pair
-    inside = outcome.inside(thing.records)
-    if inside and _other_currency(outcome, thing):
-        outcome.report(FindingClass.CURRENCY_MISMATCH, "the currencies differ", line, thing)
+    inside = comparison.inside(thing.records)
+    if inside and _other_currency(comparison, thing):
+        comparison.report(FindingClass.CURRENCY_MISMATCH, "the currencies differ", line, thing)
     elif inside and not thing.exact:
         text = "the provider's amount has no exact value here"
-        outcome.report(FindingClass.AMOUNT_MISMATCH, text, line, thing)
+        comparison.report(FindingClass.AMOUNT_MISMATCH, text, line, thing)
     elif line.waiting:
         # It will be booked as soon as the capture is: a missing capture is a discrepancy of its own.
-        outcome.wait_for(inside)
-    elif line.kind is RecordKind.DISPUTE:
-        _judge_movements(outcome, line, thing)
-    elif named or thing.level.taken >= line.level.taken or _read_wholly(outcome, line):
-        _judge_amounts(outcome, line, thing, named=named)
-        _judge_standing(outcome, line, thing)
+        comparison.wait_for(inside)
+    elif line.kind is ProviderRecordKind.DISPUTE:
+        _judge_movements(comparison, line, thing)
+    elif named or thing.level.taken >= line.level.taken or _read_wholly(comparison, line):
+        _judge_amounts(comparison, line, thing, named=named)
+        _judge_standing(comparison, line, thing)
 
 
-def _judge_amounts(outcome: Outcome, line: Booked, thing: Listed, *, named: bool) -> None:
+def _judge_amounts(comparison: PaymentComparison, line: Booked, thing: Listed, *, named: bool) -> None:
     """Judge whether both have taken as much.
 
     The ledger keeps the last time only that something was taken, or given back. So it is compared how much,
     not how often; and of a whole, how much stands.
     """
-    scope, ours, theirs = outcome.scope, line.level, thing.level
+    scope, ours, theirs = comparison.scope, line.level, thing.level
     booked, listed = (ours.taken, theirs.taken) if named else (ours.standing, theirs.standing)
-    dated = any(scope.covers(moved.time) for moved in line.moved) or outcome.inside(thing.records)
+    dated = any(scope.covers(moved.time) for moved in line.moved) or comparison.inside(thing.records)
     if not booked or not listed or booked == listed or not dated:
         return
     if not scope.proves_absence(line.kind) and booked in (
@@ -109,21 +109,21 @@ def _judge_amounts(outcome: Outcome, line: Booked, thing: Listed, *, named: bool
     young = [record for record in thing.records if scope.young(record.create_time, thing.kind)]
     heard = [record.amount or 0 for record in thing.records if record not in young]
     if listed > booked and level_of(thing.kind, heard).standing == ours.standing:
-        outcome.wait_for(young)
+        comparison.wait_for(young)
     else:
-        outcome.report(FindingClass.AMOUNT_MISMATCH, "the amounts differ", line, thing)
+        comparison.report(FindingClass.AMOUNT_MISMATCH, "the amounts differ", line, thing)
 
 
-def _read_wholly(outcome: Outcome, line: Booked) -> bool:
+def _read_wholly(comparison: PaymentComparison, line: Booked) -> bool:
     """Whether no part of a payment can have been left out of what was read."""
-    scope = outcome.scope
+    scope = comparison.scope
     last = line.time or line.since
     return scope.proves_absence(line.kind) and scope.reads(line.since) and scope.reads(last)
 
 
-def _judge_standing(outcome: Outcome, line: Booked, thing: Listed) -> None:
+def _judge_standing(comparison: PaymentComparison, line: Booked, thing: Listed) -> None:
     """Judge whether both say that it stands; where they differ, the later word is what it is about."""
-    scope, inside = outcome.scope, outcome.inside(thing.records)
+    scope, inside = comparison.scope, comparison.inside(thing.records)
     here, there = line.level.standing > 0, thing.level.standing > 0
     if thing.state in UNFINISHED:
         agreed = line.pending
@@ -131,11 +131,11 @@ def _judge_standing(outcome: Outcome, line: Booked, thing: Listed) -> None:
         # What has happened after the window is for a later run.
         agreed = here in (there, thing.state is RemoteState.SUCCEEDED)
     if line.pending and scope.stale(line.since) and agreed:
-        outcome.report(FindingClass.STALE_PENDING, "the ledger waits for its end", line, thing)
+        comparison.report(FindingClass.STALE_PENDING, "the ledger waits for its end", line, thing)
     elif agreed:
         if thing.state in UNFINISHED or (here != there and not line.moved):
             # It is under way, or it went out and is coming back.
-            outcome.wait_for(inside)
+            comparison.wait_for(inside)
     else:
         moment = thing.time if line.time is None else max(line.time, thing.time)
         # That something is not listed again proves nothing, unless all that is listed was read.
@@ -145,33 +145,33 @@ def _judge_standing(outcome: Outcome, line: Booked, thing: Listed) -> None:
         if scope.young(moment, line.kind):
             _, unheard = _unmatched(scope, line.moved, inside)
             young = [record for record in unheard if scope.young(record.create_time, record.kind)]
-            outcome.wait_for(young, 0 if young else 1)
+            comparison.wait_for(young, 0 if young else 1)
         else:
             text = f"{line.state} in the ledger, {thing.state.name.lower()} at the provider"
-            outcome.report(FindingClass.STATUS_MISMATCH, text, line, thing)
+            comparison.report(FindingClass.STATUS_MISMATCH, text, line, thing)
 
 
-def _judge_movements(outcome: Outcome, line: Booked, thing: Listed) -> None:
+def _judge_movements(comparison: PaymentComparison, line: Booked, thing: Listed) -> None:
     """Judge a dispute, which may move several times: movement by movement."""
-    scope = outcome.scope
+    scope = comparison.scope
     booked, listed = _unmatched(scope, line.moved, thing.records)
     booked_inside = [moved for moved in booked if scope.covers(moved.time)]
-    listed_inside = [] if _is_nothing(listed) else outcome.inside(listed)
+    listed_inside = [] if _is_nothing(listed) else comparison.inside(listed)
     text = f"{line.state} in the ledger, {thing.state.name.lower()} at the provider"
     if any(_near(moved, record) for moved in booked_inside for record in listed) or any(
         _near(moved, record) for moved in booked for record in listed_inside
     ):
-        outcome.report(FindingClass.AMOUNT_MISMATCH, "the amounts differ", line, thing)
+        comparison.report(FindingClass.AMOUNT_MISMATCH, "the amounts differ", line, thing)
     elif listed_inside:
-        if _all_young(outcome, listed_inside):
-            outcome.wait_for(listed_inside)
+        if _all_young(comparison, listed_inside):
+            comparison.wait_for(listed_inside)
         else:
-            outcome.report(FindingClass.STATUS_MISMATCH, text, line, thing)
+            comparison.report(FindingClass.STATUS_MISMATCH, text, line, thing)
     elif sum(moved.amount for moved in booked_inside) and scope.proves_absence(line.kind):
         if all(moved.time is not None and scope.young(moved.time, line.kind) for moved in booked_inside):
-            outcome.wait_for((), len(booked_inside))
+            comparison.wait_for((), len(booked_inside))
         else:
-            outcome.report(FindingClass.STATUS_MISMATCH, text, line, thing)
+            comparison.report(FindingClass.STATUS_MISMATCH, text, line, thing)
 
 
 def _unmatched(
@@ -206,9 +206,9 @@ def _is_nothing(records: Sequence[ProviderRecord]) -> bool:
     return None not in amounts and sum(amount or 0 for amount in amounts) == 0
 
 
-def _all_young(outcome: Outcome, records: Sequence[ProviderRecord]) -> bool:
-    return all(outcome.scope.young(record.create_time, record.kind) for record in records)
+def _all_young(comparison: PaymentComparison, records: Sequence[ProviderRecord]) -> bool:
+    return all(comparison.scope.young(record.create_time, record.kind) for record in records)
 
 
-def _other_currency(outcome: Outcome, thing: Listed) -> bool:
-    return any(record.currency != outcome.payment.currency for record in thing.records)
+def _other_currency(comparison: PaymentComparison, thing: Listed) -> bool:
+    return any(record.currency != comparison.payment.currency for record in thing.records)

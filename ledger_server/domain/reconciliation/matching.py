@@ -10,7 +10,7 @@ from typing import NamedTuple
 from msgspec import Struct, field
 
 from ledger_server.domain.payments.deposit import Deposit
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.reconciliation.ledger_side import Booked, Payment
 from ledger_server.domain.reconciliation.provider_side import Listed, together
 from ledger_server.domain.reconciliation.scope import Scope
@@ -127,7 +127,7 @@ def _unnamed(line: Booked, thing: Listed, scope: Scope) -> bool:
     """
     two = bool(line.our_id) and bool(thing.our_id)
     booked = bool(line.moved) and _in_reach(line, scope)
-    return not two and not line.remote_refs and (booked or line.kind is RecordKind.PAYOUT)
+    return not two and not line.remote_refs and (booked or line.kind is ProviderRecordKind.PAYOUT)
 
 
 def _elsewhere(line: Booked, thing: Listed, scope: Scope) -> bool:
@@ -191,7 +191,7 @@ def _as_one(lines: Sequence[Booked]) -> Booked:
         key=lambda moved: (moved.time or started, moved.amount < 0),
     )
     return Booked(
-        kind=RecordKind.PAYMENT,
+        kind=ProviderRecordKind.PAYMENT,
         ref=lines[0].our_id,
         remote_refs=tuple(ref for line in lines for ref in line.remote_refs),
         our_id=lines[0].our_id,

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 
 from ledger_server.domain.findings.discrepancy import FindingClass
 from ledger_server.domain.ids import TenantIds
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind
 from ledger_server.domain.reconciliation.comparison import (
     Comparison,
-    Outcome,
+    PaymentComparison,
     Verdict,
     ledger_side,
     name_of,
@@ -41,44 +41,44 @@ def compare(
         records: those at the window's edges included; their order and repetitions mean nothing.
         twin: another payment that had this one's provider ref before it: then the records are that one's.
     """
-    outcome = Outcome(ids, payment, scope)
+    comparison = PaymentComparison(ids, payment, scope)
     lines, things = booked_of(ids, payment), listed_of(records)
-    _add_totals(outcome, lines, things)
+    _add_totals(comparison, lines, things)
     if twin is not None:
-        _report_twin(outcome, lines[0], things, twin)
-        return outcome.result
+        _report_twin(comparison, lines[0], things, twin)
+        return comparison.result
     for kind in sorted({line.kind for line in lines} | {thing.kind for thing in things}):
         booked = [line for line in lines if line.kind is kind]
         listed = [thing for thing in things if thing.kind is kind]
-        if kind is RecordKind.FEE:
-            compare_fees(outcome, booked, listed)
-        elif kind is RecordKind.PAYMENT and booked:
-            judge_claims(outcome, claim_captures(payment, booked, listed, scope))
+        if kind is ProviderRecordKind.FEE:
+            compare_fees(comparison, booked, listed)
+        elif kind is ProviderRecordKind.PAYMENT and booked:
+            judge_claims(comparison, claim_captures(payment, booked, listed, scope))
         else:
-            judge_claims(outcome, claim(booked, listed, scope))
-    result = outcome.result
-    inside = outcome.inside(record for thing in things for record in thing.records)
+            judge_claims(comparison, claim(booked, listed, scope))
+    result = comparison.result
+    inside = comparison.inside(record for thing in things for record in thing.records)
     result.matched = sum(name_of(record) not in result.verdicts for record in inside)
     return result
 
 
-def _add_totals(outcome: Outcome, lines: Sequence[Booked], things: Sequence[Listed]) -> None:
+def _add_totals(comparison: PaymentComparison, lines: Sequence[Booked], things: Sequence[Listed]) -> None:
     """Add up what moved within the window."""
-    result, currency = outcome.result, outcome.payment.currency
+    result, currency = comparison.result, comparison.payment.currency
     for line in lines:
         for moved in line.moved:
-            if outcome.scope.covers(moved.time):
+            if comparison.scope.covers(moved.time):
                 result.ledger_total[currency] = result.ledger_total.get(currency, 0) + moved.amount
-    for record in outcome.inside(record for thing in things for record in thing.records):
+    for record in comparison.inside(record for thing in things for record in thing.records):
         amount = result.remote_total.get(record.currency, 0) + (record.amount or 0)
         result.remote_total[record.currency] = amount
 
 
-def _report_twin(outcome: Outcome, line: Booked, things: Sequence[Listed], twin: int) -> None:
+def _report_twin(comparison: PaymentComparison, line: Booked, things: Sequence[Listed], twin: int) -> None:
     """Report that two payments of the ledger are one at the provider, if this is about the window."""
-    scope = outcome.scope
-    listed = outcome.inside(record for thing in things for record in thing.records)
+    scope = comparison.scope
+    listed = comparison.inside(record for thing in things for record in thing.records)
     if listed or scope.covers(line.since) or any(scope.covers(moved.time) for moved in line.moved):
-        text = f"{outcome.payment.known_ref} at the provider is {outcome.id_of(twin)} already"
-        side = ledger_side(line, outcome.payment.currency)
-        outcome.add(FindingClass.DUPLICATE_IN_LEDGER, text, side, None, line.since)
+        text = f"{comparison.payment.known_ref} at the provider is {comparison.id_of(twin)} already"
+        side = ledger_side(line, comparison.payment.currency)
+        comparison.add(FindingClass.DUPLICATE_IN_LEDGER, text, side, None, line.since)

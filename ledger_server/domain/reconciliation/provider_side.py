@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 
 UNFINISHED: Final = (RemoteState.PENDING, RemoteState.AUTHORIZED)
 
@@ -21,7 +21,7 @@ class Level(NamedTuple):
 class Listed(Struct, kw_only=True):
     """All listed movements of one thing: the oldest first, and at one moment what failed last."""
 
-    kind: RecordKind
+    kind: ProviderRecordKind
     ref: str
     records: list[ProviderRecord]
 
@@ -83,12 +83,12 @@ class Listed(Struct, kw_only=True):
         return self.state is RemoteState.SUCCEEDED and self.level.standing > 0
 
 
-def level_of(kind: RecordKind, amounts: Iterable[int]) -> Level:
+def level_of(kind: ProviderRecordKind, amounts: Iterable[int]) -> Level:
     """Return what movements in order amount to.
 
     What is listed may begin after the first movement. So what came back first had been taken before.
     """
-    sign = 1 if kind is RecordKind.PAYMENT else -1
+    sign = 1 if kind is ProviderRecordKind.PAYMENT else -1
     now = low = high = 0
     for amount in amounts:
         now += sign * amount
@@ -98,13 +98,13 @@ def level_of(kind: RecordKind, amounts: Iterable[int]) -> Level:
 
 def listed_of(records: Iterable[ProviderRecord]) -> list[Listed]:
     """Return what is listed, thing by thing, the oldest first; a record that is listed twice counts once."""
-    once: dict[tuple[RecordKind, str], ProviderRecord] = {}
+    once: dict[tuple[ProviderRecordKind, str], ProviderRecord] = {}
     for record in records:
         known = once.setdefault((record.kind, record.record_id), record)
         # While a listing moves, a record may be read in two states; whichever was read first, one is taken.
         if record.state > known.state:
             once[record.kind, record.record_id] = record
-    things: dict[tuple[RecordKind, str], Listed] = {}
+    things: dict[tuple[ProviderRecordKind, str], Listed] = {}
     for record in sorted(once.values(), key=_order):
         ref = record.provider_ref or record.record_id
         thing = things.setdefault((record.kind, ref), Listed(kind=record.kind, ref=ref, records=[]))
@@ -118,11 +118,11 @@ def together(things: Sequence[Listed]) -> Listed:
     return Listed(kind=things[0].kind, ref=things[0].ref, records=records)
 
 
-def _level(kind: RecordKind, records: Iterable[ProviderRecord]) -> Level:
+def _level(kind: ProviderRecordKind, records: Iterable[ProviderRecord]) -> Level:
     return level_of(kind, [record.amount or 0 for record in records])
 
 
 def _order(record: ProviderRecord) -> tuple[datetime, bool, str]:
     amount = record.amount or 0
-    came_back = amount < 0 if record.kind is RecordKind.PAYMENT else amount > 0
+    came_back = amount < 0 if record.kind is ProviderRecordKind.PAYMENT else amount > 0
     return record.create_time, came_back, record.record_id

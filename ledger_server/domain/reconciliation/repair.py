@@ -14,17 +14,17 @@ from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import RECORD_EVENT, EventType, ProviderEvent
 from ledger_server.domain.payments.knowledge import entry_of
 from ledger_server.domain.payments.withdrawal import Withdrawal
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 
 _MONEY_IN: Final = {
-    RecordKind.PAYMENT: EventType.PAYMENT_CAPTURED,
-    RecordKind.PAYOUT: EventType.PAYOUT_FAILED,
-    RecordKind.REFUND: EventType.REFUND_FAILED,
+    ProviderRecordKind.PAYMENT: EventType.PAYMENT_CAPTURED,
+    ProviderRecordKind.PAYOUT: EventType.PAYOUT_FAILED,
+    ProviderRecordKind.REFUND: EventType.REFUND_FAILED,
 }
 _MONEY_OUT: Final = {
-    RecordKind.PAYMENT: EventType.CAPTURE_FAILED,
-    RecordKind.PAYOUT: EventType.PAYOUT_PAID,
-    RecordKind.REFUND: EventType.REFUND_SUCCEEDED,
+    ProviderRecordKind.PAYMENT: EventType.CAPTURE_FAILED,
+    ProviderRecordKind.PAYOUT: EventType.PAYOUT_PAID,
+    ProviderRecordKind.REFUND: EventType.REFUND_SUCCEEDED,
 }
 
 
@@ -54,7 +54,7 @@ def event_for(
         return None
     amount, object_ref = abs(newest.amount), newest.provider_ref
     payment_ref = newest.payment_ref or payment.known_ref
-    if newest.kind is RecordKind.PAYMENT:
+    if newest.kind is ProviderRecordKind.PAYMENT:
         # Told of the payment at the provider as a whole: whatever its captures are called, none is counted
         # twice, and a failure is told only where nothing of it stands at all.
         payment_ref = _payment_ref(payment, newest)
@@ -62,7 +62,7 @@ def event_for(
         object_ref, amount = "", sum(record.amount or 0 for record in same)
         if (newest.amount > 0) != (amount > 0):
             return None
-    elif newest.kind is RecordKind.PAYOUT:
+    elif newest.kind is ProviderRecordKind.PAYOUT:
         payment_ref = newest.provider_ref or payment_ref
     deposit = isinstance(payment, Deposit)
     return ProviderEvent(

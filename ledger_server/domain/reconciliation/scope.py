@@ -6,7 +6,7 @@ from typing import Final
 from msgspec import Struct
 
 from ledger_server.domain.findings.discrepancy import RULES, FindingClass
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 
 EDGE: Final = timedelta(hours=1)
 """How far beyond its window a run reads: the two sides' clocks, and what they call the time, differ."""
@@ -14,8 +14,8 @@ EDGE: Final = timedelta(hours=1)
 STALE_AFTER: Final = RULES[FindingClass.STALE_PENDING].grace
 
 _GRACE: Final = {
-    RecordKind.FEE: RULES[FindingClass.FEE_MISMATCH].grace,
-    RecordKind.SETTLEMENT: timedelta(days=5),
+    ProviderRecordKind.FEE: RULES[FindingClass.FEE_MISMATCH].grace,
+    ProviderRecordKind.SETTLEMENT: timedelta(days=5),
 }
 
 
@@ -35,7 +35,7 @@ class Scope(Struct, frozen=True, kw_only=True):
     grace: timedelta | None = None
     stale_after: timedelta = STALE_AFTER
     complete: bool = True
-    listed: frozenset[RecordKind]
+    listed: frozenset[ProviderRecordKind]
 
     def covers(self, time: datetime | None) -> bool:
         """Whether a movement lies in the window; one without a time lies in none."""
@@ -45,7 +45,7 @@ class Scope(Struct, frozen=True, kw_only=True):
         """Whether a movement of that time would be among the records that were read."""
         return self.from_time - EDGE <= time < self.to_time + EDGE
 
-    def young(self, time: datetime, kind: RecordKind) -> bool:
+    def young(self, time: datetime, kind: ProviderRecordKind) -> bool:
         """Whether the other side may simply not have heard of it yet."""
         grace = self.grace
         if grace is None:
@@ -56,6 +56,6 @@ class Scope(Struct, frozen=True, kw_only=True):
         """Whether something should have come to an end by now."""
         return self.now - since >= self.stale_after
 
-    def proves_absence(self, kind: RecordKind) -> bool:
+    def proves_absence(self, kind: ProviderRecordKind) -> bool:
         """Whether what is not listed is not there."""
         return self.complete and kind in self.listed

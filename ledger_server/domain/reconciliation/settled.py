@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from ledger_server.domain.errors import ReportMalformed
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
-from ledger_server.domain.provider_record import RecordKind
-from ledger_server.domain.reconciliation.settlement import BatchState, SettlementLine, Totals
+from ledger_server.domain.provider_record import ProviderRecordKind
+from ledger_server.domain.reconciliation.settlement import SettlementBatchState, SettlementLine, Totals
 
 # A batch's id is part of the idempotency key of its transaction, which has at most 255 such characters.
 _BATCH_ID: Final = re.compile(r"[!-~]{1,128}")
@@ -20,7 +20,7 @@ class Place(Struct, frozen=True, kw_only=True):
     """Where a line belongs: what may become known later, or be known better."""
 
     batch: str
-    kind: RecordKind
+    kind: ProviderRecordKind
     is_payout: bool
 
 
@@ -88,7 +88,7 @@ def _contradicted(line: SettlementLine, sentence: str) -> ReportMalformed:
     return refused_at(line.line_number, sentence)
 
 
-def state_of(totals: Totals, moved: int | None) -> BatchState:
+def state_of(totals: Totals, moved: int | None) -> SettlementBatchState:
     """Return where a batch stands.
 
     Args:
@@ -97,8 +97,8 @@ def state_of(totals: Totals, moved: int | None) -> BatchState:
     """
     if moved is None:
         return totals.state
-    agreed = totals.state is BatchState.BALANCED and totals.paid_out == moved
-    return BatchState.CONFIRMED if agreed else BatchState.UNBALANCED
+    agreed = totals.state is SettlementBatchState.BALANCED and totals.paid_out == moved
+    return SettlementBatchState.CONFIRMED if agreed else SettlementBatchState.UNBALANCED
 
 
 def mismatch_of(
@@ -109,7 +109,7 @@ def mismatch_of(
     Args:
         open_time: when the batch was first seen, which stands in where no pay-out has a time.
     """
-    if state_of(totals, moved) is not BatchState.UNBALANCED:
+    if state_of(totals, moved) is not SettlementBatchState.UNBALANCED:
         return None
     if totals.difference or moved is None:
         text = f"batch {batch_id}: its lines add up to {totals.computed}, not to what was paid out"
@@ -121,7 +121,7 @@ def mismatch_of(
         payment=None,
         remote=Side(
             ref=batch_id,
-            kind=RecordKind.SETTLEMENT,
+            kind=ProviderRecordKind.SETTLEMENT,
             amount=totals.paid_out,
             currency=currency,
             state="",

@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ledger_server.domain.code import Code
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 
 
 class ReportFormat(Code):
@@ -21,8 +21,8 @@ class ReportFormat(Code):
     ADYEN_SETTLEMENT_DETAILS = 3
 
 
-class BatchState(Code):
-    """Where a batch stands; numbers are those of `BatchState` in the contract."""
+class SettlementBatchState(Code):
+    """Where a batch stands; numbers are those of `SettlementBatchState` in the contract."""
 
     IN_PROGRESS = 1
     """Either what was paid out or what it is made of is not known yet."""
@@ -54,7 +54,7 @@ class SettlementLine(Struct, frozen=True, kw_only=True):
 
     line_number: int
     line_id: str
-    kind: RecordKind
+    kind: ProviderRecordKind
     provider_type: str
     provider_ref: str
     payment_ref: str
@@ -74,16 +74,18 @@ class SettlementLine(Struct, frozen=True, kw_only=True):
         """Hold what every sum relies on."""
         assert self.gross - self.fee == self.net, "a reader lets no line pass that contradicts itself"
         assert self.create_time.tzinfo is not None, "a reader knows the zone of each time"
-        assert self.gross == 0 or self.kind is not RecordKind.FEE, "a line that is all fee moves nothing else"
+        assert self.gross == 0 or self.kind is not ProviderRecordKind.FEE, (
+            "a line that is all fee moves nothing else"
+        )
 
 
-def records_of(line: SettlementLine) -> tuple[ProviderRecord, ...]:
+def provider_records_of(line: SettlementLine) -> tuple[ProviderRecord, ...]:
     """Return the records that a line is: what moved, and what was kept of it as a FEE record of its own.
 
     Both have the line's id, which with the kind is what a listing calls them too.
     """
-    if line.kind is RecordKind.FEE:
-        return (_fee_record(line, line.provider_ref, line.provider_type),)
+    if line.kind is ProviderRecordKind.FEE:
+        return (_provider_record_of_fee(line, line.provider_ref, line.provider_type),)
     movement = ProviderRecord(
         kind=line.kind,
         record_id=line.line_id,
@@ -99,12 +101,12 @@ def records_of(line: SettlementLine) -> tuple[ProviderRecord, ...]:
     )
     if not line.fee:
         return (movement,)
-    return movement, _fee_record(line, line.line_id, f"{line.provider_type}.fee")
+    return movement, _provider_record_of_fee(line, line.line_id, f"{line.provider_type}.fee")
 
 
-def _fee_record(line: SettlementLine, provider_ref: str, provider_type: str) -> ProviderRecord:
+def _provider_record_of_fee(line: SettlementLine, provider_ref: str, provider_type: str) -> ProviderRecord:
     return ProviderRecord(
-        kind=RecordKind.FEE,
+        kind=ProviderRecordKind.FEE,
         record_id=line.line_id,
         provider_ref=provider_ref,
         payment_ref=line.payment_ref,
@@ -156,7 +158,7 @@ class Totals(Struct, frozen=True, kw_only=True):
     @classmethod
     def of_sum(
         cls,
-        kind: RecordKind,
+        kind: ProviderRecordKind,
         *,
         is_payout: bool,
         gross: int,
@@ -168,11 +170,11 @@ class Totals(Struct, frozen=True, kw_only=True):
         if is_payout:
             return replace(NOTHING, fee=fee, paid_out=-gross, paid_out_time=last_time)
         match kind:
-            case RecordKind.PAYMENT:
+            case ProviderRecordKind.PAYMENT:
                 return replace(NOTHING, gross=gross, fee=fee, line_count=line_count)
-            case RecordKind.REFUND | RecordKind.PAYOUT:
+            case ProviderRecordKind.REFUND | ProviderRecordKind.PAYOUT:
                 return replace(NOTHING, refund=-gross, fee=fee, line_count=line_count)
-            case RecordKind.DISPUTE:
+            case ProviderRecordKind.DISPUTE:
                 return replace(NOTHING, chargeback=-gross, fee=fee, line_count=line_count)
             case RecordKind.FEE | RecordKind.SETTLEMENT | RecordKind.OTHER | RecordKind.UNKNOWN:
                 return replace(NOTHING, correction=gross, fee=fee, line_count=line_count)
@@ -202,23 +204,27 @@ class Totals(Struct, frozen=True, kw_only=True):
     @property
     def difference(self) -> int:
         """What was paid out beyond that; 0 while the batch is in progress."""
-        if self.state is BatchState.IN_PROGRESS or self.paid_out is None:
+        if self.state is SettlementBatchState.IN_PROGRESS or self.paid_out is None:
             return 0
         return self.paid_out - self.computed
 
     @property
-    def state(self) -> BatchState:
+    def state(self) -> SettlementBatchState:
         """Where the batch stands.
 
         Some reports tell of lines and pay-outs in different files. With only one of the two there is nothing
         to compare, so a pay-out without lines is as little out of balance as lines without a pay-out.
         """
         if self.paid_out is None or not self.line_count:
-            return BatchState.IN_PROGRESS
-        return BatchState.BALANCED if self.paid_out == self.computed else BatchState.UNBALANCED
+            return SettlementBatchState.IN_PROGRESS
+        return (
+            SettlementBatchState.BALANCED
+            if self.paid_out == self.computed
+            else SettlementBatchState.UNBALANCED
+        )
 
 
-class Batch(Struct, frozen=True, kw_only=True):
+class SettlementBatch(Struct, frozen=True, kw_only=True):
     """One payout of a provider to our bank, in one currency."""
 
     batch_id: str
@@ -226,7 +232,7 @@ class Batch(Struct, frozen=True, kw_only=True):
     totals: Totals
 
     @property
-    def state(self) -> BatchState:
+    def state(self) -> SettlementBatchState:
         """Where it stands."""
         return self.totals.state
 
@@ -244,7 +250,7 @@ NOTHING: Final = Totals(
 """What no lines add up to."""
 
 
-def batches_of(lines: Iterable[SettlementLine]) -> tuple[Batch, ...]:
+def batches_of(lines: Iterable[SettlementLine]) -> tuple[SettlementBatch, ...]:
     """Add lines up by batch and currency, in the order in which batches first appear.
 
     Memory is one sum a batch, however many lines there are. Lines that no batch has yet are left out. Whoever
@@ -256,6 +262,6 @@ def batches_of(lines: Iterable[SettlementLine]) -> tuple[Batch, ...]:
             key = (line.batch, line.currency)
             sums[key] = sums.get(key, NOTHING).plus(Totals.of(line))
     return tuple(
-        Batch(batch_id=batch_id, currency=currency, totals=totals)
+        SettlementBatch(batch_id=batch_id, currency=currency, totals=totals)
         for (batch_id, currency), totals in sums.items()
     )

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 from ledger_server.domain.reconciliation.payment_comparison import Verdict, remote_side
 from ledger_server.domain.reconciliation.scope import Scope
 
@@ -25,7 +25,7 @@ def judge(provider: str, record: ProviderRecord, scope: Scope, *, settled: bool 
         return Judged(Verdict.NOT_COMPARED)
     if settled:
         return Judged(Verdict.MATCHED)
-    if record.kind is RecordKind.UNKNOWN:
+    if record.kind is ProviderRecordKind.UNKNOWN:
         text = f"nobody here knows the type {record.provider_type!r}"
         return _found(FindingClass.UNKNOWN_RECORD_TYPE, provider, record, text)
     unfinished = record.state is not RemoteState.SUCCEEDED and record.kind in _OF_PLAYERS
@@ -38,9 +38,9 @@ def judge(provider: str, record: ProviderRecord, scope: Scope, *, settled: bool 
     return _found(FindingClass.MISSING_IN_LEDGER, provider, record, text)
 
 
-_CHILDREN = frozenset({RecordKind.REFUND, RecordKind.DISPUTE})
+_CHILDREN = frozenset({ProviderRecordKind.REFUND, ProviderRecordKind.DISPUTE})
 # What failed before it was done moved nothing, or moved it back.
-_OF_PLAYERS = frozenset({RecordKind.PAYMENT, RecordKind.PAYOUT, RecordKind.REFUND})
+_OF_PLAYERS = frozenset({ProviderRecordKind.PAYMENT, ProviderRecordKind.PAYOUT, ProviderRecordKind.REFUND})
 
 
 def _found(kind: FindingClass, provider: str, record: ProviderRecord, text: str) -> Judged:

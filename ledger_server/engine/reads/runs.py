@@ -15,7 +15,7 @@ from ledger_server.store import run_store
 from ledger_server.store.payment_rows import WITHDRAWAL
 from ledger_server.store.queries import runs
 from ledger_server.store.queries.rendering import Page
-from ledger_server.store.queries.runs import ListedRecord, RecordFilter
+from ledger_server.store.queries.runs import ListedProviderRecord, ProviderRecordFilter
 
 _SCAN: Final = 5_000
 
@@ -66,26 +66,26 @@ class RunReads:
         """Return what reads and makes the ids of a tenant in this history."""
         return await self._reads.ids(tenant_id)
 
-    async def list_records(
-        self, tenant_id: str, wanted: RecordFilter, *, after: tuple[int, str], size: int
+    async def list_provider_records(
+        self, tenant_id: str, wanted: ProviderRecordFilter, *, after: tuple[int, str], size: int
     ) -> Page[pb.ProviderRecord, tuple[int, str]]:
         """Return a page of a provider's records, in the order of kind and id."""
         key = await self._reads.key_of(tenant_id)
         rows = await self._reads.run(
-            lambda connection: runs.list_records(connection, key, wanted, after=after, scan=_SCAN)
+            lambda connection: runs.list_provider_records(connection, key, wanted, after=after, scan=_SCAN)
         )
         ids = await self._reads.ids(tenant_id)
         found: list[pb.ProviderRecord] = []
         for count, row in enumerate(rows, 1):
             if row.wanted:
-                found.append(_record(ids, wanted.provider, row))
+                found.append(_provider_record(ids, wanted.provider, row))
             if len(found) == size and count < len(rows):
                 return Page(found, (row.kind, row.record_id))
         full = len(rows) == _SCAN
         return Page(found, (rows[-1].kind, rows[-1].record_id) if full else None)
 
 
-def _record(ids: TenantIds, provider: str, row: ListedRecord) -> pb.ProviderRecord:
+def _provider_record(ids: TenantIds, provider: str, row: ListedProviderRecord) -> pb.ProviderRecord:
     payment = row.payment
     payment_id = ""
     if payment is not None:

@@ -11,7 +11,7 @@ from ledger_server.engine.reads.ledger import Reads
 from ledger_server.engine.records.times import moment, timestamp
 from ledger_server.store import history_store
 from ledger_server.store.database import AnyConnection
-from ledger_server.store.history_store import History, ProviderAccount
+from ledger_server.store.history_store import History, TenantProviderAccount
 
 _PAGE: Final = 200
 _MOST_TOLD: Final = 100
@@ -87,11 +87,13 @@ async def _outbound(connection: AnyConnection, history: History) -> pb.Outbound:
     )
 
 
-async def _unreconciled(connection: AnyConnection, history: History, most: int) -> list[ProviderAccount]:
+async def _unreconciled(
+    connection: AnyConnection, history: History, most: int
+) -> list[TenantProviderAccount]:
     """Return accounts of which no run since the epoch began says what was lost, by tenant and name."""
     if history.known_until is None or history.begin_time is None:
         return []
-    missing: list[ProviderAccount] = []
+    missing: list[TenantProviderAccount] = []
     after = ("", "")
     while len(missing) < most:
         accounts = await history_store.provider_accounts(connection, after, _PAGE)

@@ -11,7 +11,7 @@ from ledger_server.engine.reconciliation.event_requests import event_request
 from ledger_server.engine.records.findings import finding_of
 from ledger_server.engine.records.payments import payment_of
 from ledger_server.store.payment_store import load_payments
-from ledger_server.store.record_store import records_of_kind
+from ledger_server.store.record_store import provider_records_of_kind
 
 
 class Repairs:
@@ -35,7 +35,7 @@ class Repairs:
         if number is None or remote is None:
             raise FindingNotRepairable(finding_id=finding_id)
         records = await self._reads.run(
-            lambda connection: records_of_kind(connection, key, seen.provider, number, remote.kind),
+            lambda connection: provider_records_of_kind(connection, key, seen.provider, number, remote.kind),
             tenant=key,
         )
         stored = await self._reads.run(

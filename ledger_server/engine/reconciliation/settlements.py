@@ -10,8 +10,8 @@ from ledger_server.domain.errors import (
     AccountClosed,
     AccountFrozen,
     AccountNotFound,
-    BatchNotFound,
     OutcomeNotFound,
+    SettlementBatchNotFound,
 )
 from ledger_server.domain.ledger.accounts import AccountState
 from ledger_server.domain.payments.accounts import check_use, clearing_account
@@ -22,8 +22,8 @@ from ledger_server.engine.records.settlements import message_of, moved_batch
 from ledger_server.store import settlement_store
 from ledger_server.store.queries import settlements
 from ledger_server.store.queries.rendering import Page
-from ledger_server.store.queries.settlements import BatchPosition
-from ledger_server.store.settlement_store import BatchName, StoredBatch
+from ledger_server.store.queries.settlements import SettlementBatchPosition
+from ledger_server.store.settlement_store import SettlementBatchName, StoredSettlementBatch
 
 _LAST: Final = (datetime.max.replace(tzinfo=UTC), "", "", "")
 
@@ -38,14 +38,14 @@ class Settlements:
         """Raise TenantNotFound for a tenant that does not exist."""
         await self._reads.key_of(tenant_id)
 
-    async def batch(self, tenant_id: str, provider: str, name: BatchName) -> StoredBatch:
-        """Return a batch. Raises BatchNotFound."""
+    async def batch(self, tenant_id: str, provider: str, name: SettlementBatchName) -> StoredSettlementBatch:
+        """Return a batch. Raises SettlementBatchNotFound."""
         key = await self._reads.key_of(tenant_id)
         found = await self._reads.run(
             lambda connection: settlement_store.read_batches(connection, key, provider, [name])
         )
         if not found:
-            raise BatchNotFound(batch_id=name[0])
+            raise SettlementBatchNotFound(batch_id=name[0])
         return found[0]
 
     async def list_batches(
@@ -54,9 +54,9 @@ class Settlements:
         *,
         provider: str,
         state: int,
-        after: BatchPosition | None,
+        after: SettlementBatchPosition | None,
         size: int,
-    ) -> Page[pb.SettlementBatch, BatchPosition]:
+    ) -> Page[pb.SettlementBatch, SettlementBatchPosition]:
         """Return a page of batches, those first that were first seen last."""
         key = await self._reads.key_of(tenant_id)
         rows = await self._reads.run(
@@ -101,8 +101,8 @@ class Settlements:
         return False
 
     async def set_moved(
-        self, tenant_id: str, provider: str, name: BatchName, moved: int, transaction_id: str
-    ) -> StoredBatch:
+        self, tenant_id: str, provider: str, name: SettlementBatchName, moved: int, transaction_id: str
+    ) -> StoredSettlementBatch:
         """Write what was moved to the bank, unless that is known, and return the batch as it stands then.
 
         An import may have changed the batch since the money was moved; then it is found unbalanced. The

@@ -5,7 +5,7 @@ from defter.reconciliation.v1 import finding_pb2 as pb
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Severity, Side
 from ledger_server.domain.findings.finding import Finding, FindingState, Resolution, Source
 from ledger_server.domain.ids import TenantIds, finding_fingerprint, finding_id
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.engine.records.times import moment, moment_in, timestamp
 
 
@@ -100,7 +100,7 @@ def _put(message: pb.Side, side: Side | None) -> None:
 def _side_of(message: pb.Side) -> Side:
     return Side(
         ref=message.ref,
-        kind=RecordKind(message.kind),
+        kind=ProviderRecordKind(message.kind),
         amount=message.amount_minor if message.HasField("amount_minor") else None,
         currency=message.currency_code,
         state=message.state,

@@ -8,19 +8,19 @@ from defter.reconciliation.v1 import settlement_pb2 as pb
 from ledger_server.domain.reconciliation.settled import refused_at, state_of
 from ledger_server.domain.reconciliation.settlement import Totals
 from ledger_server.engine.records.times import moment_in, timestamp
-from ledger_server.store.settlement_store import BatchName, StoredBatch
+from ledger_server.store.settlement_store import SettlementBatchName, StoredSettlementBatch
 
 _LARGEST: Final = 2**63 - 1
 
 
 def batch_of(
     provider: str,
-    name: BatchName,
+    name: SettlementBatchName,
     totals: Totals,
-    before: StoredBatch | None,
+    before: StoredSettlementBatch | None,
     *,
     now: datetime,
-) -> StoredBatch:
+) -> StoredSettlementBatch:
     """Return a batch as it stands with new totals; what was moved to the bank stays what it was.
 
     Raises:
@@ -50,7 +50,7 @@ def batch_of(
     )
     if totals.paid_out_time is not None:
         message.paid_out_time.CopyFrom(timestamp(totals.paid_out_time))
-    return StoredBatch(
+    return StoredSettlementBatch(
         batch_id=batch_id,
         currency=currency,
         state=int(state),
@@ -61,7 +61,7 @@ def batch_of(
     )
 
 
-def moved_batch(batch: StoredBatch, moved: int, transaction_id: str) -> StoredBatch:
+def moved_batch(batch: StoredSettlementBatch, moved: int, transaction_id: str) -> StoredSettlementBatch:
     """Return a batch once it is known what was moved to the bank, by which transaction if by any."""
     message = message_of(batch)
     state = state_of(totals_of(batch), moved)
@@ -72,12 +72,12 @@ def moved_batch(batch: StoredBatch, moved: int, transaction_id: str) -> StoredBa
     )
 
 
-def message_of(batch: StoredBatch) -> pb.SettlementBatch:
+def message_of(batch: StoredSettlementBatch) -> pb.SettlementBatch:
     """Return a batch as callers see it."""
     return pb.SettlementBatch.FromString(batch.body)
 
 
-def totals_of(batch: StoredBatch) -> Totals:
+def totals_of(batch: StoredSettlementBatch) -> Totals:
     """Return what a batch's lines add up to, as it was written."""
     message = message_of(batch)
     return Totals(

@@ -12,7 +12,7 @@ from ledger_server.domain.ids import TenantIds, TenantKey
 from ledger_server.engine.reconciliation.runs import Lease
 from ledger_server.jobs.reconciliation.pace import Pace
 from ledger_server.jobs.reconciliation.progress import Progress
-from ledger_server.providers.adapter import Adapter, ListingFailed, RecordPage
+from ledger_server.providers.adapter import Adapter, ListingFailed, ProviderRecordPage
 from ledger_server.store import record_store
 
 log = structlog.get_logger()
@@ -77,11 +77,13 @@ class Fetch:
             if number & (number - 1) == 0:
                 mark = cursor
 
-    async def _page(self, from_time: datetime, to_time: datetime, cursor: str) -> RecordPage:
+    async def _page(self, from_time: datetime, to_time: datetime, cursor: str) -> ProviderRecordPage:
         pause = self._pause_seconds
         for left in reversed(range(_TRIES)):
             try:
-                return await self._adapter.list_records(from_time, to_time, cursor, self._pace.size(_PAGE))
+                return await self._adapter.list_provider_records(
+                    from_time, to_time, cursor, self._pace.size(_PAGE)
+                )
             except ListingFailed as failed:
                 wait = max(pause, failed.retry_after_seconds or 0.0)
                 if not left or wait > _LONGEST_PAUSE_SECONDS:
@@ -91,7 +93,7 @@ class Fetch:
                 pause *= 2
         raise AssertionError("the last try returns or raises")
 
-    async def _stage(self, page: RecordPage) -> None:
+    async def _stage(self, page: ProviderRecordPage) -> None:
         # Pages that move repeat records; the same one twice is one.
         records = {
             (record.kind, record.record_id): (record, self._ids.payment_number(record.our_id))

@@ -16,7 +16,7 @@ from ledger_server.engine.records.times import moment, timestamp
 from ledger_server.jobs import metrics
 from ledger_server.jobs.reconciliation.pace import Pace
 from ledger_server.jobs.reconciliation.reporting import Reporter
-from ledger_server.jobs.reconciliation.run import Run, Window
+from ledger_server.jobs.reconciliation.run import Run, RunWindow
 from ledger_server.providers.adapter import Adapter
 from ledger_server.store.database import CONNECTION_ERRORS, Pool
 from ledger_server.store.ledger_rows import JournalRow
@@ -182,8 +182,8 @@ class Reconciler:
             log.warning("a run's end could not be written down", error=repr(error))
 
 
-def _window(request: pb.RunReconciliationRequest) -> Window:
-    return Window(
+def _window(request: pb.RunReconciliationRequest) -> RunWindow:
+    return RunWindow(
         from_time=moment(request.from_time),
         to_time=moment(request.to_time),
         grace=request.grace.ToTimedelta() if request.HasField("grace") else None,

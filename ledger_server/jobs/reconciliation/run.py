@@ -12,8 +12,8 @@ from ledger_server.domain.clock import Clock
 from ledger_server.domain.findings.discrepancy import RULES, Discrepancy, FindingClass
 from ledger_server.domain.findings.finding import Finding, Source
 from ledger_server.domain.ids import TenantIds, TenantKey
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind
-from ledger_server.domain.reconciliation.comparison import RecordName
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind
+from ledger_server.domain.reconciliation.comparison import ProviderRecordName
 from ledger_server.domain.reconciliation.ledger_side import Payment
 from ledger_server.domain.reconciliation.payment_comparison import Comparison, Verdict, compare
 from ledger_server.domain.reconciliation.scope import EDGE, STALE_AFTER, Scope
@@ -38,7 +38,7 @@ _MATCHED_ROWS: Final = 2_000
 _BREATH: Final = 8
 
 
-class Window(NamedTuple):
+class RunWindow(NamedTuple):
     """What a caller has asked for."""
 
     from_time: datetime
@@ -63,7 +63,7 @@ class Run:
         ids: TenantIds,
         provider: str,
         number: int,
-        window: Window,
+        window: RunWindow,
         pause_seconds: float,
     ) -> None:
         self.progress = Progress()
@@ -225,7 +225,7 @@ class Run:
             stale_only: they were compared already if they belong to the window, so only their age counts.
         """
         found: list[Discrepancy] = []
-        verdicts: dict[RecordName, Verdict] = {}
+        verdicts: dict[ProviderRecordName, Verdict] = {}
         for count, compared in enumerate(payments, 1):
             payment = payment_of(self._ids, compared.kind, compared.body)
             listed = records.get(compared.number, ())
@@ -243,7 +243,7 @@ class Run:
         await self._tell(found, verdicts, scope)
 
     async def _tell(
-        self, found: Sequence[Discrepancy], verdicts: Mapping[RecordName, Verdict], scope: Scope
+        self, found: Sequence[Discrepancy], verdicts: Mapping[ProviderRecordName, Verdict], scope: Scope
     ) -> None:
         """Report what differs, and write down what became of the records."""
         await self._reporter.report(found, self.progress, complete=scope.complete)
@@ -258,7 +258,7 @@ class Run:
 
         The ledger may have heard of a movement long after it happened, above all by hand, and dates it so.
         """
-        elsewhere = await record_store.records_elsewhere(
+        elsewhere = await record_store.provider_records_elsewhere(
             self._pool,
             self._key,
             self._provider,
@@ -269,10 +269,10 @@ class Run:
 
     async def _judge_unmatched(self, scope: Scope) -> None:
         """Judge the records that belong to no payment."""
-        after: RecordName = (RecordKind.PAYMENT, "")
+        after: ProviderRecordName = (ProviderRecordKind.PAYMENT, "")
         while True:
             async with self._pace.step():
-                page = await record_store.unmatched_records(
+                page = await record_store.unmatched_provider_records(
                     self._pool,
                     self._key,
                     self._provider,
@@ -285,7 +285,7 @@ class Run:
                 last = page[-1].record
                 after = (last.kind, last.record_id)
                 found: list[Discrepancy] = []
-                verdicts: dict[RecordName, Verdict] = {}
+                verdicts: dict[ProviderRecordName, Verdict] = {}
                 for record, settled in page:
                     if not scope.covers(record.create_time):
                         continue
@@ -336,7 +336,7 @@ class Run:
         if finding.source is Source.RUN:
             # What may be in transit may be unseen for that reason alone.
             patient = RULES[finding.kind].grace > timedelta(0)
-            return not (patient and scope.young(seen.subject_time, RecordKind.PAYMENT))
+            return not (patient and scope.young(seen.subject_time, ProviderRecordKind.PAYMENT))
         if finding.source is Source.PARKED_EVENT:
             event_id = seen.evidence.get("event_id", "")
             return await compared_store.event_done(self._pool, self._key, self._provider, event_id)
@@ -351,7 +351,7 @@ class Run:
         """Whether a payment still is what a finding says, by all that any run has read of it."""
         payment = payment_of(self._ids, compared.kind, compared.body)
         everywhere = (scope.to_time, scope.to_time)
-        listed = await record_store.records_elsewhere(
+        listed = await record_store.provider_records_elsewhere(
             self._pool, self._key, self._provider, compared.number, between=everywhere
         )
         result = compare(self._ids, payment, listed, scope, twin=compared.twin)

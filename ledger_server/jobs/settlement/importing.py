@@ -15,8 +15,8 @@ from ledger_server.domain.errors import DeadlinePassed, FieldTooLong
 from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
 from ledger_server.domain.ledger.currency import CurrencyRegistry
 from ledger_server.domain.provider_record import ProviderRecord
-from ledger_server.domain.reconciliation.comparison import RecordName
-from ledger_server.domain.reconciliation.settlement import ReportFormat, records_of
+from ledger_server.domain.reconciliation.comparison import ProviderRecordName
+from ledger_server.domain.reconciliation.settlement import ReportFormat, provider_records_of
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.records.settlements import message_of
 from ledger_server.jobs import metrics
@@ -30,7 +30,7 @@ from ledger_server.store.database import Pool
 from ledger_server.store.database_clock import trusted
 from ledger_server.store.lane_store import read_ids
 from ledger_server.store.ledger_rows import JournalRow
-from ledger_server.store.settlement_store import BatchName, ReportName
+from ledger_server.store.settlement_store import ReportName, SettlementBatchName
 
 MAX_FILE_BYTES: Final = 1024**3
 _UPLOADS: Final = 4
@@ -78,7 +78,7 @@ class Importer:
             finally:
                 spool.close()
 
-    async def tell(self, tenant_id: str, provider: str, name: BatchName) -> None:
+    async def tell(self, tenant_id: str, provider: str, name: SettlementBatchName) -> None:
         """Look after the finding of a batch that was changed by somebody else than an import."""
         await self._teller.tell(tenant_id, provider, [name])
 
@@ -123,15 +123,17 @@ class Importer:
         await asyncio.to_thread(spool.rewind_lines)
         while lines := await asyncio.to_thread(spool.next_lines):
             async with pace.step():
-                records: dict[RecordName, tuple[ProviderRecord, int | None]] = {
+                records: dict[ProviderRecordName, tuple[ProviderRecord, int | None]] = {
                     (record.kind, record.record_id): (record, ids.payment_number(record.our_id))
                     for line in lines
-                    for record in records_of(line)
+                    for record in provider_records_of(line)
                 }
                 async with self._pool.acquire() as connection:
                     await record_store.stage(connection, key, provider, None, records)
 
-    async def _read(self, key: TenantKey, provider: str, names: set[BatchName]) -> list[pb.SettlementBatch]:
+    async def _read(
+        self, key: TenantKey, provider: str, names: set[SettlementBatchName]
+    ) -> list[pb.SettlementBatch]:
         """Return the batches of a file as they stand now.
 
         One that lost its only line to another batch, before it was ever written, is not among them.

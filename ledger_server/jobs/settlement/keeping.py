@@ -16,7 +16,7 @@ from ledger_server.jobs.reconciliation.pace import Pace
 from ledger_server.jobs.settlement.spool import Spool
 from ledger_server.store import settlement_store
 from ledger_server.store.database import AnyConnection
-from ledger_server.store.settlement_store import BatchName, ReportName
+from ledger_server.store.settlement_store import ReportName, SettlementBatchName
 
 # Longer rests would only keep the database transaction open.
 _LONGEST_REST_SECONDS: Final = 0.5
@@ -31,7 +31,7 @@ class Keeping:
         self._key = key
         self._name = name
         self._new = 0
-        self._touched: set[BatchName] = set()
+        self._touched: set[SettlementBatchName] = set()
 
     async def write(self, spool: Spool, pace: Pace, *, file_name: str, now: datetime) -> pb.SettlementReport:
         """Write lines, the batches that they change, and that the file was imported.

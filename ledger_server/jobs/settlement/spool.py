@@ -14,7 +14,7 @@ import msgspec
 from ledger_server.domain.reconciliation.settled import check_batch, refused_at
 from ledger_server.domain.reconciliation.settlement import SettlementLine
 from ledger_server.providers.settlement_reports import ReportReader
-from ledger_server.store.settlement_store import BatchName
+from ledger_server.store.settlement_store import SettlementBatchName
 
 MAX_LINES: Final = 2_000_000
 """What is known of each line while a file is read takes memory, some 150 bytes."""
@@ -32,7 +32,7 @@ class Spool:
     def __init__(self, reader: ReportReader) -> None:
         self.size = 0
         self.line_count = 0
-        self.batches: set[BatchName] = set()
+        self.batches: set[SettlementBatchName] = set()
         self._reader = reader
         self._hash = hashlib.sha256()
         self._bytes: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `close`

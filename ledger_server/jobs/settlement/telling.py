@@ -9,7 +9,7 @@ from ledger_server.domain.findings.commands import AnyFindingCommand, ReportDisc
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
 from ledger_server.domain.findings.finding import FindingState, Source
 from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.reconciliation.settled import mismatch_of
 from ledger_server.engine.lane.work import Outcome
 from ledger_server.engine.ledger import Ledger
@@ -20,7 +20,7 @@ from ledger_server.jobs.retrying import submit_until_decided
 from ledger_server.store import finding_store, settlement_store
 from ledger_server.store.database import Pool
 from ledger_server.store.lane_store import read_ids
-from ledger_server.store.settlement_store import BatchName, StoredBatch
+from ledger_server.store.settlement_store import SettlementBatchName, StoredSettlementBatch
 
 _PAGE: Final = 200
 # Few at a time, so that a posting never waits behind a long row of reports.
@@ -36,7 +36,7 @@ class Teller:
         self._ledger = ledger
         self._pool = pool
 
-    async def tell(self, tenant_id: str, provider: str, names: Iterable[BatchName] = ()) -> None:
+    async def tell(self, tenant_id: str, provider: str, names: Iterable[SettlementBatchName] = ()) -> None:
         """Look after the findings of these batches, and of all that nobody has looked after.
 
         Saying it twice changes nothing. Whoever dies in between leaves a batch behind that the next call
@@ -48,14 +48,14 @@ class Teller:
             await self._tell(
                 tenant_id, provider, await self._read(key, provider, wanted[start : start + _PAGE])
             )
-        after: BatchName = ("", "")
+        after: SettlementBatchName = ("", "")
         while batches := await settlement_store.untold_batches(
             self._pool, key, provider, after=after, size=_PAGE
         ):
             after = batches[-1].name
             await self._tell(tenant_id, provider, batches)
 
-    async def _tell(self, tenant_id: str, provider: str, batches: Sequence[StoredBatch]) -> None:
+    async def _tell(self, tenant_id: str, provider: str, batches: Sequence[StoredSettlementBatch]) -> None:
         """Look after the findings of a page of batches, as they stand when this is done."""
         key = tenant_key(TenantId(tenant_id))
         for _ in range(_TRIES):
@@ -73,7 +73,9 @@ class Teller:
                 return
             batches = await self._read(key, provider, left)
 
-    async def _submit(self, tenant_id: str, commands: Mapping[BatchName, AnyFindingCommand]) -> list[Outcome]:
+    async def _submit(
+        self, tenant_id: str, commands: Mapping[SettlementBatchName, AnyFindingCommand]
+    ) -> list[Outcome]:
         outcomes: list[Outcome] = []
         asked = list(commands.values())
         for start in range(0, len(asked), _AT_ONCE):
@@ -85,19 +87,21 @@ class Teller:
             metrics.FINDINGS.inc(bool(outcome.sequence))
         return outcomes
 
-    async def _read(self, key: TenantKey, provider: str, names: Sequence[BatchName]) -> list[StoredBatch]:
+    async def _read(
+        self, key: TenantKey, provider: str, names: Sequence[SettlementBatchName]
+    ) -> list[StoredSettlementBatch]:
         async with self._pool.acquire() as connection:
             return await settlement_store.read_batches(connection, key, provider, names)
 
     async def _commands(
-        self, key: TenantKey, provider: str, batches: Sequence[StoredBatch]
-    ) -> dict[BatchName, AnyFindingCommand]:
+        self, key: TenantKey, provider: str, batches: Sequence[StoredSettlementBatch]
+    ) -> dict[SettlementBatchName, AnyFindingCommand]:
         """Return what is to be said of batches; nothing of those of which nobody has to be told."""
         fingerprints = {batch.name: _fingerprint(provider, batch) for batch in batches}
         async with self._pool.acquire() as connection:
             bodies = await finding_store.load_findings(connection, key, sorted(fingerprints.values()))
             ids = await read_ids(connection, key)
-        commands: dict[BatchName, AnyFindingCommand] = {}
+        commands: dict[SettlementBatchName, AnyFindingCommand] = {}
         for batch in batches:
             found = mismatch_of(
                 provider,
@@ -119,7 +123,7 @@ class Teller:
         return commands
 
 
-def _fingerprint(provider: str, batch: StoredBatch) -> bytes:
+def _fingerprint(provider: str, batch: StoredSettlementBatch) -> bytes:
     """Return what names the finding of a batch, which depends on no amount."""
     return Discrepancy(
         kind=FindingClass.SETTLEMENT_TOTAL_MISMATCH,
@@ -127,7 +131,7 @@ def _fingerprint(provider: str, batch: StoredBatch) -> bytes:
         payment=None,
         remote=Side(
             ref=batch.batch_id,
-            kind=RecordKind.SETTLEMENT,
+            kind=ProviderRecordKind.SETTLEMENT,
             amount=None,
             currency=batch.currency,
             state="",

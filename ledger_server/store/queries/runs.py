@@ -48,7 +48,7 @@ class ListedRun(NamedTuple):
     body: bytes
 
 
-class ListedRecord(NamedTuple):
+class ListedProviderRecord(NamedTuple):
     """A provider's record with what was made of it; `wanted` says whether the filter has it."""
 
     kind: int
@@ -71,7 +71,7 @@ class ListedRecord(NamedTuple):
     wanted: bool
 
 
-class RecordFilter(NamedTuple):
+class ProviderRecordFilter(NamedTuple):
     """Which records are listed; what is None or empty is not asked for."""
 
     provider: str
@@ -95,9 +95,14 @@ async def list_runs(
     return [ListedRun(row["begin_time"], row["run_number"], row["body"]) for row in rows]
 
 
-async def list_records(
-    connection: AnyConnection, key: TenantKey, wanted: RecordFilter, *, after: tuple[int, str], scan: int
-) -> list[ListedRecord]:
+async def list_provider_records(
+    connection: AnyConnection,
+    key: TenantKey,
+    wanted: ProviderRecordFilter,
+    *,
+    after: tuple[int, str],
+    scan: int,
+) -> list[ListedProviderRecord]:
     """Look at records behind a kind and id, in that order; `wanted` says whether the filter has it."""
     entry: int | str | None = None
     name = ""
@@ -109,7 +114,7 @@ async def list_records(
         _RECORDS[name], key, wanted.provider, *after, wanted.kind, wanted.verdict, scan, entry
     )
     return [
-        ListedRecord(
+        ListedProviderRecord(
             kind=row["kind"],
             record_id=row["record_id"],
             provider_ref=row["provider_ref"],

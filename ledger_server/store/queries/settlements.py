@@ -5,7 +5,7 @@ from typing import Final
 
 from ledger_server.domain.ids import TenantKey
 from ledger_server.store.database import AnyConnection
-from ledger_server.store.settlement_store import StoredBatch
+from ledger_server.store.settlement_store import StoredSettlementBatch
 
 _BATCHES: Final = """
 SELECT batch_id, currency_code AS currency, state, version, moved, open_time, body, provider
@@ -15,7 +15,7 @@ WHERE tenant_key = $1 AND ($2 = '' OR provider = $2) AND ($3 = 0 OR state = $3)
 ORDER BY open_time DESC, provider DESC, batch_id DESC, currency_code DESC LIMIT $8
 """
 
-BatchPosition = tuple[datetime, str, str, str]
+SettlementBatchPosition = tuple[datetime, str, str, str]
 """When a batch was first seen, its provider account, id and currency."""
 
 
@@ -25,15 +25,15 @@ async def list_batches(
     *,
     provider: str,
     state: int,
-    before: BatchPosition,
+    before: SettlementBatchPosition,
     size: int,
-) -> list[tuple[BatchPosition, StoredBatch]]:
+) -> list[tuple[SettlementBatchPosition, StoredSettlementBatch]]:
     """Return batches with their positions, the newest first."""
     rows = await connection.fetch(_BATCHES, key, provider, state, *before, size)
     return [
         (
             (row["open_time"], row["provider"], row["batch_id"], row["currency"]),
-            StoredBatch(*(row[name] for name in StoredBatch._fields)),
+            StoredSettlementBatch(*(row[name] for name in StoredSettlementBatch._fields)),
         )
         for row in rows
     ]

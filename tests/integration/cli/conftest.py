@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ledger_server.providers.adapter import Adapter, RecordPage
+from ledger_server.providers.adapter import Adapter, ProviderRecordPage
 from ledger_server.providers.mock import MockAdapter
 from mock_psp.knobs import Knobs
 from mock_psp.server import MockPsp, serve
@@ -41,13 +41,13 @@ class GatedAdapter:
         """Be the adapter behind it."""
         return getattr(self._adapter, name)
 
-    async def list_records(
+    async def list_provider_records(
         self, from_time: datetime, to_time: datetime, cursor: str, limit: int
-    ) -> RecordPage:
+    ) -> ProviderRecordPage:
         """Wait for the gate, then list."""
         self.asked.set()
         await self.gate.wait()
-        return await self._adapter.list_records(from_time, to_time, cursor, limit)
+        return await self._adapter.list_provider_records(from_time, to_time, cursor, limit)
 
 
 class CommandLine:

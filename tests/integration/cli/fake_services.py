@@ -222,16 +222,16 @@ class FakeServices(FindingServiceServicer, SettlementServiceServicer):
         """Move the money."""
         self.requests.append(request)
         batch = next(each for each in self.batches if each.batch_id == request.batch_id)
-        if batch.state == settlement_pb2.BATCH_STATE_UNBALANCED:
+        if batch.state == settlement_pb2.SETTLEMENT_BATCH_STATE_UNBALANCED:
             await refuse(
                 context,
                 grpc.StatusCode.FAILED_PRECONDITION,
-                "BATCH_NOT_BALANCED",
+                "SETTLEMENT_BATCH_NOT_BALANCED",
                 "the batch does not add up",
                 batch_id=batch.batch_id,
                 difference_minor=str(batch.difference_minor),
             )
-        batch.state = settlement_pb2.BATCH_STATE_CONFIRMED
+        batch.state = settlement_pb2.SETTLEMENT_BATCH_STATE_CONFIRMED
         batch.transaction_id = "tx_1"
         return settlement_pb2.ConfirmSettlementBatchResponse(batch=batch)
 

@@ -14,9 +14,9 @@ from tests.integration.cli.fake_services import FakeServices, serving_fakes
 from tests.support.clock import START
 from tests.support.requests import timestamp
 
-BALANCED = {"state": pb.BATCH_STATE_BALANCED, "paid_out_minor": 87_000}
+BALANCED = {"state": pb.SETTLEMENT_BATCH_STATE_BALANCED, "paid_out_minor": 87_000}
 REPORT = b"a line of the report\n" * 60_000
-UNBALANCED = {"state": pb.BATCH_STATE_UNBALANCED, "paid_out_minor": 87_001, "difference_minor": 1}
+UNBALANCED = {"state": pb.SETTLEMENT_BATCH_STATE_UNBALANCED, "paid_out_minor": 87_001, "difference_minor": 1}
 
 
 def batch(**fields: int) -> pb.SettlementBatch:
@@ -170,12 +170,12 @@ async def test_import_file_that_is_not_there_exits_with_2(cli: CommandLine, tmp_
 
 async def test_list_batches_shows_what_is_not_paid_out_yet(cli: CommandLine, services: FakeServices) -> None:
     """A batch in progress has no sum that was paid out."""
-    services.batches = [batch(state=pb.BATCH_STATE_IN_PROGRESS)]
+    services.batches = [batch(state=pb.SETTLEMENT_BATCH_STATE_IN_PROGRESS)]
 
     ran = await cli.run("settlement", "list", "--state", "in-progress", "--provider", PROVIDER)
 
     [request] = services.asked(pb.ListSettlementBatchesRequest)
-    assert request.state == pb.BATCH_STATE_IN_PROGRESS
+    assert request.state == pb.SETTLEMENT_BATCH_STATE_IN_PROGRESS
     assert "not yet" in ran.output
     assert ran.output.splitlines()[-1] == "1 batch"
 
@@ -203,4 +203,7 @@ async def test_confirm_batch_that_does_not_add_up_exits_with_2(
     ran = await cli.run("settlement", "confirm", *words)
 
     assert ran.code == 2, ran
-    assert ran.errors == "BATCH_NOT_BALANCED: the batch does not add up (batch_id=po_1, difference_minor=1)\n"
+    assert (
+        ran.errors
+        == "SETTLEMENT_BATCH_NOT_BALANCED: the batch does not add up (batch_id=po_1, difference_minor=1)\n"
+    )

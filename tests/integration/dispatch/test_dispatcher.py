@@ -55,7 +55,7 @@ class Dying:
         self.capabilities = inner.capabilities
         self.to_provider = inner.to_provider
         self.from_provider = inner.from_provider
-        self.list_records = inner.list_records
+        self.list_provider_records = inner.list_provider_records
         self.close = inner.close
 
     async def call(self, call: ProviderCall, proof: Proof) -> Answer:
@@ -87,7 +87,7 @@ class Speechless:
         self.to_provider = inner.to_provider
         self.from_provider = inner.from_provider
         self.call = inner.call
-        self.list_records = inner.list_records
+        self.list_provider_records = inner.list_provider_records
         self.close = inner.close
 
     async def find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:

@@ -8,10 +8,10 @@ from datetime import timedelta
 
 import pytest
 
-from ledger_server.jobs.calling import Calling, Shared
+from ledger_server.jobs.calling import Calling, DispatchContext
 from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
 from ledger_server.jobs.proof import Instant, open_gate
-from ledger_server.providers.adapter import Adapter, CallKind
+from ledger_server.providers.adapter import Adapter, ProviderCallKind
 from ledger_server.store import outbox_store
 from tests.integration.dispatch.cashier import Cashier
 from tests.integration.dispatch.pausing import StandingStill
@@ -52,7 +52,7 @@ class Standing:
 
     async def try_once(self, adapter: Adapter) -> None:
         """Claim what is due, and take it a step further, as a lane does."""
-        shared = Shared(
+        shared = DispatchContext(
             self.cashier.ledger,
             self.cashier.pool,
             self.clock,
@@ -73,14 +73,14 @@ class Standing:
         await self.other.dispatch()
         self.pass_time(PAST_THE_MEMORY)
 
-    async def ask(self, kind: CallKind, deposit: int) -> str:
+    async def ask(self, kind: ProviderCallKind, deposit: int) -> str:
         """Let a call be owed; return our id of it."""
         match kind:
-            case CallKind.CREATE_PAYMENT:
+            case ProviderCallKind.CREATE_PAYMENT:
                 return self.cashier.ids.deposit_id(await self.cashier.asked_deposit(100))
-            case CallKind.CREATE_PAYOUT:
+            case ProviderCallKind.CREATE_PAYOUT:
                 return self.cashier.ids.withdrawal_id(await self.cashier.approved_withdrawal(100))
-            case CallKind.REFUND:
+            case ProviderCallKind.REFUND:
                 return self.cashier.ids.refund_id(await self.cashier.asked_refund(deposit, 100))
 
 
@@ -94,11 +94,11 @@ async def standing(cashier: Cashier, name: str) -> AsyncIterator[Standing]:
         await world.others.close()
 
 
-@pytest.mark.parametrize("kind", list(CallKind))
+@pytest.mark.parametrize("kind", list(ProviderCallKind))
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("first", [PAST_THE_LEASE, PAST_THE_MEMORY], ids=["lease", "memory"])
 async def test_stand_still_at_each_await_executes_at_most_once(
-    cashier: Cashier, name: str, kind: CallKind, first: timedelta
+    cashier: Cashier, name: str, kind: ProviderCallKind, first: timedelta
 ) -> None:
     """Wherever it stands, whoever took over and whatever the provider has forgotten: one execution."""
     async with standing(cashier, name) as world:

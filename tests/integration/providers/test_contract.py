@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 from ledger_server.providers.adapter import (
     Accepted,
     Adapter,
-    CallKind,
+    Declined,
     ListingFailed,
     NotFound,
     NotOurs,
-    Rejected,
+    ProviderCallKind,
     Unknown,
 )
 from tests.integration.providers.conftest import Adapters
@@ -23,14 +23,14 @@ from tests.support.proof import PROVEN
 from tests.support.providers import IMPATIENT_SECONDS, RETRY_AFTER_SECONDS, ProviderUnderTest
 from tests.support.vendor import Fault
 
-ALL_KINDS = pytest.mark.parametrize("kind", list(CallKind))
+ALL_KINDS = pytest.mark.parametrize("kind", list(ProviderCallKind))
 WINDOW = (START - timedelta(hours=1), START + timedelta(hours=1))
 NOBODY = "http://127.0.0.1:1"
 
 
 @ALL_KINDS
 async def test_call_once_is_accepted_and_executed_once(
-    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+    kind: ProviderCallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:
     """A payment, payout or refund that the provider takes on has its id, and is pending."""
     answer = await adapter.call(provider.call(kind), PROVEN)
@@ -43,7 +43,7 @@ async def test_call_once_is_accepted_and_executed_once(
 
 @ALL_KINDS
 async def test_call_same_key_twice_executes_once(
-    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+    kind: ProviderCallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:
     """The second answer is the first one."""
     first = await adapter.call(provider.call(kind), PROVEN)
@@ -56,7 +56,7 @@ async def test_call_same_key_twice_executes_once(
 
 @ALL_KINDS
 async def test_call_two_keys_executes_both(
-    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+    kind: ProviderCallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:
     """Two calls that differ in nothing but id and key are two."""
     first = await adapter.call(provider.call(kind, "wd_1"), PROVEN)
@@ -70,7 +70,7 @@ async def test_call_two_keys_executes_both(
 
 @ALL_KINDS
 async def test_call_same_key_with_other_amount_is_not_ours(
-    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+    kind: ProviderCallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:
     """The key may have paid something else already: neither a refusal nor anything to look for."""
     await adapter.call(provider.call(kind, amount=100), PROVEN)
@@ -84,21 +84,21 @@ async def test_call_same_key_with_other_amount_is_not_ours(
 
 @ALL_KINDS
 async def test_call_refused_by_provider_is_rejected(
-    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+    kind: ProviderCallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:
     """A definite refusal carries the provider's code, and nothing was done."""
     provider.fail_next(Fault.REFUSAL)
 
     answer = await adapter.call(provider.call(kind), PROVEN)
 
-    assert isinstance(answer, Rejected)
+    assert isinstance(answer, Declined)
     assert answer.code in {"insufficient_balance", "balance_insufficient", "14_034"}
     assert provider.executions("wd_1") == 0
 
 
 @ALL_KINDS
 async def test_call_with_wrong_credentials_is_unknown(
-    kind: CallKind, provider: ProviderUnderTest, adapters: Adapters
+    kind: ProviderCallKind, provider: ProviderUnderTest, adapters: Adapters
 ) -> None:
     """A broken configuration must not fail a player's money."""
     answer = await adapters.make(right_key=False).call(provider.call(kind), PROVEN)
@@ -109,7 +109,7 @@ async def test_call_with_wrong_credentials_is_unknown(
 
 @ALL_KINDS
 async def test_call_timing_out_before_execution_is_unknown_then_absent(
-    kind: CallKind, provider: ProviderUnderTest, adapters: Adapters
+    kind: ProviderCallKind, provider: ProviderUnderTest, adapters: Adapters
 ) -> None:
     """Asking tells that nothing is there, and the same call then executes once."""
     provider.fail_next(Fault.TIMEOUT_BEFORE)
@@ -128,7 +128,7 @@ async def test_call_timing_out_before_execution_is_unknown_then_absent(
 @ALL_KINDS
 @pytest.mark.parametrize("fault", [Fault.TIMEOUT_AFTER, Fault.HANG_UP_AFTER])
 async def test_call_timing_out_after_execution_is_unknown_then_found(
-    fault: Fault, kind: CallKind, provider: ProviderUnderTest, adapters: Adapters
+    fault: Fault, kind: ProviderCallKind, provider: ProviderUnderTest, adapters: Adapters
 ) -> None:
     """Asking tells that it was done, and the same call does it no second time."""
     provider.fail_next(fault)
@@ -150,7 +150,7 @@ async def test_call_timing_out_after_execution_is_unknown_then_found(
 
 @ALL_KINDS
 async def test_call_when_provider_fails_is_unknown(
-    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+    kind: ProviderCallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:
     """A 500 says nothing about what was done."""
     provider.fail_next(Fault.SERVER_ERROR)
@@ -163,7 +163,7 @@ async def test_call_when_provider_fails_is_unknown(
 
 @ALL_KINDS
 async def test_call_too_often_is_unknown_with_pause(
-    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+    kind: ProviderCallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:
     """A 429 carries for how long the provider wants to be left alone."""
     provider.fail_next(Fault.RATE_LIMIT)
@@ -178,7 +178,7 @@ async def test_call_too_often_is_unknown_with_pause(
 @pytest.mark.parametrize("fault", [Fault.IN_FLIGHT, Fault.NONSENSE])
 @pytest.mark.parametrize("provider", ["stripe", "adyen"], indirect=True)
 async def test_call_answered_strangely_is_unknown(
-    fault: Fault, kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+    fault: Fault, kind: ProviderCallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:
     """Neither a request that is under way nor a proxy's page is a decision."""
     provider.fail_next(fault)
@@ -190,7 +190,7 @@ async def test_call_answered_strangely_is_unknown(
 
 @ALL_KINDS
 async def test_ask_where_nobody_listens_is_unknown(
-    kind: CallKind, provider: ProviderUnderTest, adapters: Adapters
+    kind: ProviderCallKind, provider: ProviderUnderTest, adapters: Adapters
 ) -> None:
     """A refused connection is an answer like others, not an exception."""
     adapter = adapters.make(address=NOBODY)
@@ -203,7 +203,7 @@ async def test_ask_where_nobody_listens_is_unknown(
 
 @ALL_KINDS
 async def test_find_by_provider_ref_tells_state(
-    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+    kind: ProviderCallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:
     """What was accepted is read by the provider's own id, where the provider lets one."""
     call = provider.call(kind)
@@ -220,7 +220,7 @@ async def test_find_by_provider_ref_tells_state(
 
 @ALL_KINDS
 async def test_find_unknown_ref_is_not_found(
-    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+    kind: ProviderCallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:
     """An id that the provider does not know is certainly not there."""
     found = await adapter.find(provider.call(kind), provider.missing_ref)
@@ -235,31 +235,31 @@ async def test_find_when_provider_fails_proves_nothing(
     """A listing that could not be read is not one without the payout."""
     provider.fail_next(fault)
 
-    found = await adapter.find(provider.call(CallKind.CREATE_PAYOUT), "")
+    found = await adapter.find(provider.call(ProviderCallKind.CREATE_PAYOUT), "")
 
     assert isinstance(found, Unknown)
 
 
 @ALL_KINDS
 async def test_call_in_unknown_currency_is_rejected_by_name(
-    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+    kind: ProviderCallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:
     """What the provider cannot be paid in never leaves the house."""
     answer = await adapter.call(provider.call(kind, currency="USDT"), PROVEN)
 
-    assert isinstance(answer, Rejected)
+    assert isinstance(answer, Declined)
     assert answer.code == "currency_unsupported"
     assert provider.executions("wd_1") == 0
 
 
 @ALL_KINDS
 async def test_call_with_inexact_amount_is_rejected_by_name(
-    kind: CallKind, provider: ProviderUnderTest, adapter: Adapter
+    kind: ProviderCallKind, provider: ProviderUnderTest, adapter: Adapter
 ) -> None:
     """A tenth of a penny has no name at any provider, and is not rounded away."""
     answer = await adapter.call(provider.call(kind, amount=1_001, currency="GBP"), PROVEN)
 
-    assert isinstance(answer, Rejected)
+    assert isinstance(answer, Declined)
     assert answer.code == "amount_not_representable"
     assert provider.executions("wd_1") == 0
 
@@ -272,7 +272,7 @@ async def test_list_records_through_pages_yields_each_once(
 
     records, pages = await listed(adapter, limit=3)
 
-    payouts = {record.provider_ref: record for record in records if record.kind is RecordKind.PAYOUT}
+    payouts = {record.provider_ref: record for record in records if record.kind is ProviderRecordKind.PAYOUT}
     assert pages >= 3
     assert len(records) == len({(record.kind, record.record_id) for record in records})
     assert [payouts[ref].amount for ref in refs] == [-1, -2, -3, -4, -5, -6, -7]
@@ -285,7 +285,7 @@ async def test_list_records_outside_window_yields_none(provider: ProviderUnderTe
     """What was made before the window does not belong to it."""
     provider.add_payout_records(2)
 
-    page = await adapter.list_records(WINDOW[1], WINDOW[1] + timedelta(hours=1), "", 10)
+    page = await adapter.list_provider_records(WINDOW[1], WINDOW[1] + timedelta(hours=1), "", 10)
 
     assert (list(page.records), page.next_cursor) == ([], "")
 
@@ -318,7 +318,7 @@ async def test_list_records_while_others_come_in_misses_none(
     cursor = ""
 
     while True:
-        page = await adapter.list_records(*WINDOW, cursor, 3)
+        page = await adapter.list_provider_records(*WINDOW, cursor, 3)
         seen |= {record.provider_ref for record in page.records}
         cursor = page.next_cursor
         if not cursor:
@@ -351,7 +351,7 @@ async def test_list_records_of_ownerless_movements_tells_their_kinds(
 
     ownerless = [record for record in records if not record.our_id]
     assert sorted(record.kind for record in ownerless) == sorted(wanted)
-    assert RecordKind.PAYOUT not in {record.kind for record in records}
+    assert ProviderRecordKind.PAYOUT not in {record.kind for record in records}
 
 
 async def test_list_records_of_payout_that_came_back_name_one_object(
@@ -364,7 +364,7 @@ async def test_list_records_of_payout_that_came_back_name_one_object(
 
     payouts = [record for record in records if record.our_id == "wd_back"]
     assert len({record.provider_ref for record in payouts}) == 1
-    assert {record.kind for record in payouts} == {RecordKind.PAYOUT}
+    assert {record.kind for record in payouts} == {ProviderRecordKind.PAYOUT}
     assert {record.state for record in payouts} == {RemoteState.FAILED}
     # Adyen leaves it at one.
     assert sorted(record.amount or 0 for record in payouts) in ([-5], [-5, 5])
@@ -374,8 +374,8 @@ def test_capabilities_list_no_kind_that_is_none(adapter: Adapter) -> None:
     """Absence proves something of payouts at every provider, and of leftovers at none."""
     listed_kinds = adapter.capabilities.listed
 
-    assert RecordKind.PAYOUT in listed_kinds
-    assert listed_kinds.isdisjoint({RecordKind.OTHER, RecordKind.UNKNOWN})
+    assert ProviderRecordKind.PAYOUT in listed_kinds
+    assert listed_kinds.isdisjoint({ProviderRecordKind.OTHER, ProviderRecordKind.UNKNOWN})
 
 
 async def test_list_records_too_often_is_failed_with_pause(
@@ -383,24 +383,24 @@ async def test_list_records_too_often_is_failed_with_pause(
 ) -> None:
     """A listing that was asked for too often says for how long to wait; then it goes on."""
     provider.add_payout_records(7)
-    page = await adapter.list_records(*WINDOW, "", 3)
+    page = await adapter.list_provider_records(*WINDOW, "", 3)
     provider.fail_next(Fault.RATE_LIMIT)
 
     with pytest.raises(ListingFailed) as failure:
-        await adapter.list_records(*WINDOW, page.next_cursor, 3)
+        await adapter.list_provider_records(*WINDOW, page.next_cursor, 3)
 
     assert failure.value.retry_after_seconds == RETRY_AFTER_SECONDS
-    assert (await adapter.list_records(*WINDOW, page.next_cursor, 3)).records
+    assert (await adapter.list_provider_records(*WINDOW, page.next_cursor, 3)).records
 
 
 async def test_list_records_breaking_off_is_failed(provider: ProviderUnderTest, adapter: Adapter) -> None:
     """Half a listing must not look like a whole one."""
     provider.add_payout_records(7)
-    page = await adapter.list_records(*WINDOW, "", 3)
+    page = await adapter.list_provider_records(*WINDOW, "", 3)
     provider.fail_next(Fault.SERVER_ERROR)
 
     with pytest.raises(ListingFailed) as failure:
-        await adapter.list_records(*WINDOW, page.next_cursor, 3)
+        await adapter.list_provider_records(*WINDOW, page.next_cursor, 3)
 
     assert failure.value.retry_after_seconds is None
 
@@ -408,10 +408,10 @@ async def test_list_records_breaking_off_is_failed(provider: ProviderUnderTest, 
 async def test_list_records_where_nobody_listens_is_failed(adapters: Adapters) -> None:
     """A refused connection is a failed listing."""
     with pytest.raises(ListingFailed):
-        await adapters.make(address=NOBODY).list_records(*WINDOW, "", 3)
+        await adapters.make(address=NOBODY).list_provider_records(*WINDOW, "", 3)
 
 
-def ids(records: list[ProviderRecord]) -> list[tuple[RecordKind, str]]:
+def ids(records: list[ProviderRecord]) -> list[tuple[ProviderRecordKind, str]]:
     """Return what makes each record unique, in order."""
     return sorted((record.kind, record.record_id) for record in records)
 
@@ -423,7 +423,7 @@ async def listed(
     records: list[ProviderRecord] = []
     cursor, pages = "", 0
     while True:
-        page = await adapter.list_records(*window, cursor, limit)
+        page = await adapter.list_provider_records(*window, cursor, limit)
         records += page.records
         cursor, pages = page.next_cursor, pages + 1
         if not cursor:

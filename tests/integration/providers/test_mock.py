@@ -8,8 +8,8 @@ from itertools import count
 
 import pytest
 
-from ledger_server.domain.provider_record import RecordKind, RemoteState
-from ledger_server.providers.adapter import Accepted, Adapter, CallKind, ListingFailed, Unknown
+from ledger_server.domain.provider_record import ProviderRecordKind, RemoteState
+from ledger_server.providers.adapter import Accepted, Adapter, ListingFailed, ProviderCallKind, Unknown
 from tests.integration.providers.test_contract import WINDOW, listed
 from tests.support.proof import PROVEN
 from tests.support.providers import MockUnderTest
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.parametrize("provider", ["mock"], indirect=True)
 async def test_call_twice_at_once_executes_once(provider: MockUnderTest, adapter: Adapter) -> None:
     """Of two requests with one key the second meets the first under way, and nobody pays twice."""
     provider.psp.knobs.delay_seconds = 0.5
-    call = provider.call(CallKind.CREATE_PAYOUT)
+    call = provider.call(ProviderCallKind.CREATE_PAYOUT)
 
     answers = await asyncio.gather(adapter.call(call, PROVEN), adapter.call(call, PROVEN))
 
@@ -31,7 +31,7 @@ async def test_call_twice_at_once_executes_once(provider: MockUnderTest, adapter
 async def test_call_failing_after_execution_is_found(provider: MockUnderTest, adapter: Adapter) -> None:
     """A provider that keeps its 500 under the key is never to be asked again, only read."""
     provider.psp.knobs.error_500_after_execute = 1
-    call = provider.call(CallKind.CREATE_PAYOUT)
+    call = provider.call(ProviderCallKind.CREATE_PAYOUT)
 
     answers = [await adapter.call(call, PROVEN), await adapter.call(call, PROVEN)]
     found = await adapter.find(call, "")
@@ -43,7 +43,7 @@ async def test_call_failing_after_execution_is_found(provider: MockUnderTest, ad
 
 async def test_find_payout_through_its_life_tells_states(provider: MockUnderTest, adapter: Adapter) -> None:
     """Submitted, paid, and come back."""
-    call = provider.call(CallKind.CREATE_PAYOUT)
+    call = provider.call(ProviderCallKind.CREATE_PAYOUT)
     accepted = await adapter.call(call, PROVEN)
     assert isinstance(accepted, Accepted)
     payouts = provider.psp.state.payouts
@@ -64,7 +64,7 @@ async def test_find_payout_through_its_life_tells_states(provider: MockUnderTest
 
 async def test_find_payment_through_its_life_tells_states(provider: MockUnderTest, adapter: Adapter) -> None:
     """Authorized, then captured."""
-    call = provider.call(CallKind.CREATE_PAYMENT)
+    call = provider.call(ProviderCallKind.CREATE_PAYMENT)
     accepted = await adapter.call(call, PROVEN)
     assert isinstance(accepted, Accepted)
     payments = provider.psp.state.payments
@@ -81,11 +81,11 @@ async def test_find_payment_through_its_life_tells_states(provider: MockUnderTes
 
 async def test_refund_uncaptured_payment_is_rejected(provider: MockUnderTest, adapter: Adapter) -> None:
     """MockPSP's own rules refuse by name."""
-    payment = await adapter.call(provider.call(CallKind.CREATE_PAYMENT, "dep_1"), PROVEN)
+    payment = await adapter.call(provider.call(ProviderCallKind.CREATE_PAYMENT, "dep_1"), PROVEN)
     assert isinstance(payment, Accepted)
     provider.payment_ref = payment.provider_ref
 
-    answer = await adapter.call(provider.call(CallKind.REFUND), PROVEN)
+    answer = await adapter.call(provider.call(ProviderCallKind.REFUND), PROVEN)
 
     assert getattr(answer, "code", "") == "payment_not_captured"
 
@@ -102,7 +102,7 @@ async def test_list_over_moving_pages_misses_nothing(
     cursor = ""
 
     for number in count():
-        page = await adapter.list_records(*WINDOW, cursor, limit)
+        page = await adapter.list_provider_records(*WINDOW, cursor, limit)
         seen.update(record.record_id for record in page.records)
         cursor = page.next_cursor
         if not cursor:
@@ -128,7 +128,7 @@ async def test_list_over_pages_that_fail_now_and_then_goes_on(
     for number in range(20):
         knobs.rate_limit = number % 2
         try:
-            page = await adapter.list_records(*WINDOW, cursor, 2)
+            page = await adapter.list_provider_records(*WINDOW, cursor, 2)
         except ListingFailed as failure:
             pauses.append(failure.retry_after_seconds)
             continue
@@ -170,9 +170,9 @@ async def test_list_settled_movements_tells_their_batch(provider: MockUnderTest,
 
     batches = {record.kind: record.batch for record in records}
     assert batches == {
-        RecordKind.PAYMENT: settlement.batch_id,
-        RecordKind.SETTLEMENT: settlement.batch_id,
-        RecordKind.PAYOUT: "",
+        ProviderRecordKind.PAYMENT: settlement.batch_id,
+        ProviderRecordKind.SETTLEMENT: settlement.batch_id,
+        ProviderRecordKind.PAYOUT: "",
     }
 
 
@@ -188,7 +188,7 @@ async def test_list_what_the_provider_got_wrong_is_told_as_it_is(
 
     records, _ = await listed(adapter, limit=10)
 
-    payouts = [record for record in records if record.kind is RecordKind.PAYOUT]
+    payouts = [record for record in records if record.kind is ProviderRecordKind.PAYOUT]
     assert [(record.provider_ref, record.our_id, record.amount, record.currency) for record in payouts] == [
         (second.id, "wd_old_1", -7, "USD"),
         (first, "wd_old_1", -1, "EUR"),
@@ -197,13 +197,13 @@ async def test_list_what_the_provider_got_wrong_is_told_as_it_is(
 
 async def test_list_payment_and_refund_carry_ids_and_signs(provider: MockUnderTest, adapter: Adapter) -> None:
     """Money in is positive, money out negative, and both carry our ids."""
-    refund = await adapter.call(provider.call(CallKind.REFUND, "ref_1", amount=300), PROVEN)
+    refund = await adapter.call(provider.call(ProviderCallKind.REFUND, "ref_1", amount=300), PROVEN)
     assert isinstance(refund, Accepted)
     provider.psp.state.refunds.succeed(refund.provider_ref)
 
     records, _ = await listed(adapter, limit=10)
 
     assert [(record.kind, record.our_id, record.payment_ref, record.amount) for record in records] == [
-        (RecordKind.REFUND, "ref_1", provider.payment_ref, -300),
-        (RecordKind.PAYMENT, "dep_0", provider.payment_ref, 100_000),
+        (ProviderRecordKind.REFUND, "ref_1", provider.payment_ref, -300),
+        (ProviderRecordKind.PAYMENT, "dep_0", provider.payment_ref, 100_000),
     ]

@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 from ledger_server.providers.adapter import (
     Accepted,
     Adapter,
-    CallKind,
+    Declined,
     NotFound,
     NotOurs,
-    Rejected,
+    ProviderCallKind,
     Unknown,
 )
 from tests.integration.providers.conftest import Adapters
@@ -35,7 +35,7 @@ async def test_find_payment_before_search_knows_is_listed(
     provider: StripeUnderTest, adapter: Adapter
 ) -> None:
     """The search has not caught up, so the listing is read; the payment stands on its second page."""
-    call = provider.call(CallKind.CREATE_PAYMENT)
+    call = provider.call(ProviderCallKind.CREATE_PAYMENT)
     accepted = await adapter.call(call, PROVEN)
     for _ in range(MANY):
         provider.stripe.add("payment_intents", status="succeeded")
@@ -46,7 +46,7 @@ async def test_find_payment_before_search_knows_is_listed(
 
 async def test_find_payment_in_search_needs_no_listing(provider: StripeUnderTest, adapter: Adapter) -> None:
     """A payment that the search knows is found by it alone."""
-    call = provider.call(CallKind.CREATE_PAYMENT)
+    call = provider.call(ProviderCallKind.CREATE_PAYMENT)
     accepted = await adapter.call(call, PROVEN)
     provider.fail_next(None, Fault.SERVER_ERROR)
 
@@ -58,7 +58,7 @@ async def test_find_payment_when_search_fails_is_listed(
     fault: Fault, provider: StripeUnderTest, adapter: Adapter
 ) -> None:
     """Where an account may not search, the listing answers."""
-    call = provider.call(CallKind.CREATE_PAYMENT)
+    call = provider.call(ProviderCallKind.CREATE_PAYMENT)
     accepted = await adapter.call(call, PROVEN)
     provider.fail_next(fault)
 
@@ -73,7 +73,7 @@ async def test_find_payout_when_second_page_fails_is_unknown(
         provider.stripe.add("payouts", status="paid")
     provider.fail_next(None, Fault.SERVER_ERROR)
 
-    found = await adapter.find(provider.call(CallKind.CREATE_PAYOUT), "")
+    found = await adapter.find(provider.call(ProviderCallKind.CREATE_PAYOUT), "")
 
     assert isinstance(found, Unknown)
 
@@ -83,7 +83,7 @@ async def test_find_payout_on_no_page_is_not_found(provider: StripeUnderTest, ad
     for _ in range(MANY):
         provider.stripe.add("payouts", status="paid")
 
-    assert await adapter.find(provider.call(CallKind.CREATE_PAYOUT), "") == NotFound()
+    assert await adapter.find(provider.call(ProviderCallKind.CREATE_PAYOUT), "") == NotFound()
 
 
 async def test_find_payout_made_long_ago_is_found_from_first_try(
@@ -91,7 +91,7 @@ async def test_find_payout_made_long_ago_is_found_from_first_try(
 ) -> None:
     """A payout older than the usual window is found when the call says since when to look."""
     provider.stripe.now = START - timedelta(days=90)
-    call = provider.call(CallKind.CREATE_PAYOUT)
+    call = provider.call(ProviderCallKind.CREATE_PAYOUT)
     accepted = await adapter.call(call, PROVEN)
     dated = msgspec.structs.replace(call, first_try_time=START - timedelta(days=90))
 
@@ -107,7 +107,7 @@ async def test_find_payout_made_twice_tells_which_was_paid(
     paid = provider.stripe.add("payouts", status="paid", metadata=ours)
     provider.stripe.add("payouts", status="failed", metadata=ours)
 
-    found = await adapter.find(provider.call(CallKind.CREATE_PAYOUT), "")
+    found = await adapter.find(provider.call(ProviderCallKind.CREATE_PAYOUT), "")
 
     assert bare(found) == Accepted(provider_ref=paid["id"], state=RemoteState.SUCCEEDED)
 
@@ -134,10 +134,10 @@ async def test_find_in_each_state_tells_ours(
     collection: str, status: str, state: RemoteState, provider: StripeUnderTest, adapter: Adapter
 ) -> None:
     """Every state of Stripe's has one of ours; an unheard-of one decides nothing."""
-    kinds = {"payment_intents": CallKind.CREATE_PAYMENT, "payouts": CallKind.CREATE_PAYOUT}
+    kinds = {"payment_intents": ProviderCallKind.CREATE_PAYMENT, "payouts": ProviderCallKind.CREATE_PAYOUT}
     thing = provider.stripe.add(collection, status=status)
 
-    found = await adapter.find(provider.call(kinds.get(collection, CallKind.REFUND)), thing["id"])
+    found = await adapter.find(provider.call(kinds.get(collection, ProviderCallKind.REFUND)), thing["id"])
 
     assert bare(found) == Accepted(provider_ref=thing["id"], state=state)
 
@@ -146,7 +146,7 @@ async def test_find_failed_payout_tells_why(provider: StripeUnderTest, adapter: 
     """The failure code reaches whoever has to explain it."""
     thing = provider.stripe.add("payouts", status="failed", failure_code="account_closed")
 
-    found = await adapter.find(provider.call(CallKind.CREATE_PAYOUT), thing["id"])
+    found = await adapter.find(provider.call(ProviderCallKind.CREATE_PAYOUT), thing["id"])
 
     assert bare(found) == Accepted(
         provider_ref=thing["id"], state=RemoteState.FAILED, reason="account_closed"
@@ -157,9 +157,9 @@ async def test_refund_missing_payment_is_rejected(provider: StripeUnderTest, ada
     """What does not exist at Stripe cannot have been refunded."""
     provider.payment_ref = "pi_missing"
 
-    answer = await adapter.call(provider.call(CallKind.REFUND), PROVEN)
+    answer = await adapter.call(provider.call(ProviderCallKind.REFUND), PROVEN)
 
-    assert answer == Rejected(code="resource_missing", message="No such payment_intent")
+    assert answer == Declined(code="resource_missing", message="No such payment_intent")
 
 
 @pytest.mark.parametrize("payment_ref", ["pi_1", "ch_1", "py_1"])
@@ -168,12 +168,12 @@ async def test_refund_names_the_payment_as_what_it_is(
 ) -> None:
     """What was paid without a PaymentIntent is refunded, and looked for, by its charge."""
     provider.payment_ref = payment_ref
-    call = provider.call(CallKind.REFUND)
+    call = provider.call(ProviderCallKind.REFUND)
 
     made = await adapter.call(call, PROVEN)
     found = await adapter.find(call, "")
     provider.payment_ref = f"{payment_ref}0"
-    other = await adapter.find(provider.call(CallKind.REFUND), "")
+    other = await adapter.find(provider.call(ProviderCallKind.REFUND), "")
 
     assert isinstance(made, Accepted)
     assert isinstance(found, Accepted)
@@ -185,17 +185,17 @@ async def test_call_at_wrong_address_is_unknown(provider: StripeUnderTest, adapt
     """A 404 that is not about the payment says that our configuration is wrong."""
     adapter = adapters.make(address=f"{provider.address}/elsewhere")
 
-    assert isinstance(await adapter.call(provider.call(CallKind.CREATE_PAYOUT), PROVEN), Unknown)
-    assert isinstance(await adapter.find(provider.call(CallKind.CREATE_PAYOUT), "po_1"), Unknown)
+    assert isinstance(await adapter.call(provider.call(ProviderCallKind.CREATE_PAYOUT), PROVEN), Unknown)
+    assert isinstance(await adapter.find(provider.call(ProviderCallKind.CREATE_PAYOUT), "po_1"), Unknown)
 
 
 @pytest.mark.parametrize(
     ("status", "type_", "code", "outcome"),
     [
-        (402, "card_error", "card_declined", Rejected),
-        (400, "invalid_request_error", "amount_too_small", Rejected),
-        (400, "invalid_request_error", None, Rejected),
-        (404, "invalid_request_error", "resource_missing", Rejected),
+        (402, "card_error", "card_declined", Declined),
+        (400, "invalid_request_error", "amount_too_small", Declined),
+        (400, "invalid_request_error", None, Declined),
+        (404, "invalid_request_error", "resource_missing", Declined),
         (404, "invalid_request_error", None, Unknown),
         (400, "idempotency_error", None, NotOurs),
         (400, "invalid_request_error", "rate_limit", Unknown),
@@ -221,11 +221,11 @@ async def test_call_answered_with_error_has_outcome(
     """Only errors of the card and of the request are refusals."""
     provider.stripe.faults.append(stripe_error(status, type_, code, "So it is."))
 
-    answer = await adapter.call(provider.call(CallKind.CREATE_PAYOUT), PROVEN)
+    answer = await adapter.call(provider.call(ProviderCallKind.CREATE_PAYOUT), PROVEN)
 
     assert isinstance(answer, outcome)
-    if isinstance(answer, Rejected):
-        assert answer == Rejected(code=code or "invalid_request", message="So it is.")
+    if isinstance(answer, Declined):
+        assert answer == Declined(code=code or "invalid_request", message="So it is.")
 
 
 CHARGE = {
@@ -432,18 +432,18 @@ async def test_list_movement_becomes_record(
     """Each balance transaction is one record, by its own id and of the object that the ledger knows."""
     provider.stripe.move(**movement)
 
-    (record,) = (await adapter.list_records(*WINDOW, "", 10)).records
+    (record,) = (await adapter.list_provider_records(*WINDOW, "", 10)).records
 
     assert facts(record) == expected
     assert (record.record_id, record.provider_type) == ("txn_1", movement["type_"])
-    assert record.batch == (record.provider_ref if record.kind is RecordKind.SETTLEMENT else "")
+    assert record.batch == (record.provider_ref if record.kind is ProviderRecordKind.SETTLEMENT else "")
 
 
 async def test_list_charge_with_fee_yields_fee_as_well(provider: StripeUnderTest, adapter: Adapter) -> None:
     """The fee that Stripe keeps is a record of its own, of the same movement and the same payment."""
     provider.stripe.move("charge", CHARGE, amount=5000, fee=175)
 
-    page = await adapter.list_records(*WINDOW, "", 10)
+    page = await adapter.list_provider_records(*WINDOW, "", 10)
 
     assert [(record.record_id, *facts(record)) for record in page.records] == [
         ("txn_1", "PAYMENT", "pi_1", "pi_1", "dep_1", "SUCCEEDED", 5000, "EUR"),
@@ -458,12 +458,12 @@ async def test_list_dispute_lost_and_won_is_two_records_of_one_object(
     provider.stripe.move("adjustment", DISPUTE, amount=-5000, fee=1500, reporting_category="dispute")
     provider.stripe.move("adjustment", DISPUTE, amount=5000, reporting_category="dispute_reversal")
 
-    page = await adapter.list_records(*WINDOW, "", 10)
+    page = await adapter.list_provider_records(*WINDOW, "", 10)
 
     assert [(record.record_id, record.kind, record.provider_ref) for record in page.records] == [
-        ("txn_2", RecordKind.DISPUTE, "du_1"),
-        ("txn_1", RecordKind.DISPUTE, "du_1"),
-        ("txn_1", RecordKind.FEE, "txn_1"),
+        ("txn_2", ProviderRecordKind.DISPUTE, "du_1"),
+        ("txn_1", ProviderRecordKind.DISPUTE, "du_1"),
+        ("txn_1", ProviderRecordKind.FEE, "txn_1"),
     ]
 
 

@@ -10,15 +10,19 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from ledger_server.providers.adapter import Accepted, CallKind, NotFound, ProviderCall
+from ledger_server.providers.adapter import Accepted, NotFound, ProviderCall, ProviderCallKind
 from ledger_server.providers.stripe import StripeAdapter
 from tests.support.proof import PROVEN
 from tests.support.providers import CURRENCIES, PATIENT_SECONDS
 from tests.support.tools import require, stripe_mock
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-REFS = {CallKind.CREATE_PAYMENT: "pi_1", CallKind.CREATE_PAYOUT: "po_1", CallKind.REFUND: "re_1"}
-ALL_KINDS = pytest.mark.parametrize("kind", list(CallKind))
+REFS = {
+    ProviderCallKind.CREATE_PAYMENT: "pi_1",
+    ProviderCallKind.CREATE_PAYOUT: "po_1",
+    ProviderCallKind.REFUND: "re_1",
+}
+ALL_KINDS = pytest.mark.parametrize("kind", list(ProviderCallKind))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,7 @@ async def adapter(stripe_mock_address: str) -> AsyncIterator[StripeAdapter]:
     await made.close()
 
 
-def call(kind: CallKind) -> ProviderCall:
+def call(kind: ProviderCallKind) -> ProviderCall:
     """Return a call of a kind."""
     return ProviderCall(
         kind=kind,
@@ -56,8 +60,8 @@ def call(kind: CallKind) -> ProviderCall:
         player_id="42",
         amount=1500,
         currency="EUR",
-        payment_ref="pi_1" if kind is CallKind.REFUND else "",
-        destination="ba_1" if kind is CallKind.CREATE_PAYOUT else "",
+        payment_ref="pi_1" if kind is ProviderCallKind.REFUND else "",
+        destination="ba_1" if kind is ProviderCallKind.CREATE_PAYOUT else "",
         idempotency_key="tx_wd_1",
     )
 
@@ -74,7 +78,7 @@ def test_send_undescribed_field_is_refused(stripe_mock_address: str) -> None:
 
 
 @ALL_KINDS
-async def test_create_as_described_is_accepted(kind: CallKind, adapter: StripeAdapter) -> None:
+async def test_create_as_described_is_accepted(kind: ProviderCallKind, adapter: StripeAdapter) -> None:
     """What the adapter sends is what Stripe describes, and Stripe's example answer is understood."""
     answer = await adapter.call(call(kind), PROVEN)
 
@@ -83,7 +87,7 @@ async def test_create_as_described_is_accepted(kind: CallKind, adapter: StripeAd
 
 
 @ALL_KINDS
-async def test_find_by_ref_as_described_is_found(kind: CallKind, adapter: StripeAdapter) -> None:
+async def test_find_by_ref_as_described_is_found(kind: ProviderCallKind, adapter: StripeAdapter) -> None:
     """Retrieving is worded as Stripe describes it."""
     found = await adapter.find(call(kind), REFS[kind])
 
@@ -91,7 +95,9 @@ async def test_find_by_ref_as_described_is_found(kind: CallKind, adapter: Stripe
 
 
 @ALL_KINDS
-async def test_find_by_our_id_as_described_ends_in_absence(kind: CallKind, adapter: StripeAdapter) -> None:
+async def test_find_by_our_id_as_described_ends_in_absence(
+    kind: ProviderCallKind, adapter: StripeAdapter
+) -> None:
     """Search and listing are worded as described; Stripe's examples do not carry our id."""
     found = await adapter.find(call(kind), "")
 
@@ -100,7 +106,7 @@ async def test_find_by_our_id_as_described_ends_in_absence(kind: CallKind, adapt
 
 async def test_list_records_as_described_is_understood(adapter: StripeAdapter) -> None:
     """Stripe's example of a balance transaction is read."""
-    page = await adapter.list_records(NOW - timedelta(days=1), NOW, "", 10)
+    page = await adapter.list_provider_records(NOW - timedelta(days=1), NOW, "", 10)
 
     assert page.next_cursor == ""
     assert all(record.record_id and record.provider_ref for record in page.records)

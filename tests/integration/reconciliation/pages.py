@@ -7,7 +7,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from ledger_server.providers.adapter import RecordPage
+from ledger_server.providers.adapter import ProviderRecordPage
 from ledger_server.providers.mock import MockAdapter
 
 
@@ -29,15 +29,15 @@ class Pages(MockAdapter):
     circle_after = 0
     _cursors: tuple[str, ...] = ()
 
-    async def list_records(
+    async def list_provider_records(
         self, from_time: datetime, to_time: datetime, cursor: str, limit: int
-    ) -> RecordPage:
-        """Return a page; see `Adapter.list_records`."""
+    ) -> ProviderRecordPage:
+        """Return a page; see `Adapter.list_provider_records`."""
         if not cursor:
             self._cursors = ("",)
         elif cursor not in self._cursors:
             self._cursors += (cursor,)
         number = self._cursors.index(cursor) + 1
         await self.before(number)
-        page = await super().list_records(from_time, to_time, cursor, min(limit, self.rows))
+        page = await super().list_provider_records(from_time, to_time, cursor, min(limit, self.rows))
         return replace(page, next_cursor=self._cursors[1]) if number == self.circle_after else page

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from ledger_server.domain.findings.discrepancy import FindingClass
 from ledger_server.domain.payments.events import EventType
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 from tests.support.mirrored_payments import CURRENCY, Life, Mirror
 
 Place = tuple[FindingClass, str]
@@ -142,7 +142,7 @@ def _stale(mirror: Mirror, begin_time: datetime, number: int) -> Fault:
 
 def _orphan(mirror: Mirror, begin_time: datetime, number: int) -> Fault:
     stranger = ProviderRecord(
-        kind=RecordKind.DISPUTE if number % 2 else RecordKind.REFUND,
+        kind=ProviderRecordKind.DISPUTE if number % 2 else ProviderRecordKind.REFUND,
         record_id=mirror.new_ref("mov"),
         provider_ref=mirror.new_ref("ref"),
         payment_ref=mirror.new_ref("pay"),
@@ -167,7 +167,7 @@ def _fee(mirror: Mirror, begin_time: datetime, number: int) -> Fault:
 
 def _unknown(mirror: Mirror, begin_time: datetime, number: int) -> Fault:
     stranger = ProviderRecord(
-        kind=RecordKind.UNKNOWN,
+        kind=ProviderRecordKind.UNKNOWN,
         record_id=mirror.new_ref("mov"),
         provider_ref=mirror.new_ref("new"),
         state=RemoteState.SUCCEEDED,

@@ -102,7 +102,7 @@ async def test_confirm_adyen_batch(settler: Settler) -> None:
     assert (await settler.confirm("213")).response.batch.state == CONFIRMED
     refused = await refusal(settler.confirm("214"))
     assert (refused.reason, refused.metadata) == (
-        "BATCH_NOT_BALANCED",
+        "SETTLEMENT_BATCH_NOT_BALANCED",
         {"batch_id": "214", "difference_minor": "0"},
     )
 
@@ -200,7 +200,7 @@ async def test_crash_after_posting_then_new_line_still_finds_the_transaction(
     await settler.send(stripe_file([charge(20), paid(20, name="more")]))
     assert (await settler.batch()).state == BALANCED
 
-    assert (await refusal(settler.confirm())).reason == "BATCH_NOT_BALANCED"
+    assert (await refusal(settler.confirm())).reason == "SETTLEMENT_BATCH_NOT_BALANCED"
     batch = await settler.batch()
     assert (batch.state, batch.transaction_id != "") == (UNBALANCED, True)
     assert await settler.ledger.posted(BANK) == 100
@@ -217,7 +217,7 @@ async def test_new_line_of_a_confirmed_batch_opens_a_finding(settler: Settler, r
     assert (batch.state, batch.difference_minor) == (UNBALANCED, -7)
     assert batch.transaction_id == confirmed.transaction_id
     assert await rows.mismatches() == {"po_1": "OPEN"}
-    assert (await refusal(settler.confirm())).reason == "BATCH_NOT_BALANCED"
+    assert (await refusal(settler.confirm())).reason == "SETTLEMENT_BATCH_NOT_BALANCED"
     await settler.send(stripe_file([charge(-7)]))
     assert (await settler.batch()).state == CONFIRMED
     assert await rows.mismatches() == {"po_1": "AUTO_RESOLVED"}
@@ -238,7 +238,7 @@ async def test_batch_in_progress_is_not_confirmed(settler: Settler) -> None:
     """Nobody knows yet what was paid out."""
     await settler.send(stripe_file([charge(100)]))
     assert (await settler.batch()).state == IN_PROGRESS
-    assert (await refusal(settler.confirm())).reason == "BATCH_NOT_BALANCED"
+    assert (await refusal(settler.confirm())).reason == "SETTLEMENT_BATCH_NOT_BALANCED"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ledger_server.domain.findings.discrepancy import RULES, Discrepancy, FindingClass, Severity
 from ledger_server.domain.ids import finding_fingerprint, finding_id
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from tests.support.findings import OURS, THEIRS, a_discrepancy, hours
 
 OF_PROVIDER = {
@@ -79,7 +79,7 @@ def test_learn_payment_of_object_later_is_the_same_discrepancy(kind: FindingClas
 
 def test_see_one_ref_as_another_kind_is_another_discrepancy() -> None:
     """Providers count payments and refunds apart; one id may be of both."""
-    refund = replace(THEIRS, kind=RecordKind.REFUND)
+    refund = replace(THEIRS, kind=ProviderRecordKind.REFUND)
 
     assert not same(
         a_discrepancy(FindingClass.ORPHAN_REFUND), a_discrepancy(FindingClass.ORPHAN_REFUND, remote=refund)
@@ -133,10 +133,10 @@ def test_weigh_withdrawal_that_the_provider_does_not_have_is_critical() -> None:
     assert a_discrepancy(FindingClass.MISSING_AT_PROVIDER, withdrawal=True).severity is Severity.CRITICAL
 
 
-@pytest.mark.parametrize("kind", RecordKind)
-def test_weigh_movement_that_the_ledger_does_not_have_by_whose_it_is(kind: RecordKind) -> None:
+@pytest.mark.parametrize("kind", ProviderRecordKind)
+def test_weigh_movement_that_the_ledger_does_not_have_by_whose_it_is(kind: ProviderRecordKind) -> None:
     """What no player is part of is less urgent."""
-    own = {RecordKind.FEE, RecordKind.OTHER, RecordKind.SETTLEMENT}
+    own = {ProviderRecordKind.FEE, ProviderRecordKind.OTHER, ProviderRecordKind.SETTLEMENT}
     missing = a_discrepancy(FindingClass.MISSING_IN_LEDGER, ledger=None, remote=replace(THEIRS, kind=kind))
 
     assert missing.severity is (Severity.MEDIUM if kind in own else Severity.HIGH)

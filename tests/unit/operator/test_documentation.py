@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 
 from ledger_server.cli.verbs import app
 from ledger_server.domain.findings.discrepancy import RULES
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.reconciliation.scope import STALE_AFTER, Scope
 from ledger_server.operator.connection import Exit
 from tests.support.clock import START
@@ -62,9 +62,14 @@ def test_grace_is_told_as_a_run_takes_it() -> None:
     scope = Scope(from_time=START, to_time=START, now=START, listed=frozenset())
     instant = timedelta(microseconds=1)
     kinds = {
-        told[0]: (RecordKind.PAYMENT, RecordKind.PAYOUT, RecordKind.REFUND, RecordKind.DISPUTE),
-        told[1]: (RecordKind.FEE,),
-        told[2]: (RecordKind.SETTLEMENT,),
+        told[0]: (
+            ProviderRecordKind.PAYMENT,
+            ProviderRecordKind.PAYOUT,
+            ProviderRecordKind.REFUND,
+            ProviderRecordKind.DISPUTE,
+        ),
+        told[1]: (ProviderRecordKind.FEE,),
+        told[2]: (ProviderRecordKind.SETTLEMENT,),
     }
 
     for grace, of_kind in kinds.items():

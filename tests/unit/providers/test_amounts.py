@@ -11,7 +11,7 @@ from iso4217 import Currency
 
 from ledger_server.domain.ledger.currency import CurrencyRegistry
 from ledger_server.process.bootstrap import currencies
-from ledger_server.providers.adapter import CallKind
+from ledger_server.providers.adapter import ProviderCallKind
 from ledger_server.providers.amounts import (
     AmountRefused,
     Amounts,
@@ -26,15 +26,21 @@ PROVIDERS: tuple[ProviderName, ...] = ("mock", "stripe", "adyen")
 AMOUNTS = [1, 5, 10, 99, 100, 101, 1_000, 1_230, 123_456, 10_000_000, 99_999_999, 100_000_000, 2**63 - 1]
 MAX = 2**63 - 1
 
-CHARGE, PAYOUT, REFUND = CallKind.CREATE_PAYMENT, CallKind.CREATE_PAYOUT, CallKind.REFUND
+CHARGE, PAYOUT, REFUND = (
+    ProviderCallKind.CREATE_PAYMENT,
+    ProviderCallKind.CREATE_PAYOUT,
+    ProviderCallKind.REFUND,
+)
 NONE = None
 ZERO_DECIMAL = ["JPY", "KRW", "VND", "XAF", "XOF", "XPF", "PYG", "RWF", "GNF", "KMF", "DJF", "BIF", "VUV"]
 THREE_DECIMAL = ["BHD", "JOD", "KWD", "OMR", "TND"]
 
 
-@pytest.mark.parametrize("kind", list(CallKind))
+@pytest.mark.parametrize("kind", list(ProviderCallKind))
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_convert_there_and_back_is_identity_or_refused(provider: ProviderName, kind: CallKind) -> None:
+def test_convert_there_and_back_is_identity_or_refused(
+    provider: ProviderName, kind: ProviderCallKind
+) -> None:
     """For every provider, currency and call: the same amount comes back, or a named refusal."""
     amounts = Amounts(provider, LEDGER)
 
@@ -89,7 +95,7 @@ def test_convert_one_major_unit_matches_table(
     """The table of facts, row by row, for every kind of call."""
     for provider, expected in (("stripe", stripe), ("adyen", adyen)):
         amounts = Amounts("stripe" if provider == "stripe" else "adyen", LEDGER)
-        for kind in CallKind:
+        for kind in ProviderCallKind:
             if expected is None:
                 with pytest.raises(CurrencyUnsupported):
                     amounts.to_provider(ledger, currency, kind)
@@ -129,7 +135,7 @@ def test_convert_one_major_unit_matches_table(
     ],
 )
 def test_send_amount_follows_provider_rules(
-    provider: ProviderName, kind: CallKind, currency: str, amount: int, expected: int | None
+    provider: ProviderName, kind: ProviderCallKind, currency: str, amount: int, expected: int | None
 ) -> None:
     """Each rule about what may be sent, at its edge."""
     amounts = Amounts(provider, LEDGER)

@@ -14,7 +14,7 @@ from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventType, with_deposit_event, with_withdrawal_event
 from ledger_server.domain.payments.knowledge import CallState, Refund
 from ledger_server.domain.payments.withdrawal import Approval, Withdrawal, WithdrawalState
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 from ledger_server.domain.reconciliation.scope import EDGE, Scope
 from tests.support.payments import NOW, PLAYER, PROVIDER, an_event
 
@@ -24,7 +24,7 @@ DEPOSIT_ID: Final = IDS.deposit_id(NUMBER)
 WITHDRAWAL_ID: Final = IDS.withdrawal_id(NUMBER)
 PAYMENT: Final = "pay-1"
 PAYOUT: Final = "po-1"
-ALL_KINDS: Final = frozenset(RecordKind)
+ALL_KINDS: Final = frozenset(ProviderRecordKind)
 LATER: Final = NOW + timedelta(days=400)
 
 
@@ -134,7 +134,7 @@ class Happening:
         late_minutes: how much later than the event the provider says that it happened.
     """
 
-    kind: RecordKind
+    kind: ProviderRecordKind
     event: EventType
     ref: str
     object_ref: str
@@ -245,9 +245,9 @@ class Clock:
 
 
 _IN_AND_OUT: Final = {
-    RecordKind.PAYMENT: (1, EventType.PAYMENT_CAPTURED, EventType.CAPTURE_FAILED),
-    RecordKind.REFUND: (-1, EventType.REFUND_SUCCEEDED, EventType.REFUND_FAILED),
-    RecordKind.PAYOUT: (-1, EventType.PAYOUT_PAID, EventType.PAYOUT_FAILED),
+    ProviderRecordKind.PAYMENT: (1, EventType.PAYMENT_CAPTURED, EventType.CAPTURE_FAILED),
+    ProviderRecordKind.REFUND: (-1, EventType.REFUND_SUCCEEDED, EventType.REFUND_FAILED),
+    ProviderRecordKind.PAYOUT: (-1, EventType.PAYOUT_PAID, EventType.PAYOUT_FAILED),
 }
 
 
@@ -274,7 +274,7 @@ def deposits(draw: st.DrawFn) -> Life:
         amount, ours = draw(AMOUNTS), draw(st.booleans())
         refund_number = 20 + number if ours else None
         thing = Happening(
-            kind=RecordKind.REFUND,
+            kind=ProviderRecordKind.REFUND,
             event=EventType.REFUND_SUCCEEDED,
             ref=f"re-{number}",
             object_ref=f"re-{number}",
@@ -305,7 +305,7 @@ def _captures(draw: st.DrawFn, clock: Clock) -> list[Happening]:
         total += amount
         ref = f"cap-{number}"
         thing = Happening(
-            kind=RecordKind.PAYMENT,
+            kind=ProviderRecordKind.PAYMENT,
             event=EventType.PAYMENT_CAPTURED,
             ref=PAYMENT if listed_whole else ref,
             object_ref="" if heard_whole else ref,
@@ -330,7 +330,7 @@ def _disputes(draw: st.DrawFn, clock: Clock) -> list[Happening]:
                 at, late = clock.next()
                 happened.append(
                     Happening(
-                        kind=RecordKind.DISPUTE,
+                        kind=ProviderRecordKind.DISPUTE,
                         event=event,
                         ref=f"dp-{number}",
                         object_ref=f"dp-{number}",
@@ -356,7 +356,7 @@ def _fees(draw: st.DrawFn, clock: Clock, payment_ref: str) -> list[Happening]:
         at, late = clock.next()
         happened.append(
             Happening(
-                kind=RecordKind.FEE,
+                kind=ProviderRecordKind.FEE,
                 event=EventType.FEE_CHARGED,
                 ref=f"fee-{number}",
                 # Only one fee without a ref can be told.
@@ -377,7 +377,7 @@ def withdrawals(draw: st.DrawFn) -> Life:
     clock = Clock(draw)
     amount = draw(AMOUNTS)
     thing = Happening(
-        kind=RecordKind.PAYOUT,
+        kind=ProviderRecordKind.PAYOUT,
         event=EventType.PAYOUT_PAID,
         ref=PAYOUT,
         object_ref="",

@@ -16,7 +16,7 @@ from ledger_server.domain.payments.events import (
     with_deposit_event,
     with_withdrawal_event,
 )
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 from ledger_server.domain.reconciliation.ledger_side import Payment
 from ledger_server.domain.reconciliation.payment_comparison import Comparison, compare
 from tests.support.payments import an_event
@@ -34,13 +34,13 @@ from tests.unit.reconciliation.lives import (
     read,
 )
 
-K, S, F = RecordKind, RemoteState, FindingClass
+K, S, F = ProviderRecordKind, RemoteState, FindingClass
 REFUND_ID = IDS.refund_id(20)
 _COUNTER = iter(range(1, 10_000))
 
 
 def listed(
-    kind: RecordKind,
+    kind: ProviderRecordKind,
     ref: str,
     amount: int | None,
     at: float = 1,

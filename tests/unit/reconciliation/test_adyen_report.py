@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ledger_server.domain.provider_record import RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecordKind, RemoteState
 from ledger_server.domain.reconciliation.settlement import (
-    BatchState,
     ReportFormat,
+    SettlementBatchState,
     SettlementLine,
     Totals,
     batches_of,
-    records_of,
+    provider_records_of,
 )
 from tests.support.totals import totals
 from tests.unit.reconciliation.files import LEDGER, file_of, problems, read, rows_of, sample
@@ -65,7 +65,7 @@ def test_read_settled_says_all_that_the_ledger_knows_it_by() -> None:
     assert line == SettlementLine(
         line_number=2,
         line_id=line.line_id,
-        kind=RecordKind.PAYMENT,
+        kind=ProviderRecordKind.PAYMENT,
         provider_type="Settled",
         provider_ref="CAP0000000000001",
         payment_ref="PSP0000000000001",
@@ -87,7 +87,7 @@ def test_read_settled_says_all_that_the_ledger_knows_it_by() -> None:
 def test_read_converted_row_keeps_what_the_player_paid() -> None:
     """Gross in our currency is net and fees; the record is in the player's."""
     line = only(CONVERTED)
-    movement, fee = records_of(line)
+    movement, fee = provider_records_of(line)
 
     assert (line.gross, line.fee, line.net, line.currency) == (4_600, 115, 4_485, "EUR")
     assert (movement.amount, movement.currency) == (5_000, "USD")
@@ -108,7 +108,7 @@ def test_read_refund_has_an_id_of_its_own() -> None:
         ADYEN, file_of([REFUNDED], [name for name in REFUNDED if name != "Modification Merchant Reference"])
     )
 
-    assert (line.kind, line.gross, line.fee, line.net) == (RecordKind.REFUND, -2_000, 10, -2_010)
+    assert (line.kind, line.gross, line.fee, line.net) == (ProviderRecordKind.REFUND, -2_000, 10, -2_010)
     assert (line.provider_ref, line.payment_ref) == ("REF0000000000001", "PSP0000000000001")
     assert (line.our_id, bare.our_id) == ("ref_01JBAD", "")
     assert line.line_id == bare.line_id
@@ -118,8 +118,8 @@ def test_read_chargeback_takes_amount_and_fee() -> None:
     """Its net debit is both together."""
     line = only(CHARGEBACK)
 
-    assert (line.kind, line.gross, line.fee, line.net) == (RecordKind.DISPUTE, -3_000, 750, -3_750)
-    assert [record.amount for record in records_of(line)] == [-3_000, -750]
+    assert (line.kind, line.gross, line.fee, line.net) == (ProviderRecordKind.DISPUTE, -3_000, 750, -3_750)
+    assert [record.amount for record in provider_records_of(line)] == [-3_000, -750]
     assert (line.our_id, line.payment_ref) == ("dep_01JB00", "PSP0000000000009")
 
 
@@ -146,9 +146,9 @@ def test_read_chargeback_lost_won_and_lost_again_adds_up() -> None:
 def test_read_fee_row_without_reference_is_all_fee() -> None:
     """A month's fees belong to no payment; what they are for stands where the reference would."""
     line = only(FEE)
-    (record,) = records_of(line)
+    (record,) = provider_records_of(line)
 
-    assert (line.kind, line.gross, line.fee, line.net) == (RecordKind.FEE, 0, 1_120, -1_120)
+    assert (line.kind, line.gross, line.fee, line.net) == (ProviderRecordKind.FEE, 0, 1_120, -1_120)
     assert (line.provider_ref, line.payment_ref) == ("Transaction Fees October 2026", "")
     assert (record.amount, record.record_id) == (-1_120, line.line_id)
 
@@ -159,7 +159,7 @@ def test_read_cost_that_is_given_back_is_a_negative_fee() -> None:
 
     line = only(row)
 
-    assert (line.kind, line.gross, line.fee, line.net) == (RecordKind.FEE, 0, -175, 175)
+    assert (line.kind, line.gross, line.fee, line.net) == (ProviderRecordKind.FEE, 0, -175, 175)
 
 
 @pytest.mark.parametrize(("gross", "passes"), [("11.20", True), ("0.00", True), ("11.21", False)])
@@ -189,14 +189,14 @@ def test_read_card_payout_of_a_balance_platform_is_its_costs() -> None:
 
     line = only(row)
 
-    assert (line.kind, line.gross, line.fee, line.net) == (RecordKind.FEE, 0, 35, -35)
+    assert (line.kind, line.gross, line.fee, line.net) == (ProviderRecordKind.FEE, 0, 35, -35)
 
 
 def test_read_payout_row_is_what_was_paid_out() -> None:
     """Its reference has a comma in it, so it is quoted."""
     line = only(PAYOUT)
 
-    assert (line.kind, line.is_payout, line.net) == (RecordKind.SETTLEMENT, True, -7_480)
+    assert (line.kind, line.is_payout, line.net) == (ProviderRecordKind.SETTLEMENT, True, -7_480)
     assert line.provider_ref == "TX00000000213XT batch 213, ExampleCasinoECOM"
 
 
@@ -207,34 +207,64 @@ OUT = {"Gross Credit (GC)": "", "Net Credit (NC)": "", "Gross Debit (GC)": "5.00
 @pytest.mark.parametrize(
     ("type_name", "cells", "kind", "state", "sums"),
     [
-        ("Settled", IN, RecordKind.PAYMENT, SUCCEEDED, totals(gross=500, line_count=1)),
-        ("SettledExternally", IN, RecordKind.PAYMENT, SUCCEEDED, totals(gross=500, line_count=1)),
-        ("CaptureFailed", OUT, RecordKind.PAYMENT, FAILED, totals(gross=-500, line_count=1)),
-        ("Refunded", OUT, RecordKind.REFUND, SUCCEEDED, totals(refund=500, line_count=1)),
-        ("RefundedExternally", OUT, RecordKind.REFUND, SUCCEEDED, totals(refund=500, line_count=1)),
-        ("RefundedReversed", IN, RecordKind.REFUND, FAILED, totals(refund=-500, line_count=1)),
-        ("Chargeback", OUT, RecordKind.DISPUTE, SUCCEEDED, totals(chargeback=500, line_count=1)),
-        ("SecondChargeback", OUT, RecordKind.DISPUTE, SUCCEEDED, totals(chargeback=500, line_count=1)),
-        ("ChargebackReversed", IN, RecordKind.DISPUTE, SUCCEEDED, totals(chargeback=-500, line_count=1)),
-        ("Fee", OUT, RecordKind.FEE, SUCCEEDED, totals(fee=500, line_count=1)),
-        ("InvoiceDeduction", OUT, RecordKind.FEE, SUCCEEDED, totals(fee=500, line_count=1)),
-        ("MiscCosts", OUT, RecordKind.FEE, SUCCEEDED, totals(fee=500, line_count=1)),
-        ("PaymentCost", OUT, RecordKind.FEE, SUCCEEDED, totals(fee=500, line_count=1)),
-        ("BPPaidOut", OUT, RecordKind.FEE, SUCCEEDED, totals(fee=500, line_count=1)),
-        ("PaidOut", OUT, RecordKind.PAYOUT, SUCCEEDED, totals(refund=500, line_count=1)),
-        ("PaidOutReversed", IN, RecordKind.PAYOUT, FAILED, totals(refund=-500, line_count=1)),
-        ("DepositCorrection", OUT, RecordKind.OTHER, SUCCEEDED, totals(correction=-500, line_count=1)),
-        ("BalanceTransfer", OUT, RecordKind.OTHER, SUCCEEDED, totals(correction=-500, line_count=1)),
-        ("Balancetransfer", IN, RecordKind.OTHER, SUCCEEDED, totals(correction=500, line_count=1)),
-        ("ReserveAdjustment", OUT, RecordKind.OTHER, SUCCEEDED, totals(correction=-500, line_count=1)),
-        ("MatchedStatement", IN, RecordKind.OTHER, SUCCEEDED, totals(correction=500, line_count=1)),
-        ("ManualCorrected", IN, RecordKind.OTHER, SUCCEEDED, totals(correction=500, line_count=1)),
-        ("BankInstructionReturned", IN, RecordKind.SETTLEMENT, FAILED, totals(correction=500, line_count=1)),
-        ("LunarSurcharge", OUT, RecordKind.UNKNOWN, SUCCEEDED, totals(correction=-500, line_count=1)),
+        ("Settled", IN, ProviderRecordKind.PAYMENT, SUCCEEDED, totals(gross=500, line_count=1)),
+        ("SettledExternally", IN, ProviderRecordKind.PAYMENT, SUCCEEDED, totals(gross=500, line_count=1)),
+        ("CaptureFailed", OUT, ProviderRecordKind.PAYMENT, FAILED, totals(gross=-500, line_count=1)),
+        ("Refunded", OUT, ProviderRecordKind.REFUND, SUCCEEDED, totals(refund=500, line_count=1)),
+        ("RefundedExternally", OUT, ProviderRecordKind.REFUND, SUCCEEDED, totals(refund=500, line_count=1)),
+        ("RefundedReversed", IN, ProviderRecordKind.REFUND, FAILED, totals(refund=-500, line_count=1)),
+        ("Chargeback", OUT, ProviderRecordKind.DISPUTE, SUCCEEDED, totals(chargeback=500, line_count=1)),
+        (
+            "SecondChargeback",
+            OUT,
+            ProviderRecordKind.DISPUTE,
+            SUCCEEDED,
+            totals(chargeback=500, line_count=1),
+        ),
+        (
+            "ChargebackReversed",
+            IN,
+            ProviderRecordKind.DISPUTE,
+            SUCCEEDED,
+            totals(chargeback=-500, line_count=1),
+        ),
+        ("Fee", OUT, ProviderRecordKind.FEE, SUCCEEDED, totals(fee=500, line_count=1)),
+        ("InvoiceDeduction", OUT, ProviderRecordKind.FEE, SUCCEEDED, totals(fee=500, line_count=1)),
+        ("MiscCosts", OUT, ProviderRecordKind.FEE, SUCCEEDED, totals(fee=500, line_count=1)),
+        ("PaymentCost", OUT, ProviderRecordKind.FEE, SUCCEEDED, totals(fee=500, line_count=1)),
+        ("BPPaidOut", OUT, ProviderRecordKind.FEE, SUCCEEDED, totals(fee=500, line_count=1)),
+        ("PaidOut", OUT, ProviderRecordKind.PAYOUT, SUCCEEDED, totals(refund=500, line_count=1)),
+        ("PaidOutReversed", IN, ProviderRecordKind.PAYOUT, FAILED, totals(refund=-500, line_count=1)),
+        (
+            "DepositCorrection",
+            OUT,
+            ProviderRecordKind.OTHER,
+            SUCCEEDED,
+            totals(correction=-500, line_count=1),
+        ),
+        ("BalanceTransfer", OUT, ProviderRecordKind.OTHER, SUCCEEDED, totals(correction=-500, line_count=1)),
+        ("Balancetransfer", IN, ProviderRecordKind.OTHER, SUCCEEDED, totals(correction=500, line_count=1)),
+        (
+            "ReserveAdjustment",
+            OUT,
+            ProviderRecordKind.OTHER,
+            SUCCEEDED,
+            totals(correction=-500, line_count=1),
+        ),
+        ("MatchedStatement", IN, ProviderRecordKind.OTHER, SUCCEEDED, totals(correction=500, line_count=1)),
+        ("ManualCorrected", IN, ProviderRecordKind.OTHER, SUCCEEDED, totals(correction=500, line_count=1)),
+        (
+            "BankInstructionReturned",
+            IN,
+            ProviderRecordKind.SETTLEMENT,
+            FAILED,
+            totals(correction=500, line_count=1),
+        ),
+        ("LunarSurcharge", OUT, ProviderRecordKind.UNKNOWN, SUCCEEDED, totals(correction=-500, line_count=1)),
     ],
 )
 def test_read_each_type_has_its_kind_and_its_place_in_the_equation(
-    type_name: str, cells: dict[str, str], kind: RecordKind, state: RemoteState, sums: Totals
+    type_name: str, cells: dict[str, str], kind: ProviderRecordKind, state: RemoteState, sums: Totals
 ) -> None:
     """All types that the vendor documents, and one that it may add tomorrow."""
     line = only({**SETTLED, **NO_FEES, **cells, "Type": type_name})
@@ -247,7 +277,7 @@ def test_read_sample_adds_up_by_batch() -> None:
     """The batch with its pay-out balances; the last one is in progress."""
     batches = {batch.batch_id: batch for batch in batches_of(read(ADYEN, SAMPLE))}
 
-    assert batches["213"].state is BatchState.BALANCED
+    assert batches["213"].state is SettlementBatchState.BALANCED
     assert batches["213"].totals == totals(
         gross=14_610,
         fee=2_130,
@@ -257,7 +287,7 @@ def test_read_sample_adds_up_by_batch() -> None:
         line_count=6,
         paid_out_time=datetime(2026, 10, 27, 3, tzinfo=UTC),
     )
-    assert batches["214"].state is BatchState.IN_PROGRESS
+    assert batches["214"].state is SettlementBatchState.IN_PROGRESS
     assert batches["214"].totals.computed == 980
 
 
@@ -268,7 +298,7 @@ def test_read_batch_that_was_paid_out_short_says_by_how_much() -> None:
 
     batch = batches_of(read(ADYEN, file_of(rows)))[0]
 
-    assert (batch.state, batch.totals.difference) == (BatchState.UNBALANCED, -1)
+    assert (batch.state, batch.totals.difference) == (SettlementBatchState.UNBALANCED, -1)
 
 
 @pytest.mark.parametrize(
@@ -453,7 +483,7 @@ def test_read_columns_on_request_do_not_change_who_a_line_is() -> None:
 
     for line, bare in zip(read(ADYEN, SAMPLE), read(ADYEN, fewer), strict=True):
         assert replace(bare, our_id=line.our_id) == line
-        assert bare.our_id == ("" if line.kind is RecordKind.REFUND else line.our_id)
+        assert bare.our_id == ("" if line.kind is ProviderRecordKind.REFUND else line.our_id)
 
 
 def test_read_rows_that_look_the_same_are_as_many_lines() -> None:
@@ -463,7 +493,8 @@ def test_read_rows_that_look_the_same_are_as_many_lines() -> None:
     again = read(ADYEN, file_of([SETTLED, FEE, FEE, FEE]))
 
     fees = [
-        [line.line_id for line in lines if line.kind is RecordKind.FEE] for lines in (once, thrice, again)
+        [line.line_id for line in lines if line.kind is ProviderRecordKind.FEE]
+        for lines in (once, thrice, again)
     ]
     assert len(set(fees[1])) == 3
     assert fees[1] == fees[2]
@@ -596,5 +627,5 @@ def test_read_written_batches_adds_up_to_the_minor_unit(
     batches = batches_of(lines)
 
     assert {(batch.batch_id, batch.currency): batch.totals.paid_out for batch in batches} == paid
-    assert {batch.state for batch in batches} == {BatchState.BALANCED}
+    assert {batch.state for batch in batches} == {SettlementBatchState.BALANCED}
     assert len({line.line_id for line in lines}) == len(rows)

@@ -15,7 +15,7 @@ from ledger_server.domain.payments.events import (
     with_withdrawal_event,
 )
 from ledger_server.domain.payments.withdrawal import Withdrawal
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.reconciliation.ledger_side import Payment, booked_of
 from tests.support.payments import an_event
 from tests.unit.reconciliation.lives import DEPOSIT_ID, IDS, a_deposit, a_withdrawal, an_asked_refund, hour
@@ -44,9 +44,9 @@ def heard(payment: Payment, events: list[ProviderEvent]) -> Payment:
     return payment
 
 
-def sums(payment: Payment) -> dict[RecordKind, int]:
+def sums(payment: Payment) -> dict[ProviderRecordKind, int]:
     """Return what stands of each kind."""
-    found: dict[RecordKind, int] = {}
+    found: dict[ProviderRecordKind, int] = {}
     for line in booked_of(IDS, payment):
         found[line.kind] = found.get(line.kind, 0) + line.amount
     return found
@@ -61,10 +61,10 @@ def test_book_any_events_of_deposit_adds_up(events: list[ProviderEvent]) -> None
 
     found = sums(deposit)
 
-    assert found[RecordKind.PAYMENT] == deposit.captured
-    assert found.get(RecordKind.REFUND, 0) == -deposit.refunded
-    assert found.get(RecordKind.DISPUTE, 0) == -deposit.disputed
-    assert found.get(RecordKind.FEE, 0) == -deposit.fee
+    assert found[ProviderRecordKind.PAYMENT] == deposit.captured
+    assert found.get(ProviderRecordKind.REFUND, 0) == -deposit.refunded
+    assert found.get(ProviderRecordKind.DISPUTE, 0) == -deposit.disputed
+    assert found.get(ProviderRecordKind.FEE, 0) == -deposit.fee
 
 
 @settings(max_examples=500, deadline=None)
@@ -76,8 +76,8 @@ def test_book_any_events_of_withdrawal_adds_up(events: list[ProviderEvent]) -> N
 
     found = sums(withdrawal)
 
-    assert found[RecordKind.PAYOUT] == -withdrawal.debited
-    assert found.get(RecordKind.FEE, 0) == -withdrawal.fee
+    assert found[ProviderRecordKind.PAYOUT] == -withdrawal.debited
+    assert found.get(ProviderRecordKind.FEE, 0) == -withdrawal.fee
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_book_dispute_given_back_first_keeps_to_zero() -> None:
 
     dispute = booked_of(IDS, heard(a_deposit(), told))[-1]
 
-    assert (dispute.kind, dispute.amount) == (RecordKind.DISPUTE, 0)
+    assert (dispute.kind, dispute.amount) == (ProviderRecordKind.DISPUTE, 0)
     assert [moved.amount for moved in dispute.moved] == [300, -300]
 
 

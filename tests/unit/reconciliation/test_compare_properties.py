@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass
 from ledger_server.domain.payments.deposit import Deposit
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 from ledger_server.domain.reconciliation.payment_comparison import Comparison, compare
 from ledger_server.domain.reconciliation.provider_side import level_of
 from ledger_server.domain.reconciliation.scope import Scope
@@ -108,7 +108,7 @@ def standing(life: Life, of: Happening) -> int:
 
 def by_part(life: Life) -> bool:
     """Whether both sides know all captures by the same names."""
-    return all(each.ref == each.object_ref for each in life.heard if each.kind is RecordKind.PAYMENT)
+    return all(each.ref == each.object_ref for each in life.heard if each.kind is ProviderRecordKind.PAYMENT)
 
 
 def without(happenings: tuple[Happening, ...], of: Happening) -> tuple[Happening, ...]:
@@ -132,7 +132,7 @@ def check_fault(life: Life, expected: FindingClass, *, repaired: Life | None = N
     return result.discrepancies[0]
 
 
-def pick(data: st.DataObject, life: Life, *kinds: RecordKind) -> Happening:
+def pick(data: st.DataObject, life: Life, *kinds: ProviderRecordKind) -> Happening:
     """Return one of a life's movements that stand in the end."""
     fitting = [each for each in life.listed if each.kind in kinds and standing(life, each) > 0]
     assume(fitting)
@@ -143,7 +143,7 @@ def pick(data: st.DataObject, life: Life, *kinds: RecordKind) -> Happening:
 @given(life=deposits(), data=st.data())
 def test_compare_made_at_provider_unheard_is_missing_in_ledger(life: Life, data: st.DataObject) -> None:
     """A refund or dispute that stands and of which the ledger has heard nothing is missing there."""
-    lost = pick(data, life, RecordKind.REFUND, RecordKind.DISPUTE)
+    lost = pick(data, life, ProviderRecordKind.REFUND, ProviderRecordKind.DISPUTE)
     assume(lost.refund is None)
 
     check_fault(replace(life, heard=without(life.heard, lost)), FindingClass.MISSING_IN_LEDGER, repaired=life)
@@ -154,7 +154,14 @@ def test_compare_made_at_provider_unheard_is_missing_in_ledger(life: Life, data:
 def test_compare_booked_and_unlisted_is_missing_at_provider(life: Life, data: st.DataObject) -> None:
     """What stands in the ledger and is not listed at all is missing at the provider."""
     assume(by_part(life))
-    lost = pick(data, life, RecordKind.PAYMENT, RecordKind.REFUND, RecordKind.DISPUTE, RecordKind.PAYOUT)
+    lost = pick(
+        data,
+        life,
+        ProviderRecordKind.PAYMENT,
+        ProviderRecordKind.REFUND,
+        ProviderRecordKind.DISPUTE,
+        ProviderRecordKind.PAYOUT,
+    )
 
     check_fault(
         replace(life, listed=without(life.listed, lost)), FindingClass.MISSING_AT_PROVIDER, repaired=life
@@ -165,7 +172,12 @@ def test_compare_booked_and_unlisted_is_missing_at_provider(life: Life, data: st
 @given(life=lives(), data=st.data(), difference=st.sampled_from([1, 5, 1000]))
 def test_compare_another_amount_is_amount_mismatch(life: Life, data: st.DataObject, difference: int) -> None:
     """A thing of another amount on the two sides is one mismatch, by as little as one minor unit."""
-    kinds = (RecordKind.PAYMENT, RecordKind.REFUND, RecordKind.DISPUTE, RecordKind.PAYOUT)
+    kinds = (
+        ProviderRecordKind.PAYMENT,
+        ProviderRecordKind.REFUND,
+        ProviderRecordKind.DISPUTE,
+        ProviderRecordKind.PAYOUT,
+    )
     wrong = pick(data, life, *kinds)
 
     found = check_fault(
@@ -183,7 +195,14 @@ def test_compare_another_amount_is_amount_mismatch(life: Life, data: st.DataObje
 def test_compare_another_currency_is_currency_mismatch(life: Life, data: st.DataObject) -> None:
     """A thing in another currency on the two sides is one mismatch."""
     assume(by_part(life))
-    wrong = pick(data, life, RecordKind.PAYMENT, RecordKind.REFUND, RecordKind.DISPUTE, RecordKind.PAYOUT)
+    wrong = pick(
+        data,
+        life,
+        ProviderRecordKind.PAYMENT,
+        ProviderRecordKind.REFUND,
+        ProviderRecordKind.DISPUTE,
+        ProviderRecordKind.PAYOUT,
+    )
     listed = tuple(
         replace(each, currency="USD") if (each.kind, each.ref) == (wrong.kind, wrong.ref) else each
         for each in life.listed
@@ -199,7 +218,7 @@ def test_compare_last_turn_on_one_side_is_status_mismatch(
 ) -> None:
     """A thing that came back, or succeeded again, on one side alone is a mismatch of its state."""
     assume(by_part(life))
-    kinds = (RecordKind.PAYMENT, RecordKind.REFUND, RecordKind.PAYOUT)
+    kinds = (ProviderRecordKind.PAYMENT, ProviderRecordKind.REFUND, ProviderRecordKind.PAYOUT)
     turned = [each for each in life.listed if each.kind in kinds and _turns(life, each) > 1]
     assume(turned)
     thing = data.draw(st.sampled_from(turned))
@@ -225,7 +244,7 @@ def _less(happenings: tuple[Happening, ...], lost: Happening) -> tuple[Happening
 @given(life=lives())
 def test_compare_main_movement_unheard_is_status_mismatch(life: Life) -> None:
     """A payment that the provider has done and the ledger waits for is one mismatch, whatever came of it."""
-    main = (RecordKind.PAYMENT, RecordKind.PAYOUT)
+    main = (ProviderRecordKind.PAYMENT, ProviderRecordKind.PAYOUT)
     assume(any(standing(life, each) > 0 for each in life.listed if each.kind in main))
     heard = tuple(each for each in life.heard if each.kind not in main)
 
@@ -237,14 +256,16 @@ def test_compare_main_movement_unheard_is_status_mismatch(life: Life) -> None:
 def test_compare_done_again_is_duplicate_at_provider(life: Life, data: st.DataObject) -> None:
     """What the provider has done once more for one id of ours is a duplicate, early or late."""
     named = [each for each in life.listed if each.our_id and standing(life, each) > 0]
-    fitting = [each for each in named if each.kind not in (RecordKind.FEE, RecordKind.DISPUTE)]
+    fitting = [
+        each for each in named if each.kind not in (ProviderRecordKind.FEE, ProviderRecordKind.DISPUTE)
+    ]
     assume(fitting)
     thing = data.draw(st.sampled_from(fitting))
-    sign = 1 if thing.kind is RecordKind.PAYMENT else -1
+    sign = 1 if thing.kind is ProviderRecordKind.PAYMENT else -1
     again = replace(
         thing,
         ref="again",
-        payment_ref="again" if thing.kind is not RecordKind.REFUND else PAYMENT,
+        payment_ref="again" if thing.kind is not ProviderRecordKind.REFUND else PAYMENT,
         hour=data.draw(st.integers(min_value=1, max_value=800)),
         amount=sign * abs(thing.amount),
         event=next(each.event for each in life.listed if each.ref == thing.ref),
@@ -261,7 +282,7 @@ def test_compare_done_again_is_duplicate_at_provider(life: Life, data: st.DataOb
 @given(life=lives(), data=st.data(), difference=st.sampled_from([-1, 1]))
 def test_compare_another_fee_is_fee_mismatch(life: Life, data: st.DataObject, difference: int) -> None:
     """A fee that differs by one, or is known to one side alone, is a mismatch of the payment's fees."""
-    fees = [each for each in life.listed if each.kind is RecordKind.FEE]
+    fees = [each for each in life.listed if each.kind is ProviderRecordKind.FEE]
     assume(fees)
     fee = data.draw(st.sampled_from(fees))
     faulty = data.draw(
@@ -286,7 +307,7 @@ def test_compare_type_nobody_knows_is_unknown_record_type(life: Life, at: int) -
     """A record of a type that nobody here knows is reported beside what matches."""
     scope = a_scope()
     strange = ProviderRecord(
-        kind=RecordKind.UNKNOWN,
+        kind=ProviderRecordKind.UNKNOWN,
         record_id="x-1",
         provider_ref="x-1",
         our_id=DEPOSIT_ID,
@@ -366,7 +387,14 @@ def test_compare_window_after_window_finds_what_one_window_does(
 ) -> None:
     """A fault is found by the run of its own window as well, and by no other one as something else."""
     assume(by_part(life))
-    wrong = pick(data, life, RecordKind.PAYMENT, RecordKind.REFUND, RecordKind.DISPUTE, RecordKind.PAYOUT)
+    wrong = pick(
+        data,
+        life,
+        ProviderRecordKind.PAYMENT,
+        ProviderRecordKind.REFUND,
+        ProviderRecordKind.DISPUTE,
+        ProviderRecordKind.PAYOUT,
+    )
     faulty = data.draw(
         st.sampled_from([with_amounts(life.listed, wrong, 1), without(life.listed, wrong)]), label="listed"
     )

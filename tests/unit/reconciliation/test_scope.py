@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.reconciliation.scope import Scope
 from tests.unit.reconciliation.lives import a_scope, hour
 
@@ -39,14 +39,16 @@ def test_cover_no_time_is_in_no_window() -> None:
 @pytest.mark.parametrize(
     ("kind", "grace"),
     [
-        pytest.param(RecordKind.PAYMENT, timedelta(hours=1), id="payment: as long as webhooks take"),
-        pytest.param(RecordKind.PAYOUT, timedelta(hours=1), id="payout"),
-        pytest.param(RecordKind.OTHER, timedelta(hours=1), id="what has no owner"),
-        pytest.param(RecordKind.FEE, timedelta(days=1), id="fee: a day"),
-        pytest.param(RecordKind.SETTLEMENT, timedelta(days=5), id="settlement: as long as banks take"),
+        pytest.param(ProviderRecordKind.PAYMENT, timedelta(hours=1), id="payment: as long as webhooks take"),
+        pytest.param(ProviderRecordKind.PAYOUT, timedelta(hours=1), id="payout"),
+        pytest.param(ProviderRecordKind.OTHER, timedelta(hours=1), id="what has no owner"),
+        pytest.param(ProviderRecordKind.FEE, timedelta(days=1), id="fee: a day"),
+        pytest.param(
+            ProviderRecordKind.SETTLEMENT, timedelta(days=5), id="settlement: as long as banks take"
+        ),
     ],
 )
-def test_be_young_until_grace_is_over(kind: RecordKind, grace: timedelta) -> None:
+def test_be_young_until_grace_is_over(kind: ProviderRecordKind, grace: timedelta) -> None:
     """Each kind is young for its own time, to the second; a run may be told another."""
     patient = msgspec.structs.replace(DAY, grace=timedelta(days=9))
 
@@ -67,15 +69,17 @@ def test_be_stale_from_a_day_on() -> None:
 @pytest.mark.parametrize(
     ("complete", "listed", "proven"),
     [
-        pytest.param(True, {RecordKind.REFUND}, True, id="listed, and read to the end"),
-        pytest.param(True, {RecordKind.PAYMENT}, False, id="refunds are not listed at all"),
-        pytest.param(False, {RecordKind.REFUND}, False, id="broke off"),
+        pytest.param(True, {ProviderRecordKind.REFUND}, True, id="listed, and read to the end"),
+        pytest.param(True, {ProviderRecordKind.PAYMENT}, False, id="refunds are not listed at all"),
+        pytest.param(False, {ProviderRecordKind.REFUND}, False, id="broke off"),
     ],
 )
-def test_prove_absence_needs_the_whole_listing(complete: bool, listed: set[RecordKind], proven: bool) -> None:
+def test_prove_absence_needs_the_whole_listing(
+    complete: bool, listed: set[ProviderRecordKind], proven: bool
+) -> None:
     """Only of a kind that is listed, and read to the end, absence proves something."""
     scope = Scope(
         from_time=hour(0), to_time=hour(24), now=hour(30), complete=complete, listed=frozenset(listed)
     )
 
-    assert scope.proves_absence(RecordKind.REFUND) is proven
+    assert scope.proves_absence(ProviderRecordKind.REFUND) is proven

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ledger_server.domain.errors import ReportMalformed
 from ledger_server.domain.findings.discrepancy import FindingClass
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.reconciliation.settled import (
     Place,
     better_place,
@@ -19,12 +19,12 @@ from ledger_server.domain.reconciliation.settled import (
     place_of,
     state_of,
 )
-from ledger_server.domain.reconciliation.settlement import BatchState, Totals
+from ledger_server.domain.reconciliation.settlement import SettlementBatchState, Totals
 from tests.support.totals import totals
 from tests.unit.reconciliation.test_settlement import line, payout
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-LOOSE = replace(line(RecordKind.PAYMENT, 100, 3), batch="")
+LOOSE = replace(line(ProviderRecordKind.PAYMENT, 100, 3), batch="")
 IN_ONE = replace(LOOSE, batch="po_1")
 IN_TWO = replace(LOOSE, batch="po_2")
 ALONE = replace(payout(-100, batch="po_0"), line_id=LOOSE.line_id)
@@ -38,7 +38,7 @@ WITHIN = replace(ALONE, batch="po_1", is_payout=False)
         (LOOSE, IN_ONE, place_of(IN_ONE)),
         (IN_ONE, LOOSE, None),
         (IN_ONE, IN_ONE, None),
-        (ALONE, WITHIN, Place(batch="po_1", kind=RecordKind.SETTLEMENT, is_payout=False)),
+        (ALONE, WITHIN, Place(batch="po_1", kind=ProviderRecordKind.SETTLEMENT, is_payout=False)),
         (WITHIN, ALONE, None),
     ],
 )
@@ -54,7 +54,7 @@ def test_place_line_again_keeps_or_betters_it(known: object, again: object, plac
         replace(IN_ONE, fee=4, net=96),
         replace(IN_ONE, currency="USD"),
         IN_TWO,
-        replace(IN_ONE, kind=RecordKind.OTHER),
+        replace(IN_ONE, kind=ProviderRecordKind.OTHER),
         replace(LOOSE, gross=101, net=98),
     ],
 )
@@ -82,23 +82,23 @@ BEGUN = totals(gross=100, line_count=1)
 @pytest.mark.parametrize(
     ("totals", "moved", "state"),
     [
-        (BALANCED, None, BatchState.BALANCED),
-        (UNBALANCED, None, BatchState.UNBALANCED),
-        (BEGUN, None, BatchState.IN_PROGRESS),
-        (BALANCED, 100, BatchState.CONFIRMED),
-        (BALANCED, 90, BatchState.UNBALANCED),
-        (UNBALANCED, 90, BatchState.UNBALANCED),
-        (BEGUN, 100, BatchState.UNBALANCED),
-        (totals(gross=5, fee=5, paid_out=0, line_count=1), 0, BatchState.CONFIRMED),
+        (BALANCED, None, SettlementBatchState.BALANCED),
+        (UNBALANCED, None, SettlementBatchState.UNBALANCED),
+        (BEGUN, None, SettlementBatchState.IN_PROGRESS),
+        (BALANCED, 100, SettlementBatchState.CONFIRMED),
+        (BALANCED, 90, SettlementBatchState.UNBALANCED),
+        (UNBALANCED, 90, SettlementBatchState.UNBALANCED),
+        (BEGUN, 100, SettlementBatchState.UNBALANCED),
+        (totals(gross=5, fee=5, paid_out=0, line_count=1), 0, SettlementBatchState.CONFIRMED),
     ],
 )
 def test_state_follows_from_sums_and_from_what_was_moved(
-    totals: Totals, moved: int | None, state: BatchState
+    totals: Totals, moved: int | None, state: SettlementBatchState
 ) -> None:
     """What was moved and is not what was paid out needs somebody to look at it."""
     assert state_of(totals, moved) is state
     found = mismatch_of("mock", "po_1", "EUR", totals, moved, open_time=NOW)
-    assert (found is not None) == (state is BatchState.UNBALANCED)
+    assert (found is not None) == (state is SettlementBatchState.UNBALANCED)
 
 
 def test_mismatch_is_the_same_finding_whatever_the_amounts() -> None:

@@ -11,26 +11,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ledger_server.domain.provider_record import RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecordKind, RemoteState
 from ledger_server.domain.reconciliation.settlement import (
-    Batch,
-    BatchState,
     ReportFormat,
+    SettlementBatch,
+    SettlementBatchState,
     SettlementLine,
     Totals,
     batches_of,
-    records_of,
+    provider_records_of,
 )
 from tests.support.totals import totals
 
 PAID = datetime(2026, 10, 6, 22, 15, 46, tzinfo=UTC)
 
-OF_BATCHES = [kind for kind in RecordKind if kind is not RecordKind.SETTLEMENT]
+OF_BATCHES = [kind for kind in ProviderRecordKind if kind is not ProviderRecordKind.SETTLEMENT]
 _numbers = itertools.count(2)
 
 
 def line(
-    kind: RecordKind = RecordKind.PAYMENT,
+    kind: ProviderRecordKind = ProviderRecordKind.PAYMENT,
     gross: int = 0,
     fee: int = 0,
     *,
@@ -63,10 +63,10 @@ def line(
 
 def payout(amount: int, *, batch: str = "po_1", currency: str = "EUR") -> SettlementLine:
     """Return the line that says what was paid out."""
-    return line(RecordKind.SETTLEMENT, -amount, batch=batch, currency=currency, is_payout=True)
+    return line(ProviderRecordKind.SETTLEMENT, -amount, batch=batch, currency=currency, is_payout=True)
 
 
-def only(batches: tuple[Batch, ...]) -> Totals:
+def only(batches: tuple[SettlementBatch, ...]) -> Totals:
     """Return the sums of the only batch."""
     (batch,) = batches
     return batch.totals
@@ -76,7 +76,7 @@ def test_number_formats_and_states_as_in_the_contract() -> None:
     """What is stored and sent are the same numbers."""
     for code, enum, prefix in (
         (ReportFormat, settlement_pb2.ReportFormat, "REPORT_FORMAT_"),
-        (BatchState, settlement_pb2.BatchState, "BATCH_STATE_"),
+        (SettlementBatchState, settlement_pb2.SettlementBatchState, "SETTLEMENT_BATCH_STATE_"),
     ):
         ours = {f"{prefix}{member.name}": int(member) for member in code}
         assert ours == {name: number for name, number in enum.items() if number}
@@ -85,23 +85,23 @@ def test_number_formats_and_states_as_in_the_contract() -> None:
 @pytest.mark.parametrize(
     ("kind", "gross", "fee", "sums"),
     [
-        (RecordKind.PAYMENT, 1_000, 29, totals(gross=1_000, fee=29, line_count=1)),
-        (RecordKind.PAYMENT, -1_000, 0, totals(gross=-1_000, line_count=1)),
-        (RecordKind.PAYMENT, 10, 25, totals(gross=10, fee=25, line_count=1)),
-        (RecordKind.REFUND, -400, 5, totals(refund=400, fee=5, line_count=1)),
-        (RecordKind.REFUND, 400, 0, totals(refund=-400, line_count=1)),
-        (RecordKind.PAYOUT, -400, 25, totals(refund=400, fee=25, line_count=1)),
-        (RecordKind.DISPUTE, -500, 1_500, totals(chargeback=500, fee=1_500, line_count=1)),
-        (RecordKind.DISPUTE, 500, 0, totals(chargeback=-500, line_count=1)),
-        (RecordKind.FEE, 0, 66, totals(fee=66, line_count=1)),
-        (RecordKind.FEE, 0, -66, totals(fee=-66, line_count=1)),
-        (RecordKind.OTHER, -300, 0, totals(correction=-300, line_count=1)),
-        (RecordKind.UNKNOWN, 7, 1, totals(correction=7, fee=1, line_count=1)),
-        (RecordKind.SETTLEMENT, 900, 0, totals(correction=900, line_count=1)),
+        (ProviderRecordKind.PAYMENT, 1_000, 29, totals(gross=1_000, fee=29, line_count=1)),
+        (ProviderRecordKind.PAYMENT, -1_000, 0, totals(gross=-1_000, line_count=1)),
+        (ProviderRecordKind.PAYMENT, 10, 25, totals(gross=10, fee=25, line_count=1)),
+        (ProviderRecordKind.REFUND, -400, 5, totals(refund=400, fee=5, line_count=1)),
+        (ProviderRecordKind.REFUND, 400, 0, totals(refund=-400, line_count=1)),
+        (ProviderRecordKind.PAYOUT, -400, 25, totals(refund=400, fee=25, line_count=1)),
+        (ProviderRecordKind.DISPUTE, -500, 1_500, totals(chargeback=500, fee=1_500, line_count=1)),
+        (ProviderRecordKind.DISPUTE, 500, 0, totals(chargeback=-500, line_count=1)),
+        (ProviderRecordKind.FEE, 0, 66, totals(fee=66, line_count=1)),
+        (ProviderRecordKind.FEE, 0, -66, totals(fee=-66, line_count=1)),
+        (ProviderRecordKind.OTHER, -300, 0, totals(correction=-300, line_count=1)),
+        (ProviderRecordKind.UNKNOWN, 7, 1, totals(correction=7, fee=1, line_count=1)),
+        (ProviderRecordKind.SETTLEMENT, 900, 0, totals(correction=900, line_count=1)),
     ],
 )
 def test_add_line_of_each_kind_lands_in_its_own_sum(
-    kind: RecordKind, gross: int, fee: int, sums: Totals
+    kind: ProviderRecordKind, gross: int, fee: int, sums: Totals
 ) -> None:
     """Each kind has one place in the equation, and each fee is a fee."""
     assert Totals.of(line(kind, gross, fee)) == sums
@@ -112,13 +112,13 @@ def test_add_all_kinds_balances_with_the_payout() -> None:
     sums = only(
         batches_of(
             [
-                line(RecordKind.PAYMENT, 10_000, 290),
-                line(RecordKind.REFUND, -1_000),
-                line(RecordKind.DISPUTE, -2_000, 1_500),
-                line(RecordKind.DISPUTE, 500),
-                line(RecordKind.FEE, 0, 66),
-                line(RecordKind.OTHER, -300),
-                line(RecordKind.UNKNOWN, 7),
+                line(ProviderRecordKind.PAYMENT, 10_000, 290),
+                line(ProviderRecordKind.REFUND, -1_000),
+                line(ProviderRecordKind.DISPUTE, -2_000, 1_500),
+                line(ProviderRecordKind.DISPUTE, 500),
+                line(ProviderRecordKind.FEE, 0, 66),
+                line(ProviderRecordKind.OTHER, -300),
+                line(ProviderRecordKind.UNKNOWN, 7),
                 payout(5_351),
             ]
         )
@@ -134,24 +134,24 @@ def test_add_all_kinds_balances_with_the_payout() -> None:
         line_count=7,
         paid_out_time=PAID,
     )
-    assert (sums.computed, sums.difference, sums.state) == (5_351, 0, BatchState.BALANCED)
+    assert (sums.computed, sums.difference, sums.state) == (5_351, 0, SettlementBatchState.BALANCED)
 
 
 @pytest.mark.parametrize(
     ("lines", "difference", "state"),
     [
-        ([line(gross=100)], 0, BatchState.IN_PROGRESS),
-        ([payout(100)], 0, BatchState.IN_PROGRESS),
-        ([line(gross=100), payout(100)], 0, BatchState.BALANCED),
-        ([line(gross=100), payout(99)], -1, BatchState.UNBALANCED),
-        ([line(gross=100), payout(101)], 1, BatchState.UNBALANCED),
-        ([line(gross=100), payout(60), payout(40)], 0, BatchState.BALANCED),
-        ([line(gross=100), payout(100), payout(-100)], -100, BatchState.UNBALANCED),
-        ([line(gross=0), payout(0)], 0, BatchState.BALANCED),
+        ([line(gross=100)], 0, SettlementBatchState.IN_PROGRESS),
+        ([payout(100)], 0, SettlementBatchState.IN_PROGRESS),
+        ([line(gross=100), payout(100)], 0, SettlementBatchState.BALANCED),
+        ([line(gross=100), payout(99)], -1, SettlementBatchState.UNBALANCED),
+        ([line(gross=100), payout(101)], 1, SettlementBatchState.UNBALANCED),
+        ([line(gross=100), payout(60), payout(40)], 0, SettlementBatchState.BALANCED),
+        ([line(gross=100), payout(100), payout(-100)], -100, SettlementBatchState.UNBALANCED),
+        ([line(gross=0), payout(0)], 0, SettlementBatchState.BALANCED),
     ],
 )
 def test_compare_with_payout_tells_the_state(
-    lines: list[SettlementLine], difference: int, state: BatchState
+    lines: list[SettlementLine], difference: int, state: SettlementBatchState
 ) -> None:
     """A batch is judged when both sides are known, to the minor unit, in either direction."""
     sums = only(batches_of(lines))
@@ -161,11 +161,11 @@ def test_compare_with_payout_tells_the_state(
 
 def test_add_fee_of_the_payout_itself_counts_as_fee() -> None:
     """An instant payout costs: the balance falls by more than the bank gets."""
-    instant = line(RecordKind.SETTLEMENT, -9_900, 100, is_payout=True)
+    instant = line(ProviderRecordKind.SETTLEMENT, -9_900, 100, is_payout=True)
 
     sums = only(batches_of([line(gross=10_000), instant]))
 
-    assert (sums.fee, sums.paid_out, sums.state) == (100, 9_900, BatchState.BALANCED)
+    assert (sums.fee, sums.paid_out, sums.state) == (100, 9_900, SettlementBatchState.BALANCED)
 
 
 def test_fold_lines_of_several_batches_keeps_batches_and_currencies_apart() -> None:
@@ -181,9 +181,9 @@ def test_fold_lines_of_several_batches_keeps_batches_and_currencies_apart() -> N
     )
 
     assert [(batch.batch_id, batch.currency, batch.totals.gross, batch.state) for batch in batches] == [
-        ("po_2", "EUR", 5, BatchState.IN_PROGRESS),
-        ("po_1", "EUR", 100, BatchState.BALANCED),
-        ("po_1", "JPY", 7, BatchState.IN_PROGRESS),
+        ("po_2", "EUR", 5, SettlementBatchState.IN_PROGRESS),
+        ("po_1", "EUR", 100, SettlementBatchState.BALANCED),
+        ("po_1", "JPY", 7, SettlementBatchState.IN_PROGRESS),
     ]
 
 
@@ -193,7 +193,7 @@ def drawn_lines(draw: st.DrawFn) -> SettlementLine:
     kind = draw(st.sampled_from(OF_BATCHES))
     return line(
         kind,
-        0 if kind is RecordKind.FEE else draw(st.integers(-(10**15), 10**15)),
+        0 if kind is ProviderRecordKind.FEE else draw(st.integers(-(10**15), 10**15)),
         draw(st.integers(-(10**9), 10**9)),
         batch=draw(st.sampled_from(["po_1", "po_2"])),
         currency=draw(st.sampled_from(["EUR", "JPY"])),
@@ -212,7 +212,7 @@ def test_pay_out_every_net_balances(lines: list[SettlementLine]) -> None:
 
         closed = batch.totals.plus(Totals.of(paid))
 
-        assert (closed.state, closed.difference) == (BatchState.BALANCED, 0)
+        assert (closed.state, closed.difference) == (SettlementBatchState.BALANCED, 0)
         assert closed.line_count == len(mine)
 
 
@@ -243,10 +243,10 @@ def test_make_records_of_a_payment_gives_movement_and_fee() -> None:
     """What moved is in the player's currency, what was kept in ours; one id, two kinds, one batch."""
     paid = replace(line(gross=920, fee=30), original_amount=1_000, original_currency="USD")
 
-    movement, fee = records_of(paid)
+    movement, fee = provider_records_of(paid)
 
-    assert (movement.kind, movement.amount, movement.currency) == (RecordKind.PAYMENT, 1_000, "USD")
-    assert (fee.kind, fee.amount, fee.currency) == (RecordKind.FEE, -30, "EUR")
+    assert (movement.kind, movement.amount, movement.currency) == (ProviderRecordKind.PAYMENT, 1_000, "USD")
+    assert (fee.kind, fee.amount, fee.currency) == (ProviderRecordKind.FEE, -30, "EUR")
     assert movement.record_id == fee.record_id == fee.provider_ref == paid.line_id
     assert (movement.provider_ref, movement.our_id) == (paid.provider_ref, paid.our_id)
     assert movement.payment_ref == fee.payment_ref == paid.payment_ref
@@ -257,20 +257,26 @@ def test_make_records_of_a_payment_gives_movement_and_fee() -> None:
 @pytest.mark.parametrize(
     ("made", "expected"),
     [
-        (line(RecordKind.PAYMENT, 500), [(RecordKind.PAYMENT, 500)]),
-        (line(RecordKind.REFUND, -500, -3), [(RecordKind.REFUND, -500), (RecordKind.FEE, 3)]),
-        (line(RecordKind.DISPUTE, -500, 1_500), [(RecordKind.DISPUTE, -500), (RecordKind.FEE, -1_500)]),
-        (line(RecordKind.FEE, 0, 66), [(RecordKind.FEE, -66)]),
-        (line(RecordKind.OTHER, -300), [(RecordKind.OTHER, -300)]),
-        (line(RecordKind.UNKNOWN, 0, 0), [(RecordKind.UNKNOWN, 0)]),
-        (payout(700), [(RecordKind.SETTLEMENT, -700)]),
+        (line(ProviderRecordKind.PAYMENT, 500), [(ProviderRecordKind.PAYMENT, 500)]),
+        (
+            line(ProviderRecordKind.REFUND, -500, -3),
+            [(ProviderRecordKind.REFUND, -500), (ProviderRecordKind.FEE, 3)],
+        ),
+        (
+            line(ProviderRecordKind.DISPUTE, -500, 1_500),
+            [(ProviderRecordKind.DISPUTE, -500), (ProviderRecordKind.FEE, -1_500)],
+        ),
+        (line(ProviderRecordKind.FEE, 0, 66), [(ProviderRecordKind.FEE, -66)]),
+        (line(ProviderRecordKind.OTHER, -300), [(ProviderRecordKind.OTHER, -300)]),
+        (line(ProviderRecordKind.UNKNOWN, 0, 0), [(ProviderRecordKind.UNKNOWN, 0)]),
+        (payout(700), [(ProviderRecordKind.SETTLEMENT, -700)]),
     ],
 )
 def test_make_records_of_each_kind_adds_up_to_the_net(
-    made: SettlementLine, expected: list[tuple[RecordKind, int]]
+    made: SettlementLine, expected: list[tuple[ProviderRecordKind, int]]
 ) -> None:
     """The records of a line together are its net, signed as seen from our account."""
-    records = records_of(made)
+    records = provider_records_of(made)
 
     assert [(record.kind, record.amount) for record in records] == expected
     assert sum(record.amount or 0 for record in records) == made.net
@@ -280,6 +286,6 @@ def test_make_line_that_contradicts_itself_is_impossible() -> None:
     """No reader can hand on what its own numbers deny."""
     good = line(gross=100, fee=3)
 
-    for wrong in ({"net": 98}, {"kind": RecordKind.FEE}, {"create_time": PAID.replace(tzinfo=None)}):
+    for wrong in ({"net": 98}, {"kind": ProviderRecordKind.FEE}, {"create_time": PAID.replace(tzinfo=None)}):
         with pytest.raises(AssertionError):
             replace(good, **wrong)

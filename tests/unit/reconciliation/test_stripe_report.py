@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ledger_server.domain.provider_record import RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecordKind, RemoteState
 from ledger_server.domain.reconciliation.settlement import (
-    BatchState,
     ReportFormat,
+    SettlementBatchState,
     SettlementLine,
     batches_of,
-    records_of,
+    provider_records_of,
 )
 from tests.support.totals import totals
 from tests.unit.reconciliation.files import LEDGER, file_of, problems, read, rows_of, sample
@@ -40,7 +40,7 @@ def test_read_charge_says_all_that_the_ledger_knows_it_by() -> None:
     assert only(CHARGE) == SettlementLine(
         line_number=2,
         line_id="txn_3Qx1aa",
-        kind=RecordKind.PAYMENT,
+        kind=ProviderRecordKind.PAYMENT,
         provider_type="charge",
         provider_ref="pi_3Qx1aa",
         payment_ref="pi_3Qx1aa",
@@ -61,7 +61,7 @@ def test_read_charge_says_all_that_the_ledger_knows_it_by() -> None:
 def test_read_charge_in_another_currency_keeps_what_the_player_paid() -> None:
     """The ledger booked dollars, the batch has euros."""
     line = only(FOREIGN)
-    movement, fee = records_of(line)
+    movement, fee = provider_records_of(line)
 
     assert (line.gross, line.fee, line.net, line.currency) == (4_599, 162, 4_437, "EUR")
     assert (movement.amount, movement.currency) == (5_000, "USD")
@@ -103,25 +103,25 @@ def test_read_original_amount_with_too_many_decimals_is_refused() -> None:
 @pytest.mark.parametrize(
     ("category", "gross", "kind", "ref", "our_id", "state"),
     [
-        ("charge", "1.00", RecordKind.PAYMENT, "pi_1", "dep_1", SUCCEEDED),
-        ("charge_failure", "-1.00", RecordKind.PAYMENT, "pi_1", "dep_1", FAILED),
-        ("partial_capture_reversal", "-1.00", RecordKind.PAYMENT, "pi_1", "dep_1", SUCCEEDED),
-        ("refund", "-1.00", RecordKind.REFUND, "src_1", "ref_1", SUCCEEDED),
-        ("refund_failure", "1.00", RecordKind.REFUND, "src_1", "ref_1", FAILED),
-        ("dispute", "-1.00", RecordKind.DISPUTE, "src_1", "dep_1", SUCCEEDED),
-        ("dispute_reversal", "1.00", RecordKind.DISPUTE, "src_1", "dep_1", SUCCEEDED),
-        ("fee", "-1.00", RecordKind.FEE, "txn_1", "", SUCCEEDED),
-        ("network_cost", "-1.00", RecordKind.FEE, "txn_1", "", SUCCEEDED),
-        ("tax", "-1.00", RecordKind.FEE, "txn_1", "", SUCCEEDED),
-        ("payout", "-1.00", RecordKind.PAYOUT, "src_1", "", SUCCEEDED),
-        ("risk_reserved_funds", "-1.00", RecordKind.OTHER, "txn_1", "", SUCCEEDED),
-        ("other_adjustment", "1.00", RecordKind.OTHER, "txn_1", "", SUCCEEDED),
-        ("topup", "1.00", RecordKind.OTHER, "txn_1", "", SUCCEEDED),
-        ("moon_tax", "-1.00", RecordKind.UNKNOWN, "txn_1", "", SUCCEEDED),
+        ("charge", "1.00", ProviderRecordKind.PAYMENT, "pi_1", "dep_1", SUCCEEDED),
+        ("charge_failure", "-1.00", ProviderRecordKind.PAYMENT, "pi_1", "dep_1", FAILED),
+        ("partial_capture_reversal", "-1.00", ProviderRecordKind.PAYMENT, "pi_1", "dep_1", SUCCEEDED),
+        ("refund", "-1.00", ProviderRecordKind.REFUND, "src_1", "ref_1", SUCCEEDED),
+        ("refund_failure", "1.00", ProviderRecordKind.REFUND, "src_1", "ref_1", FAILED),
+        ("dispute", "-1.00", ProviderRecordKind.DISPUTE, "src_1", "dep_1", SUCCEEDED),
+        ("dispute_reversal", "1.00", ProviderRecordKind.DISPUTE, "src_1", "dep_1", SUCCEEDED),
+        ("fee", "-1.00", ProviderRecordKind.FEE, "txn_1", "", SUCCEEDED),
+        ("network_cost", "-1.00", ProviderRecordKind.FEE, "txn_1", "", SUCCEEDED),
+        ("tax", "-1.00", ProviderRecordKind.FEE, "txn_1", "", SUCCEEDED),
+        ("payout", "-1.00", ProviderRecordKind.PAYOUT, "src_1", "", SUCCEEDED),
+        ("risk_reserved_funds", "-1.00", ProviderRecordKind.OTHER, "txn_1", "", SUCCEEDED),
+        ("other_adjustment", "1.00", ProviderRecordKind.OTHER, "txn_1", "", SUCCEEDED),
+        ("topup", "1.00", ProviderRecordKind.OTHER, "txn_1", "", SUCCEEDED),
+        ("moon_tax", "-1.00", ProviderRecordKind.UNKNOWN, "txn_1", "", SUCCEEDED),
     ],
 )
 def test_read_each_category_has_its_kind_and_ids(
-    category: str, gross: str, kind: RecordKind, ref: str, our_id: str, state: RemoteState
+    category: str, gross: str, kind: ProviderRecordKind, ref: str, our_id: str, state: RemoteState
 ) -> None:
     """What moved goes by the object's id, what is no object by the transaction's."""
     row = {
@@ -141,7 +141,7 @@ def test_read_each_category_has_its_kind_and_ids(
 
     assert (line.kind, line.provider_ref, line.our_id, line.state) == (kind, ref, our_id, state)
     assert (line.net, line.provider_type) == (int(Decimal(gross) * 100), category)
-    assert sum(record.amount or 0 for record in records_of(line)) == line.net
+    assert sum(record.amount or 0 for record in provider_records_of(line)) == line.net
 
 
 def test_read_unknown_category_still_counts_in_the_batch() -> None:
@@ -154,10 +154,10 @@ def test_read_unknown_category_still_counts_in_the_batch() -> None:
 def test_read_fee_row_without_reference_is_all_fee() -> None:
     """Stripe writes what it took as gross; there it is a fee, and one record."""
     line = only(FEE)
-    (record,) = records_of(line)
+    (record,) = provider_records_of(line)
 
     assert (line.gross, line.fee, line.net, line.payment_ref) == (0, 88, -88, "")
-    assert (record.kind, record.amount, record.record_id) == (RecordKind.FEE, -88, "txn_1Qx3aa")
+    assert (record.kind, record.amount, record.record_id) == (ProviderRecordKind.FEE, -88, "txn_1Qx3aa")
 
 
 def test_read_sale_that_costs_more_than_it_brings_is_negative() -> None:
@@ -221,7 +221,7 @@ def test_read_sample_adds_up_by_payout_and_currency() -> None:
     batches = {(batch.batch_id, batch.currency): batch for batch in batches_of(read(PAYOUTS, SAMPLE))}
 
     assert set(batches) == {("po_1Qx8A2", "EUR"), ("po_1Qx9B7", "JPY")}
-    assert batches["po_1Qx8A2", "EUR"].state is BatchState.BALANCED
+    assert batches["po_1Qx8A2", "EUR"].state is SettlementBatchState.BALANCED
     assert batches["po_1Qx8A2", "EUR"].totals == totals(
         gross=14_599,
         fee=425,
@@ -230,7 +230,7 @@ def test_read_sample_adds_up_by_payout_and_currency() -> None:
         line_count=4,
         paid_out_time=datetime(2026, 10, 7, tzinfo=UTC),
     )
-    assert batches["po_1Qx9B7", "JPY"].state is BatchState.IN_PROGRESS
+    assert batches["po_1Qx9B7", "JPY"].state is SettlementBatchState.IN_PROGRESS
     assert batches["po_1Qx9B7", "JPY"].totals.computed == 4_800
 
 
@@ -240,11 +240,11 @@ def test_read_report_of_payouts_completes_batches_of_another_file() -> None:
     batches = {batch.batch_id: batch for batch in batches_of(lines)}
     paid, failed, back = read(PAYOUTS, SAMPLE_PAYOUTS)
 
-    assert batches["po_1Qx9B7"].state is BatchState.BALANCED
+    assert batches["po_1Qx9B7"].state is SettlementBatchState.BALANCED
     assert batches["po_1Qx9C1"].totals == totals(paid_out=0, paid_out_time=back.create_time)
-    assert batches["po_1Qx9C1"].state is BatchState.IN_PROGRESS
+    assert batches["po_1Qx9C1"].state is SettlementBatchState.IN_PROGRESS
     assert [line.state for line in (paid, failed, back)] == [SUCCEEDED, FAILED, FAILED]
-    assert {line.kind for line in (paid, failed, back)} == {RecordKind.SETTLEMENT}
+    assert {line.kind for line in (paid, failed, back)} == {ProviderRecordKind.SETTLEMENT}
     assert (paid.provider_ref, paid.create_time) == ("po_1Qx9B7", datetime(2026, 10, 12, tzinfo=UTC))
 
 
@@ -276,7 +276,7 @@ def test_read_payout_that_came_back_is_money_of_the_next_one() -> None:
     line = only(row)
     (batch,) = batches_of([line])
 
-    assert (line.kind, line.is_payout, line.state) == (RecordKind.SETTLEMENT, False, FAILED)
+    assert (line.kind, line.is_payout, line.state) == (ProviderRecordKind.SETTLEMENT, False, FAILED)
     assert (batch.batch_id, batch.totals.correction, batch.totals.paid_out) == ("po_next", 12_174, None)
 
 
@@ -285,8 +285,8 @@ def test_read_payout_of_ours_is_no_settlement() -> None:
     manual = only({**PAYOUT, "source_id": "po_ours", "automatic_payout_id": ""})
     within = only({**PAYOUT, "source_id": "po_ours"})
 
-    assert (manual.kind, manual.provider_ref, manual.batch) == (RecordKind.PAYOUT, "po_ours", "")
-    assert (within.kind, within.is_payout, within.batch) == (RecordKind.PAYOUT, False, "po_1Qx8A2")
+    assert (manual.kind, manual.provider_ref, manual.batch) == (ProviderRecordKind.PAYOUT, "po_ours", "")
+    assert (within.kind, within.is_payout, within.batch) == (ProviderRecordKind.PAYOUT, False, "po_1Qx8A2")
 
 
 def test_read_balance_change_has_no_batches() -> None:

@@ -8,16 +8,16 @@ import msgspec
 import pytest
 
 from ledger_server.domain.findings.discrepancy import FindingClass, Severity
-from ledger_server.domain.provider_record import ProviderRecord, RecordKind, RemoteState
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 from ledger_server.domain.reconciliation.payment_comparison import Verdict
 from ledger_server.domain.reconciliation.unmatched import judge
 from tests.support.payments import PROVIDER
 from tests.unit.reconciliation.lives import a_scope, hour
 
-K, S = RecordKind, RemoteState
+K, S = ProviderRecordKind, RemoteState
 
 
-def stray(kind: RecordKind, *, state: RemoteState = S.SUCCEEDED, ref: str = "x-1") -> ProviderRecord:
+def stray(kind: ProviderRecordKind, *, state: RemoteState = S.SUCCEEDED, ref: str = "x-1") -> ProviderRecord:
     """Return a record of no payment, one hour into the window."""
     return ProviderRecord(
         kind=kind,

@@ -12,7 +12,7 @@ from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import ProviderEvent
 from ledger_server.domain.payments.knowledge import CallState, Refund, RefundState
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalState
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.state.working_set import WorkingSet
 
 
@@ -174,7 +174,7 @@ def of_another_history(event: ProviderEvent, named: str, now: datetime) -> Discr
         payment=None,
         remote=Side(
             ref=named,
-            kind=RecordKind.OTHER,
+            kind=ProviderRecordKind.OTHER,
             amount=None,
             currency=event.currency,
             state="",
@@ -207,11 +207,11 @@ def _side(ids: TenantIds, payment: Deposit | Withdrawal, refund: Refund | None) 
     Nothing in it changes later, so that a resolved finding stays so.
     """
     if isinstance(payment, Withdrawal):
-        kind, ref, amount = RecordKind.PAYOUT, ids.withdrawal_id(payment.number), -payment.amount
+        kind, ref, amount = ProviderRecordKind.PAYOUT, ids.withdrawal_id(payment.number), -payment.amount
     elif refund is not None:
-        kind, ref, amount = RecordKind.REFUND, refund_ref(ids, payment, refund), -refund.amount
+        kind, ref, amount = ProviderRecordKind.REFUND, refund_ref(ids, payment, refund), -refund.amount
     else:
-        kind, ref, amount = RecordKind.PAYMENT, ids.deposit_id(payment.number), payment.amount
+        kind, ref, amount = ProviderRecordKind.PAYMENT, ids.deposit_id(payment.number), payment.amount
     return Side(
         ref=f"{ref}/events",
         kind=kind,

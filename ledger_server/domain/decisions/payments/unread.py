@@ -11,7 +11,7 @@ from typing import Final
 from ledger_server.domain.errors import EventCannotSupersede, IllegalTransition
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass, Side
 from ledger_server.domain.payments.events import EventState, EventType, ProviderEvent, StoredEvent
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.state.working_set import WorkingSet
 
 CAME_TO_NOTHING: Final = frozenset({EventState.PARKED, EventState.CONTRADICTED})
@@ -113,7 +113,7 @@ def _discrepancy(event: ProviderEvent, event_id: str, receive_time: datetime) ->
         payment=None,
         remote=Side(
             ref=event_id,
-            kind=RecordKind.UNKNOWN,
+            kind=ProviderRecordKind.UNKNOWN,
             amount=None,
             currency="",
             state="",

@@ -163,9 +163,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No record of the provider says what the finding's payment lacks, so nothing can be booked by it.
     FAILED_PRECONDITION. Metadata: `finding_id`.
     """
-    ERROR_REASON_BATCH_NOT_FOUND: _ErrorReason.ValueType  # 69
+    ERROR_REASON_SETTLEMENT_BATCH_NOT_FOUND: _ErrorReason.ValueType  # 69
     """No such settlement batch of that provider account. NOT_FOUND. Metadata: `batch_id`."""
-    ERROR_REASON_BATCH_NOT_BALANCED: _ErrorReason.ValueType  # 70
+    ERROR_REASON_SETTLEMENT_BATCH_NOT_BALANCED: _ErrorReason.ValueType  # 70
     """The batch is in progress, or its lines do not add up to what was paid out. FAILED_PRECONDITION.
     Metadata: `batch_id`, `difference_minor`.
     """
@@ -455,9 +455,9 @@ ERROR_REASON_FINDING_NOT_REPAIRABLE: ErrorReason.ValueType  # 68
 """No record of the provider says what the finding's payment lacks, so nothing can be booked by it.
 FAILED_PRECONDITION. Metadata: `finding_id`.
 """
-ERROR_REASON_BATCH_NOT_FOUND: ErrorReason.ValueType  # 69
+ERROR_REASON_SETTLEMENT_BATCH_NOT_FOUND: ErrorReason.ValueType  # 69
 """No such settlement batch of that provider account. NOT_FOUND. Metadata: `batch_id`."""
-ERROR_REASON_BATCH_NOT_BALANCED: ErrorReason.ValueType  # 70
+ERROR_REASON_SETTLEMENT_BATCH_NOT_BALANCED: ErrorReason.ValueType  # 70
 """The batch is in progress, or its lines do not add up to what was paid out. FAILED_PRECONDITION.
 Metadata: `batch_id`, `difference_minor`.
 """

@@ -48,41 +48,41 @@ REPORT_FORMAT_ADYEN_SETTLEMENT_DETAILS: ReportFormat.ValueType  # 3
 """Adyen's settlement details report."""
 Global___ReportFormat: _TypeAlias = ReportFormat  # noqa: Y015
 
-class _BatchState:
+class _SettlementBatchState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _BatchStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BatchState.ValueType], _builtins.type):
+class _SettlementBatchStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SettlementBatchState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    BATCH_STATE_UNSPECIFIED: _BatchState.ValueType  # 0
+    SETTLEMENT_BATCH_STATE_UNSPECIFIED: _SettlementBatchState.ValueType  # 0
     """Never sent; as a filter: any state."""
-    BATCH_STATE_IN_PROGRESS: _BatchState.ValueType  # 1
+    SETTLEMENT_BATCH_STATE_IN_PROGRESS: _SettlementBatchState.ValueType  # 1
     """The report does not yet say what was paid out."""
-    BATCH_STATE_BALANCED: _BatchState.ValueType  # 2
+    SETTLEMENT_BATCH_STATE_BALANCED: _SettlementBatchState.ValueType  # 2
     """Its lines add up to what was paid out."""
-    BATCH_STATE_UNBALANCED: _BatchState.ValueType  # 3
+    SETTLEMENT_BATCH_STATE_UNBALANCED: _SettlementBatchState.ValueType  # 3
     """They do not, or it was confirmed and what was moved is not what was paid out; a finding says by how much."""
-    BATCH_STATE_CONFIRMED: _BatchState.ValueType  # 4
+    SETTLEMENT_BATCH_STATE_CONFIRMED: _SettlementBatchState.ValueType  # 4
     """What was paid out was moved from clearing to the bank. If a later report changes the batch, it is UNBALANCED
     until it adds up to what was moved again.
     """
 
-class BatchState(_BatchState, metaclass=_BatchStateEnumTypeWrapper):
+class SettlementBatchState(_SettlementBatchState, metaclass=_SettlementBatchStateEnumTypeWrapper):
     """Where a batch stands."""
 
-BATCH_STATE_UNSPECIFIED: BatchState.ValueType  # 0
+SETTLEMENT_BATCH_STATE_UNSPECIFIED: SettlementBatchState.ValueType  # 0
 """Never sent; as a filter: any state."""
-BATCH_STATE_IN_PROGRESS: BatchState.ValueType  # 1
+SETTLEMENT_BATCH_STATE_IN_PROGRESS: SettlementBatchState.ValueType  # 1
 """The report does not yet say what was paid out."""
-BATCH_STATE_BALANCED: BatchState.ValueType  # 2
+SETTLEMENT_BATCH_STATE_BALANCED: SettlementBatchState.ValueType  # 2
 """Its lines add up to what was paid out."""
-BATCH_STATE_UNBALANCED: BatchState.ValueType  # 3
+SETTLEMENT_BATCH_STATE_UNBALANCED: SettlementBatchState.ValueType  # 3
 """They do not, or it was confirmed and what was moved is not what was paid out; a finding says by how much."""
-BATCH_STATE_CONFIRMED: BatchState.ValueType  # 4
+SETTLEMENT_BATCH_STATE_CONFIRMED: SettlementBatchState.ValueType  # 4
 """What was paid out was moved from clearing to the bank. If a later report changes the batch, it is UNBALANCED
 until it adds up to what was moved again.
 """
-Global___BatchState: _TypeAlias = BatchState  # noqa: Y015
+Global___SettlementBatchState: _TypeAlias = SettlementBatchState  # noqa: Y015
 
 @_typing.final
 class SettlementBatch(_message.Message):
@@ -113,7 +113,7 @@ class SettlementBatch(_message.Message):
     """The provider account."""
     currency_code: _builtins.str
     """The currency that was paid out."""
-    state: Global___BatchState.ValueType
+    state: Global___SettlementBatchState.ValueType
     """Where it stands."""
     gross_minor: _builtins.int
     """Payments taken in."""
@@ -147,7 +147,7 @@ class SettlementBatch(_message.Message):
         batch_id: _builtins.str = ...,
         provider: _builtins.str = ...,
         currency_code: _builtins.str = ...,
-        state: Global___BatchState.ValueType = ...,
+        state: Global___SettlementBatchState.ValueType = ...,
         gross_minor: _builtins.int = ...,
         fee_minor: _builtins.int = ...,
         refund_minor: _builtins.int = ...,
@@ -335,7 +335,7 @@ class ListSettlementBatchesRequest(_message.Message):
     """The tenant."""
     provider: _builtins.str
     """Only those of this provider account."""
-    state: Global___BatchState.ValueType
+    state: Global___SettlementBatchState.ValueType
     """Only those in this state."""
     page_size: _builtins.int
     """At most this many, 1 to 1,000; 0 means 100."""
@@ -346,7 +346,7 @@ class ListSettlementBatchesRequest(_message.Message):
         *,
         tenant_id: _builtins.str = ...,
         provider: _builtins.str = ...,
-        state: Global___BatchState.ValueType = ...,
+        state: Global___SettlementBatchState.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
     ) -> None: ...

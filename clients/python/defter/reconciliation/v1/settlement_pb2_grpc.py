@@ -76,8 +76,9 @@ class SettlementServiceServicer:
     def ConfirmSettlementBatch(self, request, context):
         """Move what a balanced batch has paid out from clearing to a bank account, by an ordinary transaction with
         the key `settlement:<provider>:<batch>:<currency>`, so that no batch is ever moved twice. Fails with
-        BATCH_NOT_FOUND, BATCH_NOT_BALANCED, and like PostTransaction: with IDEMPOTENCY_KEY_REUSED if the batch was
-        confirmed with another bank or by another actor. Accounts that are missing are opened.
+        SETTLEMENT_BATCH_NOT_FOUND, SETTLEMENT_BATCH_NOT_BALANCED, and like PostTransaction: with
+        IDEMPOTENCY_KEY_REUSED if the batch was confirmed with another bank or by another actor. Accounts that are
+        missing are opened.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

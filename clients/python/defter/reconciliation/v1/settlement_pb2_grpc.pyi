@@ -44,8 +44,9 @@ class SettlementServiceStub:
     ConfirmSettlementBatch: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.ConfirmSettlementBatchRequest, _settlement_pb2.ConfirmSettlementBatchResponse]
     """Move what a balanced batch has paid out from clearing to a bank account, by an ordinary transaction with
     the key `settlement:<provider>:<batch>:<currency>`, so that no batch is ever moved twice. Fails with
-    BATCH_NOT_FOUND, BATCH_NOT_BALANCED, and like PostTransaction: with IDEMPOTENCY_KEY_REUSED if the batch was
-    confirmed with another bank or by another actor. Accounts that are missing are opened.
+    SETTLEMENT_BATCH_NOT_FOUND, SETTLEMENT_BATCH_NOT_BALANCED, and like PostTransaction: with
+    IDEMPOTENCY_KEY_REUSED if the batch was confirmed with another bank or by another actor. Accounts that are
+    missing are opened.
     """
 
 @_typing.type_check_only
@@ -64,8 +65,9 @@ class SettlementServiceAsyncStub(SettlementServiceStub):
     ConfirmSettlementBatch: _aio.UnaryUnaryMultiCallable[_settlement_pb2.ConfirmSettlementBatchRequest, _settlement_pb2.ConfirmSettlementBatchResponse]  # type: ignore[assignment]
     """Move what a balanced batch has paid out from clearing to a bank account, by an ordinary transaction with
     the key `settlement:<provider>:<batch>:<currency>`, so that no batch is ever moved twice. Fails with
-    BATCH_NOT_FOUND, BATCH_NOT_BALANCED, and like PostTransaction: with IDEMPOTENCY_KEY_REUSED if the batch was
-    confirmed with another bank or by another actor. Accounts that are missing are opened.
+    SETTLEMENT_BATCH_NOT_FOUND, SETTLEMENT_BATCH_NOT_BALANCED, and like PostTransaction: with
+    IDEMPOTENCY_KEY_REUSED if the batch was confirmed with another bank or by another actor. Accounts that are
+    missing are opened.
     """
 
 class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -99,8 +101,9 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_settlement_pb2.ConfirmSettlementBatchResponse, _abc.Awaitable[_settlement_pb2.ConfirmSettlementBatchResponse]]:
         """Move what a balanced batch has paid out from clearing to a bank account, by an ordinary transaction with
         the key `settlement:<provider>:<batch>:<currency>`, so that no batch is ever moved twice. Fails with
-        BATCH_NOT_FOUND, BATCH_NOT_BALANCED, and like PostTransaction: with IDEMPOTENCY_KEY_REUSED if the batch was
-        confirmed with another bank or by another actor. Accounts that are missing are opened.
+        SETTLEMENT_BATCH_NOT_FOUND, SETTLEMENT_BATCH_NOT_BALANCED, and like PostTransaction: with
+        IDEMPOTENCY_KEY_REUSED if the batch was confirmed with another bank or by another actor. Accounts that are
+        missing are opened.
         """
 
 def add_SettlementServiceServicer_to_server(servicer: SettlementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
