@@ -135,9 +135,9 @@ class Recorded(Refused):
 class Undecided(Refused):
     """This call decided nothing: its idempotency key is what it was before the call.
 
-    But for three: after `StoreUnavailable` and `Internal` the request may have taken effect all the same, and
-    `IdempotencyKeyReused` says that another request has the key. With a new key a caller might pay twice:
-    it sends the same request with the same key again, or asks `GetOutcome`.
+    There are three exceptions: after `StoreUnavailable` and `Internal` the request may have taken effect all
+    the same, and `IdempotencyKeyReused` says that another request has the key. With a new key a caller might
+    pay twice: instead it sends the same request with the same key again, or asks `GetOutcome`.
     """
 
 

@@ -1,6 +1,6 @@
-"""Owns when a database's history is another one than before: by what it was, is, and was seen to be.
+"""Owns the decision whether a database still has the history that it had: restored, copied or gone on.
 
-Pure: whoever looks at the database passes in what was found.
+The rules are pure: the caller looks at the database and passes in what it found.
 """
 
 from typing import Final
@@ -25,11 +25,11 @@ class Identity(Struct, frozen=True, kw_only=True):
 
 
 class Known(Struct, frozen=True, kw_only=True):
-    """What the database says of its own history: as old as the backup, if it was restored.
+    """What the database says of its own history; after a restore this is as old as the backup.
 
     Attributes:
         epoch: None before a server has opened it for the first time.
-        identity: what the database was then; None likewise.
+        identity: of the database when its epoch began; None before a server has opened it.
     """
 
     epoch: str | None
@@ -44,7 +44,7 @@ class Found(Struct, frozen=True, kw_only=True):
         position: how far its write-ahead log is flushed, in bytes.
         written_here: whether the row that tells the history was written by a transaction of this database,
             and was not read in from a dump.
-        strange_epoch: an epoch that records have in a database that no server has opened yet; else empty.
+        strange_epoch: the epoch of records in a database that no server has opened yet; else empty.
     """
 
     identity: Identity
@@ -62,14 +62,14 @@ class SeenRecord(Struct, frozen=True, kw_only=True):
 
 
 class Witness(Struct, frozen=True, kw_only=True):
-    """What was seen of the database by somebody who is not restored together with it.
+    """What an observer has seen of the database that is not restored together with it.
 
     Attributes:
-        position: how far its write-ahead log had been flushed, in bytes; a database that was not restored is
-            never behind that again.
-        loss: which commit was seen to be gone, in words, until another epoch has begun for it.
-        record: the newest record that was committed here; None before the first one. Where it is, so is all
-            that was committed before.
+        position: how far the database's write-ahead log had been flushed, in bytes; only a restored database
+            is ever behind that again.
+        loss: which commit was seen to be gone, in words, until another epoch has begun because of it.
+        record: the newest record that was committed here; None before the first one. A database that has this
+            record has everything that was committed before it.
     """
 
     epoch: str
@@ -103,7 +103,7 @@ def why_another(known: Known, found: Found, witness: Witness | None, *, lacks_re
         return ""
     if witness.epoch and witness.epoch not in {known.epoch, *known.past_epochs}:
         return f"epoch {witness.epoch} was seen here, and the database does not know it"
-    # What a witness saw of an epoch before: when the present one began, it was for that loss.
+    # The witness tells of an earlier epoch. Its loss is settled: the present epoch began because of it.
     if witness.epoch != (known.epoch or ""):
         return ""
     if witness.loss:
@@ -117,7 +117,7 @@ def why_another(known: Known, found: Found, witness: Witness | None, *, lacks_re
 
 
 def same_place(before: Identity, now: Identity) -> bool:
-    """Whether a witness speaks of this database at all, and not of another that the URL named then."""
+    """Whether a witness has seen this database, and not another one that the URL named at that time."""
     return (before.system_identifier, before.database_oid) == (now.system_identifier, now.database_oid)
 
 

@@ -1,7 +1,7 @@
 """Owns how ids are made: all follow from the tenant, the epoch and the sequence of a journal record.
 
-An id therefore needs no random source, no index of its own and no look-up to tell its tenant. Findings are
-named by what they are about, and runs by their idempotency key, for the same reason.
+So an id needs no random source, no index of its own, and no look-up to find its tenant. Findings are named by
+what they are about, and runs by their idempotency key, for the same reason.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ _FIRST: Final = 10_000_000_000_000_000_000  # above every sequence: no record ha
 
 
 class Epoch(NamedTuple):
-    """From which record of a tenant on its ids carry an epoch."""
+    """An epoch, and the first record of a tenant whose id carries it."""
 
     from_sequence: int
     name: str
@@ -31,7 +31,7 @@ def new_epoch(random_bytes: Callable[[int], bytes]) -> str:
     """Return the name of a new epoch: 40 random bits in the alphabet of ids.
 
     Args:
-        random_bytes: a source of so many bytes that nobody else has.
+        random_bytes: returns that many unpredictable bytes.
     """
     return "".join(_ALPHABET[byte & 31] for byte in random_bytes(EPOCH_LENGTH))
 
@@ -71,7 +71,8 @@ class TenantIds:
     """Makes and reads the ids of one tenant in one history.
 
     The id of a record carries the epoch in force at that record; records from before the first epoch have
-    plain ids. An id with another epoch than its record's belongs to another history and is none of ours.
+    plain ids. An id whose epoch is not that of its record belongs to another history and names nothing in
+    this one.
     """
 
     __slots__ = (
@@ -93,8 +94,8 @@ class TenantIds:
 
         Args:
             epochs: in the order of their beginnings.
-            any_history: whether ids of any epoch are read, as the border does, which can't tell them apart;
-                who decides on such a number must have read the id again (`naming.py` of the engine).
+            any_history: whether ids of any epoch are accepted. The border does so, since it can't tell epochs
+                apart; before a decision the engine reads the id again (`naming.py`).
         """
         tag = "".join(_ALPHABET[(key >> shift) & 31] for shift in range(60, -1, -5))
         self.transaction_prefix: Final = f"tx_{tag}_"

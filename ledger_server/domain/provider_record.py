@@ -1,4 +1,4 @@
-"""Owns what a provider's record is: one movement, in the ledger's own words."""
+"""Owns provider records: one movement as a provider lists it, in the ledger's own words."""
 
 from datetime import datetime
 
@@ -39,15 +39,15 @@ class ProviderRecord(Struct, frozen=True, kw_only=True):
 
     Attributes:
         record_id: the provider's id of the movement; unique with the kind.
-        provider_ref: the provider's id of what moved: the capture, payout, refund, dispute or fee. What was
-            taken in and lost again are two records of one object.
+        provider_ref: the provider's id of what moved: the capture, payout, refund, dispute or fee. Money that
+            came in and left again makes two records of one object.
         payment_ref: the provider's id of the payment that it belongs to, where that is another id.
         our_id: our id as the provider echoes it; empty where it has none.
         state: where the object stands now, not only when it moved.
         amount: minor units of the ledger, positive into our account and negative out of it; None if the
             provider's amount has no exact value in the ledger's units.
         provider_type: the provider's own name of the type.
-        batch: the settlement batch that it was paid out with, if a settlement report told of it.
+        batch: the settlement batch that the movement was paid out with, if a settlement report told of it.
     """
 
     kind: ProviderRecordKind

@@ -1,8 +1,8 @@
-"""Owns how an account goes on under another id before one of its counters, which only grow, is full.
+"""Owns the continuation of accounts: going on under another id before a counter of the account is full.
 
-The account is closed and names its successor. Its open holds stay where they are, since each of them has
-reserved room on it; only what is available moves on: at once, and again whenever a hold of it has ended.
-Moving it always fits: see `carry`. Source: decision 22.
+Counters only grow. The account is closed and names its successor. Its open holds stay where they are, since
+each of them has reserved room on it; only what is available moves on: at once, and again whenever a hold of
+it has ended. Moving it always fits: see `carry`. Source: decision 22.
 """
 
 import re
@@ -30,8 +30,8 @@ _OPPOSITE: Final = {Direction.DEBIT: Direction.CREDIT, Direction.CREDIT: Directi
 def successor_id(account_id: str, number: int | None) -> str:
     """Return the id under which an account goes on.
 
-    No name that payments derive ends in `@` and a number, since they end in a currency; so a successor is
-    reached by its predecessor alone, and never is the account of another player.
+    The names that payments derive end in a currency, never in `@` and a number. So a successor is reached
+    through its predecessor alone, and is never another player's account.
 
     Args:
         number: what stands behind the `@`; None for the next one.
@@ -71,7 +71,8 @@ def line_of(working_set: WorkingSet, account_id: str) -> Iterator[AccountEntry]:
 def available(working_set: WorkingSet, account_id: str) -> int:
     """Return what is available of an account and of those that it continues or that continue it.
 
-    The newest one's kind says what is: an older one may have been opened with the wrong kind.
+    The kind of the newest account decides what counts as available: an older account may have been opened
+    with the wrong kind.
     """
     entries = list(line_of(working_set, account_id))
     if not entries or entries[0].account is None:
@@ -83,12 +84,12 @@ def available(working_set: WorkingSet, account_id: str) -> int:
 def carry(working_set: WorkingSet, account_id: str, now: datetime) -> TransactionPosted | None:
     """Return the transaction that moves what is available of a continued account to its newest successor.
 
-    Nobody is asked, no limit is checked, and it always fits: as much is moved as there is room for. What
-    lowers a balance of at least 0 fits into the old account whatever it has counted: the side that rises
-    ends where the other one is. Only of an overdraft, or where the successor is nearly full, a part may stay.
+    No limit is checked, and the move always fits: as much is moved as there is room for. Emptying a balance
+    of at least 0 never overflows the old account: the counter that rises ends level with the other one. A
+    part stays behind only if the account is overdrawn, or if the successor is nearly full.
 
     Args:
-        account_id: all holds on it, and on its successor, whose time has come are expired.
+        account_id: the continued account; due holds on it and on its successor are expired already.
     Returns:
         None, where nothing is left to move.
     """
@@ -98,7 +99,8 @@ def carry(working_set: WorkingSet, account_id: str, now: datetime) -> Transactio
     new = working_set.account(newest(working_set, account_id))
     assert new is not None, "what an account names is loaded with it"
     assert new.account is not None
-    # By the successor's kind, which is the old one's unless that was wrong for its name (decision 25).
+    # The successor's kind decides. It differs from the old account's kind only where the old kind was wrong
+    # for the account's name (decision 25).
     wanted = available_balance(new.account.kind, old.counters)
     lowers = _OPPOSITE[new.account.raised_by]
     of_old = lowers if wanted > 0 else new.account.raised_by

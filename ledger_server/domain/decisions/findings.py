@@ -77,7 +77,7 @@ def see(
     source: Source,
     run: int | None = None,
 ) -> FindingChanged | None:
-    """Return what follows from a discrepancy that was seen; None where that is known already."""
+    """Return the fact that follows from a discrepancy that was seen; None if its finding says so already."""
     known = working_set.finding(discrepancy.fingerprint)
     after = life.seen(known, discrepancy, now, source=source, run=run)
     return None if after is None else FindingChanged(FactKind.FINDING_CHANGED, after)
@@ -86,7 +86,7 @@ def see(
 def resolve(
     working_set: WorkingSet, fingerprint: bytes, now: datetime, *, run: int | None = None
 ) -> FindingChanged | None:
-    """Return what follows where a discrepancy is none any more; None where nobody waits for that."""
+    """Return the fact that resolves a finding whose discrepancy is gone; None if there is no such finding."""
     known = working_set.finding(fingerprint)
     if known is None or not known.may_become(FindingState.AUTO_RESOLVED):
         return None
@@ -102,7 +102,7 @@ def _resolve_unseen(working_set: WorkingSet, command: ResolveUnseen, now: dateti
 
 
 def _expected(working_set: WorkingSet, command: FindingCommand, state: FindingState) -> Finding:
-    """Return the finding that a step by hand is about, if it is as the caller has read it."""
+    """Return the finding that a manual step names, if it is still at the version that the caller has read."""
     known = _existing(working_set, command.finding_id, command.fingerprint)
     if isinstance(command, ResolveFinding) and command.duplicate_of:
         _existing(working_set, command.duplicate_of, finding_fingerprint(command.duplicate_of))
@@ -125,7 +125,7 @@ def _existing(working_set: WorkingSet, finding_id: str, fingerprint: bytes | Non
 
 
 def _check_posted(working_set: WorkingSet, transaction_id: str) -> None:
-    """Require a transaction. What is there never disappears, so once it was named it stays true."""
+    """Require that a transaction exists. Transactions are never deleted, so what was required stays true."""
     sequence = working_set.ids.transaction_sequence(transaction_id)
     if sequence is None or working_set.transactions[sequence].legs is None:
         raise TransactionNotFound(transaction_id=transaction_id)

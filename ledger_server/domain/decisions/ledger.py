@@ -177,7 +177,7 @@ def _set_state(working_set: WorkingSet, command: SetAccountState, _now: datetime
             subject=account.account_id, **{"from": account.state.name, "to": command.state.name}
         )
     if command.state is AccountState.CLOSED:
-        # What is still held on an account that it continues would have nowhere to go.
+        # Money that is still held on an account which this one continues would have nowhere to go.
         for each in (entry, *predecessors(working_set, account)):
             if not each.counters.empty:
                 raise AccountNotEmpty(
@@ -202,8 +202,8 @@ def _continue(working_set: WorkingSet, command: ContinueAccount, now: datetime) 
     )
     kind, currency = command.kind or account.kind, command.currency or account.currency
     if (kind, currency) != (account.kind, account.currency):
-        # It was opened before its name was reserved. What it has goes on as what its name says, side by side
-        # of the books; only in another currency nothing can.
+        # The account was opened before its name was reserved. Its money goes on in an account of the kind
+        # that the name stands for; money in another currency than the name's can't.
         counters = entry.counters
         if currency != account.currency and not counters.empty:
             raise AccountNotEmpty(
@@ -339,7 +339,8 @@ def _capture_hold(working_set: WorkingSet, command: CaptureHold, now: datetime) 
     )
     debit, credit = _hold_entries(working_set, hold)
     if not command.outside:
-        # A hold on a continued account ends as its newest successor allows, to which its money follows.
+        # The money of a hold on a continued account follows to the newest successor, so the successor must be
+        # usable.
         _check_usable(
             [
                 (_current(working_set, hold.debit_account_id), Direction.DEBIT),

@@ -80,7 +80,7 @@ Formless = (
 
 
 class Inconsistent(Exception):
-    """The journal says something that can't have been decided at that point."""
+    """The journal says something that no decision can have led to at that point."""
 
 
 class AccountReplayed(NamedTuple):
@@ -100,7 +100,8 @@ class Replay:
         self._state: WorkingSet | None = None
         # Which record last changed an account or an open hold, by its number.
         self._changed_by: dict[int, int] = {}
-        # When open holds die, and those dead ones whose end is not recorded yet, counted by account.
+        # When open holds expire; the expired ones without a recorded end, and how many of these each account
+        # has.
         self._deaths: list[tuple[datetime, int]] = []
         self._dead: set[int] = set()
         self._dead_on: Counter[str] = Counter()
@@ -168,14 +169,14 @@ class Replay:
         return self._applied(EpochBegun(FactKind.EPOCH_BEGUN, epoch))
 
     def refuse(self, fact: RequestRejected) -> Fact:
-        """Repeat a refusal; why it was decided can't be told from the journal, which has no request."""
+        """Repeat a refusal. Its reason can't be checked, since the journal does not have the request."""
         return self._applied(fact)
 
     def follow_payment(self, fact: PaymentFact) -> Fact:
         """Let a payment's fact take effect.
 
-        Why it was decided can't be told from the journal, which does not have the request; but whatever it
-        says that the payment has moved must be what the records before it have moved.
+        The decision can't be checked, since the journal does not have the request. What the fact says that
+        the payment has moved must be what the records before it have moved.
         """
         state = self._begun
         sequence = state.sequence + 1
@@ -191,7 +192,7 @@ class Replay:
         elif isinstance(fact, EventRecorded):
             self.events[fact.stored.number] = sequence
         applied = self._applied(fact)
-        # What is needed of them is their newest record alone.
+        # Only the newest record of each is needed.
         state.payments.clear()
         state.refs.clear()
         state.events.clear()
@@ -341,7 +342,7 @@ def _named_accounts(command: Command) -> Iterator[str]:
         case SetAccountLimits(account_id=account_id) | SetAccountState(account_id=account_id):
             yield account_id
         case _:
-            # What these name is known from the records before; the last three are never repeated.
+            # The records before have told everything that these name; the last three are never repeated.
             if not isinstance(
                 command,
                 CreateTenant
@@ -356,7 +357,7 @@ def _named_accounts(command: Command) -> Iterator[str]:
 
 
 def _check_form(command: Command) -> None:
-    """Hold a command to the rules that are checked before it reaches a lane."""
+    """Check a command by the rules that apply before it reaches a lane."""
     for amount in _amounts(command):
         if amount < 1:
             raise AmountNotPositive(amount_minor=amount)

@@ -1,1 +1,1 @@
-"""What contradicts the books: discrepancies as they are seen, and the life of the findings about them."""
+"""Owns discrepancies as they are seen, and the life of the findings about them."""

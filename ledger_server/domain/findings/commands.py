@@ -7,7 +7,7 @@ from ledger_server.domain.findings.finding import Resolution, Source
 
 
 class ReportDiscrepancy(Struct, frozen=True, kw_only=True):
-    """Something was seen; asked for by runs and jobs, without a key."""
+    """Report a discrepancy that was seen; asked for by runs and jobs, without a key."""
 
     discrepancy: Discrepancy
     source: Source
@@ -15,9 +15,9 @@ class ReportDiscrepancy(Struct, frozen=True, kw_only=True):
 
 
 class ResolveUnseen(Struct, frozen=True, kw_only=True):
-    """A complete run, or an import, did not see it any more.
+    """Resolve a finding whose discrepancy a complete run, or an import, no longer sees.
 
-    Nothing happens if it has changed since `version`.
+    Nothing happens if the finding has changed since `version`.
     """
 
     fingerprint: bytes
@@ -26,7 +26,7 @@ class ResolveUnseen(Struct, frozen=True, kw_only=True):
 
 
 class FindingCommand(Struct, frozen=True, kw_only=True):
-    """What all steps by hand share; `fingerprint` is None for an id that can't be one."""
+    """What all manual steps share; `fingerprint` is None for an id that can't be a finding's."""
 
     finding_id: str
     fingerprint: bytes | None
@@ -36,13 +36,13 @@ class FindingCommand(Struct, frozen=True, kw_only=True):
 
 
 class AcknowledgeFinding(FindingCommand, frozen=True, kw_only=True):
-    """Somebody looks after it."""
+    """Say that somebody looks after the finding."""
 
     assignee: str
 
 
 class ResolveFinding(FindingCommand, frozen=True, kw_only=True):
-    """It is none any more."""
+    """Say that the discrepancy is settled."""
 
     resolution: Resolution
     correction: str
@@ -50,7 +50,7 @@ class ResolveFinding(FindingCommand, frozen=True, kw_only=True):
 
 
 class ReopenFinding(FindingCommand, frozen=True, kw_only=True):
-    """Take it up again."""
+    """Take a resolved finding up again."""
 
 
 AnyFindingCommand = ReportDiscrepancy | ResolveUnseen | AcknowledgeFinding | ResolveFinding | ReopenFinding

@@ -1,4 +1,4 @@
-"""Owns what a discrepancy is: its class, what both sides say, and what makes it the same one again."""
+"""Owns discrepancies: the class, what both sides say, and the fingerprint by which one is known again."""
 
 import hashlib
 from collections.abc import Mapping
@@ -47,9 +47,9 @@ class ClassRule(Struct, frozen=True):
     """What holds for a class.
 
     Attributes:
-        severity: unless what it is about says otherwise (`severity_of`).
-        grace: how young it may be and still be in transit.
-        of_provider: whether it is about the provider's object, and not about the ledger's line.
+        severity: of the class; what a single discrepancy is about may change it (see `Discrepancy.severity`).
+        grace: how young a movement may be and still count as in transit.
+        of_provider: whether the discrepancy is about the provider's object, and not about the ledger's line.
     """
 
     severity: Severity
@@ -118,7 +118,7 @@ class Discrepancy(Struct, frozen=True, kw_only=True):
 
     @property
     def severity(self) -> Severity:
-        """How urgent it is: what a payout may have lost comes first, what no player is part of last."""
+        """How urgent it is: possible losses by payouts come first, discrepancies without a player last."""
         rule = RULES[self.kind]
         if self.kind is FindingClass.MISSING_AT_PROVIDER and self.withdrawal:
             return Severity.CRITICAL
@@ -128,9 +128,9 @@ class Discrepancy(Struct, frozen=True, kw_only=True):
 
     @property
     def fingerprint(self) -> bytes:
-        """What makes it the same one when it is seen again, whatever the facts are by then."""
+        """The identity of the discrepancy: the same when it is seen again, whatever the facts are by then."""
         rule = RULES[self.kind]
-        # A line of ours is known by our id from the first day; the provider's may become known later.
+        # Our id of a line is known from the first day; the provider's id may become known later.
         side = self.remote if rule.of_provider or self.ledger is None else self.ledger
         subject = (side.kind.name, side.ref) if side is not None else ("", str(self.payment or "-"))
         parts = "\x00".join((self.provider, self.kind.name, *subject, self.currency))

@@ -97,10 +97,11 @@ def seen(
     source: Source,
     run: int | None = None,
 ) -> Finding | None:
-    """Return the finding after a discrepancy was seen, or None where that changes nothing.
+    """Return the finding after its discrepancy was seen; None if that changes nothing.
 
-    What somebody resolved stays so while the facts are the same; what had resolved itself is back. Of what
-    was said with the change before, the assignee alone stays: the rest is no word on these facts.
+    A finding that a person resolved stays resolved while the facts are the same; one that had resolved itself
+    is open again. Only the assignee is kept from the change before: its note and reason were not about these
+    facts.
     """
     if known is None:
         return Finding(
@@ -141,7 +142,7 @@ def changed(
     duplicate_of: str = "",
     run: int | None = None,
 ) -> Finding:
-    """Return the finding after a step; the caller has asked `may_become`."""
+    """Return the finding after a step; the caller has checked `may_become`."""
     return replace(
         finding,
         state=state,

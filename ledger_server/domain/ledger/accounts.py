@@ -43,7 +43,7 @@ class Direction(Code):
 
 _DEBIT: Final = Direction.DEBIT
 
-# The way of an account's life; what is not in the table is an illegal transition.
+# The legal transitions of an account's state; every other one is refused.
 STATE_TRANSITIONS: Final[frozenset[tuple[AccountState, AccountState]]] = frozenset(
     {
         (AccountState.OPEN, AccountState.FROZEN),
@@ -65,7 +65,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 _DEFAULT_LIMITS: Final[Mapping[AccountKind, Limits]] = {
     AccountKind.ASSET: Limits(min_available=None, max_balance=None),
-    # Money owed to players may not go below zero unless somebody says so.
+    # Money that is owed to players may not go below zero unless a caller sets another limit.
     AccountKind.LIABILITY: Limits(min_available=0, max_balance=None),
     AccountKind.EQUITY: Limits(min_available=None, max_balance=None),
     AccountKind.REVENUE: Limits(min_available=None, max_balance=None),
@@ -74,7 +74,7 @@ _DEFAULT_LIMITS: Final[Mapping[AccountKind, Limits]] = {
 
 
 def default_limits(kind: AccountKind) -> Limits:
-    """Return the limits of an account for which none are asked."""
+    """Return the limits of an account that is opened without any."""
     return _DEFAULT_LIMITS[kind]
 
 
@@ -90,7 +90,7 @@ class WantedLimits(Struct, frozen=True, kw_only=True):
     max_unlimited: bool
 
     def on(self, kind: AccountKind) -> Limits:
-        """Return the limits that an account of that kind gets: what is not said is the kind's default."""
+        """Return the limits that an account of that kind gets: an absent limit is the kind's default."""
         default = default_limits(kind)
         return Limits(
             min_available=_wanted(self.min_available, self.min_unlimited, default.min_available),
@@ -162,7 +162,7 @@ class Counters(Struct, frozen=True, gc=False):
 
     @property
     def overflow(self) -> bool:
-        """Whether a side, pending money included, is more than an int64 can count."""
+        """Whether one side, pending money included, exceeds what an int64 can count."""
         return (
             self.posted_debits + self.pending_debits > MAX_AMOUNT
             or self.posted_credits + self.pending_credits > MAX_AMOUNT
@@ -213,7 +213,7 @@ def check_overflow(account: Account, after: Counters) -> None:
 def check_funds(account: Account, before: Counters, after: Counters) -> None:
     """Hold an account to its lower limit, if the change lowers what is available.
 
-    A balance that is below its limit already may still rise: a deposit repays an overdraft step by step.
+    A balance that is below its limit already may still rise: deposits repay an overdraft step by step.
 
     Raises:
         InsufficientFunds: retrying helps only after money has come in, and only with a new key.

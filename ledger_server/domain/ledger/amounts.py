@@ -1,4 +1,4 @@
-"""Owns how large an amount may be that is asked for, so that no request can use up an account's counters."""
+"""Owns the largest amount that a request may name, so that no request can use up an account's counters."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -18,7 +18,7 @@ class AmountBounds:
     __slots__ = ("_by_currency", "_others")
 
     def __init__(self, by_currency: Mapping[str, int] | None = None) -> None:
-        """Take the bounds by currency code; that of `*` is for all others.
+        """Take the bounds by currency code; the bound of `*` is for all other currencies.
 
         Raises:
             ValueError: a bound is not between 1 and 2^63-1.

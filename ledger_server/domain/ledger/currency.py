@@ -1,7 +1,7 @@
-"""Owns which currencies there are, how many decimal places each has, and that these never change under money.
+"""Owns the currencies and their decimal places, which never change once an amount was stored with them.
 
 Amounts are stored in minor units, so the decimal places with which a currency was first used are kept in the
-database, and count from then on. Source: decision 22.
+database and are binding from then on. Source: decision 22.
 """
 
 import re
@@ -54,8 +54,8 @@ class Currencies(Struct, frozen=True, kw_only=True):
     """What a server works with, as settings and database have it.
 
     Attributes:
-        kept: the codes that are in use, of which the database has the decimal places, or is to have them now.
-        withdrawn: those of them that neither ISO 4217 nor a setting has any more; they stay usable.
+        kept: the codes of currencies in use; the database has their decimal places, or is about to get them.
+        withdrawn: the kept codes that neither ISO 4217 nor a setting has any more; they stay usable.
         notices: what an operator should know, a sentence each.
     """
 
@@ -66,7 +66,7 @@ class Currencies(Struct, frozen=True, kw_only=True):
 
 
 def turnover_bound(exponent: int) -> int:
-    """Return how many major units a side of an account can count in all."""
+    """Return how many major units one side of an account can count in total."""
     minor: int = 10**exponent
     return MAX_AMOUNT // minor
 
@@ -74,14 +74,15 @@ def turnover_bound(exponent: int) -> int:
 def currencies_of(
     iso: Mapping[str, int], extra: Mapping[str, int | None], kept: Mapping[str, int | None]
 ) -> Currencies:
-    """Return the currencies that there are.
+    """Return the currencies that a server works with.
 
-    What is kept counts. A setting that contradicts it is refused; what only the shipped table or ISO 4217
-    now say otherwise is a notice, since nobody has asked for it.
+    The kept decimal places are binding. A setting that contradicts them is refused; a contradiction by the
+    shipped table or by ISO 4217 is only a notice, since no operator has asked for it.
 
     Args:
-        extra: as set, in addition to `SHIPPED`; None takes one of those away.
-        kept: what the database has; None where an earlier version used it with what its settings said.
+        extra: the setting, in addition to `SHIPPED`; None removes a shipped currency.
+        kept: the decimal places in the database; None for a currency that an earlier version used with those
+            of its settings.
     Raises:
         ValueError: names the currency, what is wrong, and what is wanted.
     """
@@ -160,7 +161,7 @@ def _set_open(code: str, wanted: int) -> int:
     """Return the decimal places of a currency that an earlier version used with those of its settings."""
     earlier = SHIPPED_EARLIER.get(code)
     if earlier is not None and SHIPPED[code] != earlier and wanted != earlier:
-        # Whoever sets the new number while upgrading would make every amount a billion times as much.
+        # Setting the new number during an upgrade would multiply every stored amount by up to a billion.
         raise ValueError(
             f"{code} is in use since an earlier version, which had it with {earlier} decimal places unless"
             f" it was set to {wanted} then: say which by `defter currencies keep {code} {earlier}`,"

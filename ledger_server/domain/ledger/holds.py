@@ -67,19 +67,19 @@ class Hold(Struct, frozen=True, kw_only=True):
 
     @property
     def owner(self) -> str:
-        """The payment that the hold belongs to, if any; then only the payment may step on it."""
+        """The payment that the hold belongs to, if any; then only that payment may change the hold."""
         return self.metadata.get(PAYMENT_OWNER, "")
 
     @property
     def expects_without_end(self) -> bool:
-        """Whether the hold is that of a deposit which was begun before such holds had an end.
+        """Whether the hold belongs to a deposit that was begun before the holds of deposits had an end.
 
-        Releasing it does what its end would have done: what the provider takes later is posted in full.
+        Releasing such a hold has the effect of an expiry: what the provider captures later is posted in full.
         """
         return bool(self.owner) and self.type is TransactionType.DEPOSIT and self.expire_time is None
 
     def due(self, now: datetime) -> bool:
-        """Whether the hold is dead by time, even if nobody has recorded that yet."""
+        """Whether the hold's expire time has come, even if the expiry is not recorded yet."""
         return self.state is HoldState.OPEN and self.expire_time is not None and now >= self.expire_time
 
 
@@ -142,7 +142,7 @@ def release(hold: Hold, *, hold_id: str, now: datetime) -> Hold:
 
 
 def expire(hold: Hold) -> Hold:
-    """Undo what is still held, by time: as of the expire time, whenever it is recorded."""
+    """Undo what is still held by time: as of the expire time, whenever the expiry is recorded."""
     return replace(
         hold,
         released=hold.released + hold.remaining,

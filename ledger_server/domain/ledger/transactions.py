@@ -63,7 +63,7 @@ class Line(Struct, frozen=True, gc=False):
 
 
 class Transaction(Struct, frozen=True, kw_only=True):
-    """A balanced set of posted lines; which lines, the fact that carries it says."""
+    """A balanced set of posted lines; the fact that carries the transaction has the lines."""
 
     type: TransactionType
     reference: str
@@ -102,8 +102,8 @@ def check_balanced(postings: Sequence[NewPosting]) -> None:
 def check_sides(postings: Sequence[NewPosting]) -> None:
     """Refuse postings that have an account on both sides.
 
-    Limits look at what an account gains or loses by all of them, so an account against itself would pass
-    any limit, with any amount, and use up its counters. Several postings on one side are one sum.
+    Limits look at an account's net change. An account posted against itself would pass any limit with any
+    amount, and use up its counters. Several postings on one side are one sum.
 
     Raises:
         SameAccount: names the first such account in the order of the postings.

@@ -1,4 +1,4 @@
-"""Owns how near an account is to what its counters can hold: told long before the end, a side at a time."""
+"""Owns the warning levels of an account's counters: each side warns long before it is full."""
 
 from typing import Final
 

@@ -1,6 +1,7 @@
-"""Owns the names of the accounts that payments move money between, and what an account of such a name is.
+"""Owns the names of the accounts that payments use, and the kind and currency that each name stands for.
 
-The names are reserved: whoever opens one gives it the kind and the currency that payments take for granted.
+The names are reserved: an account of such a name is opened with the kind and the currency that payments
+expect.
 """
 
 import re
@@ -45,7 +46,8 @@ class _Name(NamedTuple):
     kind: AccountKind
 
 
-# Words in another case and a currency that is none are found as well: they are misspelt, or meant to mislead.
+# The patterns also find names in another case or with an unknown currency: such names are misspelt, or meant
+# to mislead.
 _NAMES: Final = (
     _Name(
         re.compile(r"(?P<words>player):[^:]+:(?P<part>real|bonus):(?P<currency>[^:]+)", re.IGNORECASE),
@@ -66,7 +68,7 @@ _NAMES: Final = (
 
 
 def reserved_for(account_id: str) -> tuple[AccountKind, str] | None:
-    """Return the kind and the currency of the account that payments mean by a name, or a successor of it."""
+    """Return the kind and currency that payments expect of an account of that name, or of its successor."""
     derived = _SUCCESSOR.sub("", account_id)
     for name in _NAMES:
         found = name.shape.fullmatch(derived)
@@ -80,11 +82,11 @@ def _is_spelt(found: re.Match[str]) -> bool:
 
 
 def check_name(account_id: str, kind: AccountKind, currency: str) -> None:
-    """Refuse to open an account that payments would take for another one.
+    """Refuse to open an account that payments would mistake for one of theirs.
 
     Raises:
-        AccountNameReserved: the name is, or reads like, one that payments derive, and kind, currency or
-            spelling are not those that payments mean by it.
+        AccountNameReserved: the name is, or reads like, one that payments derive, but kind, currency or
+            spelling differ from what payments expect.
     """
     for name in _NAMES:
         found = name.shape.fullmatch(account_id)
@@ -103,8 +105,8 @@ def check_name(account_id: str, kind: AccountKind, currency: str) -> None:
 def check_use(account: Account, currency: str) -> None:
     """Refuse to let a payment in that currency use an account that is not what its name says.
 
-    Such an account was opened before names were reserved. Used all the same, a wallet that grows by debits
-    would show deposits as debts and let a player withdraw what was never there.
+    Such an account was opened before names were reserved. If payments used a wallet that grows by debits, it
+    would show deposits as debts, and a player could withdraw money that was never there.
 
     Raises:
         CurrencyMismatch, AccountKindMismatch: retrying can't help.

@@ -1,4 +1,4 @@
-"""Owns what a call to a provider is to the rules: which one is owed, and what became of it."""
+"""Owns calls to providers as the rules see them: which call is owed, and what became of it."""
 
 from msgspec import Struct
 
@@ -14,10 +14,10 @@ class CallKind(Code):
 
 
 class OwedCall(Struct, frozen=True, kw_only=True):
-    """A call that is owed from the commit on that decided it; its number is that of the record.
+    """A call that is owed as of the commit that decided it; its number is the sequence of that record.
 
-    `subject` is the number of the payment, or of the refund, that the call is for; our id of it is what
-    the provider echoes, and `tx_` with that id is the idempotency key of every try.
+    `subject` is the number of the payment or refund that the call is for. The provider echoes our id of the
+    subject, and `tx_` with that id is the idempotency key of every try.
     """
 
     kind: CallKind

@@ -1,8 +1,8 @@
-"""Owns what the captures of a deposit amount to: the sum over its payments at the provider.
+"""Owns the captures of a deposit: what they amount to, summed over its payments at the provider.
 
-What is known may overlap: a provider tells of a capture, of the payment that it is a part of, or of nothing
-but our id. What is booked is the least that explains all of it, so that nothing is credited twice; what two
-payments have taken is added up.
+Reports may overlap: a provider tells of a capture, of the payment that the capture is part of, or only of our
+id. The booked amount is the least that explains all reports, so that nothing is credited twice; captures of
+different payments are added up.
 """
 
 from collections import Counter
@@ -17,7 +17,8 @@ from ledger_server.domain.payments.knowledge import Capture, happened, later
 def with_capture(captures: tuple[Capture, ...], told: Capture) -> tuple[Capture, ...]:
     """Return the captures with what was told of one: the larger amount, and the later times.
 
-    A capture that has a name is the same one whatever payment it was told of: that may become known later.
+    A named capture is the same capture whatever payment it was reported with: its payment may become known
+    later.
     """
     known = next((each for each in captures if _is_same(each, told)), told)
     merged = replace(
@@ -32,7 +33,7 @@ def with_capture(captures: tuple[Capture, ...], told: Capture) -> tuple[Capture,
 
 
 def whole_of(captures: Iterable[Capture], payment_ref: str) -> Capture | None:
-    """Return what was told of a payment as a whole; of the whole deposit, if that has no ref."""
+    """Return what was told of a payment as a whole, or of the whole deposit if the payment has no ref."""
     return next(
         (each for each in captures if not each.provider_ref and each.payment_ref == payment_ref), None
     )
@@ -60,7 +61,7 @@ def captured(captures: Sequence[Capture]) -> int:
 def captured_by(captures: Sequence[Capture]) -> dict[str, int]:
     """Return what the captures that stand amount to, for each payment that was named.
 
-    What names no payment is of the one that was named, if that is the only one, and else of none.
+    A capture without a payment belongs to the only payment that was named; if several were named, to none.
     """
     stand = [each for each in captures if happened(each.capture_time, fail_time_of(captures, each))]
     refs = {each.payment_ref for each in captures if each.payment_ref}
@@ -70,7 +71,7 @@ def captured_by(captures: Sequence[Capture]) -> dict[str, int]:
 
 
 def paid_by(captures: Iterable[Capture]) -> tuple[str, ...]:
-    """Return the payments at the provider by which money was ever taken, as far as they were named."""
+    """Return the named payments at the provider that have ever captured money."""
     return tuple(
         sorted({each.payment_ref for each in captures if each.payment_ref and each.capture_time is not None})
     )
@@ -90,7 +91,7 @@ def _least(captures: Sequence[Capture]) -> int:
     for each in captures:
         if each.provider_ref:
             parts[each.payment_ref] += each.amount
-    # Parts of nobody knows which payment may be parts of any whole.
+    # Captures whose payment is not known may be parts of any whole.
     stray = parts.pop("", 0)
     room = sum(max(0, amount - parts[payment]) for payment, amount in wholes.items())
     payments = sum(max(wholes.get(payment, 0), parts[payment]) for payment in {*wholes, *parts})

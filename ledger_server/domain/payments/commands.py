@@ -14,8 +14,9 @@ class InitiateDeposit(Struct, frozen=True, kw_only=True):
     """Begin a deposit; with a `provider_ref` the caller has created the payment already.
 
     Attributes:
-        hold_for: how long its money is expected; None: for ever.
-        max_pending: what may be pending into the wallet together with it, minor units; None: anything.
+        hold_for: how long the money is expected; None: for ever.
+        max_pending: the most that may be pending into the wallet, this deposit included, minor units; None:
+            no bound.
     """
 
     player_id: str
@@ -50,28 +51,28 @@ class RequestWithdrawal(Struct, frozen=True, kw_only=True):
 
 
 class WithdrawalCommand(Struct, frozen=True, kw_only=True):
-    """What all steps on one withdrawal share; `number` is None for an id that can't be this tenant's."""
+    """What all steps on a withdrawal share; `number` is None for an id that can't be this tenant's."""
 
     withdrawal_id: str
     number: int | None
 
 
 class ApproveWithdrawal(WithdrawalCommand, frozen=True, kw_only=True):
-    """Let it pass."""
+    """Let a withdrawal pass review."""
 
     reviewer: str
     note: str
 
 
 class RejectWithdrawal(WithdrawalCommand, frozen=True, kw_only=True):
-    """Refuse it."""
+    """Refuse a withdrawal."""
 
     reviewer: str
     reason: str
 
 
 class CancelWithdrawal(WithdrawalCommand, frozen=True, kw_only=True):
-    """Take it back for the player."""
+    """Cancel a withdrawal for the player."""
 
     reason: str
 
@@ -92,8 +93,8 @@ class SetWithdrawalPolicy(Struct, frozen=True, kw_only=True):
 class IngestEvent(Struct, frozen=True, kw_only=True):
     """Store a provider's event and let it take effect.
 
-    `mends` is the number of the stored event that it says otherwise, under the same id of the provider: one
-    that came to nothing, and is superseded in the same commit if that is still so.
+    `mends` is the number of the stored event that has the same id at the provider and came to nothing. It is
+    superseded in the same commit, unless it has taken effect since.
     """
 
     event: ProviderEvent
@@ -117,7 +118,7 @@ class SupersedeEvent(Struct, frozen=True, kw_only=True):
 
 
 class ReportCall(Struct, frozen=True, kw_only=True):
-    """What the dispatcher has to say of an owed call; told twice it changes nothing."""
+    """Report what became of an owed call; a repeated report changes nothing."""
 
     kind: CallKind
     payment: int

@@ -1,4 +1,4 @@
-"""Owns what a deposit is: what is known of it, and the state and the money that follow from that."""
+"""Owns deposits: what is known of one, and the state and the money that follow from that."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -36,10 +36,11 @@ class DepositState(Code):
 class Deposit(Struct, frozen=True, kw_only=True):
     """Money on its way into a wallet. Amounts in minor units.
 
-    Its number is the sequence of the record that began it. `provider_ref` is what the provider called it
-    when it was created, `payment_ref` the payment that came of it, where its events name one: a payment link
-    and the payment made by it have different refs. There may be several payments: one in vain and another
-    one after it, or a gift card's and a card's. `attempts` are those of which more is known than captures.
+    Its number is the sequence of the record that began it. `provider_ref` is the provider's name for what was
+    created, `payment_ref` the payment that came of it, if an event has named one: a payment link and the
+    payment made through it have different refs. There may be several payments: a second one after a failed
+    one, or one by gift card and one by card. `attempts` are the payments of which more is known than
+    captures.
     """
 
     number: int
@@ -69,7 +70,7 @@ class Deposit(Struct, frozen=True, kw_only=True):
 
     @property
     def state(self) -> DepositState:
-        """What the knowledge amounts to: the first row of `STATES` that holds."""
+        """The state that follows from what is known: the first row of `STATES` that holds."""
         return next(state for state, holds in STATES if holds(self))
 
     @property
@@ -85,12 +86,12 @@ class Deposit(Struct, frozen=True, kw_only=True):
 
     @property
     def over(self) -> bool:
-        """Whether it failed as a whole: by the provider's word, or because it refused the call."""
+        """Whether the whole deposit failed: the provider said so, or has refused the call."""
         return self.failed or self.call_state is CallState.REJECTED
 
     @property
     def known_captured(self) -> bool:
-        """Whether money was ever taken; before that, neither refunds nor disputes move anything."""
+        """Whether any capture is known; until then neither refunds nor disputes move money."""
         return any(capture.capture_time is not None for capture in self.captures)
 
     @property
@@ -100,7 +101,7 @@ class Deposit(Struct, frozen=True, kw_only=True):
 
     @property
     def awaits_call(self) -> bool:
-        """Whether the provider still has to be asked for a payment: the player has not paid, and may."""
+        """Whether the provider still has to be asked for a payment: the player has not paid and still may."""
         return self.state is DepositState.INITIATED
 
     @property
@@ -130,7 +131,7 @@ class Deposit(Struct, frozen=True, kw_only=True):
 
     @property
     def refundable(self) -> int:
-        """What a refund may be asked for: captured, not refunded or being refunded, not disputed."""
+        """What may still be refunded: captured money, less refunds done or under way, less disputes."""
         asked = sum(refund.amount for refund in self.refunds if refund.state is RefundState.PENDING)
         return self.captured - self.refunded - self.disputed - asked
 
@@ -146,17 +147,17 @@ class Deposit(Struct, frozen=True, kw_only=True):
 
 
 STATES: Final[tuple[tuple[DepositState, Callable[[Deposit], bool]], ...]] = (
-    # Before money was taken.
+    # Before any capture is known.
     (DepositState.FAILED, lambda it: not it.known_captured and it.over),
     (DepositState.AUTHORIZED, lambda it: not it.known_captured and it.reserved),
     (DepositState.INITIATED, lambda it: not it.known_captured),
-    # After.
+    # Once a capture is known.
     (DepositState.REVERSED, lambda it: not it.captured or it.disputed > 0),
     (DepositState.REFUNDED, lambda it: it.refunded >= it.captured),
     (DepositState.PARTIALLY_REFUNDED, lambda it: it.refunded > 0),
     (DepositState.CAPTURED, lambda _: True),
 )
-"""The state machine as one table. Knowledge only grows, so this is the way it can go:
+"""The state machine as one table. Knowledge only grows, so the possible transitions are:
 
 INITIATED → AUTHORIZED → CAPTURED, or → FAILED before money is taken; CAPTURED → PARTIALLY_REFUNDED →
 REFUNDED; any of these → REVERSED and back. Money that comes after FAILED is CAPTURED with a finding, and a
@@ -165,7 +166,7 @@ failure after CAPTURED changes nothing but is a finding too. Source: decision 7.
 
 
 def with_attempt(deposit: Deposit, told: Attempt) -> Deposit:
-    """Return the deposit with what was told of one payment, and with what that means for the whole."""
+    """Return the deposit with news of one payment at the provider, and with what they mean for the whole."""
     known = next((each for each in deposit.attempts if each.payment_ref == told.payment_ref), told)
     merged = replace(
         told,
@@ -181,10 +182,10 @@ def with_attempt(deposit: Deposit, told: Attempt) -> Deposit:
 
 
 def concluded(deposit: Deposit) -> Deposit:
-    """Return the deposit with what the ends of its payments mean for the whole.
+    """Return the deposit, ended if the ends of its payments at the provider end the whole.
 
-    A player may try several payments, so the end of one is the deposit's only if it is the payment itself:
-    what our call or our caller has created, or what is told by our id alone.
+    A player may try several payments. So the end of one payment ends the deposit only if the deposit was
+    begun with that payment (by our call or our caller), or if the event names no payment but our id.
     """
     own = [each for each in deposit.attempts if each.payment_ref in ("", deposit.provider_ref)]
     ended = [each for each in own if each.end_time is not None]

@@ -1,4 +1,4 @@
-"""Owns what provider events mean: one table from type to what it adds to the knowledge of a payment."""
+"""Owns the meaning of provider events: one table from type to what it adds to the knowledge of a payment."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -81,8 +81,8 @@ class Unread(Struct, frozen=True, kw_only=True):
     """What the edge says of an event that it could not read.
 
     Attributes:
-        moves_money: whether its type does, or can't be told.
-        read_event_id: the id under which it will come once it can be read, as far as that can be told.
+        moves_money: whether an event of that type moves money, or its type can't be told.
+        read_event_id: the id that the event will have once it can be read, as far as that can be told.
     """
 
     reason: UnreadReason
@@ -91,10 +91,10 @@ class Unread(Struct, frozen=True, kw_only=True):
 
 
 class ProviderEvent(Struct, frozen=True, kw_only=True):
-    """One verified event. `amount` is in the ledger's minor units; None: it says none, or `problem` why.
+    """One verified event. `amount` is in minor units; None if there is none, or for the reason in `problem`.
 
-    `payment` and `refund` are our numbers as far as the provider echoes our ids. `unread` is None where the
-    edge has read it; `delivery` is what reading the payload again needs to know beside it.
+    `payment` and `refund` are our numbers, if the provider echoes our ids. `unread` is None if the edge has
+    read the event; `delivery` is what is needed beside the payload to read it again.
     """
 
     provider: str
@@ -123,7 +123,7 @@ class ProviderEvent(Struct, frozen=True, kw_only=True):
 class StoredEvent(Struct, frozen=True, kw_only=True):
     """An event as it was stored; its number is the sequence of its first record.
 
-    `superseded_by` is the number of the event that it became when it was read, if it was unread.
+    `superseded_by` is the number of the event that an unread one became once it was read.
     """
 
     number: int
@@ -138,14 +138,14 @@ class StoredEvent(Struct, frozen=True, kw_only=True):
 
 
 class CannotApply(Exception):
-    """An event that contradicts what its payment is; it is stored, and a finding says why."""
+    """The event contradicts its payment; it is stored, and a finding says why."""
 
 
 def with_deposit_event(deposit: Deposit, event: ProviderEvent) -> Deposit:
     """Return the deposit with what an event adds to what is known of it.
 
     Raises:
-        CannotApply: the event means no deposit, or has no amount where one is needed.
+        CannotApply: the event is not about a deposit, or lacks an amount that its type needs.
     """
     learn = _DEPOSIT.get(event.type)
     if learn is None:
@@ -161,15 +161,15 @@ def with_withdrawal_event(withdrawal: Withdrawal, event: ProviderEvent) -> Withd
     learn = _WITHDRAWAL.get(event.type)
     if learn is None:
         raise CannotApply(f"{event.type.name} is no event of a withdrawal")
-    # Whatever is told of a payout, even its fee alone, tells that there is one.
+    # Any news of a payout, even of its fee alone, shows that the payout exists.
     return with_payout(learn(withdrawal, event), replace(NO_PAYOUT, provider_ref=event.payment_ref))
 
 
 def retold(deposit: Deposit, event: ProviderEvent) -> str:
     """Return how an event contradicts what was told before under the same name; empty if it does not.
 
-    What has no name of its own is one thing to us, and the larger amount counts: whoever means two things by
-    it has to be heard of by somebody, since one of them is booked.
+    Reports without a name of their own are taken for one thing, and the larger amount counts. If the provider
+    means two things, only one of them is booked, so a person has to be told.
     """
     if event.event_id.startswith(RECORD_EVENT) or not event.amount:
         return ""
@@ -182,7 +182,8 @@ def retold(deposit: Deposit, event: ProviderEvent) -> str:
             event.payment_ref,
             *paid_by(deposit.captures),
         ):
-            # What was captured before payments were told apart was that one's, so this is another one.
+            # Money captured before payments were told apart belongs to the known payment, so this event is of
+            # another one.
             before = [each for each in deposit.captures if not each.payment_ref]
             if any(each.capture_time is not None for each in before):
                 return "another payment than the one before was captured, and which is whose is not known"
@@ -197,7 +198,7 @@ def retold(deposit: Deposit, event: ProviderEvent) -> str:
 
 
 def takes_effect(deposit: Deposit, event: ProviderEvent) -> bool:
-    """Whether nothing is waited for: refunds and disputes wait for a capture, a total waits for refunds."""
+    """Whether an event takes effect at once: refunds and disputes wait for a capture, totals for refunds."""
     if event.type is EventType.REFUND_TOTAL:
         return told_of(deposit.refunds, event.payment_ref) >= (event.amount or 0)
     return deposit.known_captured or event.type not in _AFTER_CAPTURE
@@ -256,15 +257,15 @@ def _failed(deposit: Deposit, event: ProviderEvent) -> Deposit:
 def _refund(deposit: Deposit, event: ProviderEvent) -> Deposit:
     unnamed = not event.object_ref and event.refund is None
     if unnamed and event.type is EventType.REFUND_FAILED and not event.amount:
-        # It would give money to the player, and nobody can say for which refund.
+        # The failure would give money back to the player, and nobody can say for which refund.
         raise CannotApply("it names no refund and no amount")
     if unnamed and event.type is EventType.REFUND_PENDING:
-        # Nothing has moved, and nothing that is told later could be known as the same one.
+        # No money has moved, and later news could not be recognised as being about the same refund.
         return deposit
     told = replace(NO_REFUND_OBJECT, provider_ref=event.object_ref, told=max(0, event.amount or 0))
     if event.type is EventType.REFUND_SUCCEEDED:
-        # Only a success moves money. What tells no amount is kept all the same: another event of the refund
-        # may tell it, earlier or later.
+        # Only a success moves money. An event without an amount is kept all the same: another event of the
+        # same refund may have it, earlier or later.
         if event.problem:
             raise CannotApply(event.problem)
         told = replace(told, succeed_time=event.occur_time)

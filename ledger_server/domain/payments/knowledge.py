@@ -1,8 +1,7 @@
-"""Owns what can be known of a payment beside its state: calls, fees, captures, refunds, disputes.
+"""Owns the knowledge of a payment from which its state follows: calls, fees, captures, refunds, disputes.
 
-Everything here only ever grows: a later event adds an entry, a later time or a larger amount, and never
-takes one back. So any order and any repetition of the same events ends in the same knowledge, and
-whatever follows from the knowledge is the same as well.
+Knowledge only grows: an event adds an entry, a later time or a larger amount, and never takes one back. So
+the same events in any order, repeated or not, lead to the same knowledge, and so to the same state and money.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,7 +45,7 @@ class RefundState(Code):
 
 
 class DisputeState(Code):
-    """Where a dispute stands; of two decisions the worse one is believed."""
+    """Where a dispute stands; of two contradicting decisions the worse one counts."""
 
     OPEN = 1
     WON = 2
@@ -62,10 +61,10 @@ class Fee(Struct, frozen=True, kw_only=True):
 
 
 class Capture(Struct, frozen=True, kw_only=True):
-    """One capture; minor units. `fail_time` alone: its failure was heard of first.
+    """One capture; minor units. With a `fail_time` alone, only its failure was heard of so far.
 
-    Without a `provider_ref` it tells of its payment as a whole, and without a `payment_ref` as well of the
-    whole deposit. A named one without a `payment_ref` is a part of a payment that nobody has named.
+    Without a `provider_ref` the entry is about its payment as a whole; without a `payment_ref` as well, about
+    the whole deposit. A named capture without a `payment_ref` is part of a payment that nobody has named.
     """
 
     provider_ref: str
@@ -81,7 +80,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     Attributes:
         authorized: whether its money was reserved.
         final: whether the provider has said that nothing more will be captured of it.
-        end_time: when it was cancelled or has expired, the latest; that ends what is not captured of it.
+        end_time: the latest time at which it was cancelled or expired; what is not captured by then never
+            will be.
         answered: whether our call was answered with it.
     """
 
@@ -100,7 +100,7 @@ NO_ATTEMPT: Final = Attempt(
 
 
 class RefundObject(Struct, frozen=True, kw_only=True):
-    """One refund at the provider beside the first one that was made for the same one of ours."""
+    """One refund object at the provider; several may have been made for one refund of ours."""
 
     provider_ref: str
     told: int
@@ -116,15 +116,16 @@ NO_REFUND_OBJECT: Final = RefundObject(provider_ref="", told=0, succeed_time=Non
 class Refund(Struct, frozen=True, kw_only=True):
     """One refund; minor units.
 
-    Ours has a number (the record that asked for it), a hold and a call. `amount` is what was asked for; of
-    one that was made at the provider, what was told of it. `told` is what the provider says that it refunds,
-    0 while no event has told.
+    A refund of ours has a number (the record that asked for it), a hold and a call, and `amount` is what was
+    asked for. A refund made at the provider has none of these, and `amount` is what the provider told. `told`
+    is what the provider says that it refunds, 0 while no event has said so.
 
     Attributes:
-        others: what the provider has made besides for the same one of ours, each by itself.
-        hold_ended: whether its hold is over, for good.
-        payment_ref: the provider's payment that it is of. Of ours it is set when the call is begun, and never
-            changes: every try names the same one. Of the provider's own it is what events have told.
+        others: further objects that the provider has made for the same refund of ours.
+        hold_ended: whether the hold is over for good.
+        payment_ref: the provider's payment that is refunded. For a refund of ours it is set when the call is
+            begun and never changes: every try names the same payment. For a refund made at the provider it is
+            what events have told.
     """
 
     number: int | None
@@ -142,7 +143,7 @@ class Refund(Struct, frozen=True, kw_only=True):
 
     @property
     def first(self) -> RefundObject:
-        """The first one at the provider, by itself."""
+        """The refund's first object at the provider."""
         return RefundObject(
             provider_ref=self.provider_ref,
             told=self.told,
@@ -158,17 +159,17 @@ class Refund(Struct, frozen=True, kw_only=True):
 
     @property
     def heard(self) -> bool:
-        """Whether the provider has told anything of it: then there is one at the provider."""
+        """Whether the provider has told anything of the refund, so that it exists there."""
         return bool(self.refs or self.told or self.succeed_time or self.fail_time)
 
     @property
     def awaits_call(self) -> bool:
-        """Whether the provider still has to be asked for it: it is not over, and nothing is there yet."""
+        """Whether the provider still has to be asked: the refund is not over, and has no known object."""
         return self.state is RefundState.PENDING and not self.heard
 
     @property
     def unfinished(self) -> tuple[str, ...]:
-        """The refs of those at the provider of which no end is known."""
+        """The refs of the refund's objects at the provider whose end is not known."""
         return tuple(
             each.provider_ref
             for each in (self.first, *self.others)
@@ -177,12 +178,12 @@ class Refund(Struct, frozen=True, kw_only=True):
 
     @property
     def moved(self) -> int:
-        """What leaves by the first one: the provider's word, and until there is one, what was asked for."""
+        """What leaves by the first object: what the provider said; until it has, what was asked for."""
         return self.told or self.amount
 
     @property
     def moved_by_all(self) -> int:
-        """What leaves by all of them that were told of, whatever became of each; else what was asked for."""
+        """What leaves by all known objects, in whatever state; if none is known, what was asked for."""
         heard = [
             each.told or self.amount
             for each in (self.first, *self.others)
@@ -192,7 +193,7 @@ class Refund(Struct, frozen=True, kw_only=True):
 
     @property
     def out(self) -> int:
-        """What has left by all of them and not come back."""
+        """What has left by all objects and not come back."""
         return sum(
             each.told or self.amount
             for each in (self.first, *self.others)
@@ -205,7 +206,7 @@ class Refund(Struct, frozen=True, kw_only=True):
         objects = (self.first, *self.others)
         if any(happened(each.succeed_time, each.fail_time) for each in objects):
             return RefundState.SUCCEEDED
-        # A refused call did nothing; should the provider report a success all the same, that counts.
+        # A refused call did nothing; if the provider reports a success all the same, the success counts.
         failed = self.call_state is CallState.REJECTED or self.hold_ended
         failed = failed or all(each.fail_time is not None for each in objects)
         return RefundState.FAILED if failed else RefundState.PENDING
@@ -230,7 +231,7 @@ class Dispute(Struct, frozen=True, kw_only=True):
 
     @property
     def taken(self) -> int:
-        """What it has taken and not given back, minor units; never negative, whatever came first."""
+        """What the dispute has taken and not given back, minor units; never negative."""
         sums = {False: 0, True: 0}
         for movement in self.movements:
             sums[movement.reinstated] += movement.amount
@@ -238,7 +239,7 @@ class Dispute(Struct, frozen=True, kw_only=True):
 
 
 def happened(success: datetime | None, failure: datetime | None) -> bool:
-    """Whether something that succeeded has not failed since."""
+    """Whether something has succeeded and not failed afterwards."""
     return success is not None and (failure is None or success > failure)
 
 
@@ -259,7 +260,7 @@ def entry_of(entries: Sequence[_Entry], provider_ref: str) -> _Entry | None:
 
 
 def with_entry(entries: tuple[_Entry, ...], entry: _Entry) -> tuple[_Entry, ...]:
-    """Return the entries with that one in place of the one with its ref, ordered by ref."""
+    """Return the entries, ordered by ref, with the given one in place of an entry with the same ref."""
     merged = [other for other in entries if other.provider_ref != entry.provider_ref]
     merged.append(entry)
     merged.sort(key=lambda each: each.provider_ref)
@@ -269,7 +270,7 @@ def with_entry(entries: tuple[_Entry, ...], entry: _Entry) -> tuple[_Entry, ...]
 def with_fee(fees: tuple[Fee, ...], fee: Fee) -> tuple[Fee, ...]:
     """Return the fees with one more; the same fee told twice counts once, with the larger amount.
 
-    One without a ref is told apart from others by its amount and its time.
+    A fee without a ref is identified by its amount and its time.
     """
     known = next((each for each in fees if _is_same_fee(each, fee)), fee)
     told = replace(
@@ -294,8 +295,7 @@ def _fee_order(fee: Fee) -> tuple[str, datetime, int]:
 def with_movement(dispute: Dispute, movement: Movement) -> Dispute:
     """Return the dispute with one more movement; told twice it counts once, with the larger amount.
 
-    Movements of disputes without a ref are told apart by their amount and their time as well, since they
-    may be of several.
+    Disputes without a ref share one entry, so their movements are identified by amount and time as well.
     """
 
     def is_same(each: Movement) -> bool:

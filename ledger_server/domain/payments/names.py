@@ -1,4 +1,4 @@
-"""Owns what the provider's objects are known by: an object that has a name belongs to one payment of ours."""
+"""Owns the names of the provider's objects: a named object belongs to one payment of ours."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,7 +7,7 @@ from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventType, ProviderEvent
 from ledger_server.domain.payments.withdrawal import Withdrawal
 
-# No id of a provider has it, so a capture is never taken for a payment of the same name.
+# No provider's id contains this character, so a capture is never mistaken for a payment of the same name.
 _SEPARATOR: Final = "\x1f"
 _CAPTURE: Final = "capture"
 _REFUND: Final = "refund"
@@ -27,7 +27,7 @@ _OBJECTS: Final[Mapping[EventType, str]] = {
 
 
 def names_of(payment: Deposit | Withdrawal) -> tuple[str, ...]:
-    """Return all by which the objects of a payment are known at the provider."""
+    """Return all names that a payment's objects have at the provider."""
     if isinstance(payment, Withdrawal):
         return payment.refs
     captures = (_name(_CAPTURE, each.provider_ref) for each in payment.captures)
@@ -37,14 +37,14 @@ def names_of(payment: Deposit | Withdrawal) -> tuple[str, ...]:
 
 
 def told_names(event: ProviderEvent) -> tuple[str, ...]:
-    """Return the objects that an event names."""
+    """Return the names of the objects that an event is about."""
     kind = _OBJECTS.get(event.type)
     names = (event.payment_ref, _name(kind, event.object_ref) if kind is not None else "")
     return tuple(name for name in names if name)
 
 
 def refund_name(provider_ref: str) -> str:
-    """Return by what a refund is known."""
+    """Return the name of a refund."""
     return _name(_REFUND, provider_ref)
 
 

@@ -1,4 +1,4 @@
-"""Owns what is learned of refunds: ours and those made at the provider, each of its objects by itself."""
+"""Owns the knowledge of refunds, ours and those made at the provider: object by object."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,12 +21,12 @@ from ledger_server.domain.payments.knowledge import (
 def with_refund(
     refunds: Sequence[Refund], told: RefundObject, number: int | None, payment_ref: str = ""
 ) -> tuple[Refund, ...]:
-    """Return the refunds with what was told of one at the provider.
+    """Return the refunds with what was told of one object at the provider.
 
     Args:
-        number: of ours that it was made for, as far as the provider echoes it. It counts before the ref: a
-            second one at the provider for the same one of ours is kept beside the first.
-        payment_ref: the provider's payment that it is of, as far as it was told.
+        number: of our refund that the object was made for, if the provider echoes our id. The number counts
+            before the ref: a second object for the same refund of ours is kept beside the first.
+        payment_ref: the provider's payment that is refunded, if that was told.
     """
     known = next((each for each in refunds if number is not None and each.number == number), None)
     if known is None and not told.provider_ref:
@@ -55,7 +55,7 @@ def with_refund(
 
 
 def answered_refund(refund: Refund, provider_ref: str) -> Refund:
-    """Return a refund of ours with what its call was answered with, which is the first one from then on."""
+    """Return a refund of ours with the object that its call was answered with, from now on its first one."""
     if not provider_ref or provider_ref == refund.provider_ref:
         return refund
     objects = _objects(refund)
@@ -70,8 +70,8 @@ def answered_refund(refund: Refund, provider_ref: str) -> Refund:
 def merged_refunds(refunds: Iterable[Refund]) -> tuple[Refund, ...]:
     """Return refunds in order: ours as they were asked for, then the provider's own by ref.
 
-    One that the provider told of before we knew that it was ours is one with ours: the amount that was asked
-    for is kept, and the amount that was told counts.
+    A refund that the provider told of before it was known to be ours is merged with ours: the amount that was
+    asked for is kept, and the amount that was told counts.
     """
     every = list(refunds)
     ours = sorted((each for each in every if each.number is not None), key=lambda each: each.number or 0)
@@ -90,13 +90,13 @@ def merged_refunds(refunds: Iterable[Refund]) -> tuple[Refund, ...]:
 
 
 def target_of(captures: Sequence[Capture], refunds: Iterable[Refund], amount: int) -> str:
-    """Return which of a deposit's payments at the provider a refund is to be made of.
+    """Return the deposit's payment at the provider that a refund is to be made of; empty if none was named.
 
-    It is the one with the least room that is enough, so that what is left can still be refunded as a whole;
-    where none has enough, the one with the most: then the provider decides. Empty: no payment was named.
+    Of the payments with enough room it is the one with the least, so that what is left can still be refunded
+    as a whole. If none has enough room it is the one with the most, and the provider decides.
 
     Args:
-        refunds: all others, those under way too.
+        refunds: all other refunds, those under way included.
     """
     gone: Counter[str] = Counter()
     for refund in refunds:
@@ -109,7 +109,7 @@ def target_of(captures: Sequence[Capture], refunds: Iterable[Refund], amount: in
 
 
 def told_of(refunds: Iterable[Refund], payment_ref: str) -> int:
-    """Return what leaves by all refunds of a payment; those that nobody has told a payment of count too."""
+    """Return what leaves by all refunds of a payment; refunds of an unknown payment count too."""
     of = ("", payment_ref)
     return sum(each.moved_by_all for each in refunds if not payment_ref or each.payment_ref in of)
 
@@ -124,10 +124,11 @@ def _is_unnamed(refund: Refund) -> bool:
 
 
 def _paired(refunds: Iterable[Refund], told: RefundObject) -> list[Refund]:
-    """Return the refunds that nobody has named with one more word on one of them.
+    """Return the unnamed refunds with one more report about one of them.
 
-    Such words differ by their amounts and times. A failure undoes the latest success of its amount before it
-    that no other failure undoes, whichever was heard first: so it never gives back what was not taken.
+    Reports without a name differ by amount and time. A failure undoes the latest earlier success of its
+    amount that no other failure undoes, whichever was heard first. So a failure never gives back what was not
+    taken.
     """
     successes: dict[int, set[datetime]] = {}
     failures: dict[int, dict[datetime, str]] = {}
@@ -173,7 +174,8 @@ def _with_object(refund: Refund, told: RefundObject) -> Refund:
         return _of_first(refund, _joined(replace(refund.first, provider_ref=told.provider_ref), told))
     objects = _objects(refund)
     objects[told.provider_ref] = _joined(objects.get(told.provider_ref, told), told)
-    # Ours is what the call was answered with; until then the lowest, so that the order of telling is none.
+    # The object that our call was answered with comes first. Until then it is the lowest ref, so that the
+    # order of events does not matter.
     answered = refund.call_state is CallState.ACCEPTED
     return _of_objects(refund, objects, refund.provider_ref if answered else min(objects))
 
@@ -183,7 +185,7 @@ def _objects(refund: Refund) -> dict[str, RefundObject]:
 
 
 def _of_objects(refund: Refund, objects: dict[str, RefundObject], first: str) -> Refund:
-    """Return a refund that consists of these objects; what nobody has named yet is of the first one."""
+    """Return a refund that consists of these objects; what has no ref yet is merged into the first one."""
     objects = dict(objects)
     unnamed = objects.pop("", None)
     own = objects.pop(first)
@@ -203,7 +205,8 @@ def _of_first(refund: Refund, first: RefundObject) -> Refund:
         reason=first.reason,
     )
     if refund.number is None:
-        # Nobody asked for it: its amount is what was told. Records from before `told` have the amount alone.
+        # The refund was made at the provider, so its amount is what was told. Older records, from before
+        # `told`, have the amount alone.
         amount = max(refund.amount, learned.told)
         learned = replace(learned, amount=amount, told=amount)
     return learned

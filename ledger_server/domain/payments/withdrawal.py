@@ -1,4 +1,4 @@
-"""Owns what a withdrawal is: its way through review, what the provider said, and what follows."""
+"""Owns withdrawals: the review, what the provider said, and the state and the money that follow."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -59,7 +59,7 @@ class Payout(Struct, frozen=True, kw_only=True):
     """One payout at the provider, or one that a person has made by other means; minor units.
 
     Attributes:
-        amount: what it is said to have paid, 0 until then.
+        amount: what the payout is said to have paid, 0 until then.
         paid_time, fail_time: the latest of each.
         answered: whether our call was answered with it.
         by_hand: whether a person named it.
@@ -74,7 +74,7 @@ class Payout(Struct, frozen=True, kw_only=True):
 
     @property
     def stands(self) -> bool:
-        """Whether it was paid and has not come back."""
+        """Whether the payout was paid and has not come back."""
         return happened(self.paid_time, self.fail_time)
 
 
@@ -87,14 +87,15 @@ NO_PAYOUT: Final = Payout(
 class Withdrawal(Struct, frozen=True, kw_only=True):
     """Money on its way out of a wallet. Amounts in minor units.
 
-    Its number is the sequence of the record in which it was asked for. `review` is how far it has come
-    from the inside: REQUESTED, APPROVED, REJECTED or CANCELLED.
+    Its number is the sequence of the record in which it was asked for. `review` is the word of our own side:
+    REQUESTED, APPROVED, REJECTED or CANCELLED.
 
     Attributes:
-        provider_ref: the payout that it was paid by, as a person says, else the one that our call has made.
-        paid, paid_time, fail_time: what was told without naming a payout: it is of the one that our call has
-            made, and of none that a person has made by other means.
-        payouts: what was told of each that was named; there should be one at most.
+        provider_ref: the payout that a person says paid the withdrawal, else the payout that our call has
+            made.
+        paid, paid_time, fail_time: what was told without naming a payout. It is about the payout that our
+            call has made, never about one that a person has made by other means.
+        payouts: what was told of each named payout; there should be one at most.
         hold_ended: whether the hold is over, for good.
     """
 
@@ -138,7 +139,7 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
     def own_ref(self) -> str:
         """The provider's id of the payout that our call has made, as far as it is known.
 
-        It is the one that the call was answered with; before that, what the provider speaks of.
+        It is the payout that the call was answered with; before the answer, the one that events have named.
         """
         if not self.payouts:
             return self.provider_ref
@@ -147,17 +148,17 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
 
     @property
     def heard(self) -> bool:
-        """Whether anything of it is known to be at the provider, or paid by other means."""
+        """Whether any payout is known, at the provider or by other means."""
         return bool(self.objects)
 
     @property
     def awaits_call(self) -> bool:
-        """Whether the provider still has to be asked to pay: its money is held, and nothing is there yet."""
+        """Whether the provider still has to be asked to pay: the money is held, and no payout is known."""
         return self.state is WithdrawalState.APPROVED and not self.heard
 
     @property
     def unfinished(self) -> tuple[str, ...]:
-        """The refs of payouts at the provider of which no end is known, ours first."""
+        """The refs of payouts at the provider whose end is not known, ours first."""
         left = [each for each in self.objects if each.paid_time is None and each.fail_time is None]
         ordered = sorted((each for each in left if each.provider_ref and not each.by_hand), key=_own_first)
         return tuple(each.provider_ref for each in ordered)
@@ -176,7 +177,7 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
 
     @property
     def objects(self) -> tuple[Payout, ...]:
-        """All payouts that are known of, each with what is known of it."""
+        """All known payouts, each with what is known of it."""
         unnamed = self.unnamed
         if not self.refs:
             return () if unnamed == NO_PAYOUT else (unnamed,)
@@ -193,14 +194,14 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
 
     @property
     def state(self) -> WithdrawalState:
-        """What review and provider amount to: the first row of `STATES` that holds, else the review's."""
+        """The state by review and provider: the first row of `STATES` that holds, else the review's."""
         return next((state for state, holds in STATES if holds(self)), self.review)
 
     @property
     def refused(self) -> bool:
-        """Whether all that the provider has of it has failed, or the call was refused, which did nothing.
+        """Whether all known payouts have failed, or the provider has refused the call and done nothing.
 
-        The failure of one payout says nothing of another one.
+        The failure of one payout says nothing about another one.
         """
         if self.call_state is CallState.REJECTED:
             return True
@@ -238,7 +239,7 @@ _ENDED_BY_REVIEW: Final = frozenset({WithdrawalState.REJECTED, WithdrawalState.C
 STATES: Final[tuple[tuple[WithdrawalState, Callable[[Withdrawal], bool]], ...]] = (
     (WithdrawalState.PAID, lambda it: any(each.stands for each in it.objects)),
     (WithdrawalState.REVERSED, lambda it: any(each.paid_time is not None for each in it.objects)),
-    # Should the provider report a payment all the same, the rows above hold.
+    # If the provider reports a payment all the same, a row above holds.
     (
         WithdrawalState.FAILED,
         lambda it: (it.refused or it.hold_ended) and it.review not in _ENDED_BY_REVIEW,
@@ -250,7 +251,7 @@ _HELD: Final = frozenset({WithdrawalState.REQUESTED, WithdrawalState.APPROVED})
 
 
 def with_payout(withdrawal: Withdrawal, told: Payout) -> Withdrawal:
-    """Return the withdrawal with what was told of one payout, and of no other one."""
+    """Return the withdrawal with what was told of one payout."""
     if not told.provider_ref:
         return replace(
             withdrawal,
@@ -260,12 +261,12 @@ def with_payout(withdrawal: Withdrawal, told: Payout) -> Withdrawal:
         )
     payouts = {each.provider_ref: each for each in withdrawal.payouts}
     if withdrawal.provider_ref:
-        # Known from before payouts were told apart: it was the one and only.
+        # This ref was recorded before payouts were told apart, when there was only one.
         known = replace(NO_PAYOUT, provider_ref=withdrawal.provider_ref, answered=True)
         payouts.setdefault(withdrawal.provider_ref, known)
     payouts[told.provider_ref] = _joined(payouts.get(told.provider_ref, told), told)
     ordered = tuple(payouts[ref] for ref in sorted(payouts))
-    # What a person says that it was paid by is what it is known by.
+    # The payout that a person named gives the withdrawal its ref.
     known_by = min(ordered, key=lambda each: (not each.by_hand, *_own_first(each)))
     return replace(withdrawal, payouts=ordered, provider_ref=known_by.provider_ref)
 

@@ -1,1 +1,1 @@
-"""The comparison of a provider's records with the ledger's payments: pure functions over both."""
+"""Owns the comparison of a provider's records with the ledger's payments: pure functions over both."""

@@ -1,4 +1,4 @@
-"""Owns what comes of comparing one payment: what agrees, what is in transit, and how a finding is made."""
+"""Owns the result of comparing one payment: what agrees, what is in transit, and the discrepancies."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -19,7 +19,7 @@ ProviderRecordName = tuple[ProviderRecordKind, str]
 
 
 class Verdict(Code):
-    """What a run made of a record; numbers are stored."""
+    """What a run concluded about a provider's record; numbers are stored."""
 
     NOT_COMPARED = 1
     MATCHED = 2
@@ -28,12 +28,12 @@ class Verdict(Code):
 
 
 class Comparison(Struct, kw_only=True):
-    """What came of comparing a payment.
+    """The result of comparing a payment.
 
     Attributes:
         matched: how many of the provider's records in the window the ledger has as well.
-        in_transit: how many movements of either side are too young to be missed by the other.
-        verdicts: of the records that did not simply match.
+        in_transit: how many movements of either side are so young that the other side need not have them yet.
+        verdicts: on the records that did not simply match.
         ledger_total, remote_total: what moved within the window, minor units by currency.
     """
 
@@ -46,7 +46,7 @@ class Comparison(Struct, kw_only=True):
 
 
 class PaymentComparison:
-    """The comparison of one payment as it goes on: what is found is written down here."""
+    """The comparison of one payment while it goes on: it collects what is found."""
 
     def __init__(self, ids: TenantIds, payment: Payment, scope: Scope) -> None:
         self.result = Comparison()
@@ -85,7 +85,7 @@ class PaymentComparison:
             times += [record.create_time for record in thing.records]
         if line is not None:
             times += [moved.time for moved in line.moved if moved.time is not None]
-        # The latest word within the window: only a run over that can tell that it is over.
+        # The latest time within the window: only a run over that time can tell that the discrepancy is over.
         within = [time for time in times if self.scope.covers(time)]
         self.add(kind, text, ledger, remote, max(within or times[:1] or [self.scope.from_time]))
         self.mark(() if thing is None else thing.records)
@@ -100,7 +100,7 @@ class PaymentComparison:
     def add(
         self, kind: FindingClass, text: str, ledger: Side | None, remote: Side | None, subject_time: datetime
     ) -> None:
-        """Add a finding. Its currency is the payment's, so that it stays the same one."""
+        """Add a discrepancy. Its currency is the payment's, so that its fingerprint stays the same."""
         self.result.discrepancies.append(
             Discrepancy(
                 kind=kind,
@@ -118,7 +118,7 @@ class PaymentComparison:
 
 
 def name_of(record: ProviderRecord) -> ProviderRecordName:
-    """Return what a record is known by."""
+    """Return what identifies a provider's record."""
     return record.kind, record.record_id
 
 
@@ -128,7 +128,7 @@ def remote_side(records: Iterable[ProviderRecord]) -> Side:
     newest = ordered[-1]
     amounts = [record.amount for record in ordered]
     return Side(
-        # Of several captures taken together the first one names them, so that the name stays.
+        # Several captures taken together have the first one's name, so that the name stays the same.
         ref=ordered[0].provider_ref or ordered[0].record_id,
         kind=newest.kind,
         amount=None if None in amounts else sum(amount or 0 for amount in amounts),

@@ -1,4 +1,4 @@
-"""Owns the comparison of a payment's fees: one by one, then what is left as a sum."""
+"""Owns the comparison of a payment's fees: one by one, then the sum of what is left."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from ledger_server.domain.reconciliation.scope import EDGE
 
 
 def compare_fees(comparison: PaymentComparison, lines: Sequence[Booked], things: Sequence[Listed]) -> None:
-    """Compare all fees of a payment: a finding is about all of them, since their refs may have no meaning."""
+    """Compare all fees of a payment: one finding covers all fees, since their refs may have no meaning."""
     scope = comparison.scope
     records = [record for thing in things for record in thing.records]
     left, listed = list(lines), list(records)
@@ -30,7 +30,7 @@ def compare_fees(comparison: PaymentComparison, lines: Sequence[Booked], things:
     listed = [record for record in listed if record not in young]
     booked = [line for line in booked if line not in young_lines]
     difference = _difference(comparison, booked, listed)
-    # Of an incomplete listing, only what it has beyond the ledger proves anything.
+    # An incomplete listing proves only what it has beyond the ledger, never what it lacks.
     unproven = not scope.proves_absence(ProviderRecordKind.FEE) and difference is not None and difference > 0
     if difference == 0 or unproven:
         comparison.wait_for(young, len(young_lines))
@@ -76,7 +76,7 @@ def _is_that(comparison: PaymentComparison, line: Booked, record: ProviderRecord
 
 
 def _is_like(comparison: PaymentComparison, line: Booked, record: ProviderRecord) -> bool:
-    """Whether it may be the same: it has no ref here, or came at the same time under another one."""
+    """Whether both may be the same fee: the ledger's has no ref, or both came at the same time."""
     near = line.time is not None and abs(line.time - record.create_time) <= EDGE
     return (near or not line.remote_refs) and _is_as_much(comparison, line, record)
 
@@ -88,7 +88,7 @@ def _is_as_much(comparison: PaymentComparison, line: Booked, record: ProviderRec
 def _difference(
     comparison: PaymentComparison, booked: Sequence[Booked], listed: Sequence[ProviderRecord]
 ) -> int | None:
-    """Return how much less the provider has kept; None where what it has kept can't be told in our money."""
+    """Return how much less the provider has kept; None if its fees have no sum in the payment's currency."""
     if any(record.amount is None or record.currency != comparison.payment.currency for record in listed):
         return None
     return sum(record.amount or 0 for record in listed) - sum(line.amount for line in booked)

@@ -1,4 +1,4 @@
-"""Owns what the ledger has booked of a payment, line by line, as a provider would list it."""
+"""Owns the ledger's side of a comparison: the booked lines of a payment, as a provider would list them."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -39,11 +39,12 @@ class Booked(Struct, frozen=True, kw_only=True):
         ref: our name for it.
         remote_refs: ids under which the provider may list it.
         our_id: what the provider echoes; empty where it was made at the provider.
-        moved: what the ledger has booked of it, in order; nothing while nothing has happened.
-        pending: whether it may still come to something; `since` tells from when on.
-        waiting: whether it was told of, but is not booked before a capture of its deposit is known.
+        moved: the movements that the ledger has booked, in order; empty while nothing has happened.
+        pending: whether the thing may still succeed; `since` is when it began.
+        waiting: whether the provider has told of it, but it is booked only once a capture of its deposit is
+            known.
         payment_ref: of a capture, the provider's id of its payment, where that is known.
-        again: whether it is a further one at the provider for one of ours.
+        again: whether it is a further object at the provider for one thing of ours.
     """
 
     kind: ProviderRecordKind
@@ -93,7 +94,7 @@ def _captures(ids: TenantIds, deposit: Deposit) -> Iterator[Booked]:
     our_id = ids.deposit_id(deposit.number)
     parts = [each for each in deposit.captures if each.provider_ref and each.capture_time is not None]
     wholes = [each for each in deposit.captures if not each.provider_ref]
-    # The whole deposit comes last: it says only what is missing of it.
+    # The whole deposit comes last: its line has only what the other lines lack.
     wholes.sort(key=lambda each: (not each.payment_ref, each.payment_ref != deposit.provider_ref))
     standing = {part.provider_ref: _standing(deposit, part) for part in parts}
     for part in parts:
@@ -102,8 +103,8 @@ def _captures(ids: TenantIds, deposit: Deposit) -> Iterator[Booked]:
     booked, stray = sum(standing.values()), _Stray(deposit, parts)
     rests = []
     for whole in wholes:
-        # What was told of a payment as a whole, beyond what was told of its parts: it stands as long as the
-        # whole does, whichever parts of it have failed.
+        # The amount told of a payment as a whole, beyond what was told of its parts. This amount stands as
+        # long as the whole does, whichever parts have failed.
         own = [part for part in parts if part.payment_ref == whole.payment_ref]
         rest = 0
         if happened(whole.capture_time, fail_time_of(deposit.captures, whole)):
@@ -129,13 +130,13 @@ def _captures(ids: TenantIds, deposit: Deposit) -> Iterator[Booked]:
 
 
 class _Stray:
-    """How much stands of captures that nobody has told the payment of: they may be parts of any whole."""
+    """How much stands of captures whose payment is not known: they may be parts of any whole."""
 
     def __init__(self, deposit: Deposit, parts: Iterable[Capture]) -> None:
         self._left = sum(_standing(deposit, part) for part in parts if not part.payment_ref)
 
     def beyond(self, amount: int) -> int:
-        """Return what is left of an amount when these captures are taken for parts of it."""
+        """Return what is left of an amount if these captures are parts of it."""
         covered = min(self._left, max(0, amount))
         self._left -= covered
         return amount - covered
@@ -222,7 +223,7 @@ def _disputes(ids: TenantIds, deposit: Deposit) -> Iterator[Booked]:
             Moved(each.amount if each.reinstated else -each.amount, each.move_time)
             for each in sorted(dispute.movements, key=lambda each: each.move_time or deposit.initiate_time)
         ]
-        # What it has given back beyond what it is known to have taken is not booked.
+        # Money that a dispute gave back beyond what it is known to have taken is not booked.
         surplus = sum(each.amount for each in moved) + dispute.taken
         if surplus:
             moved.append(Moved(-surplus, None))
@@ -239,7 +240,7 @@ def _disputes(ids: TenantIds, deposit: Deposit) -> Iterator[Booked]:
 
 
 def _payouts(ids: TenantIds, withdrawal: Withdrawal) -> Iterator[Booked]:
-    """Yield a line for each payout: ours first, and then whatever there is besides."""
+    """Yield a line for each payout: ours first, then all others."""
     our_id = ids.withdrawal_id(withdrawal.number)
     objects = withdrawal.objects or (NO_PAYOUT,)
     alone = len(objects) == 1
@@ -253,7 +254,7 @@ def _payouts(ids: TenantIds, withdrawal: Withdrawal) -> Iterator[Booked]:
             our_id=our_id,
             state=withdrawal.state.name if alone else _payout_state(withdrawal, payout).name,
             moved=_paid_out(payout),
-            # What nobody has approved yet is no matter of the provider's.
+            # The provider knows nothing of a withdrawal that is not approved yet.
             pending=withdrawal.state is WithdrawalState.APPROVED and payout.fail_time is None,
             again=at > 0,
             since=withdrawal.approve_time or begin_time(withdrawal),

@@ -1,4 +1,4 @@
-"""Owns what it means that a line and what is listed of it agree, differ, or have no counterpart."""
+"""Owns the judgement on a line of the ledger and its listed counterpart: both agree, differ, or one lacks."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -25,7 +25,7 @@ def judge_claims(comparison: PaymentComparison, claims: Claims) -> None:
 
 
 def judge_thing(comparison: PaymentComparison, thing: Listed) -> None:
-    """Judge what is listed of this payment and is not in the ledger."""
+    """Judge a listed thing of this payment that is not in the ledger."""
     inside = comparison.inside(thing.records)
     if not inside:
         return
@@ -33,7 +33,7 @@ def judge_thing(comparison: PaymentComparison, thing: Listed) -> None:
         text = f"nobody here knows the type {thing.records[-1].provider_type!r}"
         comparison.report(FindingClass.UNKNOWN_RECORD_TYPE, text, None, thing)
     elif _is_nothing(inside):
-        # What came in and went out again within the window.
+        # The money came in and went out again within the window.
         return
     elif thing.state is not RemoteState.SUCCEEDED or _all_young(comparison, inside):
         comparison.wait_for(inside)
@@ -45,7 +45,7 @@ def judge_thing(comparison: PaymentComparison, thing: Listed) -> None:
 
 
 def _judge_line(comparison: PaymentComparison, line: Booked) -> None:
-    """Judge a line of which nothing is listed."""
+    """Judge a line without a listed counterpart."""
     scope = comparison.scope
     inside = [moved for moved in line.moved if scope.covers(moved.time)]
     if sum(moved.amount for moved in inside) and scope.proves_absence(line.kind):
@@ -55,7 +55,7 @@ def _judge_line(comparison: PaymentComparison, line: Booked) -> None:
             text = "booked in the ledger, not listed by the provider"
             comparison.report(FindingClass.MISSING_AT_PROVIDER, text, line, None)
     elif line.pending and scope.stale(line.since):
-        # Its end may stand on a page that could not be read.
+        # The record of the line's end may stand on a page that could not be read.
         if scope.complete:
             comparison.report(FindingClass.STALE_PENDING, "it has not come to an end", line, None)
     elif line.pending and scope.covers(line.since):
@@ -63,7 +63,7 @@ def _judge_line(comparison: PaymentComparison, line: Booked) -> None:
 
 
 def _judge_again(comparison: PaymentComparison, again: Again) -> None:
-    """Judge what was done under another id for something of ours; what came to nothing is no harm."""
+    """Judge a second thing at the provider, under another id, for one of ours; a failed one is harmless."""
     inside = comparison.inside(again.thing.records)
     if again.thing.stands and inside:
         text = f"done again at the provider for {again.line.our_id}"
@@ -81,7 +81,7 @@ def _judge_pair(comparison: PaymentComparison, pair: Pair) -> None:
         text = "the provider's amount has no exact value here"
         comparison.report(FindingClass.AMOUNT_MISMATCH, text, line, thing)
     elif line.waiting:
-        # It will be booked as soon as the capture is: a missing capture is a discrepancy of its own.
+        # The line will be booked together with the capture; a missing capture is a discrepancy of its own.
         comparison.wait_for(inside)
     elif line.kind is ProviderRecordKind.DISPUTE:
         _judge_movements(comparison, line, thing)
@@ -91,10 +91,10 @@ def _judge_pair(comparison: PaymentComparison, pair: Pair) -> None:
 
 
 def _judge_amounts(comparison: PaymentComparison, line: Booked, thing: Listed, *, named: bool) -> None:
-    """Judge whether both have taken as much.
+    """Judge whether both sides have taken the same amount.
 
-    The ledger keeps the last time only that something was taken, or given back. So it is compared how much,
-    not how often; and of a whole, how much stands.
+    The ledger keeps only the last time at which money was taken or given back. So amounts are compared and
+    not counts of movements; for a whole, the amount that stands.
     """
     scope, ours, theirs = comparison.scope, line.level, thing.level
     booked, listed = (ours.taken, theirs.taken) if named else (ours.standing, theirs.standing)
@@ -104,7 +104,7 @@ def _judge_amounts(comparison: PaymentComparison, line: Booked, thing: Listed, *
     if not scope.proves_absence(line.kind) and booked in (
         abs(record.amount or 0) for record in thing.records
     ):
-        # It was taken twice, or came back in between by what was not read.
+        # The money was taken twice, or came back in between by a movement that was not read.
         return
     young = [record for record in thing.records if scope.young(record.create_time, thing.kind)]
     heard = [record.amount or 0 for record in thing.records if record not in young]
@@ -115,30 +115,30 @@ def _judge_amounts(comparison: PaymentComparison, line: Booked, thing: Listed, *
 
 
 def _read_wholly(comparison: PaymentComparison, line: Booked) -> bool:
-    """Whether no part of a payment can have been left out of what was read."""
+    """Whether all parts of a payment must be among the records that were read."""
     scope = comparison.scope
     last = line.time or line.since
     return scope.proves_absence(line.kind) and scope.reads(line.since) and scope.reads(last)
 
 
 def _judge_standing(comparison: PaymentComparison, line: Booked, thing: Listed) -> None:
-    """Judge whether both say that it stands; where they differ, the later word is what it is about."""
+    """Judge whether both sides agree that the money stands; a difference has the time of the later news."""
     scope, inside = comparison.scope, comparison.inside(thing.records)
     here, there = line.level.standing > 0, thing.level.standing > 0
     if thing.state in UNFINISHED:
         agreed = line.pending
     else:
-        # What has happened after the window is for a later run.
+        # A later run judges what has happened after the window.
         agreed = here in (there, thing.state is RemoteState.SUCCEEDED)
     if line.pending and scope.stale(line.since) and agreed:
         comparison.report(FindingClass.STALE_PENDING, "the ledger waits for its end", line, thing)
     elif agreed:
         if thing.state in UNFINISHED or (here != there and not line.moved):
-            # It is under way, or it went out and is coming back.
+            # The money is under way, or it went out and is coming back.
             comparison.wait_for(inside)
     else:
         moment = thing.time if line.time is None else max(line.time, thing.time)
-        # That something is not listed again proves nothing, unless all that is listed was read.
+        # A missing record proves nothing unless the listing was read completely.
         proven = moment == thing.time or thing.state in UNFINISHED or scope.proves_absence(line.kind)
         if not scope.covers(moment) or not proven:
             return
@@ -152,7 +152,7 @@ def _judge_standing(comparison: PaymentComparison, line: Booked, thing: Listed) 
 
 
 def _judge_movements(comparison: PaymentComparison, line: Booked, thing: Listed) -> None:
-    """Judge a dispute, which may move several times: movement by movement."""
+    """Judge a dispute movement by movement, since it may move money several times."""
     scope = comparison.scope
     booked, listed = _unmatched(scope, line.moved, thing.records)
     booked_inside = [moved for moved in booked if scope.covers(moved.time)]
@@ -177,11 +177,12 @@ def _judge_movements(comparison: PaymentComparison, line: Booked, thing: Listed)
 def _unmatched(
     scope: Scope, booked: Sequence[Moved], records: Sequence[ProviderRecord]
 ) -> tuple[list[Moved], list[ProviderRecord]]:
-    """Return the movements that the other side has none of the same amount for, one to one, by time."""
+    """Return the movements without a counterpart of the same amount; they are paired one to one, by time."""
     ours, theirs = list(booked), list(records)
     same = []
     for mine, moved in enumerate(booked):
-        # The record of one that lies elsewhere lies there too; one without a time may be any that is left.
+        # A movement outside the window has its record there too; a movement without a time may be any that is
+        # left.
         if moved.time is None or scope.reads(moved.time):
             for other, record in enumerate(records):
                 if moved.amount == record.amount:
@@ -195,7 +196,7 @@ def _unmatched(
 
 
 def _near(moved: Moved, record: ProviderRecord) -> bool:
-    """Whether both go the same way, as close as two clocks are."""
+    """Whether both move money in the same direction, at times as close as two clocks are."""
     if moved.time is None or record.amount is None or (moved.amount < 0) != (record.amount < 0):
         return False
     return abs(record.create_time - moved.time) <= EDGE

@@ -1,7 +1,7 @@
-"""Owns which listed thing is which line of the ledger: one to one, by ids; what was done twice stands out.
+"""Owns the matching of listed things with lines of the ledger: one to one, by ids; duplicates are left over.
 
-A line that is left over is paired by amount and time only if neither it nor the thing has an id that says
-they are two: both belong to one payment, which was found by an id.
+A line that is left over is paired by amount and time only if no id says that line and thing differ. This is
+safe since both belong to one payment, which was found by an id.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from ledger_server.domain.reconciliation.scope import Scope
 
 
 class Pair(NamedTuple):
-    """A line and what is listed of it; `named` unless it may be made of parts that are listed elsewhere."""
+    """A line and its listed counterpart; `named` unless the line's parts may be listed elsewhere."""
 
     line: Booked
     thing: Listed
@@ -25,14 +25,14 @@ class Pair(NamedTuple):
 
 
 class Again(NamedTuple):
-    """What was done once more for something that stands already."""
+    """A thing that was done again for a line that stands already."""
 
     line: Booked
     thing: Listed
 
 
 class Claims(Struct, kw_only=True):
-    """Who is who: every line and every thing stands in exactly one place."""
+    """The result of matching: every line and every thing stands in exactly one place."""
 
     pairs: list[Pair] = field(default_factory=list)
     again: list[Again] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Claims(Struct, kw_only=True):
 
 
 def claim(lines: Sequence[Booked], things: Sequence[Listed], scope: Scope) -> Claims:
-    """Let each payout, refund or dispute claim what is listed of it: by the provider's id, then by ours."""
+    """Match payouts, refunds or disputes with listed things: by the provider's id, then by ours."""
     free = list(things)
     claimed: dict[int, Listed] = {}
     claims = Claims()
@@ -56,7 +56,7 @@ def claim(lines: Sequence[Booked], things: Sequence[Listed], scope: Scope) -> Cl
     for number, line in enumerate(lines):
         others = [thing for thing in free if _echoed(line, thing)]
         if others:
-            # What was tried under another id and came to nothing gives way to what did not.
+            # A try under another id that failed gives way to one that did not.
             best = next((thing for thing in (claimed[number], *others) if thing.stands), claimed[number])
             claims.again += [Again(line, thing) for thing in (claimed[number], *others) if thing is not best]
             claimed[number] = best
@@ -67,7 +67,7 @@ def claim(lines: Sequence[Booked], things: Sequence[Listed], scope: Scope) -> Cl
     seek(lambda line, thing: _unnamed(line, thing, scope) and line.level == thing.level)
     seek(lambda line, thing: _unnamed(line, thing, scope))
     claims.pairs = [Pair(lines[number], thing) for number, thing in sorted(claimed.items())]
-    # What the ledger has booked as a further one is known, and is one too many all the same.
+    # A further object that the ledger has booked is known, but it is still one too many.
     claims.again += [Again(pair.line, pair.thing) for pair in claims.pairs if pair.line.again]
     claims.lines = [line for number, line in enumerate(lines) if number not in claimed]
     claims.things = free
@@ -77,9 +77,9 @@ def claim(lines: Sequence[Booked], things: Sequence[Listed], scope: Scope) -> Cl
 def claim_captures(
     payment: Payment, lines: Sequence[Booked], things: Sequence[Listed], scope: Scope
 ) -> Claims:
-    """Let captures claim what is listed of them: each by its own id, and the rest all together.
+    """Match captures with listed things: each capture by its own id, and the rest as one.
 
-    Either side may know a payment as a whole of which the other one knows the parts.
+    One side may know a payment as a whole while the other side knows its parts.
     """
     claims = Claims()
     stray = _stray_payments(payment, lines, things, scope)
@@ -121,9 +121,9 @@ def _echoed(line: Booked, thing: Listed) -> bool:
 
 
 def _unnamed(line: Booked, thing: Listed, scope: Scope) -> bool:
-    """Whether no id tells the two apart, and what is listed may be what is booked.
+    """Whether no id tells line and thing apart, so that they may be the same.
 
-    A withdrawal has one payout, so whatever was found to be its own is that one.
+    A withdrawal has one payout, so any payout that was found to belong to it is that one.
     """
     two = bool(line.our_id) and bool(thing.our_id)
     booked = bool(line.moved) and _in_reach(line, scope)
@@ -131,13 +131,13 @@ def _unnamed(line: Booked, thing: Listed, scope: Scope) -> bool:
 
 
 def _elsewhere(line: Booked, thing: Listed, scope: Scope) -> bool:
-    """Whether the line stands by something else, which happened at another time and under another id."""
+    """Whether the line stands for something else, which happened at another time and under another id."""
     known = bool(line.remote_refs) and thing.ref not in line.remote_refs
     return known and thing.stands and line.level.standing > 0 and not _in_reach(line, scope)
 
 
 def _in_reach(line: Booked, scope: Scope) -> bool:
-    """Whether what is booked would be among the records that were read, or nothing is booked yet."""
+    """Whether the records that were read would contain what is booked, or nothing is booked yet."""
     return not line.moved or (line.time is not None and scope.reads(line.time))
 
 
@@ -148,24 +148,24 @@ def _is_whole(line: Booked) -> bool:
 def _stray_payments(
     payment: Payment, lines: Sequence[Booked], things: Sequence[Listed], scope: Scope
 ) -> dict[str, list[Listed]]:
-    """Return the payments beside the first one that the player has paid for the same deposit.
+    """Return the further payments by which the player has paid for the same deposit.
 
-    Several that the ledger has heard of are one deposit that was paid by several means, as long as they
-    together take no more than was asked for.
+    Several payments that the ledger knows are one deposit paid by several means, as long as they together
+    take no more than was asked for.
     """
     charged: dict[str, list[Listed]] = {}
     for thing in things:
         if thing.stands:
             charged.setdefault(thing.payment_ref, []).append(thing)
-    # The one that our call has made is the first one in any case; else the oldest that the ledger has
-    # booked, or that is listed.
+    # The payment that our call has made is always the first one; without such a payment it is the oldest that
+    # the ledger has booked, or that is listed.
     booked = [ref for ref, found in charged.items() if any(_captured_in(line, found) for line in lines)]
     oldest = next(iter(booked or charged), "")
     first = payment.provider_ref if payment.provider_ref in charged else oldest
     named = payment.payment_ref if isinstance(payment, Deposit) else ""
     stands = [line for line in lines if line.level.standing > 0]
     if stands and named and first not in payment.refs and not any(_in_reach(line, scope) for line in stands):
-        # It was paid before, by a payment that is not listed this time.
+        # The deposit was paid before, by a payment that is not listed this time.
         first = named
     stray = {ref: found for ref, found in charged.items() if ref != first}
     if isinstance(payment, Deposit) and payment.taken > payment.amount:

@@ -1,7 +1,7 @@
 """Owns the comparison of one payment with a provider's records of it: pure, line by line, one to one.
 
-A line of the ledger is claimed by one thing of the provider at most, and the other way round (`claims`);
-what that means is judged for each kind in its own way (`judgement`, `fees`).
+Each line of the ledger has at most one counterpart at the provider and the other way round (`matching`). What
+a pair or a missing counterpart means is judged by kind (`line_comparison`, `fees`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -38,8 +38,8 @@ def compare(
     """Compare a payment with the records that were found to be its own.
 
     Args:
-        records: those at the window's edges included; their order and repetitions mean nothing.
-        twin: another payment that had this one's provider ref before it: then the records are that one's.
+        records: including those at the window's edges; in any order, repetitions allowed.
+        twin: another payment that had this payment's provider ref first; the records then belong to the twin.
     """
     comparison = PaymentComparison(ids, payment, scope)
     lines, things = booked_of(ids, payment), listed_of(records)
@@ -75,7 +75,7 @@ def _add_totals(comparison: PaymentComparison, lines: Sequence[Booked], things: 
 
 
 def _report_twin(comparison: PaymentComparison, line: Booked, things: Sequence[Listed], twin: int) -> None:
-    """Report that two payments of the ledger are one at the provider, if this is about the window."""
+    """Report that two payments of the ledger are one at the provider, if that concerns the window."""
     scope = comparison.scope
     listed = comparison.inside(record for thing in things for record in thing.records)
     if listed or scope.covers(line.since) or any(scope.covers(moved.time) for moved in line.moved):

@@ -1,4 +1,4 @@
-"""Owns what a provider lists of one thing: its movements in order, and what stands of it."""
+"""Owns the provider's side of a comparison: the listed movements of one thing, and how much stands."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -45,7 +45,7 @@ class Listed(Struct, kw_only=True):
 
     @property
     def state(self) -> RemoteState:
-        """Where it stands now, as its newest records say: a whole has succeeded as soon as a part stands."""
+        """The state by the newest records: a whole has succeeded as soon as one part stands."""
         objects = self.objects
         if len(objects) == 1:
             return self.records[-1].state
@@ -59,7 +59,7 @@ class Listed(Struct, kw_only=True):
 
     @property
     def time(self) -> datetime:
-        """When it moved last; of a whole that stands, when that which stands did."""
+        """When the thing moved last; for a whole that stands, when the parts that stand moved."""
         objects = self.objects
         if len(objects) == 1:
             return self.records[-1].create_time
@@ -73,7 +73,7 @@ class Listed(Struct, kw_only=True):
 
     @property
     def level(self) -> Level:
-        """What was taken and what stands, of each object for itself."""
+        """What was taken and what stands, computed per object."""
         levels = [_level(self.kind, records) for records in self.objects]
         return Level(sum(each.taken for each in levels), sum(each.standing for each in levels))
 
@@ -86,7 +86,7 @@ class Listed(Struct, kw_only=True):
 def level_of(kind: ProviderRecordKind, amounts: Iterable[int]) -> Level:
     """Return what movements in order amount to.
 
-    What is listed may begin after the first movement. So what came back first had been taken before.
+    The listing may begin after the first movement. So money that comes back first had been taken before.
     """
     sign = 1 if kind is ProviderRecordKind.PAYMENT else -1
     now = low = high = 0
@@ -101,7 +101,8 @@ def listed_of(records: Iterable[ProviderRecord]) -> list[Listed]:
     once: dict[tuple[ProviderRecordKind, str], ProviderRecord] = {}
     for record in records:
         known = once.setdefault((record.kind, record.record_id), record)
-        # While a listing moves, a record may be read in two states; whichever was read first, one is taken.
+        # A record may change while the listing is read, and so be read in two states; which of them counts
+        # does not depend on the order of reading.
         if record.state > known.state:
             once[record.kind, record.record_id] = record
     things: dict[tuple[ProviderRecordKind, str], Listed] = {}

@@ -1,7 +1,8 @@
-"""Owns which event a provider's records stand for, so that what a lost webhook would have told can be booked.
+"""Owns the event that a provider's records stand for, so that the news of a lost webhook can be booked.
 
-The event goes the way of every other: what the ledger knows already changes nothing. Disputes and fees are
-left out: webhooks name their stages and parts as records do not, so the same money might be booked twice.
+The event takes the way of every other event, so what the ledger knows already changes nothing. Disputes and
+fees are left out: webhooks name their stages and parts, records do not, so the same money might be booked
+twice.
 """
 
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ def event_for(
 
     Args:
         records: all of the payment's records of the object's kind.
-        provider_ref: which object it is about.
+        provider_ref: of the object that the event is about.
         actor: who asks for it.
     """
     own = [record for record in records if record.provider_ref == provider_ref and record.amount]
@@ -55,8 +56,8 @@ def event_for(
     amount, object_ref = abs(newest.amount), newest.provider_ref
     payment_ref = newest.payment_ref or payment.known_ref
     if newest.kind is ProviderRecordKind.PAYMENT:
-        # Told of the payment at the provider as a whole: whatever its captures are called, none is counted
-        # twice, and a failure is told only where nothing of it stands at all.
+        # The event is about the provider's payment as a whole: so no capture is counted twice, whatever its
+        # name, and a failure is told only if nothing of the payment stands.
         payment_ref = _payment_ref(payment, newest)
         same = [record for record in records if _payment_ref(payment, record) == payment_ref]
         object_ref, amount = "", sum(record.amount or 0 for record in same)

@@ -1,4 +1,4 @@
-"""Owns what a run looks at: its window, how patient it is, and what the provider's listing proves."""
+"""Owns the scope of a run: its window, its grace periods, and what the provider's listing proves."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -23,7 +23,7 @@ class Scope(Struct, frozen=True, kw_only=True):
     """What a run looks at.
 
     Attributes:
-        now: when it began to compare.
+        now: when the run began to compare.
         grace: how young a one-sided movement may be; None for each kind's own.
         complete: whether the listing was read to its end.
         listed: the kinds that the listing covers wholly: only of these, absence proves something.
@@ -46,7 +46,7 @@ class Scope(Struct, frozen=True, kw_only=True):
         return self.from_time - EDGE <= time < self.to_time + EDGE
 
     def young(self, time: datetime, kind: ProviderRecordKind) -> bool:
-        """Whether the other side may simply not have heard of it yet."""
+        """Whether a movement is so young that the other side may simply not have it yet."""
         grace = self.grace
         if grace is None:
             grace = _GRACE.get(kind, RULES[FindingClass.MISSING_IN_LEDGER].grace)
@@ -57,5 +57,5 @@ class Scope(Struct, frozen=True, kw_only=True):
         return self.now - since >= self.stale_after
 
     def proves_absence(self, kind: ProviderRecordKind) -> bool:
-        """Whether what is not listed is not there."""
+        """Whether absence from the listing proves that the provider has no such record."""
         return self.complete and kind in self.listed

@@ -1,4 +1,4 @@
-"""Owns what an import makes of lines that are known already, and of batches that were confirmed: pure."""
+"""Owns the import rules for lines that are known already and for batches that were confirmed; pure."""
 
 import re
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass,
 from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.reconciliation.settlement import SettlementBatchState, SettlementLine, Totals
 
-# A batch's id is part of the idempotency key of its transaction, which has at most 255 such characters.
+# A batch's id is part of the idempotency key of its transaction; a key has at most 255 such characters.
 _BATCH_ID: Final = re.compile(r"[!-~]{1,128}")
 
 
 class Place(Struct, frozen=True, kw_only=True):
-    """Where a line belongs: what may become known later, or be known better."""
+    """Where a line belongs; this may become known later, or become more precise."""
 
     batch: str
     kind: ProviderRecordKind
@@ -39,16 +39,16 @@ def place_of(line: SettlementLine) -> Place:
 
 
 def known_as(line: SettlementLine) -> KnownLine:
-    """Return what is kept of a line to compare later reports with."""
+    """Return what is kept of a line, for comparison with later reports."""
     return KnownLine(place=place_of(line), currency=line.currency, gross=line.gross, fee=line.fee)
 
 
 def better_place(known: KnownLine, line: SettlementLine) -> Place | None:
-    """Return where a known line belongs now that another report has it too; None: where it was.
+    """Return where a known line belongs now that another report has it too; None if it stays in its place.
 
-    A batch that was not known becomes known. A pay-out that one report shows by itself, and another as part
-    of a batch, belongs to that batch: it came back, or never left for our bank. So the order in which reports
-    are imported does not matter.
+    A line without a batch gets the batch that the other report names. A pay-out that one report shows by
+    itself and another as part of a batch belongs to that batch: it came back, or never left for our bank. So
+    the order of imports does not matter.
 
     Raises:
         ReportMalformed: the reports contradict each other.
@@ -92,8 +92,9 @@ def state_of(totals: Totals, moved: int | None) -> SettlementBatchState:
     """Return where a batch stands.
 
     Args:
-        moved: what was moved from clearing to the bank; None before it is confirmed. What was moved can't be
-            in progress again: if it is not what was paid out, somebody has to look at it.
+        moved: what was moved from clearing to the bank; None before the batch is confirmed. A confirmed batch
+            is never in progress again: if the moved amount is not what was paid out, a person has to look at
+            it.
     """
     if moved is None:
         return totals.state
@@ -107,7 +108,7 @@ def mismatch_of(
     """Return the discrepancy of an unbalanced batch; None of any other.
 
     Args:
-        open_time: when the batch was first seen, which stands in where no pay-out has a time.
+        open_time: when the batch was first seen; used if no pay-out has a time.
     """
     if state_of(totals, moved) is not SettlementBatchState.UNBALANCED:
         return None

@@ -1,4 +1,4 @@
-"""Owns what a settlement report says: its lines, the records they are, and the batches they add up to."""
+"""Owns the contents of settlement reports: lines, the provider records they stand for, and the batches."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -37,19 +37,19 @@ class SettlementLine(Struct, frozen=True, kw_only=True):
 
     Attributes:
         line_number: where it stands in the file, the header being line 1.
-        line_id: the same whenever a report has the line, in whatever file and under whatever number: what
-            was read before is known by it.
+        line_id: the same in every file that has the line, under whatever number; a line that was read before
+            is recognised by it.
         provider_ref: the provider's id of what moved, as in `ProviderRecord`.
         payment_ref: the provider's id of the payment that it belongs to.
         our_id: our id as the provider echoes it; empty where it has none.
         batch: the provider's id of the payout that has it; empty if none has.
-        currency: what the provider settles in: of gross, fee and net.
+        currency: the settlement currency, of gross, fee and net.
         gross: what moved before fees, positive into our account; 0 of a line that is all fee.
         fee: what the provider kept of it, of whatever kind; negative where it gave some back.
         original_amount: `gross` in the currency that the player paid; None if that has no exact value in the
             ledger's units or is not stated.
-        is_payout: whether it is the batch's own pay-out to our bank (gross is negative then), or that coming
-            back.
+        is_payout: whether the line is the batch's own pay-out to our bank (gross is negative then), or the
+            pay-out coming back.
     """
 
     line_number: int
@@ -71,7 +71,7 @@ class SettlementLine(Struct, frozen=True, kw_only=True):
     is_payout: bool
 
     def __post_init__(self) -> None:
-        """Hold what every sum relies on."""
+        """Check the equation that every sum relies on."""
         assert self.gross - self.fee == self.net, "a reader lets no line pass that contradicts itself"
         assert self.create_time.tzinfo is not None, "a reader knows the zone of each time"
         assert self.gross == 0 or self.kind is not ProviderRecordKind.FEE, (
@@ -80,9 +80,9 @@ class SettlementLine(Struct, frozen=True, kw_only=True):
 
 
 def provider_records_of(line: SettlementLine) -> tuple[ProviderRecord, ...]:
-    """Return the records that a line is: what moved, and what was kept of it as a FEE record of its own.
+    """Return a line's records: the movement, and what the provider kept of it as a FEE record of its own.
 
-    Both have the line's id, which with the kind is what a listing calls them too.
+    Both have the line's id; id and kind together are what a listing calls them too.
     """
     if line.kind is ProviderRecordKind.FEE:
         return (_provider_record_of_fee(line, line.provider_ref, line.provider_type),)
@@ -121,16 +121,17 @@ def _provider_record_of_fee(line: SettlementLine, provider_ref: str, provider_ty
 
 
 class Totals(Struct, frozen=True, kw_only=True):
-    """What lines of one batch add up to: gross − fees − refunds − chargebacks + corrections = paid out.
+    """The sums of one batch's lines: gross − fees − refunds − chargebacks + corrections = paid out.
 
     Attributes:
-        gross: payments taken in, less those that failed later.
+        gross: payments taken in, less payments that failed later.
         fee: kept, of whatever kind; positive.
         refund: refunds and payouts to players, less those that came back; positive.
-        chargeback: less those that came back; positive where we lost.
+        chargeback: disputed money, less what came back; positive if we lost money.
         correction: everything else, signed: reserves, top-ups, what was carried over, unknown types.
-        paid_out: what the provider says that it paid out, less what came back; None if it said nothing.
-        line_count: lines, the pay-out's own not counted.
+        paid_out: what the provider says that it paid out, less what came back; None if there is no pay-out
+            line.
+        line_count: lines without the pay-out's own.
         paid_out_time: of the last pay-out line.
     """
 
@@ -182,7 +183,7 @@ class Totals(Struct, frozen=True, kw_only=True):
                 assert_never(kind)
 
     def plus(self, other: "Totals") -> "Totals":
-        """Return both together: a batch may be spread over several files."""
+        """Return the sum of both: a batch may be spread over several files."""
         times = [time for time in (self.paid_out_time, other.paid_out_time) if time is not None]
         paid_out = [amount for amount in (self.paid_out, other.paid_out) if amount is not None]
         return Totals(
@@ -198,12 +199,12 @@ class Totals(Struct, frozen=True, kw_only=True):
 
     @property
     def computed(self) -> int:
-        """What the lines say should have been paid out."""
+        """What should have been paid out by the lines."""
         return self.gross - self.fee - self.refund - self.chargeback + self.correction
 
     @property
     def difference(self) -> int:
-        """What was paid out beyond that; 0 while the batch is in progress."""
+        """What was paid out beyond `computed`; 0 while the batch is in progress."""
         if self.state is SettlementBatchState.IN_PROGRESS or self.paid_out is None:
             return 0
         return self.paid_out - self.computed
@@ -212,8 +213,8 @@ class Totals(Struct, frozen=True, kw_only=True):
     def state(self) -> SettlementBatchState:
         """Where the batch stands.
 
-        Some reports tell of lines and pay-outs in different files. With only one of the two there is nothing
-        to compare, so a pay-out without lines is as little out of balance as lines without a pay-out.
+        Some reports have lines and pay-outs in different files. With only one of the two there is nothing to
+        compare, so neither a pay-out without lines nor lines without a pay-out are out of balance.
         """
         if self.paid_out is None or not self.line_count:
             return SettlementBatchState.IN_PROGRESS
@@ -253,8 +254,8 @@ NOTHING: Final = Totals(
 def batches_of(lines: Iterable[SettlementLine]) -> tuple[SettlementBatch, ...]:
     """Add lines up by batch and currency, in the order in which batches first appear.
 
-    Memory is one sum a batch, however many lines there are. Lines that no batch has yet are left out. Whoever
-    has lines of several files hands in each line once, by its `line_id`.
+    Memory is one sum per batch, however many lines there are. Lines without a batch are left out. A caller
+    with lines of several files passes each `line_id` once.
     """
     sums: dict[tuple[str, str], Totals] = {}
     for line in lines:

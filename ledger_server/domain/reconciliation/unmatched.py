@@ -1,4 +1,4 @@
-"""Owns what a provider's record means that belongs to no payment of the ledger: pure."""
+"""Owns the judgement on a provider's record that belongs to no payment of the ledger; pure."""
 
 from typing import NamedTuple
 
@@ -9,17 +9,17 @@ from ledger_server.domain.reconciliation.scope import Scope
 
 
 class Judged(NamedTuple):
-    """What a record means, and the discrepancy if it is one."""
+    """The verdict on a record, and the discrepancy if there is one."""
 
     verdict: Verdict
     discrepancy: Discrepancy | None = None
 
 
 def judge(provider: str, record: ProviderRecord, scope: Scope, *, settled: bool = False) -> Judged:
-    """Judge a record without a payment; of one at the window's edge nothing is said.
+    """Judge a record without a payment; a record at the window's edge gets no verdict.
 
     Args:
-        settled: of a settlement, whether its batch was moved to the bank in the ledger.
+        settled: for a settlement record, whether the ledger has moved its batch to the bank.
     """
     if not scope.covers(record.create_time):
         return Judged(Verdict.NOT_COMPARED)
@@ -39,7 +39,7 @@ def judge(provider: str, record: ProviderRecord, scope: Scope, *, settled: bool 
 
 
 _CHILDREN = frozenset({ProviderRecordKind.REFUND, ProviderRecordKind.DISPUTE})
-# What failed before it was done moved nothing, or moved it back.
+# A failed movement moved no money, or moved it back.
 _OF_PLAYERS = frozenset({ProviderRecordKind.PAYMENT, ProviderRecordKind.PAYOUT, ProviderRecordKind.REFUND})
 
 

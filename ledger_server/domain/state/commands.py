@@ -49,7 +49,7 @@ class Method(Code):
 
 
 class RequestKey(Struct, frozen=True, gc=False):
-    """What makes a request the same request: what an idempotency key is unique in, within a tenant."""
+    """What identifies a request within a tenant: its idempotency key, in the key's scope."""
 
     method: Method
     idempotency_key: str
@@ -57,7 +57,7 @@ class RequestKey(Struct, frozen=True, gc=False):
 
 
 class Enforcement(Code):
-    """Whether a broken limit refuses the request or only marks it."""
+    """Whether a broken limit refuses the request or only marks the record."""
 
     SHADOW = 1
     ENFORCED = 2
@@ -87,7 +87,7 @@ class OpenAccount(Struct, frozen=True, kw_only=True):
 
 
 class SetAccountLimits(Struct, frozen=True, kw_only=True):
-    """Replace both limits of an account: by those wanted of its kind, or by exactly these."""
+    """Replace both limits of an account, by limits as callers state them or by exact ones."""
 
     account_id: str
     limits: Limits | WantedLimits
@@ -104,8 +104,8 @@ class SetAccountState(Struct, frozen=True, kw_only=True):
 class ContinueAccount(Struct, frozen=True, kw_only=True):
     """Close an account and open its successor.
 
-    `kind` and `currency` are those that the account's name is reserved for; None and empty: it keeps its own.
-    They differ from the account's only where it was opened before names were reserved.
+    `kind` and `currency` are those that the account's name is reserved for; None and empty keep the account's
+    own. They differ from the account's own only if it was opened before names were reserved.
     """
 
     account_id: str
@@ -118,8 +118,8 @@ class ContinueAccount(Struct, frozen=True, kw_only=True):
 class PostTransaction(Struct, frozen=True):
     """Post a transaction; its postings are balanced already.
 
-    One from `outside` has happened already: neither a limit nor a frozen or closed account stops it. One that
-    is to `follow` names accounts by the names that payments derive, and means their newest successors.
+    A transaction from `outside` has happened already: neither a limit nor a frozen or closed account stops
+    it. With `follow`, accounts are named as payments derive the names, and their newest successors are meant.
     """
 
     type: TransactionType
@@ -155,9 +155,9 @@ class PlaceHold(Struct, frozen=True, kw_only=True):
 
 
 class HoldCommand(Struct, frozen=True, kw_only=True):
-    """What all steps on one hold share; `number` is None for an id that can't be this tenant's.
+    """What all steps on a hold share; `number` is None for an id that can't be this tenant's.
 
-    `outside` is how payments step on their own holds: neither a frozen account nor the hold's owner stops it.
+    Payments change their own holds with `outside`: neither a frozen account nor the hold's owner stops it.
     """
 
     hold_id: str

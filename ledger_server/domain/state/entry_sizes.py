@@ -1,4 +1,4 @@
-"""Owns how much memory the entries of a working set take: in bytes, about, by what makes them large."""
+"""Owns the memory estimate of a working set's entries: bytes, estimated from what makes entries large."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -11,7 +11,7 @@ _HOLD: Final = 1_000
 _TRANSACTION: Final = 300
 _LEG: Final = 350
 _REF: Final = 400
-# Of a text beside its characters, and of a pair of them in a dictionary.
+# Overhead of a text beside its characters, and of a pair of texts in a dictionary.
 _TEXT: Final = 56
 _PAIR: Final = 2 * _TEXT + 40
 _NUMBER: Final = 32
@@ -19,7 +19,7 @@ _STRUCT: Final = 64
 
 
 def metadata_bytes(metadata: Mapping[str, str]) -> int:
-    """Return what texts of a caller take; a character that is not ASCII takes up to four bytes."""
+    """Return what a caller's texts take; a character that is not ASCII takes up to four bytes."""
     size = 0
     for key, text in metadata.items():
         size += _PAIR + _text_bytes(key) + _text_bytes(text)
@@ -37,7 +37,7 @@ def hold_bytes(metadata: Mapping[str, str] | None) -> int:
 
 
 def transaction_bytes(leg_count: int) -> int:
-    """Return what a transaction takes that may be reversed."""
+    """Return what a transaction that may be reversed takes."""
     return _TRANSACTION + _LEG * leg_count
 
 

@@ -65,7 +65,7 @@ class AccountChanged(Struct, frozen=True):
 
 
 class AccountContinued(Struct, frozen=True):
-    """An account was closed and its successor opened; what it leaves follows by records of their own."""
+    """An account was closed and its successor opened; the money follows in records of its own."""
 
     kind: FactKind
     account: Account
@@ -114,7 +114,8 @@ class RequestRejected(Struct, frozen=True):
 class DepositChanged(Struct, frozen=True):
     """A deposit began or changed.
 
-    `owed` is a call that its provider is owed from here on; what is wrong with it is recorded right behind.
+    `owed` is a call that is owed to the provider from here on; discrepancies are recorded right behind the
+    fact.
     """
 
     kind: FactKind
@@ -136,7 +137,7 @@ class EventRecorded(Struct, frozen=True):
     """A provider's event was stored, or stored before and tried again.
 
     Attributes:
-        mended: the fingerprints of findings that it puts right.
+        mended: the fingerprints of the findings that the event resolves.
     """
 
     kind: FactKind
@@ -160,7 +161,7 @@ class WithdrawalPolicySet(Struct, frozen=True):
 
 
 class EpochBegun(Struct, frozen=True):
-    """From this record on, ids carry an epoch: the database has a new history, or its first name."""
+    """From this record on, ids carry a new epoch: the database has another history, or its first name."""
 
     kind: FactKind
     epoch: str

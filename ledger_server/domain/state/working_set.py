@@ -1,4 +1,4 @@
-"""Owns the part of a tenant's state that decisions are made against, and how a fact changes it.
+"""Owns the working set: the part of a tenant's state that decisions are made against and facts change.
 
 The engine loads entries before a decision; an entry whose content is None stands for what is known
 not to exist. `stamp` is the batch that last used or changed an entry, so that the engine can forget old ones.
@@ -62,7 +62,7 @@ _SomeEntry = TypeVar("_SomeEntry", bound=_Entry)
 
 
 class AccountEntry:
-    """An account with its counters, and the earliest expiry of an open hold on it (or earlier)."""
+    """An account with its counters, and a lower bound of the expiry of all open holds on it."""
 
     __slots__ = ("account", "counters", "next_expiry", "size", "stamp")
 
@@ -116,7 +116,7 @@ class PostedEntry:
         carries: bool = False,
     ) -> None:
         self.legs = legs
-        # Whether it moved what a continued account left.
+        # Whether the transaction moved the money of a continued account to its successor.
         self.carries = carries
         # The payment that posted it, if any did.
         self.owner = owner
@@ -209,7 +209,8 @@ class WorkingSet:
         self.enforcement = enforcement
         self.policy = policy
         self.stamp = 0
-        # In bytes, about: the sum of its entries' sizes, those that came since the last commit left out.
+        # Approximate bytes: the sum of the entries' sizes, without the entries that came since the last
+        # commit.
         self.size = 0
         self.accounts: dict[str, AccountEntry] = {}
         self.holds: dict[int, HoldEntry] = {}
@@ -217,7 +218,7 @@ class WorkingSet:
         self.payments: dict[int, PaymentEntry] = {}
         self.refs: dict[tuple[str, str], RefEntry] = {}
         self.events: dict[int, EventEntry] = {}
-        # All findings of a payment that is here, and those that commands name.
+        # All findings of the payments in this working set, and those that commands name.
         self.findings: dict[bytes, FindingEntry] = {}
         self._undo: list[tuple[object, str, object]] | None = None
 
@@ -242,7 +243,7 @@ class WorkingSet:
         return entry.finding if entry is not None else None
 
     def due_holds(self, account_ids: Iterable[str], now: datetime) -> list[Hold]:
-        """Return the loaded holds on these accounts that are dead by time, in the order of their placing."""
+        """Return the loaded holds on these accounts that are due, in the order of their placing."""
         wanted = set(account_ids)
         if not wanted:  # as nearly always, and many thousand holds may be loaded
             return []
@@ -280,7 +281,8 @@ class WorkingSet:
             case RequestRejected():
                 pass
             case EpochBegun(epoch=epoch):
-                # Never within an atomic request, so nothing takes it back but forgetting the whole tip.
+                # An epoch never begins within an atomic request, so only forgetting the whole tip takes it
+                # back.
                 self.ids.begin_epoch(Epoch(self.sequence, epoch))
             case _:
                 self._apply_to_payments(fact)
@@ -304,10 +306,11 @@ class WorkingSet:
         """Drop the oldest entries until about as much is left as is kept; never one of an uncommitted batch.
 
         Args:
-            keep: entries of each kind; up to twice as many stay in between.
-            keep_bytes: of all kinds together, about. Where there is more, half of it stays.
+            keep: how many entries of each kind stay; between two calls there may be up to twice as many.
+            keep_bytes: the approximate bytes of all kinds together. If there is more, half of `keep_bytes`
+                stays.
         """
-        # Events are large, with their bodies, and hardly ever needed twice.
+        # Events are large because of their bodies, and hardly ever needed twice.
         for number in [key for key, entry in self.events.items() if entry.stamp <= committed_stamp]:
             self._drop(self.events, number)
         self._measure()
@@ -325,7 +328,7 @@ class WorkingSet:
             self._shrink(kinds, committed_stamp, keep_bytes // 2)
         for fingerprint, entry in list(self.findings.items()):
             payment = entry.finding.seen.payment if entry.finding is not None else None
-            # A payment is loaded together with its findings, so they go together.
+            # A payment is loaded together with its findings, so both are dropped together.
             if entry.stamp <= committed_stamp and payment not in self.payments:
                 self._drop(self.findings, fingerprint)
 
@@ -346,7 +349,7 @@ class WorkingSet:
             self._drop(kinds[place], key)
 
     def _measure(self) -> None:
-        """Count the entries that have come since the last time; they stand last in their tables."""
+        """Measure the entries that have come since the last time; they stand last in their tables."""
         tables: tuple[dict[Any, Any], ...] = (
             self.accounts,
             self.holds,
@@ -364,16 +367,16 @@ class WorkingSet:
                 self.size += entry.size
 
     def _measure_again(self, entry: _Entry) -> None:
-        """Count what an entry has now; one that was never counted is counted with the others."""
+        """Measure an entry again after a change; an entry that was never measured is left to `_measure`."""
         if entry.size:
             size = _bytes_of(entry)
             self.size += size - entry.size
             entry.size = size
 
     def _set(self, target: _Stamped, name: str, value: object) -> None:
-        """Change something; what changes belongs to this batch, whether or not a command has named it.
+        """Change an attribute; the entry then belongs to this batch, whether or not a command has named it.
 
-        Else it could be forgotten before it is committed, and be read again as it was before.
+        Otherwise the entry could be forgotten before the commit, and be read again without the change.
         """
         if self._undo is not None:
             self._undo.append((target, name, getattr(target, name)))
@@ -381,7 +384,7 @@ class WorkingSet:
         target.stamp = self.stamp
 
     def _set_counters(self, account: Account, counters: Counters) -> None:
-        # As `_set` does, without its look-ups by name: it is done for every leg.
+        # The same as `_set` without its look-ups by name, since this is done for every leg.
         entry = self.accounts[account.account_id]
         if self._undo is not None:
             self._undo.append((entry, "counters", entry.counters))
@@ -431,7 +434,7 @@ class WorkingSet:
         self._measure_again(entry)
         for provider_ref in names_of(payment):
             if provider_ref in known:
-                # Whoever has it was found out when the payment got it, and may be forgotten by now.
+                # The ref's owner was looked up when the payment got the ref, and may be forgotten by now.
                 continue
             place = (payment.provider, provider_ref)
             ref = self.refs.get(place)
@@ -453,7 +456,7 @@ class WorkingSet:
 
 
 def _oldest(entries: Mapping[_Key, _Stamped], committed_stamp: int, keep: int) -> list[_Key]:
-    """Return the keys of the oldest entries where twice as many are there as are kept."""
+    """Return the keys of the oldest entries, once there are twice as many as are kept."""
     surplus = len(entries) - keep
     if surplus < keep:
         return []

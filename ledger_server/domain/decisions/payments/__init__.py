@@ -1,1 +1,1 @@
-"""Owns the decisions on payments, by whose word they are made, and the bookings that follow."""
+"""Owns the decisions on payments: one module for each source of news, and the bookings that follow."""

@@ -1,7 +1,7 @@
-"""Owns how a payment moves money: by the ledger's own commands, decided and applied one after the other.
+"""Owns the bookings of a payment: it moves money by the ledger's own commands, decided one after the other.
 
-A payment's command may need several facts. They are decided against a working set in which the ones
-before have taken effect; at the end all is taken back, since it is the caller who applies facts.
+A payment's command may need several facts. Each fact is decided against a working set in which the facts
+before it have taken effect. At the end all of them are taken back, since the caller applies facts.
 """
 
 from collections.abc import Iterator
@@ -74,13 +74,13 @@ class Booking:
                 )
 
     def check_accounts(self, currency: str, *account_ids: str) -> None:
-        """Refuse to move money on an account that is not what its name says; a missing one is no matter.
+        """Refuse to move money on an account that is not what its name says; a missing account passes.
 
         Raises:
-            CurrencyMismatch, AccountKindMismatch: it was opened before such names were reserved.
+            CurrencyMismatch, AccountKindMismatch: the account was opened before such names were reserved.
         """
         for account_id in account_ids:
-            # One that was wrong is put right by being continued, and then its newest successor counts.
+            # A wrong account is put right by continuing it; from then on its newest successor counts.
             entry = self.working_set.account(newest(self.working_set, account_id))
             if entry is not None and entry.account is not None:
                 check_use(entry.account, currency)

@@ -1,4 +1,4 @@
-"""Owns how a payment that has learned something is booked and recorded."""
+"""Owns the change of a payment: what new knowledge of it books, and the record of that."""
 
 from datetime import datetime
 
@@ -25,7 +25,7 @@ def change_deposit(
     *,
     more: tuple[Discrepancy, ...] = (),
 ) -> None:
-    """Book what follows from what a deposit has learned, and record it; `more` is found besides."""
+    """Book what follows from new knowledge of a deposit, and record it; `more` are further discrepancies."""
     after = replace(after, refunds=tuple(_with_hold_ended(refund) for refund in after.refunds))
     player = player_account(after.player_id, after.currency)
     had = facts.available(player)
@@ -47,8 +47,8 @@ def change_withdrawal(
     *,
     more: tuple[Discrepancy, ...] = (),
 ) -> None:
-    """Book what follows from what a withdrawal has learned, and record it; `more` is found besides."""
-    # What was let go is not held again, even where another payout turns up that has not ended.
+    """Book what follows from new knowledge of a withdrawal, and record it; `more`: further discrepancies."""
+    # A hold that has ended is never placed again, even if another payout turns up that has not ended.
     after = replace(after, hold_ended=not before.pending or not after.pending)
     player = player_account(after.player_id, after.currency)
     had = facts.available(player)
@@ -62,6 +62,6 @@ def change_withdrawal(
 
 
 def _with_hold_ended(refund: Refund) -> Refund:
-    """Return a refund that knows when its hold is over: even if another object turns up, it stays so."""
+    """Return a refund that remembers the end of its hold: the hold stays over if another object turns up."""
     ended = refund.hold is not None and refund.state is not RefundState.PENDING
     return replace(refund, hold_ended=True) if ended else refund

@@ -1,7 +1,8 @@
 """Owns the decisions on payments: from (working set, command, now) to the facts that follow.
 
 As in the ledger's own decisions, a refusal is raised before anything has changed, and facts that are
-returned can be applied without a further check. What the outside reports is never refused: it has happened.
+returned can be applied without a further check. A report from outside is never refused: it tells of something
+that has happened.
 """
 
 from collections.abc import Callable
@@ -46,7 +47,8 @@ def decide_payment(working_set: WorkingSet, command: PaymentCommand, now: dateti
             _DECIDERS[type(command)](facts, command)
         except Rejected as refused:
             if isinstance(command, ReplayEvent) and not command.provider_event_id:
-                # Nobody asked by an id: it stays parked, and trying again must not fill the journal.
+                # The ledger itself tries again, no caller does: the event stays parked, and a try must not
+                # fill the journal.
                 return ()
             if not isinstance(command, IngestEvent):
                 raise
@@ -59,7 +61,7 @@ def decide_payment(working_set: WorkingSet, command: PaymentCommand, now: dateti
 
 
 def store_undecided(working_set: WorkingSet, command: IngestEvent, now: datetime) -> tuple[Fact, ...]:
-    """Return the fact that an event came in, where deciding its effect has failed: it must not be lost."""
+    """Return the fact that an event came in, for when deciding its effect failed: no event may be lost."""
     with booking(working_set, now) as facts:
         told.record(
             facts, command.event, told.Applied(EventState.PARKED, None, "it could not be decided", ())

@@ -1,7 +1,7 @@
-"""Owns what a change of knowledge moves: the difference between what was booked and what follows now.
+"""Owns the money that new knowledge moves: what follows now, less what was booked before.
 
-Every amount that a payment has booked follows from its knowledge, so the step from one to the next is
-the difference of the two, whatever events came in between and in whichever order. Source: decision 7.
+Every booked amount of a payment follows from what is known of it. So a step books the difference between two
+states of knowledge, whatever events came in between and in whichever order. Source: decision 7.
 """
 
 from collections.abc import Mapping
@@ -26,8 +26,8 @@ def book_deposit(booking: Booking, before: Deposit, after: Deposit, effective_ti
     clearing = clearing_account(after.provider, currency)
     of = booking.working_set.ids.deposit_id(after.number)
     gained = after.captured - before.captured
-    # What was captured is expected no longer, even where its failure was heard of first or it is captured
-    # for the second time. So the hold keeps what is still expected, and the rest is posted.
+    # Captured money is no longer expected, even if its failure was heard of first or if it is captured for
+    # the second time. So the hold keeps only what is still expected, and the rest is posted.
     expected = max(0, after.taken - before.taken)
     gained -= booking.capture(after.hold, expected, final=after.pending == 0, effective_time=effective_time)
     booking.post(
@@ -93,9 +93,9 @@ def _settle_refunds(
 ) -> int:
     """Capture or release the holds of our refunds that ended; return how much was captured.
 
-    One that the provider told of before we knew it as ours has been booked already: then its hold is
-    released, not captured. If the provider has refunded less than what is held, the rest is released; what it
-    has refunded beyond is for the caller to post.
+    A refund that the provider told of before it was known to be ours is booked already, so its hold is
+    released and not captured. If the provider has refunded less than what is held, the rest is released; if
+    it has refunded more, the caller posts the excess.
     """
     were: Mapping[int | None, Refund] = {refund.number: refund for refund in before.refunds}
     taken = 0

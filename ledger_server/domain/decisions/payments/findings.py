@@ -1,4 +1,4 @@
-"""Owns what contradicts the books: the discrepancies that a payment's knowledge or an event gives rise to."""
+"""Owns the discrepancies that follow from an event, or from what is known of a payment."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -34,7 +34,8 @@ def of_deposit(ids: TenantIds, deposit: Deposit) -> tuple[Discrepancy, ...]:
     for refund in deposit.refunds:
         if refund.state is RefundState.SUCCEEDED and not refund.out:
             found.append(_status(ids, deposit, "refunded without an amount", refund))
-        # Whatever its state is: else it would depend on whether a later failure was heard first.
+        # In every state of the refund: otherwise the finding would depend on the order in which events were
+        # heard.
         if refund.moved != refund.amount:
             what = "another amount was refunded than asked for"
             found.append(_amount(ids, deposit, what, (refund.amount, refund.moved), refund))
@@ -57,7 +58,7 @@ def of_withdrawal(ids: TenantIds, withdrawal: Withdrawal) -> tuple[Discrepancy, 
     refused = withdrawal.call_state is CallState.REJECTED
     failed_first = any(each.stands and each.fail_time is not None for each in objects)
     if failed_first or (refused and any(each.answered or each.paid_time is not None for each in objects)):
-        # The hold was released when it failed, so the money may have been spent since.
+        # The hold was released when the payout failed, so the player may have spent the money since.
         found.append(_status(ids, withdrawal, "failed and paid"))
     for payout in objects:
         if payout.paid_time is not None and payout.amount != withdrawal.amount:
@@ -73,19 +74,19 @@ def of_withdrawal(ids: TenantIds, withdrawal: Withdrawal) -> tuple[Discrepancy, 
 
 
 def news(before: Sequence[Discrepancy], after: Sequence[Discrepancy]) -> tuple[Discrepancy, ...]:
-    """Return what a change has to tell of what is wrong after it.
+    """Return the discrepancies that a change has to report, of those that exist after it.
 
-    A further object is told once, when it is learned of: a run that sees it knows more of it, and what
-    somebody has resolved is not to come back with every later change.
+    A further object at the provider is reported once, when it is learned of. A run that sees the object knows
+    more of it, and a finding that somebody has resolved must not come back with every later change.
     """
     known = {each.fingerprint for each in before if each.kind is FindingClass.DUPLICATE_AT_PROVIDER}
     return tuple(each for each in after if each.fingerprint not in known)
 
 
 def _further_payments(deposit: Deposit) -> list[str]:
-    """Return by what is known each payment beside the first one, as a run names it.
+    """Return the name of each payment at the provider beside the first one, as a run would name it.
 
-    The first one is what the deposit was begun with, else the one that took money first.
+    The first one is the payment that the deposit was begun with, else the payment that took money first.
     """
     taken = [each for each in deposit.captures if each.payment_ref and each.capture_time is not None]
     taken.sort(key=lambda each: (each.capture_time, each.payment_ref, each.provider_ref))
@@ -98,10 +99,10 @@ def _further_payments(deposit: Deposit) -> list[str]:
 
 
 def _is_captured_and_failed(deposit: Deposit) -> bool:
-    """Whether money was taken by what had ended, or what was taken in full is said to have ended.
+    """Whether an ended payment took money, or a payment that was captured in full is said to have ended.
 
-    That the rest was cancelled after a part was captured is as it should be, and so is a try in vain beside
-    the one that was paid.
+    Two cases are in order: the rest is cancelled after a part was captured, and a try fails beside the
+    payment that was paid.
     """
     if not deposit.known_captured:
         return False
@@ -144,14 +145,14 @@ def contradiction(
 
 
 def other_of(working_set: WorkingSet, payment: Deposit | Withdrawal, names: Iterable[str]) -> str:
-    """Return the id of another payment that one of these objects is known to be of; empty: of none."""
+    """Return the id of another payment that has one of these objects; empty if none has."""
     numbers = (working_set.payment_by_ref(payment.provider, name) for name in names)
     other = next((each for each in numbers if each is not None and each != payment.number), None)
     return "" if other is None else working_set.payment_id(other)
 
 
 def of_two(ids: TenantIds, payment: Deposit | Withdrawal, ref: str, other_id: str) -> Discrepancy:
-    """Return the discrepancy that one object of the provider is told of two payments of ours."""
+    """Return the discrepancy that two payments of ours are said to have the same object of the provider."""
     what = "one object of the provider is told of two payments"
     facts = {"told_ref": ref, "other_payment_id": other_id}
     return _of(ids, payment, FindingClass.DUPLICATE_IN_LEDGER, what, facts)
@@ -166,7 +167,7 @@ def of_another_history(event: ProviderEvent, named: str, now: datetime) -> Discr
     """Return the discrepancy that an event names an id of another history.
 
     Args:
-        named: that id; it makes the finding the same one, however many events name it.
+        named: the foreign id; events that name the same id share one finding.
     """
     return Discrepancy(
         kind=FindingClass.UNKNOWN_HISTORY,
@@ -202,9 +203,9 @@ def refund_ref(ids: TenantIds, deposit: Deposit, refund: Refund) -> str:
 
 
 def _side(ids: TenantIds, payment: Deposit | Withdrawal, refund: Refund | None) -> Side:
-    """Return what it is about: what events have told, which a run may see otherwise and names otherwise.
+    """Return the side of the events; its ref ends in `/events`, since runs report their own finding.
 
-    Nothing in it changes later, so that a resolved finding stays so.
+    Nothing in it changes later, so a resolved finding stays resolved.
     """
     if isinstance(payment, Withdrawal):
         kind, ref, amount = ProviderRecordKind.PAYOUT, ids.withdrawal_id(payment.number), -payment.amount
@@ -235,13 +236,14 @@ def _duplicate(
     refs: Iterable[str],
     refund: Refund | None = None,
 ) -> Discrepancy:
-    """Return the discrepancy that the provider has one more than was asked for.
+    """Return the discrepancy that the provider has one object more than was asked for.
 
-    Whatever became of it: money is booked by each of them, and a person has to say which are meant.
+    The state of the further object does not matter: each object books money, and a person has to say which
+    ones are meant.
 
     Args:
-        ref: the further one, by which a run would tell of it too.
-        refs: all of them.
+        ref: of the further object, as a run would report it too.
+        refs: of all objects.
     """
     what = "more than one at the provider for one of ours"
     facts = {"provider_refs": " ".join(sorted({each for each in refs if each}))}

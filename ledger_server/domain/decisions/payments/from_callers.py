@@ -1,4 +1,4 @@
-"""Owns what is asked of payments from the inside: checked strictly, and refused by name.
+"""Owns the decisions that callers ask for on payments: checked strictly, each refusal with its reason.
 
 As in the ledger's own decisions, a refusal is raised before anything has changed.
 """
@@ -198,7 +198,8 @@ def approve(facts: Booking, command: ApproveWithdrawal) -> None:
         raise SecondReviewerRequired(withdrawal_id=command.withdrawal_id, reviewer=command.reviewer)
     approval = Approval(reviewer=command.reviewer, time=facts.now, note=command.note)
     approved = replace(withdrawal, approvals=(*withdrawal.approvals, approval), reviewer=command.reviewer)
-    # The provider is told to pay from here on: the last moment to see that the money was never there.
+    # From here on the provider is told to pay, so this is the last moment to notice that the accounts are
+    # wrong.
     facts.check_accounts(
         withdrawal.currency,
         player_account(withdrawal.player_id, withdrawal.currency),
@@ -241,12 +242,13 @@ def mark_paid(facts: Booking, command: MarkWithdrawalPaid) -> None:
     """Record by hand that a withdrawal is paid."""
     withdrawal = _reviewed(facts.working_set, command, WithdrawalState.PAID)
     if withdrawal.call_state is CallState.UNDER_WAY:
-        # It may be paid by that very call, or not at all; nobody can say yet.
+        # The call under way may pay the withdrawal or not; nobody can say yet.
         raise CallUnderWay(withdrawal_id=command.withdrawal_id)
     if command.provider_ref:
         _check_ref_free(facts.working_set, withdrawal, command.provider_ref)
     call_state = withdrawal.call_state
-    # Under another id than the known one it is a payout of its own, whatever becomes of the provider's.
+    # A payout with another id than the known one stands by itself, whatever becomes of the provider's own
+    # payout.
     payout = Payout(
         provider_ref=command.provider_ref,
         amount=withdrawal.amount,
@@ -258,7 +260,7 @@ def mark_paid(facts: Booking, command: MarkWithdrawalPaid) -> None:
     paid = replace(
         with_payout(withdrawal, payout),
         reviewer=command.reviewer,
-        # A call that was not begun must never be made: it would pay a second time.
+        # A call that has not begun must never be made now: it would pay a second time.
         call_state=CallState.DROPPED if call_state is CallState.PENDING else call_state,
     )
     change_withdrawal(facts, withdrawal, paid, None)

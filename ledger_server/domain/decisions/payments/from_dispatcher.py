@@ -1,4 +1,4 @@
-"""Owns what the dispatcher reports of calls to providers; told twice, it is no news."""
+"""Owns the decisions on the dispatcher's reports of calls to providers; a repeated report changes nothing."""
 
 from typing import Final
 
@@ -18,10 +18,11 @@ from ledger_server.domain.payments.withdrawal import NO_PAYOUT, Withdrawal, with
 
 
 def report(facts: Booking, command: ReportCall) -> None:
-    """Record what the dispatcher says of a call; nothing, if that is no news.
+    """Record what the dispatcher says of a call; record nothing if that is known already.
 
-    An answer that names another object than the known one is news in any state: the provider has two. A call
-    is begun only while its payment still waits for it, and what it asks for is fixed when it is begun.
+    An answer that names another object than the known one is recorded in any state: the provider has two
+    objects. A call is begun only while its payment still waits for it, and what the call asks for is fixed
+    when it is begun.
     """
     entry = facts.working_set.payments[command.payment]
     payment, news = entry.payment, command.news
@@ -47,7 +48,7 @@ def report(facts: Booking, command: ReportCall) -> None:
             target = target_of(payment.captures, others, refund.amount) or payment.known_ref
             told_refund = replace(told_refund, payment_ref=target)
         elif state is CallState.DROPPED and refund.awaits_call:
-            # Nothing will come of it, so its hold ends.
+            # The refund will never be sent, so its hold ends.
             told_refund = replace(told_refund, hold_ended=True, reason=_NOT_COVERED)
         if told_refund != refund:
             refunds = merged_refunds([*others, told_refund])
@@ -58,7 +59,7 @@ def report(facts: Booking, command: ReportCall) -> None:
 def _of_two(
     facts: Booking, payment: Deposit | Withdrawal, news: CallNews, *, refund: bool = False
 ) -> tuple[Discrepancy, ...]:
-    """Return the discrepancy that a call was answered with what another payment has, if it was."""
+    """Return the discrepancy that a call was answered with another payment's object; empty if it was not."""
     ref = news.provider_ref if isinstance(news, CallAccepted) else ""
     if not ref:
         return ()
@@ -67,10 +68,11 @@ def _of_two(
 
 
 def _next_call_state(state: CallState, news: CallNews, *, awaited: bool) -> CallState | None:
-    """Return where a call goes by what the dispatcher says; None if that is no news.
+    """Return the next state of a call by what the dispatcher says; None if the state stays.
 
     Args:
-        awaited: whether its payment still waits for it; what has ended or been told of is not asked for.
+        awaited: whether the payment still waits for its call; an object that has ended, or that the provider
+            has told of, is not asked for again.
     """
     told = _NEWS[type(news)]
     if told is CallState.UNDER_WAY and not awaited:
@@ -103,9 +105,9 @@ def _told_withdrawal(withdrawal: Withdrawal, state: CallState | None, news: Call
 
 
 def _is_another(payment: Withdrawal | Refund, provider_ref: str) -> bool:
-    """Whether an answer that is no news of the call names something that nobody knew of.
+    """Whether an answer that does not change the call's state names an object that nobody knew of.
 
-    Before a call was begun there is nothing that it could have made.
+    A call that has not begun can't have made an object.
     """
     begun = payment.call_state not in {CallState.NONE, CallState.PENDING}
     return provider_ref not in payment.refs and (begun or bool(payment.refs))

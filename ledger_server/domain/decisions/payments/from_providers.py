@@ -1,4 +1,4 @@
-"""Owns what providers tell: recorded in any case, and booked as far as it has a meaning."""
+"""Owns the decisions on provider events: every event is recorded, and booked as far as it has a meaning."""
 
 import hashlib
 from typing import Final, NamedTuple
@@ -49,9 +49,10 @@ def ingest(facts: Booking, command: IngestEvent) -> None:
 
 
 def keep(facts: Booking, command: IngestEvent, refused: Rejected) -> None:
-    """Park an event that the accounts have no room for, or are not fit for, until that is put right.
+    """Park an event whose accounts have no room for it, or are not fit for it, until that is put right.
 
-    What happened at the provider is never refused: it stays, with a finding from the first moment on.
+    An event tells of something that has happened, so it is never refused: it is kept, with a finding from the
+    first moment on.
     """
     event = command.event
     payment = _payment_of(facts.working_set, event)
@@ -70,7 +71,7 @@ def replay(facts: Booking, command: ReplayEvent) -> None:
     stored = _stored(facts, command.number, command.provider_event_id)
     count = len(facts.facts)
     if stored.state is EventState.SUPERSEDED:
-        # What it says has the event that it became.
+        # The event that superseded this one says all that it has to say.
         state, payment, note, found = Applied(stored.state, None, stored.note, ())
     else:
         state, payment, note, found = _apply(facts, stored.event)
@@ -97,9 +98,10 @@ def supersede(facts: Booking, command: SupersedeEvent) -> None:
 
 
 def _supersede_mended(facts: Booking, command: IngestEvent) -> None:
-    """Say that the event which is recorded next is what an earlier one should have said.
+    """Mark an earlier event as superseded by the event that is recorded next.
 
-    One that has taken effect since stays what it is: both are known then, and overlap as objects do.
+    An earlier event that has taken effect since then is left alone: both events are known, and they overlap
+    as objects do.
     """
     stored = facts.working_set.events[command.mends].stored if command.mends is not None else None
     if stored is None or stored.state not in unread.CAME_TO_NOTHING:
@@ -142,7 +144,8 @@ def _apply(facts: Booking, event: ProviderEvent) -> Applied:
         return Applied(EventState.IGNORED, None, "", ())
     foreign = _foreign_id(facts.working_set, event)
     if foreign:
-        # Neither its number nor its ref says anything here: who takes it for ours takes another's money.
+        # Neither the number nor the ref of such an event means anything in this history: booking it here
+        # would book the money of somebody else's payment.
         astray = findings.of_another_history(event, foreign, facts.now)
         return Applied(EventState.PARKED, None, "it names an id of another history", (astray,))
     payment = _payment_of(facts.working_set, event)
@@ -150,7 +153,7 @@ def _apply(facts: Booking, event: ProviderEvent) -> Applied:
         return Applied(EventState.PARKED, None, "its payment is not known", ())
     other = findings.other_of(facts.working_set, payment, told_names(event))
     if other:
-        # It would be booked twice. Which of the two it is of, only a person can say.
+        # The object would be booked twice. Only a person can say which of the two payments it belongs to.
         why_not = f"what it names is of {other} already"
         told_ref = event.object_ref or event.payment_ref
         twice = findings.of_two(facts.working_set.ids, payment, told_ref, other)
@@ -185,7 +188,7 @@ def _apply(facts: Booking, event: ProviderEvent) -> Applied:
 
 
 def _retold(working_set: WorkingSet, deposit: Deposit, event: ProviderEvent) -> tuple[Discrepancy, ...]:
-    """Return the discrepancy that an event says otherwise what was told under the same name."""
+    """Return the discrepancy that an event contradicts what was told under the same name."""
     why = retold(deposit, event)
     if not why:
         return ()

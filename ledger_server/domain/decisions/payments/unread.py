@@ -1,7 +1,7 @@
-"""Owns unread events: the finding that one stands for, and what it became when somebody could read it.
+"""Owns unread events: the finding about each, and the event that it became once it could be read.
 
-An event that was read, however it came, resolves the finding of the unread one that has its id; so it does
-not matter whether the provider sent it again, mended, or an upgraded edge read the stored payload.
+An event that was read resolves the finding about the unread event with the same id. It does not matter
+whether the provider sent the event again in a better form, or an upgraded edge read the stored payload.
 """
 
 import hashlib
@@ -20,26 +20,26 @@ CAME_TO_NOTHING: Final = frozenset({EventState.PARKED, EventState.CONTRADICTED})
 _READ: Final = ":read"
 _MENDED: Final = ":mended:"
 _MOST_ID: Final = 255
-# Of a longer id the rest is in the digest.
+# The digest stands for the rest of a longer id.
 _MOST_PLAIN_ID: Final = 200
 
 
 def read_event_id(event_id: str) -> str:
-    """Return the id of an event that says something, where one that said nothing has its own id already."""
+    """Return the id of an event that was read, where the unread event has the provider's own id already."""
     return event_id[: _MOST_ID - len(_READ)] + _READ
 
 
 def mended_event_id(event: ProviderEvent) -> str:
-    """Return the id of an event under whose id another one has come to nothing.
+    """Return the id of an event whose own id is taken by an event that came to nothing.
 
-    It follows from what the event says, so that deliveries which say the same are one.
+    The id follows from what the event says, so deliveries that say the same are one event.
     """
     digest = hashlib.sha256(repr((event.event_id, *said_by(event))).encode()).hexdigest()[:32]
     return f"{event.event_id[:_MOST_PLAIN_ID]}{_MENDED}{digest}"
 
 
 def said_by(event: ProviderEvent) -> tuple[object, ...]:
-    """Return all that decides what an event books; its time, its reason and its bytes may differ."""
+    """Return everything that decides what an event books: not its time, its reason and its bytes."""
     return (
         int(event.type),
         event.payment_ref,
@@ -55,16 +55,16 @@ def said_by(event: ProviderEvent) -> tuple[object, ...]:
 
 
 def discrepancy(event: ProviderEvent, receive_time: datetime) -> Discrepancy | None:
-    """Return what an unread event stands for; None if it was read, or its type moves no money."""
+    """Return the discrepancy of an unread event; None if it was read, or if its type moves no money."""
     if event.unread is None or not event.unread.moves_money:
         return None
     return _discrepancy(event, event.unread.read_event_id or event.event_id, receive_time)
 
 
 def fingerprint(event: ProviderEvent) -> bytes | None:
-    """Return the finding that an event is about: that it is unread, or that it was.
+    """Return the fingerprint of the finding that the event is or was unread.
 
-    None: it has none, since it is unread and its type moves no money.
+    None: there is no such finding, since the event is unread and its type moves no money.
     """
     if event.unread is not None and not event.unread.moves_money:
         return None
@@ -75,7 +75,7 @@ def fingerprint(event: ProviderEvent) -> bytes | None:
 
 
 def mended(working_set: WorkingSet, event: ProviderEvent) -> tuple[bytes, ...]:
-    """Return the finding that an event puts right because it was read, if there is one."""
+    """Return the finding that an event resolves by having been read, if there is one."""
     found = fingerprint(event)
     if event.unread is not None or found is None or working_set.finding(found) is None:
         return ()
@@ -83,12 +83,12 @@ def mended(working_set: WorkingSet, event: ProviderEvent) -> tuple[bytes, ...]:
 
 
 def check_superseded(stored: StoredEvent, event_id: str, successor: StoredEvent, successor_id: str) -> None:
-    """Require that an event was not read, and that another one is what it has become.
+    """Require that an event is unread, and that the other event is the same one in readable form.
 
     Raises:
         IllegalTransition, EventCannotSupersede.
     """
-    # Events of before this state was known are IGNORED, whether they were read or not.
+    # Events that were recorded before this state existed are IGNORED, whether they were read or not.
     unread = stored.state in {EventState.UNREAD, EventState.IGNORED}
     if not unread or stored.event.type is not EventType.UNKNOWN:
         raise IllegalTransition(
@@ -103,7 +103,8 @@ def check_superseded(stored: StoredEvent, event_id: str, successor: StoredEvent,
 def _discrepancy(event: ProviderEvent, event_id: str, receive_time: datetime) -> Discrepancy:
     """Return the discrepancy of the event that is known by an id.
 
-    That id alone makes the fingerprint, so deliveries that are unreadable in several ways are one finding.
+    The fingerprint follows from that id alone, so deliveries that are unreadable in several ways share one
+    finding.
     """
     unread = event.unread
     reason = "" if unread is None else unread.reason.name
