@@ -1,1 +1,1 @@
-"""Own the lane: batch, load, decide, flush, answer."""
+"""Owns the engine: lanes that decide and write, reads, the bytes of records, and verification."""

@@ -27,7 +27,7 @@ from ledger_server.store.ledger_rows import JournalRow
 _MAX_IDLE_LANES: Final = 1_000
 
 Admit = Callable[[Sequence[Command]], Awaitable[None]]
-"""Raises `Undecided` where commands must not be decided by this process."""
+"""Raises `Undecided` for commands that this process must not decide."""
 
 
 class Ledger:
@@ -48,19 +48,19 @@ class Ledger:
         self._admit: Admit | None = None
 
     def on_commit(self, tell: OnCommit) -> None:
-        """Tell somebody of every commit of this process from now on."""
+        """Call a function for every commit of this process from now on."""
         self._on_commit.append(tell)
 
     def on_loss(self, tell: OnLoss) -> None:
-        """Tell somebody, in words, when the database turns out to have lost what was committed here."""
+        """Call a function, with a description, if the database turns out to lack a commit of this process."""
         self._on_loss.append(tell)
 
     def admit_by(self, admit: Admit) -> None:
-        """Ask somebody about all commands from now on, before they reach a lane."""
+        """Call a function for all commands from now on, before they reach a lane; it may refuse them."""
         self._admit = admit
 
     def busy(self, tenant_id: str) -> bool:
-        """Whether something of a tenant is under way in this process."""
+        """Whether work of a tenant is under way in this process."""
         lane = self._lanes.get(tenant_id)
         return lane is not None and not lane.idle
 
@@ -75,7 +75,7 @@ class Ledger:
         """Decide requests in one batch and return their outcomes once they are durable.
 
         Args:
-            atomic: all take effect or none; a refused one then leaves BATCH_ABORTED for the others.
+            atomic: all requests take effect or none; if one is refused, the others get BATCH_ABORTED.
             deadline: in the event loop's time; work that has not begun by then is not begun.
         Raises:
             Undecided: CurrencyContradicted, TenantNotFound, LaneFull,
@@ -108,10 +108,10 @@ class Ledger:
         return work.future
 
     def check_room(self, tenant_id: str, size_bytes: int) -> None:
-        """Refuse early what the tenant's lane has no room for, before a large message is made into commands.
+        """Refuse work that the tenant's lane has no room for, before a large message is made into commands.
 
         Raises:
-            LaneFull: there is none now.
+            LaneFull: there is no room now.
         """
         lane = self._lanes.get(tenant_id)
         if (

@@ -16,13 +16,13 @@ MAX_EXPONENT: Final = 9
 """With more decimal places, less than a billion major units could go through an account."""
 
 MOST_KEPT: Final = 18
-"""What earlier versions allowed; a currency that is in use with more than `MAX_EXPONENT` goes on."""
+"""The most that earlier versions allowed; a currency in use with more than `MAX_EXPONENT` stays usable."""
 
 SHIPPED: Final[Mapping[str, int]] = {"USDT": 6, "USDC": 6, "BTC": 8, "ETH": 9}
-"""The assets beside ISO 4217 that there are unless a setting says otherwise; ETH is counted in gwei."""
+"""The currencies beside ISO 4217 that exist without a setting; ETH is counted in gwei."""
 
 SHIPPED_EARLIER: Final[Mapping[str, int]] = {**SHIPPED, "ETH": 18}
-"""What the versions had that did not keep decimal places in the database."""
+"""The decimal places in versions that did not keep them in the database."""
 
 _CODE: Final = re.compile(r"[A-Z0-9][A-Z0-9._-]{0,15}")
 

@@ -6,7 +6,7 @@ from ledger_server.domain.ledger.accounts import MAX_AMOUNT, Direction
 from ledger_server.domain.ledger.transactions import Line
 
 SHARES: Final = (99, 95, 90, 80)
-"""Percent of what a side can count; each is told once, when a line passes it."""
+"""Percent of what a side can count; each level warns once, when a line passes it."""
 
 _LEAST: Final = MAX_AMOUNT * SHARES[-1] // 100
 

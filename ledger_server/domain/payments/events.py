@@ -27,7 +27,7 @@ from ledger_server.domain.payments.refunds import told_of, with_refund
 from ledger_server.domain.payments.withdrawal import NO_PAYOUT, Withdrawal, with_payout
 
 RECORD_EVENT: Final = "record:"
-"""How the id of an event begins that stands for a provider's records; it tells what they amount to so far."""
+"""The prefix of the id of an event that stands for a provider's records, and has their sum so far."""
 
 
 class EventType(Code):

@@ -33,7 +33,7 @@ CALL_STEPS: Final[Mapping[CallState, frozenset[CallState]]] = {
     CallState.REJECTED: frozenset(),
     CallState.DROPPED: frozenset(),
 }
-"""Which states may follow which. ACCEPTED and REJECTED are what the provider has said, for ever."""
+"""The states that may follow each state. ACCEPTED and REJECTED are the provider's final answers."""
 
 
 class RefundState(Code):

@@ -29,7 +29,7 @@ REVIEW_STEPS: Final[Mapping[WithdrawalState, frozenset[WithdrawalState]]] = {
     ),
     WithdrawalState.APPROVED: frozenset({WithdrawalState.PAID}),
 }
-"""What may be asked from the inside; PAID is a reviewer's word that the provider has paid.
+"""The steps that callers may ask for; PAID is a reviewer's word that the provider has paid.
 
 What the provider says is recorded in any state: APPROVED → PAID or FAILED, PAID → REVERSED, and
 anything else with a finding. Source: decision 7.
@@ -245,7 +245,7 @@ STATES: Final[tuple[tuple[WithdrawalState, Callable[[Withdrawal], bool]], ...]] 
         lambda it: (it.refused or it.hold_ended) and it.review not in _ENDED_BY_REVIEW,
     ),
 )
-"""What the provider says, as one table; until it says something, review tells the state (`REVIEW_STEPS`)."""
+"""The states by what the provider said, as one table; before that, review decides (`REVIEW_STEPS`)."""
 
 _HELD: Final = frozenset({WithdrawalState.REQUESTED, WithdrawalState.APPROVED})
 

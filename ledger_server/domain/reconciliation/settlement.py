@@ -25,11 +25,11 @@ class SettlementBatchState(Code):
     """Where a batch stands; numbers are those of `SettlementBatchState` in the contract."""
 
     IN_PROGRESS = 1
-    """Either what was paid out or what it is made of is not known yet."""
+    """The pay-out or the lines that it consists of are not known yet."""
     BALANCED = 2
     UNBALANCED = 3
     CONFIRMED = 4
-    """Set by whoever moved it to the bank, never found by adding up."""
+    """Set when the money is moved to the bank, never found by adding up."""
 
 
 class SettlementLine(Struct, frozen=True, kw_only=True):
@@ -248,7 +248,7 @@ NOTHING: Final = Totals(
     line_count=0,
     paid_out_time=None,
 )
-"""What no lines add up to."""
+"""The sums of no lines at all."""
 
 
 def batches_of(lines: Iterable[SettlementLine]) -> tuple[SettlementBatch, ...]:

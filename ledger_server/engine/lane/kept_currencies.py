@@ -1,8 +1,8 @@
-"""Owns the gate before the lanes: nothing is decided in a currency that this process understands otherwise.
+"""Owns the currency gate before the lanes: a process decides only in currencies that it knows as kept.
 
-Servers with different settings may run side by side. The first that uses a currency decides, in the database,
-before anything is recorded in it; one with other decimal places takes nothing in that currency, and begins no
-call to a provider at all, since it would ask for another amount.
+Servers with different settings may run side by side. The first server that uses a currency writes its decimal
+places to the database before anything is recorded in that currency. A server with other decimal places
+refuses that currency, and begins no call to any provider, since it would ask for another amount.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class KeptCurrencies:
-    """What this process knows to be kept as it understands it."""
+    """The currencies whose kept decimal places are known to equal this process's own."""
 
     def __init__(self, pool: Pool, known: Currencies) -> None:
         self._pool = pool
@@ -30,7 +30,7 @@ class KeptCurrencies:
         self.withdrawn = known.withdrawn
 
     async def exponents(self) -> Mapping[str, int]:
-        """Return the decimal places of all currencies, as they are kept where they are in use.
+        """Return the decimal places of all currencies: the kept ones for currencies in use.
 
         Raises:
             StoreUnavailable: the database did not answer.
@@ -40,7 +40,7 @@ class KeptCurrencies:
         return {**self._registry.exponents(), **in_use}
 
     async def admit(self, commands: Sequence[Command]) -> None:
-        """Let commands pass, after what they use for the first time is kept.
+        """Let commands pass once the decimal places of every currency that they use are kept.
 
         Raises:
             CurrencyContradicted: the database keeps other decimal places; nothing was decided.
@@ -63,7 +63,7 @@ class KeptCurrencies:
             raise
 
     async def check(self) -> None:
-        """Refuse to go on where anything is kept otherwise than this process understands it.
+        """Refuse to go on if any currency is kept with other decimal places than this process has.
 
         Raises:
             CurrencyContradicted: names the first such currency.

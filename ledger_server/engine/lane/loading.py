@@ -1,4 +1,4 @@
-"""Owns how a working set is filled: which entries commands name, and reading those that are missing."""
+"""Owns the loading of a working set: which entries commands name, and reading the missing ones."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -51,10 +51,10 @@ Rest = (
 
 
 class Wanted:
-    """What commands need that the working set does not have, and accounts with a hold to expire.
+    """What commands need and the working set lacks, and the accounts that have a hold to expire.
 
     Attributes:
-        more_due: whether more is due on those accounts than is expired in one go.
+        more_due: whether more holds are due on those accounts than are expired in one go.
     """
 
     __slots__ = (
@@ -150,7 +150,7 @@ async def load(
 ) -> None:
     """Read what is missing into the working set.
 
-    An entry that is there already is never replaced: it may be newer than what is committed.
+    An entry that is loaded already is never replaced: it may be newer than what is committed.
 
     Args:
         expiry_size: how many due holds are expired in one go.
@@ -240,7 +240,8 @@ async def _load_accounts(
             else:
                 entry = AccountEntry(loaded.account, loaded.counters, loaded.next_expiry)
             working_set.accounts.setdefault(account_id, entry)
-            # With it come those that it continues or that continue it, and what is due on all of them.
+            # An account is loaded with its predecessors and successors, and with the due holds of all of
+            # them.
             _want_account(working_set, missing, account_id, now)
 
 
@@ -261,12 +262,14 @@ async def _load_due(
     on_due = set(missing.due)
     due = working_set.due_holds(on_due, now)
     missing.accounts = set()
-    # Their other accounts change as well, so they are as good as named; only what is due on them can wait.
+    # A hold's other account changes as well, so it counts as named; only the holds that are due on it can
+    # wait.
     for hold in due[:limit]:
         _want_hold(working_set, missing, hold.number, now)
     if missing.accounts:
         await _load_accounts(connection, key, working_set, missing, now)
-    # What ends on a continued account follows to its successor at once, so nothing due may be left on it.
+    # Money of a hold that ends on a continued account moves to the successor at once, so no due hold may be
+    # left on it.
     continued = {
         account_id
         for hold in due[:limit]
@@ -278,7 +281,7 @@ async def _load_due(
         await _load_due(connection, key, working_set, missing, now, limit=limit)
         return
     missing.due = on_due
-    # What is stored may be expired already by a commit under way, and hide what comes behind it.
+    # A commit under way may have expired the stored holds already; they would hide the holds behind them.
     missing.more_due = len(stored_due) == limit or len(due) > limit
     if missing.more_due:
         return
@@ -293,7 +296,7 @@ def _is_continued(working_set: WorkingSet, account_id: str) -> bool:
 
 
 def _set_next_expiries(working_set: WorkingSet, stored: Mapping[str, datetime | None], now: datetime) -> None:
-    """Take for each account the earliest of what is stored and what only uncommitted batches know."""
+    """Set each account's earliest expiry, of stored holds and of holds that only uncommitted batches know."""
     earliest = dict(stored)
     for entry in working_set.holds.values():
         hold = entry.hold
@@ -339,7 +342,7 @@ def _want_along(
     following: Callable[[Account], str],
     now: datetime,
 ) -> None:
-    """Want an account and those that come before or after it, as far as they are known."""
+    """Want an account with its known predecessors and successors."""
     while account_id:
         entry = working_set.accounts.get(account_id)
         if entry is None or entry.account is None:
@@ -382,7 +385,7 @@ def _want_hold(working_set: WorkingSet, result: Wanted, number: int, now: dateti
 
 def _want_transaction(working_set: WorkingSet, result: Wanted, sequence: int, now: datetime) -> None:
     entry = working_set.transactions.get(sequence)
-    # Looked up again where there was none: ids can be guessed, and it may have been posted since.
+    # A missing transaction is looked up again: ids can be guessed, and it may have been posted since.
     if entry is None or entry.legs is None:
         result.transactions.add(sequence)
         return
@@ -423,7 +426,7 @@ def _want_ref(working_set: WorkingSet, result: Wanted, place: tuple[str, str], n
 
 
 def _want_new_ref(working_set: WorkingSet, result: Wanted, number: int, ref: str, now: datetime) -> None:
-    """Want the ref that a payment is to get; the payment tells the provider that the ref is of."""
+    """Want the ref that a payment is to get; the payment names the provider of the ref."""
     entry = working_set.payments.get(number)
     if entry is None:
         result.new_refs.add((number, ref))
@@ -444,7 +447,7 @@ def _want_payment(working_set: WorkingSet, result: Wanted, number: int, now: dat
             _want_account(working_set, result, account_id, now)
         for hold in holds:
             _want_hold(working_set, result, hold, now)
-        # A ref that becomes known later is looked up before it is set.
+        # A ref is looked up before it is set, so that its owner is known.
         for provider_ref in names_of(entry.payment):
             ref = working_set.refs.get((entry.payment.provider, provider_ref))
             if ref is not None:

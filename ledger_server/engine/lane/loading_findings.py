@@ -20,7 +20,7 @@ from ledger_server.store.database import AnyConnection
 
 
 def named_findings(command: AnyFindingCommand) -> Iterable[bytes]:
-    """Return the fingerprints of the findings that a command names; an id that is none names nothing."""
+    """Return the fingerprints of the findings that a command names; an invalid id names nothing."""
     match command:
         case ReportDiscrepancy(discrepancy=discrepancy):
             return (discrepancy.fingerprint,)
@@ -36,7 +36,7 @@ def named_findings(command: AnyFindingCommand) -> Iterable[bytes]:
 
 
 def named_transaction(ids: TenantIds, command: AnyFindingCommand) -> int | None:
-    """Return the sequence of the transaction that is to have put a finding right, if one is named."""
+    """Return the sequence of the correcting transaction that a command names, if it names one."""
     return ids.transaction_sequence(command.correction) if isinstance(command, ResolveFinding) else None
 
 
@@ -54,7 +54,7 @@ async def load_findings(
 
 
 def put_finding(working_set: WorkingSet, body: bytes) -> None:
-    """Put a stored finding into its entry, unless there is one: that may be newer."""
+    """Put a stored finding into its entry, unless the entry has one, which may be newer."""
     finding = finding_of(working_set.ids, finding_pb2.Finding.FromString(body))
     entry = working_set.findings.setdefault(finding.fingerprint, FindingEntry(finding))
     entry.stamp = working_set.stamp

@@ -43,7 +43,7 @@ class Named(NamedTuple):
     events: tuple[int, ...] = ()
     findings: tuple[bytes, ...] = ()
     new_ref: tuple[int, str] | None = None
-    """A payment that is to get a ref: who has that ref already must be known before."""
+    """A payment that is to get a ref; the ref's present owner has to be known first."""
 
 
 def payments_named(command: PaymentCommand) -> Named:
@@ -80,7 +80,7 @@ def payments_named(command: PaymentCommand) -> Named:
 
 
 def named_by_event(working_set: WorkingSet, number: int) -> Named:
-    """Return what a stored event names that was loaded."""
+    """Return what a loaded event names."""
     stored = working_set.events[number].stored
     return Named() if stored is None else _by_event(stored.event)
 
@@ -133,7 +133,7 @@ async def load_events(
         stored = None
         if body is not None:
             message = payment_pb2.RecordedProviderEvent.FromString(body)
-            # Its row exists and keeps the payload, whatever is written of the event from here on.
+            # The payload stays in the event's row, which later writes of the event do not touch.
             stored = event_of(working_set.ids, message, b"")
         working_set.events.setdefault(number, EventEntry(stored)).stamp = working_set.stamp
 

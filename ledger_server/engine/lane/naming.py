@@ -1,7 +1,7 @@
-"""Owns which record an id in a request names, by the epochs of the history that decides on it.
+"""Owns the reading of ids in requests by the epochs of the history that decides on them.
 
-The border can't know them: it reads the number in any id. An id of another history names nothing here,
-however its number reads.
+The border can't know the epochs, so it accepts the number in any id. Here an id of another history names
+nothing, whatever its number is.
 """
 
 from collections.abc import Sequence
@@ -35,13 +35,13 @@ _SILENT: Final = frozenset(
         | IngestEvent,
     )
 )
-"""Commands that name no record by its id: nearly all, so it is one look-up to pass them by."""
+"""Commands that name no record by id; nearly all commands, so one look-up passes them by."""
 
 
 def named_here(ids: TenantIds, requests: Sequence[Request]) -> Sequence[Request]:
-    """Return the requests with the numbers that their ids have in this history; None for another's.
+    """Return the requests with the numbers that their ids have in this history; None for foreign ids.
 
-    The ids themselves are read each time, since a lane that was in the wrong history decides again.
+    The ids are read anew each time, since a lane that was in the wrong history decides again.
     """
     if all(type(request.command) in _SILENT for request in requests):
         return requests

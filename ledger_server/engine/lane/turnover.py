@@ -1,4 +1,4 @@
-"""Owns the warning that an account will have to be continued, once it is durable that it has come so far."""
+"""Owns the warning that an account will have to be continued; it is given after the commit is durable."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ log = structlog.get_logger()
 
 
 def warn_of_turnover(tenant_id: str, rows: Sequence[JournalRow]) -> None:
-    """Say which accounts a commit has taken past a share of what they can count."""
+    """Warn of the accounts that a commit has taken past a share of what they can count."""
     for row in rows:
         for line in getattr(row.fact, "lines", ()):
             share = share_passed(line)

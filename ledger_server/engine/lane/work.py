@@ -13,7 +13,7 @@ from ledger_server.domain.state.facts import FactKind
 REJECTED: Final = FactKind.REQUEST_REJECTED
 
 INTERNAL_BYTES: Final = 1024
-"""What a command of the ledger itself counts as; none of them carries texts of callers beyond that."""
+"""What a command of the ledger itself counts as; such a command carries no long texts of callers."""
 
 
 # A key, a digest and the objects around them.
@@ -32,7 +32,7 @@ class Request(Struct, frozen=True, gc=False):
     size: int = INTERNAL_BYTES
 
 
-class Outcome(Struct, frozen=True):  # a refusal that is raised may lead back here, so it is collected
+class Outcome(Struct, frozen=True):  # garbage-collected, since a raised refusal may refer back to its outcome
     """What became of a request.
 
     With a `kind`, a record was decided for it, REQUEST_REJECTED among them, and `content` holds the
@@ -70,7 +70,7 @@ class Work:
         submit_time: float,
     ) -> None:
         self.requests = requests
-        # In bytes; what a request takes beside its message counts as a constant.
+        # In bytes; the overhead of a request beside its message counts as a constant.
         self.size = sum([request.size for request in requests]) + _FRAME_BYTES * len(requests)
         self.atomic = atomic
         self.deadline = deadline
@@ -86,6 +86,6 @@ class Work:
             self.future.set_result(self.outcomes)
 
     def fail(self, refused: Refused) -> None:
-        """Tell whoever still waits that nothing was decided, or that it is unknown."""
+        """Tell whoever still waits that nothing was decided, or that the outcome is unknown."""
         if not self.future.done():
             self.future.set_exception(refused)

@@ -1,4 +1,4 @@
-"""Owns the work of one lane that is not answered yet: its order, its bounds, and whose time is over."""
+"""Owns the queue of a lane: work that is not answered yet, its order, bounds and deadlines."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class WorkQueue:
         self._under_way = 0
         self._callers_under_way = 0
         self.waiting = 0
-        """Requests that nobody has taken."""
+        """Requests that are not taken yet."""
         self.unanswered_bytes = 0
         """Bytes of the requests that wait or are under way."""
 
@@ -43,7 +43,7 @@ class WorkQueue:
 
     @property
     def callers(self) -> int:
-        """How many wait for an answer, however much each has asked for."""
+        """How many callers wait for an answer, whatever number of requests each has made."""
         return len(self._works) + self._callers_under_way
 
     def put(self, work: Work, tenant_id: str) -> None:
@@ -104,7 +104,7 @@ class WorkQueue:
         self.unanswered_bytes -= sum([work.size for work in works])
 
     def refuse_overdue(self, time: float) -> None:
-        """Let go of work that has waited for the database too long."""
+        """Refuse work that has waited for the database too long."""
         patient: deque[Work] = deque()
         for work in self._works:
             until = work.submit_time + self._patience

@@ -1,4 +1,4 @@
-"""Owns how much the lanes of a process remember: one budget in bytes, to which idle lanes yield first."""
+"""Owns the memory budget for the working sets of a process's lanes: in bytes, and idle lanes yield first."""
 
 from collections import OrderedDict
 from typing import Final, Protocol
@@ -24,11 +24,11 @@ class WorkingSets:
         self._most_bytes: Final = most_bytes
         self._sizes: OrderedDict[Remembers, int] = OrderedDict()
         self.size = 0
-        """Of all, in bytes."""
+        """The sizes of all working sets together, in bytes."""
 
     @property
     def keep_bytes(self) -> int:
-        """How many bytes one lane may remember: half of all, or a fair share where all is used."""
+        """How many bytes one lane may keep: half of the budget, or a fair share once all of it is used."""
         return self._most_bytes // (2 if self.size <= self._most_bytes else max(2, len(self._sizes)))
 
     def note(self, lane: Remembers, size: int) -> None:

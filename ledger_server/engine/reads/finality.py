@@ -1,4 +1,4 @@
-"""Owns how a read by time waits until its instant is final, or makes it final.
+"""Owns the finality of instants for reads by time: a read waits until its instant is final, or makes it so.
 
 Where a tenant is written to, the next commit or the one after it makes the instant final by itself, so the
 read waits for that commit and writes nothing. Where nobody writes, the instant is made final in the head's
@@ -21,17 +21,17 @@ from ledger_server.store.final_time import FinalUntil, raise_final, read_final
 from ledger_server.store.ledger_rows import JournalRow
 
 _PATIENCE_SECONDS: Final = 1.0
-# Callers' clocks may be ahead of the database's by a little; of such an instant it is worth waiting.
+# Callers' clocks may be a little ahead of the database's; a read of such an instant waits.
 _NEAR_SECONDS: Final = 0.1
-# Beyond that a delay is no hint any more.
+# A longer delay than this is not worth a hint to retry.
 _LONGEST_HINT_SECONDS: Final = 60.0
 # A head that has not moved for so long belongs to a tenant to which nobody writes at this moment.
 _STILL_SECONDS: Final = 0.02
-# From then on an instant is made final even though commits go on; a batch that was decided before that
-# instant and is not under way yet is decided again.
+# After this time an instant is made final even while commits go on. A batch that was decided before that
+# instant and is not under way yet is then decided again.
 _INSIST_SECONDS: Final = 0.25
-# Everything that is older becomes final together with an instant, so that reading many instants costs one
-# write. Hardly any batch is so old when it is written, so hardly any has to be decided again for that.
+# Everything older than this becomes final together with an instant, so that reading many instants costs one
+# write. Hardly any batch is that old when it is written, so hardly any is decided again because of it.
 _STEP: Final = timedelta(seconds=1)
 _FIRST_PAUSE_SECONDS: Final = 0.002
 _LONGEST_PAUSE_SECONDS: Final = 0.05
@@ -46,7 +46,7 @@ Busy = Callable[[str], bool]
 
 
 class Finality:
-    """Instants that reads of this process wait for, of all tenants."""
+    """The instants that reads of this process wait for, by tenant."""
 
     def __init__(self, run: Run, clock: Clock, busy: Busy) -> None:
         self._run = run
@@ -61,7 +61,7 @@ class Finality:
             wait.passed(rows[-1].record_time)
 
     async def until_final(self, tenant_id: str, key: TenantKey, moment: datetime, seen: FinalUntil) -> None:
-        """Return once no record of an instant or an earlier one can be written any more; it stays so.
+        """Return once no record with a time up to an instant can ever be written any more.
 
         Args:
             seen: how far the journal was final when the caller looked.
@@ -94,7 +94,7 @@ class Finality:
 
 
 class _Waiter(NamedTuple):
-    """Who waits for an instant, since when by the event loop's time."""
+    """A read that waits for an instant, and since when by the event loop's time."""
 
     moment: datetime
     since: float
@@ -102,7 +102,7 @@ class _Waiter(NamedTuple):
 
 
 class _Wait:
-    """What waits for instants of one tenant, and the task that looks after it until nothing does."""
+    """The reads that wait for instants of one tenant, and the task that serves them until none waits."""
 
     def __init__(
         self, run: Run, clock: Clock, busy: Callable[[], bool], key: TenantKey, seen: FinalUntil
@@ -116,12 +116,12 @@ class _Wait:
         self._loop = asyncio.get_running_loop()
         self._waiters: list[_Waiter] = []
         self._wake = asyncio.Event()
-        # Since when the head was not seen to move.
+        # Since when the head has not moved, as far as was seen.
         self._still_since = self._loop.time()
         self._task: asyncio.Task[None] | None = None
 
     def start(self, ended: Callable[[], object]) -> None:
-        """Begin to look, and say when that is over; whoever waits then has been answered."""
+        """Start the task, and call back when it is over; by then all waiting reads have been answered."""
         self._task = self._loop.create_task(self._look(ended))
 
     async def until(self, moment: datetime) -> None:
@@ -145,7 +145,7 @@ class _Wait:
                 ripe = await self._ripe()
                 if ripe is not None and await self._raise(ripe):
                     continue
-                # Of its own commits this process hears at once.
+                # This process hears of its own commits at once.
                 seconds = max(pause, _OWN_PAUSE_SECONDS) if self._busy() else pause
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), seconds)
@@ -164,7 +164,7 @@ class _Wait:
         """Answer those whose instant is final; return whether anybody still waits."""
         waiting: list[_Waiter] = []
         for waiter in self._waiters:
-            if waiter.future.done():  # its caller has lost patience or gone away
+            if waiter.future.done():  # the caller has given up or gone away
                 continue
             if self.seen.includes(waiter.moment):
                 waiter.future.set_result(None)
@@ -189,7 +189,7 @@ class _Wait:
         return max(*ripe, now - _STEP) if ripe else None
 
     async def _raise(self, moment: datetime) -> bool:
-        """Make an instant final; return False where a commit is under way."""
+        """Make an instant final; return False if a commit is under way."""
         raised = await self._run(
             lambda connection: raise_final(connection, self._key, moment, window=self._window)
         )

@@ -1,8 +1,8 @@
-"""Owns how many bytes are on their way to all watchers of a process: who reads slowly gets little at a time.
+"""Owns the budget of bytes on their way to a process's watchers: a slow reader gets little at a time.
 
 A message that was handed to gRPC stays in this process's memory until its reader has room for it. Nothing but
-the reader, or the end of its call, frees it. So what counts is what was handed over and not taken, and a
-watcher is given larger messages only as it takes them.
+the reader, or the end of its call, frees it. So the budget counts what was handed over and not taken, and a
+watcher gets larger messages only as it takes them.
 """
 
 import asyncio
@@ -12,12 +12,13 @@ from ledger_server.domain.errors import ServerFull
 from ledger_server.engine import metrics
 
 LEAST_BYTES: Final = 32 * 1024
-"""What is given to a watcher at a time that has not taken much yet, or where there is little room."""
+"""The message size for a watcher that has not taken much yet, or when there is little room."""
 MOST_BYTES: Final = 128 * 1024
-"""What is given to one that has read much; gRPC keeps two or three messages of a stream (measured)."""
+"""The message size for a watcher that has read much; gRPC keeps two or three of them (measured)."""
 
-# gRPC takes some megabytes for a client that reads nothing at all, so that proves nothing yet. A watcher is
-# given a small part of what it has taken so far, and of what is free beyond the half that is for small ones.
+# gRPC takes some megabytes for a client that reads nothing at all, so the first megabytes prove nothing. A
+# watcher is given a small part of what it has taken so far, and of what is free beyond the half that is
+# reserved for small messages.
 _SHARE_OF_TAKEN: Final = 256
 _SHARE_OF_FREE: Final = 8
 
@@ -40,10 +41,10 @@ class FollowerBudget:
     async def enter(self, size: int) -> None:
         """Count a message that is about to be handed over, once there is room for it.
 
-        Where nothing else is on its way, there is room for any.
+        If nothing else is on its way, there is room for a message of any size.
 
         Raises:
-            ServerFull: there was none for too long.
+            ServerFull: there was no room for too long.
         """
         try:
             async with asyncio.timeout(self._wait_seconds):
@@ -55,7 +56,7 @@ class FollowerBudget:
         self.used += size
 
     def leave(self, size: int) -> None:
-        """Count a message no more: its reader has taken it, or its call has ended."""
+        """Stop counting a message: its reader has taken it, or its call has ended."""
         self.used -= size
         self._freed.set()
 
@@ -70,7 +71,7 @@ class Room:
         self._handed = 0
         self._taken = 0
         self.sequence = 0
-        """The last that was handed over."""
+        """Of the last record that was handed over."""
 
     @property
     def allowance(self) -> int:

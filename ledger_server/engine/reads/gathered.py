@@ -1,4 +1,4 @@
-"""Owns reads of single accounts: those that come while another one is under way become one statement."""
+"""Owns coalesced reads of single accounts: calls that come while a statement runs share the next one."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -20,8 +20,9 @@ class AccountReads(Protocol):
 class GatheredReads:
     """Single accounts of all tenants, as they are now.
 
-    Whoever comes while a statement of the tenant is under way is read by the next one. That one begins after
-    the call has come, so it sees all that was committed before. Nobody waits for others to come.
+    A call that comes while a statement of the tenant runs is served by the next statement. That statement
+    begins after the call, so it sees everything that was committed before the call. No call waits for other
+    calls to come.
     """
 
     def __init__(self, reads: AccountReads) -> None:
@@ -46,7 +47,7 @@ class GatheredReads:
         return found
 
     async def _read(self, tenant_id: str) -> None:
-        """Read whatever waits, statement by statement, until nothing does."""
+        """Serve the waiting calls, statement by statement, until none waits."""
         waiting = self._waiting[tenant_id]
         while waiting:
             asked, waiting[:_MOST] = waiting[:_MOST], []

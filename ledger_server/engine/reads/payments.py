@@ -1,4 +1,4 @@
-"""Owns how payments, events and wallets are read: what is there, and what is told if something is missing."""
+"""Owns the reads of payments, events and wallets, and the refusals if something is missing."""
 
 from ledger_server.domain.errors import (
     DepositNotFound,
@@ -97,7 +97,7 @@ class PaymentReads:
         return read
 
     async def list_wallets(self, tenant_id: str, *, after: str, size: int) -> Page[list[WalletAccount], str]:
-        """Return a page of wallets, each as its accounts; a player whose accounts are no wallet has none."""
+        """Return a page of wallets, each as its accounts; players without a wallet's account are left out."""
         key = await self._reads.key_of(tenant_id)
         now = await known(self._reads.clock)
 

@@ -1,4 +1,4 @@
-"""Owns how runs and providers' records are read: what is there, and what is told if something is missing."""
+"""Owns the reads of runs and of providers' records, and the refusals if something is missing."""
 
 from datetime import UTC, datetime
 from typing import Final

@@ -1,11 +1,11 @@
-"""Owns the live tail of journals: what is written from now on, shared by all who watch it.
+"""Owns the live tails of journals: new records, shared by all watchers of a tenant.
 
 All watchers of a tenant in this process share one tail. It takes the commits of this process as they
-come and asks the database for those of other processes. A tail keeps only the newest few records; a
-watcher that is further behind reads for itself, one chunk ahead of what its caller takes, and small
-chunks until the caller has shown that it reads, so a slow one costs little memory. Nothing can be
-missed: sequences are given out under the head's lock, so that whoever sees a record in the database
-sees all before it.
+come and asks the database for those of other processes. A tail keeps only the newest few records. A watcher
+that is further behind reads for itself, one chunk ahead of what its caller takes, and in small chunks until
+the caller has shown that it reads, so a slow watcher costs little memory. No record can be missed: sequences
+are given out under the head's lock, so a reader that sees a record in the database sees all records before
+it.
 """
 
 import asyncio
@@ -37,17 +37,17 @@ _BUSY_SECONDS: Final = 0.02
 _IDLE_SECONDS: Final = 0.25
 _FAILED_SECONDS: Final = 1.0
 
-# How much a tail keeps for watchers that are a little behind, and how much all tails of a process keep.
+# What one tail keeps for watchers that are a little behind, and what all tails of a process keep.
 _KEPT_CHUNKS: Final = 256
 _KEPT_BYTES: Final = 4 * PAGE_BYTES
 _ALL_KEPT_BYTES: Final = 16 * PAGE_BYTES
 
-# Watchers that read for themselves at once; other reads of the process have the other connections.
+# How many watchers may read for themselves at once; the other connections are left to other reads.
 _READS_AT_ONCE: Final = 2
 
 
 class Chunk:
-    """Consecutive entries, which are made into a message once, whoever many watchers get it."""
+    """Consecutive entries, which are made into a message once, however many watchers get it."""
 
     __slots__ = ("_messages", "after", "entries", "last", "size")
 
@@ -69,7 +69,7 @@ class Chunk:
         return message
 
     def behind(self, sequence: int) -> "Chunk":
-        """Return what follows a sequence within the chunk."""
+        """Return the entries after a sequence within the chunk."""
         return self if sequence == self.after else Chunk(self.entries[sequence - self.after :])
 
 
@@ -97,12 +97,12 @@ class Watches:
     async def watch(
         self, tenant_id: str, *, after: int, heartbeat_seconds: float, bytes_only: bool, room: Room
     ) -> AsyncGenerator[bytes, None]:
-        """Yield serialized `WatchJournalResponse`s without end: first what is there, then what comes.
+        """Yield serialized `WatchJournalResponse`s without end: first existing records, then new ones.
 
         Args:
             tenant_id: of a tenant that exists.
             after: the newest sequence that the caller has seen.
-            room: what is yielded counts there until the next is asked for.
+            room: counts what is yielded until the next message is asked for.
         Raises:
             NotYetRecorded: the caller has seen more than there is.
             ServerFull: too much is on its way to other watchers, for too long.
@@ -124,7 +124,8 @@ class Watches:
                 raise NotYetRecorded(head_sequence=head)
             position = after
             while True:
-                # Here, since a drain may come while the caller takes its time with what was yielded.
+                # The check stands here, since a drain may begin while the caller takes its time with a
+                # message.
                 if self._draining:
                     raise ShuttingDown
                 chunk = await tail.chunk_after(position, room.allowance)
@@ -198,7 +199,7 @@ class _Tail:
         self._tell()
 
     def committed(self, rows: Sequence[JournalRow]) -> None:
-        """Take the records of a commit, if they follow on what is known; else go and look."""
+        """Append the records of a commit if they follow the known ones; else look in the database."""
         if self._looking is None:
             return
         if rows[0].sequence == self.head + 1:
@@ -210,7 +211,7 @@ class _Tail:
         """Return the entries that follow a sequence: shared ones, or read for this caller alone.
 
         Args:
-            size_bytes: of those that are read; shared ones are small.
+            size_bytes: of entries that are read for this caller; shared chunks are small.
         """
         if position >= self.head:
             return None
@@ -244,7 +245,7 @@ class _Tail:
                 log.warning("a journal could not be watched", error=repr(error))
                 pause = _FAILED_SECONDS
                 continue
-            except Exception:  # a tail that stopped looking would fall silent without a sign
+            except Exception:  # without this, a failed tail would fall silent without a sign
                 log.exception("a journal could not be watched")
                 pause = _FAILED_SECONDS
                 continue
@@ -261,7 +262,7 @@ class _Tail:
             found = await entries_after(
                 connection, self._key, position, limit=MAX_RECORDS, size_bytes=size_bytes
             )
-        if found:  # most looks find nothing, which need not be proven
+        if found:  # most looks find no commit, and then there is nothing to prove durable
             await self._pool.durability.prove(self._key, found[-1].sequence)
         return found
 
@@ -274,7 +275,7 @@ class _Tail:
         self._tell()
 
     def trim(self) -> None:
-        """Let go of the oldest chunks beyond what a tail keeps; the newest one stays."""
+        """Drop the oldest chunks beyond what a tail keeps; the newest one stays."""
         most = self._kept()
         while len(self._chunks) > _KEPT_CHUNKS or (self._size > most and len(self._chunks) > 1):
             self._size -= self._chunks.popleft().size
@@ -287,7 +288,7 @@ class _Tail:
 def _chunks(entries: Sequence[Entry]) -> list[Chunk]:
     """Cut entries into chunks that each are one small message, or one record.
 
-    Every watcher gets a copy of it, and those who don't read keep theirs here.
+    Every watcher gets a copy of the message, and the copies for watchers who don't read stay in this process.
     """
     chunks: list[Chunk] = []
     start = size = 0

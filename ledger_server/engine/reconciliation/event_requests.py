@@ -1,4 +1,4 @@
-"""Owns how a provider's event becomes a request: deliveries with one identity are one request."""
+"""Owns the request for a provider's event: all deliveries of one event are one request."""
 
 import hashlib
 from typing import Final
@@ -19,18 +19,18 @@ from ledger_server.domain.state.commands import Method, RequestKey
 from ledger_server.engine.lane.work import Outcome, Request
 from ledger_server.engine.records.events import event_of
 
-# What an event has beside its payload: a dozen short texts.
+# The size of an event without its payload: a dozen short texts.
 _EVENT_BYTES: Final = 4 * 1024
 
 
 def event_request(event: ProviderEvent, *, mends: int | None = None) -> Request:
     """Return the request that stores and applies an event.
 
-    Deliveries of one event may differ in their bodies and are one all the same, so the digest is that of the
-    identity and never tells them apart.
+    Deliveries of one event may differ in their bodies but are still one event. So the request digest covers
+    the event's identity alone.
 
     Args:
-        mends: the number of the stored event that came to nothing and that this one says otherwise.
+        mends: the number of the stored event of the same id that came to nothing.
     """
     identity = f"{event.provider}/{event.event_id}"
     key = RequestKey(Method.IngestProviderEvents, identity, player_id="")
@@ -39,12 +39,12 @@ def event_request(event: ProviderEvent, *, mends: int | None = None) -> Request:
 
 
 def read_since(ids: TenantIds, request: Request, outcome: Outcome) -> Request | None:
-    """Return the request to ingest an event whose id one has that said nothing, or that came to nothing.
+    """Return the request for an event whose id is taken by one that was unread or came to nothing; else None.
 
-    Ids of those that said nothing were given by an edge or a ledger that did not know the type yet, or could
-    not read the event. What came to nothing named a payment that is not known, or could not be booked; a
-    sender that mends it keeps the id. The new id follows from the old one and from what is said, so
-    deliveries that come again are one event still. None: the outcome stands.
+    An unread event was stored by an edge or a ledger that did not know its type yet, or could not read it. An
+    event that came to nothing named an unknown payment, or could not be booked; a sender that corrects it
+    keeps the id. The new id follows from the old one and from what the event says, so repeated deliveries are
+    still one event. None means that the earlier outcome stands.
     """
     command = request.command
     if not outcome.replayed or not isinstance(command, IngestEvent):

@@ -1,4 +1,4 @@
-"""Owns how outbound calls are stopped and resumed, and what has to be reconciled before."""
+"""Owns the switch for outbound calls: stop, resume, and what has to be reconciled before calls resume."""
 
 from datetime import datetime
 from typing import Final
@@ -24,7 +24,7 @@ class Outbounds:
         self._reads = reads
 
     async def read(self) -> pb.Outbound:
-        """Return how it stands."""
+        """Return the state of the switch."""
         return await self._reads.run(_read)
 
     async def stop(self, *, note: str, actor: str) -> pb.Outbound:
@@ -56,7 +56,7 @@ class Outbounds:
                 )
                 if resumed is not None:
                     return await _outbound(connection, resumed)
-                history = await history_store.read_history(connection)  # it has changed meanwhile
+                history = await history_store.read_history(connection)  # the history has changed meanwhile
 
         return await self._reads.run(resume)
 
@@ -90,7 +90,7 @@ async def _outbound(connection: AnyConnection, history: History) -> pb.Outbound:
 async def _unreconciled(
     connection: AnyConnection, history: History, most: int
 ) -> list[TenantProviderAccount]:
-    """Return accounts of which no run since the epoch began says what was lost, by tenant and name."""
+    """Return the provider accounts without a run that covers what was lost, by tenant and name."""
     if history.known_until is None or history.begin_time is None:
         return []
     missing: list[TenantProviderAccount] = []
@@ -109,10 +109,11 @@ async def _unreconciled(
 
 
 def covers(body: bytes, since: datetime, until: datetime) -> bool:
-    """Whether a run has judged all that may have been lost between two times.
+    """Whether a run has judged everything that may have been lost between two times.
 
-    What is in transit is not judged, and what was lost a moment ago is in transit while the grace lasts. What
-    belongs to a payment that is known here is looked for before it is called; so it does not matter.
+    A run does not judge what is in transit, and what was lost a moment ago counts as in transit while the
+    grace period lasts. Losses of a payment that is known here do not matter: before a call is made, the
+    provider is asked what it has.
     """
     run = reconciliation_pb2.Run.FromString(body)
     whole = moment(run.from_time) <= since and moment(run.to_time) >= until

@@ -1,4 +1,4 @@
-"""Owns how a finding is repaired: from the finding by the provider's records to what books them."""
+"""Owns the repair of a finding: the request that books what the provider's records say."""
 
 from defter.reconciliation.v1 import finding_pb2
 

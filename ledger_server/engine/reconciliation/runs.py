@@ -1,8 +1,8 @@
-"""Owns who works on a reconciliation run: it is claimed, kept by a lease while it goes on, and handed over.
+"""Owns the leases of reconciliation runs: a worker claims a run, keeps it by its lease, and may lose it.
 
 A run's number follows from its idempotency key. One run at a time is under way for a provider account.
-Whoever dies leaves a lease behind that ends; then the same key takes the run up again from its start, and
-another key declares it interrupted and begins its own.
+The lease of a worker that died ends by time. Then a call with the same key takes the run up again from its
+start, and a call with another key declares it interrupted and begins its own run.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ class LostLease(Exception):
 
 
 class Lease:
-    """What makes a run one worker's own: whoever has lost it writes nothing any more."""
+    """A worker's exclusive right to a run: a worker that has lost it can't write any more."""
 
     def __init__(self, pool: Pool, key: TenantKey, number: int, owner: str) -> None:
         self._pool = pool
@@ -46,10 +46,10 @@ class Lease:
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[AnyConnection]:
-        """Open a database transaction in which the run is this worker's, and stays so until it ends.
+        """Open a database transaction until whose end the run is this worker's.
 
         Raises:
-            LostLease: it is somebody else's by now; a worker that was held up finds out here.
+            LostLease: the run is another worker's by now; a worker that was held up finds out here.
         """
         async with self._pool.transaction() as connection:
             if not await run_store.hold_run(connection, self._key, self._number, self._owner):
@@ -57,20 +57,20 @@ class Lease:
             yield connection
 
     async def check(self) -> None:
-        """Raise LostLease unless all that was read so far was read while the run was this worker's."""
+        """Raise LostLease if the run was not this worker's during everything that was read so far."""
         async with self.held():
             pass
 
 
 class Followed(NamedTuple):
-    """A run as it stands; `lost` if whoever worked on it has died."""
+    """A run as it stands; `lost` if its worker has died."""
 
     run: pb.Run
     lost: bool
 
 
 class Claimed(NamedTuple):
-    """What became of asking for a run: `owner` if this process is to do it, else it goes on or has ended."""
+    """The answer to a claim: `owner` if this process has to do the run, else it goes on or has ended."""
 
     number: int
     run: pb.Run
@@ -86,7 +86,7 @@ class Runs:
         self._clock = clock
 
     async def claim(self, request: pb.RunReconciliationRequest) -> Claimed:
-        """Begin a run, take it up again, or find out that somebody works on it or that it has ended.
+        """Begin a run, take it up again, or find out that another worker has it or that it has ended.
 
         Raises:
             ReconciliationUnderWay: another run of the provider account is under way.
@@ -151,11 +151,11 @@ class Runs:
         await run_store.set_state(connection, key, stored.number, int(run.state), run.SerializeToString())
 
     def lease(self, key: TenantKey, number: int, owner: str) -> Lease:
-        """Return what keeps a run that was claimed."""
+        """Return the lease of a claimed run."""
         return Lease(self._pool, key, number, owner)
 
     async def save(self, key: TenantKey, number: int, owner: str, run: pb.Run) -> bool:
-        """Write how far a run has come and renew its lease; return False where it was taken over."""
+        """Write how far a run has come and renew its lease; return False if the run was taken over."""
         lease_until = await known(self._clock) + LEASE
         async with self._pool.acquire() as connection:
             return await run_store.save_run(

@@ -57,7 +57,7 @@ class Settlements:
         after: SettlementBatchPosition | None,
         size: int,
     ) -> Page[pb.SettlementBatch, SettlementBatchPosition]:
-        """Return a page of batches, those first that were first seen last."""
+        """Return a page of batches, the most recently first seen ones first."""
         key = await self._reads.key_of(tenant_id)
         rows = await self._reads.run(
             lambda connection: settlements.list_batches(
@@ -80,11 +80,11 @@ class Settlements:
     async def missing_account(self, tenant_id: str, account_id: str, currency: str, *, lowered: bool) -> bool:
         """Return whether an account has to be opened before money can be moved.
 
-        What a transaction would be refused for is asked before there is one: a refusal would be the final
-        outcome of the batch's only key.
+        The rules are checked before the transaction is asked for: a refusal would be the final outcome of the
+        batch's only idempotency key.
 
         Raises:
-            CurrencyMismatch, AccountKindMismatch, AccountClosed, AccountFrozen: it can't take part.
+            CurrencyMismatch, AccountKindMismatch, AccountClosed, AccountFrozen: the account can't be used.
         """
         try:
             [found] = await self._reads.accounts(tenant_id, [account_id])
@@ -103,10 +103,10 @@ class Settlements:
     async def set_moved(
         self, tenant_id: str, provider: str, name: SettlementBatchName, moved: int, transaction_id: str
     ) -> StoredSettlementBatch:
-        """Write what was moved to the bank, unless that is known, and return the batch as it stands then.
+        """Write what was moved to the bank, unless it is written already, and return the batch.
 
-        An import may have changed the batch since the money was moved; then it is found unbalanced. The
-        caller has read the batch before: batches are never deleted.
+        An import may have changed the batch since the money was moved; the batch is then unbalanced. The
+        batch exists, since the caller has read it and batches are never deleted.
         """
         key = await self._reads.key_of(tenant_id)
         async with self._reads.pool.transaction() as connection:
@@ -118,7 +118,7 @@ class Settlements:
 
 
 def moved_by(transaction: posting_pb2.Transaction, provider: str, currency: str) -> int:
-    """Return what a transaction took out of clearing; negative where it put something in."""
+    """Return what a transaction took out of clearing; negative if it put money in."""
     clearing = clearing_account(provider, currency)
     return sum(
         posting.amount_minor if posting.direction == account_pb2.DIRECTION_CREDIT else -posting.amount_minor

@@ -1,4 +1,4 @@
-"""Owns journal entries as bytes: a record is never decoded only to be sent."""
+"""Owns journal entries as bytes, so that a record need not be decoded to be sent."""
 
 from ledger_server.engine.records.wire_format import length_delimited, varint
 from ledger_server.store.queries.journal import Entry

@@ -104,7 +104,7 @@ def event_of(ids: TenantIds, message: pb.RecordedProviderEvent, payload: bytes) 
 
 
 def unread_of(told: pb.ProviderEvent) -> Unread | None:
-    """Return what the edge says of an event that it could not read; a newer edge may know more reasons."""
+    """Return what the edge says of an unread event; a newer edge may know more reasons."""
     if not told.unread_reason:
         return None
     known = told.unread_reason in _UNREAD_REASONS
@@ -121,6 +121,6 @@ def event_type(number: int) -> EventType:
 
 
 def echoed_payment(ids: TenantIds, payment_id: str) -> int | None:
-    """Return the number in an id of ours that a provider echoed; None for what is none of this tenant's."""
+    """Return the number in an id that a provider echoed; None if it is not an id of this tenant."""
     deposit = ids.deposit_sequence(payment_id)
     return deposit if deposit is not None else ids.withdrawal_sequence(payment_id)

@@ -41,7 +41,7 @@ def finding_message(ids: TenantIds, finding: Finding) -> pb.Finding:
 
 
 def finding_of(ids: TenantIds, message: pb.Finding) -> Finding:
-    """Return the finding in a record; ValueError where a number or an id stands for nothing."""
+    """Return the finding in a record; ValueError if a number or an id has no meaning."""
     fingerprint = finding_fingerprint(message.finding_id)
     if fingerprint is None:
         raise ValueError(f"{message.finding_id!r} is no finding's id")

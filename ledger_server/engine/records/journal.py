@@ -1,7 +1,7 @@
-"""Owns the bytes of the journal: how a decided fact becomes a record, and how a record is read back.
+"""Owns the bytes of journal records: encoding a decided fact, and decoding a record.
 
-A response is always made from the bytes of the recorded fact, whether the outcome is new or replayed;
-the two are the same by construction.
+A response is always made from the bytes of the recorded fact, so a replayed response equals the first one by
+construction.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ from ledger_server.engine.records.times import moment, timestamp
 from ledger_server.engine.records.wire_format import length_delimited, varint
 
 NO_CHAIN_HASH: Final = bytes(32)
-"""What stands in for the chain hash before the first record."""
+"""The previous chain hash of the first record."""
 
 FIELDS: Final = {kind: kind.name.lower() for kind in FactKind}
 """The name of each fact's field in a record."""
@@ -71,7 +71,7 @@ class RecordEncoder:
         self._tenant = length_delimited(2, tenant_id.encode())
         self._now: datetime | None = None
         self._time_field = b""
-        # A transaction with nothing but its times: to parse one is cheaper than to set them.
+        # A serialized transaction with its times alone: parsing it is cheaper than setting the times.
         self._dated = b""
 
     def encode(
@@ -183,7 +183,7 @@ class RecordEncoder:
             fill_balance(posting.balance, line)
         if transaction.effective_time is not self._now:
             message.effective_time.FromDatetime(transaction.effective_time)
-        # Only what is set is written: most transactions have none of these.
+        # Unset fields are skipped, since most transactions have none of these.
         if transaction.reference:
             message.reference = transaction.reference
         if transaction.metadata:

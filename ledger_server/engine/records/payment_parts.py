@@ -1,4 +1,4 @@
-"""Owns the bytes of what deposits, withdrawals and events have in common: fees and ids."""
+"""Owns the bytes of the parts that deposits, withdrawals and events share: fees and ids."""
 
 from defter.payments.v1 import payment_pb2 as pb
 
@@ -29,7 +29,7 @@ def fees_of(message: pb.Deposit | pb.Withdrawal) -> tuple[Fee, ...]:
 
 
 def number_of(sequence: int | None, text: str) -> int:
-    """Return the number that an id stands for; ValueError where `text` is no id of this tenant."""
+    """Return the number in an id; ValueError if `text` is not an id of this tenant."""
     if sequence is None:
         raise ValueError(f"{text!r} is none of this tenant's ids")
     return sequence

@@ -1,4 +1,4 @@
-"""Owns the bytes of payments' facts in the journal, there and back, whichever they are."""
+"""Owns the choice of the codec for a payment's fact in the journal, there and back."""
 
 from datetime import datetime
 from typing import assert_never
@@ -51,7 +51,7 @@ def payment_fact(ids: TenantIds, name: str, record: journal_pb2.JournalRecord) -
     Args:
         name: of the record's field that has the fact.
     Raises:
-        ValueError: that field has no fact of payments.
+        ValueError: that field does not hold a fact of payments.
     """
     match name:
         case "deposit_changed":

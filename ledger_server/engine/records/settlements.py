@@ -21,13 +21,13 @@ def batch_of(
     *,
     now: datetime,
 ) -> StoredSettlementBatch:
-    """Return a batch as it stands with new totals; what was moved to the bank stays what it was.
+    """Return a batch with new totals; what was moved to the bank stays the same.
 
     Raises:
-        ReportMalformed: it adds up to more than the ledger can count.
+        ReportMalformed: the batch adds up to more than the ledger can count.
     """
     batch_id, currency = name
-    # Every report was checked by itself; together they may still go too far.
+    # Each report was checked by itself; several together may still overflow.
     if any(abs(amount) > _LARGEST for amount in _amounts(totals)):
         raise refused_at(1, f"batch {batch_id!r} adds up to more than 64 bits")
     moved = None if before is None else before.moved
@@ -62,7 +62,7 @@ def batch_of(
 
 
 def moved_batch(batch: StoredSettlementBatch, moved: int, transaction_id: str) -> StoredSettlementBatch:
-    """Return a batch once it is known what was moved to the bank, by which transaction if by any."""
+    """Return a batch with what was moved to the bank, and the transaction that moved it, if any."""
     message = message_of(batch)
     state = state_of(totals_of(batch), moved)
     message.state = int(state)  # type: ignore[assignment]
@@ -78,7 +78,7 @@ def message_of(batch: StoredSettlementBatch) -> pb.SettlementBatch:
 
 
 def totals_of(batch: StoredSettlementBatch) -> Totals:
-    """Return what a batch's lines add up to, as it was written."""
+    """Return the totals of a stored batch."""
     message = message_of(batch)
     return Totals(
         gross=message.gross_minor,

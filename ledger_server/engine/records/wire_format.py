@@ -1,4 +1,4 @@
-"""Owns the little of protobuf's wire format that lets bytes be composed instead of copied.
+"""Owns the part of protobuf's wire format that is needed to compose messages from serialized parts.
 
 A message that was serialized once may stand as a field in several others: in its journal record and
 in the response. Composing bytes costs a tenth of building, copying and serializing message objects.
@@ -39,5 +39,5 @@ def number(field: int, value: int) -> bytes:
 
 
 def boolean(field: int, *, value: bool) -> bytes:
-    """Return a boolean field; nothing for false, as proto3 has it."""
+    """Return a boolean field; no bytes for false, as in proto3."""
     return varint(field << 3) + b"\x01" if value else b""

@@ -91,9 +91,9 @@ def withdrawal_of(ids: TenantIds, message: pb.Withdrawal) -> Withdrawal:
 
 
 def _recorded(withdrawal: Withdrawal) -> tuple[Payout, ...]:
-    """Return what is recorded payout by payout.
+    """Return the payouts that are recorded one by one.
 
-    Where none was named, the withdrawal's own fields say all of it, as before payouts were told apart.
+    If no payout was named, the withdrawal's own fields have everything, as before payouts were told apart.
     """
     unnamed = withdrawal.unnamed
     if not withdrawal.payouts or unnamed == NO_PAYOUT:

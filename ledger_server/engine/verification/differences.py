@@ -1,4 +1,4 @@
-"""Owns how two things that should be equal are told apart: the first field in which they differ."""
+"""Owns the comparison of two values that should be equal: the first field in which they differ."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ PRESENT = "present"
 
 
 class FieldDifference(NamedTuple):
-    """Where two values differ, and what stands on either side."""
+    """The field in which two values differ, and the content of both."""
 
     path: str
     expected: str
@@ -32,7 +32,7 @@ class Different(Exception):
 
 
 def first_of(found: Sequence[Different]) -> Different | None:
-    """Return the difference at the lowest sequence, the earliest found of several there."""
+    """Return the difference at the lowest sequence; of several there, the one found first."""
     return min(found, key=lambda different: different.sequence, default=None)
 
 

@@ -1,4 +1,4 @@
-"""Owns the way from a record back to the decision: which command it came from, decided again."""
+"""Owns the reenactment of records: the command that a record came from, decided again."""
 
 from datetime import datetime
 
@@ -46,7 +46,7 @@ def reenact(
     now: datetime,
     original: PostedEntry | None,
 ) -> Fact:
-    """Decide again what a record says, and return the fact that follows.
+    """Decide the command of a record again, and return the fact that follows.
 
     Args:
         now: the record's time.
@@ -54,7 +54,7 @@ def reenact(
     Raises:
         Refused: the rules would have refused it.
         Inconsistent: the journal contradicts itself.
-        ValueError: the record has a number that stands for nothing, such as an unknown type.
+        ValueError: the record has a number without a meaning, such as an unknown type.
     """
     name = record.WhichOneof("fact")
     match name:
@@ -76,7 +76,7 @@ def reenact(
             finding = finding_of(ids, record.finding_changed)
             return replay.follow_finding(FindingChanged(FactKind.FINDING_CHANGED, finding))
         case "transaction_posted" if int(record.transaction_posted.type) == TransactionType.CONTINUATION:
-            # Its first leg is the account that is left; the amount follows from the rules.
+            # The first leg is the account that the money leaves; the amount follows from the rules.
             moved = record.transaction_posted.postings
             return replay.carry(moved[0].account_id if moved else "", now)
         case None:
@@ -193,7 +193,7 @@ def _change_hold(replay: Replay, ids: TenantIds, name: str, hold: hold_pb2.Hold)
         )
     number = _number(ids, hold)
     if name == "hold_released":
-        # Only a payment may release its hold; that it did is told by the payment's record.
+        # Only the payment may release its hold; the payment's record says that it did.
         return ReleaseHold(hold_id=hold.hold_id, number=number, outside=PAYMENT_OWNER in hold.metadata)
     if name == "hold_extended":
         if expire_time is None:

@@ -1,4 +1,4 @@
-"""Owns the comparison of what can change with what follows from the whole journal."""
+"""Owns the comparison of changeable rows with the state that follows from the whole journal."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -28,7 +28,7 @@ _Row = TypeVar("_Row")
 
 
 async def check_stored(connection: AnyConnection, key: TenantKey, check: JournalCheck) -> None:
-    """Compare accounts, open holds and the number of everything, in one snapshot.
+    """Compare accounts, open holds and all row counts, in one snapshot.
 
     Raises:
         Different: the difference that goes back to the lowest sequence.
@@ -55,7 +55,7 @@ async def _outside(connection: AnyConnection, key: TenantKey, check: JournalChec
 
 
 async def _accounts(connection: AnyConnection, key: TenantKey, check: JournalCheck) -> list[Different]:
-    """Walk through what follows and what is stored side by side, both in the order of opening."""
+    """Compare the accounts of the replay and of the store side by side, both in the order of opening."""
     found: list[Different] = []
     expected = check.replay.accounts()
     awaited = next(expected, None)
@@ -91,7 +91,7 @@ def _account_differences(expected: AccountReplayed, stored: StoredAccount) -> It
 
 
 async def _extra_lines(connection: AnyConnection, key: TenantKey, check: JournalCheck) -> list[Different]:
-    """Find statement lines that no record accounts for: all that records do account for were found."""
+    """Find statement lines that no record accounts for; the others have been compared already."""
     expected: dict[int, tuple[str, int]] = {
         replayed.account.number: (replayed.account.account_id, replayed.counters.version)
         for replayed in check.replay.accounts()
@@ -133,7 +133,7 @@ async def _holds(connection: AnyConnection, key: TenantKey, check: JournalCheck)
     seen: set[int] = set()
     found: list[Different] = []
     async for hold in _slowly(verification.open_holds(connection, key)):
-        # A hold that has ended but is stored as open was found where it ended.
+        # A hold that is stored as open but has ended was found at the record that ended it.
         ours = expected.get(hold.number)
         if ours is None:
             continue
@@ -156,7 +156,7 @@ async def _holds(connection: AnyConnection, key: TenantKey, check: JournalCheck)
 
 
 async def _slowly(rows: AsyncIterator[_Row]) -> AsyncIterator[_Row]:
-    """Let other work go on in between: rows that are there already come without a pause."""
+    """Yield rows with pauses for other work: buffered rows would come without any pause."""
     count = 0
     async for row in rows:
         yield row

@@ -1,11 +1,11 @@
 """Owns the proof that a journal is complete and unaltered, and that what is stored follows from it.
 
-First the journal is read in pieces, each in a database transaction of its own: what is appended never
-changes, so no snapshot is needed, and a long one would slow the tenant's commits down. For each record
-the chain is recomputed, the decision is made again by the rules, and the record, its row, its statement
-lines and the holds that it ended are compared with what follows. Then one short snapshot reads the
-rest of the journal and compares what can change: the head, all accounts, open holds, and the number of
-everything, so that nothing is there that no record accounts for.
+First the journal is read in pieces, each in a database transaction of its own: appended rows never change, so
+no snapshot is needed, and a long snapshot would slow the tenant's commits down. For each record the chain is
+recomputed, the decision is made again by the rules, and the record, its row, its statement lines and the
+holds that it ended are compared with what follows. Then one short snapshot reads the rest of the journal and
+compares what can change: the head, all accounts, open holds, and all row counts, so that no row exists that
+no record accounts for.
 
 Time grows with the number of records, memory with accounts, open holds, payments and provider events (see
 `replay.py`).
@@ -27,8 +27,8 @@ from ledger_server.store.queries.snapshot import report_snapshot
 from ledger_server.store.queries.verification import StoredHead, stored_head
 
 _PROGRESS_RECORDS: Final = 5_000
-# The snapshot is opened when the journal has been read up to so few records before its end; a journal
-# that grows faster than it can be read is caught up with there at last.
+# The snapshot is opened when this few records are left to read. Even a journal that grows faster than it can
+# be read is finished inside the snapshot.
 _NEARLY: Final = 2_000
 _ROUNDS: Final = 10
 
@@ -38,8 +38,8 @@ async def verify(
 ) -> AsyncGenerator[journal_pb2.VerifyProgress | journal_pb2.VerifyResult, None]:
     """Verify a tenant's journal; yield progress now and then, and the result at last.
 
-    The result names the first difference: of the journal, if it contradicts itself, its rows or what is
-    stored of it; else of what is stored of accounts and open holds, by the record that it goes back to.
+    The result names the first difference. A journal that contradicts itself or its rows comes first; then
+    stored accounts and open holds, by the record that the difference goes back to.
 
     Raises:
         TenantNotFound: there is no such tenant.

@@ -15,7 +15,7 @@ from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.state.working_set import WorkingSet
 
 CAME_TO_NOTHING: Final = frozenset({EventState.PARKED, EventState.CONTRADICTED})
-"""States of an event that was read and has moved nothing; what is sent again in other words may do."""
+"""States of an event that was read but moved nothing; sent again in another form it may move money."""
 
 _READ: Final = ":read"
 _MENDED: Final = ":mended:"
