@@ -1,4 +1,4 @@
-"""Owns how a migration runs: one at a time, and never waiting long for a lock that traffic holds."""
+"""Owns the running of migrations: one at a time, and never waiting long for a lock that traffic holds."""
 
 import asyncio
 

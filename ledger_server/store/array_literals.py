@@ -1,4 +1,4 @@
-"""Owns PostgreSQL's array literals: how the columns of rows travel in one statement."""
+"""Owns PostgreSQL's array literals, by which the columns of many rows travel in one statement."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -8,10 +8,10 @@ import msgspec
 
 
 def array_literals(kinds: Iterable[str], rows: Sequence[tuple[Any, ...]]) -> list[str]:
-    """Return rows as one array literal a column.
+    """Return rows as one array literal per column.
 
-    Text is much cheaper here than asyncpg's arrays, which ask of each element whether it is an array
-    itself (measured, 40 postings in a commit: 10 µs of CPU each instead of 29).
+    Text is much cheaper here than asyncpg's arrays, which check for each element whether it is an array
+    itself (measured with 40 postings in a commit: 10 µs of CPU per posting instead of 29).
 
     Args:
         kinds: the columns' types, such as `bigint`.

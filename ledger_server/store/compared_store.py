@@ -1,4 +1,4 @@
-"""Owns which payments a run looks at, and which findings it has seen; all by page, each by an index."""
+"""Owns the payments that a run looks at and the findings that it has seen: by page, each by an index."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -37,7 +37,7 @@ class Unseen(NamedTuple):
     body: bytes
 
 
-# Who has the ref of payment p, should that be another payment.
+# The other payment that has the ref of payment p, if there is one.
 _TWIN: Final = """LEFT JOIN LATERAL (
     SELECT payment_number AS twin FROM payment_refs
     WHERE tenant_key = $1 AND provider = p.provider AND provider_ref = p.provider_ref LIMIT 1
@@ -111,7 +111,7 @@ PENDING_STATES: Final = (
     (DEPOSIT, int(DepositState.AUTHORIZED)),
     (WITHDRAWAL, int(WithdrawalState.APPROVED)),
 )
-"""Kinds and states of payments for which a provider still owes an end."""
+"""Kinds and states of payments whose end at the provider is still open."""
 
 
 async def payments_by_number(pool: Pool, key: TenantKey, numbers: Sequence[int]) -> list[Compared]:
@@ -122,12 +122,12 @@ async def payments_by_number(pool: Pool, key: TenantKey, numbers: Sequence[int])
 async def changed_payments(
     pool: Pool, key: TenantKey, provider: str, run: int, after: Changed, *, before: datetime, size: int
 ) -> tuple[list[Compared], Changed | None]:
-    """Return payments that have changed since, without a record in the run, and how far that went.
+    """Return changed payments without a record in the run, and the position up to which was looked.
 
-    What changes meanwhile moves to the end of the walk, and so is met there.
+    A payment that changes meanwhile moves to the end of the walk, and so is met there.
 
     Args:
-        before: only payments that were asked for by then.
+        before: payments that were asked for later are left out.
     """
     rows = await pool.fetch(_CHANGED, key, provider, run, after.update_time, after.number, before, size)
     end = Changed(rows[-1]["update_time"], rows[-1]["payment_number"]) if len(rows) == size else None
@@ -155,7 +155,7 @@ async def pending_payments(
 async def payments_with_open_refunds(
     pool: Pool, key: TenantKey, provider: str, *, after: int, size: int
 ) -> list[int]:
-    """Return the numbers of payments with a refund that the provider still owes an end."""
+    """Return the numbers of payments with a refund whose end at the provider is still open."""
     rows = await pool.fetch(_OPEN_REFUNDS, key, provider, after, size)
     return [row["payment_number"] for row in rows]
 
@@ -179,7 +179,7 @@ async def unseen_findings(
     to_time: datetime,
     size: int,
 ) -> list[Unseen]:
-    """Return unresolved findings of a window, and all that are stale, which a run has not seen."""
+    """Return unresolved findings of a window, and all stale ones, that a run has not seen."""
     rows = await pool.fetch(_UNSEEN, key, provider, run, after, from_time, to_time, size)
     return [Unseen(row["fingerprint"], row["body"]) for row in rows]
 
@@ -190,7 +190,7 @@ async def all_match(pool: Pool, key: TenantKey, provider: str, run: int, payment
 
 
 async def event_done(pool: Pool, key: TenantKey, provider: str, event_id: str) -> bool:
-    """Whether an event is there and not parked any more."""
+    """Whether an event is stored and no longer parked."""
     return bool(await pool.fetchval(_EVENT_DONE, key, provider, event_id))
 
 

@@ -1,12 +1,12 @@
-"""Owns the one clock, the database's, as a process knows it between two measurements.
+"""Owns the one clock, which is the database's: a process estimates it between two measurements.
 
-A measurement is one round trip: the database's time belongs to its middle, give or take half of it. From
-there on the process counts seconds on a clock that nobody sets and that goes on while the machine sleeps.
-Its own wall clock decides nothing. It is compared, because what is wrong by much is wrong elsewhere too: in
-certificates, signatures, provider times and logs.
+A measurement is one round trip: the database's time belongs to its middle, give or take half of the trip.
+From there on the process counts seconds on a clock that nobody sets and that goes on while the machine
+sleeps. The process's own wall clock decides nothing. It is only compared with the database's, since a clock
+that is far off does harm elsewhere: in certificates, signatures, provider times and logs.
 
-An estimate can be wrong all the same: a machine may be copied or stand still in a way that none of its clocks
-shows. So a commit compares its record time with the database's once more (`lane_writes.py`).
+An estimate can still be wrong: a machine may be copied, or stand still in a way that none of its clocks
+shows. So each commit compares its record time with the database's time once more (`lane_writes.py`).
 """
 
 import asyncio
@@ -34,9 +34,9 @@ UNCERTAINTY: Final = Gauge(
 
 _READ: Final = "SELECT defter_now()"
 _TRIES: Final = 3
-# Quartz is wrong by far less; it is what two honest measurements may differ by, per second between them.
+# How far two good measurements may differ, per second between them; the drift of a quartz is far less.
 _DRIFT: Final = 0.001
-# A clock that has moved by so much more than another one was set, or has stood still.
+# If two clocks have moved apart by this much, one of them was set or has stood still.
 _STEP_SECONDS: Final = 1.0
 _SAY_AGAIN_SECONDS: Final = 60.0
 
@@ -68,8 +68,8 @@ class ClockLimits(Struct, frozen=True, kw_only=True):
     Attributes:
         measure_seconds: pause between two measurements in the background.
         max_age_seconds: an older measurement is not used.
-        max_uncertainty_seconds: a round trip that took twice as long measures nothing.
-        tolerance_seconds: the process's own clock may be off by this without a word.
+        max_uncertainty_seconds: a round trip that took longer than twice this measures nothing.
+        tolerance_seconds: the process's own clock may be off by this much without a warning.
         bound_seconds: if it is off by more, the process neither decides nor calls.
         record_seconds: how far a record time may be from the database's time when it is written.
         timeout_seconds: how long the database may take to answer.
@@ -85,7 +85,7 @@ class ClockLimits(Struct, frozen=True, kw_only=True):
 
 
 class _Measured(NamedTuple):
-    """What a round trip has shown, and the own clocks at its end; `offset` leads from elapsed to UTC."""
+    """The result of a round trip, and the own clocks at its end; `offset` leads from elapsed to UTC."""
 
     offset: float
     uncertainty: float
@@ -124,7 +124,7 @@ class DatabaseClock:
 
     @property
     def offset_seconds(self) -> float:
-        """How far the process's own clock is ahead of the database's, as far as is known."""
+        """How far the process's own clock is ahead of the database's, by the last measurement."""
         return self._own.wall() - self._estimate()
 
     def __call__(self) -> datetime:
@@ -136,7 +136,7 @@ class DatabaseClock:
         return datetime.fromtimestamp(self._latest, UTC)
 
     async def known(self) -> datetime:
-        """Return the database's time, measured anew where the last measurement can't be relied on.
+        """Return the database's time, measured anew if the last measurement can't be relied on.
 
         Raises:
             OSError, asyncpg.PostgresError, asyncpg.InterfaceError: the database does not say.
@@ -148,7 +148,7 @@ class DatabaseClock:
         return self()
 
     async def trusted(self) -> datetime:
-        """Return the database's time to whoever decides or calls because of it.
+        """Return the database's time for a decision or an outbound call.
 
         Raises:
             ClockAstray: the process's own clock is off by more than the bound.
@@ -165,10 +165,10 @@ class DatabaseClock:
         self._doubted = True
 
     async def on_astray(self, tell: OnAstray) -> None:
-        """Tell somebody when the process's own clock leaves its bound, or has, and when it is back."""
+        """Call a function when the process's own clock is found beyond its bound, and when it is back."""
         self._on_astray.append(tell)
         if self._astray:
-            await tell(True)  # the one thing that it is told
+            await tell(True)  # the only news that is passed on
 
     async def start(self) -> None:
         """Measure for the first time, and go on in the background."""
@@ -194,7 +194,7 @@ class DatabaseClock:
         elapsed = self._own.elapsed() - known.elapsed
         return (
             0 <= elapsed <= self._limits.max_age_seconds
-            # Clocks that disagree say that one of them was set, or that the machine has stood still.
+            # If the clocks disagree, one of them was set, or the machine has stood still.
             and abs(self._own.wall() - known.wall - elapsed) <= _STEP_SECONDS
             and abs(self._own.awake() - known.awake - elapsed) <= _STEP_SECONDS
         )
@@ -211,7 +211,7 @@ class DatabaseClock:
                 if not failing:
                     log.warning("the database's clock could not be read", error=repr(error))
                 failing = True
-            except Exception:  # whoever needs the time is told so; this must go on
+            except Exception:  # callers who need the time get the error; the loop must go on
                 log.exception("the database's clock could not be read")
 
     async def _measure(self) -> None:
@@ -231,7 +231,8 @@ class DatabaseClock:
             elapsed, wall, awake = own.elapsed(), own.wall(), own.awake()
             told: datetime = await connection.fetchval(_READ, timeout=limits.timeout_seconds)
             measured = _Measured(0.0, 0.0, own.wall(), own.elapsed(), own.awake())
-        # The longest that any clock has seen. Who stood still meanwhile has measured nothing.
+        # The longest duration by any of the clocks: a process that stood still meanwhile has measured
+        # nothing.
         took = max(measured.elapsed - elapsed, measured.wall - wall, measured.awake - awake)
         if took > 2 * limits.max_uncertainty_seconds:
             return None
@@ -239,13 +240,14 @@ class DatabaseClock:
         return measured._replace(offset=told.timestamp() - middle, uncertainty=max(took, 0.0) / 2)
 
     def _adopt(self, measured: _Measured) -> None:
-        """Take a measurement over; one that is less exact than what is known only confirms it."""
+        """Adopt a measurement; one that is less exact than the estimate only confirms the estimate."""
         known = self._known
         if known is not None:
             margin = known.uncertainty + _DRIFT * max(measured.elapsed - known.elapsed, 0.0)
             change = measured.offset - known.offset
             if abs(change) > margin + measured.uncertainty:
-                # No noise, then: time has really jumped, and `_latest` must not keep it from going back.
+                # The jump is too large for noise: time has really jumped, and `_latest` must not keep it from
+                # going back.
                 self._latest = float("-inf")
                 if abs(change) > self._limits.tolerance_seconds:
                     log.warning("the database's time has jumped", by_seconds=round(change, 3))
@@ -255,7 +257,7 @@ class DatabaseClock:
         UNCERTAINTY.set(measured.uncertainty)
 
     async def _compare(self) -> None:
-        """Say how far the process's own clock is off, if it is."""
+        """Log and report how far the process's own clock is off, if it is."""
         offset = self.offset_seconds
         OFFSET.set(offset)
         self._say(offset)
@@ -281,12 +283,12 @@ class DatabaseClock:
 
 
 async def known(clock: Clock) -> datetime:
-    """Return the present instant to whoever shows something because of it."""
+    """Return the present instant for showing something."""
     return await clock.known() if isinstance(clock, DatabaseClock) else clock()
 
 
 async def trusted(clock: Clock) -> datetime:
-    """Return the present instant to whoever decides or calls because of it.
+    """Return the present instant for a decision or an outbound call.
 
     Raises:
         ClockAstray: the process's own clock is off by more than the bound.

@@ -1,13 +1,15 @@
-"""Owns the knowledge of what is as durable as the database was told to make it, and the proof of the rest.
+"""Owns durability proofs: what was read is told only once it is as durable as the database makes it.
 
-With a synchronous standby a commit waits until the standby has it, and is seen by nobody until then. But when
-the wait is cut short (a cancel, a session that is ended, a restart of PostgreSQL), the commit is seen on
-the primary all the same, and a failover may take it back. Nothing in the database tells it from others.
+With a synchronous standby a commit waits until the standby has it, and is visible to nobody until then. But
+if the wait is cut short (a cancel, an ended session, a restart of PostgreSQL), the commit becomes visible on
+the primary all the same, and a failover may take it back. Nothing in the database tells such a commit from
+others.
 
-A later commit does: log is sent in order, so once a commit has been confirmed, everything before it has been.
-Whoever has read something therefore proves it before telling it: by what this process knows to be confirmed,
-or by a commit of its own that begins after the read. Proofs are shared by all who wait for one. Where no
-synchronous standby is named there is nothing to wait for, and asking for that is all.
+A later commit gives the proof: the log is sent in order, so once a commit has been confirmed, all earlier
+ones have been. So a reader proves what it has read before telling it: by what this process knows to be
+confirmed, or by a commit of its own that begins after the read. All readers that wait share one proof.
+Without a synchronous standby there is nothing to wait for, and the proof is only the question whether there
+is one.
 """
 
 import asyncio
@@ -43,7 +45,7 @@ LEFT JOIN (
     ) AS t
 ) AS head ON true
 """
-# The smallest thing that can be committed: a line of the log that nobody reads, and no row.
+# The smallest possible commit: an entry in the write-ahead log that nobody reads, and no row.
 _COMMIT: Final = "SELECT pg_logical_emit_message(true, 'defter', '')"
 
 _Result = TypeVar("_Result")
@@ -61,7 +63,7 @@ class _Heads(NamedTuple):
 
 
 class SharedTurn(Generic[_Result]):
-    """Does something once for all who come before it begins; whoever comes later gets the next turn."""
+    """Coalesces calls: all callers that come before a turn begins share it; later callers get the next."""
 
     def __init__(self, once: Callable[[], Awaitable[_Result]]) -> None:
         self._once = once
@@ -73,7 +75,7 @@ class SharedTurn(Generic[_Result]):
         if self._next is None:
             self._next = asyncio.create_task(self._turn(self._current))
             self._next.add_done_callback(_look_at)
-        # Whoever gives up must not take the others' turn with him.
+        # A caller that gives up must not cancel the turn for the others.
         return await asyncio.shield(self._next)
 
     async def _turn(self, before: "asyncio.Task[_Result] | None") -> _Result:
@@ -90,13 +92,13 @@ class SharedTurn(Generic[_Result]):
 
 
 def _look_at(task: asyncio.Task[Any]) -> None:
-    """Take note of an error: all who waited for it may have gone."""
+    """Retrieve an error, so that asyncio does not complain if all callers have gone."""
     if not task.cancelled():
         task.exception()
 
 
 class Durability:
-    """What one process knows of its database."""
+    """What one process knows of the durability of its database's commits."""
 
     def __init__(self, pool: _Pool) -> None:
         """Take a pool of two connections at least that nobody else uses: a proof may wait for long."""
@@ -107,14 +109,14 @@ class Durability:
         self._prove = SharedTurn(self._commit)
 
     def committed(self, key: TenantKey, sequence: int) -> None:
-        """Take note that a tenant's records up to a sequence are as durable as they will be."""
+        """Note that a tenant's records up to a sequence are as durable as the database makes them."""
         self._known[key] = max(sequence, self._known.get(key, 0))
         self._known.move_to_end(key)
         if len(self._known) > _KNOWN_TENANTS:
             self._known.popitem(last=False)
 
     def forget(self) -> None:
-        """Forget what is known: the database may be another one by now."""
+        """Forget everything that is known: the database may be another one by now."""
         self._known.clear()
 
     def stop(self) -> None:
@@ -126,8 +128,8 @@ class Durability:
         """Return once everything that the caller has read is as durable as the database makes it.
 
         Args:
-            key: the tenant whose journal all of it follows from; None where there is more to it.
-            sequence: the newest sequence that the caller can have seen of that tenant, where it is known.
+            key: the tenant whose journal everything that was read follows from; None for several tenants.
+            sequence: the newest sequence of that tenant that the caller can have seen, if it is known.
         Raises:
             NotProven: the standby does not confirm it.
             OSError, asyncpg.PostgresError, asyncpg.InterfaceError: the database does not answer.

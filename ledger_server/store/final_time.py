@@ -1,14 +1,14 @@
-"""Owns how far a tenant's journal is final, and the statement that moves this on.
+"""Owns the final time of a tenant's journal, and the statement that raises it.
 
 An instant is final for a tenant when no record with that time or an earlier one can be written any more.
-Record times never go back, so everything before the newest record's time is final by itself. Everything up to
-the head's `final_time` is final as well: each statement that moves a head refuses records of that time or an
-earlier one (`lane_writes.py`).
+Record times never go back, so every instant before the newest record's time is final by itself. Every instant
+up to the head's `final_time` is final as well: each statement that moves a head refuses records of that time
+or an earlier one (`lane_writes.py`).
 
 Both stand in the head's row, which only one database transaction at a time can change. A commit whose record
-times were found right keeps the row's lock until it is durable or undone. So whoever gets to change
-`final_time` knows that no such commit is under way. Any other, however long ago it was sent or begun, then
-finds that the row has changed, and PostgreSQL compares its record times once more, with the row as it is now.
+times passed the check keeps the row's lock until it is durable or undone. So a statement that gets to change
+`final_time` knows that no such commit is under way. Every other commit, however long ago it was sent or
+begun, then finds the row changed, and PostgreSQL compares its record times again with the new row.
 """
 
 from datetime import datetime, timedelta
@@ -22,9 +22,9 @@ from ledger_server.store.database import AnyConnection
 _READ: Final = """
 SELECT sequence AS head_sequence, record_time AS head_time, final_time FROM tenants WHERE tenant_key = $1
 """
-# Where somebody else has the row's lock this changes nothing: waiting would keep a connection for as long as
-# the other one stands still. An instant ahead of the clock is not made final, or the tenant's time would have
-# to run ahead as well; but where the head is ahead already, its own time may be made final.
+# If another session has the row's lock, this statement changes nothing: waiting would keep a connection for
+# as long as that session stands still. An instant ahead of the clock is not made final, since the tenant's
+# time would have to run ahead as well; but if the head is ahead already, its own time may be made final.
 _RAISE: Final = """
 WITH free AS (
     SELECT tenant_key FROM tenants
@@ -42,7 +42,8 @@ class FinalUntil(NamedTuple):
 
     Attributes:
         head_sequence, head_time: the newest record; another one of the same time may follow.
-        final_time: no other record of this time or an earlier one follows; None where nobody has asked yet.
+        final_time: no further record of this time or an earlier one can follow; None if no read has needed it
+            yet.
     """
 
     head_sequence: int
@@ -55,7 +56,7 @@ class FinalUntil(NamedTuple):
 
 
 def final_until_of(row: Record) -> FinalUntil:
-    """Return what a row with these three columns says."""
+    """Return the value of a row with these three columns."""
     return FinalUntil(row["head_sequence"], row["head_time"], row["final_time"])
 
 
@@ -69,12 +70,13 @@ async def read_final(connection: AnyConnection, key: TenantKey) -> FinalUntil:
 async def raise_final(
     connection: AnyConnection, key: TenantKey, moment: datetime, *, window: timedelta | None
 ) -> FinalUntil | None:
-    """Make an instant final, durably; return None where that is not possible at this moment.
+    """Make an instant final, durably; return None if that is not possible at this moment.
 
-    A commit is under way then, or the instant is final already, or it lies ahead of the database's clock.
+    It is not possible while a commit is under way, if the instant is final already, or if it lies ahead of
+    the database's clock.
 
     Args:
-        window: as of commits (`lane_writes.py`); None where a test brings its own clock.
+        window: the same as for commits (`lane_writes.py`); None if a test brings its own clock.
     """
     row = await connection.fetchrow(_RAISE, key, moment, window is None)
     return None if row is None else final_until_of(row)

@@ -1,11 +1,11 @@
-"""Owns how a finding that has changed becomes rows: as it stands, and one more line of its history."""
+"""Owns the rows of a changed finding: its present state, and one more line of its history."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from ledger_server.domain.findings.finding import Finding
 
-# The columns behind `tenant_key` with their types, in the order of the rows below.
+# The columns after `tenant_key` with their types, in the order of the rows below.
 FINDING_TABLES: Final = {
     "reconciliation_findings": {
         "fingerprint": "bytea",
@@ -28,7 +28,7 @@ FINDING_TABLES: Final = {
         "sequence": "bigint",
     },
 }
-# What a later fact may change of a row.
+# The columns that a later fact may change.
 FINDING_UPSERTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "reconciliation_findings": (
         "fingerprint",

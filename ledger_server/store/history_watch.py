@@ -1,8 +1,8 @@
-"""Owns the look at the history: each connection leads to the database that the process has begun with.
+"""Owns the watch over the history: every connection must lead to the history that the process began with.
 
-A server keeps much of a database in its memory: heads, claims, numbers of payments. All of it is wrong in
-another history, so none of it may reach one. At start the history gets its name; from then on a connection
-that leads elsewhere is refused like one that is lost, and whoever runs the server starts it anew.
+A server keeps much of a database in its memory: heads, claims, numbers of payments. All of that is wrong in
+another history, so it must never be used on one. At start the history gets its name. From then on a
+connection that leads to another history is refused like a lost one, and the process starts its server anew.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class HistoryWatch:
         """Set as soon as the database is seen to be in another history."""
 
     async def begin(self, connection: AnyConnection) -> History:
-        """Find out the history, and give it a new name if it is another one or has none.
+        """Read the history, and give it a new epoch if it is another history or has no epoch.
 
         Raises:
             ConnectionError: the database is a standby.
@@ -72,7 +72,7 @@ class HistoryWatch:
                 break
             if lost:
                 log.error("the database has another history", why=lost, before=looked.history.epoch)
-            # A database that was named before any server has opened it keeps that name.
+            # A database that got an epoch before any server opened it keeps that epoch.
             epoch = looked.history.epoch if not lost and looked.history.epoch is not None else self._draw()
             if await history_store.begin_epoch(connection, looked, epoch, lost=lost, actor=_ACTOR):
                 log.info("an epoch begins", epoch=epoch, why=lost or NEW)
@@ -83,12 +83,12 @@ class HistoryWatch:
         return looked.history
 
     def committed(self, tenant_id: str, rows: Sequence[JournalRow]) -> None:
-        """Remember what was committed last: a database that lacks it has lost it."""
+        """Remember the newest commit: a database that lacks this commit has lost it."""
         key, last = tenant_key(TenantId(tenant_id)), rows[-1]
         self._keeper.commit(SeenRecord(tenant_key=key, sequence=last.sequence, chain_hash=last.chain_hash))
 
     def lost(self, why: str) -> None:
-        """Hear that commits are gone of which callers were told: the next start begins another epoch."""
+        """Note that commits which callers were told of are gone: the next start begins another epoch."""
         log.error("the database has lost commits", why=why, epoch=self._epoch)
         self.changed.set()
         try:
@@ -97,14 +97,14 @@ class HistoryWatch:
             log.warning("the witness could not be written", error=repr(error))
 
     async def connected(self, connection: AnyConnection) -> None:
-        """Look where a new connection leads, before anything is asked through it.
+        """Check where a new connection leads, before it is used.
 
         Raises:
-            AnotherHistory: not to where the process has begun.
+            AnotherHistory: the connection leads to another history than the process began with.
         """
         if self.changed.is_set():
             raise AnotherHistory("the database is in another history, and this process knows the one before")
-        # What was seen before the question: looks that go on side by side may be answered in another order.
+        # The witness as of before the question: concurrent looks may be answered in another order.
         seen = self._seen
         looked = await history_store.look(connection)
         if looked is None:
@@ -119,7 +119,7 @@ class HistoryWatch:
         self._see(looked)
 
     async def why_stopped(self) -> str:
-        """Return why no call may be made now, by the database; the empty text: it may."""
+        """Return why no call may be made now, according to the database; empty if calls may be made."""
         assert self._pool is not None, "it is started"
         if self.changed.is_set():
             return "the database is in another history"
@@ -139,7 +139,7 @@ class HistoryWatch:
         self._task = asyncio.create_task(self._look_now_and_then(pool))
 
     async def look_once_more(self) -> None:
-        """Look at the end of a server, so that the witness knows of its last commits."""
+        """Look once more when a server ends, so that the witness knows of its last commits."""
         if self._pool is not None and not self.changed.is_set():
             with suppress(*CONNECTION_ERRORS):
                 async with asyncio.timeout(_LAST_LOOK_SECONDS), self._pool.unproven() as connection:
@@ -156,7 +156,7 @@ class HistoryWatch:
     async def _look_now_and_then(self, pool: Pool) -> None:
         while not self.changed.is_set():
             try:
-                # Nothing of it is told, so it need not wait for a standby.
+                # The result is told to nobody, so it need not wait for a standby.
                 async with pool.unproven() as connection:
                     await self.connected(connection)
                 await self._keeper.write()
@@ -182,7 +182,7 @@ class HistoryWatch:
 
 
 async def _why(connection: AnyConnection, looked: Look, witness: Witness | None) -> str:
-    """Return why the history is another one than what is known and was seen; empty where it goes on."""
+    """Return why the history is another one than was known and seen; empty if it is the same."""
     lacks = False
     if (
         witness is not None

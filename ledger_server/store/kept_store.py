@@ -1,11 +1,11 @@
-"""Owns the decimal places with which currencies are kept: a row for each that was ever used by any tenant."""
+"""Owns the kept decimal places of currencies: a row for each currency that any tenant has ever used."""
 
 from typing import Final
 
 from ledger_server.store.database import Pool
 
 _READ: Final = "SELECT currency_code, exponent FROM currencies ORDER BY currency_code"
-# Whoever comes first decides; one who comes at the same moment waits for that and reads it.
+# The first writer decides; a writer at the same moment waits for the first one and reads its row.
 _KEEP: Final = """
 INSERT INTO currencies (currency_code, exponent, first_use_time) VALUES ($1, $2, defter_now())
 ON CONFLICT (currency_code) DO UPDATE SET exponent = COALESCE(currencies.exponent, excluded.exponent)
@@ -14,7 +14,7 @@ RETURNING exponent
 
 
 async def read_kept(pool: Pool) -> dict[str, int | None]:
-    """Return all currencies in use; None where nobody has said yet with how many decimal places."""
+    """Return all currencies in use; None for one whose decimal places nobody has stated yet."""
     return {row["currency_code"]: row["exponent"] for row in await pool.fetch(_READ)}
 
 

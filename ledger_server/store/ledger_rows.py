@@ -1,4 +1,4 @@
-"""Owns how the facts of the ledger become rows: the journal, statement lines, holds and accounts."""
+"""Owns the rows of the ledger's facts: the journal, statement lines, holds and accounts."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -94,7 +94,7 @@ COUNTERS: Final = ("posted_debits", "posted_credits", "pending_debits", "pending
 """The columns of a statement line that hold its account's counters after it."""
 
 LEDGER_TABLES: Final = {"journal": JOURNAL, "postings": POSTINGS, "holds": HOLDS, "accounts": ACCOUNTS}
-# What a later fact may change of a row.
+# The columns that a later fact may change.
 LEDGER_UPSERTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "holds": (
         "hold_number",
@@ -104,7 +104,7 @@ LEDGER_UPSERTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 }
 
 _POSTING_KINDS: Final = frozenset({FactKind.TRANSACTION_POSTED, FactKind.HOLD_CAPTURED})
-# What stands in the columns of the request where a record was asked for by nobody.
+# The request columns of a record that no request asked for.
 _NOT_ASKED: Final[tuple[Method | None, str | None, str]] = (None, None, "")
 
 
@@ -129,7 +129,7 @@ def journal_rows(rows: Sequence[JournalRow]) -> list[tuple[Any, ...]]:
                 transaction.effective_time,
             )
         elif kind is FactKind.HOLD_EXPIRED:
-            # Reads of the past find out by this when the hold died, however late that was recorded.
+            # Reads of the past find here when the hold expired, however late the expiry was recorded.
             posted = (None, None, None, False, fact.hold.end_time)  # type: ignore[union-attr]  # it has a hold
         else:
             posted = (None, None, None, False, row.record_time)
@@ -210,7 +210,7 @@ def hold_row(hold: Hold, account_numbers: Mapping[str, int]) -> tuple[Any, ...]:
 
 
 def listed(columns: Iterable[str], table: str = "") -> str:
-    """Return columns as a list for SQL, of one table where that is named."""
+    """Return columns as a list for SQL, qualified by a table if one is named."""
     return ", ".join(f"{table}.{name}" if table else name for name in columns)
 
 

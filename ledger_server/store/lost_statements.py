@@ -1,10 +1,10 @@
-"""Owns the way to find statements whose question or answer was lost on the network, and connections as old.
+"""Owns the detection of statements that were lost on the network, and of connections that died with them.
 
-A network that goes silent leaves connections that look alive: whoever sends over one waits until a time-out,
-and behind it waits the next dead one. So while a statement is under way for seconds, a new connection asks
-PostgreSQL whether the sessions that should be at work are. One that is not will never answer: its connection
-is ended, and with it all idle connections that were last heard of before. A session that is at work is left
-alone, however long it takes: a commit may wait for a synchronous standby.
+A network that goes silent leaves connections that look alive. A statement over such a connection waits until
+a time-out, only to be retried over the next dead one. So once a statement has been under way for seconds, a
+new connection asks PostgreSQL which sessions are at work. A session that should be at work and is not will
+never answer: its connection is ended, together with all idle connections that were last heard of earlier. A
+session that is at work is left alone, however long it takes: a commit may wait for a synchronous standby.
 """
 
 import asyncio
@@ -22,30 +22,30 @@ CONDEMNED: Final = Counter(
 )
 
 LOOK_SECONDS: Final = 2.0
-"""A statement that takes longer is asked about, and again after as long."""
-# A look that came to nothing is repeated soon: it may be the first that finds the network back.
+"""A statement that takes longer than this is asked about, again and again at this interval."""
+# A failed look is repeated soon: the next one may find the network back.
 _AGAIN_SECONDS: Final = 0.5
 
 SESSIONS_AT_WORK: Final = """
 SELECT pid FROM pg_stat_activity WHERE pid = ANY($1::int[]) AND state NOT LIKE 'idle%'
     AND NOT (wait_event IS NOT DISTINCT FROM 'ClientRead' AND query_start < now() - interval '2 s')
 """
-"""Who waits for more of a statement, seconds after all of it was sent, has lost a part of it."""
+"""A session that waits for more of a statement, seconds after all was sent, has lost a part of it."""
 
 
 class Watched(Protocol):
-    """A connection, as far as this is concerned.
+    """A connection that is watched for lost statements.
 
     Attributes:
         backend: the number of its session in PostgreSQL.
-        since: when the statement under way was sent; None: there is none. On the event loop's clock.
+        since: when the statement under way was sent, on the event loop's clock; None if there is none.
     """
 
     backend: int
     since: float | None
 
     def terminate(self) -> None:
-        """Drop the connection; whoever waits for it is told so."""
+        """Drop the connection; callers that wait for it get an error."""
 
 
 class LostStatements:
@@ -56,7 +56,7 @@ class LostStatements:
         sessions_at_work: Callable[[list[int]], Awaitable[set[int]]],
         condemn: Callable[[float], int],
     ) -> None:
-        """Take what this needs of the connections.
+        """Take the functions that look at sessions and end connections.
 
         Args:
             sessions_at_work: asks over a new connection which of these sessions are at work.
@@ -115,7 +115,8 @@ class LostStatements:
         try:
             late = list(self._late())
             at_work = await self._sessions_at_work([each.backend for each, _ in late])
-            # What has ended meanwhile was not lost, and what was sent since has not been asked about.
+            # A statement that has ended meanwhile was not lost, and one sent since was not part of the
+            # question.
             lost = [
                 (each, since) for each, since in late if each.since == since and each.backend not in at_work
             ]

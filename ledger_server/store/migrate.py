@@ -1,4 +1,4 @@
-"""Owns how a database is brought to a version of the schema."""
+"""Owns the migration of a database to a version of the schema."""
 
 from pathlib import Path
 from typing import Final
@@ -15,14 +15,14 @@ APPLICATION_ROLE: Final = "defter_application"
 
 
 def upgrade(database_url: str, revision: str = "head", *, application_role: str = APPLICATION_ROLE) -> str:
-    """Migrate up to a revision, and return it; does nothing where the database is there already.
+    """Migrate up to a revision, and return it; does nothing if the database has that revision already.
 
     Args:
         database_url: `postgresql://…` of a user that may create tables, and roles unless the
             application role exists.
         application_role: the role that servers take on; it may append to the journal but not alter it.
     Raises:
-        DatabaseUnreachable: nobody answers there.
+        DatabaseUnreachable: no server answers at the URL.
         SchemaNewer: the database is beyond that revision; nothing was changed.
     """
     config = _config(database_url, application_role)
@@ -36,11 +36,11 @@ def upgrade(database_url: str, revision: str = "head", *, application_role: str 
 
 
 class SchemaNewer(Exception):
-    """The database is beyond the revision that was asked for; it is not taken back."""
+    """The database is beyond the revision that was asked for; `upgrade` never goes back."""
 
 
 def _refuse_newer(config: Config, wanted: str) -> None:
-    """Raise SchemaNewer where the revision is not at or beyond what the database has."""
+    """Raise SchemaNewer if the database is beyond the revision."""
     script = ScriptDirectory.from_config(config)
 
     def compare(found: tuple[str, ...], _: object) -> list[object]:

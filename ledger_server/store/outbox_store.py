@@ -1,8 +1,9 @@
-"""Owns the outbox: which calls are owed to providers, and who is making them.
+"""Owns the outbox: the calls that are owed to providers, and the leases of the processes that make them.
 
-A claim moves the next try into the future, beyond the time that a call can take: should the process die,
-the next one claims it again. Several processes may claim at once; none waits for another. The number of the
-claim fences everything that follows it: who was overtaken changes nothing any more, and sends nothing.
+A claim moves the next try into the future, beyond the time that a call can take: if the process dies, another
+process claims the call again. Several processes may claim at once; none waits for another. The number of the
+claim fences everything that follows: a process that was overtaken changes nothing any more, and sends
+nothing.
 
 Times are the database's. A test may say what time it is (`now`); None asks the database.
 """
@@ -15,8 +16,8 @@ from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.payments.calls import CallKind
 from ledger_server.store.database import Pool
 
-# The scalar sub-select is evaluated once, so that the index can be searched for it. What is full already is
-# passed over, so that one tenant's backlog hides nobody else's calls.
+# The scalar sub-select is evaluated once, so that the index can be searched for it. Tenants of whom enough is
+# known are passed over, so that one tenant's backlog hides nobody else's calls.
 _DUE: Final = """
 SELECT o.tenant_key, t.tenant_id, o.call_number FROM outbox o
 JOIN tenants t ON t.tenant_key = o.tenant_key
@@ -32,7 +33,7 @@ WHERE tenant_key = $1 AND call_number = $2 AND open AND next_try_time <= clock.n
 RETURNING call_number, kind, provider, payment_number, subject_number, try_count, rest_count, first_try_time,
     absent_time, stop_reason, clock.now AS claim_time
 """
-# One round trip says whether a call may leave, and makes durable that it is about to, before it does.
+# One round trip says whether a call may leave and makes durable that it is about to leave.
 _PROVE: Final = """
 UPDATE outbox SET
     first_try_time = COALESCE(first_try_time, clock.now),
@@ -74,7 +75,7 @@ GROUP BY provider
 
 
 class DueCall(NamedTuple):
-    """A call whose time has come, claimed by nobody yet."""
+    """A call that is due and not claimed."""
 
     key: TenantKey
     tenant_id: str
@@ -85,11 +86,11 @@ class ClaimedCall(NamedTuple):
     """A call that this process makes until its lease is over.
 
     Attributes:
-        try_count: counts claims, this one too: who holds an older number was overtaken.
-        rest_count: how often it was put off without coming further.
-        first_try_time: before anything was sent; None: nothing ever was.
-        absent_time: when a first proof of absence was had; None: there was none.
-        stop_reason: why a person has to look; None while it may be made.
+        try_count: the number of claims, this one included: a process with an older number was overtaken.
+        rest_count: how often the call was put off without progress.
+        first_try_time: a time before anything was sent; None if nothing ever was.
+        absent_time: when the first proof of absence was made; None if there is none.
+        stop_reason: why a person has to look; None while the call may be made.
         claim_time: the database's time of this claim.
     """
 
@@ -107,7 +108,7 @@ class ClaimedCall(NamedTuple):
 
 
 class Overdue(NamedTuple):
-    """What waits of one provider account; `oldest_seconds` is negative where all that waits is stopped."""
+    """The waiting calls of a provider account; `oldest_seconds` is negative if all of them are stopped."""
 
     provider: str
     call_count: int
@@ -124,10 +125,10 @@ async def due(
     tenants: Sequence[TenantKey] | None,
     limit: int,
 ) -> list[DueCall]:
-    """Return calls of an account whose time has come, of all tenants, the longest due first.
+    """Return the due calls of a provider account, of all tenants, the longest due first.
 
     Args:
-        full: tenants of whom enough is known.
+        full: tenants of whom enough calls are known; they are passed over.
         tenants: those that may use the account; None: all.
     """
     rows = await pool.fetch(_DUE, provider, now, full, tenants, limit)
@@ -137,7 +138,7 @@ async def due(
 async def claim(
     pool: Pool, key: TenantKey, number: int, now: datetime | None, *, lease: timedelta
 ) -> ClaimedCall | None:
-    """Claim a call; None if it is not due any more: somebody else was faster."""
+    """Claim a call; None if it is no longer due because another process was faster."""
     row = await pool.fetchrow(_CLAIM, key, number, now, lease)
     if row is None:
         return None
@@ -165,10 +166,10 @@ async def prove(
     lease: timedelta,
     memory: timedelta,
 ) -> bool:
-    """Tell whether a claimed call may leave now, and write down that it is about to.
+    """Return whether a claimed call may leave now, and write that it is about to.
 
     Args:
-        lease: for how long it must be this process's; a claim that still holds is made as long.
+        lease: for how long the claim must hold; a claim that still holds is extended to that.
         memory: how old the first try may be.
     """
     return bool(await pool.fetchval(_PROVE, key, call.number, call.try_count, now, lease, memory))
@@ -188,7 +189,7 @@ async def rest(
 
     Args:
         error: what went wrong, for operators; None when nothing did.
-        counts: whether it has come no further: then the next rest is longer.
+        counts: whether there was no progress; the next rest is then longer.
     """
     await pool.execute(_REST, key, call.number, call.try_count, now, pause, error, counts)
 
@@ -196,7 +197,7 @@ async def rest(
 async def restart(pool: Pool, key: TenantKey, call: ClaimedCall) -> ClaimedCall | None:
     """Let a claimed call count as never sent; None if somebody else has claimed it since.
 
-    A call that was owed when commits may have been lost goes on counting as sent when it was owed.
+    A call that was owed when commits may have been lost still counts as sent when it was owed.
     """
     row = await pool.fetchrow(_RESTART, key, call.number, call.try_count)
     if row is None:
@@ -205,7 +206,7 @@ async def restart(pool: Pool, key: TenantKey, call: ClaimedCall) -> ClaimedCall 
 
 
 async def set_absent(pool: Pool, key: TenantKey, call: ClaimedCall, time: datetime | None) -> None:
-    """Write down when a first proof of absence was had, or that there is none any more."""
+    """Write when the first proof of absence was made, or that there is none any more."""
     await pool.execute(_ABSENT, key, call.number, call.try_count, time)
 
 
@@ -220,7 +221,7 @@ async def close(pool: Pool, key: TenantKey, number: int) -> None:
 
 
 async def overdue(pool: Pool, now: datetime | None) -> list[Overdue]:
-    """Return what waits, by provider account, whoever has an adapter for it."""
+    """Return the waiting calls by provider account, whether or not this process has an adapter for it."""
     rows = await pool.fetch(_OVERDUE, now)
     return [
         Overdue(row["provider"], row["calls"], row["stopped"], float(row["oldest_seconds"])) for row in rows

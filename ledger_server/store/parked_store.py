@@ -1,4 +1,4 @@
-"""Owns what is read of parked events: which may be tried again, which wait too long, and whose they are."""
+"""Owns the reads of parked events: which may be tried again, which wait too long, and of which tenants."""
 
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
 from ledger_server.store.database import Pool
 
-# So many parked events are looked at to learn whose they are, before all tenants are asked.
+# This many parked events are looked at to find their tenants; if there are more, each tenant is asked.
 _FIRST: Final = 500
 _PAGE: Final = 500
 
@@ -45,7 +45,7 @@ SELECT e.event_number, p.changed_by
 FROM provider_events e {_CHANGED_BY.format(key="$1")} AND p.changed_by IS NOT NULL AND e.event_number > $2
 ORDER BY e.event_number LIMIT $3
 """
-# Whose the parked events are: those that came first, with how many they have, or of each tenant one.
+# The tenants of parked events: of the first that came, with their number, or one event per tenant.
 _FIRST_PARKED: Final = """
 SELECT t.tenant_id, parked.count FROM (
     SELECT tenant_key, count(*) AS count FROM (

@@ -1,4 +1,4 @@
-"""Owns how the facts of payments become rows: payments, provider events and owed calls."""
+"""Owns the rows of payments' facts: payments, provider events and owed calls."""
 
 import json
 from collections.abc import Mapping
@@ -69,7 +69,7 @@ PAYMENT_TABLES: Final = {
         "named_tries": "bigint",
     },
 }
-# What a later fact may change of a row; of nothing, the first one stays.
+# The columns that a later fact may change; of a table without any, the first row stays.
 PAYMENT_UPSERTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "payment_refs": ("provider, provider_ref", ()),
     "payments": ("payment_number", ("provider_ref", "state", "update_time", "changed_by", "body")),
@@ -172,7 +172,7 @@ def policy_text(policy: WithdrawalPolicy) -> str:
 
 
 def policy_of(text: str | None) -> WithdrawalPolicy:
-    """Return the stored policy; the default where none was ever set."""
+    """Return the stored policy; the default if none was ever set."""
     if text is None:
         return NO_POLICY
     stored = json.loads(text)

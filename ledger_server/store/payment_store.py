@@ -1,4 +1,4 @@
-"""Owns what a lane reads of payments: payments by number and by ref, and stored events.
+"""Owns a lane's reads of payments: payments by number and by ref, and stored events.
 
 As in `lane_store.py`, all statements name one tenant and use an index.
 """
@@ -26,8 +26,8 @@ class StoredEventRow(NamedTuple):
     payload: bytes
 
 
-# Bounded from both sides and in order, since only the primary key gives that: while a table is empty,
-# PostgreSQL takes an equality for as good with any index that begins with the tenant, and keeps that plan.
+# Bounded from both sides and ordered, since only the primary key serves that. For an equality on an empty
+# table PostgreSQL would take any index that begins with the tenant, and keep that plan.
 _LOAD_PAYMENTS: Final = """
 SELECT p.payment_number, p.kind, p.body, ARRAY(
     SELECT body FROM reconciliation_findings WHERE tenant_key = $1 AND payment_number = p.payment_number
@@ -81,8 +81,8 @@ async def find_refs(
 async def load_events(connection: AnyConnection, key: TenantKey, numbers: Sequence[int]) -> dict[int, bytes]:
     """Return the messages of those of the stored events that exist.
 
-    Without their payloads, which no decision looks at and no later fact changes: a hundred of them may have
-    a hundred megabytes.
+    Payloads are left out: no decision looks at them, no later fact changes them, and those of a hundred
+    events may have a hundred megabytes.
     """
     rows = await connection.fetch(_LOAD_EVENTS, key, numbers)
     return {row["event_number"]: row["body"] for row in rows}

@@ -42,7 +42,7 @@ findings: Final = Table(
         "payment_number",
         postgresql_where=text("payment_number IS NOT NULL"),
     ),
-    # What a complete run may resolve.
+    # The findings that a complete run may resolve.
     Index(
         "reconciliation_findings_unresolved_idx",
         "tenant_key",
@@ -63,7 +63,7 @@ finding_versions: Final = Table(
     PrimaryKeyConstraint("tenant_key", "fingerprint", "version"),
 )
 
-# Which run saw a finding last. Apart from the finding, which lanes write and runs do not.
+# Which run saw a finding last. A table of its own, since only lanes write findings, and runs do not.
 finding_sightings: Final = Table(
     "finding_sightings",
     metadata,
@@ -135,7 +135,8 @@ provider_records: Final = Table(
     ),
     Index("provider_records_payment_idx", "tenant_key", "provider", "payment_number"),
     Index("provider_records_ref_idx", "tenant_key", "provider", "provider_ref"),
-    # What came by settlement reports is no part of a listing, and belongs to any run over its time.
+    # Records that came by settlement reports are no part of a listing; every run over their time includes
+    # them.
     Index(
         "provider_records_settled_idx",
         "tenant_key",
@@ -179,8 +180,8 @@ settlement_lines: Final = Table(
     Column("report_digest", LargeBinary, nullable=False),
     Column("line_number", BigInteger, nullable=False),
     PrimaryKeyConstraint("tenant_key", "provider", "line_id"),
-    # Partial, so that no plan looks for a line's id by it: it begins as the primary key does, and a plan that
-    # was made while the table was empty can't tell the two apart.
+    # Partial, so that no plan looks up a line's id by it: it begins like the primary key, and while the table
+    # is empty the planner can't tell the two apart.
     Index(
         "settlement_lines_batch_idx",
         "tenant_key",
@@ -191,8 +192,9 @@ settlement_lines: Final = Table(
     ),
 )
 
-# One row per batch and currency: what its lines add up to so far; `body` is its message. `moved` is what a
-# person has confirmed, signed. A version that was not told yet still has a finding to open or to resolve.
+# One row per batch and currency: the sums of its lines so far; `body` is its message. `moved` is the signed
+# amount that a person has confirmed. A version that is not told yet still needs its finding opened or
+# resolved.
 settlement_batches: Final = Table(
     "settlement_batches",
     metadata,
@@ -207,7 +209,7 @@ settlement_batches: Final = Table(
     time("open_time"),
     Column("body", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant_key", "provider", "batch_id", "currency_code"),
-    # By when a batch was first seen, which never changes, so that no page of a list skips any.
+    # Ordered by when a batch was first seen. That time never changes, so no page of a list skips a batch.
     Index(
         "settlement_batches_open_time_idx",
         "tenant_key",

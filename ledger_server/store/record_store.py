@@ -1,7 +1,7 @@
 """Owns providers' records: staging them by page, and reading them back payment by payment.
 
-All statements name one tenant and enter by an index; none holds more than a page. Where several indexes
-look alike to a planner that has never seen a row, the order that is asked for decides (`payment_store.py`).
+All statements name one tenant and enter by an index; none holds more than a page. If several indexes look
+alike to the planner while a table is empty, the ORDER BY decides which one it takes (`payment_store.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ WITH page AS (
 )
 UPDATE provider_records r SET run_number = NULL FROM page WHERE r.ctid = page.ctid AND r.tenant_key = $1
 """
-# What only a settlement report told of takes part in every run over its time.
+# Records that only a settlement report told of take part in every run over their time.
 _ADOPT: Final = """
 WITH page AS (
     SELECT kind, record_id, create_time FROM provider_records
@@ -135,7 +135,7 @@ class Group(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """How far a walk through what settlement reports told of has come."""
+    """How far a walk through the records of settlement reports has come."""
 
     create_time: datetime
     kind: int = 0
@@ -143,14 +143,14 @@ class Settled(NamedTuple):
 
 
 class Unmatched(NamedTuple):
-    """A record without a payment; `settled` of a settlement whose batch was moved to the bank."""
+    """A record without a payment; `settled` if it is a settlement whose batch was moved to the bank."""
 
     record: ProviderRecord
     settled: bool
 
 
 async def forget_run(connection: AnyConnection, key: TenantKey, provider: str, run: int, size: int) -> int:
-    """Forget what an earlier try of a run has listed, at most so many records; return how many."""
+    """Delete records that an earlier try of a run has listed, at most so many; return how many."""
     status: str = await connection.execute(_FORGET, key, provider, run, size)
     return int(status.rpartition(" ")[2])
 
@@ -165,11 +165,11 @@ async def stage(
     """Write a page of records, each with the payment that it belongs to.
 
     Args:
-        run: who has listed them; None for what a settlement report tells.
-        records: each with the number in our id, as far as the provider echoes one.
+        run: the run that has listed them; None for records of a settlement report.
+        records: each with the number in our id, if the provider echoes one.
     """
     columns: list[list[Any]] = [[] for _ in range(12)]
-    # In order, so that two writers never wait for each other in a circle.
+    # In order, so that two writers never deadlock.
     for name in sorted(records):
         record, own = records[name]
         values = (
@@ -201,10 +201,10 @@ async def adopt_settled(
     to_time: datetime,
     size: int,
 ) -> tuple[int, Settled | None]:
-    """Let the next of what settlement reports told of a window take part in a run, unless it does already.
+    """Let the next records that settlement reports told of a window take part in a run.
 
     Returns:
-        How many records that is, and how far it went; None at the end.
+        How many records, and the position that was reached; None at the end.
     """
     rows = await connection.fetch(_ADOPT, key, provider, run, after.create_time, to_time, *after, size)
     count = sum(row["adopted"] for row in rows)
@@ -226,7 +226,7 @@ async def matched_groups(
             groups[-1].records.append(_provider_record(row))
         if len(rows) < size:
             return groups
-        # The last one may go on behind the page.
+        # The last group may continue beyond the page.
         if len(groups) > 1:
             return groups[:-1]
         size *= 4
@@ -251,7 +251,7 @@ async def provider_records_elsewhere(
 async def set_verdicts(
     connection: AnyConnection, key: TenantKey, provider: str, verdicts: Mapping[ProviderRecordName, Verdict]
 ) -> None:
-    """Write what a run has made of records that did not simply match."""
+    """Write a run's verdicts on records that did not simply match."""
     if verdicts:
         names = sorted(verdicts)
         await connection.execute(

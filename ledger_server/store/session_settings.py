@@ -1,7 +1,7 @@
-"""Owns the settings of a session: what every connection asks for, and the check that it is in force.
+"""Owns the settings of a session: what every connection asks for, and the check that they are in force.
 
-A pooler between the server and PostgreSQL may drop what a client asks for when it connects, and say nothing.
-So every new connection reads what is in force, and one that has less than the server relies on is refused.
+A pooler between the server and PostgreSQL may silently drop the settings that a client asks for. So every new
+connection reads the settings in force, and a connection that lacks one the server relies on is refused.
 """
 
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ _PLANNER: Final = {
     "jit": "off",
 }
 
-# What is acknowledged is on the disk, and every statement sees what was committed before it, whatever
-# the defaults of the database or of the user are.
+# An acknowledged commit is on disk, and every statement sees all earlier commits, whatever the defaults of
+# the database or of the user are.
 _PROMISES: Final = {
     "synchronous_commit": "on",
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",
-    # PostgreSQL tells by a warning, and by nothing else, that a commit is not on the synchronous standby.
+    # Only a warning of PostgreSQL says that a commit is not on the synchronous standby.
     "client_min_messages": "notice",
 }
 
@@ -47,8 +47,8 @@ _TIME_OUTS: Final = {
     "idle_in_transaction_session_timeout": "5s",
 }
 
-# A host that is gone, or the network to it, answers no more; the same holds for it. These are asked for and
-# not required: behind a pooler, or over a Unix socket, it is not this host that PostgreSQL talks to.
+# The same for a host that is gone, or that the network no longer reaches. These settings are asked for but
+# not required: behind a pooler, or over a Unix socket, PostgreSQL does not talk to this host.
 _NETWORK: Final = {
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
@@ -58,10 +58,10 @@ _NETWORK: Final = {
 
 _REQUIRED: Final[Mapping[str, frozenset[str]]] = {
     **{name: frozenset({value}) for name, value in {**_PLANNER, **_PROMISES, **_TEXT, **_TIME_OUTS}.items()},
-    # What is stronger serves as well.
+    # Stronger values serve as well.
     "synchronous_commit": frozenset({"on", "remote_apply"}),
     "client_min_messages": frozenset({"notice", "warning"}),
-    # Only a superuser may ask for it. With `replica` no trigger guards what may only be appended to.
+    # Only a superuser may set this. With `replica` no trigger guards the append-only tables.
     "session_replication_role": frozenset({"origin"}),
 }
 
@@ -83,16 +83,16 @@ REMEDY: Final = (
 
 
 class SettingsNotInForce(OSError):
-    """A connection lacks what the server relies on, and serves nobody. Retrying helps once that is mended."""
+    """A connection lacks a setting that the server relies on. Retrying helps once that is mended."""
 
 
 class Session(NamedTuple):
-    """What a new connection has told of itself.
+    """What a new connection tells of its session.
 
     Attributes:
         backend: the process of PostgreSQL that serves it, behind whatever pooler.
         start_time: when that PostgreSQL was started.
-        tenants: the table that the name `tenants` stands for; None where there is none yet.
+        tenants: the table that the name `tenants` stands for; None if there is none yet.
     """
 
     backend: int
@@ -117,7 +117,7 @@ async def check_settings(connection: Connection, role: str) -> Session:
     """Check what is in force in a new session.
 
     Raises:
-        SettingsNotInForce: names each setting that is not, with what it has to be.
+        SettingsNotInForce: names each setting that is not in force, with the value that it must have.
     """
     row = await connection.fetchrow(_READ, list(_REQUIRED), timeout=_READ_SECONDS)
     assert row is not None, "the statement returns one row"

@@ -1,4 +1,4 @@
-"""Owns the rows of settlement reports: lines written by page, batches as they stand, and who may write.
+"""Owns the rows of settlement reports: lines written by page, batches, and the lock of an import.
 
 All statements name one tenant and enter by an index; none but the sums holds more than a page.
 """
@@ -16,9 +16,9 @@ from ledger_server.domain.reconciliation.settled import KnownLine, Place
 from ledger_server.domain.reconciliation.settlement import NOTHING, SettlementLine, Totals
 from ledger_server.store.database import AnyConnection, Pool
 
-# An import is one database transaction over many pages with rests between them. It holds rows that no posting
+# An import is one database transaction over many pages with rests between them. It locks rows that no posting
 # ever touches, so it may last longer than a lane's; a process that stalls still loses it. Its statements are
-# few and large, so each is planned for the tables as they are: they may have been empty a moment ago.
+# few and large, so each is planned for the tables as they are now: they may have been empty a moment ago.
 _SETTINGS: Final = """
 SET LOCAL statement_timeout = '600s';
 SET LOCAL idle_in_transaction_session_timeout = '60s';
@@ -127,7 +127,7 @@ SettlementBatchName = tuple[str, str]
 
 
 class ReportName(NamedTuple):
-    """What makes an imported file the same again: its bytes, and how they were read."""
+    """The identity of an imported file: its bytes, and how they were read."""
 
     provider: str
     digest: bytes
@@ -148,7 +148,7 @@ class StoredSettlementBatch(NamedTuple):
 
     @property
     def name(self) -> SettlementBatchName:
-        """What names it among those of its provider account."""
+        """The batch's name within its provider account."""
         return self.batch_id, self.currency
 
 
@@ -156,7 +156,7 @@ class StoredSettlementBatch(NamedTuple):
 async def importing(pool: Pool, key: TenantKey, provider: str) -> AsyncIterator[AnyConnection | None]:
     """Begin the database transaction of an import; None while another process imports for the account.
 
-    It ends with the block, and nothing of it was ever there if the block raises.
+    It is committed at the end of the block, and rolled back if the block raises.
     """
     async with pool.transaction() as connection:
         await connection.execute(_SETTINGS)
@@ -180,7 +180,7 @@ async def add_report(
 async def known_lines(
     connection: AnyConnection, key: TenantKey, provider: str, line_ids: Sequence[str]
 ) -> dict[str, KnownLine]:
-    """Return those of these lines that there are."""
+    """Return those of these lines that are stored."""
     rows = await connection.fetch(_KNOWN_LINES, key, provider, line_ids)
     return {
         row["line_id"]: KnownLine(
@@ -242,14 +242,14 @@ def _line_row(line: SettlementLine) -> tuple[Any, ...]:
 async def add_up(
     connection: AnyConnection, key: TenantKey, provider: str, names: Sequence[SettlementBatchName]
 ) -> dict[SettlementBatchName, Totals]:
-    """Return what all lines of batches add up to; one without lines is left out."""
+    """Return the sums of all lines of batches; a batch without lines is left out."""
     rows: list[Record] = await connection.fetch(_SUMS, key, provider, *_columns(names), timeout=_SUM_SECONDS)
     totals: dict[SettlementBatchName, Totals] = {}
     for row in rows:
         more = Totals.of_sum(
             ProviderRecordKind(row["kind"]),
             is_payout=row["is_payout"],
-            # Sums of 64-bit numbers are decimals in PostgreSQL, without decimals.
+            # PostgreSQL returns sums of 64-bit numbers as numeric, without decimal places.
             gross=int(row["gross"]),
             fee=int(row["fee"]),
             line_count=row["line_count"],
@@ -268,10 +268,10 @@ async def read_batches(
     *,
     lock: bool = False,
 ) -> list[StoredSettlementBatch]:
-    """Return those of these batches that there are, in their order.
+    """Return those of these batches that are stored, ordered by name.
 
     Args:
-        lock: whether they are locked, in that order, until the caller's database transaction ends.
+        lock: whether the rows are locked, in that order, until the caller's database transaction ends.
     """
     statement = _BATCHES.format(lock="FOR UPDATE" if lock else "")
     return [_batch(row) for row in await connection.fetch(statement, key, provider, *_columns(names))]
@@ -297,14 +297,14 @@ async def put_batches(
 async def untold_batches(
     pool: Pool, key: TenantKey, provider: str, *, after: SettlementBatchName, size: int
 ) -> list[StoredSettlementBatch]:
-    """Return batches that have changed and whose finding was not looked after since."""
+    """Return batches that have changed since their finding was last updated."""
     return [_batch(row) for row in await pool.fetch(_UNTOLD, key, provider, *after, size)]
 
 
 async def set_told(
     pool: Pool, key: TenantKey, provider: str, batches: Sequence[StoredSettlementBatch]
 ) -> set[SettlementBatchName]:
-    """Write that batches' findings were looked after; return those that have not changed since."""
+    """Write that the findings of batches were updated; return the batches that have not changed since."""
     rows = await pool.fetch(
         _TELL,
         key,

@@ -1,8 +1,8 @@
-"""Owns what sweeps read: which tenants have something due, in one query for all, and what it is.
+"""Owns the reads of sweeps: which tenants have something due, by one query for all, and what is due.
 
-What is due is found by its time, in an index across tenants. Where one tenant has so much due that it would
-hide the others, each tenant is asked for its first due row instead; that costs as much for a tenant with a
-million of them as for one with a single one.
+Due rows are found by time, in an index across tenants. If one tenant has so many due rows that they would
+hide the other tenants', each tenant is asked for its first due row instead; that costs the same for a million
+due rows as for one.
 """
 
 from datetime import datetime
@@ -11,13 +11,13 @@ from typing import Final
 from ledger_server.domain.ids import TenantKey
 from ledger_server.store.database import Pool
 
-# So many due rows are looked at to learn whose they are, before all tenants are asked.
+# This many due rows are looked at to find their tenants; if there are more, each tenant is asked.
 _FIRST: Final = 500
 _PAGE: Final = 500
 
-# Each time stands in a parameter: a function that may change while the statement runs can't enter an index.
+# Each time is a parameter, since a volatile function can't be searched for in an index.
 _HOLD_DUE: Final = "state = 1 AND expire_time IS NOT NULL AND expire_time <= $1"
-# What only sweeps say, so that only they enter the indexes across tenants.
+# A condition that only sweeps state, so that only sweeps enter the indexes across tenants.
 _ANY_HOLD: Final = "hold_number > 0"
 _DUE_HOLDS: Final = """
 SELECT hold_number FROM holds
@@ -27,7 +27,7 @@ ORDER BY expire_time LIMIT $3
 
 
 def _first(table: str, due: str, time: str) -> str:
-    """Return the statement for the tenants of the rows that are due the longest, with how many they have."""
+    """Return the statement for the tenants of the longest due rows, with the number of these rows."""
     return f"""
 SELECT t.tenant_id, due.count FROM (
     SELECT tenant_key, count(*) AS count FROM (
@@ -39,7 +39,7 @@ CROSS JOIN LATERAL (SELECT tenant_id FROM tenants WHERE tenant_key = due.tenant_
 
 
 def _each(table: str, due: str, time: str) -> str:
-    """Return the statement for the tenants behind another one that have a due row, however many they have."""
+    """Return the statement for the tenants, after a given one, that have any due row."""
     return f"""
 SELECT t.tenant_id FROM tenants t
 CROSS JOIN LATERAL (
@@ -55,7 +55,7 @@ _HEAD_FREE: Final = "SELECT 1 FROM tenants WHERE tenant_key = $1 FOR NO KEY UPDA
 
 
 async def tenants_with_due_holds(pool: Pool, now: datetime) -> list[str]:
-    """Return the tenants that have an open hold whose time has come."""
+    """Return the tenants that have a due hold."""
     rows = await pool.fetch(_FIRST_HOLDS, now, _FIRST)
     if sum(row["count"] for row in rows) < _FIRST:
         return [row["tenant_id"] for row in rows]
@@ -63,13 +63,13 @@ async def tenants_with_due_holds(pool: Pool, now: datetime) -> list[str]:
 
 
 async def due_hold_numbers(pool: Pool, key: TenantKey, now: datetime, *, limit: int) -> list[int]:
-    """Return open holds whose time has come, the longest due first."""
+    """Return due holds, the longest due first."""
     rows = await pool.fetch(_DUE_HOLDS, key, now, limit)
     return [row["hold_number"] for row in rows]
 
 
 async def head_is_locked(pool: Pool, key: TenantKey) -> bool:
-    """Whether somebody writes the tenant's head now, or keeps it locked; who asks does not wait for it."""
+    """Whether another session writes or locks the tenant's head; the question itself never waits."""
     return await pool.fetchval(_HEAD_FREE, key) is None
 
 

@@ -1,10 +1,10 @@
-"""Owns the shape of the database: every table, key and index, with the tenant leading each of them.
+"""Owns the tables of the ledger with their keys and indexes, each of which begins with the tenant.
 
-Two indexes begin with a time instead: they say what is due, of whichever tenant. Their last condition is
-always true; only sweeps say it, so no other statement enters them.
+Two indexes begin with a time instead: they find due rows of all tenants. Their last condition is always true;
+only sweeps state it, so no other statement enters these indexes.
 
-Balances are append-only: an account's counters are those of its newest posting row, so nothing that
-is written is ever updated on the way of a posting but the tenant's head.
+Balances are append-only: an account's counters are those of its newest posting row. So the only row that a
+posting updates is the tenant's head.
 """
 
 from typing import Final
@@ -41,11 +41,11 @@ tenants: Final = Table(
     Column("balance_enforcement", SmallInteger, nullable=False),
     time("create_time"),
     Column("withdrawal_policy", JSONB),
-    # From which record on ids carry which epoch: ` sequence:epoch` each; see `domain/ids.py`.
+    # The first record of each epoch, as ` sequence:epoch`; see `domain/ids.py`.
     Column("epochs", Text(collation="C"), nullable=False, server_default=""),
-    # The sequence once more, as versions write it that know of epochs: others can't move a head with one.
+    # The sequence again, written by versions that know of epochs: older versions can't move such a head.
     Column("named_sequence", BigInteger),
-    # No record may be written with a time at or before it: it was told what there was until then.
+    # No record may be written with a time at or before it, since reads were told what there was until then.
     time("final_time", nullable=True),
     PrimaryKeyConstraint("tenant_key"),
     CheckConstraint("epochs = '' OR named_sequence = sequence", name="named"),
@@ -67,16 +67,15 @@ accounts: Final = Table(
     Column("max_balance", BigInteger),
     time("open_time"),
     Column("metadata", JSONB),
-    # The ids of the accounts before and after it, where one goes on as the other.
+    # The ids of the accounts before and after this one, if it was continued or continues another.
     bytewise("continues", nullable=True),
     bytewise("continued_by", nullable=True),
     PrimaryKeyConstraint("tenant_key", "account_number"),
     Index("accounts_tenant_key_account_id_key", "tenant_key", "account_id", unique=True),
 )
 
-# One row per currency that was ever used, in whichever tenant: a table of the database as a whole, which
-# names no tenant. `exponent` is NULL where an earlier version used it and nobody has said yet with how many
-# decimal places.
+# One row per currency that any tenant has ever used: a table of the whole database, without a tenant.
+# `exponent` is NULL if an earlier version used the currency and nobody has stated its decimal places yet.
 currencies: Final = Table(
     "currencies",
     metadata,
@@ -107,7 +106,7 @@ journal: Final = Table(
     Column("limit_breached", Boolean, nullable=False),
     time("effective_time"),
     time("record_time"),
-    # The last record of its commit: the only ones that a time has to be mapped to.
+    # The last record of its commit: only these have to be found by time.
     Column("closes_batch", Boolean, nullable=False),
     Column("record", LargeBinary, nullable=False),
     Column("chain_hash", LargeBinary, nullable=False),
@@ -215,7 +214,7 @@ holds: Final = Table(
         "expire_time",
         postgresql_where=text("state = 1"),
     ),
-    # Open holds by time: what the sweeper looks for, of a tenant and of all tenants.
+    # Open holds by time, of one tenant and of all tenants: what the sweeper looks for.
     Index(
         "holds_open_expire_time_idx",
         "tenant_key",
@@ -250,19 +249,19 @@ payments: Final = Table(
     Column("changed_by", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant_key", "payment_number"),
-    # The widest comes first: of indexes that look alike while the table is empty, PostgreSQL takes the
+    # The widest index comes first: of indexes that look alike while the table is empty, PostgreSQL takes the
     # one that was made last.
     Index("payments_kind_idx", "tenant_key", "kind", "payment_number"),
     Index("payments_player_idx", "tenant_key", "player_id", "kind", "payment_number"),
     Index("payments_state_idx", "tenant_key", "kind", "state", "payment_number"),
     Index("payments_provider_idx", "tenant_key", "provider", "kind", "payment_number"),
-    # What has changed since: how a run finds payments that the provider may be missing.
+    # Payments by change: how a run finds payments that the provider may be missing.
     Index("payments_update_time_idx", "tenant_key", "provider", "update_time", "payment_number"),
     postgresql_with={"fillfactor": "70"},
 )
 
-# Which payment has a provider's ref: the first that is known by it, for ever. One payment may have several,
-# such as those of a payment link and of the payment made by it.
+# The payment that has a provider's ref: the first one that got it keeps it for ever. One payment may have
+# several refs, such as those of a payment link and of the payment made through it.
 payment_refs: Final = Table(
     "payment_refs",
     metadata,
@@ -302,7 +301,7 @@ provider_events: Final = Table(
         postgresql_where=text("payment_number IS NOT NULL"),
     ),
     Index("provider_events_provider_idx", "tenant_key", "provider", "event_number"),
-    # What was not simply applied; parked events are tried again when their payment has changed.
+    # Events that were not simply applied; parked events are tried again when their payment has changed.
     Index(
         "provider_events_state_idx",
         "tenant_key",
@@ -339,21 +338,23 @@ outbox: Final = Table(
     Column("rest_count", BigInteger, nullable=False, server_default="0"),
     time("absent_time", nullable=True),
     bytewise("stop_reason", nullable=True),
-    # Whether it was owed when commits may have been lost: that nothing says it was made proves nothing then.
+    # Whether the call was owed when commits may have been lost: then missing evidence of a try proves
+    # nothing.
     Column("maybe_made", Boolean, nullable=False, server_default="false"),
-    # The tries once more, as versions count them that know of epochs; NULL where an older one owed the call.
-    # Older versions would call by a key without an epoch, so they can't claim what has been owed since.
+    # The tries again, counted by versions that know of epochs; NULL if an older version owed the call. Older
+    # versions would use a key without an epoch, so they can't claim calls that are owed since.
     Column("named_tries", BigInteger),
     PrimaryKeyConstraint("tenant_key", "call_number"),
     CheckConstraint("named_tries IS NULL OR named_tries = try_count", name="named"),
     Index("outbox_open_idx", "tenant_key", "next_try_time", postgresql_where=text("open")),
-    # For one provider account what is due of all tenants; it reads only, so it may name none.
+    # The due calls of one provider account, of all tenants; only reads use it, so it need not begin with a
+    # tenant.
     Index("outbox_due_idx", "provider", "next_try_time", postgresql_where=text("open")),
     postgresql_with={"fillfactor": "50"},
 )
 
 WITHOUT_TENANT: Final = (history,)
-"""What belongs to the whole database."""
+"""Tables of the whole database."""
 
 TABLES: Final = metadata
 """All tables, those of reconciliation among them."""

@@ -1,7 +1,7 @@
-"""Owns the witness: what this process, and a file that is not restored together with the database, saw of it.
+"""Owns the witness: what this process, and a file outside the database's backups, have seen of the database.
 
-Snapshots and copied files have everything that the database knows of itself. That they are older than what
-was there before only somebody outside can tell.
+A snapshot or a copy has everything that the database knows of itself. Only an observer outside the database
+can tell that it is older than what was there before.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ SETTING: Final = "DEFTER_WITNESS_FILE"
 
 
 class WitnessKeeper:
-    """Remembers the newest that was seen of each database, for the life of the process and in a file, if any.
+    """Remembers the newest state seen of each database: in the process, and in a file if there is one.
 
-    Several processes may share the file, also those of several databases. Each writes what it saw last of its
-    own; none of it is ever untrue.
+    Several processes, also of several databases, may share the file. Each writes what it saw last of its own
+    database, and everything in the file stays true.
     """
 
     def __init__(self, file: Path | None = None) -> None:
         """Begin with what the file says.
 
         Raises:
-            ValueError: there is a file, and it is no witness.
+            ValueError: the file exists and is not a witness.
             OSError: it can't be read.
         """
         self._file = file
@@ -43,7 +43,7 @@ class WitnessKeeper:
         return next((each for each in self._all if same_place(each.identity, identity)), None)
 
     def see(self, now: Witness) -> None:
-        """Remember what is seen now; of the same history only if it is newer."""
+        """Remember what is seen now; within the same history only if it is newer."""
         before = self.of(now.identity)
         if before is not None and (before.epoch, before.identity) == (now.epoch, now.identity):
             now = replace(
@@ -60,10 +60,10 @@ class WitnessKeeper:
             self._seen = replace(self._seen, record=record)
 
     def lose(self, why: str) -> None:
-        """Remember that a commit is gone, also if the process ends before another epoch has begun.
+        """Remember that a commit is gone, even beyond the process, until another epoch has begun.
 
         Raises:
-            OSError: it can't be written; then this process alone knows.
+            OSError: the file can't be written; then only this process knows.
         """
         if self._seen is not None:
             self._seen = replace(self._seen, loss=why)
@@ -71,7 +71,7 @@ class WitnessKeeper:
                 _write(self._file, self._seen)
 
     async def write(self) -> None:
-        """Have what was seen outlive the process.
+        """Write what was seen to the file.
 
         Raises:
             OSError: it can't be written.

@@ -1,7 +1,7 @@
-"""Own the reads: one module per subject, every statement a look-up in an index that the tenant leads.
+"""Owns the statements of reads, by subject: each is a look-up in an index that begins with the tenant.
 
-Lists and what shares their columns are built with SQLAlchemy Core and rendered once per shape; fixed
-reads that Core would only blur are plain text. All run on connections of `database.py`.
+Lists, and statements that share their columns, are built with SQLAlchemy Core and rendered once per shape;
+fixed statements are plain text, which is easier to read. All run on connections of `database.py`.
 """
 
 from ledger_server.store.queries.balances import balance_at_time, balance_at_time_sql

@@ -52,7 +52,7 @@ class AccountNow(NamedTuple):
 
 
 class AccountFilter(NamedTuple):
-    """Which accounts are listed; what is None or empty is not asked for."""
+    """Which accounts are listed; a field that is None or empty is no condition."""
 
     prefix: str = ""
     kind: AccountKind | None = None
@@ -100,7 +100,7 @@ async def list_accounts(
 
 
 def account_now_of(row: Record) -> AccountNow:
-    """Return what a row of `with_counters` says."""
+    """Return the account in a row of `with_counters`."""
     counters = counters_of(row)
     due_debits, due_credits = row["due_debits"], row["due_credits"]
     if due_debits or due_credits:
@@ -109,7 +109,7 @@ def account_now_of(row: Record) -> AccountNow:
 
 
 def without_due(counters: Counters, due_debits: int, due_credits: int) -> Counters:
-    """Return the counters once pending money of dead holds is taken out; no line is written for that."""
+    """Return the counters without the pending money of due holds; no statement line is written."""
     return Counters(
         counters.posted_debits,
         counters.posted_credits,
@@ -122,7 +122,7 @@ def without_due(counters: Counters, due_debits: int, due_credits: int) -> Counte
 def with_counters(chosen: FromClause) -> Select[Any]:
     """Return a statement that adds their counters as of now to rows of the accounts table.
 
-    What a tenant's newest record treated as past is past, even where this process's clock lags.
+    A hold that was past at the tenant's newest record is past, even if this process's clock lags.
     """
     head = tenants.alias("head")
     newest = _newest_posting(chosen)

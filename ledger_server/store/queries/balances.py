@@ -1,10 +1,10 @@
-"""Owns how the balance of an account is read as of an instant or of a record.
+"""Owns the reads of an account's balance as of an instant or a record.
 
-An account's counters after a record are those of its newest posting row up to that record. Holds that
-were dead by then must not count, even where nobody had recorded their end yet. Those whose end was
-recorded later are easy to find: a lane expires what is due on an account before it writes anything
-else to it, so they are among the `EXPIRED` rows that follow without a row of another phase between.
-Those whose end is still not recorded stand in the indexes of open holds.
+An account's counters after a record are those of its newest posting row up to that record. Holds that were
+due by then must not count, even if their end was not recorded yet. Holds whose end was recorded later are
+easy to find: a lane expires the due holds of an account before it writes anything else to the account, so
+their `EXPIRED` rows follow without a row of another phase between. Holds whose end is still not recorded
+stand in the indexes of open holds.
 """
 
 from datetime import datetime
@@ -22,7 +22,7 @@ from ledger_server.store.queries.accounts import without_due
 
 
 class BalanceAt(NamedTuple):
-    """What was known of an account at a moment.
+    """An account as it was known at a moment.
 
     Attributes:
         final: how far the tenant's journal is final, and its newest record now.
@@ -36,9 +36,9 @@ class BalanceAt(NamedTuple):
     counters: Counters
 
 
-# The newest record at or before $3. Only the last record of a commit is indexed by time; the commit
-# after it may have begun before $3 and ended after it, so its records are looked at one by one, but
-# only if the first of them is old enough. Materialized, since the planner would repeat what it inlines.
+# The newest record at or before $3. Only the last record of a commit is indexed by time. The next commit may
+# have begun before $3 and ended after it, so its records are looked at one by one, but only if the first of
+# them is old enough. Materialized, since an inlined query would be repeated.
 SEQUENCE_AT_TIME: Final = """
 closed AS MATERIALIZED (
     SELECT COALESCE((
@@ -129,7 +129,7 @@ async def balance_at_time(
 ) -> BalanceAt | None:
     """Return an account's balance as it was known at an instant; None if there is no such tenant.
 
-    Where the instant is not final yet, a commit that is under way may still bring records that belong to it.
+    If the instant is not final yet, a commit under way may still add records at or before it.
     """
     row = await connection.fetchrow(_BALANCE_AT_TIME, key, account_id, moment)
     return _balance_at_of(row)

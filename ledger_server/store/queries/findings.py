@@ -1,4 +1,4 @@
-"""Owns how findings are read: one with its history, and as lists that begin with the newest."""
+"""Owns the reads of findings: one with its history, and lists that begin with the newest."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -48,8 +48,8 @@ LEFT JOIN LATERAL (
 ) s ON true
 WHERE f.tenant_key = $1 AND f.fingerprint = $2
 """
-# Versions are written once, so those up to the one that was read are those of that moment. The length of a
-# stored value is known without reading it, so only records that are returned are read.
+# Versions are written once, so the versions up to the one that was read are those of that moment. The length
+# of a stored value is known without reading it, so only records that are returned are read.
 _HISTORY: Final = f"""
 SELECT sequence, record FROM (
     SELECT version, sequence, record, sum(octet_length(record)) OVER (
@@ -88,7 +88,7 @@ class FindingRead(NamedTuple):
 
 
 class FindingFilter(NamedTuple):
-    """Which findings are listed; what is None or empty is not asked for. A payment comes with its kind."""
+    """Which findings are listed; None or an empty field is no condition. A payment comes with its kind."""
 
     states: frozenset[FindingState] = frozenset()
     kind: FindingClass | None = None
@@ -138,7 +138,7 @@ async def list_findings(
 
 @cache
 def _list(asked: frozenset[str]) -> ListStatement:
-    """Return the list that enters the index of payments, or that of times, and asks the rest of its rows."""
+    """Return the list that enters the index of payments, or that of times, and filters by the rest."""
     rest = sorted(asked - {"payment_number"})
     needed = [findings.c.open_time, findings.c.fingerprint, *(_COLUMNS[name] for name in rest)]
     rows = select(*needed, findings.c.body).where(findings.c.tenant_key == _KEY)

@@ -1,4 +1,4 @@
-"""Owns how holds are read: by number, and as lists in the order of their placing.
+"""Owns the reads of holds: by number, and as lists in the order of their placing.
 
 Open holds are few and have indexes of their own; a list of them sorts what it finds there. An account's
 holds of any state are found through the statement lines that placed them, all others by number.
@@ -52,7 +52,7 @@ WHERE h.tenant_key = $1 AND h.hold_number = $2
 
 
 class HoldFilter(NamedTuple):
-    """Which holds are listed; what is None or empty is not asked for. The state is that of now."""
+    """Which holds are listed; a field that is None or empty is no condition. The state is that of now."""
 
     account_id: str = ""
     state: HoldState | None = None
@@ -60,7 +60,7 @@ class HoldFilter(NamedTuple):
 
 
 class _Shape(NamedTuple):
-    """What decides on the statement: which conditions there are, not their values."""
+    """The shape of a statement: which conditions it has, not their values."""
 
     account: bool
     state: HoldState | None
@@ -69,7 +69,7 @@ class _Shape(NamedTuple):
 
 
 async def hold(connection: AnyConnection, key: TenantKey, hold_number: int, now: datetime) -> Hold | None:
-    """Return a hold as it stands now: past its expire time it has expired, recorded or not."""
+    """Return a hold as it stands now: after its expire time it is EXPIRED, recorded or not."""
     row = await connection.fetchrow(_HOLD, key, hold_number)
     return None if row is None else _as_of_now(row, now)
 
@@ -107,7 +107,7 @@ async def list_holds(
 
 def _as_of_now(row: Record, now: datetime) -> Hold:
     found = hold_of(row)
-    # What the tenant's newest record treated as past is past, even where this clock lags.
+    # A hold that was past at the tenant's newest record is past, even if this clock lags.
     return rules.expire(found) if found.due(max(now, row["head_time"])) else found
 
 
@@ -148,7 +148,7 @@ def _statement(shape: _Shape) -> ListStatement:
 
 
 def _open(shape: _Shape) -> Select[Any]:
-    """Return open holds through the indexes that hold nothing else."""
+    """Return open holds through the indexes of open holds alone."""
     conditions = [
         holds.c.tenant_key == _KEY,
         holds.c.state == _OPEN,
@@ -176,7 +176,7 @@ def _open(shape: _Shape) -> Select[Any]:
 
 
 def _lines_that_hold(shape: _Shape) -> Select[Any]:
-    """Return an account's lines: a hold's number is the sequence of the line that placed it."""
+    """Return an account's lines that placed a hold: the line's sequence is the hold's number."""
     return (
         select(postings.c.sequence, postings.c.phase)
         .where(

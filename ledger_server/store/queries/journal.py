@@ -1,4 +1,4 @@
-"""Owns how the journal is read: by sequence, by idempotency key, and where an instant lies in it."""
+"""Owns the reads of the journal: by sequence, by idempotency key, and by instant."""
 
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -30,7 +30,7 @@ _OUTCOME: Final = """
 SELECT sequence, record, chain_hash FROM journal
 WHERE tenant_key = $1 AND idempotency_key = $2 AND method = $3 AND player_id = $4
 """
-# `balance_at_time` numbers the instant 3 and has the account between.
+# In `balance_at_time` the instant is $3, since the account is $2.
 _SEQUENCE_AT_TIME: Final = f"""
 WITH {SEQUENCE_AT_TIME}
 SELECT at.sequence, t.sequence AS head_sequence, t.record_time AS head_time, t.final_time

@@ -1,6 +1,7 @@
-"""Owns how deposits, withdrawals and provider events are listed, in the order in which they were begun.
+"""Owns the lists of deposits, withdrawals and provider events, in the order in which they were begun.
 
-Each list starts from the narrowest index that its filter has; other conditions are asked of what is found.
+Each list starts from the narrowest index that its filter allows; the other conditions filter the rows found
+there.
 """
 
 from functools import cache
@@ -36,7 +37,7 @@ from ledger_server.store.tables import payments, provider_events
 
 _KEY: Final = number("key")
 
-# What an index is entered by, behind the tenant; the number follows. The first that fits is taken.
+# The conditions by which an index is entered, between tenant and number. The first that fits is taken.
 _PAYMENT_LEADS: Final = (
     ("player_id", "kind"),
     ("kind", "state"),
@@ -47,7 +48,7 @@ _EVENT_LEADS: Final = (("payment_number",), ("state",), ("provider",), ())
 
 
 class PaymentFilter(NamedTuple):
-    """Which payments of a kind are listed; what is None or empty is not asked for.
+    """Which payments of a kind are listed; a field that is None or empty is no condition.
 
     `kind` is `payment_rows.DEPOSIT` or `WITHDRAWAL`; a `provider_ref` comes with its provider.
     """
@@ -60,7 +61,7 @@ class PaymentFilter(NamedTuple):
 
 
 class EventFilter(NamedTuple):
-    """Which events are listed; what is None or empty is not asked for. A payment comes with its kind."""
+    """Which events are listed; None or an empty field is no condition. A payment comes with its kind."""
 
     provider: str = ""
     state: EventState | None = None
@@ -117,7 +118,7 @@ def _events(asked: frozenset[str], state: EventState | None) -> ListStatement:
         for name in asked
     }
     if state is not None:
-        # A literal: only of that can the planner tell whether the index of some states has it.
+        # A literal: only for a literal can the planner tell whether a partial index covers the state.
         wanted["state"] = literal_column(str(int(state)), SmallInteger)
     leads = _EVENT_LEADS if state is not EventState.APPLIED else (_EVENT_LEADS[0], *_EVENT_LEADS[2:])
     lead = next(lead for lead in leads if wanted.keys() >= set(lead))
@@ -131,7 +132,7 @@ def _list(
     entered: list[ColumnElement[bool]],
     rest: dict[str, ColumnElement[Any]],
 ) -> ListStatement:
-    """Return the list that enters an index by some conditions and asks the rest of what it finds there."""
+    """Return the list that enters an index by some conditions and filters by the others."""
     drive = (
         select(position.label("position"), *(table.c[name] for name in rest), table.c.body)
         .where(table.c.tenant_key == _KEY, *entered, within(position, number("low"), number("high")))
@@ -165,7 +166,7 @@ def _parameter(column: Column[Any]) -> ColumnElement[Any]:
 
 
 def payment_of_kind() -> ColumnElement[Any]:
-    """Return the payment asked for, or nothing where that number is a payment of the other kind."""
+    """Return the payment of that number, or nothing if it is a payment of the other kind."""
     return (
         select(payments.c.payment_number)
         .where(

@@ -1,9 +1,9 @@
-"""Owns how a verification reads what nobody could have written but by hand.
+"""Owns the tolerant reading of rows for verification: of values that only a manual change can have written.
 
-A code that stands for nothing, a time that Python doesn't know, and JSON of another shape would each end the
-read of a row, and nobody would learn which one it was. Here they stay as they are stored, in place of the
-code, the time or the object. They equal nothing that follows from a journal, so they are named like every
-other difference.
+An unknown code, a time beyond Python's range, or JSON of another shape would each abort the read of a row,
+and nobody would learn which row it was. Here such a value is kept as it is stored, in place of the code, the
+time or the object. It equals nothing that follows from a journal, so it is reported like every other
+difference.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,11 +23,11 @@ from ledger_server.store.lane_store import account_of, hold_of
 
 _Made = TypeVar("_Made", bound=Struct)
 
-# What is beyond the times that Python knows is read as the nearest that it does.
+# A time beyond Python's range is read as the nearest time within it.
 _FIRST: Final = "'0001-01-01 00:00:00+00'::timestamptz"
 _LAST: Final = "'9999-12-31 23:59:59.999999+00'::timestamptz"
-# The ledger stores NULL where there is no text or metadata. What is empty instead reads the same, but is not
-# what it has written.
+# The ledger stores NULL for an absent text or absent metadata. An empty value would read the same, but the
+# ledger has not written it.
 _EMPTY: Final = "empty, not NULL"
 
 # The columns that hold codes: what they become, and which ones there are.
@@ -88,7 +88,7 @@ def readable_policy(text: str | None) -> WithdrawalPolicy | str:
 
 
 def _made(make: Callable[[Any], _Made], row: Record, codes: _Codes) -> _Made:
-    """Make the struct of a row, and put what it would not take in its place afterwards."""
+    """Make the struct of a row, and set the values that its type would not take afterwards."""
     values = dict(row)
     unread: dict[str, Any] = {}
     for column, (name, members) in codes.items():

@@ -18,8 +18,8 @@ _COLUMNS: Final = """kind, record_id, provider_ref, payment_ref, our_id, state, 
         WHERE p.tenant_key = $1 AND p.payment_number BETWEEN r.payment_number AND r.payment_number
         ORDER BY p.payment_number LIMIT 1
     ) AS payment_kind"""
-# Entered by what narrows most: a payment, an object at the provider, or all of the account. A page looks at
-# no more rows than `$7`, whatever its filter.
+# The index is entered by the narrowest condition: a payment, an object at the provider, or the account. A
+# page looks at no more rows than `$7`, whatever its filter.
 _ENTRIES: Final = {
     "payment": "payment_number = $8",
     "provider_ref": "provider_ref = $8",
@@ -72,7 +72,7 @@ class ListedProviderRecord(NamedTuple):
 
 
 class ProviderRecordFilter(NamedTuple):
-    """Which records are listed; what is None or empty is not asked for."""
+    """Which records are listed; a field that is None or empty is no condition."""
 
     provider: str
     payment: int | None = None

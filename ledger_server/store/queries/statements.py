@@ -105,7 +105,7 @@ async def statement_page(
 
 @cache
 def _statement(newest_first: bool, include_pending: bool) -> ListStatement:
-    # Of one account's rows the planner knows the order only if the account is no join away.
+    # The planner knows the order of one account's rows only if the account is not reached by a join.
     position = tuple_(postings.c.sequence, postings.c.leg)
     drive: Select[Any] = select(*postings.c, _of_account(accounts.c.kind).label("kind")).where(
         postings.c.tenant_key == _KEY,

@@ -51,7 +51,7 @@ class PostedRecord(NamedTuple):
 
 
 class TransactionFilter(NamedTuple):
-    """Which transactions are listed; what is None or empty is not asked for."""
+    """Which transactions are listed; a field that is None or empty is no condition."""
 
     account_id: str = ""
     type: TransactionType | None = None
@@ -60,7 +60,7 @@ class TransactionFilter(NamedTuple):
 
 
 class _Shape(NamedTuple):
-    """What decides on the statement: which conditions there are, not their values."""
+    """The shape of a statement: which conditions it has, not their values."""
 
     account: bool
     type: bool
@@ -70,7 +70,7 @@ class _Shape(NamedTuple):
 
     @property
     def by_account(self) -> bool:
-        """Whether the account's lines are where to start from: other conditions are narrower."""
+        """Whether the list starts from the account's lines; other conditions are narrower."""
         return self.account and not self.reference and not self.limit_breached
 
 
@@ -119,12 +119,13 @@ def _statement(shape: _Shape) -> ListStatement:
         wanted = wanted.where(scanned.c.transaction_type == bindparam("type", type_=SmallInteger))
     else:
         wanted = wanted.where(scanned.c.transaction_type.is_not(None))
-    # The index that the drive starts from answers one of these; the others are asked here.
+    # The index that the list starts from covers one of these conditions; the others are checked here.
     if shape.limit_breached and shape.reference:
         wanted = wanted.where(scanned.c.limit_breached)
     if shape.by_account:
-        # Several legs of one transaction may be on the account; the first in reading order stands for all.
-        # A scan that ends among them has then seen it, and the next page begins behind the transaction.
+        # Several legs of a transaction may be on the account; the first in reading order stands for all. A
+        # scan that ends between the legs has seen the first one, and the next page begins after the
+        # transaction.
         first = (
             select(postings.c.leg)
             .where(*_lines_of_account(), postings.c.sequence == scanned.c.sequence)
@@ -190,7 +191,7 @@ def _drive_by_account(shape: _Shape, columns: tuple[Column[Any], ...]) -> tuple[
     line = lines.limit(number("scan")).subquery("line")
     record = look_up("record", columns, journal.c.tenant_key == _KEY, journal.c.sequence == line.c.sequence)
     drive = (
-        # The line's sequence and not the record's: of the line's the planner knows the order.
+        # The line's sequence and not the record's, since the planner knows the order of the line's.
         select(line.c.sequence, line.c.leg, *(column for column in record.c if column.name != "sequence"))
         .select_from(line)
         .join(record, true())
@@ -205,7 +206,7 @@ def _last(scanned: Select[Any]) -> Select[Any]:
 
 
 def _lines_of_account() -> tuple[ColumnElement[bool], ...]:
-    # Of one account's rows the planner knows the order only if the account is no join away.
+    # The planner knows the order of one account's rows only if the account is not reached by a join.
     number_of_account = (
         select(accounts.c.account_number)
         .where(accounts.c.tenant_key == _KEY, accounts.c.account_id == bindparam("account_id", type_=Text))

@@ -1,7 +1,7 @@
-"""Owns what a verification reads: everything, in order, in pieces that fit into memory.
+"""Owns the reads of a verification: everything, in order, in pieces that fit into memory.
 
-Other reads may take for granted what only the ledger writes. This one is told of what somebody else has
-written, and must be able to read it in order to name it: see `readable.py`.
+Other reads may rely on the ledger having written what they read. A verification must be able to read rows
+that somebody else has changed, in order to name them: see `readable.py`.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -86,7 +86,7 @@ SELECT p.sequence, p.leg, j.record FROM postings p
 LEFT JOIN journal j ON j.tenant_key = $1 AND j.sequence = p.sequence
 WHERE p.tenant_key = $1 AND p.account_number = $2 ORDER BY p.sequence, p.leg
 """
-# Two records should not name the same original; an index that has been dropped would let them.
+# Two records should not name the same original; they could if the unique index was dropped.
 _TRANSACTIONS: Final = """
 SELECT j.sequence, j.record, (
     SELECT min(r.sequence) FROM journal r WHERE r.tenant_key = $1 AND r.reverses = j.sequence
@@ -144,7 +144,7 @@ WHERE p.tenant_key = $1 AND p.provider_ref IS NOT NULL AND NOT EXISTS (
     WHERE r.tenant_key = $1 AND r.provider = p.provider AND r.provider_ref = p.provider_ref)
 ORDER BY p.changed_by LIMIT 1
 """
-# Whether a call is open, and how often it was tried, is the dispatcher's own.
+# Left out: whether a call is open and how often it was tried, which only the dispatcher knows.
 _CALLS: Final = f"""
 SELECT {listed(("call_number", "kind", "provider", "payment_number", "subject_number"), "o")}, j.record
 FROM outbox o
@@ -224,7 +224,7 @@ class StoredVersion(NamedTuple):
 
 
 class StoredAccount(NamedTuple):
-    """An account's row, with the counters of its newest line and where that stands (0: no line)."""
+    """An account's row, with the counters and the sequence of its newest line (0: no line)."""
 
     account: Account
     counters: Counters
@@ -269,7 +269,7 @@ async def journal_rows(
 async def sequences_outside(
     connection: AnyConnection, key: TenantKey, head: int
 ) -> tuple[int | None, int | None]:
-    """Return a sequence below 1 and the first one above the head, where there should be none."""
+    """Return sequences outside the journal, one below 1 and one above the head; there should be none."""
     [row] = await connection.fetch(_OUTSIDE, key, head)
     return row["before"], row["after"]
 

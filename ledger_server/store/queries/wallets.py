@@ -1,7 +1,7 @@
-"""Owns how wallets are read: the accounts of players, found by the beginnings of their ids.
+"""Owns the reads of wallets: the accounts of players, found by the prefix of their ids.
 
-Nothing but a player's own accounts lies between `player:<id>:` and the same with the colon raised by one,
-so they are one stretch of the index, and the next player is one look-up away.
+Only the player's own accounts lie between `player:<id>:` and `player:<id>;` (the colon raised by one). So
+they are one range of the index, and the next player is one look-up away.
 """
 
 import re
@@ -23,8 +23,8 @@ from ledger_server.store.tables import accounts
 _KEY: Final = number("key")
 _PLAYER: Final = re.compile(r"player:([^:]+):")
 
-# One look-up for each player, whatever number of accounts each of them has. An account that belongs to
-# nobody, such as `player:7`, is passed by itself: `player:71:…` lies behind it and before `player:7;`.
+# One look-up per player, whatever number of accounts a player has. An account that belongs to no player, such
+# as `player:7`, is passed by a look-up of its own: `player:71:…` lies between it and `player:7;`.
 _PLAYERS: Final = """
 WITH RECURSIVE found AS (
     (
@@ -94,7 +94,7 @@ async def wallet_accounts(
         beginning, _, currency = account.account.account_id.rpartition(":")
         if account.account.continues:
             currency = currency.rpartition("@")[0]
-        # An account of that name in another currency is none that payments would use.
+        # Payments would not use an account of that name in another currency.
         if currency == account.account.currency and f"{beginning}:" in beginnings:
             player, bonus = beginnings[f"{beginning}:"]
             found.append(WalletAccount(player, bonus, account))
