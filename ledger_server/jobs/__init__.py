@@ -1,1 +1,1 @@
-"""Own the background jobs: hold expiry, outbox dispatch, parked events."""
+"""Owns the background jobs: hold expiry, owed calls, parked events, reconciliation and settlement."""

@@ -1,7 +1,7 @@
-"""Owns the lane of one provider account: finds what is owed to it, of all tenants, and makes call after call.
+"""Owns the lane of one provider account: it finds the owed calls of all tenants and makes them in turn.
 
-Each account has its own lane, so a provider that hangs keeps nobody else waiting. Tenants take turns. A call
-is claimed when its turn has come and not before, so none waits while its lease runs.
+Each account has its own lane, so a provider that hangs delays no other account. Tenants take turns. A call is
+claimed only when its turn has come, so no call waits while its lease runs.
 """
 
 import asyncio
@@ -75,7 +75,7 @@ class AccountLane:
         self._loop_task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Stop; a call under way is given up as a crash would give it up, and found out later."""
+        """Stop; a call under way is abandoned as by a crash, and its outcome is found out later."""
         tasks = [*self._tasks, *([self._loop_task] if self._loop_task else [])]
         for task in tasks:
             task.cancel()
@@ -87,12 +87,12 @@ class AccountLane:
         self._wake.set()
 
     def look_after(self, seconds: float) -> None:
-        """Look when a call has rested, if that is before the next look anyway."""
+        """Look again when a call's rest is over, if that is before the next regular look."""
         self._next_look = min(self._next_look, asyncio.get_running_loop().time() + seconds)
         self._wake.set()
 
     async def make_due(self) -> int:
-        """Make everything that is due; return how many calls were claimed."""
+        """Make all due calls; return how many were claimed."""
         before = self._made_count
         while await self._fill():
             while self._waiting and self._begin():
@@ -111,7 +111,7 @@ class AccountLane:
             self._wake.clear()
             if self._look or loop.time() >= self._next_look:
                 self._look = False
-                # Spread out, so that processes started together don't look together.
+                # Random, so that processes that were started together don't look at the same time.
                 spread = random.uniform(0.5, 1.0)  # noqa: S311  # jitter, no secret
                 self._next_look = loop.time() + self._limits.pause_seconds * spread
                 try:
@@ -144,7 +144,7 @@ class AccountLane:
         for _ in range(_MOST_PAGES):
             before, full = full, self._full()
             if full == before:
-                break  # the rest of them would only be found again
+                break  # a further query would only find the same calls again
             found = await outbox_store.due(
                 self._pool, self._provider, now, full=full, tenants=self._tenants, limit=_PAGE
             )

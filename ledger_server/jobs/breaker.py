@@ -1,4 +1,4 @@
-"""Owns the circuit breaker of a provider account: who does not answer is left alone, and asked now and then.
+"""Owns the circuit breaker of a provider account: a silent provider gets only a trial call now and then.
 
 A pure rule; times are seconds of a clock that only goes forward.
 """
@@ -21,7 +21,7 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether it has opened and no answer has come since."""
+        """Whether the breaker has opened and no answer has come since."""
         return self._openings > 0
 
     def allowed(self, now: float, under_way: int) -> bool:
@@ -35,15 +35,15 @@ class Breaker:
         return max(0.0, self._closed_again - now) if self.is_open else 0.0
 
     def answered(self) -> bool:
-        """Note that the provider said something, whatever it was; return whether that closes it."""
+        """Note that the provider gave any answer; return whether that closes the breaker."""
         closes = self.is_open
         self._silences = self._openings = 0
         return closes
 
     def silent(self, now: float) -> bool:
-        """Note that the provider said nothing; return whether that opens it, or keeps it open."""
+        """Note that the provider gave no answer; return whether that opens the breaker or keeps it open."""
         self._silences += 1
-        # What was under way when it opened says nothing new.
+        # The silence of a call that was under way when the breaker opened is no news.
         if self._silences < self._threshold or (self.is_open and now < self._closed_again):
             return False
         pause = self._first_pause * 2 ** min(self._openings, _MAX_DOUBLINGS)

@@ -1,9 +1,9 @@
-"""Owns the dispatcher: makes the calls that are owed to providers, each at least once and paid at most once.
+"""Owns the dispatcher of owed calls: each call is made at least once, and pays at most once.
 
-There is one lane for each provider account that this process has an adapter for (`account_lane.py`); how a
-call is made stands in `calling.py`. For every call: the ledger records that it is about to be made; the
-provider is called with the key that was fixed when the call was decided; the answer is recorded. Accounts
-that nobody here can call are left to others and reported.
+There is one lane for each provider account that this process has an adapter for (`account_lane.py`); the
+steps of a call stand in `calling.py`. For every call the ledger records that it is about to be made, the
+provider is called with the key that was fixed when the call was decided, and the answer is recorded. Accounts
+without an adapter here are left to other processes and reported.
 """
 
 import asyncio
@@ -50,9 +50,9 @@ class Dispatcher:
         """Make a dispatcher.
 
         Args:
-            clock: a test's; None: leases and ages are told by the database alone.
-            tenants: who may use an account; one that is left out serves all.
-            gate: is asked before calls are claimed and directly before each is sent.
+            clock: a test's clock; None: leases and ages go by the database's clock alone.
+            tenants: the tenants that may use an account; an account that is left out serves all tenants.
+            gate: asked before calls are claimed and directly before each is sent.
             instants: tell for how long the process has stood still.
         """
         self._pool = pool
@@ -83,7 +83,7 @@ class Dispatcher:
         self._reports = asyncio.create_task(self._report_now_and_then())
 
     async def stop(self) -> None:
-        """Stop; a call under way is given up as a crash would give it up, and found out later."""
+        """Stop; a call under way is abandoned as by a crash, and its outcome is found out later."""
         if self._reports is not None:
             self._reports.cancel()
             await asyncio.gather(self._reports, return_exceptions=True)
@@ -94,14 +94,14 @@ class Dispatcher:
         for row in rows:
             fact = row.fact
             if type(fact) is TransactionPosted:
-                continue  # told apart at once, since it is nearly all there is
+                continue  # skipped first, since nearly all facts are of this kind
             if isinstance(fact, DepositChanged | WithdrawalChanged) and fact.owed:
                 lane = self._lanes.get(fact.owed.provider)
                 if lane is not None:
                     lane.look()
 
     async def dispatch(self) -> int:
-        """Make the calls whose time has come; return how many were made or found out."""
+        """Make all due calls; return how many were made or found out."""
         return sum(await asyncio.gather(*(lane.make_due() for lane in self._lanes.values())))
 
     async def _step(self, due: DueCall, call: ClaimedCall) -> bool | None:
@@ -112,7 +112,7 @@ class Dispatcher:
         return calling.heard
 
     async def report(self) -> None:
-        """Measure what waits of each account, and say which one nobody here can call."""
+        """Measure the waiting calls of each account, and report accounts without an adapter here."""
         waiting = await outbox_store.overdue(self._pool, None if self._clock is None else self._clock())
         for gone in self._reported - {each.provider for each in waiting}:
             metrics.waits(gone, calls=0, stopped=0, oldest_seconds=0.0)

@@ -1,7 +1,7 @@
-"""Owns the sweeper: records the end of holds whose time has come on accounts that nobody touches.
+"""Owns the sweeper: it records the end of due holds on accounts that nobody touches.
 
-Correctness does not depend on it: a lane expires what is due before it touches an account, and reads
-show a due hold as released. Several processes may sweep at once; the lanes decide.
+Correctness does not depend on it: a lane expires due holds before it touches an account, and reads show a due
+hold as released. Several processes may sweep at once; the lanes decide.
 """
 
 from typing import Final
@@ -48,5 +48,5 @@ class HoldExpiry:
         return await sweep_store.tenants_with_due_holds(self._pool, await known(self._clock))
 
     async def _look(self, tenant_id: str) -> bool:
-        """Expire a part of what is due; a tenant that has more takes its turn again behind the others."""
+        """Expire some due holds; a tenant that has more takes another turn after the other tenants."""
         return await self.expire(tenant_id) == _CHUNK

@@ -1,4 +1,4 @@
-"""Owns the numbers by which owed calls are made."""
+"""Owns the limits of dispatch: pauses, leases and time-outs of owed calls."""
 
 from msgspec import Struct
 
@@ -7,20 +7,20 @@ class DispatchLimits(Struct, frozen=True, kw_only=True):
     """How calls are made.
 
     Attributes:
-        pause_seconds: between two looks for what is owed; a commit of this process is acted on at once.
+        pause_seconds: between two looks for owed calls; a commit of this process is acted on at once.
         lease_seconds: for how long a claimed call is this process's; more than twice `call_seconds`.
-        call_seconds: after so long an unanswered call is given up as unknown.
-        proof_seconds: how long a proof that a call may leave is worth something; what the lease and the
-            provider's memory must hold beyond a call's own time is twice that.
-        request_life_seconds: for how long a request that we have given up may still be carried out at the
-            provider; an absence is a proof only after that.
-        second_look_seconds: between the two looks that prove an absence, at least.
+        call_seconds: after this time an unanswered call is given up as unknown.
+        proof_seconds: how long a proof that a call may leave is valid; the lease and the provider's memory
+            must hold for twice that beyond a call's own time.
+        request_life_seconds: how long a provider may still carry out a request that we have given up; absence
+            proves something only after that.
+        second_look_seconds: the least time between the two looks that prove absence.
         first_back_off_seconds, max_back_off_seconds: between tries whose outcome is unknown.
-        poll_seconds, max_poll_seconds: between looks at what a provider has taken on and not finished.
-        calls_at_once: of this process at one provider account.
-        silences: how many calls in a row get no answer before an account is left alone.
-        first_break_seconds, max_break_seconds: for how long it is left alone before one call is tried.
-        report_seconds: between two looks at what waits too long.
+        poll_seconds, max_poll_seconds: between looks at an object that a provider has not finished.
+        calls_at_once: concurrent calls of this process at one provider account.
+        silences: the circuit breaker opens after this many calls in a row without an answer.
+        first_break_seconds, max_break_seconds: how long the breaker is open before one call is tried.
+        report_seconds: between two reports of calls that wait too long.
     """
 
     pause_seconds: float = 5.0

@@ -1,4 +1,4 @@
-"""Owns what an owed call is by its payment's newest record, and the event that a finished one stands for."""
+"""Owns the view of an owed call by its payment's newest record, and the event for a state that was read."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -37,7 +37,7 @@ _RECORDS: Final = {
 }
 _UNFINISHED: Final = frozenset({DepositState.INITIATED, DepositState.AUTHORIZED})
 _UNPAID: Final = frozenset({WithdrawalState.APPROVED, WithdrawalState.REQUESTED})
-# After these there is nothing more to hear of the call itself; what is at the provider may still end.
+# After these states nothing more is heard of the call itself; the object at the provider may still end.
 _ANSWERED: Final = frozenset({CallState.ACCEPTED, CallState.DROPPED})
 
 
@@ -45,15 +45,16 @@ class Owed(Struct, frozen=True, kw_only=True):
     """A call and where it stands.
 
     Attributes:
-        state: as the payment has it.
-        done: whether nothing that the call can bring is missing any more.
-        ended: whether the payment is over, whatever the call has brought: nobody has to decide any more.
-        heard: whether the provider has told anything of it: then it was made.
-        awaited: whether its payment still waits for the call: else it is looked for, and never made again.
-        polled: whether a final state that is read is recorded. A payment's captures are not: only its
-            events name them, and one that is read without a name could be counted twice.
-        provider_ref: by which the provider is asked what became of it; empty: by our id.
-        begin_time: when the payment began: before anything the provider can say of it.
+        state: of the call, in the payment's newest record.
+        done: whether everything that can come of the call is recorded.
+        ended: whether the payment is over, whatever came of the call, so that nobody has to decide any more.
+        heard: whether the provider has told anything of the object, so that the call was made.
+        awaited: whether the payment still waits for the call; else the object is only looked for, and the
+            call never made again.
+        polled: whether a final state that is read is recorded. Captures of a payment are not: only events
+            name them, and a capture that is read without a name could be counted twice.
+        provider_ref: by which the provider is asked for the object; empty: it is asked by our id.
+        begin_time: when the payment began, before anything that the provider can say of it.
     """
 
     call: ProviderCall
@@ -82,7 +83,7 @@ def owed_of(ids: TenantIds, stored: StoredPayment, call: ClaimedCall) -> Owed | 
         owed = _payment(ids, deposit) if call.kind is CallKind.CREATE_PAYMENT else _refund(ids, deposit, call)
     if owed is None:
         return None
-    # Where a provider is searched, it is searched from here on.
+    # A search at a provider begins at this time.
     return replace(
         owed, call=replace(owed.call, first_try_time=call.first_try_time, look_time=call.claim_time)
     )
@@ -91,7 +92,7 @@ def owed_of(ids: TenantIds, stored: StoredPayment, call: ClaimedCall) -> Owed | 
 def not_ours(owed: Owed, why: str) -> Discrepancy:
     """Return the discrepancy that something else stands at the provider under a call's id or key.
 
-    Nothing in it changes when it is reported again, so a resolved finding stays so.
+    A repeated report has the same content, so a resolved finding stays resolved.
     """
     outgoing = owed.kind is not CallKind.CREATE_PAYMENT
     return Discrepancy(
@@ -117,13 +118,13 @@ def not_ours(owed: Owed, why: str) -> Discrepancy:
 
 
 def polled_event(owed: Owed, answer: Accepted, now: datetime) -> Request:
-    """Return the event that a final state stands for which was read, not told.
+    """Return the event for a final state that was read and not told by an event.
 
-    A success is dated to the payment's beginning: whatever the provider tells of it is later, so a failure
-    that it tells, with whatever clock, is never taken for an earlier one.
+    A success is dated to the payment's beginning. Every event of the provider is later than that, so a
+    failure that it tells, by whatever clock, is never taken for an earlier one.
     """
     succeeded = answer.state is RemoteState.SUCCEEDED
-    # Of each object by itself: there may be several, and each has an end.
+    # One event per object: there may be several objects, and each has an end.
     event_id = f"poll:{owed.call.our_id}:{answer.state}:{answer.provider_ref}"[:_LONGEST_ID]
     event = ProviderEvent(
         provider=owed.provider,
@@ -137,8 +138,8 @@ def polled_event(owed: Owed, answer: Accepted, now: datetime) -> Request:
         object_id=owed.call.our_id if owed.kind is CallKind.REFUND else "",
         refund=owed.refund,
         provider_amount=None,
-        # Only the state was read. An event that says no amount means what was asked for, unless one that was
-        # told says another.
+        # Only the state was read. An event without an amount means the amount that was asked for, unless
+        # another event told another amount.
         amount=None,
         problem="",
         currency=owed.call.currency,
@@ -186,7 +187,7 @@ def _refund(ids: TenantIds, deposit: Deposit, call: ClaimedCall) -> Owed | None:
     if refund is None:
         return None
     our_id = ids.refund_id(call.subject)
-    # What an older version has sent may have named any of the deposit's payments: it is not sent again.
+    # A request of an older version may have named any of the deposit's payments, so it is not sent again.
     certain = bool(refund.payment_ref) or len(deposit.refs) <= 1 or call.first_try_time is None
     target = refund.payment_ref or deposit.known_ref
     return Owed(
@@ -233,12 +234,12 @@ def _payout(ids: TenantIds, withdrawal: Withdrawal, call: ClaimedCall) -> Owed:
 
 
 def _is_done(state: CallState, unfinished: Sequence[str], *, ended: bool) -> bool:
-    """Whether nothing more can come of a call: answered, its payment over, and so is each object."""
+    """Whether nothing more can come of a call: it is answered, and the payment and each object are over."""
     return state in _ANSWERED and ended and not unfinished
 
 
 def _asked_by(state: CallState, unfinished: Sequence[str], own: str, call: ClaimedCall) -> str:
-    """Return which object is looked at: what the call has made; once it is answered, each without an end."""
+    """Return the object to look at: what the call has made; after the answer, each without an end."""
     if state in _ANSWERED and unfinished:
         return unfinished[call.try_count % len(unfinished)]
     return own

@@ -1,9 +1,9 @@
-"""Owns the proof that a claimed call may leave: lease, the provider's memory of the key, and who may stop it.
+"""Owns the proof that a claimed call may leave: the lease, the provider's memory of the key, and the gate.
 
 The database answers for all three, by its own clock, after the connection to the provider is there. Its
-answer is not worth anything for long: from the question to the write of the request, less may pass than the
-margin, on a clock that goes on while the machine sleeps. A snapshot of a machine stops all its clocks; there
-the jump of the wall clock, once it is set right, and the connection that is dead at its other end say so.
+answer is valid only briefly: less than the margin may pass from the question to the write of the request, on
+a clock that goes on while the machine sleeps. A snapshot of a machine stops all its clocks; this shows by the
+jump of the wall clock once it is set right, and by the connection, which is dead at its other end.
 """
 
 import time
@@ -19,7 +19,7 @@ from ledger_server.store.database import CONNECTION_ERRORS, Pool
 from ledger_server.store.outbox_store import ClaimedCall
 
 Gate = Callable[[], Awaitable[str]]
-"""Says why nothing may be called at present; the empty text: it may."""
+"""Says why no call may be made at present; empty if calls may be made."""
 
 
 class Instant(NamedTuple):
@@ -31,7 +31,7 @@ class Instant(NamedTuple):
 
 Instants = Callable[[], Instant]
 
-# Linux's monotonic clock stands still in suspend; where there is no other, the wall's has to tell.
+# Linux's monotonic clock stands still in suspend; without a better clock the wall clock has to tell.
 _BOOT_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -41,7 +41,7 @@ def present() -> Instant:
 
 
 async def open_gate() -> str:
-    """Stop nothing."""
+    """Let every call pass."""
     return ""
 
 
@@ -66,7 +66,8 @@ class LeaseProof:
         self._key = key
         self._call = call
         self._margin = margin_seconds
-        # A request that is written at the last moment has its whole time, and the margin once more after it.
+        # A request that is written at the last moment still has its whole time, and the margin again after
+        # it.
         self._lease = timedelta(seconds=call_seconds + 2 * margin_seconds)
         self._memory = timedelta(seconds=memory_seconds - call_seconds - 2 * margin_seconds)
         self._gate = gate
@@ -74,10 +75,10 @@ class LeaseProof:
         self._asked: Instant | None = None
 
     async def ask(self) -> None:
-        """Ask who may stop it, and the database.
+        """Ask the gate and the database.
 
         Raises:
-            Unproven: it may not be sent, or nobody can say.
+            Unproven: the call may not be sent, or nobody can say.
         """
         asked = self._instants()
         try:
@@ -96,7 +97,7 @@ class LeaseProof:
         self.check()
 
     def check(self) -> None:
-        """Check how long ago the question was put.
+        """Check how long ago the question was asked.
 
         Raises:
             Unproven: the process has stood still since, or nobody has asked.

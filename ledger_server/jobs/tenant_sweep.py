@@ -1,8 +1,8 @@
-"""Owns the rhythm of a job that looks after tenants: at once after a commit, else where something is due.
+"""Owns the rhythm of a job over tenants: at once after a commit, else when a tenant has something due.
 
-A sweep asks once for all tenants that have something due. Each of them is then looked at by itself: one that
-is locked, busy or broken is tried again later, twice as late each time and at least once a pause, and keeps
-nobody waiting. A tenant is forgotten only after a look that has done its work.
+A sweep asks once for all tenants that have something due. Each of them is then looked at by itself: a tenant
+that is locked, busy or broken is tried again later, after twice the wait each time but at least once a pause,
+and delays no other tenant. A tenant is forgotten only after a look that has done its work.
 """
 
 import asyncio
@@ -32,13 +32,14 @@ class RoundLimits(Struct, frozen=True, kw_only=True):
     """How tenants are looked at.
 
     Attributes:
-        looks_at_once: so many tenants are looked at at the same time.
-        long_looks: so many more may take longer than `turn_seconds` without keeping others waiting.
-        look_seconds: after so long a look is given up, to be tried again.
-        turn_seconds: after so long a look goes on beside the others.
+        looks_at_once: how many tenants are looked at concurrently.
+        long_looks: how many more looks may take longer than `turn_seconds` without delaying others.
+        look_seconds: after this time a look is given up, to be tried again.
+        turn_seconds: after this time a look goes on beside the others, as a long look.
         first_back_off_seconds: how long a tenant is left alone after a look that failed.
-        tries_per_attempt: of the looks at a tenant that has failed, all but each such one look first whether
-            the head is locked: a lane that waits for a lock keeps a connection from the other lanes.
+        tries_per_attempt: after a failure, only each n-th look goes to the lane in any case; the other looks
+            first check whether the head is locked, since a lane that waits for a lock keeps a connection from
+            the other lanes.
     """
 
     looks_at_once: int = 4
@@ -50,7 +51,7 @@ class RoundLimits(Struct, frozen=True, kw_only=True):
 
 
 class _HeadLocked(Exception):
-    """Somebody else keeps the tenant's head locked."""
+    """Another session keeps the tenant's head locked."""
 
 
 class Rounds:
@@ -73,7 +74,7 @@ class Rounds:
         self._pause_seconds = pause_seconds
         self._limits = limits or RoundLimits()
         self._queue: asyncio.Queue[str] = asyncio.Queue()
-        # A tenant is in one of these: to be looked at, being looked at, or left alone after a failure.
+        # A tenant is in one of these sets: to be looked at, being looked at, or left alone after a failure.
         self._queued: set[str] = set()
         self._running: set[str] = set()
         self._resting: dict[str, asyncio.TimerHandle] = {}
@@ -100,7 +101,7 @@ class Rounds:
             self._tasks.difference_update(tasks)
 
     def look_at(self, tenant_id: str) -> None:
-        """Look at a tenant at once, or as soon as it is no more left alone."""
+        """Look at a tenant at once, or once its rest after a failure is over."""
         if tenant_id in self._running:
             self._again.add(tenant_id)
         elif tenant_id not in self._queued and tenant_id not in self._resting:
@@ -120,7 +121,7 @@ class Rounds:
                 log.warning("a sweep was cut short", job=self._job, error=repr(error))
             except Exception:
                 log.exception("a sweep failed", job=self._job)
-            # Spread out, so that processes started together don't sweep together.
+            # Random, so that processes that were started together don't sweep at the same time.
             await asyncio.sleep(self._pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
 
     async def _work(self) -> None:
@@ -141,7 +142,7 @@ class Rounds:
                 await asyncio.wait(set(self._long), return_when=asyncio.FIRST_COMPLETED)
 
     async def _visit(self, tenant_id: str) -> None:
-        """Look at a tenant once; whatever happens, what it still needs is not forgotten."""
+        """Look at a tenant once; if that fails, the tenant is kept for another look."""
         more: bool | None = False
         try:
             await self._check_head(tenant_id)
@@ -150,7 +151,7 @@ class Rounds:
         except _HeadLocked:
             self._rest(tenant_id)
             log.info("a tenant's head is locked", job=self._job, tenant_id=tenant_id)
-        except (*CONNECTION_ERRORS, Refused) as error:  # a TimeoutError is one
+        except (*CONNECTION_ERRORS, Refused) as error:  # a TimeoutError is an OSError too
             self._rest(tenant_id)
             log.warning("a look at a tenant failed", job=self._job, tenant_id=tenant_id, error=repr(error))
         except Exception:

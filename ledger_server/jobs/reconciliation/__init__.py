@@ -1,1 +1,1 @@
-"""Reconciliation at work: runs that read a provider's records and compare them with the ledger."""
+"""Owns reconciliation runs: they read a provider's records and compare them with the ledger."""

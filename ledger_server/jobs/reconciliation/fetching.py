@@ -1,4 +1,4 @@
-"""Owns how a provider's listing is read into the store: page by page, patiently, and to its end or not."""
+"""Owns the reading of a provider's listing into the store: page by page, with retries."""
 
 import asyncio
 import gc
@@ -20,7 +20,8 @@ log = structlog.get_logger()
 _PAGE: Final = 1_000
 _TRIES: Final = 6
 _FIRST_PAUSE_SECONDS: Final = 1.0
-# What a provider may ask for; beyond that the run ends as partial and a later one tries again.
+# The longest pause that a provider may ask for; beyond it the run ends as partial and a later run tries
+# again.
 _LONGEST_PAUSE_SECONDS: Final = 120.0
 
 
@@ -58,22 +59,23 @@ class Fetch:
         """Stage all records of a window.
 
         Raises:
-            Incomplete: it could not be read to its end; what was read is staged.
+            Incomplete: the listing could not be read to its end; what was read is staged.
         """
         cursor = mark = ""
         for number in count(1):
             page = await self._page(from_time, to_time, cursor)
             async with self._pace.step():
                 await self._stage(page)
-            # An HTTP answer lies in a cycle with its own stream, and a server looks for cycles so rarely that
-            # hundreds of pages would wait for it.
+            # An HTTP answer and its stream refer to each other, and this server collects cycles so rarely
+            # that hundreds of pages would wait in memory.
             gc.collect(0)
             if not page.next_cursor:
                 return
             cursor = page.next_cursor
             if cursor == mark:
                 raise Incomplete("the listing goes in a circle")
-            # Marked ever more rarely (Brent): no circle is too long to be noticed, and one mark is enough.
+            # The mark moves ever more rarely (Brent's algorithm): it detects a cycle of any length with a
+            # single mark.
             if number & (number - 1) == 0:
                 mark = cursor
 
@@ -94,7 +96,7 @@ class Fetch:
         raise AssertionError("the last try returns or raises")
 
     async def _stage(self, page: ProviderRecordPage) -> None:
-        # Pages that move repeat records; the same one twice is one.
+        # Pages of a changing listing repeat records; a repeated record counts once.
         records = {
             (record.kind, record.record_id): (record, self._ids.payment_number(record.our_id))
             for record in page.records

@@ -1,4 +1,4 @@
-"""Owns how fast a run goes: at full speed while nobody posts, else in short steps with long rests."""
+"""Owns the pace of a run: full speed while nobody posts, else short steps with long rests."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-# While callers wait for the same process and database, so much rest for every second of work.
+# Seconds of rest per second of work while callers wait for the same process and database.
 _REST: Final = 14.0
 _LONGEST_REST_SECONDS: Final = 5.0
 _BUSY_SHARE: Final = 10
@@ -26,7 +26,7 @@ class Pace:
         self._seen = commits()
 
     def size(self, most: int) -> int:
-        """Return how much one step should take on: little where a posting may wait behind it."""
+        """Return the size of one step: small while a posting may wait behind it."""
         return max(1, most // _BUSY_SHARE) if self.busy else most
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Owns what a run counts, and how that is told."""
+"""Owns the counts of a run, and their message."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class Progress:
         self._remote: Counter[str] = Counter()
 
     def add(self, compared: Comparison) -> None:
-        """Count what came of comparing a payment."""
+        """Count the result of comparing a payment."""
         self._matched += compared.matched
         self._in_transit += compared.in_transit
         _add(self._ledger, compared.ledger_total)
@@ -50,7 +50,7 @@ class Progress:
         self._changes[FindingState.OPEN if finding.version == 1 else int(finding.state)] += 1
 
     def fill(self, run: pb.Run) -> None:
-        """Write all of it into a run's message."""
+        """Write all counts into a run's message."""
         run.stage = self.stage
         run.fetched_count = self.fetched
         run.matched_count = self._matched

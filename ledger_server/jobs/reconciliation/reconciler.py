@@ -1,4 +1,4 @@
-"""Owns the runs that this process works on: begun, kept by their lease, written down, and given up."""
+"""Owns the runs that this process works on: begun, kept by their lease, recorded, and given up."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ class Reconciler:
     """All runs of this process.
 
     Attributes:
-        stopping: whether it takes no run on any more, since the process is about to end.
+        stopping: whether no more runs are taken on, since the process is about to end.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class Reconciler:
 
     @property
     def stopped(self) -> bool:
-        """Whether it takes no run on any more and has written down how each of its own has ended."""
+        """Whether no more runs are taken on and the end of each run has been written."""
         return self.stopping and not self._tasks
 
     def start(self) -> None:
         """Begin nothing: runs are asked for."""
 
     async def stop(self) -> None:
-        """Give all runs up and take no other on; whoever asks for them again begins at their start."""
+        """Give up all runs and take on no more; a call that asks for one again begins at its start."""
         self.stopping = True
         tasks = list(self._tasks)
         for task in tasks:
@@ -78,7 +78,7 @@ class Reconciler:
         """Work on a run that was claimed, whether or not the caller stays.
 
         Raises:
-            ShuttingDown: nothing is taken on any more; the run's lease ends by itself.
+            ShuttingDown: no more runs are taken on; the run's lease ends by itself.
         """
         if self.stopping:
             raise ShuttingDown
@@ -87,7 +87,7 @@ class Reconciler:
         task.add_done_callback(self._tasks.discard)
 
     async def _work(self, request: pb.RunReconciliationRequest, claimed: Claimed, ids: TenantIds) -> None:
-        # Nothing is awaited before the `try`: from its first moment on a run writes down how it has ended.
+        # Nothing is awaited before the `try`, so the end of a run is always written.
         key = tenant_key(TenantId(request.tenant_id))
         assert claimed.owner is not None
         lease = self._runs.lease(key, claimed.number, claimed.owner)
@@ -135,7 +135,7 @@ class Reconciler:
             log.info("a run has ended", state=pb.RunState.Name(state), **where)
 
     async def _keep(self, key: TenantKey, claimed: Claimed, run: Run) -> bool:
-        """Let a run work, and write down how far it has come until it is done."""
+        """Let a run work, and save its progress until it is done."""
         work = asyncio.create_task(run.work())
         try:
             while True:
@@ -145,7 +145,8 @@ class Reconciler:
                 try:
                     await self._save(key, claimed, run)
                 except CONNECTION_ERRORS as error:
-                    # The lease lasts for a while; the work itself will tell if the database stays away.
+                    # The lease still holds for a while; if the database stays away, the work itself will
+                    # fail.
                     log.warning("a run could not be written down", error=repr(error))
         finally:
             work.cancel()
@@ -166,7 +167,7 @@ class Reconciler:
         state: "pb.RunState.ValueType",
         problem: str,
     ) -> None:
-        """Write down how a run has ended; should that fail, its lease ends and says the same."""
+        """Write how a run has ended; if that fails, the end of its lease says the same."""
         run.progress.fill(claimed.run)
         claimed.run.state = state
         claimed.run.stage = pb.RUN_STAGE_UNSPECIFIED

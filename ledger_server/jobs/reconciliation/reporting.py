@@ -1,4 +1,4 @@
-"""Owns how what a run sees becomes findings: through the lane, and only what is news."""
+"""Owns the reports of a run: discrepancies become findings through the lane, if they are news."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -53,8 +53,8 @@ class Reporter:
         """Record discrepancies and note that they were seen.
 
         Args:
-            complete: the listing was read to its end. Without that, what is known with other facts may only
-                miss the records that were not read, so it keeps the facts that it has.
+            complete: whether the listing was read to its end. If not, a known discrepancy with other facts
+                may only lack the records that were not read, so its finding keeps the facts that it has.
         """
         by_fingerprint = {each.fingerprint: each for each in reversed(found)}
         if not by_fingerprint:
@@ -81,7 +81,7 @@ class Reporter:
     async def _news(
         self, found: dict[bytes, Discrepancy], now: datetime, *, complete: bool
     ) -> list[Discrepancy]:
-        """Leave out what is known with the same facts; the lane asks again."""
+        """Leave out discrepancies that are known with the same facts; the lane checks again."""
         async with self._pool.acquire() as connection:
             bodies = await finding_store.load_findings(connection, self._key, sorted(found))
         news = []
@@ -98,7 +98,7 @@ class Reporter:
 
     async def _submit(self, commands: Sequence[AnyFindingCommand], progress: Progress) -> None:
         for start in range(0, len(commands), _AT_ONCE):
-            # Once another run has the records, this one would miss what is there.
+            # If another run has taken over the records, this run would report them as missing.
             await self._lease.check()
             page = commands[start : start + _AT_ONCE]
             for outcome in await submit_until_decided(self._ledger, self._tenant_id, page):

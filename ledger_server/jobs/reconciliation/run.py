@@ -34,7 +34,7 @@ from ledger_server.store.record_store import Settled
 
 _PAGE: Final = 500
 _MATCHED_ROWS: Final = 2_000
-# Other work of the process has a turn after so many payments, well below a millisecond.
+# After this many payments (well below a millisecond) other work of the process gets a turn.
 _BREATH: Final = 8
 
 
@@ -95,7 +95,7 @@ class Run:
         return scope.complete
 
     async def _fetch(self) -> Scope:
-        """Read the listing beyond both edges of the window, and take in what settlement reports told."""
+        """Read the listing beyond both edges of the window, and adopt records of settlement reports."""
         window = self._window
         low, high = window.from_time - EDGE, window.to_time + EDGE
         await self._forget()
@@ -128,7 +128,7 @@ class Run:
         )
 
     async def _forget(self) -> None:
-        """Forget what this run had listed when it was interrupted: by now it may be listed no more."""
+        """Delete what this run had listed before it was interrupted: some of it may no longer be listed."""
         count = _PAGE
         while count == _PAGE:
             async with self._pace.step(), self._lease.held() as connection:
@@ -137,7 +137,7 @@ class Run:
                 )
 
     async def _adopt(self, low: datetime, high: datetime) -> None:
-        """Take in what settlement reports told."""
+        """Adopt records of settlement reports."""
         after: Settled | None = Settled(low)
         while after is not None:
             async with self._pace.step(), self._lease.held() as connection:
@@ -183,7 +183,7 @@ class Run:
                 await self._compare(payments, {}, scope)
 
     async def _compare_pending(self, scope: Scope) -> None:
-        """Look for what should have come to an end long ago, whenever it began."""
+        """Look for payments that should have ended long ago, whenever they began."""
         stale = scope.now - scope.stale_after
         for place in PENDING_STATES:
             after: int | None = 0
@@ -222,7 +222,7 @@ class Run:
         """Compare payments with their records and report what differs.
 
         Args:
-            stale_only: they were compared already if they belong to the window, so only their age counts.
+            stale_only: payments of the window have been compared already, so only their age is judged.
         """
         found: list[Discrepancy] = []
         verdicts: dict[ProviderRecordName, Verdict] = {}
@@ -245,7 +245,7 @@ class Run:
     async def _tell(
         self, found: Sequence[Discrepancy], verdicts: Mapping[ProviderRecordName, Verdict], scope: Scope
     ) -> None:
-        """Report what differs, and write down what became of the records."""
+        """Report the discrepancies, and write the verdicts on the records."""
         await self._reporter.report(found, self.progress, complete=scope.complete)
         if verdicts:
             async with self._lease.held() as connection:
@@ -254,9 +254,9 @@ class Run:
     async def _compare_with_all(
         self, payment: Payment, compared: Compared, listed: Sequence[ProviderRecord], scope: Scope
     ) -> Comparison:
-        """Compare again with what earlier runs have read of other times.
+        """Compare again, with records of other times that earlier runs have read.
 
-        The ledger may have heard of a movement long after it happened, above all by hand, and dates it so.
+        The ledger may have heard of a movement long after it happened, above all by hand, and dates it later.
         """
         elsewhere = await record_store.provider_records_elsewhere(
             self._pool,
@@ -303,7 +303,7 @@ class Run:
                 await self._tell(found, verdicts, scope)
 
     async def _resolve_unseen(self, scope: Scope) -> None:
-        """Resolve findings of the window that this run has not seen, as far as it proves them over."""
+        """Resolve findings of the window that this run has not seen and proves to be over."""
         after = b""
         while True:
             unseen = await compared_store.unseen_findings(
@@ -325,16 +325,16 @@ class Run:
                     await self._reporter.resolve(fingerprint, finding.version, self.progress)
 
     async def _over(self, finding: Finding, scope: Scope) -> bool:
-        """Whether what a finding is about is over, as far as this run can tell."""
+        """Whether the discrepancy of a finding is over, as far as this run can tell."""
         seen = finding.seen
         if finding.kind in _NEVER:
             return False
         if finding.kind is FindingClass.STALE_PENDING and seen.payment is not None:
-            # Its age alone makes it one, so its window proves nothing.
+            # Such a finding exists by its age alone, so the run's window proves nothing about it.
             payments = await compared_store.payments_by_number(self._pool, self._key, [seen.payment])
             return not any([await self._still(each, finding, scope) for each in payments])
         if finding.source is Source.RUN:
-            # What may be in transit may be unseen for that reason alone.
+            # A movement that may be in transit may be unseen for that reason alone.
             patient = RULES[finding.kind].grace > timedelta(0)
             return not (patient and scope.young(seen.subject_time, ProviderRecordKind.PAYMENT))
         if finding.source is Source.PARKED_EVENT:
@@ -342,13 +342,14 @@ class Run:
             return await compared_store.event_done(self._pool, self._key, self._provider, event_id)
         if finding.kind in _BY_A_PERSON:
             return False
-        # What a payment says of itself is over when the provider lists what the ledger has booked.
+        # A discrepancy that a payment's own events gave rise to is over when the provider lists what is
+        # booked.
         return seen.payment is not None and await compared_store.all_match(
             self._pool, self._key, self._provider, self._number, seen.payment
         )
 
     async def _still(self, compared: Compared, finding: Finding, scope: Scope) -> bool:
-        """Whether a payment still is what a finding says, by all that any run has read of it."""
+        """Whether a payment still has the discrepancy of a finding, by all records that any run has read."""
         payment = payment_of(self._ids, compared.kind, compared.body)
         everywhere = (scope.to_time, scope.to_time)
         listed = await record_store.provider_records_elsewhere(
@@ -358,10 +359,10 @@ class Run:
         return any(each.fingerprint == finding.fingerprint for each in result.discrepancies)
 
 
-# What nothing is listed of, as far as this run has read.
+# Classes that mean that nothing is listed, as far as this run has read.
 _BY_ABSENCE: Final = frozenset({FindingClass.MISSING_AT_PROVIDER, FindingClass.STALE_PENDING})
-# These are about balances and sums, about calls that a person has to look at, and about what was told and not
-# read: no listing of a window can prove that they are right again.
+# Classes about balances and sums, calls that a person has to look at, and unread events: no listing of a
+# window can prove that these are settled.
 _NEVER: Final = frozenset(
     {
         FindingClass.WALLET_OVERDRAWN,
@@ -371,6 +372,6 @@ _NEVER: Final = frozenset(
         FindingClass.UNKNOWN_HISTORY,
     }
 )
-# That the provider lists what is booked says nothing against these: something was paid twice, or told of two
-# payments, and all of it may be booked.
+# A listing that agrees with the books does not settle these classes: something was paid twice, or belongs to
+# two payments, and all of it may be booked.
 _BY_A_PERSON: Final = frozenset({FindingClass.DUPLICATE_AT_PROVIDER, FindingClass.DUPLICATE_IN_LEDGER})

@@ -1,7 +1,7 @@
-"""Owns the import of a settlement report: all of it or nothing, once, and then what follows from it.
+"""Owns the import of a settlement report: all or nothing, once, then the findings and records that follow.
 
-What follows, findings and providers' records, is done after the commit. Whoever dies in between leaves a
-report behind that is imported already; importing the same file again does the rest.
+Findings and providers' records are written after the commit. If the process dies in between, the report is
+imported but not told; importing the same file again does the rest.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _UPLOADS: Final = 4
 # A sender that falls silent must not keep others from sending.
 _SILENCE_SECONDS: Final = 60.0
 _LOCK_PAUSE_SECONDS: Final = 0.2
-# More never fit into an answer.
+# No answer has room for more.
 _MOST_BATCHES: Final = 20_000
 
 
@@ -50,7 +50,7 @@ class Importer:
         self._currencies = currencies
         self._teller = Teller(ledger, pool)
         self._committed = 0
-        # Files on the disk, and files that are worked on: the rest wait, and their senders with them.
+        # Bounds for files on the disk and for files that are worked on; the senders of other files wait.
         self._uploads = asyncio.Semaphore(_UPLOADS)
         self._work = asyncio.Semaphore(1)
 
@@ -65,11 +65,11 @@ class Importer:
 
         Raises:
             ReportMalformed: nothing of it was kept.
-            FieldTooLong: the file is larger than anybody's report.
+            FieldTooLong: the file is larger than any report.
         """
         async with self._uploads:
             reader = ReportReader(ReportFormat(header.format), self._currencies, account=header.account)
-            # Not in a thread: a caller who goes away just then would leave its files open.
+            # Not in a thread: if the caller went away just then, its files would stay open.
             spool = Spool(reader)
             try:
                 await _receive(spool, chunks)
@@ -79,7 +79,7 @@ class Importer:
                 spool.close()
 
     async def tell(self, tenant_id: str, provider: str, name: SettlementBatchName) -> None:
-        """Look after the finding of a batch that was changed by somebody else than an import."""
+        """Update the finding of a batch that was changed by something else than an import."""
         await self._teller.tell(tenant_id, provider, [name])
 
     async def _import(
@@ -113,11 +113,11 @@ class Importer:
                     keeping = Keeping(connection, key, name)
                     now = await trusted(self._clock)
                     return await keeping.write(spool, pace, file_name=file_name, now=now), False
-            # Another process imports for the account; it may even import the same file.
+            # Another process is importing for the account, maybe even the same file.
             await asyncio.sleep(_LOCK_PAUSE_SECONDS)
 
     async def _stage(self, key: TenantKey, provider: str, spool: Spool, pace: Pace) -> None:
-        """Tell reconciliation what the lines are; runs over their time take them in."""
+        """Stage the lines as providers' records; runs over their time adopt them."""
         async with self._pool.acquire() as connection:
             ids = await read_ids(connection, key)
         await asyncio.to_thread(spool.rewind_lines)
@@ -136,7 +136,7 @@ class Importer:
     ) -> list[pb.SettlementBatch]:
         """Return the batches of a file as they stand now.
 
-        One that lost its only line to another batch, before it was ever written, is not among them.
+        A batch that lost its only line to another batch, before it was ever written, is not among them.
         """
         first = sorted(names)[:_MOST_BATCHES]
         async with self._pool.acquire() as connection:

@@ -1,4 +1,4 @@
-"""Owns how a report is written, by page, in the database transaction of its import."""
+"""Owns the writing of a report, by page, in the database transaction of its import."""
 
 import asyncio
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ _PAGE: Final = 200
 
 
 class Keeping:
-    """One report that is written; nobody else writes the account's at the same time."""
+    """The writing of one report; no other report of the account is written at the same time."""
 
     def __init__(self, connection: AnyConnection, key: TenantKey, name: ReportName) -> None:
         self._connection = connection
@@ -34,10 +34,10 @@ class Keeping:
         self._touched: set[SettlementBatchName] = set()
 
     async def write(self, spool: Spool, pace: Pace, *, file_name: str, now: datetime) -> pb.SettlementReport:
-        """Write lines, the batches that they change, and that the file was imported.
+        """Write the lines, the batches that they change, and the import of the file.
 
         Raises:
-            ReportMalformed: it contradicts an earlier report; the caller keeps nothing.
+            ReportMalformed: the report contradicts an earlier one; the caller keeps nothing.
         """
         await asyncio.to_thread(spool.rewind_lines)
         while lines := await asyncio.to_thread(spool.next_lines):
@@ -89,15 +89,15 @@ class Keeping:
             )
 
     def _touch(self, batch: str, currency: str) -> None:
-        """Note that a batch has other lines than before; none is the batch of lines that have none yet."""
+        """Note that a batch has other lines than before; lines without a batch are passed over."""
         if batch:
             self._touched.add((batch, currency))
 
     async def _write_batches(self, now: datetime) -> None:
-        """Add up anew what the lines of changed batches are, whichever reports have brought them."""
+        """Add up all lines of the changed batches anew, from whichever reports."""
         provider = self._name.provider
         names = sorted(self._touched)
-        # Locked only now that little is left to do: confirming a batch locks it too.
+        # Locked only now, when little is left to do, since confirming a batch locks it too.
         for start in range(0, len(names), _PAGE):
             page = names[start : start + _PAGE]
             totals = await settlement_store.add_up(self._connection, self._key, provider, page)

@@ -1,7 +1,7 @@
-"""Owns a report on its way in: its bytes on the disk while they arrive, then its lines, page by page.
+"""Owns the spool of an arriving report: its bytes on the disk while they arrive, then its lines, by page.
 
-Both files have no name, so the system frees them however the process ends. All of this blocks and belongs
-into a thread.
+Both files have no name, so the system frees them however the process ends. All methods block and belong in a
+thread.
 """
 
 import hashlib
@@ -17,8 +17,8 @@ from ledger_server.providers.settlement_reports import ReportReader
 from ledger_server.store.settlement_store import SettlementBatchName
 
 MAX_LINES: Final = 2_000_000
-"""What is known of each line while a file is read takes memory, some 150 bytes."""
-# Some 50 lines a time: a thread that computes holds up everything else in the process until it pauses.
+"""Bounded, since each line takes some 150 bytes of memory while its file is read."""
+# Some 50 lines at a time: a thread that computes delays everything else in the process until it pauses.
 _PIECE_BYTES: Final = 16 * 1024
 _PAGE_LINES: Final = 250
 _LENGTH: Final = struct.Struct("<I")

@@ -1,4 +1,4 @@
-"""Owns how batches become findings: opened while they are out of balance, resolved once they are not."""
+"""Owns the findings about batches: opened while a batch is out of balance, resolved once it is not."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -25,7 +25,7 @@ from ledger_server.store.settlement_store import SettlementBatchName, StoredSett
 _PAGE: Final = 200
 # Few at a time, so that a posting never waits behind a long row of reports.
 _AT_ONCE: Final = 50
-# A batch that changes under our hands is told again; imports of one account exclude each other.
+# A batch that changes meanwhile is told again; imports of one account exclude each other.
 _TRIES: Final = 10
 
 
@@ -37,10 +37,10 @@ class Teller:
         self._pool = pool
 
     async def tell(self, tenant_id: str, provider: str, names: Iterable[SettlementBatchName] = ()) -> None:
-        """Look after the findings of these batches, and of all that nobody has looked after.
+        """Update the findings of these batches, and of all batches whose finding is not up to date.
 
-        Saying it twice changes nothing. Whoever dies in between leaves a batch behind that the next call
-        for the account looks after.
+        Repeating this changes nothing. If the process dies in between, the next call for the account updates
+        the rest.
         """
         key = tenant_key(TenantId(tenant_id))
         wanted = sorted(names)
@@ -56,18 +56,18 @@ class Teller:
             await self._tell(tenant_id, provider, batches)
 
     async def _tell(self, tenant_id: str, provider: str, batches: Sequence[StoredSettlementBatch]) -> None:
-        """Look after the findings of a page of batches, as they stand when this is done."""
+        """Update the findings of a page of batches."""
         key = tenant_key(TenantId(tenant_id))
         for _ in range(_TRIES):
             commands = await self._commands(key, provider, batches)
             missed = set()
             for name, outcome in zip(commands, await self._submit(tenant_id, commands), strict=True):
                 if not outcome.sequence and isinstance(commands[name], ResolveUnseen):
-                    # Somebody has changed the finding since it was read.
+                    # The finding was changed since it was read.
                     missed.add(name)
             done = [batch for batch in batches if batch.name not in missed]
             told = await settlement_store.set_told(self._pool, key, provider, done)
-            # What an import has changed under our hands was told as it was, so it is told again.
+            # A batch that an import has changed meanwhile was told in its old state, so it is told again.
             left = [batch.name for batch in batches if batch.name not in told]
             if not left:
                 return
@@ -96,7 +96,7 @@ class Teller:
     async def _commands(
         self, key: TenantKey, provider: str, batches: Sequence[StoredSettlementBatch]
     ) -> dict[SettlementBatchName, AnyFindingCommand]:
-        """Return what is to be said of batches; nothing of those of which nobody has to be told."""
+        """Return the commands on the findings of batches; none for a batch without news."""
         fingerprints = {batch.name: _fingerprint(provider, batch) for batch in batches}
         async with self._pool.acquire() as connection:
             bodies = await finding_store.load_findings(connection, key, sorted(fingerprints.values()))
@@ -124,7 +124,7 @@ class Teller:
 
 
 def _fingerprint(provider: str, batch: StoredSettlementBatch) -> bytes:
-    """Return what names the finding of a batch, which depends on no amount."""
+    """Return the fingerprint of a batch's finding, which does not depend on amounts."""
     return Discrepancy(
         kind=FindingClass.SETTLEMENT_TOTAL_MISMATCH,
         provider=provider,
