@@ -1,1 +1,1 @@
-"""Owns what the ledger says to payment service providers: one adapter per provider, all alike."""
+"""Owns the adapters to payment service providers: one per provider, all with the same interface."""

@@ -1,7 +1,7 @@
-"""Owns the second proof that a provider has nothing of a call: its records, read to their end.
+"""Owns the second proof that a provider has no object of a call: its records, read to their end.
 
-The first one asks for our id. This one asks for nothing of ours: it reads everything since the first try, so
-an index that lags behind, or a filter that fails, can't hide an object from both.
+The first proof asks for our id. The second one reads everything since the first try without any filter, so an
+index that lags or a filter that fails can't hide an object from both proofs.
 """
 
 from datetime import timedelta
@@ -28,7 +28,7 @@ _MOST_PAGES: Final = 1_000
 
 
 async def listed_as_absent(adapter: Adapter, call: ProviderCall) -> NotFound | Unknown:
-    """Read an account's records since a call's first try; Unknown where they show it, or can't show it.
+    """Read an account's records since a call's first try; Unknown if they have its object, or prove nothing.
 
     A kind that the provider does not list completely is left to the look by our id, which found nothing.
     """

@@ -1,4 +1,4 @@
-"""Owns what every provider adapter offers, and the answers that a call can have.
+"""Owns the interface of provider adapters, and the answers that a call can have.
 
 Amounts are minor units of the ledger; an adapter converts with its provider's own exponents (see
 `amounts.py`). A call never raises for what a provider or a network does: a time-out, a broken connection or
@@ -28,15 +28,15 @@ class ProviderCall(Struct, frozen=True, kw_only=True):
     """One call that the ledger owes to a provider.
 
     Attributes:
-        our_id: `dep_…`, `wd_…` or `ref_…`: echoed by the provider, and what it is found by.
+        our_id: `dep_…`, `wd_…` or `ref_…`: the provider echoes it, and finds the object by it.
         payment_ref: of a refund, the provider's id of the payment; empty otherwise.
         amount: minor units of the ledger, at least 1.
         destination: of a payout, where it goes, as the provider names it.
         idempotency_key: the same for every try of this call; at most 64 characters.
-        first_try_time: no try was made before it: how far back an absence must be proven where a provider
-            can only be asked by listing; None leaves that to the adapter's settings.
-        look_time: the database's time of a look: nothing that is looked for is younger; None leaves it to the
-            adapter's clock.
+        first_try_time: a time before the first try. A provider that can only be asked by listing is searched
+            from here on; None leaves the start to the adapter's settings.
+        look_time: the database's time of a look; no object that is looked for is younger. None leaves it to
+            the adapter's clock.
     """
 
     kind: ProviderCallKind
@@ -52,7 +52,7 @@ class ProviderCall(Struct, frozen=True, kw_only=True):
 
 
 class Made(Struct, frozen=True, kw_only=True):
-    """What a provider says of an object beside its state; None is what it does not tell.
+    """What a provider says of an object beside its state; None for what it does not tell.
 
     Attributes:
         amount: in the provider's minor units.
@@ -60,7 +60,7 @@ class Made(Struct, frozen=True, kw_only=True):
         destination: of a payout, where it goes.
         payment_ref: of a refund, the provider's id of the payment.
         player_id: of a payment, the player as we named them.
-        our_id: the id of ours that it echoes.
+        our_id: our id, as the provider echoes it.
     """
 
     amount: int | None = None
@@ -72,11 +72,11 @@ class Made(Struct, frozen=True, kw_only=True):
 
 
 class Accepted(Struct, frozen=True, kw_only=True):
-    """The provider has taken the call on; `state` is what it said of it in the same answer.
+    """The provider has taken the call on; `state` is the object's state in the same answer.
 
     `payment_url` is where the player pays, if the provider has such a page. `made` is what the provider says
     it has made; whether that is what we asked for is judged by `matching.py`. `others` are further objects
-    under the same id of ours, should there be any: each of them may have moved money.
+    under the same id of ours: each of them may have moved money.
     """
 
     provider_ref: str
@@ -95,10 +95,10 @@ class Declined(Struct, frozen=True, kw_only=True):
 
 
 class Unknown(Struct, frozen=True, kw_only=True):
-    """Nobody knows: it may have been done. Ask by reading, or try again with the same key.
+    """The outcome is unknown. Ask by reading, or try again with the same key.
 
-    `retry_after_seconds` is what the provider asked for, if it did. `silent` says that nothing at all was
-    heard of it: no connection, or no answer in time.
+    `retry_after_seconds` is the pause that the provider asked for, if it did. `silent` says that nothing at
+    all was heard of the provider: no connection, or no answer in time.
     """
 
     reason: str
@@ -107,13 +107,13 @@ class Unknown(Struct, frozen=True, kw_only=True):
 
 
 class Unsent(Struct, frozen=True, kw_only=True):
-    """Not a byte of it has left: whoever sends could not prove that it still may."""
+    """No byte of the call has left: the proof that it may leave was missing."""
 
     reason: str
 
 
 class NotOurs(Struct, frozen=True, kw_only=True):
-    """Something else than what we asked for stands at the provider under our id or key: a person decides.
+    """The provider has something else under our id or key than what we asked for: a person decides.
 
     Attributes:
         provider_ref: of the object, if there is one to name.
@@ -143,10 +143,10 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     """What a provider can do.
 
     Attributes:
-        listed: the kinds of which the listing has every record: only of these does the absence from a
-            complete listing prove anything.
-        idempotency_seconds: for how long it is certain to remember an idempotency key: after that,
-            nothing whose outcome is unknown may be tried again, only asked for.
+        listed: the kinds of which the listing has every record: only for these does absence from a complete
+            listing prove anything.
+        idempotency_seconds: for how long the provider is certain to remember an idempotency key. After that,
+            a call with an unknown outcome may not be tried again, only asked for.
     """
 
     payments: bool
@@ -159,7 +159,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
 class ListingFailed(Exception):
     """A page could not be read; what was read so far is incomplete.
 
-    `retry_after_seconds` is what the provider asked for, if it did.
+    `retry_after_seconds` is the pause that the provider asked for, if it did.
     """
 
     def __init__(self, reason: str, *, retry_after_seconds: float | None = None) -> None:
@@ -189,7 +189,7 @@ class Adapter(Protocol):
         """Make a call, once; safe to repeat with the same call within `idempotency_seconds`.
 
         Args:
-            proof: is asked for when the connection is there, and checked at each write of the request.
+            proof: asked for once the connection is there, and checked at each write of the request.
         """
 
     async def find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:

@@ -1,7 +1,7 @@
-"""Owns what Adyen's answers mean to the ledger.
+"""Owns the Adyen adapter: calls, looks and listings, and the meaning of Adyen's answers.
 
 Payments are payment links, payouts go through the Transfers API, and each carries our id as its reference.
-Adyen answers most requests with "received": what became of them comes by webhook.
+Adyen answers most requests with "received"; the outcome comes by webhook.
 """
 
 from datetime import datetime, timedelta
@@ -62,8 +62,8 @@ _SCAN_PATIENCE: Final = 10
 class AdyenAdapter:
     """One merchant account, with one balance account to pay out from."""
 
-    # Payments and what befalls them are in the settlement reports alone.
-    # Adyen remembers keys for seven days at least; one hour is kept for slow clocks and requests.
+    # Payments, their refunds and disputes are in the settlement reports alone. Adyen remembers keys for seven
+    # days at least; one hour is kept for slow clocks and requests.
     capabilities: Final = Capabilities(
         payments=True,
         payouts=True,
@@ -106,10 +106,10 @@ class AdyenAdapter:
     async def find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:
         """Find out what became of a call.
 
-        Payouts are read by Adyen's id, or listed by our reference to the end since the first try (or, where
-        that is not told, since `find_window_seconds` ago). Of payments only the link can be read, and of
-        refunds nothing: Adyen has no request for them. Without an answer make the same call again, since its
-        key is remembered; after that, only webhooks and the settlement report know.
+        Payouts are read by Adyen's id, or listed completely by our reference since the first try (or, if that
+        is not known, for the last `find_window_seconds`). Of payments only the link can be read; Adyen has no
+        request to read refunds. Without an answer the same call is made again while its key is remembered;
+        after that, only webhooks and the settlement report tell the outcome.
         """
         patience = self._timeout_seconds * _SCAN_PATIENCE
         return await ask(_NAME, self._find(call, provider_ref), patience)
@@ -149,14 +149,14 @@ class AdyenAdapter:
             if call.kind is ProviderCallKind.CREATE_PAYMENT and provider_ref.startswith(_LINK_PREFIX):
                 return (await self._requests.get_link(provider_ref)).accepted()
         except AdyenError as error:
-            # Without Adyen's own code the answer comes from something else at that address.
+            # An answer without Adyen's own error code comes from something else at that address.
             if error.status_code == _NO_SUCH_THING and error.error_code:
                 return NotFound()
             return _unknown(error)
         return Unknown(reason=f"{_NAME} cannot be asked for a {call.kind.value}: its webhook tells")
 
     async def _scan(self, call: ProviderCall) -> Accepted | NotFound | Unknown:
-        """Look through all payouts with our reference: only at the listing's end is one not there."""
+        """Look through all payouts with our reference: absence is known only at the listing's end."""
         now = call.look_time or self._clock()
         since = (call.first_try_time or now - self._find_window) - _CLOCK_MARGIN
         if now - since > _LONGEST_WINDOW:
@@ -195,7 +195,7 @@ class AdyenAdapter:
 
 
 def _judged(error: AdyenError, call: ProviderCall) -> Declined | Unknown | NotOurs:
-    """Return what an error says of a call: refused for good, or nobody knows."""
+    """Return what an error says of a call: refused for good, or unknown."""
     message = _message(error)
     transient = error.headers.get("transient-error") == "true" if error.headers else False
     if transient or str(error.error_code) in _IN_FLIGHT or error.status_code not in _REFUSALS:
@@ -206,11 +206,12 @@ def _judged(error: AdyenError, call: ProviderCall) -> Declined | Unknown | NotOu
 
 
 def _unknown(error: AdyenError) -> Unknown:
-    """Return that nobody knows, and why, without what was sent."""
+    """Return an unknown outcome with its reason, without any text that was sent."""
     said = f"{error.status_code or 'no status'}, {error.error_code or type(error).__name__}"
     retry_after = retry_after_seconds(error.headers or None)
     if error.status_code in _CREDENTIALS:
-        # The configuration is broken: an operator has to hear, and no player should lose by it.
+        # The configuration is wrong: an operator has to hear of it, and no player's call may fail because of
+        # it.
         log.error("adyen_refused_credentials", said=said)
         return Unknown(reason=f"{_NAME} refused our credentials: {said}", retry_after_seconds=retry_after)
     return Unknown(reason=f"{_NAME} answered {said}", retry_after_seconds=retry_after)

@@ -1,8 +1,8 @@
-"""Owns what the columns of Adyen's settlement details report mean to the ledger.
+"""Owns the reading of Adyen's settlement details report: the meaning of its columns.
 
 Source: docs.adyen.com/reporting/settlement-reconciliation/transaction-level/settlement-details-report.
-Amounts are decimals in major units without a sign; whether the column is a debit or a credit is their sign.
-Columns ending in (GC) are in the currency that the player paid, those in (NC) in the one that is settled.
+Amounts are decimals in major units without a sign; the sign follows from the debit or credit column. Columns
+ending in (GC) are in the currency that the player paid, those in (NC) in the one that is settled.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ _NET_CURRENCY: Final = "Net Currency"
 _NET: Final = ("Net Debit (NC)", "Net Credit (NC)")
 _FEES: Final = ("Commission (NC)", "Markup (NC)", "Scheme Fees (NC)", "Interchange (NC)")
 _BATCH: Final = "Batch Number"
-# These the vendor adds on request.
+# Columns that the vendor adds on request.
 _OUR_MODIFICATION: Final = "Modification Merchant Reference"
 _RATE: Final = "Exchange Rate"
 _MORE_FEES: Final = ("Payment Fees (NC)", "DCC Markup (NC)")
@@ -79,12 +79,12 @@ _KINDS: Final = {
     "paymentcost": ProviderRecordKind.FEE,
     "settlecost": ProviderRecordKind.FEE,
     "authorisationschemefee": ProviderRecordKind.FEE,
-    # A card payout of a balance platform: its amount is booked there, and here only what it cost.
+    # A card payout of a balance platform: the platform books its amount, and this report only its cost.
     "bppaidout": ProviderRecordKind.FEE,
     "paidout": ProviderRecordKind.PAYOUT,
     "paidoutreversed": ProviderRecordKind.PAYOUT,
     _PAYOUT: ProviderRecordKind.SETTLEMENT,
-    # An earlier pay-out that our bank sent back: money of the batch that it comes back in.
+    # An earlier pay-out that our bank sent back belongs to the batch in which it comes back.
     "bankinstructionreturned": ProviderRecordKind.SETTLEMENT,
     "balancetransfer": ProviderRecordKind.OTHER,
     "depositcorrection": ProviderRecordKind.OTHER,
@@ -96,7 +96,7 @@ _KINDS: Final = {
     "merchantpayinreversed": ProviderRecordKind.OTHER,
     "reserveadjustment": ProviderRecordKind.OTHER,
 }
-# What came back has failed, whatever it was before.
+# An object whose money came back has failed, whatever its state was before.
 _CAME_BACK: Final = frozenset(
     {
         "bankinstructionreturned",
@@ -119,7 +119,7 @@ _OF_PLAYERS: Final = frozenset(
 
 
 class _Money(Struct, frozen=True):
-    """What a row says of money: minor units of the currency that is settled, and what the player paid."""
+    """The money of a row: minor units of the settlement currency, and what the player paid."""
 
     gross: int
     fee: int
@@ -144,7 +144,7 @@ class AdyenReport:
         self._accounts: dict[str, str] = {}
         self._rows = 0
         self._matched = 0
-        # Some 80 bytes a line: without it two payments that look the same would be one.
+        # Some 80 bytes a line: without this table two payments that look the same would be one.
         self._seen: set[bytes] = set()
         self._repeats: dict[bytes, int] = {}
 
@@ -189,12 +189,12 @@ class AdyenReport:
         )
 
     def finish(self) -> None:
-        """Say that there are no more rows; Broken if none of them was of the account that was asked for."""
+        """End the file; Broken if no row was of the account that was asked for."""
         if self._rows and not self._matched:
             raise Broken(1, f"no line is of the {_ACCOUNT} {shown(self._account)}")
 
     def _batch(self, row: Row) -> str:
-        """Return the batch number. Merchant accounts count theirs each from 1."""
+        """Return the batch number. Each merchant account counts its own from 1."""
         batch, account = row.text(_BATCH), row.required(_ACCOUNT)
         if batch and self._accounts.setdefault(batch, account) != account:
             raise Unreadable(
@@ -204,13 +204,12 @@ class AdyenReport:
         return batch
 
     def _money(self, row: Row, kind: ProviderRecordKind, lower: str, currency: str) -> _Money:
-        """Return what a row says of money, if that agrees with itself.
+        """Return the money of a row, if its numbers agree with each other.
 
-        Adyen's rule, from its own samples: net = gross − fees, where the fees stand as positive numbers
-        beside it. It holds to the last cent where both are in one currency, and a row that breaks it is
-        refused: whichever number is wrong, either our fees or our balance would be. Where the row converts,
-        the fees are what they say, gross is net and them, and the rate, which is printed rounded, only has to
-        make sense of it.
+        Adyen's rule, from its own samples: net = gross − fees, with fees as positive numbers. If both are in
+        one currency the rule holds to the last cent, and a row that breaks it is refused: with a wrong number
+        either our fees or our balance would be wrong. If the row converts, the fees are as stated, gross is
+        net plus fees, and the rate, which is printed rounded, only has to be plausible.
         """
         net = _debit_or_credit(row, _NET)
         if net is None:
@@ -248,7 +247,7 @@ class AdyenReport:
         if stated and taken not in stated:
             raise Unreadable(f"fees of {stated[0]} are not what was taken, {taken}")
         same_currency = row.text(_GROSS_CURRENCY).upper() in {"", currency}
-        # What a card payout of a balance platform moved is booked there, whatever its gross says here.
+        # The platform books the amount of a card payout, whatever the gross says here.
         if gross and same_currency and gross != net and lower != "bppaidout":
             raise Unreadable(f"gross {gross} of a fee is not net {net}")
 
@@ -260,16 +259,16 @@ class AdyenReport:
         if rate is None:
             return
         expected = EXACT.multiply(gross, rate)
-        # How Adyen rounds is not documented; one per cent and one minor unit are more than any rounding.
+        # Adyen's rounding is not documented; one per cent plus one minor unit is more than any rounding.
         allowed = EXACT.add(expected.copy_abs().scaleb(-2, EXACT), self._units.smallest(currency))
         if EXACT.subtract(expected, converted).copy_abs() > allowed:
             raise Unreadable(f"gross {gross} at {_RATE} {rate} is not {converted}, which is net and fees")
 
     def _line_id(self, row: Row, create_time: datetime, net_minor: int) -> str:
-        """Return what the line is known by in every report that has it.
+        """Return the line's id, which is the same in every report that has the line.
 
-        Adyen gives lines no id. Columns that are only there on request are left out, so that a report with
-        more of them has the same lines; of rows that agree in all others, each has its number among them.
+        Adyen gives lines no id, so it is made from the columns. Columns on request are left out, so that a
+        report with more of them has the same ids; rows that agree in all other columns are numbered.
         """
         facts = (
             *(row.text(column) for column in (_ACCOUNT, _PSP, _OURS, _MODIFICATION, _BATCH)),
@@ -289,20 +288,20 @@ class AdyenReport:
 
 
 def _digest(facts: tuple[str, ...]) -> bytes:
-    # Lengths keep a reference that ends in a separator from being another's beginning.
+    # Lengths are included, so that two different lists of cells never make the same text.
     text = "".join(f"{len(fact)}:{fact}" for fact in facts)
     return hashlib.sha256(text.encode()).digest()[:_ID_BYTES]
 
 
 def _plain(amount: Decimal | None) -> str:
-    """Return an amount so that 5.0 and 5.00 are the same."""
+    """Return an amount in a form in which 5.0 and 5.00 are equal."""
     return "" if amount is None else str(amount.normalize(EXACT) if amount else 0)
 
 
 def _debit_or_credit(row: Row, columns: tuple[str, str]) -> Decimal | None:
     """Return a signed amount; None if both cells are blank.
 
-    Exactly one is ever filled. A zero is no blank: a row with both would say two things.
+    Exactly one cell is ever filled. A zero is not a blank: a row with both cells would contradict itself.
     """
     debit, credit = (row.amount(column) for column in columns)
     if debit is not None and credit is not None:
@@ -314,10 +313,11 @@ def _debit_or_credit(row: Row, columns: tuple[str, str]) -> Decimal | None:
 
 
 def _fees(row: Row) -> Iterator[Decimal]:
-    """Return what was kept of a movement, the likeliest reading first.
+    """Return the possible fees of a movement, the likeliest reading first.
 
-    Parts may be smaller than a minor unit as long as their sum is not. Whether the columns that are there on
-    request are parts or only tell of parts is not documented; where the row can prove it either way it does.
+    Parts may be smaller than a minor unit as long as their sum is not. It is not documented whether the
+    columns on request are further parts of the fee or only repeat parts; the row's own numbers decide where
+    they can.
     """
     base = _sum(row.amount(column) for column in _FEES)
     more = [row.amount(column) or Decimal(0) for column in _MORE_FEES]
@@ -346,7 +346,7 @@ def _create_time(row: Row) -> datetime:
 
 
 def _our_id(row: Row, kind: ProviderRecordKind) -> str:
-    """Return our id of what moved: a refund has one of its own beside its payment's."""
+    """Return our id of what moved: a refund has an id of its own beside its payment's."""
     match kind:
         case ProviderRecordKind.REFUND:
             return row.text(_OUR_MODIFICATION)

@@ -1,8 +1,8 @@
-"""Owns how each request to Adyen is worded, through Adyen's own library.
+"""Owns the requests to Adyen, made through Adyen's own library.
 
-That library blocks and sends by itself. So it is let word a request and read an answer, and what goes in
-between is ours: each function of it is called twice, once for the request and once with the answer. Its
-query strings are not escaped, and neither are its paths: both are escaped here.
+The library blocks and sends by itself. So it only words requests and reads answers, and the sending in
+between is ours: each of its functions is called twice, first for the request and then with the answer. The
+library escapes neither query strings nor paths, so both are escaped here.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,15 +23,15 @@ MAX_PAGE: Final = 100
 
 
 class AdyenAccount(Struct, frozen=True, kw_only=True):
-    """Where and as whom to call.
+    """The address and the credentials of calls.
 
     Attributes:
         api_key: of a credential for Checkout.
-        transfers_api_key: of a credential of the balance platform; the same key where it is empty.
+        transfers_api_key: of a credential of the balance platform; `api_key` is used if it is empty.
         merchant_account: takes payments in.
         balance_account_id: pays out.
         live_endpoint_prefix: of the company account; needed for `live` without base addresses.
-        payout_priority: how fast and how dear payouts are, as Adyen names it.
+        payout_priority: the speed and price of payouts, as Adyen names it.
     """
 
     api_key: str
@@ -50,7 +50,7 @@ class AdyenAccount(Struct, frozen=True, kw_only=True):
 
 
 class AdyenRequests:
-    """Adyen's API as far as the ledger uses it; methods raise `Adyen.AdyenError`, or what its HTTP does."""
+    """Adyen's API as far as the ledger uses it; methods raise `Adyen.AdyenError` or errors of HTTP."""
 
     def __init__(self, account: AdyenAccount, timeout_seconds: float) -> None:
         self._account: Final = account
@@ -145,7 +145,7 @@ class AdyenRequests:
         return getattr(result, "message", None)
 
 
-class _Request(Exception):  # no error: it leaves the library in the place of an answer
+class _Request(Exception):  # no real error: the library is left by it with the request
     """A request as the library words it."""
 
     def __init__(self, method: str, url: str, content: object, headers: Mapping[str, str]) -> None:
@@ -157,9 +157,9 @@ class _Request(Exception):  # no error: it leaves the library in the place of an
 
 
 class _Wire:
-    """What the library takes for its connection: it hands a request out, or an answer in.
+    """The library's connection: it takes the request out, or passes an answer in.
 
-    Nothing is awaited while the library runs, so one is enough for all that go on at once.
+    Nothing is awaited while the library runs, so one instance serves all concurrent calls.
     """
 
     user_agent: Final = "defter"

@@ -1,4 +1,4 @@
-"""Owns which of Adyen's fields the adapter reads, and what they mean to the ledger."""
+"""Owns the shapes of Adyen's answers: the fields that the adapter reads, and their meaning."""
 
 from datetime import datetime
 from typing import Final
@@ -11,7 +11,7 @@ from ledger_server.providers.adapter import Accepted, Made
 from ledger_server.providers.amounts import AmountRefused, Amounts
 from ledger_server.providers.asking import parsed_time
 
-# A link that was paid says nothing of the payment's fate; its webhook does.
+# A paid link does not tell the payment's outcome; the payment's webhook does.
 _LINK_STATES: Final = {"expired": RemoteState.FAILED}
 _TRANSFER_STATES: Final = {
     "booked": RemoteState.SUCCEEDED,
@@ -27,7 +27,7 @@ _TRANSFER_STATES: Final = {
     "returned": RemoteState.FAILED,
     "reversed": RemoteState.FAILED,
 }
-# By the transfer's type; what is named nowhere is UNKNOWN: Adyen adds types at any time.
+# By the transfer's type; a type that is not listed is UNKNOWN, since Adyen adds types at any time.
 _KINDS: Final = {
     "bankTransfer": ProviderRecordKind.PAYOUT,
     "capture": ProviderRecordKind.PAYMENT,
@@ -56,7 +56,7 @@ _OTHER: Final = frozenset({
     "reserveAdjustment",
 })  # fmt: skip
 SHOPPER_PREFIX: Final = "player_"
-"""Before a player's id, since Adyen wants three characters at least."""
+"""The prefix of a player's id, since Adyen requires at least three characters."""
 _TO_A_BANK: Final = "bankTransfer"
 _OUR_PAYOUT: Final = "wd_"
 _OUR_IDS: Final = (_OUR_PAYOUT, "dep_", "ref_")
@@ -92,7 +92,7 @@ class Link(Struct, frozen=True, rename="camel"):
 
 
 class AdyenRefund(Struct, frozen=True, rename="camel"):
-    """Adyen's word that it has received a refund; whether it succeeds comes by webhook."""
+    """Adyen's receipt of a refund; the outcome comes by webhook."""
 
     psp_reference: str
     amount: _Amount | None = None
@@ -150,7 +150,7 @@ class Transfer(Struct, frozen=True, rename="camel"):
             kind=self._kind(),
             record_id=self.id,
             provider_ref=self.id,
-            # Adyen makes a reference up where nobody gave one.
+            # Adyen makes up a reference if none was given.
             our_id=self.reference if self.reference.startswith(_OUR_IDS) else "",
             state=self._state(),
             amount=amount,
@@ -166,7 +166,7 @@ class Transfer(Struct, frozen=True, rename="camel"):
         return parsed_time(self.created_at or self.creation_date)
 
     def _kind(self) -> ProviderRecordKind:
-        """Tell what it is of; what goes to a bank without a reference of ours is our own money."""
+        """Return the kind of the movement; a transfer to a bank without our reference is our own money."""
         kind = _KINDS.get(self.type)
         if kind is None:
             return ProviderRecordKind.OTHER if self.type in _OTHER else ProviderRecordKind.UNKNOWN
@@ -196,7 +196,7 @@ class _Links(Struct, frozen=True):
 class Transfers(Struct, frozen=True):
     """A page of transfers, the oldest first."""
 
-    # Never guessed to be empty: an answer without it, say a proxy's, must not prove that nothing is there.
+    # Required: an answer without this field, such as a proxy's, must not prove that nothing is there.
     data: list[Transfer]
     _links: _Links | None = None
 

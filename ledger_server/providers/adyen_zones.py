@@ -1,7 +1,7 @@
-"""Owns what the time zone abbreviations in Adyen's reports stand for.
+"""Owns the time zone abbreviations in Adyen's reports.
 
-A report says the zone row by row, so that rows on both sides of a clock change say PST and PDT, or CET and
-CEST. Each abbreviation is one fixed offset; one that names several zones is not listed and thus refused.
+A report names the zone in each row, so rows on both sides of a clock change have PST and PDT, or CET and
+CEST. Each abbreviation is one fixed offset; an ambiguous abbreviation is not listed and so refused.
 """
 
 from collections.abc import Mapping

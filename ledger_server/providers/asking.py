@@ -1,4 +1,4 @@
-"""Owns what all adapters do alike around a request: time-outs, proofs, pages that contradict themselves."""
+"""Owns what all adapters share around a request: time-outs, proofs, and checks of listings."""
 
 import asyncio
 import math
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 IDEMPOTENCY_ERROR: Final = "idempotency_error"
 
-# What was made twice for one id of ours is judged by what moved money, or still may.
+# If one id of ours has several objects, the one that moved money, or still may, comes first.
 _MOST_TELLING: Final = (
     RemoteState.FAILED,
     RemoteState.PENDING,
@@ -54,34 +54,34 @@ def refused(error: AmountRefused) -> Declined:
 
 
 async def send(provider: str, request: Awaitable[Answer], timeout_seconds: float, proof: Proof) -> Answer:
-    """Send what a proof lets leave, and await the answer; whatever breaks on the way is Unknown."""
+    """Send a request that a proof lets leave, and await the answer; any failure on the way is Unknown."""
     with sending(proof) as call:
         answer: Answer = await ask(provider, request, timeout_seconds)
     if not call.refused:
         return answer
     if call.begun:
-        # The request's end was never written, so nothing should be carried out; reading finds that out.
+        # The end of the request was never written, so it should not take effect; reading will tell.
         return Unknown(reason=f"it was not sent to its end: {call.refused}")
     return Unsent(reason=call.refused)
 
 
 async def ask(provider: str, request: Awaitable[_T], timeout_seconds: float) -> _T | Unknown:
-    """Await an answer; whatever breaks on the way is Unknown."""
+    """Await an answer; any failure on the way is Unknown."""
     try:
         async with asyncio.timeout(timeout_seconds):
             return await request
     except TimeoutError:
         return Unknown(reason=f"{provider} did not answer within {timeout_seconds:g} s", silent=True)
-    # Whatever a library raises, the request may have been carried out.
+    # Whatever the library raises, the request may have taken effect.
     except Exception as error:  # noqa: BLE001
-        # Only the kind: the text of an error may quote what was sent.
+        # Only the type of the error: its text may quote what was sent.
         log.warning("provider_call_broke", provider=provider, error=type(error).__name__)
         silent = isinstance(error, httpx.TransportError)
         return Unknown(reason=f"the exchange with {provider} broke: {type(error).__name__}", silent=silent)
 
 
 async def read_page(provider: str, request: Awaitable[_T], timeout_seconds: float) -> _T:
-    """Await a page of a listing; whatever breaks on the way is ListingFailed."""
+    """Await a page of a listing; any failure on the way is ListingFailed."""
     try:
         async with asyncio.timeout(timeout_seconds):
             return await request
@@ -94,15 +94,15 @@ async def read_page(provider: str, request: Awaitable[_T], timeout_seconds: floa
 
 
 def listing_failed(unknown: Unknown) -> ListingFailed:
-    """Return an answer that was no page as the failure that it is to a listing."""
+    """Return the ListingFailed for an answer that was not a page."""
     return ListingFailed(unknown.reason, retry_after_seconds=unknown.retry_after_seconds)
 
 
 def key_reused(provider: str, call: ProviderCall) -> NotOurs:
-    """Return the answer where a provider knows the key with other parameters, and say so loudly.
+    """Return the answer if a provider knows the key with other parameters, and log an error.
 
-    Something else has our key, so whatever is found under our id is not what we asked for. The key may have
-    paid already, so the call is neither refused nor to be made under another key.
+    Another request has used our key, so an object under our id is not what we asked for. That request may
+    have paid, so the call is neither refused nor made under another key.
     """
     log.error("provider_idempotency_key_reused", provider=provider, our_id=call.our_id, kind=call.kind.value)
     return NotOurs(
@@ -114,10 +114,10 @@ def key_reused(provider: str, call: ProviderCall) -> NotOurs:
 
 
 class Walk:
-    """One listing from its first page to its last, which must not contradict itself.
+    """A listing from its first page to its last, checked for contradictions.
 
-    What an earlier page has promised must come, no page may lead back, and nothing may be listed twice: else
-    something may have been left out, and an absence from it proves nothing.
+    A promised page must have content, no page may lead back, and nothing may be listed twice. Otherwise the
+    listing may lack something, and absence from it proves nothing.
     """
 
     def __init__(self, provider: str) -> None:
@@ -129,11 +129,11 @@ class Walk:
         """Take a page.
 
         Args:
-            ids: of what it lists.
-            next_cursor: where it says that the listing goes on; None or empty on the last page.
+            ids: of the listed objects.
+            next_cursor: where the listing goes on; None or empty on the last page.
             cursor: where this page began.
         Raises:
-            ListingFailed: it contradicts itself or a page before.
+            ListingFailed: the page contradicts itself or an earlier page.
         """
         check_page(self._provider, ids, next_cursor, cursor=cursor)
         if next_cursor and next_cursor in self._cursors:
@@ -145,9 +145,9 @@ class Walk:
 
 
 def check_page(provider: str, ids: Sequence[str], next_cursor: str | None, *, cursor: str) -> None:
-    """Check what one page says; raises ListingFailed where it contradicts itself.
+    """Check one page; raises ListingFailed if it contradicts itself.
 
-    A cursor is a promise: the page behind it has something, and a page without anything has no cursor.
+    A cursor is a promise that the next page has content, so an empty page has no cursor.
     """
     if cursor and not ids:
         raise ListingFailed(f"{provider} has nothing behind a cursor that promised more")
@@ -158,17 +158,17 @@ def check_page(provider: str, ids: Sequence[str], next_cursor: str | None, *, cu
 
 
 def found_or_absent(found: Sequence[Accepted]) -> Accepted | NotFound:
-    """Return what a listing that was read to its end says of a call."""
+    """Return the answer for a call from a listing that was read to its end."""
     return most_telling(found) or NotFound()
 
 
 def found_or_unknown(found: Sequence[Accepted], why: str) -> Accepted | Unknown:
-    """Return what a listing that was not read to its end says of a call."""
+    """Return the answer for a call from a listing that was not read to its end."""
     return most_telling(found) or Unknown(reason=why)
 
 
 def retry_after_seconds(headers: Headers | Mapping[str, str] | None) -> float | None:
-    """Return what `Retry-After` asks for, if it does in seconds."""
+    """Return the seconds of `Retry-After`, if it is given in seconds."""
     if headers is None:
         return None
     text = headers.get("Retry-After") or ""
@@ -180,9 +180,9 @@ def retry_after_seconds(headers: Headers | Mapping[str, str] | None) -> float | 
 
 
 def most_telling(candidates: Iterable[Accepted]) -> Accepted | None:
-    """Return which of several things made for one id counts: rather the one that moved money.
+    """Return the object that counts if one id of ours has several: preferably one that moved money.
 
-    The others are told with it, since each of them may have moved money as well.
+    The other objects are returned with it, since each of them may have moved money as well.
     """
     ordered = sorted(candidates, key=lambda found: _MOST_TELLING.index(found.state), reverse=True)
     return replace(ordered[0], others=tuple(ordered[1:])) if ordered else None

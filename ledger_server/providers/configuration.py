@@ -1,4 +1,4 @@
-"""Owns the file that names the provider accounts: TOML, one table for each account.
+"""Owns the configuration file of provider accounts: TOML, one table for each account.
 
     [providers.stripe-eu]
     adapter = "stripe"
@@ -20,7 +20,7 @@ from ledger_server.providers.registry import accounts_from, make_providers
 
 
 class ConfiguredProviders(NamedTuple):
-    """The adapters by account name, and which tenants may use an account (left out: all)."""
+    """The adapters by account name, and the tenants that may use an account (all if it is left out)."""
 
     adapters: Mapping[str, Adapter]
     tenants: Mapping[str, frozenset[str]]
@@ -30,10 +30,10 @@ class ConfiguredProviders(NamedTuple):
 async def configured_providers(
     file: Path | None, currencies: CurrencyRegistry
 ) -> AsyncIterator[ConfiguredProviders]:
-    """Make the adapters that a file names, none without a file; they are closed when the context ends.
+    """Make the adapters of a file, none without a file; they are closed when the context ends.
 
     Raises:
-        ValueError: the file can't be read, or says something that has no meaning.
+        ValueError: the file can't be read, or something in it has no meaning.
     """
     tables = {} if file is None else _tables(file)
     tenants: dict[str, frozenset[str]] = {}

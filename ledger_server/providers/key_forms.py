@@ -1,4 +1,4 @@
-"""Owns the forms of API keys: what can't be one is refused at start, and not with every call for hours."""
+"""Owns the forms of API keys: an impossible key is refused at start, and not with every call for hours."""
 
 import re
 from typing import Final
@@ -9,14 +9,14 @@ _WEBHOOK_KEY: Final = re.compile(r"[0-9A-Fa-f]{64}")
 
 
 def check_api_key(adapter: str, value: str) -> None:
-    """Refuse what editors, shells and forms add to a key, and secrets that are for something else.
+    """Refuse a key with characters that editors, shells or forms add, and secrets of another kind.
 
     Raises:
         ValueError: without the key.
     """
     if _BYTE_ORDER_MARK in value:
         raise ValueError("has a byte order mark: save the file without one")
-    # Adyen's keys may have one within them, and none has one before it.
+    # Adyen's keys may contain a quote but never begin with one.
     looked_at = value[:1] if adapter == "adyen" else value
     if any(quote in looked_at for quote in _QUOTES):
         raise ValueError("has a quote: a file or a variable has the key alone")

@@ -1,7 +1,7 @@
-"""Owns whether an object at a provider is what we asked for: by amount, currency and destination, not by id.
+"""Owns the judgement whether an object at a provider is what we asked for: by its content, not by its id.
 
-An id can be handed out twice: by an older backup, a copy of the database, or somebody else at the same
-account. What differs in anything that we asked for is not ours, whatever it is called.
+An id can be given out twice: by an older backup, a copy of the database, or another user of the same account.
+An object that differs in anything that we asked for is not ours, whatever id it has.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from ledger_server.providers.adapter import Accepted, NotOurs, ProviderCall, Pro
 
 
 def judged(call: ProviderCall, provider_amount: int, answer: Accepted) -> Accepted | NotOurs:
-    """Return an answer as it is where its object, and every other under our id, is what was asked for.
+    """Return the answer if its object, and every other one under our id, is what was asked for, else NotOurs.
 
     Args:
         provider_amount: what was asked for, in the provider's minor units.
@@ -28,7 +28,7 @@ def judged(call: ProviderCall, provider_amount: int, answer: Accepted) -> Accept
 
 
 def differences(call: ProviderCall, provider_amount: int, answer: Accepted) -> Mapping[str, str]:
-    """Return what differs from what was asked for, as far as the provider tells; empty: nothing does."""
+    """Return what differs from what was asked for, as far as the provider tells; empty if nothing does."""
     made = answer.made
     pairs: list[tuple[str, object, object]] = [
         ("amount", provider_amount, made.amount),
@@ -39,7 +39,7 @@ def differences(call: ProviderCall, provider_amount: int, answer: Accepted) -> M
         case ProviderCallKind.CREATE_PAYMENT:
             pairs.append(("player_id", call.player_id, made.player_id))
         case ProviderCallKind.CREATE_PAYOUT:
-            # Without a destination of ours the provider takes the account's own, whatever that is.
+            # If we name no destination, the provider takes the account's own, which is not known here.
             pairs.append(("destination", call.destination, made.destination if call.destination else None))
         case ProviderCallKind.REFUND:
             pairs.append(("payment_ref", call.payment_ref, made.payment_ref))

@@ -1,4 +1,4 @@
-"""Owns what the ledger says to MockPSP, the provider that one can run."""
+"""Owns the adapter to MockPSP, the provider that one can run."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -45,8 +45,8 @@ _COLLECTIONS: Final = {
     ProviderCallKind.CREATE_PAYOUT: "/v1/payouts",
     ProviderCallKind.REFUND: "/v1/refunds",
 }
-# A decision, or a request that was never begun. Any other error is about the line between us, or about
-# our credentials, for which no player should pay.
+# Statuses of a decision, or of a request that was never begun. Any other error is about the connection or our
+# credentials, and no player's call may fail because of those.
 _REFUSALS: Final = {400, 402, 404, 422}
 _STATES: Final = {
     "authorized": RemoteState.AUTHORIZED,
@@ -175,7 +175,7 @@ class MockAdapter:
     async def list_provider_records(
         self, from_time: datetime, to_time: datetime, cursor: str, limit: int
     ) -> ProviderRecordPage:
-        """Return a page of what was created in a window; ListingFailed where it cannot be read."""
+        """Return a page of what was created in a window; ListingFailed if it cannot be read."""
         return await read_page(_NAME, self._page(from_time, to_time, cursor, limit), self._timeout_seconds)
 
     async def close(self) -> None:
@@ -214,7 +214,7 @@ class MockAdapter:
         if response.is_success:
             return msgspec.json.decode(response.content, type=_Remote).accepted()
         problem = _problem(response)
-        # A 404 without MockPSP's own words comes from something else at that address.
+        # A 404 without MockPSP's own error code comes from something else at that address.
         if response.status_code == httpx.codes.NOT_FOUND and problem is not None:
             return NotFound()
         return _unknown(response, problem)

@@ -1,7 +1,7 @@
-"""Owns which adapters are configured: from names and settings to adapters, checked at start.
+"""Owns the making of adapters from names and settings, checked at start.
 
-A setting is text. With `_env` after its name it says which environment variable holds the value, with
-`_file` which file; secrets are taken no other way.
+A setting is text. With the suffix `_env` it names the environment variable that holds the value, with `_file`
+the file; secrets are taken in no other way.
 """
 
 import os
@@ -105,7 +105,7 @@ class _Settings:
         return value
 
     def optional(self, key: str) -> str | None:
-        """Return a value, or None without one; ValueError where it is referred to and not there."""
+        """Return a value, or None without one; ValueError if a reference leads to nothing."""
         plain = self._values.pop(key, None)
         variable = self._values.pop(f"{key}_env", None)
         path = self._values.pop(f"{key}_file", None)
@@ -143,7 +143,7 @@ class _Settings:
         return value
 
     def check_all_read(self) -> None:
-        """Refuse what no adapter asked for: most likely a misspelling."""
+        """Refuse settings that no adapter has read, which most likely are misspelt."""
         if self._values:
             raise ValueError(f"provider {self._name!r}: unknown settings {', '.join(sorted(self._values))}")
 

@@ -1,6 +1,6 @@
-"""Owns how the bytes of a report become rows and cells, and what makes a file or a cell unreadable.
+"""Owns the reading of a report's bytes into rows and cells, and what makes a file or a cell unreadable.
 
-Nothing is repaired and nothing is guessed: what is not plainly what the vendor documents is refused by line.
+Nothing is repaired or guessed: a line that does not follow the vendor's documentation is refused by number.
 """
 
 import csv
@@ -13,7 +13,7 @@ from typing import Final
 from ledger_server.domain.ledger.currency import CurrencyRegistry
 
 MAX_ROW_BYTES: Final = 64 * 1024
-"""Vendors' widest rows are some 4 KiB; without a bound, one quote that is never closed would be the file."""
+"""Vendors' widest rows have some 4 KiB; the bound keeps an unclosed quote from taking the whole file."""
 MAX_TEXT_CHARS: Final = 255
 _MAX_COLUMNS: Final = 500
 _MAX_SHOWN: Final = 40
@@ -25,16 +25,16 @@ _LAST_YEAR: Final = 2999
 _BOM: Final = b"\xef\xbb\xbf"
 _AMOUNT: Final = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 _TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}")
-# Wide enough for any sum of the amounts above, and it raises where it would have to round.
+# Wide enough for any sum of the amounts above; it raises instead of rounding.
 EXACT: Final = Context(prec=100, traps=[Inexact, InvalidOperation])
 
 
 class Unreadable(ValueError):
-    """A row that can't be read, in a sentence; others of the file still can."""
+    """A row can't be read; the sentence says why. Other rows of the file still can."""
 
 
 class Broken(ValueError):
-    """A file whose structure ends here: nothing after the line can be trusted."""
+    """The file's structure breaks at this line: nothing after it can be trusted."""
 
     def __init__(self, line: int, *sentences: str) -> None:
         super().__init__("; ".join(sentences))
@@ -55,7 +55,7 @@ class Row:
         self._columns: Final = columns
 
     def text(self, column: str) -> str:
-        """Return a cell; empty where it is blank or the file has no such column."""
+        """Return a cell; empty if it is blank or the file has no such column."""
         index = self._columns.get(column)
         if index is None:
             return ""
@@ -72,7 +72,7 @@ class Row:
         return value
 
     def amount(self, column: str) -> Decimal | None:
-        """Return an amount in major units, exactly as it is written; None where the cell is blank."""
+        """Return an amount in major units, exactly as it is written; None if the cell is blank."""
         value = self.text(column)
         if not value:
             return None
@@ -91,7 +91,7 @@ class Row:
             except ValueError:
                 pass
             else:
-                # Beyond them no time of anybody's, and at the calendar's ends no zone could be applied.
+                # No report has times beyond these, and at the calendar's ends a zone could not be applied.
                 if _FIRST_YEAR <= time.year <= _LAST_YEAR:
                     return time
         raise Unreadable(f"{column} {shown(value)} is no time of the form 2026-01-31 23:59:59")
@@ -127,15 +127,15 @@ class Header:
 
 
 class Rows:
-    """Cuts bytes, which may be split anywhere, into rows of cells. Holds one row at most."""
+    """Cuts a stream of bytes, split anywhere, into rows of cells. Holds one row at most."""
 
     __slots__ = ("_first", "_line", "_open", "_quoted", "_rest", "_size")
 
     def __init__(self) -> None:
         self._rest = b""
         self._line = 0
-        # The row that is not complete yet: its lines, their bytes, the first one's number, and whether it
-        # ends between two quotes so far.
+        # The incomplete row: its lines, their size, the number of the first line, and whether a quote is
+        # still open.
         self._open: list[bytes] = []
         self._size = 0
         self._first = 1
@@ -145,7 +145,7 @@ class Rows:
         """Return the rows that end in these bytes, each with the number of its first line.
 
         Raises:
-            Broken: after the rows before it.
+            Broken: after the rows before the broken line.
         """
         lines = (self._rest + chunk).split(b"\n")
         self._rest = lines.pop()
@@ -165,11 +165,11 @@ class Rows:
         self._limit(self._size + len(self._rest))
 
     def finish(self) -> None:
-        """Say that there is no more; Broken if the file was cut off."""
+        """End the file; Broken if it was cut off."""
         if self._open:
             raise Broken(self._first, "a quote is opened that is never closed")
-        # Both vendors end every line with a line break. Where it is missing the last cell may be a part of
-        # itself, and half a batch number still is a number.
+        # Both vendors end every line with a line break. Without it the last cell may be cut off, and half a
+        # batch number still looks like a number.
         if self._rest:
             raise Broken(self._line + 1, "the last line does not end with a line break: the file was cut off")
 
@@ -236,5 +236,5 @@ def in_zone(local: datetime, zone: tzinfo, column: str) -> datetime:
 
 
 def shown(value: str) -> str:
-    """Return what a cell says, fit to be part of a sentence."""
+    """Return a cell's text in a form that fits into a sentence."""
     return repr(value if len(value) <= _MAX_SHOWN else f"{value[:_MAX_SHOWN]}…")

@@ -1,9 +1,8 @@
-"""Owns the last moment before a request leaves: what could do something leaves only with a proof that it may.
+"""Owns the sending of requests: one that could have an effect leaves only with a proof that it may.
 
-A process may stand still at any await, for any time: in a look-up of a name, a handshake, a wait for a pooled
-connection. So the proof is asked for when the connection is there, and checked once more, without an await
-in between, at the very write of each piece of the request. A request whose last piece was never written was
-not made.
+A process may stand still at any await, for any time: in a name look-up, a handshake, or a wait for a pooled
+connection. So the proof is asked for once the connection is there, and checked again at the write of each
+piece of the request, without an await in between. A request whose last piece was never written was not made.
 """
 # ruff: noqa: ASYNC109  # the signatures are those of httpcore
 
@@ -25,24 +24,24 @@ _AT_ONCE: Final = struct.pack("ii", 1, 0)
 
 
 class Unproven(Exception):
-    """What would have been sent may not be; the text says why."""
+    """The request may not be sent; the text says why."""
 
 
 class Proof(Protocol):
-    """What says whether a request may leave."""
+    """The proof that a request may leave."""
 
     async def ask(self) -> None:
-        """Ask whether it may, whoever knows.
+        """Ask whether the request may leave.
 
         Raises:
-            Unproven: it may not, or nobody can say.
+            Unproven: the request may not leave, or nobody can say.
         """
 
     def check(self) -> None:
-        """Check that the last answer is still worth something; nothing is awaited.
+        """Check that the last answer is still valid; nothing is awaited.
 
         Raises:
-            Unproven: too much time has passed since it was asked for, on a clock that never stops.
+            Unproven: too much time has passed since the question, on a clock that never stops.
         """
 
 
@@ -51,8 +50,8 @@ class Sending:
     """One call on its way.
 
     Attributes:
-        begun: whether any byte of it was written: then it may have been carried out.
-        refused: why it was not sent, or not to its end; empty while nothing speaks against it.
+        begun: whether any byte was written, so that the call may have taken effect.
+        refused: why the call was not sent, or not to its end; empty if it was not refused.
     """
 
     proof: Proof
@@ -84,7 +83,7 @@ _sending: ContextVar[Sending | None] = ContextVar("sending", default=None)
 
 @contextmanager
 def sending(proof: Proof) -> Iterator[Sending]:
-    """Let requests of this task leave as far as a proof holds."""
+    """Let requests of this task leave while a proof holds."""
     started = Sending(proof)
     token = _sending.set(started)
     try:
@@ -94,7 +93,7 @@ def sending(proof: Proof) -> Iterator[Sending]:
 
 
 def http_client(*, timeout_seconds: float, **options: Any) -> httpx.AsyncClient:
-    """Make a client that never sends a request by itself twice, and none but a read without a proof.
+    """Make a client that never repeats a request by itself, and sends only reads without a proof.
 
     Args:
         options: more of `httpx.AsyncClient`.
@@ -105,7 +104,8 @@ def http_client(*, timeout_seconds: float, **options: Any) -> httpx.AsyncClient:
         event_hooks={"request": [_demand_proof]},
         **options,
     )
-    # httpx takes its network from nobody; with a transport of our own it would forget the configured proxies.
+    # httpx has no parameter for its network, and with a transport of our own it would ignore configured
+    # proxies.
     for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001
         if transport is not None:
             transport._pool._network_backend = _Network()  # type: ignore[attr-defined]  # noqa: SLF001
@@ -118,14 +118,14 @@ async def _demand_proof(request: httpx.Request) -> None:
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    """A connection whose writes are proven; asyncio's own, since others await before they write."""
+    """A connection that proves its writes; on asyncio's transport, since others await before they write."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, under: "_Stream | None" = None
     ) -> None:
         self._reader = reader
         self._writer = writer
-        # A writer that is forgotten closes its connection, which goes on beneath TLS.
+        # A garbage-collected writer would close its connection, which goes on below TLS.
         self._under = under
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -144,7 +144,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         if call is not None:
             await call.before_write()
             if self._writer.transport.get_write_buffer_size():
-                # What waits in a buffer leaves at a time that nobody checks.
+                # Buffered bytes would leave later, at a time that nobody checks.
                 call.refused = "the connection does not take what is written"
                 raise Unproven(call.refused)
             call.at_write()
@@ -159,7 +159,7 @@ class _Stream(httpcore.AsyncNetworkStream):
             raise httpcore.WriteError(str(error)) from error
 
     async def aclose(self) -> None:
-        # What the other side has not taken must not be delivered after we have given the call up.
+        # Bytes that the other side has not taken must not be delivered after the call was given up.
         found = self._writer.get_extra_info("socket")
         if found is not None and not self._writer.is_closing():
             with _ignoring_a_lost_socket():
@@ -196,7 +196,7 @@ class _Stream(httpcore.AsyncNetworkStream):
             case "socket":
                 return self._writer.get_extra_info("socket")
             case "is_readable":
-                # asyncio reads ahead: an idle connection that has ended, or broken, shows it here.
+                # asyncio reads ahead, so an idle connection that has ended or broken shows it here.
                 ended = self._reader.at_eof() or self._reader.exception() is not None
                 return ended or self._writer.is_closing()
             case _:

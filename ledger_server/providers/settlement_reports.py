@@ -1,4 +1,4 @@
-"""Owns reading a provider's settlement report, and refusing one as a whole with the lines that are wrong."""
+"""Owns the reading of settlement reports; a report with wrong lines is refused as a whole, naming them."""
 
 from collections.abc import Iterable, Iterator
 from datetime import tzinfo
@@ -17,12 +17,12 @@ MAX_PROBLEMS: Final = 10
 class ReportReader:
     """Reads one file as its bytes come in, holding one row of it.
 
-    What a file is worth is known at its end alone. Lines are handed out before that, so that no file need fit
-    into memory: whoever keeps them does so in one database transaction and commits after `finish`.
+    Only at its end is it known whether a file is valid. Lines are handed out before that, so that a file need
+    not fit into memory: the caller writes them in one database transaction and commits after `finish`.
 
     Args:
         account: only lines of this account of the provider; empty: all.
-        time_zone: what Stripe's `created` is in where a file has no `created_utc`; None refuses such a one.
+        time_zone: of Stripe's `created` in a file without `created_utc`; None refuses such a file.
     """
 
     __slots__ = ("_account", "_currencies", "_format", "_header", "_problems", "_report", "_rows", "_zone")
@@ -45,7 +45,7 @@ class ReportReader:
         self._problems: list[tuple[int, str]] = []
 
     def feed(self, chunk: bytes) -> list[SettlementLine]:
-        """Return the lines that end in the next bytes of the file; none any more once one was wrong.
+        """Return the lines that end in the next bytes of the file; none after a wrong line.
 
         Raises:
             ReportMalformed: the file is refused; nothing more need be read.
@@ -120,7 +120,7 @@ def read_report(
     """Return the lines of a whole file, one by one; see `ReportReader`.
 
     Raises:
-        ReportMalformed: when the file is wrong, possibly after lines of it: nothing of it may be kept.
+        ReportMalformed: the file is wrong, possibly found after some lines: nothing of it may be kept.
     """
     reader = ReportReader(report_format, currencies, account=account, time_zone=time_zone)
     for chunk in chunks:

@@ -1,4 +1,4 @@
-"""Owns what Stripe's answers mean to the ledger.
+"""Owns the Stripe adapter: calls, looks and listings, and the meaning of Stripe's answers.
 
 Payments are PaymentIntents that the player's browser confirms; payouts are `/v1/payouts`; each carries our
 id as `metadata[our_id]`.
@@ -49,7 +49,7 @@ _NAME: Final = "stripe"
 _KEY_IN_USE: Final = "idempotency_key_in_use"
 _MISSING: Final = "resource_missing"
 _NO_SUCH_THING: Final = 404
-# Balance transactions are all that ever moved the account's money.
+# Balance transactions are a complete list of what moved the account's money.
 _LISTED: Final = frozenset(
     {
         ProviderRecordKind.PAYMENT,
@@ -60,7 +60,7 @@ _LISTED: Final = frozenset(
         ProviderRecordKind.SETTLEMENT,
     }
 )
-# A hundred thousand objects: past that, looking for one of them is no longer an answer but a load.
+# A hundred thousand objects; a longer scan for one object would be too much load.
 _MAX_SCANNED_PAGES: Final = 1_000
 # How much longer than one request a whole scan may take.
 _SCAN_PATIENCE: Final = 10
@@ -117,9 +117,9 @@ class StripeAdapter:
     async def find(self, call: ProviderCall, provider_ref: str) -> Accepted | NotFound | Unknown:
         """Find out what became of a call.
 
-        Without Stripe's id a payment is first searched for by metadata. The search lags behind by minutes,
-        so it proves presence alone. Absence is proven by listing to the end everything since the first try
-        (or, where that is not told, since `find_window_seconds` ago); of refunds, all of that payment.
+        Without Stripe's id a payment is first searched for by metadata. The search lags by minutes, so it
+        proves only presence. Absence is proven by listing everything since the first try (or, if that is not
+        known, of the last `find_window_seconds`) to its end; for a refund, all refunds of the payment.
         """
         patience = self._timeout_seconds * _SCAN_PATIENCE
         return await ask(_NAME, self._find(call, provider_ref), patience)
@@ -144,7 +144,7 @@ class StripeAdapter:
         except stripe.IdempotencyError:
             return key_reused(_NAME, call)
         except (stripe.CardError, stripe.InvalidRequestError) as error:
-            # An address that Stripe does not have says that ours is wrong, and nothing about the call.
+            # An unknown address means that our address is wrong, and says nothing about the call.
             misdirected = error.http_status == _NO_SUCH_THING and error.code != _MISSING
             if misdirected or error.code == _KEY_IN_USE:
                 return _unknown(error)
@@ -163,19 +163,19 @@ class StripeAdapter:
             return _unknown(error)
 
     async def _search(self, call: ProviderCall) -> Accepted | None:
-        """Return a payment that the search knows; None proves nothing."""
+        """Return a payment that the search finds; None proves nothing."""
         if call.kind is not ProviderCallKind.CREATE_PAYMENT:
             return None
         try:
             found = await self._requests.search_payments(call.our_id)
         except stripe.StripeError as error:
-            # Not every country's accounts may search; the listing answers as well, if slower.
+            # Accounts of some countries may not search; the listing answers as well, but slower.
             log.info("stripe_search_refused", code=error.code)
             return None
         return most_telling(remote.accepted() for remote in found if remote.is_ours(call.our_id))
 
     async def _scan(self, call: ProviderCall) -> Accepted | NotFound | Unknown:
-        """Look through a listing to its end: only then is a thing not there."""
+        """Look through a listing: absence is known only at its end."""
         now = call.look_time or self._clock()
         since = (call.first_try_time or now - self._find_window) - _CLOCK_MARGIN
         found: list[Accepted] = []
@@ -208,11 +208,12 @@ class StripeAdapter:
 
 
 def _unknown(error: stripe.StripeError) -> Unknown:
-    """Return that nobody knows, and why, without what was sent."""
+    """Return an unknown outcome with its reason, without any text that was sent."""
     said = f"{error.http_status or 'no status'}, {error.code or type(error).__name__}"
     retry_after = retry_after_seconds(error.headers)
     if isinstance(error, (stripe.AuthenticationError, stripe.PermissionError)):
-        # The configuration is broken: an operator has to hear, and no player should lose by it.
+        # The configuration is wrong: an operator has to hear of it, and no player's call may fail because of
+        # it.
         log.error("stripe_refused_credentials", said=said)
         return Unknown(reason=f"{_NAME} refused our credentials: {said}", retry_after_seconds=retry_after)
     return Unknown(reason=f"{_NAME} answered {said}", retry_after_seconds=retry_after)

@@ -1,4 +1,4 @@
-"""Owns what the columns of Stripe's itemized reports mean to the ledger.
+"""Owns the reading of Stripe's itemized reports: the meaning of their columns.
 
 Sources: docs.stripe.com/reports/report-types/balance and /payout-reconciliation (columns), docs.stripe.com/
 reports/reporting-categories. Amounts are decimals in major units, positive into our balance; `net` is
@@ -77,7 +77,7 @@ _KINDS: Final = {
         ProviderRecordKind.OTHER,
     ),
 }
-# What came back has failed, whatever it was before.
+# An object whose money came back has failed, whatever its state was before.
 _CAME_BACK: Final = frozenset({"charge_failure", "payout_reversal", "refund_failure"})
 _PARTIAL_CAPTURE: Final = "partial_capture_reversal"
 _PAYOUT_STATES: Final = {
@@ -92,8 +92,8 @@ class StripeReport:
 
     Args:
         account: only lines of this connected account; empty: all.
-        time_zone: what `created` is in where the file has no `created_utc`. A file does not name the zone
-            that it was asked for in, so without this such a file is refused.
+        time_zone: of `created` in a file without `created_utc`. The file does not name the zone that it was
+            requested in, so without this setting such a file is refused.
     """
 
     __slots__ = ("_account", "_batched", "_payouts", "_seen", "_time", "_units", "_zone")
@@ -127,7 +127,7 @@ class StripeReport:
                 )
             self._time, self._zone = local, time_zone
         header.require([*needed, self._time, *([_ACCOUNT] if account else [])])
-        # What a balance transaction's row was when it was first met: some 150 bytes a line.
+        # Each balance transaction's row as it was first read: some 150 bytes a line.
         self._seen: dict[str, int] = {}
 
     def line(self, row: Row) -> SettlementLine | None:
@@ -154,7 +154,8 @@ class StripeReport:
         currency = row.required("currency").upper()
         gross, fee, net = (self._money(row, column, currency) for column in ("gross", "fee", "net"))
         if gross - fee != net:
-            # Stripe defines net so. Whichever of the three is wrong, a sum over the file would be wrong too.
+            # Stripe's definition of net. With any of the three numbers wrong, a sum over the file would be
+            # wrong too.
             raise Unreadable(
                 f"gross {row.text('gross')} less fee {row.text('fee')} is not net {row.text('net')}"
             )
@@ -190,12 +191,12 @@ class StripeReport:
         return self._units.minor(amount, currency)
 
     def _place(self, row: Row, category: str) -> tuple[ProviderRecordKind, str, bool]:
-        """Return what a row is of, the batch that it is in, and whether it is that batch's pay-out.
+        """Return a row's kind, its batch, and whether it is the batch's own pay-out.
 
-        Stripe pays its balance out to our bank with the same objects as we pay players. An automatic payout
-        is the former, and is known by being the payout that its own row is in. Such a payout that comes back
-        later is money that the next one has, so there it is a correction. The payouts' own report does not
-        tell the two apart; a payout that has no lines anywhere stays a batch in progress.
+        Stripe uses the same objects for payouts of its balance to our bank and for payouts to players. An
+        automatic payout to our bank is recognised by its own row, which names itself as its payout. If such a
+        payout comes back later, its money is part of the next payout, as a correction. The payouts' own
+        report does not tell the two sorts apart; a payout without lines anywhere stays a batch in progress.
         """
         kind = _KINDS.get(category, ProviderRecordKind.UNKNOWN)
         if self._payouts:
@@ -221,7 +222,7 @@ class StripeReport:
         }:
             return gross, currency
         amount = row.amount("customer_facing_amount")
-        # It is the whole charge's, also where only the part that was not captured goes back.
+        # The column has the whole charge's amount, even if only the part that was not captured goes back.
         if amount is None or category == _PARTIAL_CAPTURE or not self._units.knows(paid_in):
             return None, paid_in
         size = self._units.minor(amount.copy_abs(), paid_in)
@@ -257,7 +258,7 @@ class StripeReport:
 
 
 def _our_id(row: Row, kind: ProviderRecordKind) -> str:
-    """Return our id of what moved: a refund has one of its own beside its payment's."""
+    """Return our id of what moved: a refund has an id of its own beside its payment's."""
     match kind:
         case ProviderRecordKind.PAYMENT | ProviderRecordKind.DISPUTE:
             return row.text(f"payment_metadata[{OUR_ID}]")

@@ -1,4 +1,4 @@
-"""Owns how each request to Stripe is worded: create, retrieve, search and list, through Stripe's library."""
+"""Owns the requests to Stripe, made through Stripe's library: create, retrieve, search and list."""
 
 import asyncio
 import ssl
@@ -23,12 +23,12 @@ from ledger_server.providers.adapter import ProviderCall, ProviderCallKind
 from ledger_server.providers.sending import http_client
 
 _MAX_PAGE: Final = 100
-# What a player paid without a PaymentIntent is known by its charge.
+# A payment without a PaymentIntent is identified by its charge.
 _CHARGES: Final = ("ch_", "py_")
 
 
 class _ProvenClient(HTTPClient):
-    """What Stripe's library sends its requests with: ours, so that each write is proven."""
+    """The HTTP client for Stripe's library, so that each write is proven."""
 
     name = "defter"
 
@@ -40,7 +40,7 @@ class _ProvenClient(HTTPClient):
     async def request_async(
         self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
-        """Send a request once; what httpx raises is not translated, since nobody tries again here."""
+        """Send a request once; httpx's errors are not translated, since nothing is retried here."""
         answer = await self._http.request(method.upper(), url, headers=headers, content=post_data)
         return answer.content, answer.status_code, answer.headers
 
@@ -54,7 +54,7 @@ class _ProvenClient(HTTPClient):
 
 
 def _named(call: ProviderCall) -> Literal["payment_intent", "charge"]:
-    """Return as what a refund names its payment."""
+    """Return the parameter by which a refund names its payment."""
     return "charge" if call.payment_ref.startswith(_CHARGES) else "payment_intent"
 
 
@@ -69,7 +69,7 @@ class StripeRequests:
             api_key,
             stripe_account=stripe_account,
             base_addresses={"api": base_address} if base_address else None,
-            # What is tried again, and when, is decided by who calls.
+            # The callers decide what is tried again and when.
             max_network_retries=0,
             http_client=self._http,
         )
@@ -121,7 +121,7 @@ class StripeRequests:
                 return shapes.remote(await self._api.refunds.retrieve_async(ref))
 
     async def search_payments(self, our_id: str) -> list[shapes.Remote]:
-        """Search payments by our id; what is younger than some minutes may be missing."""
+        """Search payments by our id; payments younger than some minutes may be missing."""
         query = f"metadata['{shapes.OUR_ID}']:'{our_id}'"
         return shapes.page(await self._api.payment_intents.search_async({"query": query})).data
 
@@ -153,7 +153,7 @@ class StripeRequests:
         """List a page of balance transactions with what each is of, newest first."""
         parameters: BalanceTransactionListParams = {
             "limit": max(1, min(limit, _MAX_PAGE)),
-            # Creation times are whole seconds, so windows side by side share none and miss none.
+            # Creation times are whole seconds, so adjacent windows share no second and miss none.
             "created": {"gte": ceil(from_time.timestamp()), "lt": ceil(to_time.timestamp())},
             "expand": ["data.source"],
         }

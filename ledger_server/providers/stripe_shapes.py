@@ -1,4 +1,4 @@
-"""Owns which of Stripe's fields the adapter reads, and what they mean to the ledger."""
+"""Owns the shapes of Stripe's answers: the fields that the adapter reads, and their meaning."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from ledger_server.providers.amounts import AmountRefused, Amounts
 OUR_ID: Final = "our_id"
 PLAYER_ID: Final = "player_id"
 
-# Payments, payouts and refunds have no state name in common that would mean different things.
+# One table for payments, payouts and refunds: no state name has different meanings among them.
 _STATES: Final = {
     "requires_capture": RemoteState.AUTHORIZED,
     "succeeded": RemoteState.SUCCEEDED,
@@ -22,7 +22,7 @@ _STATES: Final = {
     "canceled": RemoteState.FAILED,
     "failed": RemoteState.FAILED,
 }
-# By the type; what is named nowhere is UNKNOWN: Stripe adds types at any time.
+# By the type; a type that is not listed is UNKNOWN, since Stripe adds types at any time.
 _KINDS: Final = {
     "charge": ProviderRecordKind.PAYMENT,
     "payment": ProviderRecordKind.PAYMENT,
@@ -52,8 +52,9 @@ _OTHER: Final = frozenset({
     "stripe_balance_payment_debit_reversal", "tax_fund", "topup", "topup_reversal", "transfer",
     "transfer_cancel", "transfer_failure", "transfer_refund",
 })  # fmt: skip
-# Where Stripe's category for accounting says more than the type, which for disputes is `adjustment`, and
-# `refund` for the part of an authorisation that was never captured: it only takes the charge back in part.
+# Cases in which Stripe's reporting category says more than the type. For disputes the type is `adjustment`;
+# for the part of an authorisation that was never captured it is `refund`, though it only takes the charge
+# back in part.
 _BY_CATEGORY: Final = {
     "charge_failure": ProviderRecordKind.PAYMENT,
     "dispute": ProviderRecordKind.DISPUTE,
@@ -62,7 +63,7 @@ _BY_CATEGORY: Final = {
     "partial_capture_reversal": ProviderRecordKind.PAYMENT,
     "refund_failure": ProviderRecordKind.REFUND,
 }
-# Types and categories of money that came back: the object has failed, whatever its source still shows.
+# Types and categories of money that came back: the object has failed, whatever state its source still shows.
 _CAME_BACK: Final = frozenset(
     {
         "charge_failure",
@@ -86,7 +87,7 @@ _PARTIAL_CAPTURE: Final = "partial_capture_reversal"
 
 
 class _Named(Struct, frozen=True):
-    """An object that stands where its id could."""
+    """An expanded object in the place of its id."""
 
     id: str
 
@@ -135,7 +136,7 @@ class StripePage(Struct, frozen=True):
 
     @property
     def next_cursor(self) -> str | None:
-        """Where the listing goes on; None on the last page, empty where it promises more than it lists."""
+        """Where the listing goes on; None on the last page, empty if a page without objects promises more."""
         return _next_cursor(self.data, has_more=self.has_more)
 
 
@@ -173,23 +174,23 @@ class _Movement(Struct, frozen=True):
 
     @property
     def expanded(self) -> _Source | None:
-        """What moved, if it was sent along."""
+        """The object that moved, if it was sent along."""
         return self.source if isinstance(self.source, _Source) else None
 
     @property
     def kind(self) -> ProviderRecordKind:
-        """What it is of."""
+        """The kind of the movement."""
         kind = _BY_CATEGORY.get(self.reporting_category) or _KINDS.get(self.type)
         if kind is None:
             return ProviderRecordKind.OTHER if self.type in _OTHER else ProviderRecordKind.UNKNOWN
-        # Stripe pays the balance out to our own bank with the same objects as we pay players.
+        # Stripe uses the same objects for payouts of the balance to our own bank and for payouts to players.
         if kind is ProviderRecordKind.PAYOUT and self.expanded is not None and not self.expanded.is_ours:
             return ProviderRecordKind.SETTLEMENT
         return kind
 
     @property
     def state(self) -> RemoteState:
-        """Where what moved stands now; money that is no payment, payout or refund of its own is there."""
+        """The present state of the object that moved; a movement without such an object has succeeded."""
         if self.kind not in _STATEFUL:
             return RemoteState.SUCCEEDED
         if self.type in _CAME_BACK or self.reporting_category in _CAME_BACK:
@@ -207,7 +208,7 @@ class Movements(Struct, frozen=True):
 
     @property
     def next_cursor(self) -> str | None:
-        """Where the listing goes on; None on the last page, empty where it promises more than it lists."""
+        """Where the listing goes on; None on the last page, empty if a page without objects promises more."""
         return _next_cursor(self.data, has_more=self.has_more)
 
     def provider_records(self, amounts: Amounts) -> Iterator[ProviderRecord]:
@@ -245,8 +246,8 @@ def movements(answer: StripeObject) -> Movements:
 
 def _provider_record(movement: _Movement, amounts: Amounts) -> ProviderRecord:
     source, kind, ref = movement.expanded, movement.kind, _ref(movement)
-    # Stripe keeps its books in the currency that it settles in; the ledger knows what the player paid. Of a
-    # partial capture all that was authorised moves, and then the rest of it back.
+    # Stripe keeps its books in the settlement currency; the ledger knows what the player paid. For a partial
+    # capture the whole authorised amount moves first, and then the rest moves back.
     amount, currency = movement.amount, movement.currency
     if source and source.amount is not None and source.currency and source.currency != currency:
         amount, currency = (-source.amount if movement.amount < 0 else source.amount), source.currency
