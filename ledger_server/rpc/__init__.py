@@ -1,1 +1,1 @@
-"""Own the gRPC surface: servicers, converters, interceptors and the error table."""
+"""Owns the gRPC surface: servicers, the reading of requests, serving, and the error table."""

@@ -155,7 +155,7 @@ class AccountServicer:
         return account_pb2.ContinueAccountResponse(account=continued.account, successor=continued.successor)
 
     def _meant(self, account_id: str) -> tuple[AccountKind | None, str]:
-        """Return what the name of an account says that it is; nothing where it says nothing that there is."""
+        """Return the kind and currency that an account's name is reserved for; nothing if it is free."""
         meant = reserved_for(account_id)
         return meant if meant is not None and meant[1] in self._reader.currencies else (None, "")
 

@@ -27,7 +27,7 @@ from ledger_server.store.queries.rendering import Page
 
 
 class FindingServicer:
-    """Takes findings through what people do about them; what was recorded is field 1 of each response."""
+    """Changes findings by hand and reads them; the recorded message is field 1 of each response."""
 
     def __init__(self, ledger: Ledger, reads: FindingReads, repairs: Repairs) -> None:
         self._ledger = ledger
@@ -72,7 +72,7 @@ class FindingServicer:
         return await self._decide(request.tenant_id, acknowledge_finding(request), context)
 
     async def ResolveFinding(self, request: finding_pb2.ResolveFindingRequest, context: Context) -> bytes:
-        """Say why it is none any more."""
+        """Say why the discrepancy is settled."""
         return await self._decide(request.tenant_id, resolve_finding(request), context)
 
     async def ReopenFinding(self, request: finding_pb2.ReopenFindingRequest, context: Context) -> bytes:

@@ -1,4 +1,4 @@
-"""Owns the border of findings: the shape of what callers send, and how a message becomes a command."""
+"""Owns the border of findings: checks the shape of requests, and makes commands of them."""
 
 from typing import Final
 
@@ -51,7 +51,7 @@ def acknowledge_finding(message: finding_pb2.AcknowledgeFindingRequest) -> Reque
 
 
 def resolve_finding(message: finding_pb2.ResolveFindingRequest) -> Request:
-    """Read why a finding is none any more."""
+    """Read why a finding is resolved."""
     violations = _step_violations(message)
     resolution = violations.enum(message.reason, "reason", _RESOLUTIONS)
     _correction(violations, message)
@@ -111,7 +111,7 @@ def wanted_findings(
 
 
 def _step_violations(message: _StepRequest) -> Violations:
-    """Check what all steps by hand share."""
+    """Check the fields that all manual steps share."""
     violations = keyed_violations(message)
     violations.identifier(message.finding_id, "finding_id")
     if message.expected_version < 1:
@@ -122,7 +122,7 @@ def _step_violations(message: _StepRequest) -> Violations:
 
 
 def _correction(violations: Violations, message: finding_pb2.ResolveFindingRequest) -> None:
-    """Allow the id of a transaction of this tenant; whether there is such a one, its lane finds out."""
+    """Allow the id of a transaction of this tenant; the lane finds out whether it exists."""
     path, value = "correction_transaction_id", message.correction_transaction_id
     if not value:
         return
@@ -132,7 +132,7 @@ def _correction(violations: Violations, message: finding_pb2.ResolveFindingReque
 
 
 def _duplicate_of(violations: Violations, message: finding_pb2.ResolveFindingRequest) -> None:
-    """Require the id of another finding with DUPLICATE_OF, and none without; its lane knows of it."""
+    """Require another finding's id with DUPLICATE_OF, and none without; the lane looks it up."""
     path, value = "duplicate_of_finding_id", message.duplicate_of_finding_id
     needed = message.reason == finding_pb2.RESOLUTION_REASON_DUPLICATE_OF
     if not value:

@@ -26,7 +26,7 @@ _MAX_HEARTBEAT_SECONDS: Final = 300
 
 
 class JournalServicer:
-    """Watches, lists and verifies the journal, and answers what follows from it."""
+    """Watches, lists and verifies the journal, and answers questions about its outcomes and sums."""
 
     def __init__(self, reads: Reads, watches: Watches) -> None:
         self._reads = reads
@@ -44,7 +44,8 @@ class JournalServicer:
         await self._reads.key_of(request.tenant_id)
         room = self._watches.room()
         room.sequence = request.after_sequence
-        # What its reader has not taken stays in memory until the call has ended, also when it was dropped.
+        # Messages that the reader has not taken stay in memory until the call has ended, even if it was
+        # dropped.
         context.add_done_callback(lambda _: room.close())  # type: ignore[arg-type]  # stubs want a protocol
         watch = self._watches.watch(
             request.tenant_id,

@@ -1,4 +1,4 @@
-"""Owns the way back: how outcomes become responses, results of items and refusals."""
+"""Owns responses: outcomes become responses, results of items, or refusals."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ async def decide_one(ledger: Ledger, tenant_id: str, request: Request, context: 
 
 
 def settle(outcome: Outcome, context: Context) -> bytes:
-    """Return the fact of a success, or raise the refusal; mark what is replayed."""
+    """Return the fact of a success, or raise the refusal; mark a replayed outcome."""
     if outcome.rejected:
         refused = refusal_of(outcome)
         raise Replayed(refused) if outcome.replayed else refused
@@ -33,7 +33,7 @@ def settle(outcome: Outcome, context: Context) -> bytes:
 
 
 def settle_atomic(outcomes: Sequence[Outcome], context: Context) -> None:
-    """Raise the refusal of an ATOMIC batch's refused item with its `index`; mark what is replayed."""
+    """Raise the refusal of an ATOMIC batch's refused item with its `index`; mark replayed outcomes."""
     for index, outcome in enumerate(outcomes):
         if not outcome.rejected:
             continue

@@ -1,9 +1,9 @@
-"""Owns the paging of lists: the size of a page, and the opaque token that says where the next begins.
+"""Owns the paging of lists: the size of a page, and the opaque token with the next page's position.
 
-A token carries a position and a keyed hash over the position and the request it belongs to, so that one
-that was altered, cut or taken to another list is refused. The key is a constant, since the token
-protects nobody from anything: it holds no secret, and a caller who forged one would merely choose where
-their own list begins. So any process can read what any other has made, and none believes what is in it.
+A token carries a position and a keyed hash over the position and its request, so a token that was altered,
+cut or used for another list is refused. The key is a constant, since the token is no security feature: it
+holds no secret, and by forging one a caller would merely choose where their own list begins. So any process
+can read any other's tokens, and no process trusts their content.
 """
 
 import base64
@@ -31,7 +31,7 @@ MAX_BYTES: Final = 2 * 1024 * 1024
 _KEY: Final = b"defter page token 1"
 _HASH_BYTES: Final = 12
 _MAX_TOKEN: Final = 1_024
-# JSON can name halves of characters, which no text has, and PostgreSQL stores no NUL.
+# JSON can contain lone surrogates, which are no valid text, and PostgreSQL stores no NUL.
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _MAX_NUMBER: Final = 2**63 - 1
 _MAX_SMALL_NUMBER: Final = 2**15 - 1
@@ -75,11 +75,11 @@ def page_position(request: ListRequest, violations: Violations, *, like: Positio
 def page_place(
     request: ListRequest, violations: Violations, *, like: Position, read: Callable[[Position], _Place]
 ) -> _Place | None:
-    """Return what a list makes of the position behind which the page begins; None for the first page.
+    """Return a list's own form of the position after which the page begins; None for the first page.
 
     Args:
         like: a position of the same shape.
-        read: makes it; a ValueError or OverflowError says that no list has such a position.
+        read: converts the position; raises ValueError or OverflowError if no list has such a position.
     """
     position = page_position(request, violations, like=like)
     if position is None:
@@ -142,7 +142,7 @@ def _read(request: ListRequest, token: str) -> Position | None:
         data = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except binascii.Error:
         return None
-    # Base64 leaves room for texts that differ and mean the same; only ours is taken.
+    # Several base64 texts can have the same meaning; only the canonical one is accepted.
     if _text(data) != token:
         return None
     found, data = data[:_HASH_BYTES], data[_HASH_BYTES:]
@@ -156,7 +156,7 @@ def _read(request: ListRequest, token: str) -> Position | None:
 
 
 def _storable(value: object) -> bool:
-    """Return whether a database could have made this: a number of eight bytes from 0 on, or text."""
+    """Return whether a value can come from the database: a 64-bit number from 0 on, or text."""
     if isinstance(value, int):
         return 0 <= value <= _MAX_NUMBER
     return isinstance(value, str) and not _UNSTORABLE.search(value)

@@ -1,7 +1,7 @@
-"""Owns the border of payments: the shape of what callers send, and how a message becomes a command.
+"""Owns the border of payments: checks the shape of requests, and makes commands of them.
 
-What an event says of the outside world is taken as it is: an amount without an exact value here and an id
-that is none of ours are facts about the event, not reasons to refuse it.
+The content of an event is taken as it is: an amount without an exact value here, or an id that is not ours,
+is a fact about the event and no reason to refuse it.
 """
 
 import re
@@ -79,10 +79,10 @@ _ReviewRequest = (
 
 
 class ProviderAmounts(NamedTuple):
-    """How a provider's amounts and the ledger's become each other, given a currency.
+    """Converters between a provider's amounts and the ledger's, by currency.
 
-    All three raise ValueError where an amount has no exact value on the other side, or is not taken there.
-    `tenants` are those that may use the account; None: all.
+    All three raise ValueError if an amount has no exact value on the other side, or is not accepted there.
+    `tenants` are the tenants that may use the account; None means all.
     """
 
     to_payment: Callable[[int, str], int]
@@ -123,7 +123,7 @@ def some_text(violations: Violations, value: str, path: str, limit: int) -> None
 
 
 def payment_place(ids: TenantIds, payment_id: str) -> tuple[int | None, int | None]:
-    """Return the number and kind in a payment's id; None where no payment is asked for."""
+    """Return the number and kind in a payment's id; None if no payment is asked for."""
     if not payment_id:
         return None, None
     deposit = ids.deposit_sequence(payment_id)
@@ -134,7 +134,7 @@ def payment_place(ids: TenantIds, payment_id: str) -> tuple[int | None, int | No
 
 
 class PaymentReader:
-    """Turns messages into commands, given the currencies and the provider accounts that there are."""
+    """Turns messages into commands, by the known currencies and provider accounts."""
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class PaymentReader:
         *,
         deposit_hold: timedelta,
     ) -> None:
-        """Take what there is.
+        """Take the currencies and the provider accounts.
 
         Args:
             deposit_hold: how long the money of a begun deposit is expected, and held pending.
@@ -215,7 +215,8 @@ class PaymentReader:
         path = "policy.second_review_from_minor"
         amounts = message.policy.second_review_from_minor
         if len(amounts) > len(self._currencies):
-            # Not all of them can be known, and a message has room for so many that looking takes long.
+            # More currencies than exist can't all be known, and a message has room for so many that checking
+            # takes long.
             violations.add(FieldTooLong(field=path, limit=len(self._currencies)))
         else:
             for currency, amount in amounts.items():
@@ -239,7 +240,7 @@ class PaymentReader:
         return [self._ingest(ids, event) for event in message.events]
 
     def _payment_violations(self, message: _PaymentRequest) -> Violations:
-        """Check what all new payments share."""
+        """Check the fields that all new payments share."""
         violations = keyed_violations(message)
         player_id(violations, message.player_id)
         self._known_provider(violations, message.tenant_id, message.provider, "provider")
@@ -250,7 +251,7 @@ class PaymentReader:
         return violations
 
     def _known_provider(self, violations: Violations, tenant_id: str, value: str, path: str) -> None:
-        # One tenant's account is unknown to every other tenant.
+        # To other tenants a tenant's own provider account is unknown.
         account = self._providers.get(value)
         known = account is not None and (account.tenants is None or tenant_id in account.tenants)
         if not known and provider_name(violations, value, path):
@@ -362,7 +363,7 @@ def reject_withdrawal(message: withdrawal_pb2.RejectWithdrawalRequest) -> Reques
 
 
 def cancel_withdrawal(message: withdrawal_pb2.CancelWithdrawalRequest) -> Request:
-    """Read what a player takes back."""
+    """Read the withdrawal that a player cancels."""
     violations = _review_violations(message)
     violations.text(message.reason, "reason", MAX_NOTE)
     violations.check()
@@ -418,7 +419,7 @@ def supersede_event(message: provider_event_pb2.SupersedeProviderEventRequest) -
 
 
 def optional_filters(violations: Violations, message: Message) -> None:
-    """Check what the lists of payments are filtered by, as far as it is given."""
+    """Check the filters of lists of payments that are given."""
     player, provider, ref = message.player_id, message.provider, message.provider_ref  # type: ignore[attr-defined]
     if player:
         player_id(violations, player)

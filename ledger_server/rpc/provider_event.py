@@ -48,7 +48,8 @@ class ProviderEventServicer:
             if (again := read_since(ids, item, outcome)) is not None
         }
         if read:
-            # What said nothing, or came to nothing, has their ids; the answer is that of what counts.
+            # Stored events that were unread or came to nothing have these ids; the answer is that of the new
+            # events.
             found = await self._submit(request.tenant_id, list(read.values()), context)
             for place, outcome in zip(read, found, strict=True):
                 outcomes[place] = outcome
@@ -57,7 +58,8 @@ class ProviderEventServicer:
     async def _submit(self, tenant_id: str, items: Sequence[Request], context: Context) -> Sequence[Outcome]:
         outcomes = await self._ledger.submit(tenant_id, items, deadline=deadline_of(context))
         for outcome in outcomes:
-            # Whoever delivers must hear of an event that was not stored; the others are duplicates then.
+            # The sender must hear of an event that was not stored; in its next delivery the others are
+            # duplicates.
             if outcome.rejected:
                 raise refusal_of(outcome)
         return outcomes

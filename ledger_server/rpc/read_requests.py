@@ -1,4 +1,4 @@
-"""Owns the border of reads: what the requests of reads and lists share."""
+"""Owns the border of reads: the fields that requests of reads and lists share."""
 
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -14,7 +14,7 @@ _INSTANT = timedelta(microseconds=1)
 
 
 def tenant_violations(message: Message) -> Violations:
-    """Check what all requests share that name a tenant."""
+    """Check the fields that all requests with a tenant share."""
     violations = Violations()
     violations.tenant_id(message.tenant_id)  # type: ignore[attr-defined]
     return violations
@@ -28,7 +28,7 @@ def optional_account_id(violations: Violations, value: str, path: str) -> str:
 
 
 def optional_enum(violations: Violations, value: int, path: str, kind: type[_Enum]) -> _Enum | None:
-    """Read an enum that stands for any where it is unspecified."""
+    """Read an enum filter; unspecified stands for any value."""
     return violations.enum(value, path, members(kind)) if value else None
 
 
@@ -38,9 +38,9 @@ def span(violations: Violations, message: Message) -> Span:
 
 
 def bound(violations: Violations, message: Message, name: str) -> datetime | None:
-    """Read a time that separates what lies at or after it from what lies before.
+    """Read a time that bounds a window: records at or after it, and records before it.
 
-    The ledger counts microseconds: a bound between two of them is the later one.
+    The ledger counts microseconds: a bound between two microseconds is rounded up.
     """
     found = violations.time(message, name)
     if (

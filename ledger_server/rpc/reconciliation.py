@@ -41,11 +41,11 @@ class Worker(Protocol):
 
     @property
     def stopping(self) -> bool:
-        """Whether it takes no run on any more."""
+        """Whether no more runs are taken on."""
 
     @property
     def stopped(self) -> bool:
-        """Whether it takes no run on any more and has written down how each of its own has ended."""
+        """Whether no more runs are taken on and the end of each run has been written."""
 
     def begin(self, request: pb.RunReconciliationRequest, claimed: Claimed, ids: TenantIds) -> None:
         """Begin with a run that was claimed."""
@@ -71,7 +71,7 @@ class ReconciliationServicer:
     async def RunReconciliation(
         self, request: pb.RunReconciliationRequest, context: Context
     ) -> AsyncIterator[pb.RunReconciliationResponse]:
-        """Compare a provider account with the ledger, and stream how far that has come."""
+        """Compare a provider account with the ledger, and stream the progress."""
         self._check_run(request)
         await self._reads.check_tenant(request.tenant_id)
         claimed = await self._claim(request)
@@ -81,7 +81,8 @@ class ReconciliationServicer:
             return
         told = b""
         while True:
-            # Asked before the run is read: what this process has written by then is read.
+            # Checked before the run is read, so that the read includes everything that this process has
+            # written.
             stopped = self._worker.stopped
             run, lost = await self._runs.follow(request.tenant_id, claimed.number)
             if lost:
@@ -93,7 +94,7 @@ class ReconciliationServicer:
             if run.state != pb.RUN_STATE_RUNNING:
                 return
             if stopped:
-                # Another process works on it, and yet another will tell how far it has come.
+                # Another process works on the run; the caller can follow it at any other server.
                 raise ShuttingDown
             await asyncio.sleep(_LOOK_SECONDS)
 
@@ -160,10 +161,10 @@ class ReconciliationServicer:
         return response
 
     async def _claim(self, request: pb.RunReconciliationRequest) -> Claimed:
-        """Claim a run, and begin with it if it is this process's to do."""
+        """Claim a run, and begin it if this process has to do it."""
         if self._worker.stopping:
             raise ShuttingDown
-        # Before the claim: behind it, a caller who goes away must not keep the run from being begun.
+        # Before the claim: after it, a caller who goes away must not keep the run from being begun.
         ids = await self._reads.ids(request.tenant_id)
         claimed = await self._runs.claim(request)
         if claimed.owner is not None:
@@ -202,7 +203,7 @@ def _duration(violations: Violations, request: Message, name: str) -> None:
 
 
 def _payment(ids: TenantIds, payment_id: str) -> int | None:
-    """Return the number in a payment's id; 0, which no payment has, for an id that is none."""
+    """Return the number in a payment's id; 0, which no payment has, for an invalid id."""
     if not payment_id:
         return None
     return ids.deposit_sequence(payment_id) or ids.withdrawal_sequence(payment_id) or 0

@@ -1,6 +1,6 @@
-"""Owns reflection: what grpcurl and its like ask of a server, methods included.
+"""Owns the reflection service for grpcurl and similar tools, methods included.
 
-grpcio's own servicer does not find a method, though the protocol has it among the symbols.
+grpcio's own servicer does not find methods, though the protocol counts them among the symbols.
 """
 
 from collections.abc import AsyncIterator, Iterable
@@ -18,7 +18,7 @@ class ReflectionServicer:
 
     def __init__(self, service_names: Iterable[str]) -> None:
         self._symbols = descriptor_pool.Default()
-        # Its type stubs make a coroutine of what is an async generator.
+        # The type stubs declare a coroutine, but this is an async generator.
         self._usual: Any = reflection.aio.ReflectionServicer(service_names, pool=self._symbols)
 
     async def ServerReflectionInfo(
@@ -31,7 +31,7 @@ class ReflectionServicer:
     async def _findable(
         self, requests: AsyncIterator[reflection_pb2.ServerReflectionRequest]
     ) -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
-        """Ask for a method's service, whose file is the method's."""
+        """Return a request for the method's service, which is in the same file."""
         async for request in requests:
             if request.HasField("file_containing_symbol"):
                 with suppress(KeyError):  # it is something else, or nothing

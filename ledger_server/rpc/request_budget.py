@@ -1,4 +1,4 @@
-"""Owns how many bytes of requests a process has under way: more are refused by name, or read later."""
+"""Owns the budget of request bytes under way in a process: further requests are refused, or read later."""
 
 import asyncio
 from typing import Final
@@ -18,8 +18,8 @@ _PAUSE_SECONDS: Final = 0.01
 class RequestBudget:
     """The bytes of all requests of a process that are not answered yet, and their bound.
 
-    A request takes several times its size: as bytes, as a message, as a command, as rows. The bound is on
-    what was sent.
+    In memory a request takes several times its size: as bytes, message, command and rows. The bound is on the
+    bytes that were sent.
     """
 
     __slots__ = ("_most_bytes", "used")
@@ -27,7 +27,7 @@ class RequestBudget:
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self.used = 0
-        """Bytes that are under way."""
+        """Bytes of the requests under way."""
         metrics.REQUEST_BYTES.set_function(lambda: self.used)
 
     def enter(self, size: int) -> None:
@@ -41,13 +41,13 @@ class RequestBudget:
         self.used += size
 
     async def enter_patiently(self, size: int) -> None:
-        """Count a message of a stream, once there is room: not to read on is how a stream is told."""
+        """Count a message of a stream once there is room; until then the stream is not read on."""
         while not self.has_room(size):  # noqa: ASYNC110  # an event would be work for every call that ends
             await asyncio.sleep(_PAUSE_SECONDS)
         self.used += size
 
     def leave(self, size: int) -> None:
-        """Count a request no more: it has its answer."""
+        """Stop counting a request: it has its answer."""
         self.used -= size
 
     def has_room(self, size: int) -> bool:

@@ -1,7 +1,7 @@
-"""Owns the border: the shape of what callers send, and how a message becomes a command.
+"""Owns the border: checks the shape of requests, and makes commands of them.
 
-Nothing here knows any state. Where several rules are broken, the first in the order of `ErrorReason`
-is reported, and `BadRequest` lists them all.
+Nothing here knows any state. If several rules are broken, the first one in the order of `ErrorReason` is
+reported, and `BadRequest` lists all of them.
 """
 
 import hashlib
@@ -43,18 +43,19 @@ from ledger_server.rpc.violations import ACCOUNT_ID, MAX_KEY, TENANT_ID, Violati
 MAX_BATCH: Final = 1_000
 MAX_POSTINGS: Final = 1_000
 MAX_REFERENCE: Final = 255
-# What an answer may have beside what it repeats of the request: seven numbers of a balance with each posting;
-# with each item ids and times, or a refusal that names an account twice.
+# The most that an answer has beside what it repeats of the request: per posting the seven numbers of a
+# balance; per item ids and times, or a refusal that names an account twice.
 _ANSWER_BYTES_OF_POSTING: Final = 96
 _ANSWER_BYTES_OF_ITEM: Final = 600
-# Of an account, a direction, an amount and a currency, in a request.
+# The bytes of an account, a direction, an amount and a currency in a request.
 _LEAST_BYTES_OF_POSTING: Final = 12
 MAX_NOTE: Final = 512
-# What a reversal counts for the transaction that it reads: more than most have, a fifth of the largest.
+# The size that a reversal counts for the transaction that it reads: more than most have, a fifth of the
+# largest.
 _REVERSED_BYTES: Final = 64 * 1024
 
 _DIRECTIONS: Final = {int(direction): direction for direction in Direction}
-# Both have a form of their own, which no caller can give them.
+# Both types have an RPC of their own, so a caller can't post them.
 _MADE_BY_THE_LEDGER: Final = frozenset({TransactionType.REVERSAL, TransactionType.CONTINUATION})
 _POSTABLE_TYPES: Final = {int(kind): kind for kind in TransactionType if kind not in _MADE_BY_THE_LEDGER}
 
@@ -74,10 +75,11 @@ _BATCH_MODES: Final = members(BatchMode)
 def request_of(command: Command, key: RequestKey, message: Message, *, reads_bytes: int = 0) -> Request:
     """Return a request whose digest and size are those of the whole message.
 
-    The digest is what tells a retry from another request under the same key.
+    The digest tells a retry from another request under the same key.
 
     Args:
-        reads_bytes: what the lane has to read for it beyond the usual, which counts as its own.
+        reads_bytes: what the lane has to read for the request beyond the usual; this counts as part of its
+            size.
     """
     body = message.SerializeToString(deterministic=True)
     return Request(command, key, hashlib.sha256(body).digest()[:16], len(body) + reads_bytes)
@@ -107,11 +109,11 @@ def check_batch_size(count: int) -> None:
 
 
 def check_answer_size(request: Message, *, items: int, postings: Iterable[int] = ()) -> None:
-    """Refuse a batch whose answer might be larger than what clients take in; afterwards it would be too late.
+    """Refuse a batch whose answer might be too large for clients; after the decision it would be too late.
 
     Args:
         items: how many the batch has.
-        postings: how many each item has; looked at only where it may matter.
+        postings: how many each item has; counted only if it may matter.
     """
     size = request.ByteSize()
     most = size // _LEAST_BYTES_OF_POSTING
@@ -132,7 +134,7 @@ def batch_mode(mode: int) -> bool:
 
 
 class RequestReader:
-    """Turns messages into commands, given the currencies that there are and how large amounts may be."""
+    """Turns messages into commands, by the known currencies and the bounds of amounts."""
 
     def __init__(self, currencies: CurrencyRegistry, bounds: AmountBounds) -> None:
         self.currencies: Final = currencies
@@ -163,7 +165,7 @@ class RequestReader:
         )
 
     def _postings(self, message: posting_pb2.NewTransaction) -> tuple[NewPosting, ...] | None:
-        """Read postings on the usual way; None where anything is wrong with them."""
+        """Read postings by the fast path; None if anything is wrong with them."""
         currencies = self.currencies
         bounds = self.bounds
         postings = []
@@ -185,7 +187,7 @@ class RequestReader:
     def _post_item_slowly(
         self, idempotency_key: str, message: posting_pb2.NewTransaction, path: str
     ) -> Request:
-        """Read a transaction that has more than the usual fields, or something wrong."""
+        """Read a transaction that has more than the usual fields, or something wrong in it."""
         violations = Violations()
         violations.idempotency_key(idempotency_key, f"{path}idempotency_key")
         within = f"{path}transaction."
@@ -337,7 +339,7 @@ _NO_METADATA: Final[Mapping[str, str]] = {}
 
 
 def ids_of(tenant_id: str) -> TenantIds:
-    """Return what reads a tenant's ids, of whatever history: which one is this, only its lane knows."""
+    """Return the reader of a tenant's ids, of any history: only the lane knows which history is this one."""
     return TenantIds(tenant_key(TenantId(tenant_id)), any_history=True)
 
 
@@ -347,21 +349,21 @@ def hold_number(message: Message) -> int | None:
 
 
 def hold_violations(message: Message) -> Violations:
-    """Check what all keyed requests on a hold share."""
+    """Check the fields that all keyed requests on a hold share."""
     violations = keyed_violations(message)
     violations.identifier(message.hold_id, "hold_id")  # type: ignore[attr-defined]
     return violations
 
 
 def account_violations(message: Message) -> Violations:
-    """Check what all keyed requests on an account share."""
+    """Check the fields that all keyed requests on an account share."""
     violations = keyed_violations(message)
     violations.account_id(message.account_id, "account_id")  # type: ignore[attr-defined]
     return violations
 
 
 def keyed_violations(message: Message) -> Violations:
-    """Check what all keyed requests share."""
+    """Check the fields that all keyed requests share."""
     violations = Violations()
     violations.tenant_id(message.tenant_id)  # type: ignore[attr-defined]
     violations.idempotency_key(message.idempotency_key)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Owns how an RPC is served: bytes to message, servicer method, refusal to status, and its metrics.
+"""Owns the serving of RPCs: bytes to message, servicer method, refusal to status, and metrics.
 
 Handlers are wrapped once, when the server starts, instead of by an interceptor on every call.
 """
@@ -33,7 +33,7 @@ from ledger_server.store.database import is_outage
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 
-# How long no call may come in for the server to be quiet, and how often that is tried.
+# The server is quiet once no call has come in for this long; and how often that is tried.
 _QUIET_SECONDS: Final = 0.025
 _QUIET_TRIES: Final = 8
 
@@ -62,8 +62,8 @@ class _UnderWay:
 class Handlers(grpc.GenericRpcHandler):
     """Finds the handler of a call for all services.
 
-    They are not registered with gRPC one by one, as generated code does: from version 1.84 on it waits,
-    after each call, anew for a call of every registered method.
+    Methods are not registered with gRPC one by one, as generated code does: from version 1.84 on, gRPC then
+    waits after each call anew for a call of every registered method.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class Handlers(grpc.GenericRpcHandler):
 
         Args:
             budget: how many bytes of requests may be under way.
-            write_seconds: after so long a stream is ended whose caller does not take what is written.
+            write_seconds: a stream is ended if its caller takes nothing for this long.
 
-        A servicer has an async method of every RPC's name; a stream answers by an async generator.
+        A servicer has an async method for every RPC; a stream answers by an async generator.
         """
         self._methods: dict[str, MethodDescriptor] = {}
         self._by_path: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
@@ -99,7 +99,7 @@ class Handlers(grpc.GenericRpcHandler):
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Return the handler of a call's method, or None for a method that there is not."""
+        """Return the handler of a call's method, or None for an unknown method."""
         self._call_count += 1
         return self._by_path.get(handler_call_details.method)
 
@@ -111,7 +111,7 @@ class Handlers(grpc.GenericRpcHandler):
         }
 
     async def until_quiet(self) -> None:
-        """Return when no call has come in for a moment, or when callers won't leave off."""
+        """Return when no call has come in for a moment, or when callers don't stop calling."""
         for _ in range(_QUIET_TRIES):
             before = self._call_count
             await asyncio.sleep(_QUIET_SECONDS)
@@ -126,12 +126,12 @@ class Handlers(grpc.GenericRpcHandler):
     def _handler(
         self, method: MethodDescriptor, behaviour: Callable[..., Any]
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        # What there is no room for is not even parsed. A stream waits for room instead.
+        # A request without room is not even parsed. A stream waits for room instead.
         budget = None if method.client_streaming else self._under_way.budget
         deserialize = _deserializer(GetMessageClass(method.input_type), budget)
         name = f"{method.containing_service.name}/{method.name}"
         wrap = _stream if method.server_streaming else _unary
-        # Of many messages with one answer, a broken one reaches the servicer as its refusal.
+        # In a stream of messages with one answer, a broken message reaches the servicer as its refusal.
         make = {
             (False, False): grpc.unary_unary_rpc_method_handler,
             (False, True): grpc.unary_stream_rpc_method_handler,
@@ -241,7 +241,7 @@ def _stream(
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
             refused = error
         finally:
-            # From here on nothing is done for the caller; its status may wait until the caller reads.
+            # From here on no work is done for the caller; the status may wait until the caller reads.
             under_way.count -= 1
             budget.leave(entered)
         if refused is None:
@@ -261,16 +261,17 @@ async def _write(
     """Hand a response over, once the caller has room for it.
 
     Raises:
-        ReaderTooSlow: it had none for too long. When it reads on, it finds what was handed over, then this.
+        ReaderTooSlow: the caller had no room for too long. When it reads on, it gets what was handed over,
+            then this.
     """
     try:
         async with asyncio.timeout(seconds):
             await context.write(response)
     except TimeoutError:
-        await responses.athrow(ReaderTooSlow())  # who has more to say raises it with that
+        await responses.athrow(ReaderTooSlow())  # a servicer with more details raises ReaderTooSlow itself
         raise ReaderTooSlow from None
     except grpc.aio.BaseError:
-        # The caller went away, or the server has stopped, before gRPC has told this call.
+        # The caller went away, or the server has stopped, and gRPC has not told this call yet.
         raise asyncio.CancelledError from None
 
 
@@ -299,6 +300,6 @@ async def _refuse(name: str, context: Context, error: Exception) -> None:
 
 def deadline_of(context: Context) -> float | None:
     """Return a call's deadline in the event loop's time."""
-    # Without a deadline there is none, whatever the type stubs say.
+    # `time_remaining` returns None without a deadline, whatever the type stubs say.
     remaining = cast("float | None", context.time_remaining())
     return None if remaining is None else asyncio.get_running_loop().time() + remaining

@@ -48,19 +48,19 @@ Header = pb.ImportSettlementReportRequest.Header
 
 
 class ReportImporter(Protocol):
-    """Takes reports in, and sees to it that findings say where batches stand."""
+    """Imports reports, and keeps the findings of batches up to date."""
 
     async def import_report(
         self, header: Header, chunks: AsyncIterator[bytes]
     ) -> pb.ImportSettlementReportResponse:
-        """Read a file, keep it if it is new, and do what follows from it."""
+        """Import a file if it is new, and update findings and provider records."""
 
     async def tell(self, tenant_id: str, provider: str, name: SettlementBatchName) -> None:
-        """Look after the finding of a batch that has changed."""
+        """Update the finding of a batch that has changed."""
 
 
 class SettlementServicer:
-    """Takes in what providers report to have paid out, and books it when a person confirms."""
+    """Imports settlement reports, and books a batch when a person confirms it."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class SettlementServicer:
         """Read a settlement report, all of it or nothing."""
         header = await self._header(requests)
         await self._settlements.check_tenant(header.tenant_id)
-        await self._currencies.check()  # what is read is kept in minor units
+        await self._currencies.check()  # the lines are kept in minor units
         response = await self._importer.import_report(header, _chunks(requests))
         # A report of payouts alone may have thousands; the rest are listed.
         del response.batches[fitting(response.batches) :]
@@ -173,7 +173,7 @@ class SettlementServicer:
     async def _linked(
         self, request: pb.ConfirmSettlementBatchRequest, batch: StoredSettlementBatch
     ) -> StoredSettlementBatch:
-        """Return the batch with the transaction that somebody posted for it and died before saying so."""
+        """Return the batch with its transaction, if a process posted it and died before noting that."""
         posted = await self._settlements.posted(request.tenant_id, _key(request))
         ours = {"batch": request.batch_id, "provider": request.provider}
         if posted is None or not ours.items() <= dict(posted.metadata).items():
@@ -208,7 +208,7 @@ class SettlementServicer:
         if not wanted:
             return
         for outcome in await self._ledger.submit(request.tenant_id, wanted):
-            # Somebody else may have opened it just now.
+            # Another caller may have opened the account just now.
             if outcome.rejected and refusal_of(outcome).reason is not Reason.ACCOUNT_ALREADY_EXISTS:
                 raise refusal_of(outcome)
 
@@ -243,7 +243,7 @@ def _bank(request: pb.ConfirmSettlementBatchRequest) -> str:
 
 
 def _legs(request: pb.ConfirmSettlementBatchRequest, paid_out: int) -> tuple[str, str]:
-    """Return the accounts that are debited and credited; what was taken back goes the other way."""
+    """Return the debited and the credited account; money that was taken back goes the other way."""
     bank, clearing = _bank(request), clearing_account(request.provider, request.currency_code)
     return (bank, clearing) if paid_out > 0 else (clearing, bank)
 
@@ -251,8 +251,8 @@ def _legs(request: pb.ConfirmSettlementBatchRequest, paid_out: int) -> tuple[str
 def _posting(request: pb.ConfirmSettlementBatchRequest, batch: pb.SettlementBatch) -> Request:
     """Return the request that moves a batch's money.
 
-    Its digest covers what the caller asks for and not what the batch has become: another bank under the
-    same key is another request, while a line that came later is not.
+    The request digest covers what the caller asks for and not the state of the batch: another bank under the
+    same key is another request, but a line that came later does not make another request.
     """
     debited, credited = _legs(request, batch.paid_out_minor)
     amount, currency = abs(batch.paid_out_minor), request.currency_code

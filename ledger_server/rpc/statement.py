@@ -1,4 +1,4 @@
-"""Owns how a line of an account's statement is told."""
+"""Owns the message of a statement line."""
 
 from defter.ledger.v1 import account_pb2, journal_pb2
 

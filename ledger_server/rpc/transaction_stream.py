@@ -16,12 +16,12 @@ from ledger_server.rpc.request_budget import RequestBudget
 from ledger_server.rpc.requests import RequestReader, check_batch_size, check_tenant
 from ledger_server.rpc.violations import MAX_KEY
 
-# Items of one stream that may wait for their commit; beyond that the stream is not read on, and the
-# transport's flow control slows the sender down.
+# Items of one stream that may wait for their commit; with more the stream is not read on, so that the
+# transport's flow control slows the sender down (back-pressure).
 _MAX_UNANSWERED: Final = 4_096
 _MAX_UNANSWERED_BYTES: Final = 4 * 1024 * 1024
-# What one response carries: so much that writing it costs little, and no more than default clients take in
-# when the last result that comes along is as large as a result can be.
+# The bytes of one response: enough that writing it costs little, and no more than default clients accept even
+# if the last result is as large as a result can be.
 _MAX_RESULTS: Final = 1_000
 _MAX_BYTES: Final = 2 * 1024 * 1024
 _LANE_FULL_PAUSE: Final = 0.01
@@ -78,7 +78,7 @@ class TransactionStream:
     def __init__(
         self, ledger: Ledger, reader: RequestReader, budget: RequestBudget, *, deadline: float | None
     ) -> None:
-        """Take the call's deadline, in the event loop's time; what has not begun by then is not begun."""
+        """Take the call's deadline, in the event loop's time; items that have not begun by then never do."""
         self._budget = budget
         self._ledger = ledger
         self._reader = reader
@@ -112,15 +112,16 @@ class TransactionStream:
                     raise ShuttingDown
                 else:
                     await self._arrived.wait()
-            reading.result()  # whatever broke the stream is told after all results
+            reading.result()  # the error that broke the stream is told after all results
         finally:
             self._ended = True
             if idle:
-                # It waits for gRPC, which lets go of it when the call has ended; it begins nothing any more.
+                # The task waits for gRPC, which ends it when the call has ended; it begins no more work.
                 reading.add_done_callback(_heed)
             else:
                 reading.cancel()
-            # Nobody waits for these any more. Those that have not begun are not begun, as for a single call.
+            # Nobody waits for these items any more. Items that have not begun are dropped, as for a single
+            # call.
             for message in self._messages:
                 if message.future is not None:
                     message.future.cancel()
@@ -128,7 +129,7 @@ class TransactionStream:
             self._unanswered_bytes = 0
 
     def drain(self) -> None:
-        """End the stream as soon as everything that came in is answered."""
+        """End the stream as soon as every item that came in is answered."""
         self._draining = True
         self._arrived.set()
 
@@ -173,7 +174,7 @@ class TransactionStream:
         refused: dict[int, Refused] = {}
         requests: list[Request] = []
         for index, item in enumerate(items):
-            # A key that is none is not repeated whole: the results of others travel with it.
+            # An invalid key is not repeated in full, since the results of other items share the message.
             keys.append(item.idempotency_key[:MAX_KEY])
             try:
                 requests.append(
@@ -187,7 +188,7 @@ class TransactionStream:
             try:
                 future = self._ledger.enqueue(self._tenant_id, requests, deadline=self._deadline)
             except LaneFull:
-                # A stream has no need to be told: not reading on is the answer.
+                # A stream gets no refusal: not reading on is the answer (back-pressure).
                 await asyncio.sleep(_LANE_FULL_PAUSE)
                 if self._ended:
                     raise ShuttingDown from None
@@ -195,7 +196,7 @@ class TransactionStream:
                 return _Message(keys, refused, future, size)
 
     async def _next_results(self) -> bytes:
-        """Return the next results that are decided, as many as one response carries."""
+        """Return the next decided results, as many as fit into one response."""
         if not self._results:
             first = self._messages[0]
             if first.future is not None and not first.answered:
@@ -217,7 +218,7 @@ class TransactionStream:
 
 
 def _heed(reading: "asyncio.Task[None]") -> None:
-    """Look at how reading has ended: that there was nothing more to read is no news."""
+    """Retrieve the result of the reading task; the end of the stream is no error."""
     if not reading.cancelled():
         reading.exception()
 
@@ -242,7 +243,7 @@ class Streams:
             self._open.discard(stream)
 
     def drain(self) -> None:
-        """End every stream, now and from here on, when what came in by it is answered."""
+        """End every stream, also later ones, once all items that came in by it are answered."""
         self._draining = True
         for stream in self._open:
             stream.drain()

@@ -1,4 +1,4 @@
-"""Owns the rules of single fields at the border, and the collection of those that a message breaks."""
+"""Owns the rules of single fields at the border, and the list of the rules that a message breaks."""
 
 import re
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ MAX_METADATA: Final = 32
 MAX_METADATA_KEY: Final = 64
 MAX_METADATA_VALUE: Final = 512
 _MAX_SECONDS: Final = 253_402_300_800  # the year 10000
-# More are counted but not kept: who sees these knows what to mend, and a status has little room.
+# Further ones are counted but not kept: these are enough to mend the request, and a status has little room.
 _MAX_LISTED: Final = 16
 
 TENANT_ID: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
@@ -65,7 +65,7 @@ class Violations:
         self._count += 1
 
     def check(self) -> None:
-        """Raise the first broken rule in the order of precedence; it carries the others that are listed."""
+        """Raise the first broken rule in the order of precedence, with the list of the others."""
         first = self._first
         if first is None:
             return
@@ -101,7 +101,7 @@ class Violations:
             self.add(FieldMalformed(field=path))
 
     def identifier(self, value: str, path: str) -> None:
-        """Require the id of a transaction or hold; whether there is such a one is not asked here."""
+        """Require a well-formed id of a transaction or hold; its existence is not checked here."""
         if not value:
             self.add(FieldMissing(field=path))
         else:
@@ -120,7 +120,7 @@ class Violations:
             self.add(FieldTooLong(field=path, limit=MAX_METADATA))
             return
         for key, text in value.items():
-            # Keys of our own mark what belongs to a payment.
+            # Metadata keys of our own mark what belongs to a payment.
             if not key or key.startswith("defter_"):
                 self.add(FieldMalformed(field=path))
             self.text(key, path, MAX_METADATA_KEY)
@@ -198,7 +198,7 @@ class Violations:
         return timedelta(seconds=seconds, microseconds=nanos // 1_000)
 
     def limits(self, value: account_pb2.AccountLimits, path: str) -> WantedLimits:
-        """Read limits, each a number, unlimited or absent; the lower may not lie above the upper."""
+        """Read limits, each a number, unlimited or absent; the lower limit may not exceed the upper one."""
         lower = value.min_available_minor if value.HasField("min_available_minor") else None
         upper = value.max_balance_minor if value.HasField("max_balance_minor") else None
         for number, unlimited, name in (
@@ -217,7 +217,7 @@ class Violations:
         return wanted
 
     def ordered(self, limits: Limits) -> None:
-        """Require that the lower limit does not lie above the upper one."""
+        """Require that the lower limit does not exceed the upper one."""
         lower, upper = limits.min_available, limits.max_balance
         if lower is not None and upper is not None and lower > upper:
             self.add(LimitsContradict(min_available_minor=lower, max_balance_minor=upper))

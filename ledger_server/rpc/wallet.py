@@ -20,7 +20,7 @@ from ledger_server.store.queries.wallets import WalletAccount
 
 
 class WalletServicer:
-    """Reads what players have."""
+    """Reads the wallets of players."""
 
     def __init__(self, reads: PaymentReads) -> None:
         self._reads = reads
@@ -54,13 +54,14 @@ class WalletServicer:
 
 
 def _wallet(found: Sequence[WalletAccount]) -> wallet_pb2.Wallet:
-    """Return the wallet that these accounts of one player make."""
+    """Return the wallet that consists of these accounts of one player."""
     balances: dict[str, wallet_pb2.WalletBalance] = {}
     for account in found:
         currency = account.now.account.currency
         balance = balances.setdefault(currency, wallet_pb2.WalletBalance(currency_code=currency))
         money = balance.bonus if account.bonus else balance.real
-        # An account and those that continue it are one purse: what is held on the old one is missing there.
+        # An account and those that continue it are one purse: money held on the old account is not available
+        # on the new one.
         _add(money, _money(account.now))
     return wallet_pb2.Wallet(
         player_id=found[0].player_id, balances=[balances[currency] for currency in sorted(balances)]
@@ -75,7 +76,7 @@ def _add(money: wallet_pb2.WalletMoney, more: wallet_pb2.WalletMoney) -> None:
 
 
 def _money(now: AccountNow) -> wallet_pb2.WalletMoney:
-    # What is left on a continued account counts as its successor counts it, even if its own kind was wrong.
+    # Money left on a continued account counts by its successor's kind, even if its own kind was wrong.
     kind = AccountKind.LIABILITY if now.account.continued_by else now.account.kind
     counters = now.counters
     posted = posted_balance(kind, counters)

@@ -26,7 +26,7 @@ from ledger_server.store.queries.payments import PaymentFilter
 
 
 class WithdrawalServicer:
-    """Takes withdrawals through review; what was recorded is field 1 of each response."""
+    """Takes withdrawals through review; the recorded message is field 1 of each response."""
 
     def __init__(
         self, ledger: Ledger, reader: PaymentReader, reads: Reads, payment_reads: PaymentReads
