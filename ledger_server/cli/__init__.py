@@ -1,1 +1,1 @@
-"""Owns the command line `defter`: its verbs, and those that need no server."""
+"""Owns the command line `defter`: its verbs, and the commands that need no server."""

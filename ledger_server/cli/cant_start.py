@@ -1,4 +1,4 @@
-"""Owns how a command that can't begin says so: in a line that an operator can act on, never a traceback."""
+"""Owns the error line of a command that can't start: a line that an operator can act on, no traceback."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from ledger_server.embedded_postgres.errors import EmbeddedPostgresError
 from ledger_server.store.database import DATABASE_ERRORS
 from ledger_server.store.migrate import SchemaNewer, SchemaTooOld
 
-# What an operator can mend. A ValueError tells of a setting, a RuntimeError is gRPC's about the port.
+# Errors that an operator can mend. A ValueError is about a setting, a RuntimeError is gRPC's about the port.
 _MENDABLE: Final = (
     EmbeddedPostgresError,
     SchemaNewer,
@@ -28,7 +28,7 @@ _MENDABLE: Final = (
 
 @contextlib.contextmanager
 def cant_start() -> Iterator[None]:
-    """Turn what goes wrong while something starts into one line and exit code 1."""
+    """Turn an error during a start into one line and exit code 1."""
     try:
         yield
     except _MENDABLE as error:

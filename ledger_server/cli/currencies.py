@@ -53,7 +53,7 @@ async def _kept() -> dict[str, int | None]:
 
 
 async def _keep(code: str, places: int) -> int | None:
-    """Return what is kept afterwards; None where the currency has never been used."""
+    """Return the decimal places that are kept afterwards; None if the currency has never been used."""
     if code not in await _kept():
         return None
     settings = Settings()

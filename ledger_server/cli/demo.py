@@ -1,7 +1,7 @@
-"""Owns the first thing that a newcomer sees: a player deposits and withdraws, with every balance on the way.
+"""Owns the demo for newcomers: a player deposits and withdraws, and every balance on the way is shown.
 
-It calls the server like any other service. What is opened has fixed keys, so a second run finds it; the
-deposit and the withdrawal are new ones each time.
+The demo calls the server like any other service. Tenant and accounts are opened with fixed keys, so a second
+run finds them; the deposit and the withdrawal are new each time.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _Payment = TypeVar("_Payment", payment_pb2.Deposit, payment_pb2.Withdrawal)
 
 
 class DemoFailed(Exception):
-    """What should have happened by itself did not happen in time."""
+    """A webhook or a payout did not come in time."""
 
 
 async def run_demo(target: str, psp_url: str, say: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""Owns the way into the command line: what only talks to a server starts without loading one."""
+"""Owns the entry point of the command line: commands that only talk to a server start without loading one."""
 
 import sys
 from importlib import import_module

@@ -43,7 +43,7 @@ from webhook_edge.settings import EdgeSettings
 
 log = structlog.get_logger()
 
-# A traceback of ours shows no values: the database's password may be among them.
+# Tracebacks show no values: the database's password may be among them.
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Defter, the ledger."
 )
@@ -77,7 +77,7 @@ def _settings(**overrides: object) -> Settings:
             _refuse_setting(name, "; ".join(problem["msg"] for problem in problems))
         raise typer.Exit(2) from None
     except SettingsError as error:
-        # Only a value that should be JSON can't be parsed; the library names the field, and nothing else.
+        # Only a value that should be JSON can fail to parse; the library's error names just the field.
         named = _FIELD.search(str(error))
         _refuse_setting(named[1] if named else "", "not JSON")
         raise typer.Exit(2) from None
@@ -96,7 +96,7 @@ def _refuse_setting(name: str, problem: str) -> None:
 
 
 def _check_names() -> None:
-    """Refuse variables that are nearly a setting."""
+    """Refuse variables whose names look like misspelt settings."""
     misspelt = [each for each in unknown_settings(os.environ, _NAMES, foreign=_FOREIGN) if each.meant]
     for each in misspelt:
         typer.echo(str(each), err=True)
@@ -105,7 +105,7 @@ def _check_names() -> None:
 
 
 _FIELD: Final = re.compile(r'field "(\w+)"')
-# All that any process of ours reads, since one environment may be theirs together.
+# The settings of all processes of Defter, since they may share one environment.
 _NAMES: Final = frozenset(
     {
         *(f"DEFTER_{name.upper()}" for name in Settings.model_fields),
@@ -152,7 +152,7 @@ def up(
             folder = settings.data_directory or default_data_directory()
             with cant_start():
                 postgres = stack.enter_context(EmbeddedPostgres(folder))
-            # Beside the folder, so that whoever puts back an older one leaves it as it is.
+            # Beside the data folder, so that restoring an older data folder leaves the witness as it is.
             witness = settings.witness_file or folder.with_name(f"{folder.name}.witness")
             settings = settings.model_copy(update={"database_url": postgres.url, "witness_file": witness})
             typer.echo(f"database: an embedded PostgreSQL in {folder}")
@@ -238,7 +238,7 @@ def _starter(
     *,
     reuse_port: bool = False,
 ) -> Callable[[int], Awaitable[RunningServer]]:
-    """Return what starts a server on a port, with what those before it saw of the database."""
+    """Return a function that starts a server on a port, with the witness of the servers before it."""
     witness = WitnessKeeper(settings.witness_file)
 
     async def start(port: int) -> RunningServer:
@@ -260,7 +260,7 @@ def edge() -> None:
 
 
 def _serve_metrics(settings: Settings) -> None:
-    """Serve the Prometheus endpoint, if it is wanted."""
+    """Serve the Prometheus endpoint, if a port is set for it."""
     if settings.metrics_port is None:
         return
     try:
@@ -281,7 +281,7 @@ def _stop_event() -> asyncio.Event:
 def _supervise(settings: Settings) -> int:
     """Run workers that share the port; when one dies, stop the others and say so.
 
-    Whoever runs this process restarts it: a worker that died alone would hide its fault.
+    The supervisor of this process restarts it; restarting only the worker here would hide its fault.
     """
     if settings.port == 0:
         typer.echo("--workers needs a fixed --port", err=True)
@@ -307,7 +307,7 @@ def _supervise(settings: Settings) -> int:
     died_by_itself = not stopping
     if died_by_itself:
         stop(signal.SIGTERM, None)
-    # The worker that was waited for above has no code left; one that a signal ended has a negative one.
+    # The worker that was waited for above has no code left; a worker that a signal ended has a negative one.
     codes = [os.waitstatus_to_exitcode(status), *(worker.wait() for worker in workers)]
     return int(died_by_itself or any(codes))
 

@@ -1,1 +1,1 @@
-"""Owns a server process: settings, wiring, logs, how it runs and how it ends."""
+"""Owns a server process: settings, wiring, logs, running and ending."""

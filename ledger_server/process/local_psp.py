@@ -1,8 +1,8 @@
 """Owns the provider that `defter up` runs beside the ledger, and the edge that takes its webhooks.
 
-Both listen on sockets of this machine, and everything goes the way that it goes in earnest: the provider
-signs and posts its webhooks, the edge verifies them and hands them to the ledger over gRPC, and the provider
-gets a success only when the ledger has made them durable.
+Both listen on sockets of this machine, and everything works as in production: the provider signs and posts
+its webhooks, the edge verifies them and hands them to the ledger over gRPC, and the provider gets a success
+only when the ledger has made them durable.
 """
 
 import base64
@@ -33,8 +33,8 @@ class LocalPsp:
 
     Attributes:
         url: where it listens.
-        webhook_url: where it posts its events to, which nobody answers before `edge` does.
-        adapter: calls it.
+        webhook_url: where it posts its events; nobody answers there before `edge` runs.
+        adapter: the ledger's adapter to it.
     """
 
     def __init__(self, *, url: str, adapter: Adapter, listening: socket.socket, endpoint: Endpoint) -> None:
@@ -72,8 +72,8 @@ async def local_psp(
     endpoint = Endpoint(
         name=NAME, tenant_id=tenant_id, provider=NAME, scheme=_SCHEME, secrets=[secret], options={}
     )
-    # The socket is there before anybody answers by it, since the ledger needs the provider's adapter, and
-    # the edge needs the ledger; what is posted meanwhile waits in the socket's queue.
+    # The socket is opened before anything answers on it, since the ledger needs the provider's adapter and
+    # the edge needs the ledger. Webhooks that are posted meanwhile wait in the socket's queue.
     with socket.create_server((_HOST, edge_port)) as listening:
         async with mock_psp.serve(
             token=token, webhook_url=_webhook_url(listening), webhook_secrets=[secret.value]

@@ -1,4 +1,4 @@
-"""Owns how log lines look: ours and those of the libraries."""
+"""Owns the format of log lines, ours and those of libraries."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ def configure_logs(*, json: bool, level: str) -> None:
     """Write log lines to standard error: as JSON for machines, or aligned for people.
 
     Args:
-        level: the least severe level of ours that is logged; of libraries it is warnings at least.
+        level: the least severe level of our own lines; lines of libraries are logged from warnings on.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     renderer: structlog.typing.Processor = (
@@ -18,7 +18,7 @@ def configure_logs(*, json: bool, level: str) -> None:
         if json
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
-            # Plain, since the values of local variables have no place in a log.
+            # Plain tracebacks, since the values of local variables have no place in a log.
             exception_formatter=structlog.dev.plain_traceback,
         )
     )

@@ -1,4 +1,4 @@
-"""Owns a server that starts anew once its database is in another history: after a restore or a failover."""
+"""Owns the restart of a server once its database is in another history, after a restore or a failover."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,9 +18,9 @@ _PAUSE_SECONDS: Final = 1.0
 async def serve_until(
     stop: asyncio.Event, server: RunningServer, start: Callable[[int], Awaitable[RunningServer]]
 ) -> RunningServer | None:
-    """Serve until somebody wants to stop; return the server that runs then, None if none does.
+    """Serve until a stop is asked for; return the server that runs then, None if none does.
 
-    Nothing of what a server holds in memory is carried over: what was under way is given up as by a crash.
+    No memory of a server is carried over to the next one: work under way is given up as by a crash.
 
     Args:
         start: starts another server on a port.

@@ -1,4 +1,4 @@
-"""Owns a server that runs: how it is brought to an end, cleanly or at once."""
+"""Owns a running server and its end: a clean drain, or at once."""
 
 import asyncio
 from contextlib import suppress
@@ -19,13 +19,13 @@ from ledger_server.store.history_watch import HistoryWatch
 
 log = structlog.get_logger()
 
-# How long each thing may take to leave that nobody waits for: a last answer on its way, a watch of health,
-# an idle connection.
+# The time-out for each thing that nobody waits for: a last answer on its way, a watch of health, an idle
+# connection.
 _PARTING_SECONDS: Final = 1.0
 
 
 class Job(Protocol):
-    """Something that goes on in the background."""
+    """A background job."""
 
     def start(self) -> None:
         """Begin."""
@@ -69,16 +69,16 @@ class RunningServer:
 
     @property
     def another_history(self) -> asyncio.Event:
-        """Set once the database is in another history: what this server knows is of no use any more."""
+        """Set once the database is in another history, so that what this server knows is useless."""
         return self._history.changed
 
     async def drain(self) -> None:
         """Stop cleanly: turn new calls away, answer what was begun, then close.
 
-        What is still under way after `drain_seconds` is given up.
+        Calls that are still under way after `drain_seconds` are given up.
         """
         until = asyncio.get_running_loop().time() + self._settings.drain_seconds
-        with suppress(TimeoutError):  # a watcher that takes no message would hold this up
+        with suppress(TimeoutError):  # a watcher that takes no message would delay this
             async with asyncio.timeout(_PARTING_SECONDS):
                 await self._health.enter_graceful_shutdown()
         self._handlers.turn_away()
@@ -89,7 +89,7 @@ class RunningServer:
                 await self._finish()
         except TimeoutError:
             log.warning("the time to drain is up", calls_under_way=self._handlers.under_way)
-            # Whoever waits for the database learns that it is away, and tells its caller so.
+            # Calls that wait for the database get an error, and tell their callers that it is away.
             for pool in self._pools:
                 pool.terminate()
         await self._history.look_once_more()
@@ -105,9 +105,10 @@ class RunningServer:
         """Return when every call that was begun has its answer."""
         await asyncio.gather(*(job.stop() for job in self._jobs))
         await self.ledger.drain()
-        # gRPC cancels what it has not handed out when it stops, which no caller takes for a reason to retry.
+        # When gRPC stops, it cancels calls that it has not handed out, and callers don't retry CANCELLED.
         await self._handlers.until_quiet()
-        # From here on callers are sent elsewhere. It ends by the stop in `drain`, whose grace is shorter.
+        # From here on callers are sent elsewhere. This stop ends by the one in `drain`, whose grace is
+        # shorter.
         self._stopping = asyncio.create_task(self._server.stop(self._settings.drain_seconds))
         await self._handlers.until_idle()
 

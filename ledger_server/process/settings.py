@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from ledger_server.domain.ledger.amounts import DEFAULT_MAX_AMOUNT
 from ledger_server.store.migrate import APPLICATION_ROLE
 
-# A year: what somebody has not paid by then is not on its way.
+# A year: a deposit that is not paid by then is no longer on its way.
 _MOST_HOLD_SECONDS = 31_536_000
 _MEBIBYTE = 1024 * 1024
 
@@ -17,13 +17,13 @@ _MEBIBYTE = 1024 * 1024
 class Settings(BaseSettings):
     """How a server runs."""
 
-    # An empty variable is one that is not set.
+    # An empty variable counts as not set.
     model_config = SettingsConfigDict(
         env_prefix="DEFTER_",
         frozen=True,
         extra="ignore",
         env_ignore_empty=True,
-        # An endless pause is none that somebody wants, and no time can be reckoned with it.
+        # Infinite seconds make no sense as a pause, and can't be used in calculations.
         allow_inf_nan=False,
     )
 

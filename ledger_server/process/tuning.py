@@ -1,4 +1,4 @@
-"""Owns how a server process runs: how its threads are scheduled, and how often cycles are collected."""
+"""Owns the tuning of a server process: thread scheduling, and how often cycles are collected."""
 
 import contextlib
 import gc
@@ -6,19 +6,19 @@ import os
 import sys
 from typing import Final
 
-# Requests make many objects; gRPC leaves one cycle a call behind. At Python's defaults looking for cycles
-# costs a tenth of the time; this many new objects are looked through in 2 ms, in which all callers wait.
+# Requests make many objects, and gRPC leaves one cycle per call behind. With Python's defaults the search for
+# cycles costs a tenth of the time. This many new objects are searched in 2 ms, during which all callers wait.
 _YOUNG_OBJECTS: Final = 5_000
 
 
 def let_threads_finish() -> None:
     """Ask that threads which wake up don't interrupt one that runs; call it before there are threads.
 
-    gRPC has half a dozen that bring events to the event loop's thread. As a rule each of them, when it
-    wakes up, takes that thread's CPU away to bring it a single event (decision 15).
+    gRPC has half a dozen threads that bring events to the event loop's thread. By default each of them, when
+    it wakes up, takes the CPU away from that thread to bring it a single event (decision 15).
     """
     if sys.platform == "linux":
-        # Where a sandbox forbids it, the server is slower and just as right.
+        # In a sandbox that forbids this, the server is slower and just as correct.
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
