@@ -1,4 +1,4 @@
-"""Own where PostgreSQL's programs are, and bring them within reach of the server's account."""
+"""Own the search for PostgreSQL's programs, and their copy for the server's account."""
 
 import hashlib
 import os

@@ -44,7 +44,7 @@ def make_cluster(folder: Path, *, account: ServerAccount, binaries: PostgresBina
         text_input=f"CREATE DATABASE {DATABASE};\n\n",
     )
     partial.rename(folder / "data")
-    # Else a power cut could undo the rename, and the next start would sweep the data away.
+    # Otherwise a power cut could undo the rename, and the next start would delete the data.
     _flush_folder(folder)
 
 
@@ -116,14 +116,14 @@ def _run(
     text_input: str | None = None,
 ) -> None:
     finished = account.run(command, folder=folder, text_input=text_input)
-    # The single-user server reports a failed statement in words alone.
+    # The single-user server reports a failed statement only by its output, not by its exit code.
     failed = "ERROR:" in finished.stderr or "FATAL:" in finished.stderr
     if finished.returncode != 0 or failed:
         raise ServerFailed(f"{command[0]} failed in {folder}:\n{finished.stdout}{finished.stderr}")
 
 
 def _write_secret(path: Path, text: str) -> None:
-    # A leftover of a crash may belong to somebody else by now; the secret goes into a new file.
+    # A leftover file of a crash may belong to another account by now, so the secret goes into a new file.
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:

@@ -1,4 +1,4 @@
-"""Own the view of PostgreSQL's processes: who runs on a data folder, and who owns the folder."""
+"""Own the view of PostgreSQL's processes: which ones run on a data folder, and who owns the folder."""
 
 import fcntl
 import os
@@ -40,8 +40,8 @@ def read_postmaster(cluster: Path) -> Postmaster | None:
 def live_postmaster(cluster: Path) -> Postmaster | None:
     """Return the postmaster of this cluster if its process lives and is really its postmaster.
 
-    After a reboot, and in containers above all, the recorded process id soon belongs to somebody
-    else; PostgreSQL would then refuse to start.
+    After a reboot, above all in containers, another process soon has the recorded process id; PostgreSQL
+    would then refuse to start.
     """
     postmaster = read_postmaster(cluster)
     if postmaster is None:
@@ -65,7 +65,7 @@ def kill_processes(cluster: Path) -> None:
     """
     postmaster = live_postmaster(cluster)
     processes = cluster_processes(cluster)
-    # The postmaster goes first: it would answer the death of a child with a restart.
+    # The postmaster is killed first: it would answer the death of a child with a restart.
     processes.sort(key=lambda process: postmaster is None or process.pid != postmaster.process_id)
     for process in processes:
         with suppress(psutil.NoSuchProcess):

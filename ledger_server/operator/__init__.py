@@ -1,1 +1,1 @@
-"""The operator's commands: a client of a running server, like any other."""
+"""Owns the operator's commands: a client of a running server, like any other."""

@@ -1,4 +1,4 @@
-"""Owns what operators see of accounts: how much of what a side of one can count is used."""
+"""Owns `defter accounts`: how much of each account's counters is used."""
 
 from typing import Annotated, Final, NamedTuple
 
@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Look after accounts.")
 
 
 class Used(NamedTuple):
-    """How much of what it can count the fuller side of an account has counted, holds included."""
+    """The share that the fuller side of an account has used of what it can count, holds included."""
 
     account_id: str
     side: str

@@ -1,4 +1,4 @@
-"""Owns what operators do about begun deposits: release the holds of those that never had an end."""
+"""Owns `defter deposits`: releasing the holds of begun deposits whose holds have no end."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from defter_client import LedgerClient, LedgerError
 from ledger_server.operator.connection import SERVER, Exit, Server, Tenant, carry_out, pages
 from ledger_server.operator.screen import console, moment, print_line, when
 
-# By then somebody may have paid, cancelled or ended it: that is what was wanted.
+# Refusals that are fine: the deposit was meanwhile paid, cancelled or ended.
 _OVER = frozenset(
     {
         "HOLD_ALREADY_CAPTURED",

@@ -1,4 +1,4 @@
-"""Owns which of the events that a provider account has to tell were seen lately, and which never."""
+"""Owns the coverage of a provider account's needed events: seen lately, or never."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ from webhook_edge.scheme import Endpoint
 
 
 class Coverage(NamedTuple):
-    """What an account has to tell, and when it first did within the time that was looked at."""
+    """The events that an account has to send, and when each was first seen within the time looked at."""
 
     provider: str
     need: Need
@@ -23,14 +23,14 @@ class Coverage(NamedTuple):
 
     @property
     def missing(self) -> bool:
-        """Whether that was not seen."""
+        """Whether the event was not seen."""
         return self.seen is None
 
 
 async def coverage(
     ledger: LedgerClient, endpoint: Endpoint, parts: Collection[str], since: datetime
 ) -> Sequence[Coverage]:
-    """Return what of an account's events was seen; it stops reading when all of it was.
+    """Return the coverage of an account's events; reading stops once all were seen.
 
     Args:
         parts: what the account is used for, of `needed.PARTS`.
@@ -44,7 +44,7 @@ async def coverage(
     async for page in pages(ledger, ledger.provider_events.ListProviderEvents, request, limit=None):
         for stored in page.events:
             type_ = stored.event.provider_type
-            # What could not be read was not told.
+            # An unread event does not count as seen.
             if stored.event.unread_reason:
                 continue
             for need in needs:

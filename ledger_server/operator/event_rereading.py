@@ -1,7 +1,7 @@
-"""Owns how stored events that nobody could read are read again, and what becomes of each.
+"""Owns the rereading of stored unread events, and what becomes of each.
 
-The bytes are those that the ledger has stored after the edge had verified them; whoever runs this adds none.
-What they say goes in by the same call as a webhook, so doing it twice, or stopping in between, does no harm.
+The bytes are those that the edge has verified and the ledger has stored; the operator adds none. Their
+content is ingested by the same call as a webhook, so repeating this or stopping in between does no harm.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ class Became(StrEnum):
 
     @property
     def is_problem(self) -> bool:
-        """Whether somebody has to mend something before it can be read."""
+        """Whether something has to be mended before the event can be read."""
         return self in {Became.NO_ENDPOINT, Became.ALTERED}
 
 
@@ -52,19 +52,20 @@ class Rereader:
     def __init__(
         self, ledger: LedgerClient, tenant: str, endpoints: Mapping[str, Endpoint], *, dry_run: bool
     ) -> None:
-        """Read by these endpoints, one for each provider account; a dry run tells and changes nothing."""
+        """Take the endpoints to read by, one for each provider account; a dry run changes nothing."""
         self._ledger = ledger
         self._tenant = tenant
         self._endpoints = endpoints
         self._dry_run = dry_run
-        # The ids of unread events whose findings nobody and nothing has resolved, each with its account.
+        # The ids of unread events whose findings are not resolved, each with its account.
         self._open: set[tuple[str, str]] = set()
 
     async def events(self, provider: str, *, ignored: bool) -> AsyncIterator[Reread]:
         """Yield what becomes of each unread event, the oldest first.
 
         Args:
-            ignored: those too that say nothing; before unread events had a state, they were among these.
+            ignored: include ignored events; unread events were stored as such before they had a state of
+                their own.
         """
         states = [pb.PROVIDER_EVENT_STATE_UNREAD, *([pb.PROVIDER_EVENT_STATE_IGNORED] if ignored else [])]
         for state in states:
@@ -74,7 +75,7 @@ class Rereader:
             service = self._ledger.provider_events
             async for page in pages(self._ledger, service.ListProviderEvents, request, limit=None):
                 if any(listed.event.moves_money for listed in page.events):
-                    # Behind the page: a finding is there as soon as its event is.
+                    # After the page of events: a finding exists as soon as its event does.
                     await self._read_findings(provider)
                 for listed in page.events:
                     yield await self._reread(listed)
@@ -100,7 +101,7 @@ class Rereader:
         return Reread(stored, Became.READ, says, "" if self._dry_run else await self._take_in(stored, says))
 
     def _unread(self, event: pb.ProviderEvent) -> Became:
-        """Return whether an event that can't be read still waits: it was mended, or a person saw to it."""
+        """Return whether an event that can't be read still waits, or was settled by an event or a person."""
         event_id = event.read_event_id or event.event_id
         settled = event.moves_money and (event.provider, event_id) not in self._open
         return Became.SETTLED if settled else Became.STILL_UNREAD
@@ -123,7 +124,7 @@ class Rereader:
         return (await self._ledger.call(self._ledger.provider_events.GetProviderEvent, request)).event
 
     async def _take_in(self, stored: pb.RecordedProviderEvent, says: Sequence[pb.ProviderEvent]) -> str:
-        """Take in what an event says, then say so; return the id of the event that it became."""
+        """Ingest what an event says, then mark it superseded; return the id of the event that it became."""
         request = provider_event_pb2.IngestProviderEventsRequest(tenant_id=self._tenant, events=says)
         answer = await self._ledger.call(self._ledger.provider_events.IngestProviderEvents, request)
         successor: str = answer.events[0].event.provider_event_id
@@ -142,7 +143,7 @@ class Rereader:
 def endpoint_of_each(
     endpoints: Sequence[Endpoint], tenant: str, provider: str, named: str
 ) -> dict[str, Endpoint]:
-    """Return which endpoint reads the events of each provider account of a tenant.
+    """Return the endpoint that reads the events of each provider account of a tenant.
 
     Raises:
         Stopped: there is none, or several endpoints of one account read differently and none was named.

@@ -1,4 +1,4 @@
-"""Owns `defter events`: what providers have told, what of it nobody could read, and what they never tell."""
+"""Owns `defter events`: lists of stored events, rereading of unread ones, and missing kinds of events."""
 
 from collections import Counter
 from collections.abc import Sequence

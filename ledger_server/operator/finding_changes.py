@@ -1,4 +1,4 @@
-"""Owns how a finding is changed by hand: as it was shown, once, and with who was faster if somebody was."""
+"""Owns manual changes of findings: made once, at the version that was shown, or refused by name."""
 
 import hashlib
 from collections.abc import Awaitable, Callable
@@ -20,8 +20,8 @@ class Change(NamedTuple):
 
     Attributes:
         verb: what is done.
-        said: what the command line says beside the finding; the same words are the same request.
-        done: whether the latest change of a finding was this very one.
+        said: the command line's words beside the finding; the same words make the same request.
+        done: whether the latest change of a finding was this very change.
         send: sends it: with the client, the finding's id, the version it is for, and the key.
     """
 
@@ -52,7 +52,7 @@ async def change_finding(
         before = (await read_finding(ledger, tenant, finding_id)).finding
         money = await known_money(ledger)
         if version is None and change.done(before):
-            # What a retry of the same command line finds: the first one's answer was lost.
+            # A retry of the same command line, whose first answer was lost, finds its own change.
             return _print_after(out, before, f"version {before.version} says so already", json=json)
         expected = before.version if version is None else version
         if not json:
@@ -79,7 +79,7 @@ def _print_after(out: Console, after: pb.Finding, text: str, *, json: bool) -> i
 
 
 def _key(finding_id: str, version: int, change: Change) -> str:
-    """Return the key of a change: what is said twice about the same version is the same request."""
+    """Return the idempotency key of a change: the same words about the same version are the same request."""
     said = hashlib.sha256("\x00".join(change.said).encode()).hexdigest()[:16]
     return f"{change.verb}:{finding_id}:{version}:{said}"
 
@@ -87,7 +87,7 @@ def _key(finding_id: str, version: int, change: Change) -> str:
 async def _meanwhile(
     ledger: LedgerClient, tenant: str, finding_id: str, expected: int, money: Money
 ) -> list[str]:
-    """Return who has changed what since a version, a line each."""
+    """Return a line for each change since a version: who changed what."""
     read = await read_finding(ledger, tenant, finding_id)
     lines = []
     known: pb.Finding | None = None

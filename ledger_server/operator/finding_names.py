@@ -1,4 +1,4 @@
-"""Owns how a finding is named: by its id, or by as much of it as no other finding's id begins with."""
+"""Owns the names of findings on the command line: an id, or a unique prefix of one."""
 
 import re
 from typing import Final
@@ -11,16 +11,16 @@ from ledger_server.operator.connection import Stopped, pages
 _PREFIX: Final = "fnd_"
 _WHOLE: Final = re.compile(r"fnd_[0-9a-f]{32}")
 _PART: Final = re.compile(r"[0-9a-f]{4,32}")
-# Whether a part of an id is unique is known only when all findings were read; that many take seconds.
+# A prefix is known to be unique only when all findings were read; this many take seconds.
 _MOST: Final = 20_000
 _SHOWN: Final = 5
 
 
 async def whole_id(ledger: LedgerClient, tenant_id: str, name: str) -> str:
-    """Return the id that a name stands for.
+    """Return the finding's id for a name.
 
     Raises:
-        Stopped: it stands for none, for several, or there are too many findings to know.
+        Stopped: the name fits no finding, or several, or there are too many findings to check.
     """
     if _WHOLE.fullmatch(name):
         return name

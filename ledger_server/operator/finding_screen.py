@@ -1,4 +1,4 @@
-"""Owns how findings are shown: as rows, whole, and as what has changed from one version to the next."""
+"""Owns the display of findings: as rows, in full, and as changes between versions."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -18,7 +18,7 @@ _SHORT: Final = len(_PREFIX) + 10
 
 
 def short(finding_id: str) -> str:
-    """Return as much of an id as tells findings apart on a screen, and as commands take it."""
+    """Return a short prefix of an id for the screen; commands accept it as a name."""
     return finding_id[:_SHORT]
 
 
@@ -40,7 +40,7 @@ def reason_of(finding: pb.Finding) -> str:
 
 
 def findings_shape(money: Money, now: datetime) -> Shape:
-    """Return how findings become a table."""
+    """Return the columns of a table of findings."""
 
     def row(finding: pb.Finding) -> list[str | Text]:
         return [
@@ -160,7 +160,7 @@ def changed(before: pb.Finding | None, after: pb.Finding, money: Money) -> str:
 
 
 def _facts(before: pb.Finding, after: pb.Finding, money: Money) -> Iterable[tuple[str, str, str]]:
-    """Yield what may change beside the state: its name, and how it reads before and after."""
+    """Yield the fields that may change beside the state: name, text before and text after."""
     yield "severity", severity_of(before), severity_of(after)
     yield "assignee", before.assignee, after.assignee
     yield "reason", reason_of(before), reason_of(after)

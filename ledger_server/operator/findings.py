@@ -1,4 +1,4 @@
-"""Owns `defter findings`: what does not agree is listed, looked at, taken up, resolved and repaired."""
+"""Owns `defter findings`: findings are listed, shown, acknowledged, resolved, reopened and repaired."""
 
 from collections.abc import Awaitable
 from datetime import UTC, datetime

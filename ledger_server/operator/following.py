@@ -1,4 +1,4 @@
-"""Owns how a run is followed to its end: through broken connections, restarted servers and interruptions."""
+"""Owns the following of a run to its end, through broken connections, restarts and interruptions."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,9 +13,9 @@ from ledger_server.operator.connection import breaks, tried, tries_for
 
 _REPLAYED: Final = ("idempotent-replayed", "true")
 _LOOK_SECONDS: Final = 1.0
-# A run that is interrupted again and again meets a fault that no patience mends.
+# A run that is interrupted this often meets a fault that waiting does not mend.
 _INTERRUPTIONS: Final = 3
-# Where so many runs of one window were partial, something is wrong that the next one will not find right.
+# If this many runs of one window were partial, the next one will not be complete either.
 _ATTEMPTS: Final = 100
 _CONTINUED: Final = frozenset({pb.RUN_STATE_RUNNING, pb.RUN_STATE_INTERRUPTED})
 
@@ -31,9 +31,9 @@ class Follower:
     """Follows runs.
 
     Args:
-        show: is told how far a run has come.
-        say: is told what happens to the connection.
-        patience_seconds: how long to go on while nothing comes through.
+        show: called with the progress of a run.
+        say: called with news of the connection.
+        patience_seconds: how long to go on trying without any success.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Follower:
         """Ask for a run and follow it; the same key joins it again whenever the connection breaks.
 
         Raises:
-            LedgerError: it was refused, or no server has answered for too long.
+            LedgerError: the run was refused, or no server has answered for too long.
         """
         tries = tries_for(self._patience_seconds)
         interruptions = 0
@@ -82,10 +82,10 @@ class Follower:
             await asyncio.sleep(pause)
 
     async def run_derived(self, request: pb.RunReconciliationRequest, key: str, *, again: bool) -> Ended:
-        """Ask for a run by a key of our own making, under the first number that has not ended in vain.
+        """Ask for a run by a derived key, with the first number whose run has not ended in vain.
 
-        A run that ended before is the answer if it was complete. A partial one is tried again under the next
-        number, and so is a complete one if that is wanted.
+        A complete run that ended earlier is the answer. A partial run is tried again under the next number,
+        and so is a complete one if that is asked for.
         """
         attempt = 0
         while True:
@@ -97,7 +97,7 @@ class Follower:
                 return ended
 
     async def watch(self, tenant_id: str, run_id: str) -> pb.Run:
-        """Look at somebody else's run until it ends, or does not move for too long.
+        """Watch another caller's run until it ends, or makes no progress for too long.
 
         Raises:
             LedgerError: there is no such run, or no server has answered for too long.
@@ -132,5 +132,5 @@ class Follower:
 
 
 def under_way(error: LedgerError) -> str:
-    """Return the id of the run that is under way, if that is why another one was refused."""
+    """Return the id of the run under way, if a run was refused because of it."""
     return error.metadata.get("run_id", "") if error.reason == "RECONCILIATION_UNDER_WAY" else ""

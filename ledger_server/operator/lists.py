@@ -1,4 +1,4 @@
-"""Owns how lists are shown: as a table of so many rows, or as JSON, one object a line."""
+"""Owns the display of lists: as a table of so many rows, or as JSON, one object per line."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final, NamedTuple
@@ -20,11 +20,11 @@ Limit = Annotated[
 
 
 class Shape(NamedTuple):
-    """How the items of a list become a table.
+    """The table for the items of a list.
 
     Attributes:
         field: the name of the items in a response.
-        nouns: what one item is called, and several.
+        nouns: the noun for one item and for several.
         right: the columns of numbers.
         whole: the columns whose cells are never broken into lines.
     """

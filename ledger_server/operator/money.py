@@ -1,4 +1,4 @@
-"""Owns how amounts are shown: in major units, exactly, with their currency."""
+"""Owns the display of amounts: in major units, exactly, with the currency."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -20,7 +20,7 @@ class Money:
         self._places = _ISO if places is None else places
 
     def show(self, amount_minor: int, currency_code: str) -> str:
-        """Return `1,234.56 EUR`; where nobody here knows the currency, the minor units, and say so."""
+        """Return `1,234.56 EUR`; for an unknown currency the minor units, marked as such."""
         places = self._places.get(currency_code)
         if places is None:
             return f"{amount_minor:,} minor units of {currency_code or 'no currency'}"
@@ -32,9 +32,10 @@ class Money:
 
 
 async def known_money(ledger: LedgerClient) -> Money:
-    """Return how the server's currencies are shown: what is in use keeps its decimal places there.
+    """Return the display for the server's currencies, which have the decimal places kept in its database.
 
-    Where the server does not say, only those of ISO 4217 are known, and of others minor units are shown.
+    If the server does not tell, only the currencies of ISO 4217 are known, and others are shown in minor
+    units.
     """
     try:
         told = await ledger.tenants.ListCurrencies(

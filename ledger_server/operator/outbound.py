@@ -1,4 +1,4 @@
-"""Owns `defter outbound`: whether calls to providers may be made, and how they are stopped and resumed."""
+"""Owns `defter outbound`: the state of outbound calls, and stopping and resuming them."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Owns the program of those commands that only talk to a server; it loads nothing of the server itself."""
+"""Owns the program of the commands that only talk to a server; it loads no server code."""
 
 from typing import Final
 

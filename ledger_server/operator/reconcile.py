@@ -26,7 +26,7 @@ from ledger_server.operator.screen import console, print_json, print_line
 
 app = typer.Typer(no_args_is_help=True, help="Look at reconciliation runs.")
 
-# Room for a number behind it within the 255 characters of a key.
+# This leaves room for a number within the 255 characters of a key.
 _LONGEST_KEY: Final = 240
 _STATES: Final = words.one_of(pb.RunState.DESCRIPTOR, "RUN_STATE_")
 _RUNS: Final = Shape("runs", ("run", "runs"), RUN_COLUMNS, run_row, RUN_NUMBERS)
@@ -173,7 +173,7 @@ async def _joined(follower: Follower, progress: RunProgress, tenant_id: str, run
 
 
 def derived_key(request: pb.RunReconciliationRequest) -> str:
-    """Return the key that follows from what is asked for, so that asking again is the same request."""
+    """Return the idempotency key derived from the request, so that asking again is the same request."""
     parts = [request.provider, request.from_time.ToJsonString(), request.to_time.ToJsonString()]
     if request.HasField("grace"):
         parts.append(f"grace={request.grace.ToJsonString()}")
@@ -182,12 +182,12 @@ def derived_key(request: pb.RunReconciliationRequest) -> str:
     key = ":".join(["reconcile", request.tenant_id, *parts])
     if len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable():
         return key
-    # A name that can stand in no key is for the server to refuse by its own field.
+    # A name with characters that a key can't have is left to the server to refuse, by its own field.
     return f"reconcile:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def ended_with(run: pb.Run) -> Exit:
-    """Return what a run makes the command exit with."""
+    """Return the exit code for a run."""
     match run.state:
         case pb.RUN_STATE_COMPLETE:
             return Exit.FOUND if seen_count(run) else Exit.DONE

@@ -1,4 +1,4 @@
-"""Owns how runs are shown: while they go on, and when they have ended."""
+"""Owns the display of runs: their progress, and their result."""
 
 import time
 from collections.abc import Callable
@@ -42,7 +42,7 @@ class RunProgress(Protocol):
 
 
 def run_progress(out: Console, *, quiet: bool) -> RunProgress:
-    """Return a bar where somebody looks at a terminal, else lines, and nothing if that is wanted."""
+    """Return a bar for a terminal, else lines, or nothing if that is asked for."""
     if quiet:
         return _Silence()
     return _Bar(out) if out.is_terminal and not out.is_dumb_terminal else Lines(out)
@@ -137,7 +137,7 @@ def _stage(run: pb.Run) -> str:
 
 
 def state_of(run: pb.Run) -> str:
-    """Return where a run stands in one word."""
+    """Return the state of a run in one word."""
     return pb.RunState.Name(run.state).removeprefix("RUN_STATE_")
 
 

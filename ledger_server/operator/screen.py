@@ -1,4 +1,4 @@
-"""Owns where and how commands show things: tables, times, and lines of text that can do no harm."""
+"""Owns the output of commands: tables, times, and text without control characters."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-# Where nobody looks at a terminal, no line is broken and nothing is cut off.
+# Without a terminal no line is broken and nothing is cut off.
 _WIDTH_OF_FILES: Final = 1_000
 _STYLES: Final = {
     "CRITICAL": "bold red",
@@ -39,7 +39,7 @@ def console(file: IO[str] | None = None, *, error: bool = False) -> Console:
 
 
 def plain(text: str) -> str:
-    """Return text without control characters: what providers and people write is shown, never obeyed."""
+    """Return text without control characters, so that no stored text can control the terminal."""
     return "".join(each if each.isprintable() else "�" for each in text)
 
 
@@ -73,8 +73,8 @@ def print_table(
 
     Args:
         right: the columns of numbers.
-        whole: the columns whose cells are never broken into lines, beside the first: that names the row, and
-            can be typed again.
+        whole: the columns whose cells are never broken into lines. The first column never is: it names the
+            row, and can be copied.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
@@ -90,7 +90,7 @@ def print_table(
 
 
 def print_facts(out: Console, facts: Sequence[tuple[str, str | Text]], *, indent: int = 0) -> None:
-    """Print names and what they stand for, one a line; what is empty is left out."""
+    """Print names with their values, one per line; empty values are left out."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -101,7 +101,7 @@ def print_facts(out: Console, facts: Sequence[tuple[str, str | Text]], *, indent
 
 
 def _print_trimmed(out: Console, shown: Table | Padding) -> None:
-    """Print without the blanks that fill a line up: they mean nothing in a file."""
+    """Print without trailing blanks, which mean nothing in a file."""
     if out.is_terminal:
         out.print(shown)
         return

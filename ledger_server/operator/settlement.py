@@ -1,4 +1,4 @@
-"""Owns `defter settlement`: reports are read in, their batches looked at and confirmed."""
+"""Owns `defter settlement`: reports are imported, their batches listed and confirmed."""
 
 import os
 from collections.abc import AsyncIterator, Callable
@@ -124,7 +124,7 @@ async def _parts(
 ) -> AsyncIterator[pb.ImportSettlementReportRequest]:
     """Yield the header, then the file in chunks."""
     yield pb.ImportSettlementReportRequest(header=header)
-    # The command has nothing else to do while the disk answers.
+    # Blocking is fine: the command has nothing else to do meanwhile.
     with file.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             yield pb.ImportSettlementReportRequest(chunk=chunk)
@@ -222,7 +222,7 @@ def confirm_batch(
 
 
 def batches_shape(money: Money) -> Shape:
-    """Return how batches become a table: from left to right, signed amounts add up to what is computed."""
+    """Return the columns of a table of batches; from left to right, signed amounts add up to the computed."""
 
     def row(batch: pb.SettlementBatch) -> list[str | Text]:
         def show(amount_minor: int) -> str:

@@ -1,4 +1,4 @@
-"""Owns how what an operator types is read: times, lengths of time, windows and names of a closed list."""
+"""Owns the parsing of an operator's words: times, durations, windows and names of a closed list."""
 
 import re
 from collections.abc import Callable
@@ -20,12 +20,12 @@ _PART: Final = re.compile(r"([0-9]+)([smhdw])")
 _DAY: Final = timedelta(days=1)
 _HOUR: Final = timedelta(hours=1)
 _MINUTE: Final = timedelta(minutes=1)
-# Servers take a year at most; beyond centuries not even a message can say it.
+# Servers accept a year at most; a protobuf duration can't hold more than this.
 _LONGEST: Final = timedelta(days=36_600)
 
 
 class Window(NamedTuple):
-    """From a time to another, which is not part of it; both in UTC."""
+    """A window from a time up to, but not including, another; both in UTC."""
 
     from_time: datetime
     to_time: datetime
@@ -77,13 +77,13 @@ def day(text: str) -> Window:
 def window(
     now: datetime, *, from_: datetime | None, to: datetime | None, last: timedelta | None, on: Window | None
 ) -> Window:
-    """Return the window that was said in one of three ways.
+    """Return the window that was given in one of three ways.
 
     A span of a day or more ends at the last full hour, and a shorter one at the last full minute, so that a
-    scheduler that tries again says the same window.
+    retry of a scheduler asks for the same window.
 
     Raises:
-        ValueError: none or several were said, or the window is empty.
+        ValueError: none or several ways were used, or the window is empty.
     """
     if sum((from_ is not None, last is not None, on is not None)) != 1 or (to is not None and from_ is None):
         raise ValueError("say one window: --from with --to, --last, or --date")
@@ -112,7 +112,7 @@ def one_of(values: EnumDescriptor, prefix: str) -> Callable[[str], int]:
     known = {value.name.removeprefix(prefix): value.number for value in values.values if value.number}
 
     def read(text: str | int) -> int:
-        # Typer reads a default as if it had been typed.
+        # Typer parses a default as if it had been typed.
         found = text if isinstance(text, int) else known.get(text.upper().replace("-", "_"))
         if found is None:
             raise typer.BadParameter(f"{text!r} is none of {', '.join(known)}")
@@ -122,7 +122,7 @@ def one_of(values: EnumDescriptor, prefix: str) -> Callable[[str], int]:
 
 
 def read_by(parse: "Callable[[str], object]") -> Callable[[str], object]:
-    """Return a reader whose complaint becomes an error of usage."""
+    """Return a parser whose ValueError becomes a usage error."""
 
     def read(text: object) -> object:
         if not isinstance(text, str):
