@@ -1,1 +1,1 @@
-"""The webhook edge: takes providers' events in, verifies them, and hands them to the ledger."""
+"""Owns the webhook edge: it receives providers' events, verifies them, and hands them to the ledger."""

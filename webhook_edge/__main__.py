@@ -21,7 +21,7 @@ _NAMES: Final = frozenset(f"{_PREFIX}{name.upper()}" for name in EdgeSettings.mo
 
 
 def main() -> int:
-    """Run the edge; what an operator can mend is said in a line."""
+    """Run the edge; an error that an operator can mend is one line."""
     try:
         settings = EdgeSettings()
     except ValidationError as error:
@@ -38,7 +38,7 @@ def main() -> int:
         return 2
     configure_logs(json=settings.log_json, level=settings.log_level)
     for each in unread:
-        if each.name.startswith(_PREFIX):  # the others are for other processes
+        if each.name.startswith(_PREFIX):  # the other settings are for other processes
             log.warning(str(each))
     try:
         uvloop.run(run(settings))

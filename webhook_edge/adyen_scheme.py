@@ -1,8 +1,8 @@
 """Owns Adyen's signatures: whether a delivery is genuine, item by item or as a whole.
 
-The SDK makes and compares the signatures; everything around it is checked here, since the SDK verifies the
-first item of several alone, takes one key, and raises whatever comes up on hostile input.
-Source: https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures
+The SDK makes and compares the signatures; everything around it is checked here, since the SDK verifies only
+the first of several items, takes one key, and raises arbitrary errors on hostile input. Source:
+https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures
 """
 
 import base64
@@ -22,35 +22,35 @@ from webhook_edge.secret_forms import is_adyen
 
 _HEADER: Final = "hmacsignature"
 _PROTOCOL: Final = "hmacsha256"
-# What others call their payments is theirs; every other signed field is Adyen's own and has none.
+# Merchants choose their references freely; every other signed field is Adyen's own and has no colon.
 _MAY_HAVE_COLONS: Final = "merchantReference"
 _SIGNATURE: Final = re.compile(r"[A-Za-z0-9+/=_-]{1,255}")
 
 
 class AdyenScheme:
-    """One endpoint's webhooks: standard notifications, and those of the platform with a signed body.
+    """One endpoint's webhooks: standard notifications, and platform webhooks with a signed body.
 
     Options of an endpoint: `live`, `true` or `false`, refuses the other environment; `auto_capture`, `true`
     where the account captures by itself, which means that an authorisation is a capture; `merchant_account`
-    and `balance_account`: what is told of every other one is not ours.
+    and `balance_account`: events of other accounts are not ours.
 
-    The signed text joins the fields with colons and escapes none, so one signature could fit several ways to
-    part them. Only the merchant's reference may have colons: three fields before it and four behind it have
-    none, which leaves one way.
+    The signed text joins the fields with colons and does not escape them, so one signature could fit several
+    ways to split the text. Only the merchant's reference may have colons: the three fields before it and the
+    four after it have none, which leaves one way.
 
-    Adyen signs no time, so a delivery may be as old as it likes; the ledger takes each event once.
+    Adyen signs no time, so a delivery may have any age; the ledger takes each event once.
     """
 
-    # Integrations of the past must answer this word; for others any 2xx will do.
+    # Older integrations must answer this word; for newer ones any 2xx will do.
     success: Final = Success(body=b"[accepted]")
 
     def verify(self, body: bytes, headers: Mapping[str, str], endpoint: Endpoint, now: datetime) -> Secret:
-        """Return the secret that verifies the body; where the items have several, the one listed last.
+        """Return the secret that verifies the body; if items have different ones, the one listed last.
 
-        So while a rotation goes on, whoever counts secrets sees as long as the old one is still needed.
+        So during a rotation the metric shows the old secret for as long as it is still needed.
         """
         _check_credentials(headers, endpoint, now)
-        # Where the environment is not told, the events are left unread instead.
+        # If the environment is not told, the events are left unread instead.
         if _HEADER in headers:
             secret = _verify_body(body, headers, endpoint.secrets)
             is_ours = adyen_transfers.is_of_environment(parsed(body), endpoint, unless_told=True)
@@ -64,8 +64,8 @@ class AdyenScheme:
     def events(
         self, body: bytes, headers: Mapping[str, str], endpoint: Endpoint
     ) -> list[payment_pb2.ProviderEvent]:
-        """Return what a verified body says; see `Scheme.events`."""
-        # Decided as in `verify`: what one signature covers is never read as what the other covers.
+        """Return the events of a verified body; see `Scheme.events`."""
+        # Decided as in `verify`: a body is read only as what its signature covers.
         if _HEADER in headers:
             return adyen_transfers.platform_events(body, endpoint)
         return adyen_events.notification_events(body, endpoint)
@@ -73,8 +73,9 @@ class AdyenScheme:
     def read_again(
         self, stored: payment_pb2.ProviderEvent, endpoint: Endpoint
     ) -> list[payment_pb2.ProviderEvent]:
-        """Return what a stored body says, read as what its signature covered."""
-        # Before that was kept beside it, its type has told: an item's code is signed, and has no full stop.
+        """Return the events of a stored body, read as what its signature covered."""
+        # Older events did not keep the kind of signature; their type tells it: an item's code is signed and
+        # has no full stop.
         whole = stored.delivery == adyen_transfers.WHOLE_BODY
         if whole or (not stored.unread_reason and stored.provider_type.startswith("balancePlatform.")):
             return adyen_transfers.platform_events(stored.payload, endpoint)
@@ -91,7 +92,7 @@ def _check_credentials(headers: Mapping[str, str], endpoint: Endpoint, now: date
     except ValueError:
         given = b""
     given_username, _, given_password = given.partition(b":")
-    # Both are always compared, so that the time taken does not tell which of them is wrong.
+    # Both are always compared, so that the time taken does not tell which one is wrong.
     same_username = hmac.compare_digest(given_username, username.encode(errors="surrogatepass"))
     same_password = hmac.compare_digest(given_password, password.value.encode(errors="surrogatepass"))
     counts = password.not_after is None or now < password.not_after
@@ -110,7 +111,7 @@ def _verify_body(body: bytes, headers: Mapping[str, str], secrets: Sequence[Secr
             if _is_key(secret) and util.is_valid_hmac_payload(signature, secret.value, body):
                 return secret
         except ValueError:
-            # The key is none: not hexadecimal.
+            # The key is invalid: not hexadecimal.
             continue
     raise NotVerified("no signature fits")
 
@@ -124,14 +125,14 @@ def _verify_items(body: bytes, secrets: Sequence[Secret]) -> Secret:
 
 def _verify_item(item: Mapping[str, object], secrets: Sequence[Secret]) -> int:
     """Return the place of the secret that verifies one item."""
-    # What is not signed stays away from the SDK: it would look for items within items.
+    # Unsigned fields are kept from the SDK, which would look for items within items.
     signed = _signed_fields(item)
     for place, secret in enumerate(secrets):
         try:
             if _is_key(secret) and util.is_valid_hmac_notification(signed, secret.value):
                 return place
         except ValueError:
-            # The key is not hexadecimal, or a text has no UTF-8.
+            # The key is not hexadecimal, or a text has no UTF-8 form.
             continue
     raise NotVerified("an item's signature does not fit")
 
@@ -141,7 +142,7 @@ def _is_key(secret: Secret) -> bool:
 
 
 def _signed_fields(item: Mapping[str, object]) -> dict[str, object]:
-    """Return an item's signed fields and their signature; what is null is signed as if it were missing."""
+    """Return an item's signed fields and their signature; a null field is signed as if it were missing."""
     additional, amount = item.get("additionalData"), item.get("amount")
     signature = additional.get("hmacSignature") if isinstance(additional, dict) else None
     if not isinstance(signature, str) or not signature:
@@ -167,5 +168,5 @@ def _signed_text(fields: Mapping[str, object], name: str) -> str:
 
 def _signed_number(amount: Mapping[str, object]) -> str | int:
     value = amount.get("value")
-    # A Boolean is no number, though Python says so.
+    # A Boolean is not a number here, though it is one in Python.
     return value if type(value) is int else _signed_text(amount, "value")

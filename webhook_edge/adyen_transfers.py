@@ -1,7 +1,7 @@
-"""Owns what the webhooks of Adyen's platform say in the ledger's words: transfers, which pay players out.
+"""Owns the meaning of the webhooks of Adyen's platform: transfers, by which players are paid out.
 
-Their whole body is signed. Every other type, such as those of balances, is stored and says nothing.
-Source: https://docs.adyen.com/api-explorer/transfer-webhooks/latest/overview
+Their whole body is signed. Every other type, such as those about balances, is stored and ignored. Source:
+https://docs.adyen.com/api-explorer/transfer-webhooks/latest/overview
 """
 
 import hashlib
@@ -24,11 +24,11 @@ from webhook_edge.reading import (
 from webhook_edge.scheme import Endpoint
 
 WHOLE_BODY: Final = "body"
-"""What is kept beside a payload that was signed as a whole."""
+"""The mark that is kept beside a payload that was signed as a whole."""
 
-# What a type of these says that nobody here knows may move money.
+# An unknown type of these families may move money.
 _FAMILY: Final = "balancePlatform.transfer."
-# What is told of our accounts and means, and of reports.
+# Types about our accounts and instruments, and about reports.
 _SAY_NOTHING: Final = (
     "balancePlatform.accountHolder.",
     "balancePlatform.balanceAccount",
@@ -40,7 +40,7 @@ _SAY_NOTHING: Final = (
 _TRANSFERS: Final = frozenset({"balancePlatform.transfer.created", "balancePlatform.transfer.updated"})
 _PAYOUTS: Final = frozenset({"bankTransfer", "cardTransfer"})
 _MOST_ID: Final = 120
-# When the latest of it happened, as far as this version of the API tells.
+# The field with the latest time, as far as this version of the API has one.
 _TIMES: Final = ("updatedAt", "creationDate", "createdAt")
 
 _SUBMITTED: Final = payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_SUBMITTED
@@ -70,10 +70,10 @@ _STATES: Final[Mapping[str, Type]] = {
 
 
 def platform_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
-    """Return what a verified body says, always one event.
+    """Return the event of a verified body, always one.
 
-    It never fails: what is not as it should be leaves the event unread; see `reading.unread`. Nothing is
-    returned of a balance account that is not the endpoint's.
+    It never fails: a body that is not as it should be makes an unread event; see `reading.unread`. Nothing is
+    returned for a balance account that is not the endpoint's.
     """
     value = parsed(body)
     envelope = Reader(value)
@@ -93,7 +93,7 @@ def platform_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
     else:
         if event.provider_type and not event.provider_type.startswith(_SAY_NOTHING):
             envelope.note(f"type {event.provider_type!r} is not known", payment_pb2.UNREAD_REASON_TYPE)
-        # Their times have as many forms as there are types, and nothing follows from them.
+        # Other types have times in many forms, and nothing follows from these times.
         event.occur_time.CopyFrom(Reader(_fields(value)).instant("timestamp") or Timestamp())
     if not envelope.problems:
         return [event]
@@ -102,14 +102,14 @@ def platform_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
 
 
 def _is_of_account(envelope: Reader, endpoint: Endpoint) -> bool:
-    """Return whether a transfer is of the endpoint's balance account, or does not tell of which it is."""
+    """Return whether a transfer is of the endpoint's balance account, or names none."""
     wanted = endpoint.options.get("balance_account")
     told = envelope.within("data").within("balanceAccount").identifier("id")
     return wanted is None or not told or told == wanted
 
 
 def is_of_environment(value: object, endpoint: Endpoint, *, unless_told: bool) -> bool:
-    """Return whether a webhook is of the endpoint's environment; `unless_told` where it does not say."""
+    """Return whether a webhook is of the endpoint's environment; `unless_told` if it does not say."""
     expected, environment = endpoint.options.get("live"), _fields(value).get("environment")
     if expected is None:
         return True

@@ -1,4 +1,4 @@
-"""Owns the edge's URLs: webhooks, and what those who run it ask."""
+"""Owns the edge's URLs: webhooks, health and readiness."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from webhook_edge.verdicts import Verdict
 
 log = structlog.get_logger()
 
-# Where part of a body may not have been read: what is left of it must not be taken for a next request.
+# Verdicts after which part of a body may be unread: the rest must not be taken for a next request.
 _UNREAD = frozenset(
     {
         Verdict.UNKNOWN_ENDPOINT,
@@ -31,8 +31,8 @@ _UNREAD = frozenset(
         Verdict.UNEXPECTED,
     }
 )
-# Where the sender is likely to be sending still: a connection that is closed at once would be reset under
-# its hands, and the answer lost.
+# Verdicts while the sender is likely still sending: closing the connection at once would reset it and lose
+# the answer.
 _LINGERS = frozenset({Verdict.TOO_SLOW, Verdict.TOO_LARGE})
 _LINGER_SECONDS = 0.5
 _LINGER_BYTES = 4 * MOST_BYTES
@@ -40,7 +40,7 @@ _CLOSE = {"Connection": "close"}
 
 
 class _LingeringResponse(Response):
-    """Answers whole, and drops what still comes for a moment before the connection is closed."""
+    """Sends the whole answer, then discards incoming bytes for a moment before the connection is closed."""
 
     async def __call__(
         self,
@@ -91,7 +91,7 @@ def make_app(receiver: Receiver, *, ready: Callable[[], bool]) -> Starlette:
         ],
         exception_handlers={HTTPException: _no_route, Exception: _unexpected},
     )
-    # Providers take a redirect for a failure, or follow it and lose the body.
+    # Providers treat a redirect as a failure, or follow it without the body.
     app.router.redirect_slashes = False
     return app
 
@@ -105,12 +105,12 @@ def _response(answer: Answer) -> Response:
 
 
 def _no_route(_request: Request, error: Exception) -> Response:
-    """Answer what no route takes: 404, or 405 with what is allowed."""
+    """Answer a request without a route: 404, or 405 with the allowed methods."""
     assert isinstance(error, HTTPException)
     return PlainTextResponse(error.detail, error.status_code, {**(error.headers or {}), **_CLOSE})
 
 
 def _unexpected(_request: Request, error: Exception) -> Response:
-    """Answer what even the receiver has not caught."""
+    """Answer an error that even the receiver has not caught."""
     log.error("unexpected error outside the receiver", kind=type(error).__name__)
     return PlainTextResponse(Verdict.UNEXPECTED.value, HTTPStatus.BAD_REQUEST, _CLOSE)

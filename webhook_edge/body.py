@@ -1,4 +1,4 @@
-"""Owns the reading of bodies: never more than a bound, never longer than a while, from nobody."""
+"""Owns the reading of bodies, with bounds on size, time and memory for every sender."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,13 +30,13 @@ class BodyReader:
 
     @asynccontextmanager
     async def body(self, request: Request) -> AsyncIterator[bytes]:
-        """Give the whole body, which counts as being in memory until the context ends.
+        """Give the whole body, which counts as in memory until the context ends.
 
         Raises:
             Refused: TOO_LARGE, by what was announced or what came; TOO_SLOW; CUT_OFF; TOO_MANY, when there
                 is no room now.
         """
-        # h11 has checked that it is one number; it is not known where the body comes in chunks.
+        # h11 has checked that the length is one number; with a chunked body it is not known.
         if int(request.headers.get("content-length", "0")) > self._most_bytes:
             raise Refused(Verdict.TOO_LARGE)
         content = bytearray()

@@ -1,4 +1,4 @@
-"""Owns the file of endpoints: TOML, one table for each, with secrets by reference alone.
+"""Owns the configuration file of endpoints: TOML, one table for each, with secrets only by reference.
 
     [endpoints.stripe-eu]                # POST /webhooks/stripe/stripe-eu
     scheme = "stripe"                    # stripe, adyen or standard
@@ -43,21 +43,21 @@ class ConfigurationError(Exception):
 
 
 class RateLimits(Struct, frozen=True, kw_only=True):
-    """How many webhooks may come where an endpoint does not say otherwise."""
+    """The rate limits of endpoints that set none of their own."""
 
     verified: RateLimitItem = rate_limit("12000/minute")
     address: RateLimitItem = rate_limit("6000/minute")
 
 
 class ConfiguredEndpoint(Struct, frozen=True, kw_only=True):
-    """An endpoint with all its secrets, those included that don't count any more."""
+    """An endpoint with all its secrets, expired ones included."""
 
     endpoint: Endpoint
     observes: bool = False
     rates: RateLimits = RateLimits()
 
     def counting(self, now: datetime) -> Endpoint | None:
-        """Return the endpoint with the secrets that count now; None if there are none."""
+        """Return the endpoint with the secrets that are valid now; None if there are none."""
         secrets = tuple(secret for secret in self.endpoint.secrets if _counts(secret, now))
         if not secrets:
             return None
@@ -107,7 +107,7 @@ class _FileTable(Struct, forbid_unknown_fields=True):
 
 
 def read_without_secrets(file: Path) -> tuple[Endpoint, ...]:
-    """Read the endpoints for whoever reads stored webhooks again, and so needs no secret.
+    """Read the endpoints for rereading stored webhooks, which needs no secret.
 
     Raises:
         ConfigurationError: the file can't be read, or says something that has no meaning.
@@ -135,10 +135,10 @@ def read_without_secrets(file: Path) -> tuple[Endpoint, ...]:
 def read_configuration(
     file: Path, environment: Mapping[str, str], now: datetime, rates: RateLimits | None = None
 ) -> Configuration:
-    """Read the endpoints and the secrets that count now or later.
+    """Read the endpoints and the secrets that are valid now or later.
 
     Args:
-        rates: what goes where an endpoint does not say.
+        rates: the limits of endpoints that set none.
     Raises:
         ConfigurationError: anything is missing, unknown or unreadable.
     """
@@ -202,7 +202,7 @@ class _Reader:
             raise ValueError("two secrets have the same name")
         secrets: list[Secret] = []
         for entry in table.secrets:
-            # What is over needs no value any more, so that it can be taken away before the entry is.
+            # An expired secret needs no value, so that the value can be removed before the entry is.
             if entry.not_after is not None and entry.not_after <= self._now:
                 continue
             value = self._value(f"secret {entry.name!r}", entry.env, entry.file)

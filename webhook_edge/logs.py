@@ -1,4 +1,4 @@
-"""Owns how the edge's log lines look: ids of events, never a payload, a header's value or a secret."""
+"""Owns the format of the edge's log lines: ids of events, never a payload, a header's value or a secret."""
 
 import logging
 import sys
@@ -14,18 +14,18 @@ def configure_logs(*, json: bool, level: str) -> None:
         if json
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
-            # Plain, since the values of local variables have no place in a log.
+            # Plain tracebacks, since the values of local variables have no place in a log.
             exception_formatter=structlog.dev.plain_traceback,
         )
     )
-    # What the HTTP server says of a request has another form, and may quote it; what became of a webhook
-    # is logged and counted where that is decided.
+    # The HTTP server's own lines have another form and may quote the request; the verdict on a webhook is
+    # logged and counted where it is made.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            # Tracebacks of files and lines alone.
+            # Tracebacks with files and lines alone.
             *([structlog.processors.format_exc_info] if json else []),
             renderer,
         ],

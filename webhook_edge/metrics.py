@@ -1,4 +1,4 @@
-"""Owns what the edge counts; labels come from the configuration, never from a request."""
+"""Owns the edge's metrics; labels come from the configuration, never from a request."""
 
 from collections.abc import Sequence
 
@@ -62,7 +62,7 @@ class Metrics:
         self._webhooks.labels(endpoint, verdict.value).inc()
 
     def count_events(self, endpoint: Endpoint, events: Sequence[ProviderEvent]) -> None:
-        """Count what events a webhook told of, and those that could not be read."""
+        """Count the events of a webhook, and the unread ones."""
         needed = needed_types(endpoint)
         for event in events:
             self._events.labels(

@@ -1,7 +1,7 @@
-"""Owns which events of a provider the ledger needs: what an account has to be subscribed to.
+"""Owns the list of provider events that the ledger needs: an account has to be subscribed to them.
 
-`docs/operations/webhooks.md` tells operators the same. What is rare comes only when something goes wrong, so
-that it was not seen lately proves nothing; what is not rare comes wherever money moves at all.
+`docs/operations/webhooks.md` tells operators the same. Rare events come only when something goes wrong, so
+their absence proves nothing; other events come wherever money moves at all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,11 @@ _TREASURY: Final = "treasury.outbound_payment."
 
 
 class Need(Struct, frozen=True):
-    """Something that has to be told; any of the types tells it.
+    """A piece of news that has to come; any of the types brings it.
 
     Attributes:
         part: what it is needed for, one of `PARTS`.
-        rare: whether it comes only when something goes wrong.
+        rare: whether the news comes only when something goes wrong.
     """
 
     part: str
@@ -37,14 +37,14 @@ class Need(Struct, frozen=True):
 
 
 def needs_of(endpoint: Endpoint) -> Sequence[Need]:
-    """Return what an endpoint's account has to tell."""
+    """Return the news that an endpoint's account has to send."""
     if endpoint.scheme == "adyen" and endpoint.options.get("auto_capture", "").lower() == "true":
         return (Need(DEPOSITS, "captured", ("AUTHORISATION",)), *_NEEDS["adyen"][1:])
     return _NEEDS[endpoint.scheme]
 
 
 def needed_types(endpoint: Endpoint) -> frozenset[str]:
-    """Return the provider's names of all types that an endpoint's account has to tell."""
+    """Return the provider's names of all types that an endpoint's account has to send."""
     return _TYPES[endpoint.scheme]
 
 

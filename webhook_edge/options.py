@@ -1,4 +1,4 @@
-"""Owns the options of endpoints: which ones each scheme has, and the form of each."""
+"""Owns the options of endpoints: each scheme's options, and the form of each."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ def check_options(scheme: str, options: Mapping[str, str]) -> None:
     """Check an endpoint's options.
 
     Raises:
-        ValueError: the scheme has no such option, or it can't have that value; says which.
+        ValueError: names the option that the scheme does not have, or whose value is invalid.
     """
     known = _OPTIONS[scheme]
     for name, value in options.items():

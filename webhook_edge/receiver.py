@@ -1,9 +1,9 @@
-"""Owns the way of one webhook: bounds, signature, meaning, ledger. The first step that fails ends it.
+"""Owns the path of one webhook: bounds, signature, meaning, ledger. The first step that fails ends it.
 
-Verified signatures are not remembered. A delivery that is played back within its scheme's ±300 s is verified
-again and forwarded again, and the ledger, which stores every event once under the provider's own id, changes
-nothing; it does so across processes and restarts, which a memory here could not. Schemes without a time of
-their own rest on the same.
+Verified signatures are not remembered. A delivery that is replayed within its scheme's ±300 s is verified and
+forwarded again, and changes nothing, since the ledger stores every event once under the provider's own id.
+That works across processes and restarts, which a memory here could not do. Schemes without a signed time rely
+on the same.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from webhook_edge.verdicts import STATUSES, Refused, Verdict
 
 log = structlog.get_logger()
 
-# Those that say who signed what. Of two of them it could not be told which one counts.
+# Headers of signatures. If one stood twice, it could not be told which one counts.
 _SIGNATURE_HEADERS: Final = frozenset(
     {
         "authorization",
@@ -45,7 +45,7 @@ _SIGNATURE_HEADERS: Final = frozenset(
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What the sender of a webhook hears."""
+    """The answer to the sender of a webhook."""
 
     verdict: Verdict
     status: int
@@ -55,7 +55,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class _Event(Struct, frozen=True, kw_only=True):
-    """What is logged of a verified webhook; nothing else of it is."""
+    """The only parts of a verified webhook that are logged."""
 
     ids: Sequence[str] = ()
     secret: str = ""
@@ -80,11 +80,11 @@ class Receiver:
         clock: Callable[[], datetime] = system_clock,
         log_taken: bool = True,
     ) -> None:
-        """Take in by the configuration that is in force when a webhook comes.
+        """Take the source of the configuration; each webhook uses the one in force when it comes.
 
         Args:
-            log_taken: whether what was taken is logged too, and not only what was not.
-            clock: what the times in signatures and the ends of secrets are compared with.
+            log_taken: whether taken webhooks are logged too, and not only refused ones.
+            clock: for the times in signatures and the ends of secrets.
         """
         self._configuration = configuration
         self._ledger = ledger
@@ -95,7 +95,7 @@ class Receiver:
         self._log_taken = log_taken
 
     async def take(self, request: Request, *, scheme_name: str, endpoint_name: str) -> Answer:
-        """Verify a webhook and hand it to the ledger; every input whatsoever ends in an answer."""
+        """Verify a webhook and hand it to the ledger; every input ends in an answer."""
         configuration = self._configuration()
         configured = configuration.endpoint(scheme_name, endpoint_name)
         label = "" if configured is None else configured.endpoint.name
@@ -113,7 +113,8 @@ class Receiver:
         except Refused as refused:
             answer = _refusal(refused)
         except asyncio.CancelledError:
-            # The edge stops and can't wait any longer. The task ends here with an answer, not with a 500.
+            # The edge is stopping and can't wait any longer, so the task ends with this answer and not with a
+            # 500.
             answer = _refusal(Refused(Verdict.LEDGER_UNAVAILABLE))
         except Exception as error:  # noqa: BLE001  # a 500 would bring the same delivery back for days
             answer = _unexpected(error, label)
@@ -159,10 +160,10 @@ class Receiver:
         return _success(Verdict.UNREAD if unread else Verdict.TAKEN, scheme)
 
     async def _forward(self, endpoint: Endpoint, events: Sequence[payment_pb2.ProviderEvent]) -> None:
-        # What an endpoint has verified is its own provider account's and nobody else's.
+        # A verified event belongs to the endpoint's own provider account.
         assert all(event.provider == endpoint.provider for event in events)
         for event in events:
-            # The ledger dates everything; what does not say when it happened has happened by now.
+            # The ledger requires a time; an event without one has happened by now.
             if not event.HasField("occur_time"):
                 event.occur_time.FromDatetime(self._clock())
         began = time.perf_counter()
@@ -173,7 +174,7 @@ class Receiver:
 
 
 def _headers(request: Request) -> Mapping[str, str]:
-    """Return the headers by lower-case name; what may stand twice is joined as HTTP says.
+    """Return the headers by lower-case name; repeated headers are joined as in HTTP, if they may repeat.
 
     Raises:
         Refused: MALFORMED, if a header of a signature stands twice.
@@ -188,7 +189,7 @@ def _headers(request: Request) -> Mapping[str, str]:
 
 
 def _why(unread: Sequence[payment_pb2.ProviderEvent]) -> list[str]:
-    """Return why events could not be read: the kinds alone, since the words may name what came."""
+    """Return why events could not be read: only the kinds, since the sentences may name input."""
     return [payment_pb2.UnreadReason.Name(event.unread_reason) for event in unread]
 
 
@@ -207,7 +208,7 @@ def _refusal(refused: Refused) -> Answer:
 
 
 def _unexpected(error: Exception, endpoint: str) -> Answer:
-    """Log where an error came up, without its words, in which there could be bytes of the request."""
+    """Log where an error came up without its text, which could contain bytes of the request."""
     error_id = uuid.uuid4().hex
     frames = traceback.extract_tb(error.__traceback__)
     log.error(

@@ -1,7 +1,7 @@
-"""Owns the configuration that is in force: read again when its files change, or when it is asked to.
+"""Owns the configuration in force: read again when its files change, or on request.
 
-A request takes the configuration that is in force when it comes, whole, and keeps it to its end; so none is
-lost between an old and a new one.
+A request uses the configuration that is in force when it comes, until its end; so no request is lost between
+an old and a new one.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class LiveConfiguration:
         self._marks = _marks(self.current.files)
 
     def reload(self) -> None:
-        """Have it read again soon, whether a file has changed or not; also from a signal handler."""
+        """Ask for a reload soon, whether or not a file has changed; safe in a signal handler."""
         self._asked.set()
 
     @asynccontextmanager
@@ -57,10 +57,10 @@ class LiveConfiguration:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), seconds)
             marks = await asyncio.to_thread(_marks, self.current.files)
-            # What was wrong may be mended in a file that is not known yet, so a failed read is tried again.
+            # The fault may be mended in a file that is not known yet, so a failed read is tried again.
             if self._asked.is_set() or self._problem or marks != self._marks:
                 self._asked.clear()
-                # Noted before reading: what changes meanwhile is seen by the next look.
+                # Noted before reading, so that a change meanwhile is seen by the next look.
                 self._marks = marks
                 await self._replace()
 
@@ -81,7 +81,7 @@ class LiveConfiguration:
         log.info("configuration read", endpoints=sorted(configuration.endpoints))
 
     def _keep(self, problem: str) -> None:
-        """Say once for each problem that the old configuration stays in force."""
+        """Log once for each problem that the old configuration stays in force."""
         if problem != self._problem:
             log.error("configuration not read; the old one stays in force", problem=problem)
             self._metrics.count_reload(succeeded=False)
@@ -89,7 +89,7 @@ class LiveConfiguration:
 
 
 def _marks(files: Iterable[Path]) -> _Marks:
-    """Return what differs when a file was changed or replaced, also behind a symbolic link."""
+    """Return marks that differ once a file was changed or replaced, also behind a symbolic link."""
     return tuple(_mark(file) for file in files)
 
 

@@ -1,7 +1,7 @@
-"""Owns what the edge asks of a provider's webhooks: are these bytes genuine, and what do they say?
+"""Owns the interface of schemes: whether a provider's webhook is genuine, and which events it has.
 
-Verifying comes before any parsing, and every input whatsoever ends in one of the two refusals or in events;
-a scheme lets no other exception out.
+Verification comes before any parsing. Every input ends in one of the two refusals or in events; a scheme
+raises no other exception.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from msgspec import Struct
 
 
 class Malformed(Exception):
-    """What came is no webhook of this scheme: a header is missing, or can't be read. HTTP 400."""
+    """The request is not a webhook of this scheme: a header is missing, or can't be read. HTTP 400."""
 
 
 class NotVerified(Exception):
@@ -21,7 +21,7 @@ class NotVerified(Exception):
 
 
 class Secret(Struct, frozen=True, kw_only=True):
-    """One secret of an endpoint, which counts until `not_after`; `name` may be shown, `value` never."""
+    """One secret of an endpoint, valid until `not_after`; `name` may be shown, `value` never."""
 
     name: str
     value: str
@@ -29,7 +29,7 @@ class Secret(Struct, frozen=True, kw_only=True):
 
 
 class Success(Struct, frozen=True, kw_only=True):
-    """What the provider wants to hear when its webhook was taken."""
+    """The answer that a provider expects for a taken webhook."""
 
     status: int = 200
     body: bytes = b""
@@ -41,7 +41,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
     Attributes:
         provider: the provider account's name in the ledger's configuration.
-        secrets: those that count now; there is at least one.
+        secrets: the valid ones; there is at least one.
         options: settings of the scheme (see `options.py`).
     """
 
@@ -55,7 +55,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
 
 class Scheme(Protocol):
-    """How one provider signs and speaks. Header names are lower case, each at most once."""
+    """How one provider signs its webhooks, and what they mean. Header names are lower case, each once."""
 
     success: Success
 
@@ -63,18 +63,18 @@ class Scheme(Protocol):
         """Return the secret that verifies the whole body.
 
         Raises:
-            Malformed, NotVerified: and nothing else, whatever the bytes are.
+            Malformed, NotVerified: no other exception, whatever the bytes are.
         """
 
     def events(
         self, body: bytes, headers: Mapping[str, str], endpoint: Endpoint
     ) -> list[payment_pb2.ProviderEvent]:
-        """Return what a verified body says; what is not understood is an event of type UNSPECIFIED.
+        """Return the events of a verified body; one that is not understood has the type UNSPECIFIED.
 
-        Nothing: all that it tells is of another account than the endpoint's.
+        Empty if everything in it is about another account than the endpoint's.
         """
 
     def read_again(
         self, stored: payment_pb2.ProviderEvent, endpoint: Endpoint
     ) -> list[payment_pb2.ProviderEvent]:
-        """Return what the payload of a stored event says, which was verified before it was stored."""
+        """Return the events of a stored payload, which was verified before it was stored."""

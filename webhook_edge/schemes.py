@@ -1,4 +1,4 @@
-"""Owns which schemes there are; one is loaded when the first endpoint asks for it."""
+"""Owns the list of schemes; each is loaded when the first endpoint asks for it."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -7,8 +7,8 @@ from typing import Final, cast
 
 from webhook_edge.scheme import Scheme
 
-# The name in URLs and in the configuration, and the module and the class behind it. Each brings the SDK of
-# its provider along, and those that are not used should cost nothing.
+# The name in URLs and in the configuration, with its module and class. Each module imports its provider's
+# SDK, and unused ones should cost nothing.
 _CLASSES: Final[Mapping[str, tuple[str, str]]] = {
     "adyen": ("webhook_edge.adyen_scheme", "AdyenScheme"),
     "standard": ("webhook_edge.standard", "StandardScheme"),
@@ -21,7 +21,7 @@ def scheme_named(name: str) -> Scheme:
     """Return a scheme.
 
     Raises:
-        ValueError: there is none of that name, or it is not installed.
+        ValueError: there is no scheme of that name, or it is not installed.
     """
     if name not in _CLASSES:
         raise ValueError(f"no scheme {name!r}; there are {', '.join(sorted(_CLASSES))}")

@@ -1,6 +1,6 @@
-"""Owns the forms of secrets: what can't be right is refused when it is read, and not with every delivery.
+"""Owns the forms of secrets: an impossible secret is refused when it is read, and not with every delivery.
 
-Nothing that is said of a secret repeats any of it.
+No error about a secret repeats any part of it.
 """
 
 import base64
@@ -13,15 +13,15 @@ _QUOTES: Final = "\"'`\u2018\u2019\u201c\u201d"
 _API_KEY: Final = re.compile(r"(sk|pk|rk)_(live|test)_.*", re.DOTALL)
 _STRIPE: Final = re.compile(r"whsec_[A-Za-z0-9+/=_-]+")
 _HEXADECIMAL: Final = re.compile(r"[0-9A-Fa-f]+")
-# Adyen's keys have 64 digits. Its SDK would take an empty one, with which anybody can sign.
+# Adyen's keys have 64 digits. Its SDK would accept an empty key, with which anybody can sign.
 LEAST_DIGITS: Final = 32
 _STANDARD_BYTES: Final = range(24, 65)
-# Of the asymmetric signatures (v1a), which are not verified here.
+# The prefixes of keys for asymmetric signatures (v1a), which are not verified here.
 _ASYMMETRIC: Final = ("whpk_", "whsk_")
 
 
 def check_secret(scheme: str, value: str) -> None:
-    """Say before the first delivery comes that a secret can't be one of its scheme.
+    """Refuse a secret that can't be one of its scheme, before the first delivery comes.
 
     Raises:
         ValueError: without the secret.
@@ -31,7 +31,7 @@ def check_secret(scheme: str, value: str) -> None:
 
 
 def check_password(value: str) -> None:
-    """Say that a password can't be what its owner has chosen; blanks and quotes within it may be.
+    """Refuse a password that can't be what its owner chose; inner blanks and quotes are allowed.
 
     Raises:
         ValueError: without the password.
@@ -49,7 +49,7 @@ def check_password(value: str) -> None:
 def is_standard(value: str) -> bool:
     """Return whether this is a symmetric secret of Standard Webhooks: base64 of 24 to 64 bytes.
 
-    The prefix `whsec_` may be there or not: the specification adds it for people, the key is what follows.
+    The prefix `whsec_` is optional: the specification adds it for people, and the key is what follows.
     """
     encoded = value.removeprefix("whsec_")
     try:
@@ -65,7 +65,7 @@ def is_adyen(value: str) -> bool:
 
 
 def _check_text(value: str) -> None:
-    """Refuse what editors, shells and forms add, and what no secret of any scheme has."""
+    """Refuse characters that editors, shells and forms add, and those that no scheme's secret has."""
     if not value:
         raise ValueError("it is empty")
     if _BYTE_ORDER_MARK in value:

@@ -20,15 +20,15 @@ _PATIENCE_SECONDS: Final = 15.0
 
 
 class SendingFailed(Exception):
-    """Nobody answered."""
+    """No server answered."""
 
 
 class Sample(Struct, frozen=True, kw_only=True):
-    """What a sample event says.
+    """The content of a sample event.
 
     Attributes:
         type: in the provider's own words, such as `payment.captured`, `payment_intent.succeeded`, `CAPTURE`.
-        event_id: the same one is the same event; a fresh one without.
+        event_id: the same id is the same event; without one a fresh id is made.
         payment_ref: the provider's id of the payment.
         reference: our id of the payment.
     """
@@ -52,7 +52,7 @@ def signed(scheme: str, sample: Sample, secret: str, now: datetime) -> SignedWeb
     """Return a sample event as the provider of a scheme would send it now.
 
     Raises:
-        ValueError: there is no such scheme, or the secret is none of it.
+        ValueError: there is no such scheme, or the secret is not one of it.
     """
     make = _MAKERS.get(scheme)
     if make is None:
@@ -61,7 +61,7 @@ def signed(scheme: str, sample: Sample, secret: str, now: datetime) -> SignedWeb
         check_secret(scheme, secret)
         return make(sample, secret, now)
     except ValueError:
-        # The SDKs' own words may repeat the secret.
+        # The text of an SDK's error may repeat the secret.
         raise ValueError(f"the secret is none of the scheme {scheme!r}") from None
 
 
@@ -143,8 +143,8 @@ def _stripe(sample: Sample, secret: str, now: datetime) -> SignedWebhook:
 
 
 def _adyen(sample: Sample, secret: str, now: datetime) -> SignedWebhook:
-    # A capture with another date is a capture of its own, so that a sample that is sent again on the same
-    # day has the date of the first.
+    # A capture with another date is a capture of its own. So all samples of one day have the same date, and a
+    # repeated sample is the same capture.
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     item: dict[str, object] = {
         "amount": {"currency": sample.currency, "value": sample.amount_minor},

@@ -1,4 +1,4 @@
-"""Owns a running edge: its parts put together, the socket it listens on, and what a connection may cost."""
+"""Owns a running edge: its wiring, its socket, and the bounds of a connection."""
 
 import asyncio
 import contextlib
@@ -32,9 +32,9 @@ log = structlog.get_logger()
 _MOST_CONNECTIONS: Final = 2_000
 _MOST_HEADER_BYTES: Final = 32 * 1024
 _IDLE_SECONDS: Final = 10.0
-"""How long a connection may go without a whole request's head."""
+"""How long a connection may take for the head of a request."""
 READY_SECONDS: Final = 10.0
-"""How long ago the ledger may have said that it serves."""
+"""The edge is ready if the ledger has said SERVING within this time."""
 
 
 async def run(settings: EdgeSettings) -> None:
@@ -91,10 +91,10 @@ async def run(settings: EdgeSettings) -> None:
 async def answering(
     app: Starlette, listening: socket.socket, *, drain_seconds: int = 20, proxies: str = ""
 ) -> AsyncIterator[None]:
-    """Answer what comes by a socket; when the context ends, what was begun is answered first.
+    """Serve a socket; when the context ends, requests under way are answered first.
 
     Args:
-        proxies: addresses whose X-Forwarded-For is believed, with commas.
+        proxies: addresses whose X-Forwarded-For is trusted, separated by commas.
     """
     server = _Server(
         uvicorn.Config(
@@ -123,7 +123,7 @@ async def answering(
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the program that it is a part of, and says when it has begun."""
+    """A server that leaves signals to its program, and tells when it has started."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -137,7 +137,7 @@ class _Server(uvicorn.Server):
             self.begun.set()
 
     async def main_loop(self) -> None:
-        # Without a date header there is nothing to do at every tick; so stopping takes no time.
+        # Without a date header there is nothing to do at every tick, so stopping takes no time.
         await self.on_tick(0)
         await self.stopping.wait()
 
@@ -147,7 +147,7 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """Closes connections that are too many, that dawdle between requests, or that speak no HTTP."""
+    """Closes connections that are too many, too slow with a request, or not HTTP."""
 
     cycle: RequestResponseCycle | None  # type: ignore[assignment]  # there is none before the first request
     _waiting: TimerHandle | None = None
@@ -167,7 +167,7 @@ class _Connection(H11Protocol):
         try:
             super().data_received(data)
         except h11.LocalProtocolError:
-            # What is no HTTP came while an answer was under way; there is no room for another answer.
+            # Bytes that are not HTTP came while an answer was under way, so no other answer can be sent.
             self.transport.close()
 
     def handle_events(self) -> None:
@@ -185,7 +185,7 @@ class _Connection(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _wait(self) -> None:
-        """Give the other side so long for the head of its next request, however it is dripping."""
+        """Bound the time for the head of the next request, even if bytes keep trickling in."""
         self._wait_no_more()
         self._waiting = self.loop.call_later(_IDLE_SECONDS, self.transport.close)
 

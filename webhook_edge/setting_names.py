@@ -1,9 +1,9 @@
-"""Owns the look for misspelt settings: `DEFTER_…` variables that nobody reads.
+"""Owns the search for misspelt settings: `DEFTER_…` variables that no process reads.
 
-A variable that is nearly a known name is refused: whoever wrote it believes it to be in force, and the
-providers' file or a server's address would silently be missing. Any other one is only told, since it may
-belong to another program, to a newer version that is being deployed or rolled back, or to what runs the
-process (Kubernetes sets `DEFTER_SERVICE_HOST` for a service of that name).
+A variable whose name is nearly a known one is refused: its author believes it to be in force, and the
+providers' file or a server's address would silently be missing. Any other unknown variable is only reported,
+since it may belong to another program, to a newer version that is being deployed or rolled back, or to the
+platform (Kubernetes sets `DEFTER_SERVICE_HOST` for a service of that name).
 """
 
 from collections.abc import Collection, Iterable
@@ -11,12 +11,12 @@ from typing import Final, NamedTuple
 
 PREFIX: Final = "DEFTER_"
 _MOST_LETTERS: Final = 2
-# Of a short name two letters are half of it, and another word.
+# In a short name two wrong letters make another word.
 _LETTERS_PER_SLIP: Final = 4
 
 
 class Unknown(NamedTuple):
-    """A variable that nobody reads, and the name that is nearly the same, if there is one."""
+    """A variable that no process reads, and the known name that is nearly the same, if there is one."""
 
     name: str
     meant: str | None
@@ -30,11 +30,11 @@ class Unknown(NamedTuple):
 def unknown_settings(
     names: Iterable[str], known: Collection[str], *, foreign: tuple[str, ...] = ()
 ) -> list[Unknown]:
-    """Return the variables of ours among these names that nobody reads, the misspelt ones first.
+    """Return those `DEFTER_…` variables that no process reads, the misspelt ones first.
 
     Args:
         known: all names that are read.
-        foreign: beginnings of names that other programs read.
+        foreign: prefixes of names that other programs read.
     """
     found = [
         Unknown(name, _meant(name, known))
@@ -49,7 +49,7 @@ def _meant(name: str, known: Collection[str]) -> str | None:
 
 
 def _nearly(name: str, known: str) -> bool:
-    """Whether a name is a known one with a slip or two, or without its end."""
+    """Whether a name is a known one with one or two slips, or without its end."""
     word, whole = name.removeprefix(PREFIX), known.removeprefix(PREFIX)
     if not word:
         return False

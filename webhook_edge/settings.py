@@ -12,13 +12,13 @@ from webhook_edge.throttle import rate_limit
 class EdgeSettings(BaseSettings):
     """How an edge runs."""
 
-    # An empty variable is one that is not set.
+    # An empty variable counts as not set.
     model_config = SettingsConfigDict(
         env_prefix="DEFTER_EDGE_",
         frozen=True,
         extra="ignore",
         env_ignore_empty=True,
-        # An endless pause is none that somebody wants.
+        # Infinite seconds make no sense as a pause.
         allow_inf_nan=False,
     )
 

@@ -1,8 +1,8 @@
-"""Owns Standard Webhooks: whether a delivery is genuine, and what it says in the ledger's words.
+"""Owns Standard Webhooks: verification of a delivery, and its meaning in the ledger's words.
 
 The SDK makes the signature; everything around it is checked here, since the SDK reads the wall clock, takes
-one secret, and raises whatever comes up on input that is not as it should be.
-Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+one secret, and raises arbitrary errors on bad input. Source:
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
 
 import hmac
@@ -32,13 +32,13 @@ __all__ = ["Malformed", "NotVerified", "StandardScheme", "provider_events", "ver
 TOLERANCE_SECONDS: Final = 300
 """How far a delivery's time may be from ours, either way."""
 
-# The id has no full stop, which would let id and time shift under the same signature.
+# The id may have no full stop: with one, id and time could shift under the same signature.
 _ID: Final = re.compile(r"[!-\-/-~]{1,255}")
-# As it was signed: the SDK signs the number, so other ways to write it would not be what was signed.
+# The one canonical form: the SDK signs the number, so another form of it would not be what was signed.
 _TIMESTAMP: Final = re.compile(r"0|[1-9][0-9]{0,11}")
 _SIGNATURE: Final = re.compile(r"v[0-9]+[a-z]?,[A-Za-z0-9+/_=-]+")
 
-# What a type of these says that nobody here knows may move money.
+# An unknown type of these families may move money.
 _FAMILIES: Final = ("payment.", "refund.", "dispute.", "fee.", "payout.")
 _TYPES: Final[Mapping[str, Type]] = {
     "payment.authorized": payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_AUTHORIZED,
@@ -62,7 +62,7 @@ _TYPES: Final[Mapping[str, Type]] = {
 
 
 class StandardScheme:
-    """Standard Webhooks; whatever is 2xx is a success to its senders."""
+    """Standard Webhooks; to their senders any 2xx is a success."""
 
     success: Success = Success()
 
@@ -84,7 +84,7 @@ class StandardScheme:
     def read_again(
         self, stored: payment_pb2.ProviderEvent, endpoint: Endpoint
     ) -> list[payment_pb2.ProviderEvent]:
-        """Return what a stored delivery says; before its id was kept beside it, the event had it itself."""
+        """Return the event of a stored delivery; older events have the delivery's id as their own."""
         headers = {"webhook-id": stored.delivery or stored.event_id}
         return provider_events(stored.payload, headers, endpoint.provider)
 
@@ -94,7 +94,7 @@ def verify(body: bytes, headers: Mapping[str, str], secrets: Sequence[str], now:
 
     Args:
         headers: names in any case.
-        secrets: those that are none of this scheme verify nothing (see `secret_forms.is_standard`).
+        secrets: a secret of another form verifies nothing (see `secret_forms.is_standard`).
     Raises:
         Malformed: a header is missing or unreadable, or the body is not UTF-8.
         NotVerified: the time is too far away, or no signature fits.
@@ -103,7 +103,7 @@ def verify(body: bytes, headers: Mapping[str, str], secrets: Sequence[str], now:
     timestamp = int(_fitting(headers, "webhook-timestamp", _TIMESTAMP))
     entries = _header(headers, "webhook-signature").split(" ")
     given = [entry.encode() for entry in entries if _SIGNATURE.fullmatch(entry)]
-    # An entry of a later version is passed over; an empty one is no entry of any version.
+    # Entries of later versions are passed over; an empty entry is of no version.
     if not given or "" in entries:
         raise Malformed("webhook-signature is missing or unreadable")
     try:
@@ -117,7 +117,7 @@ def verify(body: bytes, headers: Mapping[str, str], secrets: Sequence[str], now:
         if not is_standard(secret):
             continue
         expected = Webhook(secret).sign(event_id, signed_at, text).encode()
-        # Compared as written, so that a signature has one form only; other versions never equal a v1.
+        # Compared as text, so that a signature has only one form; other versions never equal a v1.
         if any(hmac.compare_digest(expected, entry) for entry in given):
             return position
     raise NotVerified("no signature fits")
@@ -126,9 +126,9 @@ def verify(body: bytes, headers: Mapping[str, str], secrets: Sequence[str], now:
 def provider_events(
     body: bytes, headers: Mapping[str, str], provider: str
 ) -> list[payment_pb2.ProviderEvent]:
-    """Return what a verified delivery says, always one event.
+    """Return the event of a verified delivery, always one.
 
-    It never fails: what is not as it should be leaves the event unread; see `reading.unread`.
+    It never fails: a body that is not as it should be makes an unread event; see `reading.unread`.
 
     Args:
         provider: the name of our account at the provider.
@@ -158,7 +158,7 @@ def provider_events(
 
 
 def _tell(event: payment_pb2.ProviderEvent, data: Reader) -> None:
-    """Take over what an event says of its payment; what is missing or null says nothing."""
+    """Set what an event says of its payment; missing or null fields say nothing."""
     reference, object_reference = data.identifier("reference"), data.identifier("object_reference")
     event.payment_ref = data.identifier("payment_id")
     event.payment_id = reference if reference.startswith(("dep_", "wd_")) else ""

@@ -1,9 +1,8 @@
-"""Owns what Stripe's events say in the ledger's words: one table from event name to meaning.
+"""Owns the meaning of Stripe's events: one table from event name to the ledger's words.
 
-One capture is told by several events and one refund by many; each names it by the same id (the charge's, the
-refund's) and with a total, never a step, so that repetition adds nothing. Names that are not in the table
-say nothing of money.
-Source: https://docs.stripe.com/api/events/types
+Several events tell of one capture, and many of one refund. All of them name it by the same id (the charge's,
+the refund's) and give a total, never a step, so repetition adds nothing. Event names that are not in the
+table say nothing about money. Source: https://docs.stripe.com/api/events/types
 """
 
 from collections.abc import Callable, Mapping
@@ -27,17 +26,17 @@ from webhook_edge.reading import (
 from webhook_edge.scheme import Endpoint
 
 _THIN: Final = "v2.core.event"
-# Ids of Stripe's are far shorter, and an event of ours may join two of them.
+# Stripe's ids are far shorter, and an event of ours may join two of them.
 _MOST_ID: Final = 120
 
 _Tell = Callable[[ProviderEvent, Reader], Type]
 
 
 def provider_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
-    """Return what a verified body says: one event, and one more where a dispute cost a fee.
+    """Return the events of a verified body: one, and one more if a dispute cost a fee.
 
-    It never fails: what is not as it should be leaves the event unread; see `reading.unread`. Nothing is
-    returned of an account that is not the endpoint's.
+    It never fails: a body that is not as it should be makes an unread event; see `reading.unread`. Nothing is
+    returned for an account that is not the endpoint's.
     """
     envelope = Reader(parsed(body))
     if not _is_of_account(envelope, endpoint):
@@ -68,10 +67,10 @@ def provider_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
 
 
 def _is_of_account(envelope: Reader, endpoint: Endpoint) -> bool:
-    """Return whether an event is of the connected account that the endpoint is for, if it is for one.
+    """Return whether an event is of the endpoint's connected account, if the endpoint has one.
 
-    What says that it is of no connected account is of the platform's own. What can't be read is left to be
-    unread, since it may be ours.
+    An event that names no connected account is of the platform's own account. An account that can't be read
+    is left to make the event unread, since it may be ours.
     """
     wanted = endpoint.options.get("account")
     # Thin events name the account as their context.
@@ -81,7 +80,7 @@ def _is_of_account(envelope: Reader, endpoint: Endpoint) -> bool:
 
 
 def _note_configuration(envelope: Reader, endpoint: Endpoint, *, is_thin: bool) -> None:
-    """Note where the event is not of the mode or the version that the endpoint is for."""
+    """Note a problem if the event's mode or version is not the endpoint's."""
     livemode = endpoint.options.get("livemode")
     if livemode is not None and str(envelope.flag("livemode")).lower() != livemode.lower():
         problem = Problem("livemode is not the endpoint's", payment_pb2.UNREAD_REASON_ENVIRONMENT)
@@ -108,10 +107,10 @@ _SNAPSHOTS: Final[Mapping[str, _Tell]] = {
     "payment_intent.partially_funded": objects.intent,
     "payment_intent.amount_capturable_updated": objects.intent_capturable,
     "payment_intent.succeeded": objects.intent_succeeded,
-    # The player may try again with another card: the payment is over when it is cancelled.
+    # The player may try again with another card: the payment is over only when it is cancelled.
     "payment_intent.payment_failed": partial(objects.intent, tells=_ATTEMPT_FAILED),
     "payment_intent.canceled": partial(objects.intent, tells=_PAYMENT_FAILED),
-    # What a deposit was begun with may be a session; a payment in vain within it ends nothing else.
+    # The deposit may have been begun with a session; a failed payment within the session ends nothing else.
     "checkout.session.expired": partial(objects.session, tells=_PAYMENT_FAILED),
     "charge.pending": objects.charge,
     "charge.succeeded": objects.charge_succeeded,
@@ -155,9 +154,9 @@ _THIN_EVENTS: Final[Mapping[str, _Tell]] = {
     _OUTBOUND + "returned": partial(objects.outbound_payment, tells=_FAILED),
     _OUTBOUND + "updated": partial(objects.outbound_payment, tells=UNSPECIFIED),
 }
-# What an account that many teams use is subscribed to, and what is no word on a payment: hints at fraud, how
-# our balance stands, who customers are and what they buy. Of the money in it PaymentIntents, charges and
-# refunds tell, which have events of their own; a Checkout session's end alone means something by itself.
+# Types that an account with many users is subscribed to and that say nothing about a payment: hints at fraud,
+# our balance, customers and what they buy. The money in them is told by events of PaymentIntents, charges and
+# refunds; of a Checkout session only its end has a meaning of its own.
 _SAY_NOTHING: Final = (
     "account.",
     "balance.",
@@ -198,7 +197,7 @@ _SAY_NOTHING: Final = (
     "v2.core.account",
     "v2.core.event_destination.",
 )
-# What of these types is known moves money, so that a person hears of what can't be read of it.
+# Known events of these types move money, so a person is told of those that can't be read.
 _TYPES_OF_MONEY: Final = (
     "payment_intent.succeeded",
     "charge.succeeded",
@@ -213,5 +212,5 @@ _TYPES_OF_MONEY: Final = (
     "treasury.outbound_payment.",
     _OUTBOUND,
 )
-# What a type of these says that nobody here knows may move money.
+# An unknown type of these families may move money.
 _FAMILIES: Final = ("payment_intent.", "charge.", "refund.", "payout.", "transfer.", *_TYPES_OF_MONEY)

@@ -1,6 +1,6 @@
-"""Owns what the objects inside Stripe's events say: PaymentIntents, charges, refunds, disputes, payouts.
+"""Owns the meaning of objects inside Stripe's events: PaymentIntents, charges, refunds, disputes, payouts.
 
-Each function fills in what one object tells of an event and returns the event's type.
+Each function fills in an event from one object and returns the event's type.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from webhook_edge.reading import UNSPECIFIED, Reader, Type, tell_money
 OUR_ID: Final = "our_id"
 """The key of metadata under which our requests to Stripe carry our id."""
 
-# An authorisation that ran out: the money was never taken, so none goes back.
+# The reason of an expired authorisation: the money was never taken, so none goes back.
 _NEVER_CAPTURED: Final = "expired_uncaptured_charge"
 _MOST_ID: Final = 120
 
@@ -26,7 +26,7 @@ _REFUND_STATES: Final[Mapping[str, Type]] = {
     "canceled": payment_pb2.PROVIDER_EVENT_TYPE_REFUND_FAILED,
 }
 # Inquiries (`warning_…`) move no money, and neither does any decision: only funds_withdrawn and
-# funds_reinstated do. One that was prevented ended without taking anything; its refund has events of its own.
+# funds_reinstated do. A prevented dispute ended without taking anything; its refund has events of its own.
 _DISPUTE_STATES: Final[Mapping[str, Type]] = {
     "warning_needs_response": payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_OPENED,
     "warning_under_review": payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_OPENED,
@@ -42,7 +42,7 @@ _DISPUTE_STATES: Final[Mapping[str, Type]] = {
 
 
 def intent(event: ProviderEvent, thing: Reader, *, tells: Type = UNSPECIFIED) -> Type:
-    """Tell of a PaymentIntent what needs no amount."""
+    """Tell the news of a PaymentIntent that need no amount."""
     event.payment_ref = thing.identifier("id", required=True)
     event.payment_id = _our_id(thing, "dep_")
     error = thing.within("last_payment_error")
@@ -64,7 +64,7 @@ def intent_succeeded(event: ProviderEvent, thing: Reader) -> Type:
     intent(event, thing)
     tell_money(event, thing, "amount_received")
     event.object_ref = thing.reference("latest_charge")
-    # It succeeds when nothing is left to capture.
+    # A PaymentIntent succeeds when nothing is left to capture.
     event.final = True
     return payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_CAPTURED
 
@@ -77,9 +77,9 @@ def session(event: ProviderEvent, thing: Reader, *, tells: Type) -> Type:
 
 
 def charge(event: ProviderEvent, thing: Reader, *, tells: Type = UNSPECIFIED) -> Type:
-    """Tell of a charge what needs no amount; as an object it stands for its capture."""
+    """Tell the news of a charge that need no amount; a charge stands for its capture."""
     event.object_ref = thing.identifier("id", required=True)
-    # A charge of its own, without a PaymentIntent, is the payment.
+    # A charge without a PaymentIntent is itself the payment.
     event.payment_ref = thing.reference("payment_intent") or event.object_ref
     event.payment_id = _our_id(thing, "dep_")
     event.reason = thing.text("failure_code")
@@ -102,7 +102,7 @@ def charge_captured(event: ProviderEvent, thing: Reader) -> Type:
     """Tell the total that was captured of a charge."""
     charge(event, thing)
     tell_money(event, thing, "amount_captured")
-    # Stripe releases what one capture leaves, except where several were asked for and are to be had.
+    # Stripe releases what one capture leaves, unless several captures were asked for and are available.
     card = thing.within("payment_method_details").within("card")
     several = card.within("multicapture").identifier("status") == "available"
     event.final = not several or event.provider_amount_minor >= (thing.amount("amount") or 0)
@@ -117,7 +117,7 @@ def charge_refunded(event: ProviderEvent, thing: Reader) -> Type:
 
 
 def charge_updated(event: ProviderEvent, thing: Reader) -> Type:
-    """Tell the fee, should the whole balance transaction be there and in the payment's own currency."""
+    """Tell the fee, if the whole balance transaction is there and in the payment's own currency."""
     charge(event, thing)
     if not thing.is_object("balance_transaction"):
         return UNSPECIFIED
@@ -161,7 +161,7 @@ def dispute_stands(event: ProviderEvent, thing: Reader) -> Type:
 
 
 def dispute_moved(event: ProviderEvent, thing: Reader, *, sign: int, tells: Type) -> Type:
-    """Tell what moved: by the balance transaction if it is in the dispute's currency, else all of it.
+    """Tell what moved: by the balance transaction if it is in the dispute's currency, else the whole dispute.
 
     Each further movement of one direction, as after a lost appeal, is a stage of its own.
     """
@@ -182,7 +182,7 @@ def dispute_moved(event: ProviderEvent, thing: Reader, *, sign: int, tells: Type
 
 
 def dispute_fee(event: ProviderEvent, thing: Reader) -> Iterator[ProviderEvent]:
-    """Yield what the dispute cost beside its amount, where that is in the payment's currency."""
+    """Yield the dispute's fees beside its amount, if they are in the payment's currency."""
     if event.type != payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_FUNDS_WITHDRAWN:
         return
     for movement in thing.each("balance_transactions"):
@@ -212,7 +212,7 @@ def payout(event: ProviderEvent, thing: Reader, *, tells: Type) -> Type:
 
 
 def payout_updated(event: ProviderEvent, thing: Reader) -> Type:
-    """Tell that it is on its way; what becomes of it has events of its own."""
+    """Tell that a payout is on its way; its outcome has events of its own."""
     waits = thing.identifier("status") in {"pending", "in_transit"}
     return payout(
         event, thing, tells=payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_SUBMITTED if waits else UNSPECIFIED
@@ -220,7 +220,7 @@ def payout_updated(event: ProviderEvent, thing: Reader) -> Type:
 
 
 def transfer(event: ProviderEvent, thing: Reader, *, tells: Type) -> Type:
-    """Tell of a transfer to a connected account; Stripe makes those that pass a charge on by itself."""
+    """Tell of a transfer to a connected account; those that Stripe makes to pass on a charge are ignored."""
     if thing.has("source_transaction"):
         event.reason = "passes a charge on"
         return UNSPECIFIED
@@ -233,7 +233,7 @@ def transfer(event: ProviderEvent, thing: Reader, *, tells: Type) -> Type:
 
 
 def outbound_payment(event: ProviderEvent, thing: Reader, *, tells: Type) -> Type:
-    """Tell of a payout by its id alone: a thin event has no more."""
+    """Tell of a payout by its id alone, since a thin event has nothing else."""
     event.payment_ref = thing.identifier("id", required=True)
     return tells
 
@@ -246,6 +246,6 @@ def _by_state(thing: Reader, states: Mapping[str, Type]) -> Type:
 
 
 def _our_id(thing: Reader, prefix: str) -> str:
-    """Return our id as far as the object carries one; metadata may be anybody's."""
+    """Return our id if the object carries one; metadata may also be somebody else's."""
     our_id = thing.within("metadata").identifier(OUR_ID)
     return our_id if our_id.startswith(prefix) else ""

@@ -1,8 +1,8 @@
-"""Owns Stripe's signatures: whether a delivery is genuine, of now, and of the right mode.
+"""Owns Stripe's signatures: whether a delivery is genuine, recent, and of the right mode.
 
 The SDK makes and compares the signature; everything around it is checked here, since the SDK reads the wall
-clock, lets any future time pass, takes one secret, and raises whatever comes up on hostile input.
-Source: https://docs.stripe.com/webhooks#verify-manually
+clock, accepts any future time, takes one secret, and raises arbitrary errors on hostile input. Source:
+https://docs.stripe.com/webhooks#verify-manually
 """
 
 import re
@@ -21,7 +21,7 @@ TOLERANCE_SECONDS: Final = 300
 """How far a delivery's time may be from ours, either way."""
 
 _HEADER: Final = "stripe-signature"
-# As it was signed: the SDK signs the number, so other ways to write it would not be what was signed.
+# The one canonical form: the SDK signs the number, so another form of it would not be what was signed.
 _TIME: Final = re.compile(r"t=(0|[1-9][0-9]{0,11})")
 _SCHEME: Final = re.compile(r"v[0-9]+=[!-+\--~]+")
 _SIGNATURE: Final = re.compile(r"v1=[0-9a-f]{64}")
@@ -31,8 +31,8 @@ class StripeScheme:
     """One endpoint's webhooks, snapshot and thin.
 
     Options of an endpoint: `livemode`, `true` or `false`, refuses the other mode's events; `api_version`
-    leaves events of every other version unread, since their shapes are not those that are known here;
-    `account`, a connected account: events of every other account are not ours.
+    leaves events of every other version unread, since their shapes are not known here; `account`, a connected
+    account: events of every other account are not ours.
     """
 
     success: Final = Success()
@@ -46,7 +46,8 @@ class StripeScheme:
             raise Malformed("the body is not UTF-8") from None
         if abs(now.timestamp() - time) > TOLERANCE_SECONDS:
             raise NotVerified("the signature's time is too far from now")
-        # Written anew of what was understood, so that the SDK and the checks here can't differ in reading it.
+        # Rewritten from the parsed values, so that the SDK and the checks here can't read the header
+        # differently.
         header = ",".join([f"t={time}", *signatures])
         for secret in endpoint.secrets:
             if _signed(body, header, secret.value):
@@ -60,13 +61,13 @@ class StripeScheme:
         headers: Mapping[str, str],  # noqa: ARG002  # the interface of all schemes
         endpoint: Endpoint,
     ) -> list[payment_pb2.ProviderEvent]:
-        """Return what a verified body says; see `Scheme.events`."""
+        """Return the events of a verified body; see `Scheme.events`."""
         return provider_events(body, endpoint)
 
     def read_again(
         self, stored: payment_pb2.ProviderEvent, endpoint: Endpoint
     ) -> list[payment_pb2.ProviderEvent]:
-        """Return what a stored body says."""
+        """Return the events of a stored body."""
         return provider_events(stored.payload, endpoint)
 
 
@@ -92,7 +93,7 @@ def _signed(body: bytes, header: str, secret: str) -> bool:
 
 
 def _check_mode(body: bytes, endpoint: Endpoint) -> None:
-    """Refuse an event of the other mode; one that tells no mode is left unread, not refused."""
+    """Refuse an event of the other mode; an event without a mode is left unread, not refused."""
     expected = endpoint.options.get("livemode")
     livemode = Reader(parsed(body)).flag("livemode")
     if expected is not None and livemode is not None and str(livemode).lower() != expected.lower():

@@ -1,4 +1,4 @@
-"""Owns how many webhooks may come: per endpoint, and per remote address."""
+"""Owns the rate limits of webhooks: per endpoint, and per remote address."""
 
 import hashlib
 import ipaddress
@@ -13,8 +13,8 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from webhook_edge.verdicts import Refused, Verdict
 
-# Remote addresses share this many counters, so that no number of addresses fills the memory. Which ones
-# share one differs by process, so that nobody can choose to share a provider's.
+# Remote addresses share this many counters, so that no number of addresses fills the memory. The assignment
+# differs by process, so that nobody can choose to share a provider's counter.
 _ADDRESS_COUNTERS: Final = 4_096
 
 
@@ -35,7 +35,7 @@ class Throttle:
         await self._admit(rate, "address", endpoint, str(int.from_bytes(digest, "big") % _ADDRESS_COUNTERS))
 
     async def admit_verified(self, rate: RateLimitItem, endpoint: str) -> None:
-        """Count a verified webhook of an endpoint; junk must not use up the limit of what is genuine.
+        """Count a verified webhook of an endpoint; junk must not use up the limit of genuine webhooks.
 
         Raises:
             Refused: TOO_MANY.
@@ -53,7 +53,7 @@ def rate_limit(text: str) -> RateLimitItem:
     """Read a limit such as `600/minute`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a limit.
     """
     rate, *more = parse_many(text)
     if more:

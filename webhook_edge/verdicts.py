@@ -1,4 +1,4 @@
-"""Owns what can become of a webhook: the closed list, and the status that each is answered with."""
+"""Owns the verdicts on a webhook: the closed list, and the HTTP status of each."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -12,13 +12,13 @@ class Verdict(StrEnum):
     TAKEN = "taken"
     """Verified and durable in the ledger, now or by an earlier delivery."""
     UNREAD = "unread"
-    """Verified and durable like what is taken, but what it says could not be read, and moved no money."""
+    """Verified and durable like TAKEN, but it could not be read, and moved no money."""
     NOT_OURS = "not_ours"
     """Verified, and all of it of another account than the endpoint's; nothing was forwarded."""
     OBSERVED = "observed"
     """Verified at an endpoint that only observes; nothing was forwarded."""
     UNKNOWN_ENDPOINT = "unknown_endpoint"
-    """No such endpoint, not of this scheme, or none of its secrets counts."""
+    """No such endpoint, not of this scheme, or without a valid secret."""
     MALFORMED = "malformed"
     CUT_OFF = "cut_off"
     """The sender was gone before the body was complete."""
@@ -29,15 +29,15 @@ class Verdict(StrEnum):
     LEDGER_UNAVAILABLE = "ledger_unavailable"
     """Not durable in time; the provider delivers again."""
     MISCONFIGURED = "misconfigured"
-    """The ledger does not know the tenant or the provider account; mended there, the next delivery passes."""
+    """The ledger does not know the tenant or provider account; once that is mended, deliveries pass."""
     LEDGER_REFUSED = "ledger_refused"
-    """Verified, and yet not in the form that the ledger demands: a fault of ours, to be looked at."""
+    """Verified, but not in the form that the ledger requires: a fault of ours, to be looked at."""
     UNEXPECTED = "unexpected"
     """A fault of ours, logged under an id; nothing was forwarded."""
 
 
-# What is taken is answered in the words of its scheme. 503 is the one 5xx, and stands for the ledger alone:
-# any other would let a provider send its whole queue again for one delivery that can't pass.
+# A taken webhook is answered in the form of its scheme. 503 is the only 5xx, for an unavailable ledger alone:
+# with any other, a provider would send its whole queue again for one delivery that can't pass.
 STATUSES: Final[Mapping[Verdict, HTTPStatus]] = {
     Verdict.UNKNOWN_ENDPOINT: HTTPStatus.NOT_FOUND,
     Verdict.MALFORMED: HTTPStatus.BAD_REQUEST,
@@ -57,7 +57,7 @@ class Refused(Exception):
     """A webhook was not taken.
 
     Attributes:
-        retry_seconds: after how long it may come again, where that is known.
+        retry_seconds: after how long the webhook may come again, if that is known.
     """
 
     def __init__(self, verdict: Verdict, *, retry_seconds: int | None = None) -> None:
