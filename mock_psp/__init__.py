@@ -1,1 +1,1 @@
-"""A payment provider one can run: it pays nobody, remembers everything, and misbehaves on request."""
+"""Owns a payment provider that one can run: it pays nobody, keeps everything, and misbehaves on request."""

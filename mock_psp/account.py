@@ -1,4 +1,4 @@
-"""Owns what befalls the account itself and no payment: settlements, fees, corrections and surprises."""
+"""Owns movements of the account itself, without a payment: settlements, fees, corrections and surprises."""
 
 from mock_psp.books import Books
 from mock_psp.errors import InvalidRequest
@@ -6,7 +6,7 @@ from mock_psp.listing import Movement
 
 
 class Account:
-    """Our account at the provider; no event tells of what befalls it, only the list of movements."""
+    """Our account at the provider; no event tells of its movements, only the list of movements does."""
 
     def __init__(self, books: Books) -> None:
         self._books = books
@@ -34,17 +34,17 @@ class Account:
         )
 
     def fee(self, *, currency: str, amount_minor: int) -> Movement:
-        """Keep a fee that no payment has caused, say the month's; raises InvalidRequest unless it is one."""
+        """Keep a fee without a payment, such as the month's; raises InvalidRequest unless it is positive."""
         if amount_minor < 0:
             raise InvalidRequest("no_fee", "a fee is what the provider keeps")
         return self._enter("fee", "account_fee", -amount_minor, currency, "mp_fee")
 
     def correct(self, *, currency: str, amount_minor: int) -> Movement:
-        """Correct the balance by hand, up or down; raises InvalidRequest when that comes to nothing."""
+        """Correct the balance by hand, up or down; raises InvalidRequest if the amount is zero."""
         return self._enter("other", "manual_correction", amount_minor, currency, "mp_cor")
 
     def surprise(self, *, currency: str, amount_minor: int, kind: str = "loyalty_points") -> Movement:
-        """Move money for a reason that nobody has heard of; raises InvalidRequest when it is no money."""
+        """Move money under an unknown type; raises InvalidRequest if the amount is zero."""
         return self._enter(kind, kind, amount_minor, currency, "mp_sur")
 
     def _enter(self, kind: str, type_: str, amount_minor: int, currency: str, prefix: str) -> Movement:

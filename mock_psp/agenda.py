@@ -1,4 +1,4 @@
-"""Owns what happens by itself later: actions with the time at which they are due."""
+"""Owns the agenda: actions that run by themselves, each with the time at which it is due."""
 
 import heapq
 from collections.abc import Callable
@@ -13,19 +13,19 @@ class Agenda:
         self._waiting: list[tuple[datetime, int, Callable[[], object]]] = []
         self._added = 0
         self.on_add: Callable[[], None] = lambda: None
-        """Called after each `add`, so that whoever runs the agenda need not look at it all the time."""
+        """Called after each `add`, so that the runner of the agenda need not poll it."""
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def add(self, seconds: float, action: Callable[[], object]) -> None:
-        """Let an action run once the clock has moved on by so much."""
+        """Schedule an action for after a delay."""
         self._added += 1
         heapq.heappush(self._waiting, (self._clock() + timedelta(seconds=seconds), self._added, action))
         self.on_add()
 
     def run_due(self) -> int:
-        """Run what is due, also what became due by it, and return how many actions that were."""
+        """Run all due actions, also those that became due by them; return how many."""
         ran = 0
         while self._waiting and self._waiting[0][0] <= self._clock():
             action = heapq.heappop(self._waiting)[2]

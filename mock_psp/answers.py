@@ -1,4 +1,4 @@
-"""Owns how requests are read and answered, for the API and the control API alike."""
+"""Owns the reading and answering of requests, for the API and the control API alike."""
 
 import asyncio
 import hmac
@@ -29,7 +29,7 @@ class Dropped(Response):
     """No answer at all: the connection is cut."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        """Cut the connection that the request came by."""
+        """Cut the connection of the request."""
         scope["state"]["transport"].abort()
         # The server learns of the cut in its loop's next turn; returning earlier would look like a bug.
         await asyncio.sleep(0)
@@ -53,7 +53,7 @@ async def answered(handler: Handler, request: Request) -> Response:
 
 
 def decoded(body: bytes, shape: type[Shape]) -> Shape:
-    """Return a body as what it should be; raises InvalidRequest."""
+    """Return a body as the expected type; raises InvalidRequest."""
     try:
         return msgspec.json.decode(body, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -66,10 +66,10 @@ def json_response(status: int, body: Any) -> Response:
 
 
 def failure(status: int, code: str, message: str) -> Response:
-    """Return an answer that says no."""
+    """Return the answer for a failure."""
     return Response(failure_body(code, message), status, media_type="application/json")
 
 
 def failure_body(code: str, message: str) -> bytes:
-    """Return the body of an answer that says no."""
+    """Return the body of a failure's answer."""
     return msgspec.json.encode({"error": {"code": code, "message": message}})

@@ -87,7 +87,7 @@ class Api:
         return [Route(path, self._logged(handler), methods=[method]) for method, path, handler in table]
 
     def _logged(self, handler: Handler) -> Handler:
-        """Let a handler be called by those who know the token, and write every call down."""
+        """Wrap a handler: only callers with the token may use it, and every call is logged."""
 
         async def endpoint(request: Request) -> Response:
             call = Call(
@@ -159,7 +159,7 @@ class Api:
         return {"data": [movement.view() for movement in page.movements], "next_cursor": page.next_cursor}
 
     async def _read(self, produce: Callable[[], object]) -> Response:
-        """Answer a reading call; for its faults, before and after executing are the same."""
+        """Answer a reading call; for faults, before and after execution are the same."""
         knobs = self._state.knobs
         hit = knobs.faults_hit != "writes"
         if hit and (fault := await self._fault_before()):
@@ -173,7 +173,7 @@ class Api:
     async def _write(
         self, request: Request, shape: type[Shape], execute: Callable[[Shape], Object]
     ) -> Response:
-        """Execute a keyed call once, answer it, and answer its repetitions the same."""
+        """Execute a keyed call once; repetitions get the same answer."""
         hit = self._state.knobs.faults_hit != "reads"
         if hit and (fault := await self._fault_before()):
             return fault
@@ -195,7 +195,7 @@ class Api:
         return Response(answer.body, answer.status, headers, media_type="application/json")
 
     async def _execute(self, key: str, execute: Callable[[], Object], *, hit: bool) -> Answer:
-        """Do what was asked, under a claimed key; the key is in use until the answer is ready."""
+        """Execute a call under a claimed key; the key is in use until the answer is ready."""
         knobs = self._state.knobs
         answer: Answer | None = None
         try:
@@ -207,7 +207,7 @@ class Api:
             if hit:
                 await self._pause(knobs.delay_seconds)
         finally:
-            # Whatever cuts the work short: what was executed must never be executed again.
+            # Whatever interrupts this, an executed call must never be executed again.
             if answer is None:
                 self._keys.abandon(key)
             else:
@@ -215,7 +215,7 @@ class Api:
         return answer
 
     def _outcome(self, execute: Callable[[], Object]) -> Answer:
-        """Execute, and make a business refusal into an answer that is kept like any other."""
+        """Execute; a business refusal becomes an answer that is kept like any other."""
         knobs = self._state.knobs
         if knobs.take("reject"):
             return Answer(status=402, body=failure_body(knobs.reject_code, "refused, as the knob says"))

@@ -1,4 +1,4 @@
-"""Owns the provider's own books: every movement of money, every event, and what was made for whom."""
+"""Owns the provider's books: every movement of money, every event, and the objects by reference."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Source: TypeAlias = Capture | Refund | Payout
 
 
 class EventData(Struct, frozen=True, kw_only=True):
-    """What an event tells; texts that do not apply are empty."""
+    """The content of an event; texts that do not apply are empty."""
 
     payment_id: str
     reference: str
@@ -33,7 +33,7 @@ class EventData(Struct, frozen=True, kw_only=True):
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """Something that the provider tells by webhook; `id` stays the same however often it is delivered."""
+    """An event that is delivered by webhook; `id` is the same in every delivery."""
 
     type: str
     id: str
@@ -46,11 +46,11 @@ class Event(Struct, frozen=True, kw_only=True):
 
 
 class Books:
-    """What the provider wrote down, and the only maker of its times and ids.
+    """The provider's records, and the only source of its times and ids.
 
     Attributes:
-        executions: how many payments, payouts and refunds were made for a reference: more than one
-            says that somebody asked twice for the same thing, with two idempotency keys.
+        executions: how many payments, payouts and refunds were made for a reference. More than one means that
+            a caller asked twice for the same thing, with two idempotency keys.
         listing: every movement of money, as callers may read it.
     """
 
@@ -85,7 +85,7 @@ class Books:
         return f"{prefix}_{self._random.getrandbits(80):020x}"
 
     def execute(self, thing: Object, complete: Callable[[], object]) -> None:
-        """Count an object that was asked for, and let it come to its end by itself if that is on."""
+        """Count an object that was asked for, and schedule its end if `auto_complete` is on."""
         if thing.reference:
             self.executions[thing.reference] += 1
             self.keep(thing)
@@ -101,7 +101,7 @@ class Books:
         return list(self._made.get(reference, ()))
 
     def charge(self, payment: Payment | Payout, amount_minor: int | None) -> None:
-        """Keep a fee, `fee_minor` unless told otherwise; raises InvalidRequest when it comes to nothing."""
+        """Keep a fee, `fee_minor` unless told otherwise; raises InvalidRequest if it is zero."""
         amount = self.knobs.fee_minor if amount_minor is None else amount_minor
         if amount <= 0:
             raise InvalidRequest("no_fee", "give an amount, or turn the knob fee_minor")
@@ -122,7 +122,7 @@ class Books:
         stage: str = "",
         reason: str = "",
     ) -> Event:
-        """Write down an event and hand it to whoever delivers events."""
+        """Record an event and pass it to the delivery of events."""
         event = Event(
             type=type_,
             id=self.new_id("evt"),

@@ -1,4 +1,4 @@
-"""Owns the control API: what makes things happen at the provider, for tests, demos and people."""
+"""Owns the control API, by which tests, demos and people make things happen at the provider."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, TypeAlias

@@ -1,4 +1,4 @@
-"""Owns what the provider says no with; `api` gives each its HTTP status."""
+"""Owns the provider's errors; `api` gives each its HTTP status."""
 
 
 class ApiError(Exception):

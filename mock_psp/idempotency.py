@@ -1,4 +1,4 @@
-"""Owns the promise of idempotency keys: the same key is answered the same, and does nothing twice."""
+"""Owns idempotency keys: the same key gets the same answer, and does nothing twice."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -37,11 +37,11 @@ class Keys:
         self._kept: dict[str, _Kept] = {}
 
     def begin(self, key: str, digest: bytes, *, kept_seconds: float) -> Answer | None:
-        """Claim a key for a request, or return what was answered to the same one before.
+        """Claim a key for a request, or return the answer to the same request before.
 
         Raises:
-            KeyReused: it was claimed by a request with another digest.
-            KeyInUse: it was claimed and is not answered yet.
+            KeyReused: the key was claimed by a request with another digest.
+            KeyInUse: the key was claimed and its request is not answered yet.
         """
         self._forget_before(self._clock() - timedelta(seconds=kept_seconds))
         kept = self._kept.get(key)

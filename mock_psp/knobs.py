@@ -1,4 +1,4 @@
-"""Owns the knobs: what a provider does to people, switched on by tests and demos."""
+"""Owns the knobs: faults and delays of the provider, switched on by tests and demos."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
@@ -21,7 +21,7 @@ Counted = Literal[
     "timeout_after_execute",
     "timeout_before_execute",
 ]
-"""Knobs that hold for the next so many times."""
+"""Knobs that apply to the next so many calls, events or objects."""
 
 
 class Knobs(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -53,7 +53,8 @@ class Knobs(Struct, kw_only=True, forbid_unknown_fields=True):
         late_failure: captures that fail, and payouts that come back, `settle_seconds` after they were done
             by themselves.
         moving_pages: the list of records is paged by position, and repeats rows as if others came in.
-        shuffle_pages: the rows of a page of records come in disorder, the same one when it is read again.
+        shuffle_pages: the rows of a page of records come in disorder; the same disorder if the page is read
+            again.
         clock_skew_seconds: how far ahead the provider's clock is, in its times and signatures.
     """
 
@@ -86,7 +87,7 @@ class Knobs(Struct, kw_only=True, forbid_unknown_fields=True):
     clock_skew_seconds: Annotated[float, Meta(ge=-86_400, le=86_400)] = 0.0
 
     def take(self, name: Counted) -> bool:
-        """Return whether the next one is hit, and count it."""
+        """Return whether a knob applies to the next one, and count it down."""
         left: int = getattr(self, name)
         if left:
             setattr(self, name, left - 1)

@@ -1,4 +1,4 @@
-"""Owns the list of all movements as callers read it: windows, cursors, pages, and rows that lie."""
+"""Owns the list of all movements as callers read it: windows, cursors, pages, and falsified rows."""
 
 from bisect import bisect_left
 from datetime import datetime
@@ -22,10 +22,10 @@ class Movement(Struct, kw_only=True):
     """One movement of the provider's account with us, positive when it takes money in.
 
     Attributes:
-        id: of the capture, refund, payout, fee or settlement when it comes to be; an id of its own for what
-            befalls it later and for a dispute's movements.
-        object_id: of what moved, whatever befell it.
-        source: what the row shows the present state of; none for what is done once and for all.
+        id: the id of the capture, refund, payout, fee or settlement for its first movement; an id of its own
+            for later movements and for a dispute's.
+        object_id: of the object that moved, for all its movements.
+        source: the object whose present state the row shows; None if the movement is final.
         batch_id: of the settlement that it was paid out to our bank with; empty until then.
         vanished: whether no page shows it.
         misstated_amount_minor: shown instead of the true amount, unless it is None.
@@ -84,7 +84,7 @@ class Listing:
     def add(self, movement: Movement) -> None:
         """List one more movement, the newest."""
         if self.movements and movement.created_at < self.movements[-1].created_at:
-            # Somebody turned the clock back, or forward and back.
+            # The clock was turned back, or forward and back.
             self._in_order = False
         self._places[movement.id] = len(self.movements)
         self.movements.append(movement)
@@ -97,7 +97,7 @@ class Listing:
             raise NotFound("not_found", f"no movement {movement_id}") from None
 
     def vanish(self, movement_id: str) -> Movement:
-        """Show a movement no more; its money stays where it went."""
+        """Hide a movement; its money stays where it went."""
         movement = self.get(movement_id)
         movement.vanished = True
         return movement
@@ -119,7 +119,7 @@ class Listing:
         `moving_pages` it is a position among all, as many real providers have it.
 
         Raises:
-            InvalidRequest: the cursor is none of ours.
+            InvalidRequest: the cursor is not one of ours.
         """
         oldest, newest = self._window(created_from, created_to)
         fitting = (
@@ -133,7 +133,7 @@ class Listing:
             return Page(movements, "")
         if not self._knobs.moving_pages:
             return Page(movements, f"before-{places[limit - 1]}")
-        # The last row of this page comes again on the next one, unless that would never end.
+        # The last row of this page is repeated on the next one, unless the listing would then never end.
         again = places[limit - 1] if limit > 1 else places[limit]
         return Page(movements, f"skip-{len(self.movements) - 1 - again}")
 

@@ -1,7 +1,7 @@
 """Owns payments: asked for by callers, then authorized, captured or failed by the world.
 
-What the world does is never refused for its order, since real providers send the strangest orders: every
-call tells an event, and money moves only where it had not moved yet.
+Steps of the world are accepted in any order, since real providers send the strangest orders. Every call tells
+an event, and money moves only if it has not moved yet.
 """
 
 from typing import Literal
@@ -125,7 +125,7 @@ class Payments:
         return payment
 
     def _complete(self, payment: Payment) -> None:
-        """Let a payment succeed by itself, unless somebody has decided its fate already."""
+        """Let a payment succeed by itself, unless its outcome was decided already."""
         if payment.cancelled or payment.captures:
             return
         if not payment.authorized:

@@ -80,7 +80,7 @@ class Payouts:
         return self.fail(payout_id, reason=reason)
 
     def duplicate(self, payout_id: str) -> Payout:
-        """Pay a payout a second time, for nobody's request and without a word: only lists show it."""
+        """Pay a payout a second time, without a request or an event: only lists show it."""
         first = self.get(payout_id)
         second = Payout(
             id=self._books.new_id("mp_out"),
@@ -103,7 +103,7 @@ class Payouts:
         return payout
 
     def _complete(self, payout: Payout) -> None:
-        """Pay by itself, unless somebody has decided the payout's fate already."""
+        """Pay by itself, unless the payout's outcome was decided already."""
         if payout.state not in ("pending", "submitted"):
             return
         if payout.state == "pending":
@@ -118,7 +118,7 @@ class Payouts:
             self.return_(payout.id)
 
     def _payable(self, currency: str) -> int:
-        """Return what is there and not owed to a payout that is under way."""
+        """Return the balance that is not reserved for payouts under way."""
         return self._books.balances[currency] - sum(
             payout.amount_minor
             for payout in self.all.values()

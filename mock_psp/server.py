@@ -1,4 +1,4 @@
-"""Owns a running provider: its parts put together, and the socket that it listens on."""
+"""Owns a running provider: its wiring, and the socket that it listens on."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ from mock_psp.state import State
 from mock_psp.webhooks import Deliver, Retries, Webhooks, http_deliver
 
 _LOOK_SECONDS: Final = 0.01
-"""How often a clock that may be a test's is looked at while something is to happen by itself."""
+"""How often the clock, which may be a test's, is read while actions are scheduled."""
 
 
 def system_clock() -> datetime:
@@ -54,7 +54,7 @@ class MockPsp:
         return self.state.knobs
 
     async def settled(self) -> None:
-        """Let everything happen that is due by the clock, and wait until its events are delivered."""
+        """Run everything that is due by the clock, and wait until its events are delivered."""
         self.state.run_due()
         await self.webhooks.drained()
 
@@ -81,8 +81,8 @@ async def serve(
         webhook_url: where events are posted to; without it and `deliver` they are only written down.
         deliver: called with each event instead of posting it.
         webhook_secrets: `whsec_…`; events are signed with all of them.
-        clock: what all the provider's times come from; pauses and retries pass in real time.
-        seed: the same one makes the same ids, jitter and disorder; none makes them unpredictable.
+        clock: the source of all the provider's times; pauses and retries pass in real time.
+        seed: the same seed makes the same ids, jitter and disorder; None makes them unpredictable.
     Raises:
         InvalidRequest: events are to be delivered but there is no secret, or one is malformed.
         OSError: the port is taken.
@@ -122,7 +122,7 @@ def make_app(
 
 
 def _no_such_route(_request: Request, error: Exception) -> Response:
-    """Answer what no route takes in the form of every other failure."""
+    """Answer a request without a route, in the form of every other failure."""
     assert isinstance(error, HTTPException)
     return failure(error.status_code, "no_such_route", error.detail)
 
@@ -136,7 +136,7 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the program that it is a part of, and says when it has begun."""
+    """A server that leaves signals to its program, and tells when it has started."""
 
     def __init__(self, config: uvicorn.Config, stopping: asyncio.Event) -> None:
         super().__init__(config)
@@ -150,7 +150,7 @@ class _Server(uvicorn.Server):
             self.begun.set()
 
     async def main_loop(self) -> None:
-        # Without a date header there is nothing to do at every tick; so stopping takes no time.
+        # Without a date header there is nothing to do at every tick, so stopping takes no time.
         await self.on_tick(0)
         await self._stopping.wait()
 
@@ -161,7 +161,7 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def answering(app: Starlette, listening: socket.socket, stopping: asyncio.Event) -> AsyncIterator[None]:
-    """Answer what comes by a socket; `stopping` is set first when the context ends."""
+    """Serve a socket; `stopping` is set first when the context ends."""
     server = _Server(
         uvicorn.Config(
             app,
@@ -211,5 +211,5 @@ async def _time_passing(state: State) -> AsyncIterator[None]:
 
 
 def _random(seed: int | None, use: str) -> Random:
-    """Return a source of its own for each use, so that timing in one changes nothing in the other."""
+    """Return a separate random source per use, so that the timing of one use does not change another."""
     return Random() if seed is None else Random(f"{seed}:{use}")  # noqa: S311 - nothing here is secret

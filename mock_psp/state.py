@@ -1,4 +1,4 @@
-"""Owns the whole provider without its HTTP: its rules, its memory, and the log of who called."""
+"""Owns the whole provider without its HTTP: its rules, its memory, and the log of calls."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -58,7 +58,7 @@ class State:
         return self.books.agenda
 
     def run_due(self) -> int:
-        """Let everything happen that is due by the clock; return how much that was."""
+        """Run everything that is due by the clock; return how many actions ran."""
         return self.agenda.run_due()
 
     def view(self) -> dict[str, object]:

@@ -88,7 +88,7 @@ class Webhooks:
         self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
 
     def send(self, event: Event) -> None:
-        """Deliver an event soon, the way that the knobs say."""
+        """Deliver an event soon, as the knobs say."""
         self.events[event.id] = event
         if self._deliver is None:
             return
@@ -108,7 +108,7 @@ class Webhooks:
         self._hurry = asyncio.Event()
 
     def resend(self, event_id: str | None = None) -> int:
-        """Deliver an event again, or all of them, also lost ones; return how many these are.
+        """Deliver an event again, or all events, also lost ones; return how many.
 
         Raises:
             NotFound: there is no such event.
@@ -123,16 +123,16 @@ class Webhooks:
         return len(events)
 
     def rotate(self, secret: str, *, keep_old: bool = True) -> None:
-        """Sign with a new secret, and with the old ones too until they are retired.
+        """Sign with a new secret, and also with the old ones until they are retired.
 
         Raises:
-            InvalidRequest: it is no secret.
+            InvalidRequest: the secret is malformed.
         """
         check_secret(secret)
         self.secrets = [secret, *(self.secrets if keep_old else ())]
 
     async def drained(self) -> None:
-        """Wait until nothing is left to deliver, and raise what went wrong inside a delivery."""
+        """Wait until nothing is left to deliver, and raise an error that came up inside a delivery."""
         while self._tasks:
             await asyncio.wait(self._tasks)
         if self._failures:
@@ -190,7 +190,7 @@ class Webhooks:
             self._failures.append(failure)
 
     async def _attempt_first(self, event: Event, before: asyncio.Task[None] | None) -> None:
-        """Make the first attempt in turn; what fails is tried again without holding others up."""
+        """Make the first attempt in turn; a failed one is tried again without delaying others."""
         if self._knobs.late_webhooks_seconds:
             await self._pause(self._knobs.late_webhooks_seconds)
         if before is not None:
@@ -224,7 +224,7 @@ class Webhooks:
         }
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, unless somebody is in a hurry."""
+        """Wait, unless a flush is asked for."""
         try:
             await asyncio.wait_for(self._hurry.wait(), seconds)
         except TimeoutError:

@@ -43,18 +43,18 @@ class UnaryMethod(Protocol[_Sent_contra, _Received_co]):
         timeout: float | None = None,
         metadata: Sequence[tuple[str, str]] | None = None,
     ) -> Awaitable[_Received_co]:
-        """Send a request; the answer is awaited."""
+        """Send a request and await the answer."""
 
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
 _OPTIONS = (
-    # Answers are made to fit into the 4 MiB that gRPC takes in by default; a larger one would be a fault.
+    # The ledger's answers fit into the 4 MiB that gRPC accepts by default; a larger one would be a fault.
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-    # A connection that died without a word ends a long stream after 40 s instead of never.
+    # A silently dead connection ends a long stream after 40 s instead of never.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # A server that comes back is found within seconds; by default gRPC waits up to two minutes.
+    # A server that is back is found within seconds; by default gRPC waits up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     # This one says how long a try to connect may take; a busy server needs more than the 100 ms of the first.
     ("grpc.min_reconnect_backoff_ms", 3_000),
@@ -65,8 +65,7 @@ _OPTIONS = (
 class LedgerClient:
     """Calls a ledger.
 
-    The services are the generated stubs, for everything that needs them as they are; `call` adds typed
-    errors and retries::
+    The services are the generated stubs and can be used directly; `call` adds typed errors and retries::
 
         async with LedgerClient("127.0.0.1:50051") as ledger:
             response = await ledger.call(ledger.postings.PostTransaction, request)
