@@ -23,7 +23,7 @@ KINDS: Final[Mapping[type[Struct], tuple[FactKind, ...]]] = {
         FactKind.ACCOUNT_FROZEN,
         FactKind.ACCOUNT_UNFROZEN,
         FactKind.ACCOUNT_CLOSED,
-        # Last, since an opening is told without a note.
+        # Last, since the record of an opening has no note.
         FactKind.ACCOUNT_OPENED,
     ),
     facts.AccountContinued: (FactKind.ACCOUNT_CONTINUED,),
@@ -47,7 +47,7 @@ KINDS: Final[Mapping[type[Struct], tuple[FactKind, ...]]] = {
 
 
 def any_fact(kind: type[Struct]) -> st.SearchStrategy[Any]:
-    """Return facts of one type, of a kind that it has."""
+    """Return facts of one type, each of a kind that the type has."""
     fact = any_of(kind)
     if kind is facts.RequestRejected:
         fact = fact.map(lambda each: replace(each, reason=each.reason % 1000))

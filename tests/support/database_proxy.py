@@ -1,4 +1,4 @@
-"""Own a proxy before PostgreSQL: it can fall silent, and drop what clients ask for when they connect.
+"""Own a proxy before PostgreSQL: it can fall silent, and drop clients' start-up parameters.
 
 It speaks the start of PostgreSQL's protocol, so it stands for a pooler as well as for a network.
 """
@@ -18,7 +18,7 @@ _CHUNK = 65_536
 
 
 class DatabaseProxy:
-    """Passes on what clients and PostgreSQL tell each other.
+    """Passes on the bytes between clients and PostgreSQL.
 
     Attributes:
         dropped: names of start-up parameters that PostgreSQL does not get to see.
@@ -31,7 +31,7 @@ class DatabaseProxy:
         self.cancel_count = 0
         self.connection_count = 0
         self._target = urlsplit(database_url)
-        # Whoever began before the last silence has lost bytes, and gets no further.
+        # A connection from before the last silence has lost bytes, so nothing more is passed on over it.
         self._silent = False
         self._deaf = self._mute = False
         self._age = 0
@@ -47,12 +47,12 @@ class DatabaseProxy:
         return urlunsplit(self._target._replace(netloc=f"{credentials}@127.0.0.1:{port}"))
 
     def fall_silent(self) -> None:
-        """Take no connection and pass nothing on; what comes is lost."""
+        """Accept no connection and pass nothing on; incoming bytes are lost."""
         self._silent = True
         self._age += 1
 
     def lose_old(self, *, questions: bool = True, answers: bool = True) -> None:
-        """Pass nothing more on over the connections that there are; new ones work."""
+        """Pass nothing more on over existing connections; new ones work."""
         self._deaf, self._mute = questions, answers
         self._age += 1
 
@@ -104,7 +104,7 @@ class DatabaseProxy:
             to_target.close()
 
     async def _first(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes | None:
-        """Return the packet that begins a session, without what is dropped; None where none begins."""
+        """Return the packet that begins a session, without dropped parameters; None if no session begins."""
         while True:
             head = await reader.readexactly(_HEAD.size)
             length, code = _HEAD.unpack(head)

@@ -1,4 +1,4 @@
-"""Own engines without a server: lanes on a real database, asked for commands directly."""
+"""Own engines without a server: lanes on a real database that take commands directly."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ IDS = TenantIds(KEY)
 
 
 class Engine:
-    """All lanes of what stands for one process."""
+    """All lanes of one pretended process."""
 
     def __init__(self, pool: Pool, clock: Clock, limits: LaneLimits) -> None:
         self.pool = pool
@@ -61,14 +61,14 @@ class Engine:
         return outcome
 
     async def deliver(self, event: ProviderEvent) -> payment_pb2.RecordedProviderEvent:
-        """Deliver an event, and return it as the answer has it."""
+        """Deliver an event, and return the event in the answer."""
         outcome = await self.ask(delivery(event))
         assert not outcome.rejected, outcome
         return payment_pb2.RecordedProviderEvent.FromString(outcome.content)
 
 
 def delivery(event: ProviderEvent) -> Request:
-    """Return the request that hands an event over; each delivery of it has the same key."""
+    """Return the request that ingests an event; each delivery of the event has the same key."""
     key = RequestKey(Method.IngestProviderEvents, f"{event.provider}/{event.event_id}", player_id="")
     return Request(IngestEvent(event=event), key, _digest(event.event_id))
 
@@ -96,7 +96,7 @@ async def engine(
     expiry_size: int = 1_000,
     connections: int = 4,
 ) -> AsyncIterator[Engine]:
-    """Run an engine; what is under way at the end is dropped as in a crash."""
+    """Run an engine; work under way at the end is dropped as in a crash."""
     role = Settings(database_url=database_url).application_role
     pool = await open_pool(database_url, role=role, size=connections)
     running = Engine(pool, clock, LaneLimits(cache_size=cache_size, expiry_size=expiry_size))
@@ -108,7 +108,7 @@ async def engine(
 
 
 async def assert_coherent(database_url: str, clock: Clock) -> None:
-    """Check what the tables say, what VerifyJournal says, and what callers are told."""
+    """Check the tables, VerifyJournal, and the answers to callers."""
     await assert_tables_coherent(database_url, TENANT)
     async with serving(database_url, clock=clock) as service:
         results = [each async for each in verify(service.server.ledger._pool, TENANT)]
@@ -146,7 +146,7 @@ class StoredEvents(NamedTuple):
 
 
 async def events_of(pool: Pool, provider: str) -> StoredEvents:
-    """Return what is stored of a provider account's events, the oldest first."""
+    """Return the stored events of a provider account, the oldest first."""
     rows = await pool.fetch(
         "SELECT event_number, state FROM provider_events WHERE tenant_key = $1 AND provider = $2"
         " ORDER BY event_number",

@@ -61,7 +61,7 @@ class FakeAdyen(Vendor):
                 return error(500, "905", "Internal error", transient_error="true")
 
     def key_reused(self) -> Response:
-        """The facts say no more than that it is an error, so this is the worst that it could be."""
+        """Adyen's documentation says only that it is an error, so this is the worst case."""
         return error(422, "705", "The Idempotency-Key was used for another request.")
 
     def add_transfer(self, *, status: str = "booked", **fields: Any) -> Thing:

@@ -1,4 +1,4 @@
-"""Own a provider that lives in the test's process: it counts as ISO 4217 does and answers at once."""
+"""Own a provider inside the test's process: it uses the minor units of ISO 4217 and answers at once."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class FakeAdapter:
         return amount
 
     async def call(self, call: ProviderCall, proof: Proof) -> Answer:
-        """Take the call on, as far as it is proven."""
+        """Take the call on, if its proof holds."""
         if self._silent:
             return Unknown(reason="silence")
         try:
@@ -80,5 +80,5 @@ class FakeAdapter:
 
 
 def fake_providers() -> Mapping[str, Adapter]:
-    """Return one that answers and one that doesn't."""
+    """Return an adapter that answers and one that doesn't."""
     return {PROVIDER: FakeAdapter(), SILENT_PROVIDER: FakeAdapter(silent=True)}

@@ -56,7 +56,7 @@ _METHODS = {
 
 
 def a_discrepancy(kind: FindingClass = FindingClass.AMOUNT_MISMATCH, **facts: Any) -> Discrepancy:
-    """Return a discrepancy; what is not given is as in every other one."""
+    """Return a discrepancy; arguments that are not given have fixed defaults."""
     wanted: dict[str, Any] = {
         "provider": "mock",
         "payment": None,
@@ -169,7 +169,7 @@ class Desk:
         self.stubs = ledger.stubs
 
     async def raised(self, **fields: Any) -> pb.Finding:
-        """Have a provider capture more of a deposit than was asked for; return the finding of that."""
+        """Have a provider capture more of a deposit than was asked for; return the finding about that."""
         cashier = Cashier(self.ledger)
         deposit = await cashier.initiate(500, **{"provider_ref": self.ledger.new_key(), **fields})
         event_id = self.ledger.new_key()
@@ -199,7 +199,7 @@ class Desk:
         return (await self.stubs.findings.AcknowledgeFinding(request)).finding
 
     async def resolve(self, found: pb.Finding, **fields: Any) -> pb.Finding:
-        """Say why it is none any more."""
+        """Say why the finding is settled."""
         return (await self.stubs.findings.ResolveFinding(self.resolve_request(found, **fields))).finding
 
     def resolve_request(self, found: pb.Finding, **fields: Any) -> pb.ResolveFindingRequest:

@@ -25,12 +25,12 @@ LISTED: Final = frozenset(ProviderRecordKind) - {ProviderRecordKind.OTHER, Provi
 
 
 class ListedProvider:
-    """Lists records newest first, by position: what comes in meanwhile pushes the rest down.
+    """Lists records newest first, by position: a record that comes in meanwhile moves the others down.
 
     Attributes:
         records: all of them, in any order.
         arrivals: how many records come in between two pages; they lie beyond every window.
-        breaks_after: the page after which every further one fails; None: none does.
+        breaks_after: every page after this one fails; None: no page fails.
     """
 
     capabilities: Final = Capabilities(
@@ -47,14 +47,14 @@ class ListedProvider:
     async def list_provider_records(
         self, from_time: datetime, to_time: datetime, cursor: str, limit: int
     ) -> ProviderRecordPage:
-        """Return a page; the cursor is a position among all, so rows come again when others come in."""
+        """Return a page; the cursor is a position among all records, so rows repeat when others come in."""
         if not cursor:
             self._sorted = [each for each in self.records if from_time <= each.create_time < to_time]
             self._sorted.sort(key=lambda each: each.create_time, reverse=True)
         page_number, place = (int(part) for part in (cursor or "0-0").split("-"))
         if self.breaks_after is not None and page_number >= self.breaks_after:
             raise ListingFailed("the listing broke off")
-        # Others came in at the head: the same position is now an older page's end.
+        # Records came in at the head, so the same position now lies within an earlier page.
         place = max(0, place - self.arrivals)
         page = self._sorted[place : place + limit]
         end = place + limit

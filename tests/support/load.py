@@ -1,4 +1,4 @@
-"""Own callers that keep posting and, where the answer is lost, ask again with the same key."""
+"""Own callers that keep posting and, if an answer is lost, ask again with the same key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.ledger import Ledger
 from tests.support.requests import transfer
 from tests.support.wire import Refusal, open_channel, read_refusal
 
-# Answers that leave open what became of the request, or ask to come back.
+# Reasons that leave the outcome open, or ask the caller to come back.
 COME_BACK = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -23,12 +23,12 @@ COME_BACK = {
 }
 CALL_TIMEOUT_SECONDS = 30
 PROGRESS_TIMEOUT_SECONDS = 120
-# Begins the keys of what a test prepares before its callers come.
+# The prefix of the keys that a test uses before its callers start.
 SETUP = "setup"
 
 
 class Callers:
-    """Many callers of one tenant; what each was told is kept by key."""
+    """Many callers of one tenant; the answers are kept by key."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Callers:
             accounts: between any two of which money is moved.
             patient: whether a caller asks again until it hears what was decided; otherwise it keeps
                 the key as unanswered and goes on.
-            name: begins the keys of these callers.
+            name: the prefix of these callers' keys.
         """
         self.posted: dict[str, posting_pb2.Transaction] = {}
         self.refused: dict[str, Refusal] = {}
@@ -69,7 +69,7 @@ class Callers:
 
     @asynccontextmanager
     async def calling(self, count: int) -> AsyncIterator[None]:
-        """Let that many callers post; at the end each finishes what it has begun."""
+        """Let that many callers post; at the end each one finishes the request that it has begun."""
         tasks = [
             asyncio.create_task(self._call_on(f"{self._name}-{n}", self._ports[n % len(self._ports)]))
             for n in range(count)
@@ -126,7 +126,7 @@ class Callers:
                     self.refused[key] = refusal
                 elif self._patient:
                     self.retry_count += 1
-                    # Gives way to other work; how long is of no importance.
+                    # Lets other work run; the duration does not matter.
                     await asyncio.sleep(0.01)
                     continue
                 else:
@@ -147,7 +147,7 @@ async def open_players(ledger: Ledger, names: Sequence[str], *, each: int) -> No
 
 
 async def assert_outcomes_kept(ledger: Ledger, callers: Callers) -> None:
-    """What every caller was told stands in the journal, once, and nothing else does.
+    """Every answer to a caller stands in the journal exactly once, and nothing else does.
 
     Raises:
         AssertionError: an acknowledged outcome was lost, changed, doubled or made up.

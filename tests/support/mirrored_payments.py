@@ -1,4 +1,4 @@
-"""Own payments by the hundred thousand: what the ledger knows of them, and what a provider lists."""
+"""Own hundreds of thousands of payments, as the ledger knows them and as a provider lists them."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class Life:
     """One payment as it happened at the provider.
 
     Attributes:
-        events: what happened, in order; the ledger hears all of it unless `unheard` says otherwise.
-        unheard: places of events that the ledger has not heard of.
-        records: what the provider lists; made from the events, then changed at will.
+        events: what happened, in order; the ledger hears of all events except those in `unheard`.
+        unheard: positions of events that the ledger has not heard of.
+        records: the provider's list; made from the events, and then changed by tests.
     """
 
     number: int
@@ -81,7 +81,7 @@ class Mirror:
             yield self.life(from_time + place * step)
 
     def life(self, begin_time: datetime) -> Life:
-        """Make one: mostly a deposit captured at once, sometimes everything that may befall one."""
+        """Make a life: mostly a deposit captured at once, sometimes everything that can happen to one."""
         chance = self.random.random()
         amount = self.random.randint(500, 50_000)
         life = self.begin(begin_time, amount, withdrawal=chance < 0.2)
@@ -135,7 +135,7 @@ class Mirror:
     def happen(
         self, life: Life, kind: EventType, amount: int, minutes: float, *, object_ref: str = ""
     ) -> None:
-        """Let something happen so many minutes after the beginning; both sides know of it."""
+        """Add an event so many minutes after the beginning; both sides know of it."""
         time = life.begin_time + timedelta(minutes=minutes)
         event = replace(
             an_event(
@@ -243,7 +243,7 @@ class Mirror:
 
 
 async def write_payments(database_url: str, mirror: Mirror, lives: list[Life]) -> None:
-    """Write what the ledger knows of payments as rows; there is no journal of them."""
+    """Write the payments as rows of the ledger; they have no journal."""
     connection = await asyncpg.connect(database_url)
     try:
         for start in range(0, len(lives), 5_000):

@@ -17,7 +17,7 @@ Hold = dict[str, Any]
 Transaction = dict[str, Any]
 # (account id, direction, change of posted money, change of pending money)
 Change = tuple[str, str, int, int]
-# Of each limit what is asked for: a number, UNLIMITED, or None for what the kind of account has by default.
+# A limit as a caller asks for it: a number, UNLIMITED, or None for the default of the account's kind.
 Wanted = tuple[int | str | None, int | str | None]
 
 UNLIMITED = "unlimited"
@@ -25,7 +25,7 @@ UNLIMITED = "unlimited"
 LARGEST = 2**63 - 1
 GROWS_BY_DEBIT = {"ASSET", "EXPENSE"}
 OPPOSITE = {"DEBIT": "CREDIT", "CREDIT": "DEBIT"}
-# Refusals that leave no trace: the key stays unused.
+# Refusals that leave no record: the key stays unused.
 UNDECIDED = {
     "AMOUNT_NOT_POSITIVE",
     "UNBALANCED_TRANSACTION",
@@ -47,10 +47,10 @@ def in_words(told: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Answer:
-    """What one request is told.
+    """The answer to one request.
 
-    `reason` is empty for a success. `transaction` and `hold` are the model's own names of what came
-    of it; the caller of the model knows under which ids the server filed them.
+    `reason` is empty for a success. `transaction` and `hold` are the model's own names of the results; the
+    caller of the model knows the server's ids for them.
     """
 
     reason: str = ""
@@ -86,7 +86,7 @@ class PostItem:
 
     @property
     def body(self) -> Hashable:
-        """Return all that two requests must share to be the same request."""
+        """Return everything in which two requests must agree to be the same request."""
         return (self.legs, self.type, self.reference)
 
 
@@ -102,7 +102,7 @@ class OpenItem:
 
     @property
     def body(self) -> Hashable:
-        """Return all that two requests must share to be the same request."""
+        """Return everything in which two requests must agree to be the same request."""
         return (self.account, self.kind, self.currency, self.limits)
 
 
@@ -123,7 +123,7 @@ def available_balance(account: Account) -> int:
 
 
 def expected_balance(account: Account) -> int:
-    """Return posted money and what is on its way in: what the upper limit looks at."""
+    """Return posted money plus pending money in, which the upper limit looks at."""
     return posted_balance(account) + int(account["pending"][normal_side(account)])
 
 
@@ -143,7 +143,7 @@ class LedgerModel:
     # Time and switches.
 
     def advance(self, microseconds: int) -> None:
-        """Let time pass; holds die at their instant."""
+        """Let time pass; holds expire at their instant."""
         self.now += microseconds
         for hold in self.holds.values():
             if hold["state"] == "OPEN" and hold["expire"] is not None and hold["expire"] <= self.now:
@@ -159,7 +159,7 @@ class LedgerModel:
         return self._keyed("SetBalanceEnforcement", key, enforced, decide)
 
     def create_tenant_again(self, key: str, *, enforced: bool) -> Answer:
-        """Ask for the tenant that there is already."""
+        """Ask for the tenant that exists already."""
         return self._keyed("CreateTenant", key, enforced, lambda: Answer(reason="TENANT_ALREADY_EXISTS"))
 
     # Accounts.
@@ -233,7 +233,7 @@ class LedgerModel:
         return self._keyed(method, key, account, decide)
 
     def continue_account(self, key: str, account: str) -> Answer:
-        """Close an account, open the next one, and take along what may be spent."""
+        """Close an account, open the next one, and move what may be spent."""
 
         def decide() -> Answer:
             if account not in self.accounts:
@@ -259,7 +259,7 @@ class LedgerModel:
         return self._keyed("ContinueAccount", key, account, decide)
 
     def newest(self, account: str) -> str:
-        """Return the account as which an account goes on."""
+        """Return the newest account of a line."""
         while account in self.accounts and self.accounts[account]["continued_by"]:
             account = self.accounts[account]["continued_by"]
         return account
@@ -272,7 +272,7 @@ class LedgerModel:
         return names
 
     def _take_along(self, account: str) -> None:
-        """Move what may be spent of a continued account, as far as the counters have room."""
+        """Move the spendable money of a continued account, as far as the counters have room."""
         old = self.accounts[account]
         if not old["continued_by"]:
             return
@@ -463,7 +463,7 @@ class LedgerModel:
 
         return self._keyed("IncreaseHold", key, (name, additional), decide)
 
-    # The rules beneath.
+    # The rules that these share.
 
     def _keyed(self, method: str, key: str, body: Hashable, decide: Callable[[], Answer]) -> Answer:
         if (method, key) in self.outcomes:
@@ -491,7 +491,7 @@ class LedgerModel:
             fresh = [entry for entry in self.outcomes.items() if entry[0] not in known]
             self.__dict__.update(before)
             if answer.reason not in UNDECIDED and not answer.replayed:
-                # The newest outcome is the refusal; it alone outlives the batch.
+                # The newest outcome is the refusal, the only one that outlives the batch.
                 (method, key), (body, refusal) = fresh[-1]
                 self._remember(method, key, body, refusal)
             return replace(answer, index=index)
@@ -517,7 +517,7 @@ class LedgerModel:
         return name
 
     def _apply(self, changes: Sequence[Change]) -> tuple[str, bool]:
-        """Change the counters unless a rule forbids it; return it, and whether a limit broke."""
+        """Change the counters unless a rule forbids it; return the broken rule, and whether a limit broke."""
         names = list(dict.fromkeys(change[0] for change in changes))
         before = {name: self.accounts[name] for name in names}
         after = copy.deepcopy(before)
@@ -590,7 +590,7 @@ def remaining(hold: Hold) -> int:
 
 
 def pending_change(debit: str, credit: str, amount: int) -> list[Change]:
-    """Return what a hold of that amount does to its two accounts."""
+    """Return the changes that a hold of that amount makes on its two accounts."""
     return [(debit, "DEBIT", 0, amount), (credit, "CREDIT", 0, amount)]
 
 
@@ -609,7 +609,7 @@ def granted(wanted: Wanted, kind: str) -> tuple[int | None, int | None]:
 
 
 def misnamed(item: OpenItem) -> bool:
-    """Tell whether a wallet would not be one; the only names of payments that are asked for here."""
+    """Tell whether a wallet's name is given to another kind of account; no other reserved names occur here."""
     parts = item.account.split(":")
     if len(parts) != 4 or parts[0] != "player":
         return False
@@ -617,7 +617,7 @@ def misnamed(item: OpenItem) -> bool:
 
 
 def malformed(item: PostItem) -> str:
-    """Return the reason why a transaction can't be asked for at all, or nothing."""
+    """Return the reason why a transaction is malformed, or nothing."""
     if any(leg.amount < 1 for leg in item.legs):
         return "AMOUNT_NOT_POSITIVE"
     for currency in {leg.currency for leg in item.legs}:

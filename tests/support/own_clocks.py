@@ -6,7 +6,7 @@ from ledger_server.store.database_clock import OwnClocks, own_clocks
 
 
 class Machine:
-    """The real clocks of this machine, each as far off as a test says."""
+    """The real clocks of this machine, each off by as much as a test says."""
 
     def __init__(self, *, wall: float = 0.0) -> None:
         self._real = own_clocks()

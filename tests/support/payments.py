@@ -79,7 +79,7 @@ HOUSE: Final = "house"
 
 
 class Balances(NamedTuple):
-    """What the accounts hold, minor units: of the player, then of the provider.
+    """The balances of the player's and then of the provider's accounts, minor units.
 
     `incoming` is pending money in, which the player can't spend; pending money out shows in `available`.
     """
@@ -140,7 +140,7 @@ def an_event(
 
 
 class Snapshot(NamedTuple):
-    """Everything that decisions depend on, and what was noted of them; all of it immutable."""
+    """Everything that decisions depend on, and what they have noted; all of it immutable."""
 
     sequence: int
     policy: WithdrawalPolicy
@@ -154,7 +154,7 @@ class Snapshot(NamedTuple):
 
 
 class PaymentBooks:
-    """One tenant's payments under the pure rules; what is not there is known not to exist."""
+    """One tenant's payments under the pure rules; everything that is not in memory is known not to exist."""
 
     def __init__(self, *, enforcement: Enforcement = Enforcement.ENFORCED) -> None:
         self.working_set = WorkingSet(
@@ -169,7 +169,7 @@ class PaymentBooks:
         self.working_set.events = defaultdict(lambda: EventEntry(None))
         self.now = NOW
         self.owed: list[OwedCall] = []
-        # By class and payment, which is what makes a finding the same one.
+        # By class and payment, which identify a finding.
         self.findings: dict[tuple[str, int | None], Discrepancy] = {}
         self.ended: frozenset[int] = frozenset()
 
@@ -304,17 +304,17 @@ class PaymentBooks:
         *news: CallNews,
         subject: int | None = None,
     ) -> None:
-        """Tell what became of an owed call."""
+        """Report what became of an owed call."""
         for one in news:
             subject_number = payment if subject is None else subject
             self.do(ReportCall(kind=kind, payment=payment, subject=subject_number, news=one))
 
     def accepted(self, kind: CallKind, payment: int, ref: str, *, subject: int | None = None) -> None:
-        """Tell that a call was begun and that the provider has taken it on."""
+        """Report that a call was begun and that the provider has taken it on."""
         self.report(kind, payment, CallBegun(), CallAccepted(provider_ref=ref), subject=subject)
 
     def rejected(self, kind: CallKind, payment: int, *, subject: int | None = None) -> None:
-        """Tell that a call was begun and that the provider has refused it."""
+        """Report that a call was begun and that the provider has refused it."""
         self.report(kind, payment, CallBegun(), CallRejected(reason="declined"), subject=subject)
 
     # What stands.
@@ -430,7 +430,7 @@ class PaymentBooks:
     # Checks.
 
     def check(self) -> None:
-        """Check that the books balance, that pending money is what open holds keep, and whose it is."""
+        """Check that the books balance, and that pending money equals the open holds, by owner."""
         posted: dict[str, int] = defaultdict(int)
         pending: dict[tuple[str, bool], int] = defaultdict(int)
         for entry in self.working_set.holds.values():

@@ -6,7 +6,7 @@ from ledger_server.providers.sending import Unproven
 
 
 class Proven:
-    """Whatever is sent may leave; counts how often that was asked."""
+    """A proof that lets everything leave, and counts how often it was asked."""
 
     def __init__(self) -> None:
         self.asked_count = 0
@@ -20,18 +20,18 @@ class Proven:
 
 
 class Disproven:
-    """Nothing may leave; from which write on is the test's choice.
+    """A proof that fails, at once or from a chosen write on.
 
     Args:
-        after_writes: how many writes of the request pass before the proof is worth nothing any more; None: it
-            is refused as soon as it is asked for.
+        after_writes: how many writes of the request pass before the proof is invalid; None: it is refused as
+            soon as it is asked for.
     """
 
     def __init__(self, after_writes: int | None = None) -> None:
         self._left = after_writes
 
     async def ask(self) -> None:
-        """Refuse, unless it is later that the proof ends."""
+        """Refuse, unless the proof is to fail only later."""
         if self._left is None:
             raise Unproven("it is another's")
 

@@ -30,7 +30,7 @@ IMPATIENT_SECONDS = 0.5
 RETRY_AFTER_SECONDS = 7
 _TOKEN = "mock-token"
 
-# A ledger that keeps tenths of a penny, and an asset that no provider knows.
+# A currency whose ledger unit is a tenth of a penny, and an asset that no provider knows.
 CURRENCIES = CurrencyRegistry(
     {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
     | {"GBP": 3, "USDT": 6}
@@ -42,9 +42,9 @@ class ProviderUnderTest(ABC):
 
     Attributes:
         payment_ref: a payment that can be refunded.
-        missing_ref: looks like an id of this provider, and is none.
-        found_by_our_id: what can be found without the provider's id.
-        read_by_ref: what can be read by the provider's id.
+        missing_ref: has the form of this provider's ids, but names nothing.
+        found_by_our_id: the kinds that can be found without the provider's id.
+        read_by_ref: the kinds that can be read by the provider's id.
     """
 
     payment_ref: str
@@ -79,7 +79,7 @@ class ProviderUnderTest(ABC):
 
     @abstractmethod
     def add_ownerless_records(self) -> list[ProviderRecordKind]:
-        """Let money move that belongs to no payment: to our bank, for a known reason, for one unheard of."""
+        """Move money without a payment: to our bank, for a known reason, and for an unknown one."""
 
     @abstractmethod
     def add_payout_that_came_back(self) -> None:
@@ -343,6 +343,6 @@ async def running(name: str, clock: FakeClock) -> AsyncIterator[ProviderUnderTes
 
 
 def bare(answer: object) -> Accepted:
-    """Return an answer without what it tells of its object, which other tests look at."""
+    """Return an answer without the content of its object, which other tests look at."""
     assert isinstance(answer, Accepted)
     return replace(answer, made=Made(), others=())

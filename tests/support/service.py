@@ -48,7 +48,7 @@ class Service:
         **settings: Any,
     ) -> None:
         self.database_url = database_url
-        # What counters do at their ends can only be seen with amounts that no server would take otherwise.
+        # The limits of counters can only be tested with amounts that a server would refuse by default.
         settings.setdefault("max_amounts", {OTHERS: MAX_AMOUNT})
         self.settings = Settings(database_url=database_url, host="127.0.0.1", port=0, **settings)
         self._clock = clock
@@ -250,7 +250,7 @@ class ServerProcess:
 async def serving_process(
     database_url: str, *, log_file: Path, **options: Any
 ) -> AsyncIterator[ServerProcess]:
-    """Run `defter serve`; what is left of it at the end is killed."""
+    """Run `defter serve`; a process that is left at the end is killed."""
     process = ServerProcess(database_url, log_file=log_file, **options)
     await process.start()
     try:

@@ -1,4 +1,4 @@
-"""Own how a test sends settlement reports, and makes such files."""
+"""Own the sending of settlement reports by tests, and the making of such files."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class Settler:
 
 
 class Rows:
-    """What the tables of a tenant have, read beside the server."""
+    """The rows of a tenant's tables, read beside the server."""
 
     def __init__(self, database_url: str, tenant_id: str = "casino") -> None:
         self._url = database_url

@@ -1,4 +1,4 @@
-"""Own a synchronous standby that is away: commits wait until it is back, or until their wait is cut short."""
+"""Own an absent synchronous standby: commits wait until it is back, or until their wait is cut short."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ class Standby:
         self._owner = owner
 
     async def leave(self) -> None:
-        """Have all commits from now on wait."""
+        """Make all commits from now on wait."""
         await self._name("gone")
 
     async def return_(self) -> None:
-        """Let all go on that waits."""
+        """Let all waiting commits go on."""
         await self._name("")
 
     async def _name(self, standby: str) -> None:
         await self._owner.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{standby}'")
         await self._owner.execute("SELECT pg_reload_conf()")
-        # A commit waits only once the checkpointer has read it too, so that is what is looked at.
+        # Commits wait only once the checkpointer has read the setting too, so the effect is checked and not
+        # the setting.
         await self.until(self._waits if standby else self._goes_on)
 
     async def _waits(self) -> bool:
-        """Commit, and say whether that waits; nobody sees what was committed."""
+        """Return whether a commit waits; the commit writes nothing visible."""
         probe = await asyncpg.connect(self._url, server_settings={"synchronous_commit": "on"})
         try:
             commit = asyncio.ensure_future(probe.execute(_COMMIT))
@@ -60,7 +61,7 @@ class Standby:
         """Return the sessions of this database whose commits wait, once there are others than these.
 
         Args:
-            proofs: whether commits count that write nothing, with which servers prove what they read.
+            proofs: whether commits that write nothing count; servers use those to prove what they have read.
         """
         found: set[int] = set()
         statement = WAITING if proofs else f"{WAITING} AND query NOT LIKE '%pg_logical_emit_message%'"
@@ -78,7 +79,7 @@ class Standby:
             await self._owner.execute(f"SELECT pg_{way}_backend($1)", pid)
 
     async def count(self, statement: str) -> int:
-        """Return what a statement counts, as everybody on the primary can see it."""
+        """Return the count of a statement, as visible to everybody on the primary."""
         found: int = await self._owner.fetchval(statement)
         return found
 

@@ -1,6 +1,6 @@
-"""Own any value of what is stored, made from the types of its fields, and a walk through all its fields.
+"""Own strategies for every stored struct, made from the types of its fields, and a walk through all fields.
 
-Nothing here names a field: one that is added is filled, changed and looked for from its first day.
+Nothing here names a field, so a new field is filled, changed and checked from its first day.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from msgspec.structs import replace
 from ledger_server.domain.ledger.amounts import AmountBounds
 
 EXAMPLES: Final = int(os.environ.get("DEFTER_TEST_EXAMPLES", "10"))
-"""How many values are tried of each; one is enough to see that a line is missing (`tools/mutate.py`)."""
+"""How many values are tried per type; one is enough to notice a missing line (`tools/mutate.py`)."""
 # What PostgreSQL and protobuf can both hold.
 _TEXT: Final = st.text(st.characters(codec="utf-8", exclude_characters="\x00", exclude_categories=["Cs"]))
 _FIRST: Final = datetime(2, 1, 1, tzinfo=UTC)
 _SCALARS: Final[Mapping[Any, st.SearchStrategy[Any]]] = {
-    # Small enough for every number that is sent or summed up; the bounds have tests of their own.
+    # Small enough for all numbers that are sent or summed up; the bounds have tests of their own.
     int: st.integers(min_value=1, max_value=2**31 - 1),
     bool: st.booleans(),
     str: _TEXT.filter(bool).map(lambda text: text[:12]),
@@ -108,7 +108,7 @@ def with_other(value: Struct, path: tuple[str | int, ...], other: Any) -> Any:
 
 
 def at(value: Struct, path: tuple[str | int, ...]) -> Any:
-    """Return what stands at one place of a struct."""
+    """Return the value at one place of a struct."""
     found: Any = value
     for step in path:
         found = getattr(found, step) if isinstance(step, str) else found[step]
@@ -116,7 +116,7 @@ def at(value: Struct, path: tuple[str | int, ...]) -> Any:
 
 
 def others(place: Place, value: Any) -> st.SearchStrategy[Any]:
-    """Return other values for a place; none at all is one of them where that is allowed."""
+    """Return other values for a place; None is one of them if the type allows it."""
     strategy = any_of(place.type)
     if type(None) in get_args(place.type):
         strategy |= st.none()

@@ -1,4 +1,4 @@
-"""Own the way to make a tenant's lane wait: hold the head row that it must lock."""
+"""Own the lock on a tenant's head row, by which tests make the tenant's lane wait."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WAIT_SECONDS = 180
 
 @asynccontextmanager
 async def head_locked(database_url: str, tenant_id: str) -> AsyncIterator[None]:
-    """Keep the tenant's head row locked; its lane can begin a commit but not get on with it."""
+    """Keep the tenant's head row locked; its lane can begin a commit but not finish it."""
     connection = await asyncpg.connect(database_url)
     try:
         async with connection.transaction():

@@ -1,4 +1,4 @@
-"""Own sums of settlement lines as tests write them: what is not said is nothing."""
+"""Own sums of settlement lines as tests write them: absent ones are zero."""
 
 from __future__ import annotations
 

@@ -19,20 +19,20 @@ from starlette.responses import JSONResponse, Response
 
 
 class Fault(StrEnum):
-    """What a provider does to a caller, instead of answering well."""
+    """A fault of a provider, instead of a good answer."""
 
     TIMEOUT_BEFORE = "timeout_before"
-    """Hangs, and does nothing."""
+    """The request hangs, and nothing is done."""
     TIMEOUT_AFTER = "timeout_after"
-    """Does it, and hangs."""
+    """The request is carried out, and then hangs."""
     HANG_UP_AFTER = "hang_up_after"
-    """Does it, and breaks the connection off in the middle of the answer."""
+    """The request is carried out, and the connection breaks in the middle of the answer."""
     SERVER_ERROR = "server_error"
     RATE_LIMIT = "rate_limit"
     IN_FLIGHT = "in_flight"
     CREDENTIALS = "credentials"
     REFUSAL = "refusal"
-    """Decides against it."""
+    """The provider refuses the request."""
     NONSENSE = "nonsense"
     """A proxy's page, with status 200."""
 
@@ -41,8 +41,7 @@ class Vendor(ABC):
     """A provider that executes each idempotency key once.
 
     Attributes:
-        faults: what happens to the next requests, one each: a fault, an answer word for word, or None, which
-            lets one pass.
+        faults: for each of the next requests a fault, a literal answer, or None, which lets the request pass.
         executions: how many times something was made for an id of ours.
         now: the date of what is made.
     """
@@ -110,7 +109,7 @@ class Vendor(ABC):
                 return self.trouble(Fault.SERVER_ERROR)
             case Fault.HANG_UP_AFTER:
                 answer()
-                # More is promised than comes, which the server meets by closing the connection.
+                # The answer announces more bytes than it has, so the server closes the connection.
                 return Response(b"{", headers={"Content-Length": "4096"}, media_type="application/json")
             case Fault.NONSENSE:
                 return Response("<html>Please log in</html>", media_type="text/html")
@@ -119,7 +118,7 @@ class Vendor(ABC):
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the test runner, and says when it has begun."""
+    """A server that leaves signals to the test runner, and tells when it has started."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
