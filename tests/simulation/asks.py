@@ -1,4 +1,4 @@
-"""Own the requests of the simulation: each knows how to ask the model and how to ask the server."""
+"""Own the requests of the simulation: each can be put to the model and to the server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.requests import (
 )
 from tests.support.wire import REPLAYED, Refusal, read_refusal
 
-# The model's names of transactions and holds, and the ids under which the server filed them.
+# The model's names of transactions and holds, with the server's ids for them.
 Ids = Mapping[str, str]
 Answers = Answer | list[Answer]
 CALL_TIMEOUT_SECONDS = 30
@@ -34,7 +34,7 @@ CALL_TIMEOUT_SECONDS = 30
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Seen:
-    """What the server said to one request or item."""
+    """The server's answer to one request or item."""
 
     reason: str = ""
     replayed: bool = False
@@ -50,9 +50,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server said to one call.
+    """The server's answer to one call.
 
-    `exact` is what a retry must say again: the response's bytes, or the refusal's words and facts.
+    `exact` is what a retry must repeat: the response's bytes, or the refusal's words and facts.
     """
 
     seen: Seen | list[Seen]
@@ -66,7 +66,7 @@ class Reply:
 
 
 class Ask(ABC):
-    """One request, free of any ledger and any run of the server: it can be asked again."""
+    """One request, independent of any ledger and any run of the server, so that it can be repeated."""
 
     service: ClassVar[str]
     method: ClassVar[str]
@@ -615,7 +615,7 @@ def read_results(results: Sequence[Any]) -> Reply:
 
 
 def file_id(ids: Ids, name: str) -> str:
-    """Return the id under which the server filed something; for an unknown name, one of nobody."""
+    """Return the server's id for a name; for an unknown name an id that nothing has."""
     kind = "hold" if name.startswith("hold") else "tx"
     return ids.get(name) or f"{kind}_0000000000000_{sum(name.encode())}"
 

@@ -1,4 +1,4 @@
-"""Own how requests reach the server: alone or together, in peace or in trouble, until answered."""
+"""Own the delivery of requests to the server: alone or together, with or without trouble, until answered."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.tenant_lock import (
     wait_until_lane_waits,
 )
 
-# What a caller is told when it can't know whether the request took effect: it asks again.
+# Answers after which a caller can't know whether the request took effect, so it asks again.
 UNKNOWN_OUTCOME = ("STORE_UNAVAILABLE", "DEADLINE_PASSED", "SHUTTING_DOWN")
 UNKNOWN_CODES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
 MOST_ATTEMPTS = 5
@@ -31,8 +31,8 @@ class World:
     """One server or more on one database; every example gets a tenant of its own.
 
     Attributes:
-        narrow: whether lanes take little at a time, decide ahead at once and forget quickly, so that
-            a handful of requests does what takes thousands otherwise.
+        narrow: whether lanes take little at a time, decide ahead at once and forget quickly, so that a
+            handful of requests has the effect of thousands.
     """
 
     def __init__(
@@ -118,14 +118,14 @@ class World:
         if len(asks) == 1 and trouble in ("", "connections cut"):
             return [await asks[0].send(ledger, ids)]
         hurry = HURRY_SECONDS if trouble == "deadline" else None
-        # The lock gathers the requests in the lane, so that they are decided in as few commits as
-        # the lane likes; which of them came first, the journal will tell.
+        # The lock gathers the requests in the lane, so that they are decided in few commits; the journal
+        # tells their order.
         async with head_locked(self._url, tenant_id):
             sending: list[asyncio.Future[Reply]] = []
             for ask in asks:
                 sending.append(asyncio.ensure_future(ask.send(ledger, ids, timeout_seconds=hurry)))
-                # A read over the same connection: when it is answered, the request before it has
-                # arrived. So they arrive in this order, and an example runs the same way again.
+                # A read over the same connection: once it is answered, the request before it has arrived. So
+                # requests arrive in this order, and an example is reproducible.
                 await ledger.head()
             await wait_until_lane_waits(self._url, unless=lambda: all_done(sending))
             if trouble == "deadline":
@@ -142,7 +142,7 @@ class World:
         return list(replies)
 
     async def _drop_cut_connections(self, tenant_id: str) -> None:
-        """Read often enough at once that every connection which was cut is noticed and replaced."""
+        """Read often enough at once that every cut connection is noticed and replaced."""
         for service in self._services:
             ledger = service.ledger(tenant_id)
             reads = (ledger.accounts() for _ in range(2 * service.settings.read_connections))
@@ -160,7 +160,7 @@ def all_done(futures: Sequence[asyncio.Future[Reply]]) -> bool:
 
 
 def is_unknown(reply: Reply) -> bool:
-    """Tell whether an answer leaves open what became of the request."""
+    """Tell whether an answer leaves the outcome open."""
     if isinstance(reply.seen, list):
         return any(one.reason in UNKNOWN_OUTCOME for one in reply.seen)
     return reply.seen.reason in UNKNOWN_OUTCOME or reply.seen.reason.startswith(UNKNOWN_CODES)

@@ -1,4 +1,4 @@
-"""Own what the simulation draws: amounts, accounts, legs, and how often what may come."""
+"""Own the strategies of the simulation: amounts, accounts, legs, and their weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECOND = 1_000_000
 ACCOUNTS = ("house", "bank", "ann", "bob", "cid", "dollars")
 small = st.integers(1, 60)
 huge = st.sampled_from((1000, LARGEST // 2, LARGEST - 1, LARGEST))
-# Repetition is weight: what is usual must be usual, or hardly anything would ever succeed.
+# Repetition is weight: usual requests must be frequent, or hardly any request would ever succeed.
 amounts = st.one_of(small, small, small, small, small, huge)
 account_ids = st.sampled_from((*ACCOUNTS, "ann", "bob", "eve"))
 # A wallet's name is reserved for one kind and one currency.
@@ -25,7 +25,7 @@ limit_pairs: st.SearchStrategy[Limits] = st.tuples(
     st.none() | st.just(UNLIMITED) | st.integers(-20, 200),
 )
 kinds = st.sampled_from(("ASSET", "LIABILITY", "EQUITY", "REVENUE", "EXPENSE"))
-# An index from the newest on; None stands for one that nobody knows.
+# An index counted from the newest; None stands for an unknown name.
 picks = st.sampled_from((0, 0, 0, 1, 1, 2, 3, 5, None))
 lifetimes = st.sampled_from((None, SECOND, 5 * SECOND, 60 * SECOND, 1, 0, -SECOND))
 lifetimes_told = st.sampled_from(("instant",) * 4 + ("length",) * 4 + ("both",))

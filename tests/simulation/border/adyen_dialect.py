@@ -1,8 +1,7 @@
-"""Own how the simulated provider speaks as Adyen: transfers that pay out, refunds, and two kinds of webhooks.
+"""Own Adyen's dialect of the simulated provider: transfers that pay out, refunds, and two kinds of webhooks.
 
-Payment links are left to the other vendors. What Adyen adds to a history is its way of paying out, of which
-it tells no more at once than that it has received it, and refunds that nobody can ask for afterwards; a word
-of these always comes.
+Payment links are left to the other vendors. Adyen adds two things to a history: payouts that are only
+acknowledged as received at first, and refunds that can't be read afterwards; news of refunds always comes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Own the connections to the database, as far as a simulated loop must know whether one is at work."""
+"""Own the connections to the database, so that a simulated loop knows whether one is at work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from tests.simulation.border.loop import Body
 
-# ReadyForQuery: the type, its length, and whether a database transaction is open.
+# ReadyForQuery: the type, the length, and whether a database transaction is open.
 _READY: Final = b"Z\x00\x00\x00\x05"
 _READY_SIZE: Final = 6
 _FLUSH: Final = b"H\x00\x00\x00\x04"
@@ -24,7 +24,7 @@ class DatabaseWire(_SelectorSocketTransport):  # type: ignore[misc]  # CPython's
 
     Attributes:
         busy: whether the database still owes an answer.
-        forsaken: whether its process stands still, so that the database ends what is left open.
+        forsaken: whether the process stands still, so that the database ends open transactions.
         waits: whether the database waits for its client: within a database transaction, or for rows.
     """
 
@@ -36,7 +36,7 @@ class DatabaseWire(_SelectorSocketTransport):  # type: ignore[misc]  # CPython's
     _flushed: bytes | None = None
 
     def write(self, data: Any) -> None:
-        """Send; from here on an answer is owed."""
+        """Send; from here on the database owes an answer."""
         if self.owner is not None and self.owner.dead:
             return
         self.busy = True
@@ -49,7 +49,7 @@ class DatabaseWire(_SelectorSocketTransport):  # type: ignore[misc]  # CPython's
         self.write(b"".join(bytes(piece) for piece in list_of_data))
 
     def forsake(self) -> None:
-        """Do what the database's time-outs do to a client that stands still within a transaction."""
+        """Apply the database's time-outs for a client that stands still within a database transaction."""
         self.forsaken = True
         if self.waits:
             self.cut()
@@ -103,7 +103,7 @@ class DatabaseWire(_SelectorSocketTransport):  # type: ignore[misc]  # CPython's
             self.waits = True
         elif self._flushed is not None:
             self._flushed += data
-            # A statement was described, and nothing is done before the client says so.
+            # A statement was described; the database does nothing until the client goes on.
             self.busy = not _ends_with_description(self._flushed)
         if self.forsaken and self.waits:
             self.cut()

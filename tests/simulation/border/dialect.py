@@ -1,4 +1,4 @@
-"""Own what all ways of speaking about the simulated provider's objects have in common."""
+"""Own what all dialects of the simulated provider share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.simulation.border.provider import KeyInUse, KeyReused, Later, Provide
 
 
 class Dialect(ABC):
-    """One vendor's way of speaking about the same objects."""
+    """One vendor's API over the same objects."""
 
     address: str
 
@@ -33,7 +33,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def answer(self, asked: Asked, reply: Reply) -> None:
-        """Answer a request, when its time has come."""
+        """Answer a request at its time."""
 
     @abstractmethod
     def webhook(
@@ -46,7 +46,7 @@ class Dialect(ABC):
         """Return the body of an error."""
 
     def write(self, asked: Asked, reply: Reply, make: Callable[[], bytes]) -> None:
-        """Carry out a request once for its key, as the next treatment has it."""
+        """Carry out a request once for its key, as the next treatment says."""
         key = asked.headers["idempotency-key"]
         try:
             known = self.provider.begin(key, asked.path.encode() + asked.body)

@@ -1,4 +1,4 @@
-"""Own the list of vendors as which the simulated provider speaks."""
+"""Own the list of dialects of the simulated provider."""
 
 from __future__ import annotations
 

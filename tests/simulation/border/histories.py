@@ -27,7 +27,7 @@ from tests.simulation.border.world import DEPOSIT, PAYOUT, REFUND, World
 from tests.support.postgres import TEMPLATE, Databases, memory_folder
 
 _SIMULATED_TEMPLATE: Final = "defter_simulated"
-# One database serves so many histories, each with a tenant of its own; then a fresh one takes its place.
+# One database serves this many histories, each with a tenant of its own; then a fresh database is used.
 _HISTORIES_A_DATABASE: Final = 60
 # SECURITY DEFINER: reading a file is a right of the database's owner.
 _CLOCK: Final = """
@@ -37,7 +37,7 @@ AS $$ SELECT pg_read_file('{file}')::timestamptz $$
 _LIVE_SECONDS: Final = 150.0
 # Fifty times what a history takes.
 _MOST_TURNS: Final = 200_000
-# What a history has left must not be looked at in the next one.
+# Leftovers of a history must not be looked at in the next one.
 _RETIRE: Final = """
 UPDATE outbox SET open = false WHERE open;
 UPDATE provider_events SET state = 3 WHERE state = 2;
@@ -48,7 +48,7 @@ DELETE FROM tenants;
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What came of a history."""
+    """The result of a history."""
 
     plan: Plan
     faults: list[str]
@@ -80,11 +80,11 @@ class Lab:
         await self._sql("postgres", f"DROP DATABASE IF EXISTS {_SIMULATED_TEMPLATE}")
         await self._copy(TEMPLATE, _SIMULATED_TEMPLATE)
         await self._sql(_SIMULATED_TEMPLATE, _CLOCK.format(file=self._clock_file))
-        # Servers name the history, as they do anywhere but in most tests.
+        # Servers draw an epoch here as in production, unlike in most tests.
         await self._sql(_SIMULATED_TEMPLATE, "UPDATE history SET epoch = NULL")
 
     async def run(self, plan: Plan) -> Result:
-        """Run one history; whatever breaks in it is a fault as well."""
+        """Run one history; an exception in it counts as a fault."""
         random.seed(plan.seed)
         database = await self._database_for(plan)
         world = World(
@@ -176,7 +176,7 @@ class Lab:
 
 
 async def _tell_story(world: World) -> None:
-    """Let people do what the plan is about."""
+    """Let people act out the plan."""
     plan = world.plan
     if plan.story in {"payout", "both"}:
         withdrawal_id = await world.withdraw(PAYOUT, "bank:first")
@@ -199,7 +199,7 @@ async def _tell_story(world: World) -> None:
 
 
 async def _tell_story_again(world: World) -> None:
-    """Let other people do the like, in the history that goes on from the older backup."""
+    """Let other people do the same in the history that goes on from the older backup."""
     same = world.plan.seed % 3 != 0
     if world.plan.story in {"payout", "both", "refund"}:
         await world.approve(await world.withdraw(PAYOUT if same else PAYOUT - 100, "bank:second"))
@@ -239,7 +239,7 @@ def run(databases: Databases, seeds: Iterable[int]) -> Iterator[Result]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Say nothing of what goes wrong on purpose, and read certificates once: no process here needs any."""
+    """Silence the log of intended faults, and read certificates only once: no process here needs them."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     disabled = logging.root.manager.disable

@@ -1,4 +1,4 @@
-"""Own the wire to the simulated provider: HTTP/1.1 on one end of a pair of sockets, as slow as it is told."""
+"""Own the wire to the simulated provider: HTTP/1.1 on one end of a socket pair, with delays."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Reply = Callable[[int, bytes], None]
 
 
 class HttpWire(asyncio.Protocol):
-    """Reads requests and hands them to whoever answers; one at a time, as clients without pipelining do."""
+    """Reads requests and passes them on for an answer; one at a time, for clients without pipelining."""
 
     def __init__(self, answer: Callable[[Asked, Reply], None]) -> None:
         self._answer = answer
@@ -41,7 +41,7 @@ class HttpWire(asyncio.Protocol):
         self._transport = transport
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Nobody hears any more."""
+        """Note that nobody reads answers any more."""
         self._transport = None
 
     def data_received(self, data: bytes) -> None:

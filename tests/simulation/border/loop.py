@@ -1,8 +1,8 @@
 """Own the event loop of the simulation: time that jumps, and processes that stand still or die.
 
-Nobody waits: when nothing is left to do and no database is at work, time jumps to the next timer. Every
-task belongs to the process in whose context it was made. Between any two of a process's steps the process
-may be stopped, which holds all its tasks back while the world goes on, or killed.
+Nobody really waits: when no task can run and no database is at work, time jumps to the next timer. Every task
+belongs to the process in whose context it was made. Between any two of its steps a process may be stopped,
+which holds back all its tasks while the world goes on, or killed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.simulation.border.database_wires import DatabaseWire
 START: Final = datetime(2030, 1, 1, 12, 0, 0, tzinfo=UTC)
 # A database that needs longer than this for one statement is stuck, not slow.
 _STUCK_SECONDS: Final = 120.0
-# So often may a task that is cancelled go on in a process that dies; what is left then is dropped.
+# How many steps a cancelled task may still make in a dying process; after that it is dropped.
 _MOST_CANCELLATIONS: Final = 20
 _T = TypeVar("_T")
 
@@ -39,9 +39,9 @@ class Body:
 
     Attributes:
         steps: how many steps its tasks have made.
-        at_step: what happens to it before a step, by the step's number.
-        wall: what its wall clock says, in seconds since 1970.
-        frozen_seconds: for how long all clocks of its machine have stood still, which only others see.
+        at_step: what happens to the process before a step, by the step's number.
+        wall: the time of its wall clock, in seconds since 1970.
+        frozen_seconds: for how long all clocks of its machine have stood still, which only others can notice.
     """
 
     def __init__(self, name: str, loop: SimulatedLoop) -> None:
@@ -72,9 +72,9 @@ class Body:
         task.add_done_callback(self._tasks.discard, context=self._loop.outside)
 
     def must_wait(self, handle: events.Handle) -> bool:
-        """Count a step; return whether it has to wait, since the process stands still before it.
+        """Count a step; return whether the step has to wait, since the process stands still before it.
 
-        What a process that is gone would have done is dropped.
+        Steps of a dead process are dropped.
         """
         if self.gone:
             return True
@@ -94,7 +94,7 @@ class Body:
             wire.forsake()
 
     def cut_off(self) -> None:
-        """Lose every connection, as when nobody has answered at this end for long."""
+        """Lose every connection, as after a long silence at this end."""
         self.hang_up()
         for wire in self.wires:
             wire.cut()
@@ -117,13 +117,13 @@ class Body:
         self.sockets.clear()
 
     async def kill(self) -> None:
-        """End at once: nothing of it reaches anybody any more."""
+        """End at once: nothing of the process reaches anybody any more."""
         self.dead = True
-        # In the process's own context, so that what follows from it belongs to the process.
+        # In the process's own context, so that tasks that follow belong to the process.
         self.hang_up()
         for wire in list(self.wires):
             self._context.copy().run(wire.abort)
-        # What is left is only memory. It is unwound while it is cut off from everything.
+        # Only memory is left. The tasks are unwound while they are cut off from everything.
         self.stopped = False
         held, self._held = self._held, []
         for handle in held:
@@ -156,7 +156,7 @@ class _Timer(events.TimerHandle):
 
 
 class _Selector(selectors.DefaultSelector):
-    """Waits for nothing but databases and threads: where neither is at work, time jumps instead."""
+    """Waits only for databases and threads: if neither is at work, time jumps instead."""
 
     loop: SimulatedLoop
 
@@ -185,7 +185,7 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
     """Runs the world.
 
     Attributes:
-        outside: the context of whatever is no process.
+        outside: the context of everything that belongs to no process.
         connect: takes a connection to an address that is not real: the server's end of a pair of sockets.
     """
 
@@ -221,12 +221,12 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
         os.pwrite(self._clock, self.now.isoformat(timespec="microseconds").encode(), 0)
 
     def bound(self, task: asyncio.Task[Any], turns: int) -> None:
-        """Cancel a task when the loop has turned so often, and break when it then goes on as long again."""
+        """Cancel a task after so many turns of the loop, and raise if it then goes on as long again."""
         self._bounded, self._turns_left = task, turns
         self._more_turns = turns
 
     def count_turn(self) -> None:
-        """Count a turn of this loop; raises RuntimeError when nothing helps against going round."""
+        """Count a turn of this loop; raises RuntimeError if the loop goes on endlessly."""
         self._turns_left -= 1
         if self._turns_left >= 0 or self._bounded is None or self._bounded.done():
             return
@@ -249,7 +249,7 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
         self._wires.discard(wire)
 
     def take_up(self, handle: events.Handle) -> None:
-        """Let a step that was held back be made next."""
+        """Schedule a step that was held back as the next one."""
         if not handle.cancelled():
             self._ready.append(handle)
 
@@ -258,7 +258,7 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
         super().close()
         os.close(self._clock)
 
-    # What follows overrides CPython's base loop, where a process's steps and connections are made.
+    # The methods below override CPython's base loop, where a process's steps and connections are made.
 
     def _call_soon(self, callback: Any, args: Any, context: Any) -> events.Handle:
         handle = _Step(callback, args, self, context)
@@ -300,7 +300,7 @@ class SimulatedLoop(_Base):  # type: ignore[misc]
         return connected
 
     def _sock_connect_cb(self, connected: Any, sock: socket.socket, address: Any) -> None:
-        """Look at a connection no more that is there, whether or not its process can say so."""
+        """Stop watching an established connection, even if its process can't run."""
         super()._sock_connect_cb(connected, sock, address)
         if connected.done() and sock.fileno() >= 0:
             self._remove_writer(sock.fileno())

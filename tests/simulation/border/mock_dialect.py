@@ -1,4 +1,4 @@
-"""Own how the simulated provider speaks as MockPSP, with Standard Webhooks."""
+"""Own MockPSP's dialect of the simulated provider, with Standard Webhooks."""
 
 from __future__ import annotations
 

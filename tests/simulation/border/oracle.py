@@ -1,4 +1,4 @@
-"""Own what must hold after every history, by what the provider did and what the ledger says."""
+"""Own the oracle: what must hold after every history, by the provider's objects and the ledger's answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ENDED_FINDINGS: Final = frozenset(
 
 
 async def faults_of(world: World, owner: asyncpg.Connection[Any]) -> list[str]:
-    """Return everything that does not hold, in words."""
+    """Return every broken promise, in words."""
     judge = _Judge(world)
     await judge.read()
     return [
@@ -82,7 +82,7 @@ class _Judge:
         self._posted = wallet.balance.posted_balance_minor
 
     def withdrawals_faults(self) -> list[str]:
-        """Compare each withdrawal with what the provider paid to its destination, which no other has."""
+        """Compare each withdrawal with the provider's payouts to its destination, which is its alone."""
         found: list[str] = []
         for withdrawal in self._withdrawals:
             made = self._world.provider.made_for(withdrawal.destination)
@@ -134,7 +134,7 @@ class _Judge:
         return found
 
     def wallet_faults(self) -> list[str]:
-        """The player has what was captured less what went out, by the ledger's own payments."""
+        """Check that the wallet has what was captured less what went out, by the ledger's own payments."""
         expected = sum(each.captured_minor - each.refunded_minor for each in self._deposits) - sum(
             each.debited_minor for each in self._withdrawals
         )
@@ -143,7 +143,7 @@ class _Judge:
         return [f"the wallet has {self._posted}, its payments come to {expected} (funds {FUNDS})"]
 
     async def hold_faults(self, owner: asyncpg.Connection[Any]) -> list[str]:
-        """Return the open holds that nothing will ever end, and parked events of which nobody hears."""
+        """Return open holds that nothing will ever end, and parked events that are not reported."""
         tenant = self._world.tenant_id
         calls = await owner.fetch(_OPEN_CALLS, tenant)
         numbers = {number for row in calls for number in row}
@@ -167,7 +167,7 @@ class _Judge:
         return found
 
     def _owner_of(self, hold: int) -> tuple[str, str] | None:
-        """Return whose hold it is: the payment's id, and the id of what of it holds."""
+        """Return the owner of a hold: the payment's id, and the id of the part that holds."""
         for withdrawal in self._withdrawals:
             if _number(withdrawal.hold_id) == hold:
                 return withdrawal.withdrawal_id, withdrawal.withdrawal_id

@@ -1,4 +1,4 @@
-"""Own what a history is made of: everything that happens to it follows from one number."""
+"""Own the plan of a history: everything that happens in it follows from one number."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ DAY: Final = 24 * HOUR
 Story = Literal["payout", "refund", "deposit", "both"]
 Copy = Literal["none", "restore", "staging"]
 Blow = Literal["pause", "freeze", "kill"]
-# Longer than a call, than a lease, than a request's life, than the provider's memory less its margin, than
-# all of it; and short ones, within which nothing may go wrong either.
+# Pauses longer than a call, a lease, a request's life, the provider's memory less its margin, and all of it;
+# and short pauses, during which nothing may go wrong either.
 PAUSES: Final = (0.5, 12.0, 40.0, 200.0, 1.2 * HOUR, 22.99 * HOUR, 24.01 * HOUR, 30 * HOUR, 3 * DAY)
-# Beyond what is borne, and within it.
+# Beyond the bound of clocks, and within it.
 _OFF: Final = (-26 * HOUR, -100.0, -50.0, -3.0, 3.0, 50.0, 100.0, 26 * HOUR)
-# As many steps as an undisturbed payout takes from its approval to its end, with some to spare.
+# The steps of an undisturbed payout from its approval to its end, with some to spare.
 STEPS: Final = 420
 _COPIED_SHARE: Final = 0.04
 _SECOND_SHARE: Final = 0.05
@@ -28,7 +28,7 @@ _SECOND_SHARE: Final = 0.05
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """What befalls a process before one of its steps.
+    """A blow to a process before one of its steps.
 
     Attributes:
         step: counted from the moment at which the ledger owes a call.
@@ -48,9 +48,9 @@ class Plan:
     """One history.
 
     Attributes:
-        off: by how much each process's wall clock is off from the start.
-        delays: after how long each delivery of an event arrives; two of them are two deliveries.
-        review: what the operators do of the withdrawal.
+        off: how far each process's wall clock is off from the start.
+        delays: the delay of each delivery of an event; two delays are two deliveries.
+        review: what the operators do with the withdrawal.
         copy: whether an older copy of the database takes its place, or comes alive beside it in staging.
         second: whether the provider makes a second object of the first payout or payment that it is asked
             for: by mistake, or because a player pays twice.
@@ -74,7 +74,7 @@ class Plan:
     captures: tuple[int, ...] = (2_000,)
 
     def __str__(self) -> str:
-        """Say what it is, for somebody who looks for a fault."""
+        """Describe the plan for a person who looks for a fault."""
         named = [f"{self.dialect} {self.story}"]
         named += [f"p{s.process} {s.blow}@{s.step} {s.seconds:g}s wall{s.wall:+g}" for s in self.stops]
         named += [treatment.name for treatment in self.treatments if treatment is not PROMPT]
@@ -90,16 +90,16 @@ class Plan:
 def plan_of(seed: int) -> Plan:
     """Return the history of a number.
 
-    Of every two one is systematic: one process, one blow, at one step after the other; of the provider's
-    treatments and pauses every combination comes by. The others leave everything to chance. In some of both,
-    the database is restored, or copied to staging.
+    Every second history is systematic: one process, one blow, at one step after the other, with every
+    combination of the provider's treatments and pauses. The others are random. In some of both, the database
+    is restored, or copied to staging.
     """
     randomness = Random(seed)
     plan = (_random if seed % 2 else _systematic)(seed, randomness)
     if plan.dialect == "adyen" and plan.story in {"deposit", "both"}:
         plan = dataclasses.replace(plan, story="payout")  # its payment links are not simulated
     if plan.second or (plan.dialect == "adyen" and plan.story == "refund"):
-        # Of these, only a reconciliation or the settlement report would know without a word.
+        # Without an event, only a reconciliation or the settlement report would tell of these.
         fates = tuple(dataclasses.replace(fate, told=True) for fate in plan.fates)
         plan = dataclasses.replace(plan, fates=fates)
     return plan
@@ -107,7 +107,7 @@ def plan_of(seed: int) -> Plan:
 
 def _systematic(seed: int, randomness: Random) -> Plan:
     number = seed // 2
-    # Neighbouring numbers are neighbouring steps, strewn by a prime so that few of them cover all evenly.
+    # Successive numbers are spread over the steps by a prime, so that a few histories cover all steps evenly.
     step = 1 + (number * 97) % STEPS
     blow: Blow = ("kill", "pause", "freeze", "pause")[(number // 3) % 4]
     stories: tuple[Story, ...] = ("payout", "payout", "refund", "deposit")

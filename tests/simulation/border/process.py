@@ -42,11 +42,11 @@ MakeAdapters = Callable[[Callable[[], datetime]], Mapping[str, Adapter]]
 
 
 class Unanswered(Exception):
-    """The process died, stands still, or says that it could not decide; asking again is safe."""
+    """The process died, stands still, or could not decide; asking again is safe."""
 
 
 class RefusedByRule(Exception):
-    """The ledger has decided against it; the text is the reason's name."""
+    """The ledger has refused the request; the text is the reason's name."""
 
 
 class Wall:
@@ -62,7 +62,7 @@ class Wall:
 
 
 class Process:
-    """A server process: it can stand still, be killed, and be asked as over gRPC."""
+    """A server process that can stand still, be killed, and be called as over gRPC."""
 
     def __init__(
         self, loop: SimulatedLoop, name: str, database_url: str, make_adapters: MakeAdapters
@@ -107,7 +107,7 @@ class Process:
         """Call the method that takes such a request; of a stream the last answer is returned.
 
         Raises:
-            Unanswered: nobody knows what became of it.
+            Unanswered: the outcome is unknown.
             RefusedByRule: nothing was done, and asking again will not help.
         """
         if not self.is_well:
@@ -179,7 +179,7 @@ class _Details:
 
 
 class _Context:
-    """What a handler wants of gRPC."""
+    """The parts of gRPC's context that a handler needs."""
 
     def __init__(self) -> None:
         self.written: list[Any] = []
@@ -210,10 +210,10 @@ class _Context:
 
 @contextlib.contextmanager
 def _put_together_for(network: _NoNetwork) -> Iterator[None]:
-    """Have the product's own start take this network, measure its clock when asked, and keep connections.
+    """Make the product's own start use this network, measure its clock on demand, and keep connections.
 
-    A measurement each second would take most of the steps before which a process is stopped, and every leap
-    of time is longer than a connection is kept idle.
+    With a measurement each second most steps would be those of measurements, and every jump of time is longer
+    than a connection may be idle.
     """
     module: Any = bootstrap
     pools: Any = connections

@@ -1,7 +1,7 @@
-"""Own the simulated provider: what it made, what it remembers, how it treats callers, and what it tells.
+"""Own the simulated provider: its objects, its memory of keys, its treatment of callers, and its events.
 
-It is written from the vendors' contracts and shares no code with the ledger. A key is remembered for its
-life and not a moment longer; a request that came in may be carried out later than anybody waits.
+It is written from the vendors' contracts and shares no code with the ledger. A key is remembered exactly for
+its life, and a request may be carried out after its caller has given up.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ KEY_LIFE_SECONDS: Final = 24 * 3600.0
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Treatment:
-    """What becomes of one request.
+    """The treatment of one request.
 
     Attributes:
-        execute_after: None never executes it.
-        answer_after: from its arrival; None never answers.
-        status: 0 answers with what was made.
+        execute_after: None means never.
+        answer_after: from the request's arrival; None means never.
+        status: of the answer; 0 answers with the object.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Thing:
     Attributes:
         payment: of a refund, the provider's id of the payment.
         captured: of a payment, what was captured, by the id of each capture.
-        listed_from: from when on it is in listings; by its id it is there at once.
+        listed_from: from when on listings have it; a read by its id finds it at once.
     """
 
     id: str
@@ -73,7 +73,7 @@ class Thing:
 
     @property
     def moved(self) -> int:
-        """What left our account by it, or came in, and has not come back."""
+        """The money that left our account by it, or came in, and has not come back."""
         if self.kind == "payment":
             return sum(self.captured.values())
         return self.amount if self.state in {"paid", "succeeded"} else 0
@@ -96,12 +96,12 @@ class KeyInUse(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
-    """What becomes of what a player is paid, and how long each step takes.
+    """The course of a payout or refund, and the duration of each step.
 
     Attributes:
         end: `paid`, `failed`, or `returned` after it was paid.
-        told: whether its events are sent at all; else it is for whoever asks.
-        lag: how long listings don't show it.
+        told: whether its events are sent at all; if not, only reads tell.
+        lag: for how long listings don't show it.
     """
 
     end: Literal["paid", "failed", "returned"] = "paid"
@@ -119,7 +119,7 @@ class Provider:
         treatments: of the next writes, in order; then all are prompt.
         fates: of the next payouts and refunds, in order.
         second: whether the next payout or payment that is asked for is made twice.
-        lies: how many looks by our reference are answered that there is nothing, though there is.
+        lies: how many looks by our reference get the false answer that nothing is there.
     """
 
     def __init__(self, prefix: str, randomness: Random, now: Callable[[], float], later: Later) -> None:
@@ -140,7 +140,7 @@ class Provider:
         return self.treatments.pop(0) if self.treatments else PROMPT
 
     def begin(self, key: str, body: bytes) -> bytes | None:
-        """Claim a key for a request; return what the same request was answered before.
+        """Claim a key for a request, or return the answer to the same request before.
 
         Raises:
             KeyReused, KeyInUse: nothing is done.
@@ -161,7 +161,7 @@ class Provider:
         return kept.answer
 
     def finish(self, key: str, answer: bytes | None) -> None:
-        """Keep what a key's request was answered; None lets the key go, since nothing was done."""
+        """Keep the answer to a key's request; None releases the key, since nothing was done."""
         if answer is None:
             self._keys.pop(key, None)
         elif key in self._keys:
@@ -177,7 +177,7 @@ class Provider:
         destination: str = "",
         payment: str = "",
     ) -> Thing:
-        """Make an object; what becomes of it follows by itself."""
+        """Make an object; its course follows by itself."""
         fate = self.fates.pop(0) if self.fates and kind != "payment" else Fate()
         thing = Thing(
             id=f"{self._prefix}_{kind[:3]}_{self._random.getrandbits(40):010x}",
@@ -204,7 +204,7 @@ class Provider:
         return thing
 
     def fail_attempt(self, thing: Thing) -> None:
-        """Let a player try to pay, in vain; the payment goes on."""
+        """Let a player's try to pay fail; the payment goes on."""
         self.tell(thing, "payment.attempt_failed", thing.amount, "")
 
     def capture(self, thing: Thing, amount: int, *, final: bool = True) -> None:
@@ -219,7 +219,7 @@ class Provider:
         return next((thing for thing in self.things if thing.id == ref), None)
 
     def listed(self, our_id: str | None = None, *, kind: Kind, payment: str = "") -> list[Thing]:
-        """Return what a listing shows now, which may be less than there is."""
+        """Return what a listing shows now, which may lack objects."""
         if self.lies:
             self.lies -= 1
             return []
@@ -254,7 +254,7 @@ class Provider:
 
     def _return(self, thing: Thing, fate: Fate) -> None:
         thing.state = "returned"
-        # A bounce is always told: nobody polls what has been paid.
+        # An event of a returned payout is always sent, since nobody polls a paid payout.
         self._say(thing, "payout.failed", dataclasses.replace(fate, told=True))
 
     def _say(self, thing: Thing, type_: str, fate: Fate) -> None:

@@ -1,4 +1,4 @@
-"""Own how the simulated provider speaks as Stripe."""
+"""Own Stripe's dialect of the simulated provider."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class StripeDialect(Dialect):
         parts = asked.path.strip("/").split("/")[1:]
         kind = self._KINDS.get(parts[0])
         if kind is None or parts[1:] == ["search"]:
-            # The search lags behind for as long as anybody looks.
+            # In the simulation the search always lags.
             reply(HTTPStatus.OK, in_json({"object": "list", "url": "", "data": [], "has_more": False}))
         elif asked.method == "POST":
             sent = dict(parse_qsl(asked.body.decode()))

@@ -49,7 +49,7 @@ def adapters(clock: Callable[[], datetime]) -> Mapping[str, Adapter]:
 
 
 class Stuck(AssertionError):
-    """Something that must come to an end in this world does not."""
+    """Something that must come to an end does not."""
 
 
 class World:
@@ -109,7 +109,7 @@ class World:
             await self._staging.kill()
 
     def arm(self) -> None:
-        """Let clocks be off, and the plan's blows fall, counted from now."""
+        """Set the clocks off, and arm the plan's blows, counted from now."""
         for process, off in zip(self.processes, self.plan.off, strict=True):
             process.wall.off_seconds = off
             process.body.steps = 0
@@ -118,7 +118,7 @@ class World:
             process.body.at_step[stop.step] = partial(self._strike, stop, process)
 
     def _strike(self, stop: Stop, process: Process) -> None:
-        """Stop or kill a process; called in the middle of its work, so what follows is done outside."""
+        """Stop or kill a process; called in the middle of its work, so the consequences run outside of it."""
         process.body.stop()
         process.wall.off_seconds += stop.wall
         if stop.blow == "freeze":
@@ -137,7 +137,7 @@ class World:
                     process.wall.off_seconds -= stop.seconds
                 process.body.go_on()
                 if stop.blow == "freeze":
-                    # Its clock is set as soon as anybody looks.
+                    # An operator sets its clock as soon as one looks.
                     await asyncio.sleep(_CLOCK_SET_SECONDS)
                     process.wall.off_seconds += stop.seconds
 
@@ -158,16 +158,16 @@ class World:
                 return await process.ask(request)
             except Unanswered:
                 if turn >= _TURNS_AT_ONCE:
-                    # Health says that it does not serve, so somebody sets its clock.
+                    # Health says NOT_SERVING, so an operator sets its clock.
                     process.wall.off_seconds = 0.0
-                # Whoever was told to come back often enough comes back later.
+                # A caller that was often told to come back comes back later.
                 await (asyncio.sleep(_AGAIN_SECONDS) if turn < _TURNS_AT_ONCE else self.pass_time(HOUR))
         raise Stuck(f"{request.DESCRIPTOR.name} is never answered")
 
     # Time.
 
     async def pass_time(self, seconds: float) -> None:
-        """Let a long time pass: everybody sleeps most of it, and looks around in between."""
+        """Let a long time pass: everybody sleeps for most of it, and works in between."""
         until = self._loop.time() + seconds
         while (left := until - self._loop.time()) > 0:
             self._awake.clear()
@@ -175,7 +175,7 @@ class World:
             asleep = [process for process in everyone if process.is_well]
             for process in asleep:
                 process.body.stop()
-            # Whoever comes back finds the others awake.
+            # A process that comes back finds the others awake.
             await self._until_somebody_comes_back(min(left, _LEAP_SECONDS))
             for process in asleep:
                 process.body.go_on()
@@ -189,7 +189,7 @@ class World:
             await asyncio.sleep(seconds)
 
     async def come_to_rest(self) -> None:
-        """Let everything that is broken be well again, and then take its course to its end."""
+        """Heal everything that is broken, and let everything come to its end."""
         for _ in range(_MOST_LEAPS):
             if self._repairs:
                 await self.pass_time(_LEAP_SECONDS)
@@ -292,7 +292,7 @@ class World:
         request = withdrawal_pb2.CancelWithdrawalRequest(
             tenant_id=self.tenant_id, idempotency_key=self._key(), withdrawal_id=withdrawal_id
         )
-        with suppress(RefusedByRule):  # it may be on its way already
+        with suppress(RefusedByRule):  # the withdrawal may be on its way already
             await self.anyone(request)
 
     async def mark_paid(self, withdrawal_id: str) -> None:
@@ -326,20 +326,20 @@ class World:
                 )
 
     def players_pay(self) -> None:
-        """Let players pay soon, whatever has been asked for by then."""
+        """Let players soon pay everything that has been asked for by then."""
         for after in (20.0, 100.0, 400.0):
             self._later(after, self._let_players_pay)
 
     def _tell(self, thing: Thing, type_: str, amount: int, ref: str) -> None:
         number = next(self._event_numbers)
         events = self.dialect.webhook(number, thing, type_, amount, ref, self._loop.now)
-        # The first event of all gives the player money, without which there is nothing to see.
+        # The very first event gives the player money, without which nothing can be tested.
         delays = (0.0,) if number == 1 else self.plan.delays[number % len(self.plan.delays)]
         for delay in delays:
             self._background(self._deliver(events, delay), self._deliveries)
 
     async def _deliver(self, events: list[payment_pb2.ProviderEvent], delay: float) -> None:
-        """Deliver, and again until somebody has taken it in, as providers do for days."""
+        """Deliver an event, and again until a process has taken it, as providers do for days."""
         await asyncio.sleep(delay)
         request = provider_event_pb2.IngestProviderEventsRequest(tenant_id=self.tenant_id, events=events)
         for _ in range(_GIVE_UP):
@@ -382,7 +382,7 @@ class World:
             await self.mark_paid(withdrawal.withdrawal_id)
 
     async def lose_everything(self) -> None:
-        """Let the database and every process be gone; the provider keeps what it has made."""
+        """Lose the database and every process; the provider keeps its objects."""
         for task in [*self._repairs]:
             task.cancel()
         await asyncio.gather(*self._repairs, return_exceptions=True)
@@ -414,14 +414,14 @@ class World:
             self.processes = here
 
     def give_up(self) -> None:
-        """Let nothing of this world go on, and its provider answer nobody any more."""
+        """Stop everything in this world; its provider answers nobody any more."""
         for process in [*self.processes, *([self._staging] if self._staging else [])]:
             process.body.hang_up()
             process.body.at_step.clear()
         for task in [*self._repairs, *self._deliveries]:
             task.cancel()
 
-    # Small things.
+    # Helpers.
 
     def _key(self) -> str:
         return f"key-{next(self._keys)}"

@@ -1,7 +1,7 @@
-"""Own the end that a payment must come to, told in the order in which things really happened.
+"""Own the model of a payment's end, fed in the order in which things really happened.
 
 Written from the design's two tables of states and effects alone; it shares no code with the ledger's
-rules. It knows neither repetition nor disorder: that is what the rules have to make harmless.
+rules. It handles neither repetition nor disorder: the rules have to make those harmless.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class PaymentModel:
         incoming: what is expected to come into the wallet.
         clearing: what the provider owes us.
         fees: what the provider has kept.
-        findings: the classes of what does not fit together.
+        findings: the classes of the discrepancies.
     """
 
     amount: int
@@ -35,7 +35,7 @@ class PaymentModel:
     refunded: int = 0
 
     def take(self, step: str, amount: int = 0) -> None:
-        """Go on by one step of the payment's life."""
+        """Take one step of the payment's life."""
         _STEPS[step](self, amount)
 
     def credit(self, amount: int) -> None:
@@ -86,7 +86,7 @@ def _capture_failed(model: PaymentModel, amount: int) -> None:
 
 
 def _recaptured(model: PaymentModel, amount: int) -> None:
-    # It has been expected no longer since it was captured for the first time.
+    # The money is no longer expected since its first capture.
     model.credit(amount)
     model.captured += amount
     model.state = "CAPTURED"

@@ -17,7 +17,7 @@ AMOUNT: Final = 1000
 FUNDS: Final = 5000
 PAYOUT_REF: Final = "po-1"
 REFUND_REF: Final = "re-1"
-# What the provider calls a payment that our call has created, before the player has paid.
+# The provider's ref of a payment that our call has created, before the player has paid.
 LINK_REF: Final = "link-1"
 # Events of these types echo our id of the payment, where our call has created it.
 ECHOING: Final = frozenset({EventType.PAYMENT_AUTHORIZED, EventType.PAYMENT_CAPTURED})
@@ -25,13 +25,13 @@ ECHOING: Final = frozenset({EventType.PAYMENT_AUTHORIZED, EventType.PAYMENT_CAPT
 Kind = Literal["deposit", "created", "refund", "withdrawal"]
 # Stands for our id of the refund until that is known.
 OUR_REFUND: Final = "ref_ours"
-# What the provider answers to our call, as one more thing that may be heard early or late.
+# The provider's answer to our call, which may be heard early or late like an event.
 ANSWER: Final = "the call is answered"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One thing that happens: an event, or the answer of a call; and what it is to the model."""
+    """One thing that happens, an event or the answer to a call, and its meaning for the model."""
 
     happening: ProviderEvent | str
     meaning: str
@@ -78,8 +78,8 @@ def on_deposit(
     """Return an event of a deposit that names it by the provider's ref.
 
     Args:
-        moved: what it moves where the event itself tells no amount.
-        payment: which payment at the provider it is of, where the deposit has several.
+        moved: the amount that moves, if the event itself tells none.
+        payment: the event's payment at the provider, if the deposit has several.
     """
     event = an_event(
         kind,
@@ -339,13 +339,13 @@ SCRIPTS: Final = (
 def fund(books: PaymentBooks) -> None:
     """Give the player enough that no order of events overdraws the wallet.
 
-    Whether it was ever overdrawn tells of the wallet at that moment, so it may depend on the order.
+    Whether a wallet was ever overdrawn may depend on the order of events.
     """
     books.fund(FUNDS)
 
 
 def begin(books: PaymentBooks, script: Script) -> int:
-    """Do what comes before a script's events; return the number of its payment."""
+    """Do the steps before a script's events; return the number of its payment."""
     fund(books)
     if script.kind == "withdrawal":
         number = books.request(AMOUNT)

@@ -12,10 +12,10 @@ MOST_REPETITIONS: Final = 2
 
 
 class Heard(NamedTuple):
-    """One hearing: which step, and under which of its identities (0 is the first).
+    """One hearing: a step, and one of the step's identities (0 is the first).
 
-    The same identity heard again is a delivery that came twice; another one is a second event that says
-    the same.
+    The same identity heard again is a repeated delivery; another identity is a second event with the same
+    content.
     """
 
     step: int
@@ -37,8 +37,8 @@ def sequences(step_count: int, *, once: frozenset[int] = frozenset(), most: int,
 
     Args:
         once: steps that are never repeated.
-        most: how many to run; all with fewer repetitions come first, as far as they all fit in.
-        name: makes the sample.
+        most: how many to run; sequences with fewer repetitions come first, if all of them fit in.
+        name: the seed of the sample.
     """
     repeated = [step for step in range(step_count) if step not in once]
     counts = [_count(step_count, len(repeated), extra) for extra in range(MOST_REPETITIONS + 1)]
@@ -48,7 +48,7 @@ def sequences(step_count: int, *, once: frozenset[int] = frozenset(), most: int,
             run += _sample(step_count, repeated, range(extra, MOST_REPETITIONS + 1), most - len(run), name)
             break
         run += _all(step_count, repeated, extra)
-    # Neighbours share their beginnings, so that each beginning is run once.
+    # Sorted, so that neighbours share their beginnings and each beginning is run once.
     return Sequences(sum(counts), sorted(run))
 
 

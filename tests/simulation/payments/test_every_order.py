@@ -57,7 +57,7 @@ def test_hear_in_every_order_ends_alike(script: Script, record_property: RecordP
 
 
 def state_of(listener: Listener) -> State:
-    """Return all that later decisions depend on."""
+    """Return everything that later decisions depend on."""
     books = listener.books
     known = books.working_set
     payment = known.payments[listener.payment].payment
@@ -80,7 +80,7 @@ def state_of(listener: Listener) -> State:
 def next_heard(script: Script, place: Place) -> list[Heard]:
     """Return what may be heard next: a step for the first time, or again while repetitions are left.
 
-    Hearing an identity again is no step: the journal's key answers it, and nothing changes.
+    Hearing an identity again is not a step: the journal answers it by its key, and nothing changes.
     """
     steps = [heard.step for heard in place]
     repetitions = len(steps) - len(set(steps))
@@ -92,7 +92,7 @@ def next_heard(script: Script, place: Place) -> list[Heard]:
 
 
 def come_back(listener: Listener, snapshot: Snapshot, place: Place) -> None:
-    """Let the listener stand at a place again."""
+    """Take the listener back to an earlier state."""
     listener.books.restore(snapshot)
     delivered = set()
     for heard in place:

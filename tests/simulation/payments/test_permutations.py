@@ -25,18 +25,18 @@ from tests.simulation.payments.scripts import (
 from tests.simulation.payments.sequences import Heard, Order, Sequences, sequences
 from tests.support.payments import NOW, Balances, PaymentBooks, Snapshot
 
-# Every order is followed in `test_every_order.py`; here a sample of them runs event by event.
+# `test_every_order.py` follows every order; here a sample runs event by event.
 MOST = 2_000
 MOST_WITH_BEGIN = 1_000
 DEPOSITS = [script for script in SCRIPTS if script.kind == "deposit"]
-# Where the beginning of a deposit is one of the steps, its number must not tell how late it came.
+# If the beginning of a deposit is one of the steps, the result must not depend on its number.
 DEPOSIT_NUMBER = 1_000
 
 RecordProperty = Callable[[str, object], None]
 
 
 class Ended(NamedTuple):
-    """What must be the same at the end, whatever the order was."""
+    """Everything that must be the same at the end of every order."""
 
     payment: Deposit | Withdrawal
     balances: Balances
@@ -61,7 +61,7 @@ class Listener:
         self._heard: Order = ()
 
     def run(self, found: Sequences) -> Iterator[Order]:
-        """Hear sequences one after the other; what two neighbours share at the beginning is kept."""
+        """Hear sequences one after the other; the common beginning of two neighbours is heard once."""
         for sequence in found.run:
             shared = _shared(self._heard, sequence)
             if shared < len(self._moments):
@@ -85,7 +85,7 @@ class Listener:
             return
         event_id = f"{happening.event_id}-{heard.identity}"
         if event_id in self.delivered:
-            # The journal's unique key answers it; the rules never hear of it.
+            # The journal answers a repeated delivery by its unique key; the rules never see it.
             return
         self.delivered |= {event_id}
         event = replace(happening, event_id=event_id)
@@ -95,14 +95,14 @@ class Listener:
         self.books.ingest(replace(event, payment=self.payment) if echoes else event)
 
     def initiate(self) -> None:
-        """Begin the deposit of which something may have been heard before."""
+        """Begin the deposit, of which events may have been heard before."""
         self.books.working_set.sequence = DEPOSIT_NUMBER - 2  # one for its hold
         assert self.books.initiate(AMOUNT) == self.payment
         if self.replays_at_once:
             self.replay_parked()
 
     def replay_parked(self) -> None:
-        """Apply what is parked again, the oldest first."""
+        """Apply parked events again, the oldest first."""
         events = self.books.working_set.events.values()
         parked = [each.stored.number for each in events if each.stored and each.stored.state is _PARKED]
         for number in parked:
@@ -173,7 +173,7 @@ def test_hear_in_any_order_with_repetitions_ends_alike(
     listener = Listener(script, begun=True)
     run_count = 0
     for sequence in listener.run(found):
-        if script.kind != "created":  # of those, some are parked until an event tells the payment's ref
+        if script.kind != "created":  # some of these are parked until an event tells the payment's ref
             assert listener.ended() == expected, sequence
         listener.replay_parked()
         assert listener.ended() == expected, sequence
@@ -198,7 +198,8 @@ def test_hear_before_the_deposit_begins_ends_alike_once_replayed(
     run_count = 0
     for sequence in listener.run(found):
         listener.replay_parked()
-        # A finding of two things is told when the second is applied, so a second round changes nothing.
+        # A finding about two things is reported when the second one is applied, so another round changes
+        # nothing.
         ended = listener.ended()
         assert ended.balances == expected.balances, sequence
         assert ended.findings == expected.findings, sequence
@@ -212,7 +213,7 @@ def test_hear_before_the_deposit_begins_ends_alike_once_replayed(
 
 
 def knowledge(payment: Deposit | Withdrawal) -> Deposit | Withdrawal:
-    """Return what is known of a payment, whatever its numbers are."""
+    """Return what is known of a payment, without its numbers."""
     return replace(payment, number=0, hold=0)
 
 

@@ -66,18 +66,19 @@ class Life:
 
     @property
     def engine(self) -> Engine:
-        """The process that is asked next: they take turns."""
+        """The process that is asked next; the two take turns."""
         self._turn += 1
         return self._engines[self._turn % len(self._engines)]
 
     async def live(self, sequence: Order, *, begun: bool) -> None:
-        """Hear everything in that order, then replay what is parked."""
+        """Hear everything in that order, then replay parked events."""
         await self._fund()
         if begun:
             await self._begin()
         for heard in sequence:
             await self._hear(heard)
-        # A refund may be tried before the capture that was parked as well; then it is applied the next time.
+        # A parked refund may be tried before its capture, which was parked as well; it is applied in the next
+        # round.
         for _ in range(2):
             for number in (await events_of(self.engine.pool, self.provider)).parked:
                 await self.engine.ask(replay(number))
@@ -187,7 +188,7 @@ async def test_hear_in_sampled_orders_through_two_processes_ends_as_the_model(
 
 
 def sampled(script: Script) -> list[tuple[Order, bool]]:
-    """Return some sequences; of a deposit, half of them with its beginning as one of the steps."""
+    """Return some sequences; half of those of a deposit have its beginning as one of the steps."""
     count = len(script.steps)
     randomness = random.Random(f"{script.name} through lanes")
     begun = sequences(count, most=1_000, name=script.name).run
@@ -221,7 +222,7 @@ async def assert_ended_as_the_model(
 
 
 def distinct_events(script: Script, found: Order) -> int:
-    """Return how many events a sequence has, not counting deliveries that came again."""
+    """Return how many events a sequence has, without repeated deliveries."""
     heard = {
         one
         for one in found
