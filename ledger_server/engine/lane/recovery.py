@@ -26,13 +26,13 @@ _FIRST_BACK_OFF: Final = 0.02
 _MAX_BACK_OFF: Final = 1.0
 
 
-class Verdict(NamedTuple):
-    """What follows from a failure.
+class Remedy(NamedTuple):
+    """What a lane does after a failure.
 
     Attributes:
-        refused: what the work that was taken is told; None: it is not at fault.
-        again: whether the lane forgets its tip, and decides again what is not committed.
-        singly: whether the works are tried one at a time then.
+        refused: the refusal of the work that was taken; None: the work is not at fault.
+        again: whether the lane forgets its tip, and decides uncommitted work again.
+        singly: whether each work is then tried alone.
     """
 
     refused: Refused | None = None
@@ -58,7 +58,7 @@ class Recovery:
         self._locked_out = False
         self._back_off = 0.0
 
-    def judge(self, error: Exception, *, alone: bool, looked_up: bool = False) -> Verdict:
+    def judge(self, error: Exception, *, alone: bool, looked_up: bool = False) -> Remedy:
         """Say what follows from a failure, and remember it.
 
         Args:
@@ -66,22 +66,22 @@ class Recovery:
             looked_up: whether the keys of the work had been looked up, so that none can be taken.
         """
         if isinstance(error, TenantMissing):
-            return Verdict(refused=TenantNotFound(tenant_id=self._tenant_id))
+            return Remedy(refused=TenantNotFound(tenant_id=self._tenant_id))
         if isinstance(error, ClockAstray):
-            return Verdict(refused=error)
+            return Remedy(refused=error)
         if isinstance(error, TimeRefused):
             # This process was mistaken about the time. It asks anew, and waits a little should that not help.
             metrics.RETRIES.labels(cause=type(error).__name__).inc()
             log.warning("the database's clock denied a record time", tenant_id=self._tenant_id)
             doubt(self._clock)
             self._back_away()
-            return Verdict(again=True)
+            return Remedy(again=True)
         if isinstance(error, HeadMoved | LookUpFirst) or (isinstance(error, KeyTaken) and not looked_up):
             metrics.RETRIES.labels(cause=type(error).__name__).inc()
-            return Verdict(again=True)
+            return Remedy(again=True)
         if isinstance(error, StoreAway):
             self._store_away(error)
-            return Verdict(again=True)
+            return Remedy(again=True)
         return self._isolate(error, alone=alone)
 
     def requeued(self) -> None:
@@ -119,15 +119,15 @@ class Recovery:
             await self._end_stalled_writer()
         await asyncio.sleep(self._back_off * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
 
-    def _isolate(self, error: Exception, *, alone: bool) -> Verdict:
+    def _isolate(self, error: Exception, *, alone: bool) -> Remedy:
         """Find the guilty work by trying each alone; one that fails alone is told so."""
         metrics.RETRIES.labels(cause="refused").inc()
         if self.singly and alone:
             self.singly -= 1
             refused = report(error, "a request could not be committed", tenant_id=self._tenant_id)
-            return Verdict(refused=refused, again=True)
+            return Remedy(refused=refused, again=True)
         log.warning("a batch could not be committed", error=repr(error), tenant_id=self._tenant_id)
-        return Verdict(again=True, singly=True)
+        return Remedy(again=True, singly=True)
 
     def _store_away(self, error: StoreAway) -> None:
         metrics.RETRIES.labels(cause="connection").inc()
