@@ -1,4 +1,4 @@
-"""Owns how ids are made: all follow from the tenant, the epoch and the sequence of a journal record.
+"""Owns the making of ids: all follow from the tenant, the epoch and the sequence of a journal record.
 
 So an id needs no random source, no index of its own, and no look-up to find its tenant. Findings are named by
 what they are about, and runs by their idempotency key, for the same reason.

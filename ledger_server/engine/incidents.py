@@ -1,4 +1,4 @@
-"""Owns how an unexpected failure is reported: an id for the caller, everything else for the log."""
+"""Owns the report of an unexpected failure: an id for the caller, everything else for the log."""
 
 import secrets
 

@@ -117,9 +117,11 @@ class AccountLane:
                 try:
                     await self._fill()
                 except CONNECTION_ERRORS as error:
-                    log.warning("owed calls were not found", provider=self._provider, error=repr(error))
+                    log.warning(
+                        "owed calls could not be looked for", provider=self._provider, error=repr(error)
+                    )
                 except Exception:
-                    log.exception("owed calls were not found", provider=self._provider)
+                    log.exception("owed calls could not be looked for", provider=self._provider)
             self._begin()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._wait_seconds(loop.time())):

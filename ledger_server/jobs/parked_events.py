@@ -1,4 +1,4 @@
-"""Owns parked events: tries them again when their payment appears or changes, reports those that wait long.
+"""Owns parked events: they are tried again when their payment appears or changes, and reported when late.
 
 Trying again is safe at any time, so several processes may do it at once.
 """
@@ -34,9 +34,10 @@ from ledger_server.store.ledger_rows import JournalRow
 from ledger_server.store.parked_store import ReadyEvent
 
 _PAGE: Final = 100
-# A record is visible a little later than its time says; what came so long before the last look is new, too.
+# A record becomes visible a little later than its time says, so records from this long before the last look
+# count as new.
 _OVERLAP: Final = timedelta(seconds=60)
-# Now and then everything is looked at once more.
+# Now and then all parked events are looked at again.
 _WHOLE: Final = timedelta(hours=1)
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_TRIED: Final = 10_000
@@ -67,16 +68,17 @@ class ParkedEvents:
         self._clock = clock
         self._grace = timedelta(seconds=grace_seconds)
         self._rounds = Rounds("parked events", self.look, self._due, pool, pause_seconds)
-        # Tenants that have parked events as far as this process knows; others need no look at a commit.
+        # Tenants that have parked events, as far as this process knows; a commit of another tenant needs no
+        # look.
         self._parked: set[str] = set()
-        # Tenants whose overdue events are still to be reported, up to when that was found out, and when it
-        # was for all times.
+        # Tenants whose overdue events are still to be reported; up to when overdue events were searched for,
+        # and when all of them last were.
         self._overdue: set[str] = set()
         self._overdue_until = _EVER
         self._whole_time = _EVER
-        # At which record of its payment an event was tried last; bounded, since it only saves work.
+        # The record of its payment at which an event was last tried; bounded, since this only saves work.
         self._tried: dict[tuple[str, int], int] = {}
-        # Tenants whose parked events are all to be tried again, each with how often that was asked for: an
+        # Tenants whose parked events are all to be tried again, with the number of requests for that: an
         # account that had no room for an event, or was not fit for it, has been replaced.
         self._all: Counter[str] = Counter()
 
@@ -93,7 +95,7 @@ class ParkedEvents:
         for row in rows:
             fact = row.fact
             if type(fact) is TransactionPosted:
-                continue  # told apart at once, since it is nearly all there is
+                continue  # skipped first, since nearly all facts are of this kind
             if isinstance(fact, EventRecorded) and fact.stored.state is EventState.PARKED:
                 self._parked.add(tenant_id)
                 self._rounds.look_at(tenant_id)
@@ -108,7 +110,7 @@ class ParkedEvents:
         await self.replay(tenant_id)
         asked = self._all[tenant_id]
         if asked and await self.replay_all(tenant_id):
-            # Asked for once more meanwhile, it is done once more.
+            # If it was asked for again meanwhile, it is done again.
             self._all[tenant_id] -= asked
             if not self._all[tenant_id]:
                 del self._all[tenant_id]
@@ -117,16 +119,16 @@ class ParkedEvents:
             self._overdue.discard(tenant_id)
 
     async def _due(self) -> list[str]:
-        """Return whose events may be tried again, and whose are to be reported."""
+        """Return the tenants whose events may be tried again, and those whose events are to be reported."""
         until = await known(self._clock) - self._grace
         if until - self._whole_time >= _WHOLE:
             self._overdue_until, self._whole_time = _EVER, until
         overdue = await parked_store.tenants_with_overdue_events(self._pool, self._overdue_until, until)
         if self._overdue_until == _EVER:
-            # Now and then all that waits is tried, since another process may have replaced an account.
+            # Now and then all waiting events are tried, since another process may have replaced an account.
             self._all.update(overdue)
         self._overdue.update(overdue)
-        # From here on the set keeps them, until they have been reported.
+        # From here on the set keeps these tenants until their events have been reported.
         self._overdue_until = max(self._overdue_until, until - _OVERLAP)
         ready = await parked_store.tenants_with_ready_events(self._pool)
         found = {*ready, *self._overdue, *self._all}
@@ -134,7 +136,7 @@ class ParkedEvents:
         return sorted(found)
 
     async def replay(self, tenant_id: str) -> int:
-        """Try a tenant's parked events again whose payment is there; return how many."""
+        """Try a tenant's parked events again whose payment is new or has changed; return how many."""
         key = tenant_key(TenantId(tenant_id))
         count = after = 0
         while True:
@@ -153,7 +155,7 @@ class ParkedEvents:
                 count += len(fresh)
 
     async def replay_all(self, tenant_id: str) -> bool:
-        """Try all of a tenant's parked events again whose payment is there, whether or not it has changed.
+        """Try all of a tenant's parked events with a payment again, whether or not the payment has changed.
 
         Returns:
             Whether each of them was decided.
@@ -169,7 +171,7 @@ class ParkedEvents:
         return decided
 
     def _note(self, tenant_id: str, events: Sequence[ReadyEvent], outcomes: Sequence[Outcome]) -> None:
-        """Note what was decided, and nothing before that: what was refused is tried again."""
+        """Note which events were decided, only after the decision: refused ones are tried again."""
         if len(self._tried) > _MAX_TRIED:
             self._tried.clear()
         for event, outcome in zip(events, outcomes, strict=True):
@@ -191,8 +193,9 @@ class ParkedEvents:
             after = rows[-1].number
             commands = []
             for discrepancy in map(_overdue, rows):
-                # Of several events of one payment the oldest tells the facts. If each of them did, they would
-                # take turns for ever: every round would find other facts than the report before it.
+                # For several events of one payment the finding has the facts of the oldest event. If each
+                # event reported its own facts, every round would find other facts than the report before it,
+                # for ever.
                 if discrepancy.fingerprint not in reported:
                     reported.add(discrepancy.fingerprint)
                     commands.append(ReportDiscrepancy(discrepancy=discrepancy, source=Source.PARKED_EVENT))
@@ -202,7 +205,7 @@ class ParkedEvents:
 
 
 def _overdue(event: parked_store.OverdueEvent) -> Discrepancy:
-    """Return what an event that has waited too long for its payment stands for."""
+    """Return the discrepancy of an event that has waited too long for its payment."""
     refund = event.type in _REFUNDS
     ref = event.payment_ref or event.event_id
     return Discrepancy(

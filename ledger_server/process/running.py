@@ -88,7 +88,10 @@ class RunningServer:
             async with asyncio.timeout_at(until):
                 await self._finish()
         except TimeoutError:
-            log.warning("the time to drain is up", calls_under_way=self._handlers.under_way)
+            log.warning(
+                "the time to drain is over; calls under way are given up",
+                calls_under_way=self._handlers.under_way,
+            )
             # Calls that wait for the database get an error, and tell their callers that it is away.
             for pool in self._pools:
                 pool.terminate()

@@ -1,4 +1,4 @@
-"""Owns what all tables share: the names of their keys and indexes, and the columns that most of them have."""
+"""Owns the parts that all tables share: names of keys and indexes, and the common columns."""
 
 from sqlalchemy import BigInteger, Column, DateTime, MetaData, Text
 

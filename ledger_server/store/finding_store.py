@@ -1,4 +1,4 @@
-"""Owns what a lane reads of findings: those of payments, and those that commands name."""
+"""Owns a lane's reads of findings: those of payments, and those that commands name."""
 
 from collections.abc import Sequence
 from typing import Final

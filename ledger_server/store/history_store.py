@@ -1,7 +1,7 @@
-"""Owns how a database's history is read and changed: its epoch, and whether outbound calls are stopped.
+"""Owns the row of a database's history: its epoch, and whether outbound calls are stopped.
 
-The row names the transaction that wrote it. Whoever reads the row in from a dump writes it by another one, so
-a database that was restored in this way tells so itself.
+The row names the database transaction that wrote it. Loading a dump writes the row by another one, so a
+database that was restored from a dump shows it.
 """
 
 from datetime import datetime
@@ -17,7 +17,7 @@ _COLUMNS: Final = (
     "epoch, past_epochs, outbound_stopped, note, actor, change_time, begin_time, known_until, version"
 )
 _READ: Final = f"SELECT {_COLUMNS} FROM history WHERE history_key = 1"
-# A standby has no position that it writes at; CASE keeps PostgreSQL from asking for it.
+# A standby has no write position; CASE keeps PostgreSQL from asking for one.
 _LOOK: Final = f"""
 SELECT {_COLUMNS}, h.system_identifier AS known_system, h.database_oid AS known_oid,
     h.timeline AS known_timeline,
@@ -42,8 +42,8 @@ RETURNING {_COLUMNS}
 """
 _ANY_EPOCH: Final = "SELECT epochs FROM tenants WHERE epochs <> '' ORDER BY tenant_id LIMIT 1"
 _KNOWN_UNTIL: Final = "SELECT max(record_time) FROM tenants"
-# What may have been called in the history that was lost counts as called, since it was owed: whoever is
-# first to call it again asks before, and calls only while the provider is certain to remember the key.
+# A call that may have been made in the lost history counts as sent, from when it was owed. So the next try
+# first asks the provider, and calls only while the provider is certain to remember the key.
 _MAYBE_MADE: Final = """
 UPDATE outbox o SET maybe_made = true, first_try_time = COALESCE(o.first_try_time, p.create_time)
 FROM payments p
@@ -57,7 +57,7 @@ _RESUME: Final = f"""
 UPDATE history SET outbound_stopped = false, note = $2, actor = $3, {_WRITTEN}
 WHERE history_key = 1 AND version = $1 RETURNING {_COLUMNS}
 """
-# Each account of each tenant that has payments, found by steps through the index, with its complete runs.
+# Every provider account with payments, by tenant, found by steps through the index, with its complete runs.
 _ACCOUNTS: Final = """
 SELECT t.tenant_key, t.tenant_id, a.provider FROM tenants t CROSS JOIN LATERAL (
     WITH RECURSIVE each AS (
@@ -88,8 +88,8 @@ class History(NamedTuple):
         epoch: None before a server has opened the database.
         note: why calls were stopped or go on; `actor` said so, at `change_time`.
         begin_time: when the epoch began.
-        known_until: the newest record that the database had when the epoch began, or an earlier one if what
-            was lost before was not reconciled; None at the first one.
+        known_until: the newest record that the database had when the epoch began, or an earlier one if an
+            earlier loss was not reconciled; None in the first epoch.
         version: counts changes.
     """
 
@@ -126,7 +126,7 @@ async def read_history(connection: AnyConnection) -> History:
 
 
 async def look(connection: AnyConnection) -> Look | None:
-    """Return the history beside what the database is; None of a standby, which is none until promoted.
+    """Return the history beside the database's identity; None for a standby that is not promoted.
 
     Raises:
         HistoryNotReadable: the role may not look at what the database is.
@@ -146,7 +146,7 @@ async def look(connection: AnyConnection) -> Look | None:
             timeline=row["known_timeline"],
         )
     history = _history_of(row)
-    # A database that no server has opened can have no records of an epoch but from another one.
+    # Records of an epoch in a database that no server has opened must come from another database.
     strange = ""
     if identity is None:
         strange = (await connection.fetchval(_ANY_EPOCH) or "").rpartition(":")[2]
@@ -168,7 +168,7 @@ async def look(connection: AnyConnection) -> Look | None:
 
 
 async def begin_epoch(connection: AnyConnection, looked: Look, epoch: str, *, lost: str, actor: str) -> bool:
-    """Begin an epoch in the database as it is; return False where another process was faster.
+    """Begin an epoch in the database as it is; return False if another process was faster.
 
     Args:
         lost: why commits may have been lost, which stops calls; empty for the first epoch.
@@ -180,7 +180,7 @@ async def begin_epoch(connection: AnyConnection, looked: Look, epoch: str, *, lo
     async with connection.transaction():
         known_until = await connection.fetchval(_KNOWN_UNTIL) if lost else None
         if before.outbound_stopped and before.known_until is not None and known_until is not None:
-            # Nobody has reconciled what was lost before.
+            # An earlier loss is not reconciled yet.
             known_until = min(known_until, before.known_until)
         row = await connection.fetchrow(
             _BEGIN,
@@ -208,7 +208,7 @@ async def stop_outbound(connection: AnyConnection, *, note: str, actor: str) -> 
 async def resume_outbound(
     connection: AnyConnection, *, version: int, note: str, actor: str
 ) -> History | None:
-    """Let calls be made again; None where the history has changed since that version."""
+    """Let calls be made again; None if the history has changed since that version."""
     row = await connection.fetchrow(_RESUME, version, note, actor)
     return None if row is None else _history_of(row)
 
@@ -216,7 +216,7 @@ async def resume_outbound(
 async def provider_accounts(
     connection: AnyConnection, after: tuple[str, str], limit: int
 ) -> list[TenantProviderAccount]:
-    """Return provider accounts with payments, by tenant and name, behind a tenant and a name."""
+    """Return provider accounts with payments, ordered by tenant and name, after the given ones."""
     rows = await connection.fetch(_ACCOUNTS, *after, limit)
     return [
         TenantProviderAccount(TenantKey(row["tenant_key"]), row["tenant_id"], row["provider"]) for row in rows

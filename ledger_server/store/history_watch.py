@@ -161,9 +161,9 @@ class HistoryWatch:
                     await self.connected(connection)
                 await self._keeper.write()
             except CONNECTION_ERRORS as error:
-                log.warning("the database's history was not looked at", error=repr(error))
+                log.warning("the database's history could not be checked", error=repr(error))
             except Exception:
-                log.exception("the database's history was not looked at")
+                log.exception("the database's history could not be checked")
             await asyncio.sleep(self._look_seconds)
 
     @property

@@ -124,9 +124,9 @@ class LostStatements:
                 self._end(lost)
             pause = LOOK_SECONDS
         except OSError as error:
-            log.warning("the database can't be asked after statements under way", error=repr(error))
+            log.warning("the database can't be asked which statements are at work", error=repr(error))
         except Exception as error:  # noqa: BLE001  # whatever it is, the next look may do
-            log.warning("statements under way could not be looked after", error=repr(error))
+            log.warning("statements under way could not be checked", error=repr(error))
         finally:
             self._looking = None
             if self._under_way:
@@ -141,7 +141,7 @@ class LostStatements:
         if lost_count + idle_count:
             CONDEMNED.inc(lost_count + idle_count)
             log.warning(
-                "connections to the database had fallen silent",
+                "silent connections to the database were ended",
                 statements_lost=lost_count,
                 idle_connections=idle_count,
             )

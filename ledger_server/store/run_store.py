@@ -1,4 +1,4 @@
-"""Owns the rows of reconciliation runs: who works on which, and for how long."""
+"""Owns the rows of reconciliation runs and the leases on them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ RUNNING: Final = 1
 
 
 class RunBegun(Exception):
-    """Somebody else has just begun a run, of which there may be one; nothing was written."""
+    """Another worker has just begun a run of the account, which has one at a time; nothing was written."""
 
 
 class StoredRun(NamedTuple):
@@ -42,7 +42,7 @@ _TAKE_UP: Final = """
 UPDATE reconciliation_runs SET state = $3, owner = $4, lease_until = $5, begin_time = $6, body = $7
 WHERE tenant_key = $1 AND run_number = $2
 """
-# Who was declared dead has its name on the run still: what is over stays over.
+# A worker that was declared dead is still named in the row: a run that is over stays over.
 _SAVE: Final = f"""
 UPDATE reconciliation_runs SET state = $4, lease_until = $5, body = $6
 WHERE tenant_key = $1 AND run_number = $2 AND owner = $3 AND state = {RUNNING}
@@ -59,7 +59,7 @@ UPDATE reconciliation_runs SET state = $3, body = $4 WHERE tenant_key = $1 AND r
 async def read_run(
     connection: AnyConnection, key: TenantKey, number: int, *, lock: bool = False
 ) -> StoredRun | None:
-    """Return a run, locked until the caller's database transaction ends if that is asked for."""
+    """Return a run; with `lock`, locked until the caller's database transaction ends."""
     row = await connection.fetchrow(_READ + (" FOR UPDATE" if lock else ""), key, number)
     return None if row is None else _run(row)
 
@@ -79,10 +79,10 @@ async def begin_run(
     owner: str,
     begin_time: datetime,
 ) -> None:
-    """Write a run that somebody begins.
+    """Insert a run that a worker begins.
 
     Raises:
-        RunBegun: it, or another run of the account, was begun at the same time.
+        RunBegun: this run, or another one of the account, was begun at the same time.
     """
     with _begun_elsewhere():
         await connection.execute(
@@ -102,7 +102,7 @@ async def begin_run(
 async def take_up_run(
     connection: AnyConnection, key: TenantKey, run: StoredRun, *, owner: str, begin_time: datetime
 ) -> None:
-    """Write that somebody works on a run again, which the caller has locked.
+    """Write that a worker takes up a run again; the caller has locked the run.
 
     Raises:
         RunBegun: another run of the account was begun at the same time.
@@ -114,12 +114,12 @@ async def take_up_run(
 
 
 async def hold_run(connection: AnyConnection, key: TenantKey, number: int, owner: str) -> bool:
-    """Whether a run is still somebody's; then nobody takes it over before this database transaction ends."""
+    """Whether a run is still a worker's; if so, it stays so until this database transaction ends."""
     return bool(await connection.fetchval(_HOLD, key, number, owner))
 
 
 async def set_state(connection: AnyConnection, key: TenantKey, number: int, state: int, body: bytes) -> None:
-    """Write what has become of a run that nobody works on any more."""
+    """Write the state of a run that nobody works on any more."""
     await connection.execute(_SET_STATE, key, number, state, body)
 
 
@@ -133,7 +133,7 @@ async def save_run(
     lease_until: datetime,
     body: bytes,
 ) -> bool:
-    """Write how far a run has come; return False where somebody else has taken it over."""
+    """Write how far a run has come; return False if another worker has taken it over."""
     status = await connection.execute(_SAVE, key, number, owner, state, lease_until, body)
     return bool(status == "UPDATE 1")
 

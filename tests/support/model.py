@@ -609,7 +609,7 @@ def granted(wanted: Wanted, kind: str) -> tuple[int | None, int | None]:
 
 
 def misnamed(item: OpenItem) -> bool:
-    """Tell whether a wallet's name is given to another kind of account; no other reserved names occur here."""
+    """Tell whether a wallet's name is given to another kind of account, the only misuse that occurs here."""
     parts = item.account.split(":")
     if len(parts) != 4 or parts[0] != "player":
         return False

@@ -1,4 +1,4 @@
-"""Owns what may be asked of findings: one command per keyed RPC, and what runs and jobs report."""
+"""Owns the commands on findings: one per keyed RPC, and the reports of runs and jobs."""
 
 from msgspec import Struct
 

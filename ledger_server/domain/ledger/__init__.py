@@ -1,1 +1,1 @@
-"""Owns the rules of accounts, transactions and holds: what each is, and the checks that need no state."""
+"""Owns the rules of accounts, transactions and holds, and the checks that need no state."""

@@ -1,4 +1,4 @@
-"""Owns what an account is: its kind, state, limits, counters and the balances that follow from them."""
+"""Owns accounts: kind, state, limits, counters and the balances that follow from them."""
 
 from collections.abc import Mapping
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Owns what a hold is and how it lives: OPEN, then CAPTURED, RELEASED or EXPIRED."""
+"""Owns holds and their life: OPEN, then CAPTURED, RELEASED or EXPIRED."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta

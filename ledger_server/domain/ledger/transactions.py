@@ -1,4 +1,4 @@
-"""Owns what a transaction is and the checks that need no state."""
+"""Owns transactions, and their checks that need no state."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

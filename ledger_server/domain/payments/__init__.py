@@ -1,1 +1,1 @@
-"""Owns the money rules of payments: what is known of them, what follows from it, and what that moves."""
+"""Owns the money rules of payments: what is known of a payment, and the state and money that follow."""

@@ -1,4 +1,4 @@
-"""Owns what may be asked of payments: one command per keyed RPC, and what the dispatcher reports."""
+"""Owns the commands on payments: one per keyed RPC, and the reports of the dispatcher."""
 
 from collections.abc import Mapping
 from datetime import timedelta

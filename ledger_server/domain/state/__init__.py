@@ -1,1 +1,1 @@
-"""Owns what decisions are made of: commands, facts, and the working set that facts change."""
+"""Owns the parts of a decision: commands, facts, and the working set that facts change."""

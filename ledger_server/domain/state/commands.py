@@ -1,4 +1,4 @@
-"""Owns what callers may ask of a ledger: one command per keyed RPC, free of transport and storage."""
+"""Owns the commands on a ledger: one per keyed RPC, free of transport and storage."""
 
 from collections.abc import Mapping
 from datetime import datetime

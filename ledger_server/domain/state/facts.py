@@ -1,4 +1,4 @@
-"""Owns what the ledger may decide: the facts that become journal records.
+"""Owns facts: the decisions of the ledger, which become journal records.
 
 `kind` is the number of the fact's field in `JournalRecord` and of the `kind` column: never reuse one.
 """

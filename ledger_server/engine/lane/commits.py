@@ -247,7 +247,7 @@ class _Ahead:
         if now - self._said >= _SAY_AGAIN_SECONDS:
             self._said = now
             log.error(
-                "the newest record is ahead of the clock; until then the tenant's time stands still",
+                "the newest record is ahead of the clock; until it catches up the tenant's time stands still",
                 tenant_id=self._tenant_id,
                 ahead_seconds=round(seconds, 1),
             )

@@ -1,4 +1,4 @@
-"""Owns which findings commands name, and reading them into a working set."""
+"""Owns the loading of findings: which ones commands name, and reading them into a working set."""
 
 from collections.abc import Iterable
 from typing import assert_never

@@ -1,4 +1,4 @@
-"""Owns which entries the commands on payments name, and reading payments into a working set."""
+"""Owns the loading of payments: which entries commands name, and reading them into a working set."""
 
 from collections.abc import Iterable
 from typing import NamedTuple, assert_never

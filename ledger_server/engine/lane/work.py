@@ -1,4 +1,4 @@
-"""Owns what passes between an RPC and a lane: the work that is asked for and what became of it."""
+"""Owns the work that passes between an RPC and a lane: requests, and their outcomes."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""Owns how callers read: now, at an instant, as a live tail."""
+"""Owns callers' reads: as of now, at an instant, or as a live tail."""

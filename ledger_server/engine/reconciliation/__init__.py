@@ -1,1 +1,1 @@
-"""Owns what the engine does for runs, findings, settlements and provider events."""
+"""Owns the engine's part in runs, findings, settlements and provider events."""

@@ -1,4 +1,4 @@
-"""Owns how a time becomes a protobuf timestamp and back."""
+"""Owns the conversion between times and protobuf timestamps."""
 
 from datetime import UTC, datetime
 from typing import cast

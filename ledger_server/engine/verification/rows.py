@@ -62,9 +62,9 @@ async def check_rows(connection: AnyConnection, key: TenantKey, check: JournalCh
 
 
 async def _refs(connection: AnyConnection, key: TenantKey, ids: TenantIds) -> list[Different]:
-    """Return refs that lead to a payment which does not have them, and a payment whose ref leads nowhere.
+    """Return refs that lead to a payment without that ref, and payments whose ref leads nowhere.
 
-    Of two payments with one ref the first keeps it, so a payment's ref may lead to the other one.
+    If two payments have the same ref, the first keeps it, so a payment's ref may lead to another payment.
     """
     found: list[Different] = []
     count = 0
@@ -95,7 +95,7 @@ def _has_ref(ids: TenantIds, row: StoredRef) -> bool:
 async def _calls(
     connection: AnyConnection, key: TenantKey, ids: TenantIds, in_motion: Mapping[OwedCall, int]
 ) -> list[Different]:
-    """Return owed calls that no record can have asked for, and calls in motion that nobody would make."""
+    """Return owed calls that no record can have asked for, and calls in motion that no row has."""
     missing = dict(in_motion)
     found: list[Different] = []
     count = 0
@@ -112,7 +112,7 @@ async def _calls(
 
 
 def _may_owe(ids: TenantIds, data: bytes | None) -> list[OwedCall]:
-    """Return the calls that a record may have asked for: of its payment, or of one of its refunds."""
+    """Return the calls that a record may have asked for: for its payment, or for one of the refunds."""
     return [call for call, _ in _calls_of(ids, data)]
 
 
@@ -150,7 +150,7 @@ def _calls_of(ids: TenantIds, data: bytes | None) -> list[tuple[OwedCall, CallSt
 
 
 async def _history(connection: AnyConnection, key: TenantKey, check: JournalCheck) -> list[Different]:
-    """Return how the stored history of findings differs from the journal: each version is there once."""
+    """Return how the stored history of findings differs from the journal, which has each version once."""
     found: list[Different] = []
     counts: Counter[bytes] = Counter()
     seen = 0
@@ -216,7 +216,7 @@ async def _table(
 
 
 def _differences(ids: TenantIds, table: str, subject: str, row: ChangedRow) -> list[Different]:
-    """Compare a row with the row that its newest record makes."""
+    """Compare a row with the row that follows from its newest record."""
     sequence = row.changed_by
     columns = tuple(_COLUMNS[table])
     made = _made(ids, table, row)

@@ -90,7 +90,12 @@ class Fetch:
                 wait = max(pause, failed.retry_after_seconds or 0.0)
                 if not left or wait > _LONGEST_PAUSE_SECONDS:
                     raise Incomplete(str(failed)) from failed
-                log.warning("a page is read again", provider=self._provider, why=str(failed), in_seconds=wait)
+                log.warning(
+                    "a page of a listing could not be read and is read again",
+                    provider=self._provider,
+                    why=str(failed),
+                    in_seconds=wait,
+                )
                 await asyncio.sleep(wait)
                 pause *= 2
         raise AssertionError("the last try returns or raises")

@@ -147,7 +147,7 @@ class Reconciler:
                 except CONNECTION_ERRORS as error:
                     # The lease still holds for a while; if the database stays away, the work itself will
                     # fail.
-                    log.warning("a run could not be written down", error=repr(error))
+                    log.warning("a run's progress could not be saved", error=repr(error))
         finally:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
@@ -180,7 +180,7 @@ class Reconciler:
             if not await self._runs.save(key, claimed.number, claimed.owner, claimed.run):
                 log.warning(_TAKEN_OVER, run_id=claimed.run.run_id)
         except CONNECTION_ERRORS as error:
-            log.warning("a run's end could not be written down", error=repr(error))
+            log.warning("a run's end could not be saved", error=repr(error))
 
 
 def _window(request: pb.RunReconciliationRequest) -> RunWindow:

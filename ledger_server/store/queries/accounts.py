@@ -1,4 +1,4 @@
-"""Owns how accounts are read with their counters as of now: by id, many ids from one moment, as a list."""
+"""Owns the reads of accounts with their counters as of now: by id, many at one moment, and as a list."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Owns how runs and providers' records are listed."""
+"""Owns the lists of runs and of providers' records."""
 
 from datetime import datetime
 from typing import Final, NamedTuple

@@ -1,4 +1,4 @@
-"""Owns how settlement batches are listed."""
+"""Owns the list of settlement batches."""
 
 from datetime import datetime
 from typing import Final

@@ -1,4 +1,4 @@
-"""Owns how an account's statement is read."""
+"""Owns the reads of an account's statement."""
 
 from collections.abc import Mapping
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Owns how tenants are read."""
+"""Owns the reads of tenants."""
 
 from collections.abc import Sequence
 from typing import Final

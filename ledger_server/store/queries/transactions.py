@@ -1,4 +1,4 @@
-"""Owns how transactions are read: by sequence, and as lists that each start from the narrowest index."""
+"""Owns the reads of transactions: by sequence, and as lists, each from the narrowest index."""
 
 from functools import cache
 from typing import Any, Final, NamedTuple

@@ -1,4 +1,4 @@
-"""Owns how all accounts of a tenant are summed up."""
+"""Owns the trial balance: the sums of all accounts of a tenant."""
 
 from datetime import datetime
 from decimal import Decimal
