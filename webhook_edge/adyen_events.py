@@ -1,7 +1,7 @@
-"""Owns what Adyen's standard notifications say in the ledger's words: one table from event code to meaning.
+"""Owns the meaning of Adyen's standard notifications: one table from event code to the ledger's words.
 
-Only eight fields of an item are signed. What is not (`additionalData`, `reason`, `paymentMethod`, and so the
-state of a dispute and the action of a modification) never decides about money; `eventDate` says when.
+Only eight fields of an item are signed. Unsigned fields (`additionalData`, `reason`, `paymentMethod`, and so
+the state of a dispute and the action of a modification) never decide about money; `eventDate` gives the time.
 Source: https://docs.adyen.com/development-resources/webhooks/webhook-types
 """
 
@@ -38,7 +38,7 @@ SIGNED_TEXTS: Final = (
 )
 """What an item's signature covers, beside the amount and its currency."""
 
-# Together, with a time, they make the id of an event. A report's reference is the name of its file.
+# These fields and a time make the id of an event. A report's reference is the name of its file.
 _MOST_NAME: Final = 60
 _MOST_REFERENCE: Final = 90
 _MOST_PAYLOAD: Final = 1024 * 1024
@@ -57,13 +57,13 @@ _NEEDS_AMOUNT: Final = frozenset(
 
 
 class _Meaning(Struct, frozen=True, kw_only=True):
-    """What an event code says.
+    """The meaning of an event code.
 
     Attributes:
-        names_object: whether the reference is that of a capture, a refund or a dispute.
-        recurs: whether it may be told again after its opposite, and then counts again.
-        decides: what it says besides.
-        remark: why what was done can't be told from what is signed.
+        names_object: whether the reference names a capture, a refund or a dispute.
+        recurs: whether the event may come again after its opposite, and then counts again.
+        decides: what else the event says.
+        remark: why the signed fields don't tell what was done.
     """
 
     success: Type = UNSPECIFIED
@@ -76,8 +76,9 @@ class _Meaning(Struct, frozen=True, kw_only=True):
 
 
 _NOTHING: Final = _Meaning()
-# Of one payment, named by its reference: the player may have tried several under one merchant reference, on a
-# payment link for example, and the ledger knows whether this is the one that the deposit was begun with.
+# These are about one payment, named by its reference. The player may have tried several payments under one
+# merchant reference, for example on a payment link, and the ledger knows with which one the deposit was
+# begun.
 _CANCELLED: Final = _Meaning(success=payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_FAILED)
 _REFUND: Final = _Meaning(
     success=payment_pb2.PROVIDER_EVENT_TYPE_REFUND_SUCCEEDED,
@@ -90,7 +91,7 @@ _DISPUTE_WON: Final = _Meaning(success=payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_W
 _DISPUTE_LOST: Final = _Meaning(success=payment_pb2.PROVIDER_EVENT_TYPE_DISPUTE_LOST, names_object=True)
 _PAYOUT_OVER: Final = _Meaning(success=payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_FAILED)
 
-# What a code of these says that nobody here knows may move money.
+# An unknown code of these families may move money.
 _FAMILIES: Final = ("CAPTURE", "REFUND", "CHARGEBACK", "SECOND_CHARGEBACK", "PAYOUT", "PAIDOUT")
 # All events of one dispute have the same reference.
 _MEANINGS: Final[Mapping[str, _Meaning]] = {
@@ -167,7 +168,7 @@ _MEANINGS: Final[Mapping[str, _Meaning]] = {
 
 
 def items_of(value: object) -> list[dict[str, object]]:
-    """Return a notification's items; none where any of it has another shape."""
+    """Return a notification's items; none if any part has another shape."""
     wrappers = value.get("notificationItems") if isinstance(value, dict) else None
     items = [
         wrapper.get("NotificationRequestItem") if isinstance(wrapper, dict) else None
@@ -183,16 +184,16 @@ def _told_live(value: object) -> str | None:
 
 
 def is_of_environment(value: object, endpoint: Endpoint, *, unless_told: bool) -> bool:
-    """Return whether a notification is of the endpoint's environment; `unless_told` where it does not say."""
+    """Return whether a notification is of the endpoint's environment; `unless_told` if it does not say."""
     expected, live = endpoint.options.get("live"), _told_live(value)
     return expected is None or (unless_told if live is None else live == expected.lower())
 
 
 def notification_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
-    """Return what a verified notification says: an event for each item, or two where it says two things.
+    """Return the events of a verified notification: one for each item, or two if the item says two things.
 
-    It never fails: what is not as it should be leaves an event unread; see `reading.unread`. Nothing is
-    returned of merchant accounts that are not the endpoint's.
+    It never fails: an item that is not as it should be makes an unread event; see `reading.unread`. Items of
+    merchant accounts that are not the endpoint's are left out.
     """
     value = parsed(body)
     items = items_of(value)
@@ -203,30 +204,30 @@ def notification_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
     for item in items:
         if not _is_of_account(item, endpoint):
             continue
-        # One of several items stands alone, or each event would store the whole delivery once more.
+        # Each of several items is stored alone; otherwise each event would store the whole delivery again.
         payload = body if len(items) == 1 else _encoded(value, item)
         events.extend(_events(Reader(item, "item", list(problems)), payload, endpoint))
     return events
 
 
 def stored_item_events(stored: ProviderEvent, endpoint: Endpoint) -> list[ProviderEvent]:
-    """Return what a stored notification says, also where one item was stored alone."""
+    """Return the events of a stored notification, whole or of one item alone."""
     value = parsed(stored.payload)
     if isinstance(value, dict) and "eventCode" in value and "notificationItems" not in value:
-        # The environment was told around it, and was checked when it came.
+        # The environment stood outside the item, and was checked when the delivery came.
         live = endpoint.options.get("live", "")
         return list(_events(Reader(value, "item"), _encoded({"live": live}, value), endpoint))
     return notification_events(stored.payload, endpoint)
 
 
 def _is_of_account(item: Mapping[str, object], endpoint: Endpoint) -> bool:
-    """Return whether an item is of the endpoint's merchant account, or does not tell of which it is."""
+    """Return whether an item is of the endpoint's merchant account, or names none."""
     wanted, told = endpoint.options.get("merchant_account"), item.get("merchantAccountCode")
     return wanted is None or not told or told == wanted
 
 
 def _events(item: Reader, payload: bytes, endpoint: Endpoint) -> Iterator[ProviderEvent]:
-    """Yield what one item says."""
+    """Yield the events of one item."""
     code = item.identifier("eventCode", required=True, most=_MOST_NAME)
     psp_reference = item.identifier("pspReference", required=True, most=_MOST_REFERENCE)
     reference = item.identifier("merchantReference")
@@ -252,15 +253,15 @@ def _events(item: Reader, payload: bytes, endpoint: Endpoint) -> Iterator[Provid
     if time is not None:
         event.occur_time.CopyFrom(time)
         if meaning.recurs:
-            # Adyen may capture again what failed, under the same reference (and that may fail again): by
-            # the key alone this would be taken for the first one's duplicate. A duplicate with another date,
-            # which there may be as well, changes nothing unless the opposite came in between.
+            # Adyen may repeat a failed capture under the same reference (and it may fail again): by the key
+            # alone the repetition would be taken for a duplicate. A true duplicate with another date, which
+            # may also come, changes nothing unless the opposite came in between.
             event.event_id += f":{time.ToJsonString()}"
     if event.type in _NEEDS_AMOUNT or (event.type != UNSPECIFIED and item.has("amount")):
         tell_money(event, item.within("amount"), "value", in_text=True)
     check_says_of_what(event, item)
     if code == "CAPTURE" and (error := item.within("additionalData").text(_PAYPAL_ERROR)):
-        # Not signed, but it can only keep money from being booked, and a later delivery can do that still.
+        # Not signed, but this can only keep money from being booked, and a later delivery can still book it.
         item.note(f"{_PAYPAL_ERROR} {error}")
     if auto_captures and meaning.recurs:
         # The account captures the payment as a whole, so no event names a capture.
@@ -269,7 +270,7 @@ def _events(item: Reader, payload: bytes, endpoint: Endpoint) -> Iterator[Provid
         moves_money = _moves_money(code, meaning, auto_captures=auto_captures)
         unread(event, item.problems[0], moves_money=moves_money)
         if not (account and code and psp_reference):
-            # What lacks a part is not the id of any later one.
+            # An id with a missing part must not be the id of any later event.
             event.read_event_id = ""
         yield event
         return
@@ -277,13 +278,13 @@ def _events(item: Reader, payload: bytes, endpoint: Endpoint) -> Iterator[Provid
     if UNSPECIFIED not in {meaning.decides, event.type}:
         yield _also(event, "decided", meaning.decides)
     authorized = event.type == payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_AUTHORIZED
-    # An authorisation of nothing only tries whether a card is good.
+    # An authorisation of zero only checks whether a card is valid.
     if auto_captures and authorized and event.provider_amount_minor:
         yield _also(event, "captured", payment_pb2.PROVIDER_EVENT_TYPE_PAYMENT_CAPTURED, final=True)
 
 
 def _note_meaning(item: Reader, code: str, success: str) -> None:
-    """Note where what was done can't be told: by an unknown code, or by what is not signed."""
+    """Note a problem if the meaning can't be told: the code is unknown, or depends on unsigned fields."""
     if success not in {"true", "false"}:
         item.note("success is neither true nor false")
     if code and code not in _MEANINGS:
@@ -300,19 +301,19 @@ def _moves_money(code: str, meaning: _Meaning, *, auto_captures: bool) -> bool:
 
 
 def _encoded(value: object, item: Mapping[str, object]) -> bytes:
-    """Return a notification of one item alone, with what the whole one says of the environment."""
+    """Return a notification of one item alone, with the environment of the whole one."""
     around = {"live": value["live"]} if isinstance(value, dict) and "live" in value else {}
     content = {**around, "notificationItems": [{"NotificationRequestItem": item}]}
     try:
         text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         return text.encode()[:_MOST_PAYLOAD]
     except UnicodeEncodeError:
-        # What has no bytes stays as it was written.
+        # Characters without a UTF-8 form stay escaped.
         return json.dumps(content, separators=(",", ":")).encode()[:_MOST_PAYLOAD]
 
 
 def _also(event: ProviderEvent, suffix: str, tells: Type, *, final: bool = False) -> ProviderEvent:
-    """Return a second thing that the same item says."""
+    """Return a second event that the same item tells."""
     told = ProviderEvent()
     told.CopyFrom(event)
     told.event_id = f"{event.event_id}:{suffix}"

@@ -1,6 +1,7 @@
-"""Owns how a verified body is read: field by field, trusting no shape, noting what is not as it should be.
+"""Owns the reading of a verified body: field by field, trusting no shape and noting every problem.
 
-What is read here can be stored: no text has a NUL, a lone surrogate or no end, and no amount is too large.
+What is read here can be stored: texts are bounded and have no NUL or lone surrogate, and no amount is too
+large.
 """
 
 import hashlib
@@ -30,7 +31,7 @@ MOVES_MONEY: Final = frozenset(
         payment_pb2.PROVIDER_EVENT_TYPE_PAYOUT_FAILED,
     }
 )
-"""What moves money in the books: where it can't be read, a person hears of it."""
+"""Types that move money in the books: if such an event can't be read, a person is told."""
 
 MOST_CHARACTERS: Final = 255
 _MOST_AMOUNT: Final = 2**63 - 1
@@ -42,7 +43,7 @@ _WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 MOST_DEPTH: Final = 64
 """How deep objects and lists may be nested. Python's own bound depends on who calls; providers need ten."""
 
-# Of a longer id the rest is in the digest.
+# The digest stands for the rest of a longer id.
 _MOST_PLAIN_ID: Final = 200
 
 _Kind = TypeVar("_Kind", bool, dict[str, object], list[object], int, str)
@@ -67,7 +68,7 @@ def parsed(body: bytes) -> object:
 
 
 class Problem(NamedTuple):
-    """What keeps an event from being read, in words without the event's own, and of what kind that is."""
+    """Why an event can't be read: the kind, and a sentence that quotes nothing of the event."""
 
     why: str
     reason: Unread = payment_pb2.UNREAD_REASON_FIELD
@@ -76,8 +77,8 @@ class Problem(NamedTuple):
 class Reader:
     """Reads the fields of a JSON object; `problems` are shared with the objects within it.
 
-    A field that is missing or null reads as nothing, which is no problem unless it is required. Only what is
-    read can be a problem: providers add fields as they like.
+    A missing or null field reads as nothing, which is a problem only if the field is required. Fields that
+    are not read are no problem: providers add fields as they like.
     """
 
     def __init__(self, value: object, name: str = "body", problems: list[Problem] | None = None) -> None:
@@ -92,20 +93,20 @@ class Reader:
         return self._fields.get(name) is not None
 
     def is_object(self, name: str) -> bool:
-        """Return whether there is all of another object, not its id alone."""
+        """Return whether the field holds a whole object, not only its id."""
         return type(self._fields.get(name)) is dict
 
     def note(self, why: str, reason: Unread = payment_pb2.UNREAD_REASON_FIELD) -> None:
-        """Add a problem of the whole."""
+        """Add a problem of the whole event."""
         self.problems.append(Problem(why, reason))
 
     def text(self, name: str) -> str:
-        """Return text for people, cut where nobody would read on."""
+        """Return text for people, cut to a bound."""
         value = (self._read(name, str) or "")[:MOST_CHARACTERS]
         return "".join(each for each in value if each != "\0" and not "\ud800" <= each <= "\udfff")
 
     def identifier(self, name: str, *, required: bool = False, most: int = MOST_CHARACTERS) -> str:
-        """Return an id, a state or a name: as it is, or not at all."""
+        """Return an id, a state or a name, never shortened."""
         value = self._read(name, str) or ""
         if len(value) > most or not value.isprintable():
             self._refuse(name, "can't be stored")
@@ -115,13 +116,13 @@ class Reader:
         return value
 
     def reference(self, name: str) -> str:
-        """Return the id of another object, of which there may be the id alone or all of it."""
+        """Return the id of another object, which may be given as an id or as a whole."""
         if self.is_object(name):
             return self.within(name).identifier("id")
         return self.identifier(name)
 
     def amount(self, name: str, *, in_text: bool = False) -> int | None:
-        """Return an amount, which must be there and not below zero; `in_text`: digits will do as well."""
+        """Return a required amount of at least zero; `in_text`: digits in a text are accepted too."""
         value: object = self._fields.get(name)
         if in_text and isinstance(value, str) and _WHOLE.fullmatch(value):
             value = int(value)
@@ -143,7 +144,7 @@ class Reader:
         return self._read(name, bool)
 
     def currency(self, name: str) -> str:
-        """Return a currency's code in upper case; it must be there."""
+        """Return a required currency code in upper case."""
         value = self.identifier(name).upper()
         if not _CURRENCY.fullmatch(value):
             self._refuse(name, "is no currency")
@@ -173,7 +174,7 @@ class Reader:
         return None
 
     def within(self, name: str) -> "Reader":
-        """Return the object within; without fields where there is none."""
+        """Return the object in a field; one without fields if there is none."""
         return Reader(self._fields.get(name), name, self.problems)
 
     def each(self, name: str) -> Iterator["Reader"]:
@@ -182,7 +183,7 @@ class Reader:
             yield Reader(value, name, self.problems)
 
     def _read(self, name: str, kind: type[_Kind]) -> _Kind | None:
-        """Return a field of exactly one type: a Boolean is no number."""
+        """Return a field of exactly one type: a Boolean does not count as a number."""
         value = self._fields.get(name)
         if type(value) is (getattr(kind, "__origin__", None) or kind):
             return value
@@ -195,7 +196,7 @@ class Reader:
 
 
 def tell_money(event: payment_pb2.ProviderEvent, thing: Reader, name: str, *, in_text: bool = False) -> None:
-    """Take over an amount and its currency, both of which must be there."""
+    """Set a required amount and its required currency."""
     amount = thing.amount(name, in_text=in_text)
     if amount is not None:
         event.provider_amount_minor = amount
@@ -203,9 +204,10 @@ def tell_money(event: payment_pb2.ProviderEvent, thing: Reader, name: str, *, in
 
 
 def check_says_of_what(event: payment_pb2.ProviderEvent, whole: Reader) -> None:
-    """Note where an event that says something can't be booked by anybody, whatever becomes known later.
+    """Note a problem if an event can never be booked, whatever becomes known later.
 
-    It names no payment, neither by the provider's id nor by ours, or has an amount of no currency.
+    Such an event names no payment, neither by the provider's id nor by ours, or has an amount without a
+    currency.
     """
     if event.type == UNSPECIFIED:
         return
@@ -216,21 +218,21 @@ def check_says_of_what(event: payment_pb2.ProviderEvent, whole: Reader) -> None:
 
 
 def is_of_family(told: str, families: tuple[str, ...]) -> bool:
-    """Return whether a type that nobody knows begins as those do that move money, however it is spelt."""
+    """Return whether an unknown type begins like a type that moves money, in any spelling."""
     return told.strip().lower().startswith(tuple(each.lower() for each in families))
 
 
 def unread(
     event: payment_pb2.ProviderEvent, problem: Problem, *, moves_money: bool, delivery: str = ""
 ) -> payment_pb2.ProviderEvent:
-    """Return the event as one that moves no money: it is stored, acknowledged, and a person can look.
+    """Return the event as unread: it is stored and acknowledged, moves no money, and a person can look.
 
-    Its id is one of its own that follows from its bytes: the same bytes are one event, and a later delivery
-    which can be read, say once the configuration is right, is not taken for this one again.
+    Its id follows from its bytes. So the same bytes are one event, and a later delivery that can be read, for
+    example once the configuration is right, is not taken for a duplicate of this one.
 
     Args:
-        moves_money: whether its type does; where not even the type can be told, it may.
-        delivery: what reading the payload again needs to know beside it.
+        moves_money: whether events of that type move money; True if not even the type can be told.
+        delivery: what is needed beside the payload to read it again.
     """
     is_body = not event.provider_type and problem.reason == payment_pb2.UNREAD_REASON_FIELD
     event.unread_reason = payment_pb2.UNREAD_REASON_BODY if is_body else problem.reason
@@ -243,7 +245,7 @@ def unread(
     digest = hashlib.sha256(told.encode() + event.payload).hexdigest()[:32]
     event.event_id = f"{event.event_id[:_MOST_PLAIN_ID]}:unread:{digest}"
     if not event.HasField("occur_time"):
-        # Nothing follows from the time of an event that says nothing, but the ledger wants one.
+        # Nothing follows from the time of an unread event, but the ledger requires one.
         event.occur_time.CopyFrom(Timestamp())
     return event
 

@@ -20,9 +20,9 @@ from ledger_server.embedded_postgres import EmbeddedPostgres, PostgresBinaries, 
 from ledger_server.store import migrate
 
 TEMPLATE = "defter_template"
-# Tests may lose their database in a power cut; only the crash tests keep what makes it durable.
+# Tests may lose their database in a power cut; only the crash tests keep durability on.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-# More than all workers together have been seen to take, the largest test among them.
+# More than all test workers together have been seen to need, with the largest test among them.
 ROOM_BYTES = 2 << 30
 
 
@@ -57,8 +57,8 @@ class Databases:
         """Make the migrated database that `fresh` copies."""
         self.create(TEMPLATE)
         migrate.upgrade(self.url_of(TEMPLATE))
-        # Ids stay plain, as in a database of before: most tests say ids that they can foretell. Those of
-        # histories let a server draw an epoch.
+        # Ids stay plain, as in an older database, since most tests predict ids. Tests of histories let a
+        # server draw an epoch.
         run_sql(self.url_of(TEMPLATE), "UPDATE history SET epoch = ''")
 
     @contextmanager
@@ -125,8 +125,8 @@ def running_postgres(
     *, durable: bool = False, binaries: PostgresBinaries | None = None
 ) -> Iterator[EmbeddedPostgres]:
     """Yield a PostgreSQL of its own in a folder of its own; both are gone afterwards."""
-    # Not a folder of pytest's: those can't be entered by the account that runs PostgreSQL for root.
-    # In memory a durable one too: what a killed server has written survives there as well.
+    # Not a folder of pytest's, which the account that runs PostgreSQL for root can't enter. In memory a
+    # durable one too: what a killed server has written survives there as well.
     folder = Path(tempfile.mkdtemp(prefix="defter-test-", dir=memory_folder()))
     folder.chmod(0o711)
     settings = PostgresSettings(

@@ -40,7 +40,7 @@ from ledger_server.store.queries.verification import (
 )
 
 _PIECE: Final = 500
-# Other calls have a turn after so many records, less than half a millisecond.
+# After this many records (less than half a millisecond) other calls get a turn.
 _BREATH: Final = 4
 # Which commit a record belonged to can't be told from the record: what is decided ahead in several turns has
 # several times.
@@ -55,7 +55,7 @@ class _Decoded(NamedTuple):
 
 
 class JournalCheck:
-    """How far a journal has been checked, and the state that follows from it so far."""
+    """How far a journal has been checked, and the state that follows from the checked part."""
 
     def __init__(self, tenant_id: str, key: TenantKey) -> None:
         self.key: Final = key
@@ -79,7 +79,7 @@ class JournalCheck:
         return self.replay.sequence
 
     async def advance(self, connection: AnyConnection, until: int) -> None:
-        """Check the next piece of the journal, up to a sequence that must be there.
+        """Check the next piece of the journal, up to a sequence that must exist.
 
         Raises:
             Different: the first difference of that piece.
@@ -97,7 +97,7 @@ class JournalCheck:
             try:
                 checked.append(self._check(row, record, originals))
             except Different as different:
-                # Whatever is wrong with the lines of the records before it comes first.
+                # Differences in the lines of earlier records come first.
                 found.append(different)
                 break
             if len(checked) % _BREATH == 0:
@@ -225,7 +225,7 @@ class JournalCheck:
     async def _differing_holds(
         self, connection: AnyConnection, checked: Sequence[JournalRow]
     ) -> list[Different]:
-        """Compare the holds that these records have ended: from then on their rows never change."""
+        """Compare the holds that these records have ended; rows of ended holds never change."""
         ended: dict[int, tuple[int, Hold]] = {}
         for row in checked:
             fact = row.fact
@@ -263,7 +263,7 @@ def _check_row(row: StoredRecord, checked: JournalRow) -> None:
 
 
 def _decoded(rows: Sequence[StoredRecord]) -> list[_Decoded | None]:
-    """Return the records of rows; None where the bytes are none, or tell a time that can't be.
+    """Return the decoded records of rows; None if the bytes are no record, or have an impossible time.
 
     Records of one commit share one time object, which saves making and encoding it again.
     """
