@@ -1,4 +1,4 @@
-"""Owns the way to the ledger: events go in over gRPC, and nothing is a success before it is durable there."""
+"""Owns the gateway to the ledger: events go over gRPC, and count as taken only once they are durable."""
 
 import asyncio
 import contextlib
@@ -19,21 +19,22 @@ from webhook_edge.verdicts import Refused, Verdict
 
 log = structlog.get_logger()
 
-# What the ledger takes in one call: 100 events, in a message of 4 MiB, of which some is left for the frame.
+# The most that the ledger takes in one call: 100 events, in a message of 4 MiB less some room for the frame.
 _MOST_EVENTS: Final = 100
 _MOST_BYTES: Final = 3 * 1024 * 1024
 # The provider comes again by itself, and waits for our answer meanwhile: one more try is enough.
 _TRIES: Final = 2
 _PAUSE_SECONDS: Final = 0.2
 _CHANNEL_OPTIONS: Final = (
-    # A ledger that comes back is found at once; by default gRPC waits up to two minutes.
+    # A ledger that is back is found at once; by default gRPC waits up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     # This one says how long a try to connect may take; a busy ledger needs more than the 100 ms of the first.
     ("grpc.min_reconnect_backoff_ms", 3_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    # A refusal of a hundred events names a hundred fields; beyond 8 KiB it would come as another error.
+    # A refusal of a hundred events names a hundred fields; with more than 8 KiB gRPC would replace it by
+    # another error.
     ("grpc.max_metadata_size", 1024 * 1024),
-    # A connection that died without a word is noticed before a webhook has to wait for it.
+    # A silently dead connection is noticed before a webhook has to wait for it.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
 )
@@ -49,7 +50,7 @@ _PASSING: Final = frozenset(
 
 
 class Ledger(Protocol):
-    """Where verified events go."""
+    """The receiver of verified events."""
 
     async def ingest(self, tenant_id: str, events: Sequence[payment_pb2.ProviderEvent]) -> None:
         """Make the events durable; return only when they are.
@@ -138,7 +139,7 @@ class LedgerGateway:
 
 
 def _batches(events: Sequence[payment_pb2.ProviderEvent]) -> Iterator[list[payment_pb2.ProviderEvent]]:
-    """Divide events into what the ledger takes in one call, in their order."""
+    """Divide events, in order, into batches that the ledger takes in one call."""
     batch: list[payment_pb2.ProviderEvent] = []
     size = 0
     for event in events:
@@ -153,10 +154,10 @@ def _batches(events: Sequence[payment_pb2.ProviderEvent]) -> Iterator[list[payme
 
 
 def _refusal(error: grpc.aio.AioRpcError, request: provider_event_pb2.IngestProviderEventsRequest) -> Refused:
-    """Return what the ledger's error means for the sender, and log what somebody has to mend.
+    """Return what the ledger's error means for the sender, and log faults that have to be mended.
 
-    The ledger refuses no fact, so a refusal is a fault in the configuration or in our own code. It is
-    logged with the ids by which the events can be fetched from the provider.
+    The ledger never refuses an event that is well-formed, so a refusal is a fault in the configuration or in
+    our own code. It is logged with the ids by which the events can be fetched from the provider.
     """
     code, reasons = error.code(), _reasons(error)
     if code in _PASSING:
@@ -179,7 +180,7 @@ def _refusal(error: grpc.aio.AioRpcError, request: provider_event_pb2.IngestProv
 
 
 def _reasons(error: grpc.aio.AioRpcError) -> set[str]:
-    """Return the names of all rules that the ledger's answer says were broken."""
+    """Return the names of all broken rules in the ledger's answer."""
     reasons: set[str] = set()
     for key, value in error.trailing_metadata() or ():
         if key != _DETAILS_KEY or not isinstance(value, bytes):

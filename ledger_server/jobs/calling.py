@@ -1,9 +1,9 @@
-"""Owns how one claimed call is taken further: begun in the ledger, made, found out, reported.
+"""Owns the steps of one claimed call: begun in the ledger, made, its outcome found out and reported.
 
-What is not known (a time-out, a 5xx, a crash in between) is first asked for by reading, and tried again only
-with the same key and only while the provider is certain to remember it. What ends a call without a payment is
-a definite refusal, or two proofs at different times, long after the last try, that nothing was ever made.
-What stands at the provider under our id and is not what we asked for ends nothing: a person decides.
+An unknown outcome (a time-out, a 5xx, a crash in between) is first asked for by reading. The call is repeated
+only with the same key, and only while the provider is certain to remember it. A call ends without a payment
+by a definite refusal, or by two proofs at different times, long after the last try, that nothing was ever
+made. An object at the provider under our id that is not what we asked for ends nothing: a person decides.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ from ledger_server.store.outbox_store import ClaimedCall, DueCall
 log = structlog.get_logger()
 
 _FINAL: Final = frozenset({RemoteState.SUCCEEDED, RemoteState.FAILED})
-# Never made again; what is at the provider all the same may still come to an end.
+# Calls in these states are never made again, but an object at the provider may still come to an end.
 _LOOKED_FOR: Final = frozenset({CallState.ACCEPTED, CallState.DROPPED})
 _NEVER_MADE: Final = "never_made"
 _MAX_DOUBLINGS: Final = 30
@@ -81,7 +81,7 @@ class Calling:
 
     Attributes:
         heard: whether the provider was heard; None: it was not asked.
-        rest_seconds: for how long the call rests; None: it does not.
+        rest_seconds: for how long the call rests; None if it does not rest.
     """
 
     def __init__(self, shared: DispatchContext, due: DueCall, call: ClaimedCall, adapter: Adapter) -> None:
@@ -96,11 +96,11 @@ class Calling:
         self.rest_seconds: float | None = None
 
     async def step(self) -> None:
-        """Take it one step further; whatever happens, it is tried again or closed."""
+        """Take the call one step further; in any case it is tried again or closed."""
         try:
             await self._step()
         except (*CONNECTION_ERRORS, Refused) as error:
-            # The lease will end, and whoever claims the call next finds out where it stands.
+            # The lease will end, and the process that claims the call next finds out where it stands.
             log.warning("a call was left for later", error=repr(error), tenant_id=self._tenant_id)
         except Exception:
             log.exception(
@@ -110,8 +110,8 @@ class Calling:
     async def _step(self) -> None:
         owed = await self._owed()
         if owed is not None and owed.state is CallState.PENDING:
-            # Nothing was ever sent, whatever an older version has written down at its claim: the provider's
-            # memory of the key begins with the first request. Only a lost history may have sent it.
+            # Nothing was ever sent, even if an older version wrote a first try at its claim: the provider's
+            # memory of the key begins with the first request. Only a lost history may have sent the call.
             restarted = await outbox_store.restart(self._pool, self._key, self._call)
             if restarted is None:
                 return
@@ -140,10 +140,10 @@ class Calling:
         return None if stored is None else owed_of(ids, stored, self._call)
 
     async def _pursue(self, owed: Owed) -> None:
-        """Call, after asking what became of an earlier try, if there may have been one.
+        """Make the call, after asking for the outcome of an earlier try if there may have been one.
 
-        What its payment does not wait for any more is never made: it is over, so its money is held no longer,
-        or the provider has told of it already.
+        A call that its payment no longer waits for is never made: the payment is over and its money no longer
+        held, or the provider has told of the object already.
         """
         if self._call.first_try_time is None and not owed.awaited and (owed.ended or not owed.heard):
             # Nothing was ever sent.
@@ -156,8 +156,9 @@ class Calling:
             if isinstance(found, Accepted | NotOurs):
                 await self._hear(owed, found)
                 return
-            # A key that the provider may have forgotten would be a new payment. While it remembers the key,
-            # calling again is as safe as reading, and some providers can't be asked for all they do.
+            # With a key that the provider may have forgotten, the call would make a new payment. While the
+            # provider remembers the key, calling again is as safe as reading, and some providers can't be
+            # asked about every object.
             memory = self._adapter.capabilities.idempotency_seconds
             late = age + self._limits.call_seconds + 2 * self._limits.proof_seconds >= memory
             if late or not owed.awaited:
@@ -178,7 +179,7 @@ class Calling:
         await self._hear(owed, self._judged(owed, answer))
 
     async def _may_leave(self) -> str:
-        """Say why the call may not leave at present; what was told of it since it was read counts as well."""
+        """Return why the call may not leave at present; events that came since it was read count as well."""
         stopped = await self._shared.gate()
         if stopped:
             return stopped
@@ -186,7 +187,7 @@ class Calling:
         return "" if owed is not None and owed.awaited else "its payment does not wait for it any more"
 
     async def _look(self, owed: Owed) -> Accepted | NotFound | Unknown | NotOurs:
-        """Ask what became of it."""
+        """Ask the provider what became of the call."""
         found = await self._limited(self._adapter.find(owed.call, owed.provider_ref))
         if isinstance(found, Accepted):
             return self._checked(owed, found)
@@ -196,26 +197,26 @@ class Calling:
         return self._checked(owed, answer) if isinstance(answer, Accepted) else answer
 
     def _checked(self, owed: Owed, answer: Accepted) -> Accepted | NotOurs:
-        """Return an answer as it is if its object is what we asked for."""
+        """Return the answer if its object is what we asked for, else NotOurs."""
         call = owed.call
         return judged(call, self._adapter.to_provider(call.amount, call.currency, call.kind), answer)
 
     async def _only_look(self, owed: Owed, *, found: NotFound | Unknown, asked_after_seconds: float) -> None:
-        """Judge what was not found once the call may not be made again: never made, or nobody knows.
+        """Judge an object that was not found once the call may not be made again: never made, or unknown.
 
-        That it is not there proves nothing while a request of ours may still be under way. The last try was
-        begun early enough to be given up before the provider's memory of the key ended, and none begins after
-        that: so an absence that was asked for a request's life later speaks of all tries, for ever. One look
-        may be wrong, so there are two, some time apart, and the second reads the provider's records as well,
-        where those are complete. Whatever the provider has told of it in the meantime is stronger: then it
-        was made, and is looked for.
+        Absence proves nothing while a request of ours may still be under way. The last try was begun early
+        enough to be given up before the provider's memory of the key ended, and no try begins after that. So
+        an absence that is seen a request's life after the memory's end is final for all tries. One look may
+        be wrong, so there are two, some time apart, and the second also reads the provider's records, if
+        those are complete. Any event about the object outweighs both looks: the object then exists and is
+        looked for.
 
         Args:
-            asked_after_seconds: how long after the memory's end it was asked for.
+            asked_after_seconds: how long after the memory's end the provider was asked.
         """
         late = asked_after_seconds >= self._limits.request_life_seconds
         if late and owed.ended and owed.heard:
-            # Its payment is over by what the provider has told: nothing waits for the answer any more.
+            # The payment is over by the provider's events, so nothing waits for the answer any more.
             await outbox_store.close(self._pool, self._key, self._call.number)
             return
         if isinstance(found, NotFound) and late and not owed.heard:
@@ -231,7 +232,7 @@ class Calling:
         await self._rest(self._poll_pause(), why, at_least_seconds=_asked(found))
 
     async def _second_proof(self, owed: Owed) -> NotFound | Unknown:
-        """Return whether a second look, long enough after the first one, proves the absence as well."""
+        """Return whether a second look, long enough after the first, also proves absence."""
         first = self._call.absent_time
         second_look = timedelta(seconds=self._limits.second_look_seconds)
         if first is None:
@@ -246,7 +247,7 @@ class Calling:
             return Unknown(reason="the records could not be read in time")
 
     async def _limited(self, calling: Awaitable[_Answer]) -> _Answer | Unknown:
-        """Await a provider for a bounded time; whatever goes wrong may have been done all the same."""
+        """Await a provider for a bounded time; any error is Unknown, since the call may have taken effect."""
         try:
             async with asyncio.timeout(self._limits.call_seconds):
                 answer: _Answer | Unknown = await calling
@@ -260,19 +261,24 @@ class Calling:
         return answer
 
     async def _hear(self, owed: Owed, answer: Answer) -> None:
-        """Record what a provider has answered, however late and whoever has the call by now."""
+        """Record a provider's answer, however late it is and whichever process has the call by now."""
         metrics.CALLS.labels(kind=self._call.kind.name.lower(), answer=type(answer).__name__.lower()).inc()
         match answer:
             case Accepted():
                 news = CallAccepted(provider_ref=answer.provider_ref, payment_url=answer.payment_url)
                 await self._report(news)
-                # Whatever else stands under our id is told in the same way: the rules see that there are two.
+                # Further objects under our id are reported in the same way: the rules see that there are
+                # several.
                 for other in answer.others:
                     if other.state is not RemoteState.FAILED:
                         await self._report(CallAccepted(provider_ref=other.provider_ref))
                 await self._learn(owed, answer)
             case Declined():
-                log.warning("a call ended with nothing done", call=owed.call.our_id, code=answer.code)
+                log.warning(
+                    "a provider has refused a call, or nothing was ever made",
+                    call=owed.call.our_id,
+                    code=answer.code,
+                )
                 await self._report(CallRejected(reason=f"{answer.code}: {answer.message}"[:255]))
                 await outbox_store.close(self._pool, self._key, self._call.number)
             case Unknown():
@@ -284,10 +290,15 @@ class Calling:
                 await self._stop(owed, answer)
 
     async def _stop(self, owed: Owed, answer: NotOurs) -> None:
-        """Leave a call to a person: what stands at the provider under its id is another's."""
-        log.error("not what was asked for", why=answer.reason, call=owed.call.our_id)
+        """Leave a call to a person: the object at the provider under its id is not ours."""
+        log.error(
+            "a provider has something else than what was asked for; a person must decide",
+            why=answer.reason,
+            call=owed.call.our_id,
+        )
         why = f"{answer.reason} ({answer.provider_ref or 'no object is named'})"
-        # The stop first: should the process die now, whoever comes by next writes the finding.
+        # The stop comes first: if the process dies now, the next process that sees the call writes the
+        # finding.
         await outbox_store.stop(self._pool, self._key, self._call, why)
         await self._find(owed, why)
         await self._rest(self._limits.max_poll_seconds, why)
@@ -302,14 +313,14 @@ class Calling:
         await self._submit(Request(command))
 
     async def _poll(self, owed: Owed) -> None:
-        """Look at what the provider has taken on, should its event have been lost."""
+        """Look at the object that the provider has taken on, in case its event was lost."""
         found = await self._look(owed)
         if isinstance(found, NotOurs):
             await self._hear(owed, found)
         elif isinstance(found, Accepted):
             await self._learn(owed, found)
         else:
-            # Some can't be asked at all; then it is the event that tells, and looking is a formality.
+            # Some providers can't be asked at all; then only the event tells, and the look is a formality.
             why = found.reason if isinstance(found, Unknown) else "the provider does not have what it took on"
             await self._rest(self._poll_pause(), why, at_least_seconds=_asked(found))
 
@@ -323,13 +334,13 @@ class Calling:
             if left is None or left.done:
                 await outbox_store.close(self._pool, self._key, self._call.number)
             else:
-                # There is another one at the provider, of which no end is known.
+                # The provider has another object whose end is not known.
                 await self._rest(self._poll_pause(), None)
         else:
             await self._rest(self._poll_pause(), None)
 
     def _poll_pause(self) -> float:
-        """Return how long to wait for the next look: twice as long each time, up to a bound."""
+        """Return the pause before the next look: twice as long each time, up to a bound."""
         doublings = min(self._call.rest_count, _MAX_DOUBLINGS)
         return min(self._limits.poll_seconds * 2.0**doublings, self._limits.max_poll_seconds)
 
@@ -344,7 +355,7 @@ class Calling:
             raise outcome.refused
 
     async def _put_off(self, why: str, at_least_seconds: float | None = None) -> None:
-        """Try again later: twice as late each time, up to a bound, and not before the provider allows it."""
+        """Try again later: the pause doubles up to a bound, and is at least what the provider asks for."""
         doublings = min(self._call.rest_count, _MAX_DOUBLINGS)
         pause = min(self._limits.first_back_off_seconds * 2**doublings, self._limits.max_back_off_seconds)
         shown = round(max(pause, at_least_seconds or 0.0), 1)

@@ -1,4 +1,4 @@
-"""Owns how commands reach a server: where it is, how patiently, and how each failure is told and exits."""
+"""Owns the connection of commands to a server: address, retries, error lines and exit codes."""
 
 import asyncio
 import getpass
@@ -29,7 +29,7 @@ Actor = Annotated[str | None, typer.Option("--as", help="who does it; default: t
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 _PATIENCE_SECONDS: Final = 15.0
-# What gRPC itself says, without a word of the ledger, when a server goes away in the middle of a call.
+# Codes that gRPC itself gives, without a reason of the ledger, if a server goes away during a call.
 _BREAKS: Final = frozenset(
     {
         grpc.StatusCode.CANCELLED,
@@ -61,14 +61,14 @@ class Stopped(Exception):
 
 
 def carry_out(work: Coroutine[Any, Any, int]) -> None:
-    """Do a command's work and exit; whatever goes wrong is one line on standard error, never a traceback."""
+    """Do a command's work and exit; any error is one line on standard error, never a traceback."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that can't show a character is no reason to stop in the middle.
             stream.reconfigure(errors="backslashreplace")
     misspelt = [each for each in unknown_settings(os.environ, COMMAND_SETTINGS) if each.meant]
     if misspelt:
-        # Else a command might speak to another server than the one that was meant.
+        # Otherwise a command might talk to another server than the one that was meant.
         work.close()
         raise typer.Exit(complain("\n".join(map(str, misspelt)), Exit.REFUSED))
     try:
@@ -97,7 +97,7 @@ def told(error: LedgerError) -> str:
     facts = dict(error.metadata)
     problems = facts.pop("problems", "")
     text = plain(str(error))
-    # Of a malformed request the sentence itself names the field.
+    # The sentence of a malformed request names the field already.
     listed = [f"{plain(name)}={plain(fact)}" for name, fact in sorted(facts.items())]
     if untold := [fact for fact in listed if fact not in text]:
         text += f" ({', '.join(untold)})"
@@ -105,7 +105,7 @@ def told(error: LedgerError) -> str:
 
 
 def exit_of(error: LedgerError) -> Exit:
-    """Return what a failed call makes a command exit with."""
+    """Return the exit code for a failed call."""
     if error.reason == "RECONCILIATION_UNDER_WAY":
         return Exit.UNDER_WAY
     unanswered = breaks(error) or error.code in {
@@ -126,10 +126,10 @@ def tries_for(seconds: float) -> Tries:
 
 
 async def tried(call: Callable[[], Awaitable[_Result]], seconds: float = _PATIENCE_SECONDS) -> _Result:
-    """Make a call that is the same call however often it is made, until it is answered.
+    """Make an idempotent call until it is answered.
 
     Raises:
-        LedgerError: it was refused, or nobody answers in time.
+        LedgerError: the call was refused, or no server answers in time.
     """
     try:
         return await call_until_answered(

@@ -1,4 +1,4 @@
-"""Owns the wiring: from settings to a running server, and back down again."""
+"""Owns the wiring: from settings to a running server, and its orderly end."""
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -90,18 +90,20 @@ async def start_server(
     """Start serving.
 
     Args:
-        clock: tells the time that records carry; the database's unless a test brings its own.
-        own_clocks: the clocks of this machine, by which the database's is known; a test may bring others.
+        clock: gives the record times; the database's clock unless a test brings its own.
+        own_clocks: the clocks of this machine, by which the database's time is estimated; a test may bring
+            others.
         reuse_port: whether other processes listen on the same port.
         providers: the adapters of the configured provider accounts, by name; the caller closes them.
-        provider_tenants: which tenants may use an account; one that is left out serves every tenant.
-        witness: what a server before this one saw of the database; what the settings' file says without it.
+        provider_tenants: which tenants may use an account; an account that is left out serves every tenant.
+        witness: what earlier servers of this process saw of the database; None reads it from the settings'
+            file.
     Raises:
         ValueError: there is no database URL, a configured asset or bound is none, or calls can't be asked
             for ahead.
         SchemaTooOld: the database still has to be migrated.
         OSError: the database can't be reached.
-        RuntimeError: the port is taken; it is gRPC that says so.
+        RuntimeError: the port is taken (raised by gRPC).
     """
     if not settings.database_url:
         raise ValueError("DEFTER_DATABASE_URL is not set")
@@ -111,7 +113,7 @@ async def start_server(
         await _begin_history(settings, watch)
         pools: list[Pool] = []
         shared = Connections(settings.database_url, role=settings.application_role, checks=(watch.connected,))
-        # What lanes read is told after a commit.
+        # A lane's reads need no durability proof: they are told only after the lane's own commit.
         for size, tells in ((settings.write_connections, False), (settings.read_connections, True)):
             pool = await open_pool(
                 settings.database_url, role=settings.application_role, size=size, tells=tells, shared=shared
@@ -152,7 +154,7 @@ async def start_server(
             await _show_clock(database_clock, health_servicer, wired.servicers)
         port = server.add_insecure_port(f"{settings.host}:{settings.port}")
         await server.start()
-        opened.pop_all()  # to be closed by the server that runs
+        opened.pop_all()  # from here on the running server closes them
     for job in wired.jobs:
         job.start()
     log.info("serving", host=settings.host, port=port)
@@ -173,7 +175,7 @@ async def start_server(
 
 
 async def _begin_history(settings: Settings, watch: HistoryWatch) -> None:
-    """Find out which history the database is in, before anything else is read of it.
+    """Find out the database's history before anything else is read.
 
     Raises:
         SchemaTooOld: the database still has to be migrated.
@@ -208,7 +210,7 @@ async def _database_clock(
     shared: Connections,
     own_clocks: OwnClocks | None,
 ) -> DatabaseClock:
-    """Return the database's clock, which has a connection of its own; both are to be closed with the rest."""
+    """Return the database's clock, which has a connection of its own; the stack closes both."""
     assert settings.database_url is not None
     pool = await open_pool(
         settings.database_url, role=settings.application_role, size=1, tells=False, shared=shared
@@ -226,7 +228,7 @@ async def _show_clock(
     health_servicer: health.aio.HealthServicer,
     servicers: list[tuple[ServiceDescriptor, object]],
 ) -> None:
-    """Have health say that the server decides nothing for as long as its own clock is off by too much."""
+    """Report NOT_SERVING in the health service while the server's own clock is off by too much."""
 
     async def show(astray: bool) -> None:
         response = health_pb2.HealthCheckResponse
@@ -237,7 +239,7 @@ async def _show_clock(
 
 
 def _gate(clock: DatabaseClock | None, watch: HistoryWatch) -> Gate:
-    """Return what is asked before a call leaves: whether it may, and this process knows the time."""
+    """Return the gate for outbound calls: they may leave while they are not stopped and the time is known."""
 
     async def why_not() -> str:
         if clock is not None:
@@ -252,7 +254,7 @@ def _gate(clock: DatabaseClock | None, watch: HistoryWatch) -> Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wired:
-    """What a server consists of, behind gRPC."""
+    """The parts of a server below gRPC."""
 
     ledger: Ledger
     watches: Watches
@@ -359,9 +361,9 @@ def _jobs(ledger: Ledger, pool: Pool, clock: Clock, settings: Settings) -> tuple
 
 
 def currencies(extra: Mapping[str, int | None]) -> CurrencyRegistry:
-    """Return ISO 4217, as far as its currencies have minor units, the shipped assets and the configured ones.
+    """Return the currencies of ISO 4217 that have minor units, the shipped assets and the configured ones.
 
-    That is what a server has on an empty database; `load_currencies` knows what is in use as well.
+    A server has these on an empty database; `load_currencies` adds the currencies in use.
 
     Raises:
         ValueError: a configured asset has a broken code or number of decimal places.
@@ -370,10 +372,10 @@ def currencies(extra: Mapping[str, int | None]) -> CurrencyRegistry:
 
 
 async def load_currencies(settings: Settings) -> CurrencyRegistry:
-    """Return the currencies that a server has on its database: what adapters are to convert with.
+    """Return the currencies that a server has on its database, by which adapters convert.
 
     Raises:
-        ValueError: there is no database URL; the settings contradict what is kept, or mean nothing.
+        ValueError: there is no database URL, or the settings are invalid or contradict what is kept.
         SchemaTooOld: the database still has to be migrated.
         OSError: the database can't be reached.
     """
@@ -388,12 +390,12 @@ async def load_currencies(settings: Settings) -> CurrencyRegistry:
 
 
 async def _known_currencies(settings: Settings, pool: Pool) -> Currencies:
-    """Return the currencies, after what an earlier version has left open is kept as it is understood now."""
+    """Return the currencies; decimal places that an earlier version left open are kept as of now."""
     kept = await read_kept(pool)
     known = _currencies(settings.extra_currencies, kept)
     for code in sorted(code for code, exponent in kept.items() if exponent is None):
         await keep(pool, code, known.registry.exponent(code))
-    # Another server may have been faster, with other settings.
+    # Another server with other settings may have been faster.
     return _currencies(settings.extra_currencies, await read_kept(pool))
 
 
@@ -406,10 +408,10 @@ def _currencies(extra: Mapping[str, int | None], kept: Mapping[str, int | None])
 
 
 def amount_bounds(bounds: Mapping[str, int], registry: CurrencyRegistry) -> AmountBounds:
-    """Return how large a single amount may be.
+    """Return the bounds of a single amount.
 
     Raises:
-        ValueError: a bound is out of range, or of a currency that there is not.
+        ValueError: a bound is out of range, or is for an unknown currency.
     """
     unknown = [code for code in bounds if code != OTHERS and code not in registry]
     if unknown:
@@ -437,7 +439,7 @@ def _servicers(
 ) -> list[tuple[ServiceDescriptor, object]]:
     payment_reads = PaymentReads(reads)
     findings = FindingReads(reads)
-    # By the file that declares the service; each declares one.
+    # By the proto file of the service; each file declares one service.
     services: list[tuple[Any, object]] = [
         (tenant_pb2, TenantServicer(ledger, reads, kept)),
         (account_pb2, AccountServicer(ledger, reader, reads)),

@@ -1,4 +1,4 @@
-"""Owns the one table from reasons to gRPC codes, and how a refusal becomes a status on the wire."""
+"""Owns the one table from reasons to gRPC codes, and the status of a refusal on the wire."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -16,14 +16,14 @@ REPLAYED: Final = ("idempotent-replayed", "true")
 
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 
-# By default a client drops some of the answers with more than 8 KiB of metadata, and all above 16: it then
-# sees RESOURCE_EXHAUSTED instead of the reason. As base64 a status becomes a third larger, and its message
-# goes beside it once more, with three characters for each byte that is not ASCII.
+# By default a client drops some answers with more than 8 KiB of metadata and all with more than 16 KiB: it
+# then sees RESOURCE_EXHAUSTED instead of the reason. Base64 makes a status a third larger, and its message is
+# sent beside it again, with three characters for each byte that is not ASCII.
 _MAX_STATUS_BYTES: Final = 4_096
 _MAX_MESSAGE_BYTES: Final = 512
 _MAX_FACTS_BYTES: Final = 2_048
 _MAX_DESCRIPTION_BYTES: Final = 256
-# Kept free for the frame around the violations, and for the words that say how many are not listed.
+# Reserved for the frame around the violations, and for the sentence that says how many are not listed.
 _FRAME_BYTES: Final = 128
 _CUT: Final = b"..."
 
@@ -117,7 +117,7 @@ CODES: Final = {
 
 
 class Replayed(Exception):
-    """Carries a refusal that an earlier request had decided."""
+    """A refusal that an earlier request with the same key had decided."""
 
     def __init__(self, refused: Refused) -> None:
         super().__init__(refused.message)
@@ -132,7 +132,7 @@ def code_of(refused: Refused) -> grpc.StatusCode:
 def status_of(refused: Refused) -> status_pb2.Status:
     """Return a refusal as a rich status: always ErrorInfo; BadRequest and RetryInfo where they apply.
 
-    It has at most 4 KiB, whatever of the caller's own words the refusal repeats.
+    It has at most 4 KiB, however much of the caller's text the refusal repeats.
     """
     name, number = code_of(refused).name, code_of(refused).value[0]
     assert code_pb2.Code.Value(name) == number
@@ -146,7 +146,7 @@ def status_of(refused: Refused) -> status_pb2.Status:
     listed = _violations(broken, _MAX_STATUS_BYTES - _FRAME_BYTES - status.ByteSize())
     if listed.field_violations:
         status.details.add().Pack(listed)
-    # A rule between fields, such as LIMITS_CONTRADICT, has no field to point at, and counts as told.
+    # A rule between fields, such as LIMITS_CONTRADICT, has no field to point at; the reason itself tells it.
     told = len(listed.field_violations) + sum("field" not in each.metadata for each in broken)
     untold = getattr(refused, "violation_count", len(broken)) - told
     if untold:
@@ -166,7 +166,7 @@ async def abort(
     trailing: list[tuple[str, str | bytes]] = [(_DETAILS_KEY, status.SerializeToString())]
     if replayed:
         trailing.append(REPLAYED)
-    # Clients compare the two messages, so both are the same one.
+    # Clients compare the two messages, so both must be equal.
     await context.abort(code_of(refused), status.message, tuple(trailing))
 
 
@@ -188,7 +188,7 @@ def _violations(broken: Sequence[Refused], room: int) -> error_details_pb2.BadRe
 
 
 def _bounded(facts: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the facts of a refusal, the longest of them cut where all together are too long."""
+    """Return the facts of a refusal; if they are too long together, the longest are cut."""
     sizes = {name: len(fact.encode()) for name, fact in facts.items()}
     bounded = dict(facts)
     while (excess := sum(sizes.values()) - _MAX_FACTS_BYTES) > 0:
@@ -199,7 +199,7 @@ def _bounded(facts: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _cut(text: str, limit: int) -> str:
-    """Return text of at most so many bytes, with a sign where something is left out."""
+    """Return text of at most so many bytes, with an ellipsis if it was cut."""
     data = text.encode()
     if len(data) <= limit:
         return text

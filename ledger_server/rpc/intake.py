@@ -1,4 +1,4 @@
-"""Owns how calls are taken from gRPC: many are asked for ahead.
+"""Owns the intake of calls from gRPC: many calls are asked for in advance.
 
 gRPC hands out one call each time that its server asks, and brings it by way of two threads. Its servers in
 other languages ask for hundreds ahead; `grpc.aio` asks for the next one when it has the last, so it wakes
@@ -75,7 +75,8 @@ class AheadServer(cygrpc.AioServer):  # type: ignore[misc]
 
     async def _start_shutting_down(self) -> None:
         await super()._start_shutting_down()
-        # What came in and was not begun is let go of, and thereby cancelled; else it would be waited for.
+        # Calls that came in and were not begun are dropped, which cancels them; otherwise the stop would wait
+        # for them.
         for asking in self.asking:
             asking.add_done_callback(_heed)
         self.asking.clear()
@@ -115,6 +116,6 @@ def check(server_class: type) -> None:
 
 
 def _heed(asking: asyncio.Task[object]) -> None:
-    """Look at how asking has ended: that the server stops is no news."""
+    """Retrieve the result of an asking task; the stop of the server is no error."""
     if not asking.cancelled():
         asking.exception()

@@ -83,7 +83,7 @@ from tests.support.model import (
 from tests.support.randomness import SEED
 from tests.support.requests import microseconds_of
 
-# More of them find more; as many as a minute allows are run every time.
+# As many examples as fit into a minute; more of them would find more.
 EXAMPLES = int(os.environ.get("DEFTER_SIMULATION_EXAMPLES", "40"))
 
 
@@ -93,12 +93,12 @@ def some_holds(machine: LedgerMachine) -> bool:
 
 
 def now_and_then(machine: LedgerMachine) -> bool:
-    """Be true rarely enough for what would teach nothing if it came often."""
+    """Be true rarely, for steps that would teach nothing if they came often."""
     return len(machine.past) % 8 == 0
 
 
 def beside_holds(machine: LedgerMachine) -> bool:
-    """Keep what has nothing to do with holds rare where holds are what is looked at."""
+    """Make steps without holds rare while an example is about holds."""
     return machine.focus != "holds" or now_and_then(machine)
 
 
@@ -134,7 +134,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return PostItem(key=self.key(), legs=legs)
 
     def current(self, account: str) -> str:
-        """Return mostly the account as which one goes on, and now and then the one that is closed."""
+        """Return mostly the newest account of a line, and now and then the closed one."""
         return account if len(self.past) % 4 == 0 else self.model.newest(account)
 
     def pick(self, names: dict[str, Any], number: int | None) -> str:
@@ -367,7 +367,7 @@ class LedgerMachine(RuleBasedStateMachine):
             # that item, so two equal ones may have been refused for two items, with a record each.
             index = None if isinstance(reply.seen, list) else reply.seen.index
             keys = ask.keys if index is None else ask.keys[index : index + 1]
-            # What has no record was never decided, so when it came makes no difference.
+            # A request without a record was never decided, so its time of arrival makes no difference.
             return min((places[key] for key in keys if key in places), default=LARGEST)
 
         # Of two equal requests the one that was not a replay came first.
@@ -455,7 +455,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert [one.account.account_id for one in listed] == sorted(self.model.accounts)
         seen = {one.account.account_id: account_seen(one) for one in listed}
         for name in seen:
-            # What the end of a hold by time leaves follows as soon as somebody records that end.
+            # The money of an expired hold follows as soon as a request records its end.
             ours, theirs = self.model.purse(name), [seen[each] for each in self.model.purse(name)]
             for balance, of in (("posted_balance", posted_balance), ("available_balance", available_balance)):
                 together = sum(of(self.model.accounts[each]) for each in ours)
@@ -494,7 +494,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert hold_seen(one) == found
 
     def teardown(self) -> None:
-        """Prove the journal, and that it holds just the decisions that the model made."""
+        """Verify the journal, and check that it has exactly the model's decisions."""
         self.run(assert_ledger_coherent(self.ledger))
         self.run(assert_tables_coherent(self.world.service.database_url, self.tenant_id))
         entries = self.run(self.ledger.entries())
@@ -508,7 +508,7 @@ class LedgerMachine(RuleBasedStateMachine):
             for record in asked
         ] == [("CreateTenant", "create", ""), *self.model.decisions]
 
-    # How asking works.
+    # Asking.
 
     def ask(self, ask: Ask) -> None:
         """Ask the server, with trouble if some was prepared, and take what it says."""
@@ -525,12 +525,12 @@ class LedgerMachine(RuleBasedStateMachine):
         note(f"    server: {reply.seen}\n    model:  {answers}")
         self.compare(answers, reply.seen, replay_is_known=replay_is_known)
         self.past.append(ask)
-        # Where the outcome is the one of an earlier time, every byte and word of it is as well.
+        # If the outcome is an earlier one, its every byte and word must be the earlier ones too.
         told = self.exact.setdefault((ask, without_replays(answers)), reply.exact)
         assert reply.exact == told, "a retry is answered with the first answer"
 
     def compare(self, answers: Answers, seen: Seen | list[Seen], *, replay_is_known: bool) -> None:
-        """Compare what the two said, and learn the ids of what is new."""
+        """Compare both answers, and learn the ids of new things."""
         if isinstance(answers, list):
             assert isinstance(seen, list), f"the call was refused: {seen}"
             assert len(seen) == len(answers)
@@ -547,7 +547,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.learn(answer, one)
 
     def learn(self, answer: Answer, seen: Seen) -> None:
-        """Keep under which ids the server filed what the model made."""
+        """Keep the server's ids for the model's new things."""
         for name, found in ((answer.transaction, seen.transaction_id), (answer.hold, seen.hold_id)):
             assert bool(name) == bool(found)
             if name:

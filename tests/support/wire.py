@@ -1,4 +1,4 @@
-"""Own what a test needs to see on the wire: stubs, refusals with their details, replay marks."""
+"""Own the client's view of the wire: stubs, refusals with their details, replay marks."""
 
 from __future__ import annotations
 
@@ -40,12 +40,13 @@ if TYPE_CHECKING:
 
 REPLAYED = ("idempotent-replayed", "true")
 MIB = 1024 * 1024
-# What a client takes in is left as gRPC has it, so that every answer must fit into that.
+# The size that a client accepts is left at gRPC's default, so that every answer must fit into it.
 CHANNEL_OPTIONS = (
-    # Larger than what the server takes, so that it is the server that refuses.
+    # Larger than what the server accepts, so that the server is the one to refuse.
     ("grpc.max_send_message_length", -1),
-    # A server that comes back is found at once; gRPC would wait longer with every try. How long one try to
-    # connect may take is left as gRPC has it (`min_reconnect_backoff_ms`, 20 s): a busy machine needs time.
+    # A server that is back is found at once; by default gRPC would wait longer with every try. How long one
+    # try to connect may take is left as gRPC has it (`min_reconnect_backoff_ms`, 20 s): a busy machine needs
+    # time.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 100),
 )
@@ -122,7 +123,7 @@ def read_refusal(error: grpc.aio.AioRpcError) -> Refusal:
     info = error_details_pb2.ErrorInfo()
     retry = error_details_pb2.RetryInfo()
     bad_request = error_details_pb2.BadRequest()
-    # An AioRpcError has what from_call reads of a call, though not its type.
+    # An AioRpcError has everything that from_call reads of a call, though not the type.
     status = rpc_status.from_call(cast("grpc.Call", error))
     for detail in status.details if status is not None else ():
         for known in (info, retry, bad_request):

@@ -1,4 +1,4 @@
-"""Own how a refusal of the ledger looks to Python: one exception with reason, facts and retry advice."""
+"""Own the client's exception: a refusal of the ledger with reason, facts and retry advice."""
 
 import grpc
 from google.rpc import error_details_pb2
@@ -42,15 +42,15 @@ class LedgerError(Exception):
     def retryable(self) -> bool:
         """Whether the same call, with the same key, may be answered soon: the server is away, or asks for it.
 
-        It does not say whether the call was decided. Where that is unknown (after INTERNAL,
-        DEADLINE_EXCEEDED or CANCELLED, too) only the same key is safe: make the same call again later, or
-        ask `GetOutcome`. With a new key it is another request, and may pay twice.
+        This does not say whether the call was decided. If that is unknown (also after INTERNAL,
+        DEADLINE_EXCEEDED or CANCELLED), only the same key is safe: make the same call again later, or ask
+        `GetOutcome`. A call with a new key is another request, and may pay twice.
         """
         return self.code is grpc.StatusCode.UNAVAILABLE or self.retry_delay_seconds is not None
 
 
 def ledger_error(error: grpc.aio.AioRpcError) -> LedgerError:
-    """Return what a gRPC error says in the ledger's own words."""
+    """Return the LedgerError for a gRPC error."""
     info = detail(error, error_details_pb2.ErrorInfo) or error_details_pb2.ErrorInfo()
     trailing = {str(key): value for key, value in error.trailing_metadata() or ()}
     return LedgerError(

@@ -1,4 +1,4 @@
-"""Owns the read side's front door: which tenant, as of when, and what is told if something is missing."""
+"""Owns the entry to all reads of the ledger: which tenant, as of when, and what is refused."""
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -62,7 +62,7 @@ class Reads:
     """All reads of one process; each sees one moment of the database."""
 
     def __init__(self, pool: Pool, clock: Clock, *, busy: Busy = lambda _: False) -> None:
-        """Take a pool, a clock, and who knows whether this process writes to a tenant."""
+        """Take a pool, a clock, and a function that says whether this process is writing to a tenant."""
         self.pool: Final = pool
         self.clock: Final = clock
         self.finality: Final = Finality(self.run, clock, busy)
@@ -288,7 +288,7 @@ class Reads:
             lambda connection: journal.entries_after(connection, key, after, limit=size + 1), key
         )
         page = found[:size]
-        # A page that is not full may have ended because its records are large.
+        # A page may end before it is full because its records are large.
         more = bool(page) and page[-1].sequence < newest
         return Page(page, page[-1].sequence if more else None, newest)
 
@@ -307,7 +307,7 @@ class Reads:
         return await self.run(lambda connection: trial_balance(connection, key, now), tenant=key)
 
     async def bounds(self, tenant_id: str, key: TenantKey, span: Span) -> tuple[int, int]:
-        """Return the sequences between which a span's records lie, for ever; both are outside of it.
+        """Return the sequences between which a span's records will always lie; both are exclusive.
 
         Raises:
             NotYetRecorded: an end lies in the future, or a commit under way does not come to an end.
@@ -361,10 +361,10 @@ class Reads:
         """Read over a connection of the pool; if it turns out to be broken, over another one.
 
         Args:
-            tenant: the tenant whose journal everything that is read follows from; None where there is more.
-            seen: says of what was read the newest sequence of the tenant that it goes back to, if it tells.
+            tenant: the tenant whose journal everything that is read follows from; None for several tenants.
+            seen: returns the newest sequence of the tenant that the result rests on, if the result tells.
         Raises:
-            NotProven: a failover might take back what was read, so it is not told.
+            NotProven: a failover might take back what was read, so the result is withheld.
         """
         for _ in range(_TRIES - 1):
             with suppress(*LOST_CONNECTION):
@@ -384,7 +384,7 @@ class Reads:
 
 
 def _narrowed(low: int, high: int, position: int | None, *, newest_first: bool) -> tuple[int, int]:
-    """Return the bounds of what lies behind a position in reading order."""
+    """Return the bounds of what follows a position in reading order."""
     if position is None:
         return low, high
     return (low, min(high, position)) if newest_first else (max(low, position), high)

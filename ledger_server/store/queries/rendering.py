@@ -1,4 +1,4 @@
-"""Owns how a SQLAlchemy Core statement becomes text for asyncpg, and how lists are read page by page."""
+"""Owns the rendering of SQLAlchemy Core statements for asyncpg, and the reading of lists by page."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -19,12 +19,12 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
 from ledger_server.store.database import AnyConnection
 
-# A page looks at no more rows than this, whatever its filter, so that a filter that hardly anything
-# passes costs several short pages instead of one statement that runs into its time-out.
+# A page looks at no more rows than this, whatever its filter. So a filter that hardly any row passes costs
+# several short pages instead of one statement that runs into its time-out.
 SCAN_LIMIT: Final = 50_000
 
-# Records of one page, in bytes. With the decoded record beside the bytes a message is twice that and
-# stays below the 4 MiB that gRPC clients accept by default, even if the last record is a large one.
+# Bytes of one page's records. A message has each record twice, decoded and as bytes, and stays below the 4
+# MiB that gRPC clients accept by default, even if the last record is a large one.
 PAGE_BYTES: Final = 1024 * 1024
 
 _DIALECT: Final = dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
@@ -56,7 +56,7 @@ class Page(NamedTuple, Generic[_Item, Position]):
 
 
 class ListStatement(NamedTuple):
-    """What reads one page.
+    """The statements that read one page.
 
     Attributes:
         page: takes `scan` (rows to look at) and `count` (rows to return).
@@ -87,8 +87,8 @@ def time(name: str) -> BindParameter[Any]:
 def look_up(name: str, columns: Iterable[ColumnElement[Any]], *conditions: ColumnElement[bool]) -> FromClause:
     """Return a look-up of one row, made anew for every row that it refers to.
 
-    A plain join would leave the planner a choice. Plans are made once, maybe while tables are empty and
-    look cheap to read whole, and would do just that for as long as they are kept.
+    A plain join would leave the planner a choice. A plan may be made while tables are empty, when reading a
+    whole table looks cheap, and would go on doing that for as long as it is kept.
     """
     return select(*columns).where(*conditions).limit(literal_column("1")).lateral(name)
 
@@ -124,7 +124,8 @@ async def fetch_page(
     values = {**values, "count": size + 1, "scan": max(SCAN_LIMIT, size + 1)}
     if statement.scan_end is None:
         return await _read_page(connection, statement, values, size, position)
-    # Of two moments, rows that came or went in between would be skipped by the next page or come twice.
+    # Both statements see one moment: otherwise rows that come or go in between would be skipped or come
+    # twice.
     if connection.is_in_transaction():  # a snapshot, see `Reads.run_at`
         return await _read_page(connection, statement, values, size, position)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
