@@ -1,7 +1,8 @@
-"""Owns the database transactions of a lane, from beginning to end, and the words for their failures.
+"""Owns the database transactions of a lane, from beginning to end, and the names of their failures.
 
-Whatever PostgreSQL and its driver raise is told as what it means for a lane: the head has moved, a key is
-taken, somebody else keeps the head locked, the store is away. Anything else is a fault of what was written.
+Errors of PostgreSQL and its driver are raised as what they mean for a lane: the head has moved, a key is
+taken, another session keeps the head locked, the store is away. Any other error is a fault of what was
+written.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ class LockedOut(StoreAway):
 
 
 class KeyTaken(Exception):
-    """A value that may be there once is there already, nearly always a request's key; nothing was written."""
+    """A unique value exists already, nearly always a request's key; nothing was written."""
 
 
 class LockedHead:
@@ -53,7 +54,7 @@ class LockedHead:
         return await lane_store.find_outcomes(self.connection, self._key, list(keys)) if keys else {}
 
     async def check_told(self, sequence: int, chain_hash: bytes, why: str) -> None:
-        """Raise AnotherHistory where the journal does not have a record that callers were told of."""
+        """Raise AnotherHistory if the journal lacks a record that callers were told of."""
         if await lane_store.read_chain_hash(self.connection, self._key, sequence) != chain_hash:
             raise AnotherHistory(why)
 
@@ -73,7 +74,7 @@ class LaneTransactions:
         self._pool = pool
         self._key = key
         self._clock = clock
-        # How far record times may be from the database's clock; None where a test brings its own.
+        # How far record times may be from the database's clock; None if a test brings its own.
         self._window = window(clock)
 
     async def now(self) -> datetime:
@@ -131,12 +132,12 @@ class LaneTransactions:
                     raise
 
     async def prove(self, sequence: int) -> None:
-        """Return once the journal up to a sequence is as durable as the database was told to make it."""
+        """Return once the journal up to a sequence is as durable as the database makes it."""
         with _own_words():
             await self._pool.durability.prove(self._key, sequence)
 
     def committed(self, sequence: int) -> None:
-        """Take note of a commit of this process, which needs no proof."""
+        """Note a commit of this process, which needs no proof."""
         self._pool.durability.committed(self._key, sequence)
 
     async def end_stalled_writer(self) -> bool:

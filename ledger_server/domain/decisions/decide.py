@@ -1,7 +1,7 @@
-"""Owns the one door to decide: from (working set, command, now) to all the facts that follow.
+"""Owns the single entry to all decisions: from (working set, command, now) to all the facts that follow.
 
-Whatever the command is about, a refusal is a fact, discrepancies become findings behind the fact that shows
-them, and what a continued account has left moves on. The caller applies the facts in order, all or none.
+For every command, a refusal is a fact, discrepancies become findings right after the fact that shows them,
+and the money of continued accounts moves on. The caller applies the facts in order, all or none.
 """
 
 from collections.abc import Iterable
@@ -31,12 +31,12 @@ from ledger_server.domain.state.working_set import WorkingSet
 
 
 class Decision(NamedTuple):
-    """What follows from a command.
+    """The facts that follow from a command.
 
     Attributes:
         facts: in the order in which they take effect.
-        answer: the place of the fact that answers the caller; None: a report that brings no news.
-        fault: the fault of a rule, where what was told is kept all the same.
+        answer: the index of the fact that answers the caller; None for a report without news.
+        fault: an error in a rule, if the report was kept in spite of it.
     """
 
     facts: tuple[Fact, ...]
@@ -60,7 +60,7 @@ def decide(working_set: WorkingSet, command: Command, now: datetime) -> Decision
     Raises:
         Exception: a rule is at fault.
     """
-    # One look-up a command, instead of a walk through a union, since postings come by the thousand.
+    # One look-up per command instead of a walk through a union, since postings come by the thousand.
     kind = type(command)
     try:
         if kind in _PAYMENT_COMMANDS:
@@ -91,14 +91,14 @@ def _decide_payment(working_set: WorkingSet, command: PaymentCommand, now: datet
     except Exception as error:
         if not isinstance(command, IngestEvent):
             raise
-        # What has happened outside is kept, whatever is wrong with booking it.
+        # A report from outside is kept even if its booking fails.
         facts, behind = store_undecided(working_set, command, now), ()
         fault = error
     return Decision((*facts, *behind), len(facts) - 1, fault)
 
 
 def _consequences(working_set: WorkingSet, facts: tuple[Fact, ...], now: datetime) -> tuple[Fact, ...]:
-    """Return the findings that open and resolve behind these facts, and what moves on to successors."""
+    """Return the facts behind these: findings that open or resolve, and money that moves to successors."""
     found = _discrepancies(facts)
     mended = [print_ for fact in facts if isinstance(fact, EventRecorded) for print_ in fact.mended]
     continued = _continued(facts)
@@ -117,7 +117,7 @@ def _consequences(working_set: WorkingSet, facts: tuple[Fact, ...], now: datetim
 
 
 def _discrepancies(facts: Iterable[Fact]) -> Iterable[Discrepancy]:
-    """Return what is wrong with payments that have changed, each discrepancy once."""
+    """Return the discrepancies of changed payments, each once."""
     found = {
         discrepancy.fingerprint: discrepancy
         for fact in facts
@@ -128,7 +128,7 @@ def _discrepancies(facts: Iterable[Fact]) -> Iterable[Discrepancy]:
 
 
 def _continued(facts: Iterable[Fact]) -> Iterable[str]:
-    """Return the accounts that were continued and that these facts may have freed something of."""
+    """Return the continued accounts on which these facts may have freed money."""
     left: dict[str, None] = {}
     for fact in facts:
         if isinstance(fact, AccountContinued):

@@ -1,7 +1,7 @@
-"""Owns where a lane's batches begin and how they become durable: ahead of the head's lock, or under it.
+"""Owns a lane's commits: batches that are decided ahead of the head's lock, or under the lock.
 
-What fails together is here: what the lane believes of the head and the state behind it (the tip), and the
-commits that build on it. Whatever fails, the tip is forgotten, and the next batch begins from what is stored.
+The tip is the lane's belief about the head and the state behind it; commits build on the tip. After any
+failure the tip is forgotten, and the next batch begins from the stored state.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from ledger_server.store.lane_writes import HeadMoved, Start
 
 log = structlog.get_logger()
 
-# A head's time may be ahead by what two honest measurements of the database's clock differ by.
+# How far a head's time may be ahead: two good measurements of the database's clock may differ by this.
 _AHEAD_SECONDS: Final = 2.0
 _SAY_AGAIN_SECONDS: Final = 60.0
 
@@ -44,11 +44,11 @@ class TenantMissing(Exception):
 
 
 class Prepared(NamedTuple):
-    """When taken work is decided, and what has to expire before.
+    """The time at which taken work is decided, and the holds that have to expire first.
 
     Attributes:
         due: accounts with holds whose time has come.
-        more_due: whether more is due than expires in one go.
+        more_due: whether more holds are due than expire in one go.
     """
 
     now: datetime
@@ -70,7 +70,7 @@ class Commits:
         on_loss: OnLoss,
     ) -> None:
         self.store: Final = LaneTransactions(pool, key, clock)
-        # What the lane knows; None until it has looked, and after it was wrong.
+        # The lane's tip; None before the first look, and after the tip was wrong.
         self.tip: Tip | None = None
         self._tenant_id = tenant_id
         self._key = key
@@ -79,7 +79,7 @@ class Commits:
         self._on_loss = on_loss
         # The newest record that callers were told of: the database must never be without it.
         self._told: tuple[int, bytes] | None = None
-        # Made anew with every tip: ids follow from the epochs of the history that the tip is in.
+        # Made anew with every tip, since ids follow from the epochs of the tip's history.
         self._encoder = RecordEncoder(tenant_id, TenantIds(key))
         self._clock_ahead = _Ahead(tenant_id)
 
@@ -108,12 +108,12 @@ class Commits:
         """Make a batch durable, if the head is where the tip believes it to be.
 
         Raises:
-            HeadMoved: it is elsewhere; nothing was written.
+            HeadMoved: the head is elsewhere; nothing was written.
             KeyTaken: a request was decided before; nothing was written.
             StoreAway: nobody knows whether it was written.
         """
         if not batch.rows:
-            # Else there are only replays of requests that are being or have been committed.
+            # Without rows there are only replays of requests that are committed or being committed.
             if batch.unproven:
                 head = await self.store.head()
                 if head is None or _stands(head) != batch.start:
@@ -132,10 +132,10 @@ class Commits:
         Raises:
             TenantMissing: there is no such tenant.
             TimeRefused: the database's clock denies the time; nothing was written.
-            KeyTaken: not by a retry, since the keys were looked up: it is a fault of some work.
+            KeyTaken: by a fault of some work; a retry is excluded, since the keys were looked up.
             StoreAway: nobody knows whether it was written.
         """
-        # Before the lock: nobody else should wait for it while this process asks for the time.
+        # Before the lock, so that nobody waits for the lock while this process asks for the time.
         await self.store.now()
         async with self.store.locked() as locked:
             tip, moved = await self._tip_under(locked)
@@ -151,12 +151,12 @@ class Commits:
             batch.close()
             if batch.rows:
                 await locked.write(batch.rows, batch.account_numbers)
-        if not batch.rows:  # else its commit has proven what it is based on
+        if not batch.rows:  # with rows, the batch's own commit proves what it is based on
             await self.store.prove(batch.start.sequence)
         return batch, not moved and not found
 
     def expire_due(self, batch: Batch, prepared: Prepared) -> bool:
-        """Begin a batch with what comes before all work; return whether more is due than it takes."""
+        """Begin a batch with the due holds; return whether more holds are due than it takes."""
         batch.begin_epoch(prepared.now)
         return batch.expire_due(
             prepared.due,
@@ -167,7 +167,7 @@ class Commits:
         )
 
     def committed(self, batch: Batch) -> None:
-        """Take note that a batch is durable; its callers may be told now."""
+        """Note that a batch is durable; its callers may be told now."""
         if batch.rows:
             last = batch.rows[-1]
             self.store.committed(last.sequence)
@@ -177,7 +177,7 @@ class Commits:
                 self.tip.undone.pop(key, None)
 
     async def _tip_under(self, locked: LockedHead) -> tuple[Tip, bool]:
-        """Return the tip as of the locked head, and whether that is elsewhere than the lane believed."""
+        """Return the tip as of the locked head, and whether the head is elsewhere than the lane believed."""
         tip, head = self.tip, locked.head
         moved = tip is None or head is None or _stands(head) != tip.stands
         if moved and self._told is not None:
@@ -185,12 +185,12 @@ class Commits:
         if tip is None or moved:
             tip = self.tip = self._tip_at(head)
         elif head is not None:
-            # What is final may have moved on without a record.
+            # The final time may have been raised without a record.
             tip.working_set.record_time = head.earliest_time
         return tip, moved
 
     async def _check_told(self, locked: LockedHead, sequence: int, chain_hash: bytes) -> None:
-        """Tell of a loss where the journal does not have what callers were told of."""
+        """Report a loss if the journal lacks a record that callers were told of."""
         why = f"record {sequence} of tenant {self._tenant_id} was committed here and is gone"
         try:
             await locked.check_told(sequence, chain_hash, why)
@@ -217,7 +217,7 @@ class Commits:
         self, working_set: WorkingSet, taken: Sequence[Work], clock_time: datetime
     ) -> tuple[datetime, Wanted]:
         """Return when taken work is decided, and what has to be loaded for it."""
-        # A journal's time never goes back: what is replayed later must be dead or alive as it was decided.
+        # A journal's time never goes back, so a replay finds the same holds expired as the decision did.
         now = max(clock_time, working_set.record_time)
         self._clock_ahead.look((now - clock_time).total_seconds())
         for work in taken:
@@ -232,14 +232,14 @@ class Commits:
 
 
 class _Ahead:
-    """Says that a tenant's time stands still, for as long as its newest record is ahead of the clock."""
+    """Logs that a tenant's time stands still, while its newest record is ahead of the clock."""
 
     def __init__(self, tenant_id: str) -> None:
         self._tenant_id = tenant_id
         self._said = float("-inf")
 
     def look(self, seconds: float) -> None:
-        """Look at how far the newest record is ahead."""
+        """Check how far the newest record is ahead."""
         if seconds <= _AHEAD_SECONDS:
             return
         metrics.AHEAD.inc()

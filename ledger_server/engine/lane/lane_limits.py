@@ -1,4 +1,4 @@
-"""Owns how much a lane takes on."""
+"""Owns the limits of a lane."""
 
 from msgspec import Struct
 
@@ -16,7 +16,7 @@ class LaneLimits(Struct, frozen=True, kw_only=True):
         expiry_size: holds that are expired in one go. An outage may leave hundreds of thousands due on one
             account, and all others in the process wait while they are.
         cache_size: entries of each kind that the working set keeps; up to twice as many in between.
-        working_set_bytes: what all lanes of the process remember together, about.
+        working_set_bytes: the approximate memory of all lanes of the process together.
         patience_seconds: how long work without a deadline waits for an unavailable database.
     """
 

@@ -1,7 +1,7 @@
-"""Owns what a lane does about a failure: whom it refuses, what it decides again, and how long it waits.
+"""Owns a lane's recovery from failures: which work is refused or decided again, and how long the lane waits.
 
-The careful way decides under the head's lock, after looking up what was decided for each key before. Work
-that the database refuses is tried one at a time there, so that only the guilty one fails.
+A careful lane decides under the head's lock, after looking up the earlier outcome of each key. There, work
+that the database has refused is tried one at a time, so that only the faulty work fails.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Remedy(NamedTuple):
 
 
 class Recovery:
-    """What one lane has met, and in which way it goes on.
+    """The failures that a lane has met, and how it goes on.
 
     Attributes:
         careful: whether to decide under the head's lock.
@@ -54,16 +54,16 @@ class Recovery:
         self._tenant_id = tenant_id
         self._clock = clock
         self._store = store
-        # Whether somebody else has kept the head locked for as long as this lane would wait.
+        # Whether another session has kept the head locked for as long as this lane would wait.
         self._locked_out = False
         self._back_off = 0.0
 
     def judge(self, error: Exception, *, alone: bool, looked_up: bool = False) -> Remedy:
-        """Say what follows from a failure, and remember it.
+        """Return the remedy for a failure, and remember the failure.
 
         Args:
             alone: whether only one work was tried.
-            looked_up: whether the keys of the work had been looked up, so that none can be taken.
+            looked_up: whether the keys of the work had been looked up, so that no key can be taken.
         """
         if isinstance(error, TenantMissing):
             return Remedy(refused=TenantNotFound(tenant_id=self._tenant_id))
@@ -85,19 +85,19 @@ class Recovery:
         return self._isolate(error, alone=alone)
 
     def requeued(self) -> None:
-        """Take note that what is not committed is decided again: from here on carefully."""
+        """Note that uncommitted work is decided again, from here on carefully."""
         self.careful = True
 
     def requeued_singly(self, count: int) -> None:
-        """Take note of how many works are tried one at a time."""
+        """Note how many works are tried one at a time."""
         self.singly = max(self.singly, count)
 
     def committed(self) -> None:
-        """Take note that the database works."""
+        """Note that the database works."""
         self._back_off = 0.0
 
     def committed_under_lock(self, *, worked: bool, calm: bool) -> None:
-        """Take note of a commit under the head's lock.
+        """Note a commit under the head's lock.
 
         Args:
             worked: whether it had work, and not only holds that were due.
@@ -120,7 +120,7 @@ class Recovery:
         await asyncio.sleep(self._back_off * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
 
     def _isolate(self, error: Exception, *, alone: bool) -> Remedy:
-        """Find the guilty work by trying each alone; one that fails alone is told so."""
+        """Find the faulty work by trying each alone; work that fails alone is refused."""
         metrics.RETRIES.labels(cause="refused").inc()
         if self.singly and alone:
             self.singly -= 1

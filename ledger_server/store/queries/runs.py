@@ -41,7 +41,7 @@ ORDER BY kind, record_id
 
 
 class ListedRun(NamedTuple):
-    """A run: where it stands in the list, and its message."""
+    """A run: its position in the list, and its message."""
 
     begin_time: datetime
     number: int
@@ -49,7 +49,7 @@ class ListedRun(NamedTuple):
 
 
 class ListedProviderRecord(NamedTuple):
-    """A provider's record with what was made of it; `wanted` says whether the filter has it."""
+    """A provider's record with its verdict; `wanted` says whether it passes the filter."""
 
     kind: int
     record_id: str
@@ -103,7 +103,7 @@ async def list_provider_records(
     after: tuple[int, str],
     scan: int,
 ) -> list[ListedProviderRecord]:
-    """Look at records behind a kind and id, in that order; `wanted` says whether the filter has it."""
+    """Look at records after a kind and id, in order; `wanted` says whether a record passes the filter."""
     entry: int | str | None = None
     name = ""
     if wanted.payment is not None:

@@ -196,7 +196,7 @@ class ChangedRow(NamedTuple):
 
 
 class StoredRef(NamedTuple):
-    """A ref, and the payment that it leads to as that is stored; nothing of it where there is none."""
+    """A ref, and the stored payment that it leads to; None in the payment's fields if there is none."""
 
     provider: str
     provider_ref: str
@@ -215,7 +215,7 @@ class StoredCall(NamedTuple):
 
 
 class StoredVersion(NamedTuple):
-    """A version of a finding, where it stands, and the record there."""
+    """A stored version of a finding, the sequence that it names, and the record there."""
 
     fingerprint: bytes
     version: int
@@ -339,7 +339,7 @@ async def finding_versions(connection: AnyConnection, key: TenantKey) -> AsyncIt
 
 
 async def refs(connection: AnyConnection, key: TenantKey) -> AsyncIterator[StoredRef]:
-    """Yield all refs that are known, in order, each with the payment that it leads to as it is stored."""
+    """Yield all known refs in order, each with the stored payment that it leads to."""
     async for row in _stream(connection, _REFS, key):
         yield StoredRef(
             row["provider"],
