@@ -158,7 +158,7 @@ def _has_bar(screen: Console) -> bool:
     return screen.is_terminal and not screen.is_dumb_terminal
 
 
-class Lines:
+class VerificationLines:
     """What is told of a verification where there is no terminal: at once, and then every few seconds."""
 
     def __init__(self, screen: Console, tenant: str) -> None:
@@ -185,9 +185,9 @@ class Lines:
 @asynccontextmanager
 async def told_in_lines(
     screen: Console, tenant: str, *, seconds: float = LINE_SECONDS
-) -> AsyncIterator[Lines]:
+) -> AsyncIterator[VerificationLines]:
     """Tell a verification's progress in lines for as long as it lasts; on a terminal nothing."""
-    lines = Lines(screen, tenant)
+    lines = VerificationLines(screen, tenant)
     if _has_bar(screen):
         yield lines
         return

@@ -29,9 +29,9 @@ from ledger_server.domain.payments.deposit import DepositState
 from ledger_server.domain.payments.events import EventState, EventType, UnreadReason
 from ledger_server.domain.payments.knowledge import CallState, DisputeState, RefundState
 from ledger_server.domain.payments.withdrawal import WithdrawalState
-from ledger_server.domain.provider_record import RecordKind
+from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.reconciliation.comparison import Verdict
-from ledger_server.domain.reconciliation.settlement import BatchState, ReportFormat
+from ledger_server.domain.reconciliation.settlement import ReportFormat, SettlementBatchState
 from ledger_server.domain.state.commands import Enforcement, Method
 from ledger_server.rpc.errors import CODES
 from tests.wire import test_any_message
@@ -44,7 +44,7 @@ LISTS: Final[Mapping[str, type[Code | errors.Reason]]] = {
     "AccountKind": AccountKind,
     "AccountState": AccountState,
     "BalanceEnforcement": Enforcement,
-    "BatchState": BatchState,
+    "SettlementBatchState": SettlementBatchState,
     "CallState": CallState,
     "DepositState": DepositState,
     "Direction": Direction,
@@ -57,7 +57,7 @@ LISTS: Final[Mapping[str, type[Code | errors.Reason]]] = {
     "PostingPhase": Phase,
     "ProviderEventState": EventState,
     "ProviderEventType": EventType,
-    "RecordKind": RecordKind,
+    "RecordKind": ProviderRecordKind,
     "RefundState": RefundState,
     "ReportFormat": ReportFormat,
     "ResolutionReason": Resolution,

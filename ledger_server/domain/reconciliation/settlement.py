@@ -177,7 +177,12 @@ class Totals(Struct, frozen=True, kw_only=True):
                 return replace(NOTHING, refund=-gross, fee=fee, line_count=line_count)
             case ProviderRecordKind.DISPUTE:
                 return replace(NOTHING, chargeback=-gross, fee=fee, line_count=line_count)
-            case RecordKind.FEE | RecordKind.SETTLEMENT | RecordKind.OTHER | RecordKind.UNKNOWN:
+            case (
+                ProviderRecordKind.FEE
+                | ProviderRecordKind.SETTLEMENT
+                | ProviderRecordKind.OTHER
+                | ProviderRecordKind.UNKNOWN
+            ):
                 return replace(NOTHING, correction=gross, fee=fee, line_count=line_count)
             case _:
                 assert_never(kind)
