@@ -1,7 +1,7 @@
-"""Owns what an amount of the ledger is called at each provider, and which amounts have no name there.
+"""Owns the conversion of amounts between the ledger and each provider, and the amounts that have none.
 
-Ledger exponents are handed in. A provider's own are ISO 4217 but for what `_DIFFERENCES` says. Nothing is
-ever rounded: an amount that does not convert exactly is refused by name.
+The ledger's exponents are passed in. A provider's exponents are those of ISO 4217, except for `_DIFFERENCES`.
+Nothing is ever rounded: an amount that does not convert exactly is refused by name.
 """
 
 from typing import Final, Literal, assert_never
@@ -29,7 +29,7 @@ class AmountRefused(ValueError):
 
 
 class CurrencyUnsupported(AmountRefused):
-    """The provider does not know the currency, or what it calls a minor unit of it is not certain."""
+    """The provider does not know the currency, or its minor unit of the currency is not certain."""
 
 
 class NotRepresentable(AmountRefused):
@@ -37,13 +37,13 @@ class NotRepresentable(AmountRefused):
 
 
 class CurrencyRule(Struct, frozen=True, kw_only=True):
-    """What a provider makes of a currency.
+    """A provider's rule for a currency.
 
     Attributes:
         decimals: decimal places of its minor unit; None for those of ISO 4217.
         multiple_of: what an amount sent must be divisible by, in the provider's minor units.
         max_digits: of an amount sent; None for no limit but int64.
-        refused: why the currency is not offered at all; empty where it is.
+        refused: why the currency is not offered at all; empty if it is.
     """
 
     decimals: int | None = None
@@ -66,7 +66,7 @@ _DIFFERENCES: Final[tuple[tuple[str, CurrencyRule, CurrencyRule, CurrencyRule], 
     # currencies, Stripe charges, Stripe payouts, Adyen
     ("CLP", _STRIPE, _STRIPE, CurrencyRule(decimals=2)),
     ("ISK", _HUNDREDS, _HUNDREDS, CurrencyRule(decimals=2)),
-    # As ISK: it has no decimals any more, and Stripe goes on taking it with two, both 00.
+    # Like ISK: the currency has no decimals any more, but Stripe still takes it with two, both 00.
     ("UGX", _HUNDREDS, _HUNDREDS, _ISO),
     ("MGA", _WHOLE, _WHOLE, _ISO),
     ("HUF TWD", _STRIPE, _HUNDREDS, _ISO),
@@ -74,7 +74,7 @@ _DIFFERENCES: Final[tuple[tuple[str, CurrencyRule, CurrencyRule, CurrencyRule], 
     ("IQD LYD", _UNKNOWN_CURRENCY, _UNKNOWN_CURRENCY, _ISO),
     ("CVE", _STRIPE, _STRIPE, CurrencyRule(decimals=0)),
     ("IDR", _LONG, _LONG, CurrencyRule(decimals=0)),
-    # Units of account that nobody is paid in.
+    # Units of account in which nobody is paid.
     ("BOV CHE CHW CLF COU MXV USN UYI UYW", _UNKNOWN_CURRENCY, _UNKNOWN_CURRENCY, _UNKNOWN_CURRENCY),
 )
 
@@ -98,7 +98,7 @@ class Amounts:
 
         Raises:
             CurrencyUnsupported: one side does not know the currency.
-            NotRepresentable: the amount has no exact value there, or is one that it does not take.
+            NotRepresentable: the amount has no exact value there, or the provider does not take it.
         """
         rule, decimals = self._rule(
             amount, currency, "payout" if kind is ProviderCallKind.CREATE_PAYOUT else "charge"
@@ -114,7 +114,7 @@ class Amounts:
     def from_provider(self, amount: int, currency: str) -> int:
         """Return an amount that the provider stated, in the ledger's minor units.
 
-        What may be sent does not limit what may be received, so only the decimals count here.
+        Limits on amounts that are sent do not apply to received ones, so only the decimals count here.
 
         Raises:
             CurrencyUnsupported: one side does not know the currency.
@@ -150,7 +150,7 @@ class Amounts:
 
 
 def rule_of(provider: ProviderName, flow: Flow, currency: str) -> CurrencyRule:
-    """Return what a provider makes of a currency."""
+    """Return a provider's rule for a currency."""
     match provider:
         case "mock":
             return _ISO

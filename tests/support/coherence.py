@@ -1,4 +1,4 @@
-"""Own the proof that a ledger hangs together: by what it says over gRPC, and by its tables."""
+"""Own the check that a ledger is coherent: by what it says over gRPC, and by its tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOLD_FACTS = {
     "hold_increased",
     "hold_expired",
 }
-# What the ledger records of itself, and what a payment's command or news of it records beside its answer.
+# Records that the ledger makes without a request, and those that a payment's command makes beside its answer.
 UNASKED_FACTS = {"hold_expired", "epoch_begun"}
 PAYMENT_FACTS = {"deposit_changed", "withdrawal_changed", "provider_event_recorded", "finding_changed"}
 FACTS_OF_PAYMENTS = {"account_opened", "hold_placed", "hold_captured", "hold_released", "transaction_posted"}
@@ -44,7 +44,7 @@ WRONG_LINES = """
     WHERE (posted_debits, posted_credits, pending_debits, pending_credits, version)
         IS DISTINCT FROM (debits, credits, held_debits, held_credits, position)
 """
-# What each account's newest line says is pending, against what its open holds keep.
+# The pending money of each account's newest line, against the account's open holds.
 WRONG_PENDING = """
     WITH newest AS (
         SELECT DISTINCT ON (account_number) account_number, pending_debits, pending_credits
@@ -69,7 +69,7 @@ async def assert_tables_coherent(database_url: str, tenant_id: str) -> None:
     """Check the stored rows themselves, without any code of the server."""
     connection = await asyncpg.connect(database_url)
     try:
-        # One snapshot: what the server does by itself meanwhile, such as a sweep, is in all or in none.
+        # One snapshot: work of the server itself, such as a sweep, is visible to all statements or to none.
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             await assert_rows_coherent(connection, tenant_id)
     finally:
@@ -96,8 +96,8 @@ async def assert_rows_coherent(connection: asyncpg.Connection, tenant_id: str) -
 async def assert_ledger_coherent(ledger: Ledger) -> None:
     """Check every promise that one tenant's journal, statements and balances make to each other.
 
-    The ledger must be quiet: nobody may ask it for anything meanwhile. What it does by itself, such as
-    sweeping holds that have expired, is waited for.
+    The ledger must be quiet: no request may come meanwhile. Work of the server itself, such as sweeping
+    expired holds, is waited for.
     """
     head = -1
     while True:
@@ -107,7 +107,7 @@ async def assert_ledger_coherent(ledger: Ledger) -> None:
         statements = [await ledger.statement(listed.account.account_id) for listed in accounts]
         trial_balances = await ledger.trial_balances()
         verdict = await ledger.verify()
-        # Read last: what has been written meanwhile is in some of the answers and not in others.
+        # Read last, since records that are written meanwhile are in some of the answers and not in others.
         tenant = await ledger.tenant()
         if tenant.head_sequence in (len(entries), head):
             break
@@ -163,7 +163,7 @@ def assert_every_key_decided_once(records: Sequence[journal_pb2.JournalRecord]) 
     unasked = [
         record
         for record in records
-        # What a continued account leaves follows by itself.
+        # The money of a continued account follows by itself.
         if not record.HasField("request")
         and record.transaction_posted.type != account_pb2.TRANSACTION_TYPE_CONTINUATION
     ]
@@ -180,7 +180,7 @@ def assert_holds_follow_from_journal(
 ) -> list[hold_pb2.Hold]:
     """Every hold is as its newest record left it, or has expired since; and it ended at most once.
 
-    Returns the holds that have died without a record, as the journal still has them.
+    Returns the due holds whose end is not recorded, as the journal still has them.
     """
     dead: list[hold_pb2.Hold] = []
     newest: dict[str, hold_pb2.Hold] = {}
@@ -241,7 +241,7 @@ def assert_statement_adds_up(
 ) -> None:
     """Each line's balance is the one before plus the line; the last one is the account's balance.
 
-    A hold that has died without a record yet still stands in the statement, not in the balance.
+    A due hold whose end is not recorded yet is still in the statement, but not in the balance.
     """
     name = listed.account.account_id
     running = [0, 0, 0, 0]
