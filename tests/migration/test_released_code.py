@@ -46,9 +46,7 @@ api_key_env = "NO_PSP_KEY"
 
 def revisions_after(revision: str) -> list[str]:
     """Return the schema's later revisions, oldest first."""
-    folder = Path(migrate.__file__).parent / "migrations"
     config = migrate._config("", migrate.APPLICATION_ROLE)
-    assert str(folder) == config.get_main_option("script_location")
     script = ScriptDirectory.from_config(config)
     return [each.revision for each in script.iterate_revisions("head", revision)][::-1]
 
@@ -88,7 +86,9 @@ async def assert_reads(ledger: Ledger, times: int, hold_id: str, *, by_id: bool 
     assert len(await ledger.holds()) >= 2 * times
     captured = [each.captured_minor for each in await Cashier(ledger).deposits()]
     assert captured.count(700) == (times if ledger.tenant_id == PAYING else 0)
-    assert len(await ledger.entries()) == await ledger.head()
+    # Today's server goes on by itself where calls are owed.
+    head = await ledger.head()
+    assert len(await ledger.entries()) >= head
     assert len(await ledger.statement("bob")) == 4 * times
 
 
@@ -207,7 +207,8 @@ def test_name_versions_by_the_schema_that_they_know(tmp_path: Path) -> None:
     for number, released in enumerate(RELEASED.values()):
         folder = tmp_path / str(number)
         unpack(released, folder)
-        files = (folder / "ledger_server" / "store" / "migrations" / "versions").glob("0*.py")
+        # They have stood in more than one folder.
+        files = folder.rglob("migrations/versions/0*.py")
         assert max(file.name.partition("_")[0] for file in files) == released.schema
 
 
@@ -216,8 +217,14 @@ def test_newest_release_is_in_the_table() -> None:
     tag = git("describe", "--tags", "--abbrev=0", "--match", "v[0-9]*")
     if not tag:
         return  # nothing is released yet, so the commits of the table stand for it
-    folder = "ledger_server/store/migrations/versions/"
-    then, now = (set(git("ls-tree", "--name-only", each, folder).split()) for each in (tag, "HEAD"))
+    then, now = (
+        {
+            Path(name).name
+            for name in git("ls-tree", "-r", "--name-only", each).split()
+            if "/versions/" in name
+        }
+        for each in (tag, "HEAD")
+    )
 
     assert then == now or git("rev-parse", f"{tag}^{{commit}}") in {
         git("rev-parse", f"{released.commit}^{{commit}}") for released in RELEASED.values()
