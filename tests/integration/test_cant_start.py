@@ -120,8 +120,8 @@ async def test_empty_setting_counts_as_none() -> None:
 async def test_verify_without_a_server_says_so_and_that_it_may_be_tried_again() -> None:
     """It exits as the other commands do where nobody answers, and leaves no bar behind."""
     code, lines = await run("verify", "--tenant", "casino", DEFTER_SERVER="127.0.0.1:9")
-    assert (code, len(lines)) == (4, 1)
-    assert "127.0.0.1:9" in lines[0]
+    assert (code, lines[0], len(lines)) == (4, "verifying casino", 2)
+    assert "127.0.0.1:9" in lines[1]
 
 
 OTHER_GRPC = """
