@@ -38,7 +38,11 @@ def provider_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
     It never fails: a body that is not as it should be makes an unread event; see `reading.unread`. Nothing is
     returned for an account that is not the endpoint's.
     """
-    envelope = Reader(parsed(body))
+    value = parsed(body)
+    envelope = Reader(value)
+    if type(value) is not dict:
+        # Before all else: what can't be read tells neither its account nor its mode, and is nobody else's.
+        envelope.note("the body can't be read, or in more than one way", payment_pb2.UNREAD_REASON_BODY)
     if not _is_of_account(envelope, endpoint):
         return []
     event = ProviderEvent(
@@ -58,7 +62,8 @@ def provider_events(body: bytes, endpoint: Endpoint) -> list[ProviderEvent]:
     elif event.provider_type and not event.provider_type.startswith(_SAY_NOTHING):
         envelope.note(f"type {event.provider_type!r} is not known", payment_pb2.UNREAD_REASON_TYPE)
     check_says_of_what(event, envelope)
-    _note_configuration(envelope, endpoint, is_thin=is_thin)
+    if type(value) is dict:
+        _note_configuration(envelope, endpoint, is_thin=is_thin)
     if envelope.problems:
         known = event.provider_type in {*_SNAPSHOTS, *_THIN_EVENTS}
         moves_money = is_of_family(event.provider_type, _TYPES_OF_MONEY if known else _FAMILIES)

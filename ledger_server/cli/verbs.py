@@ -120,6 +120,9 @@ def _database_url(settings: Settings) -> str:
     if not settings.database_url:
         typer.echo("DEFTER_DATABASE_URL is not set; `defter up` brings a database of its own.", err=True)
         raise typer.Exit(2)
+    if not settings.database_url.startswith(("postgresql://", "postgres://")):
+        typer.echo("DEFTER_DATABASE_URL: want a URL of PostgreSQL, postgresql://user@host/database", err=True)
+        raise typer.Exit(2)
     return settings.database_url
 
 

@@ -80,6 +80,9 @@ def carry_out(work: Coroutine[Any, Any, int]) -> None:
     except grpc.aio.AioRpcError as error:
         refused = ledger_error(error)
         code = complain(told(refused), exit_of(refused))
+    except OSError as error:
+        # A full disk behind standard output, for one; the ledger has nothing to do with it.
+        code = complain(f"can't be told: {error}", Exit.INTERRUPTED)
     except KeyboardInterrupt:
         code = complain("stopped by hand; what the server has begun goes on there", Exit.INTERRUPTED)
     raise typer.Exit(code)

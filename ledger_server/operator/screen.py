@@ -1,6 +1,7 @@
 """Owns the output of commands: tables, times, and text without control characters."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -31,11 +32,25 @@ _STYLES: Final = {
 }
 
 
+# 128 and the number of SIGPIPE, as a shell tells it.
+_BROKEN_PIPE: Final = 141
+
+
 def console(file: IO[str] | None = None, *, error: bool = False) -> Console:
     """Return standard output, or standard error, as a place to show things."""
     stream = file or (sys.stderr if error else sys.stdout)
     width = None if stream.isatty() else _WIDTH_OF_FILES
-    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
+    return _Screen(file=stream, width=width, markup=False, highlight=False, emoji=False)
+
+
+class _Screen(Console):
+    """A place to show things, whose reader may leave."""
+
+    def on_broken_pipe(self) -> None:
+        """Exit as a program does that a broken pipe ends: 1 would say that something was found."""
+        # What is buffered goes nowhere; Python would complain about it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+        raise SystemExit(_BROKEN_PIPE)
 
 
 def plain(text: str) -> str:

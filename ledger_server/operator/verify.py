@@ -65,6 +65,8 @@ async def _verify(server: str, tenant: str | None, *, every: bool, named: bool, 
         names = _tenants(ledger) if every else _only(tenant or "")
         async for name in names:
             codes.add(await _verify_one(ledger, name, goes_on=every, as_json=as_json))
+    if not codes:
+        return complain(f"{server} has no tenants", Exit.DONE)
     # A difference is told by the exit code even if another tenant could not be verified at all.
     return Exit.FOUND if Exit.FOUND in codes else max(codes, default=Exit.DONE)
 
@@ -102,11 +104,14 @@ async def _verify_one(ledger: LedgerClient, tenant: str, *, goes_on: bool, as_js
     if not result.HasField("first_difference"):
         return Exit.DONE
     difference = result.first_difference
-    return complain(
+    verdict = (
         f"{tenant}: DIFFERENCE at record {difference.sequence}: {difference.subject}:"
-        f" the journal says {difference.expected}, the database {difference.actual}",
-        Exit.FOUND,
+        f" the journal says {difference.expected}, the database {difference.actual}"
     )
+    if not as_json:
+        print_line(out, verdict)
+        return Exit.FOUND
+    return complain(verdict, Exit.FOUND)
 
 
 def _print_failure(tenant: str, failure: LedgerError, *, as_json: bool) -> Exit:

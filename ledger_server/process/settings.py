@@ -59,7 +59,7 @@ class Settings(BaseSettings):
         Field(
             ge=0,
             le=1_024,
-            description="calls that gRPC is asked for at any time; 0: by the stock server of grpc.aio, one",
+            description="calls that gRPC is asked for at any time; 0: the stock server, which asks for one",
         ),
     ] = 128
     write_connections: Annotated[

@@ -25,6 +25,8 @@ def upgrade(database_url: str, revision: str = "head", *, application_role: str 
         DatabaseUnreachable: no server answers at the URL.
         SchemaNewer: the database is beyond that revision; nothing was changed.
     """
+    if not revision.strip():
+        raise CommandError("say which version of the schema to migrate up to, or nothing for the newest")
     config = _config(database_url, application_role)
     wanted = ScriptDirectory.from_config(config).as_revision_number(revision)
     if not isinstance(wanted, str):

@@ -562,3 +562,35 @@ def test_tell_any_body_can_be_stored_and_moves_nothing(body: bytes) -> None:
 
     assert says(event) == NOTHING
     check_storable(event)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"id": "evt_1", "livemode": true, "account": "acct_1", "x": {"k": 1, "k": 2}}',
+        b'{"id": "evt_1", "livemode": true, "account": "acct_1", "x": 1e999}',
+        b'{"id": "evt_1", "livemode": true, "account": "acct_1", "x": ' + b"[" * 70 + b"]" * 70 + b"}",
+        b"no JSON",
+        b"null",
+        b"[]",
+    ],
+    ids=["field twice", "no end", "deep", "no JSON", "null", "no object"],
+)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"livemode": "true"},
+        {"account": "acct_1"},
+        {"api_version": "1"},
+        {"account": "acct_2", "livemode": "false"},
+    ],
+    ids=str,
+)
+def test_tell_body_that_cannot_be_read_is_nobody_elses(body: bytes, options: dict[str, str]) -> None:
+    """It tells neither its account nor its mode: it is kept as unread, by what is wrong with it."""
+    [event] = told(body, **options)
+
+    assert event.unread_reason == payment_pb2.UNREAD_REASON_BODY
+    assert event.moves_money
+    assert says(event) == NOTHING

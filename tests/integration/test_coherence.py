@@ -78,5 +78,5 @@ async def test_verify_by_command_line_fails_on_difference(
     altered = await run_defter(*words)
 
     assert (clean.returncode, altered.returncode) == (0, 1)
-    assert "DIFFERENCE" not in clean.stderr
-    assert re.search(r"DIFFERENCE at record \d+: hold \S+ state", altered.stderr)
+    assert "DIFFERENCE" not in clean.stdout
+    assert re.search(r"DIFFERENCE at record \d+: hold \S+ state", altered.stdout)

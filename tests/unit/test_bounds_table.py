@@ -33,6 +33,12 @@ def value_of(name: str) -> Any:
     raise AssertionError(name)
 
 
+def test_every_setting_of_bytes_has_a_row() -> None:
+    """Who adds a bound says what happens beyond it."""
+    settings = {f"DEFTER_{name.upper()}" for name in Settings.model_fields if name.endswith("_bytes")}
+    assert settings <= {row[1].strip("`") for row in ROWS}
+
+
 def test_table_has_rows() -> None:
     """The table was found."""
     assert len(ROWS) > 10

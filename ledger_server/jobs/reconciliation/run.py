@@ -9,6 +9,7 @@ from defter.reconciliation.v1 import finding_pb2
 from defter.reconciliation.v1 import reconciliation_pb2 as pb
 
 from ledger_server.domain.clock import Clock
+from ledger_server.domain.decisions.payments.findings import of_payment
 from ledger_server.domain.findings.discrepancy import RULES, Discrepancy, FindingClass
 from ledger_server.domain.findings.finding import Finding, Source
 from ledger_server.domain.ids import TenantIds, TenantKey
@@ -342,11 +343,22 @@ class Run:
             return await compared_store.event_done(self._pool, self._key, self._provider, event_id)
         if finding.kind in _BY_A_PERSON:
             return False
-        # A discrepancy that a payment's own events gave rise to is over when the provider lists what is
-        # booked.
-        return seen.payment is not None and await compared_store.all_match(
+        # A discrepancy that a payment's own events gave rise to is over when these contradict nothing any
+        # more, and the provider lists what is booked. What the provider has done and nobody has asked for
+        # stays with a person, however well the books agree with the listing.
+        if seen.payment is None or await self._still_contradicted(finding, seen.payment):
+            return False
+        return await compared_store.all_match(
             self._pool, self._key, self._provider, self._number, seen.payment
         )
+
+    async def _still_contradicted(self, finding: Finding, number: int) -> bool:
+        """Whether what is known of a payment gives rise to the discrepancy of a finding."""
+        for stored in await compared_store.payments_by_number(self._pool, self._key, [number]):
+            payment = payment_of(self._ids, stored.kind, stored.body)
+            if any(each.fingerprint == finding.fingerprint for each in of_payment(self._ids, payment)):
+                return True
+        return False
 
     async def _still(self, compared: Compared, finding: Finding, scope: Scope) -> bool:
         """Whether a payment still has the discrepancy of a finding, by all records that any run has read."""

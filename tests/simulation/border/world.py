@@ -76,6 +76,8 @@ class World:
         self._repairs: set[asyncio.Task[None]] = set()
         self._paying: set[str] = set()
         self._staging: Process | None = None
+        # Who takes webhooks while people talk to the copy: the provider knows no address of the copy.
+        self._behind_edge: list[Process] | None = None
         self._awake = asyncio.Event()
         self._awake.set()
         self.provider = Provider("sim", self._random, loop.time, self._later)
@@ -344,7 +346,7 @@ class World:
         request = provider_event_pb2.IngestProviderEventsRequest(tenant_id=self.tenant_id, events=events)
         for _ in range(_GIVE_UP):
             await self._awake.wait()
-            process = self._random.choice(self.processes)
+            process = self._random.choice(self._behind_edge or self.processes)
             try:
                 await process.ask(request)
             except Unanswered:
@@ -407,11 +409,11 @@ class World:
     async def at_the_copy(self) -> AsyncIterator[None]:
         """Let people talk to the copy for a while."""
         assert self._staging is not None
-        here, self.processes = self.processes, [self._staging]
+        self._behind_edge, self.processes = self.processes, [self._staging]
         try:
             yield
         finally:
-            self.processes = here
+            self.processes, self._behind_edge = self._behind_edge, None
 
     def give_up(self) -> None:
         """Stop everything in this world; its provider answers nobody any more."""

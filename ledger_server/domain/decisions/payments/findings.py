@@ -16,6 +16,11 @@ from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.state.working_set import WorkingSet
 
 
+def of_payment(ids: TenantIds, payment: Deposit | Withdrawal) -> tuple[Discrepancy, ...]:
+    """Return what is wrong with a payment, as far as it is known."""
+    return of_deposit(ids, payment) if isinstance(payment, Deposit) else of_withdrawal(ids, payment)
+
+
 def of_deposit(ids: TenantIds, deposit: Deposit) -> tuple[Discrepancy, ...]:
     """Return what is wrong with a deposit, as far as it is known."""
     found = []

@@ -541,7 +541,9 @@ class ListJournalResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     sequence: _builtins.int
-    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+    A hold whose time has come has ended in the answer, whether or not its record is written by then.
+    """
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___JournalEntry]:
         """Ordered by sequence."""
@@ -900,7 +902,9 @@ class GetOutcomeResponse(_message.Message):
     ENTRY_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+    A hold whose time has come has ended in the answer, whether or not its record is written by then.
+    """
     @_builtins.property
     def entry(self) -> Global___JournalEntry:
         """The record of what was decided; its fact is `request_rejected` for a refusal."""

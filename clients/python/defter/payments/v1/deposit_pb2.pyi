@@ -155,7 +155,9 @@ class GetDepositResponse(_message.Message):
     DEPOSIT_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+    A hold whose time has come has ended in the answer, whether or not its record is written by then.
+    """
     @_builtins.property
     def deposit(self) -> _payment_pb2.Deposit:
         """The deposit now."""
@@ -244,7 +246,9 @@ class ListDepositsResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     sequence: _builtins.int
-    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+    A hold whose time has come has ended in the answer, whether or not its record is written by then.
+    """
     @_builtins.property
     def deposits(self) -> _containers.RepeatedCompositeFieldContainer[_payment_pb2.Deposit]:
         """In the order in which they were begun."""

@@ -166,7 +166,9 @@ class ListProviderEventsResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     sequence: _builtins.int
-    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+    A hold whose time has come has ended in the answer, whether or not its record is written by then.
+    """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_payment_pb2.RecordedProviderEvent]:
         """In the order in which they were stored."""
@@ -221,7 +223,9 @@ class GetProviderEventResponse(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+    A hold whose time has come has ended in the answer, whether or not its record is written by then.
+    """
     @_builtins.property
     def event(self) -> _payment_pb2.RecordedProviderEvent:
         """The event with its payload."""

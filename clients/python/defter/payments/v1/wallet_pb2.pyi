@@ -149,7 +149,9 @@ class GetWalletResponse(_message.Message):
     WALLET_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+    A hold whose time has come has ended in the answer, whether or not its record is written by then.
+    """
     @_builtins.property
     def wallet(self) -> Global___Wallet:
         """The wallet now."""
@@ -210,7 +212,9 @@ class ListWalletsResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     sequence: _builtins.int
-    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+    A hold whose time has come has ended in the answer, whether or not its record is written by then.
+    """
     @_builtins.property
     def wallets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Wallet]:
         """In the order of their account ids."""

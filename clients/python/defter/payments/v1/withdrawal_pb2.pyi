@@ -401,7 +401,9 @@ class GetWithdrawalResponse(_message.Message):
     WITHDRAWAL_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+    A hold whose time has come has ended in the answer, whether or not its record is written by then.
+    """
     @_builtins.property
     def withdrawal(self) -> _payment_pb2.Withdrawal:
         """The withdrawal now."""
@@ -490,7 +492,9 @@ class ListWithdrawalsResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     sequence: _builtins.int
-    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+    A hold whose time has come has ended in the answer, whether or not its record is written by then.
+    """
     @_builtins.property
     def withdrawals(self) -> _containers.RepeatedCompositeFieldContainer[_payment_pb2.Withdrawal]:
         """In the order in which they were asked for."""
@@ -597,7 +601,9 @@ class GetWithdrawalPolicyResponse(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+    A hold whose time has come has ended in the answer, whether or not its record is written by then.
+    """
     @_builtins.property
     def policy(self) -> _payment_pb2.WithdrawalPolicy:
         """The policy now; players may not cancel and no second reviewer is needed until one is set."""
