@@ -148,6 +148,26 @@ async def test_contradiction_is_over_when_the_provider_lists_what_is_booked(worl
     assert await world.classes() == []
 
 
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "in transit"])
+async def test_more_than_was_asked_for_stays_with_a_person(world: World, *, listed: bool) -> None:
+    """Books that agree with the provider do not settle whether the player is owed the difference."""
+    deposit = await world.deposit(1_000)
+    world.psp.state.payments.capture(deposit.payment_ref, amount_minor=300)
+    await world.later(hours=1)
+    if not listed:
+        world.psp.state.books.listing.vanish(world.captured(deposit).id)
+
+    assert (await world.run()).state == COMPLETE
+
+    [found] = [
+        each
+        for each in await world.findings()
+        if each.finding_class == finding_pb2.FINDING_CLASS_AMOUNT_MISMATCH
+    ]
+    assert found.state == OPEN
+    assert found.source == finding_pb2.FINDING_SOURCE_PAYMENT
+
+
 @pytest.fixture
 async def sweeping(database_url: str, clock: FakeClock) -> AsyncIterator[World]:
     """A world whose server looks at parked events all the time."""
