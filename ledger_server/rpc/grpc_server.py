@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import grpc
 
+from ledger_server.rpc.calls_ahead import CallsAheadRefused
 from ledger_server.rpc.serving import MAX_MESSAGE_BYTES
 
 CHANNEL_OPTIONS: Final = (
@@ -20,16 +21,6 @@ CHANNEL_OPTIONS: Final = (
     # It also cancels, as barely, what has waited in it for 30 s. How long to wait is the caller's to say.
     ("grpc.server_max_unrequested_time_in_server", 600),
 )
-
-
-class CallsAheadRefused(ValueError):
-    """Calls can't be asked for ahead with the installed grpcio; without calls ahead the server starts."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            f"DEFTER_CALLS_AHEAD: calls can't be asked for ahead with grpcio {grpc.__version__}: {why}; "
-            "with DEFTER_CALLS_AHEAD=0 the stock server of grpc.aio runs, on any version"
-        )
 
 
 def open_server(options: Sequence[tuple[str, Any]], *, calls_ahead: int) -> grpc.aio.Server:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # gRPC has no types for it
 
-from ledger_server.rpc.grpc_server import CallsAheadRefused
+from ledger_server.rpc.calls_ahead import CallsAheadRefused
 
 EXPECTED: Final = {
     # Takes nothing and returns one call; may be asked again before it has answered.
