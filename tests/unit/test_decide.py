@@ -103,3 +103,30 @@ def test_findings_of_a_payment_stand_behind_its_answer() -> None:
 def test_expire_holds_is_no_news() -> None:
     """The lane expires what is due before it decides; the command only names accounts."""
     assert decide(PaymentBooks().working_set, ExpireHolds(numbers=()), PaymentBooks().now) is NOTHING
+
+
+def test_event_is_kept_where_only_its_consequences_fail() -> None:
+    """A capture that opens a finding is parked if that finding can't be decided, and captures nothing."""
+    books = PaymentBooks()
+    number = books.initiate(amount=1000)
+    books.working_set.findings = _Broken()
+    event = an_event(EventType.PAYMENT_CAPTURED, payment=number, ref=REF, amount=1200)
+
+    decision = decide(books.working_set, IngestEvent(event=event), books.now)
+
+    assert isinstance(decision.fault, LookupError)
+    [fact] = decision.facts
+    assert isinstance(fact, EventRecorded)
+    assert (fact.stored.state, fact.stored.payment) == (EventState.PARKED, None)
+
+
+class _Broken(dict[Any, Any]):
+    """Findings of which none can be looked up, once an event is booked."""
+
+    looked = 0
+
+    def get(self, key: object, default: Any = None) -> Any:
+        self.looked += 1
+        if self.looked == 2:  # the first look is for a finding that the event puts right
+            raise LookupError(key)
+        return default

@@ -100,7 +100,7 @@ def _decide_payment(working_set: WorkingSet, command: PaymentCommand, now: datet
 def _consequences(working_set: WorkingSet, facts: tuple[Fact, ...], now: datetime) -> tuple[Fact, ...]:
     """Return the facts behind these: findings that open or resolve, and money that moves to successors."""
     found = _discrepancies(facts)
-    mended = [print_ for fact in facts if isinstance(fact, EventRecorded) for print_ in fact.mended]
+    mended = [each for fact in facts if isinstance(fact, EventRecorded) for each in fact.mended]
     continued = _continued(facts)
     if not (found or mended or continued):
         return ()
