@@ -13,7 +13,8 @@ from typing import Final
 import httpx
 
 from bench.payloads import TENANT_ID
-from bench.stack import HOST, READY_SECONDS, free_port, server_environment, stop, tail
+from bench.stack import HOST, READY_SECONDS, server_environment, stop, tail
+from tools.free_ports import free_port
 
 SCHEMES: Final = ("standard", "stripe", "adyen")
 # What is measured is what a webhook costs, not where the edge is told to say no.

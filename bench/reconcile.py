@@ -35,9 +35,10 @@ from bench.payloads import TENANT_ID
 from bench.report import Report
 from bench.results import rows_of
 from bench.rounds import run_rounds
-from bench.stack import HOST, Served, connected, free_port, running_stack, server_environment, stop
+from bench.stack import HOST, Served, connected, running_stack, server_environment, stop
 from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
 from ledger_server.domain.reconciliation.scope import EDGE
+from tools.free_ports import free_port
 
 GROWTH_MAX_MIB = 100.0
 SLOWDOWN_MIN_RATIO = 0.85

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -19,6 +18,7 @@ import grpc
 from bench import FORK_SUPPORT
 from bench.cost import parent_of_backend
 from ledger_server.embedded_postgres import EmbeddedPostgres
+from tools.free_ports import free_port
 
 HOST = "127.0.0.1"
 # What a server is measured with, unless the environment says otherwise; each run prints what it had.
@@ -191,13 +191,6 @@ def server_environment(own: Mapping[str, str]) -> dict[str, str]:
 def default_defter() -> Path:
     """Return the `defter` command that is installed beside this Python."""
     return Path(sys.executable).with_name("defter")
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 async def _until_ready(channel: grpc.aio.Channel, process: asyncio.subprocess.Process, log: Path) -> None:

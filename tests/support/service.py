@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from ledger_server.store.database_clock import OwnClocks
 from ledger_server.store.witness import WitnessKeeper
 from tests.support.ledger import ENFORCED, Ledger
 from tests.support.wire import Stubs, open_channel
+from tools.free_ports import free_port
 
 START_TIMEOUT_SECONDS = 60
 STOP_TIMEOUT_SECONDS = 60
@@ -267,11 +267,3 @@ async def run_defter(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([DEFTER, *words], capture_output=True, text=True, check=False)
 
     return await asyncio.to_thread(run)
-
-
-def free_port() -> int:
-    """Return a port that nobody uses at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

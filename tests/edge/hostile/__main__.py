@@ -27,9 +27,10 @@ from rich.table import Table
 
 from bench.cost import tree_resident_mib
 from bench.http_servers import HttpServer, running_edge
-from bench.stack import default_defter, free_port
+from bench.stack import default_defter
 from bench.stub_ledger import stub_ledger
 from tests.edge.hostile.attack import IN_FLIGHT, Attack
+from tools.free_ports import free_port
 
 COUNT: Final = 20_000
 # By then everything is loaded and all buffers have been as large as they get.

@@ -18,7 +18,8 @@ from tests.integration.cli.conftest import (
     ended,
 )
 from tests.support.clock import FakeClock
-from tests.support.service import Service, free_port
+from tests.support.service import Service
+from tools.free_ports import free_port
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from tests.support.cashier import Cashier
 from tests.support.clock import START
 from tests.support.patience import HANG_SECONDS
 from tests.support.requests import timestamp
-from tests.support.service import Service, free_port
+from tests.support.service import Service
+from tools.free_ports import free_port
 from webhook_edge.gateway import LedgerGateway
 from webhook_edge.verdicts import Refused, Verdict
 

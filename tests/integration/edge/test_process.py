@@ -18,8 +18,9 @@ from tests.edge.harness import NAME, OTHER, PATH, SECRET, TENANT, connected, sig
 from tests.integration.edge.test_deliveries import AMOUNT, captured_body
 from tests.support.cashier import WALLET, Cashier
 from tests.support.coherence import assert_ledger_coherent
-from tests.support.service import DEFTER, Service, free_port, run_defter
+from tests.support.service import DEFTER, Service, run_defter
 from tests.support.tenant_lock import head_locked, poll, wait_until_lane_waits
+from tools.free_ports import free_port
 
 START_SECONDS = 180
 

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import socket
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 
@@ -18,6 +17,7 @@ from mock_psp.webhooks import Retries
 from tests.integration.mock_psp.receiver import Receiver, receiving
 from tests.integration.mock_psp.waiting import until
 from tests.support.clock import FakeClock
+from tools.free_ports import free_port
 from webhook_edge.standard import NotVerified, provider_events, verify
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -144,8 +144,7 @@ async def test_refuse_delivery_too_often_gives_up_until_asked(psp: MockPsp, rece
 
 async def test_deliver_to_receiver_that_comes_up_later(clock: FakeClock) -> None:
     """A receiver that is down for a moment misses nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     retries = Retries(attempts=100, first_seconds=0.01, most_seconds=0.05)
     async with serve(
         webhook_url=f"http://127.0.0.1:{port}/hook", webhook_secrets=[SECRET], retries=retries, clock=clock
