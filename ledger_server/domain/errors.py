@@ -9,6 +9,22 @@ from enum import IntEnum
 class Reason(IntEnum):
     """Why something was refused, in order of precedence (see `error.proto`)."""
 
+    IDENTITY_MISSING = 30
+    IDENTITY_GIVEN_TWICE = 31
+    CERTIFICATE_NOT_TRUSTED = 32
+    CERTIFICATE_EXPIRED = 33
+    CERTIFICATE_NOT_YET_VALID = 34
+    CERTIFICATE_IDENTITY_UNCLEAR = 35
+    TOKEN_OVER_PLAINTEXT = 36
+    TOKEN_MALFORMED = 37
+    TOKEN_ALGORITHM_REFUSED = 38
+    TOKEN_KEY_UNKNOWN = 39
+    TOKEN_SIGNATURE_INVALID = 40
+    TOKEN_EXPIRED = 41
+    TOKEN_NOT_YET_VALID = 42
+    TOKEN_ISSUER_OTHER = 43
+    TOKEN_AUDIENCE_OTHER = 44
+    PERMISSION_MISSING = 45
     MESSAGE_TOO_LARGE = 1
     MALFORMED_MESSAGE = 2
     IDEMPOTENCY_KEY_MISSING = 3
@@ -143,6 +159,90 @@ class Undecided(Refused):
 
 class Rejected(Refused):
     """A decision against the state of the ledger: final for its key."""
+
+
+class Unauthenticated(Undecided):
+    """Nobody knows who calls."""
+
+
+class IdentityMissing(Unauthenticated):
+    reason = Reason.IDENTITY_MISSING
+    sentence = "the call proves no identity: neither a client certificate nor a token"
+
+
+class IdentityGivenTwice(Unauthenticated):
+    reason = Reason.IDENTITY_GIVEN_TWICE
+    sentence = "a call proves its identity by a client certificate or by one token, not both"
+
+
+class CertificateNotTrusted(Unauthenticated):
+    reason = Reason.CERTIFICATE_NOT_TRUSTED
+    sentence = "the client certificate is not one of the authority in force"
+
+
+class CertificateExpired(Unauthenticated):
+    reason = Reason.CERTIFICATE_EXPIRED
+    sentence = "the client certificate has expired"
+
+
+class CertificateNotYetValid(Unauthenticated):
+    reason = Reason.CERTIFICATE_NOT_YET_VALID
+    sentence = "the client certificate is not valid yet"
+
+
+class CertificateIdentityUnclear(Unauthenticated):
+    reason = Reason.CERTIFICATE_IDENTITY_UNCLEAR
+    sentence = "the client certificate does not name one caller"
+
+
+class TokenOverPlaintext(Unauthenticated):
+    reason = Reason.TOKEN_OVER_PLAINTEXT
+    sentence = "a token was sent without TLS, where others could read it: replace it"
+
+
+class TokenMalformed(Unauthenticated):
+    reason = Reason.TOKEN_MALFORMED
+    sentence = "the authorization is not a bearer token"
+
+
+class TokenAlgorithmRefused(Unauthenticated):
+    reason = Reason.TOKEN_ALGORITHM_REFUSED
+    sentence = "the token's algorithm is not the one of its key"
+
+
+class TokenKeyUnknown(Unauthenticated):
+    reason = Reason.TOKEN_KEY_UNKNOWN
+    sentence = "the server has no key of that id"
+
+
+class TokenSignatureInvalid(Unauthenticated):
+    reason = Reason.TOKEN_SIGNATURE_INVALID
+    sentence = "the token was not signed by its key"
+
+
+class TokenExpired(Unauthenticated):
+    reason = Reason.TOKEN_EXPIRED
+    sentence = "the token has expired"
+
+
+class TokenNotYetValid(Unauthenticated):
+    reason = Reason.TOKEN_NOT_YET_VALID
+    sentence = "the token is not valid yet"
+
+
+class TokenIssuerOther(Unauthenticated):
+    reason = Reason.TOKEN_ISSUER_OTHER
+    sentence = "the token has another issuer"
+
+
+class TokenAudienceOther(Unauthenticated):
+    reason = Reason.TOKEN_AUDIENCE_OTHER
+    sentence = "the token is meant for another audience"
+
+
+class PermissionMissing(Undecided):
+    reason = Reason.PERMISSION_MISSING
+    sentence = "no rule of the policy allows the caller this method for this tenant"
 
 
 class MessageTooLarge(Undecided):

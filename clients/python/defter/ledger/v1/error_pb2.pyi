@@ -29,6 +29,50 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
+    ERROR_REASON_IDENTITY_MISSING: _ErrorReason.ValueType  # 30
+    """A guarded server was called without a client certificate and without a token. UNAUTHENTICATED."""
+    ERROR_REASON_IDENTITY_GIVEN_TWICE: _ErrorReason.ValueType  # 31
+    """A call came with a client certificate and a token, or with several tokens. UNAUTHENTICATED."""
+    ERROR_REASON_CERTIFICATE_NOT_TRUSTED: _ErrorReason.ValueType  # 32
+    """The client certificate was not issued by the authority in force (`DEFTER_CLIENT_AUTHORITY_FILE`), or not for
+    clients. UNAUTHENTICATED. Metadata: `problem`.
+    """
+    ERROR_REASON_CERTIFICATE_EXPIRED: _ErrorReason.ValueType  # 33
+    """The client certificate has expired since its connection was opened. UNAUTHENTICATED. Metadata: `expire_time`."""
+    ERROR_REASON_CERTIFICATE_NOT_YET_VALID: _ErrorReason.ValueType  # 34
+    """The client certificate is not valid yet. UNAUTHENTICATED. Metadata: `valid_time`."""
+    ERROR_REASON_CERTIFICATE_IDENTITY_UNCLEAR: _ErrorReason.ValueType  # 35
+    """The client certificate has not exactly one URI as a subject alternative name, or without a URI not exactly one DNS
+    name; or it has a wildcard or a URI of the form that tokens have. UNAUTHENTICATED. Metadata: `problem`.
+    """
+    ERROR_REASON_TOKEN_OVER_PLAINTEXT: _ErrorReason.ValueType  # 36
+    """A token came without TLS: whoever was on its way could read it, so it should be replaced. UNAUTHENTICATED."""
+    ERROR_REASON_TOKEN_MALFORMED: _ErrorReason.ValueType  # 37
+    """The `authorization` is not `Bearer` and a signed JWT with `sub`, `aud`, `iss` and `exp`. UNAUTHENTICATED.
+    Metadata: `problem`.
+    """
+    ERROR_REASON_TOKEN_ALGORITHM_REFUSED: _ErrorReason.ValueType  # 38
+    """The token's algorithm is none of RS256, ES256 and EdDSA, or not the one of its key. UNAUTHENTICATED.
+    Metadata: `algorithm`.
+    """
+    ERROR_REASON_TOKEN_KEY_UNKNOWN: _ErrorReason.ValueType  # 39
+    """The server has no key of the token's `kid`, or the token names none although there are several. UNAUTHENTICATED.
+    Metadata: `key_id`.
+    """
+    ERROR_REASON_TOKEN_SIGNATURE_INVALID: _ErrorReason.ValueType  # 40
+    """The token was not signed by the key that it names. UNAUTHENTICATED. Metadata: `key_id`."""
+    ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 41
+    """The token has expired. UNAUTHENTICATED. Metadata: `expire_time`."""
+    ERROR_REASON_TOKEN_NOT_YET_VALID: _ErrorReason.ValueType  # 42
+    """The token's `nbf` lies in the future. UNAUTHENTICATED. Metadata: `valid_time`."""
+    ERROR_REASON_TOKEN_ISSUER_OTHER: _ErrorReason.ValueType  # 43
+    """The token's `iss` is not `DEFTER_TOKEN_ISSUER`. UNAUTHENTICATED."""
+    ERROR_REASON_TOKEN_AUDIENCE_OTHER: _ErrorReason.ValueType  # 44
+    """The token's `aud` does not have `DEFTER_TOKEN_AUDIENCE`. UNAUTHENTICATED."""
+    ERROR_REASON_PERMISSION_MISSING: _ErrorReason.ValueType  # 45
+    """No rule of the policy allows it (`defter policy check` explains). PERMISSION_DENIED. Metadata: `method`, `identity`,
+    and `tenant_id`: `*` where the method is of all tenants, empty where the request names none.
+    """
     ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 1
     """The message is larger than 4 MiB, or the answer to a batch might be: it repeats the items, with balances.
     INVALID_ARGUMENT. Metadata: `size_bytes`, `limit_bytes`.
@@ -321,6 +365,50 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
+ERROR_REASON_IDENTITY_MISSING: ErrorReason.ValueType  # 30
+"""A guarded server was called without a client certificate and without a token. UNAUTHENTICATED."""
+ERROR_REASON_IDENTITY_GIVEN_TWICE: ErrorReason.ValueType  # 31
+"""A call came with a client certificate and a token, or with several tokens. UNAUTHENTICATED."""
+ERROR_REASON_CERTIFICATE_NOT_TRUSTED: ErrorReason.ValueType  # 32
+"""The client certificate was not issued by the authority in force (`DEFTER_CLIENT_AUTHORITY_FILE`), or not for
+clients. UNAUTHENTICATED. Metadata: `problem`.
+"""
+ERROR_REASON_CERTIFICATE_EXPIRED: ErrorReason.ValueType  # 33
+"""The client certificate has expired since its connection was opened. UNAUTHENTICATED. Metadata: `expire_time`."""
+ERROR_REASON_CERTIFICATE_NOT_YET_VALID: ErrorReason.ValueType  # 34
+"""The client certificate is not valid yet. UNAUTHENTICATED. Metadata: `valid_time`."""
+ERROR_REASON_CERTIFICATE_IDENTITY_UNCLEAR: ErrorReason.ValueType  # 35
+"""The client certificate has not exactly one URI as a subject alternative name, or without a URI not exactly one DNS
+name; or it has a wildcard or a URI of the form that tokens have. UNAUTHENTICATED. Metadata: `problem`.
+"""
+ERROR_REASON_TOKEN_OVER_PLAINTEXT: ErrorReason.ValueType  # 36
+"""A token came without TLS: whoever was on its way could read it, so it should be replaced. UNAUTHENTICATED."""
+ERROR_REASON_TOKEN_MALFORMED: ErrorReason.ValueType  # 37
+"""The `authorization` is not `Bearer` and a signed JWT with `sub`, `aud`, `iss` and `exp`. UNAUTHENTICATED.
+Metadata: `problem`.
+"""
+ERROR_REASON_TOKEN_ALGORITHM_REFUSED: ErrorReason.ValueType  # 38
+"""The token's algorithm is none of RS256, ES256 and EdDSA, or not the one of its key. UNAUTHENTICATED.
+Metadata: `algorithm`.
+"""
+ERROR_REASON_TOKEN_KEY_UNKNOWN: ErrorReason.ValueType  # 39
+"""The server has no key of the token's `kid`, or the token names none although there are several. UNAUTHENTICATED.
+Metadata: `key_id`.
+"""
+ERROR_REASON_TOKEN_SIGNATURE_INVALID: ErrorReason.ValueType  # 40
+"""The token was not signed by the key that it names. UNAUTHENTICATED. Metadata: `key_id`."""
+ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 41
+"""The token has expired. UNAUTHENTICATED. Metadata: `expire_time`."""
+ERROR_REASON_TOKEN_NOT_YET_VALID: ErrorReason.ValueType  # 42
+"""The token's `nbf` lies in the future. UNAUTHENTICATED. Metadata: `valid_time`."""
+ERROR_REASON_TOKEN_ISSUER_OTHER: ErrorReason.ValueType  # 43
+"""The token's `iss` is not `DEFTER_TOKEN_ISSUER`. UNAUTHENTICATED."""
+ERROR_REASON_TOKEN_AUDIENCE_OTHER: ErrorReason.ValueType  # 44
+"""The token's `aud` does not have `DEFTER_TOKEN_AUDIENCE`. UNAUTHENTICATED."""
+ERROR_REASON_PERMISSION_MISSING: ErrorReason.ValueType  # 45
+"""No rule of the policy allows it (`defter policy check` explains). PERMISSION_DENIED. Metadata: `method`, `identity`,
+and `tenant_id`: `*` where the method is of all tenants, empty where the request names none.
+"""
 ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 1
 """The message is larger than 4 MiB, or the answer to a batch might be: it repeats the items, with balances.
 INVALID_ARGUMENT. Metadata: `size_bytes`, `limit_bytes`.

@@ -1,0 +1,19 @@
+"""Owns the identity of a caller."""
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+TOKEN_PREFIX: Final = "token:"  # noqa: S105  # it is public
+"""What the identity of a token begins with, and that of a certificate never does."""
+
+Claims: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody whose identity was proved."""
+
+    identity: str
+    """The URI or DNS name of a certificate, or `token:` and the subject."""
+    claims: Claims = ()
+    """Those claims of a token that are strings or lists of strings, each with its values."""

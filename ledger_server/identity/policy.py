@@ -1,0 +1,137 @@
+"""Owns the policy: who may call which methods for which tenants. What no rule allows is refused."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from ledger_server.domain.errors import PermissionMissing
+from ledger_server.identity.caller import Caller
+
+EVERYTHING: Final = "*"
+"""A pattern that stands for everything; as the tenant of a method, for all tenants together."""
+
+_Text = Annotated[str, Meta(min_length=1, max_length=255)]
+_Texts = Annotated[tuple[_Text, ...], Meta(min_length=1)]
+
+
+class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who may call which methods for which tenants; each is a pattern (`matches`)."""
+
+    name: _Text
+    methods: _Texts
+    tenants: _Texts
+    identities: Annotated[tuple[_Text, ...], Meta(min_length=1)] | None = None
+    claims: Annotated[dict[_Text, _Texts], Meta(min_length=1)] | None = None
+
+    def is_for(self, caller: Caller) -> bool:
+        """Whether the rule is for this caller: each of identities and claims that it names must fit."""
+        if self.identities is not None and not _any(self.identities, caller.identity):
+            return False
+        told = dict(caller.claims)
+        return all(
+            any(_any(wanted, value) for value in told.get(name, ()))
+            for name, wanted in (self.claims or {}).items()
+        )
+
+    def allows(self, caller: Caller, method: str, tenant_id: str | None) -> bool:
+        """Whether the rule allows a call; see `Policy.check`."""
+        return self.is_for(caller) and _any(self.methods, method) and self._has(tenant_id)
+
+    def _has(self, tenant_id: str | None) -> bool:
+        if tenant_id is None:
+            return True
+        if tenant_id == EVERYTHING:
+            return EVERYTHING in self.tenants
+        return _any(self.tenants, tenant_id)
+
+
+class _File(Struct, forbid_unknown_fields=True):
+    rule: Annotated[list[Rule], Meta(min_length=1)]
+
+
+class Policy:
+    """All rules."""
+
+    def __init__(self, text: bytes) -> None:
+        """Read a policy.
+
+        Raises:
+            ValueError: it says something that has no meaning.
+        """
+        try:
+            self.rules = tuple(msgspec.toml.decode(text, type=_File).rule)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise ValueError(str(error)) from None
+        names = [rule.name for rule in self.rules]
+        for rule in self.rules:
+            if names.count(rule.name) > 1:
+                raise ValueError(f"two rules have the name {rule.name!r}")
+            if rule.identities is None and rule.claims is None:
+                raise ValueError(f"rule {rule.name!r} has neither identities nor claims")
+            for pattern in rule.methods:
+                if pattern != EVERYTHING and "/" not in pattern and "**" not in pattern:
+                    raise ValueError(f"rule {rule.name!r}: {pattern!r} has no method behind a slash")
+        self._allowed = lru_cache(maxsize=8_192)(self._find)
+
+    def check(self, caller: Caller, method: str, tenant_id: str | None) -> None:
+        """Check that a rule allows a call.
+
+        Args:
+            method: as `defter.ledger.v1.TenantService/GetTenant`.
+            tenant_id: of the request; `*` for all tenants together; None where the method is of no tenant.
+        Raises:
+            PermissionMissing: none does.
+        """
+        if not self._allowed(caller, method, tenant_id):
+            raise PermissionMissing(method=method, tenant_id=tenant_id or "", identity=caller.identity)
+
+    def sees(self, caller: Caller, method: str) -> Callable[[str], bool]:
+        """Return a function that tells whether a list may show a tenant."""
+        return lambda tenant_id: self._allowed(caller, method, tenant_id)
+
+    def rules_for(self, caller: Caller, method: str, tenant_id: str | None) -> tuple[Rule, ...]:
+        """Return the rules that allow a call."""
+        return tuple(rule for rule in self.rules if rule.allows(caller, method, tenant_id))
+
+    def _find(self, caller: Caller, method: str, tenant_id: str | None) -> bool:
+        return bool(self.rules_for(caller, method, tenant_id))
+
+
+def unmatched_methods(policy: Policy, methods: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+    """Return the patterns of each rule that stand for no method at all, which are misspelt."""
+    known = tuple(methods)
+    found = {
+        rule.name: tuple(
+            pattern for pattern in rule.methods if not any(matches(pattern, method) for method in known)
+        )
+        for rule in policy.rules
+    }
+    return {name: patterns for name, patterns in found.items() if patterns}
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether a text is one that the pattern stands for.
+
+    `*` stands for any characters but `/`, `**` for any, and a lone `*` for every text.
+    """
+    return pattern == EVERYTHING or _compiled(pattern).fullmatch(text) is not None
+
+
+def _any(patterns: Iterable[str], text: str) -> bool:
+    return any(matches(pattern, text) for pattern in patterns)
+
+
+@lru_cache(maxsize=4_096)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    # What is matched has at most some hundred characters (`tenant_scope.py` cuts what callers send).
+    parts = re.split(r"(\*\*+|\*)", pattern)
+    return re.compile(
+        "".join(
+            "[^/]*" if part == "*" else ".*" if part.startswith("**") else re.escape(part) for part in parts
+        ),
+        re.DOTALL,
+    )
