@@ -289,6 +289,9 @@ def _supervise(settings: Settings) -> int:
     if settings.port == 0:
         typer.echo("--workers needs a fixed --port", err=True)
         return 2
+    if settings.token_port == 0:
+        typer.echo("DEFTER_TOKEN_PORT: --workers needs a fixed port", err=True)
+        return 2
     command = [sys.executable, "-m", "ledger_server", "serve", "--reuse-port", "--workers", "1"]
     command += ["--port", str(settings.port), "--host", settings.host]
     workers = [

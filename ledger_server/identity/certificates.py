@@ -45,7 +45,7 @@ class Authority:
         self._store = Store(roots)
 
     def caller(self, chain: bytes, now: datetime) -> Caller:
-        """Return whose certificate it is.
+        """Return whose certificate it is; by which time that has to be asked again, `end_of` says.
 
         Args:
             chain: PEM, the caller's certificate first, then those between it and the authority.
@@ -68,6 +68,11 @@ class Authority:
         except VerificationError as error:
             raise CertificateNotTrusted(problem=error) from None
         return Caller(identity_of(certificate))
+
+
+def end_of(chain: bytes) -> datetime:
+    """Return when the first of the certificates expires, each of which can be read."""
+    return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(chain))
 
 
 def check_time(certificate: x509.Certificate, now: datetime) -> None:

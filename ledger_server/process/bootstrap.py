@@ -14,7 +14,7 @@ from defter.payments.v1 import deposit_pb2, outbound_pb2, provider_event_pb2, wa
 from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2, settlement_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 from iso4217 import Currency
 
 from ledger_server.domain.clock import Clock
@@ -41,6 +41,8 @@ from ledger_server.jobs.parked_events import ParkedEvents
 from ledger_server.jobs.proof import Gate
 from ledger_server.jobs.reconciliation.reconciler import Reconciler
 from ledger_server.jobs.settlement.importing import Importer
+from ledger_server.process.identity_settings import guarded
+from ledger_server.process.live_identity import LiveIdentity
 from ledger_server.process.running import Job, RunningServer, close
 from ledger_server.process.settings import Settings
 from ledger_server.providers.adapter import Adapter, ProviderCallKind
@@ -48,6 +50,7 @@ from ledger_server.rpc.account import AccountServicer
 from ledger_server.rpc.deposit import DepositServicer
 from ledger_server.rpc.finding import FindingServicer
 from ledger_server.rpc.grpc_server import CHANNEL_OPTIONS, open_server
+from ledger_server.rpc.guard import Guard
 from ledger_server.rpc.hold import HoldServicer
 from ledger_server.rpc.journal import JournalServicer
 from ledger_server.rpc.outbound import OutboundServicer
@@ -107,6 +110,8 @@ async def start_server(
     """
     if not settings.database_url:
         raise ValueError("DEFTER_DATABASE_URL is not set")
+    wanted = guarded(settings)
+    identity = None if wanted is None else LiveIdentity(wanted)
     amounts = _amounts(providers or {}, provider_tenants or {})
     async with AsyncExitStack() as opened:
         watch = HistoryWatch(witness or WitnessKeeper(settings.witness_file))
@@ -148,18 +153,26 @@ async def start_server(
             [*CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))], calls_ahead=settings.calls_ahead
         )
         handlers, health_servicer = await _add_services(
-            server, wired.servicers, wired.budget, write_seconds=settings.follower_seconds
+            server,
+            wired.servicers,
+            wired.budget,
+            write_seconds=settings.follower_seconds,
+            guard=None if identity is None else identity.guard,
         )
         if database_clock is not None:
             await _show_clock(database_clock, health_servicer, wired.servicers)
-        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+        port, token_port = _listen(server, settings, identity)
         await server.start()
         opened.pop_all()  # from here on the running server closes them
     for job in wired.jobs:
         job.start()
-    log.info("serving", host=settings.host, port=port)
+    if identity is not None:
+        identity.start(settings.identity_reload_seconds)
+    log.info("serving", host=settings.host, port=port, token_port=token_port)
     return RunningServer(
         port=port,
+        token_port=token_port,
+        identity=identity,
         server=server,
         handlers=handlers,
         ledger=wired.ledger,
@@ -172,6 +185,25 @@ async def start_server(
         pools=tuple(pools),
         settings=settings,
     )
+
+
+def _listen(
+    server: grpc.aio.Server, settings: Settings, identity: LiveIdentity | None
+) -> tuple[int, int | None]:
+    """Open the server's ports; return the usual one, and the one for tokens where that is another."""
+    address = f"{settings.host}:{settings.port}"
+    if identity is None:
+        log.warning(
+            "OPEN: no TLS, no identities, no policy; everyone on this machine may do everything",
+            host=settings.host,
+        )
+        return server.add_insecure_port(address), None
+    certificates = settings.client_authority_file is not None
+    port = server.add_secure_port(address, identity.credentials(certificates=certificates))
+    if settings.token_port is None:
+        return port, None
+    address = f"{settings.host}:{settings.token_port}"
+    return port, server.add_secure_port(address, identity.credentials(certificates=False))
 
 
 async def _begin_history(settings: Settings, watch: HistoryWatch) -> None:
@@ -483,16 +515,20 @@ async def _add_services(
     budget: RequestBudget,
     *,
     write_seconds: float,
+    guard: Guard | None,
 ) -> tuple[Handlers, health.aio.HealthServicer]:
     """Add the ledger's services, and health and reflection, which know them by name."""
-    handlers = Handlers(servicers, budget, write_seconds=write_seconds)
+    handlers = Handlers(servicers, budget, write_seconds=write_seconds, guard=guard)
     server.add_generic_rpc_handlers((handlers,))
     names = [service.full_name for service, _ in servicers]
     health_servicer = health.aio.HealthServicer()
     for name in ("", *names):  # the empty name is the server as a whole
         await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    reflected = ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME])
+    asking: Any = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].methods[0]
+    reflected = ReflectionServicer(
+        [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], None if guard is None else guard.door(asking)
+    )
     add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # has no types
     add_reflection(reflected, server)
     return handlers, health_servicer

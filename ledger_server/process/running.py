@@ -10,6 +10,7 @@ from grpc_health.v1 import health
 
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads.watch import Watches
+from ledger_server.process.live_identity import LiveIdentity
 from ledger_server.process.settings import Settings
 from ledger_server.rpc.serving import Handlers
 from ledger_server.rpc.transaction_stream import Streams
@@ -52,8 +53,14 @@ class RunningServer:
         history: HistoryWatch,
         pools: tuple[Pool, ...],
         settings: Settings,
+        token_port: int | None = None,
+        identity: LiveIdentity | None = None,
     ) -> None:
         self.port = port
+        self.token_port = token_port
+        """The port for callers with tokens, where it is another one."""
+        self.identity = identity
+        """What a guarded server reads again; None of an open one."""
         self.ledger = ledger
         self._watches = watches
         self._streams = streams
@@ -127,6 +134,8 @@ class RunningServer:
         await self._server.stop(None)
 
     async def _stop_watching(self) -> None:
+        if self.identity is not None:
+            await self.identity.stop()
         await self._history.stop()
         if self._clock is not None:
             await self._clock.stop()

@@ -46,6 +46,37 @@ class Settings(BaseSettings):
     ] = None
     host: Annotated[str, Field(description="address that the gRPC server listens on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="port of the gRPC server; 0 takes any")] = 50_051
+    tls_certificate_file: Annotated[
+        Path | None,
+        Field(description="PEM with the server's certificate and those between it and its authority"),
+    ] = None
+    tls_key_file: Annotated[
+        Path | None, Field(description="PEM with the private key of that certificate")
+    ] = None
+    client_authority_file: Annotated[
+        Path | None, Field(description="PEM with the authorities whose certificates callers must have")
+    ] = None
+    token_keys_file: Annotated[
+        Path | None,
+        Field(description="key set (JWKS) of the public keys by which callers' tokens are signed"),
+    ] = None
+    token_issuer: Annotated[str | None, Field(description="`iss` that tokens must have")] = None
+    token_audience: Annotated[str | None, Field(description="`aud` that tokens must have")] = None
+    token_port: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=65_535,
+            description="port for callers with tokens, beside that for certificates; 0 takes any",
+        ),
+    ] = None
+    policy_file: Annotated[
+        Path | None, Field(description="TOML file with who may call what; without it everyone may everything")
+    ] = None
+    identity_reload_seconds: Annotated[
+        float,
+        Field(gt=0, le=0.5, description="pause between two looks for changed certificates, keys, policy"),
+    ] = 0.25
     metrics_port: Annotated[
         int | None, Field(ge=0, le=65_535, description="port of the Prometheus endpoint; none without it")
     ] = None

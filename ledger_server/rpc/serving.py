@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import Any, Final, cast
 
 import grpc
@@ -25,9 +25,11 @@ from ledger_server.domain.errors import (
     ServerFull,
     ShuttingDown,
     StoreUnavailable,
+    TokenOverPlaintext,
 )
 from ledger_server.engine.incidents import report
 from ledger_server.rpc.errors import Replayed, abort, code_of
+from ledger_server.rpc.guard import AUTHORIZATION, Admission, Door, Guard
 from ledger_server.rpc.request_budget import RequestBudget
 from ledger_server.store.database import is_outage
 
@@ -72,24 +74,30 @@ class Handlers(grpc.GenericRpcHandler):
         budget: RequestBudget,
         *,
         write_seconds: float,
+        guard: Guard | None = None,
     ) -> None:
         """Take services with their servicers, and what all calls share.
 
         Args:
             budget: how many bytes of requests may be under way.
             write_seconds: a stream is ended if its caller takes nothing for this long.
+            guard: admits calls; None: everyone may call everything.
+        Raises:
+            TenantUnclear: nobody has said what permission a method needs.
 
         A servicer has an async method for every RPC; a stream answers by an async generator.
         """
         self._methods: dict[str, MethodDescriptor] = {}
         self._by_path: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._call_count = 0
+        self._guard = guard
         self._under_way = _UnderWay(budget, write_seconds)
         for service, servicer in services:
             for method in service.methods:
                 path = f"/{service.full_name}/{method.name}"
                 self._methods[path] = method
                 self._by_path[path] = self._handler(method, getattr(servicer, method.name))
+        self._by_path_with_token = self._refusing(TokenOverPlaintext)
 
     @property
     def under_way(self) -> int:
@@ -101,14 +109,15 @@ class Handlers(grpc.GenericRpcHandler):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Return the handler of a call's method, or None for an unknown method."""
         self._call_count += 1
+        if self._guard is None:
+            for key, _ in handler_call_details.invocation_metadata:
+                if key == AUTHORIZATION:
+                    return self._by_path_with_token.get(handler_call_details.method)
         return self._by_path.get(handler_call_details.method)
 
     def turn_away(self) -> None:
         """Answer every call from here on that the server is draining."""
-        self._by_path = {
-            path: self._handler(method, _turn_away_stream if method.server_streaming else _turn_away)
-            for path, method in self._methods.items()
-        }
+        self._by_path = self._refusing(ShuttingDown)
 
     async def until_quiet(self) -> None:
         """Return when no call has come in for a moment, or when callers don't stop calling."""
@@ -123,6 +132,21 @@ class Handlers(grpc.GenericRpcHandler):
         while self._under_way.count:  # noqa: ASYNC110  # an event would be work for every call
             await asyncio.sleep(_QUIET_SECONDS)
 
+    def _refusing(self, refused: type[Refused]) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        async def turn_away(_: object, __: Context) -> Message:
+            raise refused
+
+        async def turn_away_stream(_: object, __: Context) -> AsyncIterator[Message]:
+            responses: tuple[Message, ...] = ()
+            for response in responses:
+                yield response
+            raise refused
+
+        return {
+            path: self._handler(method, turn_away_stream if method.server_streaming else turn_away)
+            for path, method in self._methods.items()
+        }
+
     def _handler(
         self, method: MethodDescriptor, behaviour: Callable[..., Any]
     ) -> grpc.RpcMethodHandler[Any, Any]:
@@ -130,6 +154,7 @@ class Handlers(grpc.GenericRpcHandler):
         budget = None if method.client_streaming else self._under_way.budget
         deserialize = _deserializer(GetMessageClass(method.input_type), budget)
         name = f"{method.containing_service.name}/{method.name}"
+        door = None if self._guard is None else self._guard.door(method)
         wrap = _stream if method.server_streaming else _unary
         # In a stream of messages with one answer, a broken message reaches the servicer as its refusal.
         make = {
@@ -138,18 +163,7 @@ class Handlers(grpc.GenericRpcHandler):
             (True, False): grpc.stream_unary_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[method.client_streaming, method.server_streaming]
-        return make(wrap(name, behaviour, self._under_way), deserialize, _serialize)
-
-
-async def _turn_away(_: object, __: Context) -> Message:
-    raise ShuttingDown
-
-
-async def _turn_away_stream(_: object, __: Context) -> AsyncIterator[Message]:
-    responses: tuple[Message, ...] = ()
-    for response in responses:
-        yield response
-    raise ShuttingDown
+        return make(wrap(name, behaviour, self._under_way, door), deserialize, _serialize)
 
 
 def _serialize(message: Message | bytes) -> bytes:
@@ -177,7 +191,10 @@ def _deserializer(
 
 
 def _unary(
-    name: str, behaviour: Callable[[Any, Context], Awaitable[Message | bytes]], under_way: _UnderWay
+    name: str,
+    behaviour: Callable[[Any, Context], Awaitable[Message | bytes]],
+    under_way: _UnderWay,
+    door: Door | None,
 ) -> Callable[[Any, Context], Awaitable[Message | bytes]]:
     succeeded = _CALLS.labels(method=name, code="OK")
     cancelled = _CALLS.labels(method=name, code="CANCELLED")
@@ -189,7 +206,9 @@ def _unary(
         entered = 0
         under_way.count += 1
         try:
-            if isinstance(request, Refused):
+            if door is not None:
+                request = door.admit(request, context).request
+            elif isinstance(request, Refused):
                 raise request  # noqa: TRY301  # one place turns errors into statuses
             if isinstance(request, Message):  # else it is a stream, which counts its messages itself
                 size = request.ByteSize()
@@ -216,6 +235,7 @@ def _stream(
     name: str,
     behaviour: Callable[[Any, Context], AsyncGenerator[Message | bytes, None]],
     under_way: _UnderWay,
+    door: Door | None,
 ) -> Callable[[Any, Context], Awaitable[None]]:
     succeeded = _CALLS.labels(method=name, code="OK")
     cancelled = _CALLS.labels(method=name, code="CANCELLED")
@@ -223,21 +243,28 @@ def _stream(
 
     async def serve(request: Any, context: Context) -> None:
         refused: Exception | None = None
+        admission: Admission | None = None
         entered = 0
         under_way.count += 1
         try:
-            if isinstance(request, Refused):
+            if door is not None:
+                admission = door.admit(request, context)
+                request = admission.request
+            elif isinstance(request, Refused):
                 raise request  # noqa: TRY301  # one place turns errors into statuses
             if isinstance(request, Message):  # else it is a stream, which counts its messages itself
                 size = request.ByteSize()
                 budget.enter(size)
                 entered = size
-            async with aclosing(behaviour(request, context)) as responses:
-                async for response in responses:
-                    await _write(context, response, responses, under_way.write_seconds)
+            with nullcontext() if door is None or admission is None else door.guard.watching(admission):
+                async with aclosing(behaviour(request, context)) as responses:
+                    async for response in responses:
+                        await _write(context, response, responses, under_way.write_seconds)
         except asyncio.CancelledError:
-            cancelled.inc()
-            raise
+            if admission is None or admission.refused is None:
+                cancelled.inc()
+                raise
+            refused = admission.refused  # the guard has ended this call, which is told why
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
             refused = error
         finally:

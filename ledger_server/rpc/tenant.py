@@ -8,6 +8,7 @@ from ledger_server.engine.lane.kept_currencies import KeptCurrencies
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads.ledger import Reads
 from ledger_server.engine.records.times import timestamp
+from ledger_server.rpc.guard import SEES
 from ledger_server.rpc.outcomes import decide_one, settle
 from ledger_server.rpc.page_token import page_position, page_size, page_token
 from ledger_server.rpc.read_requests import tenant_violations
@@ -73,15 +74,22 @@ class TenantServicer:
     async def ListTenants(
         self, request: tenant_pb2.ListTenantsRequest, _: Context
     ) -> tenant_pb2.ListTenantsResponse:
-        """List all tenants by id."""
+        """List the tenants that the caller may see by id."""
         violations = Violations()
         size = page_size(request, violations)
         position = page_position(request, violations, like=("",))
         violations.check()
-        page = await self._reads.tenants(after=str(position[0]) if position else "", size=size)
+        sees, shown = SEES.get(), list[Head]()
+        after: str | None = str(position[0]) if position else ""
+        while after is not None and len(shown) < size:
+            page = await self._reads.tenants(after=after, size=size)
+            shown += [head for head in page.items if sees(head.tenant_id)]
+            after = page.next
+        more = after is not None or len(shown) > size
+        # The token holds the last tenant that is shown, so it tells of no other.
         return tenant_pb2.ListTenantsResponse(
-            tenants=[_tenant(head) for head in page.items],
-            next_page_token="" if page.next is None else page_token(request, (page.next,)),
+            tenants=[_tenant(head) for head in shown[:size]],
+            next_page_token=page_token(request, (shown[size - 1].tenant_id,)) if more else "",
         )
 
     async def SetBalanceEnforcement(

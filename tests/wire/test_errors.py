@@ -41,6 +41,38 @@ ABORTED = grpc.StatusCode.ABORTED
 
 # These need more than one request to provoke; each has a test of its own.
 TESTED_ELSEWHERE = {
+    "IDENTITY_MISSING": "tests.wire.test_every_permission"
+    "::test_without_proof_every_rpc_is_refused_with_its_reason",
+    "TOKEN_EXPIRED": "tests.wire.test_every_permission"
+    "::test_without_proof_every_rpc_is_refused_with_its_reason",
+    "TOKEN_NOT_YET_VALID": "tests.wire.test_every_permission"
+    "::test_without_proof_every_rpc_is_refused_with_its_reason",
+    "TOKEN_AUDIENCE_OTHER": "tests.wire.test_every_permission"
+    "::test_without_proof_every_rpc_is_refused_with_its_reason",
+    "TOKEN_ISSUER_OTHER": "tests.wire.test_every_permission"
+    "::test_without_proof_every_rpc_is_refused_with_its_reason",
+    "TOKEN_KEY_UNKNOWN": "tests.wire.test_every_permission"
+    "::test_without_proof_every_rpc_is_refused_with_its_reason",
+    "TOKEN_SIGNATURE_INVALID": "tests.wire.test_every_permission"
+    "::test_without_proof_every_rpc_is_refused_with_its_reason",
+    "TOKEN_MALFORMED": "tests.wire.test_every_permission"
+    "::test_without_proof_every_rpc_is_refused_with_its_reason",
+    "TOKEN_ALGORITHM_REFUSED": "tests.wire.test_every_permission"
+    "::test_without_proof_every_rpc_is_refused_with_its_reason",
+    "IDENTITY_GIVEN_TWICE": "tests.wire.test_every_permission"
+    "::test_without_proof_every_rpc_is_refused_with_its_reason",
+    "TOKEN_OVER_PLAINTEXT": "tests.wire.test_every_permission"
+    "::test_token_over_plaintext_is_refused_by_every_rpc",
+    "CERTIFICATE_IDENTITY_UNCLEAR": "tests.wire.test_every_permission"
+    "::test_certificate_without_clear_identity_is_refused",
+    "PERMISSION_MISSING": "tests.wire.test_every_permission"
+    "::test_without_permission_every_rpc_is_refused_by_name",
+    "CERTIFICATE_NOT_TRUSTED": "tests.wire.test_replaced_identity"
+    "::test_certificate_of_an_authority_that_was_replaced_is_refused",
+    "CERTIFICATE_EXPIRED": "tests.wire.test_replaced_identity"
+    "::test_certificate_that_expires_meanwhile_is_refused",
+    "CERTIFICATE_NOT_YET_VALID": "tests.wire.test_replaced_identity"
+    "::test_certificate_that_is_not_valid_yet_is_refused",
     "EPOCH_NOT_CURRENT": "tests.integration.test_restores"
     "::test_lose_commits_begins_another_epoch_and_stops_calls",
     "OUTBOUND_NOT_RECONCILED": "tests.integration.cli.test_outbound"

@@ -1,0 +1,209 @@
+"""Owns the certificates, authorities, keys and policy in force: read again when their files change.
+
+A file that can't be used leaves the last one in force; the log says so once for each problem.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import grpc
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from ledger_server.identity.certificates import Authority
+from ledger_server.identity.policy import Policy
+from ledger_server.identity.tokens import TokenKeys
+from ledger_server.process.identity_settings import Guarded
+from ledger_server.rpc.guard import Guard, InForce, wall_clock
+
+log = structlog.get_logger()
+
+_Value = TypeVar("_Value")
+_LARGEST_FILE_BYTES = 1024 * 1024
+
+
+class LiveFiles(Generic[_Value]):
+    """What some files say, as of the last time that they made sense."""
+
+    def __init__(self, setting: str, files: tuple[Path, ...], read: Callable[[list[bytes]], _Value]) -> None:
+        """Read the files for the first time.
+
+        Raises:
+            ValueError: they can't be used; names the setting.
+        """
+        self._setting = setting
+        self._files = files
+        self._read = read
+        self._problem = ""
+        self._contents = self._bytes()
+        self.current = self._parse(self._contents)
+
+    def look(self) -> bool:
+        """Look at the files, which blocks; return whether something else is in force now."""
+        try:
+            contents = self._bytes()
+            if contents == self._contents:
+                self._problem = ""
+                return False
+            value = self._parse(contents)
+        except ValueError as error:
+            self._keep(str(error))
+            return False
+        self._contents, self.current, self._problem = contents, value, ""
+        log.info("read anew", setting=self._setting, files=[str(file) for file in self._files])
+        return True
+
+    def _keep(self, problem: str) -> None:
+        if problem != self._problem:
+            log.error("not read; what was read before stays in force", problem=problem)
+        self._problem = problem
+
+    def _bytes(self) -> list[bytes]:
+        # Small files, whose contents tell more of a change than times and sizes do.
+        try:
+            contents = [file.read_bytes() for file in self._files]
+        except OSError as error:
+            raise ValueError(f"{self._setting}: {error.filename}: {error.strerror}") from None
+        if any(len(content) > _LARGEST_FILE_BYTES for content in contents):
+            raise ValueError(f"{self._setting}: larger than {_LARGEST_FILE_BYTES} bytes")
+        return contents
+
+    def _parse(self, contents: list[bytes]) -> _Value:
+        try:
+            return self._read(contents)
+        except ValueError as error:
+            names = ", ".join(str(file) for file in self._files)
+            raise ValueError(f"{self._setting}: {names}: {error}") from None
+
+
+class LiveIdentity:
+    """Everything that a guarded server reads again, and the guard that goes by it."""
+
+    def __init__(self, guarded: Guarded, *, now: Callable[[], datetime] = wall_clock) -> None:
+        """Read all files.
+
+        Raises:
+            ValueError: one of them can't be used; names its setting.
+        """
+        self._guarded = guarded
+        self._pair = LiveFiles(
+            "DEFTER_TLS_CERTIFICATE_FILE", (guarded.certificate_file, guarded.key_file), _key_and_chain
+        )
+        self._policy = LiveFiles("DEFTER_POLICY_FILE", (guarded.policy_file,), lambda read: Policy(read[0]))
+        self._authority = _optional(
+            "DEFTER_CLIENT_AUTHORITY_FILE", guarded.authority_file, lambda pem: (Authority(pem), pem)
+        )
+        self._token_keys = _optional("DEFTER_TOKEN_KEYS_FILE", guarded.token_keys_file, TokenKeys)
+        self.guard = Guard(self._in_force(), now)
+        self._looking = asyncio.Lock()
+        self._watching: asyncio.Task[None] | None = None
+
+    def credentials(self, *, certificates: bool) -> grpc.ServerCredentials:
+        """Return credentials for a port, whose new connections get what is in force when they begin.
+
+        Args:
+            certificates: whether callers must have one of the client authority's.
+        """
+        given = first = self._configuration(certificates)
+
+        def newest() -> grpc.ServerCertificateConfiguration | None:
+            # gRPC calls this from a thread of its own for each connection; None means no change.
+            nonlocal given
+            latest = self._configuration(certificates)
+            if latest == given:
+                return None
+            given = latest
+            return _configuration_of(latest)
+
+        return grpc.dynamic_ssl_server_credentials(
+            _configuration_of(first),
+            newest,  # type: ignore[arg-type]  # the type stubs leave out None
+            require_client_authentication=certificates,
+        )
+
+    def start(self, seconds: float) -> None:
+        """Look at the files every so often from now on."""
+        self._watching = asyncio.create_task(self._watch(seconds))
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._watching is not None:
+            self._watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watching
+
+    async def look(self) -> None:
+        """Look at the files now, put what has changed in force, and end streams that may not go on."""
+        async with self._looking:
+            if await asyncio.to_thread(self._look):
+                self.guard.in_force = self._in_force()
+            self.guard.recheck()
+
+    async def _watch(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await self.look()
+            except Exception:  # nothing in a file may end the watch
+                log.exception("certificates, keys and policy were not looked at")
+
+    def _look(self) -> bool:
+        self._pair.look()
+        changed = self._policy.look()
+        if self._authority is not None:
+            changed |= self._authority.look()
+        if self._token_keys is not None:
+            changed |= self._token_keys.look()
+        return changed
+
+    def _in_force(self) -> InForce:
+        return InForce(
+            policy=self._policy.current,
+            authority=None if self._authority is None else self._authority.current[0],
+            token_keys=None if self._token_keys is None else self._token_keys.current,
+            expected=self._guarded.expected,
+        )
+
+    def _configuration(self, certificates: bool) -> tuple[bytes, bytes, bytes | None]:
+        key, chain = self._pair.current
+        asked = certificates and self._authority is not None
+        return key, chain, self._authority.current[1] if asked and self._authority is not None else None
+
+
+def _optional(setting: str, file: Path | None, read: Callable[[bytes], _Value]) -> LiveFiles[_Value] | None:
+    return None if file is None else LiveFiles(setting, (file,), lambda contents: read(contents[0]))
+
+
+def _configuration_of(latest: tuple[bytes, bytes, bytes | None]) -> grpc.ServerCertificateConfiguration:
+    key, chain, authorities = latest
+    return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=authorities)
+
+
+def _key_and_chain(contents: list[bytes]) -> tuple[bytes, bytes]:
+    """Return the key and the certificate, if they belong together.
+
+    Raises:
+        ValueError: they can't be read, or are not of one pair: only one of them was replaced so far.
+    """
+    chain, pem = contents
+    try:
+        certificate = x509.load_pem_x509_certificates(chain)[0]
+    except ValueError:
+        raise ValueError("it has no certificate in PEM") from None
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError):
+        raise ValueError("DEFTER_TLS_KEY_FILE has no private key in PEM without a password") from None
+    if _public(key.public_key()) != _public(certificate.public_key()):
+        raise ValueError("DEFTER_TLS_KEY_FILE is the key of another certificate")
+    return pem, chain
+
+
+def _public(key: object) -> bytes:
+    found: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined]
+    return found

@@ -1,0 +1,59 @@
+"""Own the list of all RPCs of a server, and a way to call any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc_reflection.v1alpha import reflection_pb2
+
+from ledger_server.rpc.tenant_scope import name_of
+from tests.support.service import Service
+
+REFLECTION: Any = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].methods[0]
+
+
+def rpcs_of(service: Service) -> dict[str, MethodDescriptor]:
+    """Return the RPCs that need a permission, by name: those of the server's services, and reflection."""
+    methods = [*service.server._handlers._methods.values(), REFLECTION]
+    return {name_of(method): method for method in methods}
+
+
+def request_of(method: MethodDescriptor, tenant_id: str) -> Message:
+    """Return a request that says a tenant, if it can, and little else."""
+    request: Any = GetMessageClass(method.input_type)()
+    if "tenant_id" in method.input_type.fields_by_name:
+        request.tenant_id = tenant_id
+    elif "header" in method.input_type.fields_by_name:
+        request.header.tenant_id = tenant_id
+    elif method is REFLECTION:
+        request.list_services = ""
+    assert isinstance(request, Message)
+    return request
+
+
+async def call(
+    channel: grpc.aio.Channel,
+    method: MethodDescriptor,
+    request: Message,
+    metadata: Sequence[tuple[str, str]] = (),
+) -> list[Any]:
+    """Call any RPC with one message, and return all answers."""
+    path = f"/{name_of(method)}"
+    make: Any = {
+        (False, False): channel.unary_unary,
+        (False, True): channel.unary_stream,
+        (True, False): channel.stream_unary,
+        (True, True): channel.stream_stream,
+    }[method.client_streaming, method.server_streaming]
+    response = GetMessageClass(method.output_type)
+    rpc = make(path, lambda message: message.SerializeToString(), response.FromString)
+    sent = iter([request]) if method.client_streaming else request
+    calling = rpc(sent, timeout=60, metadata=tuple(metadata))
+    if method.server_streaming:
+        return [answer async for answer in calling]
+    return [await calling]
