@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from ledger_server.cli import currencies as currency_commands
+from ledger_server.cli import identity as identity_commands
 from ledger_server.cli.cant_start import cant_start
 from ledger_server.cli.demo import TENANT, run_demo
 from ledger_server.embedded_postgres import EmbeddedPostgres, default_data_directory
@@ -49,6 +50,9 @@ app = typer.Typer(
 )
 app.add_typer(webhook_commands.app, name="webhook")
 app.add_typer(currency_commands.app, name="currencies")
+app.add_typer(identity_commands.certs, name="certs")
+app.add_typer(identity_commands.token, name="token")
+app.add_typer(identity_commands.policy, name="policy")
 add_commands(app)
 
 

@@ -39,7 +39,11 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     def allows(self, caller: Caller, method: str, tenant_id: str | None) -> bool:
         """Whether the rule allows a call; see `Policy.check`."""
-        return self.is_for(caller) and _any(self.methods, method) and self._has(tenant_id)
+        return self.is_for(caller) and self.covers(method, tenant_id)
+
+    def covers(self, method: str, tenant_id: str | None) -> bool:
+        """Whether the rule is for a method and a tenant, whoever calls."""
+        return _any(self.methods, method) and self._has(tenant_id)
 
     def _has(self, tenant_id: str | None) -> bool:
         if tenant_id is None:

@@ -17,6 +17,8 @@ import pytest
 from defter.ledger.v1 import tenant_pb2
 from grpc_health.v1 import health_pb2
 
+from ledger_server.rpc.methods import every_method
+from ledger_server.rpc.tenant_scope import tenant_reader
 from tests.support.certificates import AUDIENCE, ISSUER, Signer, TestAuthority
 from tests.support.every_rpc import call, request_of, rpcs_of
 from tests.support.guarded import Guarded, authorization, guarding
@@ -185,6 +187,13 @@ async def test_stolen_edge_certificate_takes_in_events_of_its_tenants_alone(guar
                     assert refused.reason == "BATCH_SIZE_OUT_OF_RANGE"
                 else:
                     assert refused.reason == "PERMISSION_MISSING", name
+
+
+async def test_methods_that_policies_name_are_those_of_a_server(server: Service) -> None:
+    """`defter policy check` knows every method without a server, and each says what permission it needs."""
+    assert set(every_method()) == set(rpcs_of(server))
+    for method in every_method().values():
+        assert tenant_reader(method) is not None
 
 
 async def test_health_is_open(guarded: Guarded) -> None:
