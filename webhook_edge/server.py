@@ -17,9 +17,10 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from defter_channel import Proof, ProofUnusable
 from webhook_edge.app import make_app
 from webhook_edge.body import BodyReader
-from webhook_edge.configuration import Configuration, RateLimits, read_configuration
+from webhook_edge.configuration import Configuration, ConfigurationError, RateLimits, read_configuration
 from webhook_edge.gateway import LedgerGateway
 from webhook_edge.metrics import Metrics
 from webhook_edge.receiver import Receiver, system_clock
@@ -41,7 +42,7 @@ async def run(settings: EdgeSettings) -> None:
     """Run until SIGTERM or SIGINT, then answer what was begun; SIGHUP has the configuration read again.
 
     Raises:
-        ConfigurationError: the file of endpoints can't be used.
+        ConfigurationError: the file of endpoints, or what proves who this edge is, can't be used.
         OSError: a port is taken.
     """
     stop = asyncio.Event()
@@ -60,7 +61,7 @@ async def run(settings: EdgeSettings) -> None:
     loop.add_signal_handler(signal.SIGHUP, configuration.reload)
     if settings.metrics_port is not None:
         prometheus_client.start_http_server(settings.metrics_port, settings.host)
-    gateway = LedgerGateway(settings.ledger_target, seconds=settings.forward_seconds)
+    gateway = LedgerGateway(settings.ledger_target, seconds=settings.forward_seconds, proof=_proof(settings))
     receiver = Receiver(
         configuration=lambda: configuration.current,
         ledger=gateway,
@@ -85,6 +86,24 @@ async def run(settings: EdgeSettings) -> None:
         await stop.wait()
         log.info("draining")
     log.info("stopped")
+
+
+def _proof(settings: EdgeSettings) -> Proof:
+    """Return what proves to the ledger who this edge is.
+
+    Raises:
+        ConfigurationError: the files can't be used; names the setting.
+    """
+    proof = Proof(
+        authority_file=settings.ledger_authority_file,
+        certificate_file=settings.ledger_certificate_file,
+        key_file=settings.ledger_key_file,
+    )
+    try:
+        proof.read()
+    except ProofUnusable as error:
+        raise ConfigurationError(f"DEFTER_EDGE_LEDGER_{error.field.upper()}: {error.problem}") from None
+    return proof
 
 
 @asynccontextmanager

@@ -28,6 +28,13 @@ class EdgeSettings(BaseSettings):
     ledger_target: Annotated[str, Field(description="`host:port` of the ledger's gRPC server")] = (
         "127.0.0.1:50051"
     )
+    ledger_authority_file: Annotated[
+        Path | None, Field(description="PEM with the authorities of the ledger's certificate; none: no TLS")
+    ] = None
+    ledger_certificate_file: Annotated[
+        Path | None, Field(description="PEM with the certificate that proves to the ledger who this edge is")
+    ] = None
+    ledger_key_file: Annotated[Path | None, Field(description="PEM with the key of that certificate")] = None
     host: Annotated[str, Field(description="address that the edge listens on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="port of the edge; 0 takes any")] = 8_080
     metrics_port: Annotated[

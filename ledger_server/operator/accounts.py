@@ -5,8 +5,7 @@ from typing import Annotated, Final, NamedTuple
 import typer
 from defter.ledger.v1 import account_pb2
 
-from defter_client import LedgerClient
-from ledger_server.operator.connection import SERVER, Exit, Server, Tenant, carry_out, pages
+from ledger_server.operator.connection import SERVER, Exit, Server, Tenant, carry_out, open_ledger, pages
 from ledger_server.operator.screen import console, print_line, print_table
 
 _MOST: Final = 2**63 - 1
@@ -46,7 +45,7 @@ def turnover(
 
     async def work() -> int:
         out, found = console(), list[Used]()
-        async with LedgerClient(server) as ledger:
+        async with open_ledger(server) as ledger:
             async for page in pages(ledger, ledger.accounts.ListAccounts, request, limit=None):
                 used = [
                     used_of(item)

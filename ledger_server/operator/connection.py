@@ -7,19 +7,27 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from enum import IntEnum
+from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import grpc
 import typer
 
-from defter_client import LedgerClient, LedgerError, ledger_error
+from defter_client import LedgerClient, LedgerError, Proof, ProofUnusable, ledger_error
 from defter_retrying.backoff import Tries
 from defter_retrying.calls import call_until_answered
 from ledger_server.operator.screen import console, plain, print_line
 from webhook_edge.setting_names import unknown_settings
 
 SERVER: Final = "127.0.0.1:50051"
-COMMAND_SETTINGS: Final = frozenset({"DEFTER_SERVER", "DEFTER_TENANT"})
+PROOF_SETTINGS: Final = {
+    "authority_file": "DEFTER_SERVER_AUTHORITY_FILE",
+    "certificate_file": "DEFTER_CALLER_CERTIFICATE_FILE",
+    "key_file": "DEFTER_CALLER_KEY_FILE",
+    "token_file": "DEFTER_CALLER_TOKEN_FILE",
+}
+"""The environment variables with the files of a `Proof`, by its fields."""
+COMMAND_SETTINGS: Final = frozenset({"DEFTER_SERVER", "DEFTER_TENANT", *PROOF_SETTINGS.values()})
 """The environment variables that commands read."""
 Server = Annotated[str, typer.Option(envvar="DEFTER_SERVER", help="host:port of a running server")]
 Tenant = Annotated[str, typer.Option(envvar="DEFTER_TENANT", help="the tenant")]
@@ -58,6 +66,21 @@ class Stopped(Exception):
     def __init__(self, text: str, code: Exit = Exit.REFUSED) -> None:
         super().__init__(text)
         self.code = code
+
+
+def open_ledger(server: str) -> LedgerClient:
+    """Return a client of a server, with the proof that the environment names; nothing is sent yet.
+
+    Raises:
+        Stopped: the proof can't be used.
+    """
+    files = {field: os.environ.get(name) for field, name in PROOF_SETTINGS.items()}
+    try:
+        return LedgerClient(
+            server, proof=Proof(**{field: Path(file) if file else None for field, file in files.items()})
+        )
+    except ProofUnusable as error:
+        raise Stopped(f"{PROOF_SETTINGS[error.field]}: {error.problem}") from None
 
 
 def carry_out(work: Coroutine[Any, Any, int]) -> None:

@@ -8,7 +8,7 @@ import typer
 from defter.ledger.v1 import account_pb2, hold_pb2
 
 from defter_client import LedgerClient, LedgerError
-from ledger_server.operator.connection import SERVER, Exit, Server, Tenant, carry_out, pages
+from ledger_server.operator.connection import SERVER, Exit, Server, Tenant, carry_out, open_ledger, pages
 from ledger_server.operator.screen import console, moment, print_line, when
 
 # Refusals that are fine: the deposit was meanwhile paid, cancelled or ended.
@@ -47,7 +47,7 @@ def release(
 
     async def work() -> int:
         out, count = console(), 0
-        async with LedgerClient(server) as ledger:
+        async with open_ledger(server) as ledger:
             async for hold in _endless(ledger, tenant, before):
                 if not dry_run and not await _released(ledger, tenant, hold):
                     continue

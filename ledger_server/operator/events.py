@@ -11,9 +11,17 @@ from defter.payments.v1 import payment_pb2, provider_event_pb2
 from rich.console import Console
 from rich.text import Text
 
-from defter_client import LedgerClient
 from ledger_server.operator import words
-from ledger_server.operator.connection import SERVER, Exit, Json, Server, Stopped, Tenant, carry_out
+from ledger_server.operator.connection import (
+    SERVER,
+    Exit,
+    Json,
+    Server,
+    Stopped,
+    Tenant,
+    carry_out,
+    open_ledger,
+)
 from ledger_server.operator.event_coverage import Coverage, coverage
 from ledger_server.operator.event_rereading import Became, Reread, Rereader, endpoint_of_each
 from ledger_server.operator.lists import Limit, Shape, show_list
@@ -63,7 +71,7 @@ def list_events(
     )
 
     async def work() -> int:
-        async with LedgerClient(server) as ledger:
+        async with open_ledger(server) as ledger:
             method = ledger.provider_events.ListProviderEvents
             await show_list(ledger, method, request, _SHAPE, json=json, limit=limit)
         return Exit.DONE
@@ -100,7 +108,7 @@ def reread(
         by_provider = endpoint_of_each(_endpoints(endpoints), tenant, provider, endpoint)
         out, counts = console(), Counter[Became]()
         waits = False
-        async with LedgerClient(server) as ledger:
+        async with open_ledger(server) as ledger:
             rereader = Rereader(ledger, tenant, by_provider, dry_run=dry_run)
             async for one in rereader.events(provider, ignored=ignored):
                 counts[one.became] += 1
@@ -144,7 +152,7 @@ def show_coverage(
         by_provider = endpoint_of_each(_endpoints(endpoints), tenant, provider, endpoint)
         since = datetime.now(UTC) - timedelta(days=days)
         found: list[Coverage] = []
-        async with LedgerClient(server) as ledger:
+        async with open_ledger(server) as ledger:
             for each in by_provider.values():
                 found += await coverage(ledger, each, part or PARTS, since)
         _print_coverage(console(), found)

@@ -8,7 +8,7 @@ from defter.reconciliation.v1 import finding_pb2 as pb
 from rich.console import Console
 
 from defter_client import LedgerClient, LedgerError
-from ledger_server.operator.connection import Exit, Stopped, told
+from ledger_server.operator.connection import Exit, Stopped, open_ledger, told
 from ledger_server.operator.finding_names import whole_id
 from ledger_server.operator.finding_screen import changed, print_finding, print_sides, short, state_of, who
 from ledger_server.operator.money import Money, known_money
@@ -47,7 +47,7 @@ async def change_finding(
         Stopped: somebody has changed it meanwhile; the text says who, and what.
     """
     out = console()
-    async with LedgerClient(server) as ledger:
+    async with open_ledger(server) as ledger:
         finding_id = await whole_id(ledger, tenant, name)
         before = (await read_finding(ledger, tenant, finding_id)).finding
         money = await known_money(ledger)

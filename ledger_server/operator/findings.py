@@ -20,6 +20,7 @@ from ledger_server.operator.connection import (
     Tenant,
     actor_or_user,
     carry_out,
+    open_ledger,
 )
 from ledger_server.operator.finding_changes import Change, change_finding, read_finding
 from ledger_server.operator.finding_names import whole_id
@@ -111,7 +112,7 @@ def list_findings(
     )
 
     async def work() -> int:
-        async with LedgerClient(server) as ledger:
+        async with open_ledger(server) as ledger:
             shape = findings_shape(await known_money(ledger), datetime.now(UTC))
             await show_list(ledger, ledger.findings.ListFindings, request, shape, json=json, limit=limit)
         return Exit.DONE
@@ -124,7 +125,7 @@ def show_finding(finding: _Id, *, tenant: Tenant, json: Json = False, server: Se
     """Show one finding: both sides, evidence and history."""
 
     async def work() -> int:
-        async with LedgerClient(server) as ledger:
+        async with open_ledger(server) as ledger:
             read = await read_finding(ledger, tenant, await whole_id(ledger, tenant, finding))
             money = await known_money(ledger)
         out = console()
@@ -215,7 +216,7 @@ def resolve(
         says = actor_or_user(actor)
         other = duplicate_of
         if other:
-            async with LedgerClient(server) as ledger:
+            async with open_ledger(server) as ledger:
                 other = await whole_id(ledger, tenant, duplicate_of)
 
         def done(known: pb.Finding) -> bool:
@@ -291,7 +292,7 @@ def repair(
 
     async def work() -> int:
         says = actor_or_user(actor)
-        async with LedgerClient(server) as ledger:
+        async with open_ledger(server) as ledger:
             finding_id = await whole_id(ledger, tenant, finding)
             request = pb.RepairFindingRequest(tenant_id=tenant, finding_id=finding_id, actor=says)
             response = await ledger.call(ledger.findings.RepairFinding, request)

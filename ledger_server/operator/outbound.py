@@ -6,7 +6,6 @@ import typer
 from defter.payments.v1 import outbound_pb2 as pb
 from rich.console import Console
 
-from defter_client import LedgerClient
 from ledger_server.operator.connection import (
     SERVER,
     Actor,
@@ -16,6 +15,7 @@ from ledger_server.operator.connection import (
     Stopped,
     actor_or_user,
     carry_out,
+    open_ledger,
 )
 from ledger_server.operator.screen import console, print_json, print_line, when
 
@@ -34,7 +34,7 @@ def status(*, json: Json = False, server: Server = SERVER) -> None:
     """Tell whether calls may be made, in which epoch, and what is not reconciled; exits with 1 if stopped."""
 
     async def work() -> int:
-        async with LedgerClient(server) as ledger:
+        async with open_ledger(server) as ledger:
             method = ledger.outbound.GetOutbound
             answer = await ledger.call(method, pb.GetOutboundRequest())
         _print(answer.outbound, json=json)
@@ -49,7 +49,7 @@ def stop(*, note: _Note, actor: Actor = None, json: Json = False, server: Server
 
     async def work() -> int:
         request = pb.StopOutboundRequest(note=note, actor=actor_or_user(actor))
-        async with LedgerClient(server) as ledger:
+        async with open_ledger(server) as ledger:
             answer = await ledger.call(ledger.outbound.StopOutbound, request)
         _print(answer.outbound, json=json)
         return Exit.DONE
@@ -75,7 +75,7 @@ def resume(
     """Let calls be made again, after a complete reconciliation of what may have been lost."""
 
     async def work() -> int:
-        async with LedgerClient(server) as ledger:
+        async with open_ledger(server) as ledger:
             found = await ledger.call(ledger.outbound.GetOutbound, pb.GetOutboundRequest())
             if found.outbound.unreconciled and not force:
                 _print(found.outbound, json=json)

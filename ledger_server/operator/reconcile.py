@@ -7,9 +7,9 @@ from typing import Annotated, Final
 import typer
 from defter.reconciliation.v1 import reconciliation_pb2 as pb
 
-from defter_client import LedgerClient, LedgerError
+from defter_client import LedgerError
 from ledger_server.operator import words
-from ledger_server.operator.connection import SERVER, Exit, Json, Server, Tenant, carry_out
+from ledger_server.operator.connection import SERVER, Exit, Json, Server, Tenant, carry_out, open_ledger
 from ledger_server.operator.following import Follower, under_way
 from ledger_server.operator.lists import Limit, Shape, show_list
 from ledger_server.operator.money import known_money
@@ -142,7 +142,7 @@ async def _reconcile(
     quiet: bool,
     json: bool,
 ) -> int:
-    async with LedgerClient(server) as ledger:
+    async with open_ledger(server) as ledger:
         with run_progress(console(error=True), quiet=quiet) as progress:
             follower = Follower(ledger, show=progress.show, say=progress.say, patience_seconds=patience)
             try:
@@ -219,7 +219,7 @@ def list_runs(
     request = pb.ListRunsRequest(tenant_id=tenant, provider=provider, state=pb.RunState.ValueType(state))
 
     async def work() -> int:
-        async with LedgerClient(server) as ledger:
+        async with open_ledger(server) as ledger:
             await show_list(ledger, ledger.reconciliation.ListRuns, request, _RUNS, json=json, limit=limit)
         return Exit.DONE
 
@@ -237,7 +237,7 @@ def show_run(
     """Show one run."""
 
     async def work() -> int:
-        async with LedgerClient(server) as ledger:
+        async with open_ledger(server) as ledger:
             request = pb.GetRunRequest(tenant_id=tenant, run_id=run_id)
             found = (await ledger.call(ledger.reconciliation.GetRun, request)).run
             money = await known_money(ledger)

@@ -7,9 +7,8 @@ from defter.reconciliation.v1 import finding_pb2
 from defter.reconciliation.v1 import reconciliation_pb2 as pb
 from rich.text import Text
 
-from defter_client import LedgerClient
 from ledger_server.operator import words
-from ledger_server.operator.connection import SERVER, Exit, Json, Server, Tenant, carry_out
+from ledger_server.operator.connection import SERVER, Exit, Json, Server, Tenant, carry_out, open_ledger
 from ledger_server.operator.lists import Limit, Shape, show_list
 from ledger_server.operator.money import Money, known_money
 from ledger_server.operator.screen import styled, when
@@ -62,7 +61,7 @@ def list_provider_records(
     )
 
     async def work() -> int:
-        async with LedgerClient(server) as ledger:
+        async with open_ledger(server) as ledger:
             shape = provider_records_shape(await known_money(ledger))
             method = ledger.reconciliation.ListProviderRecords
             await show_list(ledger, method, request, shape, json=json, limit=limit)

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from defter_client import LedgerClient
 from ledger_server.operator import words
 from ledger_server.operator.connection import (
     SERVER,
@@ -23,6 +22,7 @@ from ledger_server.operator.connection import (
     Tenant,
     actor_or_user,
     carry_out,
+    open_ledger,
     tried,
 )
 from ledger_server.operator.lists import Limit, Shape, show_list
@@ -86,7 +86,7 @@ async def _import(
             parts = _parts(file, header, lambda count: progress.advance(task, count))
             return await ledger.settlements.ImportSettlementReport(parts)
 
-        async with LedgerClient(server) as ledger:
+        async with open_ledger(server) as ledger:
             response = await tried(send, _PATIENCE_SECONDS)
             money = await known_money(ledger)
     out = console()
@@ -167,7 +167,7 @@ def list_batches(
     )
 
     async def work() -> int:
-        async with LedgerClient(server) as ledger:
+        async with open_ledger(server) as ledger:
             shape = batches_shape(await known_money(ledger))
             method = ledger.settlements.ListSettlementBatches
             await show_list(ledger, method, request, shape, json=json, limit=limit)
@@ -204,7 +204,7 @@ def confirm_batch(
             bank=bank,
             actor=actor_or_user(actor),
         )
-        async with LedgerClient(server) as ledger:
+        async with open_ledger(server) as ledger:
             confirmed = (await ledger.call(ledger.settlements.ConfirmSettlementBatch, request)).batch
             money = await known_money(ledger)
         out = console()

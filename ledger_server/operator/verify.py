@@ -25,6 +25,7 @@ from ledger_server.operator.connection import (
     carry_out,
     complain,
     exit_of,
+    open_ledger,
     pages,
     told,
 )
@@ -60,7 +61,7 @@ async def _verify(server: str, tenant: str | None, *, every: bool, named: bool, 
     if not every and not tenant:
         raise Stopped("say which tenant: --tenant, DEFTER_TENANT or --all")
     codes: set[Exit] = set()
-    async with LedgerClient(server) as ledger:
+    async with open_ledger(server) as ledger:
         # `DEFTER_TENANT` may be set for other commands: --all means all.
         names = _tenants(ledger) if every else _only(tenant or "")
         async for name in names:

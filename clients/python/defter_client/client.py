@@ -22,6 +22,7 @@ from defter.payments.v1 import (
 from defter.reconciliation.v1 import finding_pb2_grpc, reconciliation_pb2_grpc, settlement_pb2_grpc
 from google.protobuf.message import Message
 
+from defter_channel import Proof, open_channel
 from defter_client.errors import ledger_error
 from defter_retrying.backoff import Tries
 from defter_retrying.calls import call_until_answered
@@ -71,15 +72,19 @@ class LedgerClient:
             response = await ledger.call(ledger.postings.PostTransaction, request)
     """
 
-    def __init__(self, target: str, *, timeout_seconds: float = 10.0) -> None:
+    def __init__(self, target: str, *, timeout_seconds: float = 10.0, proof: Proof | None = None) -> None:
         """Prepare a channel; nothing is sent yet.
 
         Args:
             target: `host:port` of the gRPC server.
             timeout_seconds: for a call with all its retries.
+            proof: who calls, to a server with TLS; None is for a server on this machine without it. A token
+                that is replaced in its file counts at once, a certificate for clients made afterwards.
+        Raises:
+            ProofUnusable: a file can't be read, or the files do not go together.
         """
         self._timeout_seconds = timeout_seconds
-        self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
+        self._channel = open_channel(target, proof, _OPTIONS)
         self.tenants = tenant_pb2_grpc.TenantServiceStub(self._channel)
         self.accounts = account_pb2_grpc.AccountServiceStub(self._channel)
         self.postings = posting_pb2_grpc.PostingServiceStub(self._channel)

@@ -11,6 +11,7 @@ import typer
 from pydantic_settings import BaseSettings
 
 from ledger_server.cli.verbs import app
+from ledger_server.operator.connection import COMMAND_SETTINGS
 from ledger_server.process.settings import Settings
 from tests.unit.operator.test_documentation import OPERATIONS, REPOSITORY
 from webhook_edge.settings import EdgeSettings
@@ -71,7 +72,8 @@ def test_defaults_are_told_as_they_are(
 
 def test_variables_that_are_told_exist() -> None:
     """No document tells of a variable that nothing reads."""
-    known = {*variables(Settings), *variables(EdgeSettings), *of_commands(typer.main.get_command(app))}
+    of_all_commands = {*COMMAND_SETTINGS, *of_commands(typer.main.get_command(app))}
+    known = {*variables(Settings), *variables(EdgeSettings), *of_all_commands}
     for file in (*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")):
         assert set(re.findall(r"DEFTER_[A-Z_]*[A-Z]", file.read_text())) <= known, file
 
