@@ -27,6 +27,7 @@ from ledger_server.embedded_postgres import EmbeddedPostgres, default_data_direc
 from ledger_server.operator.connection import COMMAND_SETTINGS
 from ledger_server.operator.program import add_commands
 from ledger_server.process.bootstrap import load_currencies, start_server
+from ledger_server.process.identity_settings import guarded
 from ledger_server.process.local_psp import NAME, local_psp
 from ledger_server.process.logs import configure_logs
 from ledger_server.process.restarting import serve_until
@@ -152,6 +153,9 @@ def up(
 ) -> None:
     """Run it all here: a database (unless DEFTER_DATABASE_URL names one), MockPSP, edge and server."""
     settings = _settings()
+    with cant_start():
+        if guarded(settings) is not None:
+            raise ValueError("DEFTER_POLICY_FILE: `defter up` is for an open server; see `defter serve`")
     with contextlib.ExitStack() as stack:
         if settings.database_url:
             typer.echo("database: DEFTER_DATABASE_URL")
@@ -212,6 +216,8 @@ def serve(
     """Serve gRPC until SIGTERM or SIGINT, then answer what was begun and stop."""
     settings = _settings(port=port, host=host, workers=workers)
     _database_url(settings)
+    with cant_start():
+        guarded(settings)
     if settings.workers > 1:
         raise typer.Exit(_supervise(settings))
     if settings.batch_scheduling:

@@ -8,6 +8,7 @@ import re
 import socket
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -173,3 +174,40 @@ async def test_serve_on_another_grpc_names_the_setting_and_without_calls_ahead_s
         stock.terminate()
         await stock.communicate()
     assert stock.returncode == 0
+
+
+@pytest.mark.parametrize("command", ["serve", "up"])
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"DEFTER_HOST": "0.0.0.0"}, "DEFTER_HOST"),
+        ({"DEFTER_POLICY_FILE": "p"}, "DEFTER_POLICY_FILE"),
+        ({"DEFTER_CLIENT_AUTHORITY_FILE": "a"}, "DEFTER_CLIENT_AUTHORITY_FILE"),
+        ({"DEFTER_TLS_CERTIFICATE_FILE": "c"}, "DEFTER_TLS_CERTIFICATE_FILE"),
+        ({"DEFTER_TLS_CERTIFICATE_FILE": "c", "DEFTER_TLS_KEY_FILE": "k"}, "DEFTER_POLICY_FILE"),
+        ({"DEFTER_TOKEN_ISSUER": "i"}, "DEFTER_TOKEN_ISSUER"),
+    ],
+)
+async def test_start_with_security_that_does_nothing_names_the_setting(
+    command: str, settings: dict[str, str], named: str
+) -> None:
+    """Before a database is touched; `tests/unit/identity` has all choices."""
+    code, lines = await run(command, DEFTER_DATABASE_URL=NOWHERE, **settings)
+    assert (code, len(lines)) == (1, 1)
+    assert lines[0].startswith(f"can't start: {named}: ")
+
+
+async def test_start_with_a_policy_that_is_none_names_its_file(database_url: str, tmp_path: Path) -> None:
+    """And what is wrong with it."""
+    assert (await run("certs", "dev", str(tmp_path / "certs")))[0] == 0
+    (tmp_path / "policy.toml").write_text("[[rule]]\n")
+    code, lines = await run(
+        "serve",
+        DEFTER_DATABASE_URL=database_url,
+        DEFTER_TLS_CERTIFICATE_FILE=str(tmp_path / "certs" / "server.pem"),
+        DEFTER_TLS_KEY_FILE=str(tmp_path / "certs" / "server.key"),
+        DEFTER_CLIENT_AUTHORITY_FILE=str(tmp_path / "certs" / "authority.pem"),
+        DEFTER_POLICY_FILE=str(tmp_path / "policy.toml"),
+    )
+    assert code == 1
+    assert lines[-1].startswith(f"can't start: DEFTER_POLICY_FILE: {tmp_path / 'policy.toml'}: ")

@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from defter.ledger.v1 import tenant_pb2
@@ -68,7 +69,7 @@ async def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 async def guarded(database_url: str, folder: Path) -> AsyncIterator[Service]:
     """A server on those files, with the tenant `casino`."""
-    files = {
+    files: dict[str, Any] = {
         "tls_certificate_file": folder / "server.pem",
         "tls_key_file": folder / "server.key",
         "client_authority_file": folder / "authority.pem",
