@@ -132,7 +132,7 @@ class Guard:
         if len(tokens) + bool(certificate) > 1:
             raise IdentityGivenTwice
         if certificate:
-            return self._by_certificate(certificate[0], peer.get(_CHAIN) or certificate)
+            return self._by_certificate(certificate[0], peer.get(_CHAIN, ()))
         if tokens:
             return self._by_token(tokens[0])
         raise IdentityMissing
@@ -144,7 +144,8 @@ class Guard:
             return known[0]
         if self._in_force.authority is None:
             raise CertificateNotTrusted(problem="this server has no authority for certificates")
-        pem = b"".join(chain)
+        # gRPC leaves the caller's own certificate out of the chain: what is first there is another's.
+        pem = b"".join((certificate, *(each for each in chain if each != certificate)))
         caller = self._in_force.authority.caller(pem, now)
         if len(self._certificates) >= _MOST_REMEMBERED:
             self._certificates.clear()

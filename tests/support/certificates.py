@@ -76,6 +76,30 @@ class TestAuthority:
         )
         self.root = Issued(certificate, key)
 
+    def below(self, *, uris: Sequence[str] = ()) -> TestAuthority:
+        """Return an authority that this one has issued, with its certificate in every chain of its own."""
+        other = TestAuthority("below")
+        template = other.root.certificate
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(template.subject)
+            .issuer_name(self.root.certificate.subject)
+            .public_key(template.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(LONG_AGO)
+            .not_valid_after(FAR_AWAY)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.root.key.public_key()), critical=False
+            )
+        )
+        for extension in template.extensions:
+            builder = builder.add_extension(extension.value, critical=extension.critical)
+        if uris:
+            names = [x509.UniformResourceIdentifier(uri) for uri in uris]
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        other.root = Issued(builder.sign(self.root.key, hashes.SHA256()), other.root.key)
+        return other
+
     def issue(
         self,
         *,

@@ -80,13 +80,15 @@ class Guarded:
             "policy_file": self.folder / "policy.toml",
         }
 
-    def channel(self, issued: Issued | None = None, *, port: int | None = None) -> grpc.aio.Channel:
+    def channel(
+        self, issued: Issued | None = None, *between: Issued, port: int | None = None
+    ) -> grpc.aio.Channel:
         """Return a channel of its own connection, with a certificate or without."""
         assert self.service is not None
         credentials = grpc.ssl_channel_credentials(
             self.authority.root.pem,
             None if issued is None else issued.key_pem,
-            None if issued is None else issued.pem,
+            None if issued is None else issued.pem + b"".join(each.pem for each in between),
         )
         target = f"localhost:{self.service.server.port if port is None else port}"
         options = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]

@@ -196,6 +196,20 @@ async def test_methods_that_policies_name_are_those_of_a_server(server: Service)
         assert tenant_reader(method) is not None
 
 
+async def test_certificate_of_an_authority_below_proves_its_own_name(guarded: Guarded) -> None:
+    """By the certificates that its caller sends along; the name of the authority between is not its own."""
+    between = guarded.authority.below(uris=["spiffe://d/root"])
+    below = between.issue(uris=["spiffe://d/elsewhere"])
+    async with guarded.channel(below, between.root) as channel:
+        assert guarded.service is not None
+        get = rpcs_of(guarded.service)["defter.ledger.v1.TenantService/GetTenant"]
+        refused = await refusal(call(channel, get, request_of(get, "casino")))
+        assert refused.reason == "PERMISSION_MISSING"
+        assert refused.metadata["identity"] == "spiffe://d/elsewhere"
+        refused = await refusal(call(channel, get, request_of(get, "elsewhere")))
+        assert refused.reason == "TENANT_NOT_FOUND"
+
+
 async def test_health_is_open(guarded: Guarded) -> None:
     """Whoever gets through the handshake may ask, as a load balancer does."""
     for channel in (guarded.token_channel(), guarded.channel_of("spiffe://d/stranger")):
