@@ -254,14 +254,20 @@ def _starter(
     """Return a function that starts a server on a port, with the witness of the servers before it."""
     witness = WitnessKeeper(settings.witness_file)
 
+    token_port = settings.token_port
+
     async def start(port: int) -> RunningServer:
-        return await start_server(
-            settings.model_copy(update={"port": port}),
+        nonlocal token_port
+        started = await start_server(
+            settings.model_copy(update={"port": port, "token_port": token_port}),
             reuse_port=reuse_port,
             providers=providers,
             provider_tenants=tenants,
             witness=witness,
         )
+        # A server that is started anew is found where the one before it was.
+        token_port = started.token_port
+        return started
 
     return start
 

@@ -88,6 +88,25 @@ async def test_replace_everything_a_hundred_times_fails_no_call(guarded: Guarded
     assert calls
 
 
+async def test_permission_is_as_the_newest_policy_says(guarded: Guarded) -> None:
+    """Given and withdrawn fifty times, for a certificate and a token that were both admitted before."""
+    without = POLICY.replace(
+        'identities = ["spiffe://d/root", "token:root"]', 'identities = ["token:nobody"]'
+    )
+    assert without != POLICY
+    async with guarded.channel_of(ROOT) as by_certificate, guarded.token_channel() as by_token:
+        callers = ((by_certificate, ()), (by_token, guarded.bearer(exp=time.time() + 3_600)))
+        for policy in (POLICY, without) * 50:
+            guarded.write("policy.toml", policy.encode())
+            await look(guarded)
+            for channel, metadata in callers:
+                calling = Stubs.over(channel).tenants.GetTenant(GET, metadata=metadata)
+                if policy == POLICY:
+                    await calling
+                else:
+                    assert (await refusal(calling)).reason == "PERMISSION_MISSING"
+
+
 async def test_watch_ends_when_its_permission_is_withdrawn(guarded: Guarded) -> None:
     """Though it is idle; by the server's own look at its files, which nobody asks for."""
     async with guarded.channel_of(ROOT) as channel:
