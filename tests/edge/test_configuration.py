@@ -9,6 +9,8 @@ from tests.edge.harness import OTHER, SECRET
 from tests.support.clock import START
 from webhook_edge.configuration import Configuration, ConfigurationError, RateLimits, read_configuration
 from webhook_edge.scheme import Endpoint, Secret
+from webhook_edge.server import _proof
+from webhook_edge.settings import EdgeSettings
 from webhook_edge.throttle import rate_limit
 
 ENVIRONMENT = {
@@ -173,3 +175,22 @@ def test_read_secret_file_that_is_no_secret_is_refused(content: bytes, tmp_path:
 
     with pytest.raises(ConfigurationError, match="'s'"):
         read(tmp_path, secret_entry('{ name = "s", file = "secret" }'))
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"ledger_certificate_file": "c", "ledger_key_file": "k"}, "DEFTER_EDGE_LEDGER_"),
+        (
+            {"ledger_authority_file": "a", "ledger_certificate_file": "c"},
+            "DEFTER_EDGE_LEDGER_CERTIFICATE_FILE",
+        ),
+        ({"ledger_authority_file": "a", "ledger_key_file": "k"}, "DEFTER_EDGE_LEDGER_KEY_FILE"),
+        ({"ledger_authority_file": "missing"}, "DEFTER_EDGE_LEDGER_AUTHORITY_FILE"),
+    ],
+)
+def test_proof_of_the_edge_that_does_nothing_names_its_setting(fields: dict[str, str], named: str) -> None:
+    """An edge that seems to be protected and is not would be worse than one that does not start."""
+    with pytest.raises(ConfigurationError) as caught:
+        _proof(EdgeSettings(**fields))  # type: ignore[arg-type]
+    assert str(caught.value).startswith(named)
