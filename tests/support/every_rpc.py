@@ -39,10 +39,10 @@ def request_of(method: MethodDescriptor, tenant_id: str) -> Message:
 async def call(
     channel: grpc.aio.Channel,
     method: MethodDescriptor,
-    request: Message,
+    request: Message | bytes,
     metadata: Sequence[tuple[str, str]] = (),
 ) -> list[Any]:
-    """Call any RPC with one message, and return all answers."""
+    """Call any RPC with one message, or with any bytes for one, and return all answers."""
     path = f"/{name_of(method)}"
     make: Any = {
         (False, False): channel.unary_unary,
@@ -51,9 +51,13 @@ async def call(
         (True, True): channel.stream_stream,
     }[method.client_streaming, method.server_streaming]
     response = GetMessageClass(method.output_type)
-    rpc = make(path, lambda message: message.SerializeToString(), response.FromString)
+    rpc = make(path, _bytes_of, response.FromString)
     sent = iter([request]) if method.client_streaming else request
     calling = rpc(sent, timeout=60, metadata=tuple(metadata))
     if method.server_streaming:
         return [answer async for answer in calling]
     return [await calling]
+
+
+def _bytes_of(request: Message | bytes) -> bytes:
+    return request if isinstance(request, bytes) else request.SerializeToString()

@@ -16,6 +16,7 @@ import grpc
 import pytest
 from defter.ledger.v1 import tenant_pb2
 from grpc_health.v1 import health_pb2
+from structlog.testing import capture_logs
 
 from ledger_server.rpc.methods import every_method
 from ledger_server.rpc.tenant_scope import tenant_reader
@@ -24,7 +25,7 @@ from tests.support.every_rpc import call, request_of, rpcs_of
 from tests.support.guarded import Guarded, authorization, guarding
 from tests.support.health import health
 from tests.support.ledger import Ledger
-from tests.support.service import Service
+from tests.support.service import Service, serving
 from tests.support.wire import Refusal, Stubs, refusal
 
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
@@ -210,6 +211,19 @@ async def test_certificate_of_an_authority_below_proves_its_own_name(guarded: Gu
         assert refused.reason == "TENANT_NOT_FOUND"
 
 
+async def test_bytes_that_are_no_message_are_looked_at_last(guarded: Guarded) -> None:
+    """Whom nobody knows, and who may not call, learns nothing about them."""
+    assert guarded.service is not None
+    callers = {(): "IDENTITY_MISSING", guarded.bearer("stranger"): "PERMISSION_MISSING"}
+    async with guarded.token_channel() as channel:
+        for metadata, reason in {**callers, guarded.bearer(): "MALFORMED_MESSAGE"}.items():
+            for name, method in rpcs_of(guarded.service).items():
+                if "reflection" in name and reason == "MALFORMED_MESSAGE":
+                    continue  # grpcio reads its messages, and has no reason for it
+                refused = await refusal(call(channel, method, b"\xff\xff\xff\xff", metadata))
+                assert refused.reason == reason, name
+
+
 async def test_health_is_open(guarded: Guarded) -> None:
     """Whoever gets through the handshake may ask, as a load balancer does."""
     for channel in (guarded.token_channel(), guarded.channel_of("spiffe://d/stranger")):
@@ -241,6 +255,17 @@ async def test_token_over_plaintext_is_refused_by_every_rpc(server: Service) -> 
             continue
         refused = await refusal(call(server.channel, method, request_of(method, "casino"), metadata))
         assert (refused.code, refused.reason) == (UNAUTHENTICATED, "TOKEN_OVER_PLAINTEXT"), name
+
+
+@pytest.mark.parametrize("is_guarded", [True, False])
+async def test_open_server_says_so_at_each_start(database_url: str, tmp_path: Path, is_guarded: bool) -> None:
+    """And a guarded one does not."""
+    for _ in range(2):
+        with capture_logs() as logs:
+            async with guarding(database_url, tmp_path) if is_guarded else serving(database_url):
+                pass
+        warned = [line for line in logs if line["event"].startswith("OPEN: ")]
+        assert [line["log_level"] for line in warned] == ([] if is_guarded else ["warning"])
 
 
 async def test_list_of_tenants_shows_those_that_the_caller_may_see(guarded: Guarded) -> None:
