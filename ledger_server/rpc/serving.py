@@ -203,19 +203,27 @@ def _unary(
 
     async def serve(request: Any, context: Context) -> Message | bytes:
         start = time.perf_counter()
+        admission: Admission | None = None
         entered = 0
         under_way.count += 1
         try:
             if door is not None:
-                request = door.admit(request, context).request
+                admission = door.admit(request, context)
+                request = admission.request
             elif isinstance(request, Refused):
                 raise request  # noqa: TRY301  # one place turns errors into statuses
             if isinstance(request, Message):  # else it is a stream, which counts its messages itself
                 size = request.ByteSize()
                 budget.enter(size)
                 entered = size
-            response = await behaviour(request, context)
+            if door is None or admission is None or isinstance(request, Message):
+                response = await behaviour(request, context)
+            else:  # a stream may be idle when its permission is withdrawn
+                with door.guard.watching(admission):
+                    response = await behaviour(request, context)
         except asyncio.CancelledError:  # the caller has given up, or its deadline has passed
+            if admission is not None and admission.refused is not None:
+                await _refuse(name, context, admission.refused)  # or the guard has ended the call
             cancelled.inc()
             raise
         except Exception as error:  # whatever it is, somebody waits for an answer

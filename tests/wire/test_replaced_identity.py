@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from defter.ledger.v1 import journal_pb2, posting_pb2, tenant_pb2
+from defter.reconciliation.v1.settlement_pb2_grpc import SettlementServiceStub
 
 from tests.support.certificates import Signer, TestAuthority, key_set
 from tests.support.guarded import POLICY, Guarded, authorization, guarding
@@ -127,6 +128,21 @@ async def test_stream_ends_when_its_permission_is_withdrawn(guarded: Guarded) ->
         assert await stream.read() is not grpc.aio.EOF
         guarded.write("policy.toml", POLICY.replace('"spiffe://d/root", ', "").encode())
         assert (await ending(stream)).reason == "PERMISSION_MISSING"
+
+
+async def test_import_ends_when_its_permission_is_withdrawn(guarded: Guarded) -> None:
+    """A stream with one answer, too, whose caller sends nothing at all."""
+    assert guarded.service is not None
+    assert guarded.service.server.identity is not None
+    async with guarded.channel_of(ROOT) as channel:
+        calling = SettlementServiceStub(channel).ImportSettlementReport(timeout=PATIENCE_SECONDS)
+        guard = guarded.service.server.identity.guard
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not guard._open:  # noqa: ASYNC110  # the guard has no event that tells
+                await asyncio.sleep(0.01)
+        guarded.write("policy.toml", POLICY.replace('"spiffe://d/root", ', "").encode())
+        assert (await refusal(calling)).reason == "PERMISSION_MISSING"
+    assert not guard._open
 
 
 async def test_watch_ends_when_its_token_expires(guarded: Guarded) -> None:
