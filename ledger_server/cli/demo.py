@@ -14,6 +14,7 @@ from defter.ledger.v1 import account_pb2, tenant_pb2
 from defter.payments.v1 import deposit_pb2, payment_pb2, wallet_pb2, withdrawal_pb2
 
 from defter_client import LedgerClient, LedgerError
+from ledger_server.cli.local_access import PERSON, Ways
 
 TENANT: Final = "demo"
 PLAYER: Final = "42"
@@ -32,23 +33,26 @@ class DemoFailed(Exception):
     """A webhook or a payout did not come in time."""
 
 
-async def run_demo(target: str, psp_url: str, say: Callable[[str], None]) -> None:
+async def run_demo(ways: Ways, psp_url: str, say: Callable[[str], None]) -> None:
     """Let a player deposit and withdraw through the local provider, and say what happens.
 
     Raises:
         DemoFailed: a webhook or a payout did not come.
         LedgerError: the ledger refused a step.
     """
-    async with LedgerClient(target) as ledger:
+    async with (
+        LedgerClient(ways.target, proof=ways.proof) as ledger,
+        LedgerClient(ways.person_target, proof=ways.person_proof) as reviewers_ledger,
+    ):
         await _ensure_tenant(ledger)
         say(f"tenant {TENANT}, player {PLAYER}; the wallet is {WALLET}")
         say("")
         say(f"{'step':46} {'balance':>10} {'available':>10} {'coming in':>10} {'going out':>10}")
         await _deposit(ledger, say)
-        await _withdraw(ledger, say)
+        await _withdraw(ledger, reviewers_ledger, say)
     say("")
     say(f"The provider listens on {psp_url}; go on with grpcurl (it learns the contract by reflection):")
-    for line in _hints(target):
+    for line in _hints(ways):
         say(f"  {line}")
 
 
@@ -75,7 +79,7 @@ async def _deposit(ledger: LedgerClient, say: Callable[[str], None]) -> None:
     await _show(ledger, say, "webhook: the provider has captured it")
 
 
-async def _withdraw(ledger: LedgerClient, say: Callable[[str], None]) -> None:
+async def _withdraw(ledger: LedgerClient, reviewers_ledger: LedgerClient, say: Callable[[str], None]) -> None:
     asked = await ledger.call(
         ledger.withdrawals.RequestWithdrawal,
         withdrawal_pb2.RequestWithdrawalRequest(
@@ -90,16 +94,16 @@ async def _withdraw(ledger: LedgerClient, say: Callable[[str], None]) -> None:
     )
     withdrawal_id = asked.withdrawal.withdrawal_id
     await _show(ledger, say, f"withdrawal of {_eur(_WITHDRAWAL)} asked for")
-    await ledger.call(
-        ledger.withdrawals.ApproveWithdrawal,
+    await reviewers_ledger.call(
+        reviewers_ledger.withdrawals.ApproveWithdrawal,
         withdrawal_pb2.ApproveWithdrawalRequest(
             tenant_id=TENANT,
             idempotency_key=f"demo-{uuid.uuid4()}",
             withdrawal_id=withdrawal_id,
-            reviewer="ada",
+            reviewer=PERSON,
         ),
     )
-    await _show(ledger, say, "approved by ada; the provider is called")
+    await _show(ledger, say, f"approved by {PERSON}; the provider is called")
 
     async def read() -> payment_pb2.Withdrawal:
         request = withdrawal_pb2.GetWithdrawalRequest(tenant_id=TENANT, withdrawal_id=withdrawal_id)
@@ -152,15 +156,15 @@ def _eur(minor: int) -> str:
     return f"{sign}{abs(minor) // 100}.{abs(minor) % 100:02} EUR"
 
 
-def _hints(target: str) -> list[str]:
+def _hints(ways: Ways) -> list[str]:
     calls: list[tuple[str, dict[str, str]]] = [
         ("payments.v1.WalletService/GetWallet", {"tenant_id": TENANT, "player_id": PLAYER}),
         ("payments.v1.ProviderEventService/ListProviderEvents", {"tenant_id": TENANT}),
         ("ledger.v1.AccountService/ListPostings", {"tenant_id": TENANT, "account_id": WALLET}),
         ("ledger.v1.JournalService/WatchJournal", {"tenant_id": TENANT}),
     ]
-    hints = [f"grpcurl -plaintext {target} list"]
+    hints = [f"{ways.grpcurl} {ways.target} list"]
     for method, request in calls:
         body = json.dumps(request, separators=(",", ":"))
-        hints.append(f"grpcurl -plaintext -d '{body}' {target} defter.{method}")
+        hints.append(f"{ways.grpcurl} -d '{body}' {ways.target} defter.{method}")
     return hints

@@ -1,16 +1,26 @@
 """Owns the commands about identity and permission, which need no server: `certs`, `token` and `policy`."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
+from ledger_server.cli.certificate_folder import (
+    AUTHORITY,
+    DOMAIN,
+    SERVER,
+    SERVICES,
+    SIGNING_KEY,
+    TOKEN_KEYS,
+    identity_of,
+    make_certificates,
+    write_file,
+)
 from ledger_server.identity.caller import TOKEN_PREFIX, Caller
-from ledger_server.identity.issuing import Issued, Issuer, new_signing_key, sign_token, with_public_part
+from ledger_server.identity.issuing import new_signing_key, sign_token, with_public_part
 from ledger_server.identity.policy import EVERYTHING, Policy, Rule, matches, unmatched_methods
 from ledger_server.rpc.methods import every_method
 from ledger_server.rpc.tenant_scope import OF_ALL_TENANTS, OF_NO_TENANT
@@ -19,9 +29,6 @@ certs = typer.Typer(no_args_is_help=True, help="Certificates for development.")
 token = typer.Typer(no_args_is_help=True, help="Tokens, where there is no identity provider.")
 policy = typer.Typer(no_args_is_help=True, help="What a policy says.")
 
-_SERVICES: Final = ("edge", "console", "scheduler", "game")
-_SECRET_MODE: Final = 0o600
-
 _Claims = Annotated[list[str] | None, typer.Option("--claim", help="NAME=VALUE; several are allowed")]
 _KeyFile = Annotated[Path, typer.Option("--key", help="the private signing key")]
 
@@ -29,30 +36,28 @@ _KeyFile = Annotated[Path, typer.Option("--key", help="the private signing key")
 @certs.command()
 def dev(
     folder: Annotated[Path, typer.Argument(help="where they are written; must not have any yet")],
-    domain: Annotated[str, typer.Option(help="of the identities: spiffe://DOMAIN/edge")] = "defter.example",
+    domain: Annotated[str, typer.Option(help="of the identities: spiffe://DOMAIN/edge")] = DOMAIN,
     host: Annotated[list[str] | None, typer.Option(help="name or address of the server; repeatable")] = None,
     days: Annotated[int, typer.Option(min=1, max=825, help="how long they count")] = 30,
 ) -> None:
-    """Make an authority, certificates for server, edge, console, scheduler and a game, and keys for tokens.
+    """Make an authority, certificates for a server, its callers and an operator, and keys for tokens.
 
     The authority's own key is not kept: who finds the folder can't make further identities.
     """
     if any(folder.glob("*")):
         _refuse(f"{folder} is not empty")
     with _refusing(folder):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        issuer = Issuer(now=datetime.now(UTC), life=timedelta(days=days))
-        _write(folder / "authority.pem", issuer.certificate)
-        _write_pair(folder, "server", issuer.server([*(host or ()), "localhost", "127.0.0.1", "::1"]))
-        for name in _SERVICES:
-            _write_pair(folder, name, issuer.client(f"spiffe://{domain}/{name}"))
-        signing_key = new_signing_key("development")
-        _write(folder / "token.key", signing_key, secret=True)
-        _write(folder / "token-keys.json", with_public_part(None, signing_key))
-    for name in _SERVICES:
-        typer.echo(f"{folder / name}.pem, .key: spiffe://{domain}/{name}")
-    typer.echo(f"{folder / 'server'}.pem, .key: the server; {folder / 'authority.pem'}: the authority of all")
-    typer.echo(f"{folder / 'token.key'}: signs tokens; {folder / 'token-keys.json'}: the server's key set")
+        make_certificates(
+            folder,
+            domain=domain,
+            hosts=[*(host or ()), "localhost", "127.0.0.1", "::1"],
+            now=datetime.now(UTC),
+            life=timedelta(days=days),
+        )
+    for name in SERVICES:
+        typer.echo(f"{folder / name}.pem, .key: {identity_of(name, domain)}")
+    typer.echo(f"{folder / SERVER}.pem, .key: the server; {folder / AUTHORITY}: the authority of all")
+    typer.echo(f"{folder / SIGNING_KEY}: signs tokens; {folder / TOKEN_KEYS}: the server's key set")
 
 
 @token.command()
@@ -67,8 +72,8 @@ def key(
     with _refusing(keys):
         signing_key = new_signing_key(key_id)
         key_set = with_public_part(keys.read_bytes() if keys.exists() else None, signing_key)
-        _write(file, signing_key, secret=True)
-        _write(keys, key_set)
+        write_file(file, signing_key, secret=True)
+        write_file(keys, key_set)
     typer.echo(f"{file} signs tokens as {key_id!r}; {keys} has its public part")
 
 
@@ -170,17 +175,3 @@ def _refusing(file: Path) -> Iterator[None]:
 def _refuse(problem: str) -> None:
     typer.echo(problem, err=True)
     raise typer.Exit(2)
-
-
-def _write_pair(folder: Path, name: str, issued: Issued) -> None:
-    _write(folder / f"{name}.key", issued.key, secret=True)
-    _write(folder / f"{name}.pem", issued.certificate)
-
-
-def _write(file: Path, content: bytes, *, secret: bool = False) -> None:
-    """Replace a file at once; a secret one can be read by its owner alone from the first moment on."""
-    new = file.with_name(f"{file.name}.new")
-    opened = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _SECRET_MODE if secret else 0o644)
-    with os.fdopen(opened, "wb") as writing:
-        writing.write(content)
-    new.replace(file)

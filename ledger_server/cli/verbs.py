@@ -23,6 +23,7 @@ from ledger_server.cli import currencies as currency_commands
 from ledger_server.cli import identity as identity_commands
 from ledger_server.cli.cant_start import cant_start
 from ledger_server.cli.demo import TENANT, run_demo
+from ledger_server.cli.local_access import LocalAccess, open_ways
 from ledger_server.embedded_postgres import EmbeddedPostgres, default_data_directory
 from ledger_server.operator.connection import COMMAND_SETTINGS
 from ledger_server.operator.program import add_commands
@@ -150,12 +151,25 @@ def up(
     edge_port: Annotated[
         int, typer.Option(envvar="DEFTER_EDGE_PORT", help="port of the webhook edge; 0 takes any")
     ] = 0,
+    plaintext: Annotated[
+        bool, typer.Option("--plaintext", help="no certificates: everyone on this machine may do everything")
+    ] = False,
 ) -> None:
-    """Run it all here: a database (unless DEFTER_DATABASE_URL names one), MockPSP, edge and server."""
+    """Run it all here: a database (unless DEFTER_DATABASE_URL names one), MockPSP, edge and server.
+
+    Callers need the certificates or a token of `.defter/certs`, which are made where they are missing.
+    """
     settings = _settings()
+    access = None if plaintext else LocalAccess()
     with cant_start():
         if guarded(settings) is not None:
-            raise ValueError("DEFTER_POLICY_FILE: `defter up` is for an open server; see `defter serve`")
+            raise ValueError(
+                "DEFTER_TLS_CERTIFICATE_FILE: `defter up` has certificates of its own; see `defter serve`"
+            )
+        if access is not None:
+            if access.ensure(settings.host):
+                typer.echo(f"certificates: made in {access.folder}, for this machine")
+            settings = access.settings(settings)
     with contextlib.ExitStack() as stack:
         if settings.database_url:
             typer.echo("database: DEFTER_DATABASE_URL")
@@ -169,10 +183,12 @@ def up(
             typer.echo(f"database: an embedded PostgreSQL in {folder}")
         with cant_start():
             upgrade(_database_url(settings), application_role=settings.application_role)
-        uvloop.run(_up(settings, demo=demo, leave=leave, edge_port=edge_port))
+        uvloop.run(_up(settings, access, demo=demo, leave=leave, edge_port=edge_port))
 
 
-async def _up(settings: Settings, *, demo: bool, leave: bool, edge_port: int) -> None:
+async def _up(
+    settings: Settings, access: LocalAccess | None, *, demo: bool, leave: bool, edge_port: int
+) -> None:
     stop = _stop_event()
     async with contextlib.AsyncExitStack() as stack:
         with cant_start():
@@ -190,12 +206,18 @@ async def _up(settings: Settings, *, demo: bool, leave: bool, edge_port: int) ->
             server = await start(settings.port)
         target = f"{settings.host}:{server.port}"
         typer.echo(f"ledger: gRPC on {target}, with health and reflection")
+        ways = open_ways(target)
+        if access is not None:
+            token_target = f"{settings.host}:{server.token_port}"
+            ways = access.ways(target, token_target, program=sys.argv[0])
+        for line in ways.told:
+            typer.echo(line)
         typer.echo(f"provider: a MockPSP on {psp.url}, provider account `{NAME}` of tenant `{TENANT}`")
         typer.echo(f"edge: its webhooks come signed to {psp.webhook_url}")
-        async with psp.edge(target):
+        async with psp.edge(target, None if access is None else access.edge):
             if demo:
                 typer.echo("")
-                await run_demo(target, psp.url, typer.echo)
+                await run_demo(ways, psp.url, typer.echo)
             if leave:
                 stop.set()
             else:

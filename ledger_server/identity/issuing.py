@@ -47,7 +47,7 @@ class Issuer:
 
     def server(self, hosts: Sequence[str]) -> Issued:
         """Issue a server's certificate for host names and addresses."""
-        names = [_host(host) for host in hosts]
+        names = [host_name(host) for host in hosts]
         return self._issue(hosts[0], names, ExtendedKeyUsageOID.SERVER_AUTH)
 
     def client(self, uri: str) -> Issued:
@@ -158,7 +158,8 @@ def _json(value: object) -> bytes:
     return json.dumps(value, indent=2).encode() + b"\n"
 
 
-def _host(host: str) -> x509.GeneralName:
+def host_name(host: str) -> x509.GeneralName:
+    """Return a host as certificates name it: an address or a DNS name."""
     try:
         return x509.IPAddress(ip_address(host))
     except ValueError:

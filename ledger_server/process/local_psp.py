@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from defter_channel import Proof
 from ledger_server.domain.ledger.currency import CurrencyRegistry
 from ledger_server.providers.adapter import Adapter
 from ledger_server.providers.mock import MockAdapter
@@ -45,10 +46,14 @@ class LocalPsp:
         self._endpoint = endpoint
 
     @asynccontextmanager
-    async def edge(self, target: str) -> AsyncIterator[None]:
-        """Take its webhooks to the ledger at a target until the context ends."""
+    async def edge(self, target: str, proof: Proof | None) -> AsyncIterator[None]:
+        """Take its webhooks to the ledger at a target until the context ends.
+
+        Args:
+            proof: who the edge is, to a ledger with TLS.
+        """
         configuration = Configuration(endpoints={NAME: ConfiguredEndpoint(endpoint=self._endpoint)})
-        gateway = LedgerGateway(target)
+        gateway = LedgerGateway(target, proof=proof)
         receiver = Receiver(configuration=lambda: configuration, ledger=gateway, log_taken=False)
         app = make_app(receiver, ready=lambda: gateway.served_within(READY_SECONDS))
         try:
