@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 
-from defter_channel import Contents, Proof, ProofUnusable, open_channel
+from defter_channel import Proof, open_channel
 from defter_retrying.backoff import Tries
 from defter_retrying.calls import call_until_answered
 from webhook_edge.verdicts import Refused, Verdict
@@ -71,52 +71,19 @@ class LedgerGateway:
         Args:
             target: `host:port` of the gRPC server.
             seconds: for all the events of one webhook, with the retry.
-            proof: who this edge is, to a ledger with TLS; files that are replaced count while it is watched.
+            proof: who this edge is, to a ledger with TLS; files that are replaced count within seconds.
         Raises:
             ProofUnusable: a file can't be read, or the files do not go together.
         """
         self._seconds = seconds
-        self._target = target
-        self._proof = proof
-        self._contents = Contents() if proof is None else proof.read()
-        self._problem = ""
-        self._leaving: set[asyncio.Task[None]] = set()
         self._served_at = float("-inf")
-        self._open()
-
-    def _open(self) -> None:
-        """Open a channel by what the files say now."""
-        self._channel = open_channel(self._target, self._proof, _CHANNEL_OPTIONS)
+        self._channel = open_channel(target, proof, _CHANNEL_OPTIONS)
         self._events = provider_event_pb2_grpc.ProviderEventServiceStub(self._channel)
         self._check_health = self._channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
-
-    async def _renew(self) -> None:
-        """Open another channel if the files have changed; calls under way end on the one before."""
-        if self._proof is None:
-            return
-        try:
-            contents = await asyncio.to_thread(self._proof.read)
-            if contents == self._contents:
-                return
-            before = self._channel
-            self._open()
-        except ProofUnusable as error:
-            self._keep(str(error))
-            return
-        self._contents, self._problem = contents, ""
-        log.info("the proof of this edge's identity was read anew")
-        leaving = asyncio.create_task(before.close(2 * self._seconds))
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._leaving.discard)
-
-    def _keep(self, problem: str) -> None:
-        if problem != self._problem:
-            log.error("the proof of this edge's identity is not read; the last one stays", problem=problem)
-        self._problem = problem
 
     async def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
@@ -164,7 +131,6 @@ class LedgerGateway:
 
     async def _watch(self, seconds: float) -> None:
         while True:
-            await self._renew()
             try:
                 answer = await self._check_health(health_pb2.HealthCheckRequest(), timeout=seconds)
             except grpc.aio.AioRpcError:

@@ -14,6 +14,7 @@ from defter.ledger.v1 import tenant_pb2
 from defter.payments.v1 import payment_pb2, provider_event_pb2
 
 from defter_channel import Proof
+from defter_channel.renewed import RenewedChannel
 from defter_client import LedgerClient, LedgerError
 from tests.support.clock import START
 from tests.support.fake_provider import PROVIDER, fake_providers
@@ -122,12 +123,14 @@ async def test_edge_brings_events_and_takes_a_new_certificate(guarded: Service, 
     for name in ("authority.pem", "edge.pem", "edge.key"):
         (edge / name).write_bytes((folder / name).read_bytes())
     gateway = LedgerGateway(f"localhost:{guarded.server.port}", seconds=60, proof=proof_of(edge, "edge"))
+    channel = gateway._channel
+    assert isinstance(channel, RenewedChannel)
     try:
         await gateway.ingest("casino", [an_event("one")])
         assert (await run_defter("certs", "dev", str(folder.parent / "next"))).returncode == 0
         following = folder.parent / "next"
         (edge / "edge.key").write_bytes((following / "edge.key").read_bytes())
-        await gateway._renew()  # the certificate is still the old one, so nothing changes
+        channel.look()  # the certificate is still the old one, so nothing changes
         await gateway.ingest("casino", [an_event("two")])
         (edge / "edge.pem").write_bytes((following / "edge.pem").read_bytes())
         (folder / "authority.pem").write_bytes((following / "authority.pem").read_bytes())
@@ -135,7 +138,7 @@ async def test_edge_brings_events_and_takes_a_new_certificate(guarded: Service, 
         await guarded.server.identity.look()
         with pytest.raises(Refused):
             await gateway.ingest("casino", [an_event("refused")])
-        await gateway._renew()
+        channel.look()
         await gateway.ingest("casino", [an_event("three")])
     finally:
         await gateway.close()

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import grpc
 
 
 class ProofUnusable(ValueError):
@@ -59,6 +55,10 @@ class Proof:
         if self.token_file is not None and self.certificate_file is not None:
             raise ProofUnusable("token_file", "a server takes a certificate or a token, not both")
 
+    def stamps(self) -> tuple[object, ...]:
+        """Return what changes with each replaced certificate, key or authority; cheaper than reading them."""
+        return tuple(map(_stamp, (self.authority_file, self.certificate_file, self.key_file)))
+
     def read(self) -> Contents:
         """Return what the files say now; a token is only tried, since it is read again at each call.
 
@@ -88,39 +88,14 @@ class Proof:
         return contents
 
 
-def open_channel(target: str, proof: Proof | None, options: Sequence[tuple[str, Any]]) -> grpc.aio.Channel:
-    """Return a channel; nothing is sent yet.
-
-    A certificate that is replaced counts for channels that are opened afterwards.
-
-    Raises:
-        ProofUnusable: a file can't be read, or the files do not go together.
-    """
-    contents = Contents() if proof is None else proof.read()
-    if proof is None or contents.authority is None:
-        return grpc.aio.insecure_channel(target, options=list(options))
-    credentials = grpc.ssl_channel_credentials(contents.authority, contents.key, contents.certificate)
-    if proof.token_file is not None:
-        credentials = grpc.composite_channel_credentials(
-            credentials, grpc.metadata_call_credentials(_Bearer(proof.token_file))
-        )
-    return grpc.aio.secure_channel(target, credentials, options=list(options))
-
-
-class _Bearer(grpc.AuthMetadataPlugin):
-    """Adds the token of a file to each call."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def __call__(self, _: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback) -> None:
-        """Read the token; an unreadable one fails the call."""
-        try:
-            text = self._file.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            callback((), error)
-            return
-        callback((("authorization", f"Bearer {text}"),), None)
+def _stamp(file: Path | None) -> tuple[int, ...] | None:
+    if file is None:
+        return None
+    try:
+        stat = file.stat()
+    except OSError:
+        return ()
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
 def _content(field: str, file: Path | None) -> bytes | None:

@@ -79,7 +79,7 @@ class LedgerClient:
             target: `host:port` of the gRPC server.
             timeout_seconds: for a call with all its retries.
             proof: who calls, to a server with TLS; None is for a server on this machine without it. A token
-                that is replaced in its file counts at once, a certificate for clients made afterwards.
+                that is replaced in its file counts at once, a certificate within seconds.
         Raises:
             ProofUnusable: a file can't be read, or the files do not go together.
         """
