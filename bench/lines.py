@@ -207,10 +207,11 @@ def echo_line(name: str, about: str, echo: Served, operation: Operation, in_flig
     )
 
 
-def all_lines(target: Target, echo: Served, tuned: Served, floor: Floor) -> list[Line]:
+def all_lines(target: Target, guarded: Target, echo: Served, tuned: Served, floor: Floor) -> list[Line]:
     """Return the lines of a run in the order of the rounds.
 
     Args:
+        guarded: another ledger, whose callers have certificates.
         echo: a bare gRPC server.
         tuned: the same, but it runs and takes calls as the ledger does.
     """
@@ -239,6 +240,7 @@ def all_lines(target: Target, echo: Served, tuned: Served, floor: Floor) -> list
         target.unary(
             "unary-64", 64, Check(baselines=("echo-64",), bound=0.8), Check(baselines=("tuned-64",))
         ),
+        guarded.unary("guarded-64", 64, Check(baselines=("unary-64",), bound=0.9)),
         target.unary("hot-64", 64, Check(baselines=("unary-64",), bound=0.95), hot=True),
         target.watched(f"watched-{IN_FLIGHT[1]}", IN_FLIGHT[1], Check(baselines=("unary-64",))),
         echo_256,

@@ -30,14 +30,19 @@ async def measure_load(order: Order) -> Report:
         ledger = Ledger(served.channel)
         response = await ledger.prepare()
         message = response.SerializeToString()
+        guarded_url = await running.enter_async_context(stack.database("guarded"))
+        guarded_served = await running.enter_async_context(stack.ledger(guarded_url, guarded=True))
+        guarded_ledger = Ledger(guarded_served.channel)
+        await guarded_ledger.prepare()
         echo = await running.enter_async_context(stack.echo(message))
         tuned = await running.enter_async_context(stack.echo(message, tuned=True))
         floor = Floor(database_url=database_url, postmaster=stack.postmaster, folder=stack.folder)
         await floor.prepare()
         target = Target(ledger=ledger, served=served, postmaster=stack.postmaster)
+        guarded = Target(ledger=guarded_ledger, served=guarded_served, postmaster=stack.postmaster)
         lines = chosen(
             [
-                *all_lines(target, echo, tuned, floor),
+                *all_lines(target, guarded, echo, tuned, floor),
                 memory_line(
                     stack,
                     database_url,
@@ -52,7 +57,10 @@ async def measure_load(order: Order) -> Report:
         return Report(
             circumstances=await circumstances(stack.server_url, order.plan, windows),
             rows=rows_of(lines, windows),
-            proof=await prove(served.channel, ledger.asked, verify=order.verify),
+            proof=[
+                *await prove(served.channel, ledger.asked, verify=order.verify),
+                *await prove(guarded_served.channel, guarded_ledger.asked, verify=order.verify),
+            ],
             notes={},
         )
 

@@ -17,6 +17,7 @@ import grpc
 
 from bench import FORK_SUPPORT
 from bench.cost import parent_of_backend
+from ledger_server.cli.local_access import LocalAccess
 from ledger_server.embedded_postgres import EmbeddedPostgres
 from tools.free_ports import free_port
 
@@ -72,11 +73,14 @@ class Stack:
                 await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     @asynccontextmanager
-    async def ledger(self, database_url: str) -> AsyncIterator[Served]:
-        """Run `defter serve` on a database."""
+    async def ledger(self, database_url: str, *, guarded: bool = False) -> AsyncIterator[Served]:
+        """Run `defter serve` on a database; `guarded`: with mutual TLS, identities and a policy."""
         port = free_port()
         command = [str(self.defter), "serve", "--port", str(port)]
-        async with self._served(command, port, database_url=database_url) as served:
+        access = LocalAccess(self.folder / "certs") if guarded else None
+        if access is not None:
+            access.ensure(HOST)
+        async with self._served(command, port, database_url=database_url, access=access) as served:
             yield served
 
     @asynccontextmanager
@@ -104,6 +108,7 @@ class Stack:
         *,
         database_url: str | None = None,
         standard_input: bytes = b"",
+        access: LocalAccess | None = None,
     ) -> AsyncIterator[Served]:
         log = self.folder / f"server-{port}.log"
         with log.open("wb") as output:
@@ -112,13 +117,13 @@ class Stack:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=output,
                 stderr=asyncio.subprocess.STDOUT,
-                env=self._environment(database_url),
+                env={**self._environment(database_url), **({} if access is None else access.variables)},
             )
         try:
             assert process.stdin is not None
             process.stdin.write(standard_input)
             process.stdin.close()
-            async with grpc.aio.insecure_channel(f"{HOST}:{port}", CHANNEL_OPTIONS) as channel:
+            async with _channel(f"{HOST}:{port}", access) as channel:
                 await _until_ready(channel, process, log)
                 yield Served(process=process, channel=channel, port=port)
         finally:
@@ -186,6 +191,14 @@ def server_environment(own: Mapping[str, str]) -> dict[str, str]:
     # A server is measured as it is run elsewhere.
     environment.pop(FORK_SUPPORT, None)
     return environment
+
+
+def _channel(target: str, access: LocalAccess | None) -> grpc.aio.Channel:
+    if access is None:
+        return grpc.aio.insecure_channel(target, CHANNEL_OPTIONS)
+    proof = access.operator.read()
+    credentials = grpc.ssl_channel_credentials(proof.authority, proof.key, proof.certificate)
+    return grpc.aio.secure_channel(target, credentials, CHANNEL_OPTIONS)
 
 
 def default_defter() -> Path:

@@ -140,6 +140,16 @@ class LocalAccess:
             }
         )
 
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The environment of a server that takes these certificates, and no tokens."""
+        return {
+            "DEFTER_TLS_CERTIFICATE_FILE": str(files.certificate_file(self.folder, files.SERVER)),
+            "DEFTER_TLS_KEY_FILE": str(files.key_file(self.folder, files.SERVER)),
+            "DEFTER_CLIENT_AUTHORITY_FILE": str(self._authority),
+            "DEFTER_POLICY_FILE": str(self.policy_file),
+        }
+
     def ways(self, target: str, token_target: str, *, program: str) -> Ways:
         """Return the ways to a running server, and write the files that they need.
 
