@@ -60,7 +60,7 @@ async def run(settings: EdgeSettings) -> None:
     configuration = LiveConfiguration(read, metrics)
     loop.add_signal_handler(signal.SIGHUP, configuration.reload)
     if settings.metrics_port is not None:
-        prometheus_client.start_http_server(settings.metrics_port, settings.host)
+        prometheus_client.start_http_server(settings.metrics_port, settings.metrics_host)
     gateway = LedgerGateway(settings.ledger_target, seconds=settings.forward_seconds, proof=_proof(settings))
     receiver = Receiver(
         configuration=lambda: configuration.current,

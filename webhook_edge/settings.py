@@ -40,6 +40,9 @@ class EdgeSettings(BaseSettings):
     metrics_port: Annotated[
         int | None, Field(ge=0, le=65_535, description="port of the Prometheus endpoint; none without it")
     ] = None
+    metrics_host: Annotated[
+        str, Field(description="address of the Prometheus endpoint, where nobody has to prove who they are")
+    ] = "127.0.0.1"
     proxies: Annotated[
         str,
         Field(description="addresses of proxies, with commas, whose X-Forwarded-For names the sender"),

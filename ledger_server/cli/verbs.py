@@ -305,9 +305,9 @@ def _serve_metrics(settings: Settings) -> None:
     if settings.metrics_port is None:
         return
     try:
-        start_http_server(settings.metrics_port, settings.host)
+        start_http_server(settings.metrics_port, settings.metrics_host)
     except OSError as error:
-        raise OSError(f"metrics on {settings.host}:{settings.metrics_port}: {error}") from error
+        raise OSError(f"metrics on {settings.metrics_host}:{settings.metrics_port}: {error}") from error
 
 
 def _stop_event() -> asyncio.Event:

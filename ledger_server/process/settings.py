@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     metrics_port: Annotated[
         int | None, Field(ge=0, le=65_535, description="port of the Prometheus endpoint; none without it")
     ] = None
+    metrics_host: Annotated[
+        str, Field(description="address of the Prometheus endpoint, where nobody has to prove who they are")
+    ] = "127.0.0.1"
     workers: Annotated[int, Field(ge=1, le=64, description="server processes on the one port")] = 1
     batch_scheduling: Annotated[
         bool,

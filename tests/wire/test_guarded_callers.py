@@ -18,9 +18,11 @@ from defter_channel.renewed import RenewedChannel
 from defter_client import LedgerClient, LedgerError
 from tests.support.clock import START
 from tests.support.fake_provider import PROVIDER, fake_providers
+from tests.support.patience import HANG_SECONDS
 from tests.support.requests import timestamp
-from tests.support.service import DEFTER, Service, run_defter, serving
+from tests.support.service import DEFTER, ServerProcess, Service, run_defter, serving
 from tests.unit.operator.test_documentation import OPERATIONS
+from tools.free_ports import free_port
 from webhook_edge.gateway import LedgerGateway
 from webhook_edge.verdicts import Refused
 
@@ -185,3 +187,49 @@ async def test_commands_call_with_what_the_environment_names(guarded: Service, f
         broken = await command(half, "verify")
         assert broken.returncode == 2
         assert broken.stderr.startswith(f"{named}: ")
+
+
+async def test_workers_share_both_ports(database_url: str, folder: Path, tmp_path: Path) -> None:
+    """Whichever worker a connection comes to, certificates and tokens are known there."""
+    port, token_port = free_port(), free_port()
+    variables = {
+        "DEFTER_TLS_CERTIFICATE_FILE": folder / "server.pem",
+        "DEFTER_TLS_KEY_FILE": folder / "server.key",
+        "DEFTER_CLIENT_AUTHORITY_FILE": folder / "authority.pem",
+        "DEFTER_TOKEN_KEYS_FILE": folder / "token-keys.json",
+        "DEFTER_TOKEN_ISSUER": "i",
+        "DEFTER_TOKEN_AUDIENCE": "a",
+        "DEFTER_TOKEN_PORT": token_port,
+        "DEFTER_POLICY_FILE": folder / "policy.toml",
+    }
+    server = ServerProcess(
+        database_url,
+        log_file=tmp_path / "workers.log",
+        port=port,
+        arguments=("--workers", "2"),
+        environment={name: str(value) for name, value in variables.items()},
+    )
+    server.spawn()
+    try:
+        async with calling(token_port, folder / "root.token", folder) as ledger:
+            await ledger.call(ledger.tenants.CreateTenant, CREATE)
+        for _ in range(12):  # a connection each, dealt out by the kernel
+            async with calling(token_port, folder / "root.token", folder) as ledger:
+                await ledger.call(ledger.tenants.GetTenant, GET)
+            async with calling(port, None, folder) as ledger:
+                await ledger.call(ledger.tenants.GetTenant, GET)
+        server.terminate()
+        assert await server.wait() == 0
+    finally:
+        if server.is_alive:
+            server.kill()
+
+
+def calling(port: int, token: Path | None, folder: Path) -> LedgerClient:
+    """Return a client with a connection of its own, by a token or as the console."""
+    proof = (
+        proof_of(folder, "console")
+        if token is None
+        else Proof(authority_file=folder / "authority.pem", token_file=token)
+    )
+    return LedgerClient(f"127.0.0.1:{port}", proof=proof, timeout_seconds=HANG_SECONDS)

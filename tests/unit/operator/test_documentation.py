@@ -88,7 +88,9 @@ def test_exit_codes_are_told_one_by_one() -> None:
 def commands() -> Iterator[tuple[str, list[str]]]:
     """Yield every command line of ours in the operators' documents and the README."""
     for file in (*sorted(OPERATIONS.glob("*.md")), REPOSITORY / "README.md"):
-        for found in re.findall(r"(?:`|\$ |\.venv/bin/|/usr/bin/|:50051 )(defter [^`\n]*)", file.read_text()):
+        for found in re.findall(
+            r"(?:`|\$ |\.venv/bin/|/usr/bin/|:50051 )(defter [^`\n)]*)", file.read_text()
+        ):
             yield file.name, shlex.split(found)[1:]
 
 
