@@ -17,3 +17,8 @@ class Caller:
     """The URI or DNS name of a certificate, or `token:` and the subject."""
     claims: Claims = ()
     """Those claims of a token that are strings or lists of strings, each with its values."""
+
+    @property
+    def subject(self) -> str:
+        """The subject of a token, which names a person; empty for a certificate, which is of a service."""
+        return self.identity.removeprefix(TOKEN_PREFIX) if self.identity.startswith(TOKEN_PREFIX) else ""

@@ -23,6 +23,7 @@ from ledger_server.domain.errors import (
     TokenKeyUnknown,
     TokenOverPlaintext,
 )
+from ledger_server.domain.state.commands import NamedCaller
 from ledger_server.identity.caller import Caller
 from ledger_server.identity.certificates import Authority, end_of
 from ledger_server.identity.policy import Policy
@@ -39,6 +40,11 @@ _MOST_REMEMBERED: Final = 8_192
 
 SEES: ContextVar[Callable[[str], bool]] = ContextVar("SEES", default=lambda _: True)
 """Whether the caller of the call under way may see a tenant in a list of tenants."""
+CALLER: ContextVar[NamedCaller | None] = ContextVar("CALLER", default=None)
+"""The caller of the call under way, as records name it; None on an open server.
+
+Tasks that a call begins inherit it, jobs among them, so `CallersLedger` alone may read it for a record.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +62,7 @@ class Admission:
 
     __slots__ = ("_again", "refused", "request")
 
-    def __init__(self, request: Any, again: Callable[[], None]) -> None:
+    def __init__(self, request: Any, again: Callable[[], object]) -> None:
         self.request = request
         self._again = again
         self.refused: Refused | None = None
@@ -185,7 +191,7 @@ class Door:
             Refused: the request was broken; its caller may at least call the method.
         """
         tenant_id = self.tenant_of(request) if isinstance(request, Message) else None
-        self.check(context, tenant_id)
+        CALLER.set(self.check(context, tenant_id))
         if isinstance(request, Refused):
             raise request
         if isinstance(request, Message):
@@ -193,8 +199,8 @@ class Door:
         stream = _Stream(self, context)
         return Admission(stream.checked(request), stream.check)
 
-    def check(self, context: Context, tenant_id: str | None) -> None:
-        """Check a call of this method for a tenant.
+    def check(self, context: Context, tenant_id: str | None) -> NamedCaller:
+        """Check a call of this method for a tenant; return whose it is.
 
         Raises:
             Unauthenticated, PermissionMissing: it is not permitted.
@@ -204,6 +210,7 @@ class Door:
         policy.check(caller, self._method, tenant_id)
         if tenant_id is None:
             SEES.set(policy.sees(caller, self._method))
+        return NamedCaller(caller.identity, caller.subject)
 
 
 class _Stream:
@@ -214,8 +221,8 @@ class _Stream:
         self._context = context
         self._tenant_id: str | None = None
 
-    def check(self) -> None:
-        self._door.check(self._context, self._tenant_id)
+    def check(self) -> NamedCaller:
+        return self._door.check(self._context, self._tenant_id)
 
     async def checked(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Yield the messages; in place of one that is refused its refusal, as for a broken one."""
@@ -224,7 +231,7 @@ class _Stream:
                 if isinstance(request, Message):
                     tenant_id = self._door.tenant_of(request)
                     self._tenant_id = self._tenant_id if tenant_id is None else tenant_id
-                self.check()
+                CALLER.set(self.check())
             except Refused as refused:
                 yield refused
                 return

@@ -6,13 +6,13 @@ from defter.ledger.v1 import error_pb2
 
 from ledger_server.domain.errors import Reason, Recorded, Refused
 from ledger_server.engine.lane.work import REJECTED, Outcome, Request
-from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.records.wire_format import boolean, length_delimited
+from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.errors import REPLAYED, Replayed
 from ledger_server.rpc.serving import Context, deadline_of
 
 
-async def decide_one(ledger: Ledger, tenant_id: str, request: Request, context: Context) -> bytes:
+async def decide_one(ledger: CallersLedger, tenant_id: str, request: Request, context: Context) -> bytes:
     """Submit one request and return the serialized fact that was recorded for it, now or before.
 
     Raises:

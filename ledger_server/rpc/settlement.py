@@ -24,10 +24,10 @@ from ledger_server.domain.reconciliation.settlement import ReportFormat, Settlem
 from ledger_server.domain.state.commands import Method, PostTransaction, RequestKey
 from ledger_server.engine.lane.kept_currencies import KeptCurrencies
 from ledger_server.engine.lane.work import Request
-from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reconciliation.settlements import Settlements, moved_by
 from ledger_server.engine.records.settlements import message_of
 from ledger_server.engine.records.times import moment
+from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.errors import REPLAYED
 from ledger_server.rpc.outcomes import decide_one, refusal_of
 from ledger_server.rpc.page_token import Position, fitting, page_place, page_size, page_token, time_in
@@ -64,7 +64,7 @@ class SettlementServicer:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: CallersLedger,
         reader: RequestReader,
         settlements: Settlements,
         importer: ReportImporter,

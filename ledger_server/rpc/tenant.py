@@ -5,9 +5,9 @@ from defter.ledger.v1 import tenant_pb2
 from ledger_server.domain.ledger.currency import turnover_bound
 from ledger_server.domain.state.commands import CreateTenant, Enforcement, Method, SetBalanceEnforcement
 from ledger_server.engine.lane.kept_currencies import KeptCurrencies
-from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads.ledger import Reads
 from ledger_server.engine.records.times import timestamp
+from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.guard import SEES
 from ledger_server.rpc.outcomes import decide_one, settle
 from ledger_server.rpc.page_token import page_position, page_size, page_token
@@ -23,7 +23,7 @@ _ENFORCEMENTS = members(Enforcement)
 class TenantServicer:
     """Opens ledgers and says how strictly they are enforced."""
 
-    def __init__(self, ledger: Ledger, reads: Reads, currencies: KeptCurrencies) -> None:
+    def __init__(self, ledger: CallersLedger, reads: Reads, currencies: KeptCurrencies) -> None:
         self._currencies = currencies
         self._ledger = ledger
         self._reads = reads

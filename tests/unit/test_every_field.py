@@ -118,7 +118,7 @@ def written(fact: Any) -> object:
     """Return everything that is stored of a fact."""
     request = RequestKey(Method.OpenAccount, "key", player_id="ann")
     content, record = RecordEncoder("unit", IDS).encode(
-        fact, sequence=300, record_time=NOW, request=request, digest=b"d"
+        fact, sequence=300, record_time=NOW, request=request, digest=b"d", caller=None
     )
     row = JournalRow(300, fact, request, b"d", NOW, record, b"c" * 32, content)
     return record, lane_writes._changes([row], Numbers())

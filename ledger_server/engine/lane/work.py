@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from ledger_server.domain.errors import Refused
-from ledger_server.domain.state.commands import Command, RequestKey
+from ledger_server.domain.state.commands import Command, NamedCaller, RequestKey
 from ledger_server.domain.state.facts import FactKind
 
 REJECTED: Final = FactKind.REQUEST_REJECTED
@@ -55,10 +55,21 @@ class Outcome(Struct, frozen=True):  # garbage-collected, since a raised refusal
 class Work:
     """Requests that are decided in one batch, in order: independently, or all or none (`atomic`).
 
-    `deadline` is in the event loop's time; None waits as long as the lane's patience.
+    `deadline` is in the event loop's time; None waits as long as the lane's patience. `caller` is None for
+    what the ledger asks of itself, and on a server without identities.
     """
 
-    __slots__ = ("atomic", "begun", "deadline", "future", "outcomes", "requests", "size", "submit_time")
+    __slots__ = (
+        "atomic",
+        "begun",
+        "caller",
+        "deadline",
+        "future",
+        "outcomes",
+        "requests",
+        "size",
+        "submit_time",
+    )
 
     def __init__(
         self,
@@ -68,8 +79,10 @@ class Work:
         deadline: float | None,
         future: "asyncio.Future[list[Outcome]]",
         submit_time: float,
+        caller: NamedCaller | None = None,
     ) -> None:
         self.requests = requests
+        self.caller = caller
         # In bytes; the overhead of a request beside its message counts as a constant.
         self.size = sum([request.size for request in requests]) + _FRAME_BYTES * len(requests)
         self.atomic = atomic
