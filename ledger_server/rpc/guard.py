@@ -43,7 +43,8 @@ SEES: ContextVar[Callable[[str], bool]] = ContextVar("SEES", default=lambda _: T
 CALLER: ContextVar[NamedCaller | None] = ContextVar("CALLER", default=None)
 """The caller of the call under way, as records name it; None on an open server.
 
-Tasks that a call begins inherit it, jobs among them, so `CallersLedger` alone may read it for a record.
+Tasks that a call begins inherit it, jobs among them. So it is read in `rpc` alone: for journal records by
+`CallersLedger`, else by the servicer.
 """
 
 

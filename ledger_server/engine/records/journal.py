@@ -9,9 +9,9 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
+from defter.identity.v1 import caller_pb2
 from defter.ledger.v1 import (
     account_pb2,
-    caller_pb2,
     error_pb2,
     hold_pb2,
     journal_pb2,
@@ -223,9 +223,12 @@ def caller_message(caller: NamedCaller) -> caller_pb2.Caller:
 
 def caller_of(record: journal_pb2.JournalRecord) -> NamedCaller | None:
     """Return whose call a record came of, if it says so."""
-    if not record.HasField("caller"):
-        return None
-    return NamedCaller(record.caller.identity, record.caller.person)
+    return named_caller(record.caller) if record.HasField("caller") else None
+
+
+def named_caller(message: caller_pb2.Caller) -> NamedCaller:
+    """Return the caller that a record or a row names."""
+    return NamedCaller(message.identity, message.person)
 
 
 def fill_balance(message: account_pb2.AccountBalance, line: Line) -> None:

@@ -4,8 +4,8 @@ isort:skip_file
 The journal: everything that the ledger ever decided, in order, and the proof that nothing was altered."""
 
 from collections import abc as _abc
+from defter.identity.v1 import caller_pb2 as _caller_pb2
 from defter.ledger.v1 import account_pb2 as _account_pb2
-from defter.ledger.v1 import caller_pb2 as _caller_pb2
 from defter.ledger.v1 import error_pb2 as _error_pb2
 from defter.ledger.v1 import hold_pb2 as _hold_pb2
 from defter.ledger.v1 import posting_pb2 as _posting_pb2
