@@ -26,13 +26,17 @@ from ledger_server.domain.errors import (
 from ledger_server.domain.state.commands import NamedCaller
 from ledger_server.identity.caller import Caller
 from ledger_server.identity.certificates import Authority, end_of
+from ledger_server.identity.persons import check_name, person_of
 from ledger_server.identity.policy import Policy
 from ledger_server.identity.tokens import Expected, Token, TokenKeys
+from ledger_server.rpc.person_field import person_field
 from ledger_server.rpc.tenant_scope import TenantOf, name_of, tenant_reader
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 AUTHORIZATION: Final = "authorization"
+PERSON: Final = "defter-person"
+"""The metadata in which a service says for whom it acts, where the request has no field for it."""
 _CERTIFICATE: Final = "x509_pem_cert"
 _CHAIN: Final = "x509_pem_cert_chain"
 _SECURITY: Final = "transport_security_type"
@@ -106,7 +110,7 @@ class Guard:
         Raises:
             TenantUnclear: nobody has said what permission the method needs.
         """
-        return Door(self, name_of(method), tenant_reader(method))
+        return Door(self, name_of(method), tenant_reader(method), person_field(method))
 
     def recheck(self) -> None:
         """End each open stream that would not be admitted any more."""
@@ -133,7 +137,7 @@ class Guard:
         """
         peer = cast("Mapping[str, Sequence[bytes]]", context.auth_context())
         certificate = peer.get(_CERTIFICATE)
-        tokens = [str(value) for key, value in context.invocation_metadata() or () if key == AUTHORIZATION]
+        tokens = told(context, AUTHORIZATION)
         if peer.get(_SECURITY, (b"",))[0] != b"ssl":
             raise TokenOverPlaintext if tokens else IdentityMissing
         if len(tokens) + bool(certificate) > 1:
@@ -176,10 +180,11 @@ class Guard:
 class Door:
     """The guard of one method."""
 
-    def __init__(self, guard: Guard, method: str, tenant_of: TenantOf) -> None:
+    def __init__(self, guard: Guard, method: str, tenant_of: TenantOf, person_field: str) -> None:
         self.guard = guard
         self.tenant_of = tenant_of
         self._method = method
+        self._person_field = person_field
 
     def admit(self, request: Any, context: Context) -> Admission:
         """Admit a call, whose request has not been looked at yet.
@@ -188,30 +193,50 @@ class Door:
             request: a message, the refusal of a broken one, or the messages of a stream, each of which is
                 checked as it comes.
         Raises:
-            Unauthenticated, PermissionMissing: nothing was done.
+            Unauthenticated, PermissionMissing, PersonOther, PersonMalformed, PersonNotPermitted: nothing was
+                done.
             Refused: the request was broken; its caller may at least call the method.
         """
         tenant_id = self.tenant_of(request) if isinstance(request, Message) else None
-        CALLER.set(self.check(context, tenant_id))
+        named = self._named(request)
+        caller = self.check(context, tenant_id, named)
+        CALLER.set(caller)
         if isinstance(request, Refused):
             raise request
         if isinstance(request, Message):
-            return Admission(request, lambda: self.check(context, tenant_id))
+            if self._person_field and caller.person:
+                # Before the request is digested: a person who is left out and one who is written out are the
+                # same request, and another person's is another one.
+                check_name(caller.person)
+                setattr(request, self._person_field, caller.person)
+            return Admission(request, lambda: self.check(context, tenant_id, named))
         stream = _Stream(self, context)
         return Admission(stream.checked(request), stream.check)
 
-    def check(self, context: Context, tenant_id: str | None) -> NamedCaller:
+    def check(self, context: Context, tenant_id: str | None, named: str = "") -> NamedCaller:
         """Check a call of this method for a tenant; return whose it is.
 
+        Args:
+            named: the person whom the request names.
         Raises:
-            Unauthenticated, PermissionMissing: it is not permitted.
+            Unauthenticated, PermissionMissing, PersonOther, PersonMalformed, PersonNotPermitted: it is not
+                permitted.
         """
         caller = self.guard.identify(context)
         policy = self.guard.in_force.policy
         policy.check(caller, self._method, tenant_id)
         if tenant_id is None:
             SEES.set(policy.sees(caller, self._method))
-        return NamedCaller(caller.identity, caller.subject)
+        person = person_of(
+            caller,
+            (named, *told(context, PERSON)),
+            check_permitted=lambda name: policy.check_acting(caller, self._method, tenant_id, name),
+        )
+        return NamedCaller(caller.identity, person)
+
+    def _named(self, request: object) -> str:
+        field = self._person_field
+        return str(getattr(request, field)) if field and isinstance(request, Message) else ""
 
 
 class _Stream:
@@ -237,6 +262,11 @@ class _Stream:
                 yield refused
                 return
             yield request
+
+
+def told(context: Context, name: str) -> list[str]:
+    """Return what the metadata of a call says under a name."""
+    return [str(value) for key, value in context.invocation_metadata() or () if key == name]
 
 
 def wall_clock() -> datetime:

@@ -112,6 +112,8 @@ def test_key_is_not_made_over_another(folder: Path) -> None:
             1,
             ["may not"],
         ),
+        (("--method", "**/ApproveWithdrawal"), 0, ["(rule 'console acts for people'; a service acts for *)"]),
+        (("--method", "**/ApproveWithdrawal"), 0, ["groups=payment-operators  (rule 'payment operators')"]),
         (("--method", "**/Nothing"), 2, ["is no method"]),
         (("--who", "spiffe://defter.example/edge", "--claim", "a=b"), 2, ["--claim"]),
     ],
@@ -122,6 +124,18 @@ def test_policy_is_explained(words: tuple[str, ...], code: int, said: list[str])
     assert answered.exit_code == code, answered.output
     for text in said:
         assert text in answered.output
+
+
+def test_service_that_may_name_nobody_is_told(tmp_path: Path) -> None:
+    """Its rule allows a call that it can't make."""
+    file = tmp_path / "policy.toml"
+    file.write_text(EXAMPLE.read_text().replace('acts_for = ["*"]\n', ""))
+    answered = run("policy", "check", file, "--method", "**/RejectWithdrawal")
+    assert (
+        "(rule 'console acts for people'; a service acts for nobody, and this names a person)"
+        in answered.output
+    )
+    assert "(rule 'payment operators')" in answered.output
 
 
 def test_policy_with_a_misspelt_method_is_told(tmp_path: Path) -> None:

@@ -137,6 +137,18 @@ def test_nobody_who_is_not_named_is_allowed_anything(
         (b"[[rule]]\nname = 'a'\nidentities = []\nmethods = ['*']\ntenants = ['*']", "identities"),
         (b"[[rule]]\nname = 'a'\nidentities = ['']\nmethods = ['*']\ntenants = ['*']", "identities"),
         (b"[[rule]]\nname = 'a'\nclaims = {}\nmethods = ['*']\ntenants = ['*']", "claims"),
+        (
+            b"[[rule]]\nname = 'a'\nclaims = {g = ['x']}\nmethods = ['*']\ntenants = ['*']\nacts_for = ['*']",
+            "acts_for does nothing for tokens",
+        ),
+        (
+            b"[[rule]]\nname='a'\nidentities=['token:a*']\nmethods=['*']\ntenants=['*']\nacts_for=['*']",
+            "acts_for does nothing for tokens",
+        ),
+        (
+            b"[[rule]]\nname = 'a'\nidentities = ['x']\nmethods = ['*']\ntenants = ['*']\nacts_for = []",
+            "acts_for",
+        ),
         (b"[[rule]]\nname = 'a'\nclaims = { g = [] }\nmethods = ['*']\ntenants = ['*']", "claims"),
         (b"[[rule]]\nname = 'a'\nidentities = ['*']\nmethods = ['*']\ntenants = []", "tenants"),
         (b"[[rule]]\nname = 'a'\nidentities = ['*']\nmethods = ['GetTenant']\ntenants = ['*']", "slash"),

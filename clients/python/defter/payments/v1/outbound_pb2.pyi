@@ -176,7 +176,7 @@ class StopOutboundRequest(_message.Message):
     note: _builtins.str
     """Why, 1 to 512 characters."""
     actor: _builtins.str
-    """Who, 1 to 255 characters."""
+    """Who, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is."""
     def __init__(
         self,
         *,
@@ -230,7 +230,7 @@ class ResumeOutboundRequest(_message.Message):
     note: _builtins.str
     """Why, 1 to 512 characters."""
     actor: _builtins.str
-    """Who, 1 to 255 characters."""
+    """Who, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is."""
     allow_unreconciled: _builtins.bool
     """Whether to resume although accounts were not reconciled: somebody answers for what was lost."""
     def __init__(

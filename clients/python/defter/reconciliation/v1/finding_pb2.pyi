@@ -713,7 +713,7 @@ class AcknowledgeFindingRequest(_message.Message):
     assignee: _builtins.str
     """Who looks after it, 1 to 255 characters."""
     actor: _builtins.str
-    """Who says so, 1 to 255 characters."""
+    """Who says so, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is."""
     note: _builtins.str
     """At most 1,000 characters."""
     idempotency_key: _builtins.str
@@ -785,7 +785,7 @@ class ResolveFindingRequest(_message.Message):
     reason: Global___ResolutionReason.ValueType
     """Why."""
     actor: _builtins.str
-    """Who says so, 1 to 255 characters."""
+    """Who says so, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is."""
     note: _builtins.str
     """At most 1,000 characters."""
     correction_transaction_id: _builtins.str
@@ -858,7 +858,7 @@ class ReopenFindingRequest(_message.Message):
     expected_version: _builtins.int
     """The version that the caller has read."""
     actor: _builtins.str
-    """Who says so, 1 to 255 characters."""
+    """Who says so, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is."""
     note: _builtins.str
     """At most 1,000 characters."""
     idempotency_key: _builtins.str
@@ -919,7 +919,9 @@ class RepairFindingRequest(_message.Message):
     finding_id: _builtins.str
     """The finding."""
     actor: _builtins.str
-    """Who asks for it, 1 to 255 characters; kept in the event's reason."""
+    """Who asks for it, 1 to 255 characters; kept in the event's reason. On a guarded server a proved person, as a
+    withdrawal's reviewer is.
+    """
     def __init__(
         self,
         *,

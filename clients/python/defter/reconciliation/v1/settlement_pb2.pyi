@@ -426,7 +426,9 @@ class ConfirmSettlementBatchRequest(_message.Message):
     provider has taken money back. 1 to 64 letters, digits, `_`, `.`, `@` and `-`.
     """
     actor: _builtins.str
-    """Who confirms it, 1 to 255 characters; kept with the transaction."""
+    """Who confirms it, 1 to 255 characters; kept with the transaction. On a guarded server a proved person, as a
+    withdrawal's reviewer is.
+    """
     def __init__(
         self,
         *,
