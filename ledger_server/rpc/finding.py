@@ -58,7 +58,11 @@ class FindingServicer:
         )
         for version in found.history:
             record = journal_pb2.JournalRecord.FromString(version.record)
-            response.history.add(sequence=version.sequence, finding=record.finding_changed)
+            response.history.add(
+                sequence=version.sequence,
+                finding=record.finding_changed,
+                caller=record.caller if record.HasField("caller") else None,
+            )
         if found.run_number is not None:
             response.last_seen_run_id = ids_of(request.tenant_id).run_id(found.run_number)
         if found.seen_time is not None:

@@ -8,6 +8,7 @@ and negative out of it.
 """
 
 from collections import abc as _abc
+from defter.identity.v1 import caller_pb2 as _caller_pb2
 from defter.payments.v1 import payment_pb2 as _payment_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -627,21 +628,27 @@ class FindingVersion(_message.Message):
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     FINDING_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The record's sequence."""
     @_builtins.property
     def finding(self) -> Global___Finding:
         """The finding from then on."""
 
+    @_builtins.property
+    def caller(self) -> _caller_pb2.Caller:
+        """By whose call it was changed, as its record says: the identity behind `actor`."""
+
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         finding: Global___Finding | None = ...,
+        caller: _caller_pb2.Caller | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "finding", b"finding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "finding", b"finding", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
