@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from ledger_server.identity.certificates import Authority
 from ledger_server.identity.policy import Policy
 from ledger_server.identity.tokens import TokenKeys
+from ledger_server.process.audit_log import AuditLog
 from ledger_server.process.identity_settings import Guarded
 from ledger_server.rpc.guard import Guard, InForce, wall_clock
 
@@ -99,7 +100,8 @@ class LiveIdentity:
             "DEFTER_CLIENT_AUTHORITY_FILE", guarded.authority_file, lambda pem: (Authority(pem), pem)
         )
         self._token_keys = _optional("DEFTER_TOKEN_KEYS_FILE", guarded.token_keys_file, TokenKeys)
-        self.guard = Guard(self._in_force(), now)
+        self.audit_log = AuditLog(guarded.audit_log_file)
+        self.guard = Guard(self._in_force(), now, self.audit_log.audit)
         self._looking = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
 
@@ -127,15 +129,17 @@ class LiveIdentity:
         )
 
     def start(self, seconds: float) -> None:
-        """Look at the files every so often from now on."""
+        """Look at the files every so often from now on, and write the audit log."""
+        self.audit_log.start()
         self._watching = asyncio.create_task(self._watch(seconds))
 
     async def stop(self) -> None:
-        """Look no more."""
+        """Look no more, and write what is left of the audit log."""
         if self._watching is not None:
             self._watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
+        await self.audit_log.stop()
 
     async def look(self) -> None:
         """Look at the files now, put what has changed in force, and end streams that may not go on."""

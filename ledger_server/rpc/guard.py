@@ -29,6 +29,8 @@ from ledger_server.identity.certificates import Authority, end_of
 from ledger_server.identity.persons import check_name, person_of
 from ledger_server.identity.policy import Policy
 from ledger_server.identity.tokens import Expected, Token, TokenKeys
+from ledger_server.rpc.audit import Audit
+from ledger_server.rpc.audited_method import AuditedMethod
 from ledger_server.rpc.person_field import person_field
 from ledger_server.rpc.tenant_scope import TenantOf, name_of, tenant_reader
 
@@ -44,6 +46,8 @@ _MOST_REMEMBERED: Final = 8_192
 
 SEES: ContextVar[Callable[[str], bool]] = ContextVar("SEES", default=lambda _: True)
 """Whether the caller of the call under way may see a tenant in a list of tenants."""
+ITEM_REFUSED: ContextVar[Callable[[Refused], None]] = ContextVar("ITEM_REFUSED", default=lambda _: None)
+"""Tells the audit log that an item of the call under way was refused, while the call itself is answered."""
 CALLER: ContextVar[NamedCaller | None] = ContextVar("CALLER", default=None)
 """The caller of the call under way, as records name it; None on an open server.
 
@@ -85,9 +89,10 @@ class Admission:
 class Guard:
     """Knows what is in force, and the streams that are open."""
 
-    def __init__(self, in_force: InForce, now: Callable[[], datetime]) -> None:
-        """Take what is in force at first, and a clock whose times have a zone."""
+    def __init__(self, in_force: InForce, now: Callable[[], datetime], audit: Audit | None = None) -> None:
+        """Take what is in force at first, a clock whose times have a zone, and where calls are told of."""
         self._now = now
+        self._audit = audit
         self._in_force = in_force
         self._certificates: dict[bytes, tuple[Caller, datetime]] = {}
         self._tokens: dict[str, Token] = {}
@@ -110,7 +115,13 @@ class Guard:
         Raises:
             TenantUnclear: nobody has said what permission the method needs.
         """
-        return Door(self, name_of(method), tenant_reader(method), person_field(method))
+        return Door(
+            self,
+            name_of(method),
+            tenant_reader(method),
+            person_field=person_field(method),
+            audited=None if self._audit is None else AuditedMethod(self._audit, method),
+        )
 
     def recheck(self) -> None:
         """End each open stream that would not be admitted any more."""
@@ -180,11 +191,20 @@ class Guard:
 class Door:
     """The guard of one method."""
 
-    def __init__(self, guard: Guard, method: str, tenant_of: TenantOf, person_field: str) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        method: str,
+        tenant_of: TenantOf,
+        *,
+        person_field: str,
+        audited: AuditedMethod | None,
+    ) -> None:
         self.guard = guard
         self.tenant_of = tenant_of
         self._method = method
         self._person_field = person_field
+        self._audited = audited
 
     def admit(self, request: Any, context: Context) -> Admission:
         """Admit a call, whose request has not been looked at yet.
@@ -209,9 +229,11 @@ class Door:
                 # same request, and another person's is another one.
                 check_name(caller.person)
                 setattr(request, self._person_field, caller.person)
+            ITEM_REFUSED.set(lambda refused: self.tell_refused(refused, request, context))
             return Admission(request, lambda: self.check(context, tenant_id, named))
-        stream = _Stream(self, context)
-        return Admission(stream.checked(request), stream.check)
+        stream = Stream(self, context, request)
+        ITEM_REFUSED.set(lambda refused: self.tell_refused(refused, stream, context))
+        return Admission(stream, stream.check)
 
     def check(self, context: Context, tenant_id: str | None, named: str = "") -> NamedCaller:
         """Check a call of this method for a tenant; return whose it is.
@@ -227,36 +249,78 @@ class Door:
         policy.check(caller, self._method, tenant_id)
         if tenant_id is None:
             SEES.set(policy.sees(caller, self._method))
+        acted_for = told(context, PERSON)
+        if not named and not acted_for:
+            return NamedCaller(caller.identity, caller.subject)
         person = person_of(
             caller,
-            (named, *told(context, PERSON)),
+            (named, *acted_for),
             check_permitted=lambda name: policy.check_acting(caller, self._method, tenant_id, name),
         )
         return NamedCaller(caller.identity, person)
+
+    def tell_read(self, request: object, context: Context) -> None:
+        """Tell the audit log of a call that was answered, if that is its business."""
+        caller = CALLER.get()
+        if self._audited is not None and caller is not None:
+            self._audited.read(request, context, self._tenant_of(request), caller)
+
+    def tell_refused(self, refused: Refused, request: object, context: Context) -> None:
+        """Tell the audit log of a refusal, if that is its business.
+
+        Args:
+            request: a message, or what was admitted of a stream.
+        """
+        if self._audited is None:
+            return
+        caller = CALLER.get()
+        if caller is None:  # it was not admitted
+            try:
+                known = self.guard.identify(context)
+                caller = NamedCaller(known.identity, known.subject or refused.metadata.get("person", ""))
+            except Refused:
+                caller = NamedCaller("", "")
+        self._audited.refused(refused, request, context, self._tenant_of(request), caller)
+
+    def _tenant_of(self, request: object) -> str | None:
+        if isinstance(request, Message):
+            return self.tenant_of(request)
+        return request.tenant_id if isinstance(request, Stream) else None
 
     def _named(self, request: object) -> str:
         field = self._person_field
         return str(getattr(request, field)) if field and isinstance(request, Message) else ""
 
 
-class _Stream:
+class Stream:
     """The messages of one stream, each checked for its tenant, or for that of the messages before it."""
 
-    def __init__(self, door: Door, context: Context) -> None:
+    def __init__(self, door: Door, context: Context, requests: AsyncIterator[Any]) -> None:
         self._door = door
         self._context = context
-        self._tenant_id: str | None = None
+        self._checked = self._check_each(requests)
+        self.tenant_id: str | None = None
+        """That of the messages so far."""
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """Return the messages."""
+        return self._checked
+
+    async def __anext__(self) -> Any:
+        """Return the next message."""
+        return await anext(self._checked)
 
     def check(self) -> NamedCaller:
-        return self._door.check(self._context, self._tenant_id)
+        """Check what was checked last; see `Door.check`."""
+        return self._door.check(self._context, self.tenant_id)
 
-    async def checked(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def _check_each(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Yield the messages; in place of one that is refused its refusal, as for a broken one."""
         async for request in requests:
             try:
                 if isinstance(request, Message):
                     tenant_id = self._door.tenant_of(request)
-                    self._tenant_id = self._tenant_id if tenant_id is None else tenant_id
+                    self.tenant_id = self.tenant_id if tenant_id is None else tenant_id
                 CALLER.set(self.check())
             except Refused as refused:
                 yield refused

@@ -9,6 +9,7 @@ from ledger_server.engine.lane.work import REJECTED, Outcome, Request
 from ledger_server.engine.records.wire_format import boolean, length_delimited
 from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.errors import REPLAYED, Replayed
+from ledger_server.rpc.guard import ITEM_REFUSED
 from ledger_server.rpc.serving import Context, deadline_of
 
 
@@ -51,6 +52,8 @@ def item_result(idempotency_key: str, outcome: Outcome) -> bytes:
     PostTransactionResult and OpenAccountResult have the same four fields: the key, the fact, the
     rejection and whether it is replayed.
     """
+    if outcome.rejected:
+        ITEM_REFUSED.get()(refusal_of(outcome))
     if outcome.kind is REJECTED:
         fact = length_delimited(3, outcome.content)
     elif outcome.refused is not None:

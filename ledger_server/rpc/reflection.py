@@ -35,6 +35,8 @@ class ReflectionServicer:
             async for response in self._usual.ServerReflectionInfo(self._findable(admitted), context):
                 yield response
         except Refused as refused:
+            if self._door is not None:
+                self._door.tell_refused(refused, None, context)
             await abort(context, refused, replayed=False)
 
     async def _findable(

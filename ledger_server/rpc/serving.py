@@ -223,16 +223,20 @@ def _unary(
                     response = await behaviour(request, context)
         except asyncio.CancelledError:  # the caller has given up, or its deadline has passed
             if admission is not None and admission.refused is not None:
-                await _refuse(name, context, admission.refused)  # or the guard has ended the call
+                await _refuse(
+                    name, context, admission.refused, door, request
+                )  # or the guard has ended the call
             cancelled.inc()
             raise
         except Exception as error:  # whatever it is, somebody waits for an answer
-            await _refuse(name, context, error)
+            await _refuse(name, context, error, door, request)
             raise  # not reached: refusing ends the call
         finally:
             under_way.count -= 1
             budget.leave(entered)
             seconds.observe(time.perf_counter() - start)
+        if door is not None:
+            door.tell_read(request, context)
         succeeded.inc()
         return response
 
@@ -264,6 +268,8 @@ def _stream(
                 size = request.ByteSize()
                 budget.enter(size)
                 entered = size
+            if door is not None:
+                door.tell_read(request, context)  # now, since a watch may last for ever
             with nullcontext() if door is None or admission is None else door.guard.watching(admission):
                 async with aclosing(behaviour(request, context)) as responses:
                     async for response in responses:
@@ -282,7 +288,7 @@ def _stream(
         if refused is None:
             succeeded.inc()
         else:
-            await _refuse(name, context, refused)
+            await _refuse(name, context, refused, door, request)
 
     return serve
 
@@ -310,8 +316,8 @@ async def _write(
         raise asyncio.CancelledError from None
 
 
-async def _refuse(name: str, context: Context, error: Exception) -> None:
-    """End the call with the status that an error stands for."""
+async def _refuse(name: str, context: Context, error: Exception, door: Door | None, request: object) -> None:
+    """End the call with the status that an error stands for, and tell the audit log."""
     replayed = isinstance(error, Replayed)
     if isinstance(error, Replayed):
         refused = error.refused
@@ -324,6 +330,8 @@ async def _refuse(name: str, context: Context, error: Exception) -> None:
     else:
         refused = report(error, "an RPC failed", method=name)
     _CALLS.labels(method=name, code=code_of(refused).name).inc()
+    if door is not None:
+        door.tell_refused(refused, request, context)
     try:
         await abort(context, refused, replayed=replayed)
     except grpc.aio.AbortError:
