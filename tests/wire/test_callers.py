@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tests.support.fake_provider import PROVIDER, fake_providers
 from tests.support.findings import Desk
 from tests.support.guarded import Guarded, guarding
 from tests.support.ledger import Ledger
+from tests.support.postgres import run_sql
 from tests.support.requests import item, new_account, timestamp, transfer
 from tests.support.service import Service, serving
 from tests.support.settlement import Settler, charge, paid, stripe_file
@@ -281,3 +284,58 @@ async def test_what_the_ledger_does_later_by_itself_has_no_caller(guarded: Guard
         recorded = await callers(ledger, before)
         moved = {each for each in recorded if each[0] in ("provider_event_recorded", "hold_captured")}
         assert moved == {("provider_event_recorded", "", ""), ("hold_captured", "", "")}
+
+
+async def test_callers_of_one_batch_and_of_two_servers_keep_apart(
+    database_url: str, tmp_path: Path, clock: FakeClock
+) -> None:
+    """Calls share lanes, commits and batches that are decided again; each record names its own caller."""
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    identities = [CALLER, FIRST, "spiffe://d/root", "spiffe://d/service"]
+    async with AsyncExitStack() as opened:
+        ledgers: list[tuple[str, Ledger]] = []
+        for place, folder in enumerate(folders):
+            guarded = await opened.enter_async_context(guarding(database_url, folder, clock=clock))
+            for identity in identities:
+                channel = await opened.enter_async_context(guarded.channel_of(identity))
+                ledgers.append((identity, Ledger(channel, "casino", key_prefix=f"{identity}/{place}")))
+        _, ledger = ledgers[0]
+        await ledger.create()
+        await ledger.open_house()
+        await ledger.open("bob")
+        before = await ledger.head()
+        await asyncio.gather(
+            *(
+                each.post("house", "bob", 1, key=f"{identity} {place} {number}")
+                for place, (identity, each) in enumerate(ledgers)
+                for number in range(20)
+            )
+        )
+        recorded = [entry.record for entry in await ledger.entries() if entry.sequence > before]
+
+        assert len(recorded) == 20 * len(ledgers)
+        for record in recorded:
+            assert record.request.idempotency_key.split()[0] == record.caller.identity
+        assert not (await ledger.verify()).HasField("first_difference")
+
+
+@pytest.mark.parametrize("change", [b"\x02", b"\x00"])
+async def test_verify_finds_another_caller(guarded: Guarded, change: bytes) -> None:
+    """The name stands in the bytes that are hashed, so nobody signs for somebody else afterwards."""
+    assert guarded.service is not None
+    async with guarded.channel_of(CALLER) as channel:
+        ledger = Ledger(channel, "casino", key_prefix="key")
+        await ledger.create()
+        await ledger.open_house()
+        sequence = await ledger.head()
+        assert not (await ledger.verify()).HasField("first_difference")
+        name = f"'\\x{CALLER.encode().hex()}'::bytea"
+        run_sql(
+            guarded.service.database_url,
+            "SET session_replication_role = replica; UPDATE journal SET record = overlay(record placing "
+            f"'\\x{change.hex()}'::bytea from position({name} in record) for 1) WHERE sequence = {sequence}",
+        )
+        found = (await ledger.verify()).first_difference
+        assert (found.sequence, found.subject) == (sequence, "chain_hash")
