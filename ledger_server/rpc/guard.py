@@ -121,6 +121,7 @@ class Guard:
             tenant_reader(method),
             person_field=person_field(method),
             audited=None if self._audit is None else AuditedMethod(self._audit, method),
+            has_items="items" in method.input_type.fields_by_name,
         )
 
     def recheck(self) -> None:
@@ -146,9 +147,26 @@ class Guard:
         Raises:
             Unauthenticated: nobody knows, for one of its reasons.
         """
+        return self.identify_for(context)[0]
+
+    def identify_for(self, context: Context) -> tuple[Caller, tuple[str, ...]]:
+        """Return who calls, and for which persons as the metadata says, which is looked at once.
+
+        Raises:
+            Unauthenticated: nobody knows, for one of its reasons.
+        """
+        tokens: list[str] = []
+        persons: tuple[str, ...] = ()
+        for name, value in context.invocation_metadata() or ():
+            if name == AUTHORIZATION:
+                tokens.append(str(value))
+            elif name == PERSON:
+                persons = (*persons, str(value))
+        return self._identify(context, tokens), persons
+
+    def _identify(self, context: Context, tokens: Sequence[str]) -> Caller:
         peer = cast("Mapping[str, Sequence[bytes]]", context.auth_context())
         certificate = peer.get(_CERTIFICATE)
-        tokens = told(context, AUTHORIZATION)
         if peer.get(_SECURITY, (b"",))[0] != b"ssl":
             raise TokenOverPlaintext if tokens else IdentityMissing
         if len(tokens) + bool(certificate) > 1:
@@ -199,12 +217,14 @@ class Door:
         *,
         person_field: str,
         audited: AuditedMethod | None,
+        has_items: bool,
     ) -> None:
         self.guard = guard
         self.tenant_of = tenant_of
         self._method = method
         self._person_field = person_field
         self._audited = audited
+        self._has_items = has_items
 
     def admit(self, request: Any, context: Context) -> Admission:
         """Admit a call, whose request has not been looked at yet.
@@ -218,7 +238,7 @@ class Door:
             Refused: the request was broken; its caller may at least call the method.
         """
         tenant_id = self.tenant_of(request) if isinstance(request, Message) else None
-        named = self._named(request)
+        named = self._named(request) if self._person_field else ""
         caller = self.check(context, tenant_id, named)
         CALLER.set(caller)
         if isinstance(request, Refused):
@@ -229,7 +249,8 @@ class Door:
                 # same request, and another person's is another one.
                 check_name(caller.person)
                 setattr(request, self._person_field, caller.person)
-            ITEM_REFUSED.set(lambda refused: self.tell_refused(refused, request, context))
+            if self._has_items:
+                ITEM_REFUSED.set(lambda refused: self.tell_refused(refused, request, context))
             return Admission(request, lambda: self.check(context, tenant_id, named))
         stream = Stream(self, context, request)
         ITEM_REFUSED.set(lambda refused: self.tell_refused(refused, stream, context))
@@ -244,14 +265,13 @@ class Door:
             Unauthenticated, PermissionMissing, PersonOther, PersonMalformed, PersonNotPermitted: it is not
                 permitted.
         """
-        caller = self.guard.identify(context)
+        caller, acted_for = self.guard.identify_for(context)
         policy = self.guard.in_force.policy
         policy.check(caller, self._method, tenant_id)
         if tenant_id is None:
             SEES.set(policy.sees(caller, self._method))
-        acted_for = told(context, PERSON)
         if not named and not acted_for:
-            return NamedCaller(caller.identity, caller.subject)
+            return caller.by_itself
         person = person_of(
             caller,
             (named, *acted_for),
@@ -288,8 +308,7 @@ class Door:
         return request.tenant_id if isinstance(request, Stream) else None
 
     def _named(self, request: object) -> str:
-        field = self._person_field
-        return str(getattr(request, field)) if field and isinstance(request, Message) else ""
+        return str(getattr(request, self._person_field)) if isinstance(request, Message) else ""
 
 
 class Stream:
@@ -326,11 +345,6 @@ class Stream:
                 yield refused
                 return
             yield request
-
-
-def told(context: Context, name: str) -> list[str]:
-    """Return what the metadata of a call says under a name."""
-    return [str(value) for key, value in context.invocation_metadata() or () if key == name]
 
 
 def wall_clock() -> datetime:
