@@ -21,7 +21,8 @@ from ledger_server.cli.certificate_folder import (
 )
 from ledger_server.identity.caller import TOKEN_PREFIX, Caller
 from ledger_server.identity.issuing import new_signing_key, sign_token, with_public_part
-from ledger_server.identity.policy import EVERYTHING, Policy, Rule, matches, only_tokens, unmatched_methods
+from ledger_server.identity.patterns import EVERYTHING, matches
+from ledger_server.identity.policy import Policy, Rule, only_tokens, unmatched_methods
 from ledger_server.rpc.methods import every_method
 from ledger_server.rpc.person_field import person_field
 from ledger_server.rpc.tenant_scope import OF_ALL_TENANTS, OF_NO_TENANT

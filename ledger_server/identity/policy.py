@@ -1,18 +1,15 @@
 """Owns the policy: who may call which methods for which tenants. What no rule allows is refused."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Annotated, Final
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
 from ledger_server.domain.errors import PermissionMissing, PersonNotPermitted
 from ledger_server.identity.caller import TOKEN_PREFIX, Caller
-
-EVERYTHING: Final = "*"
-"""A pattern that stands for everything; as the tenant of a method, for all tenants together."""
+from ledger_server.identity.patterns import EVERYTHING, matches
 
 _Text = Annotated[str, Meta(min_length=1, max_length=255)]
 _Texts = Annotated[tuple[_Text, ...], Meta(min_length=1)]
@@ -145,14 +142,6 @@ def unmatched_methods(policy: Policy, methods: Iterable[str]) -> Mapping[str, tu
     return {name: patterns for name, patterns in found.items() if patterns}
 
 
-def matches(pattern: str, text: str) -> bool:
-    """Whether a text is one that the pattern stands for.
-
-    `*` stands for any characters but `/`, `**` for any, and a lone `*` for every text.
-    """
-    return pattern == EVERYTHING or _compiled(pattern).fullmatch(text) is not None
-
-
 def only_tokens(rule: Rule) -> bool:
     """Whether all identities of a rule are of tokens."""
     return all(pattern.startswith(TOKEN_PREFIX) for pattern in rule.identities or ())
@@ -160,15 +149,3 @@ def only_tokens(rule: Rule) -> bool:
 
 def _any(patterns: Iterable[str], text: str) -> bool:
     return any(matches(pattern, text) for pattern in patterns)
-
-
-@lru_cache(maxsize=4_096)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    # What is matched has at most some hundred characters (`tenant_scope.py` cuts what callers send).
-    parts = re.split(r"(\*\*+|\*)", pattern)
-    return re.compile(
-        "".join(
-            "[^/]*" if part == "*" else ".*" if part.startswith("**") else re.escape(part) for part in parts
-        ),
-        re.DOTALL,
-    )

@@ -50,6 +50,8 @@ def guarded(settings: Settings) -> Guarded | None:
             "DEFTER_TOKEN_PORT: not set; with DEFTER_CLIENT_AUTHORITY_FILE callers with tokens"
             " can't use DEFTER_PORT"
         )
+    if settings.token_port and settings.token_port == settings.port:
+        raise ValueError("DEFTER_TOKEN_PORT: is DEFTER_PORT, where callers with tokens are not let in")
     if settings.token_port is not None and (authority is None or keys is None):
         raise ValueError(
             "DEFTER_TOKEN_PORT: does nothing without both DEFTER_CLIENT_AUTHORITY_FILE and"

@@ -25,7 +25,7 @@ from ledger_server.domain.errors import (
 )
 from ledger_server.domain.state.commands import NamedCaller
 from ledger_server.identity.caller import Caller
-from ledger_server.identity.certificates import Authority, end_of
+from ledger_server.identity.certificates import Authority
 from ledger_server.identity.persons import check_name, person_of
 from ledger_server.identity.policy import Policy
 from ledger_server.identity.tokens import Expected, Token, TokenKeys
@@ -186,10 +186,10 @@ class Guard:
             raise CertificateNotTrusted(problem="this server has no authority for certificates")
         # gRPC leaves the caller's own certificate out of the chain: what is first there is another's.
         pem = b"".join((certificate, *(each for each in chain if each != certificate)))
-        caller = self._in_force.authority.caller(pem, now)
+        caller, end = self._in_force.authority.caller(pem, now)
         if len(self._certificates) >= _MOST_REMEMBERED:
             self._certificates.clear()
-        self._certificates[certificate] = (caller, end_of(pem))
+        self._certificates[certificate] = (caller, end)
         return caller
 
     def _by_token(self, authorization: str) -> Caller:

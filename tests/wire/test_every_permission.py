@@ -278,8 +278,10 @@ async def test_list_of_tenants_shows_those_that_the_caller_may_see(guarded: Guar
         request = tenant_pb2.ListTenantsRequest(page_size=1)
         while True:
             page = await Stubs.over(channel).tenants.ListTenants(request)
+            assert page.tenants  # also a page without any would tell that there are others
             shown += [tenant.tenant_id for tenant in page.tenants]
             if not page.next_page_token:
                 break
             request.page_token = page.next_page_token
     assert shown == ["elsewhere"]
+    assert not request.page_token

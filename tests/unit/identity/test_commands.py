@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from ledger_server.cli.certificate_folder import SERVICES
 from ledger_server.cli.verbs import app
 from ledger_server.identity.certificates import Authority
 from ledger_server.identity.policy import Policy, unmatched_methods
@@ -40,11 +41,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "certs"
 
 
-@pytest.mark.parametrize("name", ["edge", "console", "scheduler", "game"])
+@pytest.mark.parametrize("name", SERVICES)
 def test_certificates_prove_the_identities_that_were_told(folder: Path, name: str) -> None:
     """By the rules that a server goes by."""
     authority = Authority((folder / "authority.pem").read_bytes())
-    caller = authority.caller((folder / f"{name}.pem").read_bytes(), datetime.now(UTC))
+    caller, _ = authority.caller((folder / f"{name}.pem").read_bytes(), datetime.now(UTC))
     assert caller.identity == f"spiffe://casino.example/{name}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from ledger_server.domain.errors import PermissionMissing
 from ledger_server.identity.caller import Caller
-from ledger_server.identity.policy import Policy, matches, unmatched_methods
+from ledger_server.identity.patterns import matches
+from ledger_server.identity.policy import Policy, unmatched_methods
 
 POLICY = Policy(
     b"""
@@ -106,6 +108,21 @@ def test_pattern_stands_for_what_globs_stand_for(pattern: str, text: str) -> Non
     elif loosely:
         assert "*" in pattern
         assert "/" in text
+
+
+@given(TEXTS, TEXTS)
+def test_pattern_is_what_a_regular_expression_would_find(pattern: str, text: str) -> None:
+    """Which is right, but may try every way of dividing a text among the stars."""
+    parts = re.split(r"(\*+)", pattern)
+    kinds = (("[^/]*" if part == "*" else ".*") if "*" in part else re.escape(part) for part in parts)
+    found = re.compile("".join(kinds), re.DOTALL).fullmatch(text)
+    assert matches(pattern, text) == (pattern == "*" or found is not None)
+
+
+def test_pattern_with_many_stars_takes_no_longer() -> None:
+    """As a regular expression this takes longer than anybody waits."""
+    assert not matches("*a" * 100 + "b", "a" * 255)
+    assert matches("*a" * 100 + "b", "a" * 254 + "b")
 
 
 @given(TEXTS)
