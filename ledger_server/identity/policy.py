@@ -98,8 +98,12 @@ class Policy:
         Raises:
             PermissionMissing: none does.
         """
-        if not self._allowed(caller, method, tenant_id):
+        if not self.allows(caller, method, tenant_id):
             raise PermissionMissing(method=method, tenant_id=tenant_id or "", identity=caller.identity)
+
+    def allows(self, caller: Caller, method: str, tenant_id: str | None) -> bool:
+        """Whether a rule allows a call, as `check` says it."""
+        return self._allowed(caller, method, tenant_id)
 
     def check_acting(self, caller: Caller, method: str, tenant_id: str | None, person: str) -> None:
         """Check that one and the same rule allows a call and lets its caller act for a person.

@@ -31,6 +31,7 @@ from ledger_server.identity.policy import Policy
 from ledger_server.identity.tokens import Expected, Token, TokenKeys
 from ledger_server.rpc.audit import Audit
 from ledger_server.rpc.audited_method import AuditedMethod
+from ledger_server.rpc.outcome_scope import SHOWS_EVERYTHING, asked_method
 from ledger_server.rpc.person_field import person_field
 from ledger_server.rpc.tenant_scope import TenantOf, name_of, tenant_reader
 
@@ -239,7 +240,8 @@ class Door:
         """
         tenant_id = self.tenant_of(request) if isinstance(request, Message) else None
         named = self._named(request) if self._person_field else ""
-        caller = self.check(context, tenant_id, named)
+        asked = asked_method(self._method, request) if isinstance(request, Message) else ""
+        caller = self.check(context, tenant_id, named, asked)
         CALLER.set(caller)
         if isinstance(request, Refused):
             raise request
@@ -251,16 +253,17 @@ class Door:
                 setattr(request, self._person_field, caller.person)
             if self._has_items:
                 ITEM_REFUSED.set(lambda refused: self.tell_refused(refused, request, context))
-            return Admission(request, lambda: self.check(context, tenant_id, named))
+            return Admission(request, lambda: self.check(context, tenant_id, named, asked))
         stream = Stream(self, context, request)
         ITEM_REFUSED.set(lambda refused: self.tell_refused(refused, stream, context))
         return Admission(stream, stream.check)
 
-    def check(self, context: Context, tenant_id: str | None, named: str = "") -> NamedCaller:
+    def check(self, context: Context, tenant_id: str | None, named: str = "", asked: str = "") -> NamedCaller:
         """Check a call of this method for a tenant; return whose it is.
 
         Args:
             named: the person whom the request names.
+            asked: the method whose outcome the request asks for.
         Raises:
             Unauthenticated, PermissionMissing, PersonOther, PersonMalformed, PersonNotPermitted: it is not
                 permitted.
@@ -268,6 +271,8 @@ class Door:
         caller, acted_for = self.guard.identify_for(context)
         policy = self.guard.in_force.policy
         policy.check(caller, self._method, tenant_id)
+        if asked and not policy.allows(caller, SHOWS_EVERYTHING, tenant_id):
+            policy.check(caller, asked, tenant_id)
         if tenant_id is None:
             SEES.set(policy.sees(caller, self._method))
         if not named and not acted_for:
