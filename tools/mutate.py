@@ -149,6 +149,7 @@ def main() -> int:
         "files", nargs="*", default=list(FILES), metavar="FILE", help="as engine/records/journal.py"
     )
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th line")
+    parser.add_argument("--first", type=int, default=0, metavar="N", help="leave out the first N lines")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="at a time")
     asked = parser.parse_args()
     os.environ["DEFTER_TEST_EXAMPLES"] = "1"
@@ -170,7 +171,7 @@ def main() -> int:
     if broken:
         print(f"the tests of {', '.join(sorted(broken))} are red already")
         return 2
-    wanted = [mutant for file in asked.files for mutant in mutants(file)][:: asked.every]
+    wanted = [mutant for file in asked.files for mutant in mutants(file)][asked.first :: asked.every]
     survivors = 0
     for mutant, red in outcomes(wanted, asked.jobs):
         if not red:

@@ -21,6 +21,7 @@ from ledger_server.engine.records.journal import NO_CHAIN_HASH, RecordEncoder, c
 from ledger_server.store import lane_writes
 from ledger_server.store.database import Pool
 from ledger_server.store.database_clock import doubt, trusted, window
+from ledger_server.store.final_time import FinalUntil
 from ledger_server.store.lane_store import Head
 from ledger_server.store.ledger_rows import JournalRow
 
@@ -63,6 +64,22 @@ class Ledger:
         """Whether work of a tenant is under way in this process."""
         lane = self._lanes.get(tenant_id)
         return lane is not None and not lane.idle
+
+    def read_by_time(self, tenant_id: str) -> None:
+        """Take note that a read by time has to wait for this process's commits for a tenant."""
+        lane = self._lanes.get(tenant_id)
+        if lane is not None:
+            lane.read_by_time()
+
+    def final_until(self, tenant_id: str) -> FinalUntil | None:
+        """Return how far a tenant's journal was final after the newest commit of this process."""
+        lane = self._lanes.get(tenant_id)
+        return None if lane is None else lane.final_until
+
+    def rests_at(self, tenant_id: str) -> int | None:
+        """Return the newest record of a tenant known here; None while a further one is decided or written."""
+        lane = self._lanes.get(tenant_id)
+        return None if lane is None else lane.rests_at
 
     async def submit(
         self,

@@ -333,7 +333,7 @@ def _wire(
     importer = Importer(ledger, reads, clock, registry)
     for told in (watches.committed, reconciler.committed, importer.committed, warn_of_turnover):
         ledger.on_commit(told)
-    read = Reads(reads, clock, busy=ledger.busy)
+    read = Reads(reads, clock, writer=ledger)
     ledger.on_commit(read.finality.committed)
     reconciliation = ReconciliationServicer(runs, reconciler, RunReads(read), clock, amounts)
     reader = RequestReader(registry, bounds)

@@ -3,7 +3,7 @@
 An instant is final for a tenant when no record with that time or an earlier one can be written any more.
 Record times never go back, so every instant before the newest record's time is final by itself. Every instant
 up to the head's `final_time` is final as well: each statement that moves a head refuses records of that time
-or an earlier one (`lane_writes.py`).
+or an earlier one (`lane_writes.py`). A read by time raises it, or a commit does beyond its own records.
 
 Both stand in the head's row, which only one database transaction at a time can change. A commit whose record
 times passed the check keeps the row's lock until it is durable or undone. So a statement that gets to change

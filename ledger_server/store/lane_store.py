@@ -22,7 +22,7 @@ from ledger_server.store.database import AnyConnection
 from ledger_server.store.ledger_rows import ACCOUNTS, COUNTERS, HOLDS, listed
 from ledger_server.store.payment_rows import policy_of
 
-_INSTANT: Final = timedelta(microseconds=1)
+INSTANT: Final = timedelta(microseconds=1)
 
 
 class Head(Struct, frozen=True, kw_only=True):
@@ -47,7 +47,7 @@ class Head(Struct, frozen=True, kw_only=True):
         """The earliest time that the next record may have: time never goes back, nor into what is final."""
         if self.final_time is None:
             return self.record_time
-        return max(self.record_time, self.final_time + _INSTANT)
+        return max(self.record_time, self.final_time + INSTANT)
 
 
 class StoredOutcome(NamedTuple):

@@ -99,10 +99,17 @@ class LaneTransactions:
                 yield connection
 
     async def commit_from(
-        self, start: Start, rows: Sequence[JournalRow], account_numbers: Mapping[str, int]
+        self,
+        start: Start,
+        rows: Sequence[JournalRow],
+        account_numbers: Mapping[str, int],
+        *,
+        final_time: datetime | None = None,
     ) -> None:
         """Write a batch in one commit, if the head is where the caller believes it to be.
 
+        Args:
+            final_time: what the commit makes final beyond its own records, if anything.
         Raises:
             HeadMoved: the head is elsewhere, or the time is another one; nothing was written.
             KeyTaken: a request was decided before; nothing was written.
@@ -111,7 +118,13 @@ class LaneTransactions:
             async with self._pool.acquire() as connection:
                 try:
                     await lane_writes.commit_from(
-                        connection, self._key, start, rows, account_numbers, window=self._window
+                        connection,
+                        self._key,
+                        start,
+                        rows,
+                        account_numbers,
+                        window=self._window,
+                        final_time=final_time,
                     )
                 except BaseException:
                     await _roll_back(connection)

@@ -132,6 +132,7 @@ async def commit_from(
     account_numbers: Mapping[str, int],
     *,
     window: timedelta | None,
+    final_time: datetime | None = None,
 ) -> None:
     """Move the head from where the caller believes it to be and write a batch, in one commit.
 
@@ -139,6 +140,7 @@ async def commit_from(
         start: where the caller believes the head to be, and in which history.
         account_numbers: of the accounts that changed holds name.
         window: how far record times may be from the database's clock; None where a test brings its own.
+        final_time: later batches may have no record of this time or an earlier one; None: as before.
     Raises:
         HeadMoved: the head is elsewhere, or the time is another one; nothing was written.
         asyncpg.UniqueViolationError: a request was decided before; nothing was written.
@@ -157,6 +159,7 @@ async def commit_from(
             window,
             start.chain_hash,
             start.epoch,
+            final_time,
             *(
                 literal
                 for name, table in changes.tables.items()
@@ -173,9 +176,11 @@ async def commit_from(
         last=f"'{last.record_time.isoformat()}'::timestamptz",
         window="NULL::interval" if window is None else f"'{window.total_seconds():f} s'::interval",
     )
+    final = "NULL" if final_time is None else f"'{final_time.isoformat()}'"
     status = await connection.execute(
         f"BEGIN; UPDATE tenants SET sequence = {last.sequence:d}, named_sequence = {last.sequence:d},"
-        f" chain_hash = '\\x{last.chain_hash.hex()}', record_time = '{last.record_time.isoformat()}'"
+        f" chain_hash = '\\x{last.chain_hash.hex()}', record_time = '{last.record_time.isoformat()}',"
+        f" final_time = GREATEST(final_time, {final}::timestamptz)"
         f" WHERE tenant_key = {key:d} AND sequence = {start.sequence:d} AND {in_time}"
         f" AND chain_hash = '\\x{start.chain_hash.hex()}' AND {_IN_EPOCH.format(_quoted(start.epoch))}"
     )
@@ -336,12 +341,12 @@ def _one_statement(tables: tuple[str, ...]) -> str:
     """Return the statement that moves the head and, only if that succeeds, writes these tables."""
     in_time = _IN_TIME.format(first="$6::timestamptz", last="$4::timestamptz", window="$7::interval")
     head = (
-        f"WITH head AS (UPDATE tenants SET {_HEAD}"
+        f"WITH head AS (UPDATE tenants SET {_HEAD}, final_time = GREATEST(final_time, $10::timestamptz)"
         f" WHERE tenant_key = $1 AND sequence = $5 AND {in_time}"
         f" AND chain_hash = $8 AND {_IN_EPOCH.format('$9::text')} RETURNING tenant_key)"
     )
     parts = [head]
-    parameter = 10
+    parameter = 11
     for name in tables:
         parts.append(f"{name}_written AS ({_insert(name, parameter, 'SELECT tenant_key FROM head')})")
         parameter += len(_TABLES[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -317,9 +318,17 @@ async def test_ask_for_the_future_is_refused(database_url: str, rpc: str, ahead:
             assert (refused.retry_delay_seconds is not None) == (ahead < 60)
 
 
-async def write(connection: AnyConnection, way: str, moment: datetime, last: datetime) -> bool:
+async def write(
+    connection: AnyConnection,
+    way: str,
+    moment: datetime,
+    last: datetime,
+    *,
+    first: int = 2,
+    final_time: datetime | None = None,
+) -> bool:
     """Write records whose first is of one time and whose last of another; return whether that was taken."""
-    rows = journal(2, 2 + (300 if way == "copy" else 1), moment)
+    rows = journal(first, first + (300 if way == "copy" else 1), moment)
     rows += journal(rows[-1].sequence + 1, rows[-1].sequence + 2, last)
     try:
         if way == "locked":
@@ -329,7 +338,9 @@ async def write(connection: AnyConnection, way: str, moment: datetime, last: dat
             found = await read_head(connection, KEY, lock=False)
             assert found is not None
             start = Start(found.sequence, found.chain_hash, found.epoch)
-            await lane_writes.commit_from(connection, KEY, start, rows, {}, window=WINDOW)
+            await lane_writes.commit_from(
+                connection, KEY, start, rows, {}, window=WINDOW, final_time=final_time
+            )
     except (HeadMoved, TimeRefused):
         if way == "copy":
             await connection.execute("ROLLBACK")
@@ -362,6 +373,60 @@ async def test_write_into_what_is_final_is_refused(database_url: str, way: str, 
             assert await task == (late > 0)
             found = await writing.fetchval("SELECT count(*) FROM journal WHERE sequence > 1")
         assert bool(found) == (late > 0)
+
+
+@pytest.mark.parametrize("late", [-1, 0, 1])
+@pytest.mark.parametrize("then", ["one statement", "copy", "locked"])
+@pytest.mark.parametrize("way", ["one statement", "copy"])
+async def test_write_into_what_a_commit_made_final_is_refused(
+    database_url: str, way: str, then: str, late: int
+) -> None:
+    """What a commit promises beyond its own records binds whoever comes next, and is never taken back."""
+    async with engine(database_url, FakeClock(await database_time(database_url))) as running:
+        await running.create_tenant()
+        moment = await database_time(database_url)
+        final = moment + timedelta(milliseconds=5)
+        async with running.pool.acquire() as connection:
+            assert await write(connection, way, moment, moment, final_time=final)
+            seen = await read_final(connection, KEY)
+            assert (seen.head_time, seen.final_time) == (moment, final)
+            assert seen.includes(final)
+
+            again = final + late * INSTANT
+            taken = await write(
+                connection, then, again, again, first=seen.head_sequence + 1, final_time=moment - INSTANT
+            )
+
+            assert taken == (late > 0)
+            assert (await read_final(connection, KEY)).final_time == final
+
+
+async def test_answers_between_commits_of_two_processes_stay_as_they_were(database_url: str) -> None:
+    """Whoever writes, whoever is asked, and however often: an instant's balance is one number for ever."""
+    async with two_sides(database_url) as sides:
+        done = asyncio.Event()
+        answered: list[tuple[datetime, set[object]]] = []
+
+        async def post(side: Cashier) -> None:
+            for _ in range(60):
+                await _post(side)
+
+        async def ask(side: Cashier) -> None:
+            while not done.is_set():
+                moment = await database_time(database_url) - timedelta(milliseconds=2)
+                window = {"time": timestamp(moment)}
+                answered.append((moment, await patiently(functools.partial(_balance, side, window))))
+
+        asking = [asyncio.create_task(ask(side)) for side in sides]
+        await asyncio.gather(*(post(side) for side in sides for _ in range(2)))
+        done.set()
+        await asyncio.gather(*asking)
+
+        for moment, first in answered:
+            assert await _balance(sides[1], {"time": timestamp(moment)}) == first
+        times = [entry.record.record_time.ToNanoseconds() for entry in await sides[0].ledger.entries()]
+        assert times == sorted(times)
+        assert not (await sides[0].ledger.verify()).HasField("first_difference")
 
 
 @pytest.mark.parametrize("back", [5.0, 3_600.0, 26 * 3_600.0])

@@ -72,6 +72,7 @@ class Batch:
         "_tip",
         "_work_since",
         "account_numbers",
+        "final_time",
         "keys",
         "request_count",
         "rows",
@@ -96,6 +97,8 @@ class Batch:
         self._work_since = 0
         self.keys: list[RequestKey] = []
         self.account_numbers: dict[str, int] = {}
+        # What the commit makes final beyond its own records, if anything.
+        self.final_time: datetime | None = None
         self._tip = tip
         self._encoder = encoder
 

@@ -6,7 +6,7 @@ failure the tip is forgotten, and the next batch begins from the stored state.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import structlog
@@ -16,14 +16,16 @@ from ledger_server.domain.ids import TenantIds, TenantKey
 from ledger_server.domain.state.working_set import WorkingSet
 from ledger_server.engine import metrics
 from ledger_server.engine.lane.batch import Batch, Found, Tip
+from ledger_server.engine.lane.final_ahead import MOST_SECONDS
 from ledger_server.engine.lane.lane_limits import LaneLimits
 from ledger_server.engine.lane.loading import Wanted, load, wanted
 from ledger_server.engine.lane.naming import named_here
 from ledger_server.engine.lane.work import Work
 from ledger_server.engine.records.journal import RecordEncoder
 from ledger_server.store.database import AnyConnection, Pool
+from ledger_server.store.database_clock import window
 from ledger_server.store.history_watch import AnotherHistory
-from ledger_server.store.lane_store import Head
+from ledger_server.store.lane_store import INSTANT, Head
 from ledger_server.store.lane_transactions import LaneTransactions, LockedHead
 from ledger_server.store.lane_writes import HeadMoved, Start
 
@@ -104,6 +106,20 @@ class Commits:
         assert self.tip is not None
         return Batch(self.tip, self._encoder)
 
+    def make_final(self, batch: Batch, span: timedelta) -> None:
+        """Have a closed batch make final what follows its last record by no more than a span.
+
+        Where the tenant's time is ahead of the clock already, nothing is promised, so that the clock catches
+        up. A test's own clock may stand still, so nothing is promised by that either.
+        """
+        if not batch.rows or self.tip is None or window(self._clock) is None:
+            return
+        newest = batch.rows[-1].record_time
+        final_time = min(newest, self._clock()) + span
+        if final_time > newest:
+            batch.final_time = final_time
+            self.tip.working_set.record_time = final_time + INSTANT
+
     async def write(self, batch: Batch) -> None:
         """Make a batch durable, if the head is where the tip believes it to be.
 
@@ -121,7 +137,19 @@ class Commits:
                 await self.store.prove(head.sequence)
             return
         with metrics.COMMIT_SECONDS.time():
-            await self.store.commit_from(batch.start, batch.rows, batch.account_numbers)
+            await self.store.commit_from(
+                batch.start, batch.rows, batch.account_numbers, final_time=batch.final_time
+            )
+        await self._until_its_time(batch)
+
+    async def _until_its_time(self, batch: Batch) -> None:
+        """Wait until the time of a batch's records has come, where an earlier commit's promise is the cause.
+
+        Whoever is told of a record finds it when asking for the present instant.
+        """
+        ahead = (batch.rows[-1].record_time - self._clock()).total_seconds()
+        if 0 < ahead <= MOST_SECONDS and window(self._clock) is not None:
+            await asyncio.sleep(ahead)
 
     async def write_under_lock(self, taken: Sequence[Work], decide: Decide) -> tuple[Batch, bool]:
         """Decide taken work and commit it in one database transaction that holds the head's lock.

@@ -20,6 +20,7 @@ from ledger_server.engine import metrics
 from ledger_server.engine.incidents import report
 from ledger_server.engine.lane.batch import Batch, Found
 from ledger_server.engine.lane.commits import Commits, OnLoss
+from ledger_server.engine.lane.final_ahead import FinalAhead
 from ledger_server.engine.lane.group_commit import GroupCommit
 from ledger_server.engine.lane.lane_limits import LaneLimits
 from ledger_server.engine.lane.recovery import Recovery
@@ -27,6 +28,7 @@ from ledger_server.engine.lane.work import Work
 from ledger_server.engine.lane.work_queue import WorkQueue
 from ledger_server.engine.lane.working_sets import WorkingSets
 from ledger_server.store.database import Pool
+from ledger_server.store.final_time import FinalUntil
 from ledger_server.store.ledger_rows import JournalRow
 
 OnCommit = Callable[[str, Sequence[JournalRow]], None]
@@ -58,6 +60,9 @@ class Lane:
         self._recovery = Recovery(tenant_id, clock, self._commits.store)
         self._wake = asyncio.Event()
         self._group = GroupCommit(limits.group_size, self._wake.set)
+        self._final_ahead = FinalAhead(self._loop.time)
+        # How far the journal was final after this lane's newest commit.
+        self.final_until: FinalUntil | None = None
         self._runner: asyncio.Task[None] | None = None
         # Work on its way: taken and being loaded for, decided, being written.
         self._taken: list[Work] = []
@@ -70,6 +75,17 @@ class Lane:
     def idle(self) -> bool:
         """Whether nothing waits and nothing is under way."""
         return self._runner is None
+
+    @property
+    def rests_at(self) -> int | None:
+        """The newest record that the lane knows of; None while it decides or writes a further one."""
+        if self._taken or self._open is not None or self._writing is not None or self._commits.tip is None:
+            return None
+        return self._commits.tip.working_set.sequence
+
+    def read_by_time(self) -> None:
+        """Take note that a read by time has to wait for this lane's commits."""
+        self._final_ahead.asked()
 
     def forget(self) -> None:
         """Forget what an idle lane knows; it looks again when there is work."""
@@ -226,6 +242,9 @@ class Lane:
             return
         self._open = None
         batch.close()
+        span = self._final_ahead.begun()
+        if span is not None:
+            self._commits.make_final(batch, span)
         task = self._loop.create_task(self._commits.write(batch))
         task.add_done_callback(lambda _: self._wake.set())
         self._writing = (batch, task)
@@ -257,6 +276,9 @@ class Lane:
             tip.working_set.forget(batch.stamp, self._limits.cache_size, self._working_sets.keep_bytes)
             self._working_sets.note(self, tip.working_set.size)
         if batch.rows:
+            self._final_ahead.ended()
+            last = batch.rows[-1]
+            self.final_until = FinalUntil(last.sequence, last.record_time, batch.final_time)
             self._on_commit(self._tenant_id, batch.rows)
         metrics.count_batch(batch.request_count, [row.fact for row in batch.rows])
 

@@ -1,15 +1,16 @@
 """Owns the finality of instants for reads by time: a read waits until its instant is final, or makes it so.
 
-Where a tenant is written to, the next commit or the one after it makes the instant final by itself, so the
-read waits for that commit and writes nothing. Where nobody writes, the instant is made final in the head's
-row (`final_time.py`). All reads of one tenant that wait in this process share one task.
+Where a tenant is written to, the read waits for the commit under way: it may bring records of that instant.
+Between two commits of this process, and where nobody writes, the instant is made final in the head's row
+(`final_time.py`). Where other processes write, the next commit or the one after it makes the instant final by
+itself. All reads of one tenant that wait in this process share one task.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import NotYetRecorded
@@ -41,24 +42,67 @@ _Read = Callable[[AnyConnection], Awaitable[FinalUntil | None]]
 Run = Callable[[_Read], Awaitable[FinalUntil | None]]
 """Runs a statement over a connection of a pool."""
 
-Busy = Callable[[str], bool]
-"""Whether this process is writing to a tenant."""
+
+class Writer(Protocol):
+    """What this process writes with, as far as reads of a tenant by time have to know."""
+
+    def busy(self, tenant_id: str, /) -> bool:
+        """Whether work is under way."""
+
+    def rests_at(self, tenant_id: str, /) -> int | None:
+        """Return the newest record that it knows of; None while it decides or writes a further one."""
+
+    def final_until(self, tenant_id: str, /) -> FinalUntil | None:
+        """Return how far the journal was final after its newest commit."""
+
+    def read_by_time(self, tenant_id: str, /) -> None:
+        """Take note that a read by time has to wait."""
+
+
+class _NoWriter:
+    """A process that writes nothing."""
+
+    def busy(self, _: str, /) -> bool:
+        return False
+
+    def rests_at(self, _: str, /) -> None:
+        return None
+
+    def final_until(self, _: str, /) -> None:
+        return None
+
+    def read_by_time(self, _: str, /) -> None:
+        return None
+
+
+NO_WRITER: Final[Writer] = _NoWriter()
 
 
 class Finality:
     """The instants that reads of this process wait for, by tenant."""
 
-    def __init__(self, run: Run, clock: Clock, busy: Busy) -> None:
+    def __init__(self, run: Run, clock: Clock, writer: Writer) -> None:
         self._run = run
         self._clock = clock
-        self._busy = busy
+        self._writer = writer
         self._waits: dict[str, _Wait] = {}
 
-    def committed(self, tenant_id: str, rows: Sequence[JournalRow]) -> None:
+    def committed(self, tenant_id: str, _: Sequence[JournalRow]) -> None:
         """Take note of a commit of this process."""
         wait = self._waits.get(tenant_id)
-        if wait is not None:
-            wait.passed(rows[-1].record_time)
+        final = self._writer.final_until(tenant_id)
+        if wait is not None and final is not None:
+            wait.passed(final)
+
+    def still_open(self, tenant_id: str, moment: datetime) -> FinalUntil | None:
+        """Return how far the journal is final if an instant is most likely not, as far as this process knows.
+
+        While this process writes, the newest commit is nearly always its own.
+        """
+        final = self._writer.final_until(tenant_id)
+        if final is None or final.includes(moment) or not self._writer.busy(tenant_id):
+            return None
+        return final
 
     async def until_final(self, tenant_id: str, key: TenantKey, moment: datetime, seen: FinalUntil) -> None:
         """Return once no record with a time up to an instant can ever be written any more.
@@ -74,10 +118,11 @@ class Finality:
         if ahead > _NEAR_SECONDS:
             hint = ahead if ahead <= _LONGEST_HINT_SECONDS else None
             raise NotYetRecorded(head_sequence=seen.head_sequence, retry_seconds=hint)
+        self._writer.read_by_time(tenant_id)
         wait = self._waits.get(tenant_id)
         if wait is None:
             wait = self._waits[tenant_id] = _Wait(
-                self._run, self._clock, lambda: self._busy(tenant_id), key, seen
+                self._run, self._clock, self._writer, tenant_id, key=key, seen=seen
             )
             wait.start(lambda: self._waits.pop(tenant_id))
         patience = asyncio.timeout(_PATIENCE_SECONDS)
@@ -105,13 +150,21 @@ class _Wait:
     """The reads that wait for instants of one tenant, and the task that serves them until none waits."""
 
     def __init__(
-        self, run: Run, clock: Clock, busy: Callable[[], bool], key: TenantKey, seen: FinalUntil
+        self,
+        run: Run,
+        clock: Clock,
+        writer: Writer,
+        tenant_id: str,
+        *,
+        key: TenantKey,
+        seen: FinalUntil,
     ) -> None:
         self.seen = seen
         self._run = run
         self._clock = clock
         self._window = window(clock)
-        self._busy = busy
+        self._writer = writer
+        self._tenant_id = tenant_id
         self._key = key
         self._loop = asyncio.get_running_loop()
         self._waiters: list[_Waiter] = []
@@ -130,9 +183,11 @@ class _Wait:
         self._waiters.append(_Waiter(moment, self._loop.time(), future))
         await future
 
-    def passed(self, head_time: datetime) -> None:
-        """Take note of a commit of this process: whatever lies before it is final."""
-        self.seen = self.seen._replace(head_time=max(self.seen.head_time, head_time))
+    def passed(self, final: FinalUntil) -> None:
+        """Take note of how far the journal is final after a commit of this process."""
+        if final.head_sequence > self.seen.head_sequence:
+            times = [each.final_time for each in (self.seen, final) if each.final_time is not None]
+            self.seen = final._replace(final_time=max(times, default=None))
         self._answer()
         self._wake.set()
 
@@ -146,11 +201,13 @@ class _Wait:
                 if ripe is not None and await self._raise(ripe):
                     continue
                 # This process hears of its own commits at once.
-                seconds = max(pause, _OWN_PAUSE_SECONDS) if self._busy() else pause
+                seconds = max(pause, _OWN_PAUSE_SECONDS) if self._busy else pause
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), seconds)
-                self._wake.clear()
-                if self._answer():
+                heard, _ = self._wake.is_set(), self._wake.clear()
+                if heard:
+                    pause = _FIRST_PAUSE_SECONDS
+                elif self._answer():
                     moved = await self._read()
                     pause = _FIRST_PAUSE_SECONDS if moved else min(2 * pause, _LONGEST_PAUSE_SECONDS)
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
@@ -180,13 +237,20 @@ class _Wait:
         still = self.seen.head_time <= now - timedelta(seconds=_STILL_SECONDS) or (
             time - self._still_since >= _STILL_SECONDS
         )
-        quiet = still and not self._busy()
+        # Between two of its commits this process has decided nothing yet that the raised time would refuse.
+        # What another process has decided would be refused, so the head must be where this process left it.
+        resting = self._writer.rests_at(self._tenant_id) == self.seen.head_sequence
+        quiet = resting or (still and not self._busy)
         ripe = [
             waiter.moment
             for waiter in self._waiters
             if waiter.moment <= now and (quiet or time - waiter.since >= _INSIST_SECONDS)
         ]
         return max(*ripe, now - _STEP) if ripe else None
+
+    @property
+    def _busy(self) -> bool:
+        return self._writer.busy(self._tenant_id)
 
     async def _raise(self, moment: datetime) -> bool:
         """Make an instant final; return False if a commit is under way."""

@@ -18,7 +18,7 @@ from ledger_server.domain.errors import (
 from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
 from ledger_server.domain.ledger.holds import Hold
 from ledger_server.domain.state.commands import RequestKey
-from ledger_server.engine.reads.finality import Busy, Finality
+from ledger_server.engine.reads.finality import NO_WRITER, Finality, Writer
 from ledger_server.store.database import LOST_CONNECTION, AnyConnection, Pool
 from ledger_server.store.database_clock import known
 from ledger_server.store.lane_store import Head, read_head, read_ids
@@ -39,6 +39,7 @@ _INSTANT: Final = timedelta(microseconds=1)
 
 _Found = TypeVar("_Found")
 _Position = TypeVar("_Position")
+_AtTime = TypeVar("_AtTime", BalanceAt | None, SequenceAt)
 
 
 class At(NamedTuple, Generic[_Found]):
@@ -61,11 +62,11 @@ class Span:
 class Reads:
     """All reads of one process; each sees one moment of the database."""
 
-    def __init__(self, pool: Pool, clock: Clock, *, busy: Busy = lambda _: False) -> None:
-        """Take a pool, a clock, and a function that says whether this process is writing to a tenant."""
+    def __init__(self, pool: Pool, clock: Clock, *, writer: Writer = NO_WRITER) -> None:
+        """Take a pool, a clock, and what this process writes with."""
         self.pool: Final = pool
         self.clock: Final = clock
-        self.finality: Final = Finality(self.run, clock, busy)
+        self.finality: Final = Finality(self.run, clock, writer)
         # Tenants are never deleted, so what was found once need not be looked for again.
         self._known: OrderedDict[str, TenantKey] = OrderedDict()
 
@@ -156,10 +157,7 @@ class Reads:
         async def read(connection: AnyConnection) -> BalanceAt | None:
             return await balances.balance_at_time(connection, key, account_id, moment)
 
-        found = await self.run(read, tenant=key)
-        if found is not None and not found.final.includes(moment):
-            await self.finality.until_final(tenant_id, key, moment, found.final)
-            found = await self.run(read, tenant=key)
+        found = await self._final(tenant_id, key, moment, read)
         return _known_then(found, tenant_id, account_id)
 
     async def balance_at_sequence(self, tenant_id: str, account_id: str, sequence: int) -> AccountNow:
@@ -329,11 +327,28 @@ class Reads:
         async def read(connection: AnyConnection) -> SequenceAt:
             return await journal.sequence_at_time(connection, key, last)
 
+        return (await self._final(tenant_id, key, last, read)).sequence
+
+    async def _final(
+        self,
+        tenant_id: str,
+        key: TenantKey,
+        moment: datetime,
+        read: Callable[[AnyConnection], Awaitable[_AtTime]],
+    ) -> _AtTime:
+        """Read what belongs to an instant, once that is final.
+
+        Raises:
+            NotYetRecorded: the instant lies in the future, or a commit under way does not come to an end.
+        """
+        still_open = self.finality.still_open(tenant_id, moment)
+        if still_open is not None:  # what is read now would have to be read again
+            await self.finality.until_final(tenant_id, key, moment, still_open)
         found = await self.run(read, tenant=key)
-        if not found.final.includes(last):
-            await self.finality.until_final(tenant_id, key, last, found.final)
+        if found is not None and not found.final.includes(moment):
+            await self.finality.until_final(tenant_id, key, moment, found.final)
             found = await self.run(read, tenant=key)
-        return found.sequence
+        return found
 
     async def page_at(
         self, read: Callable[[AnyConnection], Awaitable[Page[_Found, _Position]]], key: TenantKey
