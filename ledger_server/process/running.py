@@ -20,6 +20,8 @@ from ledger_server.store.history_watch import HistoryWatch
 
 log = structlog.get_logger()
 
+# When the time to drain is over, last answers have this long, as long as they keep going out.
+_LAST_SECONDS: Final = 3.0
 # The time-out for each thing that nobody waits for: a last answer on its way, a watch of health, an idle
 # connection.
 _PARTING_SECONDS: Final = 1.0
@@ -103,6 +105,10 @@ class RunningServer:
             for pool in self._pools:
                 pool.terminate()
         await self._history.look_once_more()
+        # gRPC would cancel the calls whose answers are still on their way, and callers don't retry CANCELLED.
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(max(until, asyncio.get_running_loop().time() + _LAST_SECONDS)):
+                await self._handlers.until_sent(_PARTING_SECONDS)
         # Watches of health, for which gRPC would wait, end here.
         await self._server.stop(_PARTING_SECONDS)
         if self._stopping is not None:

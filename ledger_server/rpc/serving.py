@@ -35,9 +35,15 @@ from ledger_server.store.database import is_outage
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 
-# The server is quiet once no call has come in for this long; and how often that is tried.
+# The server is quiet once no call has come in for so many rounds of this length; and how many are tried where
+# callers don't stop. Where the machine has no time for this process, silence proves nothing, so rounds that
+# took too long don't count, up to a bound.
 _QUIET_SECONDS: Final = 0.025
-_QUIET_TRIES: Final = 8
+_QUIET_ROUNDS: Final = 6
+_MOST_ROUNDS: Final = 16
+_MOST_LATE_ROUNDS: Final = 100
+# Turns of the event loop that a call needs from gRPC's thread to its handler, with some to spare.
+_TURNS: Final = 10
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -51,14 +57,30 @@ _SECONDS: Final = Histogram(
 
 
 class _UnderWay:
-    """How many calls have begun and not ended, the bytes of their requests, and how long a write may take."""
+    """How many calls have begun and not ended, the bytes of their requests, and how long a write may take.
 
-    __slots__ = ("budget", "count", "write_seconds")
+    Attributes:
+        count: calls whose work is not done.
+        unsent: calls whose status gRPC has not sent; some of them wait for their caller to read.
+    """
+
+    __slots__ = ("budget", "count", "unsent", "write_seconds")
 
     def __init__(self, budget: RequestBudget, write_seconds: float) -> None:
         self.budget = budget
         self.write_seconds = write_seconds
         self.count = 0
+        self.unsent = 0
+
+    def begin(self, context: Context) -> None:
+        """Count a call."""
+        self.count += 1
+        self.unsent += 1
+        # The stubs take a class of their own for what is any function.
+        context.add_done_callback(self._sent)  # type: ignore[arg-type]
+
+    def _sent(self, _: object) -> None:
+        self.unsent -= 1
 
 
 class Handlers(grpc.GenericRpcHandler):
@@ -104,6 +126,11 @@ class Handlers(grpc.GenericRpcHandler):
         """How many calls have begun and not ended."""
         return self._under_way.count
 
+    @property
+    def unsent(self) -> int:
+        """How many calls have begun and have no status yet."""
+        return self._under_way.unsent
+
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
@@ -121,16 +148,37 @@ class Handlers(grpc.GenericRpcHandler):
 
     async def until_quiet(self) -> None:
         """Return when no call has come in for a moment, or when callers don't stop calling."""
-        for _ in range(_QUIET_TRIES):
+        quiet = rounds = late = 0
+        while quiet < _QUIET_ROUNDS and rounds < _MOST_ROUNDS and late < _MOST_LATE_ROUNDS:
             before = self._call_count
-            await asyncio.sleep(_QUIET_SECONDS)
-            if self._call_count == before:
-                return
+            if await _moment():
+                rounds += 1
+                quiet += 1
+            else:
+                late += 1
+            if self._call_count != before:
+                quiet = 0
 
     async def until_idle(self) -> None:
         """Return when no call is under way."""
         while self._under_way.count:  # noqa: ASYNC110  # an event would be work for every call
             await asyncio.sleep(_QUIET_SECONDS)
+
+    async def until_sent(self, seconds: float) -> None:
+        """Return when every call has its status, or when none has got one for some time.
+
+        Whoever does not read can't be given a status, and is not waited for any longer.
+
+        Args:
+            seconds: that time, in which the machine had time for this process.
+        """
+        unsent, left = self.unsent, seconds
+        while unsent and left > 0:
+            if await _moment():
+                left -= _QUIET_SECONDS
+            if self.unsent < unsent:
+                left = seconds
+            unsent = self.unsent
 
     def _refusing(self, refused: type[Refused]) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         async def turn_away(_: object, __: Context) -> Message:
@@ -164,6 +212,16 @@ class Handlers(grpc.GenericRpcHandler):
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[method.client_streaming, method.server_streaming]
         return make(wrap(name, behaviour, self._under_way, door), deserialize, _serialize)
+
+
+async def _moment() -> bool:
+    """Let a moment pass, and what came in by then reach its handler; return whether it took no longer."""
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    await asyncio.sleep(_QUIET_SECONDS)
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+    return loop.time() - start < 2 * _QUIET_SECONDS
 
 
 def _serialize(message: Message | bytes) -> bytes:
@@ -205,7 +263,7 @@ def _unary(
         start = time.perf_counter()
         admission: Admission | None = None
         entered = 0
-        under_way.count += 1
+        under_way.begin(context)
         try:
             if door is not None:
                 admission = door.admit(request, context)
@@ -257,7 +315,7 @@ def _stream(
         refused: Exception | None = None
         admission: Admission | None = None
         entered = 0
-        under_way.count += 1
+        under_way.begin(context)
         try:
             if door is not None:
                 admission = door.admit(request, context)

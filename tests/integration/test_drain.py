@@ -21,7 +21,7 @@ from tests.support.ledger import Ledger
 from tests.support.load import SETUP, Callers, assert_outcomes_kept, open_players
 from tests.support.randomness import SEED
 from tests.support.service import serving, serving_process
-from tests.support.tenant_lock import WAIT_SECONDS
+from tests.support.tenant_lock import WAIT_SECONDS, head_locked, wait_until_lane_waits
 from tests.support.wire import open_channel, refusal
 
 PLAYERS = ("ann", "bob", "cid")
@@ -92,6 +92,30 @@ async def test_callers_at_a_drain_are_told_to_come_back(database_url: str, tmp_p
 
     assert exit_code == 0
     assert codes == {grpc.StatusCode.UNAVAILABLE: 2 * CALLERS}
+
+
+async def test_drain_ends_grpc_only_when_every_status_is_out(database_url: str) -> None:
+    """Whatever gRPC still has of a call when its last grace ends is cancelled, so there must be nothing."""
+    async with serving(database_url, drain_seconds=3600) as service:
+        ledger = await service.new_ledger()
+        await open_players(ledger, PLAYERS, each=100)
+        server = service.server
+        stop, unsent = server._server.stop, list[int]()
+
+        async def seen(grace: float | None) -> None:
+            unsent.append(server._handlers.unsent)
+            await stop(grace)
+
+        server._server.stop = seen  # type: ignore[method-assign]
+        async with head_locked(database_url, "casino"):
+            posts = [asyncio.create_task(ledger.post("cid", "ann", 1)) for _ in range(CALLERS)]
+            await wait_until_lane_waits(database_url)
+            draining = asyncio.create_task(server.drain())
+        answered = await asyncio.gather(*posts)
+        await draining
+
+    assert len(answered) == CALLERS
+    assert unsent[-1] == 0
 
 
 @asynccontextmanager

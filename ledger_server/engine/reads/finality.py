@@ -204,7 +204,8 @@ class _Wait:
                 seconds = max(pause, _OWN_PAUSE_SECONDS) if self._busy else pause
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), seconds)
-                heard, _ = self._wake.is_set(), self._wake.clear()
+                heard = self._wake.is_set()
+                self._wake.clear()
                 if heard:
                     pause = _FIRST_PAUSE_SECONDS
                 elif self._answer():

@@ -39,7 +39,7 @@ _INSTANT: Final = timedelta(microseconds=1)
 
 _Found = TypeVar("_Found")
 _Position = TypeVar("_Position")
-_AtTime = TypeVar("_AtTime", BalanceAt | None, SequenceAt)
+_AtTime = TypeVar("_AtTime", bound=BalanceAt | SequenceAt)
 
 
 class At(NamedTuple, Generic[_Found]):
@@ -324,19 +324,21 @@ class Reads:
     async def _sequence_before(self, tenant_id: str, key: TenantKey, moment: datetime) -> int:
         last = moment - _INSTANT
 
-        async def read(connection: AnyConnection) -> SequenceAt:
+        async def read(connection: AnyConnection) -> SequenceAt | None:
             return await journal.sequence_at_time(connection, key, last)
 
-        return (await self._final(tenant_id, key, last, read)).sequence
+        found = await self._final(tenant_id, key, last, read)
+        assert found is not None, "tenants are never deleted"
+        return found.sequence
 
     async def _final(
         self,
         tenant_id: str,
         key: TenantKey,
         moment: datetime,
-        read: Callable[[AnyConnection], Awaitable[_AtTime]],
-    ) -> _AtTime:
-        """Read what belongs to an instant, once that is final.
+        read: Callable[[AnyConnection], Awaitable[_AtTime | None]],
+    ) -> _AtTime | None:
+        """Read what belongs to an instant, once that is final; None if there is no such tenant.
 
         Raises:
             NotYetRecorded: the instant lies in the future, or a commit under way does not come to an end.
