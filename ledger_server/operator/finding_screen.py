@@ -11,7 +11,16 @@ from rich.text import Text
 from ledger_server.operator.lists import Shape
 from ledger_server.operator.money import Money
 from ledger_server.operator.run_screen import class_name
-from ledger_server.operator.screen import age, by_whom, print_facts, print_line, print_table, styled, when
+from ledger_server.operator.screen import (
+    age,
+    by_whom,
+    no_amount,
+    print_facts,
+    print_line,
+    print_table,
+    styled,
+    when,
+)
 
 _PREFIX: Final = "fnd_"
 _SHORT: Final = len(_PREFIX) + 10
@@ -49,8 +58,8 @@ def findings_shape(money: Money, now: datetime) -> Shape:
             class_name(finding.finding_class),
             finding.provider,
             finding.payment_id or "-",
-            _amount(finding.ledger, money) if finding.HasField("ledger") else "-",
-            _amount(finding.at_provider, money) if finding.HasField("at_provider") else "-",
+            _listed(finding.ledger, money) if finding.HasField("ledger") else "-",
+            _listed(finding.at_provider, money) if finding.HasField("at_provider") else "-",
             age(finding.open_time, now),
             styled(state_of(finding)),
             finding.assignee or "-",
@@ -70,6 +79,11 @@ def findings_shape(money: Money, now: datetime) -> Shape:
     )
     numbers, whole = ("ledger", "provider", "age"), ("severity", "class", "age", "state")
     return Shape("findings", ("finding", "findings"), columns, row, numbers, whole)
+
+
+def _listed(side: pb.Side, money: Money) -> str:
+    """Return an amount in the words of a table, whose columns would break longer ones into pieces."""
+    return _amount(side, money) if side.HasField("amount_minor") else no_amount(side.currency_code)
 
 
 def _amount(side: pb.Side, money: Money) -> str:

@@ -11,7 +11,7 @@ from ledger_server.operator import words
 from ledger_server.operator.connection import SERVER, Exit, Json, Server, Tenant, carry_out, open_ledger
 from ledger_server.operator.lists import Limit, Shape, show_list
 from ledger_server.operator.money import Money, known_money
-from ledger_server.operator.screen import styled, when
+from ledger_server.operator.screen import no_amount, styled, when
 
 app = typer.Typer(no_args_is_help=True, help="Look at what providers list.")
 
@@ -82,7 +82,7 @@ def provider_records_shape(money: Money) -> Shape:
             finding_pb2.RecordKind.Name(record.kind).removeprefix("RECORD_KIND_"),
             record.provider_type,
             record.provider_ref,
-            amount or f"no exact amount of {record.currency_code}",
+            amount or no_amount(record.currency_code),
             record.state,
             when(record.create_time),
             record.payment_id or "-",

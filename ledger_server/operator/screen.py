@@ -137,6 +137,11 @@ def when(time: Timestamp) -> str:
     return f"{moment(time):%Y-%m-%d %H:%M:%S}" if time.ByteSize() else ""
 
 
+def no_amount(currency_code: str) -> str:
+    """Return what a table shows for an amount that has no exact value in minor units."""
+    return f"inexact {currency_code}"
+
+
 def age(since: Timestamp, now: datetime) -> str:
     """Return how long ago something was, in its largest unit."""
     passed = max(now - moment(since), timedelta(0))
