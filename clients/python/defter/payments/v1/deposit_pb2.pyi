@@ -247,6 +247,7 @@ class ListDepositsResponse(_message.Message):
     """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     sequence: _builtins.int
     """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+    Each page is read by itself and has its own: what a later page shows may include more than this one.
     A hold whose time has come has ended in the answer, whether or not its record is written by then.
     """
     @_builtins.property

@@ -574,7 +574,9 @@ class ListFindingsResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
     sequence: _builtins.int
-    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+    Each page is read by itself and has its own: what a later page shows may include more than this one.
+    """
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]:
         """The findings."""
