@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
+from weakref import WeakSet
 
 import asyncpg
 from asyncpg.pool import PoolAcquireContext
@@ -18,7 +19,7 @@ from asyncpg.pool import PoolAcquireContext
 from ledger_server.domain.ids import TenantKey
 from ledger_server.store.durability import Durability
 from ledger_server.store.lost_statements import SESSIONS_AT_WORK, LostStatements
-from ledger_server.store.session_settings import SettingsNotInForce, asked_for, check_settings
+from ledger_server.store.session_settings import SHARED_SESSION, SettingsNotInForce, asked_for, check_settings
 
 # asyncpg's classes take type parameters only in its type stubs.
 if TYPE_CHECKING:
@@ -243,6 +244,8 @@ class Connections:
         self._checks = checks
         self._pools: set[LedgerPool] = set()
         self._lost = LostStatements(self._sessions_at_work, self._condemn)
+        # Those that passed every look, to tell that no two of them share a session of PostgreSQL.
+        self._open: WeakSet[LedgerConnection] = WeakSet()
         self._start_time: datetime | None = None
         self._tenants: int | None = None
         # For proofs, which may wait for a standby as long as it is away.
@@ -295,6 +298,9 @@ class Connections:
         session = await check_settings(connection, self._role)
         if self._start_time not in (None, session.start_time):
             self.durability.forget()  # it was restarted, or is another one
+            self._open.clear()  # its sessions may have the numbers of those that were lost
+        if any(each.backend == session.backend and not each.is_closed() for each in self._open):
+            raise SettingsNotInForce(SHARED_SESSION)
         self._start_time = session.start_time
         if self._tenants is not None and session.tenants not in (None, self._tenants):
             raise SettingsNotInForce("a database connection can't be used: search_path leads to other tables")
@@ -303,6 +309,7 @@ class Connections:
             await check(connection)
         connection.backend = session.backend
         connection.watch = self._lost
+        self._open.add(connection)
 
     async def _sessions_at_work(self, backends: list[int]) -> set[int]:
         """Ask over a new connection, as the user who logs in: the application's role can't see sessions."""

@@ -82,6 +82,13 @@ REMEDY: Final = (
 )
 
 
+SHARED_SESSION: Final = (
+    "a database connection can't be used: it shares a session of PostgreSQL with another one that is open, so"
+    " a pooler gives sessions out by the transaction or by the statement; PgBouncer works with pool_mode ="
+    " session (docs/operations/runbook.md, Poolers)"
+)
+
+
 class SettingsNotInForce(OSError):
     """A connection lacks a setting that the server relies on. Retrying helps once that is mended."""
 

@@ -113,6 +113,21 @@ async def test_settings_of_the_user_serve_where_a_pooler_drops_all(database_url:
             await ledger.open_house()
 
 
+async def test_connections_that_share_a_session_are_refused(database_url: str) -> None:
+    """Sessions given out by the transaction: the one that was looked at is not the one that serves."""
+    await alter(database_url, "CREATE FUNCTION public.pg_backend_pid() RETURNS integer RETURN 42")
+    await set_default(database_url, "search_path", "public', 'pg_catalog")
+    pool = await open_pool(database_url, role=APPLICATION_ROLE, size=2, tells=False)
+
+    async with pool.acquire():
+        with pytest.raises(SettingsNotInForce, match="it shares a session of PostgreSQL"):
+            await pool.acquire()
+
+    await pool.close()
+    again = await open_pool(database_url, role=APPLICATION_ROLE, size=2)
+    await again.close()
+
+
 async def test_connection_that_is_made_later_is_checked_too(database_url: str) -> None:
     """A running server that gets worse connections has no database, until it gets better ones."""
     async with proxied(database_url) as proxy, serving(proxy.url, store_patience_seconds=0.5) as service:
