@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ledger_server.domain.errors import ReportMalformed
 from ledger_server.domain.findings.finding import Finding
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.domain.ledger.accounts import Account, available_balance, posted_balance
@@ -27,7 +28,12 @@ from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import StoredEvent
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalPolicy, WithdrawalState
 from ledger_server.domain.provider_record import ProviderRecord
-from ledger_server.domain.reconciliation.settlement import NOTHING, SettlementLine, Totals
+from ledger_server.domain.reconciliation.settlement import (
+    NOTHING,
+    SettlementBatchState,
+    SettlementLine,
+    Totals,
+)
 from ledger_server.domain.state import facts
 from ledger_server.domain.state.commands import Method, NamedCaller, RequestKey
 from ledger_server.domain.state.facts import FactKind
@@ -187,6 +193,7 @@ def paths_of(message: Descriptor, of_oneof: str, path: str = "") -> Iterator[str
         here = f"{path}{field.name}"
         yield here
         if _is_ours(field):
+            assert field.message_type is not None
             yield from paths_of(field.message_type, of_oneof, f"{here}.")
 
 
@@ -342,7 +349,7 @@ def _balance_after(line: Line) -> account_pb2.AccountBalance:
     )
 
 
-LEFT_OUT: Final = {
+LEFT_OUT: Final[Mapping[str, object]] = {
     "reference": "",
     "metadata": {},
     "reverses": None,
@@ -548,7 +555,7 @@ def test_any_line_is_read_back(line: Line) -> None:
 
 
 @SETTINGS
-@given(any_of(Totals), st.integers(1, 100), st.text(max_size=5))
+@given(any_of(Totals), st.integers(1, 100), st.text(min_size=1, max_size=5))
 def test_any_totals_are_read_back_from_their_batch(totals: Totals, moved: int, transaction_id: str) -> None:
     """A settlement batch keeps what its lines add up to, before and after it was moved to the bank."""
     batch = batch_of("mock", ("batch", "EUR"), totals, None, now=NOW)
@@ -575,6 +582,39 @@ def test_who_confirmed_a_batch_of_nothing_stays(totals: Totals, caller: NamedCal
 
     assert named_caller(message_of(later).confirm_caller) == caller
     assert not message_of(confirmed_batch(batch, None)).HasField("confirm_caller")
+
+
+def test_state_of_a_batch_is_told_before_and_after_it_was_moved() -> None:
+    """A batch that adds up is confirmed by moving what it was paid."""
+    totals = replace(NOTHING, gross=100, paid_out=100, line_count=1, paid_out_time=NOW)
+    batch = batch_of("mock", ("batch", "EUR"), totals, None, now=NOW)
+    told = [message_of(each).state for each in (batch, moved_batch(batch, 100, "t"))]
+
+    assert [int(state) for state in told] == [SettlementBatchState.BALANCED, SettlementBatchState.CONFIRMED]
+
+
+_HALF: Final = 2**62
+
+
+@pytest.mark.parametrize(
+    "sums",
+    [
+        pytest.param({"gross": 2 * _HALF, "fee": _HALF, "refund": _HALF}, id="gross"),
+        pytest.param({"fee": 2 * _HALF, "gross": _HALF, "correction": _HALF}, id="fee"),
+        pytest.param({"refund": 2 * _HALF, "gross": _HALF, "correction": _HALF}, id="refund"),
+        pytest.param({"chargeback": 2 * _HALF, "gross": _HALF, "correction": _HALF}, id="chargeback"),
+        pytest.param({"correction": 2 * _HALF, "fee": _HALF, "refund": _HALF}, id="correction"),
+        pytest.param({"gross": _HALF, "correction": _HALF}, id="computed"),
+        pytest.param({"gross": _HALF, "paid_out": 2 * _HALF}, id="paid out"),
+        pytest.param({"fee": _HALF, "paid_out": _HALF}, id="difference"),
+    ],
+)
+def test_batch_of_more_than_the_ledger_counts_is_refused(sums: dict[str, int]) -> None:
+    """Whichever of its sums is too large, and if it is that one alone."""
+    totals = replace(NOTHING, **sums, line_count=1, paid_out_time=NOW)
+
+    with pytest.raises(ReportMalformed):
+        batch_of("mock", ("batch", "EUR"), totals, None, now=NOW)
 
 
 def stored_structs() -> Iterator[type[Struct]]:

@@ -12,7 +12,13 @@ from ledger_server.domain.decisions.ledger import decide_ledger, reject
 from ledger_server.domain.errors import InsufficientFunds
 from ledger_server.domain.state.commands import Method, NamedCaller, RequestKey
 from ledger_server.domain.state.facts import Fact
-from ledger_server.engine.records.journal import RecordEncoder, caller_of, chain, content_of
+from ledger_server.engine.records.journal import (
+    NO_CHAIN_HASH,
+    RecordEncoder,
+    caller_of,
+    chain,
+    content_of,
+)
 from ledger_server.engine.records.wire_format import length_delimited, varint
 from tests.unit.books import NOW, Books, transfer
 
@@ -84,6 +90,11 @@ def test_length_delimited_is_what_protobuf_reads(text: str) -> None:
     """Any string survives the hand-written framing."""
     record = journal_pb2.JournalRecord.FromString(length_delimited(2, text.encode()))
     assert record.tenant_id == text
+
+
+def test_chain_begins_behind_zeros() -> None:
+    """Stored journals began there, so no other value will do."""
+    assert bytes(32) == NO_CHAIN_HASH
 
 
 def test_chain_depends_on_every_byte_before() -> None:
