@@ -44,6 +44,7 @@ from ledger_server.engine.records.journal import (
     RecordEncoder,
     account_message,
     account_of_message,
+    balance_message,
     hold_message,
     named_caller,
     reversible,
@@ -414,6 +415,7 @@ def test_any_hold_tells_the_balances_after_it(
     """Both accounts' balances are told, and a capture can be reversed as any transaction."""
     message = recorded(changed).hold_placed
     debit, credit = changed.lines
+    assert balance_message(debit.account.kind, debit.after) == _balance_after(debit)
     assert (message.debit_balance, message.credit_balance) == (_balance_after(debit), _balance_after(credit))
 
     entry, other = (reversible(encoded(each)[1], None) for each in (captured, changed))
