@@ -367,9 +367,9 @@ def test_any_transaction_is_told_by_the_names_of_its_fields(
     present: str | None, transaction: Transaction, lines: tuple[Line, ...]
 ) -> None:
     """Whatever else it has or has not, and as a reversal needs it."""
-    if present is not None:
-        left_out = {name: value for name, value in LEFT_OUT.items() if name != present}
-        transaction = replace(transaction, **left_out)
+    left_out = {name: value for name, value in LEFT_OUT.items() if present not in (None, name)}
+    flags = {name: True for name, value in LEFT_OUT.items() if value is False and name not in left_out}
+    transaction = replace(transaction, **left_out, **flags)
     reverses, hold = transaction.reverses, transaction.hold
     fact = facts.TransactionPosted(FactKind.TRANSACTION_POSTED, transaction, lines)
     content, record = encoded(fact)
