@@ -165,12 +165,13 @@ class Numbers(dict[str, int]):
 
 
 REQUEST: Final = RequestKey(Method.OpenAccount, "key", player_id="ann")
+CALLER: Final = NamedCaller("spiffe://d/console", "ann")
 
 
 def encoded(fact: Any) -> tuple[bytes, bytes]:
     """Return a fact's message and its record."""
     return RecordEncoder("unit", IDS).encode(
-        fact, sequence=300, record_time=NOW, request=REQUEST, digest=b"d", caller=None
+        fact, sequence=300, record_time=NOW, request=REQUEST, digest=b"d", caller=CALLER
     )
 
 
