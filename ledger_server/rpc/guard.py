@@ -27,6 +27,7 @@ from ledger_server.identity.caller import Caller
 from ledger_server.identity.certificates import Authority, end_of
 from ledger_server.identity.policy import Policy
 from ledger_server.identity.tokens import Expected, Token, TokenKeys
+from ledger_server.rpc.call_facts import CALL
 from ledger_server.rpc.tenant_scope import TenantOf, name_of, tenant_reader
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -200,6 +201,9 @@ class Door:
             Unauthenticated, PermissionMissing: it is not permitted.
         """
         caller = self.guard.identify(context)
+        facts = CALL.get()
+        if facts is not None:
+            facts.identity, facts.tenant_id = caller.identity, tenant_id or ""
         policy = self.guard.in_force.policy
         policy.check(caller, self._method, tenant_id)
         if tenant_id is None:

@@ -8,7 +8,7 @@ from ledger_server.domain.errors import Reason, Recorded, Refused
 from ledger_server.engine.lane.work import REJECTED, Outcome, Request
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.records.wire_format import boolean, length_delimited
-from ledger_server.rpc.errors import REPLAYED, Replayed
+from ledger_server.rpc.errors import Replayed, mark_replayed
 from ledger_server.rpc.serving import Context, deadline_of
 
 
@@ -28,7 +28,7 @@ def settle(outcome: Outcome, context: Context) -> bytes:
         refused = refusal_of(outcome)
         raise Replayed(refused) if outcome.replayed else refused
     if outcome.replayed:
-        context.set_trailing_metadata((REPLAYED,))
+        mark_replayed(context)
     return outcome.content
 
 
@@ -42,7 +42,7 @@ def settle_atomic(outcomes: Sequence[Outcome], context: Context) -> None:
             refused.metadata["index"] = str(index)
             raise Replayed(refused) if outcome.replayed else refused
     if all(outcome.replayed for outcome in outcomes):
-        context.set_trailing_metadata((REPLAYED,))
+        mark_replayed(context)
 
 
 def item_result(idempotency_key: str, outcome: Outcome) -> bytes:

@@ -20,7 +20,7 @@ SETTINGS = "| variable | default | meaning |"
 METRICS = "| metric | look at it when |"
 SERVER = ("runbook.md", Settings)
 EDGE = ("webhooks.md", EdgeSettings)
-METRIC = re.compile(r'\b(Counter|Gauge|Histogram|Summary|Info|Enum)\(\s*"(defter_\w+)"')
+METRIC = re.compile(r'\b(Counter|Gauge|Histogram|Summary|Info|Enum)\(\s*"((?:defter|rpc)_\w+)"')
 
 
 def rows(file: str, header: str) -> list[list[str]]:
