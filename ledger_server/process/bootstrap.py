@@ -43,6 +43,7 @@ from ledger_server.jobs.reconciliation.reconciler import Reconciler
 from ledger_server.jobs.settlement.importing import Importer
 from ledger_server.process.identity_settings import guarded
 from ledger_server.process.live_identity import LiveIdentity
+from ledger_server.process.readiness import Readiness
 from ledger_server.process.running import Job, RunningServer, close
 from ledger_server.process.settings import Settings
 from ledger_server.providers.adapter import Adapter, ProviderCallKind
@@ -159,8 +160,13 @@ async def start_server(
             write_seconds=settings.follower_seconds,
             guard=None if identity is None else identity.guard,
         )
+        # The pool of the clock is always at hand; a test's clock has none.
+        readiness = Readiness(pools[2] if len(pools) > 2 else pools[1], health_servicer, watch.changed)
+        await readiness.start()
+        opened.push_async_callback(readiness.stop)
         if database_clock is not None:
             await _show_clock(database_clock, health_servicer, wired.servicers)
+            await database_clock.on_astray(readiness.astray)
         port, token_port = _listen(server, settings, identity)
         await server.start()
         opened.pop_all()  # from here on the running server closes them
@@ -182,6 +188,7 @@ async def start_server(
         jobs=wired.jobs,
         clock=database_clock,
         history=watch,
+        readiness=readiness,
         pools=tuple(pools),
         settings=settings,
     )
@@ -242,10 +249,11 @@ async def _database_clock(
     shared: Connections,
     own_clocks: OwnClocks | None,
 ) -> DatabaseClock:
-    """Return the database's clock, which has a connection of its own; the stack closes both."""
+    """Return the database's clock, which has a pool that is always at hand; the stack closes both."""
     assert settings.database_url is not None
+    # Readiness asks over the second connection, so that neither waits for the other.
     pool = await open_pool(
-        settings.database_url, role=settings.application_role, size=1, tells=False, shared=shared
+        settings.database_url, role=settings.application_role, size=2, tells=False, shared=shared
     )
     opened.push_async_callback(close, pool)
     pools.append(pool)

@@ -18,7 +18,7 @@ class LedgerError(Exception):
         metadata: the facts that `error.proto` names at the reason.
         replayed: whether an earlier call with the same key was refused, and this is that answer.
         retry_delay_seconds: after how long the ledger asks to come again with the same call, if it does.
-        request_id: names the call in the ledger's log lines; empty when the answer did not come from the ledger.
+        request_id: names the call in the ledger's log lines; empty when it did not answer itself.
     """
 
     def __init__(
