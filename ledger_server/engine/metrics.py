@@ -24,6 +24,11 @@ BATCH_SIZE: Final = Histogram(
     "Requests per commit",
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000),
 )
+COMPANY_SECONDS: Final = Histogram(
+    "defter_lane_company_seconds",
+    "Time for which a commit waited for more callers to join it",
+    buckets=(0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
+)
 COMMIT_SECONDS: Final = Histogram(
     "defter_lane_commit_seconds",
     "Time from sending a batch to the database until it was durable",

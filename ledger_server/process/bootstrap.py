@@ -118,7 +118,12 @@ async def start_server(
         watch = HistoryWatch(witness or WitnessKeeper(settings.witness_file))
         await _begin_history(settings, watch)
         pools: list[Pool] = []
-        shared = Connections(settings.database_url, role=settings.application_role, checks=(watch.connected,))
+        shared = Connections(
+            settings.database_url,
+            role=settings.application_role,
+            checks=(watch.connected,),
+            slow_seconds=settings.slow_statement_seconds,
+        )
         # A lane's reads need no durability proof: they are told only after the lane's own commit.
         for size, tells in ((settings.write_connections, False), (settings.read_connections, True)):
             pool = await open_pool(
@@ -324,6 +329,7 @@ def _wire(
         working_set_bytes=settings.working_set_bytes,
         batch_size=settings.lane_batch_size,
         patience_seconds=settings.store_patience_seconds,
+        slow_seconds=settings.slow_batch_seconds,
     )
     registry = known.registry
     ledger = Ledger(writes, clock, limits)

@@ -125,6 +125,13 @@ class Settings(BaseSettings):
     store_patience_seconds: Annotated[
         float, Field(gt=0, description="how long work without a deadline waits for the database")
     ] = 10.0
+    slow_statement_seconds: Annotated[
+        float, Field(gt=0, description="a database statement that took so long is logged")
+    ] = 1.0
+    slow_batch_seconds: Annotated[
+        float,
+        Field(gt=0, description="a batch that took so long from its first decision to its commit is logged"),
+    ] = 1.0
     clock_bound_seconds: Annotated[
         float,
         Field(ge=2, description="a server whose clock is off by more neither decides nor calls providers"),

@@ -1,6 +1,7 @@
 """Owns a batch: commands decided in order against a working set, and the rows that they write."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
@@ -73,6 +74,7 @@ class Batch:
         "_work_since",
         "account_numbers",
         "keys",
+        "open_time",
         "request_count",
         "rows",
         "size",
@@ -91,6 +93,8 @@ class Batch:
         # Whether something was decided that writes nothing, so that no commit proves what it was based on.
         self.unproven = False
         self.request_count = 0
+        # By the machine's monotonic clock: when the first decision began.
+        self.open_time = time.monotonic()
         # In bytes: of the requests, and of the records that came of them.
         self.size = 0
         self._work_since = 0
