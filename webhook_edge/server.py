@@ -62,6 +62,8 @@ async def run(settings: EdgeSettings) -> None:
     if settings.metrics_port is not None:
         prometheus_client.start_http_server(settings.metrics_port, settings.metrics_host)
     gateway = LedgerGateway(settings.ledger_target, seconds=settings.forward_seconds, proof=_proof(settings))
+    if settings.ledger_certificate_file is not None:
+        metrics.show_certificate(settings.ledger_certificate_file)
     receiver = Receiver(
         configuration=lambda: configuration.current,
         ledger=gateway,

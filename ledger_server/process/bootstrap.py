@@ -41,6 +41,7 @@ from ledger_server.jobs.parked_events import ParkedEvents
 from ledger_server.jobs.proof import Gate
 from ledger_server.jobs.reconciliation.reconciler import Reconciler
 from ledger_server.jobs.settlement.importing import Importer
+from ledger_server.jobs.stocks import Stocks
 from ledger_server.process.identity_settings import guarded
 from ledger_server.process.live_identity import LiveIdentity
 from ledger_server.process.readiness import Readiness
@@ -125,11 +126,13 @@ async def start_server(
             slow_seconds=settings.slow_statement_seconds,
         )
         # A lane's reads need no durability proof: they are told only after the lane's own commit.
-        for size, tells in ((settings.write_connections, False), (settings.read_connections, True)):
+        sizes = (("write", settings.write_connections, False), ("read", settings.read_connections, True))
+        for name, size, tells in sizes:
             pool = await open_pool(
                 settings.database_url, role=settings.application_role, size=size, tells=tells, shared=shared
             )
             opened.push_async_callback(close, pool)
+            pool.show(name)
             pools.append(pool)
         watch.start(pools[1])
         opened.push_async_callback(watch.stop)
@@ -403,7 +406,16 @@ def _jobs(ledger: Ledger, pool: Pool, clock: Clock, settings: Settings) -> tuple
         grace_seconds=settings.parked_grace_seconds,
     )
     ledger.on_commit(parked.committed)
-    return (HoldExpiry(ledger, pool, clock, settings.expiry_sweep_seconds), parked)
+    expiry = HoldExpiry(ledger, pool, clock, settings.expiry_sweep_seconds)
+    if settings.metrics_port is None:  # nobody would see it
+        return (expiry, parked)
+    stocks = Stocks(
+        pool,
+        clock,
+        pause_seconds=settings.metrics_seconds,
+        named_tenants=frozenset(settings.metrics_tenants),
+    )
+    return (expiry, parked, stocks)
 
 
 def currencies(extra: Mapping[str, int | None]) -> CurrencyRegistry:

@@ -83,6 +83,13 @@ class Settings(BaseSettings):
     metrics_host: Annotated[
         str, Field(description="address of the Prometheus endpoint, where nobody has to prove who they are")
     ] = "127.0.0.1"
+    metrics_seconds: Annotated[
+        float, Field(gt=0, description="pause between two counts of what waits in the database, for metrics")
+    ] = 30.0
+    metrics_tenants: Annotated[
+        tuple[str, ...],
+        Field(description="tenants with a label of their own in these metrics, as JSON; others have none"),
+    ] = ()
     workers: Annotated[int, Field(ge=1, le=64, description="server processes on the one port")] = 1
     batch_scheduling: Annotated[
         bool,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import asyncpg
 import structlog
 from asyncpg.pool import PoolAcquireContext
+from prometheus_client import Gauge
 
 from ledger_server.domain.ids import TenantKey
 from ledger_server.store.durability import Durability
@@ -37,6 +38,9 @@ else:
     AnyConnection = Any
 
 log = structlog.get_logger()
+
+_USED: Final = Gauge("defter_database_connections_used", "Database connections at work, by pool", ["pool"])
+_MOST: Final = Gauge("defter_database_connections_max", "Database connections that a pool may have", ["pool"])
 
 Check = Callable[[_Connection], Awaitable[None]]
 """Looks at a new connection, and raises an OSError if it must not be used."""
@@ -202,6 +206,11 @@ class LedgerPool(_Pool):
         super().__init__(database_url, **connecting)
         self._connections = connections
         self._tells = tells
+
+    def show(self, name: str) -> None:
+        """Show in the metrics how much of the pool is used, under a name."""
+        _MOST.labels(name).set(self.get_max_size())
+        _USED.labels(name).set_function(lambda: self.get_size() - self.get_idle_size())
 
     @property
     def durability(self) -> Durability:
