@@ -103,7 +103,7 @@ lock: ## rewrite requirements.lock from pyproject.toml; ARGS=--upgrade takes new
 	@test -x .cache/lock/bin/uv || $(PYTHON) -m venv .cache/lock
 	@.cache/lock/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@.cache/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--extra dev --no-emit-package defter-client --custom-compile-command "make lock" \
+		--extra dev --extra otel --no-emit-package defter-client --custom-compile-command "make lock" \
 		--output-file requirements.lock $(ARGS) pyproject.toml
 
 .PHONY: clean

@@ -83,6 +83,13 @@ class Settings(BaseSettings):
     metrics_host: Annotated[
         str, Field(description="address of the Prometheus endpoint, where nobody has to prove who they are")
     ] = "127.0.0.1"
+    otlp_endpoint: Annotated[
+        str | None,
+        Field(
+            description="`http://host:port` of a collector that takes traces (OTLP); none: no traces",
+            pattern="^https?://",
+        ),
+    ] = None
     metrics_seconds: Annotated[
         float, Field(gt=0, description="pause between two counts of what waits in the database, for metrics")
     ] = 30.0

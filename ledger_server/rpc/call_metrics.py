@@ -26,7 +26,7 @@ _DENIED: Final = Counter(
 )
 
 # The codes that the conventions count as errors of a server; for the others the label stays empty.
-_ERRORS: Final = frozenset(
+ERRORS: Final = frozenset(
     {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 )
 _DENIALS: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
@@ -44,7 +44,7 @@ class MethodCalls:
         """Count a call that has ended with the name of a gRPC code."""
         histogram = self._by_code.get(code)
         if histogram is None:
-            error = code if code in _ERRORS else ""
+            error = code if code in ERRORS else ""
             histogram = self._by_code[code] = _SECONDS.labels("grpc", self._method, code, error)
         histogram.observe(seconds)
 

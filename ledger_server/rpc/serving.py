@@ -16,6 +16,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
+from defter_tracing import traces
 from ledger_server.domain.errors import (
     MalformedMessage,
     MessageTooLarge,
@@ -29,6 +30,7 @@ from ledger_server.domain.errors import (
 from ledger_server.engine.incidents import report
 from ledger_server.rpc.call_facts import CALL, CallFacts
 from ledger_server.rpc.call_metrics import MethodCalls, count_denied
+from ledger_server.rpc.call_spans import traced
 from ledger_server.rpc.errors import Replayed, abort, code_of
 from ledger_server.rpc.guard import AUTHORIZATION, Admission, Door, Guard
 from ledger_server.rpc.request_budget import RequestBudget
@@ -158,7 +160,11 @@ class Handlers(grpc.GenericRpcHandler):
             (True, False): grpc.stream_unary_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[method.client_streaming, method.server_streaming]
-        return make(wrap(kind, behaviour, self._under_way, door), deserialize, _serialize)
+        serve: Callable[[Any, Context], Awaitable[Any]] = wrap(kind, behaviour, self._under_way, door)
+        made = traces()
+        if made is not None:
+            serve = traced(serve, kind.name, made)
+        return make(serve, deserialize, _serialize)
 
 
 def _serialize(message: Message | bytes) -> bytes:
@@ -194,6 +200,13 @@ class _Method:
         self.name = name
         self.calls = MethodCalls(name)
         self._tenant_of = tenant_of
+
+    def end(self, code: str, seconds: float) -> None:
+        """Count a call that has ended."""
+        self.calls.ended(code, seconds)
+        facts = CALL.get()
+        if facts is not None:
+            facts.code = code
 
     def begin(self, request: Any, context: Context) -> None:
         """Give a call its request id, by which its answer, its error and its log lines name it."""
@@ -249,7 +262,7 @@ def _unary(
         finally:
             under_way.count -= 1
             budget.leave(entered)
-            method.calls.ended(code, time.perf_counter() - start)
+            method.end(code, time.perf_counter() - start)
 
     return serve
 
@@ -297,7 +310,7 @@ def _stream(
             budget.leave(entered)
             if refusal is not None:
                 code = code_of(_bare(refusal)).name
-            method.calls.ended(code, time.perf_counter() - start)
+            method.end(code, time.perf_counter() - start)
         if refusal is not None:
             await _refuse(context, refusal)
 

@@ -14,6 +14,7 @@ from ledger_server.domain.decisions.continuation import carry
 from ledger_server.domain.decisions.decide import Decision, decide
 from ledger_server.domain.decisions.ledger import expire
 from ledger_server.domain.errors import BatchAborted, IdempotencyKeyReused, Internal
+from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.state.commands import Command, ExpireHolds, RequestKey
 from ledger_server.domain.state.facts import (
     EpochBegun,
@@ -103,6 +104,11 @@ class Batch:
         self._tip = tip
         self._encoder = encoder
 
+    @property
+    def ids(self) -> TenantIds:
+        """The names of what the batch is about."""
+        return self._tip.working_set.ids
+
     def close(self) -> None:
         """Take no more work; from here on the batch may have been committed."""
         self._tip.working_set.stamp += 1
@@ -148,6 +154,7 @@ class Batch:
             LookUpFirst: the index would not tell; the batch is spoilt.
         """
         self.size += work.size
+        first = len(self.rows)
         if work.atomic:
             work.outcomes = await self._decide_atomically(work.requests, now, found)
         else:
@@ -157,6 +164,8 @@ class Batch:
                 if self._work_since >= _BREATH:
                     await self._breathe()
             work.outcomes = outcomes
+        if work.place is not None:
+            work.rows = self.rows[first:]
         self.works.append(work)
         self.request_count += len(work.requests)
 

@@ -14,12 +14,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
+from defter_tracing import traces
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import ClockAstray, Refused, StoreUnavailable
 from ledger_server.domain.ids import TenantKey
 from ledger_server.engine import metrics
 from ledger_server.engine.incidents import report
 from ledger_server.engine.lane.batch import Batch, Found
+from ledger_server.engine.lane.batch_spans import record_batch
 from ledger_server.engine.lane.commits import Commits, OnLoss
 from ledger_server.engine.lane.group_commit import GroupCommit
 from ledger_server.engine.lane.lane_limits import LaneLimits
@@ -263,6 +265,9 @@ class Lane:
         if batch.rows:
             self._on_commit(self._tenant_id, batch.rows)
         metrics.count_batch(batch.request_count, [row.fact for row in batch.rows])
+        made = traces()
+        if made is not None:
+            record_batch(made, self._tenant_id, batch, self._send_time)
         tell_if_slow(
             self._tenant_id,
             batch,

@@ -6,9 +6,11 @@ from typing import Final
 
 from msgspec import Struct
 
+from defter_tracing import Place
 from ledger_server.domain.errors import Refused
 from ledger_server.domain.state.commands import Command, RequestKey
 from ledger_server.domain.state.facts import FactKind
+from ledger_server.store.ledger_rows import JournalRow
 
 REJECTED: Final = FactKind.REQUEST_REJECTED
 
@@ -58,7 +60,18 @@ class Work:
     `deadline` is in the event loop's time; None waits as long as the lane's patience.
     """
 
-    __slots__ = ("atomic", "begun", "deadline", "future", "outcomes", "requests", "size", "submit_time")
+    __slots__ = (
+        "atomic",
+        "begun",
+        "deadline",
+        "future",
+        "outcomes",
+        "place",
+        "requests",
+        "rows",
+        "size",
+        "submit_time",
+    )
 
     def __init__(
         self,
@@ -68,6 +81,7 @@ class Work:
         deadline: float | None,
         future: "asyncio.Future[list[Outcome]]",
         submit_time: float,
+        place: Place | None = None,
     ) -> None:
         self.requests = requests
         # In bytes; the overhead of a request beside its message counts as a constant.
@@ -77,6 +91,9 @@ class Work:
         self.future = future
         self.submit_time = submit_time
         self.outcomes: list[Outcome] = []
+        # Of a traced call: its place in the trace, and what was written for it.
+        self.place = place
+        self.rows: Sequence[JournalRow] = ()
         # Whether a database transaction was tried: then a lost answer leaves the outcome unknown.
         self.begun = False
 
