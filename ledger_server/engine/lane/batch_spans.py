@@ -16,11 +16,8 @@ def record_batch(traces: Traces, tenant_id: str, batch: Batch, send_time: float)
     Args:
         send_time: when the commit was sent, on the machine's monotonic clock.
     """
-    now, now_ns = time.monotonic(), time.time_ns()
-
-    def instant(monotonic: float) -> int:
-        return now_ns - max(round((now - monotonic) * _NS), 0)
-
+    now_ns = time.time_ns()
+    send_ns = now_ns - max(round((time.monotonic() - send_time) * _NS), 0)
     for work in batch.works:
         if work.place is None:
             continue
@@ -41,7 +38,7 @@ def record_batch(traces: Traces, tenant_id: str, batch: Batch, send_time: float)
         lane = traces.record(
             "lane",
             below=work.place,
-            begin_ns=instant(work.submit_time),
+            begin_ns=work.begin_ns,
             end_ns=now_ns,
             attributes=attributes,
             beside=others,
@@ -49,7 +46,7 @@ def record_batch(traces: Traces, tenant_id: str, batch: Batch, send_time: float)
         traces.record(
             "commit",
             below=lane,
-            begin_ns=instant(send_time),
+            begin_ns=max(send_ns, work.begin_ns),
             end_ns=now_ns,
             attributes={
                 "db.system.name": "postgresql",

@@ -1,6 +1,7 @@
 """Owns the work that passes between an RPC and a lane: requests, and their outcomes."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -62,6 +63,7 @@ class Work:
 
     __slots__ = (
         "atomic",
+        "begin_ns",
         "begun",
         "deadline",
         "future",
@@ -91,8 +93,9 @@ class Work:
         self.future = future
         self.submit_time = submit_time
         self.outcomes: list[Outcome] = []
-        # Of a traced call: its place in the trace, and what was written for it.
+        # Of a traced call: its place in the trace, when it came, and what was written for it.
         self.place = place
+        self.begin_ns = 0 if place is None else time.time_ns()
         self.rows: Sequence[JournalRow] = ()
         # Whether a database transaction was tried: then a lost answer leaves the outcome unknown.
         self.begun = False
