@@ -12,6 +12,7 @@ from defter.ledger.v1 import account_pb2, tenant_pb2
 
 from defter_tracing import Kind, Traces, switch_off, switch_on
 from ledger_server.cli.demo import TENANT, run_demo
+from ledger_server.cli.local_access import open_ways
 from ledger_server.process.bootstrap import currencies
 from ledger_server.process.local_psp import NAME, local_psp
 from tests.support.collector import Collector, Seen, collecting
@@ -64,8 +65,8 @@ async def test_deposit_and_payout_are_told_from_webhook_and_caller_to_commit_and
         ) as service,
     ):
         target = f"127.0.0.1:{service.server.port}"
-        async with psp.edge(target):
-            await run_demo(target, psp.url, lambda _: None)
+        async with psp.edge(target, None):
+            await run_demo(open_ways(target), psp.url, lambda _: None)
     switch_off()  # which sends what was not sent yet
 
     webhooks = collector.named(f"POST /webhooks/standard/{NAME}")
