@@ -23,7 +23,9 @@ READY: Final = "defter.ready"
 _READY: Final = Gauge(
     "defter_ready", "1 while this process can decide, reaches its database and does not drain"
 )
-_LOOK_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 3.0
+# While it is not ready: what is back is to be used at once.
+_AGAIN_SECONDS: Final = 0.5
 _ANSWER_SECONDS: Final = 2.0
 # A connection may have died unnoticed; the second one is a new one.
 _TRIES: Final = 2
@@ -89,7 +91,7 @@ class Readiness:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(self._look_seconds)
+            await asyncio.sleep(_AGAIN_SECONDS if self._why else self._look_seconds)
             try:
                 await self.look()
             except Exception:  # what is shown must not stand still
