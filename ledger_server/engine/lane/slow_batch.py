@@ -14,13 +14,14 @@ _MOST_KINDS: Final = 8
 
 
 def tell_if_slow(tenant_id: str, batch: Batch, *, commit_seconds: float, slow_seconds: float) -> None:
-    """Log a batch that has just been committed, if it took long from its first decision on.
+    """Log a batch that has just been committed, if it took long from its first decision on, or from its wait for the head's lock.
 
     Args:
         commit_seconds: how long the commit itself took.
         slow_seconds: from here on it counts as long.
     """
-    seconds = time.monotonic() - batch.open_time
+    # Under the head's lock the batch is opened only once the lock is there, which may have taken long.
+    seconds = max(time.monotonic() - batch.open_time, commit_seconds)
     if seconds < slow_seconds:
         return
     kinds = Counter(row.fact.kind.name.lower() for row in batch.rows)
