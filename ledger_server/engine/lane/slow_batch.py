@@ -14,7 +14,7 @@ _MOST_KINDS: Final = 8
 
 
 def tell_if_slow(tenant_id: str, batch: Batch, *, commit_seconds: float, slow_seconds: float) -> None:
-    """Log a batch that has just been committed, if it took long from its first decision on, or from its wait for the head's lock.
+    """Log a batch that has just been committed, if it or its wait for the head's lock took long.
 
     Args:
         commit_seconds: how long the commit itself took.
