@@ -127,28 +127,27 @@ class Stocks:
         parked = await stock_reads.events_parked(self._pool)
         PARKED.show(self._sums([(_NOBODY, 0), *(((each.tenant_id,), each.total) for each in parked)]))
         PARKED_AGE.show(self._ages(parked, now))
-        FINDINGS.show(
-            self._sums(
-                (
-                    (
-                        found.tenant_id,
-                        FindingClass(found.finding_class).name.lower(),
-                        Severity(found.severity).name.lower(),
-                    ),
-                    found.total,
-                )
-                for found in await stock_reads.findings_open(self._pool)
-            )
-        )
         payments: list[tuple[_Labels, float]] = [
             (("", _KINDS[kind], _state(kind, state)), 0) for kind, state in OPEN_STATES
         ]
         ages: list[tuple[_Labels, float]] = []
+        findings: list[tuple[_Labels, float]] = []
         tenants = await stock_reads.tenants_after(self._pool, "")
         while tenants:
             payments += [
                 ((each.tenant_id, _KINDS[each.kind], _state(each.kind, each.state)), each.total)
                 for each in await stock_reads.payments_open(self._pool, tenants, OPEN_STATES)
+            ]
+            findings += [
+                (
+                    (
+                        each.tenant_id,
+                        FindingClass(each.finding_class).name.lower(),
+                        Severity(each.severity).name.lower(),
+                    ),
+                    each.total,
+                )
+                for each in await stock_reads.findings_open(self._pool, tenants)
             ]
             ages += [
                 ((each.tenant_id, each.provider), (now - each.since).total_seconds())
@@ -156,6 +155,7 @@ class Stocks:
             ]
             tenants = await stock_reads.tenants_after(self._pool, tenants[-1][1])
         PAYMENTS.show(self._sums(payments))
+        FINDINGS.show(self._sums(findings))
         RECONCILED.show(self._longest(ages))
         COUNTED.set_to_current_time()
 

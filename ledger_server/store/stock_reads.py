@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 from ledger_server.store.database import Pool
 
 MOST: Final = 10_000
-"""So many due holds, parked events and open findings of all tenants together are counted."""
+"""So many due holds and parked events of all tenants together are counted, those that wait longest."""
 MOST_OF_STATE: Final = 1_000
-"""So many payments of a tenant in one state are counted."""
+"""So many payments of a tenant in one state, and open findings of a tenant, are counted."""
 _TENANTS: Final = 500
 # Of the newest runs of a tenant, the complete ones are looked for.
 _RUNS: Final = 200
@@ -40,14 +40,17 @@ _PARKED: Final = _NAMED.format(
     ) AS parked GROUP BY tenant_key
 """
 )
-_FINDINGS: Final = _NAMED.format(
-    counted="""
-    SELECT tenant_key, class, severity, count(*) AS count FROM (
-        SELECT tenant_key, class, severity FROM reconciliation_findings
-        WHERE state IN (1, 2, 5) ORDER BY tenant_key, provider, subject_time LIMIT $1
-    ) AS unresolved GROUP BY tenant_key, class, severity
+# Tenant by tenant, so that one tenant's many findings hide nobody else's.
+_FINDINGS: Final = """
+SELECT t.tenant_id, f.class, f.severity, count(*) AS count
+FROM unnest($1::bigint[], $2::text[]) AS t(tenant_key, tenant_id)
+CROSS JOIN LATERAL (
+    SELECT class, severity FROM reconciliation_findings
+    WHERE tenant_key = t.tenant_key AND state IN (1, 2, 5)
+    ORDER BY tenant_key, provider, subject_time LIMIT $3
+) AS f
+GROUP BY t.tenant_id, f.class, f.severity
 """
-)
 _PAGE: Final = "SELECT tenant_key, tenant_id FROM tenants WHERE tenant_id > $1 ORDER BY tenant_id LIMIT $2"
 _PAYMENTS: Final = """
 SELECT wanted.tenant_id, wanted.kind, wanted.state, (
@@ -122,9 +125,9 @@ async def events_parked(pool: Pool) -> list[Waiting]:
     return [Waiting(row["tenant_id"], row["count"], row["oldest"]) for row in rows]
 
 
-async def findings_open(pool: Pool) -> list[OpenFindings]:
-    """Return the findings that are not resolved, by tenant, class and severity."""
-    rows = await pool.fetch(_FINDINGS, MOST)
+async def findings_open(pool: Pool, tenants: Sequence[tuple[int, str]]) -> list[OpenFindings]:
+    """Return the findings of some tenants that are not resolved, by tenant, class and severity."""
+    rows = await pool.fetch(_FINDINGS, *_columns(tenants), MOST_OF_STATE)
     return [OpenFindings(row["tenant_id"], row["class"], row["severity"], row["count"]) for row in rows]
 
 

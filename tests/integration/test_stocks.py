@@ -148,7 +148,7 @@ async def test_account_whose_runs_never_complete_ages_from_its_first_run(
     [
         (stock_reads._HOLDS_DUE, 2, "holds_due_idx"),
         (stock_reads._PARKED, 1, "provider_events_parked_idx"),
-        (stock_reads._FINDINGS, 1, "reconciliation_findings_unresolved_idx"),
+        (stock_reads._FINDINGS, 3, "reconciliation_findings_unresolved_idx"),
         (stock_reads._PAYMENTS, 5, "payments_state_idx"),
         (stock_reads._RECONCILED, 3, "reconciliation_runs_begin_time_idx"),
     ],
@@ -175,5 +175,8 @@ async def test_counts_stop_at_their_bounds(
     assert [tenant_id for _, tenant_id in tenants] == sorted(TENANTS)
     assert sum(each.total for each in await stock_reads.holds_due(pool, LATER)) == 2
     assert sum(each.total for each in await stock_reads.events_parked(pool)) == 2
-    assert sum(each.total for each in await stock_reads.findings_open(pool)) == 2
     assert {each.total for each in await stock_reads.payments_open(pool, tenants, OPEN_STATES)} == {0}
+    assert await stock_reads.findings_open(pool, tenants) == []
+    monkeypatch.setattr(stock_reads, "MOST_OF_STATE", 1)
+    # One tenant's many findings hide nobody else's.
+    assert len(await stock_reads.findings_open(pool, tenants)) == len(TENANTS)
