@@ -116,6 +116,7 @@ async def test_log_lines_of_a_call_say_who_calls(guarded: Guarded, monkeypatch: 
     assert all(each["request_id"] for each in seen)
 
 
+@pytest.mark.usefixtures("server")  # a gauge tells of the newest server of a process
 async def test_watches_are_counted_with_how_far_they_are_behind(ledger: Ledger) -> None:
     """A watcher that takes everything is behind by nothing."""
     await ledger.open("ann")
@@ -134,6 +135,7 @@ async def test_watches_are_counted_with_how_far_they_are_behind(ledger: Ledger) 
             await ledger.tenant()
 
 
+@pytest.mark.usefixtures("server")  # see above
 async def test_connections_at_work_are_seen_by_pool(ledger: Ledger) -> None:
     """There is a bound for each pool, and what is at work stays within it."""
     await ledger.tenant()
