@@ -21,8 +21,10 @@ from ledger_server.cli.certificate_folder import (
 )
 from ledger_server.identity.caller import TOKEN_PREFIX, Caller
 from ledger_server.identity.issuing import new_signing_key, sign_token, with_public_part
-from ledger_server.identity.policy import EVERYTHING, Policy, Rule, matches, unmatched_methods
+from ledger_server.identity.patterns import EVERYTHING, matches
+from ledger_server.identity.policy import Policy, Rule, only_tokens, unmatched_methods
 from ledger_server.rpc.methods import every_method
+from ledger_server.rpc.person_field import person_field
 from ledger_server.rpc.tenant_scope import OF_ALL_TENANTS, OF_NO_TENANT
 
 certs = typer.Typer(no_args_is_help=True, help="Certificates for development.")
@@ -143,7 +145,16 @@ def _answers(rules: Policy, caller: Caller | None, method: str, tenant: str | No
         if rule.covers(method, needed):
             named = _named(rule) if caller is None else caller.identity
             typed = EVERYTHING if needed == EVERYTHING else tenant or ", ".join(rule.tenants)
-            yield f"{method}  {typed}  {named}  (rule {rule.name!r})"
+            yield f"{method}  {typed}  {named}  (rule {rule.name!r}{_persons(rule, method)})"
+
+
+def _persons(rule: Rule, method: str) -> str:
+    """Return for whom services may do it; tokens act for themselves."""
+    if rule.acts_for is not None:
+        return f"; a service acts for {', '.join(rule.acts_for)}"
+    of_tokens = rule.claims is not None or only_tokens(rule)
+    names_person = bool(person_field(every_method()[method]))
+    return "; a service acts for nobody, and this names a person" if names_person and not of_tokens else ""
 
 
 def _named(rule: Rule) -> str:

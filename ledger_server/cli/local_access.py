@@ -34,6 +34,7 @@ name = "operator"               # the certificate that `defter up` tells for grp
 identities = ["spiffe://defter.example/operator"]
 methods = ["*"]
 tenants = ["*"]
+acts_for = ["*"]                # commands say the user of this machine, or `--as`
 
 [[rule]]
 name = "people"                 # every token that is signed with token.key

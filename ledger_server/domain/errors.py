@@ -25,6 +25,9 @@ class Reason(IntEnum):
     TOKEN_ISSUER_OTHER = 43
     TOKEN_AUDIENCE_OTHER = 44
     PERMISSION_MISSING = 45
+    PERSON_OTHER = 80
+    PERSON_MALFORMED = 81
+    PERSON_NOT_PERMITTED = 82
     MESSAGE_TOO_LARGE = 1
     MALFORMED_MESSAGE = 2
     IDEMPOTENCY_KEY_MISSING = 3
@@ -243,6 +246,21 @@ class TokenAudienceOther(Unauthenticated):
 class PermissionMissing(Undecided):
     reason = Reason.PERMISSION_MISSING
     sentence = "no rule of the policy allows the caller this method for this tenant"
+
+
+class PersonOther(Undecided):
+    reason = Reason.PERSON_OTHER
+    sentence = "the call names another person than the one who makes it"
+
+
+class PersonMalformed(Undecided):
+    reason = Reason.PERSON_MALFORMED
+    sentence = "a person's name is printable ASCII without blanks: the subject of the person's tokens"
+
+
+class PersonNotPermitted(Undecided):
+    reason = Reason.PERSON_NOT_PERMITTED
+    sentence = "no rule of the policy lets the caller act for this person by this method for this tenant"
 
 
 class MessageTooLarge(Undecided):

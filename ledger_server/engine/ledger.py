@@ -10,7 +10,7 @@ from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import LaneFull, ShuttingDown, StoreUnavailable
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.domain.payments.withdrawal import NO_POLICY
-from ledger_server.domain.state.commands import Command, CreateTenant
+from ledger_server.domain.state.commands import Command, CreateTenant, NamedCaller
 from ledger_server.domain.state.facts import EnforcementChanged, FactKind
 from ledger_server.engine import metrics
 from ledger_server.engine.lane.commits import OnLoss
@@ -72,19 +72,21 @@ class Ledger:
         *,
         atomic: bool = False,
         deadline: float | None = None,
+        caller: NamedCaller | None = None,
     ) -> list[Outcome]:
         """Decide requests in one batch and return their outcomes once they are durable.
 
         Args:
             atomic: all requests take effect or none; if one is refused, the others get BATCH_ABORTED.
             deadline: in the event loop's time; work that has not begun by then is not begun.
+            caller: who is recorded; None for what the ledger asks of itself. RPCs ask by `CallersLedger`.
         Raises:
             Undecided: CurrencyContradicted, TenantNotFound, LaneFull,
                 DeadlinePassed, ShuttingDown or StoreUnavailable.
         """
         if self._admit is not None:
             await self._admit([request.command for request in requests])
-        return await self.enqueue(tenant_id, requests, atomic=atomic, deadline=deadline)
+        return await self.enqueue(tenant_id, requests, atomic=atomic, deadline=deadline, caller=caller)
 
     def enqueue(
         self,
@@ -93,6 +95,7 @@ class Ledger:
         *,
         atomic: bool = False,
         deadline: float | None = None,
+        caller: NamedCaller | None = None,
     ) -> "asyncio.Future[list[Outcome]]":
         """Put transactions into the tenant's lane at once; like `submit`, but return the future."""
         if self._draining:
@@ -106,6 +109,7 @@ class Ledger:
             future=loop.create_future(),
             submit_time=loop.time(),
             place=None if made is None else made.here(),
+            caller=caller,
         )
         self._lane(tenant_id).submit(work)
         return work.future
@@ -125,7 +129,12 @@ class Ledger:
             raise LaneFull(tenant_id=tenant_id)
 
     async def create_tenant(
-        self, tenant_id: str, request: Request, *, deadline: float | None = None
+        self,
+        tenant_id: str,
+        request: Request,
+        *,
+        deadline: float | None = None,
+        caller: NamedCaller | None = None,
     ) -> Outcome:
         """Begin a tenant's journal with record 1; a tenant that exists decides by its own lane."""
         if self._draining:
@@ -138,7 +147,9 @@ class Ledger:
         now = await trusted(self._clock)
         encoder = RecordEncoder(tenant_id, TenantIds(number))
         fact = EnforcementChanged(FactKind.TENANT_CREATED, command.enforcement, now)
-        content, record = encoder.encode(fact, sequence=1, record_time=now, request=key, digest=digest)
+        content, record = encoder.encode(
+            fact, sequence=1, record_time=now, request=key, digest=digest, caller=caller
+        )
         row = JournalRow(1, fact, key, digest, now, record, chain(NO_CHAIN_HASH, record), content)
         head = Head(
             tenant_id=tenant_id,
@@ -163,7 +174,7 @@ class Ledger:
             raise StoreUnavailable from None
         if created:
             return Outcome(fact.kind, content, 1)
-        [outcome] = await self.submit(tenant_id, [request], deadline=deadline)
+        [outcome] = await self.submit(tenant_id, [request], deadline=deadline, caller=caller)
         return outcome
 
     async def drain(self) -> None:

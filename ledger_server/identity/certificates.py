@@ -5,6 +5,7 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import (
     Criticality,
@@ -23,6 +24,7 @@ from ledger_server.domain.errors import (
 )
 from ledger_server.identity.caller import TOKEN_PREFIX, Caller
 
+LEAST_RSA_BITS: Final = 2_048
 _LONGEST_IDENTITY: Final = 255
 
 
@@ -44,8 +46,8 @@ class Authority:
                 raise ValueError(f"{root.subject.rfc4514_string()} is not an authority's certificate")
         self._store = Store(roots)
 
-    def caller(self, chain: bytes, now: datetime) -> Caller:
-        """Return whose certificate it is; by which time that has to be asked again, `end_of` says.
+    def caller(self, chain: bytes, now: datetime) -> tuple[Caller, datetime]:
+        """Return whose certificate it is, and until when that counts: the first end of what proved it.
 
         Args:
             chain: PEM, the caller's certificate first, then those between it and the authority.
@@ -56,6 +58,8 @@ class Authority:
         """
         certificate, between = _read(chain)
         check_time(certificate, now)
+        for each in (certificate, *between):
+            check_strength(each)
         verifier = (
             PolicyBuilder()
             .store(self._store)
@@ -64,15 +68,11 @@ class Authority:
             .build_client_verifier()
         )
         try:
-            verifier.verify(certificate, between)
+            proved = verifier.verify(certificate, between).chain
         except VerificationError as error:
             raise CertificateNotTrusted(problem=error) from None
-        return Caller(identity_of(certificate))
-
-
-def end_of(chain: bytes) -> datetime:
-    """Return when the first of the certificates expires, each of which can be read."""
-    return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(chain))
+        caller = Caller(identity_of(certificate))
+        return caller, min(each.not_valid_after_utc for each in proved)
 
 
 def check_time(certificate: x509.Certificate, now: datetime) -> None:
@@ -87,6 +87,17 @@ def check_time(certificate: x509.Certificate, now: datetime) -> None:
         raise CertificateNotYetValid(valid_time=certificate.not_valid_before_utc.isoformat())
 
 
+def check_strength(certificate: x509.Certificate) -> None:
+    """Check that nobody finds a certificate's key by trying.
+
+    Raises:
+        CertificateNotTrusted: the key is too short.
+    """
+    key = certificate.public_key()
+    if isinstance(key, RSAPublicKey) and key.key_size < LEAST_RSA_BITS:
+        raise CertificateNotTrusted(problem=f"an RSA key of less than {LEAST_RSA_BITS} bits")
+
+
 def identity_of(certificate: x509.Certificate) -> str:
     """Return the one name that a certificate stands for: its URI, or without any its DNS name in lower case.
 
@@ -97,7 +108,7 @@ def identity_of(certificate: x509.Certificate) -> str:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         raise CertificateIdentityUnclear(problem="no subject alternative name") from None
-    except ValueError:
+    except (ValueError, x509.UnsupportedGeneralNameType):
         raise CertificateIdentityUnclear(problem="its extensions can't be read") from None
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     found = uris or [name.lower() for name in names.get_values_for_type(x509.DNSName)]
@@ -109,16 +120,18 @@ def identity_of(certificate: x509.Certificate) -> str:
         raise CertificateIdentityUnclear(
             problem="the name is of a form that identities of certificates never have"
         )
-    if "*" in identity or not identity.isprintable() or " " in identity or len(identity) > _LONGEST_IDENTITY:
-        raise CertificateIdentityUnclear(
-            problem="a wildcard, a character that is not shown, or more than 255"
-        )
+    # Characters beyond ASCII look like others; URIs have them percent-encoded, and DNS names as punycode.
+    if not identity.isascii() or not identity.isprintable() or len(identity) > _LONGEST_IDENTITY:
+        raise CertificateIdentityUnclear(problem="more than 255 characters, or not printable ASCII")
+    if "*" in identity or " " in identity:
+        raise CertificateIdentityUnclear(problem="a wildcard or a blank")
     return identity
 
 
 def _read(chain: bytes) -> tuple[x509.Certificate, list[x509.Certificate]]:
     try:
         certificate, *between = x509.load_pem_x509_certificates(chain)
+        certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):
         raise CertificateNotTrusted(problem="it can't be read") from None
     return certificate, between

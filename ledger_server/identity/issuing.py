@@ -13,7 +13,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ledger_server.domain.errors import PersonMalformed
+from ledger_server.identity.persons import check_name
+
 ALGORITHM: Final = "ES256"
+_LEEWAY: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,14 +123,22 @@ def sign_token(
     Args:
         claims: further ones, each a list of texts.
     Raises:
-        ValueError: the key is no signing key, or a claim is one that every token has.
+        ValueError: the key is no signing key, the subject is no person's name, or a claim is one that every
+            token has.
     """
+    if not subject:
+        raise ValueError("a token is for somebody: its subject is empty")
+    try:
+        check_name(subject)
+    except PersonMalformed as refused:
+        raise ValueError(f"{subject!r}: {refused.sentence}") from None
     own = {
         "sub": subject,
         "iss": issuer,
         "aud": audience,
         "iat": int(now.timestamp()),
-        "nbf": int(now.timestamp()),
+        # Clocks of other machines may be a little behind, and a server gives no leeway.
+        "nbf": int((now - _LEEWAY).timestamp()),
         "exp": int((now + life).timestamp()),
     }
     if taken := own.keys() & claims.keys():
@@ -175,8 +187,7 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # Clocks of other machines may be a little behind.
-        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_before(now - _LEEWAY)
         .not_valid_after(now + life)
     )
 

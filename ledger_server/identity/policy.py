@@ -1,18 +1,15 @@
 """Owns the policy: who may call which methods for which tenants. What no rule allows is refused."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Annotated, Final
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
-from ledger_server.domain.errors import PermissionMissing
-from ledger_server.identity.caller import Caller
-
-EVERYTHING: Final = "*"
-"""A pattern that stands for everything; as the tenant of a method, for all tenants together."""
+from ledger_server.domain.errors import PermissionMissing, PersonNotPermitted
+from ledger_server.identity.caller import TOKEN_PREFIX, Caller
+from ledger_server.identity.patterns import EVERYTHING, matches
 
 _Text = Annotated[str, Meta(min_length=1, max_length=255)]
 _Texts = Annotated[tuple[_Text, ...], Meta(min_length=1)]
@@ -26,6 +23,8 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     tenants: _Texts
     identities: Annotated[tuple[_Text, ...], Meta(min_length=1)] | None = None
     claims: Annotated[dict[_Text, _Texts], Meta(min_length=1)] | None = None
+    acts_for: Annotated[tuple[_Text, ...], Meta(min_length=1)] | None = None
+    """For which persons a service may do it: subjects of tokens; None: for nobody."""
 
     def is_for(self, caller: Caller) -> bool:
         """Whether the rule is for this caller: each of identities and claims that it names must fit."""
@@ -40,6 +39,10 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def allows(self, caller: Caller, method: str, tenant_id: str | None) -> bool:
         """Whether the rule allows a call; see `Policy.check`."""
         return self.is_for(caller) and self.covers(method, tenant_id)
+
+    def lets_act_for(self, person: str) -> bool:
+        """Whether the rule lets its callers act for a person."""
+        return self.acts_for is not None and _any(self.acts_for, person)
 
     def covers(self, method: str, tenant_id: str | None) -> bool:
         """Whether the rule is for a method and a tenant, whoever calls."""
@@ -76,10 +79,15 @@ class Policy:
                 raise ValueError(f"two rules have the name {rule.name!r}")
             if rule.identities is None and rule.claims is None:
                 raise ValueError(f"rule {rule.name!r} has neither identities nor claims")
+            if rule.acts_for is not None and (rule.claims is not None or only_tokens(rule)):
+                raise ValueError(
+                    f"rule {rule.name!r}: acts_for does nothing for tokens, whose callers act for themselves"
+                )
             for pattern in rule.methods:
                 if pattern != EVERYTHING and "/" not in pattern and "**" not in pattern:
                     raise ValueError(f"rule {rule.name!r}: {pattern!r} has no method behind a slash")
         self._allowed = lru_cache(maxsize=8_192)(self._find)
+        self._lets_act = lru_cache(maxsize=8_192)(self._find_acting)
 
     def check(self, caller: Caller, method: str, tenant_id: str | None) -> None:
         """Check that a rule allows a call.
@@ -90,8 +98,26 @@ class Policy:
         Raises:
             PermissionMissing: none does.
         """
-        if not self._allowed(caller, method, tenant_id):
+        if not self.allows(caller, method, tenant_id):
             raise PermissionMissing(method=method, tenant_id=tenant_id or "", identity=caller.identity)
+
+    def allows(self, caller: Caller, method: str, tenant_id: str | None) -> bool:
+        """Whether a rule allows a call, as `check` says it."""
+        return self._allowed(caller, method, tenant_id)
+
+    def check_acting(self, caller: Caller, method: str, tenant_id: str | None, person: str) -> None:
+        """Check that one and the same rule allows a call and lets its caller act for a person.
+
+        Args:
+            method, tenant_id: as in `check`.
+            person: the subject of the person's tokens.
+        Raises:
+            PersonNotPermitted: none does.
+        """
+        if not self._lets_act(caller, method, tenant_id, person):
+            raise PersonNotPermitted(
+                method=method, tenant_id=tenant_id or "", identity=caller.identity, person=person
+            )
 
     def sees(self, caller: Caller, method: str) -> Callable[[str], bool]:
         """Return a function that tells whether a list may show a tenant."""
@@ -103,6 +129,9 @@ class Policy:
 
     def _find(self, caller: Caller, method: str, tenant_id: str | None) -> bool:
         return bool(self.rules_for(caller, method, tenant_id))
+
+    def _find_acting(self, caller: Caller, method: str, tenant_id: str | None, person: str) -> bool:
+        return any(rule.lets_act_for(person) for rule in self.rules_for(caller, method, tenant_id))
 
 
 def unmatched_methods(policy: Policy, methods: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
@@ -117,25 +146,10 @@ def unmatched_methods(policy: Policy, methods: Iterable[str]) -> Mapping[str, tu
     return {name: patterns for name, patterns in found.items() if patterns}
 
 
-def matches(pattern: str, text: str) -> bool:
-    """Whether a text is one that the pattern stands for.
-
-    `*` stands for any characters but `/`, `**` for any, and a lone `*` for every text.
-    """
-    return pattern == EVERYTHING or _compiled(pattern).fullmatch(text) is not None
+def only_tokens(rule: Rule) -> bool:
+    """Whether all identities of a rule are of tokens."""
+    return all(pattern.startswith(TOKEN_PREFIX) for pattern in rule.identities or ())
 
 
 def _any(patterns: Iterable[str], text: str) -> bool:
     return any(matches(pattern, text) for pattern in patterns)
-
-
-@lru_cache(maxsize=4_096)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    # What is matched has at most some hundred characters (`tenant_scope.py` cuts what callers send).
-    parts = re.split(r"(\*\*+|\*)", pattern)
-    return re.compile(
-        "".join(
-            "[^/]*" if part == "*" else ".*" if part.startswith("**") else re.escape(part) for part in parts
-        ),
-        re.DOTALL,
-    )

@@ -20,11 +20,11 @@ from ledger_server.domain.errors import (
     TokenSignatureInvalid,
 )
 from ledger_server.identity.caller import TOKEN_PREFIX, Caller
+from ledger_server.identity.persons import LONGEST_PERSON
 
 ALGORITHMS: Final = frozenset({"RS256", "ES256", "EdDSA"})
 MAX_TOKEN_BYTES: Final = 8_192
 _LEAST_RSA_BITS: Final = 2_048
-_LONGEST_SUBJECT: Final = 200
 _SCHEME: Final = "bearer "
 # Claims are checked here, where the time comes from the caller.
 _SIGNATURE_ALONE: Final = {
@@ -86,10 +86,14 @@ class TokenKeys:
         if not isinstance(found, list) or not found:
             raise ValueError("it has no keys")
         for index, each in enumerate(found):
+            if isinstance(each, dict) and each.get("use", "sig") != "sig":
+                continue  # identity providers list keys for encryption beside those for signatures
             key_id, key = _key(each, f"keys[{index}]")
             if key_id in self._keys:
                 raise ValueError(f"keys[{index}]: another one has the kid {key_id!r}")
             self._keys[key_id] = key
+        if not self._keys:
+            raise ValueError("it has no keys for signatures")
 
     def token(self, authorization: str, expected: Expected) -> Token:
         """Return what the `authorization` of a call proves, whatever the time.
@@ -103,6 +107,8 @@ class TokenKeys:
             header = jwt.get_unverified_header(text)
         except jwt.PyJWTError:
             raise TokenMalformed(problem="it is no signed JWT") from None
+        if not all(_is_text(header.get(name, "")) for name in ("alg", "kid")):
+            raise TokenMalformed(problem="alg and kid are not text")
         key = self._key(header)
         try:
             claims = jwt.decode(text, key, algorithms=[key.algorithm_name], options=_SIGNATURE_ALONE)  # type: ignore[arg-type]
@@ -145,14 +151,14 @@ def _key(data: object, where: str) -> tuple[str, jwt.PyJWK]:
         raise ValueError(f"{where}: a symmetric key would let everybody who checks tokens make them")
     if "d" in data:
         raise ValueError(f"{where}: it is a private key; only its public part belongs here")
-    if data.get("use", "sig") != "sig":
-        raise ValueError(f"{where}: it is not for signatures")
     key_id = data.get("kid")
     if not isinstance(key_id, str) or not key_id:
         raise ValueError(f"{where}: it has no kid")
+    if not isinstance(data.get("alg", ""), str):
+        raise ValueError(f"{where}: its alg is no text")  # noqa: TRY004  # the file is wrong, not the code
     try:
         key = jwt.PyJWK(data)
-    except jwt.PyJWTError:
+    except (jwt.PyJWTError, NotImplementedError):
         raise ValueError(f"{where}: it can't be read") from None
     if key.algorithm_name not in ALGORITHMS:
         raise ValueError(
@@ -166,7 +172,7 @@ def _key(data: object, where: str) -> tuple[str, jwt.PyJWK]:
 def _token(claims: Mapping[str, Any], expected: Expected) -> Token:
     subject, audience = claims.get("sub"), claims.get("aud")
     expire_time, valid_time = claims.get("exp"), claims.get("nbf", float("-inf"))
-    if not isinstance(subject, str) or not 0 < len(subject) <= _LONGEST_SUBJECT or not subject.isprintable():
+    if not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_PERSON or not subject.isprintable():
         raise TokenMalformed(problem="sub")
     if not _is_time(expire_time):
         raise TokenMalformed(problem="exp")
@@ -181,6 +187,11 @@ def _token(claims: Mapping[str, Any], expected: Expected) -> Token:
         (name, values) for name, value in sorted(claims.items()) if (values := _values(value)) is not None
     )
     return Token(caller=Caller(TOKEN_PREFIX + subject, told), expire_time=expire_time, valid_time=valid_time)
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is text that can be told of; half of a surrogate pair is none."""
+    return isinstance(value, str) and value.isprintable()
 
 
 def _is_time(value: object) -> TypeGuard[float]:

@@ -1,8 +1,10 @@
 """Owns the connection of commands to a server: address, retries, error lines and exit codes."""
 
 import asyncio
+import base64
 import getpass
 import io
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -32,7 +34,10 @@ COMMAND_SETTINGS: Final = frozenset({"DEFTER_SERVER", "DEFTER_TENANT", *PROOF_SE
 Server = Annotated[str, typer.Option(envvar="DEFTER_SERVER", help="host:port of a running server")]
 Tenant = Annotated[str, typer.Option(envvar="DEFTER_TENANT", help="the tenant")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, one object a line")]
-Actor = Annotated[str | None, typer.Option("--as", help="who does it; default: the user of this machine")]
+Actor = Annotated[
+    str | None,
+    typer.Option("--as", help="who does it; default: the token's subject, else the user of this machine"),
+]
 
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
@@ -184,14 +189,30 @@ async def pages(
 
 
 def actor_or_user(actor: str | None) -> str:
-    """Return who does something.
+    """Return who does something: who was named, else the subject of the token, else this machine's user.
+
+    A server that takes tokens knows the subject itself and refuses any other name.
 
     Raises:
         Stopped: nobody was named, and this machine does not know its user's name.
     """
     if actor:
         return actor
+    token_file = os.environ.get(PROOF_SETTINGS["token_file"])
+    if token_file and (subject := subject_of(Path(token_file))):
+        return subject
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
         raise Stopped("this machine does not know who you are: say --as") from None
+
+
+def subject_of(token_file: Path) -> str:
+    """Return what a token says to be its subject; empty if the file has none. The server checks it."""
+    try:
+        payload = token_file.read_text().split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (OSError, ValueError, IndexError):
+        return ""
+    subject = claims.get("sub") if isinstance(claims, dict) else None
+    return subject if isinstance(subject, str) else ""

@@ -11,7 +11,7 @@ from rich.text import Text
 from ledger_server.operator.lists import Shape
 from ledger_server.operator.money import Money
 from ledger_server.operator.run_screen import class_name
-from ledger_server.operator.screen import age, print_facts, print_line, print_table, styled, when
+from ledger_server.operator.screen import age, by_whom, print_facts, print_line, print_table, styled, when
 
 _PREFIX: Final = "fnd_"
 _SHORT: Final = len(_PREFIX) + 10
@@ -135,7 +135,12 @@ def print_history(out: Console, history: Sequence[pb.FindingVersion], money: Mon
     for version in history:
         after = version.finding
         rows.append(
-            [f"version {after.version}", when(after.update_time), who(after), changed(known, after, money)]
+            [
+                f"version {after.version}",
+                when(after.update_time),
+                by_whom(who(after), version.caller),
+                changed(known, after, money),
+            ]
         )
         known = after
     print_table(out, ("", "time", "by", "what"), rows)

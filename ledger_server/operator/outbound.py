@@ -17,7 +17,7 @@ from ledger_server.operator.connection import (
     carry_out,
     open_ledger,
 )
-from ledger_server.operator.screen import console, print_json, print_line, when
+from ledger_server.operator.screen import by_whom, console, print_json, print_line, when
 
 app = typer.Typer(no_args_is_help=True, help="Stop calls to providers, and let them go on.")
 
@@ -101,7 +101,8 @@ def _print(outbound: pb.Outbound, *, json: bool) -> None:
     state = "stopped" if outbound.stopped else "allowed"
     since = ""
     if outbound.note:
-        since = f" since {when(outbound.change_time)} by {outbound.actor}: {outbound.note}"
+        by = by_whom(outbound.actor, outbound.caller)
+        since = f" since {when(outbound.change_time)} by {by}: {outbound.note}"
     print_line(out, f"outbound calls are {state}{since}")
     before = f", after {', '.join(outbound.past_epochs)}" if outbound.past_epochs else ""
     print_line(out, f"epoch: {outbound.epoch or 'none yet'}{before}")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import IO, Final
 
+from defter.identity.v1 import caller_pb2
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -143,3 +144,10 @@ def age(since: Timestamp, now: datetime) -> str:
         if passed >= length:
             return f"{passed // length}{unit}"
     return f"{passed // timedelta(seconds=1)}s"
+
+
+def by_whom(name: str, caller: caller_pb2.Caller) -> str:
+    """Return who did something, with the identity that proved it where that is not the person's own."""
+    if caller.identity in ("", f"token:{name}"):
+        return name
+    return f"{name} by {caller.identity}"

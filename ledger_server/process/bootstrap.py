@@ -49,6 +49,7 @@ from ledger_server.process.running import Job, RunningServer, close
 from ledger_server.process.settings import Settings
 from ledger_server.providers.adapter import Adapter, ProviderCallKind
 from ledger_server.rpc.account import AccountServicer
+from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.deposit import DepositServicer
 from ledger_server.rpc.finding import FindingServicer
 from ledger_server.rpc.grpc_server import CHANNEL_OPTIONS, open_server
@@ -355,7 +356,7 @@ def _wire(
     reader = RequestReader(registry, bounds)
     deposit_hold = timedelta(seconds=settings.deposit_hold_seconds)
     servicers = _servicers(
-        ledger,
+        CallersLedger(ledger),
         reader,
         PaymentReader(registry, amounts, bounds, deposit_hold=deposit_hold),
         read,
@@ -483,7 +484,7 @@ def amount_bounds(bounds: Mapping[str, int], registry: CurrencyRegistry) -> Amou
 
 
 def _servicers(
-    ledger: Ledger,
+    ledger: CallersLedger,
     reader: RequestReader,
     payment_reader: PaymentReader,
     reads: Reads,

@@ -18,6 +18,8 @@ class Guarded:
     authority_file: Path | None
     token_keys_file: Path | None
     expected: Expected | None
+    audit_log_file: Path | None
+    """None: the audit log is written among the other log lines."""
     token_port: int | None
     """A port of its own for tokens; None: there is none, or tokens alone come in on the usual port."""
 
@@ -48,6 +50,8 @@ def guarded(settings: Settings) -> Guarded | None:
             "DEFTER_TOKEN_PORT: not set; with DEFTER_CLIENT_AUTHORITY_FILE callers with tokens"
             " can't use DEFTER_PORT"
         )
+    if settings.token_port and settings.token_port == settings.port:
+        raise ValueError("DEFTER_TOKEN_PORT: is DEFTER_PORT, where callers with tokens are not let in")
     if settings.token_port is not None and (authority is None or keys is None):
         raise ValueError(
             "DEFTER_TOKEN_PORT: does nothing without both DEFTER_CLIENT_AUTHORITY_FILE and"
@@ -60,6 +64,7 @@ def guarded(settings: Settings) -> Guarded | None:
         authority_file=authority,
         token_keys_file=keys,
         expected=expected,
+        audit_log_file=settings.audit_log_file,
         token_port=settings.token_port,
     )
 
@@ -87,6 +92,7 @@ def _without_tls(settings: Settings) -> None:
         ("TOKEN_KEYS_FILE", settings.token_keys_file, "TLS (DEFTER_TLS_CERTIFICATE_FILE)"),
         ("TOKEN_PORT", settings.token_port, "TLS (DEFTER_TLS_CERTIFICATE_FILE)"),
         ("POLICY_FILE", settings.policy_file, "TLS (DEFTER_TLS_CERTIFICATE_FILE)"),
+        ("AUDIT_LOG_FILE", settings.audit_log_file, "TLS (DEFTER_TLS_CERTIFICATE_FILE)"),
     ):
         if there is not None:
             raise ValueError(f"DEFTER_{name}: does nothing without {other}")

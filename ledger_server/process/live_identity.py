@@ -5,6 +5,8 @@ A file that can't be used leaves the last one in force; the log says so once for
 
 import asyncio
 import contextlib
+import stat
+import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -13,14 +15,16 @@ from typing import Final, Generic, TypeVar
 import grpc
 import structlog
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from prometheus_client import Counter, Gauge
 
-from ledger_server.identity.certificates import Authority, end_of
-from ledger_server.identity.policy import Policy
+from ledger_server.identity.certificates import Authority
+from ledger_server.identity.policy import Policy, unmatched_methods
+from ledger_server.identity.server_pair import server_pair
 from ledger_server.identity.tokens import TokenKeys
+from ledger_server.process.audit_log import AuditLog
 from ledger_server.process.identity_settings import Guarded
 from ledger_server.rpc.guard import Guard, InForce, wall_clock
+from ledger_server.rpc.methods import every_method
 
 log = structlog.get_logger()
 
@@ -43,6 +47,8 @@ _Value = TypeVar("_Value")
 _LARGEST_FILE_BYTES = 1024 * 1024
 _PAIR: Final = "DEFTER_TLS_CERTIFICATE_FILE"
 _AUTHORITY: Final = "DEFTER_CLIENT_AUTHORITY_FILE"
+# The log says so each time that a look takes as long as this.
+_STUCK_SECONDS = 10.0
 
 
 class LiveFiles(Generic[_Value]):
@@ -69,6 +75,7 @@ class LiveFiles(Generic[_Value]):
             if contents == self._contents:
                 if self._problem:
                     _CURRENT.labels(self._setting).set(1)
+                    log.info("can be read again; it stays in force", setting=self._setting)
                 self._problem = ""
                 return False
             value = self._parse(contents)
@@ -91,17 +98,16 @@ class LiveFiles(Generic[_Value]):
     def _bytes(self) -> list[bytes]:
         # Small files, whose contents tell more of a change than times and sizes do.
         try:
-            contents = [file.read_bytes() for file in self._files]
+            return [_read_small(file) for file in self._files]
         except OSError as error:
             raise ValueError(f"{self._setting}: {error.filename}: {error.strerror}") from None
-        if any(len(content) > _LARGEST_FILE_BYTES for content in contents):
-            raise ValueError(f"{self._setting}: larger than {_LARGEST_FILE_BYTES} bytes")
-        return contents
+        except ValueError as error:
+            raise ValueError(f"{self._setting}: {error}") from None
 
     def _parse(self, contents: list[bytes]) -> _Value:
         try:
             return self._read(contents)
-        except ValueError as error:
+        except Exception as error:  # noqa: BLE001  # whatever a parser stumbles over, the file can't be used
             names = ", ".join(str(file) for file in self._files)
             raise ValueError(f"{self._setting}: {names}: {error}") from None
 
@@ -116,11 +122,18 @@ class LiveIdentity:
             ValueError: one of them can't be used; names its setting.
         """
         self._guarded = guarded
-        self._pair = LiveFiles(_PAIR, (guarded.certificate_file, guarded.key_file), _key_and_chain)
-        self._policy = LiveFiles("DEFTER_POLICY_FILE", (guarded.policy_file,), lambda read: Policy(read[0]))
+        self._pair = LiveFiles(
+            _PAIR,
+            (guarded.certificate_file, guarded.key_file),
+            lambda read: server_pair(read[0], read[1], now()),
+        )
+        self._policy = LiveFiles(
+            "DEFTER_POLICY_FILE", (guarded.policy_file,), lambda read: _policy_of(read[0])
+        )
         self._authority = _optional(_AUTHORITY, guarded.authority_file, lambda pem: (Authority(pem), pem))
         self._token_keys = _optional("DEFTER_TOKEN_KEYS_FILE", guarded.token_keys_file, TokenKeys)
-        self.guard = Guard(self._in_force(), now)
+        self.audit_log = AuditLog(guarded.audit_log_file)
+        self.guard = Guard(self._in_force(), now, self.audit_log.audit)
         self._show_days(_PAIR, lambda: self._pair.current[1], now)
         authority = self._authority
         if authority is not None:
@@ -131,7 +144,7 @@ class LiveIdentity:
     @staticmethod
     def _show_days(setting: str, pem: Callable[[], bytes], now: Callable[[], datetime]) -> None:
         _DAYS_LEFT.labels(setting).set_function(
-            lambda: (end_of(pem()) - now()).total_seconds() / _DAY,
+            lambda: (_end_of(pem()) - now()).total_seconds() / _DAY,
         )
 
     def credentials(self, *, certificates: bool) -> grpc.ServerCredentials:
@@ -158,39 +171,48 @@ class LiveIdentity:
         )
 
     def start(self, seconds: float) -> None:
-        """Look at the files every so often from now on."""
+        """Look at the files every so often from now on, and write the audit log."""
+        self.audit_log.start()
         self._watching = asyncio.create_task(self._watch(seconds))
 
     async def stop(self) -> None:
-        """Look no more."""
+        """Look no more, and write what is left of the audit log."""
         if self._watching is not None:
             self._watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
+        await self.audit_log.stop()
 
     async def look(self) -> None:
         """Look at the files now, put what has changed in force, and end streams that may not go on."""
         async with self._looking:
-            if await asyncio.to_thread(self._look):
-                self.guard.in_force = self._in_force()
+            await in_own_thread(self._look)
+            latest = self._in_force()
+            if latest != self.guard.in_force:
+                self.guard.in_force = latest
             self.guard.recheck()
 
     async def _watch(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
+            looking = asyncio.ensure_future(self.look())
             try:
-                await self.look()
+                while not (await asyncio.wait({looking}, timeout=_STUCK_SECONDS))[0]:
+                    log.error("certificates, keys and policy can't be looked at: a file does not answer")
+                await looking
             except Exception:  # nothing in a file may end the watch
                 log.exception("certificates, keys and policy were not looked at")
+            finally:
+                looking.cancel()
 
-    def _look(self) -> bool:
-        self._pair.look()
-        changed = self._policy.look()
+    def _look(self) -> None:
+        # One after the other, so that a file which stands still holds up those behind it alone.
+        self._policy.look()
         if self._authority is not None:
-            changed |= self._authority.look()
+            self._authority.look()
         if self._token_keys is not None:
-            changed |= self._token_keys.look()
-        return changed
+            self._token_keys.look()
+        self._pair.look()
 
     def _in_force(self) -> InForce:
         return InForce(
@@ -215,26 +237,55 @@ def _configuration_of(latest: tuple[bytes, bytes, bytes | None]) -> grpc.ServerC
     return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=authorities)
 
 
-def _key_and_chain(contents: list[bytes]) -> tuple[bytes, bytes]:
-    """Return the key and the certificate, if they belong together.
+def _policy_of(text: bytes) -> Policy:
+    policy = Policy(text)
+    for name, patterns in unmatched_methods(policy, every_method()).items():
+        log.warning("no method is like this", rule=name, patterns=patterns)
+    return policy
+
+
+def _read_small(file: Path) -> bytes:
+    """Read a file, and no more of it than such a file has.
 
     Raises:
-        ValueError: they can't be read, or are not of one pair: only one of them was replaced so far.
+        OSError: it can't be read.
+        ValueError: it is none, or is too large. A pipe has no end, and who opens one waits.
     """
-    chain, pem = contents
-    try:
-        certificate = x509.load_pem_x509_certificates(chain)[0]
-    except ValueError:
-        raise ValueError("it has no certificate in PEM") from None
-    try:
-        key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError):
-        raise ValueError("DEFTER_TLS_KEY_FILE has no private key in PEM without a password") from None
-    if _public(key.public_key()) != _public(certificate.public_key()):
-        raise ValueError("DEFTER_TLS_KEY_FILE is the key of another certificate")
-    return pem, chain
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise ValueError(f"{file}: is no file")
+    with file.open("rb") as reading:
+        content = reading.read(_LARGEST_FILE_BYTES + 1)
+    if len(content) > _LARGEST_FILE_BYTES:
+        raise ValueError(f"{file}: larger than {_LARGEST_FILE_BYTES} bytes")
+    return content
 
 
-def _public(key: object) -> bytes:
-    found: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined]
-    return found
+async def in_own_thread(work: Callable[[], None]) -> None:
+    """Do work in a thread for which the end of the process does not wait: it may never come back."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+
+    def tell(error: Exception | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        error = None
+        try:
+            work()
+        except Exception as raised:  # noqa: BLE001  # it is raised where the work is waited for
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed by now
+            loop.call_soon_threadsafe(tell, error)
+
+    threading.Thread(target=run, name="identity-files", daemon=True).start()
+    await done
+
+
+def _end_of(pem: bytes) -> datetime:
+    """Return when the first of the certificates expires, each of which can be read."""
+    return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(pem))

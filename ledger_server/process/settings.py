@@ -73,6 +73,12 @@ class Settings(BaseSettings):
     policy_file: Annotated[
         Path | None, Field(description="TOML file with who may call what; without it everyone may everything")
     ] = None
+    audit_log_file: Annotated[
+        Path | None,
+        Field(
+            description="where a guarded server writes its audit log; without it, among the other log lines"
+        ),
+    ] = None
     identity_reload_seconds: Annotated[
         float,
         Field(gt=0, le=0.5, description="pause between two looks for changed certificates, keys, policy"),

@@ -9,10 +9,10 @@ from ledger_server.domain.errors import BatchSizeOutOfRange, FieldMissing, Field
 from ledger_server.domain.ledger.accounts import AccountKind, AccountState
 from ledger_server.domain.payments.accounts import reserved_for
 from ledger_server.domain.state.commands import ContinueAccount, Method, SetAccountLimits, SetAccountState
-from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads.gathered import GatheredReads
 from ledger_server.engine.reads.ledger import Reads
 from ledger_server.engine.records.journal import account_message, balance_message
+from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.outcomes import decide_one, item_result, results_message, settle_atomic
 from ledger_server.rpc.page_token import (
     fitting,
@@ -49,7 +49,7 @@ _StateRequest = (
 class AccountServicer:
     """Opens, limits, freezes and closes accounts, and reads their balances and statements."""
 
-    def __init__(self, ledger: Ledger, reader: RequestReader, reads: Reads) -> None:
+    def __init__(self, ledger: CallersLedger, reader: RequestReader, reads: Reads) -> None:
         self._ledger = ledger
         self._reader = reader
         self._reads = reads

@@ -3,10 +3,10 @@
 from defter.payments.v1 import deposit_pb2
 
 from ledger_server.domain.payments.deposit import DepositState
-from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads.ledger import Span
 from ledger_server.engine.reads.payments import PaymentReads
 from ledger_server.engine.records.wire_format import length_delimited, number
+from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.outcomes import decide_one
 from ledger_server.rpc.page_token import number_position, page_bytes, page_size
 from ledger_server.rpc.payment_requests import PaymentReader, optional_filters
@@ -19,7 +19,7 @@ from ledger_server.store.queries.payments import PaymentFilter
 class DepositServicer:
     """Takes deposits on, refunds them and reads them; their recorded message is field 1 of each response."""
 
-    def __init__(self, ledger: Ledger, reader: PaymentReader, reads: PaymentReads) -> None:
+    def __init__(self, ledger: CallersLedger, reader: PaymentReader, reads: PaymentReads) -> None:
         self._ledger = ledger
         self._reader = reader
         self._reads = reads

@@ -4,11 +4,11 @@ from defter.ledger.v1 import journal_pb2
 from defter.reconciliation.v1 import finding_pb2
 
 from ledger_server.engine.lane.work import Request
-from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads.findings import FindingReads
 from ledger_server.engine.reconciliation.repairs import Repairs
 from ledger_server.engine.records.times import timestamp
 from ledger_server.engine.records.wire_format import boolean, length_delimited
+from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.finding_requests import (
     MAX_PERSON,
     acknowledge_finding,
@@ -29,7 +29,7 @@ from ledger_server.store.queries.rendering import Page
 class FindingServicer:
     """Changes findings by hand and reads them; the recorded message is field 1 of each response."""
 
-    def __init__(self, ledger: Ledger, reads: FindingReads, repairs: Repairs) -> None:
+    def __init__(self, ledger: CallersLedger, reads: FindingReads, repairs: Repairs) -> None:
         self._ledger = ledger
         self._reads = reads
         self._repairs = repairs
@@ -58,7 +58,11 @@ class FindingServicer:
         )
         for version in found.history:
             record = journal_pb2.JournalRecord.FromString(version.record)
-            response.history.add(sequence=version.sequence, finding=record.finding_changed)
+            response.history.add(
+                sequence=version.sequence,
+                finding=record.finding_changed,
+                caller=record.caller if record.HasField("caller") else None,
+            )
         if found.run_number is not None:
             response.last_seen_run_id = ids_of(request.tenant_id).run_id(found.run_number)
         if found.seen_time is not None:

@@ -23,16 +23,24 @@ from ledger_server.domain.errors import (
     TokenKeyUnknown,
     TokenOverPlaintext,
 )
+from ledger_server.domain.state.commands import NamedCaller
 from ledger_server.identity.caller import Caller
-from ledger_server.identity.certificates import Authority, end_of
+from ledger_server.identity.certificates import Authority
+from ledger_server.identity.persons import check_name, person_of
 from ledger_server.identity.policy import Policy
 from ledger_server.identity.tokens import Expected, Token, TokenKeys
+from ledger_server.rpc.audit import Audit
+from ledger_server.rpc.audited_method import AuditedMethod
 from ledger_server.rpc.call_facts import CALL
+from ledger_server.rpc.outcome_scope import SHOWS_EVERYTHING, asked_method
+from ledger_server.rpc.person_field import person_field
 from ledger_server.rpc.tenant_scope import TenantOf, name_of, tenant_reader
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 AUTHORIZATION: Final = "authorization"
+PERSON: Final = "defter-person"
+"""The metadata in which a service says for whom it acts, where the request has no field for it."""
 _CERTIFICATE: Final = "x509_pem_cert"
 _CHAIN: Final = "x509_pem_cert_chain"
 _SECURITY: Final = "transport_security_type"
@@ -40,6 +48,14 @@ _MOST_REMEMBERED: Final = 8_192
 
 SEES: ContextVar[Callable[[str], bool]] = ContextVar("SEES", default=lambda _: True)
 """Whether the caller of the call under way may see a tenant in a list of tenants."""
+ITEM_REFUSED: ContextVar[Callable[[Refused], None]] = ContextVar("ITEM_REFUSED", default=lambda _: None)
+"""Tells the audit log that an item of the call under way was refused, while the call itself is answered."""
+CALLER: ContextVar[NamedCaller | None] = ContextVar("CALLER", default=None)
+"""The caller of the call under way, as records name it; None on an open server.
+
+Tasks that a call begins inherit it, jobs among them. So it is read in `rpc` alone: for journal records by
+`CallersLedger`, else by the servicer.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +73,7 @@ class Admission:
 
     __slots__ = ("_again", "refused", "request")
 
-    def __init__(self, request: Any, again: Callable[[], None]) -> None:
+    def __init__(self, request: Any, again: Callable[[], object]) -> None:
         self.request = request
         self._again = again
         self.refused: Refused | None = None
@@ -75,9 +91,10 @@ class Admission:
 class Guard:
     """Knows what is in force, and the streams that are open."""
 
-    def __init__(self, in_force: InForce, now: Callable[[], datetime]) -> None:
-        """Take what is in force at first, and a clock whose times have a zone."""
+    def __init__(self, in_force: InForce, now: Callable[[], datetime], audit: Audit | None = None) -> None:
+        """Take what is in force at first, a clock whose times have a zone, and where calls are told of."""
         self._now = now
+        self._audit = audit
         self._in_force = in_force
         self._certificates: dict[bytes, tuple[Caller, datetime]] = {}
         self._tokens: dict[str, Token] = {}
@@ -100,7 +117,14 @@ class Guard:
         Raises:
             TenantUnclear: nobody has said what permission the method needs.
         """
-        return Door(self, name_of(method), tenant_reader(method))
+        return Door(
+            self,
+            name_of(method),
+            tenant_reader(method),
+            person_field=person_field(method),
+            audited=None if self._audit is None else AuditedMethod(self._audit, method),
+            has_items="items" in method.input_type.fields_by_name,
+        )
 
     def recheck(self) -> None:
         """End each open stream that would not be admitted any more."""
@@ -125,9 +149,26 @@ class Guard:
         Raises:
             Unauthenticated: nobody knows, for one of its reasons.
         """
+        return self.identify_for(context)[0]
+
+    def identify_for(self, context: Context) -> tuple[Caller, tuple[str, ...]]:
+        """Return who calls, and for which persons as the metadata says, which is looked at once.
+
+        Raises:
+            Unauthenticated: nobody knows, for one of its reasons.
+        """
+        tokens: list[str] = []
+        persons: tuple[str, ...] = ()
+        for name, value in context.invocation_metadata() or ():
+            if name == AUTHORIZATION:
+                tokens.append(str(value))
+            elif name == PERSON:
+                persons = (*persons, str(value))
+        return self._identify(context, tokens), persons
+
+    def _identify(self, context: Context, tokens: Sequence[str]) -> Caller:
         peer = cast("Mapping[str, Sequence[bytes]]", context.auth_context())
         certificate = peer.get(_CERTIFICATE)
-        tokens = [str(value) for key, value in context.invocation_metadata() or () if key == AUTHORIZATION]
         if peer.get(_SECURITY, (b"",))[0] != b"ssl":
             raise TokenOverPlaintext if tokens else IdentityMissing
         if len(tokens) + bool(certificate) > 1:
@@ -147,10 +188,10 @@ class Guard:
             raise CertificateNotTrusted(problem="this server has no authority for certificates")
         # gRPC leaves the caller's own certificate out of the chain: what is first there is another's.
         pem = b"".join((certificate, *(each for each in chain if each != certificate)))
-        caller = self._in_force.authority.caller(pem, now)
+        caller, end = self._in_force.authority.caller(pem, now)
         if len(self._certificates) >= _MOST_REMEMBERED:
             self._certificates.clear()
-        self._certificates[certificate] = (caller, end_of(pem))
+        self._certificates[certificate] = (caller, end)
         return caller
 
     def _by_token(self, authorization: str) -> Caller:
@@ -170,10 +211,22 @@ class Guard:
 class Door:
     """The guard of one method."""
 
-    def __init__(self, guard: Guard, method: str, tenant_of: TenantOf) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        method: str,
+        tenant_of: TenantOf,
+        *,
+        person_field: str,
+        audited: AuditedMethod | None,
+        has_items: bool,
+    ) -> None:
         self.guard = guard
         self.tenant_of = tenant_of
         self._method = method
+        self._person_field = person_field
+        self._audited = audited
+        self._has_items = has_items
 
     def admit(self, request: Any, context: Context) -> Admission:
         """Admit a call, whose request has not been looked at yet.
@@ -182,53 +235,121 @@ class Door:
             request: a message, the refusal of a broken one, or the messages of a stream, each of which is
                 checked as it comes.
         Raises:
-            Unauthenticated, PermissionMissing: nothing was done.
+            Unauthenticated, PermissionMissing, PersonOther, PersonMalformed, PersonNotPermitted: nothing was
+                done.
             Refused: the request was broken; its caller may at least call the method.
         """
         tenant_id = self.tenant_of(request) if isinstance(request, Message) else None
-        self.check(context, tenant_id)
+        named = self._named(request) if self._person_field else ""
+        asked = asked_method(self._method, request) if isinstance(request, Message) else ""
+        caller = self.check(context, tenant_id, named, asked)
+        CALLER.set(caller)
         if isinstance(request, Refused):
             raise request
         if isinstance(request, Message):
-            return Admission(request, lambda: self.check(context, tenant_id))
-        stream = _Stream(self, context)
-        return Admission(stream.checked(request), stream.check)
+            if self._person_field and caller.person:
+                # Before the request is digested: a person who is left out and one who is written out are the
+                # same request, and another person's is another one.
+                check_name(caller.person)
+                setattr(request, self._person_field, caller.person)
+            if self._has_items:
+                ITEM_REFUSED.set(lambda refused: self.tell_refused(refused, request, context))
+            return Admission(request, lambda: self.check(context, tenant_id, named, asked))
+        stream = Stream(self, context, request)
+        ITEM_REFUSED.set(lambda refused: self.tell_refused(refused, stream, context))
+        return Admission(stream, stream.check)
 
-    def check(self, context: Context, tenant_id: str | None) -> None:
-        """Check a call of this method for a tenant.
+    def check(self, context: Context, tenant_id: str | None, named: str = "", asked: str = "") -> NamedCaller:
+        """Check a call of this method for a tenant; return whose it is.
 
+        Args:
+            named: the person whom the request names.
+            asked: the method whose outcome the request asks for.
         Raises:
-            Unauthenticated, PermissionMissing: it is not permitted.
+            Unauthenticated, PermissionMissing, PersonOther, PersonMalformed, PersonNotPermitted: it is not
+                permitted.
         """
-        caller = self.guard.identify(context)
+        caller, acted_for = self.guard.identify_for(context)
         facts = CALL.get()
         if facts is not None:
             facts.identity, facts.tenant_id = caller.identity, tenant_id or ""
         policy = self.guard.in_force.policy
         policy.check(caller, self._method, tenant_id)
+        if asked and not policy.allows(caller, SHOWS_EVERYTHING, tenant_id):
+            policy.check(caller, asked, tenant_id)
         if tenant_id is None:
             SEES.set(policy.sees(caller, self._method))
+        if not named and not acted_for:
+            return caller.by_itself
+        person = person_of(
+            caller,
+            (named, *acted_for),
+            check_permitted=lambda name: policy.check_acting(caller, self._method, tenant_id, name),
+        )
+        return NamedCaller(caller.identity, person)
+
+    def tell_read(self, request: object, context: Context) -> None:
+        """Tell the audit log of a call that was answered, if that is its business."""
+        caller = CALLER.get()
+        if self._audited is not None and caller is not None:
+            self._audited.read(request, context, self._tenant_of(request), caller)
+
+    def tell_refused(self, refused: Refused, request: object, context: Context) -> None:
+        """Tell the audit log of a refusal, if that is its business.
+
+        Args:
+            request: a message, or what was admitted of a stream.
+        """
+        if self._audited is None:
+            return
+        caller = CALLER.get()
+        if caller is None:  # it was not admitted
+            try:
+                known = self.guard.identify(context)
+                caller = NamedCaller(known.identity, known.subject or refused.metadata.get("person", ""))
+            except Refused:
+                caller = NamedCaller("", "")
+        self._audited.refused(refused, request, context, self._tenant_of(request), caller)
+
+    def _tenant_of(self, request: object) -> str | None:
+        if isinstance(request, Message):
+            return self.tenant_of(request)
+        return request.tenant_id if isinstance(request, Stream) else None
+
+    def _named(self, request: object) -> str:
+        return str(getattr(request, self._person_field)) if isinstance(request, Message) else ""
 
 
-class _Stream:
+class Stream:
     """The messages of one stream, each checked for its tenant, or for that of the messages before it."""
 
-    def __init__(self, door: Door, context: Context) -> None:
+    def __init__(self, door: Door, context: Context, requests: AsyncIterator[Any]) -> None:
         self._door = door
         self._context = context
-        self._tenant_id: str | None = None
+        self._checked = self._check_each(requests)
+        self.tenant_id: str | None = None
+        """That of the messages so far."""
 
-    def check(self) -> None:
-        self._door.check(self._context, self._tenant_id)
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """Return the messages."""
+        return self._checked
 
-    async def checked(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def __anext__(self) -> Any:
+        """Return the next message."""
+        return await anext(self._checked)
+
+    def check(self) -> NamedCaller:
+        """Check what was checked last; see `Door.check`."""
+        return self._door.check(self._context, self.tenant_id)
+
+    async def _check_each(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Yield the messages; in place of one that is refused its refusal, as for a broken one."""
         async for request in requests:
             try:
                 if isinstance(request, Message):
                     tenant_id = self._door.tenant_of(request)
-                    self._tenant_id = self._tenant_id if tenant_id is None else tenant_id
-                self.check()
+                    self.tenant_id = self.tenant_id if tenant_id is None else tenant_id
+                CALLER.set(self.check())
             except Refused as refused:
                 yield refused
                 return

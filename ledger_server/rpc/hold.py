@@ -4,9 +4,9 @@ from defter.ledger.v1 import hold_pb2, journal_pb2
 
 from ledger_server.domain.ledger.holds import HoldState
 from ledger_server.domain.state.commands import ExtendHold, IncreaseHold, Method, ReleaseHold
-from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads.ledger import Reads
 from ledger_server.engine.records.journal import hold_message
+from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.outcomes import decide_one
 from ledger_server.rpc.page_token import fitting, page_position, page_size, page_token
 from ledger_server.rpc.read_requests import bound, optional_account_id, optional_enum, tenant_violations
@@ -18,7 +18,7 @@ from ledger_server.store.queries.holds import HoldFilter
 class HoldServicer:
     """Reserves money and turns the reservation into a transaction, or undoes it."""
 
-    def __init__(self, ledger: Ledger, reader: RequestReader, reads: Reads) -> None:
+    def __init__(self, ledger: CallersLedger, reader: RequestReader, reads: Reads) -> None:
         self._ledger = ledger
         self._reader = reader
         self._reads = reads

@@ -6,6 +6,7 @@ from defter.payments.v1 import outbound_pb2 as pb
 
 from ledger_server.domain.ids import EPOCH_LENGTH
 from ledger_server.engine.reconciliation.outbounds import Outbounds
+from ledger_server.rpc.guard import CALLER
 from ledger_server.rpc.payment_requests import MAX_REVIEWER, some_text
 from ledger_server.rpc.serving import Context
 from ledger_server.rpc.violations import Violations
@@ -29,7 +30,7 @@ class OutboundServicer:
         some_text(violations, request.note, "note", _MAX_NOTE)
         some_text(violations, request.actor, "actor", MAX_REVIEWER)
         violations.check()
-        outbound = await self._outbounds.stop(note=request.note, actor=request.actor)
+        outbound = await self._outbounds.stop(note=request.note, actor=request.actor, caller=CALLER.get())
         return pb.StopOutboundResponse(outbound=outbound)
 
     async def ResumeOutbound(
@@ -45,6 +46,7 @@ class OutboundServicer:
             request.epoch,
             note=request.note,
             actor=request.actor,
+            caller=CALLER.get(),
             allow_unreconciled=request.allow_unreconciled,
         )
         return pb.ResumeOutboundResponse(outbound=outbound)

@@ -6,13 +6,14 @@ from defter.ledger.v1 import error_pb2
 
 from ledger_server.domain.errors import Reason, Recorded, Refused
 from ledger_server.engine.lane.work import REJECTED, Outcome, Request
-from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.records.wire_format import boolean, length_delimited
+from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.errors import Replayed, mark_replayed
+from ledger_server.rpc.guard import ITEM_REFUSED
 from ledger_server.rpc.serving import Context, deadline_of
 
 
-async def decide_one(ledger: Ledger, tenant_id: str, request: Request, context: Context) -> bytes:
+async def decide_one(ledger: CallersLedger, tenant_id: str, request: Request, context: Context) -> bytes:
     """Submit one request and return the serialized fact that was recorded for it, now or before.
 
     Raises:
@@ -51,6 +52,8 @@ def item_result(idempotency_key: str, outcome: Outcome) -> bytes:
     PostTransactionResult and OpenAccountResult have the same four fields: the key, the fact, the
     rejection and whether it is replayed.
     """
+    if outcome.rejected:
+        ITEM_REFUSED.get()(refusal_of(outcome))
     if outcome.kind is REJECTED:
         fact = length_delimited(3, outcome.content)
     elif outcome.refused is not None:

@@ -42,6 +42,7 @@ from ledger_server.engine.reconciliation.event_requests import event_request
 from ledger_server.engine.records.events import echoed_payment, event_type, unread_of
 from ledger_server.engine.records.times import moment
 from ledger_server.engine.records.withdrawals import policy_of_message
+from ledger_server.rpc.guard import CALLER
 from ledger_server.rpc.requests import MAX_NOTE, MAX_REFERENCE, ids_of, keyed, keyed_violations, request_of
 from ledger_server.rpc.violations import MAX_KEY, Violations
 from ledger_server.store.payment_rows import DEPOSIT, WITHDRAWAL
@@ -50,7 +51,7 @@ MAX_EVENTS: Final = 100
 MAX_PAYLOAD: Final = 1024 * 1024
 MAX_PLAYER_ID: Final = 64
 MAX_PROVIDER: Final = 63
-MAX_REVIEWER: Final = 64
+MAX_REVIEWER: Final = 255
 
 # No record has this number.
 _NO_NUMBER: Final = -1
@@ -338,11 +339,13 @@ def approve_withdrawal(message: withdrawal_pb2.ApproveWithdrawalRequest) -> Requ
     some_text(violations, message.reviewer, "reviewer", MAX_REVIEWER)
     violations.text(message.note, "note", MAX_NOTE)
     violations.check()
+    caller = CALLER.get()
     command = ApproveWithdrawal(
         withdrawal_id=message.withdrawal_id,
         number=_withdrawal_number(message),
         reviewer=message.reviewer,
         note=message.note,
+        identity="" if caller is None else caller.identity,
     )
     return keyed(Method.ApproveWithdrawal, message, message.idempotency_key, command)
 

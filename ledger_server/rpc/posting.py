@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from defter.ledger.v1 import journal_pb2, posting_pb2
 
 from ledger_server.domain.ledger.transactions import TransactionType
-from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads.ledger import Reads
 from ledger_server.engine.records.journal import transaction_of
 from ledger_server.engine.records.wire_format import length_delimited
+from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.outcomes import decide_one, item_result, results_message, settle_atomic
 from ledger_server.rpc.page_token import page_position, page_size, page_token
 from ledger_server.rpc.read_requests import optional_account_id, optional_enum, span, tenant_violations
@@ -28,7 +28,7 @@ from ledger_server.store.queries.transactions import PostedRecord, TransactionFi
 class PostingServicer:
     """Posts and reads transactions."""
 
-    def __init__(self, ledger: Ledger, reader: RequestReader, reads: Reads, streams: Streams) -> None:
+    def __init__(self, ledger: CallersLedger, reader: RequestReader, reads: Reads, streams: Streams) -> None:
         self._ledger = ledger
         self._reader = reader
         self._reads = reads

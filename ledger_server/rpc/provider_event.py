@@ -6,11 +6,11 @@ from defter.payments.v1 import payment_pb2, provider_event_pb2
 
 from ledger_server.domain.payments.events import EventState
 from ledger_server.engine.lane.work import Outcome, Request
-from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads.ledger import Span
 from ledger_server.engine.reads.payments import PaymentReads
 from ledger_server.engine.reconciliation.event_requests import read_since
 from ledger_server.engine.records.wire_format import boolean, length_delimited
+from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.outcomes import decide_one, refusal_of, results_message
 from ledger_server.rpc.page_token import number_position, page_bytes, page_size
 from ledger_server.rpc.payment_requests import (
@@ -29,7 +29,7 @@ from ledger_server.store.queries.payments import EventFilter
 class ProviderEventServicer:
     """Takes verified events in, each of them once, and reads what became of them."""
 
-    def __init__(self, ledger: Ledger, reader: PaymentReader, reads: PaymentReads) -> None:
+    def __init__(self, ledger: CallersLedger, reader: PaymentReader, reads: PaymentReads) -> None:
         self._ledger = ledger
         self._reader = reader
         self._reads = reads

@@ -16,6 +16,7 @@ from ledger_server.domain.reconciliation.payment_comparison import Verdict
 from ledger_server.engine.reads.runs import RunReads
 from ledger_server.engine.reconciliation.runs import Claimed, Runs
 from ledger_server.rpc.errors import mark_replayed
+from ledger_server.rpc.guard import CALLER
 from ledger_server.rpc.page_token import (
     fitting,
     page_place,
@@ -166,7 +167,7 @@ class ReconciliationServicer:
             raise ShuttingDown
         # Before the claim: after it, a caller who goes away must not keep the run from being begun.
         ids = await self._reads.ids(request.tenant_id)
-        claimed = await self._runs.claim(request)
+        claimed = await self._runs.claim(request, CALLER.get())
         if claimed.owner is not None:
             self._worker.begin(request, claimed, ids)
         return claimed

@@ -3,6 +3,7 @@
 grpcio's own servicer does not find methods, though the protocol counts them among the symbols.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from typing import Any
@@ -35,11 +36,30 @@ class ReflectionServicer:
         REQUEST_ID.set(request_id)
         context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
         try:
-            admitted = requests if self._door is None else self._door.admit(requests, context).request
-            async for response in self._usual.ServerReflectionInfo(self._findable(admitted), context):
+            async for response in self._admitted(requests, context):
                 yield response
         except Refused as refused:
+            if self._door is not None:
+                self._door.tell_refused(refused, None, context)
             await abort(context, refused, replayed=False)
+
+    async def _admitted(
+        self, requests: AsyncIterator[reflection_pb2.ServerReflectionRequest], context: Context
+    ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
+        if self._door is None:
+            async for response in self._usual.ServerReflectionInfo(self._findable(requests), context):
+                yield response
+            return
+        admission = self._door.admit(requests, context)
+        try:
+            with self._door.guard.watching(admission):
+                answers = self._usual.ServerReflectionInfo(self._findable(admission.request), context)
+                async for response in answers:
+                    yield response
+        except asyncio.CancelledError:
+            if admission.refused is None:
+                raise
+            raise admission.refused from None  # the guard has ended the stream, which is told why
 
     async def _findable(
         self, requests: AsyncIterator[reflection_pb2.ServerReflectionRequest]

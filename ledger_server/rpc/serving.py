@@ -245,24 +245,29 @@ def _unary(
                 budget.enter(size)
                 entered = size
             if door is None or admission is None or isinstance(request, Message):
-                return await behaviour(request, context)
-            with door.guard.watching(admission):  # a stream may be idle when its permission is withdrawn
-                return await behaviour(request, context)
+                response = await behaviour(request, context)
+            else:  # a stream may be idle when its permission is withdrawn
+                with door.guard.watching(admission):
+                    response = await behaviour(request, context)
         except asyncio.CancelledError:  # the caller has given up, or its deadline has passed
             code = "CANCELLED"
             if admission is not None and admission.refused is not None:
                 code = code_of(admission.refused).name
-                await _refuse(context, admission.refused)  # or the guard has ended the call
+                # Or the guard has ended the call.
+                await _refuse(context, admission.refused, door, request)
             raise
         except Exception as error:  # whatever it is, somebody waits for an answer
             refusal = _refusal(method.name, error)
             code = code_of(_bare(refusal)).name
-            await _refuse(context, refusal)
+            await _refuse(context, refusal, door, request)
             raise  # not reached: refusing ends the call
         finally:
             under_way.count -= 1
             budget.leave(entered)
             method.end(code, time.perf_counter() - start)
+        if door is not None:
+            door.tell_read(request, context)
+        return response
 
     return serve
 
@@ -293,6 +298,8 @@ def _stream(
                 size = request.ByteSize()
                 budget.enter(size)
                 entered = size
+            if door is not None:
+                door.tell_read(request, context)  # now, since a watch may last for ever
             with nullcontext() if door is None or admission is None else door.guard.watching(admission):
                 async with aclosing(behaviour(request, context)) as responses:
                     async for response in responses:
@@ -312,7 +319,7 @@ def _stream(
                 code = code_of(_bare(refusal)).name
             method.end(code, time.perf_counter() - start)
         if refusal is not None:
-            await _refuse(context, refusal)
+            await _refuse(context, refusal, door, request)
 
     return serve
 
@@ -359,10 +366,12 @@ def _bare(refusal: Refused | Replayed) -> Refused:
     return refusal.refused if isinstance(refusal, Replayed) else refusal
 
 
-async def _refuse(context: Context, refusal: Refused | Replayed) -> None:
-    """End the call with the status of a refusal."""
+async def _refuse(context: Context, refusal: Refused | Replayed, door: Door | None, request: object) -> None:
+    """End the call with the status of a refusal, and tell the audit log."""
     refused = _bare(refusal)
     count_denied(refused)
+    if door is not None:
+        door.tell_refused(refused, request, context)
     try:
         await abort(context, refused, replayed=isinstance(refusal, Replayed))
     except grpc.aio.AbortError:

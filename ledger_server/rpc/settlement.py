@@ -21,14 +21,15 @@ from ledger_server.domain.ledger.accounts import Direction
 from ledger_server.domain.ledger.transactions import NewPosting, TransactionType
 from ledger_server.domain.payments.accounts import bank_account, clearing_account
 from ledger_server.domain.reconciliation.settlement import ReportFormat, SettlementBatchState
-from ledger_server.domain.state.commands import Method, PostTransaction, RequestKey
+from ledger_server.domain.state.commands import Method, NamedCaller, PostTransaction, RequestKey
 from ledger_server.engine.lane.kept_currencies import KeptCurrencies
 from ledger_server.engine.lane.work import Request
-from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reconciliation.settlements import Settlements, moved_by
 from ledger_server.engine.records.settlements import message_of
 from ledger_server.engine.records.times import moment
+from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.errors import mark_replayed
+from ledger_server.rpc.guard import CALLER
 from ledger_server.rpc.outcomes import decide_one, refusal_of
 from ledger_server.rpc.page_token import Position, fitting, page_place, page_size, page_token, time_in
 from ledger_server.rpc.payment_requests import ProviderAmounts, provider_name, some_text
@@ -51,7 +52,7 @@ class ReportImporter(Protocol):
     """Imports reports, and keeps the findings of batches up to date."""
 
     async def import_report(
-        self, header: Header, chunks: AsyncIterator[bytes]
+        self, header: Header, chunks: AsyncIterator[bytes], *, caller: NamedCaller | None
     ) -> pb.ImportSettlementReportResponse:
         """Import a file if it is new, and update findings and provider records."""
 
@@ -64,7 +65,7 @@ class SettlementServicer:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: CallersLedger,
         reader: RequestReader,
         settlements: Settlements,
         importer: ReportImporter,
@@ -86,7 +87,7 @@ class SettlementServicer:
         header = await self._header(requests)
         await self._settlements.check_tenant(header.tenant_id)
         await self._currencies.check()  # the lines are kept in minor units
-        response = await self._importer.import_report(header, _chunks(requests))
+        response = await self._importer.import_report(header, _chunks(requests), caller=CALLER.get())
         # A report of payouts alone may have thousands; the rest are listed.
         del response.batches[fitting(response.batches) :]
         return response
@@ -133,7 +134,9 @@ class SettlementServicer:
         else:
             if batch.moved is not None:
                 mark_replayed(context)
-            batch = await self._settlements.set_moved(request.tenant_id, request.provider, name, 0, "")
+            batch = await self._settlements.set_confirmed(
+                request.tenant_id, request.provider, name, CALLER.get()
+            )
             await self._importer.tell(request.tenant_id, request.provider, name)
         return pb.ConfirmSettlementBatchResponse(batch=message_of(batch))
 

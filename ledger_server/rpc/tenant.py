@@ -5,9 +5,9 @@ from defter.ledger.v1 import tenant_pb2
 from ledger_server.domain.ledger.currency import turnover_bound
 from ledger_server.domain.state.commands import CreateTenant, Enforcement, Method, SetBalanceEnforcement
 from ledger_server.engine.lane.kept_currencies import KeptCurrencies
-from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads.ledger import Reads
 from ledger_server.engine.records.times import timestamp
+from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.guard import SEES
 from ledger_server.rpc.outcomes import decide_one, settle
 from ledger_server.rpc.page_token import page_position, page_size, page_token
@@ -23,7 +23,7 @@ _ENFORCEMENTS = members(Enforcement)
 class TenantServicer:
     """Opens ledgers and says how strictly they are enforced."""
 
-    def __init__(self, ledger: Ledger, reads: Reads, currencies: KeptCurrencies) -> None:
+    def __init__(self, ledger: CallersLedger, reads: Reads, currencies: KeptCurrencies) -> None:
         self._currencies = currencies
         self._ledger = ledger
         self._reads = reads
@@ -79,17 +79,11 @@ class TenantServicer:
         size = page_size(request, violations)
         position = page_position(request, violations, like=("",))
         violations.check()
-        sees, shown = SEES.get(), list[Head]()
-        after: str | None = str(position[0]) if position else ""
-        while after is not None and len(shown) < size:
-            page = await self._reads.tenants(after=after, size=size)
-            shown += [head for head in page.items if sees(head.tenant_id)]
-            after = page.next
-        more = after is not None or len(shown) > size
-        # The token holds the last tenant that is shown, so it tells of no other.
+        after = str(position[0]) if position else ""
+        page = await self._reads.tenants(after=after, size=size, sees=SEES.get())
         return tenant_pb2.ListTenantsResponse(
-            tenants=[_tenant(head) for head in shown[:size]],
-            next_page_token=page_token(request, (shown[size - 1].tenant_id,)) if more else "",
+            tenants=[_tenant(head) for head in page.items],
+            next_page_token="" if page.next is None else page_token(request, (page.next,)),
         )
 
     async def SetBalanceEnforcement(

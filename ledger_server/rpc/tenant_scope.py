@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 
-from ledger_server.identity.policy import EVERYTHING
+from ledger_server.identity.patterns import EVERYTHING
 
 TenantOf = Callable[[Any], str | None]
 """Returns the tenant of a request; None where it says none by itself."""

@@ -10,7 +10,7 @@ from defter.ledger.v1 import posting_pb2
 
 from ledger_server.domain.errors import FieldMalformed, LaneFull, Refused, ShuttingDown
 from ledger_server.engine.lane.work import Outcome, Request
-from ledger_server.engine.ledger import Ledger
+from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.outcomes import item_result, results_message
 from ledger_server.rpc.request_budget import RequestBudget
 from ledger_server.rpc.requests import RequestReader, check_batch_size, check_tenant
@@ -76,7 +76,7 @@ class TransactionStream:
     """Reads items into the tenant's lane while it writes results."""
 
     def __init__(
-        self, ledger: Ledger, reader: RequestReader, budget: RequestBudget, *, deadline: float | None
+        self, ledger: CallersLedger, reader: RequestReader, budget: RequestBudget, *, deadline: float | None
     ) -> None:
         """Take the call's deadline, in the event loop's time; items that have not begun by then never do."""
         self._budget = budget

@@ -4,11 +4,11 @@ from defter.payments.v1 import withdrawal_pb2
 
 from ledger_server.domain.payments.withdrawal import WithdrawalState
 from ledger_server.engine.lane.work import Request
-from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads.ledger import Reads, Span
 from ledger_server.engine.reads.payments import PaymentReads
 from ledger_server.engine.records.wire_format import length_delimited, number
 from ledger_server.engine.records.withdrawals import policy_message
+from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.outcomes import decide_one
 from ledger_server.rpc.page_token import number_position, page_bytes, page_size
 from ledger_server.rpc.payment_requests import (
@@ -29,7 +29,7 @@ class WithdrawalServicer:
     """Takes withdrawals through review; the recorded message is field 1 of each response."""
 
     def __init__(
-        self, ledger: Ledger, reader: PaymentReader, reads: Reads, payment_reads: PaymentReads
+        self, ledger: CallersLedger, reader: PaymentReader, reads: Reads, payment_reads: PaymentReads
     ) -> None:
         self._ledger = ledger
         self._reader = reader

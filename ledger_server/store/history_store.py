@@ -11,10 +11,14 @@ from asyncpg import InsufficientPrivilegeError
 
 from ledger_server.domain.history import Found, Identity, Known
 from ledger_server.domain.ids import TenantKey
+from ledger_server.domain.state.commands import NamedCaller
 from ledger_server.store.database import AnyConnection
 
 _COLUMNS: Final = (
-    "epoch, past_epochs, outbound_stopped, note, actor, change_time, begin_time, known_until, version"
+    "epoch, past_epochs, outbound_stopped, note, actor, change_time, begin_time, known_until, version,"
+    # Earlier servers change the row without these columns.
+    " CASE WHEN caller_version = version THEN caller_identity END AS caller_identity,"
+    " CASE WHEN caller_version = version THEN caller_person END AS caller_person"
 )
 _READ: Final = f"SELECT {_COLUMNS} FROM history WHERE history_key = 1"
 # A standby has no write position; CASE keeps PostgreSQL from asking for one.
@@ -50,11 +54,13 @@ FROM payments p
 WHERE o.open AND p.tenant_key = o.tenant_key AND p.payment_number = o.payment_number
 """
 _STOP: Final = f"""
-UPDATE history SET outbound_stopped = true, note = $1, actor = $2, {_WRITTEN}
+UPDATE history SET outbound_stopped = true, note = $1, actor = $2,
+    caller_identity = $3, caller_person = $4, caller_version = version + 1, {_WRITTEN}
 WHERE history_key = 1 RETURNING {_COLUMNS}
 """
 _RESUME: Final = f"""
-UPDATE history SET outbound_stopped = false, note = $2, actor = $3, {_WRITTEN}
+UPDATE history SET outbound_stopped = false, note = $2, actor = $3,
+    caller_identity = $4, caller_person = $5, caller_version = version + 1, {_WRITTEN}
 WHERE history_key = 1 AND version = $1 RETURNING {_COLUMNS}
 """
 # Every provider account with payments, by tenant, found by steps through the index, with its complete runs.
@@ -91,6 +97,7 @@ class History(NamedTuple):
         known_until: the newest record that the database had when the epoch began, or an earlier one if an
             earlier loss was not reconciled; None in the first epoch.
         version: counts changes.
+        caller: by whose call the row was changed last; None on an open server, and where a server did it.
     """
 
     epoch: str | None
@@ -102,6 +109,7 @@ class History(NamedTuple):
     begin_time: datetime | None
     known_until: datetime | None
     version: int
+    caller: NamedCaller | None
 
 
 class Look(NamedTuple):
@@ -200,16 +208,18 @@ async def begin_epoch(connection: AnyConnection, looked: Look, epoch: str, *, lo
     return row is not None
 
 
-async def stop_outbound(connection: AnyConnection, *, note: str, actor: str) -> History:
+async def stop_outbound(
+    connection: AnyConnection, *, note: str, actor: str, caller: NamedCaller | None
+) -> History:
     """Stop all calls to providers."""
-    return _history_of(await connection.fetchrow(_STOP, note, actor))
+    return _history_of(await connection.fetchrow(_STOP, note, actor, *_columns_of(caller)))
 
 
 async def resume_outbound(
-    connection: AnyConnection, *, version: int, note: str, actor: str
+    connection: AnyConnection, *, version: int, note: str, actor: str, caller: NamedCaller | None
 ) -> History | None:
     """Let calls be made again; None if the history has changed since that version."""
-    row = await connection.fetchrow(_RESUME, version, note, actor)
+    row = await connection.fetchrow(_RESUME, version, note, actor, *_columns_of(caller))
     return None if row is None else _history_of(row)
 
 
@@ -243,4 +253,13 @@ def _history_of(row: Any) -> History:
         begin_time=row["begin_time"],
         known_until=row["known_until"],
         version=row["version"],
+        caller=(
+            None
+            if row["caller_identity"] is None
+            else NamedCaller(row["caller_identity"], row["caller_person"])
+        ),
     )
+
+
+def _columns_of(caller: NamedCaller | None) -> tuple[str | None, str | None]:
+    return (None, None) if caller is None else (caller.identity, caller.person)

@@ -33,6 +33,10 @@ history: Final = Table(
     Column("row_transaction", BigInteger),
     # Counts changes, so that of two processes with the same change only one makes it.
     Column("version", BigInteger, nullable=False),
+    # By whose call the row got this version: another version has another caller, or none.
+    bytewise("caller_identity", nullable=True),
+    bytewise("caller_person", nullable=True),
+    Column("caller_version", BigInteger),
     PrimaryKeyConstraint("history_key"),
     CheckConstraint("history_key = 1", name="one_row"),
 )

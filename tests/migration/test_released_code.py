@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +23,7 @@ from ledger_server.store import migrate
 from tests.support.cashier import Cashier
 from tests.support.coherence import assert_ledger_coherent
 from tests.support.fake_provider import PROVIDER, fake_providers
+from tests.support.guarded import guarding
 from tests.support.ledger import Ledger
 from tests.support.postgres import Databases
 from tests.support.released import Released, Unpacked, git, unpack
@@ -187,6 +190,66 @@ async def test_start_released_code_on_todays_rows_reads_and_writes_what_it_may(
                 assert (refused.code, refused.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
         async with serving(url, providers=fake_providers()) as service:
             await assert_ledger_coherent(service.ledger(PAYING))
+
+
+async def test_released_code_reads_what_callers_have_written(databases: Databases, tmp_path: Path) -> None:
+    """A server from before callers skips their names, verifies the rest, and changes none of them."""
+    code = unpack(RELEASED["of schema 0012"], tmp_path / "code")
+    (tmp_path / "providers.toml").write_text(NO_PSP)
+    environment = {
+        **code.environment,
+        "DEFTER_PROVIDERS_FILE": str(tmp_path / "providers.toml"),
+        "NO_PSP_KEY": "none",
+    }
+    console = "spiffe://d/console"
+
+    @asynccontextmanager
+    async def before(url: str, key_prefix: str) -> AsyncIterator[Ledger]:
+        process = serving_process(
+            url, log_file=tmp_path / "old.log", program=code.program, environment=environment
+        )
+        async with process as old, open_channel(old.port) as channel:
+            yield Ledger(channel, PAYING, key_prefix=key_prefix)
+
+    @asynccontextmanager
+    async def today(url: str, key_prefix: str) -> AsyncIterator[Ledger]:
+        async with (
+            guarding(url, tmp_path, providers=fake_providers()) as guarded,
+            guarded.channel_of(console) as channel,
+        ):
+            yield Ledger(channel, PAYING, key_prefix=key_prefix)
+
+    with databases.empty() as url:
+        await migrate_with(code, url)
+        async with before(url, "old") as ledger:
+            await ledger.create()
+            await ledger.open_house()
+            await ledger.open("bob")
+            await write_rows(ledger)
+        await asyncio.to_thread(migrate.upgrade, url)
+        async with today(url, "today") as ledger:
+            filled = await ledger.head()
+            hold_id = await write_rows(ledger)
+            cashier = Cashier(ledger)
+            await cashier.set_policy(second_review_from_minor={"EUR": 1})
+            withdrawal = await cashier.request(100)
+            await cashier.approve(withdrawal.withdrawal_id, "ada")
+            written = [entry for entry in await ledger.entries() if entry.record.HasField("caller")]
+            assert {entry.record.caller.identity for entry in written} == {console}
+            assert min(entry.sequence for entry in written) > filled
+            assert not (await ledger.verify()).HasField("first_difference")
+        async with before(url, "after") as ledger:
+            await assert_reads(ledger, 2, hold_id)
+            assert not (await ledger.verify()).HasField("first_difference")
+            await write_rows(ledger)
+            # It decides as an open server does, by names alone.
+            refused = await refusal(Cashier(ledger).approve(withdrawal.withdrawal_id, "ada"))
+            assert refused.reason == "SECOND_REVIEWER_REQUIRED"
+        async with today(url, "end") as ledger:
+            assert [entry for entry in await ledger.entries() if entry.record.HasField("caller")] == written
+            passed = await Cashier(ledger).approve(withdrawal.withdrawal_id, "bob")
+            assert [each.identity for each in passed.approvals] == [console, console]
+            assert not (await ledger.verify()).HasField("first_difference")
 
 
 async def migrate_with(code: Unpacked, url: str) -> None:

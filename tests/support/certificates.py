@@ -47,7 +47,7 @@ class TestAuthority:
 
     __test__ = False
 
-    def __init__(self, name: str = "authority") -> None:
+    def __init__(self, name: str = "authority", *, valid_until: datetime = FAR_AWAY) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         usage = x509.KeyUsage(
@@ -68,7 +68,7 @@ class TestAuthority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(LONG_AGO)
-            .not_valid_after(FAR_AWAY)
+            .not_valid_after(valid_until)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(usage, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -108,9 +108,10 @@ class TestAuthority:
         usages: Sequence[x509.ObjectIdentifier] | None = CLIENT,
         valid_from: datetime = LONG_AGO,
         valid_until: datetime = FAR_AWAY,
+        key: Any = None,
     ) -> Issued:
         """Issue a certificate with these names."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = ec.generate_private_key(ec.SECP256R1()) if key is None else key
         builder = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "spiffe://d/common-name")]))

@@ -22,6 +22,25 @@ methods = ["*"]
 tenants = ["*"]
 
 [[rule]]
+name = "console"
+identities = ["spiffe://d/console", "spiffe://d/other-console"]
+methods = ["*"]
+tenants = ["*"]
+acts_for = ["*"]
+
+[[rule]]
+name = "service that acts for nobody"
+identities = ["spiffe://d/service"]
+methods = ["*"]
+tenants = ["*"]
+
+[[rule]]
+name = "people"
+claims = { groups = ["staff"] }
+methods = ["*"]
+tenants = ["*"]
+
+[[rule]]
 name = "root of another tenant"
 identities = ["spiffe://d/elsewhere", "token:elsewhere"]
 methods = ["*"]

@@ -198,7 +198,7 @@ class Mirror:
                 request_time=life.begin_time,
                 update_time=update_time,
                 balance_after=0,
-                approvals=(Approval(reviewer="ada", time=life.begin_time, note=""),),
+                approvals=(Approval(reviewer="ada", time=life.begin_time, note="", identity=""),),
                 reviewer="",
                 reason="",
                 paid=0,

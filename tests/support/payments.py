@@ -242,10 +242,14 @@ class PaymentBooks:
         assert isinstance(fact, WithdrawalChanged)
         return fact.withdrawal.number
 
-    def approve(self, number: int, reviewer: str = "rita") -> None:
-        """Approve a withdrawal."""
+    def approve(self, number: int, reviewer: str = "rita", identity: str = "") -> None:
+        """Approve a withdrawal; with an identity, the reviewer is proved."""
         withdrawal_id = self.working_set.ids.withdrawal_id(number)
-        self.do(ApproveWithdrawal(withdrawal_id=withdrawal_id, number=number, reviewer=reviewer, note="ok"))
+        self.do(
+            ApproveWithdrawal(
+                withdrawal_id=withdrawal_id, number=number, reviewer=reviewer, note="ok", identity=identity
+            )
+        )
 
     def reject(self, number: int) -> None:
         """Reject a withdrawal."""

@@ -13,6 +13,7 @@ from ledger_server.domain.errors import (
     ShuttingDown,
     StoreUnavailable,
 )
+from ledger_server.domain.state.commands import NamedCaller
 from ledger_server.engine.lane.work import Outcome, Request
 from ledger_server.engine.ledger import Ledger
 
@@ -44,6 +45,7 @@ class Stumbling(Ledger):
         *,
         atomic: bool = False,
         deadline: float | None = None,
+        caller: NamedCaller | None = None,
     ) -> list[Outcome]:
         """Refuse, or decide."""
         if self.refusals:
@@ -52,4 +54,4 @@ class Stumbling(Ledger):
             if self.singly:
                 return [Outcome(None, refused=Internal()) for _ in requests]
             raise self.error
-        return await super().submit(tenant_id, requests, atomic=atomic, deadline=deadline)
+        return await super().submit(tenant_id, requests, atomic=atomic, deadline=deadline, caller=caller)

@@ -225,7 +225,7 @@ def test_each_fact_with_a_transaction_is_listed(kind: type[Struct], data: st.Dat
     fact = data.draw(any_fact(kind))
     posts = "transaction" in kind.__struct_fields__
     _, record = RecordEncoder("unit", TenantIds(KEY)).encode(
-        fact, sequence=300, record_time=NOW, request=None, digest=None
+        fact, sequence=300, record_time=NOW, request=None, digest=None, caller=None
     )
     [row] = journal_rows([JournalRow(300, fact, None, None, NOW, record, b"c", b"")])
 

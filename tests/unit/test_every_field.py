@@ -28,7 +28,7 @@ from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalPolic
 from ledger_server.domain.provider_record import ProviderRecord
 from ledger_server.domain.reconciliation.settlement import NOTHING, SettlementLine, Totals
 from ledger_server.domain.state import facts
-from ledger_server.domain.state.commands import Method, RequestKey
+from ledger_server.domain.state.commands import Method, NamedCaller, RequestKey
 from ledger_server.domain.state.facts import FactKind
 from ledger_server.engine.records.deposits import deposit_message, deposit_of
 from ledger_server.engine.records.events import echoed_payment, event_message, event_of
@@ -38,8 +38,15 @@ from ledger_server.engine.records.journal import (
     account_message,
     account_of_message,
     hold_message,
+    named_caller,
 )
-from ledger_server.engine.records.settlements import batch_of, message_of, moved_batch, totals_of
+from ledger_server.engine.records.settlements import (
+    batch_of,
+    confirmed_batch,
+    message_of,
+    moved_batch,
+    totals_of,
+)
 from ledger_server.engine.records.withdrawals import (
     policy_message,
     policy_of_message,
@@ -118,7 +125,7 @@ def written(fact: Any) -> object:
     """Return everything that is stored of a fact."""
     request = RequestKey(Method.OpenAccount, "key", player_id="ann")
     content, record = RecordEncoder("unit", IDS).encode(
-        fact, sequence=300, record_time=NOW, request=request, digest=b"d"
+        fact, sequence=300, record_time=NOW, request=request, digest=b"d", caller=None
     )
     row = JournalRow(300, fact, request, b"d", NOW, record, b"c" * 32, content)
     return record, lane_writes._changes([row], Numbers())
@@ -312,6 +319,17 @@ def test_any_totals_are_read_back_from_their_batch(totals: Totals, moved: int, t
     assert (message.computed_minor, message.difference_minor) == (totals.computed, totals.difference)
     assert (int(told.state), int(message.state)) == (batch.state, again.state)
     assert int(message_of(later).state) == later.state
+
+
+@SETTINGS
+@given(any_of(Totals), any_of(NamedCaller))
+def test_who_confirmed_a_batch_of_nothing_stays(totals: Totals, caller: NamedCaller) -> None:
+    """Later reports leave it as it is; no record of a transaction says it."""
+    batch = batch_of("mock", ("batch", "EUR"), totals, None, now=NOW)
+    later = batch_of("mock", ("batch", "EUR"), totals, confirmed_batch(batch, caller), now=NOW)
+
+    assert named_caller(message_of(later).confirm_caller) == caller
+    assert not message_of(confirmed_batch(batch, None)).HasField("confirm_caller")
 
 
 def stored_structs() -> Iterator[type[Struct]]:

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from ledger_server.domain.decisions.ledger import decide_ledger, reject
 from ledger_server.domain.errors import InsufficientFunds
-from ledger_server.domain.state.commands import Method, RequestKey
+from ledger_server.domain.state.commands import Method, NamedCaller, RequestKey
 from ledger_server.domain.state.facts import Fact
-from ledger_server.engine.records.journal import RecordEncoder, chain, content_of
+from ledger_server.engine.records.journal import RecordEncoder, caller_of, chain, content_of
 from ledger_server.engine.records.wire_format import length_delimited, varint
 from tests.unit.books import NOW, Books, transfer
 
@@ -33,11 +33,21 @@ def facts() -> list[Fact]:
 
 @pytest.mark.parametrize("fact", facts(), ids=lambda fact: type(fact).__name__)
 @pytest.mark.parametrize("request_key", [None, RequestKey(Method.PostTransaction, "key-1", player_id="")])
-def test_record_equals_what_protobuf_serializes(fact: Fact, request_key: RequestKey | None) -> None:
+@pytest.mark.parametrize(
+    "caller", [None, NamedCaller("spiffe://d/game", ""), NamedCaller("spiffe://d/console", "ada")]
+)
+def test_record_equals_what_protobuf_serializes(
+    fact: Fact, request_key: RequestKey | None, caller: NamedCaller | None
+) -> None:
     """Parsing a record and serializing it again gives the very same bytes."""
     encoder = RecordEncoder("unit", Books().working_set.ids)
     content, record = encoder.encode(
-        fact, sequence=300, record_time=NOW, request=request_key, digest=b"d" * 16 if request_key else None
+        fact,
+        sequence=300,
+        record_time=NOW,
+        request=request_key,
+        digest=b"d" * 16 if request_key else None,
+        caller=caller,
     )
     parsed = journal_pb2.JournalRecord.FromString(record)
     assert parsed.SerializeToString(deterministic=True) == record
@@ -45,6 +55,7 @@ def test_record_equals_what_protobuf_serializes(fact: Fact, request_key: Request
     assert parsed.sequence == 300
     assert parsed.record_time.ToDatetime(tzinfo=UTC) == NOW
     assert parsed.request.idempotency_key == ("key-1" if request_key else "")
+    assert caller_of(parsed) == caller
 
 
 def test_record_time_of_a_second_batch_is_its_own() -> None:
@@ -53,7 +64,9 @@ def test_record_time_of_a_second_batch_is_its_own() -> None:
     later = datetime(2027, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
     for moment in (NOW, later, NOW):
         fact = facts()[0]
-        _, record = encoder.encode(fact, sequence=1, record_time=moment, request=None, digest=None)
+        _, record = encoder.encode(
+            fact, sequence=1, record_time=moment, request=None, digest=None, caller=None
+        )
         read = journal_pb2.JournalRecord.FromString(record)
         assert read.record_time.ToDatetime(tzinfo=UTC) == moment
         assert read.transaction_posted.record_time == read.record_time

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from ledger_server.domain.errors import MalformedMessage
 from ledger_server.rpc.errors import status_of
-from ledger_server.rpc.request_id import MAX_REQUEST_ID_LENGTH, REQUEST_ID_KEY, request_id_of
+from ledger_server.rpc.request_id import LONGEST, REQUEST_ID_KEY, request_id_of
 
 PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F))
 
 
-@given(st.text(PRINTABLE, min_size=1, max_size=MAX_REQUEST_ID_LENGTH), st.booleans())
+@given(st.text(PRINTABLE, min_size=1, max_size=LONGEST), st.booleans())
 def test_keep_printable_id_as_it_is(given_id: str, other_first: bool) -> None:
     """The caller's logs have the same id."""
     metadata: list[tuple[str, str | bytes]] = [(REQUEST_ID_KEY, given_id), ("user-agent", "grpcurl")]
@@ -27,7 +27,7 @@ def test_keep_printable_id_as_it_is(given_id: str, other_first: bool) -> None:
     st.one_of(
         st.just(""),
         st.binary(),
-        st.text(PRINTABLE, min_size=MAX_REQUEST_ID_LENGTH + 1),
+        st.text(PRINTABLE, min_size=LONGEST + 1),
         st.text(min_size=1).filter(lambda text: not set(text) <= set(PRINTABLE)),
     )
 )
@@ -36,7 +36,7 @@ def test_replace_any_other_id(given_id: str | bytes) -> None:
     made = request_id_of([(REQUEST_ID_KEY, given_id)])
 
     assert made != given_id
-    assert 0 < len(made) <= MAX_REQUEST_ID_LENGTH
+    assert 0 < len(made) <= LONGEST
     assert set(made) <= set(string.hexdigits + "-")
 
 
@@ -51,4 +51,4 @@ def test_longest_id_leaves_refusal_within_its_bound() -> None:
     refused = MalformedMessage()
     refused.metadata = dict.fromkeys("abcdefgh", "ü" * 4_096)
 
-    assert status_of(refused, "i" * MAX_REQUEST_ID_LENGTH).ByteSize() <= 4_096
+    assert status_of(refused, "i" * LONGEST).ByteSize() <= 4_096

@@ -67,6 +67,9 @@ TESTED_ELSEWHERE = {
     "::test_certificate_without_clear_identity_is_refused",
     "PERMISSION_MISSING": "tests.wire.test_every_permission"
     "::test_without_permission_every_rpc_is_refused_by_name",
+    "PERSON_OTHER": "tests.wire.test_persons::test_token_speaks_for_its_subject_alone",
+    "PERSON_MALFORMED": "tests.wire.test_persons::test_service_names_a_person_by_one_spelling",
+    "PERSON_NOT_PERMITTED": "tests.wire.test_persons::test_service_without_permission_acts_for_nobody",
     "CERTIFICATE_NOT_TRUSTED": "tests.wire.test_replaced_identity"
     "::test_certificate_of_an_authority_that_was_replaced_is_refused",
     "CERTIFICATE_EXPIRED": "tests.wire.test_replaced_identity"

@@ -14,15 +14,16 @@ from typing import Any
 
 import grpc
 import pytest
-from defter.ledger.v1 import tenant_pb2
+from defter.ledger.v1 import journal_pb2, tenant_pb2
 from grpc_health.v1 import health_pb2
 from structlog.testing import capture_logs
 
+from ledger_server.domain.state.commands import Method
 from ledger_server.rpc.methods import every_method
 from ledger_server.rpc.tenant_scope import tenant_reader
 from tests.support.certificates import AUDIENCE, ISSUER, Signer, TestAuthority
 from tests.support.every_rpc import call, request_of, rpcs_of
-from tests.support.guarded import Guarded, authorization, guarding
+from tests.support.guarded import POLICY, Guarded, authorization, guarding
 from tests.support.health import health
 from tests.support.ledger import Ledger
 from tests.support.service import Service, serving
@@ -64,6 +65,13 @@ async def walk(
     }
     assert await heads(guarded) == before
     return refusals
+
+
+async def look(guarded: Guarded) -> None:
+    """Have the server look at its files now."""
+    assert guarded.service is not None
+    assert guarded.service.server.identity is not None
+    await guarded.service.server.identity.look()
 
 
 def part(value: object) -> str:
@@ -278,8 +286,50 @@ async def test_list_of_tenants_shows_those_that_the_caller_may_see(guarded: Guar
         request = tenant_pb2.ListTenantsRequest(page_size=1)
         while True:
             page = await Stubs.over(channel).tenants.ListTenants(request)
+            assert page.tenants  # also a page without any would tell that there are others
             shown += [tenant.tenant_id for tenant in page.tenants]
             if not page.next_page_token:
                 break
             request.page_token = page.next_page_token
     assert shown == ["elsewhere"]
+    assert not request.page_token
+
+
+OUTCOMES = "\n".join(
+    f"""
+[[rule]]
+name = "{name}"
+identities = ["spiffe://d/{name}"]
+methods = [{methods}]
+tenants = ["casino"]
+"""
+    for name, methods in (
+        ("game", '"defter.ledger.v1.JournalService/GetOutcome", "defter.ledger.v1.PostingService/*"'),
+        ("auditor", '"defter.ledger.v1.JournalService/*"'),
+        ("asker", '"defter.ledger.v1.JournalService/GetOutcome"'),
+    )
+)
+
+
+async def test_outcome_is_for_whoever_may_make_the_call(database_url: str, tmp_path: Path) -> None:
+    """Or may read the journal anyway; to others the answer of a call would tell what they may not ask for."""
+    async with guarding(database_url, tmp_path) as guarded:
+        guarded.write("policy.toml", (POLICY + OUTCOMES).encode())
+        await look(guarded)
+        async with guarded.channel_of("spiffe://d/root") as channel:
+            await Ledger(channel, "casino", key_prefix="key").create()
+        for name, may in (
+            ("game", frozenset({Method.PostTransaction, Method.ReverseTransaction})),
+            ("auditor", frozenset(Method)),
+            ("asker", frozenset[Method]()),
+        ):
+            async with guarded.channel_of(f"spiffe://d/{name}") as channel:
+                stubs = Stubs.over(channel)
+                for asked in Method:
+                    request = journal_pb2.GetOutcomeRequest(
+                        tenant_id="casino", method=asked.name, idempotency_key="unused"
+                    )
+                    refused = await refusal(stubs.journal.GetOutcome(request))
+                    assert (refused.reason != "PERMISSION_MISSING") == (asked in may), (name, refused)
+                    if asked not in may:
+                        assert refused.metadata["method"].endswith(f"/{asked.name}")

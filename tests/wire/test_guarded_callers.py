@@ -16,6 +16,7 @@ from defter.payments.v1 import payment_pb2, provider_event_pb2
 from defter_channel import Proof
 from defter_channel.renewed import RenewedChannel
 from defter_client import LedgerClient, LedgerError
+from ledger_server.operator.connection import subject_of
 from tests.support.clock import START
 from tests.support.fake_provider import PROVIDER, fake_providers
 from tests.support.patience import HANG_SECONDS
@@ -233,3 +234,27 @@ def calling(port: int, token: Path | None, folder: Path) -> LedgerClient:
         else Proof(authority_file=folder / "authority.pem", token_file=token)
     )
     return LedgerClient(f"127.0.0.1:{port}", proof=proof, timeout_seconds=HANG_SECONDS)
+
+
+async def test_command_with_a_token_is_its_subjects(guarded: Service, folder: Path) -> None:
+    """Whoever is logged in on the machine; another name is refused."""
+    token = {
+        "DEFTER_SERVER": f"localhost:{guarded.server.token_port}",
+        "DEFTER_SERVER_AUTHORITY_FILE": str(folder / "authority.pem"),
+        "DEFTER_CALLER_TOKEN_FILE": str(folder / "root.token"),
+    }
+    stopped = await command(token, "outbound", "stop", "--note", "fire")
+    assert stopped.returncode == 0, stopped.stderr
+    assert "by root: fire" in stopped.stdout
+    refused = await command(token, "outbound", "resume", "--note", "out", "--as", "ada")
+    assert refused.returncode == 2
+    assert "PERSON_OTHER" in refused.stderr or "another person" in refused.stderr
+
+
+@pytest.mark.parametrize("text", ["", "a", "a.b.c", "a.e30.c", "a.WzFd.c", "a.eyJzdWIiOjF9.c", "a.\u0131.c"])
+def test_token_that_says_no_subject_names_nobody(tmp_path: Path, text: str) -> None:
+    """The server will say what is wrong with it."""
+    file = tmp_path / "token"
+    file.write_text(text)
+    assert not subject_of(file)
+    assert not subject_of(tmp_path / "nothing")

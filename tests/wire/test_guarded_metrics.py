@@ -12,7 +12,7 @@ import pytest
 from defter.ledger.v1 import journal_pb2, tenant_pb2
 from prometheus_client import REGISTRY
 
-from ledger_server.identity.certificates import end_of
+from ledger_server.process.live_identity import _end_of
 from ledger_server.rpc.call_facts import add_call_facts
 from ledger_server.rpc.guard import Door
 from tests.support.guarded import Guarded, guarding
@@ -89,7 +89,7 @@ async def test_file_that_can_not_be_used_is_seen_until_it_can(guarded: Guarded, 
 @pytest.mark.parametrize("name", ["server.pem", "authority.pem"])
 async def test_days_left_are_those_of_the_certificates_in_force(guarded: Guarded, name: str) -> None:
     """Read from the file, and counted from the present on each look at the metric."""
-    expected = (end_of((guarded.folder / name).read_bytes()) - datetime.now(UTC)) / timedelta(days=1)
+    expected = (_end_of((guarded.folder / name).read_bytes()) - datetime.now(UTC)) / timedelta(days=1)
 
     assert value("defter_certificate_days_left", setting=FILES[name]) == pytest.approx(expected, abs=1)
 

@@ -133,7 +133,7 @@ BAD_INPUT = [
         "FIELD_TOO_LONG",
         "reviewer",
         "withdrawals",
-        withdrawal_pb2.ApproveWithdrawalRequest(withdrawal_id="x", reviewer="x" * 65),
+        withdrawal_pb2.ApproveWithdrawalRequest(withdrawal_id="x", reviewer="x" * 256),
     ),
     sending(
         "long_note",

@@ -13,6 +13,8 @@ import grpc
 import pytest
 from defter.ledger.v1 import journal_pb2, posting_pb2, tenant_pb2
 from defter.reconciliation.v1.settlement_pb2_grpc import SettlementServiceStub
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from tests.support.certificates import Signer, TestAuthority, key_set
 from tests.support.guarded import POLICY, Guarded, authorization, guarding
@@ -230,3 +232,15 @@ async def test_file_that_makes_no_sense_leaves_the_last_one_in_force(
             await Stubs.over(channel).tenants.GetTenant(
                 GET, metadata=guarded.bearer(), timeout=PATIENCE_SECONDS
             )
+
+
+async def test_idle_reflection_ends_when_its_permission_is_withdrawn(guarded: Guarded) -> None:
+    """As every other stream does, without another message."""
+    async with guarded.channel_of(ROOT) as channel, asyncio.timeout(PATIENCE_SECONDS):
+        stub: Any = ServerReflectionStub
+        asking = stub(channel).ServerReflectionInfo()
+        await asking.write(ServerReflectionRequest(list_services=""))
+        assert await asking.read() is not grpc.aio.EOF
+        guarded.write("policy.toml", POLICY.replace("spiffe://d/root", "spiffe://d/nobody").encode())
+        await look(guarded)
+        assert (await ending(asking)).reason == "PERMISSION_MISSING"

@@ -21,7 +21,7 @@ from grpc_status import rpc_status
 
 from ledger_server.process.logs import configure_logs
 from ledger_server.rpc.request_budget import RequestBudget
-from ledger_server.rpc.request_id import MAX_REQUEST_ID_LENGTH, REQUEST_ID_KEY
+from ledger_server.rpc.request_id import LONGEST, REQUEST_ID_KEY
 from ledger_server.rpc.serving import Handlers
 from tests.support.every_rpc import request_of, rpcs_of
 from tests.support.ledger import Ledger
@@ -29,7 +29,7 @@ from tests.support.requests import transfer
 from tests.support.service import Service
 from tests.support.wire import REPLAYED, open_channel
 
-MINE = "order 66".ljust(MAX_REQUEST_ID_LENGTH, "~")
+MINE = "order 66".ljust(LONGEST, "~")
 SECONDS = 60.0
 
 

@@ -58,10 +58,11 @@ class WithdrawalCommand(Struct, frozen=True, kw_only=True):
 
 
 class ApproveWithdrawal(WithdrawalCommand, frozen=True, kw_only=True):
-    """Let a withdrawal pass review."""
+    """Let a withdrawal pass review; `identity` proved who the reviewer is, and is empty where nothing did."""
 
     reviewer: str
     note: str
+    identity: str
 
 
 class RejectWithdrawal(WithdrawalCommand, frozen=True, kw_only=True):

@@ -48,11 +48,30 @@ NO_POLICY: Final = WithdrawalPolicy(player_may_cancel=False, second_review_from=
 
 
 class Approval(Struct, frozen=True, kw_only=True):
-    """Somebody who let a withdrawal pass."""
+    """Somebody who let a withdrawal pass; `identity` proved who, and is empty where nothing did."""
 
     reviewer: str
     time: datetime
     note: str
+    identity: str
+
+    def is_of(self, reviewer: str) -> bool:
+        """Whether it is of a reviewer, whose name was proved if the approval's was.
+
+        Proved names are ASCII. Those that differ in case alone count as one person: taken for two, one
+        person could pay out; taken for one, a withdrawal waits for a third.
+        """
+        return self.reviewer == reviewer or bool(self.identity and self.reviewer.lower() == reviewer.lower())
+
+
+def counted(approvals: tuple[Approval, ...], *, proved: bool) -> tuple[Approval, ...]:
+    """Return the approvals that count for the next one.
+
+    Args:
+        proved: whether the next one comes from a person who was proved. Then a name that somebody has only
+            typed, on a server without identities, does not count: it may be of the same person.
+    """
+    return tuple(each for each in approvals if each.identity) if proved else approvals
 
 
 class Payout(Struct, frozen=True, kw_only=True):

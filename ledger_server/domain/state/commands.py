@@ -56,6 +56,13 @@ class RequestKey(Struct, frozen=True, gc=False):
     player_id: str
 
 
+class NamedCaller(Struct, frozen=True, gc=False):
+    """Whose call a record came of: the proved identity, and the person who called or was acted for."""
+
+    identity: str
+    person: str
+
+
 class Enforcement(Code):
     """Whether a broken limit refuses the request or only marks the record."""
 

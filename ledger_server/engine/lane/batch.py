@@ -15,7 +15,7 @@ from ledger_server.domain.decisions.decide import Decision, decide
 from ledger_server.domain.decisions.ledger import expire
 from ledger_server.domain.errors import BatchAborted, IdempotencyKeyReused, Internal
 from ledger_server.domain.ids import TenantIds
-from ledger_server.domain.state.commands import Command, ExpireHolds, RequestKey
+from ledger_server.domain.state.commands import Command, ExpireHolds, NamedCaller, RequestKey
 from ledger_server.domain.state.facts import (
     EpochBegun,
     Fact,
@@ -118,7 +118,7 @@ class Batch:
     def begin_epoch(self, now: datetime) -> None:
         """Record the database's epoch where the tenant's records have carried another one so far."""
         if self._tip.epoch and self._tip.epoch != self._tip.working_set.ids.newest_epoch:
-            self._add(EpochBegun(FactKind.EPOCH_BEGUN, self._tip.epoch), _UNASKED, now)
+            self._add(EpochBegun(FactKind.EPOCH_BEGUN, self._tip.epoch), _UNASKED, None, now)
 
     def expire_due(
         self, account_ids: Iterable[str], now: datetime, *, at_most: int, size_bytes: int, more: bool
@@ -135,7 +135,7 @@ class Batch:
         for index, hold in enumerate(working_set.due_holds(account_ids, now)[:at_most]):
             if index and self.size >= size_bytes:
                 return True
-            self._add(expire(working_set, hold), _UNASKED, now)
+            self._add(expire(working_set, hold), _UNASKED, None, now)
         if not more:
             for account_id in sorted(account_ids):
                 self._carry(account_id, now)
@@ -156,11 +156,11 @@ class Batch:
         self.size += work.size
         first = len(self.rows)
         if work.atomic:
-            work.outcomes = await self._decide_atomically(work.requests, now, found)
+            work.outcomes = await self._decide_atomically(work, now, found)
         else:
             outcomes = []
             for request in work.requests:
-                outcomes.append(self._decide(request, now, found))
+                outcomes.append(self._decide(request, work.caller, now, found))
                 if self._work_since >= _BREATH:
                     await self._breathe()
             work.outcomes = outcomes
@@ -174,14 +174,14 @@ class Batch:
         self._work_since = 0
         await asyncio.sleep(0)
 
-    def _decide(self, request: Request, now: datetime, found: Found) -> Outcome:
+    def _decide(self, request: Request, caller: NamedCaller | None, now: datetime, found: Found) -> Outcome:
         known = self._known(request, found)
         if known is not None:
             return known
         decision = self._decision(request.command, now)
         if isinstance(decision, Internal):
             return Outcome(None, refused=decision)
-        return self._add_all(decision, request, now)
+        return self._add_all(decision, request, caller, now)
 
     def _decision(self, command: Command, now: datetime) -> Decision | Internal:
         try:
@@ -193,30 +193,27 @@ class Batch:
             report(decision.fault, "what was told could not be booked", command=type(command).__name__)
         return decision
 
-    def _add_all(self, decision: Decision, request: Request, now: datetime) -> Outcome:
-        """Let all facts of a decision take effect; the one that answers gets the request's key."""
+    def _add_all(
+        self, decision: Decision, request: Request, caller: NamedCaller | None, now: datetime
+    ) -> Outcome:
+        """Let all facts of a decision take effect, each with the caller; one gets the request's key."""
         outcome = Outcome(None)  # a report without news
         self.unproven = self.unproven or not decision.facts
         for place, fact in enumerate(decision.facts):
             if place == decision.answer:
-                outcome = self._add(fact, request, now)
+                outcome = self._add(fact, request, caller, now)
             else:
-                self._add(fact, _UNASKED, now)
+                self._add(fact, _UNASKED, caller, now)
         return outcome
 
     def _carry(self, account_id: str, now: datetime) -> None:
         moved = carry(self._tip.working_set, account_id, now)
         if moved is not None:
-            self._add(moved, _UNASKED, now)
+            self._add(moved, _UNASKED, None, now)
 
-    async def _decide_atomically(
-        self,
-        requests: Iterable[Request],
-        now: datetime,
-        found: Found,
-    ) -> list[Outcome]:
+    async def _decide_atomically(self, work: Work, now: datetime, found: Found) -> list[Outcome]:
         """Decide all or none: the refused item keeps its refusal, the others' keys stay unused."""
-        requests = list(requests)
+        requests, caller = work.requests, work.caller
         tip = self._tip
         rows, keys, chain_hash = len(self.rows), len(self.keys), tip.chain_hash
         tip.working_set.begin_atomic()
@@ -233,7 +230,7 @@ class Batch:
                 elif any(isinstance(fact, RequestRejected) for fact in decision.facts):
                     refusal = decision
                 else:
-                    outcome = self._add_all(decision, request, now)
+                    outcome = self._add_all(decision, request, caller, now)
             if outcome is not None and not outcome.rejected:
                 outcomes.append(outcome)
                 continue
@@ -249,7 +246,7 @@ class Batch:
                 del tip.undone[key]
             del self.keys[keys:]
             if refusal is not None:
-                outcome = self._add_all(refusal, request, now)
+                outcome = self._add_all(refusal, request, caller, now)
             aborted = [Outcome(None, refused=BatchAborted(index=index)) for _ in requests]
             aborted[index] = outcome or aborted[index]
             return aborted
@@ -273,7 +270,7 @@ class Batch:
             return _reused(request.key)
         return replace(decided.outcome, replayed=True)
 
-    def _add(self, fact: Fact, request: Request, now: datetime) -> Outcome:
+    def _add(self, fact: Fact, request: Request, caller: NamedCaller | None, now: datetime) -> Outcome:
         """Let a fact take effect and append its record. From here on nothing may be refused."""
         tip = self._tip
         working_set = tip.working_set
@@ -282,7 +279,7 @@ class Batch:
         sequence = working_set.sequence
         key, digest = request.key, request.digest
         content, record = self._encoder.encode(
-            fact, sequence=sequence, record_time=now, request=key, digest=digest
+            fact, sequence=sequence, record_time=now, request=key, digest=digest, caller=caller
         )
         self.size += len(record)
         self._work_since += 1 + len(getattr(fact, "lines", ()))

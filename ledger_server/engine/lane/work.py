@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from defter_tracing import Place
 from ledger_server.domain.errors import Refused
-from ledger_server.domain.state.commands import Command, RequestKey
+from ledger_server.domain.state.commands import Command, NamedCaller, RequestKey
 from ledger_server.domain.state.facts import FactKind
 from ledger_server.store.ledger_rows import JournalRow
 
@@ -58,13 +58,15 @@ class Outcome(Struct, frozen=True):  # garbage-collected, since a raised refusal
 class Work:
     """Requests that are decided in one batch, in order: independently, or all or none (`atomic`).
 
-    `deadline` is in the event loop's time; None waits as long as the lane's patience.
+    `deadline` is in the event loop's time; None waits as long as the lane's patience. `caller` is None for
+    what the ledger asks of itself, and on a server without identities.
     """
 
     __slots__ = (
         "atomic",
         "begin_ns",
         "begun",
+        "caller",
         "deadline",
         "future",
         "outcomes",
@@ -84,8 +86,10 @@ class Work:
         future: "asyncio.Future[list[Outcome]]",
         submit_time: float,
         place: Place | None = None,
+        caller: NamedCaller | None = None,
     ) -> None:
         self.requests = requests
+        self.caller = caller
         # In bytes; the overhead of a request beside its message counts as a constant.
         self.size = sum([request.size for request in requests]) + _FRAME_BYTES * len(requests)
         self.atomic = atomic

@@ -98,9 +98,11 @@ class Reads:
             self._known.popitem(last=False)
         return head
 
-    async def tenants(self, *, after: str, size: int) -> Page[Head, str]:
-        """Return a page of tenants by id."""
-        return await self.run(lambda connection: tenants.list_tenants(connection, after=after, size=size))
+    async def tenants(self, *, after: str, size: int, sees: Callable[[str], bool]) -> Page[Head, str]:
+        """Return a page of those tenants, by id, that the caller sees."""
+        return await self.run(
+            lambda connection: tenants.list_tenants(connection, after=after, size=size, sees=sees)
+        )
 
     async def accounts(self, tenant_id: str, account_ids: Sequence[str]) -> list[AccountNow]:
         """Return accounts with their counters now, in the order asked for, all from one moment.

@@ -7,7 +7,9 @@ from defter.payments.v1 import outbound_pb2 as pb
 from defter.reconciliation.v1 import reconciliation_pb2
 
 from ledger_server.domain.errors import EpochNotCurrent, OutboundNotReconciled
+from ledger_server.domain.state.commands import NamedCaller
 from ledger_server.engine.reads.ledger import Reads
+from ledger_server.engine.records.journal import caller_message
 from ledger_server.engine.records.times import moment, timestamp
 from ledger_server.store import history_store
 from ledger_server.store.database import AnyConnection
@@ -27,16 +29,18 @@ class Outbounds:
         """Return the state of the switch."""
         return await self._reads.run(_read)
 
-    async def stop(self, *, note: str, actor: str) -> pb.Outbound:
+    async def stop(self, *, note: str, actor: str, caller: NamedCaller | None) -> pb.Outbound:
         """Stop all calls."""
 
         async def stop(connection: AnyConnection) -> pb.Outbound:
-            history = await history_store.stop_outbound(connection, note=note, actor=actor)
+            history = await history_store.stop_outbound(connection, note=note, actor=actor, caller=caller)
             return await _outbound(connection, history)
 
         return await self._reads.run(stop)
 
-    async def resume(self, epoch: str, *, note: str, actor: str, allow_unreconciled: bool) -> pb.Outbound:
+    async def resume(
+        self, epoch: str, *, note: str, actor: str, caller: NamedCaller | None, allow_unreconciled: bool
+    ) -> pb.Outbound:
         """Let calls be made again.
 
         Raises:
@@ -52,7 +56,7 @@ class Outbounds:
                     for account in await _unreconciled(connection, history, 1):
                         raise OutboundNotReconciled(tenant_id=account.tenant_id, provider=account.provider)
                 resumed = await history_store.resume_outbound(
-                    connection, version=history.version, note=note, actor=actor
+                    connection, version=history.version, note=note, actor=actor, caller=caller
                 )
                 if resumed is not None:
                     return await _outbound(connection, resumed)
@@ -80,6 +84,7 @@ async def _outbound(connection: AnyConnection, history: History) -> pb.Outbound:
         past_epochs=history.past_epochs,
         known_until_time=None if history.known_until is None else timestamp(history.known_until),
         begin_time=None if history.begin_time is None else timestamp(history.begin_time),
+        caller=None if history.caller is None else caller_message(history.caller),
         unreconciled=[
             pb.OutboundAccount(tenant_id=account.tenant_id, provider=account.provider)
             for account in await _unreconciled(connection, history, _MOST_TOLD)

@@ -17,6 +17,8 @@ from defter.reconciliation.v1 import reconciliation_pb2 as pb
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import IdempotencyKeyReused, ReconciliationUnderWay, RunNotFound
 from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, run_number, tenant_key
+from ledger_server.domain.state.commands import NamedCaller
+from ledger_server.engine.records.journal import caller_message, named_caller
 from ledger_server.engine.records.times import timestamp
 from ledger_server.store import run_store
 from ledger_server.store.database import AnyConnection, Pool
@@ -85,8 +87,10 @@ class Runs:
         self._pool = pool
         self._clock = clock
 
-    async def claim(self, request: pb.RunReconciliationRequest) -> Claimed:
+    async def claim(self, request: pb.RunReconciliationRequest, caller: NamedCaller | None) -> Claimed:
         """Begin a run, take it up again, or find out that another worker has it or that it has ended.
+
+        A run that is taken up again keeps the caller who asked for it first.
 
         Raises:
             ReconciliationUnderWay: another run of the provider account is under way.
@@ -95,7 +99,7 @@ class Runs:
         for last in (False, True):
             try:
                 async with self._pool.transaction() as connection:
-                    return await self._claim(connection, request)
+                    return await self._claim(connection, request, caller)
             except run_store.RunBegun:
                 # Another process has just begun this run, or another one of the account; the second look
                 # finds it.
@@ -103,7 +107,12 @@ class Runs:
                     raise
         raise AssertionError("one of the two looks returns or raises")
 
-    async def _claim(self, connection: AnyConnection, request: pb.RunReconciliationRequest) -> Claimed:
+    async def _claim(
+        self,
+        connection: AnyConnection,
+        request: pb.RunReconciliationRequest,
+        caller: NamedCaller | None,
+    ) -> Claimed:
         key = tenant_key(TenantId(request.tenant_id))
         number = run_number(request.idempotency_key)
         digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()[:_DIGEST_BYTES]
@@ -113,6 +122,7 @@ class Runs:
             if mine.digest != digest:
                 raise IdempotencyKeyReused(idempotency_key=request.idempotency_key, method=METHOD)
             known = pb.Run.FromString(mine.body)
+            caller = named_caller(known.caller) if known.HasField("caller") else None
             if mine.state in _ENDED:
                 return Claimed(number, known, None, ended=True)
             if mine.state == RUNNING and mine.lease_until > now:
@@ -133,6 +143,7 @@ class Runs:
             stage=pb.RUN_STAGE_FETCHING,
             begin_time=timestamp(now),
             idempotency_key=request.idempotency_key,
+            caller=None if caller is None else caller_message(caller),
         )
         owner = secrets.token_hex(8)
         stored = StoredRun(number, RUNNING, digest, now + LEASE, run.SerializeToString())

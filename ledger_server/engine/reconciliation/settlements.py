@@ -1,5 +1,6 @@
 """Owns settlement batches as callers read and confirm them."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,10 +16,10 @@ from ledger_server.domain.errors import (
 )
 from ledger_server.domain.ledger.accounts import AccountState
 from ledger_server.domain.payments.accounts import check_use, clearing_account
-from ledger_server.domain.state.commands import Method, RequestKey
+from ledger_server.domain.state.commands import Method, NamedCaller, RequestKey
 from ledger_server.engine.reads.ledger import Reads
 from ledger_server.engine.records.journal import transaction_of
-from ledger_server.engine.records.settlements import message_of, moved_batch
+from ledger_server.engine.records.settlements import confirmed_batch, message_of, moved_batch
 from ledger_server.store import settlement_store
 from ledger_server.store.queries import settlements
 from ledger_server.store.queries.rendering import Page
@@ -108,11 +109,26 @@ class Settlements:
         An import may have changed the batch since the money was moved; the batch is then unbalanced. The
         batch exists, since the caller has read it and batches are never deleted.
         """
+        return await self._set(tenant_id, provider, name, lambda it: moved_batch(it, moved, transaction_id))
+
+    async def set_confirmed(
+        self, tenant_id: str, provider: str, name: SettlementBatchName, caller: NamedCaller | None
+    ) -> StoredSettlementBatch:
+        """Write by whom a batch that paid out nothing was confirmed, unless it was, and return the batch."""
+        return await self._set(tenant_id, provider, name, lambda it: confirmed_batch(it, caller))
+
+    async def _set(
+        self,
+        tenant_id: str,
+        provider: str,
+        name: SettlementBatchName,
+        confirmed: Callable[[StoredSettlementBatch], StoredSettlementBatch],
+    ) -> StoredSettlementBatch:
         key = await self._reads.key_of(tenant_id)
         async with self._reads.pool.transaction() as connection:
             [batch] = await settlement_store.read_batches(connection, key, provider, [name], lock=True)
             if batch.moved is None:
-                batch = moved_batch(batch, moved, transaction_id)
+                batch = confirmed(batch)
                 await settlement_store.put_batches(connection, key, provider, [batch])
             return batch
 

@@ -6,9 +6,18 @@ construction.
 
 import hashlib
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
-from defter.ledger.v1 import account_pb2, error_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
+from defter.identity.v1 import caller_pb2
+from defter.ledger.v1 import (
+    account_pb2,
+    error_pb2,
+    hold_pb2,
+    journal_pb2,
+    posting_pb2,
+    tenant_pb2,
+)
 from google.protobuf.message import Message
 
 from ledger_server.domain.ids import TenantIds
@@ -24,7 +33,7 @@ from ledger_server.domain.ledger.accounts import (
 )
 from ledger_server.domain.ledger.holds import Hold
 from ledger_server.domain.ledger.transactions import Line, Transaction, TransactionType
-from ledger_server.domain.state.commands import Method, RequestKey
+from ledger_server.domain.state.commands import Method, NamedCaller, RequestKey
 from ledger_server.domain.state.facts import (
     AccountChanged,
     AccountContinued,
@@ -82,6 +91,7 @@ class RecordEncoder:
         record_time: datetime,
         request: RequestKey | None,
         digest: bytes | None,
+        caller: NamedCaller | None,
     ) -> tuple[bytes, bytes]:
         """Return a fact's own message as bytes, and those of the record around it.
 
@@ -113,6 +123,7 @@ class RecordEncoder:
                 self._tenant,
                 self._time_field,
                 asked,
+                b"" if caller is None else _caller_field(caller),
                 _FACT_TAGS[fact.kind],
                 varint(len(content)),
                 content,
@@ -197,6 +208,27 @@ class RecordEncoder:
         if transaction.outside:
             message.outside = True
         return message
+
+
+@lru_cache(maxsize=4_096)
+def _caller_field(caller: NamedCaller) -> bytes:
+    """Return field 5 of a record; the few callers of a server are encoded once."""
+    return length_delimited(5, caller_message(caller).SerializeToString(deterministic=True))
+
+
+def caller_message(caller: NamedCaller) -> caller_pb2.Caller:
+    """Return a caller as records have it."""
+    return caller_pb2.Caller(identity=caller.identity, person=caller.person)
+
+
+def caller_of(record: journal_pb2.JournalRecord) -> NamedCaller | None:
+    """Return whose call a record came of, if it says so."""
+    return named_caller(record.caller) if record.HasField("caller") else None
+
+
+def named_caller(message: caller_pb2.Caller) -> NamedCaller:
+    """Return the caller that a record or a row names."""
+    return NamedCaller(message.identity, message.person)
 
 
 def fill_balance(message: account_pb2.AccountBalance, line: Line) -> None:

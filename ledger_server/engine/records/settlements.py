@@ -7,6 +7,8 @@ from defter.reconciliation.v1 import settlement_pb2 as pb
 
 from ledger_server.domain.reconciliation.settled import refused_at, state_of
 from ledger_server.domain.reconciliation.settlement import Totals
+from ledger_server.domain.state.commands import NamedCaller
+from ledger_server.engine.records.journal import caller_message
 from ledger_server.engine.records.times import moment_in, timestamp
 from ledger_server.store.settlement_store import SettlementBatchName, StoredSettlementBatch
 
@@ -50,6 +52,8 @@ def batch_of(
     )
     if totals.paid_out_time is not None:
         message.paid_out_time.CopyFrom(timestamp(totals.paid_out_time))
+    if before is not None and message_of(before).HasField("confirm_caller"):
+        message.confirm_caller.CopyFrom(message_of(before).confirm_caller)
     return StoredSettlementBatch(
         batch_id=batch_id,
         currency=currency,
@@ -70,6 +74,16 @@ def moved_batch(batch: StoredSettlementBatch, moved: int, transaction_id: str) -
     return batch._replace(
         state=int(state), version=batch.version + 1, moved=moved, body=message.SerializeToString()
     )
+
+
+def confirmed_batch(batch: StoredSettlementBatch, caller: NamedCaller | None) -> StoredSettlementBatch:
+    """Return a batch that was confirmed and paid out nothing, so that no record names who confirmed it."""
+    confirmed = moved_batch(batch, 0, "")
+    if caller is None:
+        return confirmed
+    message = message_of(confirmed)
+    message.confirm_caller.CopyFrom(caller_message(caller))
+    return confirmed._replace(body=message.SerializeToString())
 
 
 def message_of(batch: StoredSettlementBatch) -> pb.SettlementBatch:

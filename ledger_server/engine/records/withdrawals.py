@@ -31,7 +31,12 @@ def withdrawal_message(ids: TenantIds, withdrawal: Withdrawal) -> pb.Withdrawal:
         hold_id=ids.hold_id(withdrawal.hold),
         call_state=int(withdrawal.call_state),  # type: ignore[arg-type]
         approvals=[
-            pb.Approval(reviewer=approval.reviewer, approve_time=timestamp(approval.time), note=approval.note)
+            pb.Approval(
+                reviewer=approval.reviewer,
+                approve_time=timestamp(approval.time),
+                note=approval.note,
+                identity=approval.identity,
+            )
             for approval in withdrawal.approvals
         ],
         reviewer=withdrawal.reviewer,
@@ -76,7 +81,12 @@ def withdrawal_of(ids: TenantIds, message: pb.Withdrawal) -> Withdrawal:
         update_time=moment(message.update_time),
         balance_after=message.balance_after_minor,
         approvals=tuple(
-            Approval(reviewer=approval.reviewer, time=moment(approval.approve_time), note=approval.note)
+            Approval(
+                reviewer=approval.reviewer,
+                time=moment(approval.approve_time),
+                note=approval.note,
+                identity=approval.identity,
+            )
             for approval in message.approvals
         ),
         reviewer=message.reviewer,

@@ -14,7 +14,7 @@ from ledger_server.domain.ids import TenantIds, TenantKey, epochs_text
 from ledger_server.domain.ledger.holds import Hold, HoldState
 from ledger_server.domain.state.commands import Method, RequestKey
 from ledger_server.domain.state.facts import Fact, HoldCaptured, HoldChanged
-from ledger_server.engine.records.journal import NO_CHAIN_HASH, RecordEncoder, chain, reversible
+from ledger_server.engine.records.journal import NO_CHAIN_HASH, RecordEncoder, caller_of, chain, reversible
 from ledger_server.engine.records.times import moment
 from ledger_server.engine.verification.differences import (
     ABSENT,
@@ -154,7 +154,12 @@ class JournalCheck:
         fact = self._decide(decoded, sequence, originals)
         request, digest = _request(record)
         _, expected = self._encoder.encode(
-            fact, sequence=sequence, record_time=record_time, request=request, digest=digest
+            fact,
+            sequence=sequence,
+            record_time=record_time,
+            request=request,
+            digest=digest,
+            caller=caller_of(record),
         )
         if expected != data:
             message = journal_pb2.JournalRecord.FromString(expected)

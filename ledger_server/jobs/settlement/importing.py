@@ -17,6 +17,7 @@ from ledger_server.domain.ledger.currency import CurrencyRegistry
 from ledger_server.domain.provider_record import ProviderRecord
 from ledger_server.domain.reconciliation.comparison import ProviderRecordName
 from ledger_server.domain.reconciliation.settlement import ReportFormat, provider_records_of
+from ledger_server.domain.state.commands import NamedCaller
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.records.settlements import message_of
 from ledger_server.jobs import metrics
@@ -59,7 +60,11 @@ class Importer:
         self._committed += len(rows)
 
     async def import_report(
-        self, header: pb.ImportSettlementReportRequest.Header, chunks: AsyncIterator[bytes]
+        self,
+        header: pb.ImportSettlementReportRequest.Header,
+        chunks: AsyncIterator[bytes],
+        *,
+        caller: NamedCaller | None,
     ) -> pb.ImportSettlementReportResponse:
         """Read a file, keep it if it is new, and do what follows from it.
 
@@ -74,7 +79,7 @@ class Importer:
             try:
                 await _receive(spool, chunks)
                 async with self._work:
-                    return await self._import(header, spool)
+                    return await self._import(header, spool, caller)
             finally:
                 spool.close()
 
@@ -83,7 +88,7 @@ class Importer:
         await self._teller.tell(tenant_id, provider, [name])
 
     async def _import(
-        self, header: pb.ImportSettlementReportRequest.Header, spool: Spool
+        self, header: pb.ImportSettlementReportRequest.Header, spool: Spool, caller: NamedCaller | None
     ) -> pb.ImportSettlementReportResponse:
         key = tenant_key(TenantId(header.tenant_id))
         pace = Pace(lambda: self._committed)
@@ -93,7 +98,9 @@ class Importer:
             async with pace.step():
                 reading = await asyncio.to_thread(spool.read_on)
         name = ReportName(header.provider, spool.digest, int(header.format), header.account)
-        report, duplicate = await self._keep(key, name, spool, pace, header.file_name)
+        report, duplicate = await self._keep(
+            key, name, spool, pace, file_name=header.file_name, caller=caller
+        )
         await self._teller.tell(header.tenant_id, header.provider, spool.batches)
         await self._stage(key, header.provider, spool, pace)
         batches = await self._read(key, header.provider, spool.batches)
@@ -101,7 +108,14 @@ class Importer:
         return pb.ImportSettlementReportResponse(report=report, batches=batches, duplicate=duplicate)
 
     async def _keep(
-        self, key: TenantKey, name: ReportName, spool: Spool, pace: Pace, file_name: str
+        self,
+        key: TenantKey,
+        name: ReportName,
+        spool: Spool,
+        pace: Pace,
+        *,
+        file_name: str,
+        caller: NamedCaller | None,
     ) -> tuple[pb.SettlementReport, bool]:
         """Write the report in one database transaction, or find that it is there already."""
         while True:
@@ -112,7 +126,9 @@ class Importer:
                         return pb.SettlementReport.FromString(known), True
                     keeping = Keeping(connection, key, name)
                     now = await trusted(self._clock)
-                    return await keeping.write(spool, pace, file_name=file_name, now=now), False
+                    return await keeping.write(
+                        spool, pace, file_name=file_name, caller=caller, now=now
+                    ), False
             # Another process is importing for the account, maybe even the same file.
             await asyncio.sleep(_LOCK_PAUSE_SECONDS)
 

@@ -10,6 +10,8 @@ from defter.reconciliation.v1 import settlement_pb2 as pb
 from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.reconciliation.settled import better_place, known_as
 from ledger_server.domain.reconciliation.settlement import NOTHING, SettlementLine
+from ledger_server.domain.state.commands import NamedCaller
+from ledger_server.engine.records.journal import caller_message
 from ledger_server.engine.records.settlements import batch_of
 from ledger_server.engine.records.times import timestamp
 from ledger_server.jobs.reconciliation.pace import Pace
@@ -33,7 +35,9 @@ class Keeping:
         self._new = 0
         self._touched: set[SettlementBatchName] = set()
 
-    async def write(self, spool: Spool, pace: Pace, *, file_name: str, now: datetime) -> pb.SettlementReport:
+    async def write(
+        self, spool: Spool, pace: Pace, *, file_name: str, caller: NamedCaller | None, now: datetime
+    ) -> pb.SettlementReport:
         """Write the lines, the batches that they change, and the import of the file.
 
         Raises:
@@ -52,6 +56,7 @@ class Keeping:
             line_count=spool.line_count,
             new_line_count=self._new,
             import_time=timestamp(now),
+            caller=None if caller is None else caller_message(caller),
         )
         await settlement_store.add_report(
             self._connection, self._key, self._name, now, report.SerializeToString()

@@ -1,6 +1,6 @@
 """Owns the reads of tenants."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from asyncpg import Record
@@ -12,19 +12,28 @@ from ledger_server.store.database import AnyConnection
 from ledger_server.store.lane_store import Head
 from ledger_server.store.queries.rendering import Page
 
-_LIST: Final = """
+_IDS: Final = "SELECT tenant_id FROM tenants"
+_HEADS: Final = """
 SELECT tenant_id, sequence, chain_hash, record_time, balance_enforcement, create_time, epochs FROM tenants
-WHERE tenant_id > $1 ORDER BY tenant_id LIMIT $2
+WHERE tenant_id = ANY($1)
 """
 
 
-async def list_tenants(connection: AnyConnection, *, after: str, size: int) -> Page[Head, str]:
-    """Return a page of tenants by id; the only statement that names more than one tenant.
+async def list_tenants(
+    connection: AnyConnection, *, after: str, size: int, sees: Callable[[str], bool]
+) -> Page[Head, str]:
+    """Return a page of tenants by id; the only statements that name more than one tenant.
+
+    The ids of all tenants are read for each page, so that the time it takes tells nobody how many there are
+    that may not be seen, nor between which of those that may.
 
     Args:
         after: the id behind which the page begins, or empty.
+        sees: whether a tenant may be in the list.
     """
-    rows: Sequence[Record] = await connection.fetch(_LIST, after, size + 1)
+    ids = sorted(row["tenant_id"] for row in await connection.fetch(_IDS))
+    shown = [tenant_id for tenant_id in ids if sees(tenant_id) and tenant_id > after]
+    rows: Sequence[Record] = await connection.fetch(_HEADS, shown[:size])
     heads = [
         Head(
             tenant_id=row["tenant_id"],
@@ -38,6 +47,6 @@ async def list_tenants(connection: AnyConnection, *, after: str, size: int) -> P
             epoch="",
             final_time=None,
         )
-        for row in rows[:size]
+        for row in sorted(rows, key=lambda row: str(row["tenant_id"]))
     ]
-    return Page(heads, heads[-1].tenant_id if len(rows) > size else None)
+    return Page(heads, shown[size - 1] if len(shown) > size else None)

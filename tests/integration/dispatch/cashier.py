@@ -113,7 +113,11 @@ class Cashier:
         """Let a withdrawal pass."""
         await self.ask(
             ApproveWithdrawal(
-                withdrawal_id=self.ids.withdrawal_id(number), number=number, reviewer="ada", note=""
+                withdrawal_id=self.ids.withdrawal_id(number),
+                number=number,
+                reviewer="ada",
+                note="",
+                identity="",
             ),
             Method.ApproveWithdrawal,
         )

@@ -67,7 +67,7 @@ async def prepare(running: Engine) -> Prepared:
     begun = (await running.ask(deposit("pay-1"))).sequence
     number = (await running.ask(withdrawal("w", 400))).sequence
     approve = ApproveWithdrawal(
-        withdrawal_id=IDS.withdrawal_id(number), number=number, reviewer="rita", note=""
+        withdrawal_id=IDS.withdrawal_id(number), number=number, reviewer="rita", note="", identity=""
     )
     await running.ask(asked(approve, Method.ApproveWithdrawal, "approve"))
     return Prepared(funding, begun, number)

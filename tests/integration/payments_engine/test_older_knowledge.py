@@ -34,7 +34,7 @@ async def test_report_call_through_process_that_missed_the_approval_is_recorded(
     await fund(first, 1000)
     number = (await first.ask(withdrawal("w"))).sequence
     approve = ApproveWithdrawal(
-        withdrawal_id=IDS.withdrawal_id(number), number=number, reviewer="rita", note=""
+        withdrawal_id=IDS.withdrawal_id(number), number=number, reviewer="rita", note="", identity=""
     )
     await second.ask(asked(approve, Method.ApproveWithdrawal, "approve"))
 

@@ -146,7 +146,7 @@ async def test_review_one_withdrawal_in_three_ways_at_once_lets_one_win(
     for round_number in range(10):
         number = (await first.ask(withdrawal(f"w-{round_number}"))).sequence
         name = IDS.withdrawal_id(number)
-        approve = ApproveWithdrawal(withdrawal_id=name, number=number, reviewer="rita", note="")
+        approve = ApproveWithdrawal(withdrawal_id=name, number=number, reviewer="rita", note="", identity="")
         reject = RejectWithdrawal(withdrawal_id=name, number=number, reviewer="saul", reason="no")
         cancel = CancelWithdrawal(withdrawal_id=name, number=number, reason="oh")
 

@@ -132,7 +132,11 @@ class Life:
         outcome = await self.engine.ask(asked(command, Method.RequestWithdrawal, "w", self.player))
         self.payment = outcome.sequence
         approve = ApproveWithdrawal(
-            withdrawal_id=IDS.withdrawal_id(self.payment), number=self.payment, reviewer="rita", note=""
+            withdrawal_id=IDS.withdrawal_id(self.payment),
+            number=self.payment,
+            reviewer="rita",
+            note="",
+            identity="",
         )
         await self.engine.ask(asked(approve, Method.ApproveWithdrawal, f"approve-{self.provider}"))
         await self._begin_call(CallKind.CREATE_PAYOUT, self.payment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ledger_server.domain import errors
 from ledger_server.identity.caller import Caller
@@ -30,7 +31,7 @@ def test_name_certificate_by_its_uri_else_by_its_dns_name(
 ) -> None:
     """The common name, which is a URI here, counts for nothing."""
     issued = ISSUING.issue(uris=uris, dns=dns)
-    assert Authority(ISSUING.root.pem).caller(issued.pem, NOW) == Caller(identity)
+    assert Authority(ISSUING.root.pem).caller(issued.pem, NOW)[0] == Caller(identity)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,7 @@ def test_name_certificate_by_its_uri_else_by_its_dns_name(
         (["spiffe://casino.example/a b"], []),
         (["spiffe://casino.example/" + "a" * 300], []),
         (["edge.casino.example"], []),
+        (["spiffe://casino.example/\x7fedge"], []),
     ],
 )
 def test_name_certificate_without_one_clear_name_is_refused(uris: list[str], dns: list[str]) -> None:
@@ -70,7 +72,7 @@ def test_certificate_counts_in_its_time_alone(seconds: int) -> None:
             with pytest.raises(reason):
                 authority.caller(issued.pem, now)
         elif begin <= now <= end:
-            assert authority.caller(issued.pem, now).identity == EDGE
+            assert authority.caller(issued.pem, now)[0].identity == EDGE
 
 
 def test_certificate_of_another_authority_is_not_trusted() -> None:
@@ -79,7 +81,7 @@ def test_certificate_of_another_authority_is_not_trusted() -> None:
     issued = other.issue(uris=[EDGE])
     with pytest.raises(errors.CertificateNotTrusted):
         Authority(ISSUING.root.pem).caller(issued.pem, NOW)
-    assert Authority(ISSUING.root.pem + other.root.pem).caller(issued.pem, NOW).identity == EDGE
+    assert Authority(ISSUING.root.pem + other.root.pem).caller(issued.pem, NOW)[0].identity == EDGE
 
 
 def test_certificate_that_another_one_has_signed_is_not_trusted() -> None:
@@ -98,7 +100,7 @@ def test_certificate_for_servers_is_no_identity(usages: tuple[object, ...] | Non
     issued = ISSUING.issue(uris=[EDGE], usages=usages)  # type: ignore[arg-type]
     authority = Authority(ISSUING.root.pem)
     if trusted:
-        assert authority.caller(issued.pem, NOW).identity == EDGE
+        assert authority.caller(issued.pem, NOW)[0].identity == EDGE
     else:
         with pytest.raises(errors.CertificateNotTrusted):
             authority.caller(issued.pem, NOW)
@@ -119,3 +121,19 @@ def test_certificate_of_a_service_is_no_authority() -> None:
     """An authority file with the wrong file in it is told at once."""
     with pytest.raises(ValueError, match="not an authority"):
         Authority(ISSUING.issue(uris=[EDGE]).pem)
+
+
+def test_identity_counts_until_the_first_of_its_chain_ends() -> None:
+    """Whoever remembers an identity asks again by then: the leaf, what is between, or the authority."""
+    for root, leaf in ((timedelta(hours=1), timedelta(hours=2)), (timedelta(hours=2), timedelta(hours=1))):
+        issuing = TestAuthority(valid_until=NOW + root)
+        issued = issuing.issue(uris=[EDGE], valid_until=NOW + leaf)
+        _, end = Authority(issuing.root.pem).caller(issued.pem, NOW)
+        assert end == NOW + timedelta(hours=1)
+
+
+def test_short_rsa_key_proves_nothing() -> None:
+    """As a token's does not."""
+    issued = ISSUING.issue(uris=[EDGE], key=rsa.generate_private_key(65_537, 1_024))
+    with pytest.raises(errors.CertificateNotTrusted):
+        Authority(ISSUING.root.pem).caller(issued.pem, NOW)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from ledger_server.cli.certificate_folder import SERVICES
 from ledger_server.cli.verbs import app
 from ledger_server.identity.certificates import Authority
 from ledger_server.identity.policy import Policy, unmatched_methods
@@ -40,11 +41,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "certs"
 
 
-@pytest.mark.parametrize("name", ["edge", "console", "scheduler", "game"])
+@pytest.mark.parametrize("name", SERVICES)
 def test_certificates_prove_the_identities_that_were_told(folder: Path, name: str) -> None:
     """By the rules that a server goes by."""
     authority = Authority((folder / "authority.pem").read_bytes())
-    caller = authority.caller((folder / f"{name}.pem").read_bytes(), datetime.now(UTC))
+    caller, _ = authority.caller((folder / f"{name}.pem").read_bytes(), datetime.now(UTC))
     assert caller.identity == f"spiffe://casino.example/{name}"
 
 
@@ -112,6 +113,8 @@ def test_key_is_not_made_over_another(folder: Path) -> None:
             1,
             ["may not"],
         ),
+        (("--method", "**/ApproveWithdrawal"), 0, ["(rule 'console acts for people'; a service acts for *)"]),
+        (("--method", "**/ApproveWithdrawal"), 0, ["groups=payment-operators  (rule 'payment operators')"]),
         (("--method", "**/Nothing"), 2, ["is no method"]),
         (("--who", "spiffe://defter.example/edge", "--claim", "a=b"), 2, ["--claim"]),
     ],
@@ -122,6 +125,18 @@ def test_policy_is_explained(words: tuple[str, ...], code: int, said: list[str])
     assert answered.exit_code == code, answered.output
     for text in said:
         assert text in answered.output
+
+
+def test_service_that_may_name_nobody_is_told(tmp_path: Path) -> None:
+    """Its rule allows a call that it can't make."""
+    file = tmp_path / "policy.toml"
+    file.write_text(EXAMPLE.read_text().replace('acts_for = ["*"]\n', ""))
+    answered = run("policy", "check", file, "--method", "**/RejectWithdrawal")
+    assert (
+        "(rule 'console acts for people'; a service acts for nobody, and this names a person)"
+        in answered.output
+    )
+    assert "(rule 'payment operators')" in answered.output
 
 
 def test_policy_with_a_misspelt_method_is_told(tmp_path: Path) -> None:

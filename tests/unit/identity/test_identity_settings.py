@@ -41,6 +41,14 @@ def settings(names: frozenset[str], host: str) -> Settings:
     return Settings(host=host, **{name: VALUES[name] for name in names})
 
 
+def test_two_ports_are_two() -> None:
+    """Else each connection would come to one of two kinds, as the kernel deals them out."""
+    whole = {name: VALUES[name] for name in TLS | TOKENS | {"client_authority_file"}}
+    with pytest.raises(ValueError, match=r"^DEFTER_TOKEN_PORT: "):
+        guarded(Settings(port=7, token_port=7, **whole))
+    assert guarded(Settings(port=7, token_port=8, **whole)) is not None
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_each_choice_of_settings_is_whole_or_refused_by_name(host: str) -> None:
     """Of all 256 choices, one is open (on loopback alone) and three are guarded."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from ledger_server.domain.errors import PermissionMissing
 from ledger_server.identity.caller import Caller
-from ledger_server.identity.policy import Policy, matches, unmatched_methods
+from ledger_server.identity.patterns import matches
+from ledger_server.identity.policy import Policy, unmatched_methods
 
 POLICY = Policy(
     b"""
@@ -108,6 +110,21 @@ def test_pattern_stands_for_what_globs_stand_for(pattern: str, text: str) -> Non
         assert "/" in text
 
 
+@given(TEXTS, TEXTS)
+def test_pattern_is_what_a_regular_expression_would_find(pattern: str, text: str) -> None:
+    """Which is right, but may try every way of dividing a text among the stars."""
+    parts = re.split(r"(\*+)", pattern)
+    kinds = (("[^/]*" if part == "*" else ".*") if "*" in part else re.escape(part) for part in parts)
+    found = re.compile("".join(kinds), re.DOTALL).fullmatch(text)
+    assert matches(pattern, text) == (pattern == "*" or found is not None)
+
+
+def test_pattern_with_many_stars_takes_no_longer() -> None:
+    """As a regular expression this takes longer than anybody waits."""
+    assert not matches("*a" * 100 + "b", "a" * 255)
+    assert matches("*a" * 100 + "b", "a" * 254 + "b")
+
+
 @given(TEXTS)
 def test_pattern_without_stars_stands_for_itself_alone(text: str) -> None:
     """Whatever its characters mean elsewhere."""
@@ -137,6 +154,18 @@ def test_nobody_who_is_not_named_is_allowed_anything(
         (b"[[rule]]\nname = 'a'\nidentities = []\nmethods = ['*']\ntenants = ['*']", "identities"),
         (b"[[rule]]\nname = 'a'\nidentities = ['']\nmethods = ['*']\ntenants = ['*']", "identities"),
         (b"[[rule]]\nname = 'a'\nclaims = {}\nmethods = ['*']\ntenants = ['*']", "claims"),
+        (
+            b"[[rule]]\nname = 'a'\nclaims = {g = ['x']}\nmethods = ['*']\ntenants = ['*']\nacts_for = ['*']",
+            "acts_for does nothing for tokens",
+        ),
+        (
+            b"[[rule]]\nname='a'\nidentities=['token:a*']\nmethods=['*']\ntenants=['*']\nacts_for=['*']",
+            "acts_for does nothing for tokens",
+        ),
+        (
+            b"[[rule]]\nname = 'a'\nidentities = ['x']\nmethods = ['*']\ntenants = ['*']\nacts_for = []",
+            "acts_for",
+        ),
         (b"[[rule]]\nname = 'a'\nclaims = { g = [] }\nmethods = ['*']\ntenants = ['*']", "claims"),
         (b"[[rule]]\nname = 'a'\nidentities = ['*']\nmethods = ['*']\ntenants = []", "tenants"),
         (b"[[rule]]\nname = 'a'\nidentities = ['*']\nmethods = ['GetTenant']\ntenants = ['*']", "slash"),

@@ -8,7 +8,7 @@ import pytest
 from defter.ledger.v1 import error_pb2, tenant_pb2
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
 
-from ledger_server.identity.policy import EVERYTHING
+from ledger_server.identity.patterns import EVERYTHING
 from ledger_server.rpc.methods import every_method
 from ledger_server.rpc.tenant_scope import (
     OF_ALL_TENANTS,

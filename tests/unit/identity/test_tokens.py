@@ -156,6 +156,25 @@ def test_whatever_is_no_token_is_refused(text: str) -> None:
             KEYS.token(authorization, EXPECTED)
 
 
+@given(
+    st.sampled_from(["alg", "kid", "typ", "crit"]),
+    st.one_of(
+        st.text(max_size=5),
+        st.sampled_from(["\ud800", "a\nb"]),
+        st.none(),
+        st.integers(),
+        st.lists(st.text()),
+    ),
+)
+def test_whatever_a_header_says_has_an_answer(name: str, value: object) -> None:
+    """A refusal whose facts can be told, or the caller; never another error."""
+    _, claims, signature = SIGNER.sign(NOW).split(".")
+    header = part({"alg": "ES256", "kid": SIGNER.key_id, name: value})
+    with pytest.raises(errors.Unauthenticated) as caught:
+        KEYS.token(f"Bearer {header}.{claims}.{signature[::-1]}", EXPECTED)
+    "".join(caught.value.metadata.values()).encode()
+
+
 @given(st.integers(0, 10_000), st.characters(codec="ascii"))
 def test_token_with_any_character_changed_is_refused(place: int, character: str) -> None:
     """Or it is another spelling of the same bytes."""
@@ -181,7 +200,9 @@ def test_token_with_any_character_changed_is_refused(place: int, character: str)
         (b'{"keys": [1]}', "no key"),
         (b'{"keys": [{"kty": "oct", "k": "AAAA", "kid": "a"}]}', "symmetric"),
         (json.dumps({"keys": [{**SIGNER.public, "d": "AAAA"}]}).encode(), "private"),
-        (json.dumps({"keys": [{**SIGNER.public, "use": "enc"}]}).encode(), "not for signatures"),
+        (json.dumps({"keys": [{**SIGNER.public, "use": "enc"}]}).encode(), "no keys for signatures"),
+        (json.dumps({"keys": [{**SIGNER.public, "alg": "none"}]}).encode(), "can't be read|none"),
+        (json.dumps({"keys": [{**SIGNER.public, "alg": ["EC"]}]}).encode(), "alg is no text"),
         (json.dumps({"keys": [{**SIGNER.public, "kid": ""}]}).encode(), "no kid"),
         (json.dumps({"keys": [{**SIGNER.public, "x": "AA"}]}).encode(), "can't be read"),
         (json.dumps({"keys": [{**SIGNERS["RS256"].public, "alg": "RS512"}]}).encode(), "RS512"),

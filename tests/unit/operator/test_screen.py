@@ -7,6 +7,7 @@ import re
 from datetime import timedelta
 
 import pytest
+from defter.identity.v1 import caller_pb2
 from defter.reconciliation.v1 import finding_pb2
 from defter.reconciliation.v1 import reconciliation_pb2 as pb
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.console import Console
 from ledger_server.operator.finding_screen import findings_shape
 from ledger_server.operator.money import Money
 from ledger_server.operator.run_screen import Lines, print_run, run_progress
-from ledger_server.operator.screen import age, console, plain, print_line, print_table, styled
+from ledger_server.operator.screen import age, by_whom, console, plain, print_line, print_table, styled
 from tests.support.clock import START
 from tests.support.requests import timestamp
 
@@ -204,3 +205,18 @@ def test_print_line_takes_no_markup() -> None:
     print_line(console(stream), "[red]x[/red] " + "y" * 2_000)
 
     assert stream.getvalue() == "[red]x[/red] " + "y" * 2_000 + "\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "identity", "told"),
+    [
+        ("ada", "", "ada"),
+        ("ada", "token:ada", "ada"),
+        ("ada", "token:adam", "ada by token:adam"),
+        ("ada", "spiffe://d/console", "ada by spiffe://d/console"),
+        ("the ledger", "", "the ledger"),
+    ],
+)
+def test_who_did_it_is_told_with_who_proved_it(name: str, identity: str, told: str) -> None:
+    """A person's own token says nothing more."""
+    assert by_whom(name, caller_pb2.Caller(identity=identity)) == told

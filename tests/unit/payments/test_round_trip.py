@@ -177,7 +177,7 @@ withdrawals = st.builds(
     request_time=times,
     update_time=times,
     balance_after=signed,
-    approvals=some(st.builds(Approval, reviewer=texts, time=times, note=texts)),
+    approvals=some(st.builds(Approval, reviewer=texts, time=times, note=texts, identity=texts)),
     reviewer=texts,
     reason=texts,
     paid=amounts,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ledger_server.domain.errors import (
     AccountNotFound,
@@ -302,6 +304,54 @@ def test_approve_from_the_limit_on_needs_a_second_reviewer() -> None:
     assert [call.kind for call in books.owed] == [PAYOUT]
 
 
+APPROVALS = st.tuples(
+    st.sampled_from(["ada", "Ada", "ADA", "bob", "Bob", "eve"]), st.sampled_from(["", "token:", "console"])
+)
+
+
+@given(st.lists(APPROVALS, max_size=6))
+def test_two_proved_persons_pay_out_and_never_one(asked: list[tuple[str, str]]) -> None:
+    """By whatever service or token, in whatever spelling; a name that was typed counts for nobody proved."""
+    books, number = requested()
+    books.set_policy(second_review_from={"EUR": 1})
+    proved: set[str] = set()
+    names: list[str] = []
+    for reviewer, by in asked:
+        identity = f"token:{reviewer}" if by == "token:" else by
+        taken = reviewer.lower() in proved
+        known = taken if identity else reviewer in names or taken
+        if known:
+            with pytest.raises(SecondReviewerRequired):
+                books.approve(number, reviewer, identity)
+            continue
+        books.approve(number, reviewer, identity)
+        names.append(reviewer)
+        if identity:
+            proved.add(reviewer.lower())
+        enough = len(proved if identity else names) >= 2
+        assert (books.withdrawal(number).state is State.APPROVED) == enough
+        assert len(books.owed) == int(enough)
+        if enough:
+            return
+
+
+def test_typed_approval_does_not_count_for_a_proved_one() -> None:
+    """Somebody may have typed another name on a server without identities, and then proved their own."""
+    books, number = requested()
+    books.set_policy(second_review_from={"EUR": 1})
+    books.approve(number, "ada")
+    for reviewer, identity in (("bob", "token:bob"), ("ada", "spiffe://d/console")):
+        assert books.withdrawal(number).state is State.REQUESTED
+        books.approve(number, reviewer, identity)
+    withdrawal = books.withdrawal(number)
+    assert withdrawal.state is State.APPROVED
+    assert [(each.reviewer, each.identity) for each in withdrawal.approvals] == [
+        ("ada", ""),
+        ("bob", "token:bob"),
+        ("ada", "spiffe://d/console"),
+    ]
+
+
 def test_approve_in_currency_without_limit_needs_one_reviewer() -> None:
     """A limit holds for its own currency."""
     books, number = requested()
@@ -390,4 +440,6 @@ def test_request_from_unknown_wallet_is_refused() -> None:
 def test_approve_unknown_withdrawal_is_refused(number: int | None) -> None:
     """An id of nobody's withdrawal is named as such."""
     with pytest.raises(WithdrawalNotFound):
-        PaymentBooks().do(ApproveWithdrawal(withdrawal_id="wd_x", number=number, reviewer="rita", note=""))
+        PaymentBooks().do(
+            ApproveWithdrawal(withdrawal_id="wd_x", number=number, reviewer="rita", note="", identity="")
+        )

@@ -92,7 +92,7 @@ def a_withdrawal(
         request_time=NOW,
         update_time=NOW,
         balance_after=0,
-        approvals=(Approval(reviewer="rita", time=NOW, note=""),),
+        approvals=(Approval(reviewer="rita", time=NOW, note="", identity=""),),
         reviewer="",
         reason="",
         paid=0,

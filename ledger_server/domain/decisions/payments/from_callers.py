@@ -44,6 +44,7 @@ from ledger_server.domain.payments.withdrawal import (
     Payout,
     Withdrawal,
     WithdrawalState,
+    counted,
     with_payout,
 )
 from ledger_server.domain.state.facts import DepositChanged, FactKind, WithdrawalChanged, WithdrawalPolicySet
@@ -194,9 +195,12 @@ def request(facts: Booking, command: RequestWithdrawal) -> None:
 def approve(facts: Booking, command: ApproveWithdrawal) -> None:
     """Let a withdrawal pass, or note the first of two approvals."""
     withdrawal = _reviewed(facts.working_set, command, WithdrawalState.APPROVED)
-    if any(approval.reviewer == command.reviewer for approval in withdrawal.approvals):
+    before = counted(withdrawal.approvals, proved=bool(command.identity))
+    if any(approval.is_of(command.reviewer) for approval in before):
         raise SecondReviewerRequired(withdrawal_id=command.withdrawal_id, reviewer=command.reviewer)
-    approval = Approval(reviewer=command.reviewer, time=facts.now, note=command.note)
+    approval = Approval(
+        reviewer=command.reviewer, time=facts.now, note=command.note, identity=command.identity
+    )
     approved = replace(withdrawal, approvals=(*withdrawal.approvals, approval), reviewer=command.reviewer)
     # From here on the provider is told to pay, so this is the last moment to notice that the accounts are
     # wrong.
@@ -208,7 +212,7 @@ def approve(facts: Booking, command: ApproveWithdrawal) -> None:
     threshold = facts.working_set.policy.second_review_from.get(withdrawal.currency)
     needed = 2 if threshold is not None and withdrawal.amount >= threshold else 1
     owed = None
-    if len(approved.approvals) >= needed:
+    if len(before) + 1 >= needed:
         approved = replace(approved, review=WithdrawalState.APPROVED, call_state=CallState.PENDING)
         owed = OwedCall(
             kind=CallKind.CREATE_PAYOUT,

@@ -73,6 +73,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No rule of the policy allows it (`defter policy check` explains). PERMISSION_DENIED. Metadata: `method`, `identity`,
     and `tenant_id`: `*` where the method is of all tenants, empty where the request names none.
     """
+    ERROR_REASON_PERSON_OTHER: _ErrorReason.ValueType  # 80
+    """A call with a token names another person than the token's subject, or a service names two. PERMISSION_DENIED.
+    Metadata: `person`, `identity`.
+    """
+    ERROR_REASON_PERSON_MALFORMED: _ErrorReason.ValueType  # 81
+    """A person's name is 1 to 200 printable ASCII characters without blanks, and no identity (`token:...`): the subject
+    of the person's tokens. INVALID_ARGUMENT. Metadata: `person`.
+    """
+    ERROR_REASON_PERSON_NOT_PERMITTED: _ErrorReason.ValueType  # 82
+    """A service names a person, and no rule of the policy lets it act for that person (`acts_for`) by this method for
+    this tenant. PERMISSION_DENIED. Metadata: `method`, `tenant_id`, `identity`, `person`.
+    """
     ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 1
     """The message is larger than 4 MiB, or the answer to a batch might be: it repeats the items, with balances.
     INVALID_ARGUMENT. Metadata: `size_bytes`, `limit_bytes`.
@@ -411,6 +423,18 @@ ERROR_REASON_TOKEN_AUDIENCE_OTHER: ErrorReason.ValueType  # 44
 ERROR_REASON_PERMISSION_MISSING: ErrorReason.ValueType  # 45
 """No rule of the policy allows it (`defter policy check` explains). PERMISSION_DENIED. Metadata: `method`, `identity`,
 and `tenant_id`: `*` where the method is of all tenants, empty where the request names none.
+"""
+ERROR_REASON_PERSON_OTHER: ErrorReason.ValueType  # 80
+"""A call with a token names another person than the token's subject, or a service names two. PERMISSION_DENIED.
+Metadata: `person`, `identity`.
+"""
+ERROR_REASON_PERSON_MALFORMED: ErrorReason.ValueType  # 81
+"""A person's name is 1 to 200 printable ASCII characters without blanks, and no identity (`token:...`): the subject
+of the person's tokens. INVALID_ARGUMENT. Metadata: `person`.
+"""
+ERROR_REASON_PERSON_NOT_PERMITTED: ErrorReason.ValueType  # 82
+"""A service names a person, and no rule of the policy lets it act for that person (`acts_for`) by this method for
+this tenant. PERMISSION_DENIED. Metadata: `method`, `tenant_id`, `identity`, `person`.
 """
 ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 1
 """The message is larger than 4 MiB, or the answer to a batch might be: it repeats the items, with balances.

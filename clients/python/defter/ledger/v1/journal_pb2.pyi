@@ -4,6 +4,7 @@ isort:skip_file
 The journal: everything that the ledger ever decided, in order, and the proof that nothing was altered."""
 
 from collections import abc as _abc
+from defter.identity.v1 import caller_pb2 as _caller_pb2
 from defter.ledger.v1 import account_pb2 as _account_pb2
 from defter.ledger.v1 import error_pb2 as _error_pb2
 from defter.ledger.v1 import hold_pb2 as _hold_pb2
@@ -229,6 +230,7 @@ class JournalRecord(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     RECORD_TIME_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
     TENANT_CREATED_FIELD_NUMBER: _builtins.int
     BALANCE_ENFORCEMENT_SET_FIELD_NUMBER: _builtins.int
     ACCOUNT_OPENED_FIELD_NUMBER: _builtins.int
@@ -262,6 +264,13 @@ class JournalRecord(_message.Message):
     @_builtins.property
     def request(self) -> Global___RecordRequest:
         """Who asked; absent for what the ledger does by itself, such as expiry."""
+
+    @_builtins.property
+    def caller(self) -> _caller_pb2.Caller:
+        """By whose call it was decided: also for what follows from a request, such as the posting of an event. Absent
+        for what the ledger does by itself, on a server without identities, and in records from before there were any.
+        A retry by another caller finds the record of the first one.
+        """
 
     @_builtins.property
     def tenant_created(self) -> _tenant_pb2.Tenant:
@@ -358,6 +367,7 @@ class JournalRecord(_message.Message):
         tenant_id: _builtins.str = ...,
         record_time: _timestamp_pb2.Timestamp | None = ...,
         request: Global___RecordRequest | None = ...,
+        caller: _caller_pb2.Caller | None = ...,
         tenant_created: _tenant_pb2.Tenant | None = ...,
         balance_enforcement_set: _tenant_pb2.Tenant | None = ...,
         account_opened: _account_pb2.Account | None = ...,
@@ -381,9 +391,9 @@ class JournalRecord(_message.Message):
         epoch_begun: Global___EpochBegun | None = ...,
         account_continued: Global___AccountContinued | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_continued", b"account_continued", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "deposit_changed", b"deposit_changed", "epoch_begun", b"epoch_begun", "fact", b"fact", "finding_changed", b"finding_changed", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "tenant_created", b"tenant_created", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_continued", b"account_continued", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "caller", b"caller", "deposit_changed", b"deposit_changed", "epoch_begun", b"epoch_begun", "fact", b"fact", "finding_changed", b"finding_changed", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "tenant_created", b"tenant_created", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_continued", b"account_continued", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "deposit_changed", b"deposit_changed", "epoch_begun", b"epoch_begun", "fact", b"fact", "finding_changed", b"finding_changed", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "sequence", b"sequence", "tenant_created", b"tenant_created", "tenant_id", b"tenant_id", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_continued", b"account_continued", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "caller", b"caller", "deposit_changed", b"deposit_changed", "epoch_begun", b"epoch_begun", "fact", b"fact", "finding_changed", b"finding_changed", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "sequence", b"sequence", "tenant_created", b"tenant_created", "tenant_id", b"tenant_id", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["tenant_created", "balance_enforcement_set", "account_opened", "account_limits_set", "account_frozen", "account_unfrozen", "account_closed", "transaction_posted", "hold_placed", "hold_captured", "hold_released", "hold_extended", "hold_increased", "hold_expired", "request_rejected", "deposit_changed", "withdrawal_changed", "provider_event_recorded", "withdrawal_policy_set", "finding_changed", "epoch_begun", "account_continued"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015

@@ -4,6 +4,7 @@ isort:skip_file
 Outbound: whether calls to providers may be made, of the ledger as a whole."""
 
 from collections import abc as _abc
+from defter.identity.v1 import caller_pb2 as _caller_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -60,6 +61,7 @@ class Outbound(_message.Message):
     KNOWN_UNTIL_TIME_FIELD_NUMBER: _builtins.int
     UNRECONCILED_FIELD_NUMBER: _builtins.int
     BEGIN_TIME_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
     stopped: _builtins.bool
     """Whether none may."""
     note: _builtins.str
@@ -94,6 +96,12 @@ class Outbound(_message.Message):
     def begin_time(self) -> _timestamp_pb2.Timestamp:
         """When the epoch began; absent if the database was never opened."""
 
+    @_builtins.property
+    def caller(self) -> _caller_pb2.Caller:
+        """By whose call it was stopped or resumed last. Absent where a server did it by itself, and on a server without
+        identities.
+        """
+
     def __init__(
         self,
         *,
@@ -106,10 +114,11 @@ class Outbound(_message.Message):
         known_until_time: _timestamp_pb2.Timestamp | None = ...,
         unreconciled: _abc.Iterable[Global___OutboundAccount] | None = ...,
         begin_time: _timestamp_pb2.Timestamp | None = ...,
+        caller: _caller_pb2.Caller | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "change_time", b"change_time", "known_until_time", b"known_until_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "caller", b"caller", "change_time", b"change_time", "known_until_time", b"known_until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "begin_time", b"begin_time", "change_time", b"change_time", "epoch", b"epoch", "known_until_time", b"known_until_time", "note", b"note", "past_epochs", b"past_epochs", "stopped", b"stopped", "unreconciled", b"unreconciled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "begin_time", b"begin_time", "caller", b"caller", "change_time", b"change_time", "epoch", b"epoch", "known_until_time", b"known_until_time", "note", b"note", "past_epochs", b"past_epochs", "stopped", b"stopped", "unreconciled", b"unreconciled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -167,7 +176,7 @@ class StopOutboundRequest(_message.Message):
     note: _builtins.str
     """Why, 1 to 512 characters."""
     actor: _builtins.str
-    """Who, 1 to 255 characters."""
+    """Who, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is."""
     def __init__(
         self,
         *,
@@ -221,7 +230,7 @@ class ResumeOutboundRequest(_message.Message):
     note: _builtins.str
     """Why, 1 to 512 characters."""
     actor: _builtins.str
-    """Who, 1 to 255 characters."""
+    """Who, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is."""
     allow_unreconciled: _builtins.bool
     """Whether to resume although accounts were not reconciled: somebody answers for what was lost."""
     def __init__(

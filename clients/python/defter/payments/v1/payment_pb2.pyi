@@ -957,10 +957,15 @@ class Approval(_message.Message):
     REVIEWER_FIELD_NUMBER: _builtins.int
     APPROVE_TIME_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
     reviewer: _builtins.str
-    """Who."""
+    """Who; where it was proved, the subject of their tokens."""
     note: _builtins.str
     """What they noted."""
+    identity: _builtins.str
+    """The identity that proved who they are: their own token's, or that of the service that acted for them. Empty on a
+    server without identities, and before there were any; a guarded server does not count such an approval.
+    """
     @_builtins.property
     def approve_time(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -971,10 +976,11 @@ class Approval(_message.Message):
         reviewer: _builtins.str = ...,
         approve_time: _timestamp_pb2.Timestamp | None = ...,
         note: _builtins.str = ...,
+        identity: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time", "note", b"note", "reviewer", b"reviewer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time", "identity", b"identity", "note", b"note", "reviewer", b"reviewer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -138,7 +138,9 @@ class ApproveWithdrawalRequest(_message.Message):
     withdrawal_id: _builtins.str
     """The withdrawal."""
     reviewer: _builtins.str
-    """Who lets it pass; 1 to 64 characters."""
+    """Who lets it pass; 1 to 255 characters. On a guarded server a person who is proved: empty or
+    the token's subject where the caller has a token, else whom a service acts for.
+    """
     note: _builtins.str
     """What they note, up to 512 characters."""
     def __init__(
@@ -200,7 +202,9 @@ class RejectWithdrawalRequest(_message.Message):
     withdrawal_id: _builtins.str
     """The withdrawal."""
     reviewer: _builtins.str
-    """Who refuses it; 1 to 64 characters."""
+    """Who refuses it; 1 to 255 characters. On a guarded server a person who is proved: empty or
+    the token's subject where the caller has a token, else whom a service acts for.
+    """
     reason: _builtins.str
     """Why, up to 512 characters."""
     def __init__(
@@ -324,7 +328,9 @@ class MarkWithdrawalPaidRequest(_message.Message):
     Empty means the known one; another id than the known one is a payout of its own, which is a finding.
     """
     reviewer: _builtins.str
-    """Who says so; 1 to 64 characters."""
+    """Who says so; 1 to 255 characters. On a guarded server a person who is proved: empty or
+    the token's subject where the caller has a token, else whom a service acts for.
+    """
     def __init__(
         self,
         *,

@@ -8,6 +8,7 @@ and negative out of it.
 """
 
 from collections import abc as _abc
+from defter.identity.v1 import caller_pb2 as _caller_pb2
 from defter.payments.v1 import payment_pb2 as _payment_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -627,21 +628,27 @@ class FindingVersion(_message.Message):
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     FINDING_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The record's sequence."""
     @_builtins.property
     def finding(self) -> Global___Finding:
         """The finding from then on."""
 
+    @_builtins.property
+    def caller(self) -> _caller_pb2.Caller:
+        """By whose call it was changed, as its record says: the identity behind `actor`."""
+
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         finding: Global___Finding | None = ...,
+        caller: _caller_pb2.Caller | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "finding", b"finding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "finding", b"finding", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -713,7 +720,7 @@ class AcknowledgeFindingRequest(_message.Message):
     assignee: _builtins.str
     """Who looks after it, 1 to 255 characters."""
     actor: _builtins.str
-    """Who says so, 1 to 255 characters."""
+    """Who says so, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is."""
     note: _builtins.str
     """At most 1,000 characters."""
     idempotency_key: _builtins.str
@@ -785,7 +792,7 @@ class ResolveFindingRequest(_message.Message):
     reason: Global___ResolutionReason.ValueType
     """Why."""
     actor: _builtins.str
-    """Who says so, 1 to 255 characters."""
+    """Who says so, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is."""
     note: _builtins.str
     """At most 1,000 characters."""
     correction_transaction_id: _builtins.str
@@ -858,7 +865,7 @@ class ReopenFindingRequest(_message.Message):
     expected_version: _builtins.int
     """The version that the caller has read."""
     actor: _builtins.str
-    """Who says so, 1 to 255 characters."""
+    """Who says so, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is."""
     note: _builtins.str
     """At most 1,000 characters."""
     idempotency_key: _builtins.str
@@ -919,7 +926,9 @@ class RepairFindingRequest(_message.Message):
     finding_id: _builtins.str
     """The finding."""
     actor: _builtins.str
-    """Who asks for it, 1 to 255 characters; kept in the event's reason."""
+    """Who asks for it, 1 to 255 characters; kept in the event's reason. On a guarded server a proved person, as a
+    withdrawal's reviewer is.
+    """
     def __init__(
         self,
         *,

@@ -22,50 +22,51 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from defter.identity.v1 import caller_pb2 as defter_dot_identity_dot_v1_dot_caller__pb2
 from defter.reconciliation.v1 import finding_pb2 as defter_dot_reconciliation_dot_v1_dot_finding__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-defter/reconciliation/v1/reconciliation.proto\x12\x18\x64\x65\x66ter.reconciliation.v1\x1a&defter/reconciliation/v1/finding.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"Y\n\nClassCount\x12=\n\rfinding_class\x18\x01 \x01(\x0e\x32&.defter.reconciliation.v1.FindingClass\x12\x0c\n\x04seen\x18\x02 \x01(\x03\"T\n\rCurrencyTotal\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x14\n\x0cledger_minor\x18\x02 \x01(\x03\x12\x16\n\x0eprovider_minor\x18\x03 \x01(\x03\"\x93\x05\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12-\n\tfrom_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x05state\x18\x05 \x01(\x0e\x32\".defter.reconciliation.v1.RunState\x12\x31\n\x05stage\x18\x06 \x01(\x0e\x32\".defter.reconciliation.v1.RunStage\x12\x15\n\rfetched_count\x18\x07 \x01(\x03\x12\x15\n\rmatched_count\x18\x08 \x01(\x03\x12\x18\n\x10in_transit_count\x18\t \x01(\x03\x12\x35\n\x07\x63lasses\x18\n \x03(\x0b\x32$.defter.reconciliation.v1.ClassCount\x12\x14\n\x0copened_count\x18\x0b \x01(\x03\x12\x16\n\x0ereopened_count\x18\x0c \x01(\x03\x12\x16\n\x0eresolved_count\x18\r \x01(\x03\x12\x37\n\x06totals\x18\x0e \x03(\x0b\x32\'.defter.reconciliation.v1.CurrencyTotal\x12\x0f\n\x07problem\x18\x0f \x01(\t\x12.\n\nbegin_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fidempotency_key\x18\x12 \x01(\t\x12\"\n\x1aunmatched_in_transit_count\x18\x13 \x01(\x03\"\xf1\x03\n\x0eProviderRecord\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x32\n\x04kind\x18\x02 \x01(\x0e\x32$.defter.reconciliation.v1.RecordKind\x12\x11\n\trecord_id\x18\x03 \x01(\t\x12\x14\n\x0cprovider_ref\x18\x04 \x01(\t\x12\x13\n\x0bpayment_ref\x18\x05 \x01(\t\x12\x11\n\techoed_id\x18\x06 \x01(\t\x12\r\n\x05state\x18\x07 \x01(\t\x12\x19\n\x0c\x61mount_minor\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rcurrency_code\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rprovider_type\x18\x0b \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x0c \x01(\t\x12\x12\n\npayment_id\x18\r \x01(\t\x12\x31\n\x04tier\x18\x0e \x01(\x0e\x32#.defter.reconciliation.v1.MatchTier\x12\x11\n\tmatch_key\x18\x0f \x01(\t\x12\x32\n\x07verdict\x18\x10 \x01(\x0e\x32!.defter.reconciliation.v1.Verdict\x12\x0e\n\x06run_id\x18\x11 \x01(\tB\x0f\n\r_amount_minor\"\x8e\x02\n\x18RunReconciliationRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12-\n\tfrom_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05grace\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bstale_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\"G\n\x19RunReconciliationResponse\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.defter.reconciliation.v1.Run\"2\n\rGetRunRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\"<\n\x0eGetRunResponse\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.defter.reconciliation.v1.Run\"\x90\x01\n\x0fListRunsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x31\n\x05state\x18\x03 \x01(\x0e\x32\".defter.reconciliation.v1.RunState\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"X\n\x10ListRunsResponse\x12+\n\x04runs\x18\x01 \x03(\x0b\x32\x1d.defter.reconciliation.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xfa\x01\n\x1aListProviderRecordsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x12\n\npayment_id\x18\x03 \x01(\t\x12\x14\n\x0cprovider_ref\x18\x04 \x01(\t\x12\x32\n\x07verdict\x18\x05 \x01(\x0e\x32!.defter.reconciliation.v1.Verdict\x12\x32\n\x04kind\x18\x06 \x01(\x0e\x32$.defter.reconciliation.v1.RecordKind\x12\x11\n\tpage_size\x18\x07 \x01(\x05\x12\x12\n\npage_token\x18\x08 \x01(\t\"q\n\x1bListProviderRecordsResponse\x12\x39\n\x07records\x18\x01 \x03(\x0b\x32(.defter.reconciliation.v1.ProviderRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x86\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_RUNNING\x10\x01\x12\x16\n\x12RUN_STATE_COMPLETE\x10\x02\x12\x15\n\x11RUN_STATE_PARTIAL\x10\x03\x12\x19\n\x15RUN_STATE_INTERRUPTED\x10\x04*\x8e\x01\n\x08RunStage\x12\x19\n\x15RUN_STAGE_UNSPECIFIED\x10\x00\x12\x16\n\x12RUN_STAGE_FETCHING\x10\x01\x12\x17\n\x13RUN_STAGE_COMPARING\x10\x02\x12\x1d\n\x19RUN_STAGE_SEEKING_MISSING\x10\x03\x12\x17\n\x13RUN_STAGE_RESOLVING\x10\x04*p\n\tMatchTier\x12\x1a\n\x16MATCH_TIER_UNSPECIFIED\x10\x00\x12\x15\n\x11MATCH_TIER_OUR_ID\x10\x01\x12\x1a\n\x16MATCH_TIER_PROVIDER_ID\x10\x02\x12\x14\n\x10MATCH_TIER_BATCH\x10\x03*\x81\x01\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x18\n\x14VERDICT_NOT_COMPARED\x10\x01\x12\x13\n\x0fVERDICT_MATCHED\x10\x02\x12\x16\n\x12VERDICT_IN_TRANSIT\x10\x03\x12\x16\n\x12VERDICT_DISCREPANT\x10\x04\x32\xdc\x03\n\x15ReconciliationService\x12~\n\x11RunReconciliation\x12\x32.defter.reconciliation.v1.RunReconciliationRequest\x1a\x33.defter.reconciliation.v1.RunReconciliationResponse0\x01\x12[\n\x06GetRun\x12\'.defter.reconciliation.v1.GetRunRequest\x1a(.defter.reconciliation.v1.GetRunResponse\x12\x61\n\x08ListRuns\x12).defter.reconciliation.v1.ListRunsRequest\x1a*.defter.reconciliation.v1.ListRunsResponse\x12\x82\x01\n\x13ListProviderRecords\x12\x34.defter.reconciliation.v1.ListProviderRecordsRequest\x1a\x35.defter.reconciliation.v1.ListProviderRecordsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-defter/reconciliation/v1/reconciliation.proto\x12\x18\x64\x65\x66ter.reconciliation.v1\x1a\x1f\x64\x65\x66ter/identity/v1/caller.proto\x1a&defter/reconciliation/v1/finding.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"Y\n\nClassCount\x12=\n\rfinding_class\x18\x01 \x01(\x0e\x32&.defter.reconciliation.v1.FindingClass\x12\x0c\n\x04seen\x18\x02 \x01(\x03\"T\n\rCurrencyTotal\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x14\n\x0cledger_minor\x18\x02 \x01(\x03\x12\x16\n\x0eprovider_minor\x18\x03 \x01(\x03\"\xbf\x05\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12-\n\tfrom_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x05state\x18\x05 \x01(\x0e\x32\".defter.reconciliation.v1.RunState\x12\x31\n\x05stage\x18\x06 \x01(\x0e\x32\".defter.reconciliation.v1.RunStage\x12\x15\n\rfetched_count\x18\x07 \x01(\x03\x12\x15\n\rmatched_count\x18\x08 \x01(\x03\x12\x18\n\x10in_transit_count\x18\t \x01(\x03\x12\x35\n\x07\x63lasses\x18\n \x03(\x0b\x32$.defter.reconciliation.v1.ClassCount\x12\x14\n\x0copened_count\x18\x0b \x01(\x03\x12\x16\n\x0ereopened_count\x18\x0c \x01(\x03\x12\x16\n\x0eresolved_count\x18\r \x01(\x03\x12\x37\n\x06totals\x18\x0e \x03(\x0b\x32\'.defter.reconciliation.v1.CurrencyTotal\x12\x0f\n\x07problem\x18\x0f \x01(\t\x12.\n\nbegin_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fidempotency_key\x18\x12 \x01(\t\x12\"\n\x1aunmatched_in_transit_count\x18\x13 \x01(\x03\x12*\n\x06\x63\x61ller\x18\x14 \x01(\x0b\x32\x1a.defter.identity.v1.Caller\"\xf1\x03\n\x0eProviderRecord\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x32\n\x04kind\x18\x02 \x01(\x0e\x32$.defter.reconciliation.v1.RecordKind\x12\x11\n\trecord_id\x18\x03 \x01(\t\x12\x14\n\x0cprovider_ref\x18\x04 \x01(\t\x12\x13\n\x0bpayment_ref\x18\x05 \x01(\t\x12\x11\n\techoed_id\x18\x06 \x01(\t\x12\r\n\x05state\x18\x07 \x01(\t\x12\x19\n\x0c\x61mount_minor\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rcurrency_code\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rprovider_type\x18\x0b \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x0c \x01(\t\x12\x12\n\npayment_id\x18\r \x01(\t\x12\x31\n\x04tier\x18\x0e \x01(\x0e\x32#.defter.reconciliation.v1.MatchTier\x12\x11\n\tmatch_key\x18\x0f \x01(\t\x12\x32\n\x07verdict\x18\x10 \x01(\x0e\x32!.defter.reconciliation.v1.Verdict\x12\x0e\n\x06run_id\x18\x11 \x01(\tB\x0f\n\r_amount_minor\"\x8e\x02\n\x18RunReconciliationRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12-\n\tfrom_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05grace\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bstale_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\"G\n\x19RunReconciliationResponse\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.defter.reconciliation.v1.Run\"2\n\rGetRunRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\"<\n\x0eGetRunResponse\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.defter.reconciliation.v1.Run\"\x90\x01\n\x0fListRunsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x31\n\x05state\x18\x03 \x01(\x0e\x32\".defter.reconciliation.v1.RunState\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"X\n\x10ListRunsResponse\x12+\n\x04runs\x18\x01 \x03(\x0b\x32\x1d.defter.reconciliation.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xfa\x01\n\x1aListProviderRecordsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x12\n\npayment_id\x18\x03 \x01(\t\x12\x14\n\x0cprovider_ref\x18\x04 \x01(\t\x12\x32\n\x07verdict\x18\x05 \x01(\x0e\x32!.defter.reconciliation.v1.Verdict\x12\x32\n\x04kind\x18\x06 \x01(\x0e\x32$.defter.reconciliation.v1.RecordKind\x12\x11\n\tpage_size\x18\x07 \x01(\x05\x12\x12\n\npage_token\x18\x08 \x01(\t\"q\n\x1bListProviderRecordsResponse\x12\x39\n\x07records\x18\x01 \x03(\x0b\x32(.defter.reconciliation.v1.ProviderRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x86\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_RUNNING\x10\x01\x12\x16\n\x12RUN_STATE_COMPLETE\x10\x02\x12\x15\n\x11RUN_STATE_PARTIAL\x10\x03\x12\x19\n\x15RUN_STATE_INTERRUPTED\x10\x04*\x8e\x01\n\x08RunStage\x12\x19\n\x15RUN_STAGE_UNSPECIFIED\x10\x00\x12\x16\n\x12RUN_STAGE_FETCHING\x10\x01\x12\x17\n\x13RUN_STAGE_COMPARING\x10\x02\x12\x1d\n\x19RUN_STAGE_SEEKING_MISSING\x10\x03\x12\x17\n\x13RUN_STAGE_RESOLVING\x10\x04*p\n\tMatchTier\x12\x1a\n\x16MATCH_TIER_UNSPECIFIED\x10\x00\x12\x15\n\x11MATCH_TIER_OUR_ID\x10\x01\x12\x1a\n\x16MATCH_TIER_PROVIDER_ID\x10\x02\x12\x14\n\x10MATCH_TIER_BATCH\x10\x03*\x81\x01\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x18\n\x14VERDICT_NOT_COMPARED\x10\x01\x12\x13\n\x0fVERDICT_MATCHED\x10\x02\x12\x16\n\x12VERDICT_IN_TRANSIT\x10\x03\x12\x16\n\x12VERDICT_DISCREPANT\x10\x04\x32\xdc\x03\n\x15ReconciliationService\x12~\n\x11RunReconciliation\x12\x32.defter.reconciliation.v1.RunReconciliationRequest\x1a\x33.defter.reconciliation.v1.RunReconciliationResponse0\x01\x12[\n\x06GetRun\x12\'.defter.reconciliation.v1.GetRunRequest\x1a(.defter.reconciliation.v1.GetRunResponse\x12\x61\n\x08ListRuns\x12).defter.reconciliation.v1.ListRunsRequest\x1a*.defter.reconciliation.v1.ListRunsResponse\x12\x82\x01\n\x13ListProviderRecords\x12\x34.defter.reconciliation.v1.ListProviderRecordsRequest\x1a\x35.defter.reconciliation.v1.ListProviderRecordsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'defter.reconciliation.v1.reconciliation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RUNSTATE']._serialized_start=2585
-  _globals['_RUNSTATE']._serialized_end=2719
-  _globals['_RUNSTAGE']._serialized_start=2722
-  _globals['_RUNSTAGE']._serialized_end=2864
-  _globals['_MATCHTIER']._serialized_start=2866
-  _globals['_MATCHTIER']._serialized_end=2978
-  _globals['_VERDICT']._serialized_start=2981
-  _globals['_VERDICT']._serialized_end=3110
-  _globals['_CLASSCOUNT']._serialized_start=180
-  _globals['_CLASSCOUNT']._serialized_end=269
-  _globals['_CURRENCYTOTAL']._serialized_start=271
-  _globals['_CURRENCYTOTAL']._serialized_end=355
-  _globals['_RUN']._serialized_start=358
-  _globals['_RUN']._serialized_end=1017
-  _globals['_PROVIDERRECORD']._serialized_start=1020
-  _globals['_PROVIDERRECORD']._serialized_end=1517
-  _globals['_RUNRECONCILIATIONREQUEST']._serialized_start=1520
-  _globals['_RUNRECONCILIATIONREQUEST']._serialized_end=1790
-  _globals['_RUNRECONCILIATIONRESPONSE']._serialized_start=1792
-  _globals['_RUNRECONCILIATIONRESPONSE']._serialized_end=1863
-  _globals['_GETRUNREQUEST']._serialized_start=1865
-  _globals['_GETRUNREQUEST']._serialized_end=1915
-  _globals['_GETRUNRESPONSE']._serialized_start=1917
-  _globals['_GETRUNRESPONSE']._serialized_end=1977
-  _globals['_LISTRUNSREQUEST']._serialized_start=1980
-  _globals['_LISTRUNSREQUEST']._serialized_end=2124
-  _globals['_LISTRUNSRESPONSE']._serialized_start=2126
-  _globals['_LISTRUNSRESPONSE']._serialized_end=2214
-  _globals['_LISTPROVIDERRECORDSREQUEST']._serialized_start=2217
-  _globals['_LISTPROVIDERRECORDSREQUEST']._serialized_end=2467
-  _globals['_LISTPROVIDERRECORDSRESPONSE']._serialized_start=2469
-  _globals['_LISTPROVIDERRECORDSRESPONSE']._serialized_end=2582
-  _globals['_RECONCILIATIONSERVICE']._serialized_start=3113
-  _globals['_RECONCILIATIONSERVICE']._serialized_end=3589
+  _globals['_RUNSTATE']._serialized_start=2662
+  _globals['_RUNSTATE']._serialized_end=2796
+  _globals['_RUNSTAGE']._serialized_start=2799
+  _globals['_RUNSTAGE']._serialized_end=2941
+  _globals['_MATCHTIER']._serialized_start=2943
+  _globals['_MATCHTIER']._serialized_end=3055
+  _globals['_VERDICT']._serialized_start=3058
+  _globals['_VERDICT']._serialized_end=3187
+  _globals['_CLASSCOUNT']._serialized_start=213
+  _globals['_CLASSCOUNT']._serialized_end=302
+  _globals['_CURRENCYTOTAL']._serialized_start=304
+  _globals['_CURRENCYTOTAL']._serialized_end=388
+  _globals['_RUN']._serialized_start=391
+  _globals['_RUN']._serialized_end=1094
+  _globals['_PROVIDERRECORD']._serialized_start=1097
+  _globals['_PROVIDERRECORD']._serialized_end=1594
+  _globals['_RUNRECONCILIATIONREQUEST']._serialized_start=1597
+  _globals['_RUNRECONCILIATIONREQUEST']._serialized_end=1867
+  _globals['_RUNRECONCILIATIONRESPONSE']._serialized_start=1869
+  _globals['_RUNRECONCILIATIONRESPONSE']._serialized_end=1940
+  _globals['_GETRUNREQUEST']._serialized_start=1942
+  _globals['_GETRUNREQUEST']._serialized_end=1992
+  _globals['_GETRUNRESPONSE']._serialized_start=1994
+  _globals['_GETRUNRESPONSE']._serialized_end=2054
+  _globals['_LISTRUNSREQUEST']._serialized_start=2057
+  _globals['_LISTRUNSREQUEST']._serialized_end=2201
+  _globals['_LISTRUNSRESPONSE']._serialized_start=2203
+  _globals['_LISTRUNSRESPONSE']._serialized_end=2291
+  _globals['_LISTPROVIDERRECORDSREQUEST']._serialized_start=2294
+  _globals['_LISTPROVIDERRECORDSREQUEST']._serialized_end=2544
+  _globals['_LISTPROVIDERRECORDSRESPONSE']._serialized_start=2546
+  _globals['_LISTPROVIDERRECORDSRESPONSE']._serialized_end=2659
+  _globals['_RECONCILIATIONSERVICE']._serialized_start=3190
+  _globals['_RECONCILIATIONSERVICE']._serialized_end=3666
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 Runs: one comparison of a provider account's records with the ledger's payments, over a window of time."""
 
 from collections import abc as _abc
+from defter.identity.v1 import caller_pb2 as _caller_pb2
 from defter.reconciliation.v1 import finding_pb2 as _finding_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -231,6 +232,7 @@ class Run(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     UNMATCHED_IN_TRANSIT_COUNT_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """`run_` and a number."""
     provider: _builtins.str
@@ -281,6 +283,12 @@ class Run(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended."""
 
+    @_builtins.property
+    def caller(self) -> _caller_pb2.Caller:
+        """By whose call it was first asked for; absent on a server without identities. What a run records of findings is
+        the ledger's own and names the run.
+        """
+
     def __init__(
         self,
         *,
@@ -303,10 +311,11 @@ class Run(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         idempotency_key: _builtins.str = ...,
         unmatched_in_transit_count: _builtins.int = ...,
+        caller: _caller_pb2.Caller | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "end_time", b"end_time", "from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "caller", b"caller", "end_time", b"end_time", "from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "classes", b"classes", "end_time", b"end_time", "fetched_count", b"fetched_count", "from_time", b"from_time", "idempotency_key", b"idempotency_key", "in_transit_count", b"in_transit_count", "matched_count", b"matched_count", "opened_count", b"opened_count", "problem", b"problem", "provider", b"provider", "reopened_count", b"reopened_count", "resolved_count", b"resolved_count", "run_id", b"run_id", "stage", b"stage", "state", b"state", "to_time", b"to_time", "totals", b"totals", "unmatched_in_transit_count", b"unmatched_in_transit_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "caller", b"caller", "classes", b"classes", "end_time", b"end_time", "fetched_count", b"fetched_count", "from_time", b"from_time", "idempotency_key", b"idempotency_key", "in_transit_count", b"in_transit_count", "matched_count", b"matched_count", "opened_count", b"opened_count", "problem", b"problem", "provider", b"provider", "reopened_count", b"reopened_count", "resolved_count", b"resolved_count", "run_id", b"run_id", "stage", b"stage", "state", b"state", "to_time", b"to_time", "totals", b"totals", "unmatched_in_transit_count", b"unmatched_in_transit_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,38 +22,39 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from defter.identity.v1 import caller_pb2 as defter_dot_identity_dot_v1_dot_caller__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)defter/reconciliation/v1/settlement.proto\x12\x18\x64\x65\x66ter.reconciliation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x03\n\x0fSettlementBatch\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x15\n\rcurrency_code\x18\x03 \x01(\t\x12=\n\x05state\x18\x04 \x01(\x0e\x32..defter.reconciliation.v1.SettlementBatchState\x12\x13\n\x0bgross_minor\x18\x05 \x01(\x03\x12\x11\n\tfee_minor\x18\x06 \x01(\x03\x12\x14\n\x0crefund_minor\x18\x07 \x01(\x03\x12\x18\n\x10\x63hargeback_minor\x18\x08 \x01(\x03\x12\x18\n\x10\x63orrection_minor\x18\t \x01(\x03\x12\x16\n\x0e\x63omputed_minor\x18\n \x01(\x03\x12\x1b\n\x0epaid_out_minor\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x10\x64ifference_minor\x18\x0c \x01(\x03\x12\x12\n\nline_count\x18\r \x01(\x03\x12\x31\n\rpaid_out_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0etransaction_id\x18\x0f \x01(\tB\x11\n\x0f_paid_out_minor\"\xe3\x01\n\x10SettlementReport\x12\x15\n\rreport_digest\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x36\n\x06\x66ormat\x18\x03 \x01(\x0e\x32&.defter.reconciliation.v1.ReportFormat\x12\x11\n\tfile_name\x18\x04 \x01(\t\x12\x12\n\nline_count\x18\x05 \x01(\x03\x12\x16\n\x0enew_line_count\x18\x06 \x01(\x03\x12/\n\x0bimport_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x96\x02\n\x1dImportSettlementReportRequest\x12P\n\x06header\x18\x01 \x01(\x0b\x32>.defter.reconciliation.v1.ImportSettlementReportRequest.HeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x1a\x89\x01\n\x06Header\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x36\n\x06\x66ormat\x18\x03 \x01(\x0e\x32&.defter.reconciliation.v1.ReportFormat\x12\x11\n\tfile_name\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\tB\x06\n\x04part\"\xab\x01\n\x1eImportSettlementReportResponse\x12:\n\x06report\x18\x01 \x01(\x0b\x32*.defter.reconciliation.v1.SettlementReport\x12:\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32).defter.reconciliation.v1.SettlementBatch\x12\x11\n\tduplicate\x18\x03 \x01(\x08\"\xa9\x01\n\x1cListSettlementBatchesRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12=\n\x05state\x18\x03 \x01(\x0e\x32..defter.reconciliation.v1.SettlementBatchState\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"t\n\x1dListSettlementBatchesResponse\x12:\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32).defter.reconciliation.v1.SettlementBatch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8a\x01\n\x1d\x43onfirmSettlementBatchRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x03 \x01(\t\x12\x15\n\rcurrency_code\x18\x04 \x01(\t\x12\x0c\n\x04\x62\x61nk\x18\x05 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\"Z\n\x1e\x43onfirmSettlementBatchResponse\x12\x38\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32).defter.reconciliation.v1.SettlementBatch*\xb2\x01\n\x0cReportFormat\x12\x1d\n\x19REPORT_FORMAT_UNSPECIFIED\x10\x00\x12.\n*REPORT_FORMAT_STRIPE_PAYOUT_RECONCILIATION\x10\x01\x12\'\n#REPORT_FORMAT_STRIPE_BALANCE_CHANGE\x10\x02\x12*\n&REPORT_FORMAT_ADYEN_SETTLEMENT_DETAILS\x10\x03*\xd8\x01\n\x14SettlementBatchState\x12&\n\"SETTLEMENT_BATCH_STATE_UNSPECIFIED\x10\x00\x12&\n\"SETTLEMENT_BATCH_STATE_IN_PROGRESS\x10\x01\x12#\n\x1fSETTLEMENT_BATCH_STATE_BALANCED\x10\x02\x12%\n!SETTLEMENT_BATCH_STATE_UNBALANCED\x10\x03\x12$\n SETTLEMENT_BATCH_STATE_CONFIRMED\x10\x04\x32\xbc\x03\n\x11SettlementService\x12\x8d\x01\n\x16ImportSettlementReport\x12\x37.defter.reconciliation.v1.ImportSettlementReportRequest\x1a\x38.defter.reconciliation.v1.ImportSettlementReportResponse(\x01\x12\x88\x01\n\x15ListSettlementBatches\x12\x36.defter.reconciliation.v1.ListSettlementBatchesRequest\x1a\x37.defter.reconciliation.v1.ListSettlementBatchesResponse\x12\x8b\x01\n\x16\x43onfirmSettlementBatch\x12\x37.defter.reconciliation.v1.ConfirmSettlementBatchRequest\x1a\x38.defter.reconciliation.v1.ConfirmSettlementBatchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)defter/reconciliation/v1/settlement.proto\x12\x18\x64\x65\x66ter.reconciliation.v1\x1a\x1f\x64\x65\x66ter/identity/v1/caller.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x03\n\x0fSettlementBatch\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x15\n\rcurrency_code\x18\x03 \x01(\t\x12=\n\x05state\x18\x04 \x01(\x0e\x32..defter.reconciliation.v1.SettlementBatchState\x12\x13\n\x0bgross_minor\x18\x05 \x01(\x03\x12\x11\n\tfee_minor\x18\x06 \x01(\x03\x12\x14\n\x0crefund_minor\x18\x07 \x01(\x03\x12\x18\n\x10\x63hargeback_minor\x18\x08 \x01(\x03\x12\x18\n\x10\x63orrection_minor\x18\t \x01(\x03\x12\x16\n\x0e\x63omputed_minor\x18\n \x01(\x03\x12\x1b\n\x0epaid_out_minor\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x10\x64ifference_minor\x18\x0c \x01(\x03\x12\x12\n\nline_count\x18\r \x01(\x03\x12\x31\n\rpaid_out_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0etransaction_id\x18\x0f \x01(\t\x12\x32\n\x0e\x63onfirm_caller\x18\x10 \x01(\x0b\x32\x1a.defter.identity.v1.CallerB\x11\n\x0f_paid_out_minor\"\x8f\x02\n\x10SettlementReport\x12\x15\n\rreport_digest\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x36\n\x06\x66ormat\x18\x03 \x01(\x0e\x32&.defter.reconciliation.v1.ReportFormat\x12\x11\n\tfile_name\x18\x04 \x01(\t\x12\x12\n\nline_count\x18\x05 \x01(\x03\x12\x16\n\x0enew_line_count\x18\x06 \x01(\x03\x12/\n\x0bimport_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x63\x61ller\x18\x08 \x01(\x0b\x32\x1a.defter.identity.v1.Caller\"\x96\x02\n\x1dImportSettlementReportRequest\x12P\n\x06header\x18\x01 \x01(\x0b\x32>.defter.reconciliation.v1.ImportSettlementReportRequest.HeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x1a\x89\x01\n\x06Header\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x36\n\x06\x66ormat\x18\x03 \x01(\x0e\x32&.defter.reconciliation.v1.ReportFormat\x12\x11\n\tfile_name\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\tB\x06\n\x04part\"\xab\x01\n\x1eImportSettlementReportResponse\x12:\n\x06report\x18\x01 \x01(\x0b\x32*.defter.reconciliation.v1.SettlementReport\x12:\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32).defter.reconciliation.v1.SettlementBatch\x12\x11\n\tduplicate\x18\x03 \x01(\x08\"\xa9\x01\n\x1cListSettlementBatchesRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12=\n\x05state\x18\x03 \x01(\x0e\x32..defter.reconciliation.v1.SettlementBatchState\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"t\n\x1dListSettlementBatchesResponse\x12:\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32).defter.reconciliation.v1.SettlementBatch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8a\x01\n\x1d\x43onfirmSettlementBatchRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x03 \x01(\t\x12\x15\n\rcurrency_code\x18\x04 \x01(\t\x12\x0c\n\x04\x62\x61nk\x18\x05 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\"Z\n\x1e\x43onfirmSettlementBatchResponse\x12\x38\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32).defter.reconciliation.v1.SettlementBatch*\xb2\x01\n\x0cReportFormat\x12\x1d\n\x19REPORT_FORMAT_UNSPECIFIED\x10\x00\x12.\n*REPORT_FORMAT_STRIPE_PAYOUT_RECONCILIATION\x10\x01\x12\'\n#REPORT_FORMAT_STRIPE_BALANCE_CHANGE\x10\x02\x12*\n&REPORT_FORMAT_ADYEN_SETTLEMENT_DETAILS\x10\x03*\xd8\x01\n\x14SettlementBatchState\x12&\n\"SETTLEMENT_BATCH_STATE_UNSPECIFIED\x10\x00\x12&\n\"SETTLEMENT_BATCH_STATE_IN_PROGRESS\x10\x01\x12#\n\x1fSETTLEMENT_BATCH_STATE_BALANCED\x10\x02\x12%\n!SETTLEMENT_BATCH_STATE_UNBALANCED\x10\x03\x12$\n SETTLEMENT_BATCH_STATE_CONFIRMED\x10\x04\x32\xbc\x03\n\x11SettlementService\x12\x8d\x01\n\x16ImportSettlementReport\x12\x37.defter.reconciliation.v1.ImportSettlementReportRequest\x1a\x38.defter.reconciliation.v1.ImportSettlementReportResponse(\x01\x12\x88\x01\n\x15ListSettlementBatches\x12\x36.defter.reconciliation.v1.ListSettlementBatchesRequest\x1a\x37.defter.reconciliation.v1.ListSettlementBatchesResponse\x12\x8b\x01\n\x16\x43onfirmSettlementBatch\x12\x37.defter.reconciliation.v1.ConfirmSettlementBatchRequest\x1a\x38.defter.reconciliation.v1.ConfirmSettlementBatchResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'defter.reconciliation.v1.settlement_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REPORTFORMAT']._serialized_start=1762
-  _globals['_REPORTFORMAT']._serialized_end=1940
-  _globals['_SETTLEMENTBATCHSTATE']._serialized_start=1943
-  _globals['_SETTLEMENTBATCHSTATE']._serialized_end=2159
-  _globals['_SETTLEMENTBATCH']._serialized_start=105
-  _globals['_SETTLEMENTBATCH']._serialized_end=551
-  _globals['_SETTLEMENTREPORT']._serialized_start=554
-  _globals['_SETTLEMENTREPORT']._serialized_end=781
-  _globals['_IMPORTSETTLEMENTREPORTREQUEST']._serialized_start=784
-  _globals['_IMPORTSETTLEMENTREPORTREQUEST']._serialized_end=1062
-  _globals['_IMPORTSETTLEMENTREPORTREQUEST_HEADER']._serialized_start=917
-  _globals['_IMPORTSETTLEMENTREPORTREQUEST_HEADER']._serialized_end=1054
-  _globals['_IMPORTSETTLEMENTREPORTRESPONSE']._serialized_start=1065
-  _globals['_IMPORTSETTLEMENTREPORTRESPONSE']._serialized_end=1236
-  _globals['_LISTSETTLEMENTBATCHESREQUEST']._serialized_start=1239
-  _globals['_LISTSETTLEMENTBATCHESREQUEST']._serialized_end=1408
-  _globals['_LISTSETTLEMENTBATCHESRESPONSE']._serialized_start=1410
-  _globals['_LISTSETTLEMENTBATCHESRESPONSE']._serialized_end=1526
-  _globals['_CONFIRMSETTLEMENTBATCHREQUEST']._serialized_start=1529
-  _globals['_CONFIRMSETTLEMENTBATCHREQUEST']._serialized_end=1667
-  _globals['_CONFIRMSETTLEMENTBATCHRESPONSE']._serialized_start=1669
-  _globals['_CONFIRMSETTLEMENTBATCHRESPONSE']._serialized_end=1759
-  _globals['_SETTLEMENTSERVICE']._serialized_start=2162
-  _globals['_SETTLEMENTSERVICE']._serialized_end=2606
+  _globals['_REPORTFORMAT']._serialized_start=1891
+  _globals['_REPORTFORMAT']._serialized_end=2069
+  _globals['_SETTLEMENTBATCHSTATE']._serialized_start=2072
+  _globals['_SETTLEMENTBATCHSTATE']._serialized_end=2288
+  _globals['_SETTLEMENTBATCH']._serialized_start=138
+  _globals['_SETTLEMENTBATCH']._serialized_end=636
+  _globals['_SETTLEMENTREPORT']._serialized_start=639
+  _globals['_SETTLEMENTREPORT']._serialized_end=910
+  _globals['_IMPORTSETTLEMENTREPORTREQUEST']._serialized_start=913
+  _globals['_IMPORTSETTLEMENTREPORTREQUEST']._serialized_end=1191
+  _globals['_IMPORTSETTLEMENTREPORTREQUEST_HEADER']._serialized_start=1046
+  _globals['_IMPORTSETTLEMENTREPORTREQUEST_HEADER']._serialized_end=1183
+  _globals['_IMPORTSETTLEMENTREPORTRESPONSE']._serialized_start=1194
+  _globals['_IMPORTSETTLEMENTREPORTRESPONSE']._serialized_end=1365
+  _globals['_LISTSETTLEMENTBATCHESREQUEST']._serialized_start=1368
+  _globals['_LISTSETTLEMENTBATCHESREQUEST']._serialized_end=1537
+  _globals['_LISTSETTLEMENTBATCHESRESPONSE']._serialized_start=1539
+  _globals['_LISTSETTLEMENTBATCHESRESPONSE']._serialized_end=1655
+  _globals['_CONFIRMSETTLEMENTBATCHREQUEST']._serialized_start=1658
+  _globals['_CONFIRMSETTLEMENTBATCHREQUEST']._serialized_end=1796
+  _globals['_CONFIRMSETTLEMENTBATCHRESPONSE']._serialized_start=1798
+  _globals['_CONFIRMSETTLEMENTBATCHRESPONSE']._serialized_end=1888
+  _globals['_SETTLEMENTSERVICE']._serialized_start=2291
+  _globals['_SETTLEMENTSERVICE']._serialized_end=2735
 # @@protoc_insertion_point(module_scope)

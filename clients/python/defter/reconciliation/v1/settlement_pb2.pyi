@@ -4,6 +4,7 @@ isort:skip_file
 Settlement reports: what a provider has paid out to our bank, and the lines that it is made of."""
 
 from collections import abc as _abc
+from defter.identity.v1 import caller_pb2 as _caller_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -107,6 +108,7 @@ class SettlementBatch(_message.Message):
     LINE_COUNT_FIELD_NUMBER: _builtins.int
     PAID_OUT_TIME_FIELD_NUMBER: _builtins.int
     TRANSACTION_ID_FIELD_NUMBER: _builtins.int
+    CONFIRM_CALLER_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
     """The provider's own id of the payout or batch."""
     provider: _builtins.str
@@ -141,6 +143,12 @@ class SettlementBatch(_message.Message):
     def paid_out_time(self) -> _timestamp_pb2.Timestamp:
         """When the provider paid out."""
 
+    @_builtins.property
+    def confirm_caller(self) -> _caller_pb2.Caller:
+        """By whose call it was confirmed, where nothing was paid out; else the record of the transaction says it. Absent
+        on a server without identities.
+        """
+
     def __init__(
         self,
         *,
@@ -159,10 +167,11 @@ class SettlementBatch(_message.Message):
         line_count: _builtins.int = ...,
         paid_out_time: _timestamp_pb2.Timestamp | None = ...,
         transaction_id: _builtins.str = ...,
+        confirm_caller: _caller_pb2.Caller | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_paid_out_minor", b"_paid_out_minor", "paid_out_minor", b"paid_out_minor", "paid_out_time", b"paid_out_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_paid_out_minor", b"_paid_out_minor", "confirm_caller", b"confirm_caller", "paid_out_minor", b"paid_out_minor", "paid_out_time", b"paid_out_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_paid_out_minor", b"_paid_out_minor", "batch_id", b"batch_id", "chargeback_minor", b"chargeback_minor", "computed_minor", b"computed_minor", "correction_minor", b"correction_minor", "currency_code", b"currency_code", "difference_minor", b"difference_minor", "fee_minor", b"fee_minor", "gross_minor", b"gross_minor", "line_count", b"line_count", "paid_out_minor", b"paid_out_minor", "paid_out_time", b"paid_out_time", "provider", b"provider", "refund_minor", b"refund_minor", "state", b"state", "transaction_id", b"transaction_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_paid_out_minor", b"_paid_out_minor", "batch_id", b"batch_id", "chargeback_minor", b"chargeback_minor", "computed_minor", b"computed_minor", "confirm_caller", b"confirm_caller", "correction_minor", b"correction_minor", "currency_code", b"currency_code", "difference_minor", b"difference_minor", "fee_minor", b"fee_minor", "gross_minor", b"gross_minor", "line_count", b"line_count", "paid_out_minor", b"paid_out_minor", "paid_out_time", b"paid_out_time", "provider", b"provider", "refund_minor", b"refund_minor", "state", b"state", "transaction_id", b"transaction_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__paid_out_minor: _TypeAlias = _typing.Literal["paid_out_minor"]  # noqa: Y015
     _WhichOneofArgType__paid_out_minor: _TypeAlias = _typing.Literal["_paid_out_minor", b"_paid_out_minor"]  # noqa: Y015
@@ -183,6 +192,7 @@ class SettlementReport(_message.Message):
     LINE_COUNT_FIELD_NUMBER: _builtins.int
     NEW_LINE_COUNT_FIELD_NUMBER: _builtins.int
     IMPORT_TIME_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
     report_digest: _builtins.str
     """SHA-256 of the file, in hexadecimal digits: the same file is imported once for a provider, format and account."""
     provider: _builtins.str
@@ -199,6 +209,10 @@ class SettlementReport(_message.Message):
     def import_time(self) -> _timestamp_pb2.Timestamp:
         """When it was imported."""
 
+    @_builtins.property
+    def caller(self) -> _caller_pb2.Caller:
+        """By whose call it was imported; absent on a server without identities."""
+
     def __init__(
         self,
         *,
@@ -209,10 +223,11 @@ class SettlementReport(_message.Message):
         line_count: _builtins.int = ...,
         new_line_count: _builtins.int = ...,
         import_time: _timestamp_pb2.Timestamp | None = ...,
+        caller: _caller_pb2.Caller | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["import_time", b"import_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "import_time", b"import_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "format", b"format", "import_time", b"import_time", "line_count", b"line_count", "new_line_count", b"new_line_count", "provider", b"provider", "report_digest", b"report_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "file_name", b"file_name", "format", b"format", "import_time", b"import_time", "line_count", b"line_count", "new_line_count", b"new_line_count", "provider", b"provider", "report_digest", b"report_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -411,7 +426,9 @@ class ConfirmSettlementBatchRequest(_message.Message):
     provider has taken money back. 1 to 64 letters, digits, `_`, `.`, `@` and `-`.
     """
     actor: _builtins.str
-    """Who confirms it, 1 to 255 characters; kept with the transaction."""
+    """Who confirms it, 1 to 255 characters; kept with the transaction. On a guarded server a proved person, as a
+    withdrawal's reviewer is.
+    """
     def __init__(
         self,
         *,

@@ -1,0 +1,1 @@
+"""Own the stubs of the proto package defter.identity; generated, do not edit."""

@@ -1,0 +1,1 @@
+"""What the audit log says, and how much of it."""
