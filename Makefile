@@ -70,7 +70,7 @@ attack: $(VENV) ## send an edge 20,000 hostile requests; ARGS="--count N --seed 
 	@$(BIN)/python -m tests.edge.hostile $(ARGS)
 
 .PHONY: lint
-lint: $(VENV) ## check style, types, layers, the contract and the generated stubs
+lint: $(VENV) ## check style, types, layers, the contract, and what is generated
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -78,11 +78,13 @@ lint: $(VENV) ## check style, types, layers, the contract and the generated stub
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/python -m tools.generate_stubs --check
+	$(BIN)/python -m tools.dashboards --check
 	$(BIN)/python -m tools.check_contract $(BREAKING_AGAINST)
 
 .PHONY: gen
-gen: $(VENV) ## regenerate the Python stubs from protos/
+gen: $(VENV) ## regenerate the Python stubs from protos/, and the dashboards
 	@$(BIN)/python -m tools.generate_stubs
+	@$(BIN)/python -m tools.dashboards
 
 .PHONY: migrate
 migrate: $(VENV) ## bring the database schema to the newest version
@@ -103,7 +105,7 @@ lock: ## rewrite requirements.lock from pyproject.toml; ARGS=--upgrade takes new
 	@test -x .cache/lock/bin/uv || $(PYTHON) -m venv .cache/lock
 	@.cache/lock/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@.cache/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--extra dev --no-emit-package defter-client --custom-compile-command "make lock" \
+		--extra dev --extra otel --no-emit-package defter-client --custom-compile-command "make lock" \
 		--output-file requirements.lock $(ARGS) pyproject.toml
 
 .PHONY: clean

@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2
 from defter_channel import Proof, open_channel
 from defter_retrying.backoff import Tries
 from defter_retrying.calls import call_until_answered
+from defter_tracing import Kind, traces
 from webhook_edge.verdicts import Refused, Verdict
 
 log = structlog.get_logger()
@@ -25,6 +26,7 @@ _MOST_EVENTS: Final = 100
 _MOST_BYTES: Final = 3 * 1024 * 1024
 # The provider comes again by itself, and waits for our answer meanwhile: one more try is enough.
 _TRIES: Final = 2
+_INGEST: Final = "defter.payments.v1.ProviderEventService/IngestProviderEvents"
 _PAUSE_SECONDS: Final = 0.2
 _CHANNEL_OPTIONS: Final = (
     # A ledger that is back is found at once; by default gRPC waits up to two minutes.
@@ -110,9 +112,28 @@ class LedgerGateway:
             longest_seconds=_PAUSE_SECONDS,
             most=_TRIES,
         )
-        return await call_until_answered(
-            lambda left_seconds: self._events.IngestProviderEvents(request, timeout=left_seconds), tries
-        )
+
+        async def ingest(
+            sent: tuple[tuple[str, str], ...] = (),
+        ) -> provider_event_pb2.IngestProviderEventsResponse:
+            return await call_until_answered(
+                lambda left_seconds: self._events.IngestProviderEvents(
+                    request, timeout=left_seconds, metadata=sent
+                ),
+                tries,
+            )
+
+        made = traces()
+        if made is None:
+            return await ingest()
+        with made.span(
+            _INGEST, Kind.CLIENT, attributes={"rpc.system.name": "grpc", "rpc.method": _INGEST}
+        ) as span:
+            try:
+                return await ingest(made.outgoing())
+            except grpc.aio.AioRpcError as error:
+                span.fail(error.code().name)
+                raise
 
     @asynccontextmanager
     async def watched(self, seconds: float = 2.0) -> AsyncIterator[None]:

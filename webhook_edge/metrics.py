@@ -1,7 +1,10 @@
 """Owns the edge's metrics; labels come from the configuration, never from a request."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
+from cryptography import x509
 from defter.payments.v1.payment_pb2 import ProviderEvent, UnreadReason
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -56,6 +59,16 @@ class Metrics:
             registry=self.registry,
         )
         self._current.set(1)
+        self._days_left = Gauge(
+            "defter_edge_certificate_days_left",
+            "Days until the certificate that proves to the ledger who this edge is has expired.",
+            registry=self.registry,
+        )
+        self._days_left.set(float("nan"))
+
+    def show_certificate(self, file: Path) -> None:
+        """Tell how long the certificate in a file, which can be read now, is good for."""
+        self._days_left.set_function(lambda: _days_left(file))
 
     def count_webhook(self, endpoint: str, verdict: Verdict) -> None:
         """Count what became of a webhook."""
@@ -84,3 +97,12 @@ class Metrics:
         """Count a read of the configuration, and note whether it is in force."""
         self._current.set(succeeded)
         self._reloads.labels("read" if succeeded else "failed").inc()
+
+
+def _days_left(file: Path) -> float:
+    """Return the days until the first certificate in a file has expired; NaN if it can't be read now."""
+    try:
+        ends = [each.not_valid_after_utc for each in x509.load_pem_x509_certificates(file.read_bytes())]
+    except (OSError, ValueError):
+        return float("nan")
+    return (min(ends) - datetime.now(UTC)).total_seconds() / 86_400

@@ -12,6 +12,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Final
 
 import structlog
@@ -19,6 +20,7 @@ from defter.payments.v1 import payment_pb2
 from msgspec import Struct
 from starlette.requests import Request
 
+from defter_tracing import Kind, traces
 from webhook_edge.body import BodyReader
 from webhook_edge.configuration import Configuration, ConfiguredEndpoint
 from webhook_edge.gateway import Ledger
@@ -42,6 +44,9 @@ _SIGNATURE_HEADERS: Final = frozenset(
         "webhook-timestamp",
     }
 )
+
+
+_SPAN: Final = {"http.request.method": "POST"}
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -98,6 +103,21 @@ class Receiver:
         """Verify a webhook and hand it to the ledger; every input ends in an answer."""
         configuration = self._configuration()
         configured = configuration.endpoint(scheme_name, endpoint_name)
+        made = traces()
+        if made is None or configured is None:  # strangers make no spans
+            return await self._take_in(request, configuration, configured)
+        # A sender outside has no say in our traces, so what it says of its own is not read.
+        route = f"/webhooks/{configured.endpoint.scheme}/{configured.endpoint.name}"
+        with made.root(f"POST {route}", Kind.SERVER, attributes=_SPAN | {"http.route": route}) as span:
+            answer = await self._take_in(request, configuration, configured)
+            span.say(http__response__status_code=answer.status, defter__verdict=answer.verdict.value)
+            if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                span.fail(answer.verdict.value)
+            return answer
+
+    async def _take_in(
+        self, request: Request, configuration: Configuration, configured: ConfiguredEndpoint | None
+    ) -> Answer:
         label = "" if configured is None else configured.endpoint.name
         seen = _Event()
 

@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from defter_channel import Proof, ProofUnusable
+from defter_tracing import TracingMissing, switch_off, switch_on
 from webhook_edge.app import make_app
 from webhook_edge.body import BodyReader
 from webhook_edge.configuration import Configuration, ConfigurationError, RateLimits, read_configuration
@@ -61,7 +62,11 @@ async def run(settings: EdgeSettings) -> None:
     loop.add_signal_handler(signal.SIGHUP, configuration.reload)
     if settings.metrics_port is not None:
         prometheus_client.start_http_server(settings.metrics_port, settings.metrics_host)
+    if settings.otlp_endpoint is not None:
+        _switch_on_traces(settings.otlp_endpoint)
     gateway = LedgerGateway(settings.ledger_target, seconds=settings.forward_seconds, proof=_proof(settings))
+    if settings.ledger_certificate_file is not None:
+        metrics.show_certificate(settings.ledger_certificate_file)
     receiver = Receiver(
         configuration=lambda: configuration.current,
         ledger=gateway,
@@ -70,6 +75,7 @@ async def run(settings: EdgeSettings) -> None:
     )
     app = make_app(receiver, ready=lambda: gateway.served_within(READY_SECONDS))
     async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, switch_off)
         stack.push_async_callback(gateway.close)
         await stack.enter_async_context(gateway.watched())
         await stack.enter_async_context(configuration.watched(settings.reload_seconds))
@@ -86,6 +92,18 @@ async def run(settings: EdgeSettings) -> None:
         await stop.wait()
         log.info("draining")
     log.info("stopped")
+
+
+def _switch_on_traces(endpoint: str) -> None:
+    """Have traces made and sent.
+
+    Raises:
+        ConfigurationError: the packages for it are not installed; names the setting.
+    """
+    try:
+        switch_on("defter-edge", endpoint)
+    except TracingMissing as error:
+        raise ConfigurationError(f"DEFTER_EDGE_OTLP_ENDPOINT: {error}") from None
 
 
 def _proof(settings: EdgeSettings) -> Proof:

@@ -43,6 +43,13 @@ class EdgeSettings(BaseSettings):
     metrics_host: Annotated[
         str, Field(description="address of the Prometheus endpoint, where nobody has to prove who they are")
     ] = "127.0.0.1"
+    otlp_endpoint: Annotated[
+        str | None,
+        Field(
+            description="`http://host:port` of a collector that takes traces (OTLP); none: no traces",
+            pattern="^https?://",
+        ),
+    ] = None
     proxies: Annotated[
         str,
         Field(description="addresses of proxies, with commas, whose X-Forwarded-For names the sender"),

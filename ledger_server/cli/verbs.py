@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from defter_client import LedgerError
+from defter_tracing import TracingMissing, switch_off, switch_on
 from ledger_server.cli import currencies as currency_commands
 from ledger_server.cli import identity as identity_commands
 from ledger_server.cli.cant_start import cant_start
@@ -194,6 +195,8 @@ async def _up(
     async with contextlib.AsyncExitStack() as stack:
         with cant_start():
             _serve_metrics(settings)
+            _switch_on_traces(settings)
+            stack.push_async_callback(asyncio.to_thread, switch_off)
             registry = await load_currencies(settings)
             providers = await stack.enter_async_context(
                 configured_providers(settings.providers_file, registry)
@@ -259,6 +262,8 @@ async def _serve(settings: Settings, *, reuse_port: bool) -> None:
     async with contextlib.AsyncExitStack() as stack:
         with cant_start():
             _serve_metrics(settings)
+            _switch_on_traces(settings)
+            stack.push_async_callback(asyncio.to_thread, switch_off)
             providers = await stack.enter_async_context(
                 configured_providers(settings.providers_file, await load_currencies(settings))
             )
@@ -315,6 +320,16 @@ def _serve_metrics(settings: Settings) -> None:
         start_http_server(settings.metrics_port, settings.metrics_host)
     except OSError as error:
         raise OSError(f"metrics on {settings.metrics_host}:{settings.metrics_port}: {error}") from error
+
+
+def _switch_on_traces(settings: Settings) -> None:
+    """Have traces made and sent, if a collector is set for them."""
+    if settings.otlp_endpoint is None:
+        return
+    try:
+        switch_on("defter", settings.otlp_endpoint)
+    except TracingMissing as error:
+        raise ValueError(f"DEFTER_OTLP_ENDPOINT: {error}") from None
 
 
 def _stop_event() -> asyncio.Event:

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from defter_tracing import traces
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import LaneFull, ShuttingDown, StoreUnavailable
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
@@ -117,12 +118,14 @@ class Ledger:
         if self._draining:
             raise ShuttingDown
         loop = asyncio.get_running_loop()
+        made = traces()
         work = Work(
             requests,
             atomic=atomic,
             deadline=deadline,
             future=loop.create_future(),
             submit_time=loop.time(),
+            place=None if made is None else made.here(),
             caller=caller,
         )
         self._lane(tenant_id).submit(work)

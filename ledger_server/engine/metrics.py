@@ -6,10 +6,19 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from ledger_server.domain.state.facts import Fact, HoldChanged, TransactionPosted
+from ledger_server.domain.state.facts import (
+    DepositChanged,
+    Fact,
+    HoldChanged,
+    TransactionPosted,
+    WithdrawalChanged,
+)
 
 RECORDS: Final = Counter(
     "defter_journal_records_total", "Journal records written, by what they say", ["kind"]
+)
+PAYMENT_CHANGES: Final = Counter(
+    "defter_payment_changes_total", "Payments that reached a state, or changed in it", ["kind", "state"]
 )
 LIMIT_BREACHES: Final = Counter(
     "defter_limit_breaches_total", "Broken limits that passed because the tenant is in SHADOW"
@@ -23,6 +32,11 @@ BATCH_SIZE: Final = Histogram(
     "defter_lane_batch_requests",
     "Requests per commit",
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000),
+)
+COMPANY_SECONDS: Final = Histogram(
+    "defter_lane_company_seconds",
+    "Time for which a commit waited for more callers to join it",
+    buckets=(0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
 )
 COMMIT_SECONDS: Final = Histogram(
     "defter_lane_commit_seconds",
@@ -44,6 +58,10 @@ WORKING_SETS: Final = Gauge(
 FOLLOWERS: Final = Gauge(
     "defter_followers_bytes", "Bytes on their way to watchers of journals that these have not taken yet"
 )
+WATCHES: Final = Gauge("defter_watches", "Watches of journals that are open")
+WATCH_LAG: Final = Gauge(
+    "defter_watch_lag_records", "Records by which the watcher is behind that is furthest behind"
+)
 REQUEST_BYTES: Final = Gauge("defter_requests_bytes", "Bytes of requests that are not answered yet")
 WAITING_BYTES: Final = Gauge("defter_lane_waiting_bytes", "Bytes of requests that wait in all lanes")
 FINAL_RAISES: Final = Counter(
@@ -60,6 +78,11 @@ def count_batch(request_count: int, facts: Sequence[Fact]) -> None:
     BATCH_SIZE.observe(request_count)
     for kind, count in Tally([fact.kind for fact in facts]).items():
         RECORDS.labels(kind=kind.name.lower()).inc(count)
+    for fact in facts:
+        if type(fact) is DepositChanged:
+            PAYMENT_CHANGES.labels("deposit", fact.deposit.state.name.lower()).inc()
+        elif type(fact) is WithdrawalChanged:
+            PAYMENT_CHANGES.labels("withdrawal", fact.withdrawal.state.name.lower()).inc()
     breaches = sum([_breached(fact) for fact in facts])
     if breaches:
         LIMIT_BREACHES.inc(breaches)

@@ -25,6 +25,7 @@ from ledger_server.domain.provider_record import RemoteState
 from ledger_server.engine.lane.work import Request
 from ledger_server.engine.ledger import Ledger
 from ledger_server.jobs import metrics
+from ledger_server.jobs.call_spans import asking_span, step_span
 from ledger_server.jobs.limits import DispatchLimits
 from ledger_server.jobs.owed import Owed, not_ours, owed_of, polled_event
 from ledger_server.jobs.proof import Gate, Instants, LeaseProof
@@ -98,7 +99,8 @@ class Calling:
     async def step(self) -> None:
         """Take the call one step further; in any case it is tried again or closed."""
         try:
-            await self._step()
+            with step_span(self._tenant_id, self._call):
+                await self._step()
         except (*CONNECTION_ERRORS, Refused) as error:
             # The lease will end, and the process that claims the call next finds out where it stands.
             log.warning("a call was left for later", error=repr(error), tenant_id=self._tenant_id)
@@ -175,7 +177,9 @@ class Calling:
             gate=self._may_leave,
             instants=self._shared.instants,
         )
-        answer: Answer = await self._limited(self._adapter.call(owed.call, proof))
+        with asking_span("make", self._call.provider, owed.call) as told:
+            answer: Answer = await self._limited(self._adapter.call(owed.call, proof))
+            told.append(type(answer).__name__)
         await self._hear(owed, self._judged(owed, answer))
 
     async def _may_leave(self) -> str:
@@ -188,7 +192,9 @@ class Calling:
 
     async def _look(self, owed: Owed) -> Accepted | NotFound | Unknown | NotOurs:
         """Ask the provider what became of the call."""
-        found = await self._limited(self._adapter.find(owed.call, owed.provider_ref))
+        with asking_span("look for", self._call.provider, owed.call) as told:
+            found = await self._limited(self._adapter.find(owed.call, owed.provider_ref))
+            told.append(type(found).__name__)
         if isinstance(found, Accepted):
             return self._checked(owed, found)
         return found

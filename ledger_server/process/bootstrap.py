@@ -41,8 +41,10 @@ from ledger_server.jobs.parked_events import ParkedEvents
 from ledger_server.jobs.proof import Gate
 from ledger_server.jobs.reconciliation.reconciler import Reconciler
 from ledger_server.jobs.settlement.importing import Importer
+from ledger_server.jobs.stocks import Stocks
 from ledger_server.process.identity_settings import guarded
 from ledger_server.process.live_identity import LiveIdentity
+from ledger_server.process.readiness import Readiness
 from ledger_server.process.running import Job, RunningServer, close
 from ledger_server.process.settings import Settings
 from ledger_server.providers.adapter import Adapter, ProviderCallKind
@@ -118,13 +120,20 @@ async def start_server(
         watch = HistoryWatch(witness or WitnessKeeper(settings.witness_file))
         await _begin_history(settings, watch)
         pools: list[Pool] = []
-        shared = Connections(settings.database_url, role=settings.application_role, checks=(watch.connected,))
+        shared = Connections(
+            settings.database_url,
+            role=settings.application_role,
+            checks=(watch.connected,),
+            slow_seconds=settings.slow_statement_seconds,
+        )
         # A lane's reads need no durability proof: they are told only after the lane's own commit.
-        for size, tells in ((settings.write_connections, False), (settings.read_connections, True)):
+        sizes = (("write", settings.write_connections, False), ("read", settings.read_connections, True))
+        for name, size, tells in sizes:
             pool = await open_pool(
                 settings.database_url, role=settings.application_role, size=size, tells=tells, shared=shared
             )
             opened.push_async_callback(close, pool)
+            pool.show(name)
             pools.append(pool)
         watch.start(pools[1])
         opened.push_async_callback(watch.stop)
@@ -160,8 +169,13 @@ async def start_server(
             write_seconds=settings.follower_seconds,
             guard=None if identity is None else identity.guard,
         )
+        # The pool of the clock is always at hand; a test's clock has none.
+        readiness = Readiness(pools[2] if len(pools) > 2 else pools[1], health_servicer, watch.changed)
+        await readiness.start()
+        opened.push_async_callback(readiness.stop)
         if database_clock is not None:
             await _show_clock(database_clock, health_servicer, wired.servicers)
+            await database_clock.on_astray(readiness.astray)
         port, token_port = _listen(server, settings, identity)
         await server.start()
         opened.pop_all()  # from here on the running server closes them
@@ -183,6 +197,7 @@ async def start_server(
         jobs=wired.jobs,
         clock=database_clock,
         history=watch,
+        readiness=readiness,
         pools=tuple(pools),
         settings=settings,
     )
@@ -243,10 +258,11 @@ async def _database_clock(
     shared: Connections,
     own_clocks: OwnClocks | None,
 ) -> DatabaseClock:
-    """Return the database's clock, which has a connection of its own; the stack closes both."""
+    """Return the database's clock, which has a pool that is always at hand; the stack closes both."""
     assert settings.database_url is not None
+    # Readiness asks over the second connection, so that neither waits for the other.
     pool = await open_pool(
-        settings.database_url, role=settings.application_role, size=1, tells=False, shared=shared
+        settings.database_url, role=settings.application_role, size=2, tells=False, shared=shared
     )
     opened.push_async_callback(close, pool)
     pools.append(pool)
@@ -317,6 +333,7 @@ def _wire(
         working_set_bytes=settings.working_set_bytes,
         batch_size=settings.lane_batch_size,
         patience_seconds=settings.store_patience_seconds,
+        slow_seconds=settings.slow_batch_seconds,
     )
     registry = known.registry
     ledger = Ledger(writes, clock, limits)
@@ -390,7 +407,16 @@ def _jobs(ledger: Ledger, pool: Pool, clock: Clock, settings: Settings) -> tuple
         grace_seconds=settings.parked_grace_seconds,
     )
     ledger.on_commit(parked.committed)
-    return (HoldExpiry(ledger, pool, clock, settings.expiry_sweep_seconds), parked)
+    expiry = HoldExpiry(ledger, pool, clock, settings.expiry_sweep_seconds)
+    if settings.metrics_port is None:  # nobody would see it
+        return (expiry, parked)
+    stocks = Stocks(
+        pool,
+        clock,
+        pause_seconds=settings.metrics_seconds,
+        named_tenants=frozenset(settings.metrics_tenants),
+    )
+    return (expiry, parked, stocks)
 
 
 def currencies(extra: Mapping[str, int | None]) -> CurrencyRegistry:

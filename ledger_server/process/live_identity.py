@@ -10,10 +10,12 @@ import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import grpc
 import structlog
+from cryptography import x509
+from prometheus_client import Counter, Gauge
 
 from ledger_server.identity.certificates import Authority
 from ledger_server.identity.policy import Policy, unmatched_methods
@@ -26,8 +28,25 @@ from ledger_server.rpc.methods import every_method
 
 log = structlog.get_logger()
 
+_RELOADS: Final = Counter(
+    "defter_identity_reloads_total",
+    "Changed certificates, keys and policies: read, or not read because they can't be used",
+    ["setting", "result"],
+)
+_CURRENT: Final = Gauge(
+    "defter_identity_current", "1 while what the files of a setting say is in force", ["setting"]
+)
+_DAYS_LEFT: Final = Gauge(
+    "defter_certificate_days_left",
+    "Days until the first certificate of a setting's file has expired",
+    ["setting"],
+)
+_DAY: Final = 86_400.0
+
 _Value = TypeVar("_Value")
 _LARGEST_FILE_BYTES = 1024 * 1024
+_PAIR: Final = "DEFTER_TLS_CERTIFICATE_FILE"
+_AUTHORITY: Final = "DEFTER_CLIENT_AUTHORITY_FILE"
 # The log says so each time that a look takes as long as this.
 _STUCK_SECONDS = 10.0
 
@@ -47,6 +66,7 @@ class LiveFiles(Generic[_Value]):
         self._problem = ""
         self._contents = self._bytes()
         self.current = self._parse(self._contents)
+        _CURRENT.labels(setting).set(1)
 
     def look(self) -> bool:
         """Look at the files, which blocks; return whether something else is in force now."""
@@ -54,6 +74,7 @@ class LiveFiles(Generic[_Value]):
             contents = self._bytes()
             if contents == self._contents:
                 if self._problem:
+                    _CURRENT.labels(self._setting).set(1)
                     log.info("can be read again; it stays in force", setting=self._setting)
                 self._problem = ""
                 return False
@@ -62,12 +83,16 @@ class LiveFiles(Generic[_Value]):
             self._keep(str(error))
             return False
         self._contents, self.current, self._problem = contents, value, ""
+        _RELOADS.labels(self._setting, "read").inc()
+        _CURRENT.labels(self._setting).set(1)
         log.info("read anew", setting=self._setting, files=[str(file) for file in self._files])
         return True
 
     def _keep(self, problem: str) -> None:
         if problem != self._problem:
             log.error("not read; what was read before stays in force", problem=problem)
+            _RELOADS.labels(self._setting, "failed").inc()
+            _CURRENT.labels(self._setting).set(0)
         self._problem = problem
 
     def _bytes(self) -> list[bytes]:
@@ -98,21 +123,29 @@ class LiveIdentity:
         """
         self._guarded = guarded
         self._pair = LiveFiles(
-            "DEFTER_TLS_CERTIFICATE_FILE",
+            _PAIR,
             (guarded.certificate_file, guarded.key_file),
             lambda read: server_pair(read[0], read[1], now()),
         )
         self._policy = LiveFiles(
             "DEFTER_POLICY_FILE", (guarded.policy_file,), lambda read: _policy_of(read[0])
         )
-        self._authority = _optional(
-            "DEFTER_CLIENT_AUTHORITY_FILE", guarded.authority_file, lambda pem: (Authority(pem), pem)
-        )
+        self._authority = _optional(_AUTHORITY, guarded.authority_file, lambda pem: (Authority(pem), pem))
         self._token_keys = _optional("DEFTER_TOKEN_KEYS_FILE", guarded.token_keys_file, TokenKeys)
         self.audit_log = AuditLog(guarded.audit_log_file)
         self.guard = Guard(self._in_force(), now, self.audit_log.audit)
+        self._show_days(_PAIR, lambda: self._pair.current[1], now)
+        authority = self._authority
+        if authority is not None:
+            self._show_days(_AUTHORITY, lambda: authority.current[1], now)
         self._looking = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
+
+    @staticmethod
+    def _show_days(setting: str, pem: Callable[[], bytes], now: Callable[[], datetime]) -> None:
+        _DAYS_LEFT.labels(setting).set_function(
+            lambda: (_end_of(pem()) - now()).total_seconds() / _DAY,
+        )
 
     def credentials(self, *, certificates: bool) -> grpc.ServerCredentials:
         """Return credentials for a port, whose new connections get what is in force when they begin.
@@ -251,3 +284,8 @@ async def in_own_thread(work: Callable[[], None]) -> None:
 
     threading.Thread(target=run, name="identity-files", daemon=True).start()
     await done
+
+
+def _end_of(pem: bytes) -> datetime:
+    """Return when the first of the certificates expires, each of which can be read."""
+    return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(pem))

@@ -5,6 +5,8 @@ import sys
 
 import structlog
 
+from ledger_server.rpc.call_facts import add_call_facts
+
 
 def configure_logs(*, json: bool, level: str) -> None:
     """Write log lines to standard error: as JSON for machines, or aligned for people.
@@ -23,6 +25,7 @@ def configure_logs(*, json: bool, level: str) -> None:
         )
     )
     processors: list[structlog.typing.Processor] = [
+        add_call_facts,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

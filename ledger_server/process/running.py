@@ -11,6 +11,7 @@ from grpc_health.v1 import health
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reads.watch import Watches
 from ledger_server.process.live_identity import LiveIdentity
+from ledger_server.process.readiness import Readiness
 from ledger_server.process.settings import Settings
 from ledger_server.rpc.serving import Handlers
 from ledger_server.rpc.transaction_stream import Streams
@@ -53,6 +54,7 @@ class RunningServer:
         jobs: tuple[Job, ...],
         clock: DatabaseClock | None,
         history: HistoryWatch,
+        readiness: Readiness,
         pools: tuple[Pool, ...],
         settings: Settings,
         token_port: int | None = None,
@@ -72,6 +74,7 @@ class RunningServer:
         self._jobs = jobs
         self._clock = clock
         self._history = history
+        self._readiness = readiness
         self._pools = pools
         self._settings = settings
         self._stopping: asyncio.Task[None] | None = None
@@ -87,6 +90,7 @@ class RunningServer:
         Calls that are still under way after `drain_seconds` are given up.
         """
         until = asyncio.get_running_loop().time() + self._settings.drain_seconds
+        self._readiness.drain()
         with suppress(TimeoutError):  # a watcher that takes no message would delay this
             async with asyncio.timeout(_PARTING_SECONDS):
                 await self._health.enter_graceful_shutdown()
@@ -140,6 +144,7 @@ class RunningServer:
         await self._server.stop(None)
 
     async def _stop_watching(self) -> None:
+        await self._readiness.stop()
         if self.identity is not None:
             await self.identity.stop()
         await self._history.stop()

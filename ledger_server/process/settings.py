@@ -89,6 +89,20 @@ class Settings(BaseSettings):
     metrics_host: Annotated[
         str, Field(description="address of the Prometheus endpoint, where nobody has to prove who they are")
     ] = "127.0.0.1"
+    otlp_endpoint: Annotated[
+        str | None,
+        Field(
+            description="`http://host:port` of a collector that takes traces (OTLP); none: no traces",
+            pattern="^https?://",
+        ),
+    ] = None
+    metrics_seconds: Annotated[
+        float, Field(gt=0, description="pause between two counts of what waits in the database, for metrics")
+    ] = 30.0
+    metrics_tenants: Annotated[
+        tuple[str, ...],
+        Field(description="tenants with a label of their own in these metrics, as JSON; others have none"),
+    ] = ()
     workers: Annotated[int, Field(ge=1, le=64, description="server processes on the one port")] = 1
     batch_scheduling: Annotated[
         bool,
@@ -131,6 +145,13 @@ class Settings(BaseSettings):
     store_patience_seconds: Annotated[
         float, Field(gt=0, description="how long work without a deadline waits for the database")
     ] = 10.0
+    slow_statement_seconds: Annotated[
+        float, Field(gt=0, description="a database statement that took so long is logged")
+    ] = 1.0
+    slow_batch_seconds: Annotated[
+        float,
+        Field(gt=0, description="a batch that took so long from its first decision to its commit is logged"),
+    ] = 1.0
     clock_bound_seconds: Annotated[
         float,
         Field(ge=2, description="a server whose clock is off by more neither decides nor calls providers"),

@@ -18,6 +18,8 @@ from typing import Any, Final, Protocol
 import httpcore
 import httpx
 
+from defter_tracing import traces
+
 _READS: Final = frozenset({"GET", "HEAD"})
 _MAX_ANSWER_BYTES: Final = 2**18
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
@@ -115,6 +117,9 @@ def http_client(*, timeout_seconds: float, **options: Any) -> httpx.AsyncClient:
 async def _demand_proof(request: httpx.Request) -> None:
     if request.method not in _READS and _sending.get() is None:
         raise Unproven("nobody has proven that this request may leave")
+    made = traces()
+    if made is not None:
+        request.headers.update(made.outgoing())
 
 
 class _Stream(httpcore.AsyncNetworkStream):

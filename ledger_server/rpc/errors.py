@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from ledger_server.domain.errors import Reason, Refused
+from ledger_server.rpc.request_id import REQUEST_ID, REQUEST_ID_KEY
 
 DOMAIN: Final = "defter"
 REPLAYED: Final = ("idempotent-replayed", "true")
@@ -148,8 +149,10 @@ def code_of(refused: Refused) -> grpc.StatusCode:
     return CODES[refused.reason]
 
 
-def status_of(refused: Refused) -> status_pb2.Status:
+def status_of(refused: Refused, request_id: str = "") -> status_pb2.Status:
     """Return a refusal as a rich status: always ErrorInfo; BadRequest and RetryInfo where they apply.
+
+    A call that has a request id finds it in RequestInfo.
 
     It has at most 4 KiB, however much of the caller's text the refusal repeats.
     """
@@ -161,6 +164,8 @@ def status_of(refused: Refused) -> status_pb2.Status:
             reason=refused.reason.name, domain=DOMAIN, metadata=_bounded(refused.metadata)
         )
     )
+    if request_id:
+        status.details.add().Pack(error_details_pb2.RequestInfo(request_id=request_id))
     broken = getattr(refused, "violations", ()) or (refused,)
     listed = _violations(broken, _MAX_STATUS_BYTES - _FRAME_BYTES - status.ByteSize())
     if listed.field_violations:
@@ -181,12 +186,21 @@ async def abort(
     context: "grpc.aio.ServicerContext[object, object]", refused: Refused, *, replayed: bool
 ) -> None:
     """End a call with a refusal."""
-    status = status_of(refused)
+    request_id = REQUEST_ID.get()
+    status = status_of(refused, request_id)
     trailing: list[tuple[str, str | bytes]] = [(_DETAILS_KEY, status.SerializeToString())]
+    if request_id:
+        trailing.append((REQUEST_ID_KEY, request_id))
     if replayed:
         trailing.append(REPLAYED)
     # Clients compare the two messages, so both must be equal.
     await context.abort(code_of(refused), status.message, tuple(trailing))
+
+
+def mark_replayed(context: "grpc.aio.ServicerContext[object, object]") -> None:
+    """Say in the answer's metadata that an earlier request with the same key was decided so."""
+    # This replaces what was set before, the request id among it.
+    context.set_trailing_metadata((REPLAYED, (REQUEST_ID_KEY, REQUEST_ID.get())))
 
 
 def _violations(broken: Sequence[Refused], room: int) -> error_details_pb2.BadRequest:

@@ -31,6 +31,7 @@ from ledger_server.identity.policy import Policy
 from ledger_server.identity.tokens import Expected, Token, TokenKeys
 from ledger_server.rpc.audit import Audit
 from ledger_server.rpc.audited_method import AuditedMethod
+from ledger_server.rpc.call_facts import CALL
 from ledger_server.rpc.outcome_scope import SHOWS_EVERYTHING, asked_method
 from ledger_server.rpc.person_field import person_field
 from ledger_server.rpc.tenant_scope import TenantOf, name_of, tenant_reader
@@ -269,6 +270,9 @@ class Door:
                 permitted.
         """
         caller, acted_for = self.guard.identify_for(context)
+        facts = CALL.get()
+        if facts is not None:
+            facts.identity, facts.tenant_id = caller.identity, tenant_id or ""
         policy = self.guard.in_force.policy
         policy.check(caller, self._method, tenant_id)
         if asked and not policy.allows(caller, SHOWS_EVERYTHING, tenant_id):

@@ -8,7 +8,7 @@ from ledger_server.domain.errors import Reason, Recorded, Refused
 from ledger_server.engine.lane.work import REJECTED, Outcome, Request
 from ledger_server.engine.records.wire_format import boolean, length_delimited
 from ledger_server.rpc.callers_ledger import CallersLedger
-from ledger_server.rpc.errors import REPLAYED, Replayed
+from ledger_server.rpc.errors import Replayed, mark_replayed
 from ledger_server.rpc.guard import ITEM_REFUSED
 from ledger_server.rpc.serving import Context, deadline_of
 
@@ -29,7 +29,7 @@ def settle(outcome: Outcome, context: Context) -> bytes:
         refused = refusal_of(outcome)
         raise Replayed(refused) if outcome.replayed else refused
     if outcome.replayed:
-        context.set_trailing_metadata((REPLAYED,))
+        mark_replayed(context)
     return outcome.content
 
 
@@ -43,7 +43,7 @@ def settle_atomic(outcomes: Sequence[Outcome], context: Context) -> None:
             refused.metadata["index"] = str(index)
             raise Replayed(refused) if outcome.replayed else refused
     if all(outcome.replayed for outcome in outcomes):
-        context.set_trailing_metadata((REPLAYED,))
+        mark_replayed(context)
 
 
 def item_result(idempotency_key: str, outcome: Outcome) -> bytes:

@@ -15,7 +15,7 @@ from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.reconciliation.payment_comparison import Verdict
 from ledger_server.engine.reads.runs import RunReads
 from ledger_server.engine.reconciliation.runs import Claimed, Runs
-from ledger_server.rpc.errors import REPLAYED
+from ledger_server.rpc.errors import mark_replayed
 from ledger_server.rpc.guard import CALLER
 from ledger_server.rpc.page_token import (
     fitting,
@@ -77,7 +77,7 @@ class ReconciliationServicer:
         await self._reads.check_tenant(request.tenant_id)
         claimed = await self._claim(request)
         if claimed.ended:
-            context.set_trailing_metadata((REPLAYED,))
+            mark_replayed(context)
             yield pb.RunReconciliationResponse(run=claimed.run)
             return
         told = b""

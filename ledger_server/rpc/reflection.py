@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from ledger_server.domain.errors import Refused
 from ledger_server.rpc.errors import abort
 from ledger_server.rpc.guard import Door
+from ledger_server.rpc.request_id import REQUEST_ID, REQUEST_ID_KEY, request_id_of
 from ledger_server.rpc.serving import Context
 
 
@@ -31,6 +32,9 @@ class ReflectionServicer:
         self, requests: AsyncIterator[reflection_pb2.ServerReflectionRequest], context: Context
     ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
         """Answer one request after the other, each if the caller may ask."""
+        request_id = request_id_of(context.invocation_metadata())
+        REQUEST_ID.set(request_id)
+        context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
         try:
             async for response in self._admitted(requests, context):
                 yield response

@@ -1,30 +1,48 @@
-"""Owns the id of the call under way, which its log lines have: the caller's own, or one that is made."""
+"""Owns the request id: the caller's own or a made one, by which answers, errors and logs name one call."""
 
+import itertools
 import secrets
 from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any, Final
 
-REQUEST_ID: Final = "x-request-id"
-"""The metadata in which callers send an id."""
+REQUEST_ID_KEY: Final = "x-request-id"
+"""The metadata that an id comes in with, and goes back with."""
+
+REQUEST_ID: ContextVar[str] = ContextVar("REQUEST_ID", default="")
+"""The id of the call under way; empty outside of calls."""
+
 LONGEST: Final = 64
 
-_ID: ContextVar[str] = ContextVar("REQUEST_ID", default="")
+_PROCESS: Final = secrets.token_hex(6)
+_COUNTER: Final = itertools.count(1)
+
+
+def request_id_of(metadata: Iterable[tuple[str, Any]] | None) -> str:
+    """Return the id that a call's metadata gives, or a made one.
+
+    An id counts if it is printable ASCII of at most 64 characters; the first one of several that count.
+    """
+    for key, value in metadata or ():
+        if (
+            key == REQUEST_ID_KEY
+            and type(value) is str
+            and 0 < len(value) <= LONGEST
+            and value.isascii()
+            and value.isprintable()
+        ):
+            return value
+    return f"{_PROCESS}-{next(_COUNTER):x}"
 
 
 def request_id(metadata: Iterable[tuple[str, Any]]) -> str:
     """Return the id of the call under way.
 
     Args:
-        metadata: the call's, which is looked at once.
+        metadata: the call's, which is looked at where the call has no id yet.
     """
-    known = _ID.get()
+    known = REQUEST_ID.get()
     if not known:
-        known = next((text for name, text in metadata if name == REQUEST_ID and _is_id(text)), "")
-        known = known or secrets.token_hex(16)
-        _ID.set(known)
+        known = request_id_of(metadata)
+        REQUEST_ID.set(known)
     return known
-
-
-def _is_id(text: object) -> bool:
-    return isinstance(text, str) and 0 < len(text) <= LONGEST and text.isascii() and text.isprintable()

@@ -15,8 +15,8 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
-from prometheus_client import Counter, Histogram
 
+from defter_tracing import traces
 from ledger_server.domain.errors import (
     MalformedMessage,
     MessageTooLarge,
@@ -28,9 +28,14 @@ from ledger_server.domain.errors import (
     TokenOverPlaintext,
 )
 from ledger_server.engine.incidents import report
+from ledger_server.rpc.call_facts import CALL, CallFacts
+from ledger_server.rpc.call_metrics import MethodCalls, count_denied
+from ledger_server.rpc.call_spans import traced
 from ledger_server.rpc.errors import Replayed, abort, code_of
 from ledger_server.rpc.guard import AUTHORIZATION, Admission, Door, Guard
 from ledger_server.rpc.request_budget import RequestBudget
+from ledger_server.rpc.request_id import REQUEST_ID, REQUEST_ID_KEY, request_id_of
+from ledger_server.rpc.tenant_scope import TenantOf, name_of, tenant_reader
 from ledger_server.store.database import is_outage
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
@@ -46,14 +51,6 @@ _MOST_LATE_ROUNDS: Final = 100
 _TURNS: Final = 10
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-_CALLS: Final = Counter("defter_rpc_total", "RPCs by method and code", ["method", "code"])
-_SECONDS: Final = Histogram(
-    "defter_rpc_seconds",
-    "Time from the arrival of a call with one answer until its end, whatever that is",
-    ["method"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
 
 
 class _UnderWay:
@@ -201,7 +198,7 @@ class Handlers(grpc.GenericRpcHandler):
         # A request without room is not even parsed. A stream waits for room instead.
         budget = None if method.client_streaming else self._under_way.budget
         deserialize = _deserializer(GetMessageClass(method.input_type), budget)
-        name = f"{method.containing_service.name}/{method.name}"
+        kind = _Method(name_of(method), tenant_reader(method))
         door = None if self._guard is None else self._guard.door(method)
         wrap = _stream if method.server_streaming else _unary
         # In a stream of messages with one answer, a broken message reaches the servicer as its refusal.
@@ -211,7 +208,11 @@ class Handlers(grpc.GenericRpcHandler):
             (True, False): grpc.stream_unary_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[method.client_streaming, method.server_streaming]
-        return make(wrap(name, behaviour, self._under_way, door), deserialize, _serialize)
+        serve: Callable[[Any, Context], Awaitable[Any]] = wrap(kind, behaviour, self._under_way, door)
+        made = traces()
+        if made is not None:
+            serve = traced(serve, kind.name, made)
+        return make(serve, deserialize, _serialize)
 
 
 async def _moment() -> bool:
@@ -248,23 +249,50 @@ def _deserializer(
     return deserialize
 
 
+class _Method:
+    """What is told of the calls of one method, whatever they are about."""
+
+    __slots__ = ("_tenant_of", "calls", "name")
+
+    def __init__(self, name: str, tenant_of: TenantOf) -> None:
+        self.name = name
+        self.calls = MethodCalls(name)
+        self._tenant_of = tenant_of
+
+    def end(self, code: str, seconds: float) -> None:
+        """Count a call that has ended."""
+        self.calls.ended(code, seconds)
+        facts = CALL.get()
+        if facts is not None:
+            facts.code = code
+
+    def begin(self, request: Any, context: Context) -> None:
+        """Give a call its request id, by which its answer, its error and its log lines name it."""
+        request_id = request_id_of(context.invocation_metadata())
+        REQUEST_ID.set(request_id)
+        facts = CallFacts(self.name, request_id)
+        if isinstance(request, Message):
+            facts.tenant_id = self._tenant_of(request) or ""
+        CALL.set(facts)
+        context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+
+
 def _unary(
-    name: str,
+    method: _Method,
     behaviour: Callable[[Any, Context], Awaitable[Message | bytes]],
     under_way: _UnderWay,
     door: Door | None,
 ) -> Callable[[Any, Context], Awaitable[Message | bytes]]:
-    succeeded = _CALLS.labels(method=name, code="OK")
-    cancelled = _CALLS.labels(method=name, code="CANCELLED")
-    seconds = _SECONDS.labels(method=name)
     budget = under_way.budget
 
     async def serve(request: Any, context: Context) -> Message | bytes:
         start = time.perf_counter()
+        code = "OK"
         admission: Admission | None = None
         entered = 0
         under_way.begin(context)
         try:
+            method.begin(request, context)
             if door is not None:
                 admission = door.admit(request, context)
                 request = admission.request
@@ -280,43 +308,45 @@ def _unary(
                 with door.guard.watching(admission):
                     response = await behaviour(request, context)
         except asyncio.CancelledError:  # the caller has given up, or its deadline has passed
+            code = "CANCELLED"
             if admission is not None and admission.refused is not None:
-                await _refuse(
-                    name, context, admission.refused, door, request
-                )  # or the guard has ended the call
-            cancelled.inc()
+                code = code_of(admission.refused).name
+                # Or the guard has ended the call.
+                await _refuse(context, admission.refused, door, request)
             raise
         except Exception as error:  # whatever it is, somebody waits for an answer
-            await _refuse(name, context, error, door, request)
+            refusal = _refusal(method.name, error)
+            code = code_of(_bare(refusal)).name
+            await _refuse(context, refusal, door, request)
             raise  # not reached: refusing ends the call
         finally:
             under_way.count -= 1
             budget.leave(entered)
-            seconds.observe(time.perf_counter() - start)
+            method.end(code, time.perf_counter() - start)
         if door is not None:
             door.tell_read(request, context)
-        succeeded.inc()
         return response
 
     return serve
 
 
 def _stream(
-    name: str,
+    method: _Method,
     behaviour: Callable[[Any, Context], AsyncGenerator[Message | bytes, None]],
     under_way: _UnderWay,
     door: Door | None,
 ) -> Callable[[Any, Context], Awaitable[None]]:
-    succeeded = _CALLS.labels(method=name, code="OK")
-    cancelled = _CALLS.labels(method=name, code="CANCELLED")
     budget = under_way.budget
 
     async def serve(request: Any, context: Context) -> None:
-        refused: Exception | None = None
+        start = time.perf_counter()
+        code = "OK"
+        refusal: Refused | Replayed | None = None
         admission: Admission | None = None
         entered = 0
         under_way.begin(context)
         try:
+            method.begin(request, context)
             if door is not None:
                 admission = door.admit(request, context)
                 request = admission.request
@@ -334,19 +364,20 @@ def _stream(
                         await _write(context, response, responses, under_way.write_seconds)
         except asyncio.CancelledError:
             if admission is None or admission.refused is None:
-                cancelled.inc()
+                code = "CANCELLED"
                 raise
-            refused = admission.refused  # the guard has ended this call, which is told why
+            refusal = admission.refused  # the guard has ended this call, which is told why
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
-            refused = error
+            refusal = _refusal(method.name, error)
         finally:
             # From here on no work is done for the caller; the status may wait until the caller reads.
             under_way.count -= 1
             budget.leave(entered)
-        if refused is None:
-            succeeded.inc()
-        else:
-            await _refuse(name, context, refused, door, request)
+            if refusal is not None:
+                code = code_of(_bare(refusal)).name
+            method.end(code, time.perf_counter() - start)
+        if refusal is not None:
+            await _refuse(context, refusal, door, request)
 
     return serve
 
@@ -374,24 +405,33 @@ async def _write(
         raise asyncio.CancelledError from None
 
 
-async def _refuse(name: str, context: Context, error: Exception, door: Door | None, request: object) -> None:
-    """End the call with the status that an error stands for, and tell the audit log."""
-    replayed = isinstance(error, Replayed)
-    if isinstance(error, Replayed):
-        refused = error.refused
-    elif isinstance(error, Refused):
-        refused = error
-    elif isinstance(error, grpc.aio.AbortError):
+def _refusal(method: str, error: Exception) -> Refused | Replayed:
+    """Return the refusal that an error stands for.
+
+    Raises:
+        grpc.aio.AbortError: the call has got its status already.
+    """
+    if isinstance(error, Replayed | Refused):
+        return error
+    if isinstance(error, grpc.aio.AbortError):
         raise error
-    elif is_outage(error):
-        refused = StoreUnavailable()
-    else:
-        refused = report(error, "an RPC failed", method=name)
-    _CALLS.labels(method=name, code=code_of(refused).name).inc()
+    if is_outage(error):
+        return StoreUnavailable()
+    return report(error, "an RPC failed", method=method)
+
+
+def _bare(refusal: Refused | Replayed) -> Refused:
+    return refusal.refused if isinstance(refusal, Replayed) else refusal
+
+
+async def _refuse(context: Context, refusal: Refused | Replayed, door: Door | None, request: object) -> None:
+    """End the call with the status of a refusal, and tell the audit log."""
+    refused = _bare(refusal)
+    count_denied(refused)
     if door is not None:
         door.tell_refused(refused, request, context)
     try:
-        await abort(context, refused, replayed=replayed)
+        await abort(context, refused, replayed=isinstance(refusal, Replayed))
     except grpc.aio.AbortError:
         raise
     except grpc.aio.BaseError:

@@ -28,7 +28,7 @@ from ledger_server.engine.reconciliation.settlements import Settlements, moved_b
 from ledger_server.engine.records.settlements import message_of
 from ledger_server.engine.records.times import moment
 from ledger_server.rpc.callers_ledger import CallersLedger
-from ledger_server.rpc.errors import REPLAYED
+from ledger_server.rpc.errors import mark_replayed
 from ledger_server.rpc.guard import CALLER
 from ledger_server.rpc.outcomes import decide_one, refusal_of
 from ledger_server.rpc.page_token import Position, fitting, page_place, page_size, page_token, time_in
@@ -133,7 +133,7 @@ class SettlementServicer:
             batch = await self._set_moved(request, posting_pb2.Transaction.FromString(posted))
         else:
             if batch.moved is not None:
-                context.set_trailing_metadata((REPLAYED,))
+                mark_replayed(context)
             batch = await self._settlements.set_confirmed(
                 request.tenant_id, request.provider, name, CALLER.get()
             )

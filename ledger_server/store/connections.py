@@ -6,6 +6,7 @@ A statement that was given up loses its connection instead; what it was about to
 """
 
 import asyncio
+import math
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakSet
 
 import asyncpg
+import structlog
 from asyncpg.pool import PoolAcquireContext
+from prometheus_client import Gauge
 
 from ledger_server.domain.ids import TenantKey
 from ledger_server.store.durability import Durability
@@ -35,6 +38,11 @@ else:
     _Acquired = PoolAcquireContext
     AnyConnection = Any
 
+log = structlog.get_logger()
+
+_USED: Final = Gauge("defter_database_connections_used", "Database connections at work, by pool", ["pool"])
+_MOST: Final = Gauge("defter_database_connections_max", "Database connections that a pool may have", ["pool"])
+
 Check = Callable[[_Connection], Awaitable[None]]
 """Looks at a new connection, and raises an OSError if it must not be used."""
 
@@ -45,6 +53,8 @@ _CONNECT_SECONDS: Final = 5
 _LOOK_CONNECT_SECONDS: Final = 4
 _STATEMENT_SECONDS: Final = 30
 _STATEMENTS_OF_A_CONNECTION: Final = 50_000
+# Of a statement that was slow.
+_TOLD_LENGTH: Final = 200
 
 # The same as PostgreSQL is asked for on its side (see `session_settings.py`), under the names that this
 # system has for them; a system without one of them does without.
@@ -76,6 +86,7 @@ class LedgerConnection(_Connection):
         backend: the number of its session in PostgreSQL.
         since: when the statement under way was sent; None: there is none. On the event loop's clock.
         heard: when it was last heard of.
+        slow_seconds: a statement that took so long is logged.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -85,6 +96,7 @@ class LedgerConnection(_Connection):
         self.since: float | None = None
         self.heard: float = self._clock()
         self.watch: LostStatements | None = None
+        self.slow_seconds = math.inf
         self._cut_short = False
 
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:  # noqa: ASYNC109  # asyncpg's
@@ -95,23 +107,24 @@ class LedgerConnection(_Connection):
         """
         if args:  # then `_execute` does the rest
             return await super().execute(query, *args, timeout=timeout)
-        status: str = await self._watched(super().execute(query, timeout=timeout))
+        status: str = await self._watched(super().execute(query, timeout=timeout), query)
         return status
 
     async def _execute(self, *arguments: Any, **named: Any) -> Any:
-        return await self._watched(super()._execute(*arguments, **named))  # type: ignore[misc]
+        return await self._watched(super()._execute(*arguments, **named), str(arguments[0]))  # type: ignore[misc]
 
     async def _copy_in_records(self, *arguments: Any, **named: Any) -> Any:
-        return await self._watched(super()._copy_in_records(*arguments, **named))  # type: ignore[misc]
+        return await self._watched(super()._copy_in_records(*arguments, **named), "COPY")  # type: ignore[misc]
 
-    async def _watched(self, statement: Awaitable[Any]) -> Any:
-        """Await a statement, and let others know for how long."""
+    async def _watched(self, statement: Awaitable[Any], text: str) -> Any:
+        """Await a statement, let others know for how long, and log one that took long."""
         if self.since is not None:  # asyncpg refuses the second of two at once
             return await statement
         since = self.since = self._clock()
         if self.watch is not None:
             self.watch.began(self)
         self._cut_short = False
+        result: Any = None
         try:
             result = await statement
         except (TimeoutError, asyncpg.PostgresConnectionError) as error:
@@ -122,6 +135,9 @@ class LedgerConnection(_Connection):
             self.heard = self._clock()
         finally:
             self.since = None
+            seconds = self._clock() - since
+            if seconds >= self.slow_seconds:
+                _tell_slow(text, seconds, result)
             if self.watch is not None:
                 self.watch.ended(self)
         if self._cut_short:
@@ -137,6 +153,16 @@ class LedgerConnection(_Connection):
     def _cancel_current_command(self, *_: object) -> None:
         """Drop the connection where asyncpg would send a cancel."""
         asyncio.get_running_loop().call_soon(self.terminate)
+
+
+def _tell_slow(text: str, seconds: float, result: Any) -> None:
+    """Log a statement that took long; its text is ours, and its arguments are not told."""
+    log.warning(
+        "a statement was slow",
+        statement=" ".join(text.split())[:_TOLD_LENGTH],
+        seconds=round(seconds, 3),
+        rows=len(result) if isinstance(result, list) else None,
+    )
 
 
 def _is_time_out(error: BaseException) -> bool:
@@ -181,6 +207,11 @@ class LedgerPool(_Pool):
         super().__init__(database_url, **connecting)
         self._connections = connections
         self._tells = tells
+
+    def show(self, name: str) -> None:
+        """Show in the metrics how much of the pool is used, under a name."""
+        _MOST.labels(name).set(self.get_max_size())
+        _USED.labels(name).set_function(lambda: self.get_size() - self.get_idle_size())
 
     @property
     def durability(self) -> Durability:
@@ -232,16 +263,25 @@ class LedgerPool(_Pool):
 class Connections:
     """All connections of a process to its database."""
 
-    def __init__(self, database_url: str, *, role: str, checks: Sequence[Check] = ()) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        role: str,
+        checks: Sequence[Check] = (),
+        slow_seconds: float = math.inf,
+    ) -> None:
         """Take what every connection is made with.
 
         Args:
             database_url: `postgresql://…`; its user must be allowed to take on the role.
             checks: look at each new connection, in this order, once its settings have been found in force.
+            slow_seconds: a statement that took so long is logged.
         """
         self._database_url = database_url
         self._role = role
         self._checks = checks
+        self._slow_seconds = slow_seconds
         self._pools: set[LedgerPool] = set()
         self._lost = LostStatements(self._sessions_at_work, self._condemn)
         # Those that passed every look, to tell that no two of them share a session of PostgreSQL.
@@ -310,6 +350,7 @@ class Connections:
         connection.backend = session.backend
         connection.watch = self._lost
         self._open.add(connection)
+        connection.slow_seconds = self._slow_seconds
 
     async def _sessions_at_work(self, backends: list[int]) -> set[int]:
         """Ask over a new connection, as the user who logs in: the application's role can't see sessions."""

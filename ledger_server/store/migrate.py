@@ -1,5 +1,6 @@
 """Owns the migration of a database to a version of the schema."""
 
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -79,13 +80,19 @@ def check_revision(found: str | None) -> None:
     Raises:
         SchemaTooOld: says what to do.
     """
-    script = ScriptDirectory.from_config(_config("", APPLICATION_ROLE))
-    older = {revision.revision for revision in script.walk_revisions()} - {script.get_current_head()}
+    head, older = _revisions()
     if found is None or found in older:
         raise SchemaTooOld(
-            f"the database is at revision {found or 'none'}, this server needs"
-            f" {script.get_current_head()}: run `defter migrate`"
+            f"the database is at revision {found or 'none'}, this server needs {head}: run `defter migrate`"
         )
+
+
+@cache
+def _revisions() -> tuple[str | None, frozenset[str]]:
+    """Return the newest revision that this code knows, and the older ones."""
+    script = ScriptDirectory.from_config(_config("", APPLICATION_ROLE))
+    head = script.get_current_head()
+    return head, frozenset(revision.revision for revision in script.walk_revisions()) - {head}
 
 
 def _folder() -> Path:

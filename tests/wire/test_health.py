@@ -15,6 +15,7 @@ from tests.support.wire import refusal
     "name",
     [
         "",
+        "defter.ready",
         "defter.ledger.v1.HoldService",
         "defter.payments.v1.WithdrawalService",
         "defter.reconciliation.v1.SettlementService",

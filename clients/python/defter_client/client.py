@@ -26,6 +26,7 @@ from defter_channel import Proof, open_channel
 from defter_client.errors import ledger_error
 from defter_retrying.backoff import Tries
 from defter_retrying.calls import call_until_answered
+from defter_tracing import Kind, traces
 
 _Request = TypeVar("_Request", bound=Message)
 _Response = TypeVar("_Response", bound=Message)
@@ -128,10 +129,22 @@ class LedgerClient:
             first_seconds=_FIRST_PAUSE_SECONDS,
             longest_seconds=_LONGEST_PAUSE_SECONDS,
         )
+        made = traces()
         try:
-            return await call_until_answered(
-                lambda left_seconds: method(request, timeout=left_seconds, metadata=metadata), tries
-            )
+            if made is None:
+                return await call_until_answered(
+                    lambda left_seconds: method(request, timeout=left_seconds, metadata=metadata), tries
+                )
+            name = type(request).__name__.removesuffix("Request")
+            with made.span(name, Kind.CLIENT, attributes={"rpc.system.name": "grpc"}) as span:
+                sent = (*(metadata or ()), *made.outgoing())
+                try:
+                    return await call_until_answered(
+                        lambda left_seconds: method(request, timeout=left_seconds, metadata=sent), tries
+                    )
+                except grpc.aio.AioRpcError as error:
+                    span.fail(error.code().name)
+                    raise
         except grpc.aio.AioRpcError as error:
             raise ledger_error(error) from None
 

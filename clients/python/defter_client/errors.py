@@ -18,6 +18,7 @@ class LedgerError(Exception):
         metadata: the facts that `error.proto` names at the reason.
         replayed: whether an earlier call with the same key was refused, and this is that answer.
         retry_delay_seconds: after how long the ledger asks to come again with the same call, if it does.
+        request_id: names the call in the ledger's log lines; empty when it did not answer itself.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class LedgerError(Exception):
         metadata: dict[str, str],
         replayed: bool,
         retry_delay_seconds: float | None = None,
+        request_id: str = "",
     ) -> None:
         super().__init__(f"{reason or code.name}: {message}")
         self.code = code
@@ -37,6 +39,7 @@ class LedgerError(Exception):
         self.metadata = metadata
         self.replayed = replayed
         self.retry_delay_seconds = retry_delay_seconds
+        self.request_id = request_id
 
     @property
     def retryable(self) -> bool:
@@ -60,4 +63,7 @@ def ledger_error(error: grpc.aio.AioRpcError) -> LedgerError:
         metadata=dict(info.metadata),
         replayed=trailing.get(_REPLAYED_KEY) == "true",
         retry_delay_seconds=retry_delay(error),
+        request_id=(
+            detail(error, error_details_pb2.RequestInfo) or error_details_pb2.RequestInfo()
+        ).request_id,
     )

@@ -1,6 +1,7 @@
 """Owns a batch: commands decided in order against a working set, and the rows that they write."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
@@ -13,6 +14,7 @@ from ledger_server.domain.decisions.continuation import carry
 from ledger_server.domain.decisions.decide import Decision, decide
 from ledger_server.domain.decisions.ledger import expire
 from ledger_server.domain.errors import BatchAborted, IdempotencyKeyReused, Internal
+from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.state.commands import Command, ExpireHolds, NamedCaller, RequestKey
 from ledger_server.domain.state.facts import (
     EpochBegun,
@@ -74,6 +76,7 @@ class Batch:
         "account_numbers",
         "final_time",
         "keys",
+        "open_time",
         "request_count",
         "rows",
         "size",
@@ -92,6 +95,8 @@ class Batch:
         # Whether something was decided that writes nothing, so that no commit proves what it was based on.
         self.unproven = False
         self.request_count = 0
+        # By the machine's monotonic clock: when the first decision began.
+        self.open_time = time.monotonic()
         # In bytes: of the requests, and of the records that came of them.
         self.size = 0
         self._work_since = 0
@@ -101,6 +106,11 @@ class Batch:
         self.final_time: datetime | None = None
         self._tip = tip
         self._encoder = encoder
+
+    @property
+    def ids(self) -> TenantIds:
+        """The names of what the batch is about."""
+        return self._tip.working_set.ids
 
     def close(self) -> None:
         """Take no more work; from here on the batch may have been committed."""
@@ -147,6 +157,7 @@ class Batch:
             LookUpFirst: the index would not tell; the batch is spoilt.
         """
         self.size += work.size
+        first = len(self.rows)
         if work.atomic:
             work.outcomes = await self._decide_atomically(work, now, found)
         else:
@@ -156,6 +167,8 @@ class Batch:
                 if self._work_since >= _BREATH:
                     await self._breathe()
             work.outcomes = outcomes
+        if work.place is not None:
+            work.rows = self.rows[first:]
         self.works.append(work)
         self.request_count += len(work.requests)
 

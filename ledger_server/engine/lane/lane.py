@@ -9,21 +9,25 @@ leaves before its commit.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
+from defter_tracing import traces
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import ClockAstray, Refused, StoreUnavailable
 from ledger_server.domain.ids import TenantKey
 from ledger_server.engine import metrics
 from ledger_server.engine.incidents import report
 from ledger_server.engine.lane.batch import Batch, Found
+from ledger_server.engine.lane.batch_spans import record_batch
 from ledger_server.engine.lane.commits import Commits, OnLoss
 from ledger_server.engine.lane.final_ahead import FinalAhead
 from ledger_server.engine.lane.group_commit import GroupCommit
 from ledger_server.engine.lane.lane_limits import LaneLimits
 from ledger_server.engine.lane.recovery import Recovery
+from ledger_server.engine.lane.slow_batch import tell_if_slow
 from ledger_server.engine.lane.work import Work
 from ledger_server.engine.lane.work_queue import WorkQueue
 from ledger_server.engine.lane.working_sets import WorkingSets
@@ -68,6 +72,7 @@ class Lane:
         self._taken: list[Work] = []
         self._open: Batch | None = None
         self._writing: tuple[Batch, asyncio.Task[None]] | None = None
+        self._send_time = 0.0
         # The batch that expires a part of what is due: before its commit nothing more is decided.
         self._expiring: Batch | None = None
 
@@ -248,6 +253,7 @@ class Lane:
         task = self._loop.create_task(self._commits.write(batch))
         task.add_done_callback(lambda _: self._wake.set())
         self._writing = (batch, task)
+        self._send_time = time.monotonic()
 
     def _settle(self) -> None:
         """Answer the batch that was being written, or take everything back that builds on it."""
@@ -281,12 +287,22 @@ class Lane:
             self.final_until = FinalUntil(last.sequence, last.record_time, batch.final_time)
             self._on_commit(self._tenant_id, batch.rows)
         metrics.count_batch(batch.request_count, [row.fact for row in batch.rows])
+        made = traces()
+        if made is not None:
+            record_batch(made, self._tenant_id, batch, self._send_time)
+        tell_if_slow(
+            self._tenant_id,
+            batch,
+            commit_seconds=time.monotonic() - self._send_time,
+            slow_seconds=self._limits.slow_seconds,
+        )
 
     async def _decide_under_lock(self) -> None:
         """Decide and commit work in one database transaction that holds the head's lock."""
         self._take(1 if self._recovery.singly else self._limits.batch_size)
         if not self._taken:
             return
+        self._send_time = time.monotonic()
         try:
             batch, calm = await self._commits.write_under_lock(self._taken, self._decide_taken)
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer

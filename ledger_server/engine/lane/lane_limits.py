@@ -18,6 +18,7 @@ class LaneLimits(Struct, frozen=True, kw_only=True):
         cache_size: entries of each kind that the working set keeps; up to twice as many in between.
         working_set_bytes: the approximate memory of all lanes of the process together.
         patience_seconds: how long work without a deadline waits for an unavailable database.
+        slow_seconds: a batch that took so long is logged.
     """
 
     capacity: int = 8_192
@@ -30,3 +31,4 @@ class LaneLimits(Struct, frozen=True, kw_only=True):
     cache_size: int = 10_000
     working_set_bytes: int = 256 * 1024 * 1024
     patience_seconds: float = 10.0
+    slow_seconds: float = 1.0

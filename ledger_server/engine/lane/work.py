@@ -1,14 +1,17 @@
 """Owns the work that passes between an RPC and a lane: requests, and their outcomes."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
 
+from defter_tracing import Place
 from ledger_server.domain.errors import Refused
 from ledger_server.domain.state.commands import Command, NamedCaller, RequestKey
 from ledger_server.domain.state.facts import FactKind
+from ledger_server.store.ledger_rows import JournalRow
 
 REJECTED: Final = FactKind.REQUEST_REJECTED
 
@@ -61,12 +64,15 @@ class Work:
 
     __slots__ = (
         "atomic",
+        "begin_ns",
         "begun",
         "caller",
         "deadline",
         "future",
         "outcomes",
+        "place",
         "requests",
+        "rows",
         "size",
         "submit_time",
     )
@@ -79,6 +85,7 @@ class Work:
         deadline: float | None,
         future: "asyncio.Future[list[Outcome]]",
         submit_time: float,
+        place: Place | None = None,
         caller: NamedCaller | None = None,
     ) -> None:
         self.requests = requests
@@ -90,6 +97,10 @@ class Work:
         self.future = future
         self.submit_time = submit_time
         self.outcomes: list[Outcome] = []
+        # Of a traced call: its place in the trace, when it came, and what was written for it.
+        self.place = place
+        self.begin_ns = 0 if place is None else time.time_ns()
+        self.rows: Sequence[JournalRow] = ()
         # Whether a database transaction was tried: then a lost answer leaves the outcome unknown.
         self.begun = False
 

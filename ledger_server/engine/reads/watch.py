@@ -18,6 +18,7 @@ import structlog
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import NotYetRecorded, ShuttingDown
 from ledger_server.domain.ids import TenantId, TenantKey, tenant_key
+from ledger_server.engine import metrics
 from ledger_server.engine.reads.follower_budget import LEAST_BYTES, FollowerBudget, Room
 from ledger_server.engine.records.entries import entry_bytes
 from ledger_server.engine.records.times import timestamp
@@ -83,6 +84,11 @@ class Watches:
         self._reading = asyncio.Semaphore(_READS_AT_ONCE)
         self._tails: dict[str, _Tail] = {}
         self._draining = False
+        self._open: set[_Position] = set()
+        metrics.WATCHES.set_function(lambda: len(self._open))
+        metrics.WATCH_LAG.set_function(
+            lambda: max((each.tail.head - each.sequence for each in tuple(self._open)), default=0)
+        )
 
     def room(self) -> Room:
         """Return the room of one more watcher; to be closed when its call has ended, and not before."""
@@ -118,11 +124,14 @@ class Watches:
             for each in self._tails.values():
                 each.trim()
         tail.watcher_count += 1
+        told: _Position | None = None
         try:
             head = await tail.start(at_least=after)
             if after > head:
                 raise NotYetRecorded(head_sequence=head)
             position = after
+            told = _Position(tail, after)
+            self._open.add(told)
             while True:
                 # The check stands here, since a drain may begin while the caller takes its time with a
                 # message.
@@ -139,7 +148,10 @@ class Watches:
                 await room.hand_over(len(message), position)
                 yield message
                 room.taken()
+                told.sequence = position
         finally:
+            if told is not None:
+                self._open.discard(told)
             tail.watcher_count -= 1
             if not tail.watcher_count and self._tails.get(tenant_id) is tail:
                 del self._tails[tenant_id]
@@ -159,6 +171,16 @@ class Watches:
         """Return fields 2 and 3: the head, and the server's clock."""
         now = timestamp(self._clock()).SerializeToString()
         return b"\x10" + varint(head) + length_delimited(3, now)
+
+
+class _Position:
+    """How far one watcher is."""
+
+    __slots__ = ("sequence", "tail")
+
+    def __init__(self, tail: "_Tail", sequence: int) -> None:
+        self.tail = tail
+        self.sequence = sequence
 
 
 class _Tail:

@@ -8,19 +8,21 @@ from collections.abc import Iterator
 
 import pytest
 import typer
+from prometheus_client import REGISTRY, CollectorRegistry
 from pydantic_settings import BaseSettings
 
 from ledger_server.cli.verbs import app
 from ledger_server.operator.connection import COMMAND_SETTINGS
 from ledger_server.process.settings import Settings
 from tests.unit.operator.test_documentation import OPERATIONS, REPOSITORY
+from webhook_edge.metrics import Metrics
 from webhook_edge.settings import EdgeSettings
 
 SETTINGS = "| variable | default | meaning |"
 METRICS = "| metric | look at it when |"
 SERVER = ("runbook.md", Settings)
 EDGE = ("webhooks.md", EdgeSettings)
-METRIC = re.compile(r'\b(Counter|Gauge|Histogram|Summary|Info|Enum)\(\s*"(defter_\w+)"')
+METRIC = re.compile(r'\b(Counter|Gauge|Histogram|Summary|Info|Enum)\(\s*"((?:defter|rpc)_\w+)"')
 
 
 def rows(file: str, header: str) -> list[list[str]]:
@@ -101,3 +103,47 @@ def test_metrics_are_told_one_by_one(file: str, package: str) -> None:
     ]
 
     assert sorted(told) == sorted(defined)
+
+
+def labels_of(registry: CollectorRegistry) -> dict[str, set[str]]:
+    """Return the labels of each metric, by the name that Prometheus sees."""
+    found = {}
+    for name, collector in registry._names_to_collectors.items():
+        if name.startswith(("defter_", "rpc_")):
+            found[name] = set(getattr(collector, "_labelnames", ()))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("file", "registry"), [("runbook.md", REGISTRY), ("webhooks.md", Metrics(CollectorRegistry()).registry)]
+)
+def test_labels_are_told_as_they_are(file: str, registry: CollectorRegistry) -> None:
+    """Whoever writes a query finds in the table by what a metric can be told apart."""
+    known = labels_of(registry)
+    for row in rows(file, METRICS):
+        for quote in quoted(row[0]):
+            name, _, labels = quote.partition("{")
+            assert set(filter(None, labels.rstrip("}").split(","))) == known[name], name
+
+
+# What else is named so: databases and roles, functions, packages, keys of metadata.
+OTHER_NAMES = re.compile(
+    r"defter_(application|login|now|client|channel|retrying|tracing|payment_id|bench_\w*|mix\w*|test\w*)?$"
+)
+
+
+def test_metrics_that_are_named_exist() -> None:
+    """No page, however deep in a sentence, sends anybody after a metric that is not there."""
+    found = {**labels_of(REGISTRY), **labels_of(Metrics(CollectorRegistry()).registry)}
+    known = {name + suffix for name in found for suffix in ("", "_count", "_sum", "_bucket")}
+    known.update(*found.values())  # labels, which may look alike
+    pages = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")]
+    told = {
+        (page.name, name)
+        for page in pages
+        for name in re.findall(r"\b(?:defter|rpc)_[a-z_]+", page.read_text())
+        if not OTHER_NAMES.match(name)
+    }
+
+    # The changelog tells what is gone as well.
+    assert {(page, name) for page, name in told if name not in known and page != "CHANGELOG.md"} == set()
