@@ -70,7 +70,7 @@ attack: $(VENV) ## send an edge 20,000 hostile requests; ARGS="--count N --seed 
 	@$(BIN)/python -m tests.edge.hostile $(ARGS)
 
 .PHONY: lint
-lint: $(VENV) ## check style, types, layers, the contract, and what is generated
+lint: $(VENV) ## check style, types, layers, the contract and what is generated
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -78,13 +78,13 @@ lint: $(VENV) ## check style, types, layers, the contract, and what is generated
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/python -m tools.generate_stubs --check
-	$(BIN)/python -m tools.dashboards --check
+	$(BIN)/python -m tools.generate_dashboards --check
 	$(BIN)/python -m tools.check_contract $(BREAKING_AGAINST)
 
 .PHONY: gen
-gen: $(VENV) ## regenerate the Python stubs from protos/, and the dashboards
+gen: $(VENV) ## regenerate the Python stubs from protos/ and the dashboards from tools/dashboards/
 	@$(BIN)/python -m tools.generate_stubs
-	@$(BIN)/python -m tools.dashboards
+	@$(BIN)/python -m tools.generate_dashboards
 
 .PHONY: migrate
 migrate: $(VENV) ## bring the database schema to the newest version

@@ -1,6 +1,6 @@
 """Owns the edge's metrics; labels come from the configuration, never from a request."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -66,6 +66,23 @@ class Metrics:
         )
         self._days_left.set(float("nan"))
 
+    def expect(self, endpoints: Iterable[Endpoint]) -> None:
+        """Show at 0 what these endpoints may count: Prometheus sees no rise in what begins at one."""
+        self._webhooks.labels("", Verdict.UNKNOWN_ENDPOINT.value)
+        for result in ("read", "failed"):
+            self._reloads.labels(result)
+        for endpoint in endpoints:
+            for verdict in Verdict:
+                self._webhooks.labels(endpoint.name, verdict.value)
+            for secret in endpoint.secrets:
+                self._secrets.labels(endpoint.name, secret.name)
+            for type_ in ("", *needed_types(endpoint)):
+                self._events.labels(endpoint.name, type_)
+            for reason in UnreadReason.values():
+                if reason:
+                    for moves_money in ("false", "true"):
+                        self._unread.labels(endpoint.name, _reason(reason), moves_money)
+
     def show_certificate(self, file: Path) -> None:
         """Tell how long the certificate in a file, which can be read now, is good for."""
         self._days_left.set_function(lambda: _days_left(file))
@@ -82,8 +99,8 @@ class Metrics:
                 endpoint.name, event.provider_type if event.provider_type in needed else ""
             ).inc()
             if event.unread_reason:
-                reason = UnreadReason.Name(event.unread_reason).removeprefix("UNREAD_REASON_").lower()
-                self._unread.labels(endpoint.name, reason, str(event.moves_money).lower()).inc()
+                moves_money = str(event.moves_money).lower()
+                self._unread.labels(endpoint.name, _reason(event.unread_reason), moves_money).inc()
 
     def count_secret(self, endpoint: str, secret: str) -> None:
         """Count which secret verified a webhook."""
@@ -97,6 +114,10 @@ class Metrics:
         """Count a read of the configuration, and note whether it is in force."""
         self._current.set(succeeded)
         self._reloads.labels("read" if succeeded else "failed").inc()
+
+
+def _reason(reason: UnreadReason.ValueType) -> str:
+    return UnreadReason.Name(reason).removeprefix("UNREAD_REASON_").lower()
 
 
 def _days_left(file: Path) -> float:

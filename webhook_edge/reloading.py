@@ -35,6 +35,7 @@ class LiveConfiguration:
         self._asked = asyncio.Event()
         self._problem = ""
         self.current = read()
+        self._expect()
         self._marks = _marks(self.current.files)
 
     def reload(self) -> None:
@@ -77,8 +78,12 @@ class LiveConfiguration:
         if configuration.files != self.current.files:
             self._marks = await asyncio.to_thread(_marks, configuration.files)
         self.current = configuration
+        self._expect()
         self._metrics.count_reload(succeeded=True)
         log.info("configuration read", endpoints=sorted(configuration.endpoints))
+
+    def _expect(self) -> None:
+        self._metrics.expect(configured.endpoint for configured in self.current.endpoints.values())
 
     def _keep(self, problem: str) -> None:
         """Log once for each problem that the old configuration stays in force."""

@@ -6,9 +6,13 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from ledger_server.domain.ledger.turnover import SHARES
+from ledger_server.domain.payments.deposit import DepositState
+from ledger_server.domain.payments.withdrawal import WithdrawalState
 from ledger_server.domain.state.facts import (
     DepositChanged,
     Fact,
+    FactKind,
     HoldChanged,
     TransactionPosted,
     WithdrawalChanged,
@@ -71,6 +75,15 @@ NOT_FINAL: Final = Counter(
     "defter_reads_not_final_total", "Reads by time that were refused because a commit under way did not end"
 )
 WAITING: Final = Gauge("defter_lane_waiting_requests", "Requests that wait in all lanes")
+
+# Prometheus sees no rise in a counter that begins at one, so each that can be foreseen is shown at once.
+for _kind in FactKind:
+    RECORDS.labels(kind=_kind.name.lower())
+for _name, _states in (("deposit", DepositState), ("withdrawal", WithdrawalState)):
+    for _state in _states:
+        PAYMENT_CHANGES.labels(_name, _state.name.lower())
+for _share in SHARES:
+    TURNOVER_WARNINGS.labels(percent=str(_share))
 
 
 def count_batch(request_count: int, facts: Sequence[Fact]) -> None:

@@ -69,6 +69,7 @@ class AccountLane:
         self._made_count = 0
         self._loop_task: asyncio.Task[None] | None = None
         metrics.CIRCUIT_OPEN.labels(provider=provider).set(0)
+        metrics.waits(provider, calls=0, stopped=0, oldest_seconds=0.0)
 
     def start(self) -> None:
         """Begin in the background."""

@@ -1,8 +1,12 @@
 """Owns the measures of background jobs."""
 
-from typing import Final
+from typing import Final, get_args
 
+from defter.reconciliation.v1 import reconciliation_pb2 as pb
 from prometheus_client import Counter, Gauge
+
+from ledger_server.domain.payments.calls import CallKind
+from ledger_server.providers.adapter import Answer
 
 CALLS: Final = Counter("defter_provider_calls_total", "Answers of providers", ["kind", "answer"])
 CIRCUIT_OPEN: Final = Gauge(
@@ -30,6 +34,16 @@ REPORTS: Final = Counter(
 FINDINGS: Final = Counter(
     "defter_finding_changes_total", "Findings that runs and imports have opened, changed or resolved"
 )
+
+# Prometheus sees no rise in a counter that begins at one, so each that can be foreseen is shown at once.
+for _kind in CallKind:
+    for _answer in get_args(Answer):
+        CALLS.labels(kind=_kind.name.lower(), answer=_answer.__name__.lower())
+for _state in pb.RunState.values():
+    if _state not in (pb.RUN_STATE_UNSPECIFIED, pb.RUN_STATE_RUNNING):
+        RUNS.labels(state=pb.RunState.Name(_state))
+for _duplicate in ("false", "true"):
+    REPORTS.labels(duplicate=_duplicate)
 
 
 def waits(provider: str, *, calls: int, stopped: int, oldest_seconds: float) -> None:

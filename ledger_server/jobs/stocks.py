@@ -15,7 +15,7 @@ import structlog
 from prometheus_client import Gauge
 
 from ledger_server.domain.clock import Clock
-from ledger_server.domain.findings.discrepancy import FindingClass, Severity
+from ledger_server.domain.findings.discrepancy import RULES, FindingClass, Severity
 from ledger_server.domain.payments.deposit import DepositState
 from ledger_server.domain.payments.withdrawal import WithdrawalState
 from ledger_server.store import stock_reads
@@ -131,7 +131,9 @@ class Stocks:
             (("", _KINDS[kind], _state(kind, state)), 0) for kind, state in OPEN_STATES
         ]
         ages: list[tuple[_Labels, float]] = []
-        findings: list[tuple[_Labels, float]] = []
+        findings: list[tuple[_Labels, float]] = [
+            (("", each.name.lower(), rule.severity.name.lower()), 0) for each, rule in RULES.items()
+        ]
         tenants = await stock_reads.tenants_after(self._pool, "")
         while tenants:
             payments += [

@@ -67,6 +67,8 @@ class LiveFiles(Generic[_Value]):
         self._contents = self._bytes()
         self.current = self._parse(self._contents)
         _CURRENT.labels(setting).set(1)
+        for result in ("read", "failed"):
+            _RELOADS.labels(setting, result)  # Prometheus sees no rise in a counter that begins at one
 
     def look(self) -> bool:
         """Look at the files, which blocks; return whether something else is in force now."""

@@ -10,7 +10,7 @@ import grpc
 from prometheus_client import Counter, Histogram
 
 from ledger_server.domain.errors import Refused
-from ledger_server.rpc.errors import code_of
+from ledger_server.rpc.errors import CODES, code_of
 
 _SECONDS: Final = Histogram(
     "rpc_server_call_duration_seconds",
@@ -30,6 +30,10 @@ ERRORS: Final = frozenset(
     {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 )
 _DENIALS: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+# Prometheus sees no rise in a counter that begins at one.
+for _reason, _code in CODES.items():
+    if _code in _DENIALS:
+        _DENIED.labels(_reason.name)
 
 
 class MethodCalls:

@@ -10,6 +10,7 @@ import pytest
 from defter.payments.v1.payment_pb2 import PROVIDER_EVENT_TYPE_PAYMENT_CAPTURED as CAPTURED
 from prometheus_client import REGISTRY
 
+from ledger_server.domain.findings.discrepancy import RULES
 from ledger_server.domain.ids import TenantId, tenant_key
 from ledger_server.jobs.stocks import OPEN_STATES, Stocks
 from ledger_server.store import stock_reads
@@ -101,7 +102,7 @@ async def test_count_tells_named_tenants_apart_and_sums_the_others(
     assert shown("defter_holds_due_oldest_seconds") == {(NAMED,): 2 * hour, ("",): 2 * hour}
     assert shown("defter_parked_events") == {(NAMED,): 1, ("",): 2}
     assert shown("defter_parked_events_oldest_seconds") == {(NAMED,): 3 * hour, ("",): 3 * hour}
-    assert shown("defter_findings_open") == {
+    assert {labels: value for labels, value in shown("defter_findings_open").items() if value} == {
         (NAMED, "amount_mismatch", "high"): 1,
         ("", "amount_mismatch", "high"): 2,
     }
@@ -124,7 +125,10 @@ async def test_nothing_waiting_is_shown_as_nothing_and_old_series_end(pool: Pool
 
     assert shown("defter_holds_due") == {("",): 0}
     assert shown("defter_parked_events") == {("",): 0}
-    assert shown("defter_findings_open") == {}
+    # Each class is told, so that no open finding looks like no answer.
+    assert shown("defter_findings_open") == {
+        ("", each.name.lower(), rule.severity.name.lower()): 0 for each, rule in RULES.items()
+    }
     assert set(shown("defter_payments_open").values()) == {0}
     assert shown("defter_reconciliation_age_seconds") == {}
     assert len(shown("defter_stocks_counted_timestamp_seconds")) == 1

@@ -103,19 +103,20 @@ class Guarded:
         self, issued: Issued | None = None, *between: Issued, port: int | None = None
     ) -> grpc.aio.Channel:
         """Return a channel of its own connection, with a certificate or without."""
-        assert self.service is not None
+        if port is None:
+            assert self.service is not None
+            port = self.service.server.port
         credentials = grpc.ssl_channel_credentials(
             self.authority.root.pem,
             None if issued is None else issued.key_pem,
             None if issued is None else issued.pem + b"".join(each.pem for each in between),
         )
-        target = f"localhost:{self.service.server.port if port is None else port}"
         options = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
-        return grpc.aio.secure_channel(target, credentials, options=options)
+        return grpc.aio.secure_channel(f"localhost:{port}", credentials, options=options)
 
-    def channel_of(self, identity: str) -> grpc.aio.Channel:
+    def channel_of(self, identity: str, *, port: int | None = None) -> grpc.aio.Channel:
         """Return a channel with the certificate of an identity."""
-        return self.channel(self.authority.issue(uris=[identity]))
+        return self.channel(self.authority.issue(uris=[identity]), port=port)
 
     def token_channel(self) -> grpc.aio.Channel:
         """Return a channel to the port for tokens."""

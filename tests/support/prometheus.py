@@ -1,11 +1,8 @@
-"""Own a real Prometheus: where it is, and how to run it on what a test serves."""
+"""Own a real Prometheus: it scrapes what a test runs, with the rules and the example that are deployed."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,24 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
+import yaml
 
+from tests.support.monitoring import EXAMPLE, RULE_FILES
 from tests.support.patience import HANG_SECONDS
 from tools.free_ports import free_port
 
-
-def program(name: str) -> str:
-    """Return the path of `prometheus` or `promtool`; without it the test is skipped, but in CI it fails.
-
-    `.ci/run` installs Debian's package, and says in `PROMETHEUS_MISSING` why it could not.
-    """
-    found = shutil.which(name)
-    if found is None:
-        missing = os.environ.get("PROMETHEUS_MISSING", "")
-        if os.environ.get("CI") and not missing:
-            pytest.fail(f"{name} is not installed: apt-get install prometheus")
-        pytest.skip(f"{name} is not installed (apt-get install prometheus); {missing}")
-    return found
+_LOOK_SECONDS = 0.2
 
 
 class Prometheus:
@@ -41,60 +27,71 @@ class Prometheus:
         self._client = client
 
     async def ask(self, path: str, **parameters: str) -> Any:
-        """Return the data of an API's answer, which has to be a success."""
+        """Return the data of an answer of its API.
+
+        Raises:
+            AssertionError: it refuses; with its reason.
+        """
         answer = await self._client.get(f"{self._url}/api/v1/{path}", params=parameters)
         body = answer.json()
         assert body["status"] == "success", (parameters, body)
         return body["data"]
 
-    async def query(self, expression: str) -> list[Any]:
-        """Return the series of an expression."""
-        found: list[Any] = (await self.ask("query", query=expression))["result"]
-        return found
+    async def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return the samples of an expression at present."""
+        found = await self.ask("query", query=expression)
+        return list(found["result"]) if found["resultType"] == "vector" else [found]
+
+    async def series(self, selector: str) -> list[dict[str, str]]:
+        """Return the labels of all series that a selector takes."""
+        return list(await self.ask("series", **{"match[]": selector}))
 
     async def until(self, expression: str) -> None:
-        """Wait until an expression has a result."""
-        async with asyncio.timeout(HANG_SECONDS):
-            while not await self.query(expression):  # noqa: ASYNC110  # another process brings it about
-                await asyncio.sleep(0.1)
+        """Wait until an expression has samples."""
+        try:
+            async with asyncio.timeout(HANG_SECONDS):
+                while not await self.query(expression):  # noqa: ASYNC110  # other processes bring it about
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"nothing has come of {expression}") from None
 
 
 @asynccontextmanager
-async def scraping(folder: Path, jobs: Mapping[str, int], rules: list[Path]) -> AsyncIterator[Prometheus]:
-    """Run Prometheus on metrics at ports of this machine, by job, with rules."""
-    port = free_port()
-    configuration = {
-        "global": {"scrape_interval": "200ms", "evaluation_interval": "200ms", "scrape_timeout": "200ms"},
-        "rule_files": [str(file) for file in rules],
-        "scrape_configs": [
-            {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{number}"]}]}
-            for job, number in jobs.items()
-        ],
-    }
+async def scraping(program: Path, folder: Path, targets: Mapping[str, int]) -> AsyncIterator[Prometheus]:
+    """Run Prometheus by the example's configuration, often, on ports of this machine by job."""
+    configuration = yaml.safe_load(EXAMPLE.read_text())
+    configuration["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    configuration["rule_files"] = [str(file) for file in RULE_FILES]
+    for job in configuration["scrape_configs"]:
+        job["static_configs"] = [{"targets": [f"127.0.0.1:{targets[job['job_name']]}"]}]
     file = folder / "prometheus.yml"
-    file.write_text(json.dumps(configuration))  # which is YAML too
-    with (folder / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen(  # noqa: ASYNC220  # it takes no time
-            [
-                program("prometheus"),
-                f"--config.file={file}",
-                f"--storage.tsdb.path={folder / 'series'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+    file.write_text(yaml.safe_dump(configuration))
+    port = free_port()
+    command = [
+        str(program),
+        f"--config.file={file}",
+        f"--storage.tsdb.path={folder / 'series'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    log_file = folder / "prometheus.log"
+    with log_file.open("wb") as log:
+        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=subprocess.STDOUT)
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=HANG_SECONDS) as client:
+            url = f"http://127.0.0.1:{port}"
             async with asyncio.timeout(HANG_SECONDS):
-                while True:
-                    try:
-                        if (await client.get(f"http://127.0.0.1:{port}/-/ready")).is_success:
-                            break
-                    except httpx.TransportError:
-                        assert process.poll() is None, (folder / "prometheus.log").read_text()
-                    await asyncio.sleep(0.1)
-            yield Prometheus(f"http://127.0.0.1:{port}", client)
+                while not await _is_ready(client, url):
+                    assert process.returncode is None, log_file.read_text()
+                    await asyncio.sleep(_LOOK_SECONDS)
+            yield Prometheus(url, client)
     finally:
-        process.kill()
-        process.wait()
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(f"{url}/-/ready")).is_success
+    except httpx.TransportError:
+        return False

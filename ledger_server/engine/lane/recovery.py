@@ -24,6 +24,11 @@ log = structlog.get_logger()
 
 _FIRST_BACK_OFF: Final = 0.02
 _MAX_BACK_OFF: Final = 1.0
+# Prometheus sees no rise in a counter that begins at one.
+for _kind in (HeadMoved, KeyTaken, LookUpFirst, TimeRefused):
+    metrics.RETRIES.labels(cause=_kind.__name__)
+for _cause in ("connection", "refused"):
+    metrics.RETRIES.labels(cause=_cause)
 
 
 class Remedy(NamedTuple):

@@ -21,6 +21,7 @@ from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.reconciliation.scope import STALE_AFTER, Scope
 from ledger_server.operator.connection import Exit
 from tests.support.clock import START
+from tests.support.monitoring import DASHBOARDS, RULE_FILES
 
 REPOSITORY = Path(__file__).parents[3]
 OPERATIONS = REPOSITORY / "docs" / "operations"
@@ -86,8 +87,8 @@ def test_exit_codes_are_told_one_by_one() -> None:
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
-    """Yield every command line of ours in the operators' documents and the README."""
-    for file in (*sorted(OPERATIONS.glob("*.md")), REPOSITORY / "README.md"):
+    """Yield every command line of ours in what operators read: documents, README, alerts and dashboards."""
+    for file in (*sorted(OPERATIONS.glob("*.md")), REPOSITORY / "README.md", *RULE_FILES, *DASHBOARDS):
         for found in re.findall(
             r"(?:`|\$ |\.venv/bin/|/usr/bin/|:50051 )(defter [^`\n)]*)", file.read_text()
         ):

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings
 from ledger_server.cli.verbs import app
 from ledger_server.operator.connection import COMMAND_SETTINGS
 from ledger_server.process.settings import Settings
+from tests.support.monitoring import DASHBOARDS, RULE_FILES
 from tests.unit.operator.test_documentation import OPERATIONS, REPOSITORY
 from webhook_edge.metrics import Metrics
 from webhook_edge.settings import EdgeSettings
@@ -76,7 +77,7 @@ def test_variables_that_are_told_exist() -> None:
     """No document tells of a variable that nothing reads."""
     of_all_commands = {*COMMAND_SETTINGS, *of_commands(typer.main.get_command(app))}
     known = {*variables(Settings), *variables(EdgeSettings), *of_all_commands}
-    for file in (*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")):
+    for file in (*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *RULE_FILES, *DASHBOARDS):
         assert set(re.findall(r"DEFTER_[A-Z_]*[A-Z]", file.read_text())) <= known, file
 
 
