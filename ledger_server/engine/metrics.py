@@ -54,6 +54,10 @@ NOT_FINAL: Final = Counter(
 )
 WAITING: Final = Gauge("defter_lane_waiting_requests", "Requests that wait in all lanes")
 
+WAITING_FOR_SHARE: Final = Gauge(
+    "defter_calls_waiting_for_share", "Calls that wait because their tenant or caller has its share in work"
+)
+
 
 def count_batch(request_count: int, facts: Sequence[Fact]) -> None:
     """Count a committed batch and what it wrote."""
