@@ -1,6 +1,7 @@
 """Own the command: `python -m bench` measures load, `python -m bench size` measures scale.
 
-`python -m bench edge` measures the webhook edge, `python -m bench reconcile` measures reconciliation.
+`python -m bench edge` measures the webhook edge, `python -m bench reconcile` measures reconciliation,
+`python -m bench fairness` measures what a quiet tenant notices of another one.
 """
 
 import sys
@@ -8,6 +9,7 @@ import sys
 import uvloop
 
 from bench.edge import measure_edge
+from bench.fairness import measure_fairness
 from bench.load import measure_load
 from bench.order import read_order
 from bench.reconcile import measure_reconciliation
@@ -19,6 +21,7 @@ _MEASURES = {
     "size": measure_size,
     "edge": measure_edge,
     "reconcile": measure_reconciliation,
+    "fairness": measure_fairness,
 }
 
 

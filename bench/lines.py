@@ -23,7 +23,7 @@ BATCH_READS_IN_FLIGHT = 16
 STREAM_COUNT = 4
 PACED_PER_SECOND = 2_000
 
-Quantity = Literal["rate", "p50"]
+Quantity = Literal["rate", "p50", "p99"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,7 +320,7 @@ def _names(lines: Sequence[Line]) -> str:
 
 
 def _quantity(quantity: Quantity, window: Window) -> float | None:
-    return window.rate if quantity == "rate" else window.p50_seconds
+    return {"rate": window.rate, "p50": window.p50_seconds, "p99": window.p99_seconds}[quantity]
 
 
 async def _with_lag(meter: Meter, watchers: Watchers, *, in_latency_columns: bool) -> Window:

@@ -49,11 +49,12 @@ def read_order() -> Order:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["load", "size", "edge", "reconcile"],
+        choices=["load", "size", "edge", "reconcile", "fairness"],
         default="load",
         help="load: all lines (default); size: the same rates on an empty and on a full database; "
         "edge: webhooks, beside the edge without the durable write and beside an empty answer; "
-        "reconcile: runs over a million records on each side, beside one bare join and beside postings",
+        "reconcile: runs over a million records on each side, beside one bare join and beside postings; "
+        "fairness: a quiet tenant alone and beside another one at full tilt",
     )
     parser.add_argument("--seconds", type=float, default=SECONDS, help="per line, all rounds together")
     parser.add_argument(
@@ -71,7 +72,7 @@ def read_order() -> Order:
         "--transactions",
         type=int,
         metavar="N",
-        help="that 'memory' posts, that 'size' loads, or that 'reconcile' compares",
+        help="that 'memory' posts, that 'size' or 'fairness' loads, or that 'reconcile' compares",
     )
     parser.add_argument(
         "--database-url",
@@ -97,7 +98,9 @@ def read_order() -> Order:
         if py_spy is None:
             parser.error("--profile needs py-spy: pip install py-spy")
         given.profile.mkdir(parents=True, exist_ok=True)
-    full = SIZE_TRANSACTION_COUNT if given.what == "size" else MEMORY_TRANSACTION_COUNT
+    full = {"size": SIZE_TRANSACTION_COUNT, "fairness": QUICK_TRANSACTION_COUNT}.get(
+        given.what, MEMORY_TRANSACTION_COUNT
+    )
     return Order(
         what=given.what,
         plan=Plan(

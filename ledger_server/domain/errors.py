@@ -28,6 +28,10 @@ class Reason(IntEnum):
     PERSON_OTHER = 80
     PERSON_MALFORMED = 81
     PERSON_NOT_PERMITTED = 82
+    QUOTA_RATE_EXCEEDED = 46
+    QUOTA_CALLS_UNDER_WAY = 47
+    QUOTA_BYTES_UNDER_WAY = 48
+    QUOTA_READS_WAITING = 49
     MESSAGE_TOO_LARGE = 1
     MALFORMED_MESSAGE = 2
     IDEMPOTENCY_KEY_MISSING = 3
@@ -400,6 +404,35 @@ class ServerFull(Undecided):
     reason = Reason.SERVER_FULL
     sentence = "the server has too many bytes of requests under way; retry with the same key"
     # What a process has no room for is received all the same, so it should not come back at once.
+    retry_seconds = 0.5
+
+
+class QuotaRateExceeded(Undecided):
+    reason = Reason.QUOTA_RATE_EXCEEDED
+    sentence = "more calls than the quota has for the time; retry with the same key"
+    retry_seconds = 1.0
+
+    def __init__(self, *, retry_seconds: float = 1.0, **metadata: object) -> None:
+        """Take the time until the quota has room, in seconds."""
+        super().__init__(**metadata)
+        self.retry_seconds = retry_seconds
+
+
+class QuotaCallsUnderWay(Undecided):
+    reason = Reason.QUOTA_CALLS_UNDER_WAY
+    sentence = "as many calls are under way as the quota has; retry with the same key"
+    retry_seconds = 0.1
+
+
+class QuotaBytesUnderWay(Undecided):
+    reason = Reason.QUOTA_BYTES_UNDER_WAY
+    sentence = "as many bytes of requests are under way as the quota has; retry with the same key"
+    retry_seconds = 0.5
+
+
+class QuotaReadsWaiting(Undecided):
+    reason = Reason.QUOTA_READS_WAITING
+    sentence = "too many lists or verifications wait for their turn"
     retry_seconds = 0.5
 
 

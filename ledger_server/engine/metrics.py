@@ -76,6 +76,10 @@ NOT_FINAL: Final = Counter(
 )
 WAITING: Final = Gauge("defter_lane_waiting_requests", "Requests that wait in all lanes")
 
+WAITING_FOR_SHARE: Final = Gauge(
+    "defter_calls_waiting_for_share", "Calls that wait because their tenant or caller has its share in work"
+)
+
 # Prometheus sees no rise in a counter that begins at one, so each that can be foreseen is shown at once.
 for _kind in FactKind:
     RECORDS.labels(kind=_kind.name.lower())

@@ -1,8 +1,11 @@
-"""Owns the policy: who may call which methods for which tenants. What no rule allows is refused."""
+"""Owns the policy: who may call which methods for which tenants, and how much.
+
+What no rule allows is refused.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -10,8 +13,10 @@ from msgspec import Meta, Struct
 from ledger_server.domain.errors import PermissionMissing, PersonNotPermitted
 from ledger_server.identity.caller import TOKEN_PREFIX, Caller
 from ledger_server.identity.patterns import EVERYTHING, matches
+from ledger_server.identity.quotas import Kind, Quota
 
 _Text = Annotated[str, Meta(min_length=1, max_length=255)]
+_MOST: Final = 2**53
 _Texts = Annotated[tuple[_Text, ...], Meta(min_length=1)]
 
 
@@ -56,8 +61,25 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return _any(self.tenants, tenant_id)
 
 
+class QuotaRule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A quota for each of some tenants, or for each of some callers; what it leaves out the settings say."""
+
+    name: _Text
+    tenants: Annotated[tuple[_Text, ...], Meta(min_length=1)] | None = None
+    identities: Annotated[tuple[_Text, ...], Meta(min_length=1)] | None = None
+    calls_per_second: Annotated[float, Meta(gt=0, lt=_MOST)] | None = None
+    calls_under_way: Annotated[int, Meta(ge=1, lt=_MOST)] | None = None
+    bytes_under_way: Annotated[int, Meta(ge=1, lt=_MOST)] | None = None
+
+    def is_for(self, kind: Kind, name: str) -> bool:
+        """Whether it is for a tenant, or a caller, of that name."""
+        patterns = self.tenants if kind == "tenant" else self.identities
+        return patterns is not None and _any(patterns, name)
+
+
 class _File(Struct, forbid_unknown_fields=True):
     rule: Annotated[list[Rule], Meta(min_length=1)]
+    quota: list[QuotaRule] = []
 
 
 class Policy:
@@ -70,9 +92,14 @@ class Policy:
             ValueError: it says something that has no meaning.
         """
         try:
-            self.rules = tuple(msgspec.toml.decode(text, type=_File).rule)
+            file = msgspec.toml.decode(text, type=_File)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ValueError(str(error)) from None
+        self.rules = tuple(file.rule)
+        self._quotas = tuple(file.quota)
+        for quota in self._quotas:
+            if (quota.tenants is None) == (quota.identities is None):
+                raise ValueError(f"quota {quota.name!r} needs either tenants or identities")
         names = [rule.name for rule in self.rules]
         for rule in self.rules:
             if names.count(rule.name) > 1:
@@ -88,6 +115,7 @@ class Policy:
                     raise ValueError(f"rule {rule.name!r}: {pattern!r} has no method behind a slash")
         self._allowed = lru_cache(maxsize=8_192)(self._find)
         self._lets_act = lru_cache(maxsize=8_192)(self._find_acting)
+        self.quota = lru_cache(maxsize=8_192)(self._quota)
 
     def check(self, caller: Caller, method: str, tenant_id: str | None) -> None:
         """Check that a rule allows a call.
@@ -126,6 +154,22 @@ class Policy:
     def rules_for(self, caller: Caller, method: str, tenant_id: str | None) -> tuple[Rule, ...]:
         """Return the rules that allow a call."""
         return tuple(rule for rule in self.rules if rule.allows(caller, method, tenant_id))
+
+    def _quota(self, kind: Kind, name: str, usual: Quota) -> Quota:
+        """Return the quota of a tenant or a caller; where several name a number, the smallest counts.
+
+        Args:
+            usual: has the numbers that no quota of the file names.
+        """
+        fitting = [quota for quota in self._quotas if quota.is_for(kind, name)]
+        rates = [quota.calls_per_second for quota in fitting if quota.calls_per_second is not None]
+        calls = [quota.calls_under_way for quota in fitting if quota.calls_under_way is not None]
+        sizes = [quota.bytes_under_way for quota in fitting if quota.bytes_under_way is not None]
+        return Quota(
+            calls_per_second=min(rates, default=usual.calls_per_second),
+            calls_under_way=min(calls, default=usual.calls_under_way),
+            bytes_under_way=min(sizes, default=usual.bytes_under_way),
+        )
 
     def _find(self, caller: Caller, method: str, tenant_id: str | None) -> bool:
         return bool(self.rules_for(caller, method, tenant_id))

@@ -1,5 +1,6 @@
 """Owns the wiring: from settings to a running server, and its orderly end."""
 
+import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import ClockAstray
 from ledger_server.domain.ledger.amounts import OTHERS, AmountBounds
 from ledger_server.domain.ledger.currency import Currencies, CurrencyRegistry, currencies_of
+from ledger_server.engine.courtesy import Courtesy
 from ledger_server.engine.lane.kept_currencies import KeptCurrencies
 from ledger_server.engine.lane.lane_limits import LaneLimits
 from ledger_server.engine.lane.turnover import warn_of_turnover
@@ -35,6 +37,7 @@ from ledger_server.engine.reconciliation.outbounds import Outbounds
 from ledger_server.engine.reconciliation.repairs import Repairs
 from ledger_server.engine.reconciliation.runs import Runs
 from ledger_server.engine.reconciliation.settlements import Settlements
+from ledger_server.identity.quotas import Kind, Quota, Quotas
 from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
 from ledger_server.jobs.hold_expiry import HoldExpiry
 from ledger_server.jobs.parked_events import ParkedEvents
@@ -66,6 +69,7 @@ from ledger_server.rpc.request_budget import RequestBudget
 from ledger_server.rpc.requests import RequestReader
 from ledger_server.rpc.serving import Handlers
 from ledger_server.rpc.settlement import SettlementServicer
+from ledger_server.rpc.shares import Shares, Way
 from ledger_server.rpc.tenant import TenantServicer
 from ledger_server.rpc.transaction_stream import Streams
 from ledger_server.rpc.wallet import WalletServicer
@@ -144,8 +148,10 @@ async def start_server(
         database_clock, injected = None, clock
         if clock is None:
             clock = database_clock = await _database_clock(settings, opened, pools, shared, own_clocks)
+        shares = _shares(settings, None if identity is None else identity.guard)
         wired = _wire(
             settings,
+            shares,
             clock,
             known,
             bounds,
@@ -166,6 +172,7 @@ async def start_server(
             server,
             wired.servicers,
             wired.budget,
+            shares,
             write_seconds=settings.follower_seconds,
             guard=None if identity is None else identity.guard,
         )
@@ -313,8 +320,24 @@ class _Wired:
     servicers: list[tuple[ServiceDescriptor, object]]
 
 
+def _shares(settings: Settings, guard: Guard | None) -> Shares:
+    """Return the quotas and gates of the calls of this process; a policy may have other quotas for some."""
+    usual = Quota(
+        calls_per_second=settings.quota_calls_per_second,
+        calls_under_way=settings.quota_calls,
+        bytes_under_way=settings.quota_bytes,
+    )
+
+    def quota_of(kind: Kind, name: str) -> Quota:
+        return usual if guard is None else guard.in_force.policy.quota(kind, name, usual)
+
+    now = time.monotonic
+    return Shares(Quotas(quota_of, now), now, share=settings.share, heavy=settings.heavy_reads)
+
+
 def _wire(
     settings: Settings,
+    shares: Shares,
     clock: Clock,
     known: Currencies,
     bounds: AmountBounds,
@@ -342,7 +365,7 @@ def _wire(
     followers = FollowerBudget(settings.follower_bytes, wait_seconds=settings.follower_seconds)
     watches = Watches(reads, clock, followers)
     budget = RequestBudget(settings.request_bytes)
-    streams = Streams(budget)
+    streams = Streams(budget, shares.writes)
     runs = Runs(reads, clock)
     reconciler = Reconciler(
         ledger, reads, clock, runs, providers, pause_seconds=settings.listing_pause_seconds
@@ -350,7 +373,7 @@ def _wire(
     importer = Importer(ledger, reads, clock, registry)
     for told in (watches.committed, reconciler.committed, importer.committed, warn_of_turnover):
         ledger.on_commit(told)
-    read = Reads(reads, clock, writer=ledger)
+    read = Reads(reads, clock, writer=ledger, courtesy=Courtesy(lambda: shares.busy))
     ledger.on_commit(read.finality.committed)
     reconciliation = ReconciliationServicer(runs, reconciler, RunReads(read), clock, amounts)
     reader = RequestReader(registry, bounds)
@@ -540,12 +563,13 @@ async def _add_services(
     server: grpc.aio.Server,
     servicers: list[tuple[ServiceDescriptor, object]],
     budget: RequestBudget,
+    shares: Shares,
     *,
     write_seconds: float,
     guard: Guard | None,
 ) -> tuple[Handlers, health.aio.HealthServicer]:
     """Add the ledger's services, and health and reflection, which know them by name."""
-    handlers = Handlers(servicers, budget, write_seconds=write_seconds, guard=guard)
+    handlers = Handlers(servicers, budget, shares, write_seconds=write_seconds, guard=guard)
     server.add_generic_rpc_handlers((handlers,))
     names = [service.full_name for service, _ in servicers]
     health_servicer = health.aio.HealthServicer()
@@ -554,7 +578,9 @@ async def _add_services(
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     asking: Any = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].methods[0]
     reflected = ReflectionServicer(
-        [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], None if guard is None else guard.door(asking)
+        [*names, health.SERVICE_NAME, reflection.SERVICE_NAME],
+        None if guard is None else guard.door(asking),
+        Way(asking, shares, budget),
     )
     add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # has no types
     add_reflection(reflected, server)

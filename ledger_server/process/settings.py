@@ -131,6 +131,26 @@ class Settings(BaseSettings):
     request_bytes: Annotated[
         int, Field(ge=1, description="bytes of requests that a process has under way; more are refused")
     ] = 64 * _MEBIBYTE
+    share: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="requests, or KiB of them, that one tenant has in work while others call",
+        ),
+    ] = 16
+    heavy_reads: Annotated[
+        int, Field(ge=1, description="lists, and verifications, that a process works on at once")
+    ] = 2
+    quota_calls_per_second: Annotated[
+        float | None,
+        Field(gt=0, description="calls a second of each tenant and of each caller; without it any number"),
+    ] = None
+    quota_calls: Annotated[
+        int, Field(ge=1, description="calls that each tenant and each caller may have under way")
+    ] = 4_096
+    quota_bytes: Annotated[
+        int, Field(ge=1, description="bytes of requests that each tenant and each caller may have under way")
+    ] = 32 * _MEBIBYTE
     working_set_bytes: Annotated[
         int,
         Field(ge=1, description="bytes of accounts, holds and payments that the lanes of a process remember"),

@@ -71,7 +71,7 @@ class AccountServicer:
         check_tenant(request.tenant_id)
         atomic = batch_mode(request.mode)
         check_batch_size(len(request.items))
-        check_answer_size(request, items=len(request.items))
+        check_answer_size(items=len(request.items))
         items = [
             self._reader.open_item(item.idempotency_key, item.account, f"items[{index}].")
             for index, item in enumerate(request.items)
@@ -191,13 +191,13 @@ class AccountServicer:
         page = await self._reads.list_accounts(
             request.tenant_id, wanted, after=str(position[0]) if position else "", size=size
         )
-        items = [
-            account_pb2.ListAccountsResponse.Item(
+        items = await self._reads.courtesy.slices().made(
+            page.items,
+            lambda found: account_pb2.ListAccountsResponse.Item(
                 account=account_message(found.account),
                 balance=balance_message(found.account.kind, found.counters),
-            )
-            for found in page.items
-        ]
+            ),
+        )
         count = fitting(items)
         behind = page.next if count == len(items) else items[count - 1].account.account_id
         return account_pb2.ListAccountsResponse(
@@ -266,7 +266,7 @@ class AccountServicer:
         )
         ids = await self._reads.ids(request.tenant_id)
         return account_pb2.ListPostingsResponse(
-            lines=[line_message(ids, line) for line in page.items],
+            lines=await self._reads.courtesy.slices().made(page.items, lambda line: line_message(ids, line)),
             next_page_token="" if page.next is None else page_token(request, page.next),
             sequence=page.sequence or 0,
         )

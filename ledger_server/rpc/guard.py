@@ -58,6 +58,12 @@ Tasks that a call begins inherit it, jobs among them. So it is read in `rpc` alo
 """
 
 
+def caller_now() -> str:
+    """Return the identity of the caller of the call under way; empty on an open server."""
+    caller = CALLER.get()
+    return "" if caller is None else caller.identity
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InForce:
     """What counts at a moment. What was verified by it is remembered with it, and forgotten with it."""

@@ -124,7 +124,7 @@ class HoldServicer:
             size=size,
         )
         ids = await self._reads.ids(request.tenant_id)
-        holds = [hold_message(ids, hold) for hold in page.items]
+        holds = await self._reads.courtesy.slices().made(page.items, lambda hold: hold_message(ids, hold))
         count = fitting(holds)
         behind = page.next if count == len(holds) else page.items[count - 1].number
         return hold_pb2.ListHoldsResponse(

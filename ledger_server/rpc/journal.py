@@ -70,7 +70,9 @@ class JournalServicer:
         violations.check()
         after = int(position[0]) if position else request.after_sequence
         page = await self._reads.entries(request.tenant_id, after=after, size=size)
-        entries = [length_delimited(1, entry_bytes(entry, bytes_only=False)) for entry in page.items]
+        entries = await self._reads.courtesy.slices().made(
+            page.items, lambda entry: length_delimited(1, entry_bytes(entry, bytes_only=False))
+        )
         if page.next is not None:
             entries.append(length_delimited(2, page_token(request, (page.next,)).encode()))
         entries.append(number(3, page.sequence or 0))
@@ -81,7 +83,7 @@ class JournalServicer:
     ) -> AsyncIterator[journal_pb2.VerifyJournalResponse]:
         """Recompute the chain, replay every record, and compare what is stored."""
         tenant_violations(request).check()
-        async with aclosing(verify(self._reads.pool, request.tenant_id)) as events:
+        async with aclosing(verify(self._reads.pool, request.tenant_id, self._reads.courtesy)) as events:
             async for event in events:
                 if isinstance(event, journal_pb2.VerifyProgress):
                     yield journal_pb2.VerifyJournalResponse(progress=event)

@@ -21,6 +21,7 @@ from ledger_server.rpc.requests import (
     check_tenant,
 )
 from ledger_server.rpc.serving import Context, deadline_of
+from ledger_server.rpc.shares import SIZE
 from ledger_server.rpc.transaction_stream import Streams, TransactionStream
 from ledger_server.store.queries.transactions import PostedRecord, TransactionFilter
 
@@ -50,23 +51,25 @@ class PostingServicer:
         atomic = batch_mode(request.mode)
         check_batch_size(len(request.items))
         postings = (len(item.transaction.postings) for item in request.items)
-        check_answer_size(request, items=len(request.items), postings=postings)
-        self._ledger.check_room(request.tenant_id, request.ByteSize())
+        check_answer_size(items=len(request.items), postings=postings)
+        self._ledger.check_room(request.tenant_id, SIZE.get())
         read = self._reader.post_item
-        items = [
-            read(item.idempotency_key, item.transaction, f"items[{index}].")
-            for index, item in enumerate(request.items)
-        ]
+        # A large batch gives all others one turn after each slice.
+        slices = self._reads.courtesy.slices(rest=0)
+        items = await slices.made(
+            enumerate(request.items),
+            lambda each: read(each[1].idempotency_key, each[1].transaction, f"items[{each[0]}]."),
+        )
         outcomes = await self._ledger.submit(
             request.tenant_id, items, atomic=atomic, deadline=deadline_of(context)
         )
         if atomic:
             settle_atomic(outcomes, context)
         return results_message(
-            [
-                item_result(item.idempotency_key, outcome)
-                for item, outcome in zip(request.items, outcomes, strict=True)
-            ]
+            await slices.made(
+                zip(request.items, outcomes, strict=True),
+                lambda each: item_result(each[0].idempotency_key, each[1]),
+            )
         )
 
     async def StreamTransactions(
@@ -74,7 +77,11 @@ class PostingServicer:
     ) -> AsyncIterator[bytes]:
         """Post transactions as fast as they come."""
         stream = TransactionStream(
-            self._ledger, self._reader, self._streams.budget, deadline=deadline_of(context)
+            self._ledger,
+            self._reader,
+            self._streams.budget,
+            self._streams.gate,
+            deadline=deadline_of(context),
         )
         with self._streams.open(stream):
             async for response in stream.run(requests):
@@ -121,7 +128,7 @@ class PostingServicer:
             size=size,
         )
         return posting_pb2.ListTransactionsResponse(
-            transactions=[_transaction(posted) for posted in page.items],
+            transactions=await self._reads.courtesy.slices().made(page.items, _transaction),
             next_page_token="" if page.next is None else page_token(request, (page.next,)),
             sequence=page.sequence or 0,
         )

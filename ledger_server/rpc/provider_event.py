@@ -23,6 +23,7 @@ from ledger_server.rpc.payment_requests import (
 from ledger_server.rpc.read_requests import bound, optional_enum, tenant_violations
 from ledger_server.rpc.requests import ids_of
 from ledger_server.rpc.serving import Context, deadline_of
+from ledger_server.rpc.shares import SIZE
 from ledger_server.store.queries.payments import EventFilter
 
 
@@ -38,7 +39,7 @@ class ProviderEventServicer:
         self, request: provider_event_pb2.IngestProviderEventsRequest, context: Context
     ) -> bytes:
         """Store up to 100 events in one commit and let them take effect."""
-        self._ledger.check_room(request.tenant_id, request.ByteSize())
+        self._ledger.check_room(request.tenant_id, SIZE.get())
         items = self._reader.events(request)
         ids = ids_of(request.tenant_id)
         outcomes = list(await self._submit(request.tenant_id, items, context))

@@ -13,17 +13,19 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from ledger_server.domain.errors import Refused
 from ledger_server.rpc.errors import abort
-from ledger_server.rpc.guard import Door
+from ledger_server.rpc.guard import Door, caller_now
 from ledger_server.rpc.request_id import REQUEST_ID, REQUEST_ID_KEY, request_id_of
 from ledger_server.rpc.serving import Context
+from ledger_server.rpc.shares import Way
 
 
 class ReflectionServicer:
     """Answers as grpcio's servicer does, and finds methods."""
 
-    def __init__(self, service_names: Iterable[str], door: Door | None = None) -> None:
-        """Take the services to tell of, and who admits callers; None: everyone may ask."""
+    def __init__(self, service_names: Iterable[str], door: Door | None, way: Way) -> None:
+        """Take the services to tell of, who admits callers (None: everyone may ask), and what calls pass."""
         self._door = door
+        self._way = way
         self._symbols = descriptor_pool.Default()
         # The type stubs declare a coroutine, but this is an async generator.
         self._usual: Any = reflection.aio.ReflectionServicer(service_names, pool=self._symbols)
@@ -47,19 +49,28 @@ class ReflectionServicer:
         self, requests: AsyncIterator[reflection_pb2.ServerReflectionRequest], context: Context
     ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
         if self._door is None:
-            async for response in self._usual.ServerReflectionInfo(self._findable(requests), context):
+            async for response in self._metered(requests, context):
                 yield response
             return
         admission = self._door.admit(requests, context)
         try:
             with self._door.guard.watching(admission):
-                answers = self._usual.ServerReflectionInfo(self._findable(admission.request), context)
-                async for response in answers:
+                async for response in self._metered(admission.request, context):
                     yield response
         except asyncio.CancelledError:
             if admission.refused is None:
                 raise
             raise admission.refused from None  # the guard has ended the stream, which is told why
+
+    async def _metered(
+        self, requests: AsyncIterator[reflection_pb2.ServerReflectionRequest], context: Context
+    ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
+        passage = self._way.begin(requests, caller_now())
+        try:
+            async for response in self._usual.ServerReflectionInfo(self._findable(passage.request), context):
+                yield response
+        finally:
+            passage.end()
 
     async def _findable(
         self, requests: AsyncIterator[reflection_pb2.ServerReflectionRequest]

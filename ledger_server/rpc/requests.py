@@ -38,6 +38,7 @@ from ledger_server.domain.state.commands import (
 )
 from ledger_server.engine.lane.work import Request
 from ledger_server.rpc.serving import MAX_MESSAGE_BYTES
+from ledger_server.rpc.shares import SIZE
 from ledger_server.rpc.violations import ACCOUNT_ID, MAX_KEY, TENANT_ID, Violations, members
 
 MAX_BATCH: Final = 1_000
@@ -108,14 +109,14 @@ def check_batch_size(count: int) -> None:
         raise BatchSizeOutOfRange(field="items", count=count, limit=MAX_BATCH)
 
 
-def check_answer_size(request: Message, *, items: int, postings: Iterable[int] = ()) -> None:
+def check_answer_size(*, items: int, postings: Iterable[int] = ()) -> None:
     """Refuse a batch whose answer might be too large for clients; after the decision it would be too late.
 
     Args:
         items: how many the batch has.
         postings: how many each item has; counted only if it may matter.
     """
-    size = request.ByteSize()
+    size = SIZE.get()
     most = size // _LEAST_BYTES_OF_POSTING
     size += items * _ANSWER_BYTES_OF_ITEM
     if size + most * _ANSWER_BYTES_OF_POSTING <= MAX_MESSAGE_BYTES:

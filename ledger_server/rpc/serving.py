@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, nullcontext
 from typing import Any, Final, cast
@@ -32,9 +33,10 @@ from ledger_server.rpc.call_facts import CALL, CallFacts
 from ledger_server.rpc.call_metrics import MethodCalls, count_denied
 from ledger_server.rpc.call_spans import traced
 from ledger_server.rpc.errors import Replayed, abort, code_of
-from ledger_server.rpc.guard import AUTHORIZATION, Admission, Door, Guard
+from ledger_server.rpc.guard import AUTHORIZATION, Admission, Door, Guard, caller_now
 from ledger_server.rpc.request_budget import RequestBudget
 from ledger_server.rpc.request_id import REQUEST_ID, REQUEST_ID_KEY, request_id_of
+from ledger_server.rpc.shares import Passage, Received, Shares, Way, opened
 from ledger_server.rpc.tenant_scope import TenantOf, name_of, tenant_reader
 from ledger_server.store.database import is_outage
 
@@ -61,10 +63,11 @@ class _UnderWay:
         unsent: calls whose status gRPC has not sent; some of them wait for their caller to read.
     """
 
-    __slots__ = ("budget", "count", "unsent", "write_seconds")
+    __slots__ = ("budget", "count", "shares", "unsent", "write_seconds")
 
-    def __init__(self, budget: RequestBudget, write_seconds: float) -> None:
+    def __init__(self, budget: RequestBudget, shares: Shares, write_seconds: float) -> None:
         self.budget = budget
+        self.shares = shares
         self.write_seconds = write_seconds
         self.count = 0
         self.unsent = 0
@@ -91,6 +94,7 @@ class Handlers(grpc.GenericRpcHandler):
         self,
         services: Iterable[tuple[ServiceDescriptor, object]],
         budget: RequestBudget,
+        shares: Shares,
         *,
         write_seconds: float,
         guard: Guard | None = None,
@@ -99,6 +103,7 @@ class Handlers(grpc.GenericRpcHandler):
 
         Args:
             budget: how many bytes of requests may be under way.
+            shares: the quotas and gates that every call passes.
             write_seconds: a stream is ended if its caller takes nothing for this long.
             guard: admits calls; None: everyone may call everything.
         Raises:
@@ -110,7 +115,7 @@ class Handlers(grpc.GenericRpcHandler):
         self._by_path: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._call_count = 0
         self._guard = guard
-        self._under_way = _UnderWay(budget, write_seconds)
+        self._under_way = _UnderWay(budget, shares, write_seconds)
         for service, servicer in services:
             for method in service.methods:
                 path = f"/{service.full_name}/{method.name}"
@@ -201,6 +206,7 @@ class Handlers(grpc.GenericRpcHandler):
         kind = _Method(name_of(method), tenant_reader(method))
         door = None if self._guard is None else self._guard.door(method)
         wrap = _stream if method.server_streaming else _unary
+        way = Way(method, self._under_way.shares, self._under_way.budget)
         # In a stream of messages with one answer, a broken message reaches the servicer as its refusal.
         make = {
             (False, False): grpc.unary_unary_rpc_method_handler,
@@ -208,7 +214,7 @@ class Handlers(grpc.GenericRpcHandler):
             (True, False): grpc.stream_unary_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[method.client_streaming, method.server_streaming]
-        serve: Callable[[Any, Context], Awaitable[Any]] = wrap(kind, behaviour, self._under_way, door)
+        serve: Callable[[Any, Context], Awaitable[Any]] = wrap(kind, behaviour, self._under_way, door, way)
         made = traces()
         if made is not None:
             serve = traced(serve, kind.name, made)
@@ -232,17 +238,17 @@ def _serialize(message: Message | bytes) -> bytes:
 
 def _deserializer(
     message_class: type[Message], budget: RequestBudget | None
-) -> Callable[[bytes], Message | Refused]:
+) -> Callable[[bytes], Received | Refused]:
     """Return a parser that hands broken bytes on as a refusal, so that the caller is told why."""
     parse = message_class.FromString
 
-    def deserialize(data: bytes) -> Message | Refused:
+    def deserialize(data: bytes) -> Received | Refused:
         if len(data) > MAX_MESSAGE_BYTES:
             return MessageTooLarge(size_bytes=len(data), limit_bytes=MAX_MESSAGE_BYTES)
         if budget is not None and not budget.has_room(len(data)):
             return ServerFull()
         try:
-            return parse(data)
+            return Received(parse(data), len(data))
         except DecodeError:
             return MalformedMessage()
 
@@ -282,31 +288,26 @@ def _unary(
     behaviour: Callable[[Any, Context], Awaitable[Message | bytes]],
     under_way: _UnderWay,
     door: Door | None,
+    way: Way,
 ) -> Callable[[Any, Context], Awaitable[Message | bytes]]:
-    budget = under_way.budget
-
     async def serve(request: Any, context: Context) -> Message | bytes:
         start = time.perf_counter()
         code = "OK"
         admission: Admission | None = None
-        entered = 0
+        passage: Passage | None = None
         under_way.begin(context)
         try:
+            request = opened(request)
             method.begin(request, context)
-            if door is not None:
-                admission = door.admit(request, context)
-                request = admission.request
-            elif isinstance(request, Refused):
-                raise request  # noqa: TRY301  # one place turns errors into statuses
-            if isinstance(request, Message):  # else it is a stream, which counts its messages itself
-                size = request.ByteSize()
-                budget.enter(size)
-                entered = size
+            request, admission = _admitted(request, context, door)
+            passage = way.begin(request, caller_now())
+            if passage.waits is not None:
+                await passage.waits
             if door is None or admission is None or isinstance(request, Message):
-                response = await behaviour(request, context)
+                response = await behaviour(passage.request, context)
             else:  # a stream may be idle when its permission is withdrawn
                 with door.guard.watching(admission):
-                    response = await behaviour(request, context)
+                    response = await behaviour(passage.request, context)
         except asyncio.CancelledError:  # the caller has given up, or its deadline has passed
             code = "CANCELLED"
             if admission is not None and admission.refused is not None:
@@ -315,13 +316,15 @@ def _unary(
                 await _refuse(context, admission.refused, door, request)
             raise
         except Exception as error:  # whatever it is, somebody waits for an answer
+            _forget(error)
             refusal = _refusal(method.name, error)
             code = code_of(_bare(refusal)).name
             await _refuse(context, refusal, door, request)
             raise  # not reached: refusing ends the call
         finally:
             under_way.count -= 1
-            budget.leave(entered)
+            if passage is not None:
+                passage.end()
             method.end(code, time.perf_counter() - start)
         if door is not None:
             door.tell_read(request, context)
@@ -335,31 +338,26 @@ def _stream(
     behaviour: Callable[[Any, Context], AsyncGenerator[Message | bytes, None]],
     under_way: _UnderWay,
     door: Door | None,
+    way: Way,
 ) -> Callable[[Any, Context], Awaitable[None]]:
-    budget = under_way.budget
-
     async def serve(request: Any, context: Context) -> None:
         start = time.perf_counter()
         code = "OK"
         refusal: Refused | Replayed | None = None
         admission: Admission | None = None
-        entered = 0
+        passage: Passage | None = None
         under_way.begin(context)
         try:
+            request = opened(request)
             method.begin(request, context)
-            if door is not None:
-                admission = door.admit(request, context)
-                request = admission.request
-            elif isinstance(request, Refused):
-                raise request  # noqa: TRY301  # one place turns errors into statuses
-            if isinstance(request, Message):  # else it is a stream, which counts its messages itself
-                size = request.ByteSize()
-                budget.enter(size)
-                entered = size
+            request, admission = _admitted(request, context, door)
+            passage = way.begin(request, caller_now())
             if door is not None:
                 door.tell_read(request, context)  # now, since a watch may last for ever
             with nullcontext() if door is None or admission is None else door.guard.watching(admission):
-                async with aclosing(behaviour(request, context)) as responses:
+                if passage.waits is not None:
+                    await passage.waits
+                async with aclosing(behaviour(passage.request, context)) as responses:
                     async for response in responses:
                         await _write(context, response, responses, under_way.write_seconds)
         except asyncio.CancelledError:
@@ -372,14 +370,41 @@ def _stream(
         finally:
             # From here on no work is done for the caller; the status may wait until the caller reads.
             under_way.count -= 1
-            budget.leave(entered)
+            if passage is not None:
+                passage.end()
             if refusal is not None:
                 code = code_of(_bare(refusal)).name
             method.end(code, time.perf_counter() - start)
         if refusal is not None:
+            _forget(refusal)
             await _refuse(context, refusal, door, request)
 
     return serve
+
+
+def _admitted(request: Any, context: Context, door: Door | None) -> tuple[Any, Admission | None]:
+    """Return a request that may be worked on, and on a guarded server what admitted it.
+
+    Raises:
+        Refused: it is broken, or not permitted.
+    """
+    if door is not None:
+        admission = door.admit(request, context)
+        return admission.request, admission
+    if isinstance(request, Refused):
+        raise request
+    return request, None
+
+
+def _forget(error: Exception) -> None:
+    """Let go of what was at hand where an error was raised.
+
+    An error refers to its frames, and they to it. Without this a large request would stay in memory until the
+    next search for cycles, and who is refused sends it again.
+    """
+    traceback.clear_frames(error.__traceback__)
+    if isinstance(error, Refused | Replayed):  # other errors are logged with their way
+        error.__traceback__ = None
 
 
 async def _write(

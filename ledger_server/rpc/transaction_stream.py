@@ -4,16 +4,20 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from defter.ledger.v1 import posting_pb2
 
 from ledger_server.domain.errors import FieldMalformed, LaneFull, Refused, ShuttingDown
+from ledger_server.engine.fair_gate import FairGate, Flow
 from ledger_server.engine.lane.work import Outcome, Request
 from ledger_server.rpc.callers_ledger import CallersLedger
+from ledger_server.rpc.guard import caller_now
 from ledger_server.rpc.outcomes import item_result, results_message
 from ledger_server.rpc.request_budget import RequestBudget
 from ledger_server.rpc.requests import RequestReader, check_batch_size, check_tenant
+from ledger_server.rpc.shares import SIZE, weight_of
 from ledger_server.rpc.violations import MAX_KEY
 
 # Items of one stream that may wait for their commit; with more the stream is not read on, so that the
@@ -76,10 +80,22 @@ class TransactionStream:
     """Reads items into the tenant's lane while it writes results."""
 
     def __init__(
-        self, ledger: CallersLedger, reader: RequestReader, budget: RequestBudget, *, deadline: float | None
+        self,
+        ledger: CallersLedger,
+        reader: RequestReader,
+        budget: RequestBudget,
+        gate: FairGate,
+        *,
+        deadline: float | None,
     ) -> None:
-        """Take the call's deadline, in the event loop's time; items that have not begun by then never do."""
+        """Take what lets messages in, and the call's deadline.
+
+        Args:
+            deadline: in the event loop's time; items that have not begun by then never do.
+        """
         self._budget = budget
+        self._gate = gate
+        self._caller = caller_now()
         self._ledger = ledger
         self._reader = reader
         self._deadline = deadline
@@ -146,21 +162,49 @@ class TransactionStream:
             while self._unanswered >= _MAX_UNANSWERED or self._unanswered_bytes >= _MAX_UNANSWERED_BYTES:
                 self._room.clear()
                 await self._room.wait()
-            size = request.ByteSize()
+            size = SIZE.get()
             if not await self._enter(size):
                 return
-            self._messages.append(await self._enqueue(request.items, size))
+            message: _Message | None = None
+            try:
+                message = await self._enqueue(request.items, size)
+            finally:
+                if message is None or message.future is None:
+                    self._leave(size)
+                else:  # from then on it is the reader of the results who may be slow, which holds up nobody
+                    message.future.add_done_callback(partial(self._decided, size))
+            self._messages.append(message)
             self._unanswered += len(request.items)
             self._arrived.set()
 
     async def _enter(self, size: int) -> bool:
         """Count a message once there is room for it; return False if the stream has ended meanwhile."""
-        await self._budget.enter_patiently(size)
-        if self._ended:
-            self._budget.leave(size)
-            return False
-        self._unanswered_bytes += size
-        return True
+        waits = self._gate.enter(self._flow, weight_of(size))
+        counted = False
+        try:
+            if waits is not None:
+                await waits
+            await self._budget.enter_patiently(size)
+            if self._ended:
+                self._budget.leave(size)
+            else:
+                self._unanswered_bytes += size
+                counted = True
+        finally:
+            if not counted:
+                self._gate.leave(self._flow, weight_of(size), waits)
+        return counted
+
+    def _decided(self, size: int, _: object) -> None:
+        self._leave(size)
+
+    def _leave(self, size: int) -> None:
+        """Let in another message in place of one that is decided or given up."""
+        self._gate.leave(self._flow, weight_of(size))
+
+    @property
+    def _flow(self) -> Flow:
+        return Flow(self._tenant_id, self._caller)
 
     def _check_tenant(self, tenant_id: str) -> None:
         if not self._tenant_id:
@@ -226,8 +270,9 @@ def _heed(reading: "asyncio.Task[None]") -> None:
 class Streams:
     """The calls of this process that are streams, so that a drain can end those that are idle."""
 
-    def __init__(self, budget: RequestBudget) -> None:
+    def __init__(self, budget: RequestBudget, gate: FairGate) -> None:
         self.budget: Final = budget
+        self.gate: Final = gate
         self._open: set[TransactionStream] = set()
         self._draining = False
 

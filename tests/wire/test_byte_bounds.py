@@ -46,7 +46,10 @@ def large(cashier: Cashier, size: int = 200 * KIB) -> payment_pb2.ProviderEvent:
 
 @pytest.mark.parametrize(
     ("bound", "reason"),
-    [({"lane_capacity_bytes": 300 * KIB}, "LANE_FULL"), ({"request_bytes": 500 * KIB}, "SERVER_FULL")],
+    [
+        ({"lane_capacity_bytes": 300 * KIB, "share": 1_000}, "LANE_FULL"),
+        ({"request_bytes": 500 * KIB, "share": 1_000}, "SERVER_FULL"),
+    ],
 )
 async def test_large_request_beside_another_is_refused_with_retry_delay(
     database_url: str, bound: dict[str, Any], reason: str

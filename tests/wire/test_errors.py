@@ -81,6 +81,12 @@ TESTED_ELSEWHERE = {
     "OUTBOUND_NOT_RECONCILED": "tests.integration.cli.test_outbound"
     "::test_resume_after_restore_wants_every_account_reconciled",
     "LANE_FULL": "tests.wire.test_overload::test_post_into_full_lane_is_refused_with_retry_delay",
+    "QUOTA_RATE_EXCEEDED": "tests.wire.test_quotas::test_key_that_a_quota_refused_is_unused",
+    "QUOTA_CALLS_UNDER_WAY": "tests.wire.test_quotas::test_every_rpc_has_the_quota_of_calls_under_way",
+    "QUOTA_BYTES_UNDER_WAY": "tests.wire.test_quotas"
+    "::test_quota_of_bytes_refuses_what_is_too_much_beside_another",
+    "QUOTA_READS_WAITING": "tests.integration.test_fairness"
+    "::test_too_many_waiting_verifications_are_refused_by_name",
     "SERVER_FULL": "tests.wire.test_byte_bounds"
     "::test_large_request_beside_another_is_refused_with_retry_delay",
     "READER_TOO_SLOW": "tests.wire.test_byte_bounds"

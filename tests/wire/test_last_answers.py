@@ -10,6 +10,7 @@ import pytest
 
 from ledger_server.rpc.request_budget import RequestBudget
 from ledger_server.rpc.serving import Handlers
+from tests.support.shares import ample_shares
 
 SECONDS = 0.2
 PAUSE_SECONDS = SECONDS / 2
@@ -28,7 +29,7 @@ class _Context:
 
 def begun(count: int) -> tuple[Handlers, list[_Context]]:
     """Return handlers with calls whose work is done and whose status is not out."""
-    handlers = Handlers([], RequestBudget(1), write_seconds=1)
+    handlers = Handlers([], RequestBudget(1), ample_shares(), write_seconds=1)
     contexts = [_Context() for _ in range(count)]
     for context in contexts:
         handlers._under_way.begin(context)  # type: ignore[arg-type]

@@ -27,6 +27,7 @@ from tests.support.every_rpc import request_of, rpcs_of
 from tests.support.ledger import Ledger
 from tests.support.requests import transfer
 from tests.support.service import Service
+from tests.support.shares import ample_shares
 from tests.support.wire import REPLAYED, open_channel
 
 MINE = "order 66".ljust(LONGEST, "~")
@@ -147,7 +148,9 @@ async def failing_server() -> AsyncIterator[tuple[grpc.aio.Channel, Handlers, Fa
     """Serve a service that fails."""
     servicer = Failing()
     service = journal_pb2.DESCRIPTOR.services_by_name["JournalService"]
-    handlers = Handlers([(service, servicer)], RequestBudget(1_000_000), write_seconds=SECONDS)
+    handlers = Handlers(
+        [(service, servicer)], RequestBudget(1_000_000), ample_shares(), write_seconds=SECONDS
+    )
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((handlers,))
     port = server.add_insecure_port("127.0.0.1:0")

@@ -310,7 +310,7 @@ def _reused(key: RequestKey) -> Outcome:
     )
 
 
-# Records and statement lines after which others have a turn: some ten milliseconds.
-_BREATH: Final = 512
+# Records and statement lines after which others have a turn: about a millisecond.
+_BREATH: Final = 32
 # Of facts that nobody has asked for.
 _UNASKED: Final = Request(ExpireHolds(numbers=()))

@@ -18,6 +18,8 @@ from ledger_server.domain.errors import (
 from ledger_server.domain.ids import TenantId, TenantIds, TenantKey, tenant_key
 from ledger_server.domain.ledger.holds import Hold
 from ledger_server.domain.state.commands import RequestKey
+from ledger_server.engine.courtesy import Courtesy
+from ledger_server.engine.fair_gate import FairGate, Flow
 from ledger_server.engine.reads.finality import NO_WRITER, Finality, Writer
 from ledger_server.store.database import LOST_CONNECTION, AnyConnection, Pool
 from ledger_server.store.database_clock import known
@@ -62,9 +64,24 @@ class Span:
 class Reads:
     """All reads of one process; each sees one moment of the database."""
 
-    def __init__(self, pool: Pool, clock: Clock, *, writer: Writer = NO_WRITER) -> None:
-        """Take a pool, a clock, and what this process writes with."""
+    def __init__(
+        self,
+        pool: Pool,
+        clock: Clock,
+        *,
+        writer: Writer = NO_WRITER,
+        courtesy: Courtesy | None = None,
+    ) -> None:
+        """Take a pool and a clock.
+
+        Args:
+            writer: what this process writes with.
+            courtesy: by what long reads give way; None: there is nobody for whom they would.
+        """
+        self.courtesy: Final = courtesy or Courtesy()
         self.pool: Final = pool
+        # No tenant has more than half of the connections, however many reads of it wait or stand still.
+        self._shares = FairGate(max(pool.get_max_size() // 2, 1))
         self.clock: Final = clock
         self.finality: Final = Finality(self.run, clock, writer)
         # Tenants are never deleted, so what was found once need not be looked for again.
@@ -396,7 +413,10 @@ class Reads:
         tenant: TenantKey | None,
         seen: Callable[[_Found], int | None],
     ) -> _Found:
-        async with self.pool.unproven(timeout=_PATIENCE_SECONDS) as connection:
+        async with (
+            self._shares.entered(Flow("" if tenant is None else str(tenant), "")),
+            self.pool.unproven(timeout=_PATIENCE_SECONDS) as connection,
+        ):
             found = await read(connection)
         await self.pool.durability.prove(tenant, seen(found))
         return found

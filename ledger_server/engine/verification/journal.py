@@ -1,6 +1,5 @@
 """Owns the check of the journal, piece by piece: chain, rules, rows, statement lines, ended holds."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -14,6 +13,7 @@ from ledger_server.domain.ids import TenantIds, TenantKey, epochs_text
 from ledger_server.domain.ledger.holds import Hold, HoldState
 from ledger_server.domain.state.commands import Method, RequestKey
 from ledger_server.domain.state.facts import Fact, HoldCaptured, HoldChanged
+from ledger_server.engine.courtesy import Courtesy
 from ledger_server.engine.records.journal import NO_CHAIN_HASH, RecordEncoder, caller_of, chain, reversible
 from ledger_server.engine.records.times import moment
 from ledger_server.engine.verification.differences import (
@@ -39,9 +39,8 @@ from ledger_server.store.queries.verification import (
     StoredRecord,
 )
 
-_PIECE: Final = 500
-# After this many records (less than half a millisecond) other calls get a turn.
-_BREATH: Final = 4
+# What is done with a piece as a whole holds the event loop, with this many records for a few milliseconds.
+_PIECE: Final = 200
 # Which commit a record belonged to can't be told from the record: what is decided ahead in several turns has
 # several times.
 _CLOSES_BATCH: Final = JOURNAL_COLUMNS.index("closes_batch")
@@ -57,7 +56,9 @@ class _Decoded(NamedTuple):
 class JournalCheck:
     """How far a journal has been checked, and the state that follows from the checked part."""
 
-    def __init__(self, tenant_id: str, key: TenantKey) -> None:
+    def __init__(self, tenant_id: str, key: TenantKey, courtesy: Courtesy) -> None:
+        self._courtesy = courtesy
+        self._slices = courtesy.slices()
         self.key: Final = key
         self.ids: Final = TenantIds(key)
         self.replay: Final = Replay(self.ids)
@@ -77,6 +78,10 @@ class JournalCheck:
     def sequence(self) -> int:
         """The last record that was checked."""
         return self.replay.sequence
+
+    def hurry(self) -> None:
+        """Give others a turn from here on, but no time of rest."""
+        self._slices = self._courtesy.slices(rest=0)
 
     async def advance(self, connection: AnyConnection, until: int) -> None:
         """Check the next piece of the journal, up to a sequence that must exist.
@@ -100,8 +105,8 @@ class JournalCheck:
                 # Differences in the lines of earlier records come first.
                 found.append(different)
                 break
-            if len(checked) % _BREATH == 0:
-                await asyncio.sleep(0)
+            if self._slices.over:
+                await self._slices.give_way()
         found += await self._differing_lines(connection, checked)
         found += await self._differing_holds(connection, checked)
         first = first_of(found)

@@ -11,7 +11,6 @@ Time grows with the number of records, memory with accounts, open holds, payment
 `replay.py`).
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
@@ -19,6 +18,7 @@ from defter.ledger.v1 import journal_pb2
 
 from ledger_server.domain.errors import TenantNotFound
 from ledger_server.domain.ids import TenantId, tenant_key
+from ledger_server.engine.courtesy import Courtesy
 from ledger_server.engine.verification.differences import Different
 from ledger_server.engine.verification.journal import JournalCheck
 from ledger_server.engine.verification.stored import check_stored
@@ -34,7 +34,7 @@ _ROUNDS: Final = 10
 
 
 async def verify(
-    pool: Pool, tenant_id: str
+    pool: Pool, tenant_id: str, courtesy: Courtesy | None = None
 ) -> AsyncGenerator[journal_pb2.VerifyProgress | journal_pb2.VerifyResult, None]:
     """Verify a tenant's journal; yield progress now and then, and the result at last.
 
@@ -45,7 +45,7 @@ async def verify(
         TenantNotFound: there is no such tenant.
     """
     key = tenant_key(TenantId(tenant_id))
-    check = JournalCheck(tenant_id, key)
+    check = JournalCheck(tenant_id, key, courtesy or Courtesy())
     try:
         head = first_head = await _head(pool, tenant_id)
         for _ in range(_ROUNDS):
@@ -57,6 +57,7 @@ async def verify(
         async with pool.acquire(tenant=key) as connection, report_snapshot(connection):
             newest = await stored_head(connection, key)
             assert newest is not None, "tenants are never deleted"
+            check.hurry()  # a long snapshot would slow commits down
             while check.sequence < newest.sequence:
                 await check.advance(connection, newest.sequence)
             check.finish(newest)
@@ -79,7 +80,6 @@ async def _read(
             yield journal_pb2.VerifyProgress(
                 sequence=min(check.sequence, first_head), head_sequence=first_head
             )
-        await asyncio.sleep(0)
 
 
 async def _head(pool: Pool, tenant_id: str) -> StoredHead:

@@ -18,6 +18,7 @@ from ledger_server.domain.provider_record import ProviderRecord
 from ledger_server.domain.reconciliation.comparison import ProviderRecordName
 from ledger_server.domain.reconciliation.settlement import ReportFormat, provider_records_of
 from ledger_server.domain.state.commands import NamedCaller
+from ledger_server.engine.fair_gate import FairGate, Flow
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.records.settlements import message_of
 from ledger_server.jobs import metrics
@@ -52,8 +53,9 @@ class Importer:
         self._teller = Teller(ledger, pool)
         self._committed = 0
         # Bounds for files on the disk and for files that are worked on; the senders of other files wait.
-        self._uploads = asyncio.Semaphore(_UPLOADS)
-        self._work = asyncio.Semaphore(1)
+        # Tenants take turns, and none has more than half of the files on the disk.
+        self._uploads = FairGate(_UPLOADS // 2, total=_UPLOADS)
+        self._work = FairGate(1, total=1)
 
     def committed(self, _: str, rows: Sequence[JournalRow]) -> None:
         """Count what the process commits, so that imports make room for it."""
@@ -72,13 +74,14 @@ class Importer:
             ReportMalformed: nothing of it was kept.
             FieldTooLong: the file is larger than any report.
         """
-        async with self._uploads:
+        flow = Flow(header.tenant_id, "")
+        async with self._uploads.entered(flow):
             reader = ReportReader(ReportFormat(header.format), self._currencies, account=header.account)
             # Not in a thread: if the caller went away just then, its files would stay open.
             spool = Spool(reader)
             try:
                 await _receive(spool, chunks)
-                async with self._work:
+                async with self._work.entered(flow):
                     return await self._import(header, spool, caller)
             finally:
                 spool.close()

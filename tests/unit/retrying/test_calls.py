@@ -91,7 +91,14 @@ def every_refusal() -> list[Refused]:
 
 
 REFUSALS = {each.reason: each for each in every_refusal()}
-ASKING_AGAIN = {Reason.LANE_FULL, Reason.SERVER_FULL}
+ASKING_AGAIN = {
+    Reason.LANE_FULL,
+    Reason.SERVER_FULL,
+    Reason.QUOTA_RATE_EXCEEDED,
+    Reason.QUOTA_CALLS_UNDER_WAY,
+    Reason.QUOTA_BYTES_UNDER_WAY,
+    Reason.QUOTA_READS_WAITING,
+}
 AWAY = {Reason.SHUTTING_DOWN, Reason.STORE_UNAVAILABLE, Reason.CLOCK_ASTRAY}
 
 

@@ -85,6 +85,23 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A service names a person, and no rule of the policy lets it act for that person (`acts_for`) by this method for
     this tenant. PERMISSION_DENIED. Metadata: `method`, `tenant_id`, `identity`, `person`.
     """
+    ERROR_REASON_QUOTA_RATE_EXCEEDED: _ErrorReason.ValueType  # 46
+    """The tenant, or the caller, has made more calls than its quota has for the time; each item of a batch counts as one.
+    RESOURCE_EXHAUSTED with RetryInfo; retry the same request with the same key after that delay. A stream is read more
+    slowly instead. Metadata: `quota` (`tenant` or `caller`), `name` (the tenant's or the caller's), `limit`.
+    """
+    ERROR_REASON_QUOTA_CALLS_UNDER_WAY: _ErrorReason.ValueType  # 47
+    """The tenant, or the caller, has as many calls under way as its quota has; an open stream is one. RESOURCE_EXHAUSTED
+    with RetryInfo; retry the same request with the same key after that delay. Metadata: as above.
+    """
+    ERROR_REASON_QUOTA_BYTES_UNDER_WAY: _ErrorReason.ValueType  # 48
+    """The tenant, or the caller, has as many bytes of requests under way as its quota has. RESOURCE_EXHAUSTED with
+    RetryInfo; retry the same request with the same key after that delay. Metadata: as above.
+    """
+    ERROR_REASON_QUOTA_READS_WAITING: _ErrorReason.ValueType  # 49
+    """Too many lists, or verifications, of the tenant or the caller wait for their turn already. RESOURCE_EXHAUSTED with
+    RetryInfo. Metadata: as above.
+    """
     ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 1
     """The message is larger than 4 MiB, or the answer to a batch might be: it repeats the items, with balances.
     INVALID_ARGUMENT. Metadata: `size_bytes`, `limit_bytes`.
@@ -435,6 +452,23 @@ of the person's tokens. INVALID_ARGUMENT. Metadata: `person`.
 ERROR_REASON_PERSON_NOT_PERMITTED: ErrorReason.ValueType  # 82
 """A service names a person, and no rule of the policy lets it act for that person (`acts_for`) by this method for
 this tenant. PERMISSION_DENIED. Metadata: `method`, `tenant_id`, `identity`, `person`.
+"""
+ERROR_REASON_QUOTA_RATE_EXCEEDED: ErrorReason.ValueType  # 46
+"""The tenant, or the caller, has made more calls than its quota has for the time; each item of a batch counts as one.
+RESOURCE_EXHAUSTED with RetryInfo; retry the same request with the same key after that delay. A stream is read more
+slowly instead. Metadata: `quota` (`tenant` or `caller`), `name` (the tenant's or the caller's), `limit`.
+"""
+ERROR_REASON_QUOTA_CALLS_UNDER_WAY: ErrorReason.ValueType  # 47
+"""The tenant, or the caller, has as many calls under way as its quota has; an open stream is one. RESOURCE_EXHAUSTED
+with RetryInfo; retry the same request with the same key after that delay. Metadata: as above.
+"""
+ERROR_REASON_QUOTA_BYTES_UNDER_WAY: ErrorReason.ValueType  # 48
+"""The tenant, or the caller, has as many bytes of requests under way as its quota has. RESOURCE_EXHAUSTED with
+RetryInfo; retry the same request with the same key after that delay. Metadata: as above.
+"""
+ERROR_REASON_QUOTA_READS_WAITING: ErrorReason.ValueType  # 49
+"""Too many lists, or verifications, of the tenant or the caller wait for their turn already. RESOURCE_EXHAUSTED with
+RetryInfo. Metadata: as above.
 """
 ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 1
 """The message is larger than 4 MiB, or the answer to a batch might be: it repeats the items, with balances.
