@@ -133,11 +133,15 @@ class Process:
 async def _called(handler: Any, request: Message) -> bytes:
     """Return the answer's bytes, the last one of a stream."""
     context = _Context()
-    if handler.unary_unary is not None:
-        answer = await handler.unary_unary(request, context)
-    else:
-        await handler.unary_stream(request, context)
-        answer = context.written[-1]
+    received = handler.request_deserializer(request.SerializeToString())
+    try:
+        if handler.unary_unary is not None:
+            answer = await handler.unary_unary(received, context)
+        else:
+            await handler.unary_stream(received, context)
+            answer = context.written[-1]
+    finally:
+        context.end()
     found: bytes = handler.response_serializer(answer)
     return found
 
@@ -183,6 +187,16 @@ class _Context:
 
     def __init__(self) -> None:
         self.written: list[Any] = []
+        self._when_done: list[Callable[[object], None]] = []
+
+    def add_done_callback(self, callback: Callable[[object], None]) -> None:
+        """Call back once the status is out."""
+        self._when_done.append(callback)
+
+    def end(self) -> None:
+        """The status is out."""
+        for callback in self._when_done:
+            callback(self)
 
     async def write(self, message: Any) -> None:
         """Keep a message of a stream."""
