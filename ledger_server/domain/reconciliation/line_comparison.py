@@ -115,10 +115,15 @@ def _judge_amounts(comparison: PaymentComparison, line: Booked, thing: Listed, *
 
 
 def _read_wholly(comparison: PaymentComparison, line: Booked) -> bool:
-    """Whether all parts of a payment must be among the records that were read."""
+    """Whether all parts of a payment must be among the records that were read.
+
+    The provider may say that a movement happened up to `EDGE` earlier or later than the ledger does. What lies
+    in the window itself was read in any case; of what lies around it nobody knows.
+    """
     scope = comparison.scope
-    last = line.time or line.since
-    return scope.proves_absence(line.kind) and scope.reads(line.since) and scope.reads(last)
+    return (
+        scope.proves_absence(line.kind) and scope.covers(line.since) and scope.covers(line.time or line.since)
+    )
 
 
 def _judge_standing(comparison: PaymentComparison, line: Booked, thing: Listed) -> None:

@@ -6,11 +6,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import msgspec
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass
 from ledger_server.domain.payments.deposit import Deposit
+from ledger_server.domain.payments.events import EventType
 from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 from ledger_server.domain.reconciliation.payment_comparison import Comparison, compare
 from ledger_server.domain.reconciliation.provider_side import level_of
@@ -65,6 +67,34 @@ def test_compare_faithful_mirror_reports_nothing(life: Life, scope: Scope, data:
     assert result.discrepancies == []
     assert (result.in_transit, result.verdicts) == (0, {})
     assert result.matched == sum(scope.covers(record.create_time) for record in records)
+
+
+@pytest.mark.parametrize("late_minutes", range(-50, 51, 10))
+@pytest.mark.parametrize("states_now", [False, True])
+def test_compare_parts_at_either_end_of_a_window_reports_nothing(late_minutes: int, states_now: bool) -> None:
+    """Two parts of one payment, of which the provider says that they were a little earlier or later than we do."""
+    parts = [
+        Happening(
+            kind=ProviderRecordKind.PAYMENT,
+            event=EventType.PAYMENT_CAPTURED,
+            ref=PAYMENT,
+            object_ref=f"cap-{number}",
+            hour=at,
+            amount=1,
+            told=1,
+            payment_ref=PAYMENT,
+            late_minutes=late_minutes,
+        )
+        for number, at in enumerate((100, 200))
+    ]
+    life = Life(begun=a_deposit(2), heard=(), listed=(), states_now=states_now).same_for_both(parts)
+    for part in (100, 200):
+        for minutes in range(-130, 131, 10):
+            edge = part + minutes / 60
+            for start, end in ((edge, 300), (-20, edge), (edge, 101), (199, edge)):
+                if start < end:
+                    scope = a_scope(start, end, now=hour(end))
+                    assert looked_at(life, scope).discrepancies == [], (start, end)
 
 
 @settings(max_examples=400, deadline=None)
