@@ -29,6 +29,8 @@ MOST_WAITING: Final = 10_000
 _LINES: Final = Counter(
     "defter_audit_lines_total", "Lines of the audit log by what became of them", ["outcome"]
 )
+for _outcome in ("written", "lost"):
+    _LINES.labels(outcome=_outcome)
 _AGAIN_SECONDS: Final = 1.0
 _TELL_SECONDS: Final = 1.0
 _PARTING_SECONDS: Final = 5.0

@@ -9,7 +9,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from prometheus_client import Counter
 
-from ledger_server.domain.errors import Refused
+from ledger_server.domain.errors import Reason, Refused
 from ledger_server.engine import metrics
 from ledger_server.engine.fair_gate import Company, FairGate, Flow
 from ledger_server.identity.quotas import Quotas
@@ -40,6 +40,14 @@ _ITEMS: Final = ("items", "events")
 _REFUSED: Final = Counter(
     "defter_quota_refused_total", "Calls refused by quotas, by whose it is and by reason", ["quota", "reason"]
 )
+for _kind in ("tenant", "caller"):
+    for _reason in (
+        Reason.QUOTA_RATE_EXCEEDED,
+        Reason.QUOTA_CALLS_UNDER_WAY,
+        Reason.QUOTA_BYTES_UNDER_WAY,
+        Reason.QUOTA_READS_WAITING,
+    ):
+        _REFUSED.labels(quota=_kind, reason=_reason.name)
 
 
 class Received(NamedTuple):

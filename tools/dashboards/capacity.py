@@ -62,6 +62,33 @@ _BOUNDS: Final = Section(
             unit="bytes",
         ),
         Panel(
+            title="Refused by quotas",
+            meaning="A tenant or a caller does more than it may; the refusals name it. Give it a quota of its "
+            "own, or let it do less.",
+            see="quotas-and-shares",
+            queries=(
+                (
+                    "sum by (quota, reason) (rate(defter_quota_refused_total[5m]))",
+                    "{{quota}} {{reason}}",
+                ),
+            ),
+            unit="reqps",
+        ),
+        Panel(
+            title="Waiting for their share",
+            meaning="While others call, a tenant or a caller has only so much in work. Many for long: somebody "
+            "is at full tilt; where nobody minds, raise DEFTER_SHARE.",
+            see="quotas-and-shares",
+            queries=(("defter_calls_waiting_for_share", "{{instance}}"),),
+        ),
+        Panel(
+            title="Lines of the audit log",
+            meaning="Lost lines: the log can't be written, and calls go on. Look at the disk.",
+            see="who-may-call",
+            queries=(("sum by (outcome) (rate(defter_audit_lines_total[5m]))", "{{outcome}}"),),
+            unit="ops",
+        ),
+        Panel(
             title="What lanes remember",
             meaning="Near DEFTER_WORKING_SET_BYTES, while sets are forgotten: more tenants are in use "
             "than the process remembers. Give it more memory, or fewer tenants.",

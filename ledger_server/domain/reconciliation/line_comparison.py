@@ -117,8 +117,8 @@ def _judge_amounts(comparison: PaymentComparison, line: Booked, thing: Listed, *
 def _read_wholly(comparison: PaymentComparison, line: Booked) -> bool:
     """Whether all parts of a payment must be among the records that were read.
 
-    The provider may say that a movement happened up to `EDGE` earlier or later than the ledger does. What lies
-    in the window itself was read in any case; of what lies around it nobody knows.
+    The provider may say that a movement happened up to `EDGE` earlier or later than the ledger does. What
+    lies in the window itself was read in any case; of what lies around it nobody knows.
     """
     scope = comparison.scope
     return (

@@ -72,7 +72,7 @@ def test_compare_faithful_mirror_reports_nothing(life: Life, scope: Scope, data:
 @pytest.mark.parametrize("late_minutes", range(-50, 51, 10))
 @pytest.mark.parametrize("states_now", [False, True])
 def test_compare_parts_at_either_end_of_a_window_reports_nothing(late_minutes: int, states_now: bool) -> None:
-    """Two parts of one payment, of which the provider says that they were a little earlier or later than we do."""
+    """Two parts of one payment, which the provider dates a little earlier or later than we do."""
     parts = [
         Happening(
             kind=ProviderRecordKind.PAYMENT,
