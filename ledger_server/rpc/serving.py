@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, nullcontext
 from typing import Any, Final, cast
@@ -397,12 +396,12 @@ def _admitted(request: Any, context: Context, door: Door | None) -> tuple[Any, A
 
 
 def _forget(error: Exception) -> None:
-    """Let go of what was at hand where an error was raised.
+    """Let go of what was at hand where a refusal was raised.
 
     An error refers to its frames, and they to it. Without this a large request would stay in memory until the
-    next search for cycles, and who is refused sends it again.
+    next search for cycles, and who is refused sends it again. The frames themselves may be those of a task
+    that goes on, such as one that reads for several calls: they are not touched.
     """
-    traceback.clear_frames(error.__traceback__)
     if isinstance(error, Refused | Replayed):  # other errors are logged with their way
         error.__traceback__ = None
 

@@ -42,7 +42,7 @@ from tests.support.tools import prometheus_programs, require
 from tests.support.wire import Stubs, refusal
 from tools.free_ports import free_port
 
-ROOT = "spiffe://d/root"
+CONSOLE = "spiffe://d/console"
 PROVIDERS = """
 [providers.mock]
 adapter = "mock"
@@ -116,7 +116,7 @@ async def working_stack(database_url: str, folder: Path) -> AsyncIterator[Ports]
         process = edge.spawn()
         try:
             await edge.until("/ready", 200)
-            async with guarded.channel_of(ROOT, port=ledger.port) as channel:
+            async with guarded.channel_of(CONSOLE, port=ledger.port) as channel:
                 await one_of_everything(Cashier(Ledger(channel, TENANT, key_prefix="key")), edge)
                 async with guarded.channel_of("spiffe://d/nobody", port=ledger.port) as nobody:
                     asked = Stubs.over(nobody).tenants.GetTenant(

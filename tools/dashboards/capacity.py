@@ -63,8 +63,8 @@ _BOUNDS: Final = Section(
         ),
         Panel(
             title="Refused by quotas",
-            meaning="A tenant or a caller does more than it may; the refusals name it. Give it a quota of its "
-            "own, or let it do less.",
+            meaning="A tenant or a caller does more than it may; the refusals name it. Give it a quota of "
+            "its own, or let it do less.",
             see="quotas-and-shares",
             queries=(
                 (
@@ -76,8 +76,8 @@ _BOUNDS: Final = Section(
         ),
         Panel(
             title="Waiting for their share",
-            meaning="While others call, a tenant or a caller has only so much in work. Many for long: somebody "
-            "is at full tilt; where nobody minds, raise DEFTER_SHARE.",
+            meaning="While others call, a tenant or a caller has only so much in work. Many for long: "
+            "somebody is at full tilt; where nobody minds, raise DEFTER_SHARE.",
             see="quotas-and-shares",
             queries=(("defter_calls_waiting_for_share", "{{instance}}"),),
         ),
