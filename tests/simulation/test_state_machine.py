@@ -83,8 +83,8 @@ from tests.support.model import (
 from tests.support.randomness import SEED
 from tests.support.requests import microseconds_of
 
-# As many examples as fit into a minute; more of them would find more.
-EXAMPLES = int(os.environ.get("DEFTER_SIMULATION_EXAMPLES", "40"))
+# As many examples as fit into half a minute; more of them would find more: DEFTER_SIMULATION_EXAMPLES=1000.
+EXAMPLES = int(os.environ.get("DEFTER_SIMULATION_EXAMPLES", "25"))
 
 
 def some_holds(machine: LedgerMachine) -> bool:

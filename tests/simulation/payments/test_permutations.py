@@ -26,8 +26,8 @@ from tests.simulation.payments.sequences import Heard, Order, Sequences, sequenc
 from tests.support.payments import NOW, Balances, PaymentBooks, Snapshot
 
 # `test_every_order.py` follows every order; here a sample runs event by event.
-MOST = 2_000
-MOST_WITH_BEGIN = 1_000
+MOST = 1_200
+MOST_WITH_BEGIN = 600
 DEPOSITS = [script for script in SCRIPTS if script.kind == "deposit"]
 # If the beginning of a deposit is one of the steps, the result must not depend on its number.
 DEPOSIT_NUMBER = 1_000
