@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from mock_psp.server import MockPsp, serve
-from tests.integration.dispatch.cashier import Cashier, cashier_on
+from tests.integration.dispatch.engine_cashier import EngineCashier, cashier_on
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ async def psp() -> AsyncIterator[MockPsp]:
 
 
 @pytest.fixture
-async def cashier(database_url: str) -> AsyncIterator[Cashier]:
+async def cashier(database_url: str) -> AsyncIterator[EngineCashier]:
     """A tenant with a player who has 1,000.00 EUR, driven without RPCs."""
     async with cashier_on(database_url) as opened:
         yield opened

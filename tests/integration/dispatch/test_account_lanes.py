@@ -27,7 +27,7 @@ from ledger_server.providers.adapter import (
     Unsent,
 )
 from ledger_server.providers.sending import Proof, Unproven
-from tests.integration.dispatch.cashier import OPENING, Cashier
+from tests.integration.dispatch.engine_cashier import OPENING, EngineCashier
 from tests.support.fake_provider import FakeAdapter
 
 LIMITS = DispatchLimits(pause_seconds=0.1, calls_at_once=4, silences=3, first_break_seconds=600.0)
@@ -78,14 +78,14 @@ class Answering(FakeAdapter):
 
 
 def dispatcher_of(
-    cashier: Cashier, adapters: Mapping[str, Adapter], limits: DispatchLimits = LIMITS
+    cashier: EngineCashier, adapters: Mapping[str, Adapter], limits: DispatchLimits = LIMITS
 ) -> Dispatcher:
     """Make a dispatcher that is not started."""
     return Dispatcher(cashier.ledger, cashier.pool, None, adapters, limits)
 
 
 async def test_dispatch_while_a_provider_hangs_reaches_the_others_of_a_tenant(
-    cashier: Cashier,
+    cashier: EngineCashier,
 ) -> None:
     """A tenant's backlog at a provider that hangs delays none of its calls elsewhere."""
     hung, healthy = Answering(), Answering()
@@ -108,7 +108,7 @@ async def test_dispatch_while_a_provider_hangs_reaches_the_others_of_a_tenant(
         await dispatcher.stop()
 
 
-async def test_dispatch_to_a_provider_that_says_nothing_leaves_it_alone(cashier: Cashier) -> None:
+async def test_dispatch_to_a_provider_that_says_nothing_leaves_it_alone(cashier: EngineCashier) -> None:
     """After silences in a row no call is claimed any more; what is owed keeps its place."""
     silent = Answering()
     silent.silent = True
@@ -123,7 +123,9 @@ async def test_dispatch_to_a_provider_that_says_nothing_leaves_it_alone(cashier:
     await dispatcher.stop()
 
 
-async def test_dispatch_with_one_tenants_backlog_reaches_every_other_tenant_first(cashier: Cashier) -> None:
+async def test_dispatch_with_one_tenants_backlog_reaches_every_other_tenant_first(
+    cashier: EngineCashier,
+) -> None:
     """Tenants take turns: whoever owes much, and for longer, does not keep those waiting who owe little."""
     answering = Answering()
     others = [await cashier.other_tenant(f"tenant{number}") for number in range(3)]
@@ -138,7 +140,7 @@ async def test_dispatch_with_one_tenants_backlog_reaches_every_other_tenant_firs
     assert mine == {True: 1, False: 3}
 
 
-async def test_claim_that_came_to_nothing_lengthens_no_pause(cashier: Cashier) -> None:
+async def test_claim_that_came_to_nothing_lengthens_no_pause(cashier: EngineCashier) -> None:
     """Only what was tried and not answered is put off for longer, not what a process claimed and lost."""
     silent = Answering()
     silent.silent = True
@@ -151,7 +153,7 @@ async def test_claim_that_came_to_nothing_lengthens_no_pause(cashier: Cashier) -
 
 
 @pytest.mark.parametrize("reason", ["stopped by an operator", "another history"])
-async def test_dispatch_while_calls_are_stopped_claims_nothing(cashier: Cashier, reason: str) -> None:
+async def test_dispatch_while_calls_are_stopped_claims_nothing(cashier: EngineCashier, reason: str) -> None:
     """A stop holds for what is owed, and for what is about to be sent."""
     stopped = {"why": reason}
 
@@ -169,7 +171,7 @@ async def test_dispatch_while_calls_are_stopped_claims_nothing(cashier: Cashier,
     await dispatcher.stop()
 
 
-async def test_stop_between_claim_and_send_keeps_the_call_from_leaving(cashier: Cashier) -> None:
+async def test_stop_between_claim_and_send_keeps_the_call_from_leaving(cashier: EngineCashier) -> None:
     """The gate is asked directly before the request, too."""
     asked: list[str] = []
 
@@ -191,7 +193,9 @@ async def test_stop_between_claim_and_send_keeps_the_call_from_leaving(cashier: 
     [Made(amount=99), Made(currency="USD"), Made(destination="iban:DE99"), Made(our_id="wd_x"), None],
     ids=["amount", "currency", "destination", "our id", "key reused"],
 )
-async def test_answer_with_anothers_object_is_left_to_a_person(cashier: Cashier, made: Made | None) -> None:
+async def test_answer_with_anothers_object_is_left_to_a_person(
+    cashier: EngineCashier, made: Made | None
+) -> None:
     """It is never booked, never called again, whatever is found under our id later, and found at once."""
     answering = Answering()
     answering.reused = made is None

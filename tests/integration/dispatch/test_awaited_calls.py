@@ -16,7 +16,7 @@ from ledger_server.domain.provider_record import RemoteState
 from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
 from ledger_server.providers.adapter import Accepted, Adapter, Answer, NotFound, ProviderCall, Unknown, Unsent
 from ledger_server.providers.sending import Proof, Unproven
-from tests.integration.dispatch.cashier import OPENING, Cashier
+from tests.integration.dispatch.engine_cashier import OPENING, EngineCashier
 from tests.support.fake_provider import FakeAdapter
 
 LIMITS: Final = DispatchLimits(
@@ -66,14 +66,14 @@ class Desk(FakeAdapter):
         return Accepted(provider_ref=provider_ref, state=self.states[provider_ref])
 
 
-async def told(cashier: Cashier, kind: EventType, ref: str, number: int, amount: int = AMOUNT) -> None:
+async def told(cashier: EngineCashier, kind: EventType, ref: str, number: int, amount: int = AMOUNT) -> None:
     """Take in what the provider tells under our id."""
     out = kind.name.startswith("PAYOUT")
     our_id = cashier.ids.withdrawal_id(number) if out else cashier.ids.deposit_id(number)
     await cashier.tell(kind, ref, amount=amount, payment=number, our_id=our_id)
 
 
-async def dispatch(cashier: Cashier, desk: Adapter, *, times: int = 3) -> None:
+async def dispatch(cashier: EngineCashier, desk: Adapter, *, times: int = 3) -> None:
     """Let a process take up whatever is owed, several times, each time as if its pause were over."""
     for _ in range(times):
         await cashier.hurry()
@@ -94,7 +94,7 @@ class Slow(Desk):
 
 @pytest.mark.parametrize("kind", [EventType.PAYOUT_PAID, EventType.PAYOUT_FAILED, EventType.PAYOUT_SUBMITTED])
 async def test_dispatch_sends_nothing_that_was_told_of_while_it_connects(
-    cashier: Cashier, kind: EventType
+    cashier: EngineCashier, kind: EventType
 ) -> None:
     """The proof that a call may leave says that it is awaited too: it was taken up before."""
     number = await cashier.approved_withdrawal(AMOUNT)
@@ -122,7 +122,7 @@ async def test_dispatch_sends_nothing_that_was_told_of_while_it_connects(
 )
 @pytest.mark.parametrize("tries", [0, 1])
 async def test_dispatch_after_a_payout_was_told_of_asks_for_no_other(
-    cashier: Cashier, kind: EventType, state: int, debited: int, ref: str, tries: int
+    cashier: EngineCashier, kind: EventType, state: int, debited: int, ref: str, tries: int
 ) -> None:
     """Neither a call that waits nor one without an answer is made once the provider has told of it."""
     number = await cashier.approved_withdrawal(AMOUNT)
@@ -145,7 +145,9 @@ async def test_dispatch_after_a_payout_was_told_of_asks_for_no_other(
     await cashier.assert_sound()
 
 
-async def test_dispatch_finds_the_end_of_a_payout_that_was_told_of_before_the_call(cashier: Cashier) -> None:
+async def test_dispatch_finds_the_end_of_a_payout_that_was_told_of_before_the_call(
+    cashier: EngineCashier,
+) -> None:
     """What is at the provider without our asking is looked at until it has ended: no hold waits for ever."""
     number = await cashier.approved_withdrawal(AMOUNT)
     await told(cashier, EventType.PAYOUT_SUBMITTED, "po-1", number)
@@ -171,7 +173,7 @@ OVERTAKING: Final = {
 @pytest.mark.parametrize("end", [RemoteState.SUCCEEDED, RemoteState.FAILED])
 @pytest.mark.parametrize("other", [*OVERTAKING, "paid by hand"])
 async def test_poll_looks_at_each_payout_until_it_has_ended(
-    cashier: Cashier, other: str, end: RemoteState
+    cashier: EngineCashier, other: str, end: RemoteState
 ) -> None:
     """That one payout has ended says nothing of the other one, whose event may have been lost."""
     number = await cashier.approved_withdrawal(AMOUNT)
@@ -197,7 +199,7 @@ async def test_poll_looks_at_each_payout_until_it_has_ended(
 
 @pytest.mark.parametrize("lost", [1, 2, 3])
 async def test_retry_refund_asks_for_the_same_payment_whatever_was_told_meanwhile(
-    cashier: Cashier, lost: int
+    cashier: EngineCashier, lost: int
 ) -> None:
     """A refund whose answers were lost never becomes one of another payment of the deposit."""
     number = await cashier.captured_deposit("pay-m", AMOUNT)

@@ -28,7 +28,7 @@ from ledger_server.providers.adapter import (
 from ledger_server.providers.mock import MockAdapter
 from ledger_server.providers.sending import Proof
 from mock_psp.server import MockPsp
-from tests.integration.dispatch.cashier import OPENING, Cashier
+from tests.integration.dispatch.engine_cashier import OPENING, EngineCashier
 
 PAID = payment_pb2.WITHDRAWAL_STATE_PAID
 FAILED = payment_pb2.WITHDRAWAL_STATE_FAILED
@@ -113,7 +113,7 @@ async def adapter_to(psp: MockPsp, *, timeout_seconds: float = 0.3) -> AsyncIter
 
 
 @asynccontextmanager
-async def dispatching(cashier: Cashier, adapter: Adapter) -> AsyncIterator[Dispatcher]:
+async def dispatching(cashier: EngineCashier, adapter: Adapter) -> AsyncIterator[Dispatcher]:
     """Run a dispatcher until the context ends, as abruptly as a crash."""
     dispatcher = Dispatcher(cashier.ledger, cashier.pool, None, {"mock": adapter}, QUICK)
     cashier.ledger.on_commit(dispatcher.committed)
@@ -127,7 +127,7 @@ async def dispatching(cashier: Cashier, adapter: Adapter) -> AsyncIterator[Dispa
 @pytest.mark.parametrize("knob", [None, "timeout_before_execute", "timeout_after_execute"])
 @pytest.mark.parametrize("where", ["before the call", "after the call", "after the commit"])
 async def test_dispatch_killed_at_a_step_pays_once(
-    cashier: Cashier, psp: MockPsp, where: str, knob: str | None
+    cashier: EngineCashier, psp: MockPsp, where: str, knob: str | None
 ) -> None:
     """Whoever claims the call after the crash finds out, whatever the first call met: one payout."""
     if knob is not None:
@@ -153,7 +153,7 @@ async def test_dispatch_killed_at_a_step_pays_once(
 )
 @pytest.mark.parametrize("times", [1, 3])
 async def test_dispatch_at_a_provider_that_fails_pays_once(
-    cashier: Cashier, psp: MockPsp, knob: str, times: int
+    cashier: EngineCashier, psp: MockPsp, knob: str, times: int
 ) -> None:
     """A time-out or an error says nothing: the payout is looked for, tried with its key, and paid once."""
     psp.knobs.hang_seconds = 0.5
@@ -168,7 +168,9 @@ async def test_dispatch_at_a_provider_that_fails_pays_once(
     await cashier.assert_sound()
 
 
-async def test_dispatch_of_a_refused_payout_releases_the_hold_once(cashier: Cashier, psp: MockPsp) -> None:
+async def test_dispatch_of_a_refused_payout_releases_the_hold_once(
+    cashier: EngineCashier, psp: MockPsp
+) -> None:
     """A definite refusal fails the withdrawal, and the player has the money back."""
     psp.knobs.reject = 1
     async with adapter_to(psp) as adapter, dispatching(cashier, adapter):
@@ -181,7 +183,9 @@ async def test_dispatch_of_a_refused_payout_releases_the_hold_once(cashier: Cash
     await cashier.assert_sound()
 
 
-async def test_dispatch_from_two_processes_pays_each_withdrawal_once(cashier: Cashier, psp: MockPsp) -> None:
+async def test_dispatch_from_two_processes_pays_each_withdrawal_once(
+    cashier: EngineCashier, psp: MockPsp
+) -> None:
     """Two dispatchers share the outbox without waiting for each other or calling twice."""
     async with (
         adapter_to(psp, timeout_seconds=5.0) as adapter,
@@ -197,7 +201,7 @@ async def test_dispatch_from_two_processes_pays_each_withdrawal_once(cashier: Ca
     await cashier.assert_sound()
 
 
-async def test_mark_paid_before_the_call_drops_it(cashier: Cashier, psp: MockPsp) -> None:
+async def test_mark_paid_before_the_call_drops_it(cashier: EngineCashier, psp: MockPsp) -> None:
     """A withdrawal that was paid by hand is never paid by the provider as well."""
     number = await cashier.approved_withdrawal(2_500)
     await cashier.mark_paid(number)
@@ -210,7 +214,7 @@ async def test_mark_paid_before_the_call_drops_it(cashier: Cashier, psp: MockPsp
     assert await cashier.player_money() == (OPENING - 2_500, 0)
 
 
-async def test_mark_paid_while_the_call_is_under_way_is_refused(cashier: Cashier, psp: MockPsp) -> None:
+async def test_mark_paid_while_the_call_is_under_way_is_refused(cashier: EngineCashier, psp: MockPsp) -> None:
     """Nobody can say yet whether the call pays; so nobody may say that something else did."""
     async with adapter_to(psp) as adapter:
         dying = Dying(adapter, "before the call")
@@ -222,7 +226,7 @@ async def test_mark_paid_while_the_call_is_under_way_is_refused(cashier: Cashier
     assert (await cashier.withdrawal(number)).state == payment_pb2.WITHDRAWAL_STATE_APPROVED
 
 
-async def test_dispatch_of_a_refund_captures_its_hold_once(cashier: Cashier, psp: MockPsp) -> None:
+async def test_dispatch_of_a_refund_captures_its_hold_once(cashier: EngineCashier, psp: MockPsp) -> None:
     """A refund that was asked for is held, made at the provider, and debited once."""
     payment = psp.state.payments.create(
         reference="elsewhere", amount_minor=5_000, currency="EUR", customer="42"
@@ -240,7 +244,7 @@ async def test_dispatch_of_a_refund_captures_its_hold_once(cashier: Cashier, psp
 
 
 async def test_tell_amount_of_a_refund_that_was_only_read_books_what_is_told(
-    cashier: Cashier, psp: MockPsp
+    cashier: EngineCashier, psp: MockPsp
 ) -> None:
     """Reading says that it succeeded and no amount, so what an event tells later is not drowned by it."""
     payment = psp.state.payments.create(
@@ -263,7 +267,7 @@ async def test_tell_amount_of_a_refund_that_was_only_read_books_what_is_told(
     await cashier.assert_sound()
 
 
-async def test_dispatch_of_a_deposit_makes_the_payment_known(cashier: Cashier, psp: MockPsp) -> None:
+async def test_dispatch_of_a_deposit_makes_the_payment_known(cashier: EngineCashier, psp: MockPsp) -> None:
     """The provider is told of a deposit with our id, and its own id is kept."""
     async with adapter_to(psp) as adapter, dispatching(cashier, adapter):
         number = await cashier.asked_deposit(5_000)
@@ -274,7 +278,7 @@ async def test_dispatch_of_a_deposit_makes_the_payment_known(cashier: Cashier, p
     assert psp.state.executions[deposit.deposit_id] == 1
 
 
-async def test_dispatch_without_a_configured_account_claims_nothing(cashier: Cashier) -> None:
+async def test_dispatch_without_a_configured_account_claims_nothing(cashier: EngineCashier) -> None:
     """A call to an account that this server does not know is left to others, unclaimed, and is reported."""
     dispatcher = Dispatcher(cashier.ledger, cashier.pool, None, {}, QUICK)
     number = await cashier.approved_withdrawal(2_500, provider="elsewhere")
@@ -291,7 +295,7 @@ async def test_dispatch_without_a_configured_account_claims_nothing(cashier: Cas
 
 
 async def test_dispatch_of_a_tenant_that_may_not_use_the_account_claims_nothing(
-    cashier: Cashier, psp: MockPsp
+    cashier: EngineCashier, psp: MockPsp
 ) -> None:
     """An account serves the tenants that it was configured for."""
     async with adapter_to(psp) as adapter:
@@ -305,7 +309,9 @@ async def test_dispatch_of_a_tenant_that_may_not_use_the_account_claims_nothing(
             await dispatcher.stop()
 
 
-async def test_dispatch_after_the_providers_memory_never_calls_again(cashier: Cashier, psp: MockPsp) -> None:
+async def test_dispatch_after_the_providers_memory_never_calls_again(
+    cashier: EngineCashier, psp: MockPsp
+) -> None:
     """Once it may have forgotten the key, two proofs of absence, apart, end the call; no try follows."""
     async with adapter_to(psp) as adapter:
         number = await unanswered_withdrawal(cashier, psp, adapter)
@@ -327,7 +333,7 @@ async def test_dispatch_after_the_providers_memory_never_calls_again(cashier: Ca
 
 @pytest.mark.parametrize("case", ["it can't be asked", "a try may be under way", "it was heard of"])
 async def test_dispatch_after_the_providers_memory_without_proof_releases_nothing(
-    cashier: Cashier, psp: MockPsp, case: str
+    cashier: EngineCashier, psp: MockPsp, case: str
 ) -> None:
     """What can't be known is neither paid again nor given back: it is looked for, at the pace of polling."""
     async with adapter_to(psp) as adapter:
@@ -346,7 +352,7 @@ async def test_dispatch_after_the_providers_memory_without_proof_releases_nothin
 
 
 async def test_dispatch_of_a_call_that_was_never_begun_makes_it_however_old_it_is(
-    cashier: Cashier, psp: MockPsp
+    cashier: EngineCashier, psp: MockPsp
 ) -> None:
     """The provider's memory begins with the first request, not with the first look at what is owed."""
     nowhere = Dispatcher(cashier.ledger, cashier.pool, None, {}, QUICK)
@@ -360,7 +366,9 @@ async def test_dispatch_of_a_call_that_was_never_begun_makes_it_however_old_it_i
     assert psp.state.executions[cashier.ids.withdrawal_id(number)] == 1
 
 
-async def test_poll_what_cannot_be_asked_rests_without_a_warning(cashier: Cashier, psp: MockPsp) -> None:
+async def test_poll_what_cannot_be_asked_rests_without_a_warning(
+    cashier: EngineCashier, psp: MockPsp
+) -> None:
     """Some providers tell the end of a refund by an event alone; asking them is a formality."""
     async with adapter_to(psp) as adapter:
         speechless = Speechless(adapter)
@@ -379,7 +387,7 @@ async def test_poll_what_cannot_be_asked_rests_without_a_warning(cashier: Cashie
 
 
 async def test_dispatch_while_another_tenants_provider_hangs_is_not_delayed(
-    cashier: Cashier, psp: MockPsp
+    cashier: EngineCashier, psp: MockPsp
 ) -> None:
     """One tenant's call that hangs keeps no other tenant waiting."""
     async with adapter_to(psp) as adapter:
@@ -404,7 +412,7 @@ async def test_dispatch_while_another_tenants_provider_hangs_is_not_delayed(
             await dispatcher.stop()
 
 
-async def no_calls_open(cashier: Cashier) -> None:
+async def no_calls_open(cashier: EngineCashier) -> None:
     """Wait until nothing is owed any more."""
     for _ in range(400):
         if not await cashier.open_calls():
@@ -413,7 +421,7 @@ async def no_calls_open(cashier: Cashier) -> None:
     raise AssertionError("calls stayed open")
 
 
-async def unanswered_withdrawal(cashier: Cashier, psp: MockPsp, adapter: Adapter) -> int:
+async def unanswered_withdrawal(cashier: EngineCashier, psp: MockPsp, adapter: Adapter) -> int:
     """Approve a withdrawal whose only call gets no answer and is not carried out; return its number."""
     psp.knobs.hang_seconds = 0.5
     psp.knobs.timeout_before_execute = 1
@@ -423,7 +431,7 @@ async def unanswered_withdrawal(cashier: Cashier, psp: MockPsp, adapter: Adapter
     return number
 
 
-async def long_after(cashier: Cashier, adapter: Adapter, interval: str) -> None:
+async def long_after(cashier: EngineCashier, adapter: Adapter, interval: str) -> None:
     """Let the dispatcher come by once, so long after the first try."""
     await cashier.pool.execute(f"UPDATE outbox SET first_try_time = now() - interval '{interval}'")
     await cashier.hurry()

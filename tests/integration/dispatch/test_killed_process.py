@@ -9,7 +9,7 @@ import pytest
 from defter.payments.v1 import payment_pb2, withdrawal_pb2, withdrawal_pb2_grpc
 
 from mock_psp.server import MockPsp
-from tests.integration.dispatch.cashier import OPENING, PLAYER, TENANT, Cashier
+from tests.integration.dispatch.engine_cashier import OPENING, PLAYER, TENANT, EngineCashier
 from tests.support.patience import HANG_SECONDS
 from tests.support.service import ServerProcess
 from tests.support.wire import open_channel
@@ -25,7 +25,7 @@ api_key_env = "MOCK_KEY"
 
 @pytest.mark.parametrize("pause", ["delay_execution_seconds", "delay_seconds"])
 async def test_kill_the_server_during_a_payout_pays_once(
-    cashier: Cashier, psp: MockPsp, tmp_path: Path, pause: str
+    cashier: EngineCashier, psp: MockPsp, tmp_path: Path, pause: str
 ) -> None:
     """Killed before or after the provider has executed: one execution, one debit, no hold left."""
     setattr(psp.knobs, pause, 0.4)
@@ -50,7 +50,7 @@ async def test_kill_the_server_during_a_payout_pays_once(
     await cashier.assert_sound()
 
 
-def server(cashier: Cashier, psp: MockPsp, folder: Path, name: str) -> ServerProcess:
+def server(cashier: EngineCashier, psp: MockPsp, folder: Path, name: str) -> ServerProcess:
     """Prepare a server process that knows the provider and looks for owed calls often."""
     configuration = folder / "providers.toml"
     configuration.write_text(CONFIGURATION.format(url=psp.url))

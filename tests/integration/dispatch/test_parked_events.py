@@ -14,12 +14,14 @@ from ledger_server.domain.payments.commands import InitiateDeposit
 from ledger_server.domain.payments.events import EventState, EventType
 from ledger_server.domain.state.commands import Method
 from ledger_server.jobs.parked_events import ParkedEvents
-from tests.integration.dispatch.cashier import OPENING, PLAYER, TENANT, Cashier
+from tests.integration.dispatch.engine_cashier import OPENING, PLAYER, TENANT, EngineCashier
 from tests.support.patience import HANG_SECONDS
 
 
 @asynccontextmanager
-async def looking_after(cashier: Cashier, *, grace_seconds: float = 3_600.0) -> AsyncIterator[ParkedEvents]:
+async def looking_after(
+    cashier: EngineCashier, *, grace_seconds: float = 3_600.0
+) -> AsyncIterator[ParkedEvents]:
     """Run the job until the context ends."""
     job = ParkedEvents(
         cashier.ledger, cashier.pool, system_clock, pause_seconds=30.0, grace_seconds=grace_seconds
@@ -32,7 +34,7 @@ async def looking_after(cashier: Cashier, *, grace_seconds: float = 3_600.0) -> 
         await job.stop()
 
 
-async def initiated(cashier: Cashier, provider_ref: str) -> int:
+async def initiated(cashier: EngineCashier, provider_ref: str) -> int:
     """Begin a deposit that exists at the provider already; return its number."""
     command = InitiateDeposit(
         player_id=PLAYER,
@@ -46,14 +48,14 @@ async def initiated(cashier: Cashier, provider_ref: str) -> int:
     return (await cashier.ask(command, Method.InitiateDeposit)).sequence
 
 
-async def applied(cashier: Cashier, event: int) -> None:
+async def applied(cashier: EngineCashier, event: int) -> None:
     """Wait until an event has had its effect."""
     async with asyncio.timeout(HANG_SECONDS):
         while await cashier.event_state(event) != EventState.APPLIED:  # noqa: ASYNC110  # the job applies it
             await asyncio.sleep(0.02)
 
 
-async def test_initiate_after_the_capture_came_applies_it(cashier: Cashier) -> None:
+async def test_initiate_after_the_capture_came_applies_it(cashier: EngineCashier) -> None:
     """An event of an unknown payment waits, and takes effect by itself when the payment appears."""
     async with looking_after(cashier):
         event = await cashier.tell(EventType.PAYMENT_CAPTURED, "pay_1", amount=5_000, final=True)
@@ -66,7 +68,7 @@ async def test_initiate_after_the_capture_came_applies_it(cashier: Cashier) -> N
     await cashier.assert_sound()
 
 
-async def test_capture_after_the_refund_came_applies_both(cashier: Cashier) -> None:
+async def test_capture_after_the_refund_came_applies_both(cashier: EngineCashier) -> None:
     """A refund that overtakes its capture waits for it, and both are booked."""
     async with looking_after(cashier):
         number = await initiated(cashier, "pay_1")
@@ -80,7 +82,9 @@ async def test_capture_after_the_refund_came_applies_both(cashier: Cashier) -> N
     await cashier.assert_sound()
 
 
-async def test_look_after_events_without_a_payment_past_the_grace_reports_each_once(cashier: Cashier) -> None:
+async def test_look_after_events_without_a_payment_past_the_grace_reports_each_once(
+    cashier: EngineCashier,
+) -> None:
     """What nobody claims becomes one finding for each payment, however often it is looked at."""
     await cashier.tell(EventType.PAYMENT_CAPTURED, "nobodys_payment", amount=5_000)
     await cashier.tell(EventType.REFUND_SUCCEEDED, "nobodys_refund", amount=2_000, object_ref="re_1")
@@ -90,7 +94,9 @@ async def test_look_after_events_without_a_payment_past_the_grace_reports_each_o
     assert await cashier.finding_classes() == [FindingClass.MISSING_IN_LEDGER, FindingClass.ORPHAN_REFUND]
 
 
-async def test_look_after_several_events_of_one_missing_payment_reports_it_once(cashier: Cashier) -> None:
+async def test_look_after_several_events_of_one_missing_payment_reports_it_once(
+    cashier: EngineCashier,
+) -> None:
     """The oldest tells the facts; if each of them did, they would change the finding round after round."""
     await cashier.tell(EventType.PAYMENT_AUTHORIZED, "nobodys_payment", amount=5_000)
     await cashier.tell(EventType.PAYMENT_CAPTURED, "nobodys_payment", amount=5_000)
@@ -101,7 +107,7 @@ async def test_look_after_several_events_of_one_missing_payment_reports_it_once(
     assert await cashier.finding_classes() == [FindingClass.MISSING_IN_LEDGER] * 2
 
 
-async def test_look_after_events_that_still_wait_writes_nothing(cashier: Cashier) -> None:
+async def test_look_after_events_that_still_wait_writes_nothing(cashier: EngineCashier) -> None:
     """Trying a parked event again without news leaves no record."""
     await cashier.tell(EventType.PAYMENT_CAPTURED, "nobodys_payment", amount=5_000)
     before = await cashier.pool.fetchval(

@@ -13,7 +13,7 @@ from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
 from ledger_server.jobs.proof import Instant, open_gate
 from ledger_server.providers.adapter import Adapter, ProviderCallKind
 from ledger_server.store import outbox_store
-from tests.integration.dispatch.cashier import Cashier
+from tests.integration.dispatch.engine_cashier import EngineCashier
 from tests.integration.dispatch.pausing import StandingStill
 from tests.support.clock import FakeClock
 from tests.support.providers import NAMES, PATIENT_SECONDS, ProviderUnderTest, running
@@ -27,7 +27,7 @@ FEWEST_AWAITS = 20
 class Standing:
     """One process that stands still, one that takes over, a provider, and a time that passes for all."""
 
-    def __init__(self, cashier: Cashier, provider: ProviderUnderTest, clock: FakeClock) -> None:
+    def __init__(self, cashier: EngineCashier, provider: ProviderUnderTest, clock: FakeClock) -> None:
         self.cashier = cashier
         self.provider = provider
         self.clock = clock
@@ -85,7 +85,7 @@ class Standing:
 
 
 @asynccontextmanager
-async def standing(cashier: Cashier, name: str) -> AsyncIterator[Standing]:
+async def standing(cashier: EngineCashier, name: str) -> AsyncIterator[Standing]:
     """Run a provider and two processes."""
     clock = FakeClock()
     async with running(name, clock) as provider:
@@ -98,7 +98,7 @@ async def standing(cashier: Cashier, name: str) -> AsyncIterator[Standing]:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("first", [PAST_THE_LEASE, PAST_THE_MEMORY], ids=["lease", "memory"])
 async def test_stand_still_at_each_await_executes_at_most_once(
-    cashier: Cashier, name: str, kind: ProviderCallKind, first: timedelta
+    cashier: EngineCashier, name: str, kind: ProviderCallKind, first: timedelta
 ) -> None:
     """Wherever it stands, whoever took over and whatever the provider has forgotten: one execution."""
     async with standing(cashier, name) as world:

@@ -24,7 +24,7 @@ from ledger_server.jobs.parked_events import ParkedEvents
 from ledger_server.jobs.tenant_sweep import RoundLimits, Rounds
 from ledger_server.store import parked_store, sweep_store
 from ledger_server.store.database import Pool
-from tests.integration.dispatch.cashier import TENANT, Cashier
+from tests.integration.dispatch.engine_cashier import TENANT, EngineCashier
 from tests.integration.dispatch.test_parked_events import applied, initiated
 from tests.support.postgres import alter
 from tests.support.randomness import SEED
@@ -41,7 +41,7 @@ async def until(reached: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.01)
 
 
-def stumbling(cashier: Cashier, case: str, refusals: int, *, singly: bool = False) -> Stumbling:
+def stumbling(cashier: EngineCashier, case: str, refusals: int, *, singly: bool = False) -> Stumbling:
     """Return another process's ledger that refuses that often."""
     ledger = Stumbling(cashier.pool, system_clock, LaneLimits())
     ledger.refusals, ledger.error, ledger.singly = refusals, TRANSIENT[case], singly
@@ -49,7 +49,9 @@ def stumbling(cashier: Cashier, case: str, refusals: int, *, singly: bool = Fals
 
 
 @asynccontextmanager
-async def parked_job(cashier: Cashier, ledger: Stumbling, *, grace: float) -> AsyncIterator[ParkedEvents]:
+async def parked_job(
+    cashier: EngineCashier, ledger: Stumbling, *, grace: float
+) -> AsyncIterator[ParkedEvents]:
     """Run the job for parked events on a ledger."""
     job = ParkedEvents(ledger, cashier.pool, system_clock, pause_seconds=PAUSE, grace_seconds=grace)
     cashier.ledger.on_commit(job.committed)
@@ -60,7 +62,7 @@ async def parked_job(cashier: Cashier, ledger: Stumbling, *, grace: float) -> As
         await job.stop()
 
 
-async def due_hold(cashier: Cashier) -> int:
+async def due_hold(cashier: EngineCashier) -> int:
     """Place a hold and bring its time forward, however slow this machine is; return its number."""
     command = PlaceHold(
         debit_account_id="bank",
@@ -81,7 +83,7 @@ async def due_hold(cashier: Cashier) -> int:
     return number
 
 
-async def expired(cashier: Cashier, number: int) -> bool:
+async def expired(cashier: EngineCashier, number: int) -> bool:
     """Whether the end of a hold is recorded."""
     state = await cashier.pool.fetchval(
         "SELECT state FROM holds WHERE tenant_key = $1 AND hold_number = $2", cashier.key, number
@@ -93,7 +95,7 @@ async def expired(cashier: Cashier, number: int) -> bool:
 @pytest.mark.parametrize("case", TRANSIENT)
 @pytest.mark.parametrize("first", ["event", "deposit of the other process"])
 async def test_replay_that_was_refused_is_tried_again(
-    cashier: Cashier, case: str, refusals: int, first: str
+    cashier: EngineCashier, case: str, refusals: int, first: str
 ) -> None:
     """A parked event counts as tried when its replay was decided, and not before; no restart is needed."""
     async with parked_job(cashier, stumbling(cashier, case, refusals), grace=3_600.0):
@@ -110,7 +112,7 @@ async def test_replay_that_was_refused_is_tried_again(
     await cashier.assert_sound()
 
 
-async def test_replay_of_which_each_item_was_refused_is_tried_again(cashier: Cashier) -> None:
+async def test_replay_of_which_each_item_was_refused_is_tried_again(cashier: EngineCashier) -> None:
     """An answer may refuse each item by itself; that decides nothing either."""
     event = await cashier.tell(EventType.PAYMENT_CAPTURED, "pay_1", amount=5_000, final=True)
     await initiated(cashier, "pay_1")
@@ -119,7 +121,7 @@ async def test_replay_of_which_each_item_was_refused_is_tried_again(cashier: Cas
 
 
 @pytest.mark.parametrize("case", TRANSIENT)
-async def test_report_that_was_refused_is_written_later(cashier: Cashier, case: str) -> None:
+async def test_report_that_was_refused_is_written_later(cashier: EngineCashier, case: str) -> None:
     """What is overdue stays on the list until its finding is written."""
     await cashier.tell(EventType.PAYMENT_CAPTURED, "nobodys_payment", amount=5_000)
 
@@ -131,7 +133,7 @@ async def test_report_that_was_refused_is_written_later(cashier: Cashier, case: 
 
 
 @pytest.mark.parametrize("case", TRANSIENT)
-async def test_expiry_that_was_refused_is_tried_again(cashier: Cashier, case: str) -> None:
+async def test_expiry_that_was_refused_is_tried_again(cashier: EngineCashier, case: str) -> None:
     """A due hold is found again until its end is recorded."""
     number = await due_hold(cashier)
     job = HoldExpiry(stumbling(cashier, case, 3), cashier.pool, system_clock, PAUSE)
@@ -144,7 +146,7 @@ async def test_expiry_that_was_refused_is_tried_again(cashier: Cashier, case: st
 
 @pytest.mark.parametrize("locked", [("casino",), ("aaa", "casino", "mmm", "nnn", "ooo", "ppp"), ("zzz",)])
 async def test_sweep_past_locked_tenants_looks_after_all_others(
-    cashier: Cashier, locked: tuple[str, ...]
+    cashier: EngineCashier, locked: tuple[str, ...]
 ) -> None:
     """Wherever locked tenants stand in the alphabet, nobody else waits; they follow when they are free."""
     names = sorted({"aaa", "mmm", "nnn", "ooo", "ppp", "zzz"})
@@ -178,7 +180,7 @@ async def many_locked(database_url: str, tenants: tuple[str, ...]) -> AsyncItera
 
 
 @pytest.mark.parametrize("hung", [0, 1, 4, 20])
-async def test_look_that_hangs_keeps_nobody_waiting(cashier: Cashier, hung: int) -> None:
+async def test_look_that_hangs_keeps_nobody_waiting(cashier: EngineCashier, hung: int) -> None:
     """Looks that never end go on beside the others, and so do those that always fail."""
     tenants = [f"t{number:02}" for number in range(40)]
     stuck = set(random.Random(f"{SEED}/hung").sample(tenants, hung))
@@ -208,7 +210,7 @@ async def test_look_that_hangs_keeps_nobody_waiting(cashier: Cashier, hung: int)
         await rounds.stop()
 
 
-async def test_tenant_with_endless_work_takes_turns(cashier: Cashier) -> None:
+async def test_tenant_with_endless_work_takes_turns(cashier: EngineCashier) -> None:
     """Who has always more to do comes again behind those who wait."""
     turns: list[str] = []
     enough = asyncio.Event()
@@ -233,7 +235,7 @@ async def test_tenant_with_endless_work_takes_turns(cashier: Cashier) -> None:
     assert {turns.count(name) for name in "abc"} <= {9, 10, 11}
 
 
-async def test_ask_for_a_look_during_a_look_brings_another_one(cashier: Cashier) -> None:
+async def test_ask_for_a_look_during_a_look_brings_another_one(cashier: EngineCashier) -> None:
     """What happens after a look has begun may be what it did not see."""
     begun, go_on, twice = asyncio.Event(), asyncio.Event(), asyncio.Event()
     looks = 0
@@ -314,7 +316,7 @@ class Stored:
 
 
 @asynccontextmanager
-async def stored(cashier: Cashier, seed: int) -> AsyncIterator[Stored]:
+async def stored(cashier: EngineCashier, seed: int) -> AsyncIterator[Stored]:
     """Open tables that may be filled by hand."""
     connection = await asyncpg.connect(cashier.database_url)
     try:
@@ -325,7 +327,9 @@ async def stored(cashier: Cashier, seed: int) -> AsyncIterator[Stored]:
 
 @pytest.mark.parametrize("heavy", [True, False])
 @pytest.mark.parametrize("seed", range(5))
-async def test_find_due_holds_names_exactly_their_tenants(cashier: Cashier, seed: int, heavy: bool) -> None:
+async def test_find_due_holds_names_exactly_their_tenants(
+    cashier: EngineCashier, seed: int, heavy: bool
+) -> None:
     """However much one tenant has due, all others that have something due are found, and nobody else is."""
     async with stored(cashier, seed) as tables:
         await tables.fill(_HOLDS, open_state=1, over_state=2, heavy=heavy)
@@ -336,7 +340,7 @@ async def test_find_due_holds_names_exactly_their_tenants(cashier: Cashier, seed
 @pytest.mark.parametrize("heavy", [True, False])
 @pytest.mark.parametrize("seed", range(5))
 async def test_find_overdue_events_names_exactly_their_tenants(
-    cashier: Cashier, seed: int, heavy: bool
+    cashier: EngineCashier, seed: int, heavy: bool
 ) -> None:
     """The same of events that have been parked for too long."""
     ever = datetime(1970, 1, 1, tzinfo=UTC)
@@ -347,7 +351,7 @@ async def test_find_overdue_events_names_exactly_their_tenants(
 
 
 @pytest.mark.parametrize("heavy", [True, False])
-async def test_find_ready_events_names_exactly_their_tenants(cashier: Cashier, heavy: bool) -> None:
+async def test_find_ready_events_names_exactly_their_tenants(cashier: EngineCashier, heavy: bool) -> None:
     """Of the tenants with parked events, those are found whose payment is there."""
     async with stored(cashier, 1) as tables:
         await tables.fill(_EVENTS, open_state=EventState.PARKED, over_state=1, heavy=heavy)

@@ -6,12 +6,12 @@ import pytest
 
 from ledger_server.domain.findings.discrepancy import FindingClass
 from ledger_server.domain.payments.events import EventState, EventType
-from tests.integration.dispatch.cashier import OPENING, Cashier, cashier_on, ledger_on
+from tests.integration.dispatch.engine_cashier import OPENING, EngineCashier, cashier_on, ledger_on
 
 AMOUNT = 2_500
 
 
-async def told(cashier: Cashier, kind: EventType, number: int, ref: str, object_ref: str) -> int:
+async def told(cashier: EngineCashier, kind: EventType, number: int, ref: str, object_ref: str) -> int:
     """Take in what the provider tells under our id of a deposit; return where the event stands."""
     event = await cashier.tell(
         kind, ref, amount=AMOUNT, object_ref=object_ref, payment=number, our_id=cashier.ids.deposit_id(number)
@@ -43,7 +43,7 @@ async def test_tell_of_one_object_under_two_deposits_books_it_once(
 
         if elsewhere:
             async with ledger_on(database_url) as (ledger, pool):
-                other = Cashier(database_url, ledger, pool)
+                other = EngineCashier(database_url, ledger, pool)
                 assert await told(other, kind, second, ref, "object") == EventState.CONTRADICTED
         else:
             assert await told(cashier, kind, second, ref, "object") == EventState.CONTRADICTED

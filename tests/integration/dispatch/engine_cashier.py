@@ -49,7 +49,7 @@ OPENING = 100_000
 DIGEST = bytes(16)
 
 
-class Cashier:
+class EngineCashier:
     """One tenant, one player, one provider account named `mock`."""
 
     def __init__(self, database_url: str, ledger: Ledger, pool: Pool, tenant_id: str = TENANT) -> None:
@@ -67,9 +67,9 @@ class Cashier:
         assert outcome.refused is None, outcome.refused
         return outcome
 
-    async def other_tenant(self, tenant_id: str) -> Cashier:
+    async def other_tenant(self, tenant_id: str) -> EngineCashier:
         """Open another tenant with the same player and money."""
-        other = Cashier(self.database_url, self.ledger, self.pool, tenant_id)
+        other = EngineCashier(self.database_url, self.ledger, self.pool, tenant_id)
         await other.open()
         return other
 
@@ -268,10 +268,10 @@ class Cashier:
 
 
 @asynccontextmanager
-async def cashier_on(database_url: str) -> AsyncIterator[Cashier]:
+async def cashier_on(database_url: str) -> AsyncIterator[EngineCashier]:
     """Open the tenant and give the player money."""
     async with ledger_on(database_url) as (ledger, pool):
-        cashier = Cashier(database_url, ledger, pool)
+        cashier = EngineCashier(database_url, ledger, pool)
         await cashier.open()
         yield cashier
 
