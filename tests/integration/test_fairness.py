@@ -11,7 +11,6 @@ from defter.ledger.v1 import posting_pb2
 from ledger_server.domain.clock import system_clock
 from ledger_server.domain.ids import TenantId, tenant_key
 from ledger_server.engine.reads.ledger import Reads
-from ledger_server.rpc.serving import _forget
 from ledger_server.rpc.shares import Shares
 from ledger_server.store.database import AnyConnection, open_pool
 from ledger_server.store.migrate import APPLICATION_ROLE
@@ -180,25 +179,3 @@ async def test_too_many_waiting_verifications_are_refused_by_name(database_url: 
         for task in waiting:
             task.cancel()
         await settled(*waiting)
-
-
-async def test_error_lets_go_of_what_was_at_hand() -> None:
-    """A large request that was refused does not stay in memory until the next search for cycles."""
-    messages: list[Any] = []
-
-    class Large:
-        def __del__(self) -> None:
-            messages.append("gone")
-
-    async def behaviour() -> None:
-        large = Large()
-        await asyncio.sleep(0)
-        raise ValueError(repr(large)[:0])
-
-    try:
-        await behaviour()
-    except ValueError as error:
-        cycle = error
-        cycle.args = (cycle,)
-        _forget(error)
-    assert messages == ["gone"]
