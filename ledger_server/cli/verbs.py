@@ -164,7 +164,8 @@ def up(
     settings = _settings()
     access = None if plaintext else LocalAccess()
     with cant_start():
-        if guarded(settings) is not None:
+        own = settings if plaintext else settings.model_copy(update={"audit_log_file": None})
+        if guarded(own) is not None:
             raise ValueError(
                 "DEFTER_TLS_CERTIFICATE_FILE: `defter up` has certificates of its own; see `defter serve`"
             )

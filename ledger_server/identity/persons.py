@@ -46,6 +46,11 @@ def check_name(name: str) -> None:
     Raises:
         PersonMalformed: it has other characters than printable ASCII, a blank, or the prefix of an identity.
     """
-    well_formed = name.isascii() and name.isprintable() and " " not in name
-    if not well_formed or len(name) > LONGEST_PERSON or name.lower().startswith(TOKEN_PREFIX):
+    if name and not is_name(name):
         raise PersonMalformed(person=name[:LONGEST_PERSON])
+
+
+def is_name(name: str) -> bool:
+    """Whether a text can be a person's name; see `check_name`."""
+    well_formed = name.isascii() and name.isprintable() and " " not in name
+    return well_formed and 0 < len(name) <= LONGEST_PERSON and not name.lower().startswith(TOKEN_PREFIX)

@@ -15,6 +15,9 @@ Kind = Literal["tenant", "caller"]
 BURST_SECONDS: Final = 1.0
 """So many seconds' worth of calls may come at once, and always one."""
 
+MOST_SECONDS: Final = 60.0
+"""Nobody waits longer than this for what was used before, whatever the rate is and was."""
+
 _ROUNDING_SECONDS: Final = 1e-6
 
 # Names come from callers, so only so many without a call under way are remembered. A quota that is forgotten
@@ -72,7 +75,8 @@ class _Use:
     def charge(self, quota: Quota, calls: int, now: float) -> None:
         """Count calls; those of one batch count whole, so a large one makes the next wait longer."""
         if quota.calls_per_second is not None:
-            self.used_until = max(self.used_until, now) + calls / quota.calls_per_second
+            used_until = max(self.used_until, now) + calls / quota.calls_per_second
+            self.used_until = min(used_until, max(self.used_until, now + MOST_SECONDS))
 
 
 class Quotas:

@@ -20,7 +20,7 @@ from ledger_server.domain.errors import (
     TokenSignatureInvalid,
 )
 from ledger_server.identity.caller import TOKEN_PREFIX, Caller
-from ledger_server.identity.persons import LONGEST_PERSON
+from ledger_server.identity.persons import is_name
 
 ALGORITHMS: Final = frozenset({"RS256", "ES256", "EdDSA"})
 MAX_TOKEN_BYTES: Final = 8_192
@@ -172,7 +172,7 @@ def _key(data: object, where: str) -> tuple[str, jwt.PyJWK]:
 def _token(claims: Mapping[str, Any], expected: Expected) -> Token:
     subject, audience = claims.get("sub"), claims.get("aud")
     expire_time, valid_time = claims.get("exp"), claims.get("nbf", float("-inf"))
-    if not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_PERSON or not subject.isprintable():
+    if not isinstance(subject, str) or not is_name(subject):
         raise TokenMalformed(problem="sub")
     if not _is_time(expire_time):
         raise TokenMalformed(problem="exp")

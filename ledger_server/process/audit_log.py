@@ -153,7 +153,9 @@ class AuditLog:
                 if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
                     return
             self._close()
-        self._descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _MODE)
+        # Whoever opens a pipe that nobody reads would wait for ever.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        self._descriptor = os.open(self._file, flags, _MODE)
 
     def _close(self) -> None:
         if self._file is not None and self._descriptor >= 0:

@@ -24,7 +24,6 @@ from ledger_server.rpc.page_token import (
 )
 from ledger_server.rpc.read_requests import optional_account_id, optional_enum, span, tenant_violations
 from ledger_server.rpc.requests import (
-    MAX_BATCH,
     MAX_NOTE,
     RequestReader,
     account_violations,
@@ -36,7 +35,7 @@ from ledger_server.rpc.requests import (
 )
 from ledger_server.rpc.serving import Context, deadline_of
 from ledger_server.rpc.statement import line_message
-from ledger_server.rpc.violations import MAX_KEY
+from ledger_server.rpc.violations import MAX_BATCH, MAX_KEY
 from ledger_server.store.queries.accounts import AccountFilter, AccountNow
 from ledger_server.store.queries.statements import LinePosition
 

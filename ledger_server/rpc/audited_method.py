@@ -8,6 +8,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from ledger_server.domain.errors import Refused
 from ledger_server.domain.state.commands import NamedCaller
 from ledger_server.rpc.audit import DENIED, Audit, person_told, subject_of, tenant_told
+from ledger_server.rpc.call_facts import CALL
 from ledger_server.rpc.errors import code_of
 from ledger_server.rpc.method_kinds import changes, reads_players
 from ledger_server.rpc.request_id import request_id
@@ -27,8 +28,14 @@ class AuditedMethod:
         self._streams: Final = method.server_streaming  # what a stream reads is told of when it begins
 
     def read(self, request: object, context: Context, tenant_id: str | None, caller: NamedCaller) -> None:
-        """Tell of a call that was answered, if a person has read money of players by it."""
-        if self._reads_players and caller.person:
+        """Tell of a call that was answered, if a person has read money of players by it.
+
+        So does who sends another's request again: it is answered with what was decided then, and no record
+        names the second caller.
+        """
+        facts = CALL.get()
+        replayed = self._changes and facts is not None and facts.replayed
+        if caller.person and (self._reads_players or replayed):
             self._audit.read(**self._facts(request, context, tenant_id, caller))
 
     def refused(

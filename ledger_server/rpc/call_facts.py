@@ -9,7 +9,7 @@ from typing import Any
 class CallFacts:
     """One call, in the task that serves it."""
 
-    __slots__ = ("_task", "code", "identity", "method", "request_id", "tenant_id")
+    __slots__ = ("_task", "code", "identity", "method", "replayed", "request_id", "tenant_id")
 
     def __init__(self, method: str, request_id: str) -> None:
         """Take what is known when a call begins; its tenant and its caller are found out later."""
@@ -17,6 +17,8 @@ class CallFacts:
         self.request_id = request_id
         self.tenant_id = ""
         self.identity = ""
+        self.replayed = False
+        """Whether it was answered with what an earlier call had decided."""
         self.code = "OK"
         """The name of the gRPC code that it ends with, once it has ended."""
         self._task = asyncio.current_task()

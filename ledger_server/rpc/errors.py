@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from ledger_server.domain.errors import Reason, Refused
+from ledger_server.rpc.call_facts import CALL
 from ledger_server.rpc.request_id import REQUEST_ID, REQUEST_ID_KEY
 
 DOMAIN: Final = "defter"
@@ -203,6 +204,9 @@ async def abort(
 
 def mark_replayed(context: "grpc.aio.ServicerContext[object, object]") -> None:
     """Say in the answer's metadata that an earlier request with the same key was decided so."""
+    facts = CALL.get()
+    if facts is not None:
+        facts.replayed = True
     # This replaces what was set before, the request id among it.
     context.set_trailing_metadata((REPLAYED, (REQUEST_ID_KEY, REQUEST_ID.get())))
 

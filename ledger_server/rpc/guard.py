@@ -334,7 +334,7 @@ class Stream:
         self._context = context
         self._checked = self._check_each(requests)
         self.tenant_id: str | None = None
-        """That of the messages so far."""
+        """That of the first message that names one."""
 
     def __aiter__(self) -> AsyncIterator[Any]:
         """Return the messages."""
@@ -354,7 +354,11 @@ class Stream:
             try:
                 if isinstance(request, Message):
                     tenant_id = self._door.tenant_of(request)
-                    self.tenant_id = self.tenant_id if tenant_id is None else tenant_id
+                    if self.tenant_id is None:
+                        self.tenant_id = tenant_id
+                    elif tenant_id is not None:
+                        # Whatever is still told of the messages before it is of their tenant.
+                        self._door.check(self._context, tenant_id)
                 CALLER.set(self.check())
             except Refused as refused:
                 yield refused

@@ -39,9 +39,8 @@ from ledger_server.domain.state.commands import (
 from ledger_server.engine.lane.work import Request
 from ledger_server.rpc.serving import MAX_MESSAGE_BYTES
 from ledger_server.rpc.shares import SIZE
-from ledger_server.rpc.violations import ACCOUNT_ID, MAX_KEY, TENANT_ID, Violations, members
+from ledger_server.rpc.violations import ACCOUNT_ID, MAX_BATCH, MAX_KEY, TENANT_ID, Violations, members
 
-MAX_BATCH: Final = 1_000
 MAX_POSTINGS: Final = 1_000
 MAX_REFERENCE: Final = 255
 # The most that an answer has beside what it repeats of the request: per posting the seven numbers of a

@@ -15,6 +15,7 @@ from ledger_server.engine.fair_gate import Company, FairGate, Flow
 from ledger_server.identity.quotas import Quotas
 from ledger_server.rpc.request_budget import RequestBudget
 from ledger_server.rpc.tenant_scope import tenant_reader
+from ledger_server.rpc.violations import MAX_BATCH
 
 SIZE: ContextVar[int] = ContextVar("SIZE", default=0)
 """The bytes of the message that was opened last for the call under way.
@@ -125,11 +126,17 @@ class Way:
         self.gate: Final = shares.gate_of(method)
         self.tenant_of: Final = tenant_reader(method)
         self.is_stream: Final = bool(method.client_streaming)
+        # One caller's idle watches must not use up the calls of a tenant: they are the caller's own.
+        self.is_followed: Final = self.gate is None and not self.is_stream
         self._items = next((name for name in _ITEMS if name in method.input_type.fields_by_name), None)
 
     def calls(self, request: Any) -> int:
-        """Return for how many calls a request counts: a batch for as many as it has items."""
-        return 1 if self._items is None else max(len(getattr(request, self._items)), 1)
+        """Return for how many calls a request counts: a batch for as many as it has items.
+
+        A batch with more items than any may have is refused, and is one call.
+        """
+        count = 1 if self._items is None else len(getattr(request, self._items))
+        return count if 1 <= count <= MAX_BATCH else 1
 
     def begin(self, request: Any, caller: str) -> "Passage":
         """Admit a call by its quotas and the budget, and have it let in by its gate.
@@ -142,6 +149,8 @@ class Way:
                 was counted.
         """
         tenant_id = None if self.is_stream else self.tenant_of(request)
+        if caller and self.is_followed:
+            tenant_id = None
         try:
             return Passage(self, request, Flow(tenant_id or NO_TENANT, caller))
         except Refused as refused:

@@ -24,10 +24,10 @@ from ledger_server.rpc.violations import MAX_KEY
 # transport's flow control slows the sender down (back-pressure).
 _MAX_UNANSWERED: Final = 4_096
 _MAX_UNANSWERED_BYTES: Final = 4 * 1024 * 1024
-# The bytes of one response: enough that writing it costs little, and no more than default clients accept even
-# if the last result is as large as a result can be.
+# The bytes of one response: enough that writing it costs little, and so few that gRPC, which takes one or two
+# off our hands whether or not the caller reads, holds little of a caller who does not.
 _MAX_RESULTS: Final = 1_000
-_MAX_BYTES: Final = 2 * 1024 * 1024
+_MAX_BYTES: Final = 128 * 1024
 _LANE_FULL_PAUSE: Final = 0.01
 
 
@@ -106,6 +106,8 @@ class TransactionStream:
         self._messages: deque[_Message] = deque()
         self._unanswered = 0
         self._unanswered_bytes = 0
+        # Of these the bytes of the requests whose results are not all written.
+        self._unwritten_bytes = 0
         self._room = asyncio.Event()
         self._arrived = asyncio.Event()
 
@@ -121,6 +123,7 @@ class TransactionStream:
                 self._arrived.clear()
                 if self._messages or self._results:
                     yield await self._next_results()
+                    self._written()
                 elif reading.done():
                     break
                 elif self._draining:
@@ -248,10 +251,8 @@ class TransactionStream:
         while self._messages and self._messages[0].answered and len(self._results) < _MAX_RESULTS:
             message = self._messages.popleft()
             self._unanswered -= len(message.keys)
-            self._unanswered_bytes -= message.size
-            self._budget.leave(message.size)
+            self._unwritten_bytes += message.size
             self._results += message.results()
-        self._room.set()
         results: list[bytes] = []
         size = 0
         while self._results and size < _MAX_BYTES and len(results) < _MAX_RESULTS:
@@ -259,6 +260,14 @@ class TransactionStream:
             size += len(result)
             results.append(result)
         return results_message(results)
+
+    def _written(self) -> None:
+        """Give back the room of requests once the last of their results is written, which are larger."""
+        if not self._results:
+            self._unanswered_bytes -= self._unwritten_bytes
+            self._budget.leave(self._unwritten_bytes)
+            self._unwritten_bytes = 0
+        self._room.set()
 
 
 def _heed(reading: "asyncio.Task[None]") -> None:

@@ -33,6 +33,8 @@ from ledger_server.domain.ledger.currency import CurrencyRegistry
 from ledger_server.domain.ledger.holds import MAX_TIME_TO_LIVE, Expiry
 from ledger_server.engine.records.times import moment
 
+MAX_BATCH: Final = 1_000
+"""Items of one batch."""
 MAX_KEY: Final = 255
 MAX_TENANT_ID: Final = 63
 MAX_METADATA: Final = 32

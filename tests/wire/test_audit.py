@@ -167,6 +167,51 @@ async def test_refused_items_are_told_though_their_call_is_answered(
     ]
 
 
+async def read_all(stream: Any) -> None:
+    """Read a stream to its end."""
+    while await stream.read() is not grpc.aio.EOF:
+        pass
+
+
+async def test_what_is_told_of_a_stream_is_of_its_own_tenant(
+    database_url: str, tmp_path: Path, clock: FakeClock
+) -> None:
+    """A later message that names another tenant changes nothing of that."""
+    async with (
+        audited(database_url, tmp_path, clock) as log,
+        log.guarded.token_channel() as channel,
+    ):
+        poor = item("b", transfer("bob", "house", 99))
+        stream = Stubs.over(channel).postings.StreamTransactions(
+            metadata=log.guarded.bearer("ada", groups=STAFF)
+        )
+        for tenant_id in ("casino", "of-nobody"):
+            await stream.write(posting_pb2.StreamTransactionsRequest(tenant_id=tenant_id, items=[poor]))
+        refused = await refusal(read_all(stream))
+        assert refused.reason == "FIELD_MALFORMED"
+    told = {(each["tenant_id"], each["verdict"]) for each in log.lines}
+    assert ("casino", "INSUFFICIENT_FUNDS") in told
+    assert not [verdict for tenant_id, verdict in told if tenant_id == "of-nobody" and "FUNDS" in verdict]
+
+
+async def test_person_who_sends_anothers_request_again_is_told(
+    database_url: str, tmp_path: Path, clock: FakeClock
+) -> None:
+    """The answer tells what was decided for another, and no record names who asked again."""
+    request = posting_pb2.PostTransactionRequest(
+        tenant_id="casino", idempotency_key="once", transaction=transfer("house", "bob", 5)
+    )
+    async with audited(database_url, tmp_path, clock) as log:
+        async with log.guarded.channel_of("spiffe://d/root") as channel:
+            await Stubs.over(channel).postings.PostTransaction(request)
+        async with log.guarded.token_channel() as channel:
+            await Stubs.over(channel).postings.PostTransaction(
+                request, metadata=log.guarded.bearer("ada", groups=STAFF)
+            )
+    told = [(each["event"], each["person"], each["method"].rpartition("/")[2]) for each in log.lines]
+    assert told == [("read", "ada", "PostTransaction")]
+
+
 async def test_nothing_of_a_request_is_told_but_names_and_ids(
     database_url: str, tmp_path: Path, clock: FakeClock
 ) -> None:

@@ -212,6 +212,30 @@ async def test_stream_that_is_not_read_is_dropped_and_sent_again_has_one_effect(
     await assert_ledger_coherent(ledger)
 
 
+async def test_results_that_are_not_read_keep_the_room_of_their_requests(database_url: str) -> None:
+    """They are larger still: so what many callers leave unread is bounded, and the next ones wait."""
+    async with (
+        serving(database_url) as service,
+        grpc.aio.insecure_channel(f"127.0.0.1:{service.server.port}", SMALL_WINDOW) as channel,
+    ):
+        ledger = await bulky_ledger(service, 0)
+        budget = service.server._streams.budget
+        items = [ledger.transfer_item("house", "ann", 1) for _ in range(1_000)]
+        message = posting_pb2.StreamTransactionsRequest(tenant_id=ledger.tenant_id, items=items)
+        call = Stubs.over(channel).postings.StreamTransactions()
+        await call.write(message)
+        await poll(database_url, "SELECT 1 FROM tenants WHERE sequence > 1000")
+        assert budget.used == message.ByteSize()
+        await call.done_writing()
+        found = 0
+        while (response := await call.read()) is not grpc.aio.EOF:
+            assert isinstance(response, posting_pb2.StreamTransactionsResponse)
+            assert response.ByteSize() < 256 * KIB
+            found += len(response.results)
+        assert found == 1_000
+        await until(database_url, lambda: not budget.used)
+
+
 @pytest.mark.parametrize("leave", ["cancel", "hang up"])
 @pytest.mark.parametrize("kind", ["watch", "stream"])
 async def test_leave_stream_that_was_not_read_is_no_fault_of_the_server(

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
-from defter.ledger.v1 import journal_pb2, posting_pb2
+from defter.ledger.v1 import posting_pb2
 from grpc_health.v1 import health_pb2
 
 from ledger_server.process.settings import Settings
@@ -55,28 +55,35 @@ async def put_in_force(guarded: Guarded, policy: bytes) -> None:
 
 
 @asynccontextmanager
-async def watching(channel: grpc.aio.Channel) -> AsyncIterator[None]:
+async def streaming(channel: grpc.aio.Channel) -> AsyncIterator[None]:
     """Have one call under way for as long as the block lasts."""
-    watch = Stubs.over(channel).journal.WatchJournal(journal_pb2.WatchJournalRequest(tenant_id="casino"))
-    await watch.read()
+    stream = Stubs.over(channel).postings.StreamTransactions()
+    item = posting_pb2.PostTransactionItem()
+    await stream.write(posting_pb2.StreamTransactionsRequest(tenant_id="casino", items=[item]))
+    await stream.read()
     try:
         yield
     finally:
-        watch.cancel()
+        stream.cancel()
 
 
 @pytest.mark.parametrize(("whose", "name"), [("identities", ROOT), ("tenants", "casino")])
 async def test_every_rpc_has_the_quota_of_calls_under_way(guarded: Guarded, whose: str, name: str) -> None:
-    """With one watch under way no other call begins, of whatever RPC; health is asked all the same."""
+    """With one stream under way no other call begins, of whatever RPC; health is asked all the same.
+
+    Calls that are followed for as long as their caller likes are of the caller alone: nobody's idle watches
+    use up the quota of a tenant.
+    """
     assert guarded.service is not None
     kind = "caller" if whose == "identities" else "tenant"
     await put_in_force(guarded, narrowed(whose, name, "calls_under_way = 1"))
-    async with guarded.channel_of(ROOT) as channel, watching(channel):
+    async with guarded.channel_of(ROOT) as channel, streaming(channel):
         for rpc, method in rpcs_of(guarded.service).items():
             request = request_of(method, "casino")
             of_tenant = b"casino" in request.SerializeToString()
-            if kind == "tenant" and not of_tenant:
-                continue  # it is of no tenant, or of all together: its caller's quota counts
+            followed = rpc.endswith(("/WatchJournal", "/RunReconciliation"))
+            if kind == "tenant" and (followed or not of_tenant):
+                continue  # it is of no tenant, or of all together, or followed: its caller's quota counts
             refused = await refusal(call(channel, method, request))
             assert (refused.code, refused.reason) == (
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -96,7 +103,7 @@ async def test_every_rpc_has_the_quota_of_calls_under_way(guarded: Guarded, whos
 )
 async def test_key_that_a_quota_refused_is_unused(guarded: Guarded, number: str, reason: str) -> None:
     """The same request with the same key is decided once there is room."""
-    async with guarded.channel_of(ROOT) as channel, watching(channel):
+    async with guarded.channel_of(ROOT) as channel, streaming(channel):
         ledger = Ledger(channel, "casino", key_prefix="key")
         await ledger.open_house()
         await ledger.open("ann")
@@ -158,7 +165,7 @@ async def test_open_server_has_quotas_of_tenants(database_url: str) -> None:
     """Nobody knows who calls there; one tenant's calls leave the others theirs."""
     async with serving(database_url, quota_calls=2) as service:
         ledger, other = await service.new_ledger("casino"), await service.new_ledger("other")
-        async with watching(service.channel), watching(service.channel):
+        async with streaming(service.channel), streaming(service.channel):
             refused = await refusal(ledger.head())
             assert refused.metadata == {"quota": "tenant", "name": "casino", "limit": "2"}
             assert await other.head() == 1

@@ -18,7 +18,7 @@ from ledger_server.domain.errors import (
 )
 from ledger_server.identity import quotas as module
 from ledger_server.identity.policy import Policy
-from ledger_server.identity.quotas import BURST_SECONDS, Kind, Quota, Quotas
+from ledger_server.identity.quotas import BURST_SECONDS, MOST_SECONDS, Kind, Quota, Quotas
 
 WIDE = Quota(calls_per_second=None, calls_under_way=1_000, bytes_under_way=1_000_000)
 GAME, EDGE = "spiffe://d/game", "spiffe://d/edge"
@@ -101,11 +101,23 @@ def test_call_larger_than_the_bound_begins_alone() -> None:
 
 def test_batch_counts_as_its_items() -> None:
     """It is taken whole, and the next one waits the longer."""
-    world = World(tenant=quota(calls_per_second=10.0))
+    world = World(tenant=quota(calls_per_second=20.0))
     assert not world.begin(calls=1_000)
     with pytest.raises(QuotaRateExceeded) as caught:
         world.quotas.begin("casino", GAME, calls=1, size=0)
-    assert caught.value.retry_seconds == pytest.approx(100.1 - BURST_SECONDS)
+    assert caught.value.retry_seconds == pytest.approx(50.05 - BURST_SECONDS)
+
+
+@given(st.lists(st.tuples(st.integers(1, 1_000), st.floats(0.01, 1_000)), min_size=1, max_size=20))
+def test_nobody_waits_for_longer_than_a_minute(batches: list[tuple[int, float]]) -> None:
+    """However much was used, and whatever the rate was by then."""
+    current = [quota(calls_per_second=None)]
+    quotas = Quotas(lambda *_: current[0], lambda: 0.0)
+    quotas.begin("casino", GAME, calls=1, size=0)
+    for calls, rate in batches:
+        current[0] = quota(calls_per_second=rate)
+        wait = quotas.wait("casino", GAME, calls=calls)
+        assert wait <= MOST_SECONDS + 1 / rate
 
 
 def test_refused_call_counts_nowhere() -> None:
