@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +17,8 @@ from ledger_server.rpc.tenant_scope import name_of
 from tests.support.service import Service
 
 REFLECTION: Any = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].methods[0]
+# A refusal is on its way by then; whoever is admitted waits in vain for it.
+_REFUSAL_SECONDS = 2.0
 
 
 def rpcs_of(service: Service) -> dict[str, MethodDescriptor]:
@@ -52,11 +56,28 @@ async def call(
     }[method.client_streaming, method.server_streaming]
     response = GetMessageClass(method.output_type)
     rpc = make(path, _bytes_of, response.FromString)
-    sent = iter([request]) if method.client_streaming else request
-    calling = rpc(sent, timeout=60, metadata=tuple(metadata))
+    if method.client_streaming and method.server_streaming:
+        calling = rpc(timeout=60, metadata=tuple(metadata))
+        await _send(calling, request)
+    else:
+        sent = iter([request]) if method.client_streaming else request
+        calling = rpc(sent, timeout=60, metadata=tuple(metadata))
     if method.server_streaming:
         return [answer async for answer in calling]
     return [await calling]
+
+
+async def _send(calling: Any, request: Message | bytes) -> None:
+    """Send the one message of a stream, unless the call was refused before it.
+
+    gRPC's client may lose the status of a call that is refused while its first message goes out.
+    """
+    began = asyncio.ensure_future(calling.initial_metadata())
+    await asyncio.wait({began}, timeout=_REFUSAL_SECONDS)
+    with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
+        if not calling.done():
+            await calling.write(request)
+            await calling.done_writing()
 
 
 def _bytes_of(request: Message | bytes) -> bytes:
