@@ -8,12 +8,14 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from ledger_server.domain.errors import QuotaReadsWaiting
 
 _COMPANY_SECONDS: Final = 1.0
 _LEAST: Final = 2
+_FLOWS: Final = 8_192
 
 
 class Flow(NamedTuple):
@@ -24,35 +26,60 @@ class Flow(NamedTuple):
     """An identity; empty where nobody knows, then the tenant alone counts."""
 
 
+@lru_cache(maxsize=_FLOWS)
+def flow_of(tenant_id: str, caller: str) -> Flow:
+    """Return a flow; the same one for each call of a tenant by a caller."""
+    return Flow(tenant_id, caller)
+
+
 class Company:
     """Whether several tenants or callers use the process; each is taken for gone a second after it called."""
+
+    __slots__ = ("_caller", "_callers_until", "_now", "_tenant", "_tenants_until", "newest", "somebody")
 
     def __init__(self, now: Callable[[], float]) -> None:
         """Take a clock in seconds that never goes back."""
         self._now = now
-        self._newest: Flow | None = None
+        self._tenant = self._caller = ""
         self._tenants_until = self._callers_until = 0.0
+        self.newest: Flow | None = None
+        """Who called last."""
+        self.somebody = False
+        """Whether there may be more than one; while there is not, nobody need look at the clock."""
 
     def saw(self, flow: Flow) -> None:
-        """Note that somebody calls."""
-        newest, self._newest = self._newest, flow
-        if newest is None or flow == newest:
+        """Note that somebody calls; who is not named is nobody else."""
+        if flow is self.newest:
             return
-        until = self._now() + _COMPANY_SECONDS
-        if flow.tenant_id != newest.tenant_id:
-            self._tenants_until = until
-        if flow.caller != newest.caller:
-            self._callers_until = until
+        self.newest = flow
+        if flow.tenant_id and flow.tenant_id != self._tenant:
+            self._tenants_until = self._until(self._tenant)
+            self._tenant = flow.tenant_id
+        if flow.caller and flow.caller != self._caller:
+            self._callers_until = self._until(self._caller)
+            self._caller = flow.caller
+
+    def _until(self, before: str) -> float:
+        """Return until when there are several, now that there is another one than before."""
+        if not before:
+            return 0.0
+        self.somebody = True
+        return self._now() + _COMPANY_SECONDS
 
     @property
     def of_tenants(self) -> bool:
         """Whether there was more than one tenant of late."""
-        return self._now() < self._tenants_until
+        return self.somebody and self._tenants_until > self._look()
 
     @property
     def of_callers(self) -> bool:
         """Whether there was more than one caller of late."""
-        return self._now() < self._callers_until
+        return self.somebody and self._callers_until > self._look()
+
+    def _look(self) -> float:
+        now = self._now()
+        self.somebody = now < max(self._tenants_until, self._callers_until)
+        return now
 
 
 class _Owner:
@@ -120,9 +147,15 @@ class FairGate:
             QuotaReadsWaiting: too much of the owner waits already.
         """
         tenant, caller = self._owners(flow)
-        if flow not in self._lines and self._has_room(tenant, caller):
-            self._begin(tenant, caller, weight)
-            return None
+        if not self._lines or flow not in self._lines:
+            company = self._company
+            alone = company is not None and not company.somebody and self._total is None
+            if alone or self._has_room(tenant, caller):
+                self.in_work += weight
+                tenant.in_work += weight
+                if caller is not None:
+                    caller.in_work += weight
+                return None
         try:
             self._check_waiting(flow, tenant, caller)
         except QuotaReadsWaiting:
@@ -150,10 +183,12 @@ class FairGate:
             tenant.in_work -= weight
             if caller is not None:
                 caller.in_work -= weight
-            self._let_in_after(tenant, caller)
+            if self._lines:
+                self._let_in_after(tenant, caller)
         elif waits in self._lines.get(flow, ()):
             self._take(flow, waits)
-        self._drop_idle(flow, tenant, caller)
+        if not tenant.in_work or (caller is not None and not caller.in_work):
+            self._drop_idle(flow, tenant, caller)
 
     @asynccontextmanager
     async def entered(self, flow: Flow, weight: int = 1) -> AsyncIterator[None]:
@@ -172,8 +207,6 @@ class FairGate:
 
     def _let_in_after(self, tenant: _Owner, caller: _Owner | None) -> None:
         """Let in what may have room now that work of these owners has ended."""
-        if not self._lines:
-            return
         if self._total is not None:
             self._let_in(self._lines)
             return

@@ -10,7 +10,7 @@ from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import LaneFull, ShuttingDown, StoreUnavailable
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.domain.payments.withdrawal import NO_POLICY
-from ledger_server.domain.state.commands import Command, CreateTenant, NamedCaller
+from ledger_server.domain.state.commands import CreateTenant, NamedCaller
 from ledger_server.domain.state.facts import EnforcementChanged, FactKind
 from ledger_server.engine import metrics
 from ledger_server.engine.lane.commits import OnLoss
@@ -28,8 +28,8 @@ from ledger_server.store.ledger_rows import JournalRow
 
 _MAX_IDLE_LANES: Final = 1_000
 
-Admit = Callable[[Sequence[Command]], Awaitable[None]]
-"""Raises `Undecided` for commands that this process must not decide."""
+Admit = Callable[[Sequence[Request]], Awaitable[None] | None]
+"""Raises `Undecided`, at once or when awaited, for requests that this process must not decide."""
 
 
 class Ledger:
@@ -41,6 +41,7 @@ class Ledger:
         self._limits = limits
         self._lanes: OrderedDict[str, Lane] = OrderedDict()
         self._draining = False
+        self._traces = traces()
         self._working_sets = WorkingSets(limits.working_set_bytes)
         metrics.WORKING_SETS.set_function(lambda: self._working_sets.size)
         metrics.WAITING_BYTES.set_function(lambda: sum(lane.waiting_bytes for lane in self._lanes.values()))
@@ -58,7 +59,7 @@ class Ledger:
         self._on_loss.append(tell)
 
     def admit_by(self, admit: Admit) -> None:
-        """Call a function for all commands from now on, before they reach a lane; it may refuse them."""
+        """Call a function for all requests from now on, before they reach a lane; it may refuse them."""
         self._admit = admit
 
     def busy(self, tenant_id: str) -> bool:
@@ -102,7 +103,9 @@ class Ledger:
                 DeadlinePassed, ShuttingDown or StoreUnavailable.
         """
         if self._admit is not None:
-            await self._admit([request.command for request in requests])
+            admitted = self._admit(requests)
+            if admitted is not None:
+                await admitted
         return await self.enqueue(tenant_id, requests, atomic=atomic, deadline=deadline, caller=caller)
 
     def enqueue(
@@ -117,8 +120,9 @@ class Ledger:
         """Put transactions into the tenant's lane at once; like `submit`, but return the future."""
         if self._draining:
             raise ShuttingDown
-        loop = asyncio.get_running_loop()
-        made = traces()
+        lane = self._lane(tenant_id)
+        loop = lane.loop
+        made = self._traces
         work = Work(
             requests,
             atomic=atomic,
@@ -128,7 +132,7 @@ class Ledger:
             place=None if made is None else made.here(),
             caller=caller,
         )
-        self._lane(tenant_id).submit(work)
+        lane.submit(work)
         return work.future
 
     def check_room(self, tenant_id: str, size_bytes: int) -> None:

@@ -4,7 +4,7 @@ Servicers know no other way, so none can forget to say who asked. Jobs ask the `
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from ledger_server.engine.lane.work import Outcome, Request
 from ledger_server.engine.ledger import Ledger
@@ -17,18 +17,16 @@ class CallersLedger:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    async def submit(
+    def submit(
         self,
         tenant_id: str,
         requests: Sequence[Request],
         *,
         atomic: bool = False,
         deadline: float | None = None,
-    ) -> list[Outcome]:
+    ) -> Awaitable[list[Outcome]]:
         """Decide requests in one batch; see `Ledger.submit`."""
-        return await self._ledger.submit(
-            tenant_id, requests, atomic=atomic, deadline=deadline, caller=CALLER.get()
-        )
+        return self._ledger.submit(tenant_id, requests, atomic=atomic, deadline=deadline, caller=CALLER.get())
 
     def enqueue(
         self, tenant_id: str, requests: Sequence[Request], *, deadline: float | None = None

@@ -51,6 +51,7 @@ class AheadServer(cygrpc.AioServer):  # type: ignore[misc]
         self.asking: deque[asyncio.Task[object]] = deque()
         self._calls_ahead = calls_ahead
         self._asked = asyncio.Event()
+        self._running = asyncio.get_running_loop()
 
     async def start(self) -> None:
         """Start, and see that calls are asked for here.
@@ -70,7 +71,7 @@ class AheadServer(cygrpc.AioServer):  # type: ignore[misc]
         """Return the next call, in the order of their coming."""
         self._asked.set()
         while len(self.asking) < self._calls_ahead:
-            self.asking.append(asyncio.create_task(super()._request_call()))
+            self.asking.append(self._running.create_task(super()._request_call()))
         return await self.asking.popleft()
 
     async def _start_shutting_down(self) -> None:

@@ -5,7 +5,7 @@ places to the database before anything is recorded in that currency. A server wi
 refuses that currency, and begins no call to any provider, since it would ask for another amount.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 import structlog
 
@@ -14,6 +14,7 @@ from ledger_server.domain.ledger.currency import Currencies
 from ledger_server.domain.payments.calls import CallBegun
 from ledger_server.domain.payments.commands import IngestEvent, InitiateDeposit, ReportCall, RequestWithdrawal
 from ledger_server.domain.state.commands import Command, ContinueAccount, OpenAccount, PostTransaction
+from ledger_server.engine.lane.work import Request
 from ledger_server.store import kept_store
 from ledger_server.store.database import Pool, is_outage
 
@@ -39,15 +40,20 @@ class KeptCurrencies:
         in_use = {code: exponent for code, exponent in kept.items() if exponent is not None}
         return {**self._registry.exponents(), **in_use}
 
-    async def admit(self, commands: Sequence[Command]) -> None:
-        """Let commands pass once the decimal places of every currency that they use are kept.
+    def admit(self, requests: Sequence[Request]) -> Awaitable[None] | None:
+        """Return what to await before requests may pass, if anything.
+
+        They pass once the decimal places of every currency that they use are kept.
 
         Raises:
             CurrencyContradicted: the database keeps other decimal places; nothing was decided.
             StoreUnavailable: the database did not answer.
         """
-        if len(commands) == 1 and type(commands[0]) is PostTransaction:
-            return  # by far the most frequent one; its accounts' currency is kept
+        if len(requests) == 1 and type(requests[0].command) is PostTransaction:
+            return None  # by far the most frequent one; its accounts' currency is kept
+        return self._admit([request.command for request in requests])
+
+    async def _admit(self, commands: Sequence[Command]) -> None:
         used = {code for code in map(_used, commands) if code in self._registry} - self._confirmed
         begins = any(isinstance(each, ReportCall) and isinstance(each.news, CallBegun) for each in commands)
         if not used and not begins:

@@ -58,13 +58,13 @@ class Lane:
         self._limits = limits
         self._on_commit = on_commit
         self._working_sets = working_sets
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._queue = WorkQueue(limits.capacity, limits.patience_seconds, byte_capacity=limits.capacity_bytes)
         self._commits = Commits(tenant_id, key, pool, clock, limits, on_loss=on_loss)
         self._recovery = Recovery(tenant_id, clock, self._commits.store)
         self._wake = asyncio.Event()
         self._group = GroupCommit(limits.group_size, self._wake.set)
-        self._final_ahead = FinalAhead(self._loop.time)
+        self._final_ahead = FinalAhead(self.loop.time)
         # How far the journal was final after this lane's newest commit.
         self.final_until: FinalUntil | None = None
         self._runner: asyncio.Task[None] | None = None
@@ -105,7 +105,7 @@ class Lane:
         """
         self._queue.put(work, self._tenant_id)
         if self._runner is None:
-            self._runner = self._loop.create_task(self._run())
+            self._runner = self.loop.create_task(self._run())
             return
         self._group.saw(self._queue.callers)
         if self._queue.waiting >= self._limits.ahead_size or (self._writing is None and self._complete):
@@ -159,7 +159,7 @@ class Lane:
         self._settle()
         if self._recovery.waits:
             await self._recovery.wait()
-            self._queue.refuse_overdue(self._loop.time())
+            self._queue.refuse_overdue(self.loop.time())
         if self._recovery.careful and self._writing is None:
             if not self._queue:
                 return False
@@ -230,7 +230,7 @@ class Lane:
             self._recover(error)
 
     def _take(self, size: int) -> None:
-        self._taken = self._queue.take(size, self._loop.time(), size_bytes=self._limits.batch_bytes)
+        self._taken = self._queue.take(size, self.loop.time(), size_bytes=self._limits.batch_bytes)
 
     async def _decide_taken(self, batch: Batch, now: datetime, found: Found) -> None:
         """Decide the taken work until the batch is full, and put the rest back."""
@@ -250,7 +250,7 @@ class Lane:
         span = self._final_ahead.begun()
         if span is not None:
             self._commits.make_final(batch, span)
-        task = self._loop.create_task(self._commits.write(batch))
+        task = self.loop.create_task(self._commits.write(batch))
         task.add_done_callback(lambda _: self._wake.set())
         self._writing = (batch, task)
         self._send_time = time.monotonic()

@@ -26,19 +26,20 @@ class GatheredReads:
     """
 
     def __init__(self, reads: AccountReads) -> None:
+        self._loop = asyncio.get_running_loop()
         self._reads = reads
         self._waiting: dict[str, list[tuple[str, asyncio.Future[AccountNow | None]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def account(self, tenant_id: str, account_id: str) -> AccountNow:
         """Return an account with its counters now. Raises TenantNotFound, AccountNotFound."""
-        future: asyncio.Future[AccountNow | None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[AccountNow | None] = self._loop.create_future()
         waiting = self._waiting.get(tenant_id)
         if waiting is not None:
             waiting.append((account_id, future))
         else:
             self._waiting[tenant_id] = [(account_id, future)]
-            task = asyncio.create_task(self._read(tenant_id))
+            task = self._loop.create_task(self._read(tenant_id))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         found = await future
