@@ -11,7 +11,7 @@ from ledger_server.rpc.audit import DENIED, Audit, person_told, subject_of, tena
 from ledger_server.rpc.call_facts import CALL
 from ledger_server.rpc.errors import code_of
 from ledger_server.rpc.method_kinds import changes, reads_players
-from ledger_server.rpc.request_id import request_id
+from ledger_server.rpc.request_id import request_id_of
 from ledger_server.rpc.tenant_scope import name_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -54,12 +54,13 @@ class AuditedMethod:
     def _facts(
         self, request: object, context: Context, tenant_id: str | None, caller: NamedCaller
     ) -> dict[str, str]:
+        facts = CALL.get()
         return {
             "identity": caller.identity,
             "person": person_told(caller.person),
             "method": self._method,
             "tenant_id": tenant_told(tenant_id),
             "subject": subject_of(request),
-            "request_id": request_id(context.invocation_metadata() or ()),
+            "request_id": request_id_of(context.invocation_metadata()) if facts is None else facts.request_id,
             "peer": context.peer(),
         }

@@ -31,7 +31,7 @@ def traced(
                     span.say(
                         rpc__response__status_code=facts.code,
                         defter__request_id=facts.request_id,
-                        defter__tenant_id=facts.tenant_id,
+                        defter__tenant_id=facts.tenant_id or "",
                         defter__identity=facts.identity,
                     )
                     if facts.code in ERRORS:

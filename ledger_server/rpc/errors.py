@@ -10,7 +10,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from ledger_server.domain.errors import Reason, Refused
 from ledger_server.rpc.call_facts import CALL
-from ledger_server.rpc.request_id import REQUEST_ID, REQUEST_ID_KEY
+from ledger_server.rpc.request_id import REQUEST_ID_KEY
 
 DOMAIN: Final = "defter"
 REPLAYED: Final = ("idempotent-replayed", "true")
@@ -191,7 +191,8 @@ async def abort(
     context: "grpc.aio.ServicerContext[object, object]", refused: Refused, *, replayed: bool
 ) -> None:
     """End a call with a refusal."""
-    request_id = REQUEST_ID.get()
+    facts = CALL.get()
+    request_id = "" if facts is None else facts.request_id
     status = status_of(refused, request_id)
     trailing: list[tuple[str, str | bytes]] = [(_DETAILS_KEY, status.SerializeToString())]
     if request_id:
@@ -204,11 +205,13 @@ async def abort(
 
 def mark_replayed(context: "grpc.aio.ServicerContext[object, object]") -> None:
     """Say in the answer's metadata that an earlier request with the same key was decided so."""
+    trailing = [REPLAYED]
     facts = CALL.get()
     if facts is not None:
         facts.replayed = True
+        trailing.append((REQUEST_ID_KEY, facts.request_id))
     # This replaces what was set before, the request id among it.
-    context.set_trailing_metadata((REPLAYED, (REQUEST_ID_KEY, REQUEST_ID.get())))
+    context.set_trailing_metadata(tuple(trailing))
 
 
 def _violations(broken: Sequence[Refused], room: int) -> error_details_pb2.BadRequest:

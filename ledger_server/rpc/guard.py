@@ -5,11 +5,11 @@ Without a guard (an open server on a loopback address) nothing here runs.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
@@ -72,6 +72,43 @@ class InForce:
     authority: Authority | None
     token_keys: TokenKeys | None
     expected: Expected | None
+
+
+class Credentials(NamedTuple):
+    """What a call has shown of its caller.
+
+    gRPC forgets it when the caller goes away, while messages of the call may still be at hand. So it is read
+    once, when the call begins, and what is checked later is checked by it.
+    """
+
+    tokens: tuple[str, ...]
+    persons: tuple[str, ...]
+    """For whom the caller acts, as the metadata says."""
+    is_secure: bool
+    """Whether the connection has TLS."""
+    certificate: bytes | None
+    chain: Sequence[bytes]
+
+
+def credentials_of(context: Context) -> Credentials:
+    """Return what a call that begins has shown of its caller."""
+    facts = CALL.get()
+    tokens: tuple[str, ...] = ()
+    persons: tuple[str, ...] = ()
+    for name, value in (context.invocation_metadata() or ()) if facts is None else facts.metadata:
+        if name == AUTHORIZATION:
+            tokens = (*tokens, str(value))
+        elif name == PERSON:
+            persons = (*persons, str(value))
+    peer = cast("Mapping[str, Sequence[bytes]]", context.auth_context())
+    certificate = peer.get(_CERTIFICATE)
+    return Credentials(
+        tokens,
+        persons,
+        peer.get(_SECURITY, (b"",))[0] == b"ssl",
+        certificate[0] if certificate else None,
+        peer.get(_CHAIN, ()),
+    )
 
 
 class Admission:
@@ -149,38 +186,19 @@ class Guard:
         finally:
             del self._open[admission]
 
-    def identify(self, context: Context) -> Caller:
+    def identify(self, credentials: "Credentials") -> Caller:
         """Return who calls.
 
         Raises:
             Unauthenticated: nobody knows, for one of its reasons.
         """
-        return self.identify_for(context)[0]
-
-    def identify_for(self, context: Context) -> tuple[Caller, tuple[str, ...]]:
-        """Return who calls, and for which persons as the metadata says, which is looked at once.
-
-        Raises:
-            Unauthenticated: nobody knows, for one of its reasons.
-        """
-        tokens: list[str] = []
-        persons: tuple[str, ...] = ()
-        for name, value in context.invocation_metadata() or ():
-            if name == AUTHORIZATION:
-                tokens.append(str(value))
-            elif name == PERSON:
-                persons = (*persons, str(value))
-        return self._identify(context, tokens), persons
-
-    def _identify(self, context: Context, tokens: Sequence[str]) -> Caller:
-        peer = cast("Mapping[str, Sequence[bytes]]", context.auth_context())
-        certificate = peer.get(_CERTIFICATE)
-        if peer.get(_SECURITY, (b"",))[0] != b"ssl":
+        tokens, certificate = credentials.tokens, credentials.certificate
+        if not credentials.is_secure:
             raise TokenOverPlaintext if tokens else IdentityMissing
         if len(tokens) + bool(certificate) > 1:
             raise IdentityGivenTwice
         if certificate:
-            return self._by_certificate(certificate[0], peer.get(_CHAIN, ()))
+            return self._by_certificate(certificate, credentials.chain)
         if tokens:
             return self._by_token(tokens[0])
         raise IdentityMissing
@@ -248,7 +266,8 @@ class Door:
         tenant_id = self.tenant_of(request) if isinstance(request, Message) else None
         named = self._named(request) if self._person_field else ""
         asked = asked_method(self._method, request) if isinstance(request, Message) else ""
-        caller = self.check(context, tenant_id, named, asked)
+        credentials = credentials_of(context)
+        caller = self.check(credentials, tenant_id, named, asked)
         CALLER.set(caller)
         if isinstance(request, Refused):
             raise request
@@ -260,25 +279,28 @@ class Door:
                 setattr(request, self._person_field, caller.person)
             if self._has_items:
                 ITEM_REFUSED.set(lambda refused: self.tell_refused(refused, request, context))
-            return Admission(request, lambda: self.check(context, tenant_id, named, asked))
-        stream = Stream(self, context, request)
+            return Admission(request, lambda: self.check(credentials, tenant_id, named, asked))
+        stream = Stream(self, credentials, request)
         ITEM_REFUSED.set(lambda refused: self.tell_refused(refused, stream, context))
         return Admission(stream, stream.check)
 
-    def check(self, context: Context, tenant_id: str | None, named: str = "", asked: str = "") -> NamedCaller:
+    def check(
+        self, credentials: Credentials, tenant_id: str | None, named: str = "", asked: str = ""
+    ) -> NamedCaller:
         """Check a call of this method for a tenant; return whose it is.
 
         Args:
+            credentials: as they were when the call began.
             named: the person whom the request names.
             asked: the method whose outcome the request asks for.
         Raises:
             Unauthenticated, PermissionMissing, PersonOther, PersonMalformed, PersonNotPermitted: it is not
                 permitted.
         """
-        caller, acted_for = self.guard.identify_for(context)
+        caller, acted_for = self.guard.identify(credentials), credentials.persons
         facts = CALL.get()
         if facts is not None:
-            facts.identity, facts.tenant_id = caller.identity, tenant_id or ""
+            facts.identity, facts.tenant_id = caller.identity, tenant_id
         policy = self.guard.in_force.policy
         policy.check(caller, self._method, tenant_id)
         if asked and not policy.allows(caller, SHOWS_EVERYTHING, tenant_id):
@@ -311,7 +333,7 @@ class Door:
         caller = CALLER.get()
         if caller is None:  # it was not admitted
             try:
-                known = self.guard.identify(context)
+                known = self.guard.identify(credentials_of(context))
                 caller = NamedCaller(known.identity, known.subject or refused.metadata.get("person", ""))
             except Refused:
                 caller = NamedCaller("", "")
@@ -329,9 +351,9 @@ class Door:
 class Stream:
     """The messages of one stream, each checked for its tenant, or for that of the messages before it."""
 
-    def __init__(self, door: Door, context: Context, requests: AsyncIterator[Any]) -> None:
+    def __init__(self, door: Door, credentials: Credentials, requests: AsyncIterator[Any]) -> None:
         self._door = door
-        self._context = context
+        self._credentials = credentials
         self._checked = self._check_each(requests)
         self.tenant_id: str | None = None
         """That of the first message that names one."""
@@ -340,13 +362,13 @@ class Stream:
         """Return the messages."""
         return self._checked
 
-    async def __anext__(self) -> Any:
+    def __anext__(self) -> Awaitable[Any]:
         """Return the next message."""
-        return await anext(self._checked)
+        return self._checked.__anext__()
 
     def check(self) -> NamedCaller:
         """Check what was checked last; see `Door.check`."""
-        return self._door.check(self._context, self.tenant_id)
+        return self._door.check(self._credentials, self.tenant_id)
 
     async def _check_each(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Yield the messages; in place of one that is refused its refusal, as for a broken one."""
@@ -358,7 +380,7 @@ class Stream:
                         self.tenant_id = tenant_id
                     elif tenant_id is not None:
                         # Whatever is still told of the messages before it is of their tenant.
-                        self._door.check(self._context, tenant_id)
+                        self._door.check(self._credentials, tenant_id)
                 CALLER.set(self.check())
             except Refused as refused:
                 yield refused

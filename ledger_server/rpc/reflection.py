@@ -6,17 +6,20 @@ grpcio's own servicer does not find methods, though the protocol counts them amo
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf import descriptor_pool
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from ledger_server.domain.errors import Refused
+from ledger_server.rpc.call_facts import begin_call
 from ledger_server.rpc.errors import abort
 from ledger_server.rpc.guard import Door, caller_now
-from ledger_server.rpc.request_id import REQUEST_ID, REQUEST_ID_KEY, request_id_of
+from ledger_server.rpc.request_id import REQUEST_ID_KEY
 from ledger_server.rpc.serving import Context
 from ledger_server.rpc.shares import Way
+
+_NAME: Final = "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
 
 class ReflectionServicer:
@@ -34,9 +37,8 @@ class ReflectionServicer:
         self, requests: AsyncIterator[reflection_pb2.ServerReflectionRequest], context: Context
     ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
         """Answer one request after the other, each if the caller may ask."""
-        request_id = request_id_of(context.invocation_metadata())
-        REQUEST_ID.set(request_id)
-        context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+        facts = begin_call(_NAME, context.invocation_metadata() or ())
+        context.set_trailing_metadata(((REQUEST_ID_KEY, facts.request_id),))
         try:
             async for response in self._admitted(requests, context):
                 yield response
@@ -44,6 +46,8 @@ class ReflectionServicer:
             if self._door is not None:
                 self._door.tell_refused(refused, None, context)
             await abort(context, refused, replayed=False)
+        finally:
+            facts.end("OK")
 
     async def _admitted(
         self, requests: AsyncIterator[reflection_pb2.ServerReflectionRequest], context: Context
@@ -65,7 +69,7 @@ class ReflectionServicer:
     async def _metered(
         self, requests: AsyncIterator[reflection_pb2.ServerReflectionRequest], context: Context
     ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
-        passage = self._way.begin(requests, caller_now())
+        passage = self._way.begin(requests, None, caller_now())
         try:
             async for response in self._usual.ServerReflectionInfo(self._findable(passage.request), context):
                 yield response

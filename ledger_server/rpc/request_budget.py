@@ -40,13 +40,18 @@ class RequestBudget:
             raise ServerFull
         self.used += size
 
+    def enter_if_room(self, size: int) -> bool:
+        """Count a message of a stream if there is room for it, and return whether there is."""
+        # Streams may wait, single calls may not: so streams leave them half of the budget.
+        if self.used and self.used + size > self._most_bytes // 2:
+            return False
+        self.used += size
+        return True
+
     async def enter_patiently(self, size: int) -> None:
         """Count a message of a stream once there is room; until then the stream is not read on."""
-        # Streams may wait, single calls may not: so streams leave them half of the budget. An event would be
-        # work for every call that ends.
-        while self.used and self.used + size > self._most_bytes // 2:  # noqa: ASYNC110  # see above
+        while not self.enter_if_room(size):  # noqa: ASYNC110  # an event would be work for every call
             await asyncio.sleep(_PAUSE_SECONDS)
-        self.used += size
 
     def leave(self, size: int) -> None:
         """Stop counting a request: it has its answer."""

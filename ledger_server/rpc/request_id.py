@@ -3,14 +3,13 @@
 import itertools
 import secrets
 from collections.abc import Iterable
-from contextvars import ContextVar
 from typing import Any, Final
 
 REQUEST_ID_KEY: Final = "x-request-id"
 """The metadata that an id comes in with, and goes back with."""
 
-REQUEST_ID: ContextVar[str] = ContextVar("REQUEST_ID", default="")
-"""The id of the call under way; empty outside of calls."""
+Metadata = Iterable[tuple[str, Any]]
+"""Keys with values, which are text or bytes."""
 
 LONGEST: Final = 64
 
@@ -18,7 +17,7 @@ _PROCESS: Final = secrets.token_hex(6)
 _COUNTER: Final = itertools.count(1)
 
 
-def request_id_of(metadata: Iterable[tuple[str, Any]] | None) -> str:
+def request_id_of(metadata: Metadata | None) -> str:
     """Return the id that a call's metadata gives, or a made one.
 
     An id counts if it is printable ASCII of at most 64 characters; the first one of several that count.
@@ -33,16 +32,3 @@ def request_id_of(metadata: Iterable[tuple[str, Any]] | None) -> str:
         ):
             return value
     return f"{_PROCESS}-{next(_COUNTER):x}"
-
-
-def request_id(metadata: Iterable[tuple[str, Any]]) -> str:
-    """Return the id of the call under way.
-
-    Args:
-        metadata: the call's, which is looked at where the call has no id yet.
-    """
-    known = REQUEST_ID.get()
-    if not known:
-        known = request_id_of(metadata)
-        REQUEST_ID.set(known)
-    return known

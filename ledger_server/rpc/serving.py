@@ -28,15 +28,15 @@ from ledger_server.domain.errors import (
     TokenOverPlaintext,
 )
 from ledger_server.engine.incidents import report
-from ledger_server.rpc.call_facts import CALL, CallFacts
+from ledger_server.rpc.call_facts import METADATA, CallFacts, begin_call
 from ledger_server.rpc.call_metrics import MethodCalls, count_denied
 from ledger_server.rpc.call_spans import traced
 from ledger_server.rpc.errors import Replayed, abort, code_of
-from ledger_server.rpc.guard import AUTHORIZATION, Admission, Door, Guard, caller_now
+from ledger_server.rpc.guard import AUTHORIZATION, Admission, Door, Guard
 from ledger_server.rpc.request_budget import RequestBudget
-from ledger_server.rpc.request_id import REQUEST_ID, REQUEST_ID_KEY, request_id_of
-from ledger_server.rpc.shares import Passage, Received, Shares, Way, opened
-from ledger_server.rpc.tenant_scope import TenantOf, name_of, tenant_reader
+from ledger_server.rpc.request_id import REQUEST_ID_KEY
+from ledger_server.rpc.shares import SIZE, Passage, Shares, Way
+from ledger_server.rpc.tenant_scope import name_of
 from ledger_server.store.database import is_outage
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
@@ -62,24 +62,21 @@ class _UnderWay:
         unsent: calls whose status gRPC has not sent; some of them wait for their caller to read.
     """
 
-    __slots__ = ("budget", "count", "shares", "unsent", "write_seconds")
+    __slots__ = ("_sent", "budget", "count", "shares", "unsent", "write_seconds")
 
     def __init__(self, budget: RequestBudget, shares: Shares, write_seconds: float) -> None:
         self.budget = budget
         self.shares = shares
         self.write_seconds = write_seconds
         self.count = 0
-        self.unsent = 0
+        self.unsent: set[Context] = set()
+        self._sent: Any = self.unsent.discard  # for every call, so it is no function of ours
 
     def begin(self, context: Context) -> None:
         """Count a call."""
         self.count += 1
-        self.unsent += 1
-        # The stubs take a class of their own for what is any function.
-        context.add_done_callback(self._sent)  # type: ignore[arg-type]
-
-    def _sent(self, _: object) -> None:
-        self.unsent -= 1
+        self.unsent.add(context)
+        context.add_done_callback(self._sent)
 
 
 class Handlers(grpc.GenericRpcHandler):
@@ -120,7 +117,6 @@ class Handlers(grpc.GenericRpcHandler):
                 path = f"/{service.full_name}/{method.name}"
                 self._methods[path] = method
                 self._by_path[path] = self._handler(method, getattr(servicer, method.name))
-        self._by_path_with_token = self._refusing(TokenOverPlaintext)
 
     @property
     def under_way(self) -> int:
@@ -130,22 +126,22 @@ class Handlers(grpc.GenericRpcHandler):
     @property
     def unsent(self) -> int:
         """How many calls have begun and have no status yet."""
-        return self._under_way.unsent
+        return len(self._under_way.unsent)
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Return the handler of a call's method, or None for an unknown method."""
         self._call_count += 1
-        if self._guard is None:
-            for key, _ in handler_call_details.invocation_metadata:
-                if key == AUTHORIZATION:
-                    return self._by_path_with_token.get(handler_call_details.method)
+        METADATA.set(handler_call_details.invocation_metadata)  # the same task serves the call
         return self._by_path.get(handler_call_details.method)
 
     def turn_away(self) -> None:
         """Answer every call from here on that the server is draining."""
-        self._by_path = self._refusing(ShuttingDown)
+        self._by_path = {
+            path: self._handler(method, _turn_away_stream if method.server_streaming else _turn_away)
+            for path, method in self._methods.items()
+        }
 
     async def until_quiet(self) -> None:
         """Return when no call has come in for a moment, or when callers don't stop calling."""
@@ -181,31 +177,17 @@ class Handlers(grpc.GenericRpcHandler):
                 left = seconds
             unsent = self.unsent
 
-    def _refusing(self, refused: type[Refused]) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-        async def turn_away(_: object, __: Context) -> Message:
-            raise refused
-
-        async def turn_away_stream(_: object, __: Context) -> AsyncIterator[Message]:
-            responses: tuple[Message, ...] = ()
-            for response in responses:
-                yield response
-            raise refused
-
-        return {
-            path: self._handler(method, turn_away_stream if method.server_streaming else turn_away)
-            for path, method in self._methods.items()
-        }
-
     def _handler(
         self, method: MethodDescriptor, behaviour: Callable[..., Any]
     ) -> grpc.RpcMethodHandler[Any, Any]:
         # A request without room is not even parsed. A stream waits for room instead.
         budget = None if method.client_streaming else self._under_way.budget
         deserialize = _deserializer(GetMessageClass(method.input_type), budget)
-        kind = _Method(name_of(method), tenant_reader(method))
+        name = name_of(method)
         door = None if self._guard is None else self._guard.door(method)
         wrap = _stream if method.server_streaming else _unary
         way = Way(method, self._under_way.shares, self._under_way.budget)
+        calls = _Calls(name, self._under_way, door, way)
         # In a stream of messages with one answer, a broken message reaches the servicer as its refusal.
         make = {
             (False, False): grpc.unary_unary_rpc_method_handler,
@@ -213,11 +195,22 @@ class Handlers(grpc.GenericRpcHandler):
             (True, False): grpc.stream_unary_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[method.client_streaming, method.server_streaming]
-        serve: Callable[[Any, Context], Awaitable[Any]] = wrap(kind, behaviour, self._under_way, door, way)
+        serve: Callable[[Any, Context], Awaitable[Any]] = wrap(calls, behaviour)
         made = traces()
         if made is not None:
-            serve = traced(serve, kind.name, made)
+            serve = traced(serve, name, made)
         return make(serve, deserialize, _serialize)
+
+
+async def _turn_away(_: object, __: Context) -> Message:
+    raise ShuttingDown
+
+
+async def _turn_away_stream(_: object, __: Context) -> AsyncIterator[Message]:
+    responses: tuple[Message, ...] = ()
+    for response in responses:
+        yield response
+    raise ShuttingDown
 
 
 async def _moment() -> bool:
@@ -237,75 +230,98 @@ def _serialize(message: Message | bytes) -> bytes:
 
 def _deserializer(
     message_class: type[Message], budget: RequestBudget | None
-) -> Callable[[bytes], Received | Refused]:
-    """Return a parser that hands broken bytes on as a refusal, so that the caller is told why."""
+) -> Callable[[bytes], Message | Refused]:
+    """Return a parser that hands broken bytes on as a refusal, so that the caller is told why.
+
+    It runs in the task that takes the message, so it notes the size for that task.
+    """
     parse = message_class.FromString
 
-    def deserialize(data: bytes) -> Received | Refused:
+    def deserialize(data: bytes) -> Message | Refused:
         if len(data) > MAX_MESSAGE_BYTES:
             return MessageTooLarge(size_bytes=len(data), limit_bytes=MAX_MESSAGE_BYTES)
         if budget is not None and not budget.has_room(len(data)):
             return ServerFull()
+        SIZE.set(len(data))
         try:
-            return Received(parse(data), len(data))
+            return parse(data)
         except DecodeError:
             return MalformedMessage()
 
     return deserialize
 
 
-class _Method:
-    """What is told of the calls of one method, whatever they are about."""
+class _Calls:
+    """The calls of one method: how each begins and ends, whatever it is about."""
 
-    __slots__ = ("_tenant_of", "calls", "name")
+    __slots__ = ("_ended", "_tenant_of", "_under_way", "_way", "door", "is_stream", "name", "write_seconds")
 
-    def __init__(self, name: str, tenant_of: TenantOf) -> None:
+    def __init__(self, name: str, under_way: _UnderWay, door: Door | None, way: Way) -> None:
         self.name = name
-        self.calls = MethodCalls(name)
-        self._tenant_of = tenant_of
+        self.door = door
+        self.write_seconds = under_way.write_seconds
+        self._under_way = under_way
+        self._way = way
+        self._tenant_of = way.tenant_of
+        self.is_stream = way.is_stream
+        self._ended = MethodCalls(name).ended
 
-    def end(self, code: str, seconds: float) -> None:
-        """Count a call that has ended."""
-        self.calls.ended(code, seconds)
-        facts = CALL.get()
-        if facts is not None:
-            facts.code = code
+    def begin(self, request: Any, context: Context) -> CallFacts:
+        """Count a call, and note what is known of it at once."""
+        self._under_way.begin(context)
+        facts = begin_call(self.name, METADATA.get())
+        if not self.is_stream and not isinstance(request, Refused):
+            facts.tenant_id = self._tenant_of(request)
+        return facts
 
-    def begin(self, request: Any, context: Context) -> None:
-        """Give a call its request id, by which its answer, its error and its log lines name it."""
-        request_id = request_id_of(context.invocation_metadata())
-        REQUEST_ID.set(request_id)
-        facts = CallFacts(self.name, request_id)
-        if isinstance(request, Message):
-            facts.tenant_id = self._tenant_of(request) or ""
-        CALL.set(facts)
-        context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+    def admit(self, request: Any, context: Context, facts: CallFacts) -> tuple[Passage, Admission | None]:
+        """Return the way of a call that may be worked on, and on a guarded server what admitted it.
+
+        Raises:
+            Refused: it is broken, not permitted, or too much.
+        """
+        admission: Admission | None = None
+        for key, _ in facts.metadata:
+            if key == REQUEST_ID_KEY:  # the caller looks for it; else it is told of errors alone
+                context.set_trailing_metadata(((REQUEST_ID_KEY, facts.request_id),))
+            elif key == AUTHORIZATION and self.door is None:
+                raise TokenOverPlaintext
+        if self.door is not None:
+            admission = self.door.admit(request, context)
+            request = admission.request
+        elif isinstance(request, Refused):
+            raise request
+        return self._way.begin(request, facts.tenant_id, facts.identity), admission
+
+    def end(self, facts: CallFacts, passage: Passage | None, code: str, seconds: float) -> None:
+        """Count a call that has ended; its status may not be sent yet."""
+        self._under_way.count -= 1
+        if passage is not None:
+            passage.end()
+        facts.end(code)
+        self._ended(code, seconds)
 
 
 def _unary(
-    method: _Method,
-    behaviour: Callable[[Any, Context], Awaitable[Message | bytes]],
-    under_way: _UnderWay,
-    door: Door | None,
-    way: Way,
+    calls: _Calls, behaviour: Callable[[Any, Context], Awaitable[Message | bytes]]
 ) -> Callable[[Any, Context], Awaitable[Message | bytes]]:
+    door = calls.door
+
     async def serve(request: Any, context: Context) -> Message | bytes:
         start = time.perf_counter()
         code = "OK"
         admission: Admission | None = None
         passage: Passage | None = None
-        under_way.begin(context)
+        facts = calls.begin(request, context)
         try:
-            request = opened(request)
-            method.begin(request, context)
-            request, admission = _admitted(request, context, door)
-            passage = way.begin(request, caller_now())
+            passage, admission = calls.admit(request, context, facts)
             if passage.waits is not None:
                 await passage.waits
-            if door is None or admission is None or isinstance(request, Message):
+            if admission is None:
                 response = await behaviour(passage.request, context)
-            else:  # a stream may be idle when its permission is withdrawn
-                with door.guard.watching(admission):
+            else:
+                request = admission.request
+                with nullcontext() if door is None or not calls.is_stream else door.guard.watching(admission):
                     response = await behaviour(passage.request, context)
         except asyncio.CancelledError:  # the caller has given up, or its deadline has passed
             code = "CANCELLED"
@@ -316,15 +332,12 @@ def _unary(
             raise
         except Exception as error:  # whatever it is, somebody waits for an answer
             _forget(error)
-            refusal = _refusal(method.name, error)
+            refusal = _refusal(calls.name, error)
             code = code_of(_bare(refusal)).name
             await _refuse(context, refusal, door, request)
             raise  # not reached: refusing ends the call
         finally:
-            under_way.count -= 1
-            if passage is not None:
-                passage.end()
-            method.end(code, time.perf_counter() - start)
+            calls.end(facts, passage, code, time.perf_counter() - start)
         if door is not None:
             door.tell_read(request, context)
         return response
@@ -333,66 +346,45 @@ def _unary(
 
 
 def _stream(
-    method: _Method,
-    behaviour: Callable[[Any, Context], AsyncGenerator[Message | bytes, None]],
-    under_way: _UnderWay,
-    door: Door | None,
-    way: Way,
+    calls: _Calls, behaviour: Callable[[Any, Context], AsyncGenerator[Message | bytes, None]]
 ) -> Callable[[Any, Context], Awaitable[None]]:
+    door = calls.door
+
     async def serve(request: Any, context: Context) -> None:
         start = time.perf_counter()
         code = "OK"
         refusal: Refused | Replayed | None = None
         admission: Admission | None = None
         passage: Passage | None = None
-        under_way.begin(context)
+        facts = calls.begin(request, context)
         try:
-            request = opened(request)
-            method.begin(request, context)
-            request, admission = _admitted(request, context, door)
-            passage = way.begin(request, caller_now())
-            if door is not None:
+            passage, admission = calls.admit(request, context, facts)
+            if door is not None and admission is not None:
+                request = admission.request
                 door.tell_read(request, context)  # now, since a watch may last for ever
             with nullcontext() if door is None or admission is None else door.guard.watching(admission):
                 if passage.waits is not None:
                     await passage.waits
                 async with aclosing(behaviour(passage.request, context)) as responses:
                     async for response in responses:
-                        await _write(context, response, responses, under_way.write_seconds)
+                        await _write(context, response, responses, calls.write_seconds)
         except asyncio.CancelledError:
             if admission is None or admission.refused is None:
                 code = "CANCELLED"
                 raise
             refusal = admission.refused  # the guard has ended this call, which is told why
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
-            refusal = _refusal(method.name, error)
+            refusal = _refusal(calls.name, error)
         finally:
             # From here on no work is done for the caller; the status may wait until the caller reads.
-            under_way.count -= 1
-            if passage is not None:
-                passage.end()
             if refusal is not None:
                 code = code_of(_bare(refusal)).name
-            method.end(code, time.perf_counter() - start)
+            calls.end(facts, passage, code, time.perf_counter() - start)
         if refusal is not None:
             _forget(refusal)
             await _refuse(context, refusal, door, request)
 
     return serve
-
-
-def _admitted(request: Any, context: Context, door: Door | None) -> tuple[Any, Admission | None]:
-    """Return a request that may be worked on, and on a guarded server what admitted it.
-
-    Raises:
-        Refused: it is broken, or not permitted.
-    """
-    if door is not None:
-        admission = door.admit(request, context)
-        return admission.request, admission
-    if isinstance(request, Refused):
-        raise request
-    return request, None
 
 
 def _forget(error: Exception) -> None:

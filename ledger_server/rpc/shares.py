@@ -1,24 +1,24 @@
 """Owns what each call passes before it is decided or queued: its quotas, and its share of the process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.message import Message
+from msgspec import Struct
 from prometheus_client import Counter
 
-from ledger_server.domain.errors import Reason, Refused
+from ledger_server.domain.errors import Reason, Refused, ServerFull
 from ledger_server.engine import metrics
-from ledger_server.engine.fair_gate import Company, FairGate, Flow
-from ledger_server.identity.quotas import Quotas
+from ledger_server.engine.fair_gate import Company, FairGate, Flow, flow_of
+from ledger_server.identity.quotas import Counted, Quotas
 from ledger_server.rpc.request_budget import RequestBudget
 from ledger_server.rpc.tenant_scope import tenant_reader
 from ledger_server.rpc.violations import MAX_BATCH
 
 SIZE: ContextVar[int] = ContextVar("SIZE", default=0)
-"""The bytes of the message that was opened last for the call under way.
+"""The bytes of the message that the task at work has taken last.
 
 To ask a large message for its size would make its bytes anew.
 """
@@ -49,26 +49,6 @@ for _kind in ("tenant", "caller"):
         Reason.QUOTA_READS_WAITING,
     ):
         _REFUSED.labels(quota=_kind, reason=_reason.name)
-
-
-class Received(NamedTuple):
-    """A message as it was received, with its size in bytes."""
-
-    message: Message
-    size: int
-
-
-def opened(request: Any) -> Any:
-    """Return a message, or the messages of a stream, noting the size; a refusal is returned as it is."""
-    if type(request) is Received:
-        SIZE.set(request.size)
-        return request.message
-    return request if isinstance(request, Refused) else _opened_one_by_one(request)
-
-
-async def _opened_one_by_one(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    async for request in requests:
-        yield opened(request) if type(request) is Received else request
 
 
 class Shares:
@@ -135,98 +115,147 @@ class Way:
 
         A batch with more items than any may have is refused, and is one call.
         """
-        count = 1 if self._items is None else len(getattr(request, self._items))
+        if self._items is None:
+            return 1
+        count = len(getattr(request, self._items))
         return count if 1 <= count <= MAX_BATCH else 1
 
-    def begin(self, request: Any, caller: str) -> "Passage":
+    def begin(self, request: Any, tenant_id: str | None, caller: str) -> "Passage":
         """Admit a call by its quotas and the budget, and have it let in by its gate.
 
         Args:
             request: a message, or the messages of a stream, whose tenant its first message names.
+            tenant_id: what the message says.
             caller: the identity; empty on an open server.
         Raises:
             QuotaRateExceeded, QuotaCallsUnderWay, QuotaBytesUnderWay, QuotaReadsWaiting, ServerFull: nothing
                 was counted.
         """
-        tenant_id = None if self.is_stream else self.tenant_of(request)
-        if caller and self.is_followed:
+        if self.is_stream or (caller and self.is_followed):
             tenant_id = None
+        flow = flow_of(tenant_id or NO_TENANT, caller)
+        if self.is_stream:
+            size = calls = 0
+        else:
+            size, calls = SIZE.get(), 1 if self._items is None else self.calls(request)
+        # This is for every call: what usually does nothing is looked at here.
+        budget, company = self.budget, self.shares.company
+        entered: Counted | None = None
         try:
-            return Passage(self, request, Flow(tenant_id or NO_TENANT, caller))
+            counted = entered = self.shares.quotas.begin(flow, calls=calls, size=size)
+            if company.newest is not flow:
+                company.saw(flow)
+            if not budget.has_room(size):
+                raise ServerFull
+            weight = weight_of(size)
+            waits = None if self.gate is None else self.gate.enter(flow, weight)
         except Refused as refused:
+            if entered is not None:
+                self.shares.quotas.end(entered, size=size)
             _count(refused)
             raise
+        budget.enter(size)  # there is room still: nothing has awaited
+        passage = Passage(self, flow, counted, size, weight, waits, request)
+        if self.is_stream:
+            passage.request = Metered(request, self, passage)
+        return passage
 
 
-class Passage:
-    """A call that its quotas have admitted: it counts as under way until `end`."""
+class Passage(Struct):
+    """A call that its quotas have admitted: it counts as under way until `end`.
 
-    __slots__ = ("_budget", "_flow", "_gate", "_quotas", "_weight", "request", "size", "waits")
+    Attributes:
+        size: of the message, in bytes; a stream counts its messages itself.
+        waits: what the call has to await before it is begun, if anything.
+        request: the message, or the messages as fast as the quotas allow.
+    """
 
-    def __init__(self, way: Way, request: Any, flow: Flow) -> None:
-        shares, gate = way.shares, way.gate
-        self._budget = way.budget
-        self._quotas = shares.quotas
-        self._flow = flow
-        self._gate = gate
-        whole = not way.is_stream
-        self.request = request if whole else self._metered(request, way)
-        """The message, or the messages as fast as the quotas allow."""
-        self.size: int = SIZE.get() if whole else 0
-        """Of the message, in bytes."""
-        self._weight = weight_of(self.size)
-        self.waits: asyncio.Future[None] | None = None
-        """What the call has to await before it is begun, if anything."""
-        self._quotas.begin(*flow, calls=way.calls(request) if whole else 0, size=self.size)
-        shares.company.saw(flow)
-        entered = 0
-        try:
-            if whole:
-                self._budget.enter(self.size)
-                entered = self.size
-            if gate is not None:
-                self.waits = gate.enter(flow, self._weight)
-        except Refused:
-            self._budget.leave(entered)
-            self._quotas.end(*flow, size=self.size)
-            raise
+    _way: Way
+    _flow: Flow
+    _counted: Counted
+    size: int
+    _weight: int
+    waits: "asyncio.Future[None] | None"
+    request: Any
 
     def end(self) -> None:
         """Count the call no more, and let in another one."""
-        if self._gate is not None:
-            self._gate.leave(self._flow, self._weight, self.waits)
-        self._budget.leave(self.size)
-        self._quotas.end(*self._flow, size=self.size)
+        way, size = self._way, self.size
+        if way.gate is not None:
+            way.gate.leave(self._flow, self._weight, self.waits)
+        way.budget.leave(size)
+        way.shares.quotas.end(self._counted, size=size)
+        self.request = None  # a stream's messages refer to this
 
-    async def _metered(self, requests: AsyncIterator[Any], way: Way) -> AsyncIterator[Any]:
-        """Yield the messages of a stream no faster than its quotas allow: who sends more is read later.
+    def name_tenant(self, tenant_id: str) -> None:
+        """Count a stream as a call of the tenant that its first message names.
 
-        From its first message on the stream counts as a call of the tenant that the message names. If the
-        tenant has no room for one more, the refusal is yielded in place of the message, as of a broken one.
+        Raises:
+            QuotaCallsUnderWay: the tenant has no room for one more; nothing was changed.
         """
-        async for request in requests:
-            if isinstance(request, Message):
-                tenant_id = way.tenant_of(request)
-                try:
-                    if tenant_id and self._flow.tenant_id == NO_TENANT:
-                        self._move(tenant_id)
-                except Refused as refused:
-                    _count(refused)
-                    yield refused
-                    return
-                calls = way.calls(request)
-                while True:
-                    seconds = self._quotas.wait(*self._flow, calls=calls)
-                    if seconds <= 0:
-                        break
-                    await asyncio.sleep(min(seconds, _LONGEST_PAUSE_SECONDS))
-                way.shares.company.saw(self._flow)
-            yield request
+        try:
+            self._counted = self._way.shares.quotas.name_tenant(self._counted, tenant_id)
+        except Refused as refused:
+            _count(refused)
+            raise
+        self._flow = flow_of(tenant_id, self._flow.caller)
 
-    def _move(self, tenant_id: str) -> None:
-        """Count the call as one of a tenant."""
-        self._quotas.name_tenant(tenant_id, self._flow.caller)
-        self._flow = Flow(tenant_id, self._flow.caller)
+    def has_rate(self) -> bool:
+        """Whether the messages of the stream are counted in a rate, as the quotas have it now."""
+        self._way.shares.company.saw(self._flow)
+        return self._way.shares.quotas.has_rate(self._counted)
+
+    def take_in(self, calls: int) -> float:
+        """Count a message of the stream, or return for how many seconds its quotas have it wait."""
+        return self._way.shares.quotas.wait(self._counted, calls=calls)
+
+
+class Metered:
+    """The messages of a stream, no faster than its quotas allow: who sends more is read later.
+
+    If a stream's tenant has no room for it, the refusal comes in place of the first message, as of a broken
+    one, and nothing comes after it.
+    """
+
+    def __init__(self, messages: AsyncIterator[Any], way: Way, passage: Passage) -> None:
+        self._messages = aiter(messages)
+        self._way = way
+        self._passage = passage
+        self._is_named = False
+
+    def __aiter__(self) -> "Metered":
+        """Return the messages."""
+        return self
+
+    def __anext__(self) -> Awaitable[Any]:
+        """Return the next message, or the refusal of one."""
+        if self._is_named and not self._passage.has_rate():
+            return self._messages.__anext__()
+        return self._counted_next()
+
+    async def _counted_next(self) -> Any:
+        message = await anext(self._messages)
+        if isinstance(message, Refused):
+            return message
+        if not self._is_named and (tenant_id := self._way.tenant_of(message)):
+            try:
+                self._passage.name_tenant(tenant_id)
+            except Refused as refused:
+                self._messages = _nothing()
+                return refused
+            self._is_named = True
+        calls = self._way.calls(message)
+        while True:
+            seconds = self._passage.take_in(calls)
+            if seconds <= 0:
+                return message
+            await asyncio.sleep(min(seconds, _LONGEST_PAUSE_SECONDS))
+
+
+async def _nothing() -> AsyncIterator[Any]:
+    nothing: tuple[Any, ...] = ()
+    for each in nothing:
+        yield each
 
 
 def weight_of(size: int) -> int:

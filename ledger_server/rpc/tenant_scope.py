@@ -60,17 +60,13 @@ def tenant_reader(method: MethodDescriptor) -> TenantOf:
     if name in OF_NO_TENANT:
         return lambda _: None
     if _is_text(fields.get(_FIELD)):
-        return lambda request: _cut(request.tenant_id)
+        return lambda request: request.tenant_id[:_LONGEST]
     header = fields.get("header")
     within = None if header is None else header.message_type
     if within is not None and _is_text(within.fields_by_name.get(_FIELD)):
-        return lambda request: _cut(request.header.tenant_id) if request.HasField("header") else None
+        return lambda request: request.header.tenant_id[:_LONGEST] if request.HasField("header") else None
     raise TenantUnclear(name)
 
 
 def _is_text(field: FieldDescriptor | None) -> bool:
     return field is not None and field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
-
-
-def _cut(tenant_id: str) -> str:
-    return tenant_id[:_LONGEST]

@@ -4,13 +4,12 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Final
 
 from defter.ledger.v1 import posting_pb2
 
 from ledger_server.domain.errors import FieldMalformed, LaneFull, Refused, ShuttingDown
-from ledger_server.engine.fair_gate import FairGate, Flow
+from ledger_server.engine.fair_gate import FairGate, Flow, flow_of
 from ledger_server.engine.lane.work import Outcome, Request
 from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.guard import caller_now
@@ -32,24 +31,30 @@ _LANE_FULL_PAUSE: Final = 0.01
 
 
 class _Message:
-    """One message's items: their keys, what was wrong with them, and the future of the rest.
+    """One message's items: their keys, what was wrong with them, and the requests of the rest.
 
-    `size` is the message's, in bytes.
+    Attributes:
+        weight: in the gate.
+        size: of the message, in bytes.
+        future: of the requests, once they wait in the lane.
     """
 
-    __slots__ = ("future", "keys", "refused", "size")
+    __slots__ = ("future", "keys", "refused", "requests", "size", "weight")
 
     def __init__(
         self,
         keys: Sequence[str],
         refused: dict[int, Refused],
-        future: "asyncio.Future[list[Outcome]] | None",
+        requests: Sequence[Request],
+        weight: int,
         size: int,
     ) -> None:
-        self.size = size
         self.keys = keys
         self.refused = refused
-        self.future = future
+        self.requests = requests
+        self.weight = weight
+        self.size = size
+        self.future: asyncio.Future[list[Outcome]] | None = None
 
     @property
     def answered(self) -> bool:
@@ -108,6 +113,9 @@ class TransactionStream:
         self._unanswered_bytes = 0
         # Of these the bytes of the requests whose results are not all written.
         self._unwritten_bytes = 0
+        # Those in work: each has its weight in the gate until it is decided.
+        self._in_work: deque[_Message] = deque()
+        self._flow = Flow("", "")
         self._room = asyncio.Event()
         self._arrived = asyncio.Event()
 
@@ -166,24 +174,25 @@ class TransactionStream:
                 self._room.clear()
                 await self._room.wait()
             size = SIZE.get()
-            if not await self._enter(size):
+            weight = weight_of(size)
+            waits = self._gate.enter(self._flow, weight)
+            has_room = waits is None and self._budget.enter_if_room(size)
+            if not has_room and not await self._enter_patiently(size, weight, waits):
                 return
-            message: _Message | None = None
+            self._unanswered_bytes += size
+            message = self._read_items(request.items, weight, size)
             try:
-                message = await self._enqueue(request.items, size)
+                if message.requests:
+                    message.future = await self._enqueue(message.requests)
             finally:
-                if message is None or message.future is None:
-                    self._leave(size)
-                else:  # from then on it is the reader of the results who may be slow, which holds up nobody
-                    message.future.add_done_callback(partial(self._decided, size))
+                self._work(message)
             self._messages.append(message)
-            self._unanswered += len(request.items)
+            self._unanswered += len(message.keys)
             self._arrived.set()
 
-    async def _enter(self, size: int) -> bool:
-        """Count a message once there is room for it; return False if the stream has ended meanwhile."""
-        waits = self._gate.enter(self._flow, weight_of(size))
-        counted = False
+    async def _enter_patiently(self, size: int, weight: int, waits: "asyncio.Future[None] | None") -> bool:
+        """Wait until there is room for a message; return False if the stream has ended meanwhile."""
+        entered = False
         try:
             if waits is not None:
                 await waits
@@ -191,32 +200,43 @@ class TransactionStream:
             if self._ended:
                 self._budget.leave(size)
             else:
-                self._unanswered_bytes += size
-                counted = True
+                entered = True
         finally:
-            if not counted:
-                self._gate.leave(self._flow, weight_of(size), waits)
-        return counted
+            if not entered:
+                self._gate.leave(self._flow, weight, waits)
+        return entered
 
-    def _decided(self, size: int, _: object) -> None:
-        self._leave(size)
+    def _work(self, message: _Message) -> None:
+        """Have other messages let in once this one is decided, however slow the reader of the results is.
 
-    def _leave(self, size: int) -> None:
-        """Let in another message in place of one that is decided or given up."""
-        self._gate.leave(self._flow, weight_of(size))
+        A commit decides many at once, so the eldest alone is listened to.
+        """
+        if message.future is None:
+            self._gate.leave(self._flow, message.weight)
+            return
+        self._in_work.append(message)
+        if len(self._in_work) == 1:
+            message.future.add_done_callback(self._decided)
 
-    @property
-    def _flow(self) -> Flow:
-        return Flow(self._tenant_id, self._caller)
+    def _decided(self, _: object) -> None:
+        weight = 0
+        while self._in_work and self._in_work[0].answered:
+            weight += self._in_work.popleft().weight
+        self._gate.leave(self._flow, weight)
+        if self._in_work and (eldest := self._in_work[0].future) is not None:
+            eldest.add_done_callback(self._decided)
 
     def _check_tenant(self, tenant_id: str) -> None:
         if not self._tenant_id:
             check_tenant(tenant_id)
             self._tenant_id = tenant_id
+            self._flow = flow_of(tenant_id, self._caller)
         elif tenant_id != self._tenant_id:
             raise FieldMalformed(field="tenant_id")
 
-    async def _enqueue(self, items: Sequence[posting_pb2.PostTransactionItem], size: int) -> _Message:
+    def _read_items(
+        self, items: Sequence[posting_pb2.PostTransactionItem], weight: int, size: int
+    ) -> _Message:
         keys: list[str] = []
         refused: dict[int, Refused] = {}
         requests: list[Request] = []
@@ -229,18 +249,17 @@ class TransactionStream:
                 )
             except Refused as broken:
                 refused[index] = broken
-        if not requests:
-            return _Message(keys, refused, None, size)
+        return _Message(keys, refused, requests, weight, size)
+
+    async def _enqueue(self, requests: Sequence[Request]) -> "asyncio.Future[list[Outcome]]":
         while True:
             try:
-                future = self._ledger.enqueue(self._tenant_id, requests, deadline=self._deadline)
+                return self._ledger.enqueue(self._tenant_id, requests, deadline=self._deadline)
             except LaneFull:
                 # A stream gets no refusal: not reading on is the answer (back-pressure).
                 await asyncio.sleep(_LANE_FULL_PAUSE)
                 if self._ended:
                     raise ShuttingDown from None
-            else:
-                return _Message(keys, refused, future, size)
 
     async def _next_results(self) -> bytes:
         """Return the next decided results, as many as fit into one response."""

@@ -98,6 +98,17 @@ async def test_who_is_alone_has_everything() -> None:
     assert world.in_work()[FLOOD] == 4
 
 
+@pytest.mark.parametrize("nameless", [Flow("", "game"), Flow("flood", ""), Flow("", "")])
+async def test_call_that_names_nobody_is_nobody_elses(nameless: Flow) -> None:
+    """A stream that has not begun has no tenant yet; whoever is alone beside it has everything."""
+    world = World(3, with_company=True)
+    for _ in range(20):
+        assert world.enter(FLOOD)
+        assert world.enter(nameless)
+    assert world.enter(QUIET)
+    assert not world.enter(FLOOD)
+
+
 @pytest.mark.parametrize("caller", ["", "game"])
 async def test_caller_of_many_tenants_that_is_alone_has_a_share_of_each(caller: str) -> None:
     """Tenants share among one another; the caller shares with nobody."""

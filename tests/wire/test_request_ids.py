@@ -14,7 +14,7 @@ from typing import Any, cast
 import grpc
 import pytest
 import structlog
-from defter.ledger.v1 import journal_pb2
+from defter.ledger.v1 import journal_pb2, tenant_pb2
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -116,6 +116,17 @@ async def test_made_ids_tell_calls_apart(ledger: Ledger) -> None:
         found |= {value for key, value in await call.trailing_metadata() or () if key == REQUEST_ID_KEY}
 
     assert len(found) == 3
+
+
+async def test_answer_is_no_longer_for_an_id_that_nobody_sent(ledger: Ledger) -> None:
+    """Who sent none does not look for it; a refusal names its call all the same."""
+    call = ledger.stubs.tenants.GetTenant(tenant_pb2.GetTenantRequest(tenant_id=ledger.tenant_id))
+    await call
+    assert not await call.trailing_metadata()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await ledger.stubs.tenants.GetTenant(tenant_pb2.GetTenantRequest(tenant_id="nobody"))
+    [made] = told(refused.value)
+    assert [value for key, value in refused.value.trailing_metadata() if key == REQUEST_ID_KEY] == [made]
 
 
 class Failing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,9 +14,10 @@ from hypothesis import strategies as st
 
 from ledger_server.domain.errors import InsufficientFunds, PermissionMissing, Refused
 from ledger_server.rpc.audit import MALFORMED, Audit, person_told, subject_of, tenant_told
+from ledger_server.rpc.call_facts import CallFacts
 from ledger_server.rpc.method_kinds import changes
 from ledger_server.rpc.methods import every_method
-from ledger_server.rpc.request_id import LONGEST, request_id
+from ledger_server.rpc.request_id import LONGEST
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 FACTS = {
@@ -171,12 +171,8 @@ def test_methods_that_change_something_are_told_of_by_name() -> None:
 )
 def test_request_id_is_the_callers_if_it_is_one(sent: object, taken: bool) -> None:
     """Else one is made, and it stays the same for the call."""
-
-    def both() -> tuple[str, str]:
-        metadata = [] if sent is None else [("x-request-id", sent)]
-        return request_id(metadata), request_id([("x-request-id", "another")])
-
-    first, second = Context().run(both)
-    assert first == second
+    facts = CallFacts("Service/Method", [] if sent is None else [("x-request-id", sent)])
+    first = facts.request_id
+    assert facts.request_id == first
     assert (first == sent) == taken
     assert 0 < len(first) <= LONGEST

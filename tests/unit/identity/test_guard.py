@@ -12,7 +12,7 @@ from ledger_server.domain import errors
 from ledger_server.identity.certificates import Authority
 from ledger_server.identity.policy import Policy
 from ledger_server.identity.tokens import Expected, TokenKeys
-from ledger_server.rpc.guard import Context, Guard, InForce
+from ledger_server.rpc.guard import Context, Guard, InForce, credentials_of
 from tests.support.certificates import AUDIENCE, ISSUER, Signer, TestAuthority, key_set
 from tests.support.guarded import POLICY, authorization
 
@@ -48,7 +48,7 @@ class Call:
 
 def identify(guard: Guard, peer: Any, metadata: tuple[tuple[str, str], ...] = ()) -> str:
     """Return who the guard says is calling."""
-    return guard.identify(cast("Context", Call(peer, metadata))).identity
+    return guard.identify(credentials_of(cast("Context", Call(peer, metadata)))).identity
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from ledger_server.domain.errors import (
 )
 from ledger_server.identity import quotas as module
 from ledger_server.identity.policy import Policy
-from ledger_server.identity.quotas import BURST_SECONDS, MOST_SECONDS, Kind, Quota, Quotas
+from ledger_server.identity.quotas import BURST_SECONDS, MOST_SECONDS, Counted, Kind, Quota, Quotas
 
 WIDE = Quota(calls_per_second=None, calls_under_way=1_000, bytes_under_way=1_000_000)
 GAME, EDGE = "spiffe://d/game", "spiffe://d/edge"
@@ -30,6 +30,7 @@ class World:
     def __init__(self, **quotas: Quota) -> None:
         self.now = 100.0
         self.told = quotas
+        self.under_way: list[tuple[Counted, int]] = []
         self.quotas = Quotas(self.quota_of, lambda: self.now)
 
     def quota_of(self, kind: Kind, _: str) -> Quota:
@@ -39,10 +40,16 @@ class World:
     def begin(self, tenant_id: str = "casino", caller: str = GAME, calls: int = 1, size: int = 10) -> str:
         """Begin a call, and return its refusal's name."""
         try:
-            self.quotas.begin(tenant_id, caller, calls=calls, size=size)
+            counted = self.quotas.begin((tenant_id, caller), calls=calls, size=size)
         except Refused as refused:
             return refused.reason.name
+        self.under_way.append((counted, size))
         return ""
+
+    def end(self, place: int = 0) -> None:
+        """End a call, the first one unless another is meant."""
+        counted, size = self.under_way.pop(place)
+        self.quotas.end(counted, size=size)
 
 
 def quota(**numbers: Any) -> Quota:
@@ -76,7 +83,7 @@ def test_refusal_says_whose_quota_it_is_and_when_there_is_room() -> None:
     world.now += 0.1
     world.begin()
     with pytest.raises(QuotaRateExceeded) as caught:
-        world.quotas.begin("casino", GAME, calls=1, size=0)
+        world.quotas.begin(("casino", GAME), calls=1, size=0)
     assert caught.value.metadata == {"quota": "caller", "name": GAME, "limit": "4.0"}
     assert caught.value.retry_seconds is not None
     world.now += caught.value.retry_seconds
@@ -88,7 +95,7 @@ def test_ended_call_makes_room() -> None:
     world = World(tenant=quota(calls_under_way=1, bytes_under_way=50))
     assert not world.begin(size=50)
     assert world.begin() == "QUOTA_CALLS_UNDER_WAY"
-    world.quotas.end("casino", GAME, size=50)
+    world.end()
     assert not world.begin(size=40)
 
 
@@ -104,7 +111,7 @@ def test_batch_counts_as_its_items() -> None:
     world = World(tenant=quota(calls_per_second=20.0))
     assert not world.begin(calls=1_000)
     with pytest.raises(QuotaRateExceeded) as caught:
-        world.quotas.begin("casino", GAME, calls=1, size=0)
+        world.quotas.begin(("casino", GAME), calls=1, size=0)
     assert caught.value.retry_seconds == pytest.approx(50.05 - BURST_SECONDS)
 
 
@@ -113,10 +120,10 @@ def test_nobody_waits_for_longer_than_a_minute(batches: list[tuple[int, float]])
     """However much was used, and whatever the rate was by then."""
     current = [quota(calls_per_second=None)]
     quotas = Quotas(lambda *_: current[0], lambda: 0.0)
-    quotas.begin("casino", GAME, calls=1, size=0)
+    counted = quotas.begin(("casino", GAME), calls=1, size=0)
     for calls, rate in batches:
         current[0] = quota(calls_per_second=rate)
-        wait = quotas.wait("casino", GAME, calls=calls)
+        wait = quotas.wait(counted, calls=calls)
         assert wait <= MOST_SECONDS + 1 / rate
 
 
@@ -126,24 +133,25 @@ def test_refused_call_counts_nowhere() -> None:
     assert not world.begin()
     for _ in range(50):
         assert world.begin() == "QUOTA_CALLS_UNDER_WAY"
-    world.quotas.end("casino", GAME, size=10)
+    world.end()
     assert not world.begin()
 
 
 def test_stream_is_told_how_long_to_wait() -> None:
     """Its messages count in the rate of both, and are not refused."""
     world = World(tenant=quota(calls_per_second=2.0))
-    world.quotas.begin("", GAME, calls=0, size=0)
-    world.quotas.name_tenant("casino", GAME)
+    counted = world.quotas.begin(("", GAME), calls=0, size=0)
+    counted = world.quotas.name_tenant(counted, "casino")
+    assert world.quotas.has_rate(counted)
     waits = []
     for _ in range(4):
-        seconds = world.quotas.wait("casino", GAME, calls=1)
+        seconds = world.quotas.wait(counted, calls=1)
         waits.append(round(seconds, 3))
         if seconds:
             world.now += seconds
-            assert not world.quotas.wait("casino", GAME, calls=1)
+            assert not world.quotas.wait(counted, calls=1)
     assert waits == [0, 0, 0.5, 0.5]
-    world.quotas.end("casino", GAME, size=0)
+    world.quotas.end(counted, size=0)
     world.now += 100
     assert not world.begin()
 
@@ -152,14 +160,15 @@ def test_stream_is_told_how_long_to_wait() -> None:
 def test_stream_counts_with_the_tenant_that_it_names(caller: str) -> None:
     """From there on, and no longer where it was counted before."""
     world = World(tenant=quota(calls_under_way=1))
-    world.quotas.begin("", caller, calls=0, size=0)
-    world.quotas.name_tenant("casino", caller)
+    first = world.quotas.begin(("", caller), calls=0, size=0)
+    first = world.quotas.name_tenant(first, "casino")
+    assert not world.quotas.has_rate(first)
     assert world.begin(caller=EDGE) == "QUOTA_CALLS_UNDER_WAY"
-    world.quotas.begin("", caller, calls=0, size=0)
+    second = world.quotas.begin(("", caller), calls=0, size=0)
     with pytest.raises(QuotaCallsUnderWay):
-        world.quotas.name_tenant("casino", caller)
-    world.quotas.end("", caller, size=0)
-    world.quotas.end("casino", caller, size=0)
+        world.quotas.name_tenant(second, "casino")
+    world.quotas.end(second, size=0)
+    world.quotas.end(first, size=0)
     assert not world.begin(caller=EDGE)
 
 
@@ -170,7 +179,7 @@ def test_names_that_nobody_knows_take_bounded_memory(monkeypatch: pytest.MonkeyP
     assert not world.begin("casino", "")
     for number in range(10_000):
         assert not world.begin(f"unknown-{number}", "")
-        world.quotas.end(f"unknown-{number}", "", size=10)
+        world.end(1)
         assert world.quotas.remembered <= 101
     assert world.begin("casino", "") == "QUOTA_CALLS_UNDER_WAY"
 
@@ -195,7 +204,8 @@ def test_no_order_of_calls_gets_more_than_the_quota(
     for tenant_id, caller, items, sent, pause, end in steps:
         world.now += pause
         if end and under_way:
-            world.quotas.end(*under_way[0][:2], size=under_way.pop(0)[2])
+            world.end()
+            del under_way[0]
         if not world.begin(tenant_id, caller, items, sent):
             under_way.append((tenant_id, caller, sent))
             for owner in (("tenant", tenant_id), *([("caller", caller)] if caller else [])):
@@ -212,14 +222,14 @@ def test_no_order_of_calls_gets_more_than_the_quota(
         for first, last in itertools.combinations_with_replacement(range(len(taken)), 2):
             items = sum(each for _, each in taken[first:last])  # the last one may be larger than the room
             assert items <= rate * (taken[last][0] - taken[first][0] + BURST_SECONDS) + 6
-    for tenant_id, caller, sent in under_way:
-        world.quotas.end(tenant_id, caller, size=sent)
+    for _ in under_way:
+        world.end()
     world.now += 1_000
     for tenant_id, caller in itertools.product("abc", ["", GAME, EDGE]):
         for _ in range(2):
             world.now += 10
             assert not world.begin(tenant_id, caller, 1, size)
-            world.quotas.end(tenant_id, caller, size=size)
+            world.end()
 
 
 POLICY = b"""

@@ -379,8 +379,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     many more there are. A status has at most 4 KiB, so that clients with default settings receive it: facts and
     sentences that would make it longer are cut, with `...` at their end.
     `google.rpc.RequestInfo` names the call in the server's log lines: its `request_id` is what the caller has sent as metadata
-    `x-request-id` (printable ASCII, up to 64 characters), or one that the server has made. Answers have it in their trailing
-    metadata `x-request-id`.
+    `x-request-id` (printable ASCII, up to 64 characters), or one that the server has made. Errors have it in their
+    trailing metadata `x-request-id` as well, and so have other answers to callers that have sent one.
     Reasons from 200 to 299 are decisions against the state of the ledger: they are final for their key. A key that was
     decided, whether refused or not, is kept for ever with its outcome, as long as the journal itself: it is never free
     again. A key that was not decided is kept nowhere. A key is unique within its tenant and the RPC that decides it
