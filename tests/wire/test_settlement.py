@@ -10,6 +10,7 @@ from defter.reconciliation.v1 import settlement_pb2
 
 from tests.support.fake_provider import PROVIDER
 from tests.support.ledger import Ledger
+from tests.support.patience import HANG_SECONDS
 from tests.support.settlement import ADYEN, STRIPE, UNBALANCED, Settler, charge, paid, stripe_file
 from tests.support.wire import MIB, refusal
 from tests.unit.reconciliation.files import sample
@@ -19,6 +20,8 @@ INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
 
 # The requests below name the tenant, so there is one server for each test.
 pytestmark = pytest.mark.usefixtures("server")
+
+IMPORTING = "ledger_server.jobs.settlement.importing"
 
 
 @pytest.fixture
@@ -119,17 +122,18 @@ async def test_import_with_many_batches_answers_with_those_that_fit(
     assert len(await settler.batches(page_size=1_000, state=UNBALANCED)) == len(names)
 
 
-async def test_stream_that_says_nothing_does_not_keep_others_from_importing(settler: Settler) -> None:
-    """Postings and reads go on, and so do a few other imports."""
-    silent = [settler.stub.ImportSettlementReport() for _ in range(3)]
+async def test_stream_that_says_nothing_does_not_keep_others_from_importing(
+    settler: Settler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has sent nothing of a file takes no place, however many there are and however long it lasts."""
+    monkeypatch.setattr(f"{IMPORTING}._SILENCE_SECONDS", 10 * HANG_SECONDS)
+    silent = [settler.stub.ImportSettlementReport() for _ in range(10)]
     for call in silent:
         await call.write(settler.header())
-    assert (await settler.send(sample("stripe_payouts.csv"))).report.line_count == 3
+    async with asyncio.timeout(HANG_SECONDS):
+        assert (await settler.send(sample("stripe_payouts.csv"))).report.line_count == 3
     for call in silent:
         call.cancel()
-
-
-IMPORTING = "ledger_server.jobs.settlement.importing"
 
 
 async def test_import_that_falls_silent_is_given_up(

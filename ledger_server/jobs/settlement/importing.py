@@ -75,12 +75,14 @@ class Importer:
             FieldTooLong: the file is larger than any report.
         """
         flow = Flow(header.tenant_id, "")
+        # Whoever has sent nothing of the file takes nobody's place.
+        first = await _next(chunks)
         async with self._uploads.entered(flow):
             reader = ReportReader(ReportFormat(header.format), self._currencies, account=header.account)
             # Not in a thread: if the caller went away just then, its files would stay open.
             spool = Spool(reader)
             try:
-                await _receive(spool, chunks)
+                await _receive(spool, first, chunks)
                 async with self._work.entered(flow):
                     return await self._import(header, spool, caller)
             finally:
@@ -163,16 +165,24 @@ class Importer:
         return [message_of(batch) for batch in batches]
 
 
-async def _receive(spool: Spool, chunks: AsyncIterator[bytes]) -> None:
+async def _receive(spool: Spool, first: bytes | None, chunks: AsyncIterator[bytes]) -> None:
     """Keep a file on the disk while it arrives."""
-    while True:
-        try:
-            async with asyncio.timeout(_SILENCE_SECONDS):
-                chunk = await anext(chunks, None)
-        except TimeoutError:
-            raise DeadlinePassed from None
-        if chunk is None:
-            return
+    chunk = first
+    while chunk is not None:
         await asyncio.to_thread(spool.add, chunk)
         if spool.size > MAX_FILE_BYTES:
             raise FieldTooLong(field="chunk", limit=MAX_FILE_BYTES)
+        chunk = await _next(chunks)
+
+
+async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
+    """Return the next piece of a file, or None behind its end.
+
+    Raises:
+        DeadlinePassed: its sender says nothing.
+    """
+    try:
+        async with asyncio.timeout(_SILENCE_SECONDS):
+            return await anext(chunks, None)
+    except TimeoutError:
+        raise DeadlinePassed from None
