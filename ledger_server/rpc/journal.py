@@ -71,7 +71,8 @@ class JournalServicer:
         after = int(position[0]) if position else request.after_sequence
         page = await self._reads.entries(request.tenant_id, after=after, size=size)
         entries = await self._reads.courtesy.slices().made(
-            page.items, lambda entry: length_delimited(1, entry_bytes(entry, bytes_only=False))
+            page.items,
+            lambda entry: length_delimited(1, entry_bytes(entry, bytes_only=request.bytes_only)),
         )
         if page.next is not None:
             entries.append(length_delimited(2, page_token(request, (page.next,)).encode()))

@@ -515,6 +515,7 @@ class ListJournalRequest(_message.Message):
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    BYTES_ONLY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant."""
     after_sequence: _builtins.int
@@ -523,6 +524,10 @@ class ListJournalRequest(_message.Message):
     """At most this many, 1 to 1,000; 0 means 100."""
     page_token: _builtins.str
     """`next_page_token` of the page before, or empty; the filter must be the same."""
+    bytes_only: _builtins.bool
+    """Whether to leave out `record` and send only `record_bytes`: for speed, and for whoever has to read on behind
+    bytes that were altered and are no record any more.
+    """
     def __init__(
         self,
         *,
@@ -530,10 +535,11 @@ class ListJournalRequest(_message.Message):
         after_sequence: _builtins.int = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        bytes_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "page_size", b"page_size", "page_token", b"page_token", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "bytes_only", b"bytes_only", "page_size", b"page_size", "page_token", b"page_token", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
