@@ -63,6 +63,8 @@ class Exit(IntEnum):
     PARTIAL = 3
     INTERRUPTED = 4
     UNDER_WAY = 5
+    BROKEN_FILE = 6
+    UNKNOWN_KEY = 7
 
 
 class Stopped(Exception):

@@ -9,6 +9,7 @@ from ledger_server.operator import (
     deposits,
     events,
     findings,
+    head,
     outbound,
     reconcile,
     records,
@@ -25,6 +26,7 @@ _GROUPS: Final = {
     "records": records.app,
     "events": events.app,
     "outbound": outbound.app,
+    "head": head.app,
 }
 WORDS: Final = frozenset({"reconcile", "verify", *_GROUPS})
 """The first words of these commands."""

@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Final
 
@@ -145,19 +145,29 @@ def _print_result(out: Console, tenant: str, result: journal_pb2.VerifyResult) -
 async def _verified(ledger: LedgerClient, tenant: str) -> journal_pb2.VerifyResult:
     request = journal_pb2.VerifyJournalRequest(tenant_id=tenant)
     result = journal_pb2.VerifyResult()
+    async with shown_progress(tenant) as show:
+        async for event in ledger.journal.VerifyJournal(request):
+            if event.HasField("result"):
+                result = event.result
+            else:
+                show(event.progress)
+    return result
+
+
+@asynccontextmanager
+async def shown_progress(tenant: str) -> AsyncIterator[Callable[[journal_pb2.VerifyProgress], None]]:
+    """Show on standard error how far a verification is, by what is passed to the function that is yielded."""
     screen = console(sys.stderr)
     # The bar goes away when it is done, so that an error stands alone; in a file there are lines.
     with Progress(console=screen, transient=True, disable=not _has_bar(screen)) as progress:
         task = progress.add_task(f"verifying {tenant}", total=None)
         async with told_in_lines(screen, tenant) as lines:
-            async for event in ledger.journal.VerifyJournal(request):
-                if event.HasField("result"):
-                    result = event.result
-                else:
-                    lines.progress = event.progress
-                    done = event.progress
-                    progress.update(task, completed=done.sequence, total=done.head_sequence)
-    return result
+
+            def show(done: journal_pb2.VerifyProgress) -> None:
+                lines.progress = done
+                progress.update(task, completed=done.sequence, total=done.head_sequence)
+
+            yield show
 
 
 def _has_bar(screen: Console) -> bool:

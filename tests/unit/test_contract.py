@@ -77,7 +77,6 @@ OF_THE_WIRE: Final = {
 # Fields that nobody names, with the reason.
 UNNAMED: Final = {
     "GetOutcomeResponse.entry": "stored bytes are put around by hand (`rpc/journal.py`, `rpc/outcomes.py`)",
-    "JournalEntry.record_bytes": "the same",
     "OpenAccountResult.rejection": "the same",
     "PostTransactionResult.rejection": "the same",
     "WatchJournalResponse.server_time": "the same",
