@@ -180,6 +180,16 @@ async def test_commands_call_with_what_the_environment_names(guarded: Service, f
     refused = await command({**server, **certificate, **key}, "outbound", "stop", "--note", "n")
     assert refused.returncode == 2
     assert "PERMISSION_MISSING" in refused.stderr or "no rule" in refused.stderr
+    # A scheduler publishes heads and reads no record; who checks them reads all.
+    head, heads = folder / "head", folder / "heads"
+    assert (await command({}, "head", "key", str(head), "--name", "d")).returncode == 0
+    words = ("head", "publish", "--all", "--key", str(head), "--file", str(heads))
+    published = await command({**server, **certificate, **key}, *words)
+    assert published.returncode == 0, published.stderr
+    for who, code in (({**server, **certificate, **key}, 2), ({**server, **token}, 0)):
+        checked = await command(who, "head", "check", "--key", f"{head}.pub", "--file", str(heads))
+        assert checked.returncode == code, checked.stderr
+        assert ("PERMISSION_MISSING" in checked.stderr) == (code == 2)
     for half, named in (
         ({**server, **certificate}, "DEFTER_CALLER_CERTIFICATE_FILE"),
         ({**server, **key}, "DEFTER_CALLER_KEY_FILE"),

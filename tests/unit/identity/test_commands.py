@@ -102,6 +102,16 @@ def test_key_is_not_made_over_another(folder: Path) -> None:
         (("--method", "defter.payments.v1.OutboundService/StopOutbound"), 0, ["groups=on-duty", "*"]),
         (("--method", "defter.payments.v1.WithdrawalService/MarkWithdrawalPaid"), 1, ["nobody may"]),
         (("--who", "token:ada", "--method", "**/StopOutbound"), 1, ["may not"]),
+        # What `defter head publish` calls, and what `defter head check` calls beside it.
+        (("--who", "spiffe://defter.example/scheduler", "--method", "**/GetTenant"), 0, ["scheduler"]),
+        (("--who", "spiffe://defter.example/scheduler", "--method", "**/ListTenants"), 0, ["scheduler"]),
+        (("--who", "spiffe://defter.example/scheduler", "--method", "**/ListJournal"), 1, ["may not"]),
+        (
+            ("--who", "token:ada", "--claim", "groups=auditors", "--method", "**/ListJournal"),
+            0,
+            ["auditors"],
+        ),
+        (("--who", "token:ada", "--claim", "groups=auditors", "--method", "**/GetTenant"), 0, ["auditors"]),
         (("--who", "token:ada", "--claim", "groups=on-duty", "--method", "**/StopOutbound"), 0, ["on duty"]),
         (
             ("--who", "spiffe://defter.example/game", "--method", "**/PlaceHold", "--tenant", "casino-2"),
