@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -109,6 +111,35 @@ def test_file_is_replaced_whole_and_keeps_its_mode_and_its_link(folder: Path) ->
     assert file.stat().st_mode & 0o777 == 0o640
     assert link.is_symlink()
     assert not (folder / "heads.new").exists()
+
+
+@pytest.mark.parametrize("fails", ["fsync", "fchmod"])
+def test_file_that_can_not_be_replaced_is_as_it_was(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """A full disk: what was published before is not lost by it."""
+    before = (folder / "heads").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, fails, full)
+    with pytest.raises(Stopped, match="heads: No space left on device"):
+        head_files.replace(folder / "heads", b"other content")
+
+    assert (folder / "heads").read_bytes() == before
+
+
+def test_file_on_which_another_publisher_is_at_work_is_left_to_it(folder: Path) -> None:
+    """It is asked for again later; the lock ends with whoever has it."""
+    publish = "head publish --key key --all --file heads --server 127.0.0.1:1"
+    with head_files.alone_with(folder / "heads"):
+        ran = CliRunner().invoke(app, publish)
+
+    assert ran.exit_code == 5, ran.output
+    assert ran.stderr.startswith("heads: another `defter head publish` is at work on it")
+    with head_files.alone_with(folder / "heads"):
+        pass
 
 
 @pytest.mark.parametrize("there", ["secret", "public"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -28,6 +29,7 @@ from ledger_server.operator.head_notes import (
     split_notes,
 )
 
+ROOT = Path(__file__).parents[3]
 # The example of Go's golang.org/x/mod/sumdb/note, in its documentation and tests.
 PRIVATE = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz"
 PUBLIC = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
@@ -118,6 +120,14 @@ def test_head_is_a_checkpoint() -> None:
         "ledger.example/defter/casino\n1284\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
         "defter hash chain 1\nepoch k3x9abcd\ntime 2030-01-02T03:04:05Z\n"
     )
+
+
+def test_head_is_told_as_it_is_written() -> None:
+    """Operators read it on the page, and may write tools by it."""
+    _, _, below = (ROOT / "docs" / "operations" / "heads.md").read_text().partition("\n\n```\n")
+    text = below.partition("\n\n")[0] + "\n"
+
+    assert PublishedHead.parse(text).text == text
 
 
 @given(heads=st.lists(HEADS, max_size=4), private=st.binary(min_size=32, max_size=32))
