@@ -1,27 +1,28 @@
 """Owns the running of migrations: one at a time, and never waiting long for a lock that traffic holds."""
 
 import asyncio
+import time
 
 import asyncpg
 from alembic import context
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from ledger_server.store.migrate import ADVISORY_LOCK, LOCK_TIMEOUT, STATEMENT_TIMEOUT
 from ledger_server.store.tables import TABLES
 
-# A migration that can't get its lock gives up, instead of queueing in front of everybody else.
-_LOCK_TIMEOUT = "4s"
-_STATEMENT_TIMEOUT = "10min"
-# Any number; it must only differ from other programs' advisory locks in the same database.
-_ADVISORY_LOCK = 0x0DEF7E2
+_PAUSE_SECONDS = 0.1
 
 
 def run(connection: Connection) -> None:
     """Run the wanted migrations on a connection, alone."""
-    # Waiting for another migration is fine, so the lock time-out is set only afterwards.
-    connection.execute(text(f"SELECT pg_advisory_lock({_ADVISORY_LOCK})"))
-    connection.execute(text(f"SET lock_timeout = '{_LOCK_TIMEOUT}'"))
-    connection.execute(text(f"SET statement_timeout = '{_STATEMENT_TIMEOUT}'"))
+    # It asks again and again: a statement that waits has a snapshot, and an index that another migration
+    # builds CONCURRENTLY waits for every older snapshot, so that each would wait for the other one.
+    while not connection.scalar(text(f"SELECT pg_try_advisory_lock({ADVISORY_LOCK})")):
+        connection.rollback()
+        time.sleep(_PAUSE_SECONDS)
+    connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+    connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
     connection.commit()
     try:
         context.configure(connection=connection, target_metadata=TABLES, transaction_per_migration=True)
@@ -29,7 +30,7 @@ def run(connection: Connection) -> None:
             context.run_migrations()
     finally:
         connection.rollback()
-        connection.execute(text(f"SELECT pg_advisory_unlock({_ADVISORY_LOCK})"))
+        connection.execute(text(f"SELECT pg_advisory_unlock({ADVISORY_LOCK})"))
         connection.commit()
 
 

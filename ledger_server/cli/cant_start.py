@@ -11,10 +11,14 @@ from sqlalchemy.exc import DBAPIError
 from ledger_server.embedded_postgres.errors import EmbeddedPostgresError
 from ledger_server.store.database import DATABASE_ERRORS
 from ledger_server.store.migrate import SchemaNewer, SchemaTooOld
+from ledger_server.store.migration_sql import NotPlainSql
+from ledger_server.store.schema_revision import RevisionUnreadable
 
 # Errors that an operator can mend. A ValueError is about a setting, a RuntimeError is gRPC's about the port.
 _MENDABLE: Final = (
     EmbeddedPostgresError,
+    NotPlainSql,
+    RevisionUnreadable,
     SchemaNewer,
     SchemaTooOld,
     CommandError,

@@ -23,6 +23,7 @@ from defter_client import LedgerError
 from defter_tracing import TracingMissing, switch_off, switch_on
 from ledger_server.cli import currencies as currency_commands
 from ledger_server.cli import identity as identity_commands
+from ledger_server.cli import schema as schema_commands
 from ledger_server.cli.cant_start import cant_start
 from ledger_server.cli.demo import TENANT, DemoFailed, run_demo
 from ledger_server.cli.local_access import LocalAccess, open_ways
@@ -137,12 +138,35 @@ def _database_url(settings: Settings) -> str:
 @app.command()
 def migrate(
     revision: Annotated[str, typer.Argument(help="the version of the schema to migrate up to")] = "head",
+    check: Annotated[
+        bool, typer.Option("--check", help="change nothing; tell by the exit code whether migrations are due")
+    ] = False,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="change nothing; print what is due as a script for psql")
+    ] = False,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="with --sql: ask no database; print from this version, or from `base`"),
+    ] = None,
 ) -> None:
-    """Bring the database to a version of the schema."""
+    """Bring the database to a version of the schema, or tell what that would take."""
+    if start is not None and not sql:
+        raise typer.BadParameter("goes with --sql", param_hint="--from")
+    if check and (sql or revision != "head"):
+        raise typer.BadParameter("goes alone: it compares with what this version needs", param_hint="--check")
     settings = _settings()
+    role = settings.application_role
+    if start is not None:
+        schema_commands.print_sql_from(start, revision, application_role=role)
+        return
     database_url = _database_url(settings)
+    if check:
+        schema_commands.check_schema(database_url, application_role=role)
+    if sql:
+        schema_commands.print_sql(database_url, revision, application_role=role)
+        return
     with cant_start():
-        reached = upgrade(database_url, revision, application_role=settings.application_role)
+        reached = upgrade(database_url, revision, application_role=role)
     typer.echo(f"the database is at {reached}")
 
 

@@ -13,6 +13,11 @@ from alembic.util import CommandError
 from ledger_server.store.database import naming_database
 
 APPLICATION_ROLE: Final = "defter_application"
+LOCK_TIMEOUT: Final = "4s"
+"""A migration that can't get its lock gives up, instead of queueing in front of everybody else."""
+STATEMENT_TIMEOUT: Final = "10min"
+ADVISORY_LOCK: Final = 0x0DEF7E2
+"""Migrations take turns by it. Any number; it must only differ from other programs' in the same database."""
 
 
 def upgrade(database_url: str, revision: str = "head", *, application_role: str = APPLICATION_ROLE) -> str:
@@ -50,19 +55,57 @@ def _refuse_newer(config: Config, wanted: str) -> None:
         reached = {each.revision for each in script.walk_revisions("base", wanted)}
         for revision in found:
             if revision not in reached:
-                raise SchemaNewer(
-                    f"the database is at revision {revision}, which {wanted} does not lead to;"
-                    " a schema is never taken back"
-                )
+                raise SchemaNewer(_beyond(revision, wanted))
         return []
 
     with EnvironmentContext(config, script, fn=compare):
         script.run_env()
 
 
+def _beyond(found: str, wanted: str) -> str:
+    return (
+        f"the database is at revision {found}, which {wanted} does not lead to; a schema is never taken back"
+    )
+
+
 def downgrade(database_url: str, revision: str, *, application_role: str = APPLICATION_ROLE) -> None:
     """Migrate down to a revision; `base` removes everything."""
     command.downgrade(_config(database_url, application_role), revision)
+
+
+def steps(found: str | None, wanted: str = "head") -> tuple[str, ...]:
+    """Return the revisions that lead from the one that was found to the wanted one, oldest first.
+
+    Args:
+        found: None where nothing was ever migrated.
+        wanted: a revision that this code knows, or `head`.
+    Raises:
+        SchemaNewer: the found one is beyond the wanted one, or is unknown here.
+        CommandError: the wanted one is unknown.
+    """
+    known = known_revisions()
+    if wanted == "head":
+        wanted = known[-1]
+    if wanted not in known:
+        raise CommandError(f"{wanted!r} is no version to migrate up to")
+    up_to_wanted = known[: known.index(wanted) + 1]
+    if found is None:
+        return up_to_wanted
+    if found not in up_to_wanted:
+        raise SchemaNewer(_beyond(found, wanted))
+    return up_to_wanted[up_to_wanted.index(found) + 1 :]
+
+
+def known_revisions() -> tuple[str, ...]:
+    """Return the revisions that this code knows, oldest first."""
+    _, script = migrations(APPLICATION_ROLE)
+    return tuple(revision.revision for revision in script.walk_revisions())[::-1]
+
+
+def migrations(application_role: str) -> tuple[Config, ScriptDirectory]:
+    """Return the folder of migrations, and the configuration that they read."""
+    config = _config("", application_role)
+    return config, ScriptDirectory.from_config(config)
 
 
 class SchemaTooOld(Exception):
