@@ -31,27 +31,19 @@ _LANE_FULL_PAUSE: Final = 0.01
 
 
 class _Message:
-    """One message's items: their keys, what was wrong with them, and the requests of the rest.
+    """One message's items: their keys, what was wrong with them, and the future of the rest.
 
     Attributes:
         weight: in the gate.
         size: of the message, in bytes.
-        future: of the requests, once they wait in the lane.
+        future: of the requests, once they wait in the lane; None if there are none.
     """
 
-    __slots__ = ("future", "keys", "refused", "requests", "size", "weight")
+    __slots__ = ("future", "keys", "refused", "size", "weight")
 
-    def __init__(
-        self,
-        keys: Sequence[str],
-        refused: dict[int, Refused],
-        requests: Sequence[Request],
-        weight: int,
-        size: int,
-    ) -> None:
+    def __init__(self, keys: Sequence[str], refused: dict[int, Refused], weight: int, size: int) -> None:
         self.keys = keys
         self.refused = refused
-        self.requests = requests
         self.weight = weight
         self.size = size
         self.future: asyncio.Future[list[Outcome]] | None = None
@@ -180,12 +172,16 @@ class TransactionStream:
             if not has_room and not await self._enter_patiently(size, weight, waits):
                 return
             self._unanswered_bytes += size
-            message = self._read_items(request.items, weight, size)
+            message: _Message | None = None
             try:
-                if message.requests:
-                    message.future = await self._enqueue(message.requests)
+                message, wanted = self._read_items(request.items, weight, size)
+                if wanted:
+                    message.future = await self._enqueue(wanted)
             finally:
-                self._work(message)
+                if message is None or message.future is None:
+                    self._gate.leave(self._flow, weight)
+                else:
+                    self._work(message, message.future)
             self._messages.append(message)
             self._unanswered += len(message.keys)
             self._arrived.set()
@@ -206,17 +202,14 @@ class TransactionStream:
                 self._gate.leave(self._flow, weight, waits)
         return entered
 
-    def _work(self, message: _Message) -> None:
+    def _work(self, message: _Message, future: "asyncio.Future[list[Outcome]]") -> None:
         """Have other messages let in once this one is decided, however slow the reader of the results is.
 
         A commit decides many at once, so the eldest alone is listened to.
         """
-        if message.future is None:
-            self._gate.leave(self._flow, message.weight)
-            return
         self._in_work.append(message)
         if len(self._in_work) == 1:
-            message.future.add_done_callback(self._decided)
+            future.add_done_callback(self._decided)
 
     def _decided(self, _: object) -> None:
         weight = 0
@@ -236,7 +229,8 @@ class TransactionStream:
 
     def _read_items(
         self, items: Sequence[posting_pb2.PostTransactionItem], weight: int, size: int
-    ) -> _Message:
+    ) -> tuple[_Message, Sequence[Request]]:
+        """Return a message, and those of its items that may be decided."""
         keys: list[str] = []
         refused: dict[int, Refused] = {}
         requests: list[Request] = []
@@ -249,7 +243,7 @@ class TransactionStream:
                 )
             except Refused as broken:
                 refused[index] = broken
-        return _Message(keys, refused, requests, weight, size)
+        return _Message(keys, refused, weight, size), requests
 
     async def _enqueue(self, requests: Sequence[Request]) -> "asyncio.Future[list[Outcome]]":
         while True:
