@@ -173,6 +173,18 @@ class Watches:
         return b"\x10" + varint(head) + length_delimited(3, now)
 
 
+class RecordMissing(Exception):
+    """A journal lacks a record in front of its newest one: somebody took it out of the database."""
+
+
+def unbroken(position: int, entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Return those of the entries that follow a sequence one by one; what is behind a gap is left out."""
+    for index, entry in enumerate(entries):
+        if entry.sequence != position + 1 + index:
+            return entries[:index]
+    return entries
+
+
 class _Position:
     """How far one watcher is."""
 
@@ -234,6 +246,8 @@ class _Tail:
 
         Args:
             size_bytes: of entries that are read for this caller; shared chunks are small.
+        Raises:
+            RecordMissing: the next record is not in the database.
         """
         if position >= self.head:
             return None
@@ -241,8 +255,10 @@ class _Tail:
             if chunk.after <= position:
                 return chunk.behind(position)
         async with self._reading:
-            entries = await self._read(position, size_bytes)
-        return Chunk(entries) if entries else None
+            entries = unbroken(position, await self._read(position, size_bytes))
+        if not entries:
+            raise RecordMissing(f"record {position + 1} of a journal that has {self.head} is not there")
+        return Chunk(entries)
 
     async def wait(self, position: int, seconds: float) -> bool:
         """Wait for a record after a sequence; return False when the time is up."""
@@ -273,8 +289,11 @@ class _Tail:
                 continue
             # Commits of this process may have been appended meanwhile.
             fresh = [entry for entry in found if entry.sequence > self.head]
-            if fresh:
-                self._append(fresh)
+            following = unbroken(self.head, fresh)
+            if fresh and not following:
+                self._skip_to(fresh[-1].sequence)
+            elif following:
+                self._append(following)
                 pause = _BUSY_SECONDS
             else:
                 pause = min(2 * pause, _IDLE_SECONDS)
@@ -294,6 +313,13 @@ class _Tail:
             self._size += chunk.size
         self.head = entries[-1].sequence
         self.trim()
+        self._tell()
+
+    def _skip_to(self, head: int) -> None:
+        """Keep nothing, since the next record is missing: each watcher looks for itself, and is told."""
+        self._chunks.clear()
+        self._size = 0
+        self.head = head
         self._tell()
 
     def trim(self) -> None:
