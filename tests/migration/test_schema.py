@@ -270,15 +270,37 @@ END $$;
 """
 
 
+async def test_migrate_from_the_beginning_without_leave_to_make_roles_takes_those_that_are_there(
+    databases: Databases,
+) -> None:
+    """As in a managed database, whose administrator has made both roles."""
+    with databases.empty() as url, databases.fresh() as expected:
+        owner = await asyncpg.connect(url)
+        await owner.execute(LANDLORD)
+
+        await asyncio.to_thread(migrate.upgrade, as_landlord(url))
+
+        kinds = ("privilege",)  # of the owner, who is another one
+        assert [row for row in await fetch(url, SCHEMA) if row[0] not in kinds] == [
+            row for row in await fetch(expected, SCHEMA) if row[0] not in kinds
+        ]
+        await owner.execute("DROP OWNED BY landlord CASCADE; DROP ROLE landlord")
+        await owner.close()
+
+
+def as_landlord(url: str) -> str:
+    """Return the database's URL for the user whom `LANDLORD` makes."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"landlord:secret@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
 async def test_migrate_without_leave_to_make_roles_needs_the_role_for_reports(databases: Databases) -> None:
     """An owner who may make none is told which one is missing, at once, and passes where it is there."""
     with databases.empty() as url:
         await asyncio.to_thread(migrate.upgrade, url, "0013")
         owner = await asyncpg.connect(url)
         await owner.execute(LANDLORD)
-        place = urlsplit(url).netloc.rpartition("@")[2]
-        as_landlord = urlsplit(url)._replace(netloc=f"landlord:secret@{place}").geturl()
-        landlord = await asyncpg.connect(as_landlord)
+        landlord = await asyncpg.connect(as_landlord(url))
         before = await fetch(url, SCHEMA)
 
         first = statements_of("0014", application_role=ROLE)[0]
@@ -289,7 +311,7 @@ async def test_migrate_without_leave_to_make_roles_needs_the_role_for_reports(da
         assert await fetch(url, SCHEMA) == before
 
         # The role of that name is there: it belongs to the whole cluster.
-        await asyncio.to_thread(migrate.upgrade, as_landlord)
+        await asyncio.to_thread(migrate.upgrade, as_landlord(url))
         await owner.execute("SET ROLE defter_reports")
         assert await owner.fetch("SELECT 1 FROM wallet_balances") == []
         await owner.execute("RESET ROLE; DROP OWNED BY landlord CASCADE; DROP ROLE landlord")
