@@ -24,6 +24,7 @@ from ledger_server.domain.ids import Epoch, TenantId, TenantIds, epochs_text, te
 from ledger_server.embedded_postgres import PostgresBinaries
 from ledger_server.store import migrate
 from ledger_server.store.migration_sql import statements_of
+from ledger_server.store.queries.wallets import _PLAYER
 from ledger_server.store.tables import TABLES
 from tests.support.clock import FakeClock
 from tests.support.coherence import assert_ledger_coherent
@@ -258,6 +259,29 @@ def test_ids_in_reports_are_those_of_the_rpcs(databases: Databases, cases: list[
 
     ids = [(TenantIds(key, epochs), number) for key, epochs, number in known]
     assert found == [(each.transaction_id(number), each.event_id(number)) for each, number in ids]
+
+
+ACCOUNT_IDS = st.builds(
+    "".join, st.lists(st.sampled_from(["player", ":", "::", "a", "B7", "real", "EUR", "@2", "."]), max_size=8)
+)
+
+
+@settings(max_examples=5)
+@given(account_ids=st.lists(ACCOUNT_IDS | ACCOUNT_IDS.map("player:{}".format), min_size=50, max_size=90))
+def test_players_in_reports_are_those_of_wallets(databases: Databases, account_ids: list[str]) -> None:
+    """Whatever an account is called."""
+    expression = reports._PLAYER.format("")
+    values = ", ".join(f"({place}, '{account_id}')" for place, account_id in enumerate(account_ids))
+
+    found = run(
+        lambda: fetch(
+            databases.server.url,
+            f"SELECT {expression} FROM (VALUES {values}) AS given(place, account_id) ORDER BY place",
+        )
+    )
+
+    matches = map(_PLAYER.match, account_ids)
+    assert [player for (player,) in found] == [match and match[1] for match in matches]
 
 
 LANDLORD = """
