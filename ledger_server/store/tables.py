@@ -1,7 +1,8 @@
 """Owns the tables of the ledger with their keys and indexes, each of which begins with the tenant.
 
 Two indexes begin with a time instead: they find due rows of all tenants. Their last condition is always true;
-only sweeps state it, so no other statement enters these indexes.
+only sweeps state it, so no other statement enters these indexes. One more begins with the player and serves
+the views for reports alone: no server states its condition either.
 
 Balances are append-only: an account's counters are those of its newest posting row. So the only row that a
 posting updates is the tenant's head.
@@ -53,6 +54,13 @@ tenants: Final = Table(
     postgresql_with={"fillfactor": "20"},
 )
 
+# As PostgreSQL prints it: so the schema is compared with it.
+_PLAYER: Final = """(
+CASE
+    WHEN account_id ~~ 'player:%:%'::text THEN NULLIF(split_part(account_id, ':'::text, 2), ''::text)
+    ELSE NULL::text
+END)"""
+
 # One row per account. Its number is the sequence of the record that opened it.
 accounts: Final = Table(
     "accounts",
@@ -72,6 +80,13 @@ accounts: Final = Table(
     bytewise("continued_by", nullable=True),
     PrimaryKeyConstraint("tenant_key", "account_number"),
     Index("accounts_tenant_key_account_id_key", "tenant_key", "account_id", unique=True),
+    # For reports: a player's accounts.
+    Index(
+        "accounts_player_idx",
+        text(_PLAYER),
+        "tenant_key",
+        postgresql_where=text(f"{_PLAYER} IS NOT NULL"),
+    ),
 )
 
 # One row per currency that any tenant has ever used: a table of the whole database, without a tenant.

@@ -173,11 +173,16 @@ def upgrade() -> None:
 
 def _create_application_role() -> None:
     """Let servers read everything, append to the journal and postings, and change only the rest."""
-    role = op.get_bind().dialect.identifier_preparer.quote(context.config.attributes["application_role"])
-    # Roles belong to the whole cluster: another database may have created it, even at this moment.
+    name = context.config.attributes["application_role"]
+    role = op.get_bind().dialect.identifier_preparer.quote(name)
+    literal = "'" + name.replace("'", "''") + "'"
+    # Roles belong to the whole cluster: another database may have created it, even at this moment. PostgreSQL
+    # refuses who may create no roles also where it is there, so it is asked first.
     op.execute(f"""
         DO $$ BEGIN
-            CREATE ROLE {role} NOLOGIN;
+            IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal}) THEN
+                CREATE ROLE {role} NOLOGIN;
+            END IF;
         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
         END $$
     """)

@@ -62,7 +62,10 @@ FAULTS: Final = {
         "drops: column payments.body",
         "narrows: column payments.content",
     },
-    "ALTER TABLE payments RENAME TO bills": {"drops: table payments"},
+    "ALTER TABLE payments RENAME TO bills": {
+        "drops: table payments",
+        "alters: view ledger_transactions",
+    },
     "DROP TABLE payment_refs": {"drops: table payment_refs"},
     "DROP INDEX payments_kind_idx": {"drops: index payments_kind_idx"},
     "DROP FUNCTION defter_now": {"drops: function defter_now()"},
@@ -79,13 +82,13 @@ FAULTS: Final = {
         "alters: function defter_now()"
     },
     "ALTER TABLE outbox ALTER COLUMN last_error SET NOT NULL": {"alters: column outbox.last_error"},
-    "ALTER TABLE accounts ALTER COLUMN kind TYPE bigint": {
-        "alters: column accounts.kind",
+    "ALTER TABLE accounts ALTER COLUMN state TYPE bigint": {
+        "alters: column accounts.state",
         "rewrites: accounts",
         "shuts writers out: accounts",
     },
-    'ALTER TABLE tenants ALTER COLUMN tenant_id TYPE varchar(10) COLLATE "C"': {
-        "alters: column tenants.tenant_id"
+    'ALTER TABLE currencies ALTER COLUMN currency_code TYPE varchar(10) COLLATE "C"': {
+        "alters: column currencies.currency_code"
     },
     "ALTER TABLE postings ADD COLUMN note text NOT NULL DEFAULT clock_timestamp()::text": {
         "rewrites: postings",

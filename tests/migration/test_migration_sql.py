@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from ledger_server.embedded_postgres.binaries import find_binaries
@@ -228,3 +230,65 @@ def test_build_index_beside_traffic_by_psql_and_by_the_command_is_the_same(
 
         assert told == dump(by_command)
         assert any("CREATE INDEX i ON public.t" in line for line in told)
+
+
+UNRULED = "0011"
+"""Those up to it were made when no server ran anywhere yet."""
+
+
+def breaks() -> list[tuple[str, int]]:
+    """Return how many statements of a migration stay done if it breaks off there, though it is not done."""
+    found = []
+    for revision in migrate.steps(UNRULED):
+        beside = False
+        for place, statement in enumerate(statements_of(revision, application_role=ROLE), start=1):
+            beside = beside or statement == "COMMIT;"
+            if beside:
+                found.append((revision, place))
+            beside = beside and statement != "BEGIN;"
+    return found
+
+
+async def break_off(url: str, statements: tuple[str, ...]) -> None:
+    """Run statements, but the building of an index at the end in vain: somebody is in its way."""
+    connection, reader = await asyncpg.connect(url), await asyncpg.connect(url)
+    await connection.execute("BEGIN")
+    for statement in statements:
+        if statement is statements[-1] and statement.startswith("CREATE INDEX CONCURRENTLY"):
+            async with reader.transaction(isolation="repeatable_read"):
+                await reader.fetch("SELECT 1 FROM alembic_version")  # takes the snapshot that is waited for
+                await connection.execute("SET lock_timeout = '50ms'")
+                with pytest.raises(asyncpg.LockNotAvailableError):
+                    await connection.execute(statement)
+            assert await connection.fetchval("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == 1
+        else:
+            await connection.execute(statement)
+    await connection.close()
+    await reader.close()
+
+
+@pytest.mark.parametrize("revision", sorted({revision for revision, _ in breaks()}))
+def test_run_again_what_broke_off_ends_in_the_same_schema(
+    revision: str, databases: Databases, tmp_path: Path
+) -> None:
+    """By the command and by psql, wherever the first run died."""
+    before = KNOWN[KNOWN.index(revision) - 1]
+    script = tmp_path / "due.sql"
+    script.write_text(sql_of(before, revision, application_role=ROLE))
+    with databases.empty() as older:
+        migrate.upgrade(older, before)
+        asyncio.run(fill(older))
+        copy = partial(databases.empty, template=urlsplit(older).path.removeprefix("/"))
+        with copy() as whole:
+            migrate.upgrade(whole, revision)
+            expected = dump(whole)
+        for place in (place for each, place in breaks() if each == revision):
+            with copy() as by_command, copy() as by_hand:
+                for url in (by_command, by_hand):
+                    asyncio.run(break_off(url, statements_of(revision, application_role=ROLE)[:place]))
+
+                migrate.upgrade(by_command, revision)
+                ran = psql(by_hand, script)
+
+                assert ran.returncode == 0, ran.stderr
+                assert dump(by_command) == dump(by_hand) == expected

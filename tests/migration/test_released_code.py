@@ -28,6 +28,7 @@ from tests.support.guarded import guarding
 from tests.support.ledger import Ledger
 from tests.support.postgres import Databases
 from tests.support.released import Released, Unpacked, git, unpack
+from tests.support.reports import assert_transactions_agree
 from tests.support.service import serving, serving_process
 from tests.support.wire import open_channel, refusal
 
@@ -177,6 +178,7 @@ async def test_run_released_code_on_every_later_schema_then_beside_todays_server
                 await write_rows(quiet)
                 for name in (PAYING, QUIET):
                     await assert_ledger_coherent(service.ledger(name))
+                    await assert_transactions_agree(url, service.ledger(name))
 
 
 @pytest.mark.parametrize("version", RELEASED)

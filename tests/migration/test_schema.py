@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from ledger_server.domain.ids import Epoch, TenantId, TenantIds, epochs_text, tenant_key
 from ledger_server.embedded_postgres import PostgresBinaries
 from ledger_server.store import migrate
+from ledger_server.store.migration_sql import statements_of
+from ledger_server.store.queries.wallets import _PLAYER
 from ledger_server.store.tables import TABLES
 from tests.support.clock import FakeClock
 from tests.support.coherence import assert_ledger_coherent
@@ -28,6 +35,7 @@ from tests.support.tools import postgres15_binaries, require
 from tests.support.wire import refusal
 
 ROLE = migrate.APPLICATION_ROLE
+reports = importlib.import_module("migrations.versions.0014_reports")
 APPEND_ONLY = ("journal", "postings", "finding_versions")
 # Everything that a migration may make, one line each, so that two states can be compared.
 SCHEMA = """
@@ -218,6 +226,121 @@ async def test_serve_under_role_of_other_name_works(databases: Databases) -> Non
 
             assert await ledger.head() == 3  # the tenant, its epoch, the account
         run_sql(url, "DROP OWNED BY ledger_writer")
+
+
+NUMBERS = st.one_of(st.integers(1, 30), st.integers(1, 2**63 - 1))
+CASES = st.tuples(
+    st.text("abcxyz-_.09", min_size=1, max_size=40),
+    st.lists(NUMBERS, max_size=4, unique=True).map(sorted),
+    NUMBERS,
+)
+
+
+@settings(max_examples=5)
+@given(cases=st.lists(CASES, min_size=20, max_size=60))
+def test_ids_in_reports_are_those_of_the_rpcs(databases: Databases, cases: list[tuple[Any, ...]]) -> None:
+    """Whatever the tenant is called, and in whichever epoch the record was written."""
+    known = [
+        (
+            tenant_key(TenantId(name)),
+            [Epoch(begin, f"epoch{n:03d}") for n, begin in enumerate(begins)],
+            number,
+        )
+        for name, begins, number in cases
+    ]
+    values = ", ".join(f"({key}, '{epochs_text(epochs)}', {number})" for key, epochs, number in known)
+    statement = (
+        f"SELECT {reports._id('tx', 't.sequence')}, {reports._id('evt', 't.sequence')}"
+        f" FROM (VALUES {values}) AS given(tenant_key, epochs, sequence),"
+        " LATERAL (SELECT given.tenant_key::bigint, given.epochs, given.sequence::bigint) AS t"
+    )
+
+    found = run(lambda: fetch(databases.server.url, statement))
+
+    ids = [(TenantIds(key, epochs), number) for key, epochs, number in known]
+    assert found == [(each.transaction_id(number), each.event_id(number)) for each, number in ids]
+
+
+ACCOUNT_IDS = st.builds(
+    "".join, st.lists(st.sampled_from(["player", ":", "::", "a", "B7", "real", "EUR", "@2", "."]), max_size=8)
+)
+
+
+@settings(max_examples=5)
+@given(account_ids=st.lists(ACCOUNT_IDS | ACCOUNT_IDS.map("player:{}".format), min_size=50, max_size=90))
+def test_players_in_reports_are_those_of_wallets(databases: Databases, account_ids: list[str]) -> None:
+    """Whatever an account is called."""
+    expression = reports._PLAYER.format("")
+    values = ", ".join(f"({place}, '{account_id}')" for place, account_id in enumerate(account_ids))
+
+    found = run(
+        lambda: fetch(
+            databases.server.url,
+            f"SELECT {expression} FROM (VALUES {values}) AS given(place, account_id) ORDER BY place",
+        )
+    )
+
+    matches = map(_PLAYER.match, account_ids)
+    assert [player for (player,) in found] == [match and match[1] for match in matches]
+
+
+LANDLORD = """
+CREATE ROLE landlord LOGIN PASSWORD 'secret'; GRANT USAGE, CREATE ON SCHEMA public TO landlord;
+DO $$ DECLARE named text; BEGIN
+    FOR named IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+        EXECUTE format('ALTER TABLE %I OWNER TO landlord', named);
+    END LOOP;
+END $$;
+"""
+
+
+async def test_migrate_from_the_beginning_without_leave_to_make_roles_takes_those_that_are_there(
+    databases: Databases,
+) -> None:
+    """As in a managed database, whose administrator has made both roles."""
+    with databases.empty() as url, databases.fresh() as expected:
+        owner = await asyncpg.connect(url)
+        await owner.execute(LANDLORD)
+
+        await asyncio.to_thread(migrate.upgrade, as_landlord(url))
+
+        kinds = ("privilege",)  # of the owner, who is another one
+        assert [row for row in await fetch(url, SCHEMA) if row[0] not in kinds] == [
+            row for row in await fetch(expected, SCHEMA) if row[0] not in kinds
+        ]
+        await owner.execute("DROP OWNED BY landlord CASCADE; DROP ROLE landlord")
+        await owner.close()
+
+
+def as_landlord(url: str) -> str:
+    """Return the database's URL for the user whom `LANDLORD` makes."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"landlord:secret@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+async def test_migrate_without_leave_to_make_roles_needs_the_role_for_reports(databases: Databases) -> None:
+    """An owner who may make none is told which one is missing, at once, and passes where it is there."""
+    with databases.empty() as url:
+        await asyncio.to_thread(migrate.upgrade, url, "0013")
+        owner = await asyncpg.connect(url)
+        await owner.execute(LANDLORD)
+        landlord = await asyncpg.connect(as_landlord(url))
+        before = await fetch(url, SCHEMA)
+
+        first = statements_of("0014", application_role=ROLE)[0]
+        with pytest.raises(asyncpg.InsufficientPrivilegeError) as refused:
+            await landlord.execute(first.replace("defter_reports", "of_nobody"))
+        assert "the role of_nobody is missing, and landlord may not create it" in str(refused.value)
+        assert "(CREATE ROLE of_nobody NOLOGIN)" in str(refused.value)
+        assert await fetch(url, SCHEMA) == before
+
+        # The role of that name is there: it belongs to the whole cluster.
+        await asyncio.to_thread(migrate.upgrade, as_landlord(url))
+        await owner.execute("SET ROLE defter_reports")
+        assert await owner.fetch("SELECT 1 FROM wallet_balances") == []
+        await owner.execute("RESET ROLE; DROP OWNED BY landlord CASCADE; DROP ROLE landlord")
+        await landlord.close()
+        await owner.close()
 
 
 async def test_run_core_flow_on_any_version_is_coherent(any_databases: Databases) -> None:

@@ -81,6 +81,7 @@ from tests.support.model import (
     remaining,
 )
 from tests.support.randomness import SEED
+from tests.support.reports import assert_transactions_agree
 from tests.support.requests import microseconds_of
 
 # As many examples as fit into half a minute; more of them would find more: DEFTER_SIMULATION_EXAMPLES=1000.
@@ -497,6 +498,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """Verify the journal, and check that it has exactly the model's decisions."""
         self.run(assert_ledger_coherent(self.ledger))
         self.run(assert_tables_coherent(self.world.service.database_url, self.tenant_id))
+        self.run(assert_transactions_agree(self.world.service.database_url, self.ledger))
         entries = self.run(self.ledger.entries())
         asked = [entry.record for entry in entries if entry.record.HasField("request")]
         assert [

@@ -135,7 +135,7 @@ def test_labels_are_told_as_they_are(file: str, registry: CollectorRegistry) -> 
 
 # What else is named so: databases and roles, functions, packages, keys of metadata.
 OTHER_NAMES = re.compile(
-    r"defter_(application|login|now|client|channel|retrying|tracing|payment_id|bench_\w*|mix\w*|test\w*)?$"
+    r"defter_(application|reports|login|now|client|channel|retrying|tracing|payment_id|bench_\w*|mix\w*|test\w*)?$"
 )
 
 
