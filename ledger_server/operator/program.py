@@ -14,6 +14,7 @@ from ledger_server.operator import (
     reconcile,
     records,
     settlement,
+    tenants,
 )
 from ledger_server.operator.verify import verify
 
@@ -27,6 +28,7 @@ _GROUPS: Final = {
     "events": events.app,
     "outbound": outbound.app,
     "head": head.app,
+    "tenant": tenants.app,
 }
 WORDS: Final = frozenset({"reconcile", "verify", *_GROUPS})
 """The first words of these commands."""
