@@ -14,6 +14,7 @@ from ledger_server.operator import (
     reconcile,
     records,
     settlement,
+    shadow,
     tenants,
 )
 from ledger_server.operator.verify import verify
@@ -29,6 +30,7 @@ _GROUPS: Final = {
     "outbound": outbound.app,
     "head": head.app,
     "tenant": tenants.app,
+    "shadow": shadow.app,
 }
 WORDS: Final = frozenset({"reconcile", "verify", *_GROUPS})
 """The first words of these commands."""
