@@ -27,7 +27,7 @@ _BEGIN_FORMULAS: Final = frozenset("=+-@\uff1d\uff0b\uff0d\uff20\t\r\n'")
 
 
 class Number(str):
-    """A cell that is a number of ours, written as it is."""
+    """A cell that is a number of ours, written as it is: `Number(12)`, `Number("-0.50")`."""
 
     __slots__ = ()
 
@@ -49,6 +49,12 @@ class Sheet(NamedTuple):
 def harmless(text: str) -> str:
     """Return a cell's text so that no spreadsheet takes it for a formula."""
     return f"'{text}" if text[:1] in _BEGIN_FORMULAS else text
+
+
+def one_form(*, json: bool, csv: bool) -> None:
+    """Refuse two forms at once. Raises BadParameter."""
+    if json and csv:
+        raise typer.BadParameter("say --json or --csv, not both")
 
 
 def exact(money: Money, amount_minor: int, currency_code: str) -> Number:

@@ -42,6 +42,16 @@ class Money:
         return f"{sign}{whole:{',' if grouped else ''}}{fraction}"
 
 
+async def kept_money(ledger: LedgerClient) -> Money:
+    """Return the display for the server's currencies and no other, for amounts that programs read.
+
+    Raises:
+        LedgerError: the server does not tell; what ISO 4217 says need not be what the database has.
+    """
+    told = await ledger.call(ledger.tenants.ListCurrencies, tenant_pb2.ListCurrenciesRequest())
+    return Money({each.currency_code: each.decimal_places for each in told.currencies})
+
+
 async def known_money(ledger: LedgerClient) -> Money:
     """Return the display for the server's currencies, which have the decimal places kept in its database.
 

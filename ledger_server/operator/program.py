@@ -16,6 +16,7 @@ from ledger_server.operator import (
     settlement,
     shadow,
     tenants,
+    withdrawals,
 )
 from ledger_server.operator.verify import verify
 
@@ -31,6 +32,7 @@ _GROUPS: Final = {
     "head": head.app,
     "tenant": tenants.app,
     "shadow": shadow.app,
+    "withdrawals": withdrawals.app,
 }
 WORDS: Final = frozenset({"reconcile", "verify", *_GROUPS})
 """The first words of these commands."""

@@ -11,9 +11,9 @@ from defter.ledger.v1 import account_pb2, hold_pb2, posting_pb2
 from defter_client import LedgerClient
 from ledger_server.operator import words
 from ledger_server.operator.connection import SERVER, Exit, Json, Server, Tenant, carry_out, open_ledger
-from ledger_server.operator.csv_output import Csv, CsvOutput, breaking_off, exact, items_of, time
+from ledger_server.operator.csv_output import Csv, CsvOutput, breaking_off, exact, items_of, one_form, time
 from ledger_server.operator.lists import ROWS, Limit
-from ledger_server.operator.money import Money, known_money
+from ledger_server.operator.money import Money, kept_money
 from ledger_server.operator.screen import console, moment, print_line, print_table
 
 app = typer.Typer(no_args_is_help=True, help="See what ENFORCED would have refused.")
@@ -83,13 +83,12 @@ def list_breaches(
 
     What has happened at a provider is left out: no mode refuses that.
     """
-    if json and csv:
-        raise typer.BadParameter("say --json or --csv")
+    one_form(json=json, csv=csv)
     most = limit if limit is not None or json or csv else ROWS
 
     async def work() -> int:
         async with open_ledger(server) as ledger:
-            rows = _rows(ledger, tenant, since, await known_money(ledger))
+            rows = _rows(ledger, tenant, since, await kept_money(ledger))
             if csv:
                 return await _print_csv(rows, most)
             shown = [row async for row in _first(rows, most)] if not json else []
