@@ -115,6 +115,8 @@ class Reason(IntEnum):
     ACCOUNT_KIND_MISMATCH = 246
     BEGUN_DEPOSITS_TOO_LARGE = 247
     HOLD_TOO_LARGE = 248
+    ACCOUNTS_BELOW_LIMIT = 260
+    BLOCKING_FINDINGS_OPEN = 261
     CONTINUATION_NOT_REVERSIBLE = 241
 
 
@@ -724,6 +726,16 @@ class BegunDepositsTooLarge(Rejected):
 class HoldTooLarge(Rejected):
     reason = Reason.HOLD_TOO_LARGE
     sentence = "the hold would be larger than the server takes of its currency"
+
+
+class AccountsBelowLimit(Rejected):
+    reason = Reason.ACCOUNTS_BELOW_LIMIT
+    sentence = "accounts stand below their lower limit"
+
+
+class BlockingFindingsOpen(Rejected):
+    reason = Reason.BLOCKING_FINDINGS_OPEN
+    sentence = "findings are open that put balances in doubt"
 
 
 class ContinuationNotReversible(Rejected):

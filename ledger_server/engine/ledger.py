@@ -167,7 +167,7 @@ class Ledger:
         number = tenant_key(TenantId(tenant_id))
         now = await trusted(self._clock)
         encoder = RecordEncoder(tenant_id, TenantIds(number))
-        fact = EnforcementChanged(FactKind.TENANT_CREATED, command.enforcement, now)
+        fact = EnforcementChanged(FactKind.TENANT_CREATED, command.enforcement, now, switch=None)
         content, record = encoder.encode(
             fact, sequence=1, record_time=now, request=key, digest=digest, caller=caller
         )

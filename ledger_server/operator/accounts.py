@@ -1,13 +1,28 @@
-"""Owns `defter accounts`: how much of each account's counters is used."""
+"""Owns `defter accounts`: statements, the trial balance, and how much of each account's counters is used."""
 
+from datetime import datetime
 from typing import Annotated, Final, NamedTuple
 
 import typer
-from defter.ledger.v1 import account_pb2
+from defter.ledger.v1 import account_pb2, journal_pb2
 
-from ledger_server.operator.connection import SERVER, Exit, Server, Tenant, carry_out, open_ledger, pages
-from ledger_server.operator.screen import console, print_line, print_table
+from ledger_server.operator import sheets, words
+from ledger_server.operator.connection import (
+    SERVER,
+    Exit,
+    Json,
+    Server,
+    Tenant,
+    carry_out,
+    open_ledger,
+    pages,
+)
+from ledger_server.operator.csv_output import Csv, CsvOutput, Sheet, one_form, print_csv
+from ledger_server.operator.lists import Limit, Shape, show_list
+from ledger_server.operator.money import kept_money
+from ledger_server.operator.screen import console, print_json, print_line, print_table
 
+_TIME: Final = words.read_by(words.moment)
 _MOST: Final = 2**63 - 1
 _WARNS_FROM: Final = 80
 
@@ -59,6 +74,84 @@ def turnover(
             print_table(out, ("account", "side", "used"), rows, right=("used",))
         print_line(out, f"{len(found)} accounts have used {percent:g} % or more")
         return Exit.FOUND if found else Exit.DONE
+
+    carry_out(work())
+
+
+@app.command("statement")
+def statement(
+    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="the account's id")],
+    *,
+    tenant: Tenant,
+    from_: Annotated[
+        datetime | None,
+        typer.Option("--from", parser=_TIME, metavar="TIME", help="only what was recorded from then on"),
+    ] = None,
+    to: Annotated[
+        datetime | None,
+        typer.Option("--to", parser=_TIME, metavar="TIME", help="only what was recorded before"),
+    ] = None,
+    pending: Annotated[
+        bool, typer.Option("--pending", help="also lines that only changed what is held")
+    ] = False,
+    limit: Limit = None,
+    json: Json = False,
+    csv: Csv = False,
+    server: Server = SERVER,
+) -> None:
+    """List the postings of an account with the balance after each, the oldest first."""
+    one_form(json=json, csv=csv)
+    request = account_pb2.ListPostingsRequest(tenant_id=tenant, account_id=account, include_pending=pending)
+    if from_ is not None:
+        request.start_time.FromDatetime(from_)
+    if to is not None:
+        request.end_time.FromDatetime(to)
+
+    async def work() -> int:
+        asked = account_pb2.GetAccountRequest(tenant_id=tenant, account_id=account)
+        async with open_ledger(server) as ledger:
+            sheet = sheets.statement(
+                (await ledger.call(ledger.accounts.GetAccount, asked)).account, await kept_money(ledger)
+            )
+            method = ledger.accounts.ListPostings
+            if csv:
+                return await print_csv(ledger, method, request, sheet, limit=limit)
+            await show_list(ledger, method, request, _lines(sheet), json=json, limit=limit)
+        return Exit.DONE
+
+    carry_out(work())
+
+
+def _lines(sheet: Sheet) -> Shape:
+    """Return the table of a statement: some columns of its sheet."""
+    columns = ("sequence", "record_time", "phase", "direction", "amount", "posted_balance", "reference")
+    places = [sheet.columns.index(name) for name in columns]
+
+    def row(line: account_pb2.StatementLine) -> list[str]:
+        [cells] = sheet.rows(line)
+        return [cells[place] for place in places]
+
+    return Shape(sheet.field, ("line", "lines"), columns, row, right=("sequence", "amount", "posted_balance"))
+
+
+@app.command("trial-balance")
+def trial_balance(*, tenant: Tenant, json: Json = False, csv: Csv = False, server: Server = SERVER) -> None:
+    """Sum up all accounts by currency and kind: debits and credits of each currency are equal."""
+    one_form(json=json, csv=csv)
+
+    async def work() -> int:
+        asked = journal_pb2.GetTrialBalanceRequest(tenant_id=tenant)
+        async with open_ledger(server) as ledger:
+            answer = await ledger.call(ledger.journal.GetTrialBalance, asked)
+            rows = list(sheets.trial_balance(answer, await kept_money(ledger)))
+        if csv:
+            output = CsvOutput(sheets.TRIAL_BALANCE)
+            output.rows(rows)
+        elif json:
+            print_json(console(), answer)
+        else:
+            print_table(console(), sheets.TRIAL_BALANCE, rows, right=sheets.TRIAL_BALANCE[3:])
+        return Exit.DONE
 
     carry_out(work())
 

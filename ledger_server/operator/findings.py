@@ -10,7 +10,7 @@ from defter.reconciliation.v1 import finding_pb2 as pb
 from rich.console import Console
 
 from defter_client import LedgerClient
-from ledger_server.operator import words
+from ledger_server.operator import sheets, words
 from ledger_server.operator.connection import (
     SERVER,
     Actor,
@@ -22,6 +22,7 @@ from ledger_server.operator.connection import (
     carry_out,
     open_ledger,
 )
+from ledger_server.operator.csv_output import Csv, one_form, print_csv
 from ledger_server.operator.finding_changes import Change, change_finding, read_finding
 from ledger_server.operator.finding_names import whole_id
 from ledger_server.operator.finding_screen import (
@@ -33,7 +34,7 @@ from ledger_server.operator.finding_screen import (
     short,
 )
 from ledger_server.operator.lists import Limit, show_list
-from ledger_server.operator.money import known_money
+from ledger_server.operator.money import kept_money, known_money
 from ledger_server.operator.screen import console, print_json, print_line, when
 
 app = typer.Typer(no_args_is_help=True, help="Look after what does not agree.")
@@ -95,11 +96,13 @@ def list_findings(
     all_: Annotated[bool, typer.Option("--all", help="the resolved ones too")] = False,
     limit: Limit = None,
     json: Json = False,
+    csv: Csv = False,
     server: Server = SERVER,
 ) -> None:
     """List findings, those opened last first; without --state or --all only those that are not resolved."""
     if state and all_:
         raise typer.BadParameter("--all is every state: leave --state out")
+    one_form(json=json, csv=csv)
     states = [pb.FindingState.ValueType(number) for number in state or ()]
     request = pb.ListFindingsRequest(
         tenant_id=tenant,
@@ -113,6 +116,9 @@ def list_findings(
 
     async def work() -> int:
         async with open_ledger(server) as ledger:
+            if csv:
+                sheet = sheets.findings(await kept_money(ledger))
+                return await print_csv(ledger, ledger.findings.ListFindings, request, sheet, limit=limit)
             shape = findings_shape(await known_money(ledger), datetime.now(UTC))
             await show_list(ledger, ledger.findings.ListFindings, request, shape, json=json, limit=limit)
         return Exit.DONE

@@ -21,14 +21,35 @@ class Money:
 
     def show(self, amount_minor: int, currency_code: str) -> str:
         """Return `1,234.56 EUR`; for an unknown currency the minor units, marked as such."""
+        number = self.exact(amount_minor, currency_code, grouped=True)
+        if number is None:
+            return f"{amount_minor:,} minor units of {currency_code or 'no currency'}"
+        return f"{number} {currency_code}"
+
+    def exact(self, amount_minor: int, currency_code: str, *, grouped: bool = False) -> str | None:
+        """Return `1234.56`; None for an unknown currency.
+
+        Args:
+            grouped: whether thousands are set apart, as in `1,234.56`.
+        """
         places = self._places.get(currency_code)
         if places is None:
-            return f"{amount_minor:,} minor units of {currency_code or 'no currency'}"
+            return None
         # Integers all the way: a float would show large amounts wrong.
         whole, rest = divmod(abs(amount_minor), 10**places)
         sign = "-" if amount_minor < 0 else ""
         fraction = f".{rest:0{places}}" if places else ""
-        return f"{sign}{whole:,}{fraction} {currency_code}"
+        return f"{sign}{whole:{',' if grouped else ''}}{fraction}"
+
+
+async def kept_money(ledger: LedgerClient) -> Money:
+    """Return the display for the server's currencies and no other, for amounts that programs read.
+
+    Raises:
+        LedgerError: the server does not tell; what ISO 4217 says need not be what the database has.
+    """
+    told = await ledger.call(ledger.tenants.ListCurrencies, tenant_pb2.ListCurrenciesRequest())
+    return Money({each.currency_code: each.decimal_places for each in told.currencies})
 
 
 async def known_money(ledger: LedgerClient) -> Money:

@@ -14,6 +14,9 @@ from ledger_server.operator import (
     reconcile,
     records,
     settlement,
+    shadow,
+    tenants,
+    withdrawals,
 )
 from ledger_server.operator.verify import verify
 
@@ -27,6 +30,9 @@ _GROUPS: Final = {
     "events": events.app,
     "outbound": outbound.app,
     "head": head.app,
+    "tenant": tenants.app,
+    "shadow": shadow.app,
+    "withdrawals": withdrawals.app,
 }
 WORDS: Final = frozenset({"reconcile", "verify", *_GROUPS})
 """The first words of these commands."""

@@ -112,6 +112,7 @@ class HoldServicer:
             account_id=optional_account_id(violations, request.account_id, "account_id"),
             state=optional_enum(violations, request.state, "state", HoldState),
             expire_before=bound(violations, request, "expire_before_time"),
+            only_limit_breached=request.only_limit_breached,
         )
         size = page_size(request, violations)
         position = page_position(request, violations, like=(0,))

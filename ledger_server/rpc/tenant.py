@@ -2,17 +2,22 @@
 
 from defter.ledger.v1 import tenant_pb2
 
+from ledger_server.domain.errors import FieldMissing
+from ledger_server.domain.ids import finding_id
 from ledger_server.domain.ledger.currency import turnover_bound
 from ledger_server.domain.state.commands import CreateTenant, Enforcement, Method, SetBalanceEnforcement
+from ledger_server.domain.state.limit_survey import NO_SURVEY
 from ledger_server.engine.lane.kept_currencies import KeptCurrencies
+from ledger_server.engine.reads.enforcement import EnforcementReads
 from ledger_server.engine.reads.ledger import Reads
+from ledger_server.engine.records.journal import caller_message
 from ledger_server.engine.records.times import timestamp
 from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.guard import SEES
 from ledger_server.rpc.outcomes import decide_one, settle
 from ledger_server.rpc.page_token import page_position, page_size, page_token
 from ledger_server.rpc.read_requests import tenant_violations
-from ledger_server.rpc.requests import keyed, keyed_violations
+from ledger_server.rpc.requests import MAX_NOTE, keyed, keyed_violations
 from ledger_server.rpc.serving import Context, deadline_of
 from ledger_server.rpc.violations import Violations, members
 from ledger_server.store.lane_store import Head
@@ -27,6 +32,7 @@ class TenantServicer:
         self._currencies = currencies
         self._ledger = ledger
         self._reads = reads
+        self._enforcement = EnforcementReads(reads)
 
     async def CreateTenant(
         self, request: tenant_pb2.CreateTenantRequest, context: Context
@@ -86,14 +92,41 @@ class TenantServicer:
             next_page_token="" if page.next is None else page_token(request, (page.next,)),
         )
 
+    async def GetBalanceEnforcement(
+        self, request: tenant_pb2.GetBalanceEnforcementRequest, _: Context
+    ) -> tenant_pb2.GetBalanceEnforcementResponse:
+        """Read a tenant's mode, who set it and why, and what stands against ENFORCED now."""
+        tenant_violations(request).check()
+        now = await self._enforcement.now(request.tenant_id)
+        return tenant_pb2.GetBalanceEnforcementResponse(
+            tenant=_tenant(now.head),
+            switch_sequence=now.switch_sequence,
+            switch_time=timestamp(now.switch_time),
+            switched_by=None if now.switched_by is None else caller_message(now.switched_by),
+            newest_switch=now.switch,
+            below_limit_count=now.below_count,
+            below_limit_account_ids=now.account_ids,
+            breached_transaction_count=now.breaches.transactions,
+            breached_hold_count=now.breaches.holds,
+            blocking_finding_count=now.finding_count,
+            blocking_finding_ids=[finding_id(each) for each in now.fingerprints],
+            sequence=now.head.sequence,
+        )
+
     async def SetBalanceEnforcement(
         self, request: tenant_pb2.SetBalanceEnforcementRequest, context: Context
     ) -> tenant_pb2.SetBalanceEnforcementResponse:
         """Switch a tenant between recording and enforcing limits."""
         violations = keyed_violations(request)
         enforcement = violations.enum(request.balance_enforcement, "balance_enforcement", _ENFORCEMENTS)
+        violations.text(request.reason, "reason", MAX_NOTE)
+        if request.force and not request.reason.strip():
+            violations.add(FieldMissing(field="reason"))
         violations.check()
         assert enforcement is not None
+        survey = NO_SURVEY
+        if enforcement is Enforcement.ENFORCED:
+            survey = await self._enforcement.survey(request.tenant_id)
         fact = await decide_one(
             self._ledger,
             request.tenant_id,
@@ -101,7 +134,9 @@ class TenantServicer:
                 Method.SetBalanceEnforcement,
                 request,
                 request.idempotency_key,
-                SetBalanceEnforcement(enforcement=enforcement),
+                SetBalanceEnforcement(
+                    enforcement=enforcement, reason=request.reason, force=request.force, survey=survey
+                ),
             ),
             context,
         )

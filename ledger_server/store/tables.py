@@ -162,6 +162,13 @@ journal: Final = Table(
         "sequence",
         postgresql_where=text("limit_breached"),
     ),
+    # The records that set the tenant's mode: the newest says since when, by whom and why.
+    Index(
+        "journal_enforcement_idx",
+        "tenant_key",
+        "sequence",
+        postgresql_where=text("kind IN (10, 11)"),
+    ),
 )
 
 # One row per statement line, with the account's counters after it.
@@ -241,6 +248,13 @@ holds: Final = Table(
         "expire_time",
         "tenant_key",
         postgresql_where=text("state = 1 AND expire_time IS NOT NULL AND hold_number > 0"),
+    ),
+    # Holds that broke a limit and passed.
+    Index(
+        "holds_limit_breached_idx",
+        "tenant_key",
+        "hold_number",
+        postgresql_where=text("limit_breached"),
     ),
     postgresql_with={"fillfactor": "70"},
 )

@@ -230,7 +230,7 @@ def journal(first: int, end: int, moment: datetime) -> list[JournalRow]:
     """Return records of no great meaning."""
     rows: list[JournalRow] = []
     for sequence in range(first, end):
-        fact = EnforcementChanged(FactKind.TENANT_CREATED, Enforcement.ENFORCED, moment)
+        fact = EnforcementChanged(FactKind.TENANT_CREATED, Enforcement.ENFORCED, moment, switch=None)
         record = hashlib.sha256(str(sequence).encode()).digest()
         rows.append(
             JournalRow(sequence, fact, None, None, moment, record, chain(NO_CHAIN_HASH, record), content=b"")

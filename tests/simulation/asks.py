@@ -536,12 +536,13 @@ class SetEnforcement(Ask):
 
     key: str
     enforced: bool
+    forced: bool = False
     service: ClassVar[str] = "tenants"
     method: ClassVar[str] = "SetBalanceEnforcement"
 
     @override
     def expect(self, model: LedgerModel) -> Answers:
-        return model.set_enforcement(self.key, enforced=self.enforced)
+        return model.set_enforcement(self.key, enforced=self.enforced, forced=self.forced)
 
     @override
     def wire(self, tenant_id: str, ids: Ids) -> Message:
@@ -549,6 +550,8 @@ class SetEnforcement(Ask):
             tenant_id=tenant_id,
             idempotency_key=self.key,
             balance_enforcement=ENFORCED if self.enforced else SHADOW,
+            force=self.forced,
+            reason="forced" if self.forced else "",
         )
 
     @override

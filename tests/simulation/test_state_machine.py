@@ -326,10 +326,10 @@ class LedgerMachine(RuleBasedStateMachine):
     # The tenant.
 
     @precondition(now_and_then)
-    @rule(enforced=st.booleans())
-    def set_enforcement(self, enforced: bool) -> None:
+    @rule(enforced=st.booleans(), forced=st.booleans())
+    def set_enforcement(self, enforced: bool, forced: bool) -> None:
         """Switch between SHADOW and ENFORCED."""
-        self.ask(SetEnforcement(self.key(), enforced))
+        self.ask(SetEnforcement(self.key(), enforced, forced))
 
     @precondition(now_and_then)
     @rule()

@@ -75,6 +75,8 @@ class Ledger:
         balance_enforcement: tenant_pb2.BalanceEnforcement.ValueType,
         *,
         key: str | None = None,
+        reason: str = "",
+        force: bool = False,
     ) -> tenant_pb2.Tenant:
         """Set how limits are treated."""
         response = await self.stubs.tenants.SetBalanceEnforcement(
@@ -82,6 +84,8 @@ class Ledger:
                 tenant_id=self.tenant_id,
                 idempotency_key=key or self.new_key(),
                 balance_enforcement=balance_enforcement,
+                reason=reason,
+                force=force,
             )
         )
         return response.tenant

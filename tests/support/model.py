@@ -127,6 +127,12 @@ def expected_balance(account: Account) -> int:
     return posted_balance(account) + int(account["pending"][normal_side(account)])
 
 
+def stands_below(account: Account) -> bool:
+    """Whether less is available than the lower limit allows; closed accounts are done with."""
+    limit = account["limits"][0]
+    return account["state"] != "CLOSED" and limit is not None and available_balance(account) < limit
+
+
 @dataclass
 class LedgerModel:
     """The ledger of one tenant. Times are whole microseconds."""
@@ -149,14 +155,17 @@ class LedgerModel:
             if hold["state"] == "OPEN" and hold["expire"] is not None and hold["expire"] <= self.now:
                 self._end(hold, "EXPIRED", hold["expire"])
 
-    def set_enforcement(self, key: str, *, enforced: bool) -> Answer:
+    def set_enforcement(self, key: str, *, enforced: bool, forced: bool = False) -> Answer:
         """Switch between SHADOW and ENFORCED."""
 
         def decide() -> Answer:
+            begins = enforced and not self.enforced and not forced
+            if begins and any(map(stands_below, self.accounts.values())):
+                return Answer(reason="ACCOUNTS_BELOW_LIMIT")
             self.enforced = enforced
             return Answer()
 
-        return self._keyed("SetBalanceEnforcement", key, enforced, decide)
+        return self._keyed("SetBalanceEnforcement", key, (enforced, forced), decide)
 
     def create_tenant_again(self, key: str, *, enforced: bool) -> Answer:
         """Ask for the tenant that exists already."""

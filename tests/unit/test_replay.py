@@ -10,6 +10,7 @@ from ledger_server.domain.decisions.replay import Inconsistent, Replay
 from ledger_server.domain.errors import (
     AccountAlreadyExists,
     AccountNotFound,
+    AccountsBelowLimit,
     AlreadyReversed,
     AmountNotPositive,
     HoldExpired,
@@ -41,7 +42,14 @@ from ledger_server.domain.state.commands import (
     SetAccountState,
     SetBalanceEnforcement,
 )
-from ledger_server.domain.state.facts import FactKind, HoldChanged, RequestRejected, TransactionPosted
+from ledger_server.domain.state.facts import (
+    EnforcementChanged,
+    FactKind,
+    HoldChanged,
+    RequestRejected,
+    TransactionPosted,
+)
+from ledger_server.domain.state.limit_survey import NO_SURVEY
 from ledger_server.domain.state.working_set import PostedEntry, PostedLeg
 from tests.unit.books import LATER, NOW, transfer
 
@@ -217,9 +225,38 @@ def test_repeat_refusal_changes_nothing_but_the_sequence(replay: Replay) -> None
     assert (replay.sequence, counters(replay)) == (6, before)
 
 
+def switched(
+    enforcement: Enforcement, *, reason: str | None = "", force: bool = False
+) -> SetBalanceEnforcement:
+    """Return a switch as its record tells it; None is a record from before reasons."""
+    return SetBalanceEnforcement(enforcement=enforcement, reason=reason, force=force, survey=NO_SURVEY)
+
+
+@pytest.mark.parametrize(
+    ("reason", "force", "allowed"), [(None, False, True), ("", False, False), ("known", True, True)]
+)
+def test_repeat_switch_is_refused_where_its_rule_refused_it(
+    replay: Replay, reason: str | None, force: bool, allowed: bool
+) -> None:
+    """A record that says it was not forced can't stand behind an overdraft; one from before reasons can."""
+    replay.repeat(switched(Enforcement.SHADOW), NOW)
+    replay.repeat(transfer("ann", "bob", 5000), NOW)
+    command = switched(Enforcement.ENFORCED, reason=reason, force=force)
+
+    if not allowed:
+        with pytest.raises(AccountsBelowLimit):
+            replay.repeat(command, NOW)
+        return
+    fact = replay.repeat(command, NOW)
+
+    assert isinstance(fact, EnforcementChanged)
+    counted = None if fact.switch is None else fact.switch.below_limit_count
+    assert counted == (None if reason is None else 1)
+
+
 def test_repeat_in_shadow_marks_what_breaks_a_limit(replay: Replay) -> None:
     """How strict the tenant was at that record decides, not how strict it is now."""
-    replay.repeat(SetBalanceEnforcement(enforcement=Enforcement.SHADOW), NOW)
+    replay.repeat(switched(Enforcement.SHADOW), NOW)
 
     fact = replay.repeat(transfer("ann", "bob", 5000), NOW)
 

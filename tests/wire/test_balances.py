@@ -202,7 +202,7 @@ async def test_move_account_outside_its_limits_may_only_go_back(
     await ledger.open("bob", bounds=limits(maximum=10))
     overdraft = await ledger.post("ann", "house", 50)
     await ledger.post("house", "bob", 50)
-    await ledger.enforce(ENFORCED)
+    await ledger.enforce(ENFORCED, reason="to see what moves", force=True)
 
     if reason:
         refused = await refusal(ledger.post(*move))

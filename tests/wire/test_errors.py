@@ -100,6 +100,10 @@ TESTED_ELSEWHERE = {
     "::test_another_key_meanwhile_is_told_which_run_is_under_way",
     "AMOUNT_TOO_LARGE": "tests.wire.test_amount_bounds"
     "::test_amount_above_its_bound_is_refused_at_every_border",
+    "ACCOUNTS_BELOW_LIMIT": "tests.wire.test_enforcement"
+    "::test_enforce_while_accounts_stand_below_is_refused_with_count_and_examples",
+    "BLOCKING_FINDINGS_OPEN": "tests.wire.test_enforcement"
+    "::test_enforce_while_findings_block_is_refused_until_they_are_resolved",
     "HOLD_TOO_LARGE": "tests.wire.test_amount_bounds::test_increase_hold_above_the_bound_is_refused",
     "BEGUN_DEPOSITS_TOO_LARGE": "tests.wire.test_amount_bounds"
     "::test_begin_deposits_up_to_the_bound_of_one_player_leaves_room_for_others",

@@ -107,6 +107,25 @@ async def test_client_calls_with_certificate(guarded: Service, folder: Path) -> 
     assert not caught.value.retryable
 
 
+async def test_switch_tells_who_made_it(guarded: Service, folder: Path) -> None:
+    """Whoever looks at a tenant's mode sees the identity and the person behind it, and why."""
+    switch = tenant_pb2.SetBalanceEnforcementRequest(
+        tenant_id="casino",
+        idempotency_key="shadow",
+        balance_enforcement=tenant_pb2.BALANCE_ENFORCEMENT_SHADOW,
+        reason="moving in",
+    )
+    async with by_token(guarded, folder) as ledger:
+        await ledger.call(ledger.tenants.SetBalanceEnforcement, switch)
+    target = f"localhost:{guarded.server.port}"
+    async with LedgerClient(target, proof=proof_of(folder, "console"), timeout_seconds=60) as ledger:
+        request = tenant_pb2.GetBalanceEnforcementRequest(tenant_id="casino")
+        now = await ledger.call(ledger.tenants.GetBalanceEnforcement, request)
+
+    assert (now.switched_by.identity, now.switched_by.person) == ("token:root", "root")
+    assert now.newest_switch.reason == "moving in"
+
+
 async def test_client_reads_its_token_at_each_call(guarded: Service, folder: Path) -> None:
     """So a token that is replaced counts without a new client."""
     async with by_token(guarded, folder) as ledger:

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2
+from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import deposit_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
 from defter.reconciliation.v1 import finding_pb2
 from google.protobuf.descriptor import MethodDescriptor
@@ -18,6 +18,7 @@ from ledger_server.store.queries import journal
 from tests.support.cashier import CAPTURED, PLAYER, Cashier
 from tests.support.findings import Desk
 from tests.support.ledger import Ledger
+from tests.support.requests import limits
 
 FILES = {
     "ledger": ("account", "hold", "journal", "posting", "tenant"),
@@ -283,6 +284,18 @@ async def list_provider_events(ledger: Ledger, cashier: Cashier, _: Desk) -> Sce
     change = (await begun(cashier))[1]
     request = provider_event_pb2.ListProviderEventsRequest(tenant_id=ledger.tenant_id)
     return Scene(cashier.stubs.events.ListProviderEvents, request, change)
+
+
+@scene
+async def get_balance_enforcement(ledger: Ledger, _: Cashier, __: Desk) -> Scene:
+    """A tenant's mode; the change brings an account below its limit."""
+    await ledger.open("ann")
+    request = tenant_pb2.GetBalanceEnforcementRequest(tenant_id=ledger.tenant_id)
+    return Scene(
+        ledger.stubs.tenants.GetBalanceEnforcement,
+        request,
+        lambda: ledger.set_limits("ann", limits(minimum=1)),
+    )
 
 
 @scene

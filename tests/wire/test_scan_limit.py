@@ -13,7 +13,7 @@ from tests.support.cashier import CAPTURED, Cashier
 from tests.support.clock import FakeClock
 from tests.support.fake_provider import PROVIDER, SILENT_PROVIDER
 from tests.support.ledger import SHADOW, Ledger
-from tests.support.requests import ASSET, BET, CREDIT, DEBIT, leg, timestamp, transaction
+from tests.support.requests import ASSET, BET, CREDIT, DEBIT, leg, limits, timestamp, transaction
 from tests.wire.test_lists import all_pages
 
 # A page looks at one row more than it may return, so these cut between any two rows of what is listed.
@@ -144,6 +144,10 @@ async def test_list_posted_lines_between_pending_ones_returns_each_once(
         {"account_id": "ann", "state": hold_pb2.HOLD_STATE_OPEN},
         {"state": hold_pb2.HOLD_STATE_RELEASED},
         {"state": hold_pb2.HOLD_STATE_EXPIRED},
+        {"only_limit_breached": True},
+        {"only_limit_breached": True, "account_id": "ann"},
+        {"only_limit_breached": True, "state": hold_pb2.HOLD_STATE_OPEN},
+        {"only_limit_breached": True, "state": hold_pb2.HOLD_STATE_RELEASED, "account_id": "bob"},
         {"expire_before_time": timestamp(FakeClock().advance(seconds=60))},
     ],
     ids=lambda filters: "-".join(map(str, filters)),
@@ -152,8 +156,9 @@ async def test_list_holds_with_filter_few_pass_returns_each_once(
     ledger: Ledger, clock: FakeClock, filters: dict[str, Any], newest_first: bool
 ) -> None:
     """Lines that place no hold, and holds that the filter drops, cost pages but lose nothing."""
+    await ledger.enforce(SHADOW)
     for name in ("ann", "bob"):
-        await ledger.open(name)
+        await ledger.open(name, bounds=limits(maximum=1))
     soon = timestamp(clock().replace(second=5))
     for number in range(12):
         name = "ann" if number % 3 else "bob"

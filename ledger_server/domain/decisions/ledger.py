@@ -11,6 +11,7 @@ from typing import Final, cast
 from msgspec.structs import replace
 
 from ledger_server.domain.decisions.continuation import newest, predecessors
+from ledger_server.domain.decisions.enforcement import switch_enforcement
 from ledger_server.domain.errors import (
     AccountAlreadyExists,
     AccountClosed,
@@ -75,7 +76,6 @@ from ledger_server.domain.state.commands import (
 from ledger_server.domain.state.facts import (
     AccountChanged,
     AccountContinued,
-    EnforcementChanged,
     Fact,
     FactKind,
     HoldCaptured,
@@ -133,7 +133,7 @@ def _create_tenant(_: WorkingSet, command: CreateTenant, _now: datetime) -> Fact
 
 
 def _set_enforcement(working_set: WorkingSet, command: SetBalanceEnforcement, _now: datetime) -> Fact:
-    return EnforcementChanged(FactKind.BALANCE_ENFORCEMENT_SET, command.enforcement, working_set.create_time)
+    return switch_enforcement(working_set, command)
 
 
 def _open_account(working_set: WorkingSet, command: OpenAccount, now: datetime) -> Fact:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final, NamedTuple, assert_never
 
 from ledger_server.domain.decisions.continuation import carry
+from ledger_server.domain.decisions.enforcement import blocks
 from ledger_server.domain.decisions.ledger import decide_ledger, expire
 from ledger_server.domain.errors import (
     AmountNotPositive,
@@ -60,6 +61,7 @@ from ledger_server.domain.state.facts import (
     WithdrawalChanged,
     WithdrawalPolicySet,
 )
+from ledger_server.domain.state.limit_survey import Unloaded
 from ledger_server.domain.state.working_set import AccountEntry, HoldEntry, PostedEntry, WorkingSet
 
 PaymentFact = DepositChanged | WithdrawalChanged | EventRecorded | WithdrawalPolicySet
@@ -110,6 +112,8 @@ class Replay:
         self.events: dict[int, int] = {}
         # The newest record of every finding, and its version.
         self.findings: dict[bytes, tuple[int, int]] = {}
+        # Those that stand against ENFORCED.
+        self._blocking: set[bytes] = set()
         self._booked: Counter[str] = Counter()
 
     @property
@@ -160,7 +164,7 @@ class Replay:
         self._state = WorkingSet(
             self._ids, sequence=0, record_time=now, enforcement=enforcement, create_time=now
         )
-        return self._applied(EnforcementChanged(FactKind.TENANT_CREATED, enforcement, now))
+        return self._applied(EnforcementChanged(FactKind.TENANT_CREATED, enforcement, now, switch=None))
 
     def begin_epoch(self, epoch: str) -> Fact:
         """Repeat the beginning of an epoch. Raises Inconsistent: it is none, or the one in force."""
@@ -206,6 +210,7 @@ class Replay:
             raise Inconsistent(f"version {finding.version} of a finding follows version {version}")
         applied = self._applied(fact)
         self.findings[finding.fingerprint] = (self.sequence, finding.version)
+        (self._blocking.add if blocks(finding) else self._blocking.discard)(finding.fingerprint)
         self._begun.findings.clear()
         return applied
 
@@ -240,6 +245,9 @@ class Replay:
         for account_id in _named_accounts(command):
             if account_id not in state.accounts:
                 state.accounts[account_id] = AccountEntry(None)
+        if isinstance(command, SetBalanceEnforcement):
+            # All accounts are here, and of the findings those that matter are known by name.
+            state.unloaded = Unloaded((), {}, len(self._blocking), ())
         if isinstance(command, HoldCommand) and command.number is not None:
             state.holds.setdefault(command.number, HoldEntry(None))
         fact = decide_ledger(state, command, now)

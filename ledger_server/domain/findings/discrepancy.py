@@ -81,6 +81,20 @@ RULES: Final[Mapping[FindingClass, ClassRule]] = {
 }
 """One row a class; `docs/operations/reconciliation.md` tells operators the same."""
 
+BLOCK_ENFORCEMENT: Final = frozenset(
+    {
+        FindingClass.MISSING_IN_LEDGER,
+        FindingClass.AMOUNT_MISMATCH,
+        FindingClass.CURRENCY_MISMATCH,
+        FindingClass.DUPLICATE_IN_LEDGER,
+        FindingClass.UNKNOWN_HISTORY,
+        FindingClass.UNREAD_EVENT,
+    }
+)
+"""Classes that put the ledger's own balances in doubt: money that came and was not booked, was booked twice
+or with another amount, or may be lost with records. While one is open, ENFORCED would refuse by a wrong
+balance. The other classes are about the provider's side, about fees, or about time."""
+
 _UNOWNED: Final = frozenset({ProviderRecordKind.FEE, ProviderRecordKind.OTHER, ProviderRecordKind.SETTLEMENT})
 
 

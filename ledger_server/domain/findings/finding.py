@@ -38,6 +38,10 @@ STEPS: Final[Mapping[FindingState, frozenset[FindingState]]] = {
 """Which states may follow which; `docs/operations/reconciliation.md` draws it."""
 
 
+UNRESOLVED: Final = frozenset({FindingState.OPEN, FindingState.ACKNOWLEDGED, FindingState.REOPENED})
+"""The states in which something is still to be done."""
+
+
 class Resolution(Code):
     """Why somebody resolved a finding."""
 

@@ -53,7 +53,8 @@ STATE_TRANSITIONS: Final[frozenset[tuple[AccountState, AccountState]]] = frozens
     }
 )
 
-_DEBIT_NORMAL: Final = frozenset({AccountKind.ASSET, AccountKind.EXPENSE})
+DEBIT_NORMAL: Final = frozenset({AccountKind.ASSET, AccountKind.EXPENSE})
+"""The kinds that debits raise."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -125,7 +126,7 @@ class Account(Struct, frozen=True, kw_only=True):
     @property
     def raised_by(self) -> Direction:
         """The direction that raises the balance: the account's normal side."""
-        return Direction.DEBIT if self.kind in _DEBIT_NORMAL else Direction.CREDIT
+        return Direction.DEBIT if self.kind in DEBIT_NORMAL else Direction.CREDIT
 
 
 class Counters(Struct, frozen=True, gc=False):
@@ -181,21 +182,21 @@ ZERO: Final = Counters(posted_debits=0, posted_credits=0, pending_debits=0, pend
 
 def posted_balance(kind: AccountKind, counters: Counters) -> int:
     """Return the posted money on the account's normal side, minor units; negative when overdrawn."""
-    if kind in _DEBIT_NORMAL:
+    if kind in DEBIT_NORMAL:
         return counters.posted_debits - counters.posted_credits
     return counters.posted_credits - counters.posted_debits
 
 
 def available_balance(kind: AccountKind, counters: Counters) -> int:
     """Return what may be spent, minor units: pending money out counts, pending money in does not."""
-    if kind in _DEBIT_NORMAL:
+    if kind in DEBIT_NORMAL:
         return counters.posted_debits - counters.posted_credits - counters.pending_credits
     return counters.posted_credits - counters.posted_debits - counters.pending_debits
 
 
 def committed_balance(kind: AccountKind, counters: Counters) -> int:
     """Return what the account will hold once all pending money in has come, minor units."""
-    if kind in _DEBIT_NORMAL:
+    if kind in DEBIT_NORMAL:
         return counters.posted_debits - counters.posted_credits + counters.pending_debits
     return counters.posted_credits - counters.posted_debits + counters.pending_credits
 
@@ -230,6 +231,14 @@ def check_funds(account: Account, before: Counters, after: Counters) -> None:
             min_available_minor=limit,
             change_minor=available - had,
         )
+
+
+def stands_below(account: Account, counters: Counters) -> bool:
+    """Whether an account has less available than its lower limit allows; closed accounts are done with."""
+    limit = account.limits.min_available
+    if limit is None or account.state is AccountState.CLOSED:
+        return False
+    return available_balance(account.kind, counters) < limit
 
 
 def check_maximum(account: Account, before: Counters, after: Counters) -> None:

@@ -12,6 +12,7 @@ from ledger_server.domain.ledger.amounts import AmountBounds
 from ledger_server.domain.ledger.holds import Expiry
 from ledger_server.domain.ledger.transactions import NewPosting, TransactionType
 from ledger_server.domain.payments.commands import PaymentCommand
+from ledger_server.domain.state.limit_survey import LimitSurvey
 
 
 class Method(Code):
@@ -78,9 +79,18 @@ class CreateTenant(Struct, frozen=True, kw_only=True):
 
 
 class SetBalanceEnforcement(Struct, frozen=True, kw_only=True):
-    """Switch between recording and enforcing limits."""
+    """Switch between recording and enforcing limits.
+
+    Attributes:
+        reason: None where it was decided before there were reasons, and rules that stand against ENFORCED.
+        force: whether the switch is made although something stands against it.
+        survey: which accounts stood below their lower limit before the command came to its lane.
+    """
 
     enforcement: Enforcement
+    reason: str | None
+    force: bool
+    survey: LimitSurvey
 
 
 class OpenAccount(Struct, frozen=True, kw_only=True):

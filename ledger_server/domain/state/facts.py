@@ -48,12 +48,25 @@ class FactKind(Code):
     ACCOUNT_CONTINUED = 36
 
 
+class EnforcementSwitch(Struct, frozen=True):
+    """How a tenant's mode was set: why, whether by force, and what stood against it just before."""
+
+    reason: str
+    forced: bool
+    below_limit_count: int
+    blocking_finding_count: int
+
+
 class EnforcementChanged(Struct, frozen=True):
-    """The tenant was created, or switched."""
+    """The tenant was created, or switched.
+
+    `switch` is None for the former, and in records from before there were reasons.
+    """
 
     kind: FactKind
     enforcement: Enforcement
     create_time: datetime
+    switch: EnforcementSwitch | None
 
 
 class AccountChanged(Struct, frozen=True):

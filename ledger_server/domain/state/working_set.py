@@ -43,6 +43,7 @@ from ledger_server.domain.state.facts import (
     WithdrawalChanged,
     WithdrawalPolicySet,
 )
+from ledger_server.domain.state.limit_survey import ALL_LOADED
 
 
 class _Stamped(Protocol):
@@ -190,6 +191,7 @@ class WorkingSet:
         "size",
         "stamp",
         "transactions",
+        "unloaded",
     )
 
     def __init__(
@@ -220,6 +222,8 @@ class WorkingSet:
         self.events: dict[int, EventEntry] = {}
         # All findings of the payments in this working set, and those that commands name.
         self.findings: dict[bytes, FindingEntry] = {}
+        # Of accounts and findings that are not loaded: what a switch to ENFORCED has to know.
+        self.unloaded = ALL_LOADED
         self._undo: list[tuple[object, str, object]] | None = None
 
     def account(self, account_id: str) -> AccountEntry | None:

@@ -15,6 +15,7 @@ from ledger_server.domain.state.commands import (
     Command,
     ContinueAccount,
     CreateTenant,
+    Enforcement,
     ExpireHolds,
     HoldCommand,
     OpenAccount,
@@ -25,6 +26,7 @@ from ledger_server.domain.state.commands import (
     SetAccountState,
     SetBalanceEnforcement,
 )
+from ledger_server.domain.state.limit_survey import NO_SURVEY, LimitSurvey
 from ledger_server.domain.state.working_set import AccountEntry, HoldEntry, WorkingSet
 from ledger_server.engine.lane.loading_findings import load_findings, named_findings, named_transaction
 from ledger_server.engine.lane.loading_payments import (
@@ -36,8 +38,9 @@ from ledger_server.engine.lane.loading_payments import (
     parts_of,
     payments_named,
 )
+from ledger_server.engine.lane.loading_unloaded import load_unloaded
 from ledger_server.engine.records.journal import reversible
-from ledger_server.store import lane_store
+from ledger_server.store import lane_store, limit_store
 from ledger_server.store.database import AnyConnection
 
 Rest = (
@@ -55,6 +58,7 @@ class Wanted:
 
     Attributes:
         more_due: whether more holds are due on those accounts than are expired in one go.
+        survey: of all accounts, for a switch to ENFORCED; None: nobody switches.
     """
 
     __slots__ = (
@@ -67,11 +71,13 @@ class Wanted:
         "new_refs",
         "payments",
         "refs",
+        "survey",
         "transactions",
     )
 
     def __init__(self) -> None:
         self.more_due = False
+        self.survey: LimitSurvey | None = None
         self.payments: set[int] = set()
         self.refs: set[tuple[str, str]] = set()
         self.new_refs: set[tuple[int, str]] = set()
@@ -93,6 +99,7 @@ class Wanted:
             or self.new_refs
             or self.events
             or self.findings
+            or self.survey is not None
         )
 
 
@@ -135,8 +142,23 @@ def _want_rest(working_set: WorkingSet, result: Wanted, command: Rest, now: date
     elif isinstance(command, ExpireHolds):
         for number in command.numbers:
             _want_hold(working_set, result, number, now)
-    elif not isinstance(command, CreateTenant | SetBalanceEnforcement):  # they name nothing
+    elif isinstance(command, SetBalanceEnforcement):
+        _want_survey(working_set, result, command, now)
+    elif not isinstance(command, CreateTenant):  # it names nothing
         assert_never(command)
+
+
+def _want_survey(
+    working_set: WorkingSet, result: Wanted, command: SetBalanceEnforcement, now: datetime
+) -> None:
+    """Want what a switch to ENFORCED has to know of all accounts; the way back names nothing."""
+    if command.enforcement is not Enforcement.ENFORCED:
+        return
+    # Holds that are due end first, those among them that are not committed yet.
+    for account_id, entry in working_set.accounts.items():
+        _use_account(working_set, result, account_id, entry, now)
+    # Any survey will do, and the newest leaves the least to be looked at.
+    result.survey = max(command.survey, result.survey or NO_SURVEY, key=attrgetter("through"))
 
 
 async def load(
@@ -155,6 +177,28 @@ async def load(
     Args:
         expiry_size: how many due holds are expired in one go.
     """
+    if missing.survey is None:
+        await _load_named(connection, key, working_set, missing, now, expiry_size=expiry_size)
+        return
+    # A hold that is due counts as released, so all of them end before the accounts below a limit are counted.
+    due = await limit_store.due_holds(connection, key, now, limit=expiry_size)
+    for number in due:
+        _want_hold(working_set, missing, number, now)
+    await _load_named(connection, key, working_set, missing, now, expiry_size=expiry_size)
+    missing.more_due = missing.more_due or len(due) == expiry_size
+    # The last, since it leaves out what is loaded.
+    await load_unloaded(connection, key, working_set, missing.survey)
+
+
+async def _load_named(
+    connection: AnyConnection,
+    key: TenantKey,
+    working_set: WorkingSet,
+    missing: Wanted,
+    now: datetime,
+    *,
+    expiry_size: int,
+) -> None:
     stamp = working_set.stamp
     if missing.events or missing.refs or missing.new_refs or missing.payments:
         await _load_payments(connection, key, working_set, missing, now)

@@ -38,6 +38,7 @@ from ledger_server.domain.state.facts import (
     AccountChanged,
     AccountContinued,
     EnforcementChanged,
+    EnforcementSwitch,
     EpochBegun,
     Fact,
     FactKind,
@@ -153,12 +154,13 @@ class RecordEncoder:
                     transaction=self._transaction(transaction, lines, sequence),
                     released_minor=released,
                 )
-            case EnforcementChanged(enforcement=enforcement, create_time=create_time):
+            case EnforcementChanged(enforcement=enforcement, create_time=create_time, switch=switch):
                 return tenant_pb2.Tenant(
                     tenant_id=self._tenant_id,
                     balance_enforcement=int(enforcement),  # type: ignore[arg-type]
                     create_time=timestamp(create_time),
                     head_sequence=sequence,
+                    balance_enforcement_switch=None if switch is None else _switch_message(switch),
                 )
             case RequestRejected(reason=reason, message=sentence, metadata=metadata):
                 return error_pb2.Rejection(
@@ -229,6 +231,15 @@ def caller_of(record: journal_pb2.JournalRecord) -> NamedCaller | None:
 def named_caller(message: caller_pb2.Caller) -> NamedCaller:
     """Return the caller that a record or a row names."""
     return NamedCaller(message.identity, message.person)
+
+
+def _switch_message(switch: EnforcementSwitch) -> tenant_pb2.BalanceEnforcementSwitch:
+    return tenant_pb2.BalanceEnforcementSwitch(
+        reason=switch.reason,
+        forced=switch.forced,
+        below_limit_count=switch.below_limit_count,
+        blocking_finding_count=switch.blocking_finding_count,
+    )
 
 
 def fill_balance(message: account_pb2.AccountBalance, line: Line) -> None:

@@ -26,6 +26,7 @@ from ledger_server.domain.state.commands import (
     SetBalanceEnforcement,
 )
 from ledger_server.domain.state.facts import Fact, FactKind, FindingChanged, RequestRejected
+from ledger_server.domain.state.limit_survey import NO_SURVEY
 from ledger_server.domain.state.working_set import PostedEntry
 from ledger_server.engine.records.findings import finding_of
 from ledger_server.engine.records.journal import account_of_message
@@ -99,8 +100,14 @@ def _command(
     if name == "hold_captured":
         return _capture(replay, ids, record.hold_captured, now)
     if name == "balance_enforcement_set":
-        mode = Enforcement(record.balance_enforcement_set.balance_enforcement)
-        return SetBalanceEnforcement(enforcement=mode)
+        told = record.balance_enforcement_set
+        switch = told.balance_enforcement_switch if told.HasField("balance_enforcement_switch") else None
+        return SetBalanceEnforcement(
+            enforcement=Enforcement(told.balance_enforcement),
+            reason=None if switch is None else switch.reason,
+            force=switch is not None and switch.forced,
+            survey=NO_SURVEY,  # the replay has all accounts
+        )
     if name == "account_opened":
         account = account_of_message(record.account_opened, record.sequence)
         return OpenAccount(

@@ -57,6 +57,7 @@ class HoldFilter(NamedTuple):
     account_id: str = ""
     state: HoldState | None = None
     expire_before: datetime | None = None
+    only_limit_breached: bool = False
 
 
 class _Shape(NamedTuple):
@@ -65,6 +66,7 @@ class _Shape(NamedTuple):
     account: bool
     state: HoldState | None
     expire_before: bool
+    limit_breached: bool
     newest_first: bool
 
 
@@ -90,6 +92,7 @@ async def list_holds(
         account=bool(wanted.account_id),
         state=wanted.state,
         expire_before=wanted.expire_before is not None,
+        limit_breached=wanted.only_limit_breached,
         newest_first=newest_first,
     )
     values = {
@@ -123,6 +126,8 @@ def _statement(shape: _Shape) -> ListStatement:
             .where(holds.c.tenant_key == _KEY, within(holds.c.hold_number, number("low"), number("high")))
             .order_by(_ordered(holds.c.hold_number, shape))
         )
+        if shape.limit_breached:  # these have an index of their own
+            scanned = scanned.where(holds.c.limit_breached)
         column = holds.c.hold_number
     end = (
         scanned.with_only_columns(column.label("hold_number"))
@@ -141,7 +146,7 @@ def _statement(shape: _Shape) -> ListStatement:
         )
     else:
         page = select(*scan.c).where(*_residual(scan, shape)).order_by(_ordered(scan.c.hold_number, shape))
-    filtered = shape.account or shape.state is not None or shape.expire_before
+    filtered = shape.account or shape.state is not None or shape.expire_before or shape.limit_breached
     return ListStatement(
         render(_with_accounts(page.limit(number("count")), shape)), render(end) if filtered else None
     )
@@ -156,6 +161,8 @@ def _open(shape: _Shape) -> Select[Any]:
         if shape.expire_before
         else or_(holds.c.expire_time.is_(None), holds.c.expire_time > _now()),
     ]
+    if shape.limit_breached:
+        conditions.append(holds.c.limit_breached)
     numbers = select(holds.c.hold_number).where(*conditions)
     either: Select[Any] | CompoundSelect[Any] = numbers
     if shape.account:
@@ -198,6 +205,8 @@ def _residual(source: Any, shape: _Shape) -> list[ColumnElement[bool]]:
         conditions.append(stored)
     if shape.expire_before:
         conditions.append(source.c.expire_time < time("expire_before"))
+    if shape.limit_breached:
+        conditions.append(source.c.limit_breached)
     return conditions
 
 

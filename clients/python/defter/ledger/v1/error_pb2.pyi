@@ -368,6 +368,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """IncreaseHold: the hold would be larger in all than a single amount may be. OUT_OF_RANGE.
     Metadata: `hold_id`, `amount_minor`, `max_amount_minor`.
     """
+    ERROR_REASON_ACCOUNTS_BELOW_LIMIT: _ErrorReason.ValueType  # 260
+    """SetBalanceEnforcement: accounts stand below their lower limit, so from ENFORCED on they could only rise.
+    FAILED_PRECONDITION. Metadata: `count`; `account_ids`: up to 10 of them, separated by spaces.
+    """
+    ERROR_REASON_BLOCKING_FINDINGS_OPEN: _ErrorReason.ValueType  # 261
+    """SetBalanceEnforcement: findings are open that put balances in doubt. FAILED_PRECONDITION.
+    Metadata: `count`; `finding_ids`: up to 10 of them, separated by spaces.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request was refused, named after the rule that it broke.
@@ -735,6 +743,14 @@ Metadata: `account_id`, `max_balance_minor`, `change_minor`.
 ERROR_REASON_HOLD_TOO_LARGE: ErrorReason.ValueType  # 248
 """IncreaseHold: the hold would be larger in all than a single amount may be. OUT_OF_RANGE.
 Metadata: `hold_id`, `amount_minor`, `max_amount_minor`.
+"""
+ERROR_REASON_ACCOUNTS_BELOW_LIMIT: ErrorReason.ValueType  # 260
+"""SetBalanceEnforcement: accounts stand below their lower limit, so from ENFORCED on they could only rise.
+FAILED_PRECONDITION. Metadata: `count`; `account_ids`: up to 10 of them, separated by spaces.
+"""
+ERROR_REASON_BLOCKING_FINDINGS_OPEN: ErrorReason.ValueType  # 261
+"""SetBalanceEnforcement: findings are open that put balances in doubt. FAILED_PRECONDITION.
+Metadata: `count`; `finding_ids`: up to 10 of them, separated by spaces.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

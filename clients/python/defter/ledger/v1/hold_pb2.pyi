@@ -676,6 +676,7 @@ class ListHoldsRequest(_message.Message):
     NEWEST_FIRST_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ONLY_LIMIT_BREACHED_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant."""
     account_id: _builtins.str
@@ -688,6 +689,8 @@ class ListHoldsRequest(_message.Message):
     """At most this many, 1 to 1,000; 0 means 100."""
     page_token: _builtins.str
     """`next_page_token` of the page before, or empty; the filter must be the same."""
+    only_limit_breached: _builtins.bool
+    """Only those that broke a limit, when they were placed or increased, and passed because the tenant was in SHADOW."""
     @_builtins.property
     def expire_before_time(self) -> _timestamp_pb2.Timestamp:
         """Only holds that expire before this time, if given."""
@@ -702,10 +705,11 @@ class ListHoldsRequest(_message.Message):
         newest_first: _builtins.bool = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        only_limit_breached: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_before_time", b"expire_before_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "expire_before_time", b"expire_before_time", "newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token", "state", b"state", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "expire_before_time", b"expire_before_time", "newest_first", b"newest_first", "only_limit_breached", b"only_limit_breached", "page_size", b"page_size", "page_token", b"page_token", "state", b"state", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

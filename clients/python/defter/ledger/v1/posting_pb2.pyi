@@ -580,7 +580,7 @@ class ListTransactionsRequest(_message.Message):
     reference: _builtins.str
     """Only this reference, if given."""
     only_limit_breached: _builtins.bool
-    """Only those that broke a limit in SHADOW."""
+    """Only those that broke a limit and passed: in SHADOW, or because they had happened already (`outside`)."""
     newest_first: _builtins.bool
     """Newest first instead of oldest first."""
     page_size: _builtins.int

@@ -22,42 +22,49 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from defter.identity.v1 import caller_pb2 as defter_dot_identity_dot_v1_dot_caller__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x64\x65\x66ter/ledger/v1/tenant.proto\x12\x10\x64\x65\x66ter.ledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x01\n\x06Tenant\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x41\n\x13\x62\x61lance_enforcement\x18\x02 \x01(\x0e\x32$.defter.ledger.v1.BalanceEnforcement\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rhead_sequence\x18\x04 \x01(\x03\x12\x17\n\x0fhead_chain_hash\x18\x05 \x01(\x0c\x12\x12\n\nhead_epoch\x18\x06 \x01(\t\"d\n\x08\x43urrency\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x65\x63imal_places\x18\x02 \x01(\x05\x12\x11\n\twithdrawn\x18\x03 \x01(\x08\x12\x16\n\x0eturnover_bound\x18\x04 \x01(\x03\"\x17\n\x15ListCurrenciesRequest\"H\n\x16ListCurrenciesResponse\x12.\n\ncurrencies\x18\x01 \x03(\x0b\x32\x1a.defter.ledger.v1.Currency\"\x84\x01\n\x13\x43reateTenantRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x41\n\x13\x62\x61lance_enforcement\x18\x03 \x01(\x0e\x32$.defter.ledger.v1.BalanceEnforcement\"@\n\x14\x43reateTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.defter.ledger.v1.Tenant\"%\n\x10GetTenantRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"=\n\x11GetTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.defter.ledger.v1.Tenant\";\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x13ListTenantsResponse\x12)\n\x07tenants\x18\x01 \x03(\x0b\x32\x18.defter.ledger.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8d\x01\n\x1cSetBalanceEnforcementRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x41\n\x13\x62\x61lance_enforcement\x18\x03 \x01(\x0e\x32$.defter.ledger.v1.BalanceEnforcement\"I\n\x1dSetBalanceEnforcementResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.defter.ledger.v1.Tenant*{\n\x12\x42\x61lanceEnforcement\x12#\n\x1f\x42\x41LANCE_ENFORCEMENT_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x42\x41LANCE_ENFORCEMENT_SHADOW\x10\x01\x12 \n\x1c\x42\x41LANCE_ENFORCEMENT_ENFORCED\x10\x02\x32\xff\x03\n\rTenantService\x12]\n\x0c\x43reateTenant\x12%.defter.ledger.v1.CreateTenantRequest\x1a&.defter.ledger.v1.CreateTenantResponse\x12T\n\tGetTenant\x12\".defter.ledger.v1.GetTenantRequest\x1a#.defter.ledger.v1.GetTenantResponse\x12Z\n\x0bListTenants\x12$.defter.ledger.v1.ListTenantsRequest\x1a%.defter.ledger.v1.ListTenantsResponse\x12\x63\n\x0eListCurrencies\x12\'.defter.ledger.v1.ListCurrenciesRequest\x1a(.defter.ledger.v1.ListCurrenciesResponse\x12x\n\x15SetBalanceEnforcement\x12..defter.ledger.v1.SetBalanceEnforcementRequest\x1a/.defter.ledger.v1.SetBalanceEnforcementResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x64\x65\x66ter/ledger/v1/tenant.proto\x12\x10\x64\x65\x66ter.ledger.v1\x1a\x1f\x64\x65\x66ter/identity/v1/caller.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa3\x02\n\x06Tenant\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x41\n\x13\x62\x61lance_enforcement\x18\x02 \x01(\x0e\x32$.defter.ledger.v1.BalanceEnforcement\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rhead_sequence\x18\x04 \x01(\x03\x12\x17\n\x0fhead_chain_hash\x18\x05 \x01(\x0c\x12\x12\n\nhead_epoch\x18\x06 \x01(\t\x12N\n\x1a\x62\x61lance_enforcement_switch\x18\x07 \x01(\x0b\x32*.defter.ledger.v1.BalanceEnforcementSwitch\"u\n\x18\x42\x61lanceEnforcementSwitch\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0e\n\x06\x66orced\x18\x02 \x01(\x08\x12\x19\n\x11\x62\x65low_limit_count\x18\x03 \x01(\x03\x12\x1e\n\x16\x62locking_finding_count\x18\x04 \x01(\x03\"d\n\x08\x43urrency\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x65\x63imal_places\x18\x02 \x01(\x05\x12\x11\n\twithdrawn\x18\x03 \x01(\x08\x12\x16\n\x0eturnover_bound\x18\x04 \x01(\x03\"\x17\n\x15ListCurrenciesRequest\"H\n\x16ListCurrenciesResponse\x12.\n\ncurrencies\x18\x01 \x03(\x0b\x32\x1a.defter.ledger.v1.Currency\"\x84\x01\n\x13\x43reateTenantRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x41\n\x13\x62\x61lance_enforcement\x18\x03 \x01(\x0e\x32$.defter.ledger.v1.BalanceEnforcement\"@\n\x14\x43reateTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.defter.ledger.v1.Tenant\"%\n\x10GetTenantRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"=\n\x11GetTenantResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.defter.ledger.v1.Tenant\";\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x13ListTenantsResponse\x12)\n\x07tenants\x18\x01 \x03(\x0b\x32\x18.defter.ledger.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xac\x01\n\x1cSetBalanceEnforcementRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x41\n\x13\x62\x61lance_enforcement\x18\x03 \x01(\x0e\x32$.defter.ledger.v1.BalanceEnforcement\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\r\n\x05\x66orce\x18\x05 \x01(\x08\"I\n\x1dSetBalanceEnforcementResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.defter.ledger.v1.Tenant\"1\n\x1cGetBalanceEnforcementRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"\xd4\x03\n\x1dGetBalanceEnforcementResponse\x12(\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.defter.ledger.v1.Tenant\x12\x17\n\x0fswitch_sequence\x18\x02 \x01(\x03\x12/\n\x0bswitch_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bswitched_by\x18\x04 \x01(\x0b\x32\x1a.defter.identity.v1.Caller\x12\x41\n\rnewest_switch\x18\x05 \x01(\x0b\x32*.defter.ledger.v1.BalanceEnforcementSwitch\x12\x19\n\x11\x62\x65low_limit_count\x18\x06 \x01(\x03\x12\x1f\n\x17\x62\x65low_limit_account_ids\x18\x07 \x03(\t\x12\"\n\x1a\x62reached_transaction_count\x18\x08 \x01(\x03\x12\x1b\n\x13\x62reached_hold_count\x18\t \x01(\x03\x12\x1e\n\x16\x62locking_finding_count\x18\n \x01(\x03\x12\x1c\n\x14\x62locking_finding_ids\x18\x0b \x03(\t\x12\x10\n\x08sequence\x18\x0c \x01(\x03*{\n\x12\x42\x61lanceEnforcement\x12#\n\x1f\x42\x41LANCE_ENFORCEMENT_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x42\x41LANCE_ENFORCEMENT_SHADOW\x10\x01\x12 \n\x1c\x42\x41LANCE_ENFORCEMENT_ENFORCED\x10\x02\x32\xf9\x04\n\rTenantService\x12]\n\x0c\x43reateTenant\x12%.defter.ledger.v1.CreateTenantRequest\x1a&.defter.ledger.v1.CreateTenantResponse\x12T\n\tGetTenant\x12\".defter.ledger.v1.GetTenantRequest\x1a#.defter.ledger.v1.GetTenantResponse\x12Z\n\x0bListTenants\x12$.defter.ledger.v1.ListTenantsRequest\x1a%.defter.ledger.v1.ListTenantsResponse\x12\x63\n\x0eListCurrencies\x12\'.defter.ledger.v1.ListCurrenciesRequest\x1a(.defter.ledger.v1.ListCurrenciesResponse\x12x\n\x15SetBalanceEnforcement\x12..defter.ledger.v1.SetBalanceEnforcementRequest\x1a/.defter.ledger.v1.SetBalanceEnforcementResponse\x12x\n\x15GetBalanceEnforcement\x12..defter.ledger.v1.GetBalanceEnforcementRequest\x1a/.defter.ledger.v1.GetBalanceEnforcementResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'defter.ledger.v1.tenant_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BALANCEENFORCEMENT']._serialized_start=1173
-  _globals['_BALANCEENFORCEMENT']._serialized_end=1296
-  _globals['_TENANT']._serialized_start=85
-  _globals['_TENANT']._serialized_end=296
-  _globals['_CURRENCY']._serialized_start=298
-  _globals['_CURRENCY']._serialized_end=398
-  _globals['_LISTCURRENCIESREQUEST']._serialized_start=400
-  _globals['_LISTCURRENCIESREQUEST']._serialized_end=423
-  _globals['_LISTCURRENCIESRESPONSE']._serialized_start=425
-  _globals['_LISTCURRENCIESRESPONSE']._serialized_end=497
-  _globals['_CREATETENANTREQUEST']._serialized_start=500
-  _globals['_CREATETENANTREQUEST']._serialized_end=632
-  _globals['_CREATETENANTRESPONSE']._serialized_start=634
-  _globals['_CREATETENANTRESPONSE']._serialized_end=698
-  _globals['_GETTENANTREQUEST']._serialized_start=700
-  _globals['_GETTENANTREQUEST']._serialized_end=737
-  _globals['_GETTENANTRESPONSE']._serialized_start=739
-  _globals['_GETTENANTRESPONSE']._serialized_end=800
-  _globals['_LISTTENANTSREQUEST']._serialized_start=802
-  _globals['_LISTTENANTSREQUEST']._serialized_end=861
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=863
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=952
-  _globals['_SETBALANCEENFORCEMENTREQUEST']._serialized_start=955
-  _globals['_SETBALANCEENFORCEMENTREQUEST']._serialized_end=1096
-  _globals['_SETBALANCEENFORCEMENTRESPONSE']._serialized_start=1098
-  _globals['_SETBALANCEENFORCEMENTRESPONSE']._serialized_end=1171
-  _globals['_TENANTSERVICE']._serialized_start=1299
-  _globals['_TENANTSERVICE']._serialized_end=1810
+  _globals['_BALANCEENFORCEMENT']._serialized_start=1958
+  _globals['_BALANCEENFORCEMENT']._serialized_end=2081
+  _globals['_TENANT']._serialized_start=118
+  _globals['_TENANT']._serialized_end=409
+  _globals['_BALANCEENFORCEMENTSWITCH']._serialized_start=411
+  _globals['_BALANCEENFORCEMENTSWITCH']._serialized_end=528
+  _globals['_CURRENCY']._serialized_start=530
+  _globals['_CURRENCY']._serialized_end=630
+  _globals['_LISTCURRENCIESREQUEST']._serialized_start=632
+  _globals['_LISTCURRENCIESREQUEST']._serialized_end=655
+  _globals['_LISTCURRENCIESRESPONSE']._serialized_start=657
+  _globals['_LISTCURRENCIESRESPONSE']._serialized_end=729
+  _globals['_CREATETENANTREQUEST']._serialized_start=732
+  _globals['_CREATETENANTREQUEST']._serialized_end=864
+  _globals['_CREATETENANTRESPONSE']._serialized_start=866
+  _globals['_CREATETENANTRESPONSE']._serialized_end=930
+  _globals['_GETTENANTREQUEST']._serialized_start=932
+  _globals['_GETTENANTREQUEST']._serialized_end=969
+  _globals['_GETTENANTRESPONSE']._serialized_start=971
+  _globals['_GETTENANTRESPONSE']._serialized_end=1032
+  _globals['_LISTTENANTSREQUEST']._serialized_start=1034
+  _globals['_LISTTENANTSREQUEST']._serialized_end=1093
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=1095
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=1184
+  _globals['_SETBALANCEENFORCEMENTREQUEST']._serialized_start=1187
+  _globals['_SETBALANCEENFORCEMENTREQUEST']._serialized_end=1359
+  _globals['_SETBALANCEENFORCEMENTRESPONSE']._serialized_start=1361
+  _globals['_SETBALANCEENFORCEMENTRESPONSE']._serialized_end=1434
+  _globals['_GETBALANCEENFORCEMENTREQUEST']._serialized_start=1436
+  _globals['_GETBALANCEENFORCEMENTREQUEST']._serialized_end=1485
+  _globals['_GETBALANCEENFORCEMENTRESPONSE']._serialized_start=1488
+  _globals['_GETBALANCEENFORCEMENTRESPONSE']._serialized_end=1956
+  _globals['_TENANTSERVICE']._serialized_start=2084
+  _globals['_TENANTSERVICE']._serialized_end=2717
 # @@protoc_insertion_point(module_scope)

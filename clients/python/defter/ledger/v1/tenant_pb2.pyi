@@ -4,6 +4,7 @@ isort:skip_file
 Tenants: separate ledgers that never meet in one commit."""
 
 from collections import abc as _abc
+from defter.identity.v1 import caller_pb2 as _caller_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -56,6 +57,7 @@ class Tenant(_message.Message):
     HEAD_SEQUENCE_FIELD_NUMBER: _builtins.int
     HEAD_CHAIN_HASH_FIELD_NUMBER: _builtins.int
     HEAD_EPOCH_FIELD_NUMBER: _builtins.int
+    BALANCE_ENFORCEMENT_SWITCH_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """1 to 63 characters of `a-z`, `0-9` and `-`, beginning with a letter."""
     balance_enforcement: Global___BalanceEnforcement.ValueType
@@ -72,6 +74,12 @@ class Tenant(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
 
+    @_builtins.property
+    def balance_enforcement_switch(self) -> Global___BalanceEnforcementSwitch:
+        """How the mode was set. Only in the answer and the record of SetBalanceEnforcement; absent in records that were
+        written before there was a reason to give.
+        """
+
     def __init__(
         self,
         *,
@@ -81,14 +89,51 @@ class Tenant(_message.Message):
         head_sequence: _builtins.int = ...,
         head_chain_hash: _builtins.bytes = ...,
         head_epoch: _builtins.str = ...,
+        balance_enforcement_switch: Global___BalanceEnforcementSwitch | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["balance_enforcement_switch", b"balance_enforcement_switch", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_enforcement", b"balance_enforcement", "create_time", b"create_time", "head_chain_hash", b"head_chain_hash", "head_epoch", b"head_epoch", "head_sequence", b"head_sequence", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_enforcement", b"balance_enforcement", "balance_enforcement_switch", b"balance_enforcement_switch", "create_time", b"create_time", "head_chain_hash", b"head_chain_hash", "head_epoch", b"head_epoch", "head_sequence", b"head_sequence", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tenant: _TypeAlias = Tenant  # noqa: Y015
+
+@_typing.final
+class BalanceEnforcementSwitch(_message.Message):
+    """How a tenant's mode was set: kept for ever in the record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    FORCED_FIELD_NUMBER: _builtins.int
+    BELOW_LIMIT_COUNT_FIELD_NUMBER: _builtins.int
+    BLOCKING_FINDING_COUNT_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, in the words of whoever switched; may be empty."""
+    forced: _builtins.bool
+    """Whether `force` was said."""
+    below_limit_count: _builtins.int
+    """How many accounts stood below their lower limit just before; always 0 for a switch to SHADOW, and from
+    ENFORCED to ENFORCED, where nobody counts.
+    """
+    blocking_finding_count: _builtins.int
+    """How many blocking findings were open just before; 0 where nobody counts, as above."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        forced: _builtins.bool = ...,
+        below_limit_count: _builtins.int = ...,
+        blocking_finding_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["below_limit_count", b"below_limit_count", "blocking_finding_count", b"blocking_finding_count", "forced", b"forced", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BalanceEnforcementSwitch: _TypeAlias = BalanceEnforcementSwitch  # noqa: Y015
 
 @_typing.final
 class Currency(_message.Message):
@@ -330,22 +375,34 @@ class SetBalanceEnforcementRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     BALANCE_ENFORCEMENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant to change."""
     idempotency_key: _builtins.str
     """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
     balance_enforcement: Global___BalanceEnforcement.ValueType
     """SHADOW or ENFORCED; required."""
+    reason: _builtins.str
+    """Why, for those who read the journal later: at most 512 characters; required with `force`. It is kept for ever,
+    so it must not have personal data.
+    """
+    force: _builtins.bool
+    """Switch to ENFORCED although accounts stand below their lower limit or blocking findings are open. How many were
+    is recorded. Default false; without meaning for SHADOW.
+    """
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
         balance_enforcement: Global___BalanceEnforcement.ValueType = ...,
+        reason: _builtins.str = ...,
+        force: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_enforcement", b"balance_enforcement", "idempotency_key", b"idempotency_key", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_enforcement", b"balance_enforcement", "force", b"force", "idempotency_key", b"idempotency_key", "reason", b"reason", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -374,3 +431,107 @@ class SetBalanceEnforcementResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetBalanceEnforcementResponse: _TypeAlias = SetBalanceEnforcementResponse  # noqa: Y015
+
+@_typing.final
+class GetBalanceEnforcementRequest(_message.Message):
+    """Request of GetBalanceEnforcement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant to read."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBalanceEnforcementRequest: _TypeAlias = GetBalanceEnforcementRequest  # noqa: Y015
+
+@_typing.final
+class GetBalanceEnforcementResponse(_message.Message):
+    """Response of GetBalanceEnforcement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    SWITCH_SEQUENCE_FIELD_NUMBER: _builtins.int
+    SWITCH_TIME_FIELD_NUMBER: _builtins.int
+    SWITCHED_BY_FIELD_NUMBER: _builtins.int
+    NEWEST_SWITCH_FIELD_NUMBER: _builtins.int
+    BELOW_LIMIT_COUNT_FIELD_NUMBER: _builtins.int
+    BELOW_LIMIT_ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
+    BREACHED_TRANSACTION_COUNT_FIELD_NUMBER: _builtins.int
+    BREACHED_HOLD_COUNT_FIELD_NUMBER: _builtins.int
+    BLOCKING_FINDING_COUNT_FIELD_NUMBER: _builtins.int
+    BLOCKING_FINDING_IDS_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    switch_sequence: _builtins.int
+    """Sequence of the record that set the mode last: of SetBalanceEnforcement, or of CreateTenant."""
+    below_limit_count: _builtins.int
+    """How many accounts that are not closed have less available than their lower limit allows. A hold that is due
+    counts until its expiry is recorded.
+    """
+    breached_transaction_count: _builtins.int
+    """How many transactions since that record have broken a limit and passed."""
+    breached_hold_count: _builtins.int
+    """How many holds that were placed since that record have broken a limit and passed."""
+    blocking_finding_count: _builtins.int
+    """How many findings are neither resolved nor resolved by themselves and of a class that stands against ENFORCED:
+    MISSING_IN_LEDGER, AMOUNT_MISMATCH, CURRENCY_MISMATCH, DUPLICATE_IN_LEDGER, UNKNOWN_HISTORY and UNREAD_EVENT.
+    """
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
+    @_builtins.property
+    def tenant(self) -> Global___Tenant:
+        """The tenant now."""
+
+    @_builtins.property
+    def switch_time(self) -> _timestamp_pb2.Timestamp:
+        """When that record was written."""
+
+    @_builtins.property
+    def switched_by(self) -> _caller_pb2.Caller:
+        """By whose call; absent where the record names nobody."""
+
+    @_builtins.property
+    def newest_switch(self) -> Global___BalanceEnforcementSwitch:
+        """How the mode was set; absent for CreateTenant, and in records that were written before there was a reason to give."""
+
+    @_builtins.property
+    def below_limit_account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ids of some of them, 10 at most."""
+
+    @_builtins.property
+    def blocking_finding_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ids of some of them, 10 at most."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Global___Tenant | None = ...,
+        switch_sequence: _builtins.int = ...,
+        switch_time: _timestamp_pb2.Timestamp | None = ...,
+        switched_by: _caller_pb2.Caller | None = ...,
+        newest_switch: Global___BalanceEnforcementSwitch | None = ...,
+        below_limit_count: _builtins.int = ...,
+        below_limit_account_ids: _abc.Iterable[_builtins.str] | None = ...,
+        breached_transaction_count: _builtins.int = ...,
+        breached_hold_count: _builtins.int = ...,
+        blocking_finding_count: _builtins.int = ...,
+        blocking_finding_ids: _abc.Iterable[_builtins.str] | None = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["newest_switch", b"newest_switch", "switch_time", b"switch_time", "switched_by", b"switched_by", "tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["below_limit_account_ids", b"below_limit_account_ids", "below_limit_count", b"below_limit_count", "blocking_finding_count", b"blocking_finding_count", "blocking_finding_ids", b"blocking_finding_ids", "breached_hold_count", b"breached_hold_count", "breached_transaction_count", b"breached_transaction_count", "newest_switch", b"newest_switch", "sequence", b"sequence", "switch_sequence", b"switch_sequence", "switch_time", b"switch_time", "switched_by", b"switched_by", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBalanceEnforcementResponse: _TypeAlias = GetBalanceEnforcementResponse  # noqa: Y015

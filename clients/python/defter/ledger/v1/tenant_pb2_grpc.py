@@ -60,6 +60,11 @@ class TenantServiceStub:
                 request_serializer=defter_dot_ledger_dot_v1_dot_tenant__pb2.SetBalanceEnforcementRequest.SerializeToString,
                 response_deserializer=defter_dot_ledger_dot_v1_dot_tenant__pb2.SetBalanceEnforcementResponse.FromString,
                 _registered_method=True)
+        self.GetBalanceEnforcement = channel.unary_unary(
+                '/defter.ledger.v1.TenantService/GetBalanceEnforcement',
+                request_serializer=defter_dot_ledger_dot_v1_dot_tenant__pb2.GetBalanceEnforcementRequest.SerializeToString,
+                response_deserializer=defter_dot_ledger_dot_v1_dot_tenant__pb2.GetBalanceEnforcementResponse.FromString,
+                _registered_method=True)
 
 
 class TenantServiceServicer:
@@ -95,7 +100,16 @@ class TenantServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetBalanceEnforcement(self, request, context):
-        """Switch a tenant between recording and enforcing limits. Keyed. Fails with TENANT_NOT_FOUND.
+        """Switch a tenant between recording and enforcing limits. Keyed. Fails with TENANT_NOT_FOUND. From SHADOW to
+        ENFORCED it fails with ACCOUNTS_BELOW_LIMIT or BLOCKING_FINDINGS_OPEN, unless it is forced.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBalanceEnforcement(self, request, context):
+        """Read a tenant's mode, who set it and why, and what stands against ENFORCED now. It looks at every account,
+        so it takes seconds for a million of them; nobody else waits for it. Fails with TENANT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +142,11 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.SetBalanceEnforcement,
                     request_deserializer=defter_dot_ledger_dot_v1_dot_tenant__pb2.SetBalanceEnforcementRequest.FromString,
                     response_serializer=defter_dot_ledger_dot_v1_dot_tenant__pb2.SetBalanceEnforcementResponse.SerializeToString,
+            ),
+            'GetBalanceEnforcement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBalanceEnforcement,
+                    request_deserializer=defter_dot_ledger_dot_v1_dot_tenant__pb2.GetBalanceEnforcementRequest.FromString,
+                    response_serializer=defter_dot_ledger_dot_v1_dot_tenant__pb2.GetBalanceEnforcementResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +285,33 @@ class TenantService:
             '/defter.ledger.v1.TenantService/SetBalanceEnforcement',
             defter_dot_ledger_dot_v1_dot_tenant__pb2.SetBalanceEnforcementRequest.SerializeToString,
             defter_dot_ledger_dot_v1_dot_tenant__pb2.SetBalanceEnforcementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBalanceEnforcement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.ledger.v1.TenantService/GetBalanceEnforcement',
+            defter_dot_ledger_dot_v1_dot_tenant__pb2.GetBalanceEnforcementRequest.SerializeToString,
+            defter_dot_ledger_dot_v1_dot_tenant__pb2.GetBalanceEnforcementResponse.FromString,
             options,
             channel_credentials,
             insecure,

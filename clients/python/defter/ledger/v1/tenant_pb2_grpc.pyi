@@ -42,7 +42,13 @@ class TenantServiceStub:
     ListCurrencies: _grpc.UnaryUnaryMultiCallable[_tenant_pb2.ListCurrenciesRequest, _tenant_pb2.ListCurrenciesResponse]
     """List the currencies that accounts may have, by code: the same for all tenants of the server's database."""
     SetBalanceEnforcement: _grpc.UnaryUnaryMultiCallable[_tenant_pb2.SetBalanceEnforcementRequest, _tenant_pb2.SetBalanceEnforcementResponse]
-    """Switch a tenant between recording and enforcing limits. Keyed. Fails with TENANT_NOT_FOUND."""
+    """Switch a tenant between recording and enforcing limits. Keyed. Fails with TENANT_NOT_FOUND. From SHADOW to
+    ENFORCED it fails with ACCOUNTS_BELOW_LIMIT or BLOCKING_FINDINGS_OPEN, unless it is forced.
+    """
+    GetBalanceEnforcement: _grpc.UnaryUnaryMultiCallable[_tenant_pb2.GetBalanceEnforcementRequest, _tenant_pb2.GetBalanceEnforcementResponse]
+    """Read a tenant's mode, who set it and why, and what stands against ENFORCED now. It looks at every account,
+    so it takes seconds for a million of them; nobody else waits for it. Fails with TENANT_NOT_FOUND.
+    """
 
 @_typing.type_check_only
 class TenantServiceAsyncStub(TenantServiceStub):
@@ -58,7 +64,13 @@ class TenantServiceAsyncStub(TenantServiceStub):
     ListCurrencies: _aio.UnaryUnaryMultiCallable[_tenant_pb2.ListCurrenciesRequest, _tenant_pb2.ListCurrenciesResponse]  # type: ignore[assignment]
     """List the currencies that accounts may have, by code: the same for all tenants of the server's database."""
     SetBalanceEnforcement: _aio.UnaryUnaryMultiCallable[_tenant_pb2.SetBalanceEnforcementRequest, _tenant_pb2.SetBalanceEnforcementResponse]  # type: ignore[assignment]
-    """Switch a tenant between recording and enforcing limits. Keyed. Fails with TENANT_NOT_FOUND."""
+    """Switch a tenant between recording and enforcing limits. Keyed. Fails with TENANT_NOT_FOUND. From SHADOW to
+    ENFORCED it fails with ACCOUNTS_BELOW_LIMIT or BLOCKING_FINDINGS_OPEN, unless it is forced.
+    """
+    GetBalanceEnforcement: _aio.UnaryUnaryMultiCallable[_tenant_pb2.GetBalanceEnforcementRequest, _tenant_pb2.GetBalanceEnforcementResponse]  # type: ignore[assignment]
+    """Read a tenant's mode, who set it and why, and what stands against ENFORCED now. It looks at every account,
+    so it takes seconds for a million of them; nobody else waits for it. Fails with TENANT_NOT_FOUND.
+    """
 
 class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
     """Opens ledgers and says how strictly they are enforced."""
@@ -101,6 +113,18 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tenant_pb2.SetBalanceEnforcementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tenant_pb2.SetBalanceEnforcementResponse, _abc.Awaitable[_tenant_pb2.SetBalanceEnforcementResponse]]:
-        """Switch a tenant between recording and enforcing limits. Keyed. Fails with TENANT_NOT_FOUND."""
+        """Switch a tenant between recording and enforcing limits. Keyed. Fails with TENANT_NOT_FOUND. From SHADOW to
+        ENFORCED it fails with ACCOUNTS_BELOW_LIMIT or BLOCKING_FINDINGS_OPEN, unless it is forced.
+        """
+
+    @_abc_1.abstractmethod
+    def GetBalanceEnforcement(
+        self,
+        request: _tenant_pb2.GetBalanceEnforcementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_pb2.GetBalanceEnforcementResponse, _abc.Awaitable[_tenant_pb2.GetBalanceEnforcementResponse]]:
+        """Read a tenant's mode, who set it and why, and what stands against ENFORCED now. It looks at every account,
+        so it takes seconds for a million of them; nobody else waits for it. Fails with TENANT_NOT_FOUND.
+        """
 
 def add_TenantServiceServicer_to_server(servicer: TenantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

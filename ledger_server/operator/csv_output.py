@@ -1,0 +1,161 @@
+"""Owns lists as CSV: by RFC 4180, in UTF-8, page by page, with exact amounts and harmless texts.
+
+Spreadsheets run a cell that begins like a formula, and texts come from outside. Such a text gets an
+apostrophe in front, and so does one that begins with an apostrophe: whoever reads by program takes one away.
+"""
+
+import csv
+import io
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, Final, NamedTuple
+
+import typer
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from defter_client import LedgerClient, LedgerError
+from ledger_server.operator.connection import Exit, Stopped, pages, told
+from ledger_server.operator.money import Money
+from ledger_server.operator.screen import console
+
+Csv = Annotated[bool, typer.Option("--csv", help="print CSV; its columns: docs/operations/csv.md")]
+
+# What begins a formula, their wide forms, and what a spreadsheet skips in front of one.
+_BEGIN_FORMULAS: Final = frozenset("=+-@\uff1d\uff0b\uff0d\uff20\t\r\n'")
+
+
+class Number(str):
+    """A cell that is a number of ours, written as it is: `Number(12)`, `Number("-0.50")`."""
+
+    __slots__ = ()
+
+
+class Sheet(NamedTuple):
+    """A list as CSV.
+
+    Attributes:
+        field: the name of the items in a response.
+        columns: the names of the columns, in order; they are kept, and new ones come behind.
+        rows: the rows of an item, each with a cell a column.
+    """
+
+    field: str
+    columns: tuple[str, ...]
+    rows: Callable[[Any], Iterable[Sequence[str]]]
+
+
+def harmless(text: str) -> str:
+    """Return a cell's text so that no spreadsheet takes it for a formula."""
+    return f"'{text}" if text[:1] in _BEGIN_FORMULAS else text
+
+
+def one_form(*, json: bool, csv: bool) -> None:
+    """Refuse two forms at once. Raises BadParameter."""
+    if json and csv:
+        raise typer.BadParameter("say --json or --csv, not both")
+
+
+def exact(money: Money, amount_minor: int, currency_code: str) -> Number:
+    """Return an amount in major units, exactly, with a point and no other separator.
+
+    Raises:
+        Stopped: nobody knows the decimal places of the currency, so any number would be a guess.
+    """
+    number = money.exact(amount_minor, currency_code)
+    if number is None:
+        raise Stopped(f"the decimal places of {currency_code or 'no currency'} are not known")
+    return Number(number)
+
+
+def time(moment: Timestamp) -> str:
+    """Return a time in UTC by RFC 3339; empty for none."""
+    return moment.ToJsonString() if moment.ByteSize() else ""
+
+
+class CsvOutput:
+    """Standard output as CSV."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.count = 0
+        self.begun = False
+        self._columns = columns
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8", errors="strict", newline="")
+        self._screen = console()
+
+    def begin(self) -> None:
+        """Write the columns' names, once: what fails before has printed nothing."""
+        if not self.begun:
+            self.begun = True
+            self._write([self._columns])
+
+    def rows(self, rows: Iterable[Sequence[str]]) -> None:
+        """Write rows and hand them on."""
+        self.begin()
+        cells = [[each if isinstance(each, Number) else harmless(each) for each in row] for row in rows]
+        assert all(len(row) == len(self._columns) for row in cells)
+        self._write(cells)
+        self.count += len(cells)
+
+    def _write(self, rows: Iterable[Sequence[str]]) -> None:
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\r\n").writerows(rows)
+        try:
+            self._screen.file.write(text.getvalue())
+            self._screen.file.flush()
+        except BrokenPipeError:
+            self._screen.on_broken_pipe()
+
+
+async def print_csv(
+    ledger: LedgerClient,
+    method: Callable[..., Awaitable[Message]],
+    request: Message,
+    sheet: Sheet,
+    *,
+    limit: int | None = None,
+) -> int:
+    """Print a list page by page; no more than a page is in memory."""
+    out = CsvOutput(sheet.columns)
+    with breaking_off(out):
+        async for items in items_of(ledger, method, request, sheet.field, limit=limit):
+            out.rows(row for item in items for row in sheet.rows(item))
+    return Exit.DONE
+
+
+async def items_of(
+    ledger: LedgerClient,
+    method: Callable[..., Awaitable[Message]],
+    request: Message,
+    field: str,
+    *,
+    limit: int | None = None,
+) -> AsyncIterator[Sequence[Any]]:
+    """Yield the items of a list, page by page."""
+    left = limit
+    async for page in pages(ledger, method, request, limit=limit):
+        items = getattr(page, field)[:left]
+        yield items
+        if left is not None:
+            left -= len(items)
+            if not left:
+                return
+
+
+@contextmanager
+def breaking_off(out: CsvOutput) -> Iterator[None]:
+    """Say, by the exit code too, that what was printed is not all, if a failure comes behind the first line.
+
+    Raises:
+        Stopped: it broke off; the text says after how many rows.
+    """
+    try:
+        yield
+        out.begin()  # a list without rows has its columns
+    except (LedgerError, Stopped) as error:
+        if not out.begun:
+            raise
+        why = told(error) if isinstance(error, LedgerError) else str(error)
+        raise Stopped(f"broke off after {out.count} rows: {why}", Exit.INTERRUPTED) from error
