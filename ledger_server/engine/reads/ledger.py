@@ -338,6 +338,26 @@ class Reads:
             high = 1 + await self._sequence_before(tenant_id, key, span.end)
         return low, high
 
+    async def sequence_at(self, tenant_id: str, moment: datetime) -> int:
+        """Return the newest record at or before an instant, 0 for none; no further one can ever be at it.
+
+        Raises:
+            NotYetRecorded: the instant lies in the future, or a commit under way does not come to an end.
+        """
+        return await self._sequence_before(tenant_id, await self.key_of(tenant_id), moment + _INSTANT)
+
+    async def record_time(self, tenant_id: str, sequence: int) -> datetime:
+        """Return when a record was written. Raises NotYetRecorded where there is none yet."""
+        key = await self.key_of(tenant_id)
+        found = await self.run(
+            lambda connection: journal.record_time(connection, key, sequence),
+            tenant=key,
+            seen=lambda read: read.head_sequence,
+        )
+        if found.time is None:
+            raise NotYetRecorded(head_sequence=found.head_sequence)
+        return found.time
+
     async def _sequence_before(self, tenant_id: str, key: TenantKey, moment: datetime) -> int:
         last = moment - _INSTANT
 
