@@ -178,11 +178,11 @@ def comparison_facts(run: reconciliation_pb2.Run, money: Money) -> list[tuple[st
 
 
 def _drift(drift: reconciliation_pb2.CurrencyDrift, money: Money) -> str:
-    code = drift.currency_code
-    return (
-        f"{money.show(drift.absolute_minor, code)} in all,"
-        f" the snapshot has {money.show(drift.difference_minor, code)} more"
-    )
+    code, more = drift.currency_code, drift.difference_minor
+    total = f"{money.show(drift.absolute_minor, code)} in all"
+    if not more:
+        return f"{total}, which cancels out"
+    return f"{total}, {money.show(abs(more), code)} {'more' if more > 0 else 'less'} in the snapshot"
 
 
 HISTORY_COLUMNS: Final = (

@@ -16,7 +16,7 @@ _GZIP: Final = b"\x1f\x8b"
 Fields = Mapping[str, object]
 
 
-class Row(NamedTuple):
+class SnapshotRow(NamedTuple):
     """A line's number and its fields, or why it has none."""
 
     number: int
@@ -46,7 +46,7 @@ def opened(file: Path) -> Iterator[io.TextIOBase]:
         raise BadSnapshot(f"{file}: {error.strerror or error}") from None
 
 
-def rows(text: io.TextIOBase) -> Iterator[Row]:
+def rows(text: io.TextIOBase) -> Iterator[SnapshotRow]:
     """Yield the rows of a file; one that begins with a brace is JSON Lines, any other CSV with a header.
 
     Raises:
@@ -67,7 +67,7 @@ def _with(first: str, text: io.TextIOBase) -> Iterator[str]:
     yield from text
 
 
-def _csv(lines: Iterator[str]) -> Iterator[Row]:
+def _csv(lines: Iterator[str]) -> Iterator[SnapshotRow]:
     reader = csv.reader(lines, strict=True)
     names = [name.strip() for name in next(reader)]
     for cells in reader:
@@ -75,12 +75,12 @@ def _csv(lines: Iterator[str]) -> Iterator[Row]:
             continue
         if len(cells) != len(names):
             problem = f"it has {len(cells)} cells, and the header has {len(names)}"
-            yield Row(reader.line_num, dict.fromkeys(names, ""), problem)
+            yield SnapshotRow(reader.line_num, dict.fromkeys(names, ""), problem)
         else:
-            yield Row(reader.line_num, dict(zip(names, cells, strict=True)))
+            yield SnapshotRow(reader.line_num, dict(zip(names, cells, strict=True)))
 
 
-def _json_lines(lines: Iterator[str]) -> Iterator[Row]:
+def _json_lines(lines: Iterator[str]) -> Iterator[SnapshotRow]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -88,10 +88,10 @@ def _json_lines(lines: Iterator[str]) -> Iterator[Row]:
             # Numbers stay as they are written: no digit is lost on the way.
             found = json.loads(line, parse_float=str, parse_int=str, parse_constant=_no_number)
         except (ValueError, RecursionError, BadLine) as error:
-            yield Row(number, {}, str(error))
+            yield SnapshotRow(number, {}, str(error))
         else:
             is_object = isinstance(found, dict)
-            yield Row(number, found if is_object else {}, "" if is_object else "it is no JSON object")
+            yield SnapshotRow(number, found if is_object else {}, "" if is_object else "it is no JSON object")
 
 
 def _no_number(name: str) -> object:

@@ -32,7 +32,7 @@ class Columns(NamedTuple):
     bonus: str | None
 
 
-class Line(NamedTuple):
+class SnapshotLine(NamedTuple):
     """One balance: amounts in minor units, and the line's number in its file."""
 
     player_id: str
@@ -64,7 +64,9 @@ def columns_of(names: Iterable[str]) -> Columns:
     return Columns(player, currency, real, bonus)
 
 
-def read_line(fields: Mapping[str, object], columns: Columns, places: Mapping[str, int], number: int) -> Line:
+def read_line(
+    fields: Mapping[str, object], columns: Columns, places: Mapping[str, int], number: int
+) -> SnapshotLine:
     """Read one line.
 
     Args:
@@ -77,7 +79,7 @@ def read_line(fields: Mapping[str, object], columns: Columns, places: Mapping[st
         raise BadLine(f"{player!r} is no id of a player: 1 to 64 letters, digits, `_`, `.`, `@` and `-`")
     if currency not in places:
         raise BadLine(f"{currency!r} is no currency that the server knows")
-    return Line(
+    return SnapshotLine(
         player,
         currency,
         0 if columns.real is None else _minor(fields.get(columns.real), currency, places[currency]),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, NamedTuple
 
-from ledger_server.operator.snapshot_lines import Line
+from ledger_server.operator.snapshot_lines import SnapshotLine
 
 _CACHE_KIB: Final = 16 * 1024
 _BATCH: Final = 10_000
@@ -44,7 +44,7 @@ class SortedSnapshot:
         )
         self._waiting: list[tuple[object, ...]] = []
 
-    def add(self, line: Line) -> None:
+    def add(self, line: SnapshotLine) -> None:
         """Add a line."""
         self.count += 1
         # With the colon behind it an id stands where its accounts stand: `7:` behind `71:`.
@@ -69,13 +69,13 @@ class SortedSnapshot:
         )
         return [Twice(*row) for row in found]
 
-    def pages(self, size: int) -> Iterator[list[Line]]:
+    def pages(self, size: int) -> Iterator[list[SnapshotLine]]:
         """Yield all lines in order, so many at a time."""
         rows: Iterable[tuple[str, str, int, int, int]] = self._database.execute(
             "SELECT player, currency, real, bonus, number FROM lines INDEXED BY by_place"
             " ORDER BY place, currency"
         )
-        lines = (Line(*row) for row in rows)
+        lines = (SnapshotLine(*row) for row in rows)
         while page := list(islice(lines, size)):
             yield page
 

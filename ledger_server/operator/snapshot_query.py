@@ -5,13 +5,13 @@ from typing import Final
 
 import asyncpg
 
-from ledger_server.operator.snapshot_files import Row
+from ledger_server.operator.snapshot_files import SnapshotRow
 from ledger_server.operator.snapshot_lines import BadSnapshot
 
 _PREFETCH: Final = 5_000
 
 
-async def query_rows(url: str, query: str) -> AsyncIterator[Row]:
+async def query_rows(url: str, query: str) -> AsyncIterator[SnapshotRow]:
     """Yield the rows of a query against PostgreSQL, all from one snapshot, numbered from 1.
 
     A cursor takes one statement, and the transaction is READ ONLY, so nothing can be changed.
@@ -27,7 +27,7 @@ async def query_rows(url: str, query: str) -> AsyncIterator[Row]:
                 number = 0
                 async for record in connection.cursor(query, prefetch=_PREFETCH):
                     number += 1
-                    yield Row(number, dict(record))
+                    yield SnapshotRow(number, dict(record))
         finally:
             await connection.close()
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:

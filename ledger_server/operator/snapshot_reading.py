@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from defter.backfill.v1 import backfill_pb2 as pb
 
-from ledger_server.operator.snapshot_files import Row, opened, rows
+from ledger_server.operator.snapshot_files import SnapshotRow, opened, rows
 from ledger_server.operator.snapshot_lines import BadLine, BadSnapshot, Columns, columns_of, read_line
 from ledger_server.operator.snapshot_order import SortedSnapshot
 from ledger_server.operator.snapshot_query import query_rows
@@ -45,7 +45,7 @@ def read_file(file: Path, places: Mapping[str, int], show: Show) -> Snapshot:
 async def read_query(url: str, query: str, places: Mapping[str, int], show: Show) -> Snapshot:
     """Read the rows of a query. Raises BadSnapshot as `read_file` does."""
     reader = _Reader(places, show)
-    found: AsyncIterator[Row] = query_rows(url, query)
+    found: AsyncIterator[SnapshotRow] = query_rows(url, query)
     try:
         async for row in found:
             reader.add(row)
@@ -67,7 +67,7 @@ class _Reader:
         self._problems: list[str] = []
         self._bad = 0
 
-    def add(self, row: Row) -> None:
+    def add(self, row: SnapshotRow) -> None:
         """Check a row and add it."""
         try:
             self._add(row)
@@ -76,7 +76,7 @@ class _Reader:
         if self._lines.count % _SHOW_EVERY == 0:
             self._show(self._lines.count)
 
-    def _add(self, row: Row) -> None:
+    def _add(self, row: SnapshotRow) -> None:
         if row.problem:
             raise BadLine(row.problem)
         if self._columns is None:

@@ -13,7 +13,7 @@ from defter.backfill.v1 import backfill_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger_server.operator.snapshot_lines import BadLine, BadSnapshot, Line, columns_of, read_line
+from ledger_server.operator.snapshot_lines import BadLine, BadSnapshot, SnapshotLine, columns_of, read_line
 from ledger_server.operator.snapshot_order import SortedSnapshot
 from ledger_server.operator.snapshot_reading import Snapshot, read_file
 
@@ -67,7 +67,7 @@ OBJECT = '{"player_id": "a", "currency": "EUR", "real": 1}\n'
     ],
 )  # fmt: skip
 def test_read_snapshot_in_any_form_is_the_same(read: Read, content: str | bytes) -> None:
-    """Line ends, byte order marks, order and names of columns, order of lines, packing."""
+    """SnapshotLine ends, byte order marks, order and names of columns, order of lines, packing."""
     snapshot = read(content)
     assert (told(snapshot), snapshot.buckets) == (TWO, [pb.BUCKET_REAL, pb.BUCKET_BONUS])
 
@@ -128,7 +128,7 @@ def test_read_binary_float_is_refused_and_decimal_taken() -> None:
     """A legacy column of double precision was never exact."""
     columns = columns_of(["player", "currency", "real"])
 
-    def line(real: object) -> Line:
+    def line(real: object) -> SnapshotLine:
         return read_line({"player": 7, "currency": "EUR", "real": real}, columns, PLACES, 1)
 
     assert line(Decimal("10.50")).real == line(Decimal("1.05E+1")).real == 1050
@@ -146,7 +146,7 @@ def test_sort_snapshot_is_in_the_order_of_the_ids_of_accounts(names: list[tuple[
     """The order is that of `player:<id>:` by bytes, then of currencies; what comes twice is told."""
     snapshot = SortedSnapshot()
     for number, (player, currency) in enumerate(names):
-        snapshot.add(Line(player, currency, number, 0, number))
+        snapshot.add(SnapshotLine(player, currency, number, 0, number))
     snapshot.sort()
 
     read = [(each.player_id, each.currency) for page in snapshot.pages(7) for each in page]

@@ -102,8 +102,8 @@ def test_compare_in_two_stretches_is_as_in_one(
     def part(balances: list[Balance], *, low: bool) -> list[Balance]:
         return [each for each in balances if (place(each.player_id, "") <= place(border, "")) is low]
 
-    whole = compare(*sides)
-    halves = [compare(*(part(side, low=low) for side in sides)) for low in (True, False)]
+    whole = compare(sides[0], sides[1])
+    halves = [compare(part(sides[0], low=low), part(sides[1], low=low)) for low in (True, False)]
     assert [drift for half in halves for drift in half.drifts] == list(whole.drifts)
 
 
