@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+import random
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -375,6 +376,85 @@ async def test_two_comparisons_at_once_are_one_and_a_refusal(legacy: Legacy) -> 
 
     assert (refused.reason, refused.metadata["run_id"]) == ("RECONCILIATION_UNDER_WAY", first.run.run_id)
     assert (await legacy.compare([("one", "EUR", 50, 0)])).run.state == COMPLETE
+
+
+async def test_comparison_that_stood_still_too_long_changes_nothing_any_more(
+    legacy: Legacy, clock: FakeClock
+) -> None:
+    """Another one of the same moment has begun meanwhile, and what that has seen is not unseen."""
+    await legacy.give("one", 50)
+    going_on = asyncio.Event()
+    head = await legacy.ledger.head()
+
+    async def parts() -> AsyncIterator[Part]:
+        yield Part(header=Part.Header(tenant_id=legacy.ledger.tenant_id, source="legacy", sequence=head))
+        for player in ("one", "two"):
+            yield lines(balance(player, real=51))
+        await going_on.wait()
+        yield Part(end=Part.End(line_count=2))
+
+    responses = aiter(legacy.stub.CompareBalances(parts(), timeout=HANG_SECONDS))
+    first = await anext(responses)
+    clock.advance(seconds=300)
+    second = await legacy.compare([("one", "EUR", 51, 0), ("two", "EUR", 51, 0)], head)
+    going_on.set()
+    refused = await refusal(rest_of(responses))
+
+    assert refused.reason == "RECONCILIATION_UNDER_WAY"
+    assert await legacy.findings() == {"player:one:real:EUR": "OPEN", "player:two:real:EUR": "OPEN"}
+    states = {run.run_id: run.state for run in await runs(legacy)}
+    assert states == {first.run.run_id: INTERRUPTED, second.run.run_id: COMPLETE}
+
+
+async def rest_of(responses: AsyncIterable[pb.CompareBalancesResponse]) -> None:
+    """Read a comparison to its end."""
+    async for _ in responses:
+        pass
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_findings_after_comparisons_in_any_order_are_as_a_model_says(legacy: Legacy, seed: int) -> None:
+    """Whole and partial snapshots of random moments: later knowledge wins, and nothing else is touched."""
+    chance = random.Random(seed)
+    players = ("a", "b", "c")
+    ledger_at: dict[int, dict[str, int]] = {}
+    held = dict.fromkeys(players, 0)
+    for _ in range(4):
+        player = chance.choice(players)
+        held[player] += 1
+        ledger_at[await legacy.give(player, 1)] = dict(held)
+    states: dict[str, str] = {}
+    last: dict[str, int] = {}
+    newest = 0
+    for _ in range(8):
+        moment, partial = chance.choice(sorted(ledger_at)), chance.random() < 0.4
+        covered = chance.sample(players, chance.randint(1, 3)) if partial else players
+        drifts = {player: chance.choice((0, 0, 1)) for player in covered}
+        overtaken = moment < newest
+        for player, drift in drifts.items():
+            state = states.get(player)
+            if overtaken or (state is not None and moment < last[player]):
+                continue
+            if drift:
+                states[player] = {None: "OPEN", "AUTO_RESOLVED": "REOPENED"}.get(state, state or "")
+                last[player] = moment
+            elif state in ("OPEN", "REOPENED"):
+                states[player] = "AUTO_RESOLVED"
+                last[player] = moment
+        if not partial and not overtaken:
+            newest = max(newest, moment)
+
+        answer = await legacy.compare(
+            [(player, "EUR", ledger_at[moment][player] + drift, 0) for player, drift in drifts.items()],
+            moment,
+            partial=partial,
+        )
+
+        assert bool(answer.run.comparison.overtaken_by_run_id) is overtaken
+        assert len(answer.differences) == sum(drifts.values())
+        assert await legacy.findings() == {
+            f"player:{player}:real:EUR": state for player, state in states.items()
+        }
 
 
 async def runs(legacy: Legacy) -> list[reconciliation_pb2.Run]:

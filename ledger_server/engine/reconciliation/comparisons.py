@@ -17,6 +17,7 @@ from ledger_server.domain.errors import ReconciliationUnderWay
 from ledger_server.domain.ids import TenantIds, TenantKey, run_number
 from ledger_server.domain.reconciliation.balance_comparison import Bucket, Moment
 from ledger_server.domain.state.commands import NamedCaller
+from ledger_server.engine.reconciliation.runs import Lease
 from ledger_server.engine.records.journal import caller_message
 from ledger_server.engine.records.times import moment_in, timestamp
 from ledger_server.store import drift_store, run_store
@@ -131,6 +132,10 @@ class Comparisons:
                 lease_until=lease_until,
                 body=begun.run.SerializeToString(),
             )
+
+    def lease(self, key: TenantKey, begun: Begun) -> Lease:
+        """Return what proves that a comparison is still this process's."""
+        return Lease(self._pool, key, begun.number, begun.owner)
 
     async def moments(self, key: TenantKey, numbers: Iterable[int]) -> dict[int, Moment]:
         """Return the moments of those of the runs that were comparisons of balances."""

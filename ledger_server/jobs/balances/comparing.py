@@ -21,6 +21,7 @@ from ledger_server.domain.state.commands import NamedCaller
 from ledger_server.engine.fair_gate import FairGate, Flow
 from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reconciliation.comparisons import Begun, Comparisons, WantedComparison
+from ledger_server.engine.reconciliation.runs import LostLease
 from ledger_server.engine.records.times import timestamp
 from ledger_server.jobs.balances.counting import Counts
 from ledger_server.jobs.balances.telling import DriftTeller
@@ -85,6 +86,8 @@ class Comparer:
             except (asyncio.CancelledError, GeneratorExit):
                 await self._interrupt(wanted, begun, work.counts, "the caller went away")
                 raise
+            except LostLease:
+                raise ReconciliationUnderWay(provider=wanted.source, run_id=begun.run.run_id) from None
             except Refused as refused:
                 await self._interrupt(wanted, begun, work.counts, refused.reason.name)
                 raise
@@ -173,18 +176,14 @@ class _Work:
         return await self._teller.tell(compared, since, self.counts)
 
     async def _save(self, wanted: WantedComparison, begun: Begun) -> None:
-        """Write how far it has come, not too often.
-
-        Raises:
-            ReconciliationUnderWay: another comparison has declared this one dead.
-        """
+        """Write how far it has come, not too often. Raises LostLease where it was declared dead."""
         self.counts.fill(begun.run)
         now = asyncio.get_running_loop().time()
         if now - self._saved < _SAVE_SECONDS:
             return
         self._saved = now
         if not await self._comparisons.save(tenant_key(TenantId(wanted.tenant_id)), begun):
-            raise ReconciliationUnderWay(provider=wanted.source, run_id=begun.run.run_id)
+            raise LostLease
 
 
 def _count_up_to(lines: Sequence[Balance], end: str) -> int:

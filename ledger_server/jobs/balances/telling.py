@@ -1,6 +1,7 @@
 """Owns the findings of a comparison: differences are reported, and what is equal again is resolved.
 
-A finding is never changed by what is known of an earlier moment than what changed or saw it last.
+A finding is never changed by what is known of an earlier moment than what changed or saw it last, nor by a
+comparison that stood still until it was declared dead.
 """
 
 from collections.abc import Iterable, Sequence
@@ -66,6 +67,7 @@ class DriftTeller:
         self._key = tenant_key(TenantId(wanted.tenant_id))
         self._ids = ids
         self._run = begun.number
+        self._lease = comparisons.lease(self._key, begun)
         self._silent = bool(begun.run.comparison.overtaken_by_run_id)
         self._moments: dict[int, Moment | None] = {begun.number: wanted.moment}
 
@@ -144,7 +146,7 @@ class DriftTeller:
                     ReportDiscrepancy(discrepancy=discrepancy, source=Source.COMPARISON, run=self._run)
                 )
         await self._submit(news, counts)
-        async with self._pool.transaction() as connection:
+        async with self._lease.held() as connection:
             await compared_store.see_findings(connection, self._key, self._run, sighted, now)
         return {*sighted, *known_ones}
 
@@ -192,6 +194,8 @@ class DriftTeller:
 
     async def _submit(self, commands: Sequence[AnyFindingCommand], counts: Counts) -> None:
         for start in range(0, len(commands), _AT_ONCE):
+            # Another comparison may have taken over what this one has seen, which would look unseen here.
+            await self._lease.check()
             page = commands[start : start + _AT_ONCE]
             for outcome in await submit_until_decided(self._ledger, self._wanted.tenant_id, page):
                 if outcome.refused is not None:
