@@ -388,13 +388,15 @@ async def test_comparison_that_stood_still_too_long_changes_nothing_any_more(
 
     async def parts() -> AsyncIterator[Part]:
         yield Part(header=Part.Header(tenant_id=legacy.ledger.tenant_id, source="legacy", sequence=head))
-        for player in ("one", "two"):
-            yield lines(balance(player, real=51))
+        for player, real in (("one", 51), ("two", 51), ("zero", 0)):
+            yield lines(balance(player, real=real))
         await going_on.wait()
-        yield Part(end=Part.End(line_count=2))
+        yield Part(end=Part.End(line_count=3))
 
     responses = aiter(legacy.stub.CompareBalances(parts(), timeout=HANG_SECONDS))
     first = await anext(responses)
+    while len(await legacy.findings()) < 2:  # noqa: ASYNC110  # both are seen before it stands still
+        await asyncio.sleep(0)
     clock.advance(seconds=300)
     second = await legacy.compare([("one", "EUR", 51, 0), ("two", "EUR", 51, 0)], head)
     going_on.set()

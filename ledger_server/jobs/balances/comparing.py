@@ -51,6 +51,7 @@ class Comparer:
         self._clock = clock
         self._comparisons = comparisons
         self._committed = 0
+        self._writing: set[asyncio.Task[None]] = set()
         self._gate = FairGate(_AT_ONCE // 2, total=_AT_ONCE)
 
     def committed(self, _: str, rows: Sequence[JournalRow]) -> None:
@@ -97,8 +98,18 @@ class Comparer:
             yield await self._end(wanted, begun, work.counts, state=reconciliation_pb2.RUN_STATE_COMPLETE)
 
     async def _interrupt(self, wanted: WantedComparison, begun: Begun, counts: Counts, problem: str) -> None:
-        """Write that a comparison came to nothing; if that fails, the end of its lease says the same."""
-        begun.run.problem = problem
+        """Write that a comparison came to nothing; if that fails, the end of its lease says the same.
+
+        A caller who goes away is noticed twice, by the end of the messages and by the call's cancellation.
+        The second must not stop the writing that the first has begun.
+        """
+        begun.run.problem = begun.run.problem or problem
+        writing = asyncio.create_task(self._write_interrupted(wanted, begun, counts))
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+        await asyncio.shield(writing)
+
+    async def _write_interrupted(self, wanted: WantedComparison, begun: Begun, counts: Counts) -> None:
         try:
             await self._end(wanted, begun, counts, state=reconciliation_pb2.RUN_STATE_INTERRUPTED)
         except (*CONNECTION_ERRORS, Refused) as error:
