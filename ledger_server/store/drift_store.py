@@ -1,6 +1,7 @@
 """Owns the reads of findings about drifted balances, each with the run that saw it last."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from ledger_server.domain.findings.discrepancy import FindingClass
@@ -9,17 +10,18 @@ from ledger_server.store.database import AnyConnection
 
 _SEEN: Final = """LEFT JOIN finding_sightings s ON s.tenant_key = $1 AND s.fingerprint = f.fingerprint"""
 _KNOWN: Final = f"""
-SELECT f.fingerprint, f.body, s.run_number FROM unnest($2::bytea[]) AS wanted(fingerprint)
+SELECT f.subject_time, f.fingerprint, f.body, s.run_number FROM unnest($2::bytea[]) AS wanted(fingerprint)
 CROSS JOIN LATERAL (
-    SELECT fingerprint, body FROM reconciliation_findings
+    SELECT subject_time, fingerprint, body FROM reconciliation_findings
     WHERE tenant_key = $1 AND fingerprint = wanted.fingerprint LIMIT 1
 ) AS f {_SEEN}
 """
 _UNSEEN: Final = f"""
-SELECT f.fingerprint, f.body, s.run_number FROM reconciliation_findings f {_SEEN}
-WHERE f.tenant_key = $1 AND f.provider = $2 AND f.state IN (1, 2, 5) AND f.fingerprint > $4
+SELECT f.subject_time, f.fingerprint, f.body, s.run_number FROM reconciliation_findings f {_SEEN}
+WHERE f.tenant_key = $1 AND f.provider = $2 AND f.state IN (1, 2, 5)
+    AND (f.subject_time, f.fingerprint) > ($4, $5)
     AND f.class = {FindingClass.BALANCE_DRIFT:d} AND s.run_number IS DISTINCT FROM $3
-ORDER BY f.fingerprint LIMIT $5
+ORDER BY f.subject_time, f.fingerprint LIMIT $6
 """
 _RUNS: Final = """
 SELECT r.run_number, r.body FROM unnest($2::bigint[]) AS wanted(run_number)
@@ -33,6 +35,7 @@ CROSS JOIN LATERAL (
 class KnownDrift(NamedTuple):
     """A finding about a drifted balance, and the run that saw it last, if one has."""
 
+    subject_time: datetime
     fingerprint: bytes
     body: bytes
     seen_by: int | None
@@ -47,10 +50,20 @@ async def known_drifts(
 
 
 async def unseen_drifts(
-    connection: AnyConnection, key: TenantKey, source: str, run: int, *, after: bytes, size: int
+    connection: AnyConnection,
+    key: TenantKey,
+    source: str,
+    run: int,
+    *,
+    after: tuple[datetime, bytes],
+    size: int,
 ) -> list[KnownDrift]:
-    """Return unresolved findings about a legacy system's balances that a run has not seen, by fingerprint."""
-    rows = await connection.fetch(_UNSEEN, key, source, run, after, size)
+    """Return unresolved findings about a legacy system's balances that a run has not seen.
+
+    Args:
+        after: the subject time and fingerprint behind which they are, in that order.
+    """
+    rows = await connection.fetch(_UNSEEN, key, source, run, *after, size)
     return [KnownDrift(*row) for row in rows]
 
 

@@ -182,6 +182,45 @@ async def test_compare_tells_the_same_however_the_lines_are_cut(legacy: Legacy, 
     ]
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("partial", [False, True])
+async def test_compare_tells_the_same_however_few_are_read_at_once(
+    legacy: Legacy, monkeypatch: pytest.MonkeyPatch, size: int, partial: bool
+) -> None:
+    """Pages of accounts that cut a player in two, pages of findings to resolve, and accounts of nobody."""
+    for name in ("wallets._PAGE", "wallets._PLAYERS", "wallets._LOOKS", "telling._PAGE", "telling._AT_ONCE"):
+        monkeypatch.setattr(f"ledger_server.jobs.balances.{name}", size)
+    for player in ("a", "b", "c"):
+        for currency, bucket in (("EUR", "real"), ("EUR", "bonus"), ("USD", "real")):
+            await legacy.give(player, 5, bucket=bucket, currency=currency)
+    for account in ("player:a", "player:b", "player:b:other:EUR", "player:d"):
+        await legacy.ledger.open(account)
+    off = [(player, currency, 6, 0) for player in "abc" for currency in ("EUR", "USD")]
+    right = [(player, currency, 5, 5 * (currency == "EUR")) for player, currency, *_ in off]
+
+    first = await legacy.compare(off, page=2, partial=partial)
+    second = await legacy.compare(right, page=2, partial=partial)
+
+    assert first.told == [
+        (player, currency, bucket, "DRIFTED", difference)
+        for player in "abc"
+        for currency, bucket, difference in (("EUR", "REAL", 1), ("EUR", "BONUS", -5), ("USD", "REAL", 1))
+    ]
+    assert all(each.since_sequence for each in first.differences)
+    assert (second.told, second.run.resolved_count) == ([], 9)
+
+
+async def test_wrong_file_fills_no_journal(legacy: Legacy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond so many new differences no finding is opened; all are told, counted, and seen again."""
+    monkeypatch.setattr("ledger_server.jobs.balances.telling.MOST_OPENED", 2)
+    off = [(player, "EUR", 6, 0) for player in "abcd"]
+
+    runs_after = [(await legacy.compare(off)).run for _ in range(2)]
+
+    told = [(run.opened_count, run.comparison.untold_count, run.classes[0].seen) for run in runs_after]
+    assert told == [(2, 2, 4), (2, 0, 4)]
+
+
 async def test_compare_with_moment_leaves_later_records_out(legacy: Legacy) -> None:
     """Accounts that were opened and money that moved later are not seen; by time as by sequence."""
     then = await legacy.give("one", 50)

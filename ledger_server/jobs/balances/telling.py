@@ -5,6 +5,7 @@ comparison that stood still until it was declared dead.
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 from defter.backfill.v1 import backfill_pb2 as pb
@@ -97,7 +98,7 @@ class DriftTeller:
         """Resolve the findings that a whole snapshot has not shown any more."""
         if self._wanted.partial or self._silent:
             return
-        after = b""
+        after = (datetime.min.replace(tzinfo=UTC), b"")
         while True:
             async with pace.step():
                 async with self._pool.acquire() as connection:
@@ -106,7 +107,7 @@ class DriftTeller:
                     )
                 if not page:
                     return
-                after = page[-1].fingerprint
+                after = (page[-1].subject_time, page[-1].fingerprint)
                 await self._end(page, counts)
 
     def _each(self, compared: ComparedBalances, since: Sequence[Since]) -> Iterable[tuple[Drift, Since]]:
