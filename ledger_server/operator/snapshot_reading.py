@@ -1,6 +1,8 @@
 """Owns the reading of a whole snapshot before anything is sent: each line is checked, and all are sorted."""
 
-from collections.abc import AsyncIterator, Callable, KeysView, Mapping
+import sqlite3
+from collections.abc import Callable, Iterator, KeysView, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -31,26 +33,31 @@ def read_file(file: Path, places: Mapping[str, int], show: Show) -> Snapshot:
     Raises:
         BadSnapshot: it can't be read, or has lines that say nothing exact, or one of a player twice.
     """
-    reader = _Reader(places, show)
-    try:
+    with _reading(places, show) as reader:
         with opened(file) as text:
             for row in rows(text):
                 reader.add(row)
         return reader.snapshot()
-    except BadSnapshot:
-        reader.close()
-        raise
 
 
 async def read_query(url: str, query: str, places: Mapping[str, int], show: Show) -> Snapshot:
     """Read the rows of a query. Raises BadSnapshot as `read_file` does."""
-    reader = _Reader(places, show)
-    found: AsyncIterator[SnapshotRow] = query_rows(url, query)
-    try:
-        async for row in found:
+    with _reading(places, show) as reader:
+        async for row in query_rows(url, query):
             reader.add(row)
         return reader.snapshot()
-    except BadSnapshot:
+
+
+@contextmanager
+def _reading(places: Mapping[str, int], show: Show) -> "Iterator[_Reader]":
+    """Give back the disk of a snapshot that came to nothing. Raises BadSnapshot where the disk is full."""
+    reader = _Reader(places, show)
+    try:
+        yield reader
+    except sqlite3.Error as error:
+        reader.close()
+        raise BadSnapshot(f"the lines can't be sorted on the disk (TMPDIR): {error}") from None
+    except BaseException:
         reader.close()
         raise
 

@@ -15,6 +15,7 @@ from defter.backfill.v1.backfill_pb2_grpc import BackfillServiceStub
 from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2
 
 from tests.support.clock import FakeClock
+from tests.support.fake_provider import PROVIDER
 from tests.support.ledger import Ledger
 from tests.support.patience import HANG_SECONDS
 from tests.support.requests import timestamp, transfer
@@ -502,6 +503,75 @@ async def runs(legacy: Legacy) -> list[reconciliation_pb2.Run]:
     """Return the comparisons with the legacy system, the newest first."""
     request = reconciliation_pb2.ListRunsRequest(tenant_id=legacy.ledger.tenant_id, compared_source="legacy")
     return list((await legacy.ledger.stubs.reconciliation.ListRuns(request)).runs)
+
+
+async def test_compare_amounts_at_the_bounds_of_the_contract(legacy: Legacy) -> None:
+    """A difference that the contract can't hold is told as the largest that it can."""
+    most = 2**63 - 1
+    await legacy.give("one", 1)
+    await legacy.give("two", 1)
+    await legacy.ledger.post("player:two:real:EUR", "player:one:real:EUR", 1)
+
+    answer = await legacy.compare([("one", "EUR", -most, 0), ("three", "EUR", most, most)])
+
+    assert [each.difference_minor for each in answer.differences] == [-most, most, most]
+    [drift] = answer.run.comparison.drifts
+    assert (drift.difference_minor, drift.absolute_minor) == (most - 2, most)
+
+
+async def test_comparison_is_no_reconciliation_of_a_provider(legacy: Legacy) -> None:
+    """It is told apart in lists, and a source may have a provider's name."""
+    await legacy.give("one", 1)
+    await legacy.compare([("one", "EUR", 1, 0)], source=PROVIDER)
+    stub, tenant = legacy.ledger.stubs.reconciliation, legacy.ledger.tenant_id
+    wanted = reconciliation_pb2.ListRunsRequest
+
+    of_provider = await stub.ListRuns(wanted(tenant_id=tenant, provider=PROVIDER))
+    of_source = await stub.ListRuns(wanted(tenant_id=tenant, compared_source=PROVIDER))
+    all_runs = await stub.ListRuns(wanted(tenant_id=tenant))
+    both = await refusal(stub.ListRuns(wanted(tenant_id=tenant, provider="x", compared_source="x")))
+
+    assert (len(of_provider.runs), len(of_source.runs), len(all_runs.runs)) == (0, 1, 1)
+    assert (both.reason, both.violated_fields) == ("FIELD_MALFORMED", ("compared_source",))
+    found = of_source.runs[0]
+    read = await stub.GetRun(reconciliation_pb2.GetRunRequest(tenant_id=tenant, run_id=found.run_id))
+    assert (read.run, found.provider, found.HasField("comparison")) == (found, PROVIDER, True)
+
+
+async def test_drift_is_not_repaired_by_the_ledger(legacy: Legacy) -> None:
+    """Which side is right is known to people alone."""
+    await legacy.give("one", 1)
+    [drift] = (await legacy.compare([("one", "EUR", 2, 0)])).differences
+    request = finding_pb2.RepairFindingRequest(
+        tenant_id=legacy.ledger.tenant_id, finding_id=drift.finding_id, actor="ada"
+    )
+    refused = await refusal(legacy.ledger.stubs.findings.RepairFinding(request))
+    assert refused.reason == "FINDING_NOT_REPAIRABLE"
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_drift_that_a_person_resolved_stays_so_while_its_difference_is_the_same(
+    legacy: Legacy, again: bool
+) -> None:
+    """Both sides move on; another difference is another fact, and reopens it."""
+    await legacy.give("one", 1)
+    [drift] = (await legacy.compare([("one", "EUR", 3, 0)])).differences
+    await legacy.ledger.stubs.findings.ResolveFinding(
+        finding_pb2.ResolveFindingRequest(
+            tenant_id=legacy.ledger.tenant_id,
+            finding_id=drift.finding_id,
+            expected_version=1,
+            reason=finding_pb2.RESOLUTION_REASON_ACCEPTED_DIFFERENCE,
+            actor="ada",
+            idempotency_key=legacy.ledger.new_key(),
+        )
+    )
+    await legacy.give("one", 10)
+
+    answer = await legacy.compare([("one", "EUR", 14 if again else 13, 0)])
+
+    assert answer.told == [("one", "EUR", "REAL", "DRIFTED", 3 if again else 2)]
+    assert await legacy.findings() == {"player:one:real:EUR": "REOPENED" if again else "RESOLVED"}
 
 
 SOUND: Mapping[str, Any] = {"tenant_id": "casino", "source": "legacy", "sequence": 1}

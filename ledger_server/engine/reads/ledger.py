@@ -344,7 +344,7 @@ class Reads:
         Raises:
             NotYetRecorded: the instant lies in the future, or a commit under way does not come to an end.
         """
-        return await self._sequence_before(tenant_id, await self.key_of(tenant_id), moment + _INSTANT)
+        return await self._sequence_at(tenant_id, await self.key_of(tenant_id), moment)
 
     async def record_time(self, tenant_id: str, sequence: int) -> datetime:
         """Return when a record was written. Raises NotYetRecorded where there is none yet."""
@@ -359,12 +359,13 @@ class Reads:
         return found.time
 
     async def _sequence_before(self, tenant_id: str, key: TenantKey, moment: datetime) -> int:
-        last = moment - _INSTANT
+        return await self._sequence_at(tenant_id, key, moment - _INSTANT)
 
+    async def _sequence_at(self, tenant_id: str, key: TenantKey, moment: datetime) -> int:
         async def read(connection: AnyConnection) -> SequenceAt | None:
-            return await journal.sequence_at_time(connection, key, last)
+            return await journal.sequence_at_time(connection, key, moment)
 
-        found = await self._final(tenant_id, key, last, read)
+        found = await self._final(tenant_id, key, moment, read)
         assert found is not None, "tenants are never deleted"
         return found.sequence
 

@@ -1,6 +1,7 @@
 """Owns the counts of a comparison of balances, and their message."""
 
 from collections import Counter
+from typing import Final
 
 from defter.reconciliation.v1 import finding_pb2
 from defter.reconciliation.v1 import reconciliation_pb2 as pb
@@ -9,8 +10,8 @@ from ledger_server.domain.findings.discrepancy import FindingClass
 from ledger_server.domain.findings.finding import FindingState
 from ledger_server.domain.reconciliation.balance_comparison import ComparedBalances, DriftKind
 
-# A sum over millions of accounts may be more than the contract's numbers hold.
-_MOST = 2**63 - 1
+MOST_MINOR: Final = 2**63 - 1
+"""What the contract's numbers hold; a sum over millions of accounts may be more, and is told as this."""
 
 
 class Counts:
@@ -59,6 +60,6 @@ class Counts:
         for currency in sorted(self._absolute):
             told.drifts.add(
                 currency_code=currency,
-                difference_minor=max(-_MOST, min(self._signed[currency], _MOST)),
-                absolute_minor=min(self._absolute[currency], _MOST),
+                difference_minor=max(-MOST_MINOR, min(self._signed[currency], MOST_MINOR)),
+                absolute_minor=min(self._absolute[currency], MOST_MINOR),
             )

@@ -28,7 +28,7 @@ from ledger_server.engine.ledger import Ledger
 from ledger_server.engine.reconciliation.comparisons import Begun, Comparisons, WantedComparison
 from ledger_server.engine.records.findings import finding_of
 from ledger_server.jobs import metrics
-from ledger_server.jobs.balances.counting import Counts
+from ledger_server.jobs.balances.counting import MOST_MINOR, Counts
 from ledger_server.jobs.balances.wallets import Since
 from ledger_server.jobs.reconciliation.pace import Pace
 from ledger_server.jobs.retrying import submit_until_decided
@@ -215,7 +215,8 @@ def _message(drift: Drift, since: Since, fingerprint: bytes | None) -> pb.Balanc
         kind=int(drift.kind),  # type: ignore[arg-type]
         ledger_minor=drift.ledger,
         snapshot_minor=drift.snapshot,
-        difference_minor=drift.difference,
+        # Two amounts of nearly all that the contract holds may be further apart than that.
+        difference_minor=max(-MOST_MINOR, min(drift.difference, MOST_MINOR)),
         agreed_sequence=since.agreed,
         since_sequence=since.since,
         finding_id="" if fingerprint is None else finding_id(fingerprint),

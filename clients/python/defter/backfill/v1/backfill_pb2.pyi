@@ -271,7 +271,7 @@ class BalanceDifference(_message.Message):
     snapshot_minor: _builtins.int
     """The snapshot's amount; absent where it has no line."""
     difference_minor: _builtins.int
-    """The snapshot's amount less the ledger's, nothing counting as 0."""
+    """The snapshot's amount less the ledger's, nothing counting as 0; at the bound of the type where it is larger."""
     agreed_sequence: _builtins.int
     """The newest record up to the moment after which the account stood at the snapshot's amount; 0 where it never
     did within its last 1,000 lines, or where the account was continued. That the amounts were equal then may be
