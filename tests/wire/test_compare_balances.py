@@ -272,6 +272,14 @@ async def test_compare_continued_account_takes_its_successors_with_it(legacy: Le
     assert (await legacy.compare([("one", "EUR", 50, 0)])).told == []
 
 
+async def test_compare_money_on_hold_is_still_posted(legacy: Legacy) -> None:
+    """What is reserved has not moved, on either account."""
+    await legacy.give("one", 50)
+    await legacy.ledger.place_hold("player:one:real:EUR", "house:EUR", 20)
+
+    assert (await legacy.compare([("one", "EUR", 50, 0)])).told == []
+
+
 async def test_drift_is_opened_once_and_resolves_when_it_is_gone(legacy: Legacy) -> None:
     """The same finding however both sides have moved on; equal, it resolves; back, it reopens."""
     await legacy.give("one", 50)
