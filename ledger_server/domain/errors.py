@@ -51,6 +51,8 @@ class Reason(IntEnum):
     PROVIDER_UNKNOWN = 17
     PROVIDER_CURRENCY_UNSUPPORTED = 18
     REPORT_MALFORMED = 19
+    SNAPSHOT_NOT_ORDERED = 28
+    SNAPSHOT_INCOMPLETE = 29
     ACCOUNT_NAME_RESERVED = 23
     AMOUNT_TOO_LARGE = 24
     EXPIRE_TIME_GIVEN_TWICE = 25
@@ -362,6 +364,16 @@ class ProviderCurrencyUnsupported(Undecided):
 class ReportMalformed(Undecided):
     reason = Reason.REPORT_MALFORMED
     sentence = "the settlement report can't be read"
+
+
+class SnapshotNotOrdered(Undecided):
+    reason = Reason.SNAPSHOT_NOT_ORDERED
+    sentence = "the balances of a snapshot ascend strictly by player and currency"
+
+
+class SnapshotIncomplete(Undecided):
+    reason = Reason.SNAPSHOT_INCOMPLETE
+    sentence = "the snapshot ended early, or has nothing in it"
 
 
 class AccountNameReserved(Undecided):

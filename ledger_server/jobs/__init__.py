@@ -1,1 +1,1 @@
-"""Owns the background jobs: hold expiry, owed calls, parked events, reconciliation and settlement."""
+"""Owns the background jobs: holds, owed calls, parked events, reconciliation, settlement, comparisons."""

@@ -29,7 +29,9 @@ PROOF_SETTINGS: Final = {
     "token_file": "DEFTER_CALLER_TOKEN_FILE",
 }
 """The environment variables with the files of a `Proof`, by its fields."""
-COMMAND_SETTINGS: Final = frozenset({"DEFTER_SERVER", "DEFTER_TENANT", *PROOF_SETTINGS.values()})
+COMMAND_SETTINGS: Final = frozenset(
+    {"DEFTER_SERVER", "DEFTER_TENANT", "DEFTER_LEGACY_SQL_URL", *PROOF_SETTINGS.values()}
+)
 """The environment variables that commands read."""
 Server = Annotated[str, typer.Option(envvar="DEFTER_SERVER", help="host:port of a running server")]
 Tenant = Annotated[str, typer.Option(envvar="DEFTER_TENANT", help="the tenant")]

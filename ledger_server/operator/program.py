@@ -6,6 +6,7 @@ import typer
 
 from ledger_server.operator import (
     accounts,
+    compare,
     deposits,
     events,
     findings,
@@ -22,6 +23,7 @@ from ledger_server.operator.verify import verify
 
 _GROUPS: Final = {
     "accounts": accounts.app,
+    "compare": compare.app,
     "deposits": deposits.app,
     "runs": reconcile.app,
     "findings": findings.app,

@@ -10,6 +10,7 @@ from defter.reconciliation.v1 import reconciliation_pb2 as pb
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from ledger_server.operator.compare_screen import comparison_facts
 from ledger_server.operator.money import Money
 from ledger_server.operator.screen import moment, plain, print_facts, print_line, styled, when
 
@@ -171,12 +172,14 @@ def print_run(out: Console, run: pb.Run, money: Money) -> None:
         f"{run.opened_count:,} opened, {run.reopened_count:,} reopened, {run.resolved_count:,} resolved"
         " by this run"
     )
+    compared = run.HasField("comparison")
     print_facts(
         out,
         [
             ("run", run.run_id),
             ("provider", run.provider),
-            ("window", f"{when(run.from_time)} to {when(run.to_time)} UTC"),
+            ("window", "" if compared else f"{when(run.from_time)} to {when(run.to_time)} UTC"),
+            *(comparison_facts(run, money) if compared else []),
             ("state", styled(state_of(run))),
             ("stage", _STAGES.get(run.stage, "")),
             ("problem", run.problem),

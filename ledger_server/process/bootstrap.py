@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import structlog
+from defter.backfill.v1 import backfill_pb2
 from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import deposit_pb2, outbound_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
 from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2, settlement_pb2
@@ -33,11 +34,13 @@ from ledger_server.engine.reads.ledger import Reads
 from ledger_server.engine.reads.payments import PaymentReads
 from ledger_server.engine.reads.runs import RunReads
 from ledger_server.engine.reads.watch import Watches
+from ledger_server.engine.reconciliation.comparisons import Comparisons
 from ledger_server.engine.reconciliation.outbounds import Outbounds
 from ledger_server.engine.reconciliation.repairs import Repairs
 from ledger_server.engine.reconciliation.runs import Runs
 from ledger_server.engine.reconciliation.settlements import Settlements
 from ledger_server.identity.quotas import Kind, Quota, Quotas
+from ledger_server.jobs.balances.comparing import Comparer
 from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
 from ledger_server.jobs.hold_expiry import HoldExpiry
 from ledger_server.jobs.parked_events import ParkedEvents
@@ -52,6 +55,7 @@ from ledger_server.process.running import Job, RunningServer, close
 from ledger_server.process.settings import Settings
 from ledger_server.providers.adapter import Adapter, ProviderCallKind
 from ledger_server.rpc.account import AccountServicer
+from ledger_server.rpc.backfill import BackfillServicer
 from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.deposit import DepositServicer
 from ledger_server.rpc.finding import FindingServicer
@@ -371,7 +375,14 @@ def _wire(
         ledger, reads, clock, runs, providers, pause_seconds=settings.listing_pause_seconds
     )
     importer = Importer(ledger, reads, clock, registry)
-    for told in (watches.committed, reconciler.committed, importer.committed, warn_of_turnover):
+    comparer = Comparer(ledger, reads, clock, Comparisons(reads, clock))
+    for told in (
+        watches.committed,
+        reconciler.committed,
+        importer.committed,
+        comparer.committed,
+        warn_of_turnover,
+    ):
         ledger.on_commit(told)
     read = Reads(reads, clock, writer=ledger, courtesy=Courtesy(lambda: shares.busy))
     ledger.on_commit(read.finality.committed)
@@ -388,6 +399,7 @@ def _wire(
         amounts=amounts,
         importer=importer,
         reconciliation=reconciliation,
+        backfill=BackfillServicer(read, comparer, kept, registry),
         kept=kept,
     )
     dispatcher = _dispatcher(
@@ -517,6 +529,7 @@ def _servicers(
     amounts: Mapping[str, ProviderAmounts],
     importer: Importer,
     reconciliation: ReconciliationServicer,
+    backfill: BackfillServicer,
     kept: KeptCurrencies,
 ) -> list[tuple[ServiceDescriptor, object]]:
     payment_reads = PaymentReads(reads)
@@ -535,6 +548,7 @@ def _servicers(
         (outbound_pb2, OutboundServicer(Outbounds(reads))),
         (finding_pb2, FindingServicer(ledger, findings, Repairs(reads, findings))),
         (reconciliation_pb2, reconciliation),
+        (backfill_pb2, backfill),
         (
             settlement_pb2,
             SettlementServicer(ledger, reader, Settlements(reads), importer, amounts, currencies=kept),

@@ -92,14 +92,14 @@ class ProviderAmounts(NamedTuple):
     tenants: frozenset[str] | None = None
 
 
-def player_id(violations: Violations, value: str) -> None:
+def player_id(violations: Violations, value: str, path: str = "player_id") -> None:
     """Require a well-formed player id."""
     if not value:
-        violations.add(FieldMissing(field="player_id"))
+        violations.add(FieldMissing(field=path))
     elif len(value) > MAX_PLAYER_ID:
-        violations.add(FieldTooLong(field="player_id", limit=MAX_PLAYER_ID))
+        violations.add(FieldTooLong(field=path, limit=MAX_PLAYER_ID))
     elif not _PLAYER_ID.fullmatch(value):
-        violations.add(FieldMalformed(field="player_id"))
+        violations.add(FieldMalformed(field=path))
 
 
 def provider_name(violations: Violations, value: str, path: str = "provider") -> bool:

@@ -9,11 +9,18 @@ from defter.reconciliation.v1 import reconciliation_pb2 as pb
 from google.protobuf.message import Message
 
 from ledger_server.domain.clock import Clock
-from ledger_server.domain.errors import FieldMissing, FieldOutOfRange, ProviderUnknown, ShuttingDown
+from ledger_server.domain.errors import (
+    FieldMalformed,
+    FieldMissing,
+    FieldOutOfRange,
+    ProviderUnknown,
+    ShuttingDown,
+)
 from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.provider_record import ProviderRecordKind
 from ledger_server.domain.reconciliation.payment_comparison import Verdict
 from ledger_server.engine.reads.runs import RunReads
+from ledger_server.engine.reconciliation.comparisons import row_name
 from ledger_server.engine.reconciliation.runs import Claimed, Runs
 from ledger_server.rpc.errors import mark_replayed
 from ledger_server.rpc.guard import CALLER
@@ -111,6 +118,10 @@ class ReconciliationServicer:
         violations = tenant_violations(request)
         if request.provider:
             provider_name(violations, request.provider)
+        if request.compared_source:
+            provider_name(violations, request.compared_source, "compared_source")
+            if request.provider:
+                violations.add(FieldMalformed(field="compared_source"))
         if request.state and int(request.state) not in _STATES:
             violations.add(FieldOutOfRange(field="state"))
         size = page_size(request, violations)
@@ -118,8 +129,9 @@ class ReconciliationServicer:
             request, violations, like=("", 0), read=lambda place: (time_in(place[0]), int(place[1]))
         )
         violations.check()
+        name = row_name(request.compared_source) if request.compared_source else request.provider
         page = await self._reads.list_runs(
-            request.tenant_id, provider=request.provider, state=int(request.state), after=after, size=size
+            request.tenant_id, provider=name, state=int(request.state), after=after, size=size
         )
         response = pb.ListRunsResponse(runs=page.items)
         if page.next is not None:

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 
 from ledger_server.domain.findings.discrepancy import RULES
 from ledger_server.domain.ids import TenantId, tenant_key
+from ledger_server.engine.reconciliation.comparisons import row_name
 from ledger_server.jobs.stocks import OPEN_STATES, Stocks
 from ledger_server.store import stock_reads
 from ledger_server.store.database import Pool, open_pool
@@ -68,17 +69,20 @@ async def fill(server: Service, tenant_id: str) -> None:
     await Desk(ledger).raised()
 
 
-async def run(database_url: str, tenant_id: str, number: int, state: int, hours_ago: int) -> None:
+async def run(
+    database_url: str, tenant_id: str, number: int, state: int, hours_ago: int, *, name: str = "mock"
+) -> None:
     """Leave the row of a run."""
     connection = await asyncpg.connect(database_url)
     try:
         await connection.execute(
             "INSERT INTO reconciliation_runs (tenant_key, run_number, provider, state, request_digest, owner,"
-            " lease_until, begin_time, body) VALUES ($1, $2, 'mock', $3, '', '', $4, $4, '')",
+            " lease_until, begin_time, body) VALUES ($1, $2, $5, $3, '', '', $4, $4, '')",
             tenant_key(TenantId(tenant_id)),
             number,
             state,
             LATER - timedelta(hours=hours_ago),
+            name,
         )
     finally:
         await connection.close()
@@ -94,6 +98,7 @@ async def test_count_tells_named_tenants_apart_and_sums_the_others(
         await run(database_url, tenant_id, 1, 2, hours_ago + 1)
         await run(database_url, tenant_id, 2, 2, hours_ago)
         await run(database_url, tenant_id, 3, 3, 1)  # later, and not complete
+        await run(database_url, tenant_id, 4, 2, 1, name=row_name("legacy"))  # ends with the legacy system
 
     await Stocks(pool, FakeClock(LATER), pause_seconds=1, named_tenants=frozenset({NAMED})).count()
 

@@ -30,6 +30,7 @@ from ledger_server.domain.payments.events import EventState, EventType, UnreadRe
 from ledger_server.domain.payments.knowledge import CallState, DisputeState, RefundState
 from ledger_server.domain.payments.withdrawal import WithdrawalState
 from ledger_server.domain.provider_record import ProviderRecordKind
+from ledger_server.domain.reconciliation.balance_comparison import Bucket, DriftKind
 from ledger_server.domain.reconciliation.comparison import Verdict
 from ledger_server.domain.reconciliation.settlement import ReportFormat, SettlementBatchState
 from ledger_server.domain.state.commands import Enforcement, Method
@@ -43,6 +44,8 @@ SERVER: Final = ROOT / "ledger_server"
 LISTS: Final[Mapping[str, type[Code | errors.Reason]]] = {
     "AccountKind": AccountKind,
     "AccountState": AccountState,
+    "Bucket": Bucket,
+    "DriftKind": DriftKind,
     "BalanceEnforcement": Enforcement,
     "SettlementBatchState": SettlementBatchState,
     "CallState": CallState,
@@ -90,6 +93,7 @@ KEYS_ELSEWHERE: Final = {
 
 # Services of which no random messages are drawn, with the reason.
 NOT_DRAWN: Final = {
+    "BackfillService": "a snapshot is a stream: `tests/wire/test_compare_balances.py`",
     "OutboundService": "it stops the calls of the whole database: `tests/integration/cli/test_outbound.py`",
     "ReconciliationService": "a run asks providers: `tests/integration/reconciliation`",
     "SettlementService": "it takes files: `tests/wire/test_settlement.py`",

@@ -41,6 +41,8 @@ ABORTED = grpc.StatusCode.ABORTED
 
 # These need more than one request to provoke; each has a test of its own.
 TESTED_ELSEWHERE = {
+    "SNAPSHOT_NOT_ORDERED": "tests.wire.test_compare_balances::test_compare_out_of_shape_is_refused",
+    "SNAPSHOT_INCOMPLETE": "tests.wire.test_compare_balances::test_snapshot_that_breaks_off_resolves_nothing",
     "IDENTITY_MISSING": "tests.wire.test_every_permission"
     "::test_without_proof_every_rpc_is_refused_with_its_reason",
     "TOKEN_EXPIRED": "tests.wire.test_every_permission"

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 import grpc
+from defter.backfill.v1 import backfill_pb2_grpc
 from defter.ledger.v1 import (
     account_pb2_grpc,
     hold_pb2_grpc,
@@ -98,6 +99,7 @@ class LedgerClient:
         self.outbound = outbound_pb2_grpc.OutboundServiceStub(self._channel)
         self.reconciliation = reconciliation_pb2_grpc.ReconciliationServiceStub(self._channel)
         self.findings = finding_pb2_grpc.FindingServiceStub(self._channel)
+        self.backfill = backfill_pb2_grpc.BackfillServiceStub(self._channel)
         self.settlements = settlement_pb2_grpc.SettlementServiceStub(self._channel)
 
     async def call(

@@ -32,6 +32,7 @@ class FindingClass(Code):
     OBJECT_NOT_OURS = 14
     UNKNOWN_HISTORY = 15
     UNREAD_EVENT = 18
+    BALANCE_DRIFT = 19
 
 
 class Severity(Code):
@@ -78,6 +79,7 @@ RULES: Final[Mapping[FindingClass, ClassRule]] = {
     FindingClass.OBJECT_NOT_OURS: ClassRule(Severity.CRITICAL, _AT_ONCE),
     FindingClass.UNKNOWN_HISTORY: ClassRule(Severity.CRITICAL, _AT_ONCE, of_provider=True),
     FindingClass.UNREAD_EVENT: ClassRule(Severity.HIGH, _AT_ONCE, of_provider=True),
+    FindingClass.BALANCE_DRIFT: ClassRule(Severity.HIGH, _AT_ONCE),
 }
 """One row a class; `docs/operations/reconciliation.md` tells operators the same."""
 
@@ -89,10 +91,11 @@ BLOCK_ENFORCEMENT: Final = frozenset(
         FindingClass.DUPLICATE_IN_LEDGER,
         FindingClass.UNKNOWN_HISTORY,
         FindingClass.UNREAD_EVENT,
+        FindingClass.BALANCE_DRIFT,
     }
 )
 """Classes that put the ledger's own balances in doubt: money that came and was not booked, was booked twice
-or with another amount, or may be lost with records. While one is open, ENFORCED would refuse by a wrong
+or with another amount, may be lost with records, or is another sum in a legacy system. While one is open, ENFORCED would refuse by a wrong
 balance. The other classes are about the provider's side, about fees, or about time."""
 
 _UNOWNED: Final = frozenset({ProviderRecordKind.FEE, ProviderRecordKind.OTHER, ProviderRecordKind.SETTLEMENT})
@@ -140,6 +143,16 @@ class Discrepancy(Struct, frozen=True, kw_only=True):
             return Severity.MEDIUM
         return rule.severity
 
+    def says_the_same(self, other: "Discrepancy") -> bool:
+        """Whether another sight of this discrepancy has the same facts.
+
+        Of a drifted balance the fact is the difference: both sides move on together with every bet, and a
+        finding that changed with each of them would never stay as a person has left it.
+        """
+        if self.kind is FindingClass.BALANCE_DRIFT and other.kind is self.kind:
+            return self.fingerprint == other.fingerprint and _drift(self) == _drift(other)
+        return self == other
+
     @property
     def fingerprint(self) -> bytes:
         """The identity of the discrepancy: the same when it is seen again, whatever the facts are by then."""
@@ -149,3 +162,10 @@ class Discrepancy(Struct, frozen=True, kw_only=True):
         subject = (side.kind.name, side.ref) if side is not None else ("", str(self.payment or "-"))
         parts = "\x00".join((self.provider, self.kind.name, *subject, self.currency))
         return hashlib.sha256(parts.encode()).digest()[:_FINGERPRINT_BYTES]
+
+
+def _drift(seen: Discrepancy) -> tuple[int, bool, bool]:
+    """Return by how much the sides differ, and which of them have nothing at all."""
+    ledger = None if seen.ledger is None else seen.ledger.amount
+    remote = None if seen.remote is None else seen.remote.amount
+    return (remote or 0) - (ledger or 0), ledger is None, remote is None

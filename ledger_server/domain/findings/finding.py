@@ -62,6 +62,7 @@ class Source(Code):
     PARKED_EVENT = 2
     RUN = 3
     SETTLEMENT_REPORT = 4
+    COMPARISON = 5
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -125,7 +126,7 @@ def seen(
             correction="",
             duplicate_of="",
         )
-    same = known.seen == discrepancy
+    same = known.seen.says_the_same(discrepancy)
     back = known.state is FindingState.AUTO_RESOLVED or (known.state is FindingState.RESOLVED and not same)
     if same and not back:
         return None

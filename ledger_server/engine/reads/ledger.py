@@ -338,13 +338,34 @@ class Reads:
             high = 1 + await self._sequence_before(tenant_id, key, span.end)
         return low, high
 
+    async def sequence_at(self, tenant_id: str, moment: datetime) -> int:
+        """Return the newest record at or before an instant, 0 for none; no further one can ever be at it.
+
+        Raises:
+            NotYetRecorded: the instant lies in the future, or a commit under way does not come to an end.
+        """
+        return await self._sequence_at(tenant_id, await self.key_of(tenant_id), moment)
+
+    async def record_time(self, tenant_id: str, sequence: int) -> datetime:
+        """Return when a record was written. Raises NotYetRecorded where there is none yet."""
+        key = await self.key_of(tenant_id)
+        found = await self.run(
+            lambda connection: journal.record_time(connection, key, sequence),
+            tenant=key,
+            seen=lambda read: read.head_sequence,
+        )
+        if found.time is None:
+            raise NotYetRecorded(head_sequence=found.head_sequence)
+        return found.time
+
     async def _sequence_before(self, tenant_id: str, key: TenantKey, moment: datetime) -> int:
-        last = moment - _INSTANT
+        return await self._sequence_at(tenant_id, key, moment - _INSTANT)
 
+    async def _sequence_at(self, tenant_id: str, key: TenantKey, moment: datetime) -> int:
         async def read(connection: AnyConnection) -> SequenceAt | None:
-            return await journal.sequence_at_time(connection, key, last)
+            return await journal.sequence_at_time(connection, key, moment)
 
-        found = await self._final(tenant_id, key, last, read)
+        found = await self._final(tenant_id, key, moment, read)
         assert found is not None, "tenants are never deleted"
         return found.sequence
 

@@ -382,6 +382,7 @@ _NEVER: Final = frozenset(
         FindingClass.OBJECT_NOT_OURS,
         FindingClass.UNREAD_EVENT,
         FindingClass.UNKNOWN_HISTORY,
+        FindingClass.BALANCE_DRIFT,
     }
 )
 # A listing that agrees with the books does not settle these classes: something was paid twice, or belongs to

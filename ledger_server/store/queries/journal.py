@@ -30,6 +30,12 @@ _OUTCOME: Final = """
 SELECT sequence, record, chain_hash FROM journal
 WHERE tenant_key = $1 AND idempotency_key = $2 AND method = $3 AND player_id = $4
 """
+_RECORD_TIME: Final = """
+SELECT t.sequence, (
+    SELECT record_time FROM journal WHERE tenant_key = $1 AND sequence = $2 LIMIT 1
+) AS record_time
+FROM tenants t WHERE t.tenant_key = $1
+"""
 # In `balance_at_time` the instant is $3, since the account is $2.
 _SEQUENCE_AT_TIME: Final = f"""
 WITH {SEQUENCE_AT_TIME}
@@ -76,6 +82,20 @@ async def sequence_at_time(connection: AnyConnection, key: TenantKey, moment: da
     row = await connection.fetchrow(_SEQUENCE_AT_TIME, key, moment)
     assert row is not None, "tenants are never deleted"
     return SequenceAt(row["sequence"], final_until_of(row))
+
+
+class TimeOfRecord(NamedTuple):
+    """The newest record of a tenant, and the time of the one asked for; None if it is still to come."""
+
+    head_sequence: int
+    time: datetime | None
+
+
+async def record_time(connection: AnyConnection, key: TenantKey, sequence: int) -> TimeOfRecord:
+    """Return when a record of a tenant that exists was written."""
+    row = await connection.fetchrow(_RECORD_TIME, key, sequence)
+    assert row is not None, "tenants are never deleted"
+    return TimeOfRecord(*row)
 
 
 def _entry(row: Record) -> Entry:

@@ -104,13 +104,14 @@ TABLE = (
 )
 
 # Sums of settlement reports, balances of wallets, stopped calls and unread events are seen by whoever changes
-# or takes them in, not by a run.
+# or takes them in, and drifted balances by comparisons with a snapshot, not by a run.
 OF_OTHERS = {
     FindingClass.SETTLEMENT_TOTAL_MISMATCH,
     FindingClass.WALLET_OVERDRAWN,
     FindingClass.OBJECT_NOT_OURS,
     FindingClass.UNKNOWN_HISTORY,
     FindingClass.UNREAD_EVENT,
+    FindingClass.BALANCE_DRIFT,
 }
 
 

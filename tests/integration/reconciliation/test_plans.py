@@ -6,7 +6,15 @@ import re
 
 import pytest
 
-from ledger_server.store import compared_store, parked_store, payment_store, record_store, sweep_store
+from ledger_server.store import (
+    compared_store,
+    drift_store,
+    parked_store,
+    payment_store,
+    record_store,
+    sweep_store,
+)
+from ledger_server.store.queries import compared_wallets
 from tests.integration.payments.test_plans import plan_of
 
 STATEMENTS = {
@@ -50,6 +58,28 @@ STATEMENTS = {
         2,
         {"tenants_tenant_id_idx", "provider_events_state_idx"},
     ),
+    "wallets between two ids": (
+        compared_wallets._BETWEEN,
+        5,
+        {"accounts_tenant_key_account_id_key", "postings_pkey"},
+    ),
+    "wallets of players": (
+        compared_wallets._OF_PLAYERS,
+        4,
+        {"accounts_tenant_key_account_id_key", "postings_pkey"},
+    ),
+    "when an account stood where": (compared_wallets._SINCE, 4, {"postings_pkey"}),
+    "known drifts": (
+        drift_store._KNOWN,
+        2,
+        {"reconciliation_findings_pkey", "finding_sightings_pkey"},
+    ),
+    "unseen drifts": (
+        drift_store._UNSEEN,
+        6,
+        {"reconciliation_findings_unresolved_idx", "finding_sightings_pkey"},
+    ),
+    "runs by number": (drift_store._RUNS, 2, {"reconciliation_runs_pkey"}),
     "tenants with ready events": (
         parked_store._READY_TENANTS,
         2,

@@ -119,6 +119,7 @@ def test_read_id_of_finding_is_its_fingerprint() -> None:
         (FindingClass.WALLET_OVERDRAWN, Severity.HIGH),
         (FindingClass.UNKNOWN_HISTORY, Severity.CRITICAL),
         (FindingClass.UNREAD_EVENT, Severity.HIGH),
+        (FindingClass.BALANCE_DRIFT, Severity.HIGH),
     ],
 )
 def test_weigh_discrepancy_by_its_class(kind: FindingClass, severity: Severity) -> None:

@@ -150,6 +150,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A settlement report can't be read; nothing of it was kept. INVALID_ARGUMENT.
     Metadata: `line`, and `problems`: the first ten, a line each with its number.
     """
+    ERROR_REASON_SNAPSHOT_NOT_ORDERED: _ErrorReason.ValueType  # 28
+    """The balances of a snapshot do not ascend strictly by player and currency, so one of them came twice or in
+    another order than the ledger walks in. INVALID_ARGUMENT. Metadata: `line`, counted from 1 over all messages,
+    `player_id` and `currency_code`.
+    """
+    ERROR_REASON_SNAPSHOT_INCOMPLETE: _ErrorReason.ValueType  # 29
+    """A snapshot ended without its end, with another count of balances, or, being a whole one, with none at all.
+    INVALID_ARGUMENT. Metadata: `line_count`, those that came.
+    """
     ERROR_REASON_ACCOUNT_NAME_RESERVED: _ErrorReason.ValueType  # 23
     """The account's name is one that payments derive, or reads like one: it is reserved for another kind, currency or
     spelling, see `OpenAccount`. INVALID_ARGUMENT. Metadata: `field`, `account_id`, `kind`, `currency_code`,
@@ -525,6 +534,15 @@ Metadata: `field`, `provider`, `currency_code`, `amount_minor`.
 ERROR_REASON_REPORT_MALFORMED: ErrorReason.ValueType  # 19
 """A settlement report can't be read; nothing of it was kept. INVALID_ARGUMENT.
 Metadata: `line`, and `problems`: the first ten, a line each with its number.
+"""
+ERROR_REASON_SNAPSHOT_NOT_ORDERED: ErrorReason.ValueType  # 28
+"""The balances of a snapshot do not ascend strictly by player and currency, so one of them came twice or in
+another order than the ledger walks in. INVALID_ARGUMENT. Metadata: `line`, counted from 1 over all messages,
+`player_id` and `currency_code`.
+"""
+ERROR_REASON_SNAPSHOT_INCOMPLETE: ErrorReason.ValueType  # 29
+"""A snapshot ended without its end, with another count of balances, or, being a whole one, with none at all.
+INVALID_ARGUMENT. Metadata: `line_count`, those that came.
 """
 ERROR_REASON_ACCOUNT_NAME_RESERVED: ErrorReason.ValueType  # 23
 """The account's name is one that payments derive, or reads like one: it is reserved for another kind, currency or

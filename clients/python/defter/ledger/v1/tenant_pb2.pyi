@@ -484,7 +484,8 @@ class GetBalanceEnforcementResponse(_message.Message):
     """How many holds that were placed since that record have broken a limit and passed."""
     blocking_finding_count: _builtins.int
     """How many findings are neither resolved nor resolved by themselves and of a class that stands against ENFORCED:
-    MISSING_IN_LEDGER, AMOUNT_MISMATCH, CURRENCY_MISMATCH, DUPLICATE_IN_LEDGER, UNKNOWN_HISTORY and UNREAD_EVENT.
+    MISSING_IN_LEDGER, AMOUNT_MISMATCH, CURRENCY_MISMATCH, DUPLICATE_IN_LEDGER, UNKNOWN_HISTORY, UNREAD_EVENT
+    and BALANCE_DRIFT.
     """
     sequence: _builtins.int
     """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""

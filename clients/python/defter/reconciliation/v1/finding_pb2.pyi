@@ -73,6 +73,11 @@ class _FindingClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FindingC
     """
     FINDING_CLASS_UNREAD_EVENT: _FindingClass.ValueType  # 18
     """A genuine event whose type moves money could not be read, so nothing was booked by it."""
+    FINDING_CLASS_BALANCE_DRIFT: _FindingClass.ValueType  # 19
+    """A balance of a legacy system's snapshot is not the ledger's at the same moment: other amounts, or only one side
+    has it. `at_provider` is the snapshot, and `provider` the name of its system. Both sides are as they were when
+    this difference was seen first; seeing the same difference again changes nothing, whatever has moved on both.
+    """
 
 class FindingClass(_FindingClass, metaclass=_FindingClassEnumTypeWrapper):
     """What kind of discrepancy it is. How severe each is and how long it may be in transit stands in
@@ -120,6 +125,11 @@ a copy. What it tells has happened, and nothing here was asked for it.
 """
 FINDING_CLASS_UNREAD_EVENT: FindingClass.ValueType  # 18
 """A genuine event whose type moves money could not be read, so nothing was booked by it."""
+FINDING_CLASS_BALANCE_DRIFT: FindingClass.ValueType  # 19
+"""A balance of a legacy system's snapshot is not the ledger's at the same moment: other amounts, or only one side
+has it. `at_provider` is the snapshot, and `provider` the name of its system. Both sides are as they were when
+this difference was seen first; seeing the same difference again changes nothing, whatever has moved on both.
+"""
 Global___FindingClass: _TypeAlias = FindingClass  # noqa: Y015
 
 class _Severity:
@@ -298,6 +308,8 @@ class _FindingSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Finding
     """A run."""
     FINDING_SOURCE_SETTLEMENT_REPORT: _FindingSource.ValueType  # 4
     """A settlement report."""
+    FINDING_SOURCE_COMPARISON: _FindingSource.ValueType  # 5
+    """A comparison of balances."""
 
 class FindingSource(_FindingSource, metaclass=_FindingSourceEnumTypeWrapper):
     """Who saw a discrepancy."""
@@ -312,6 +324,8 @@ FINDING_SOURCE_RUN: FindingSource.ValueType  # 3
 """A run."""
 FINDING_SOURCE_SETTLEMENT_REPORT: FindingSource.ValueType  # 4
 """A settlement report."""
+FINDING_SOURCE_COMPARISON: FindingSource.ValueType  # 5
+"""A comparison of balances."""
 Global___FindingSource: _TypeAlias = FindingSource  # noqa: Y015
 
 @_typing.final

@@ -208,6 +208,114 @@ class CurrencyTotal(_message.Message):
 Global___CurrencyTotal: _TypeAlias = CurrencyTotal  # noqa: Y015
 
 @_typing.final
+class CurrencyDrift(_message.Message):
+    """How far the balances of a snapshot are from the ledger's in one currency; minor units."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_MINOR_FIELD_NUMBER: _builtins.int
+    ABSOLUTE_MINOR_FIELD_NUMBER: _builtins.int
+    currency_code: _builtins.str
+    """The currency."""
+    difference_minor: _builtins.int
+    """The snapshot's money less the ledger's, own and bonus money together: drifts in both directions cancel out."""
+    absolute_minor: _builtins.int
+    """The sum of the differences without their signs: 0 only where every balance is equal."""
+    def __init__(
+        self,
+        *,
+        currency_code: _builtins.str = ...,
+        difference_minor: _builtins.int = ...,
+        absolute_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absolute_minor", b"absolute_minor", "currency_code", b"currency_code", "difference_minor", b"difference_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CurrencyDrift: _TypeAlias = CurrencyDrift  # noqa: Y015
+
+@_typing.final
+class Comparison(_message.Message):
+    """What a comparison of balances has that other runs have not. It counts buckets: a player's own money and bonus
+    money of one currency are one each.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_TIME_FIELD_NUMBER: _builtins.int
+    PARTIAL_FIELD_NUMBER: _builtins.int
+    WITHOUT_BONUS_FIELD_NUMBER: _builtins.int
+    WITHOUT_REAL_FIELD_NUMBER: _builtins.int
+    LINE_COUNT_FIELD_NUMBER: _builtins.int
+    EQUAL_COUNT_FIELD_NUMBER: _builtins.int
+    DRIFTED_COUNT_FIELD_NUMBER: _builtins.int
+    MISSING_HERE_COUNT_FIELD_NUMBER: _builtins.int
+    MISSING_THERE_COUNT_FIELD_NUMBER: _builtins.int
+    UNTOLD_COUNT_FIELD_NUMBER: _builtins.int
+    OVERTAKEN_BY_RUN_ID_FIELD_NUMBER: _builtins.int
+    DRIFTS_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The last record of the ledger that was compared with."""
+    partial: _builtins.bool
+    """Whether the snapshot covers no more than its own lines."""
+    without_bonus: _builtins.bool
+    """Whether bonus money was left out."""
+    without_real: _builtins.bool
+    """Whether the player's own money was left out."""
+    line_count: _builtins.int
+    """Lines of the snapshot that were compared."""
+    equal_count: _builtins.int
+    """Buckets that are equal."""
+    drifted_count: _builtins.int
+    """Buckets that both have, with different amounts."""
+    missing_here_count: _builtins.int
+    """Buckets with money in the snapshot and no account in the ledger."""
+    missing_there_count: _builtins.int
+    """Buckets with money in the ledger and no line in the snapshot."""
+    untold_count: _builtins.int
+    """Differences of which no finding was opened: a comparison opens 10,000 at most."""
+    overtaken_by_run_id: _builtins.str
+    """The complete comparison with the same source, of a later moment, for which this one has changed no findings;
+    empty for none.
+    """
+    @_builtins.property
+    def snapshot_time(self) -> _timestamp_pb2.Timestamp:
+        """The moment of the snapshot as it was asked for; absent where it was asked for by sequence."""
+
+    @_builtins.property
+    def drifts(self) -> _containers.RepeatedCompositeFieldContainer[Global___CurrencyDrift]:
+        """By currency; only those that differ."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        snapshot_time: _timestamp_pb2.Timestamp | None = ...,
+        partial: _builtins.bool = ...,
+        without_bonus: _builtins.bool = ...,
+        without_real: _builtins.bool = ...,
+        line_count: _builtins.int = ...,
+        equal_count: _builtins.int = ...,
+        drifted_count: _builtins.int = ...,
+        missing_here_count: _builtins.int = ...,
+        missing_there_count: _builtins.int = ...,
+        untold_count: _builtins.int = ...,
+        overtaken_by_run_id: _builtins.str = ...,
+        drifts: _abc.Iterable[Global___CurrencyDrift] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot_time", b"snapshot_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drifted_count", b"drifted_count", "drifts", b"drifts", "equal_count", b"equal_count", "line_count", b"line_count", "missing_here_count", b"missing_here_count", "missing_there_count", b"missing_there_count", "overtaken_by_run_id", b"overtaken_by_run_id", "partial", b"partial", "sequence", b"sequence", "snapshot_time", b"snapshot_time", "untold_count", b"untold_count", "without_bonus", b"without_bonus", "without_real", b"without_real"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Comparison: _TypeAlias = Comparison  # noqa: Y015
+
+@_typing.final
 class Run(_message.Message):
     """One run."""
 
@@ -233,10 +341,11 @@ class Run(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     UNMATCHED_IN_TRANSIT_COUNT_FIELD_NUMBER: _builtins.int
     CALLER_FIELD_NUMBER: _builtins.int
+    COMPARISON_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """`run_` and a number."""
     provider: _builtins.str
-    """The provider account."""
+    """The provider account; of a comparison of balances, the name of the legacy system."""
     state: Global___RunState.ValueType
     """Where it stands."""
     stage: Global___RunStage.ValueType
@@ -261,11 +370,11 @@ class Run(_message.Message):
     """Of what is in transit, records of the provider that belong to no payment."""
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
-        """The start of the window, by the time at the provider."""
+        """The start of the window, by the time at the provider; absent for a comparison of balances."""
 
     @_builtins.property
     def to_time(self) -> _timestamp_pb2.Timestamp:
-        """The end of the window, not part of it."""
+        """The end of the window, not part of it; absent for a comparison of balances."""
 
     @_builtins.property
     def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassCount]:
@@ -288,6 +397,10 @@ class Run(_message.Message):
         """By whose call it was first asked for; absent on a server without identities. What a run records of findings is
         the ledger's own and names the run.
         """
+
+    @_builtins.property
+    def comparison(self) -> Global___Comparison:
+        """Set for comparisons of balances (`BackfillService.CompareBalances`), and only there."""
 
     def __init__(
         self,
@@ -312,10 +425,11 @@ class Run(_message.Message):
         idempotency_key: _builtins.str = ...,
         unmatched_in_transit_count: _builtins.int = ...,
         caller: _caller_pb2.Caller | None = ...,
+        comparison: Global___Comparison | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "caller", b"caller", "end_time", b"end_time", "from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "caller", b"caller", "comparison", b"comparison", "end_time", b"end_time", "from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "caller", b"caller", "classes", b"classes", "end_time", b"end_time", "fetched_count", b"fetched_count", "from_time", b"from_time", "idempotency_key", b"idempotency_key", "in_transit_count", b"in_transit_count", "matched_count", b"matched_count", "opened_count", b"opened_count", "problem", b"problem", "provider", b"provider", "reopened_count", b"reopened_count", "resolved_count", b"resolved_count", "run_id", b"run_id", "stage", b"stage", "state", b"state", "to_time", b"to_time", "totals", b"totals", "unmatched_in_transit_count", b"unmatched_in_transit_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "caller", b"caller", "classes", b"classes", "comparison", b"comparison", "end_time", b"end_time", "fetched_count", b"fetched_count", "from_time", b"from_time", "idempotency_key", b"idempotency_key", "in_transit_count", b"in_transit_count", "matched_count", b"matched_count", "opened_count", b"opened_count", "problem", b"problem", "provider", b"provider", "reopened_count", b"reopened_count", "resolved_count", b"resolved_count", "run_id", b"run_id", "stage", b"stage", "state", b"state", "to_time", b"to_time", "totals", b"totals", "unmatched_in_transit_count", b"unmatched_in_transit_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -552,6 +666,7 @@ class ListRunsRequest(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    COMPARED_SOURCE_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant."""
     provider: _builtins.str
@@ -562,6 +677,10 @@ class ListRunsRequest(_message.Message):
     """At most this many, 1 to 1,000; 0 means 100."""
     page_token: _builtins.str
     """From the response before; empty for the first page."""
+    compared_source: _builtins.str
+    """Only comparisons of balances with this legacy system, whose name `provider` of a run has; not together with
+    `provider`.
+    """
     def __init__(
         self,
         *,
@@ -570,10 +689,11 @@ class ListRunsRequest(_message.Message):
         state: Global___RunState.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        compared_source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "state", b"state", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compared_source", b"compared_source", "page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "state", b"state", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""Own the stubs of the proto package defter.backfill; generated, do not edit."""

@@ -1,0 +1,1 @@
+"""Owns the comparison of a legacy system's balances with the ledger's."""
