@@ -146,7 +146,11 @@ class FairGate:
         Raises:
             QuotaReadsWaiting: too much of the owner waits already.
         """
-        tenant, caller = self._owners(flow)
+        # Every call enters and leaves, so what nearly all of them find is looked at without another method.
+        tenant = self._tenants.get(flow.tenant_id)
+        caller = self._callers.get(flow.caller)
+        if tenant is None or (caller is None and flow.caller):
+            tenant, caller = self._owners(flow)
         if not self._lines or flow not in self._lines:
             company = self._company
             alone = company is not None and not company.somebody and self._total is None
@@ -177,7 +181,10 @@ class FairGate:
         Args:
             waits: what `enter` has returned; work that was given up before it was let in was never begun.
         """
-        tenant, caller = self._owners(flow)
+        tenant = self._tenants.get(flow.tenant_id)
+        caller = self._callers.get(flow.caller)
+        if tenant is None or (caller is None and flow.caller):
+            tenant, caller = self._owners(flow)  # it was given up while it waited, and its owner forgotten
         if waits is None or (waits.done() and not waits.cancelled()):
             self.in_work -= weight
             tenant.in_work -= weight

@@ -9,7 +9,7 @@ that the override was written for (decision 0030); without calls ahead nothing i
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Generator, Sequence
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, Final
@@ -20,7 +20,8 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]  # gRPC has no typ
 from ledger_server.rpc.calls_ahead import CallsAheadRefused
 
 EXPECTED: Final = {
-    # Takes nothing and returns one call; may be asked again before it has answered.
+    # Takes nothing and returns one call; may be asked again before it has answered. Asks the core before its
+    # first await, and awaits nothing but `future`.
     "_request_call": ("self", "error", "rpc_state", "future", "wrapper"),
     # Awaits the former, and nothing else, for each call; that none was got is an error only while it runs.
     "_server_main_loop": (
@@ -48,10 +49,10 @@ class AheadServer(cygrpc.AioServer):  # type: ignore[misc]
 
     def __init__(self, calls_ahead: int, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.asking: deque[asyncio.Task[object]] = deque()
+        self.asking: deque[Asking] = deque()
         self._calls_ahead = calls_ahead
         self._asked = asyncio.Event()
-        self._running = asyncio.get_running_loop()
+        self._has_asked = False
 
     async def start(self) -> None:
         """Start, and see that calls are asked for here.
@@ -69,18 +70,60 @@ class AheadServer(cygrpc.AioServer):  # type: ignore[misc]
 
     async def _request_call(self) -> object:
         """Return the next call, in the order of their coming."""
-        self._asked.set()
-        while len(self.asking) < self._calls_ahead:
-            self.asking.append(self._running.create_task(super()._request_call()))
-        return await self.asking.popleft()
+        if not self._has_asked:
+            self._has_asked = True
+            self._asked.set()
+        asking = self.asking
+        while len(asking) < self._calls_ahead:
+            asking.append(Asking(super()._request_call()))
+        return await asking.popleft()
 
     async def _start_shutting_down(self) -> None:
         await super()._start_shutting_down()
         # Calls that came in and were not begun are dropped, which cancels them; otherwise the stop would wait
         # for them.
         for asking in self.asking:
-            asking.add_done_callback(_heed)
+            asking.give_up()
         self.asking.clear()
+
+
+class Asking:
+    """One call that gRPC's core was asked for, without a task of its own.
+
+    A task of its own would be made, woken up and forgotten for each call. The coroutine waits for one thing
+    alone, the future that the core resolves; the core writes to what the coroutine holds, which therefore
+    lives until then.
+    """
+
+    __slots__ = ("_call", "_future")
+
+    def __init__(self, call: Coroutine[Any, Any, object]) -> None:
+        """Ask the core, which is what the coroutine does before it waits."""
+        self._call = call
+        self._future: asyncio.Future[object] = call.send(None)
+
+    def __await__(self) -> Generator[Any, None, object]:
+        """Return the call once it has come."""
+        call = self._call
+        try:
+            if not self._future.done():
+                yield self._future
+            call.send(None)
+        except StopIteration as ended:
+            return ended.value
+        except BaseException:
+            call.close()
+            raise
+        raise CallsAheadRefused("its server waits for more than the call")
+
+    def give_up(self) -> None:
+        """Let go of the call, if it comes at all; the stop of the server is no error."""
+        self._future.add_done_callback(self._heed)
+
+    def _heed(self, future: "asyncio.Future[object]") -> None:
+        if not future.cancelled():
+            future.exception()
+        self._call.close()
 
 
 def open_server(options: Sequence[tuple[str, Any]], calls_ahead: int) -> grpc.aio.Server:
@@ -114,9 +157,3 @@ def check(server_class: type) -> None:
             raise CallsAheadRefused(f"its server has no coroutine function `{name}`")
         if code.co_varnames != variables:
             raise CallsAheadRefused(f"`{name}` of its server is another one than the override expects")
-
-
-def _heed(asking: asyncio.Task[object]) -> None:
-    """Retrieve the result of an asking task; the stop of the server is no error."""
-    if not asking.cancelled():
-        asking.exception()

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, nullcontext
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -59,24 +60,38 @@ class _UnderWay:
 
     Attributes:
         count: calls whose work is not done.
-        unsent: calls whose status gRPC has not sent; some of them wait for their caller to read.
     """
 
-    __slots__ = ("_sent", "budget", "count", "shares", "unsent", "write_seconds")
+    __slots__ = ("_ended", "budget", "count", "shares", "write_seconds")
 
     def __init__(self, budget: RequestBudget, shares: Shares, write_seconds: float) -> None:
         self.budget = budget
         self.shares = shares
         self.write_seconds = write_seconds
         self.count = 0
-        self.unsent: set[Context] = set()
-        self._sent: Any = self.unsent.discard  # for every call, so it is no function of ours
+        self._ended: deque[Context] = deque()
 
-    def begin(self, context: Context) -> None:
-        """Count a call."""
-        self.count += 1
-        self.unsent.add(context)
-        context.add_done_callback(self._sent)
+    def end(self, context: Context) -> None:
+        """Note that a call's work is done, and forget calls whose status is sent.
+
+        Two calls are looked at for each that ends, so those that are sent are never many. A callback of gRPC
+        would tell at once, and leave a reference cycle behind each call.
+        """
+        self.count -= 1
+        ended = self._ended
+        ended.append(context)
+        first = ended.popleft()
+        if not first.done():
+            ended.append(first)
+        if ended:
+            first = ended.popleft()
+            if not first.done():
+                ended.append(first)
+
+    @property
+    def unsent(self) -> int:
+        """How many calls have no status yet; some of them wait for their caller to read."""
+        return self.count + sum([not context.done() for context in self._ended])
 
 
 class Handlers(grpc.GenericRpcHandler):
@@ -126,7 +141,7 @@ class Handlers(grpc.GenericRpcHandler):
     @property
     def unsent(self) -> int:
         """How many calls have begun and have no status yet."""
-        return len(self._under_way.unsent)
+        return self._under_way.unsent
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -266,9 +281,9 @@ class _Calls:
         self.is_stream = way.is_stream
         self._ended = MethodCalls(name).ended
 
-    def begin(self, request: Any, context: Context) -> CallFacts:
+    def begin(self, request: Any) -> CallFacts:
         """Count a call, and note what is known of it at once."""
-        self._under_way.begin(context)
+        self._under_way.count += 1
         facts = begin_call(self.name, METADATA.get())
         if not self.is_stream and not isinstance(request, Refused):
             facts.tenant_id = self._tenant_of(request)
@@ -293,9 +308,11 @@ class _Calls:
             raise request
         return self._way.begin(request, facts.tenant_id, facts.identity), admission
 
-    def end(self, facts: CallFacts, passage: Passage | None, code: str, seconds: float) -> None:
+    def end(
+        self, facts: CallFacts, passage: Passage | None, code: str, seconds: float, context: Context
+    ) -> None:
         """Count a call that has ended; its status may not be sent yet."""
-        self._under_way.count -= 1
+        self._under_way.end(context)
         if passage is not None:
             passage.end()
         facts.end(code)
@@ -312,7 +329,7 @@ def _unary(
         code = "OK"
         admission: Admission | None = None
         passage: Passage | None = None
-        facts = calls.begin(request, context)
+        facts = calls.begin(request)
         try:
             passage, admission = calls.admit(request, context, facts)
             if passage.waits is not None:
@@ -337,7 +354,7 @@ def _unary(
             await _refuse(context, refusal, door, request)
             raise  # not reached: refusing ends the call
         finally:
-            calls.end(facts, passage, code, time.perf_counter() - start)
+            calls.end(facts, passage, code, time.perf_counter() - start, context)
         if door is not None:
             door.tell_read(request, context)
         return response
@@ -356,7 +373,7 @@ def _stream(
         refusal: Refused | Replayed | None = None
         admission: Admission | None = None
         passage: Passage | None = None
-        facts = calls.begin(request, context)
+        facts = calls.begin(request)
         try:
             passage, admission = calls.admit(request, context, facts)
             if door is not None and admission is not None:
@@ -379,7 +396,7 @@ def _stream(
             # From here on no work is done for the caller; the status may wait until the caller reads.
             if refusal is not None:
                 code = code_of(_bare(refusal)).name
-            calls.end(facts, passage, code, time.perf_counter() - start)
+            calls.end(facts, passage, code, time.perf_counter() - start, context)
         if refusal is not None:
             _forget(refusal)
             await _refuse(context, refusal, door, request)
@@ -458,5 +475,5 @@ async def _refuse(context: Context, refusal: Refused | Replayed, door: Door | No
 def deadline_of(context: Context) -> float | None:
     """Return a call's deadline in the event loop's time."""
     # `time_remaining` returns None without a deadline, whatever the type stubs say.
-    remaining = cast("float | None", context.time_remaining())
+    remaining: float | None = context.time_remaining()
     return None if remaining is None else asyncio.get_running_loop().time() + remaining

@@ -9,7 +9,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from msgspec import Struct
 from prometheus_client import Counter
 
-from ledger_server.domain.errors import Reason, Refused, ServerFull
+from ledger_server.domain.errors import Reason, Refused
 from ledger_server.engine import metrics
 from ledger_server.engine.fair_gate import Company, FairGate, Flow, flow_of
 from ledger_server.identity.quotas import Counted, Quotas
@@ -139,22 +139,24 @@ class Way:
         else:
             size, calls = SIZE.get(), 1 if self._items is None else self.calls(request)
         # This is for every call: what usually does nothing is looked at here.
-        budget, company = self.budget, self.shares.company
-        entered: Counted | None = None
+        company = self.shares.company
+        counted: Counted | None = None
         try:
-            counted = entered = self.shares.quotas.begin(flow, calls=calls, size=size)
+            counted = self.shares.quotas.begin(flow, calls=calls, size=size)
             if company.newest is not flow:
                 company.saw(flow)
-            if not budget.has_room(size):
-                raise ServerFull
-            weight = weight_of(size)
-            waits = None if self.gate is None else self.gate.enter(flow, weight)
+            self.budget.enter(size)
+            try:
+                weight = 1 + size // _UNIT_BYTES  # as `weight_of`
+                waits = None if self.gate is None else self.gate.enter(flow, weight)
+            except Refused:
+                self.budget.leave(size)
+                raise
         except Refused as refused:
-            if entered is not None:
-                self.shares.quotas.end(entered, size=size)
+            if counted is not None:
+                self.shares.quotas.end(counted, size=size)
             _count(refused)
             raise
-        budget.enter(size)  # there is room still: nothing has awaited
         passage = Passage(self, flow, counted, size, weight, waits, request)
         if self.is_stream:
             passage.request = Metered(request, self, passage)

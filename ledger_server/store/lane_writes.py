@@ -287,7 +287,8 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
     written = {name: table for name, table in tables.items() if table}
     # All other texts of a journal's row are short.
     size = sum([len(row.record) for row in rows])
-    size += sum([_size(name, row) for name, table in written.items() if name != "journal" for row in table])
+    long = [name for name in written if _LONG[name] and name != "journal"]
+    size += sum([_size(name, row) for name in long for row in written[name]])
     return _Changes(written, of_tenant, size)
 
 

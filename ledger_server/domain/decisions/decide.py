@@ -6,7 +6,9 @@ and the money of continued accounts moves on. The caller applies the facts in or
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Final, NamedTuple, cast, get_args
+from typing import Final, cast, get_args
+
+from msgspec import Struct
 
 from ledger_server.domain.decisions.continuation import carry
 from ledger_server.domain.decisions.findings import decide_finding, resolve, see
@@ -30,7 +32,7 @@ from ledger_server.domain.state.facts import (
 from ledger_server.domain.state.working_set import WorkingSet
 
 
-class Decision(NamedTuple):
+class Decision(Struct, frozen=True):
     """The facts that follow from a command.
 
     Attributes:

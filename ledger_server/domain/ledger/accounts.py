@@ -162,14 +162,6 @@ class Counters(Struct, frozen=True, gc=False):
         )
 
     @property
-    def overflow(self) -> bool:
-        """Whether one side, pending money included, exceeds what an int64 can count."""
-        return (
-            self.posted_debits + self.pending_debits > MAX_AMOUNT
-            or self.posted_credits + self.pending_credits > MAX_AMOUNT
-        )
-
-    @property
     def empty(self) -> bool:
         """Whether there is neither posted nor pending money."""
         return (
@@ -207,7 +199,10 @@ def check_overflow(account: Account, after: Counters) -> None:
     Raises:
         AmountOverflow: posted plus pending money of one side exceeds 2^63-1.
     """
-    if after.overflow:
+    if (
+        after.posted_debits + after.pending_debits > MAX_AMOUNT
+        or after.posted_credits + after.pending_credits > MAX_AMOUNT
+    ):
         raise AmountOverflow(account_id=account.account_id)
 
 
@@ -223,8 +218,10 @@ def check_funds(account: Account, before: Counters, after: Counters) -> None:
     if limit is None:
         return
     available = available_balance(account.kind, after)
+    if available >= limit:
+        return
     had = available_balance(account.kind, before)
-    if available < limit and available < had:
+    if available < had:
         raise InsufficientFunds(
             account_id=account.account_id,
             available_balance_minor=had,

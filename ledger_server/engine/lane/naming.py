@@ -43,9 +43,10 @@ def named_here(ids: TenantIds, requests: Sequence[Request]) -> Sequence[Request]
 
     The ids are read anew each time, since a lane that was in the wrong history decides again.
     """
-    if all(type(request.command) in _SILENT for request in requests):
-        return requests
-    return [replace(request, command=_named(ids, request.command)) for request in requests]
+    for request in requests:
+        if type(request.command) not in _SILENT:
+            return [replace(each, command=_named(ids, each.command)) for each in requests]
+    return requests
 
 
 def _named(ids: TenantIds, command: Command) -> Command:

@@ -53,8 +53,9 @@ class WorkQueue:
             LaneFull: the queue holds as much as it may.
         """
         size = len(work.requests)
-        if self.unanswered and (
-            self.unanswered + size > self._capacity or self.unanswered_bytes + work.size > self._byte_capacity
+        unanswered = self.waiting + self._under_way
+        if unanswered and (
+            unanswered + size > self._capacity or self.unanswered_bytes + work.size > self._byte_capacity
         ):
             raise LaneFull(tenant_id=tenant_id)
         self._works.append(work)
