@@ -1,7 +1,8 @@
 """Own the command: `python -m bench` measures load, `python -m bench size` measures scale.
 
 `python -m bench edge` measures the webhook edge, `python -m bench reconcile` measures reconciliation,
-`python -m bench fairness` measures what a quiet tenant notices of another one.
+`python -m bench fairness` measures what a quiet tenant notices of another one, `python -m bench openings`
+measures the import of opening balances.
 """
 
 import sys
@@ -11,6 +12,7 @@ import uvloop
 from bench.edge import measure_edge
 from bench.fairness import measure_fairness
 from bench.load import measure_load
+from bench.openings import measure_openings
 from bench.order import read_order
 from bench.reconcile import measure_reconciliation
 from bench.report import as_json, markdown, print_report
@@ -22,6 +24,7 @@ _MEASURES = {
     "edge": measure_edge,
     "reconcile": measure_reconciliation,
     "fairness": measure_fairness,
+    "openings": measure_openings,
 }
 
 

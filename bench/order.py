@@ -49,12 +49,13 @@ def read_order() -> Order:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["load", "size", "edge", "reconcile", "fairness"],
+        choices=["load", "size", "edge", "reconcile", "fairness", "openings"],
         default="load",
         help="load: all lines (default); size: the same rates on an empty and on a full database; "
         "edge: webhooks, beside the edge without the durable write and beside an empty answer; "
         "reconcile: runs over a million records on each side, beside one bare join and beside postings; "
-        "fairness: a quiet tenant alone and beside another one at full tilt",
+        "fairness: a quiet tenant alone and beside another one at full tilt; "
+        "openings: a file of opening balances, from the command to the journal",
     )
     parser.add_argument("--seconds", type=float, default=SECONDS, help="per line, all rounds together")
     parser.add_argument(
@@ -72,7 +73,8 @@ def read_order() -> Order:
         "--transactions",
         type=int,
         metavar="N",
-        help="that 'memory' posts, that 'size' or 'fairness' loads, or that 'reconcile' compares",
+        help="that 'memory' posts, that 'size' or 'fairness' loads, that 'reconcile' compares, or lines that "
+        "'openings' imports",
     )
     parser.add_argument(
         "--database-url",

@@ -58,6 +58,8 @@ class Reason(IntEnum):
     EXPIRE_TIME_GIVEN_TWICE = 25
     TIME_TO_LIVE_NOT_POSITIVE = 26
     TIME_TO_LIVE_TOO_LONG = 27
+    OPENING_BALANCE_NEGATIVE = 84
+    OPENING_BALANCE_REPEATED = 85
     CURRENCY_CONTRADICTED = 20
     LANE_FULL = 50
     DEADLINE_PASSED = 51
@@ -80,6 +82,11 @@ class Reason(IntEnum):
     SETTLEMENT_BATCH_NOT_BALANCED = 70
     EPOCH_NOT_CURRENT = 73
     OUTBOUND_NOT_RECONCILED = 74
+    OPENING_BALANCE_CHANGED = 86
+    OPENING_BALANCE_OF_OTHER_IMPORT = 87
+    IMPORT_LINES_REFUSED = 88
+    CONTROL_SUM_MISMATCH = 89
+    IMPORT_CHANGED = 90
     TENANT_ALREADY_EXISTS = 200
     ACCOUNT_ALREADY_EXISTS = 201
     ACCOUNT_NOT_FOUND = 202
@@ -553,6 +560,41 @@ class EpochNotCurrent(Undecided):
 class OutboundNotReconciled(Undecided):
     reason = Reason.OUTBOUND_NOT_RECONCILED
     sentence = "commits may have been lost, and a provider account was not reconciled since"
+
+
+class OpeningBalanceNegative(Undecided):
+    reason = Reason.OPENING_BALANCE_NEGATIVE
+    sentence = "an opening balance can't be negative"
+
+
+class OpeningBalanceRepeated(Undecided):
+    reason = Reason.OPENING_BALANCE_REPEATED
+    sentence = "two lines are of the same player and currency"
+
+
+class OpeningBalanceChanged(Undecided):
+    reason = Reason.OPENING_BALANCE_CHANGED
+    sentence = "this import has posted another balance before; force posts the difference"
+
+
+class OpeningBalanceOfOtherImport(Undecided):
+    reason = Reason.OPENING_BALANCE_OF_OTHER_IMPORT
+    sentence = "another import has posted the player's balance"
+
+
+class ImportLinesRefused(Undecided):
+    reason = Reason.IMPORT_LINES_REFUSED
+    sentence = "lines of the import are refused"
+
+
+class ControlSumMismatch(Undecided):
+    reason = Reason.CONTROL_SUM_MISMATCH
+    sentence = "the lines do not add up to the control sum; nothing was posted"
+
+
+class ImportChanged(Undecided):
+    reason = Reason.IMPORT_CHANGED
+    sentence = "the second pass is not the same as the first"
 
 
 class TenantAlreadyExists(Rejected):

@@ -6,6 +6,7 @@ import typer
 
 from ledger_server.operator import (
     accounts,
+    backfill,
     compare,
     deposits,
     events,
@@ -31,6 +32,7 @@ _GROUPS: Final = {
     "records": records.app,
     "events": events.app,
     "outbound": outbound.app,
+    "backfill": backfill.app,
     "head": head.app,
     "tenant": tenants.app,
     "shadow": shadow.app,

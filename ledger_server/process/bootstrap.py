@@ -63,6 +63,7 @@ from ledger_server.rpc.grpc_server import CHANNEL_OPTIONS, open_server
 from ledger_server.rpc.guard import Guard
 from ledger_server.rpc.hold import HoldServicer
 from ledger_server.rpc.journal import JournalServicer
+from ledger_server.rpc.openings import OpeningImports
 from ledger_server.rpc.outbound import OutboundServicer
 from ledger_server.rpc.payment_requests import PaymentReader, ProviderAmounts
 from ledger_server.rpc.posting import PostingServicer
@@ -389,6 +390,7 @@ def _wire(
     reconciliation = ReconciliationServicer(runs, reconciler, RunReads(read), clock, amounts)
     reader = RequestReader(registry, bounds)
     deposit_hold = timedelta(seconds=settings.deposit_hold_seconds)
+    openings = OpeningImports(CallersLedger(ledger), reader, read, streams, currencies=kept)
     servicers = _servicers(
         CallersLedger(ledger),
         reader,
@@ -399,7 +401,7 @@ def _wire(
         amounts=amounts,
         importer=importer,
         reconciliation=reconciliation,
-        backfill=BackfillServicer(read, comparer, kept, registry),
+        backfill=BackfillServicer(read, comparer, kept, registry, openings=openings),
         kept=kept,
     )
     dispatcher = _dispatcher(

@@ -22,6 +22,7 @@ from ledger_server.engine.lane.kept_currencies import KeptCurrencies
 from ledger_server.engine.reads.ledger import Reads
 from ledger_server.engine.reconciliation.comparisons import WantedComparison
 from ledger_server.rpc.guard import CALLER
+from ledger_server.rpc.openings import OpeningImports
 from ledger_server.rpc.payment_requests import player_id, provider_name
 from ledger_server.rpc.serving import Context
 from ledger_server.rpc.violations import MAX_BATCH, Violations, members
@@ -44,8 +45,15 @@ class BackfillServicer:
     """Takes in what legacy systems have."""
 
     def __init__(
-        self, reads: Reads, comparer: BalanceComparer, kept: KeptCurrencies, currencies: CurrencyRegistry
+        self,
+        reads: Reads,
+        comparer: BalanceComparer,
+        kept: KeptCurrencies,
+        currencies: CurrencyRegistry,
+        *,
+        openings: OpeningImports,
     ) -> None:
+        self._openings = openings
         self._reads = reads
         self._comparer = comparer
         self._kept = kept
@@ -63,6 +71,14 @@ class BackfillServicer:
         async with aclosing(
             self._comparer.compare(wanted, lines.pages(requests), caller=CALLER.get())
         ) as responses:
+            async for response in responses:
+                yield response
+
+    async def ImportOpeningBalances(
+        self, requests: AsyncIterator[pb.ImportOpeningBalancesRequest], context: Context
+    ) -> AsyncGenerator[pb.ImportOpeningBalancesResponse, None]:
+        """Check all lines of an import, then post them."""
+        async with aclosing(self._openings.run(requests, context)) as responses:
             async for response in responses:
                 yield response
 

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 from defter.ledger.v1 import posting_pb2
 
@@ -289,17 +289,24 @@ def _heed(reading: "asyncio.Task[None]") -> None:
         reading.exception()
 
 
+class Drained(Protocol):
+    """A call that a drain has to end."""
+
+    def drain(self) -> None:
+        """End the call as soon as what has begun is answered."""
+
+
 class Streams:
     """The calls of this process that are streams, so that a drain can end those that are idle."""
 
     def __init__(self, budget: RequestBudget, gate: FairGate) -> None:
         self.budget: Final = budget
         self.gate: Final = gate
-        self._open: set[TransactionStream] = set()
+        self._open: set[Drained] = set()
         self._draining = False
 
     @contextmanager
-    def open(self, stream: TransactionStream) -> Iterator[None]:
+    def open(self, stream: Drained) -> Iterator[None]:
         """Know a stream for as long as its call lasts."""
         self._open.add(stream)
         if self._draining:

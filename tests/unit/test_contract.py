@@ -93,7 +93,7 @@ KEYS_ELSEWHERE: Final = {
 
 # Services of which no random messages are drawn, with the reason.
 NOT_DRAWN: Final = {
-    "BackfillService": "a snapshot is a stream: `tests/wire/test_compare_balances.py`",
+    "BackfillService": "streams: `tests/wire/test_compare_balances.py`, `tests/wire/test_openings.py`",
     "OutboundService": "it stops the calls of the whole database: `tests/integration/cli/test_outbound.py`",
     "ReconciliationService": "a run asks providers: `tests/integration/reconciliation`",
     "SettlementService": "it takes files: `tests/wire/test_settlement.py`",

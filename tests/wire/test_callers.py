@@ -24,6 +24,7 @@ from tests.support.fake_provider import PROVIDER, fake_providers
 from tests.support.findings import Desk
 from tests.support.guarded import Guarded, guarding
 from tests.support.ledger import Ledger
+from tests.support.openings import Opener, line
 from tests.support.postgres import run_sql
 from tests.support.requests import item, new_account, timestamp, transfer
 from tests.support.service import Service, serving
@@ -134,6 +135,11 @@ async def run(ledger: Ledger) -> reconciliation_pb2.Run:
     return ended
 
 
+async def take_over(ledger: Ledger) -> None:
+    """Import an opening balance."""
+    await Opener(ledger).run([line(1, "ada", 5, 5)])
+
+
 # RPCs that record something and are no keyed call with one record, by name.
 OTHERS: dict[str, Ask] = {
     "BatchPostTransactions": batch,
@@ -142,6 +148,7 @@ OTHERS: dict[str, Ask] = {
     "IngestProviderEvents": ingest,
     "ConfirmSettlementBatch": confirm,
     "RepairFinding": repair,
+    "ImportOpeningBalances": take_over,
 }
 # RPCs that change something and record nothing in the journal; tests below say where their caller stands.
 UNRECORDED = {

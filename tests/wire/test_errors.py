@@ -113,6 +113,15 @@ TESTED_ELSEWHERE = {
     "::test_ask_with_wallet_of_another_kind_is_refused",
     "CURRENCY_CONTRADICTED": "tests.integration.test_kept_currencies"
     "::test_use_currency_that_another_server_keeps_otherwise_is_refused",
+    "OPENING_BALANCE_NEGATIVE": "tests.wire.test_openings::test_one_line_that_is_wrong_stops_all",
+    "OPENING_BALANCE_REPEATED": "tests.wire.test_openings::test_one_line_that_is_wrong_stops_all",
+    "OPENING_BALANCE_CHANGED": "tests.wire.test_openings"
+    "::test_line_that_has_changed_is_posted_by_force_alone",
+    "OPENING_BALANCE_OF_OTHER_IMPORT": "tests.wire.test_openings"
+    "::test_player_of_another_import_is_refused_until_that_is_reversed",
+    "IMPORT_LINES_REFUSED": "tests.wire.test_openings::test_one_line_that_is_wrong_stops_all",
+    "CONTROL_SUM_MISMATCH": "tests.wire.test_openings::test_control_sum_that_does_not_agree_stops_all",
+    "IMPORT_CHANGED": "tests.wire.test_openings::test_second_pass_that_differs_ends_the_call",
     "INTERNAL": "tests.integration.test_guilty_command"
     "::test_refuse_rows_of_one_command_fails_that_command_alone",
 }

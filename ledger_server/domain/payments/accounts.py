@@ -36,6 +36,11 @@ def bank_account(name: str, currency: str) -> str:
     return f"bank:{name}:{currency}"
 
 
+def opening_account(currency: str) -> str:
+    """Return the account against which the balances of a legacy system are taken over."""
+    return f"equity:opening:{currency}"
+
+
 _SUCCESSOR: Final = re.compile(r"@[1-9][0-9]{0,5}\Z")
 
 
@@ -63,6 +68,10 @@ _NAMES: Final = (
     ),
     _Name(
         re.compile(r"(?P<words>bank):(?P<part>)[^:]+:(?P<currency>[^:]+)", re.IGNORECASE), AccountKind.ASSET
+    ),
+    _Name(
+        re.compile(r"(?P<words>equity):(?P<part>opening):(?P<currency>[^:]+)", re.IGNORECASE),
+        AccountKind.EQUITY,
     ),
 )
 

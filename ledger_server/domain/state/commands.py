@@ -47,6 +47,7 @@ class Method(Code):
     AcknowledgeFinding = 70
     ResolveFinding = 71
     ReopenFinding = 72
+    ImportOpeningBalances = 80
 
 
 class RequestKey(Struct, frozen=True, gc=False):

@@ -7,6 +7,7 @@ Amounts are minor units of the ledger's own currency registry.
 """
 
 from collections import abc as _abc
+from defter.ledger.v1 import error_pb2 as _error_pb2
 from defter.reconciliation.v1 import reconciliation_pb2 as _reconciliation_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -344,3 +345,387 @@ class CompareBalancesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompareBalancesResponse: _TypeAlias = CompareBalancesResponse  # noqa: Y015
+
+@_typing.final
+class ControlSum(_message.Message):
+    """What all opening balances of a currency have to add up to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    currency_code: _builtins.str
+    """The currency."""
+    amount_minor: _builtins.int
+    """Minor units, real and bonus money together, 0 or more."""
+    def __init__(
+        self,
+        *,
+        currency_code: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency_code", b"currency_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ControlSum: _TypeAlias = ControlSum  # noqa: Y015
+
+@_typing.final
+class OpeningBalance(_message.Message):
+    """One line: what a player has in a currency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_NUMBER_FIELD_NUMBER: _builtins.int
+    PLAYER_ID_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    REAL_MINOR_FIELD_NUMBER: _builtins.int
+    BONUS_MINOR_FIELD_NUMBER: _builtins.int
+    line_number: _builtins.int
+    """The line's number in the caller's file, 1 or more; refusals name it, and the transaction has it as metadata `line`."""
+    player_id: _builtins.str
+    """The player, 1 to 64 letters, digits, `_`, `.`, `@` and `-`. Kept for ever with the transaction: an id, never a name."""
+    currency_code: _builtins.str
+    """The currency; a player has one line for each."""
+    real_minor: _builtins.int
+    """Real money in minor units, 0 to the bound of the currency."""
+    bonus_minor: _builtins.int
+    """Bonus money in minor units, likewise; the bound is that of both together."""
+    def __init__(
+        self,
+        *,
+        line_number: _builtins.int = ...,
+        player_id: _builtins.str = ...,
+        currency_code: _builtins.str = ...,
+        real_minor: _builtins.int = ...,
+        bonus_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bonus_minor", b"bonus_minor", "currency_code", b"currency_code", "line_number", b"line_number", "player_id", b"player_id", "real_minor", b"real_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpeningBalance: _TypeAlias = OpeningBalance  # noqa: Y015
+
+@_typing.final
+class ImportOpeningBalancesRequest(_message.Message):
+    """Request of ImportOpeningBalances: the header, then lines, then the end of the pass; the latter two twice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Header(_message.Message):
+        """What is imported."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TENANT_ID_FIELD_NUMBER: _builtins.int
+        IMPORT_ID_FIELD_NUMBER: _builtins.int
+        AS_OF_TIME_FIELD_NUMBER: _builtins.int
+        CONTROL_SUMS_FIELD_NUMBER: _builtins.int
+        DRY_RUN_FIELD_NUMBER: _builtins.int
+        FORCE_FIELD_NUMBER: _builtins.int
+        tenant_id: _builtins.str
+        """The tenant."""
+        import_id: _builtins.str
+        """Names the import, 1 to 64 letters, digits, `_`, `.`, `:`, `@` and `-`; kept for ever as the reference of its
+        transactions. A balance that was posted by one import is refused in another (OPENING_BALANCE_OF_OTHER_IMPORT).
+        """
+        dry_run: _builtins.bool
+        """Whether to answer the plan alone."""
+        force: _builtins.bool
+        """Whether to post the difference where a line says another balance than was posted for it by this import."""
+        @_builtins.property
+        def as_of_time(self) -> _timestamp_pb2.Timestamp:
+            """When the balances were so: the effective time of the transactions; absent means when they are recorded. Year
+            1970 to 9999.
+            """
+
+        @_builtins.property
+        def control_sums(self) -> _containers.RepeatedCompositeFieldContainer[Global___ControlSum]:
+            """One for each currency of the lines; required."""
+
+        def __init__(
+            self,
+            *,
+            tenant_id: _builtins.str = ...,
+            import_id: _builtins.str = ...,
+            as_of_time: _timestamp_pb2.Timestamp | None = ...,
+            control_sums: _abc.Iterable[Global___ControlSum] | None = ...,
+            dry_run: _builtins.bool = ...,
+            force: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "control_sums", b"control_sums", "dry_run", b"dry_run", "force", b"force", "import_id", b"import_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    PASS_END_FIELD_NUMBER: _builtins.int
+    pass_end: _builtins.bool
+    """Whether the lines have ended with this message."""
+    @_builtins.property
+    def header(self) -> Global___ImportOpeningBalancesRequest.Header:
+        """The first message, and no other one, has this and nothing else."""
+
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpeningBalance]:
+        """The next lines, at most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___ImportOpeningBalancesRequest.Header | None = ...,
+        items: _abc.Iterable[Global___OpeningBalance] | None = ...,
+        pass_end: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "items", b"items", "pass_end", b"pass_end"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportOpeningBalancesRequest: _TypeAlias = ImportOpeningBalancesRequest  # noqa: Y015
+
+@_typing.final
+class CurrencyOpenings(_message.Message):
+    """What is, or was, to be done in one currency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    LINE_COUNT_FIELD_NUMBER: _builtins.int
+    TOTAL_MINOR_FIELD_NUMBER: _builtins.int
+    CONTROL_MINOR_FIELD_NUMBER: _builtins.int
+    OPEN_ACCOUNT_COUNT_FIELD_NUMBER: _builtins.int
+    POST_COUNT_FIELD_NUMBER: _builtins.int
+    POST_MINOR_FIELD_NUMBER: _builtins.int
+    CORRECT_COUNT_FIELD_NUMBER: _builtins.int
+    CORRECT_MINOR_FIELD_NUMBER: _builtins.int
+    PRESENT_COUNT_FIELD_NUMBER: _builtins.int
+    currency_code: _builtins.str
+    """The currency."""
+    line_count: _builtins.int
+    """Lines that are not refused; those that are repeated count here all the same."""
+    total_minor: _builtins.int
+    """What they add up to, minor units."""
+    control_minor: _builtins.int
+    """What they have to add up to, minor units."""
+    open_account_count: _builtins.int
+    """Wallets to open; in the result: that were opened by this call."""
+    post_count: _builtins.int
+    """Lines whose balance is to be posted for the first time; in the result: that was posted by this call."""
+    post_minor: _builtins.int
+    """What they add up to, minor units."""
+    correct_count: _builtins.int
+    """Lines whose difference is to be posted, since they have changed; in the result: whose difference was posted."""
+    correct_minor: _builtins.int
+    """What the differences add up to, minor units; may be negative."""
+    present_count: _builtins.int
+    """Lines of which nothing is to be posted: they have been before, or say zero."""
+    def __init__(
+        self,
+        *,
+        currency_code: _builtins.str = ...,
+        line_count: _builtins.int = ...,
+        total_minor: _builtins.int = ...,
+        control_minor: _builtins.int = ...,
+        open_account_count: _builtins.int = ...,
+        post_count: _builtins.int = ...,
+        post_minor: _builtins.int = ...,
+        correct_count: _builtins.int = ...,
+        correct_minor: _builtins.int = ...,
+        present_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_minor", b"control_minor", "correct_count", b"correct_count", "correct_minor", b"correct_minor", "currency_code", b"currency_code", "line_count", b"line_count", "open_account_count", b"open_account_count", "post_count", b"post_count", "post_minor", b"post_minor", "present_count", b"present_count", "total_minor", b"total_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CurrencyOpenings: _TypeAlias = CurrencyOpenings  # noqa: Y015
+
+@_typing.final
+class RefusedLine(_message.Message):
+    """A line that is refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_NUMBER_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    line_number: _builtins.int
+    """The line's number."""
+    @_builtins.property
+    def refusal(self) -> _error_pb2.Rejection:
+        """Why; one of the reasons of `error.proto`."""
+
+    def __init__(
+        self,
+        *,
+        line_number: _builtins.int = ...,
+        refusal: _error_pb2.Rejection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line_number", b"line_number", "refusal", b"refusal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedLine: _TypeAlias = RefusedLine  # noqa: Y015
+
+@_typing.final
+class ImportOpeningBalancesResponse(_message.Message):
+    """Response of ImportOpeningBalances."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Refused(_message.Message):
+        """Lines that are refused."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LINES_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedLine]:
+            """In the order of the lines, but for repeated ones, which come behind all others."""
+
+        def __init__(
+            self,
+            *,
+            lines: _abc.Iterable[Global___RefusedLine] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Progress(_message.Message):
+        """How far the server is."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CHECKED_COUNT_FIELD_NUMBER: _builtins.int
+        DONE_COUNT_FIELD_NUMBER: _builtins.int
+        checked_count: _builtins.int
+        """Lines that are checked."""
+        done_count: _builtins.int
+        """Lines that are done in the second pass."""
+        def __init__(
+            self,
+            *,
+            checked_count: _builtins.int = ...,
+            done_count: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_count", b"checked_count", "done_count", b"done_count"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Plan(_message.Message):
+        """What would be done; nothing is done by then."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CURRENCIES_FIELD_NUMBER: _builtins.int
+        REFUSED_COUNT_FIELD_NUMBER: _builtins.int
+        WANTS_LINES_FIELD_NUMBER: _builtins.int
+        refused_count: _builtins.int
+        """Lines that are refused; each was told before."""
+        wants_lines: _builtins.bool
+        """Whether the lines are wanted once more, to be posted."""
+        @_builtins.property
+        def currencies(self) -> _containers.RepeatedCompositeFieldContainer[Global___CurrencyOpenings]:
+            """One for each currency of the lines and of the control sums, by code."""
+
+        def __init__(
+            self,
+            *,
+            currencies: _abc.Iterable[Global___CurrencyOpenings] | None = ...,
+            refused_count: _builtins.int = ...,
+            wants_lines: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["currencies", b"currencies", "refused_count", b"refused_count", "wants_lines", b"wants_lines"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Result(_message.Message):
+        """What was done."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CURRENCIES_FIELD_NUMBER: _builtins.int
+        REFUSED_COUNT_FIELD_NUMBER: _builtins.int
+        SEQUENCE_FIELD_NUMBER: _builtins.int
+        refused_count: _builtins.int
+        """Lines that were refused in the second pass, because something has changed since the first one; each was told
+        before, and the call fails with IMPORT_LINES_REFUSED.
+        """
+        sequence: _builtins.int
+        """The newest record that this call has written or met; 0 if none."""
+        @_builtins.property
+        def currencies(self) -> _containers.RepeatedCompositeFieldContainer[Global___CurrencyOpenings]:
+            """One for each currency, as in the plan."""
+
+        def __init__(
+            self,
+            *,
+            currencies: _abc.Iterable[Global___CurrencyOpenings] | None = ...,
+            refused_count: _builtins.int = ...,
+            sequence: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["currencies", b"currencies", "refused_count", b"refused_count", "sequence", b"sequence"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REFUSED_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def refused(self) -> Global___ImportOpeningBalancesResponse.Refused:
+        """Any number of times."""
+
+    @_builtins.property
+    def progress(self) -> Global___ImportOpeningBalancesResponse.Progress:
+        """Any number of times."""
+
+    @_builtins.property
+    def plan(self) -> Global___ImportOpeningBalancesResponse.Plan:
+        """Once, behind the first pass."""
+
+    @_builtins.property
+    def result(self) -> Global___ImportOpeningBalancesResponse.Result:
+        """Once, behind the second pass."""
+
+    def __init__(
+        self,
+        *,
+        refused: Global___ImportOpeningBalancesResponse.Refused | None = ...,
+        progress: Global___ImportOpeningBalancesResponse.Progress | None = ...,
+        plan: Global___ImportOpeningBalancesResponse.Plan | None = ...,
+        result: Global___ImportOpeningBalancesResponse.Result | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "plan", b"plan", "progress", b"progress", "refused", b"refused", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "plan", b"plan", "progress", b"progress", "refused", b"refused", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["refused", "progress", "plan", "result"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___ImportOpeningBalancesResponse: _TypeAlias = ImportOpeningBalancesResponse  # noqa: Y015

@@ -40,6 +40,11 @@ class BackfillServiceStub:
                 request_serializer=defter_dot_backfill_dot_v1_dot_backfill__pb2.CompareBalancesRequest.SerializeToString,
                 response_deserializer=defter_dot_backfill_dot_v1_dot_backfill__pb2.CompareBalancesResponse.FromString,
                 _registered_method=True)
+        self.ImportOpeningBalances = channel.stream_stream(
+                '/defter.backfill.v1.BackfillService/ImportOpeningBalances',
+                request_serializer=defter_dot_backfill_dot_v1_dot_backfill__pb2.ImportOpeningBalancesRequest.SerializeToString,
+                response_deserializer=defter_dot_backfill_dot_v1_dot_backfill__pb2.ImportOpeningBalancesResponse.FromString,
+                _registered_method=True)
 
 
 class BackfillServiceServicer:
@@ -60,6 +65,29 @@ class BackfillServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportOpeningBalances(self, request_iterator, context):
+        """Post opening balances: one transaction for each player and currency, of type OPENING_BALANCE, which debits
+        `equity:opening:<currency>` and credits the player's wallets. Wallets that are missing are opened.
+
+        The caller sends the header; once it is taken, and this import's turn has come, the server answers its progress.
+        Then the caller sends all lines and `pass_end`; nothing is posted by then. The server checks every
+        line and answers the plan. If `plan.wants_lines`, the caller sends the same messages with the same lines once more,
+        and `pass_end`; these are posted as they come, and the result ends the call. A message of the second pass that differs
+        from the first pass ends the call with IMPORT_CHANGED; what was posted by then is right. With `dry_run` the plan ends
+        the call.
+
+        Nothing is posted unless all lines are right (IMPORT_LINES_REFUSED after the plan) and add up to the control sum of
+        each currency (CONTROL_SUM_MISMATCH after the plan). The whole call may be made again at any time, by as many
+        callers at once as like: a player's opening balance in a currency is posted once, whoever asks for it, for as long
+        as the journal lasts, and a call that was cut off goes on where it was. What a line says is compared with what was
+        posted for it. If it differs, the line is refused (OPENING_BALANCE_CHANGED), and with `force` the difference is
+        posted by a further transaction. Fails with FIELD_TOO_LONG for more than 5,000,000 lines, and with DEADLINE_PASSED
+        if the caller sends nothing for a minute.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BackfillServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -67,6 +95,11 @@ def add_BackfillServiceServicer_to_server(servicer, server):
                     servicer.CompareBalances,
                     request_deserializer=defter_dot_backfill_dot_v1_dot_backfill__pb2.CompareBalancesRequest.FromString,
                     response_serializer=defter_dot_backfill_dot_v1_dot_backfill__pb2.CompareBalancesResponse.SerializeToString,
+            ),
+            'ImportOpeningBalances': grpc.stream_stream_rpc_method_handler(
+                    servicer.ImportOpeningBalances,
+                    request_deserializer=defter_dot_backfill_dot_v1_dot_backfill__pb2.ImportOpeningBalancesRequest.FromString,
+                    response_serializer=defter_dot_backfill_dot_v1_dot_backfill__pb2.ImportOpeningBalancesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -97,6 +130,33 @@ class BackfillService:
             '/defter.backfill.v1.BackfillService/CompareBalances',
             defter_dot_backfill_dot_v1_dot_backfill__pb2.CompareBalancesRequest.SerializeToString,
             defter_dot_backfill_dot_v1_dot_backfill__pb2.CompareBalancesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportOpeningBalances(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/defter.backfill.v1.BackfillService/ImportOpeningBalances',
+            defter_dot_backfill_dot_v1_dot_backfill__pb2.ImportOpeningBalancesRequest.SerializeToString,
+            defter_dot_backfill_dot_v1_dot_backfill__pb2.ImportOpeningBalancesResponse.FromString,
             options,
             channel_credentials,
             insecure,

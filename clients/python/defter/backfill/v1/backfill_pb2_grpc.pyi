@@ -46,6 +46,25 @@ class BackfillServiceStub:
     twice changes nothing. Fails with SNAPSHOT_NOT_ORDERED, SNAPSHOT_INCOMPLETE, NOT_YET_RECORDED for a moment
     that is to come, and RECONCILIATION_UNDER_WAY while another comparison with that source is under way.
     """
+    ImportOpeningBalances: _grpc.StreamStreamMultiCallable[_backfill_pb2.ImportOpeningBalancesRequest, _backfill_pb2.ImportOpeningBalancesResponse]
+    """Post opening balances: one transaction for each player and currency, of type OPENING_BALANCE, which debits
+    `equity:opening:<currency>` and credits the player's wallets. Wallets that are missing are opened.
+
+    The caller sends the header; once it is taken, and this import's turn has come, the server answers its progress.
+    Then the caller sends all lines and `pass_end`; nothing is posted by then. The server checks every
+    line and answers the plan. If `plan.wants_lines`, the caller sends the same messages with the same lines once more,
+    and `pass_end`; these are posted as they come, and the result ends the call. A message of the second pass that differs
+    from the first pass ends the call with IMPORT_CHANGED; what was posted by then is right. With `dry_run` the plan ends
+    the call.
+
+    Nothing is posted unless all lines are right (IMPORT_LINES_REFUSED after the plan) and add up to the control sum of
+    each currency (CONTROL_SUM_MISMATCH after the plan). The whole call may be made again at any time, by as many
+    callers at once as like: a player's opening balance in a currency is posted once, whoever asks for it, for as long
+    as the journal lasts, and a call that was cut off goes on where it was. What a line says is compared with what was
+    posted for it. If it differs, the line is refused (OPENING_BALANCE_CHANGED), and with `force` the difference is
+    posted by a further transaction. Fails with FIELD_TOO_LONG for more than 5,000,000 lines, and with DEADLINE_PASSED
+    if the caller sends nothing for a minute.
+    """
 
 @_typing.type_check_only
 class BackfillServiceAsyncStub(BackfillServiceStub):
@@ -61,6 +80,25 @@ class BackfillServiceAsyncStub(BackfillServiceStub):
     that is cut off resolves nothing by absence and leaves its run INTERRUPTED: make it again. The same snapshot
     twice changes nothing. Fails with SNAPSHOT_NOT_ORDERED, SNAPSHOT_INCOMPLETE, NOT_YET_RECORDED for a moment
     that is to come, and RECONCILIATION_UNDER_WAY while another comparison with that source is under way.
+    """
+    ImportOpeningBalances: _aio.StreamStreamMultiCallable[_backfill_pb2.ImportOpeningBalancesRequest, _backfill_pb2.ImportOpeningBalancesResponse]  # type: ignore[assignment]
+    """Post opening balances: one transaction for each player and currency, of type OPENING_BALANCE, which debits
+    `equity:opening:<currency>` and credits the player's wallets. Wallets that are missing are opened.
+
+    The caller sends the header; once it is taken, and this import's turn has come, the server answers its progress.
+    Then the caller sends all lines and `pass_end`; nothing is posted by then. The server checks every
+    line and answers the plan. If `plan.wants_lines`, the caller sends the same messages with the same lines once more,
+    and `pass_end`; these are posted as they come, and the result ends the call. A message of the second pass that differs
+    from the first pass ends the call with IMPORT_CHANGED; what was posted by then is right. With `dry_run` the plan ends
+    the call.
+
+    Nothing is posted unless all lines are right (IMPORT_LINES_REFUSED after the plan) and add up to the control sum of
+    each currency (CONTROL_SUM_MISMATCH after the plan). The whole call may be made again at any time, by as many
+    callers at once as like: a player's opening balance in a currency is posted once, whoever asks for it, for as long
+    as the journal lasts, and a call that was cut off goes on where it was. What a line says is compared with what was
+    posted for it. If it differs, the line is refused (OPENING_BALANCE_CHANGED), and with `force` the difference is
+    posted by a further transaction. Fails with FIELD_TOO_LONG for more than 5,000,000 lines, and with DEADLINE_PASSED
+    if the caller sends nothing for a minute.
     """
 
 class BackfillServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -80,6 +118,31 @@ class BackfillServiceServicer(metaclass=_abc_1.ABCMeta):
         that is cut off resolves nothing by absence and leaves its run INTERRUPTED: make it again. The same snapshot
         twice changes nothing. Fails with SNAPSHOT_NOT_ORDERED, SNAPSHOT_INCOMPLETE, NOT_YET_RECORDED for a moment
         that is to come, and RECONCILIATION_UNDER_WAY while another comparison with that source is under way.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportOpeningBalances(
+        self,
+        request_iterator: _MaybeAsyncIterator[_backfill_pb2.ImportOpeningBalancesRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_backfill_pb2.ImportOpeningBalancesResponse], _abc.AsyncIterator[_backfill_pb2.ImportOpeningBalancesResponse]]:
+        """Post opening balances: one transaction for each player and currency, of type OPENING_BALANCE, which debits
+        `equity:opening:<currency>` and credits the player's wallets. Wallets that are missing are opened.
+
+        The caller sends the header; once it is taken, and this import's turn has come, the server answers its progress.
+        Then the caller sends all lines and `pass_end`; nothing is posted by then. The server checks every
+        line and answers the plan. If `plan.wants_lines`, the caller sends the same messages with the same lines once more,
+        and `pass_end`; these are posted as they come, and the result ends the call. A message of the second pass that differs
+        from the first pass ends the call with IMPORT_CHANGED; what was posted by then is right. With `dry_run` the plan ends
+        the call.
+
+        Nothing is posted unless all lines are right (IMPORT_LINES_REFUSED after the plan) and add up to the control sum of
+        each currency (CONTROL_SUM_MISMATCH after the plan). The whole call may be made again at any time, by as many
+        callers at once as like: a player's opening balance in a currency is posted once, whoever asks for it, for as long
+        as the journal lasts, and a call that was cut off goes on where it was. What a line says is compared with what was
+        posted for it. If it differs, the line is refused (OPENING_BALANCE_CHANGED), and with `force` the difference is
+        posted by a further transaction. Fails with FIELD_TOO_LONG for more than 5,000,000 lines, and with DEADLINE_PASSED
+        if the caller sends nothing for a minute.
         """
 
 def add_BackfillServiceServicer_to_server(servicer: BackfillServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -104,7 +104,8 @@ class AccountServiceServicer:
     def OpenAccount(self, request, context):
         """Open an account. Keyed. The names that payments derive are reserved: `player:<id>:real:<currency>` and
         `player:<id>:bonus:<currency>` are liabilities, `psp:<provider>:clearing:<currency>` and `bank:<name>:<currency>`
-        assets, `psp:<provider>:fees:<currency>` expenses, all of the currency that they name and spelt like this.
+        assets, `psp:<provider>:fees:<currency>` expenses, `equity:opening:<currency>` equity, all of the currency that they
+        name and spelt like this.
         Fails with CURRENCY_UNKNOWN, LIMITS_CONTRADICT, ACCOUNT_NAME_RESERVED, ACCOUNT_ALREADY_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

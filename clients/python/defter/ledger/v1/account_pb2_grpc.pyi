@@ -36,7 +36,8 @@ class AccountServiceStub:
     OpenAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.OpenAccountRequest, _account_pb2.OpenAccountResponse]
     """Open an account. Keyed. The names that payments derive are reserved: `player:<id>:real:<currency>` and
     `player:<id>:bonus:<currency>` are liabilities, `psp:<provider>:clearing:<currency>` and `bank:<name>:<currency>`
-    assets, `psp:<provider>:fees:<currency>` expenses, all of the currency that they name and spelt like this.
+    assets, `psp:<provider>:fees:<currency>` expenses, `equity:opening:<currency>` equity, all of the currency that they
+    name and spelt like this.
     Fails with CURRENCY_UNKNOWN, LIMITS_CONTRADICT, ACCOUNT_NAME_RESERVED, ACCOUNT_ALREADY_EXISTS.
     """
     BatchOpenAccounts: _grpc.UnaryUnaryMultiCallable[_account_pb2.BatchOpenAccountsRequest, _account_pb2.BatchOpenAccountsResponse]
@@ -91,7 +92,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
     OpenAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.OpenAccountRequest, _account_pb2.OpenAccountResponse]  # type: ignore[assignment]
     """Open an account. Keyed. The names that payments derive are reserved: `player:<id>:real:<currency>` and
     `player:<id>:bonus:<currency>` are liabilities, `psp:<provider>:clearing:<currency>` and `bank:<name>:<currency>`
-    assets, `psp:<provider>:fees:<currency>` expenses, all of the currency that they name and spelt like this.
+    assets, `psp:<provider>:fees:<currency>` expenses, `equity:opening:<currency>` equity, all of the currency that they
+    name and spelt like this.
     Fails with CURRENCY_UNKNOWN, LIMITS_CONTRADICT, ACCOUNT_NAME_RESERVED, ACCOUNT_ALREADY_EXISTS.
     """
     BatchOpenAccounts: _aio.UnaryUnaryMultiCallable[_account_pb2.BatchOpenAccountsRequest, _account_pb2.BatchOpenAccountsResponse]  # type: ignore[assignment]
@@ -149,7 +151,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_pb2.OpenAccountResponse, _abc.Awaitable[_account_pb2.OpenAccountResponse]]:
         """Open an account. Keyed. The names that payments derive are reserved: `player:<id>:real:<currency>` and
         `player:<id>:bonus:<currency>` are liabilities, `psp:<provider>:clearing:<currency>` and `bank:<name>:<currency>`
-        assets, `psp:<provider>:fees:<currency>` expenses, all of the currency that they name and spelt like this.
+        assets, `psp:<provider>:fees:<currency>` expenses, `equity:opening:<currency>` equity, all of the currency that they
+        name and spelt like this.
         Fails with CURRENCY_UNKNOWN, LIMITS_CONTRADICT, ACCOUNT_NAME_RESERVED, ACCOUNT_ALREADY_EXISTS.
         """
 

@@ -178,6 +178,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A time to live is longer than 36,500 days. INVALID_ARGUMENT. Metadata: `field`, `time_to_live` and
     `max_time_to_live` (seconds, as decimal numbers).
     """
+    ERROR_REASON_OPENING_BALANCE_NEGATIVE: _ErrorReason.ValueType  # 84
+    """ImportOpeningBalances: a line says a negative balance. INVALID_ARGUMENT. Metadata: `field`, `amount_minor`."""
+    ERROR_REASON_OPENING_BALANCE_REPEATED: _ErrorReason.ValueType  # 85
+    """ImportOpeningBalances: two lines are of the same player and currency; both are refused. INVALID_ARGUMENT.
+    Metadata: `other_line`.
+    """
     ERROR_REASON_CURRENCY_CONTRADICTED: _ErrorReason.ValueType  # 20
     """The server's settings give the currency other decimal places than those with which it is kept in the database;
     such a server takes nothing in it. FAILED_PRECONDITION. Metadata: `currency_code`, `decimal_places`,
@@ -258,6 +264,27 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_OUTBOUND_NOT_RECONCILED: _ErrorReason.ValueType  # 74
     """Calls were stopped because commits may have been lost, and a provider account was not reconciled since.
     FAILED_PRECONDITION. Metadata: `tenant_id`, `provider` of the first one.
+    """
+    ERROR_REASON_OPENING_BALANCE_CHANGED: _ErrorReason.ValueType  # 86
+    """ImportOpeningBalances: this import has posted another balance for the player, or it was reversed since; `force` posts
+    the difference. FAILED_PRECONDITION. Metadata: `player_id`, `real_minor`, `bonus_minor` (posted, less what was
+    reversed).
+    """
+    ERROR_REASON_OPENING_BALANCE_OF_OTHER_IMPORT: _ErrorReason.ValueType  # 87
+    """ImportOpeningBalances: another import has posted the player's balance in that currency, and not all of it was
+    reversed. FAILED_PRECONDITION. Metadata: `player_id`, `import_id` of the other one.
+    """
+    ERROR_REASON_IMPORT_LINES_REFUSED: _ErrorReason.ValueType  # 88
+    """ImportOpeningBalances: some lines are refused, each of which was told with its reason. If that was told behind the
+    plan, nothing was posted. FAILED_PRECONDITION. Metadata: `refused_count`.
+    """
+    ERROR_REASON_CONTROL_SUM_MISMATCH: _ErrorReason.ValueType  # 89
+    """ImportOpeningBalances: the lines of a currency do not add up to its control sum, or it has none; nothing was posted.
+    FAILED_PRECONDITION. Metadata: `currency_code`, `total_minor`, `control_minor` (empty: there is none).
+    """
+    ERROR_REASON_IMPORT_CHANGED: _ErrorReason.ValueType  # 90
+    """ImportOpeningBalances: the second pass is not the same as the first. What was posted by then stands; call again with
+    lines that don't change. ABORTED. Metadata: `line`, the first of the message that differs.
     """
     ERROR_REASON_DEPOSIT_NOT_FOUND: _ErrorReason.ValueType  # 220
     """No such deposit in this tenant. NOT_FOUND. Metadata: `deposit_id`."""
@@ -563,6 +590,12 @@ ERROR_REASON_TIME_TO_LIVE_TOO_LONG: ErrorReason.ValueType  # 27
 """A time to live is longer than 36,500 days. INVALID_ARGUMENT. Metadata: `field`, `time_to_live` and
 `max_time_to_live` (seconds, as decimal numbers).
 """
+ERROR_REASON_OPENING_BALANCE_NEGATIVE: ErrorReason.ValueType  # 84
+"""ImportOpeningBalances: a line says a negative balance. INVALID_ARGUMENT. Metadata: `field`, `amount_minor`."""
+ERROR_REASON_OPENING_BALANCE_REPEATED: ErrorReason.ValueType  # 85
+"""ImportOpeningBalances: two lines are of the same player and currency; both are refused. INVALID_ARGUMENT.
+Metadata: `other_line`.
+"""
 ERROR_REASON_CURRENCY_CONTRADICTED: ErrorReason.ValueType  # 20
 """The server's settings give the currency other decimal places than those with which it is kept in the database;
 such a server takes nothing in it. FAILED_PRECONDITION. Metadata: `currency_code`, `decimal_places`,
@@ -643,6 +676,27 @@ FAILED_PRECONDITION. Metadata: `epoch`.
 ERROR_REASON_OUTBOUND_NOT_RECONCILED: ErrorReason.ValueType  # 74
 """Calls were stopped because commits may have been lost, and a provider account was not reconciled since.
 FAILED_PRECONDITION. Metadata: `tenant_id`, `provider` of the first one.
+"""
+ERROR_REASON_OPENING_BALANCE_CHANGED: ErrorReason.ValueType  # 86
+"""ImportOpeningBalances: this import has posted another balance for the player, or it was reversed since; `force` posts
+the difference. FAILED_PRECONDITION. Metadata: `player_id`, `real_minor`, `bonus_minor` (posted, less what was
+reversed).
+"""
+ERROR_REASON_OPENING_BALANCE_OF_OTHER_IMPORT: ErrorReason.ValueType  # 87
+"""ImportOpeningBalances: another import has posted the player's balance in that currency, and not all of it was
+reversed. FAILED_PRECONDITION. Metadata: `player_id`, `import_id` of the other one.
+"""
+ERROR_REASON_IMPORT_LINES_REFUSED: ErrorReason.ValueType  # 88
+"""ImportOpeningBalances: some lines are refused, each of which was told with its reason. If that was told behind the
+plan, nothing was posted. FAILED_PRECONDITION. Metadata: `refused_count`.
+"""
+ERROR_REASON_CONTROL_SUM_MISMATCH: ErrorReason.ValueType  # 89
+"""ImportOpeningBalances: the lines of a currency do not add up to its control sum, or it has none; nothing was posted.
+FAILED_PRECONDITION. Metadata: `currency_code`, `total_minor`, `control_minor` (empty: there is none).
+"""
+ERROR_REASON_IMPORT_CHANGED: ErrorReason.ValueType  # 90
+"""ImportOpeningBalances: the second pass is not the same as the first. What was posted by then stands; call again with
+lines that don't change. ABORTED. Metadata: `line`, the first of the message that differs.
 """
 ERROR_REASON_DEPOSIT_NOT_FOUND: ErrorReason.ValueType  # 220
 """No such deposit in this tenant. NOT_FOUND. Metadata: `deposit_id`."""
