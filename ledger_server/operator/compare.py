@@ -1,7 +1,5 @@
 """Owns `defter compare`: a legacy system's balances are compared with the ledger's at the same moment."""
 
-import csv
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -37,6 +35,7 @@ from ledger_server.operator.connection import (
     open_ledger,
     pages,
 )
+from ledger_server.operator.csv_output import CsvOutput
 from ledger_server.operator.money import Money
 from ledger_server.operator.run_screen import seen_count
 from ledger_server.operator.screen import console, print_json, print_line, print_table
@@ -270,7 +269,8 @@ def history(
             for run in shown:
                 print_json(console(), run)
         elif as_csv:
-            csv.writer(sys.stdout).writerows([HISTORY_COLUMNS, *rows])
+            out = CsvOutput(HISTORY_COLUMNS)
+            out.rows(rows)
         elif rows:
             print_table(console(), HISTORY_COLUMNS, rows, right=HISTORY_NUMBERS)
         else:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from ledger_server.operator.csv_output import cells_of, exact
 from ledger_server.operator.money import Money
 from ledger_server.operator.screen import moment, plain, print_facts, print_line, print_table, styled, when
 
@@ -88,7 +89,7 @@ class Report:
 
     def add(self, differences: Iterable[pb.BalanceDifference]) -> None:
         """Write differences."""
-        self._writer.writerows(report_row(each, self._money) for each in differences)
+        self._writer.writerows(cells_of(report_row(each, self._money)) for each in differences)
 
     def keep(self) -> None:
         """Give the report its name."""
@@ -120,9 +121,9 @@ def report_row(difference: pb.BalanceDifference, money: Money) -> list[str]:
         code,
         bucket_name(difference),
         kind_name(difference),
-        money.plain(difference.ledger_minor, code) if difference.HasField("ledger_minor") else "",
-        money.plain(difference.snapshot_minor, code) if difference.HasField("snapshot_minor") else "",
-        money.plain(difference.difference_minor, code),
+        exact(money, difference.ledger_minor, code) if difference.HasField("ledger_minor") else "",
+        exact(money, difference.snapshot_minor, code) if difference.HasField("snapshot_minor") else "",
+        exact(money, difference.difference_minor, code),
         str(difference.agreed_sequence or ""),
         str(difference.since_sequence or ""),
         difference.finding_id,
@@ -228,7 +229,7 @@ def history_row(run: reconciliation_pb2.Run, money: Money) -> list[str]:
         str(run.opened_count + run.reopened_count),
         str(run.resolved_count),
         ", ".join(
-            f"{money.plain(each.absolute_minor, each.currency_code)} {each.currency_code}"
+            f"{exact(money, each.absolute_minor, each.currency_code)} {each.currency_code}"
             for each in seen.drifts
         ),
         run.run_id,

@@ -51,6 +51,11 @@ def harmless(text: str) -> str:
     return f"'{text}" if text[:1] in _BEGIN_FORMULAS else text
 
 
+def cells_of(row: Sequence[str]) -> list[str]:
+    """Return a row with harmless texts and its numbers as they are."""
+    return [each if isinstance(each, Number) else harmless(each) for each in row]
+
+
 def one_form(*, json: bool, csv: bool) -> None:
     """Refuse two forms at once. Raises BadParameter."""
     if json and csv:
@@ -94,7 +99,7 @@ class CsvOutput:
     def rows(self, rows: Iterable[Sequence[str]]) -> None:
         """Write rows and hand them on."""
         self.begin()
-        cells = [[each if isinstance(each, Number) else harmless(each) for each in row] for row in rows]
+        cells = [cells_of(row) for row in rows]
         assert all(len(row) == len(self._columns) for row in cells)
         self._write(cells)
         self.count += len(cells)

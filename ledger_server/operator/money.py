@@ -51,11 +51,6 @@ async def kept_money(ledger: LedgerClient) -> Money:
     told = await ledger.call(ledger.tenants.ListCurrencies, tenant_pb2.ListCurrenciesRequest())
     return Money({each.currency_code: each.decimal_places for each in told.currencies})
 
-    def plain(self, amount_minor: int, currency_code: str) -> str:
-        """Return `1234.56` for a file that others read; for an unknown currency as `show` does."""
-        shown = self.show(amount_minor, currency_code)
-        return shown.split(" ")[0].replace(",", "") if currency_code in self._places else shown
-
 
 async def known_money(ledger: LedgerClient) -> Money:
     """Return the display for the server's currencies, which have the decimal places kept in its database.

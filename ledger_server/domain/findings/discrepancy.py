@@ -95,8 +95,9 @@ BLOCK_ENFORCEMENT: Final = frozenset(
     }
 )
 """Classes that put the ledger's own balances in doubt: money that came and was not booked, was booked twice
-or with another amount, may be lost with records, or is another sum in a legacy system. While one is open, ENFORCED would refuse by a wrong
-balance. The other classes are about the provider's side, about fees, or about time."""
+or with another amount, may be lost with records, or is another sum in a legacy system. While one is open,
+ENFORCED would refuse by a wrong balance. The other classes are about the provider's side, about fees, or
+about time."""
 
 _UNOWNED: Final = frozenset({ProviderRecordKind.FEE, ProviderRecordKind.OTHER, ProviderRecordKind.SETTLEMENT})
 
