@@ -61,6 +61,10 @@ newest: $(NEWEST_LOCKED) ## run the wire tests on the newest grpcio and its stoc
 simulate: $(VENV) ## run many histories of the border; ARGS="--histories 10000 --first 0", --seeds N runs one again
 	@$(BIN)/python -m tests.simulation.border $(ARGS)
 
+.PHONY: roll-out
+roll-out: $(VENV) ## run the pages of a roll-out from telemetry to ENFORCED, beside a legacy system that plays on
+	@$(BIN)/python -m pytest -q -s -p no:xdist tests/integration/test_roll_out.py $(ARGS)
+
 .PHONY: mutate
 mutate: $(VENV) ## remove one line of codec and store at a time: something must turn red; ARGS="--every 20"
 	@$(BIN)/python -m tools.mutate $(ARGS)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 from defter.ledger.v1 import account_pb2, error_pb2, posting_pb2
 
-from defter_client import LedgerClient
+from defter_client import LedgerClient, LedgerError
 from tests.integration.cli.conftest import TENANT, CommandLine
 from tests.support.ledger import SHADOW
 from tests.support.randomness import SEED
@@ -40,7 +40,11 @@ def blocks(language: str) -> list[str]:
 async def test_page_is_run_from_beginning_to_end(cli: CommandLine, reconciling: Service) -> None:
     """Its commands are accepted in order; its code moves each row's money once, in any order."""
     [code] = blocks("python")
-    known: dict[str, Any] = {"account_pb2": account_pb2, "posting_pb2": posting_pb2}
+    known: dict[str, Any] = {
+        "account_pb2": account_pb2,
+        "posting_pb2": posting_pb2,
+        "LedgerError": LedgerError,
+    }
     exec(compile(code, PAGE.name, "exec"), known)  # the page of this repository
     rows = [Row(1, "ann", 50), Row(2, "ann", -30), Row(3, "ann", -20), Row(4, "bob", 5)]
     told = rows * 2
