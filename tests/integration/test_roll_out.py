@@ -428,7 +428,7 @@ async def test_page_is_run_from_telemetry_to_enforcement_and_back(
         edge.configuration = configured(an_endpoint())
         live = await deposit(service, "live")
         async with asyncio.timeout(HANG_SECONDS):
-            while not await is_captured(service, live):
+            while not await is_captured(service, live):  # noqa: ASYNC110  # by another process
                 await asyncio.sleep(0.05)
         assert edge.count(Verdict.TAKEN)
         assert not await is_captured(service, observed)
