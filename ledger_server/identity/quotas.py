@@ -145,6 +145,8 @@ class Quotas:
         for use in counted:
             if use.kind == "tenant":
                 use.calls -= 1
+        if len(self._uses) > self._most:
+            self._forget(self._now())
         return (tenant, *[use for use in counted if use.kind == "caller"])
 
     def has_rate(self, counted: Counted) -> bool:

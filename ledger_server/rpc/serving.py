@@ -49,6 +49,8 @@ _QUIET_SECONDS: Final = 0.025
 _QUIET_ROUNDS: Final = 6
 _MOST_ROUNDS: Final = 16
 _MOST_LATE_ROUNDS: Final = 100
+# Errors that an error may have come of, as far as they are looked at.
+_MOST_CAUSES: Final = 20
 # Turns of the event loop that a call needs from gRPC's thread to its handler, with some to spare.
 _TURNS: Final = 10
 
@@ -62,24 +64,30 @@ class _UnderWay:
         count: calls whose work is not done.
     """
 
-    __slots__ = ("_ended", "budget", "count", "shares", "write_seconds")
+    __slots__ = ("_ended", "_loop", "budget", "count", "shares", "write_seconds")
 
     def __init__(self, budget: RequestBudget, shares: Shares, write_seconds: float) -> None:
         self.budget = budget
         self.shares = shares
         self.write_seconds = write_seconds
         self.count = 0
-        self._ended: deque[Context] = deque()
+        self._ended: deque[asyncio.Task[Any]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
-    def end(self, context: Context) -> None:
-        """Note that a call's work is done, and forget calls whose status is sent.
+    def end(self) -> None:
+        """Note that the work of the call under way is done, and forget calls whose tasks have ended.
 
-        Two calls are looked at for each that ends, so those that are sent are never many. A callback of gRPC
-        would tell at once, and leave a reference cycle behind each call.
+        gRPC ends a call's task once its status is sent, or nobody waits for it any more. Two tasks are looked
+        at for each call that ends, so those that are over are never many. A callback of gRPC would tell at
+        once, and leave a reference cycle behind each call.
         """
         self.count -= 1
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(self._loop)  # without the loop it would be found out by a system call
+        assert task is not None, "gRPC serves each call in a task"
         ended = self._ended
-        ended.append(context)
+        ended.append(task)
         first = ended.popleft()
         if not first.done():
             ended.append(first)
@@ -91,7 +99,7 @@ class _UnderWay:
     @property
     def unsent(self) -> int:
         """How many calls have no status yet; some of them wait for their caller to read."""
-        return self.count + sum([not context.done() for context in self._ended])
+        return self.count + sum([not task.done() for task in self._ended])
 
 
 class Handlers(grpc.GenericRpcHandler):
@@ -308,11 +316,9 @@ class _Calls:
             raise request
         return self._way.begin(request, facts.tenant_id, facts.identity), admission
 
-    def end(
-        self, facts: CallFacts, passage: Passage | None, code: str, seconds: float, context: Context
-    ) -> None:
+    def end(self, facts: CallFacts, passage: Passage | None, code: str, seconds: float) -> None:
         """Count a call that has ended; its status may not be sent yet."""
-        self._under_way.end(context)
+        self._under_way.end()
         if passage is not None:
             passage.end()
         facts.end(code)
@@ -348,13 +354,13 @@ def _unary(
                 await _refuse(context, admission.refused, door, request)
             raise
         except Exception as error:  # whatever it is, somebody waits for an answer
-            _forget(error)
             refusal = _refusal(calls.name, error)
+            _forget(error)
             code = code_of(_bare(refusal)).name
             await _refuse(context, refusal, door, request)
             raise  # not reached: refusing ends the call
         finally:
-            calls.end(facts, passage, code, time.perf_counter() - start, context)
+            calls.end(facts, passage, code, time.perf_counter() - start)
         if door is not None:
             door.tell_read(request, context)
         return response
@@ -392,27 +398,31 @@ def _stream(
             refusal = admission.refused  # the guard has ended this call, which is told why
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
             refusal = _refusal(calls.name, error)
+            _forget(error)
         finally:
             # From here on no work is done for the caller; the status may wait until the caller reads.
             if refusal is not None:
                 code = code_of(_bare(refusal)).name
-            calls.end(facts, passage, code, time.perf_counter() - start, context)
+            calls.end(facts, passage, code, time.perf_counter() - start)
         if refusal is not None:
-            _forget(refusal)
             await _refuse(context, refusal, door, request)
 
     return serve
 
 
-def _forget(error: Exception) -> None:
-    """Let go of what was at hand where a refusal was raised.
+def _forget(error: BaseException | None) -> None:
+    """Let go of what was at hand where an error was raised, and those that it came of.
 
     An error refers to its frames, and they to it. Without this a large request would stay in memory until the
-    next search for cycles, and who is refused sends it again. The frames themselves may be those of a task
-    that goes on, such as one that reads for several calls: they are not touched.
+    next search for cycles, and who is refused sends it again. What is no refusal is logged with its way
+    before. The frames themselves may be those of a task that goes on, such as one that reads for several
+    calls: they are not touched.
     """
-    if isinstance(error, Refused | Replayed):  # other errors are logged with their way
+    for _ in range(_MOST_CAUSES):
+        if error is None:
+            return
         error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 async def _write(
@@ -465,7 +475,9 @@ async def _refuse(context: Context, refusal: Refused | Replayed, door: Door | No
         door.tell_refused(refused, request, context)
     try:
         await abort(context, refused, replayed=isinstance(refusal, Replayed))
-    except grpc.aio.AbortError:
+    except grpc.aio.AbortError as aborted:
+        # gRPC keeps it with the call, and its way here leads to the call again: a cycle with the request.
+        asyncio.get_running_loop().call_soon(_forget, aborted)
         raise
     except grpc.aio.BaseError:
         # The status waited for the caller to read on, and the caller went away instead.

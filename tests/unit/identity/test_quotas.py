@@ -181,6 +181,9 @@ def test_names_that_nobody_knows_take_bounded_memory(monkeypatch: pytest.MonkeyP
         assert not world.begin(f"unknown-{number}", "")
         world.end(1)
         assert world.quotas.remembered <= 101
+        stream = world.quotas.begin(("", EDGE), calls=0, size=0)
+        world.quotas.end(world.quotas.name_tenant(stream, f"named-{number}"), size=0)
+        assert world.quotas.remembered <= 102
     assert world.begin("casino", "") == "QUOTA_CALLS_UNDER_WAY"
 
 
