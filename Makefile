@@ -65,6 +65,10 @@ simulate: $(VENV) ## run many histories of the border; ARGS="--histories 10000 -
 roll-out: $(VENV) ## run the pages of a roll-out from telemetry to ENFORCED, beside a legacy system that plays on
 	@$(BIN)/python -m pytest -q -s -p no:xdist tests/integration/test_roll_out.py $(ARGS)
 
+.PHONY: failover
+failover: $(VENV) ## promote a synchronous standby under load, again and again; ARGS="--times 20"
+	@$(BIN)/python -m tests.failover $(ARGS)
+
 .PHONY: mutate
 mutate: $(VENV) ## remove one line of codec and store at a time: something must turn red; ARGS="--every 20"
 	@$(BIN)/python -m tools.mutate $(ARGS)

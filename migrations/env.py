@@ -3,11 +3,11 @@
 import asyncio
 import time
 
-import asyncpg
 from alembic import context
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from ledger_server.store.hosts import Hosts
 from ledger_server.store.migrate import ADVISORY_LOCK, LOCK_TIMEOUT, STATEMENT_TIMEOUT
 from ledger_server.store.tables import TABLES
 
@@ -40,7 +40,7 @@ async def main() -> None:
     url = context.config.attributes["database_url"]
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(url),
+        async_creator=Hosts(url).connect,
         poolclass=pool.NullPool,
     )
     async with engine.connect() as connection:

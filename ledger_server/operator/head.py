@@ -235,16 +235,7 @@ def check(
 
 
 async def _check(server: str, file: Path, keys: Sequence[Path], tenants: Sequence[str], *, json: bool) -> int:
-    verifiers = [_verifier(each) for each in keys]
-    heads = _heads_of(file, head_files.read(file))
-    try:
-        check_signatures(heads, verifiers)
-    except FileBroken as error:
-        raise Stopped(f"{file}: {error}", Exit.BROKEN_FILE) from None
-    except SignerUnknown as error:
-        raise Stopped(f"{file}: {error}", Exit.UNKNOWN_KEY) from None
-    if not heads:
-        raise Stopped(f"{file}: there is no head in it", Exit.BROKEN_FILE)
+    heads = verified_heads(file, keys)
     of = {name: [each for each in heads if each.head.tenant_id == name] for name in tenants}
     if unheard := [name for name, theirs in of.items() if not theirs]:
         raise Stopped(f"{file}: there is no head of {', '.join(unheard)} in it")
@@ -265,15 +256,35 @@ async def _check(server: str, file: Path, keys: Sequence[Path], tenants: Sequenc
     return Exit.FOUND if Exit.FOUND in codes else max(codes)
 
 
+def verified_heads(file: Path, keys: Sequence[Path]) -> list[FiledHead]:
+    """Return the heads in a file, one or more, each signed by one of the public keys.
+
+    Raises:
+        Stopped: a file can't be read, has something else than heads, or a head is signed by none of them.
+    """
+    verifiers = [_verifier(each) for each in keys]
+    heads = _heads_of(file, head_files.read(file))
+    try:
+        check_signatures(heads, verifiers)
+    except FileBroken as error:
+        raise Stopped(f"{file}: {error}", Exit.BROKEN_FILE) from None
+    except SignerUnknown as error:
+        raise Stopped(f"{file}: {error}", Exit.UNKNOWN_KEY) from None
+    if not heads:
+        raise Stopped(f"{file}: there is no head in it", Exit.BROKEN_FILE)
+    return heads
+
+
 async def _check_one(ledger: LedgerClient, tenant_id: str, heads: Sequence[FiledHead], *, json: bool) -> Exit:
     """Walk through a tenant's journal and print what came of it. Raises LedgerError: it can't be read."""
     walk = ChainWalk(tenant_id, heads)
-    broken = await _walked(ledger, tenant_id, walk)
+    broken = await walked(ledger, tenant_id, walk)
     print_checked(tenant_id, heads, walk, broken, as_json=json)
     return Exit.DONE if broken is None else Exit.FOUND
 
 
-async def _walked(ledger: LedgerClient, tenant_id: str, walk: ChainWalk) -> ChainBreak | None:
+async def walked(ledger: LedgerClient, tenant_id: str, walk: ChainWalk) -> ChainBreak | None:
+    """Walk through a tenant's journal; return where it does not extend a head. Raises LedgerError."""
     # The heads were published before, so what the tenant has now has to reach them.
     try:
         request = tenant_pb2.GetTenantRequest(tenant_id=tenant_id)

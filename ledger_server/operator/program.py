@@ -20,6 +20,7 @@ from ledger_server.operator import (
     tenants,
     withdrawals,
 )
+from ledger_server.operator.restored import restored
 from ledger_server.operator.verify import verify
 
 _GROUPS: Final = {
@@ -38,13 +39,14 @@ _GROUPS: Final = {
     "shadow": shadow.app,
     "withdrawals": withdrawals.app,
 }
-WORDS: Final = frozenset({"reconcile", "verify", *_GROUPS})
+WORDS: Final = frozenset({"reconcile", "restored", "verify", *_GROUPS})
 """The first words of these commands."""
 
 
 def add_commands(app: typer.Typer) -> None:
     """Give a program the commands of operators."""
     app.command()(reconcile.reconcile)
+    app.command()(restored)
     app.command()(verify)
     for name, group in _GROUPS.items():
         app.add_typer(group, name=name)

@@ -83,6 +83,7 @@ from ledger_server.store.database import Connections, Pool, open_pool, schema_re
 from ledger_server.store.database_clock import ClockLimits, DatabaseClock, OwnClocks
 from ledger_server.store.history_store import HistoryNotReadable
 from ledger_server.store.history_watch import HistoryWatch
+from ledger_server.store.hosts import Hosts
 from ledger_server.store.kept_store import keep, read_kept
 from ledger_server.store.migrate import check_revision
 from ledger_server.store.witness import WitnessKeeper
@@ -126,14 +127,17 @@ async def start_server(
     identity = None if wanted is None else LiveIdentity(wanted)
     amounts = _amounts(providers or {}, provider_tenants or {})
     async with AsyncExitStack() as opened:
-        watch = HistoryWatch(witness or WitnessKeeper(settings.witness_file))
-        await _begin_history(settings, watch)
+        keeper = witness or WitnessKeeper(settings.witness_file)
+        watch = HistoryWatch(keeper)
+        hosts = Hosts(settings.database_url, role=settings.application_role, newest=keeper.newest_timelines())
+        await _begin_history(settings, watch, hosts)
         pools: list[Pool] = []
         shared = Connections(
             settings.database_url,
             role=settings.application_role,
             checks=(watch.connected,),
             slow_seconds=settings.slow_statement_seconds,
+            hosts=hosts,
         )
         # A lane's reads need no durability proof: they are told only after the lane's own commit.
         sizes = (("write", settings.write_connections, False), ("read", settings.read_connections, True))
@@ -144,7 +148,7 @@ async def start_server(
             opened.push_async_callback(close, pool)
             pool.show(name)
             pools.append(pool)
-        watch.start(pools[1])
+        watch.start(pools[1], hosts)
         opened.push_async_callback(watch.stop)
         known = await _known_currencies(settings, pools[0])
         for notice in known.notices:
@@ -234,14 +238,16 @@ def _listen(
     return port, server.add_secure_port(address, identity.credentials(certificates=False))
 
 
-async def _begin_history(settings: Settings, watch: HistoryWatch) -> None:
+async def _begin_history(settings: Settings, watch: HistoryWatch, hosts: Hosts) -> None:
     """Find out the database's history before anything else is read.
 
     Raises:
         SchemaTooOld: the database still has to be migrated.
     """
     assert settings.database_url is not None
-    pool = await open_pool(settings.database_url, role=settings.application_role, size=1, tells=False)
+    role = settings.application_role
+    shared = Connections(settings.database_url, role=role, hosts=hosts)
+    pool = await open_pool(settings.database_url, role=role, size=1, tells=False, shared=shared)
     try:
         check_revision(await schema_revision(pool))
         async with pool.acquire() as connection:

@@ -21,6 +21,7 @@ from prometheus_client import Gauge
 
 from ledger_server.domain.ids import TenantKey
 from ledger_server.store.durability import Durability
+from ledger_server.store.hosts import Hosts
 from ledger_server.store.lost_statements import SESSIONS_AT_WORK, LostStatements
 from ledger_server.store.session_settings import SHARED_SESSION, SettingsNotInForce, asked_for, check_settings
 
@@ -130,6 +131,10 @@ class LedgerConnection(_Connection):
         except (TimeoutError, asyncpg.PostgresConnectionError) as error:
             if self.watch is not None and _is_time_out(error):
                 self.watch.timed_out(since)
+            raise
+        except asyncpg.ReadOnlySQLTransactionError:
+            # Behind a pooler or a proxy it leads to a standby by now; the next one leads to the primary.
+            self._cancel_current_command()
             raise
         else:
             self.heard = self._clock()
@@ -270,6 +275,7 @@ class Connections:
         role: str,
         checks: Sequence[Check] = (),
         slow_seconds: float = math.inf,
+        hosts: Hosts | None = None,
     ) -> None:
         """Take what every connection is made with.
 
@@ -277,8 +283,12 @@ class Connections:
             database_url: `postgresql://…`; its user must be allowed to take on the role.
             checks: look at each new connection, in this order, once its settings have been found in force.
             slow_seconds: a statement that took so long is logged.
+            hosts: of the URL, with what is known of them.
+        Raises:
+            ValueError: the URL is of no use for writing.
         """
         self._database_url = database_url
+        self._hosts = hosts or Hosts(database_url, role=role)
         self._role = role
         self._checks = checks
         self._slow_seconds = slow_seconds
@@ -322,6 +332,7 @@ class Connections:
             "max_queries": _STATEMENTS_OF_A_CONNECTION,
             "max_inactive_connection_lifetime": IDLE_SECONDS,
             "init": self._prepare,
+            "connect": self._hosts.connect,
             "reset": _no_reset,
             "loop": asyncio.get_running_loop(),
             "connection_class": LedgerConnection,
@@ -354,8 +365,7 @@ class Connections:
 
     async def _sessions_at_work(self, backends: list[int]) -> set[int]:
         """Ask over a new connection, as the user who logs in: the application's role can't see sessions."""
-        connection = await asyncpg.connect(
-            self._database_url,
+        connection = await self._hosts.connect(
             timeout=_LOOK_CONNECT_SECONDS,
             command_timeout=_LOOK_CONNECT_SECONDS,
             connection_class=LedgerConnection,

@@ -19,6 +19,7 @@ from ledger_server.domain.ids import TenantId, TenantKey, new_epoch, tenant_key
 from ledger_server.store import history_store
 from ledger_server.store.database import CONNECTION_ERRORS, AnyConnection, Pool
 from ledger_server.store.history_store import History, Look
+from ledger_server.store.hosts import Hosts
 from ledger_server.store.lane_store import read_chain_hash
 from ledger_server.store.ledger_rows import JournalRow
 from ledger_server.store.witness import WitnessKeeper
@@ -51,7 +52,7 @@ class HistoryWatch:
         self._epoch: str | None = None
         self._identity: Identity | None = None
         self._pool: Pool | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self.changed: Final = asyncio.Event()
         """Set as soon as the database is seen to be in another history."""
 
@@ -118,6 +119,12 @@ class HistoryWatch:
             raise AnotherHistory(why)
         self._see(looked)
 
+    @property
+    def timeline(self) -> int:
+        """The timeline of the database that the process has begun with."""
+        assert self._identity is not None, "it has begun"
+        return self._identity.timeline
+
     async def why_stopped(self) -> str:
         """Return why no call may be made now, according to the database; empty if calls may be made."""
         assert self._pool is not None, "it is started"
@@ -133,10 +140,17 @@ class HistoryWatch:
             return f"outbound calls are stopped: {history.note}"
         return ""
 
-    def start(self, pool: Pool) -> None:
-        """Look now and then, in the background, through a pool whose connections come through `connected`."""
+    def start(self, pool: Pool, hosts: Hosts) -> None:
+        """Look now and then in the background.
+
+        Args:
+            pool: its connections come through `connected`.
+            hosts: those where the primary may be; where there are several, all of them are looked at.
+        """
         self._pool = pool
-        self._task = asyncio.create_task(self._look_now_and_then(pool))
+        self._tasks = [asyncio.create_task(self._look_now_and_then(pool))]
+        if hosts.several:
+            self._tasks.append(asyncio.create_task(hosts.watch(self.timeline, self.changed)))
 
     async def look_once_more(self) -> None:
         """Look once more when a server ends, so that the witness knows of its last commits."""
@@ -148,10 +162,9 @@ class HistoryWatch:
 
     async def stop(self) -> None:
         """Stop."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _look_now_and_then(self, pool: Pool) -> None:
         while not self.changed.is_set():

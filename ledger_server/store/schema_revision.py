@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from ledger_server.store.database import DATABASE_ERRORS, DatabaseUnreachable, is_outage, naming_database
+from ledger_server.store.hosts import Hosts
 
 _SECONDS = 10.0
 _REVISION = "SELECT version_num FROM alembic_version"
@@ -34,7 +35,7 @@ async def read_revision(database_url: str, *, application_role: str) -> str | No
     try:
         place = urlsplit(database_url).netloc.rpartition("@")[2] or place
         with naming_database(database_url):
-            connection = await asyncpg.connect(database_url, timeout=_SECONDS, command_timeout=_SECONDS)
+            connection = await Hosts(database_url).connect(timeout=_SECONDS, command_timeout=_SECONDS)
             try:
                 return await _read(connection, application_role)
             finally:

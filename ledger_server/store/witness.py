@@ -42,6 +42,14 @@ class WitnessKeeper:
             return self._seen
         return next((each for each in self._all if same_place(each.identity, identity)), None)
 
+    def newest_timelines(self) -> dict[str, int]:
+        """Return the newest timeline that was seen of each cluster, by its system identifier."""
+        newest: dict[str, int] = {}
+        for each in (*self._all, *(() if self._seen is None else (self._seen,))):
+            name = each.identity.system_identifier
+            newest[name] = max(each.identity.timeline, newest.get(name, 0))
+        return newest
+
     def see(self, now: Witness) -> None:
         """Remember what is seen now; within the same history only if it is newer."""
         before = self.of(now.identity)

@@ -6,8 +6,10 @@ import asyncio
 import itertools
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +19,20 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from ledger_server.embedded_postgres import EmbeddedPostgres, PostgresBinaries, PostgresSettings
+from ledger_server.embedded_postgres.account import ServerAccount
 from ledger_server.store import migrate
 
 TEMPLATE = "defter_template"
 # Tests may lose their database in a power cut; only the crash tests keep durability on.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_AS_ACCOUNT = """
+import os, sys
+user, group, *words = sys.argv[1:]
+os.setgroups([])
+os.setgid(int(group))
+os.setuid(int(user))
+os.execv(words[0], words)
+"""
 # More than all test workers together have been seen to need, with the largest test among them.
 ROOM_BYTES = 2 << 30
 
@@ -139,6 +150,26 @@ def running_postgres(
     finally:
         server.stop()
         shutil.rmtree(folder)
+
+
+def run_as(
+    account: ServerAccount, command: Sequence[str | Path], *, folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a program as the account of PostgreSQL, also beside gRPC.
+
+    Changing the account takes a fork, and beside gRPC's threads a fork now and then ends the child. So a new
+    Python changes it, which takes none.
+    """
+    change = [] if account.is_ours else [sys.executable, "-c", _AS_ACCOUNT]
+    who = [] if account.is_ours else [str(account.user_id), str(account.group_id)]
+    return subprocess.run(  # the programs are PostgreSQL's own, or of our documents
+        [*change, *who, *map(str, command)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={"LC_ALL": "C", "PATH": os.defpath, "TZ": "UTC"},
+    )
 
 
 def memory_folder() -> Path | None:

@@ -260,10 +260,12 @@ async def serving_process(
             process.kill()
 
 
-async def run_defter(*words: str) -> subprocess.CompletedProcess[str]:
+async def run_defter(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command line and return what it printed."""
 
     def run() -> subprocess.CompletedProcess[str]:
-        return subprocess.run([DEFTER, *words], capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [DEFTER, *words], capture_output=True, text=True, check=False, env=os.environ | environment
+        )
 
     return await asyncio.to_thread(run)

@@ -1,0 +1,1 @@
+"""Failover under load: a synchronous standby takes over, again and again."""
