@@ -12,6 +12,7 @@ from defter.payments.v1 import outbound_pb2
 from ledger_server.domain.findings.discrepancy import FindingClass
 from tests.support.cashier import CAPTURED, Cashier
 from tests.support.fake_provider import fake_providers
+from tests.support.ledger import Ledger
 from tests.support.postgres import alter
 from tests.support.service import serving
 from tests.support.wire import refusal
@@ -52,6 +53,31 @@ async def test_begin_epochs_makes_ids_of_the_newest(database_url: str) -> None:
         ledger = cashier.ledger
         assert [each.epoch_begun.epoch for each in await ledger.records("epoch_begun")] == [FIRST, SECOND]
         assert not (await ledger.verify()).HasField("first_difference")
+
+
+async def test_verify_reads_each_id_by_the_epoch_of_its_record(database_url: str) -> None:
+    """Also where epochs begin within what is read in one go: reversals, holds and corrections of each."""
+    left: list[tuple[str, str]] = []  # transactions and holds of this epoch and of the one before
+
+    async def live(ledger: Ledger) -> None:
+        moved, kept = [(await ledger.post("house", "ann", 9)).transaction_id for _ in range(2)]
+        left.append((kept, (await ledger.place_hold("ann", "house", 2)).hold_id))
+        await ledger.reverse(moved)
+        if len(left) == 2:
+            kept_before, held_before = left.pop(0)
+            await ledger.capture(held_before, 1)
+            await ledger.reverse(kept_before)
+
+    async with serving(database_url, providers=fake_providers()) as service:
+        ledger = await service.new_ledger()
+        await ledger.open_house()
+        await ledger.open("ann")
+        await live(ledger)
+    for epoch in (FIRST, SECOND):
+        async with in_epoch(database_url, epoch) as cashier:
+            await live(cashier.ledger)
+            result = await cashier.ledger.verify()
+            assert not result.HasField("first_difference"), result
 
 
 @pytest.mark.parametrize("made", ["plain", FOREIGN])

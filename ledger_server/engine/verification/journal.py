@@ -61,6 +61,7 @@ class JournalCheck:
         self._slices = courtesy.slices()
         self.key: Final = key
         self.ids: Final = TenantIds(key)
+        self._any_ids: Final = TenantIds(key, any_history=True)
         self.replay: Final = Replay(self.ids)
         self.chain_hash = NO_CHAIN_HASH
         self.posting_count = 0
@@ -199,8 +200,14 @@ class JournalCheck:
     async def _originals(
         self, connection: AnyConnection, records: Sequence[_Decoded | None]
     ) -> Mapping[int, PostedRecord]:
-        """Return the transactions that these records reverse."""
-        wanted = {reversed_sequence(self.ids, decoded.record) for decoded in records if decoded is not None}
+        """Return the transactions that these records reverse, and perhaps more.
+
+        Epochs that begin among these records are not known yet, so ids are read as of any history; each
+        record is checked by those of its own.
+        """
+        wanted = {
+            reversed_sequence(self._any_ids, decoded.record) for decoded in records if decoded is not None
+        }
         sequences = [sequence for sequence in wanted if sequence is not None]
         if not sequences:
             return {}
