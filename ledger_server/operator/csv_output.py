@@ -1,12 +1,16 @@
 """Owns lists as CSV: by RFC 4180, in UTF-8, page by page, with exact amounts and harmless texts.
 
 Spreadsheets run a cell that begins like a formula, and texts come from outside. Such a text gets an
-apostrophe in front, and so does one that begins with an apostrophe: whoever reads by program takes one away.
+apostrophe in front, and so does one that begins with an apostrophe. In many countries a spreadsheet takes the
+semicolon for what separates cells, whatever is quoted, and some take the tab: so each part of a text between
+those is treated as a text of its own. Whoever reads by program takes one apostrophe away in each place.
 """
 
 import csv
 import io
+import re
 import sys
+import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Final, NamedTuple
@@ -22,8 +26,10 @@ from ledger_server.operator.screen import console
 
 Csv = Annotated[bool, typer.Option("--csv", help="print CSV; its columns: docs/operations/csv.md")]
 
-# What begins a formula, their wide forms, and what a spreadsheet skips in front of one.
-_BEGIN_FORMULAS: Final = frozenset("=+-@\uff1d\uff0b\uff0d\uff20\t\r\n'")
+# What begins a formula, and their wide forms.
+_BEGIN_FORMULAS: Final = frozenset("=+-@\uff1d\uff0b\uff0d\uff20'")
+# What may separate cells, or lines.
+_SEPARATORS: Final = re.compile("([;\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029])")
 
 
 class Number(str):
@@ -47,8 +53,18 @@ class Sheet(NamedTuple):
 
 
 def harmless(text: str) -> str:
-    """Return a cell's text so that no spreadsheet takes it for a formula."""
-    return f"'{text}" if text[:1] in _BEGIN_FORMULAS else text
+    """Return a cell's text so that no spreadsheet takes it, or a part of it, for a formula."""
+    return "".join(map(_harmless_part, _SEPARATORS.split(text)))
+
+
+def _harmless_part(part: str) -> str:
+    for letter in part:
+        if letter in _BEGIN_FORMULAS:
+            return f"'{part}"
+        # Blanks and what nobody sees; a quote is taken away where a cell begins with it.
+        if letter != '"' and unicodedata.category(letter)[0] not in "ZC":
+            break
+    return part
 
 
 def cells_of(row: Sequence[str]) -> list[str]:

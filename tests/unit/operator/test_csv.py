@@ -50,15 +50,32 @@ def test_columns_are_those_of_the_page() -> None:
     assert told == COLUMNS
 
 
-@pytest.mark.parametrize("begin", list("=+-@\t\r\n'＝＋－＠"))
-def test_text_that_begins_like_a_formula_is_text(begin: str) -> None:
+def given_back(cell: str) -> str:
+    """Return the text of a cell, as the page tells programs to do."""
+    return "".join(part.removeprefix("'") for part in re.split("([;\t\r\n\v\f])", cell))
+
+
+def looks_like_a_formula(cell: str) -> bool:
+    """Whether a spreadsheet might run a cell."""
+    return (
+        cell.lstrip('\u200b\ufeff\u202e"')
+        .strip()
+        .lstrip('\u200b\ufeff\u202e"')
+        .startswith(tuple("=+-@＝＋－＠"))
+    )
+
+
+@pytest.mark.parametrize("begin", list("=+-@'＝＋－＠"))
+@pytest.mark.parametrize("before", ["", "a;", "a\t", "a;b\r\n"])
+@pytest.mark.parametrize("unseen", ["", " ", "\u00a0", "\u200b", "\ufeff", "\u202e", "\x1b", '"'])
+def test_text_that_begins_like_a_formula_is_text(begin: str, before: str, unseen: str) -> None:
     """Whatever it begins with, nothing runs it, and nothing of it is lost."""
-    assert harmless(f"{begin}1+1") == f"'{begin}1+1"
+    assert harmless(f"{before}{unseen}{begin}1+1") == f"{before}'{unseen}{begin}1+1"
 
 
 @given(st.lists(st.tuples(HOSTILE, HOSTILE), max_size=4))
 def test_texts_come_back_as_they_were(rows: list[tuple[str, str]]) -> None:
-    """Quotes, commas, line breaks and apostrophes survive; no cell begins like a formula."""
+    """Quotes, separators and apostrophes survive; in no country does a cell begin like a formula."""
     written = io.StringIO(newline="")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdout", written)
@@ -67,8 +84,10 @@ def test_texts_come_back_as_they_were(rows: list[tuple[str, str]]) -> None:
     names, *cells = read(written.getvalue())
 
     assert names == ["one", "other"]
-    assert [tuple(cell.removeprefix("'") for cell in row) for row in cells] == rows
-    assert not any(cell[:1] in set("=+-@\t\r\n＝") for row in cells for cell in row if cell)
+    assert [tuple(map(given_back, row)) for row in cells] == rows
+    for separator in ",;\t":
+        elsewhere = csv.reader(io.StringIO(written.getvalue(), newline=""), delimiter=separator)
+        assert not [cell for row in elsewhere for cell in row if looks_like_a_formula(cell)]
     assert written.getvalue().endswith("\r\n")
 
 
