@@ -23,9 +23,9 @@ class Note:
 
 SERVER: Final = {
     "DEFTER_DATABASE_URL": Note(
-        "Always set it: `postgresql://user:password@host:port/database`, PostgreSQL 15 or newer; several hosts,"
-        " as `host1:port,host2:port`, for failover: `restore.md`. A password file keeps the password out of it:"
-        " `secrets.md`.",
+        "Always set it: `postgresql://user:password@host:port/database`, PostgreSQL 15 or newer; several"
+        " hosts, as `host1:port,host2:port`, for failover: `restore.md`. A password file keeps the password"
+        " out of it: `secrets.md`.",
         "yes",
     ),
     "DEFTER_APPLICATION_ROLE": Note(
