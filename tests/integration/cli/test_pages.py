@@ -10,7 +10,9 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 import pytest
 from defter.payments.v1 import deposit_pb2
 
@@ -169,3 +171,34 @@ def login(database_url: str) -> Iterator[str]:
     run_sql(database_url, f"CREATE ROLE {LOGIN} LOGIN PASSWORD 'first' IN ROLE defter_application")
     yield LOGIN
     run_sql(database_url, f"DROP OWNED BY {LOGIN}; DROP ROLE {LOGIN}")
+
+
+async def test_secrets_are_replaced_beside_a_server_that_goes_on(
+    desk: Desk, login: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command of the page is accepted; the server's new connections come with the new password."""
+    place = urlsplit(database_url)
+    passwords = desk.folder / "pgpass"
+    passwords.write_text(f"*:*:*:{login}:first\n")
+    passwords.chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(passwords))
+    for name in ("server.key", "server.pem", "stripe-eu.key"):
+        (desk.folder / f"{name}.new").write_text("new")
+    url = urlunsplit(place._replace(netloc=f"{login}@{place.hostname}:{place.port}"))
+
+    async with serving(url) as service:
+        ledger = service.ledger(TENANT)
+        await ledger.open("before")
+        answers = await desk.type(OPERATIONS / "secrets.md", NEW_PASSWORD="second")
+        run_sql(
+            database_url, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{login}'"
+        )
+        await ledger.open("after")
+
+    wrong = {line: answer for line, answer in answers.items() if answer.code}
+    assert wrong == {}
+    assert passwords.read_text() == f"*:*:*:{login}:second\n"
+    assert passwords.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await asyncpg.connect(url, password="first")
+    assert (desk.folder / "stripe-eu.key").read_text() == "new"

@@ -10,13 +10,15 @@ import subprocess
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 
+from ledger_server.operator.connection import COMMAND_SETTINGS
 from ledger_server.process.settings import Settings
 from tests.support.command_lines import check_command_line
 from tests.support.service import DEFTER
-from tests.unit.operator.test_documentation import REPOSITORY
+from tests.unit.operator.test_documentation import OPERATIONS, REPOSITORY
 from webhook_edge.settings import EdgeSettings
 
 UNITS = REPOSITORY / "deploy" / "systemd"
@@ -226,3 +228,26 @@ def test_image_can_be_built(tmp_path: Path) -> None:
     run = [engine, "run", "--rm", "--read-only", "--network=none", tag, "--version"]
     ran = subprocess.run(run, capture_output=True, text=True, check=True, timeout=BUILD_SECONDS)
     assert ran.stdout.startswith("defter ")
+
+
+def test_settings_of_deployment_are_taken() -> None:
+    """The files of the environment on the page make a server's and an edge's settings."""
+    text = (OPERATIONS / "deployment.md").read_text()
+    files = {
+        name: dict(line.split("=", 1) for line in lines.splitlines())
+        for name, lines in re.findall(
+            r"^```ini\n# (/etc/defter/\w+\.env)[^\n]*\n([^`]*)^```", text, re.MULTILINE
+        )
+    }
+    known = [{f"DEFTER_{name.upper()}" for name in Settings.model_fields}]
+    known += [{f"DEFTER_EDGE_{name.upper()}" for name in EdgeSettings.model_fields}]
+    known += [set(COMMAND_SETTINGS)]
+    for name, wanted in zip(("server", "edge", "jobs"), known, strict=True):
+        said = files[f"/etc/defter/{name}.env"]
+        assert said.keys() <= wanted
+    server = {
+        name.removeprefix("DEFTER_").lower(): value for name, value in files["/etc/defter/server.env"].items()
+    }
+    read = Settings.model_validate(server)
+    assert read.database_url is not None
+    assert urlsplit(read.database_url).password is None
