@@ -34,7 +34,8 @@ SHELL: Final = {".", "alias", "cd", "export", "grep", "grpcurl", "ledger", "mv",
 """Programs that are run as they stand; `ledger` is grpcurl with a proof."""
 OURS: Final = {"defter", ".venv/bin/defter"}
 _BLOCK: Final = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_BETWEEN: Final = {"&&", "||", "|", ";", ")"}
+_BETWEEN: Final = {"&&", "||", "|", ";"}
+_SUBSTITUTION: Final = re.compile(r"\$\(([^()]*)\)")
 _REDIRECTION: Final = re.compile(r"^[<>&]+$")
 _ASSIGNMENT: Final = re.compile(r"^[A-Za-z_]\w*=")
 
@@ -63,8 +64,10 @@ def commands(page: Path) -> Iterator[str]:
 
 def calls(command: str) -> Iterator[Call]:
     """Yield the programs that a command line starts, without assignments and redirections."""
+    for within in _SUBSTITUTION.findall(command):
+        yield from calls(within)
     words: list[str] = []
-    lexer = shlex.shlex(command.replace("$(", ";"), posix=True, punctuation_chars=True)
+    lexer = shlex.shlex(_SUBSTITUTION.sub("it", command), posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     for word in [*lexer, ";"]:
         if word not in _BETWEEN:

@@ -95,6 +95,8 @@ def test_commands_are_told_apart() -> None:
     line = "X=1 umask 077 && sed 's/a;b/c/' one > two | defter findings list --limit 5; defter verify --all"
     assert [each.program for each in calls(line)] == ["umask", "sed", "defter", "defter"]
     assert [each.words for each in calls(line)][1] == ("s/a;b/c/", "one")
+    hidden = 'TOKEN=$(defter token issue ada | head) curl -H "authorization: $(defter verify)" there'
+    assert [each.program for each in calls(hidden)] == ["defter", "head", "defter", "curl"]
     for wrong in (
         "verify --nothing",
         "findings shwo",
