@@ -87,12 +87,14 @@ lint: $(VENV) ## check style, types, layers, the contract and what is generated
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/python -m tools.generate_stubs --check
 	$(BIN)/python -m tools.generate_dashboards --check
+	$(BIN)/python -m tools.generate_configuration --check
 	$(BIN)/python -m tools.check_contract $(BREAKING_AGAINST)
 
 .PHONY: gen
-gen: $(VENV) ## regenerate the Python stubs from protos/ and the dashboards from tools/dashboards/
+gen: $(VENV) ## regenerate the Python stubs, the dashboards and the configuration reference
 	@$(BIN)/python -m tools.generate_stubs
 	@$(BIN)/python -m tools.generate_dashboards
+	@$(BIN)/python -m tools.generate_configuration
 
 .PHONY: migrate
 migrate: $(VENV) ## bring the database schema to the newest version

@@ -88,7 +88,7 @@ def test_exit_codes_are_told_one_by_one() -> None:
 
 def commands() -> Iterator[tuple[str, list[str]]]:
     """Yield every command line of ours in what operators read: documents, README, alerts and dashboards."""
-    for file in (*sorted(OPERATIONS.glob("*.md")), REPOSITORY / "README.md", *RULE_FILES, *DASHBOARDS):
+    for file in (*sorted(OPERATIONS.rglob("*.md")), REPOSITORY / "README.md", *RULE_FILES, *DASHBOARDS):
         for found in re.findall(
             r"(?:`|\$ |\.venv/bin/|/usr/bin/|:50051 )(defter [^`\n)]*)", file.read_text()
         ):

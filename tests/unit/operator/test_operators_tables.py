@@ -1,8 +1,7 @@
-"""The tables of settings and metrics that operators read have what the code has, no more and no less."""
+"""The tables of metrics that operators read have what the code has, and what pages name exists."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -20,10 +19,7 @@ from tests.unit.operator.test_documentation import OPERATIONS, REPOSITORY
 from webhook_edge.metrics import Metrics
 from webhook_edge.settings import EdgeSettings
 
-SETTINGS = "| variable | default | meaning |"
 METRICS = "| metric | look at it when |"
-SERVER = ("runbook.md", Settings)
-EDGE = ("webhooks.md", EdgeSettings)
 METRIC = re.compile(
     r'\b(Counter|Gauge|Histogram|HistogramMetricFamily|Summary|Info|Enum)\(\s*"((?:defter|rpc)_\w+)"'
 )
@@ -46,34 +42,6 @@ def variables(settings: type[BaseSettings]) -> list[str]:
     """Return the environment variables of settings."""
     prefix = settings.model_config["env_prefix"]
     return [prefix + name.upper() for name in settings.model_fields]
-
-
-@pytest.mark.parametrize(("file", "settings"), [SERVER, EDGE])
-def test_settings_are_told_one_by_one(file: str, settings: type[BaseSettings]) -> None:
-    """Each stands in the table once, and the table has no other."""
-    told = [name for row in rows(file, SETTINGS) for name in quoted(row[0])]
-
-    assert sorted(told) == sorted(variables(settings))
-
-
-@pytest.mark.parametrize(("file", "settings"), [SERVER, EDGE])
-def test_defaults_are_told_as_they_are(
-    file: str, settings: type[BaseSettings], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who sets every variable to the default that the table tells has changed nothing."""
-    for name in [name for name in os.environ if name.startswith("DEFTER_")]:
-        monkeypatch.delenv(name)
-    defaults = settings()
-    for names, default, _ in rows(file, SETTINGS):
-        values = [""] * len(quoted(names)) if default == "none" else quoted(default)
-        for name, value in zip(quoted(names), values, strict=True):
-            # What is told as `none` must have a default that is nothing, too.
-            assert value or not getattr(
-                defaults, name.removeprefix(settings.model_config["env_prefix"]).lower()
-            )
-            monkeypatch.setenv(name, value)
-
-    assert settings() == defaults
 
 
 def test_variables_that_are_told_exist() -> None:

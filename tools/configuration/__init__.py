@@ -1,0 +1,1 @@
+"""Own the source of the configuration reference: what the settings' classes can't say of themselves."""
