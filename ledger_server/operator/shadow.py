@@ -49,7 +49,7 @@ _Since = Annotated[
 ]
 
 
-class Broken(NamedTuple):
+class BrokenLimit(NamedTuple):
     """A limit that a transaction has broken, as the account's limits are now; amounts in minor units.
 
     `balance` is what the limit bounds, right after the transaction: what is available, or, for the upper
@@ -197,7 +197,7 @@ async def _know(
 
 def broken_by(
     transaction: posting_pb2.Transaction, accounts: Mapping[str, account_pb2.Account]
-) -> Iterator[Broken]:
+) -> Iterator[BrokenLimit]:
     """Yield the limits that a transaction broke, by the limits that its accounts have now."""
     last = {posting.account_id: posting for posting in transaction.postings}
     for account_id, posting in last.items():
@@ -211,13 +211,13 @@ def broken_by(
         limits = account.limits
         lower, available = limits.min_available_minor, after.available_balance_minor
         if raised < 0 and limits.HasField("min_available_minor") and available < lower:
-            yield Broken(
+            yield BrokenLimit(
                 account_id, "min_available", lower, available, lower - available, posting.currency_code
             )
         coming = after.pending_debits_minor if debit_raises else after.pending_credits_minor
         upper, committed = limits.max_balance_minor, after.posted_balance_minor + coming
         if raised > 0 and limits.HasField("max_balance_minor") and committed > upper:
-            yield Broken(
+            yield BrokenLimit(
                 account_id, "max_balance", upper, committed, committed - upper, posting.currency_code
             )
 

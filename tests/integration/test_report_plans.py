@@ -24,6 +24,7 @@ WRITTEN_BY_POSTINGS: Final = {
         "journal_record_time_idx",
         "journal_reference_idx",
         "journal_limit_breached_idx",
+        "journal_enforcement_idx",
     },
 }
 

@@ -166,6 +166,8 @@ SAFE_WITHOUT_KEY = {
     "RepairFinding": "books the event that the finding asks for, which has one id",
     "ImportSettlementReport": "the same file twice changes nothing",
     "ConfirmSettlementBatch": "what is confirmed is confirmed",
+    "CompareBalances": "the same snapshot twice is two runs, and no finding changes by the second",
+    "ImportOpeningBalances": "a player's balance in a currency is opened once",
 }
 
 
