@@ -88,7 +88,7 @@ class SnapshotBalance(_message.Message):
     REAL_MINOR_FIELD_NUMBER: _builtins.int
     BONUS_MINOR_FIELD_NUMBER: _builtins.int
     player_id: _builtins.str
-    """The player, 1 to 64 characters as in payments."""
+    """The player, 1 to 64 characters as in payments. A pseudonym, no personal data: kept for ever."""
     currency_code: _builtins.str
     """The currency."""
     real_minor: _builtins.int

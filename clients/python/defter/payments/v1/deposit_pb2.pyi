@@ -58,9 +58,13 @@ class InitiateDepositRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant, RPC and player; a retry gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant, RPC and player; a retry gets the same answer. No personal
+    data: kept for ever.
+    """
     player_id: _builtins.str
-    """The player: 1 to 64 characters of `A-Z`, `a-z`, `0-9`, `_`, `.`, `@` and `-`."""
+    """The player: 1 to 64 characters of `A-Z`, `a-z`, `0-9`, `_`, `.`, `@` and `-`. A pseudonym, no personal data: kept
+    for ever.
+    """
     provider: _builtins.str
     """A provider account of the server's configuration."""
     amount_minor: _builtins.int
@@ -70,10 +74,10 @@ class InitiateDepositRequest(_message.Message):
     provider_ref: _builtins.str
     """The provider's id of a payment that the caller has created there already; empty: we create it."""
     reference: _builtins.str
-    """The caller's own reference, up to 255 characters."""
+    """The caller's own reference, up to 255 characters. No personal data: kept for ever."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """At most 32 entries; keys of 1 to 64, values of up to 512 characters."""
+        """At most 32 entries; keys of 1 to 64, values of up to 512 characters. No personal data: kept for ever."""
 
     def __init__(
         self,
@@ -282,7 +286,9 @@ class RefundDepositRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     deposit_id: _builtins.str
     """The deposit."""
     amount_minor: _builtins.int

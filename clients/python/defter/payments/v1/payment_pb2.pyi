@@ -1222,9 +1222,9 @@ class ProviderEvent(_message.Message):
     two stages: of the same one the larger counts, and without any a finding says so.
     """
     reason: _builtins.str
-    """Why, in the provider's words."""
+    """Why, in the provider's words. Kept for ever as the provider wrote it."""
     payload: _builtins.bytes
-    """The body as it was received, at most 1 MiB."""
+    """The body as it was received, at most 1 MiB. Kept beside the journal, which has its digest: may have personal data."""
     unread_reason: Global___UnreadReason.ValueType
     """Why the edge could not read it; UNSPECIFIED where it was read. What is unread has the type UNSPECIFIED."""
     moves_money: _builtins.bool
