@@ -1,4 +1,4 @@
-"""No text comes into the ledger unnoticed: each text of each request is of one class, and says what that asks for.
+"""Each text of each request is of one class, and says what that asks for: none comes in unnoticed.
 
 A hashed journal keeps what it is told for ever, so callers are told at the field itself.
 """
@@ -6,13 +6,17 @@ A hashed journal keeps what it is told for ever, so callers are told at the fiel
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from ledger_server.identity.policy import Rule
+from ledger_server.rpc.method_kinds import changes, reads_players
 from tests.unit.test_contract import METHODS
 
 PROTOS: Final = Path(__file__).resolve().parents[2] / "protos"
@@ -27,6 +31,8 @@ SAID: Final = {
     "reason": FREE,
     "file_name": FREE,
     "destination": FREE,
+    "import_id": FREE,
+    "personal_metadata": "the only place for it",
     "idempotency_key": FREE,
     "player_id": PSEUDONYM,
     "account_id": PSEUDONYM,
@@ -37,9 +43,11 @@ SAID: Final = {
     "assignee": STAFF,
     "ProviderEvent.reason": "Kept for ever as the provider wrote it.",
     "ProviderEvent.payload": "Kept beside the journal, which has its digest: may have personal data.",
-    "ImportSettlementReportRequest.chunk": "Its lines are kept beside the journal: none may have personal data.",
+    "ImportSettlementReportRequest.chunk": (
+        "Its lines are kept beside the journal: none may have personal data."
+    ),
 }
-# Names that the ledger, the operator or a provider gives; the border or the ledger's own rows say which there are.
+# Names that the ledger, the operator or a provider gives.
 IDENTIFIERS: Final = frozenset(
     {
         "tenant_id",
@@ -103,18 +111,31 @@ WRITTEN: Final = [
 ]
 
 
+def name_of(field: FieldDescriptor) -> str:
+    """Return a field's name behind that of its message."""
+    assert field.containing_type is not None
+    return f"{field.containing_type.name}.{field.name}"
+
+
 def said_of(field: FieldDescriptor) -> str | None:
     """Return what a field's comment has to say; None where it is no text of the caller's own."""
-    return SAID.get(f"{field.containing_type.name}.{field.name}", SAID.get(field.name))
+    return SAID.get(name_of(field), SAID.get(field.name))
+
+
+def body_of(kind: Descriptor) -> str:
+    """Return what stands between the braces of a message; two may have a message of the same name within."""
+    outer = kind.containing_type
+    text = (PROTOS / kind.file.name).read_text() if outer is None else body_of(outer)
+    found = re.search(rf"^( *)message {kind.name} {{\n(.*?)^\1}}", text, flags=re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found[2]
 
 
 def comment_of(field: FieldDescriptor) -> str:
     """Return the comment above a field, as the contract has it."""
-    text = (PROTOS / field.file.name).read_text()
-    name = field.containing_type.name
-    body = re.search(rf"^( *)message {name} {{\n(.*?)^\1}}", text, flags=re.MULTILINE | re.DOTALL)
-    assert body is not None
-    found = re.search(rf"((?: *//[^\n]*\n)+) *[^\n/]* {field.name} = {field.number}\b", body[2])
+    assert field.containing_type is not None
+    body = body_of(field.containing_type)
+    found = re.search(rf"((?: *//[^\n]*\n)+) *[^\n/]* {field.name} = {field.number}\b", body)
     assert found is not None, f"{field.full_name} has no comment"
     return " ".join(found[1].replace("//", " ").split())
 
@@ -132,6 +153,18 @@ def test_each_text_of_a_request_is_of_one_class(field: FieldDescriptor) -> None:
 def test_each_row_of_the_classes_is_a_field() -> None:
     """A name that no request has any more leaves the lists."""
     names = {field.name for field in WRITTEN}
-    names |= {f"{field.containing_type.name}.{field.name}" for field in WRITTEN}
+    names |= {name_of(field) for field in WRITTEN}
 
     assert (SAID.keys() | IDENTIFIERS | CLOSED) - names == set()
+
+
+def test_reveal_is_allowed_by_name_alone() -> None:
+    """Who may read all payments does not read persons by that; to the audit log it is a read of players."""
+    example = PROTOS.parent / "docs" / "operations" / "policy.example.toml"
+    rules = msgspec.convert(tomllib.loads(example.read_text())["rule"], list[Rule])
+    reveal = "defter.payments.v1.PlayerService/RevealPersonalMetadata"
+
+    assert [rule.name for rule in rules if rule.covers(reveal, "casino")] == ["data protection"]
+    assert reads_players(reveal)
+    assert not changes(reveal)
+    assert changes("defter.payments.v1.PlayerService/ForgetPlayer")

@@ -46,6 +46,26 @@ class RequestWithdrawalRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class PersonalMetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TENANT_ID_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     PLAYER_ID_FIELD_NUMBER: _builtins.int
@@ -55,6 +75,7 @@ class RequestWithdrawalRequest(_message.Message):
     DESTINATION_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    PERSONAL_METADATA_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
@@ -81,6 +102,14 @@ class RequestWithdrawalRequest(_message.Message):
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """At most 32 entries; keys of 1 to 64, values of up to 512 characters. No personal data: kept for ever."""
 
+    @_builtins.property
+    def personal_metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Personal data that belongs to this withdrawal, such as the name on the bank account: the only place for it. Kept encrypted with
+        a key of the player's own, until `ForgetPlayer` destroys that key. At most 32 entries; keys of 1 to 64, values of
+        up to 512 characters, 4,096 bytes as JSON in all. It takes no part in the comparison with an earlier request of the
+        same key once the player is forgotten.
+        """
+
     def __init__(
         self,
         *,
@@ -93,10 +122,11 @@ class RequestWithdrawalRequest(_message.Message):
         destination: _builtins.str = ...,
         reference: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        personal_metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency_code", b"currency_code", "destination", b"destination", "idempotency_key", b"idempotency_key", "metadata", b"metadata", "player_id", b"player_id", "provider", b"provider", "reference", b"reference", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency_code", b"currency_code", "destination", b"destination", "idempotency_key", b"idempotency_key", "metadata", b"metadata", "personal_metadata", b"personal_metadata", "player_id", b"player_id", "provider", b"provider", "reference", b"reference", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
