@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger_server.domain.errors import PersonalKeysMissing
+from ledger_server.domain.errors import FieldTooLong, PersonalKeysMissing
 from ledger_server.domain.ids import TenantId, tenant_key
-from ledger_server.engine.records.sealing import new_key, plain_of, seal, server_keys, unseal
+from ledger_server.engine.records.sealing import MAX_PLAIN_BYTES, new_key, plain_of, seal, server_keys, unseal
+from ledger_server.rpc.violations import Violations
 
 TENANT = tenant_key(TenantId("casino"))
 OTHER = tenant_key(TenantId("poker"))
@@ -75,6 +77,19 @@ def test_unseal_for_another_is_refused(key: bytes, tenant: int, player: str, met
         unseal(key, sealed, tenant=tenant, player_id=player, method=method)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("over", [0, 1])
+def test_personal_data_are_bounded_as_a_whole(over: int) -> None:
+    """No single text is too long: the sum is."""
+    data = {f"{number:02}": "x" * 500 for number in range(8)}
+    data["rest"] = "x" * (MAX_PLAIN_BYTES - len(plain_of({**data, "rest": ""})) + over)
+    violations = Violations()
+
+    violations.personal(data, "personal_metadata")
+
+    with pytest.raises(FieldTooLong) if over else nullcontext():
+        violations.check()
+
+
 @given(st.data())
 def test_unseal_of_altered_bytes_is_refused(data: st.DataObject) -> None:
     """Any byte: the form, what tells requests apart, the data."""
@@ -92,6 +107,7 @@ def test_server_keys_rotate_by_the_first_line() -> None:
     kept = old.sealed(b"k" * 64, TENANT, "ann")
     renewed = new.sealed(new.opened(kept, TENANT, "ann"), TENANT, "ann")
 
+    assert (old.rotating, new.rotating) == (False, True)
     assert (kept.key_name, renewed.key_name) == ("a", "b")
     assert new.opened(renewed, TENANT, "ann") == b"k" * 64
     for sealed, tenant, player in ((renewed, TENANT, "ann"), (kept, TENANT, "bob"), (kept, OTHER, "ann")):
