@@ -357,8 +357,8 @@ async def test_forget_while_keys_are_made_prevails(
             )
             for name in players
         ]
-        *begun, _ = await asyncio.gather(
-            *asked, asyncio.gather(*(_forgotten(other, name) for name in players))
+        begun, _ = await asyncio.gather(
+            asyncio.gather(*asked), asyncio.gather(*(_forgotten(other, name) for name in players))
         )
 
     for payment_id in begun:
