@@ -100,6 +100,7 @@ class Mirror:
             refunds=(),
             disputes=(),
             fees=(),
+            personal=b"",
         )
 
 

@@ -61,6 +61,7 @@ class Reason(IntEnum):
     OPENING_BALANCE_NEGATIVE = 84
     OPENING_BALANCE_REPEATED = 85
     CURRENCY_CONTRADICTED = 20
+    PERSONAL_KEYS_MISSING = 21
     LANE_FULL = 50
     DEADLINE_PASSED = 51
     SHUTTING_DOWN = 52
@@ -126,6 +127,7 @@ class Reason(IntEnum):
     HOLD_TOO_LARGE = 248
     ACCOUNTS_BELOW_LIMIT = 260
     BLOCKING_FINDINGS_OPEN = 261
+    PLAYER_FORGOTTEN = 262
     CONTINUATION_NOT_REVERSIBLE = 241
 
 
@@ -413,6 +415,11 @@ class TimeToLiveTooLong(Undecided):
 class CurrencyContradicted(Undecided):
     reason = Reason.CURRENCY_CONTRADICTED
     sentence = "the server's settings contradict the decimal places with which the currency is kept"
+
+
+class PersonalKeysMissing(Undecided):
+    reason = Reason.PERSONAL_KEYS_MISSING
+    sentence = "the server can't read or keep personal metadata, for want of the key"
 
 
 class LaneFull(Undecided):
@@ -795,3 +802,8 @@ class BlockingFindingsOpen(Rejected):
 class ContinuationNotReversible(Rejected):
     reason = Reason.CONTINUATION_NOT_REVERSIBLE
     sentence = "the transaction moved what a continued account left, which is not taken back"
+
+
+class ForgottenPlayer(Rejected):
+    reason = Reason.PLAYER_FORGOTTEN
+    sentence = "the player was forgotten, and no personal metadata is taken for them any more"

@@ -12,7 +12,14 @@ import grpc
 import structlog
 from defter.backfill.v1 import backfill_pb2
 from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
-from defter.payments.v1 import deposit_pb2, outbound_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
+from defter.payments.v1 import (
+    deposit_pb2,
+    outbound_pb2,
+    player_pb2,
+    provider_event_pb2,
+    wallet_pb2,
+    withdrawal_pb2,
+)
 from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2, settlement_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -20,7 +27,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 from iso4217 import Currency
 
 from ledger_server.domain.clock import Clock
-from ledger_server.domain.errors import ClockAstray
+from ledger_server.domain.errors import ClockAstray, PersonalKeysMissing
 from ledger_server.domain.ledger.amounts import OTHERS, AmountBounds
 from ledger_server.domain.ledger.currency import Currencies, CurrencyRegistry, currencies_of
 from ledger_server.engine.courtesy import Courtesy
@@ -32,6 +39,7 @@ from ledger_server.engine.reads.findings import FindingReads
 from ledger_server.engine.reads.follower_budget import FollowerBudget
 from ledger_server.engine.reads.ledger import Reads
 from ledger_server.engine.reads.payments import PaymentReads
+from ledger_server.engine.reads.personal import PersonalData, renew_keys
 from ledger_server.engine.reads.runs import RunReads
 from ledger_server.engine.reads.watch import Watches
 from ledger_server.engine.reconciliation.comparisons import Comparisons
@@ -39,6 +47,7 @@ from ledger_server.engine.reconciliation.outbounds import Outbounds
 from ledger_server.engine.reconciliation.repairs import Repairs
 from ledger_server.engine.reconciliation.runs import Runs
 from ledger_server.engine.reconciliation.settlements import Settlements
+from ledger_server.engine.records.sealing import ServerKeys, server_keys
 from ledger_server.identity.quotas import Kind, Quota, Quotas
 from ledger_server.jobs.balances.comparing import Comparer
 from ledger_server.jobs.dispatcher import Dispatcher, DispatchLimits
@@ -66,6 +75,7 @@ from ledger_server.rpc.journal import JournalServicer
 from ledger_server.rpc.openings import OpeningImports
 from ledger_server.rpc.outbound import OutboundServicer
 from ledger_server.rpc.payment_requests import PaymentReader, ProviderAmounts
+from ledger_server.rpc.player import PlayerServicer
 from ledger_server.rpc.posting import PostingServicer
 from ledger_server.rpc.provider_event import ProviderEventServicer
 from ledger_server.rpc.reconciliation import ReconciliationServicer
@@ -115,8 +125,8 @@ async def start_server(
         witness: what earlier servers of this process saw of the database; None reads it from the settings'
             file.
     Raises:
-        ValueError: there is no database URL, a configured asset or bound is none, or calls can't be asked
-            for ahead.
+        ValueError: there is no database URL, a configured asset or bound is none, a file of keys has none,
+            or calls can't be asked for ahead.
         SchemaTooOld: the database still has to be migrated.
         OSError: the database can't be reached.
         RuntimeError: the port is taken (raised by gRPC).
@@ -124,6 +134,7 @@ async def start_server(
     if not settings.database_url:
         raise ValueError("DEFTER_DATABASE_URL is not set")
     wanted = guarded(settings)
+    personal_keys = _personal_keys(settings)
     identity = None if wanted is None else LiveIdentity(wanted)
     amounts = _amounts(providers or {}, provider_tenants or {})
     async with AsyncExitStack() as opened:
@@ -153,6 +164,8 @@ async def start_server(
         known = await _known_currencies(settings, pools[0])
         for notice in known.notices:
             log.warning(notice)
+        if personal_keys is not None and personal_keys.rotating:
+            await _renew_player_keys(pools[1], personal_keys)
         bounds = amount_bounds(settings.max_amounts, known.registry)
         database_clock, injected = None, clock
         if clock is None:
@@ -171,6 +184,7 @@ async def start_server(
             injected=injected,
             gate=_gate(database_clock, watch),
             provider_tenants=provider_tenants or {},
+            personal_keys=personal_keys,
         )
         wired.ledger.on_commit(watch.committed)
         wired.ledger.on_loss(watch.lost)
@@ -236,6 +250,35 @@ def _listen(
         return port, None
     address = f"{settings.host}:{settings.token_port}"
     return port, server.add_secure_port(address, identity.credentials(certificates=False))
+
+
+def _personal_keys(settings: Settings) -> ServerKeys | None:
+    """Return the keys of the server for personal data.
+
+    Raises:
+        ValueError: the file can't be read, or is none.
+    """
+    file = settings.personal_keys_file
+    if file is None:
+        return None
+    try:
+        return server_keys(file.read_text())
+    except OSError as error:
+        raise ValueError(f"DEFTER_PERSONAL_KEYS_FILE: {error.strerror}: {file}") from None
+    except ValueError as error:
+        raise ValueError(f"DEFTER_PERSONAL_KEYS_FILE: {error}") from None
+
+
+async def _renew_player_keys(pool: Pool, keys: ServerKeys) -> None:
+    """Encrypt the keys of players by the first key of the server, so that the others can be taken away."""
+    try:
+        renewed = await renew_keys(pool, keys)
+    except PersonalKeysMissing as missing:
+        name = missing.metadata["key_name"]
+        raise ValueError(
+            f"DEFTER_PERSONAL_KEYS_FILE: players' keys are encrypted by {name}, which is not in it"
+        ) from None
+    log.info("keys of players are encrypted by the first key", key=keys.name, renewed=renewed)
 
 
 async def _begin_history(settings: Settings, watch: HistoryWatch, hosts: Hosts) -> None:
@@ -360,6 +403,7 @@ def _wire(
     injected: Clock | None,
     gate: Gate,
     provider_tenants: Mapping[str, frozenset[str]],
+    personal_keys: ServerKeys | None,
 ) -> _Wired:
     limits = LaneLimits(
         capacity=settings.lane_capacity,
@@ -409,6 +453,7 @@ def _wire(
         reconciliation=reconciliation,
         backfill=BackfillServicer(read, comparer, kept, registry, openings=openings),
         kept=kept,
+        personal=PersonalData(read, personal_keys),
     )
     dispatcher = _dispatcher(
         ledger, reads, injected, settings, providers=providers, tenants=provider_tenants, gate=gate
@@ -539,6 +584,7 @@ def _servicers(
     reconciliation: ReconciliationServicer,
     backfill: BackfillServicer,
     kept: KeptCurrencies,
+    personal: PersonalData,
 ) -> list[tuple[ServiceDescriptor, object]]:
     payment_reads = PaymentReads(reads)
     findings = FindingReads(reads)
@@ -549,10 +595,11 @@ def _servicers(
         (posting_pb2, PostingServicer(ledger, reader, reads, streams)),
         (hold_pb2, HoldServicer(ledger, reader, reads)),
         (journal_pb2, JournalServicer(reads, watches)),
-        (deposit_pb2, DepositServicer(ledger, payment_reader, payment_reads)),
-        (withdrawal_pb2, WithdrawalServicer(ledger, payment_reader, reads, payment_reads)),
+        (deposit_pb2, DepositServicer(ledger, payment_reader, payment_reads, personal)),
+        (withdrawal_pb2, WithdrawalServicer(ledger, payment_reader, reads, payment_reads, personal)),
         (wallet_pb2, WalletServicer(payment_reads)),
         (provider_event_pb2, ProviderEventServicer(ledger, payment_reader, payment_reads)),
+        (player_pb2, PlayerServicer(ledger, payment_reads, personal)),
         (outbound_pb2, OutboundServicer(Outbounds(reads))),
         (finding_pb2, FindingServicer(ledger, findings, Repairs(reads, findings))),
         (reconciliation_pb2, reconciliation),

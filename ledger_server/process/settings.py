@@ -83,6 +83,13 @@ class Settings(BaseSettings):
         float,
         Field(gt=0, le=0.5, description="pause between two looks for changed certificates, keys, policy"),
     ] = 0.25
+    personal_keys_file: Annotated[
+        Path | None,
+        Field(
+            description="keys that encrypt those of players, the first one in use; without it no personal"
+            " data is taken"
+        ),
+    ] = None
     metrics_port: Annotated[
         int | None, Field(ge=0, le=65_535, description="port of the Prometheus endpoint; none without it")
     ] = None

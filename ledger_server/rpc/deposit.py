@@ -5,11 +5,13 @@ from defter.payments.v1 import deposit_pb2
 from ledger_server.domain.payments.deposit import DepositState
 from ledger_server.engine.reads.ledger import Span
 from ledger_server.engine.reads.payments import PaymentReads
+from ledger_server.engine.reads.personal import PersonalData
 from ledger_server.engine.records.wire_format import length_delimited, number
 from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.outcomes import decide_one
 from ledger_server.rpc.page_token import number_position, page_bytes, page_size
 from ledger_server.rpc.payment_requests import PaymentReader, optional_filters
+from ledger_server.rpc.personal import decide_payment
 from ledger_server.rpc.read_requests import bound, optional_enum, tenant_violations
 from ledger_server.rpc.serving import Context
 from ledger_server.store.payment_rows import DEPOSIT
@@ -19,15 +21,18 @@ from ledger_server.store.queries.payments import PaymentFilter
 class DepositServicer:
     """Takes deposits on, refunds them and reads them; their recorded message is field 1 of each response."""
 
-    def __init__(self, ledger: CallersLedger, reader: PaymentReader, reads: PaymentReads) -> None:
+    def __init__(
+        self, ledger: CallersLedger, reader: PaymentReader, reads: PaymentReads, personal: PersonalData
+    ) -> None:
         self._ledger = ledger
+        self._personal = personal
         self._reader = reader
         self._reads = reads
 
     async def InitiateDeposit(self, request: deposit_pb2.InitiateDepositRequest, context: Context) -> bytes:
         """Begin a deposit."""
         item = self._reader.initiate_deposit(request)
-        return length_delimited(1, await decide_one(self._ledger, request.tenant_id, item, context))
+        return length_delimited(1, await decide_payment(self._ledger, self._personal, request, item, context))
 
     async def GetDeposit(self, request: deposit_pb2.GetDepositRequest, _: Context) -> bytes:
         """Read one deposit."""

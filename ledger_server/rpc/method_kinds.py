@@ -2,7 +2,7 @@
 
 from typing import Final
 
-READ_VERBS: Final = ("Get", "BatchGet", "List", "Verify", "Watch", "ServerReflection")
+READ_VERBS: Final = ("Get", "BatchGet", "List", "Reveal", "Verify", "Watch", "ServerReflection")
 """What the names of methods that change nothing begin with; any other method counts as one that does."""
 
 NOT_OF_PLAYERS: Final = frozenset(

@@ -4,7 +4,14 @@ from typing import Any, Final
 
 from defter.backfill.v1 import backfill_pb2
 from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
-from defter.payments.v1 import deposit_pb2, outbound_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
+from defter.payments.v1 import (
+    deposit_pb2,
+    outbound_pb2,
+    player_pb2,
+    provider_event_pb2,
+    wallet_pb2,
+    withdrawal_pb2,
+)
 from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2, settlement_pb2
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_reflection.v1alpha import reflection_pb2
@@ -19,6 +26,7 @@ _FILES: Final[tuple[Any, ...]] = (
     tenant_pb2,
     deposit_pb2,
     outbound_pb2,
+    player_pb2,
     provider_event_pb2,
     wallet_pb2,
     withdrawal_pb2,

@@ -27,7 +27,7 @@ NO_TENANT: Final = ""
 """Stands for the tenant of methods that are of none, and of streams whose first message has not come."""
 
 VERIFY: Final = "VerifyJournal"
-_READS: Final = ("Get", "BatchGet")
+_READS: Final = ("Get", "BatchGet", "Reveal")
 _LISTS: Final = ("List", "GetTrialBalance")
 _UNIT_BYTES: Final = 1_024
 # So many lists, or verifications, of one owner may wait for their turn.

@@ -31,6 +31,7 @@ from ledger_server.domain.ledger.accounts import Limits, WantedLimits
 from ledger_server.domain.ledger.amounts import AmountBounds
 from ledger_server.domain.ledger.currency import CurrencyRegistry
 from ledger_server.domain.ledger.holds import MAX_TIME_TO_LIVE, Expiry
+from ledger_server.engine.records.sealing import MAX_PLAIN_BYTES, plain_of
 from ledger_server.engine.records.times import moment
 
 MAX_BATCH: Final = 1_000
@@ -127,6 +128,12 @@ class Violations:
                 self.add(FieldMalformed(field=path))
             self.text(key, path, MAX_METADATA_KEY)
             self.text(text, path, MAX_METADATA_VALUE)
+
+    def personal(self, value: Mapping[str, str], path: str) -> None:
+        """Allow personal data: a bounded map of strings, bounded as a whole too."""
+        self.metadata(value, path)
+        if len(value) <= MAX_METADATA and len(plain_of(value)) > MAX_PLAIN_BYTES:
+            self.add(FieldTooLong(field=path, limit=MAX_PLAIN_BYTES))
 
     def currency(self, value: str, path: str, currencies: CurrencyRegistry) -> None:
         """Require a currency of the registry."""

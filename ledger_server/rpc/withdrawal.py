@@ -6,6 +6,7 @@ from ledger_server.domain.payments.withdrawal import WithdrawalState
 from ledger_server.engine.lane.work import Request
 from ledger_server.engine.reads.ledger import Reads, Span
 from ledger_server.engine.reads.payments import PaymentReads
+from ledger_server.engine.reads.personal import PersonalData
 from ledger_server.engine.records.wire_format import length_delimited, number
 from ledger_server.engine.records.withdrawals import policy_message
 from ledger_server.rpc.callers_ledger import CallersLedger
@@ -19,6 +20,7 @@ from ledger_server.rpc.payment_requests import (
     optional_filters,
     reject_withdrawal,
 )
+from ledger_server.rpc.personal import decide_payment
 from ledger_server.rpc.read_requests import bound, optional_enum, tenant_violations
 from ledger_server.rpc.serving import Context
 from ledger_server.store.payment_rows import WITHDRAWAL
@@ -29,9 +31,15 @@ class WithdrawalServicer:
     """Takes withdrawals through review; the recorded message is field 1 of each response."""
 
     def __init__(
-        self, ledger: CallersLedger, reader: PaymentReader, reads: Reads, payment_reads: PaymentReads
+        self,
+        ledger: CallersLedger,
+        reader: PaymentReader,
+        reads: Reads,
+        payment_reads: PaymentReads,
+        personal: PersonalData,
     ) -> None:
         self._ledger = ledger
+        self._personal = personal
         self._reader = reader
         self._reads = reads
         self._payment_reads = payment_reads
@@ -40,7 +48,8 @@ class WithdrawalServicer:
         self, request: withdrawal_pb2.RequestWithdrawalRequest, context: Context
     ) -> bytes:
         """Hold money that is to go out."""
-        return await self._decide(request.tenant_id, self._reader.request_withdrawal(request), context)
+        item = self._reader.request_withdrawal(request)
+        return length_delimited(1, await decide_payment(self._ledger, self._personal, request, item, context))
 
     async def ApproveWithdrawal(
         self, request: withdrawal_pb2.ApproveWithdrawalRequest, context: Context

@@ -24,6 +24,7 @@ from ledger_server.domain.state.facts import (
     FindingChanged,
     HoldCaptured,
     HoldChanged,
+    PlayerForgotten,
     RequestRejected,
     TransactionPosted,
     WithdrawalPolicySet,
@@ -37,6 +38,7 @@ from ledger_server.store.ledger_rows import (
     LEDGER_UPSERTS,
     JournalRow,
     account_row,
+    forgotten_row,
     hold_row,
     journal_rows,
     posting_rows,
@@ -252,6 +254,7 @@ class _Changes(NamedTuple):
 def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> _Changes:
     accounts: dict[int, Account] = {}
     holds: dict[int, Hold] = {}
+    forgotten: dict[str, int] = {}
     payments = PaymentRows()
     findings = FindingRows()
     of_tenant: dict[str, object] = {}
@@ -272,6 +275,8 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
             of_tenant[_SET_POLICY] = policy_text(fact.policy)
         elif isinstance(fact, EpochBegun):
             of_tenant[_ADD_EPOCH] = epochs_text([Epoch(row.sequence, fact.epoch)])
+        elif isinstance(fact, PlayerForgotten):
+            forgotten[fact.player_id] = row.sequence
         elif isinstance(fact, FindingChanged):
             findings.add(fact.finding, row.sequence, row.content)
         elif not isinstance(fact, RequestRejected):  # a refusal is a record and nothing else
@@ -281,6 +286,7 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
         "postings": posting_rows(rows),
         "holds": [hold_row(hold, account_numbers) for hold in holds.values()],
         "accounts": [account_row(account) for account in accounts.values()],
+        "player_keys": [forgotten_row(*each) for each in forgotten.items()],
         **payments.tables,
         **findings.tables,
     }

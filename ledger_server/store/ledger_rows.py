@@ -89,11 +89,24 @@ ACCOUNTS: Final = {
     "continues": "text",
     "continued_by": "text",
 }
+# Of a player who is forgotten: without a key, which no record has. Whoever makes one writes it.
+FORGOTTEN: Final = {
+    "player_id": "text",
+    "forgotten_by": "bigint",
+    "key_name": "text",
+    "sealed_key": "bytea",
+}
 
 COUNTERS: Final = ("posted_debits", "posted_credits", "pending_debits", "pending_credits", "version")
 """The columns of a statement line that hold its account's counters after it."""
 
-LEDGER_TABLES: Final = {"journal": JOURNAL, "postings": POSTINGS, "holds": HOLDS, "accounts": ACCOUNTS}
+LEDGER_TABLES: Final = {
+    "journal": JOURNAL,
+    "postings": POSTINGS,
+    "holds": HOLDS,
+    "accounts": ACCOUNTS,
+    "player_keys": FORGOTTEN,
+}
 # The columns that a later fact may change.
 LEDGER_UPSERTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "holds": (
@@ -101,6 +114,8 @@ LEDGER_UPSERTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         ("amount", "captured", "released", "state", "expire_time", "end_time", "limit_breached"),
     ),
     "accounts": ("account_number", ("state", "min_available", "max_balance", "continued_by")),
+    # This destroys the key that was there.
+    "player_keys": ("player_id", ("forgotten_by", "key_name", "sealed_key")),
 }
 
 _POSTING_KINDS: Final = frozenset({FactKind.TRANSACTION_POSTED, FactKind.HOLD_CAPTURED})
@@ -169,6 +184,11 @@ def posting_rows(rows: Sequence[JournalRow]) -> list[tuple[Any, ...]]:
         for row in rows
         for leg, line in enumerate(getattr(row.fact, "lines", ()))
     ]
+
+
+def forgotten_row(player_id: str, sequence: int) -> tuple[Any, ...]:
+    """Return the row of a player whom a record forgets, in the order of `FORGOTTEN`."""
+    return (player_id, sequence, None, None)
 
 
 def account_row(account: Account) -> tuple[Any, ...]:

@@ -382,6 +382,23 @@ outbox: Final = Table(
     postgresql_with={"fillfactor": "50"},
 )
 
+# One row per player who has personal data, or was forgotten. The key is encrypted by the server's of that
+# name, and is destroyed by the record that forgets the player.
+player_keys: Final = Table(
+    "player_keys",
+    metadata,
+    tenant_key(),
+    bytewise("player_id"),
+    bytewise("key_name", nullable=True),
+    Column("sealed_key", LargeBinary),
+    Column("forgotten_by", BigInteger),
+    PrimaryKeyConstraint("tenant_key", "player_id"),
+    CheckConstraint(
+        "(sealed_key IS NULL) = (forgotten_by IS NOT NULL) AND (key_name IS NULL) = (sealed_key IS NULL)",
+        name="kept",
+    ),
+)
+
 WITHOUT_TENANT: Final = (history,)
 """Tables of the whole database."""
 

@@ -204,6 +204,7 @@ def captured(events: Sequence[ProviderEvent]) -> int:
         refunds=(),
         disputes=(),
         fees=(),
+        personal=b"",
     )
     for event in {event.event_id: event for event in reversed(events)}.values():
         said = domain.ProviderEvent(

@@ -55,6 +55,7 @@ OF_ITS_OWN: Final = {
     "finding_sightings": "which run saw a finding last: only the newest is kept",
     "reconciliation_runs": "work under way and its result, which no record repeats",
     "provider_records": "what a provider has listed, read again by the next run",
+    "player_keys": "keys are outside of the journal; who is forgotten: `tests/wire/test_personal_data.py`",
     "settlement_reports": "files that were imported, which no record repeats",
     "settlement_lines": "as the file has them",
     "settlement_batches": "sums of lines",

@@ -43,6 +43,7 @@ KINDS: Final[Mapping[type[Struct], tuple[FactKind, ...]]] = {
     facts.WithdrawalPolicySet: (FactKind.WITHDRAWAL_POLICY_SET,),
     facts.FindingChanged: (FactKind.FINDING_CHANGED,),
     facts.EpochBegun: (FactKind.EPOCH_BEGUN,),
+    facts.PlayerForgotten: (FactKind.PLAYER_FORGOTTEN,),
 }
 
 

@@ -207,6 +207,7 @@ class Mirror:
                 payouts=(),
                 hold_ended=False,
                 fees=(),
+                personal=b"",
             )
             for event in heard:
                 withdrawal = with_withdrawal_event(withdrawal, event)
@@ -236,6 +237,7 @@ class Mirror:
             refunds=(),
             disputes=(),
             fees=(),
+            personal=b"",
         )
         for event in heard:
             deposit = with_deposit_event(deposit, event)

@@ -15,6 +15,7 @@ from defter.ledger.v1.posting_pb2_grpc import PostingServiceStub
 from defter.ledger.v1.tenant_pb2_grpc import TenantServiceStub
 from defter.payments.v1.deposit_pb2_grpc import DepositServiceStub
 from defter.payments.v1.outbound_pb2_grpc import OutboundServiceStub
+from defter.payments.v1.player_pb2_grpc import PlayerServiceStub
 from defter.payments.v1.provider_event_pb2_grpc import ProviderEventServiceStub
 from defter.payments.v1.wallet_pb2_grpc import WalletServiceStub
 from defter.payments.v1.withdrawal_pb2_grpc import WithdrawalServiceStub
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from defter.ledger.v1.tenant_pb2_grpc import TenantServiceAsyncStub
     from defter.payments.v1.deposit_pb2_grpc import DepositServiceAsyncStub
     from defter.payments.v1.outbound_pb2_grpc import OutboundServiceAsyncStub
+    from defter.payments.v1.player_pb2_grpc import PlayerServiceAsyncStub
     from defter.payments.v1.provider_event_pb2_grpc import ProviderEventServiceAsyncStub
     from defter.payments.v1.wallet_pb2_grpc import WalletServiceAsyncStub
     from defter.payments.v1.withdrawal_pb2_grpc import WithdrawalServiceAsyncStub
@@ -73,6 +75,7 @@ class Stubs:
     withdrawals: WithdrawalServiceAsyncStub
     wallets: WalletServiceAsyncStub
     events: ProviderEventServiceAsyncStub
+    players: PlayerServiceAsyncStub
     outbound: OutboundServiceAsyncStub
     findings: FindingServiceAsyncStub
     reconciliation: ReconciliationServiceAsyncStub
@@ -90,6 +93,7 @@ class Stubs:
             withdrawals=WithdrawalServiceStub(channel),
             wallets=WalletServiceStub(channel),
             events=ProviderEventServiceStub(channel),
+            players=PlayerServiceStub(channel),
             outbound=OutboundServiceStub(channel),
             findings=FindingServiceStub(channel),
             reconciliation=ReconciliationServiceStub(channel),

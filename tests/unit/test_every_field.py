@@ -145,6 +145,7 @@ TABLES: Final[Mapping[type[Struct], tuple[str, ...]]] = {
     facts.WithdrawalPolicySet: ("tenants",),
     facts.FindingChanged: ("reconciliation_findings", "finding_versions"),
     facts.EpochBegun: ("tenants",),
+    facts.PlayerForgotten: ("player_keys",),
 }
 """What a fact changes, beside the journal."""
 # Every field is tried in every example, and what has failed is named: nothing is won by making it smaller.

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 from defter.ledger.v1 import account_pb2, error_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
-from defter.payments.v1 import deposit_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
+from defter.payments.v1 import deposit_pb2, player_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
 from defter.reconciliation.v1 import finding_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
@@ -30,7 +30,7 @@ METHODS: list[MethodDescriptor] = [
     method
     for module in (
         *(tenant_pb2, account_pb2, posting_pb2, hold_pb2, journal_pb2),
-        *(deposit_pb2, withdrawal_pb2, wallet_pb2, provider_event_pb2),
+        *(deposit_pb2, withdrawal_pb2, wallet_pb2, player_pb2, provider_event_pb2),
         finding_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()

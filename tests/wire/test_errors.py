@@ -41,6 +41,8 @@ ABORTED = grpc.StatusCode.ABORTED
 
 # These need more than one request to provoke; each has a test of its own.
 TESTED_ELSEWHERE = {
+    "PERSONAL_KEYS_MISSING": "tests.wire.test_personal_data::test_without_keys_personal_data_are_refused",
+    "PLAYER_FORGOTTEN": "tests.wire.test_personal_data::test_forget_player_leaves_money_and_proof",
     "SNAPSHOT_NOT_ORDERED": "tests.wire.test_compare_balances::test_compare_out_of_shape_is_refused",
     "SNAPSHOT_INCOMPLETE": "tests.wire.test_compare_balances::test_snapshot_that_breaks_off_resolves_nothing",
     "IDENTITY_MISSING": "tests.wire.test_every_permission"

@@ -71,6 +71,7 @@ async def test_list_services_by_reflection_names_all_of_them(shell: Shell) -> No
         "defter.ledger.v1.TenantService",
         "defter.payments.v1.DepositService",
         "defter.payments.v1.OutboundService",
+        "defter.payments.v1.PlayerService",
         "defter.payments.v1.ProviderEventService",
         "defter.payments.v1.WalletService",
         "defter.payments.v1.WithdrawalService",

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from defter.ledger.v1 import account_pb2, error_pb2, hold_pb2, posting_pb2, tenant_pb2
-from defter.payments.v1 import deposit_pb2, payment_pb2, provider_event_pb2, withdrawal_pb2
+from defter.payments.v1 import deposit_pb2, payment_pb2, player_pb2, provider_event_pb2, withdrawal_pb2
 from defter.payments.v1.payment_pb2 import WithdrawalPolicy
 from defter.reconciliation.v1 import finding_pb2
 
@@ -147,6 +147,11 @@ async def more_to_hold(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
 async def shadow(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
     """For SetBalanceEnforcement."""
     return {"balance_enforcement": SHADOW}
+
+
+async def player_to_forget(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For ForgetPlayer."""
+    return {"player_id": "ann", "reason": "asked to"}
 
 
 async def nothing(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
@@ -418,6 +423,12 @@ def deposit_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) 
     )
 
 
+def player_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) -> Mutation:
+    """Return a mutation of PlayerService."""
+    request = getattr(player_pb2, f"{method}Request")
+    return Mutation(method, lambda x: getattr(x.stubs.players, method), request, prepare, change, reason)
+
+
 def withdrawal_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) -> Mutation:
     """Return a mutation of WithdrawalService."""
     request = getattr(withdrawal_pb2, f"{method}Request")
@@ -470,6 +481,7 @@ SUCCESSES = [
     withdrawal_rpc("CancelWithdrawal", withdrawal_of_player, withdrawal_id="wd_other"),
     withdrawal_rpc("MarkWithdrawalPaid", approved_withdrawal, provider_ref="changed"),
     withdrawal_rpc("SetWithdrawalPolicy", plain_policy, policy=WithdrawalPolicy(player_may_cancel=False)),
+    player_rpc("ForgetPlayer", player_to_forget, player_id="bob"),
     event_rpc("ReplayProviderEvent", stored_event, provider_event_id="evt_other"),
     event_rpc("SupersedeProviderEvent", unread_and_read_event, superseded_by_event_id="evt_other"),
     finding_rpc("AcknowledgeFinding", finding_to_look_after, assignee="mallory"),

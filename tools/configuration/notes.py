@@ -53,6 +53,10 @@ SERVER: Final = {
     ),
     "DEFTER_AUDIT_LOG_FILE": Note("The audit log is to be kept apart. The file may be rotated at any time."),
     "DEFTER_IDENTITY_RELOAD_SECONDS": Note("Never, but to save a little CPU."),
+    "DEFTER_PERSONAL_KEYS_FILE": Note(
+        "Callers send `personal_metadata`: see `personal-data.md`. It is read at the start alone.",
+        "its file",
+    ),
     "DEFTER_METRICS_PORT": Note("Always set it in production. Worker n has the n-th port from here."),
     "DEFTER_METRICS_HOST": Note(
         "Prometheus runs on another machine. The endpoint is plaintext: open it to the network of"

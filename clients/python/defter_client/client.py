@@ -16,6 +16,7 @@ from defter.ledger.v1 import (
 from defter.payments.v1 import (
     deposit_pb2_grpc,
     outbound_pb2_grpc,
+    player_pb2_grpc,
     provider_event_pb2_grpc,
     wallet_pb2_grpc,
     withdrawal_pb2_grpc,
@@ -96,6 +97,7 @@ class LedgerClient:
         self.withdrawals = withdrawal_pb2_grpc.WithdrawalServiceStub(self._channel)
         self.wallets = wallet_pb2_grpc.WalletServiceStub(self._channel)
         self.provider_events = provider_event_pb2_grpc.ProviderEventServiceStub(self._channel)
+        self.players = player_pb2_grpc.PlayerServiceStub(self._channel)
         self.outbound = outbound_pb2_grpc.OutboundServiceStub(self._channel)
         self.reconciliation = reconciliation_pb2_grpc.ReconciliationServiceStub(self._channel)
         self.findings = finding_pb2_grpc.FindingServiceStub(self._channel)

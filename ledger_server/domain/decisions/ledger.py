@@ -62,6 +62,7 @@ from ledger_server.domain.state.commands import (
     CreateTenant,
     Enforcement,
     ExtendHold,
+    ForgetPlayer,
     HoldCommand,
     IncreaseHold,
     OpenAccount,
@@ -80,6 +81,7 @@ from ledger_server.domain.state.facts import (
     FactKind,
     HoldCaptured,
     HoldChanged,
+    PlayerForgotten,
     RequestRejected,
     TransactionPosted,
 )
@@ -134,6 +136,11 @@ def _create_tenant(_: WorkingSet, command: CreateTenant, _now: datetime) -> Fact
 
 def _set_enforcement(working_set: WorkingSet, command: SetBalanceEnforcement, _now: datetime) -> Fact:
     return switch_enforcement(working_set, command)
+
+
+def _forget_player(_: WorkingSet, command: ForgetPlayer, _now: datetime) -> Fact:
+    # It is decided whatever came before: after a restore the same player may have to be forgotten again.
+    return PlayerForgotten(FactKind.PLAYER_FORGOTTEN, command.player_id, command.reason)
 
 
 def _open_account(working_set: WorkingSet, command: OpenAccount, now: datetime) -> Fact:
@@ -514,5 +521,6 @@ _DECIDERS: Final = cast(
         ReleaseHold: _release_hold,
         ExtendHold: _extend_hold,
         IncreaseHold: _increase_hold,
+        ForgetPlayer: _forget_player,
     },
 )

@@ -34,6 +34,7 @@ from ledger_server.domain.state.commands import (
     CreateTenant,
     Enforcement,
     ExpireHolds,
+    ForgetPlayer,
     HoldCommand,
     IncreaseHold,
     OpenAccount,
@@ -56,6 +57,7 @@ from ledger_server.domain.state.facts import (
     FindingChanged,
     HoldCaptured,
     HoldChanged,
+    PlayerForgotten,
     RequestRejected,
     TransactionPosted,
     WithdrawalChanged,
@@ -65,7 +67,9 @@ from ledger_server.domain.state.limit_survey import Unloaded
 from ledger_server.domain.state.working_set import AccountEntry, HoldEntry, PostedEntry, WorkingSet
 
 PaymentFact = DepositChanged | WithdrawalChanged | EventRecorded | WithdrawalPolicySet
-WithoutAccounts = PaymentFact | EnforcementChanged | RequestRejected | FindingChanged | EpochBegun
+WithoutAccounts = (
+    PaymentFact | EnforcementChanged | RequestRejected | FindingChanged | EpochBegun | PlayerForgotten
+)
 
 # Commands whose form cannot be wrong, or that are never repeated.
 Formless = (
@@ -76,6 +80,7 @@ Formless = (
     | ReverseTransaction
     | HoldCommand
     | ExpireHolds
+    | ForgetPlayer
     | PaymentCommand
     | AnyFindingCommand
 )
@@ -112,6 +117,8 @@ class Replay:
         self.events: dict[int, int] = {}
         # The newest record of every finding, and its version.
         self.findings: dict[bytes, tuple[int, int]] = {}
+        # The newest record that forgot each player.
+        self.forgotten: dict[str, int] = {}
         # Those that stand against ENFORCED.
         self._blocking: set[bytes] = set()
         self._booked: Counter[str] = Counter()
@@ -291,6 +298,8 @@ class Replay:
             self._follow(fact.hold, fact.kind)
             if isinstance(fact, HoldCaptured):
                 self._book(fact.transaction, fact.lines)
+        elif isinstance(fact, PlayerForgotten):
+            self.forgotten[fact.player_id] = state.sequence
         elif isinstance(fact, WithoutAccounts):
             pass  # neither an account nor a hold changes
         else:
@@ -358,6 +367,7 @@ def _named_accounts(command: Command) -> Iterator[str]:
                 | ReverseTransaction
                 | HoldCommand
                 | ExpireHolds
+                | ForgetPlayer
                 | PaymentCommand
                 | AnyFindingCommand,
             ):

@@ -17,6 +17,8 @@ class InitiateDeposit(Struct, frozen=True, kw_only=True):
         hold_for: how long the money is expected; None: for ever.
         max_pending: the most that may be pending into the wallet, this deposit included, minor units; None:
             no bound.
+        personal: personal metadata, encrypted; empty: none.
+        forgotten: whether it came with personal metadata and the player was forgotten.
     """
 
     player_id: str
@@ -28,6 +30,8 @@ class InitiateDeposit(Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, str]
     hold_for: timedelta | None = None
     max_pending: int | None = None
+    personal: bytes = b""
+    forgotten: bool = False
 
 
 class RefundDeposit(Struct, frozen=True, kw_only=True):
@@ -39,7 +43,7 @@ class RefundDeposit(Struct, frozen=True, kw_only=True):
 
 
 class RequestWithdrawal(Struct, frozen=True, kw_only=True):
-    """Hold money that is to go out."""
+    """Hold money that is to go out; `personal` and `forgotten` as for a deposit."""
 
     player_id: str
     provider: str
@@ -48,6 +52,8 @@ class RequestWithdrawal(Struct, frozen=True, kw_only=True):
     destination: str
     reference: str
     metadata: Mapping[str, str]
+    personal: bytes = b""
+    forgotten: bool = False
 
 
 class WithdrawalCommand(Struct, frozen=True, kw_only=True):

@@ -67,6 +67,7 @@ class Deposit(Struct, frozen=True, kw_only=True):
     refunds: tuple[Refund, ...]
     disputes: tuple[Dispute, ...]
     fees: tuple[Fee, ...]
+    personal: bytes
 
     @property
     def state(self) -> DepositState:

@@ -142,6 +142,7 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
     payouts: tuple[Payout, ...]
     hold_ended: bool
     fees: tuple[Fee, ...]
+    personal: bytes
 
     @property
     def known_ref(self) -> str:

@@ -48,6 +48,7 @@ class Method(Code):
     ResolveFinding = 71
     ReopenFinding = 72
     ImportOpeningBalances = 80
+    ForgetPlayer = 90
 
 
 class RequestKey(Struct, frozen=True, gc=False):
@@ -216,6 +217,13 @@ class ExpireHolds(Struct, frozen=True, kw_only=True):
     numbers: tuple[int, ...]
 
 
+class ForgetPlayer(Struct, frozen=True, kw_only=True):
+    """Destroy the key of a player's personal data."""
+
+    player_id: str
+    reason: str
+
+
 Command = (
     PaymentCommand
     | AnyFindingCommand
@@ -233,4 +241,5 @@ Command = (
     | ExtendHold
     | IncreaseHold
     | ExpireHolds
+    | ForgetPlayer
 )

@@ -46,6 +46,7 @@ class FactKind(Code):
     FINDING_CHANGED = 29
     EPOCH_BEGUN = 30
     ACCOUNT_CONTINUED = 36
+    PLAYER_FORGOTTEN = 37
 
 
 class EnforcementSwitch(Struct, frozen=True):
@@ -180,6 +181,14 @@ class EpochBegun(Struct, frozen=True):
     epoch: str
 
 
+class PlayerForgotten(Struct, frozen=True):
+    """The key of a player's personal data was destroyed, in the commit of the record."""
+
+    kind: FactKind
+    player_id: str
+    reason: str
+
+
 Fact = (
     EnforcementChanged
     | AccountChanged
@@ -194,4 +203,5 @@ Fact = (
     | WithdrawalPolicySet
     | FindingChanged
     | EpochBegun
+    | PlayerForgotten
 )

@@ -38,6 +38,7 @@ from ledger_server.domain.state.facts import (
     FindingChanged,
     HoldCaptured,
     HoldChanged,
+    PlayerForgotten,
     RequestRejected,
     TransactionPosted,
     WithdrawalChanged,
@@ -282,7 +283,7 @@ class WorkingSet:
                 self._set_account(successor)
             case EnforcementChanged(enforcement=enforcement):
                 self._set(self, "enforcement", enforcement)
-            case RequestRejected():
+            case RequestRejected() | PlayerForgotten():
                 pass
             case EpochBegun(epoch=epoch):
                 # An epoch never begins within an atomic request, so only forgetting the whole tip takes it

@@ -17,6 +17,7 @@ from ledger_server.domain.state.commands import (
     CreateTenant,
     Enforcement,
     ExpireHolds,
+    ForgetPlayer,
     HoldCommand,
     OpenAccount,
     PlaceHold,
@@ -50,6 +51,7 @@ Rest = (
     | ExpireHolds
     | CreateTenant
     | SetBalanceEnforcement
+    | ForgetPlayer
 )
 
 
@@ -144,7 +146,7 @@ def _want_rest(working_set: WorkingSet, result: Wanted, command: Rest, now: date
             _want_hold(working_set, result, number, now)
     elif isinstance(command, SetBalanceEnforcement):
         _want_survey(working_set, result, command, now)
-    elif not isinstance(command, CreateTenant):  # it names nothing
+    elif not isinstance(command, CreateTenant | ForgetPlayer):  # they name nothing
         assert_never(command)
 
 

@@ -44,6 +44,7 @@ def deposit_message(ids: TenantIds, deposit: Deposit) -> pb.Deposit:
         balance_after_minor=deposit.balance_after,
         reference=deposit.reference,
         metadata=deposit.metadata,
+        personal_ciphertext=deposit.personal,
         initiate_time=timestamp(deposit.initiate_time),
         update_time=timestamp(deposit.update_time),
     )
@@ -177,6 +178,7 @@ def deposit_of(ids: TenantIds, message: pb.Deposit) -> Deposit:
             for dispute in message.disputes
         ),
         fees=fees_of(message),
+        personal=message.personal_ciphertext,
     )
 
 

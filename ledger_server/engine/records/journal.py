@@ -18,6 +18,7 @@ from defter.ledger.v1 import (
     posting_pb2,
     tenant_pb2,
 )
+from defter.payments.v1 import payment_pb2
 from google.protobuf.message import Message
 
 from ledger_server.domain.ids import TenantIds
@@ -45,6 +46,7 @@ from ledger_server.domain.state.facts import (
     FindingChanged,
     HoldCaptured,
     HoldChanged,
+    PlayerForgotten,
     RequestRejected,
     TransactionPosted,
 )
@@ -170,8 +172,8 @@ class RecordEncoder:
                 )
             case TransactionPosted(transaction=transaction, lines=lines):
                 return self._transaction(transaction, lines, sequence)
-            case EpochBegun(epoch=epoch):
-                return journal_pb2.EpochBegun(epoch=epoch)
+            case EpochBegun() | PlayerForgotten():
+                return _brief(fact)
             case FindingChanged(finding=finding):
                 return finding_message(self._ids, finding)
             case _:
@@ -210,6 +212,12 @@ class RecordEncoder:
         if transaction.outside:
             message.outside = True
         return message
+
+
+def _brief(fact: EpochBegun | PlayerForgotten) -> Message:
+    if isinstance(fact, EpochBegun):
+        return journal_pb2.EpochBegun(epoch=fact.epoch)
+    return payment_pb2.PlayerForgotten(player_id=fact.player_id, reason=fact.reason)
 
 
 @lru_cache(maxsize=4_096)

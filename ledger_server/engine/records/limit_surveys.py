@@ -27,6 +27,7 @@ WITHOUT_ACCOUNTS: Final = frozenset(
         "withdrawal_policy_set",
         "finding_changed",
         "epoch_begun",
+        "player_forgotten",
     }
 )
 """Facts that change no account: what payments move is told by records of its own."""

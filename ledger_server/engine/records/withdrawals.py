@@ -48,6 +48,7 @@ def withdrawal_message(ids: TenantIds, withdrawal: Withdrawal) -> pb.Withdrawal:
         balance_after_minor=withdrawal.balance_after,
         reference=withdrawal.reference,
         metadata=withdrawal.metadata,
+        personal_ciphertext=withdrawal.personal,
         request_time=timestamp(withdrawal.request_time),
         update_time=timestamp(withdrawal.update_time),
         hold_ended=withdrawal.hold_ended,
@@ -97,6 +98,7 @@ def withdrawal_of(ids: TenantIds, message: pb.Withdrawal) -> Withdrawal:
         payouts=tuple(payouts.values()),
         hold_ended=message.hold_ended,
         fees=fees_of(message),
+        personal=message.personal_ciphertext,
     )
 
 

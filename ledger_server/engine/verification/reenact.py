@@ -15,6 +15,7 @@ from ledger_server.domain.state.commands import (
     ContinueAccount,
     Enforcement,
     ExtendHold,
+    ForgetPlayer,
     IncreaseHold,
     OpenAccount,
     PlaceHold,
@@ -126,6 +127,9 @@ def _command(
             kind=AccountKind(continued.successor.kind),
             currency=continued.successor.currency_code,
         )
+    if name == "player_forgotten":
+        forgotten = record.player_forgotten
+        return ForgetPlayer(player_id=forgotten.player_id, reason=forgotten.reason)
     changed = getattr(record, name)
     if isinstance(changed, journal_pb2.AccountChanged):
         return _change_account(name, changed)

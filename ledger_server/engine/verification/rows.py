@@ -1,4 +1,4 @@
-"""Owns the comparison of stored payments, events and findings with the records that changed them last."""
+"""Owns the comparison of stored payments, events, findings and forgotten players with the journal."""
 
 import asyncio
 import hashlib
@@ -58,7 +58,27 @@ async def check_rows(connection: AnyConnection, key: TenantKey, check: JournalCh
         *await _history(connection, key, check),
         *await _refs(connection, key, check.ids),
         *await _calls(connection, key, check.ids, in_motion),
+        *await _forgotten(connection, key, check),
     ]
+
+
+async def _forgotten(connection: AnyConnection, key: TenantKey, check: JournalCheck) -> list[Different]:
+    """Return forgotten players whose key is still there, and those that no record forgot."""
+    missing = dict(check.replay.forgotten)
+    found: list[Different] = []
+    count = 0
+    async for player_id, forgotten_by, has_key in verification.known_players(connection, key):
+        expected = missing.pop(player_id, None)
+        subject = f"player_keys {player_id}"
+        if expected is not None and has_key:
+            found.append(Different(expected, f"{subject} sealed_key", ABSENT, PRESENT))
+        elif expected != forgotten_by:
+            at = expected or forgotten_by or 0
+            found.append(Different(at, f"{subject} forgotten_by", expected, forgotten_by))
+        count += 1
+        if count % _BREATH == 0:
+            await asyncio.sleep(0)
+    return found + [Different(at, f"player_keys {name}", PRESENT, ABSENT) for name, at in missing.items()]
 
 
 async def _refs(connection: AnyConnection, key: TenantKey, ids: TenantIds) -> list[Different]:

@@ -154,6 +154,11 @@ LEFT JOIN LATERAL (
 WHERE o.tenant_key = $1 ORDER BY o.call_number
 """
 
+# Whether a key is there, and never the key.
+_PLAYERS: Final = """
+SELECT player_id, forgotten_by, sealed_key IS NOT NULL AS has_key FROM player_keys WHERE tenant_key = $1
+"""
+
 _FINDING_VERSIONS: Final = """
 SELECT v.fingerprint, v.version, v.sequence, j.record FROM finding_versions v
 LEFT JOIN LATERAL (
@@ -336,6 +341,14 @@ async def finding_versions(connection: AnyConnection, key: TenantKey) -> AsyncIt
     """Yield the stored history of all findings, each version with the record that it names."""
     async for row in _stream(connection, _FINDING_VERSIONS, key):
         yield StoredVersion(row["fingerprint"], row["version"], row["sequence"], row["record"])
+
+
+async def known_players(
+    connection: AnyConnection, key: TenantKey
+) -> AsyncIterator[tuple[str, int | None, bool]]:
+    """Yield all players with personal data, or forgotten: by which record, and whether a key is there."""
+    async for row in _stream(connection, _PLAYERS, key):
+        yield row["player_id"], row["forgotten_by"], row["has_key"]
 
 
 async def refs(connection: AnyConnection, key: TenantKey) -> AsyncIterator[StoredRef]:

@@ -92,7 +92,7 @@ def test_ranges_are_told_as_they_are(
 def test_secrets_are_told_as_such() -> None:
     """Whatever holds a password, a key or a token by its name is told as secret."""
     for name, note in {**SERVER, **EDGE, **COMMANDS}.items():
-        secret = name.endswith(("_KEY_FILE", "_TOKEN_FILE", "_URL"))
+        secret = name.endswith(("_KEY_FILE", "_PERSONAL_KEYS_FILE", "_TOKEN_FILE", "_URL"))
         assert (note.confidential != "no") == secret, name
 
 

@@ -69,6 +69,7 @@ def a_deposit(amount: int = 1000, *, ref: str = PAYMENT, refunds: tuple[Refund, 
         captures=(),
         disputes=(),
         fees=(),
+        personal=b"",
     )
 
 
@@ -101,6 +102,7 @@ def a_withdrawal(
         payouts=(),
         hold_ended=False,
         fees=(),
+        personal=b"",
     )
 
 

@@ -14,6 +14,7 @@ from ledger_server.domain.errors import (
     BegunDepositsTooLarge,
     CallUnderWay,
     DepositNotFound,
+    ForgottenPlayer,
     IllegalTransition,
     PlayerCancelNotAllowed,
     ProviderRefTaken,
@@ -53,6 +54,8 @@ from ledger_server.domain.state.working_set import WorkingSet
 
 def initiate(facts: Booking, command: InitiateDeposit) -> None:
     """Begin a deposit."""
+    if command.forgotten:
+        raise ForgottenPlayer(player_id=command.player_id)
     working_set = facts.working_set
     if command.provider_ref:
         taken = working_set.payment_by_ref(command.provider, command.provider_ref)
@@ -103,6 +106,7 @@ def initiate(facts: Booking, command: InitiateDeposit) -> None:
         refunds=(),
         disputes=(),
         fees=(),
+        personal=command.personal,
     )
     facts.add(DepositChanged(FactKind.DEPOSIT_CHANGED, deposit, owed, discrepancies=()))
 
@@ -149,6 +153,8 @@ def refund(facts: Booking, command: RefundDeposit) -> None:
 
 def request(facts: Booking, command: RequestWithdrawal) -> None:
     """Hold money for a withdrawal."""
+    if command.forgotten:
+        raise ForgottenPlayer(player_id=command.player_id)
     working_set = facts.working_set
     player = player_account(command.player_id, command.currency)
     if working_set.account(player) is None:
@@ -188,6 +194,7 @@ def request(facts: Booking, command: RequestWithdrawal) -> None:
         payouts=(),
         hold_ended=False,
         fees=(),
+        personal=command.personal,
     )
     facts.add(WithdrawalChanged(FactKind.WITHDRAWAL_CHANGED, withdrawal, owed=None, discrepancies=()))
 

@@ -88,7 +88,7 @@ class SnapshotBalance(_message.Message):
     REAL_MINOR_FIELD_NUMBER: _builtins.int
     BONUS_MINOR_FIELD_NUMBER: _builtins.int
     player_id: _builtins.str
-    """The player, 1 to 64 characters as in payments."""
+    """The player, 1 to 64 characters as in payments. A pseudonym, no personal data: kept for ever."""
     currency_code: _builtins.str
     """The currency."""
     real_minor: _builtins.int
@@ -386,7 +386,7 @@ class OpeningBalance(_message.Message):
     line_number: _builtins.int
     """The line's number in the caller's file, 1 or more; refusals name it, and the transaction has it as metadata `line`."""
     player_id: _builtins.str
-    """The player, 1 to 64 letters, digits, `_`, `.`, `@` and `-`. Kept for ever with the transaction: an id, never a name."""
+    """The player, 1 to 64 letters, digits, `_`, `.`, `@` and `-`. A pseudonym, no personal data: kept for ever."""
     currency_code: _builtins.str
     """The currency; a player has one line for each."""
     real_minor: _builtins.int
@@ -433,6 +433,7 @@ class ImportOpeningBalancesRequest(_message.Message):
         import_id: _builtins.str
         """Names the import, 1 to 64 letters, digits, `_`, `.`, `:`, `@` and `-`; kept for ever as the reference of its
         transactions. A balance that was posted by one import is refused in another (OPENING_BALANCE_OF_OTHER_IMPORT).
+        No personal data: kept for ever.
         """
         dry_run: _builtins.bool
         """Whether to answer the plan alone."""

@@ -446,7 +446,9 @@ class NewAccount(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
-    """Readable path, 1 to 255 of `A-Z a-z 0-9 _ . : @ -`; unique in the tenant."""
+    """Readable path, 1 to 255 of `A-Z a-z 0-9 _ . : @ -`; unique in the tenant. A pseudonym, no personal data: kept for
+    ever.
+    """
     kind: Global___AccountKind.ValueType
     """Required."""
     currency_code: _builtins.str
@@ -457,7 +459,7 @@ class NewAccount(_message.Message):
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """At most 32 entries; keys of 1 to 64, values of up to 512 characters."""
+        """At most 32 entries; keys of 1 to 64, values of up to 512 characters. No personal data: kept for ever."""
 
     def __init__(
         self,
@@ -488,7 +490,9 @@ class OpenAccountRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     @_builtins.property
     def account(self) -> Global___NewAccount:
         """The account to open."""
@@ -541,7 +545,7 @@ class BatchOpenAccountsItem(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
     idempotency_key: _builtins.str
-    """Means the same as in OpenAccount: an item may be retried by either RPC."""
+    """Means the same as in OpenAccount: an item may be retried by either RPC. No personal data: kept for ever."""
     @_builtins.property
     def account(self) -> Global___NewAccount:
         """The account to open."""
@@ -840,9 +844,11 @@ class SetAccountLimitsRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     account_id: _builtins.str
-    """The account to change."""
+    """The account to change. A pseudonym, no personal data: kept for ever."""
     @_builtins.property
     def limits(self) -> Global___AccountLimits:
         """Replaces both limits, whatever they were; required. An absent member means the default of the account's kind,
@@ -902,11 +908,13 @@ class FreezeAccountRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     account_id: _builtins.str
-    """The account to freeze."""
+    """The account to freeze. A pseudonym, no personal data: kept for ever."""
     note: _builtins.str
-    """Why and by whom, for the journal; up to 512 characters."""
+    """Why and by whom, for the journal; up to 512 characters. No personal data: kept for ever."""
     def __init__(
         self,
         *,
@@ -960,11 +968,13 @@ class UnfreezeAccountRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     account_id: _builtins.str
-    """The account to unfreeze."""
+    """The account to unfreeze. A pseudonym, no personal data: kept for ever."""
     note: _builtins.str
-    """Why and by whom, for the journal; up to 512 characters."""
+    """Why and by whom, for the journal; up to 512 characters. No personal data: kept for ever."""
     def __init__(
         self,
         *,
@@ -1018,11 +1028,13 @@ class CloseAccountRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     account_id: _builtins.str
-    """The account to close."""
+    """The account to close. A pseudonym, no personal data: kept for ever."""
     note: _builtins.str
-    """Why and by whom, for the journal; up to 512 characters."""
+    """Why and by whom, for the journal; up to 512 characters. No personal data: kept for ever."""
     def __init__(
         self,
         *,
@@ -1077,11 +1089,13 @@ class ContinueAccountRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     account_id: _builtins.str
-    """The account to continue; open or frozen."""
+    """The account to continue; open or frozen. A pseudonym, no personal data: kept for ever."""
     note: _builtins.str
-    """Why and by whom, for the journal; up to 512 characters."""
+    """Why and by whom, for the journal; up to 512 characters. No personal data: kept for ever."""
     successor_number: _builtins.int
     """The number behind the `@` of the successor's id, 2 to 999,999; 0 takes the next one: 2 for an id without a
     number, else one more. Another is only wanted where that account exists.

@@ -189,6 +189,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     such a server takes nothing in it. FAILED_PRECONDITION. Metadata: `currency_code`, `decimal_places`,
     `kept_decimal_places`.
     """
+    ERROR_REASON_PERSONAL_KEYS_MISSING: _ErrorReason.ValueType  # 21
+    """The server has no key to keep personal metadata with (`DEFTER_PERSONAL_KEYS_FILE`), or not the one that the player's
+    key is kept with. FAILED_PRECONDITION. Metadata: `key_name`, empty where the server has none at all.
+    """
     ERROR_REASON_LANE_FULL: _ErrorReason.ValueType  # 50
     """The tenant's lane holds as much waiting work as it may, in requests or in bytes. RESOURCE_EXHAUSTED with
     RetryInfo; retry the same request with the same key after that delay. Metadata: `tenant_id`.
@@ -285,6 +289,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_IMPORT_CHANGED: _ErrorReason.ValueType  # 90
     """ImportOpeningBalances: the second pass is not the same as the first. What was posted by then stands; call again with
     lines that don't change. ABORTED. Metadata: `line`, the first of the message that differs.
+    """
+    ERROR_REASON_PLAYER_FORGOTTEN: _ErrorReason.ValueType  # 262
+    """The player was forgotten, and no personal metadata is taken for them any more; without it the request may come again,
+    by another key. FAILED_PRECONDITION. Metadata: `player_id`.
     """
     ERROR_REASON_DEPOSIT_NOT_FOUND: _ErrorReason.ValueType  # 220
     """No such deposit in this tenant. NOT_FOUND. Metadata: `deposit_id`."""
@@ -601,6 +609,10 @@ ERROR_REASON_CURRENCY_CONTRADICTED: ErrorReason.ValueType  # 20
 such a server takes nothing in it. FAILED_PRECONDITION. Metadata: `currency_code`, `decimal_places`,
 `kept_decimal_places`.
 """
+ERROR_REASON_PERSONAL_KEYS_MISSING: ErrorReason.ValueType  # 21
+"""The server has no key to keep personal metadata with (`DEFTER_PERSONAL_KEYS_FILE`), or not the one that the player's
+key is kept with. FAILED_PRECONDITION. Metadata: `key_name`, empty where the server has none at all.
+"""
 ERROR_REASON_LANE_FULL: ErrorReason.ValueType  # 50
 """The tenant's lane holds as much waiting work as it may, in requests or in bytes. RESOURCE_EXHAUSTED with
 RetryInfo; retry the same request with the same key after that delay. Metadata: `tenant_id`.
@@ -697,6 +709,10 @@ FAILED_PRECONDITION. Metadata: `currency_code`, `total_minor`, `control_minor` (
 ERROR_REASON_IMPORT_CHANGED: ErrorReason.ValueType  # 90
 """ImportOpeningBalances: the second pass is not the same as the first. What was posted by then stands; call again with
 lines that don't change. ABORTED. Metadata: `line`, the first of the message that differs.
+"""
+ERROR_REASON_PLAYER_FORGOTTEN: ErrorReason.ValueType  # 262
+"""The player was forgotten, and no personal metadata is taken for them any more; without it the request may come again,
+by another key. FAILED_PRECONDITION. Metadata: `player_id`.
 """
 ERROR_REASON_DEPOSIT_NOT_FOUND: ErrorReason.ValueType  # 220
 """No such deposit in this tenant. NOT_FOUND. Metadata: `deposit_id`."""

@@ -207,11 +207,15 @@ class PlaceHoldRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     debit_account_id: _builtins.str
-    """The account that a capture debits."""
+    """The account that a capture debits. A pseudonym, no personal data: kept for ever."""
     credit_account_id: _builtins.str
-    """The account that a capture credits; another one of the same currency."""
+    """The account that a capture credits; another one of the same currency. A pseudonym, no personal data: kept for
+    ever.
+    """
     amount_minor: _builtins.int
     """Minor units, 1 to the bound of the currency (setting `DEFTER_MAX_AMOUNTS`)."""
     currency_code: _builtins.str
@@ -219,7 +223,7 @@ class PlaceHoldRequest(_message.Message):
     type: _account_pb2.TransactionType.ValueType
     """Type of the transactions that captures post; required, not REVERSAL."""
     reference: _builtins.str
-    """The caller's own reference, up to 255 characters."""
+    """The caller's own reference, up to 255 characters. No personal data: kept for ever."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """From this instant the hold is dead; without it and `time_to_live` it never expires. Must lie in the future.
@@ -228,7 +232,7 @@ class PlaceHoldRequest(_message.Message):
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """At most 32 entries; keys of 1 to 64, values of up to 512 characters."""
+        """At most 32 entries; keys of 1 to 64, values of up to 512 characters. No personal data: kept for ever."""
 
     @_builtins.property
     def time_to_live(self) -> _duration_pb2.Duration:
@@ -333,7 +337,9 @@ class CaptureHoldRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     hold_id: _builtins.str
     """The hold to capture."""
     amount_minor: _builtins.int
@@ -341,14 +347,14 @@ class CaptureHoldRequest(_message.Message):
     final: _builtins.bool
     """Whether what then remains is released in the same commit."""
     reference: _builtins.str
-    """The caller's own reference, up to 255 characters; absent means the hold's."""
+    """The caller's own reference, up to 255 characters; absent means the hold's. No personal data: kept for ever."""
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened in the world; absent means when it is recorded. Year 1970 to 9999."""
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """At most 32 entries; keys of 1 to 64, values of up to 512 characters."""
+        """At most 32 entries; keys of 1 to 64, values of up to 512 characters. No personal data: kept for ever."""
 
     def __init__(
         self,
@@ -414,7 +420,9 @@ class ReleaseHoldRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     hold_id: _builtins.str
     """The hold to release."""
     def __init__(
@@ -482,7 +490,9 @@ class ExtendHoldRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     hold_id: _builtins.str
     """The hold to extend."""
     @_builtins.property
@@ -550,7 +560,9 @@ class IncreaseHoldRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     hold_id: _builtins.str
     """The hold to increase."""
     additional_minor: _builtins.int

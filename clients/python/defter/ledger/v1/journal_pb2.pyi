@@ -253,6 +253,7 @@ class JournalRecord(_message.Message):
     FINDING_CHANGED_FIELD_NUMBER: _builtins.int
     EPOCH_BEGUN_FIELD_NUMBER: _builtins.int
     ACCOUNT_CONTINUED_FIELD_NUMBER: _builtins.int
+    PLAYER_FORGOTTEN_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Gapless per tenant, from 1. This is the order of everything that was decided."""
     tenant_id: _builtins.str
@@ -360,6 +361,10 @@ class JournalRecord(_message.Message):
     def account_continued(self) -> Global___AccountContinued:
         """An account was closed, and its successor opened; what it leaves is moved by transactions of their own."""
 
+    @_builtins.property
+    def player_forgotten(self) -> _payment_pb2.PlayerForgotten:
+        """A player was forgotten."""
+
     def __init__(
         self,
         *,
@@ -390,12 +395,13 @@ class JournalRecord(_message.Message):
         finding_changed: _finding_pb2.Finding | None = ...,
         epoch_begun: Global___EpochBegun | None = ...,
         account_continued: Global___AccountContinued | None = ...,
+        player_forgotten: _payment_pb2.PlayerForgotten | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_continued", b"account_continued", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "caller", b"caller", "deposit_changed", b"deposit_changed", "epoch_begun", b"epoch_begun", "fact", b"fact", "finding_changed", b"finding_changed", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "tenant_created", b"tenant_created", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_continued", b"account_continued", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "caller", b"caller", "deposit_changed", b"deposit_changed", "epoch_begun", b"epoch_begun", "fact", b"fact", "finding_changed", b"finding_changed", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "player_forgotten", b"player_forgotten", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "tenant_created", b"tenant_created", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_continued", b"account_continued", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "caller", b"caller", "deposit_changed", b"deposit_changed", "epoch_begun", b"epoch_begun", "fact", b"fact", "finding_changed", b"finding_changed", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "sequence", b"sequence", "tenant_created", b"tenant_created", "tenant_id", b"tenant_id", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_continued", b"account_continued", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "caller", b"caller", "deposit_changed", b"deposit_changed", "epoch_begun", b"epoch_begun", "fact", b"fact", "finding_changed", b"finding_changed", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "player_forgotten", b"player_forgotten", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "sequence", b"sequence", "tenant_created", b"tenant_created", "tenant_id", b"tenant_id", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["tenant_created", "balance_enforcement_set", "account_opened", "account_limits_set", "account_frozen", "account_unfrozen", "account_closed", "transaction_posted", "hold_placed", "hold_captured", "hold_released", "hold_extended", "hold_increased", "hold_expired", "request_rejected", "deposit_changed", "withdrawal_changed", "provider_event_recorded", "withdrawal_policy_set", "finding_changed", "epoch_begun", "account_continued"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["tenant_created", "balance_enforcement_set", "account_opened", "account_limits_set", "account_frozen", "account_unfrozen", "account_closed", "transaction_posted", "hold_placed", "hold_captured", "hold_released", "hold_extended", "hold_increased", "hold_expired", "request_rejected", "deposit_changed", "withdrawal_changed", "provider_event_recorded", "withdrawal_policy_set", "finding_changed", "epoch_begun", "account_continued", "player_forgotten"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 

@@ -32,7 +32,7 @@ class NewPosting(_message.Message):
     AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
     CURRENCY_CODE_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
-    """An account of the tenant."""
+    """An account of the tenant. A pseudonym, no personal data: kept for ever."""
     direction: _account_pb2.Direction.ValueType
     """Required."""
     amount_minor: _builtins.int
@@ -89,7 +89,7 @@ class NewTransaction(_message.Message):
     type: _account_pb2.TransactionType.ValueType
     """Required; REVERSAL is refused."""
     reference: _builtins.str
-    """The caller's own reference, up to 255 characters; need not be unique."""
+    """The caller's own reference, up to 255 characters; need not be unique. No personal data: kept for ever."""
     @_builtins.property
     def postings(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewPosting]:
         """2 to 1,000 legs; for each currency the debits equal the credits."""
@@ -100,7 +100,7 @@ class NewTransaction(_message.Message):
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """At most 32 entries; keys of 1 to 64, values of up to 512 characters."""
+        """At most 32 entries; keys of 1 to 64, values of up to 512 characters. No personal data: kept for ever."""
 
     def __init__(
         self,
@@ -272,7 +272,8 @@ class PostTransactionRequest(_message.Message):
     """The tenant."""
     idempotency_key: _builtins.str
     """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer.
-    PostTransaction, BatchPostTransactions and StreamTransactions are one scope: the key means the same in each.
+    PostTransaction, BatchPostTransactions and StreamTransactions are one scope: the key means the same in each. No
+    personal data: kept for ever.
     """
     @_builtins.property
     def transaction(self) -> Global___NewTransaction:
@@ -326,7 +327,9 @@ class PostTransactionItem(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     TRANSACTION_FIELD_NUMBER: _builtins.int
     idempotency_key: _builtins.str
-    """Means the same as in PostTransaction: an item may be retried by any of the three RPCs."""
+    """Means the same as in PostTransaction: an item may be retried by any of the three RPCs. No personal data: kept for
+    ever.
+    """
     @_builtins.property
     def transaction(self) -> Global___NewTransaction:
         """The transaction to post."""
@@ -687,18 +690,20 @@ class ReverseTransactionRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     transaction_id: _builtins.str
     """The transaction to mirror."""
     reference: _builtins.str
-    """The caller's own reference, up to 255 characters."""
+    """The caller's own reference, up to 255 characters. No personal data: kept for ever."""
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened in the world; absent means when it is recorded. Year 1970 to 9999."""
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """At most 32 entries; keys of 1 to 64, values of up to 512 characters."""
+        """At most 32 entries; keys of 1 to 64, values of up to 512 characters. No personal data: kept for ever."""
 
     def __init__(
         self,

@@ -224,7 +224,9 @@ class CreateTenantRequest(_message.Message):
     tenant_id: _builtins.str
     """Id of the new tenant, as in Tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by the new tenant's id and RPC; a retry gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by the new tenant's id and RPC; a retry gets the same answer. No
+    personal data: kept for ever.
+    """
     balance_enforcement: Global___BalanceEnforcement.ValueType
     """Default ENFORCED."""
     def __init__(
@@ -380,12 +382,14 @@ class SetBalanceEnforcementRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant to change."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     balance_enforcement: Global___BalanceEnforcement.ValueType
     """SHADOW or ENFORCED; required."""
     reason: _builtins.str
-    """Why, for those who read the journal later: at most 512 characters; required with `force`. It is kept for ever,
-    so it must not have personal data.
+    """Why, for those who read the journal later: at most 512 characters; required with `force`. No personal data: kept
+    for ever.
     """
     force: _builtins.bool
     """Switch to ENFORCED although accounts stand below their lower limit or blocking findings are open. How many were

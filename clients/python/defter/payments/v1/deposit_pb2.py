@@ -26,7 +26,7 @@ from defter.payments.v1 import payment_pb2 as defter_dot_payments_dot_v1_dot_pay
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n defter/payments/v1/deposit.proto\x12\x12\x64\x65\x66ter.payments.v1\x1a defter/payments/v1/payment.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x02\n\x16InitiateDepositRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x11\n\tplayer_id\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x05 \x01(\x03\x12\x15\n\rcurrency_code\x18\x06 \x01(\t\x12\x14\n\x0cprovider_ref\x18\x07 \x01(\t\x12\x11\n\treference\x18\x08 \x01(\t\x12J\n\x08metadata\x18\t \x03(\x0b\x32\x38.defter.payments.v1.InitiateDepositRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"G\n\x17InitiateDepositResponse\x12,\n\x07\x64\x65posit\x18\x01 \x01(\x0b\x32\x1b.defter.payments.v1.Deposit\":\n\x11GetDepositRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\ndeposit_id\x18\x02 \x01(\t\"T\n\x12GetDepositResponse\x12,\n\x07\x64\x65posit\x18\x01 \x01(\x0b\x32\x1b.defter.payments.v1.Deposit\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"\x97\x02\n\x13ListDepositsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\tplayer_id\x18\x02 \x01(\t\x12/\n\x05state\x18\x03 \x01(\x0e\x32 .defter.payments.v1.DepositState\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x14\n\x0cprovider_ref\x18\x05 \x01(\t\x12-\n\tfrom_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x08 \x01(\x05\x12\x12\n\npage_token\x18\t \x01(\t\"p\n\x14ListDepositsResponse\x12-\n\x08\x64\x65posits\x18\x01 \x03(\x0b\x32\x1b.defter.payments.v1.Deposit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"l\n\x14RefundDepositRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x12\n\ndeposit_id\x18\x03 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x04 \x01(\x03\"E\n\x15RefundDepositResponse\x12,\n\x07\x64\x65posit\x18\x01 \x01(\x0b\x32\x1b.defter.payments.v1.Deposit2\xa2\x03\n\x0e\x44\x65positService\x12j\n\x0fInitiateDeposit\x12*.defter.payments.v1.InitiateDepositRequest\x1a+.defter.payments.v1.InitiateDepositResponse\x12[\n\nGetDeposit\x12%.defter.payments.v1.GetDepositRequest\x1a&.defter.payments.v1.GetDepositResponse\x12\x61\n\x0cListDeposits\x12\'.defter.payments.v1.ListDepositsRequest\x1a(.defter.payments.v1.ListDepositsResponse\x12\x64\n\rRefundDeposit\x12(.defter.payments.v1.RefundDepositRequest\x1a).defter.payments.v1.RefundDepositResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n defter/payments/v1/deposit.proto\x12\x12\x64\x65\x66ter.payments.v1\x1a defter/payments/v1/payment.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x03\n\x16InitiateDepositRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x11\n\tplayer_id\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x05 \x01(\x03\x12\x15\n\rcurrency_code\x18\x06 \x01(\t\x12\x14\n\x0cprovider_ref\x18\x07 \x01(\t\x12\x11\n\treference\x18\x08 \x01(\t\x12J\n\x08metadata\x18\t \x03(\x0b\x32\x38.defter.payments.v1.InitiateDepositRequest.MetadataEntry\x12[\n\x11personal_metadata\x18\x46 \x03(\x0b\x32@.defter.payments.v1.InitiateDepositRequest.PersonalMetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x37\n\x15PersonalMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"G\n\x17InitiateDepositResponse\x12,\n\x07\x64\x65posit\x18\x01 \x01(\x0b\x32\x1b.defter.payments.v1.Deposit\":\n\x11GetDepositRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\ndeposit_id\x18\x02 \x01(\t\"T\n\x12GetDepositResponse\x12,\n\x07\x64\x65posit\x18\x01 \x01(\x0b\x32\x1b.defter.payments.v1.Deposit\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"\x97\x02\n\x13ListDepositsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\tplayer_id\x18\x02 \x01(\t\x12/\n\x05state\x18\x03 \x01(\x0e\x32 .defter.payments.v1.DepositState\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x14\n\x0cprovider_ref\x18\x05 \x01(\t\x12-\n\tfrom_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x08 \x01(\x05\x12\x12\n\npage_token\x18\t \x01(\t\"p\n\x14ListDepositsResponse\x12-\n\x08\x64\x65posits\x18\x01 \x03(\x0b\x32\x1b.defter.payments.v1.Deposit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"l\n\x14RefundDepositRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x12\n\ndeposit_id\x18\x03 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x04 \x01(\x03\"E\n\x15RefundDepositResponse\x12,\n\x07\x64\x65posit\x18\x01 \x01(\x0b\x32\x1b.defter.payments.v1.Deposit2\xa2\x03\n\x0e\x44\x65positService\x12j\n\x0fInitiateDeposit\x12*.defter.payments.v1.InitiateDepositRequest\x1a+.defter.payments.v1.InitiateDepositResponse\x12[\n\nGetDeposit\x12%.defter.payments.v1.GetDepositRequest\x1a&.defter.payments.v1.GetDepositResponse\x12\x61\n\x0cListDeposits\x12\'.defter.payments.v1.ListDepositsRequest\x1a(.defter.payments.v1.ListDepositsResponse\x12\x64\n\rRefundDeposit\x12(.defter.payments.v1.RefundDepositRequest\x1a).defter.payments.v1.RefundDepositResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,24 +35,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_INITIATEDEPOSITREQUEST_METADATAENTRY']._loaded_options = None
   _globals['_INITIATEDEPOSITREQUEST_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_INITIATEDEPOSITREQUEST_PERSONALMETADATAENTRY']._loaded_options = None
+  _globals['_INITIATEDEPOSITREQUEST_PERSONALMETADATAENTRY']._serialized_options = b'8\001'
   _globals['_INITIATEDEPOSITREQUEST']._serialized_start=124
-  _globals['_INITIATEDEPOSITREQUEST']._serialized_end=440
-  _globals['_INITIATEDEPOSITREQUEST_METADATAENTRY']._serialized_start=393
-  _globals['_INITIATEDEPOSITREQUEST_METADATAENTRY']._serialized_end=440
-  _globals['_INITIATEDEPOSITRESPONSE']._serialized_start=442
-  _globals['_INITIATEDEPOSITRESPONSE']._serialized_end=513
-  _globals['_GETDEPOSITREQUEST']._serialized_start=515
-  _globals['_GETDEPOSITREQUEST']._serialized_end=573
-  _globals['_GETDEPOSITRESPONSE']._serialized_start=575
-  _globals['_GETDEPOSITRESPONSE']._serialized_end=659
-  _globals['_LISTDEPOSITSREQUEST']._serialized_start=662
-  _globals['_LISTDEPOSITSREQUEST']._serialized_end=941
-  _globals['_LISTDEPOSITSRESPONSE']._serialized_start=943
-  _globals['_LISTDEPOSITSRESPONSE']._serialized_end=1055
-  _globals['_REFUNDDEPOSITREQUEST']._serialized_start=1057
-  _globals['_REFUNDDEPOSITREQUEST']._serialized_end=1165
-  _globals['_REFUNDDEPOSITRESPONSE']._serialized_start=1167
-  _globals['_REFUNDDEPOSITRESPONSE']._serialized_end=1236
-  _globals['_DEPOSITSERVICE']._serialized_start=1239
-  _globals['_DEPOSITSERVICE']._serialized_end=1657
+  _globals['_INITIATEDEPOSITREQUEST']._serialized_end=590
+  _globals['_INITIATEDEPOSITREQUEST_METADATAENTRY']._serialized_start=486
+  _globals['_INITIATEDEPOSITREQUEST_METADATAENTRY']._serialized_end=533
+  _globals['_INITIATEDEPOSITREQUEST_PERSONALMETADATAENTRY']._serialized_start=535
+  _globals['_INITIATEDEPOSITREQUEST_PERSONALMETADATAENTRY']._serialized_end=590
+  _globals['_INITIATEDEPOSITRESPONSE']._serialized_start=592
+  _globals['_INITIATEDEPOSITRESPONSE']._serialized_end=663
+  _globals['_GETDEPOSITREQUEST']._serialized_start=665
+  _globals['_GETDEPOSITREQUEST']._serialized_end=723
+  _globals['_GETDEPOSITRESPONSE']._serialized_start=725
+  _globals['_GETDEPOSITRESPONSE']._serialized_end=809
+  _globals['_LISTDEPOSITSREQUEST']._serialized_start=812
+  _globals['_LISTDEPOSITSREQUEST']._serialized_end=1091
+  _globals['_LISTDEPOSITSRESPONSE']._serialized_start=1093
+  _globals['_LISTDEPOSITSRESPONSE']._serialized_end=1205
+  _globals['_REFUNDDEPOSITREQUEST']._serialized_start=1207
+  _globals['_REFUNDDEPOSITREQUEST']._serialized_end=1315
+  _globals['_REFUNDDEPOSITRESPONSE']._serialized_start=1317
+  _globals['_REFUNDDEPOSITRESPONSE']._serialized_end=1386
+  _globals['_DEPOSITSERVICE']._serialized_start=1389
+  _globals['_DEPOSITSERVICE']._serialized_end=1807
 # @@protoc_insertion_point(module_scope)

@@ -67,7 +67,8 @@ class DepositServiceServicer:
         It is pending for as long as the server's setting `DEFTER_DEPOSIT_HOLD_SECONDS` says (a week); then its hold
         expires, and what the provider takes later is credited in full all the same. Fails with PROVIDER_UNKNOWN,
         PROVIDER_CURRENCY_UNSUPPORTED, AMOUNT_TOO_LARGE, PROVIDER_REF_TAKEN, ACCOUNT_CLOSED, CURRENCY_MISMATCH,
-        ACCOUNT_KIND_MISMATCH, BALANCE_LIMIT_EXCEEDED, AMOUNT_OVERFLOW, BEGUN_DEPOSITS_TOO_LARGE.
+        ACCOUNT_KIND_MISMATCH, BALANCE_LIMIT_EXCEEDED, AMOUNT_OVERFLOW, BEGUN_DEPOSITS_TOO_LARGE; with
+        `personal_metadata` also with PERSONAL_KEYS_MISSING, PLAYER_FORGOTTEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

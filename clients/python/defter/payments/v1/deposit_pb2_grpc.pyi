@@ -39,7 +39,8 @@ class DepositServiceStub:
     It is pending for as long as the server's setting `DEFTER_DEPOSIT_HOLD_SECONDS` says (a week); then its hold
     expires, and what the provider takes later is credited in full all the same. Fails with PROVIDER_UNKNOWN,
     PROVIDER_CURRENCY_UNSUPPORTED, AMOUNT_TOO_LARGE, PROVIDER_REF_TAKEN, ACCOUNT_CLOSED, CURRENCY_MISMATCH,
-    ACCOUNT_KIND_MISMATCH, BALANCE_LIMIT_EXCEEDED, AMOUNT_OVERFLOW, BEGUN_DEPOSITS_TOO_LARGE.
+    ACCOUNT_KIND_MISMATCH, BALANCE_LIMIT_EXCEEDED, AMOUNT_OVERFLOW, BEGUN_DEPOSITS_TOO_LARGE; with
+    `personal_metadata` also with PERSONAL_KEYS_MISSING, PLAYER_FORGOTTEN.
     """
     GetDeposit: _grpc.UnaryUnaryMultiCallable[_deposit_pb2.GetDepositRequest, _deposit_pb2.GetDepositResponse]
     """Read one deposit. Fails with DEPOSIT_NOT_FOUND."""
@@ -65,7 +66,8 @@ class DepositServiceAsyncStub(DepositServiceStub):
     It is pending for as long as the server's setting `DEFTER_DEPOSIT_HOLD_SECONDS` says (a week); then its hold
     expires, and what the provider takes later is credited in full all the same. Fails with PROVIDER_UNKNOWN,
     PROVIDER_CURRENCY_UNSUPPORTED, AMOUNT_TOO_LARGE, PROVIDER_REF_TAKEN, ACCOUNT_CLOSED, CURRENCY_MISMATCH,
-    ACCOUNT_KIND_MISMATCH, BALANCE_LIMIT_EXCEEDED, AMOUNT_OVERFLOW, BEGUN_DEPOSITS_TOO_LARGE.
+    ACCOUNT_KIND_MISMATCH, BALANCE_LIMIT_EXCEEDED, AMOUNT_OVERFLOW, BEGUN_DEPOSITS_TOO_LARGE; with
+    `personal_metadata` also with PERSONAL_KEYS_MISSING, PLAYER_FORGOTTEN.
     """
     GetDeposit: _aio.UnaryUnaryMultiCallable[_deposit_pb2.GetDepositRequest, _deposit_pb2.GetDepositResponse]  # type: ignore[assignment]
     """Read one deposit. Fails with DEPOSIT_NOT_FOUND."""
@@ -94,7 +96,8 @@ class DepositServiceServicer(metaclass=_abc_1.ABCMeta):
         It is pending for as long as the server's setting `DEFTER_DEPOSIT_HOLD_SECONDS` says (a week); then its hold
         expires, and what the provider takes later is credited in full all the same. Fails with PROVIDER_UNKNOWN,
         PROVIDER_CURRENCY_UNSUPPORTED, AMOUNT_TOO_LARGE, PROVIDER_REF_TAKEN, ACCOUNT_CLOSED, CURRENCY_MISMATCH,
-        ACCOUNT_KIND_MISMATCH, BALANCE_LIMIT_EXCEEDED, AMOUNT_OVERFLOW, BEGUN_DEPOSITS_TOO_LARGE.
+        ACCOUNT_KIND_MISMATCH, BALANCE_LIMIT_EXCEEDED, AMOUNT_OVERFLOW, BEGUN_DEPOSITS_TOO_LARGE; with
+        `personal_metadata` also with PERSONAL_KEYS_MISSING, PLAYER_FORGOTTEN.
         """
 
     @_abc_1.abstractmethod

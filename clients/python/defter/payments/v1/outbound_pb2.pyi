@@ -174,9 +174,11 @@ class StopOutboundRequest(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     note: _builtins.str
-    """Why, 1 to 512 characters."""
+    """Why, 1 to 512 characters. No personal data: kept for ever."""
     actor: _builtins.str
-    """Who, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is."""
+    """Who, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is. The name of a staff
+    account and no more of the person: kept for ever.
+    """
     def __init__(
         self,
         *,
@@ -228,9 +230,11 @@ class ResumeOutboundRequest(_message.Message):
     epoch: _builtins.str
     """The epoch that was looked at; calls are not resumed in another one."""
     note: _builtins.str
-    """Why, 1 to 512 characters."""
+    """Why, 1 to 512 characters. No personal data: kept for ever."""
     actor: _builtins.str
-    """Who, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is."""
+    """Who, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is. The name of a staff
+    account and no more of the person: kept for ever.
+    """
     allow_unreconciled: _builtins.bool
     """Whether to resume although accounts were not reconciled: somebody answers for what was lost."""
     def __init__(

@@ -779,6 +779,7 @@ class Deposit(_message.Message):
     PAYMENT_URL_FIELD_NUMBER: _builtins.int
     PAYMENT_REF_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    PERSONAL_CIPHERTEXT_FIELD_NUMBER: _builtins.int
     deposit_id: _builtins.str
     """`dep_` and the tenant's and the record's number; unique across tenants; echoed by the provider. Like all ids it
     does not sort as text; lists are in order.
@@ -826,6 +827,10 @@ class Deposit(_message.Message):
     payment_ref: _builtins.str
     """The provider's id of the payment that was reserved or taken, as its events name it; differs from
     `provider_ref` where that is the id of a payment link or session. Lists find the deposit by this one.
+    """
+    personal_ciphertext: _builtins.bytes
+    """The `personal_metadata` that it came with, encrypted; `RevealPersonalMetadata` decrypts it until the player is
+    forgotten. Empty where there was none.
     """
     @_builtins.property
     def captures(self) -> _containers.RepeatedCompositeFieldContainer[Global___Capture]:
@@ -891,10 +896,11 @@ class Deposit(_message.Message):
         payment_url: _builtins.str = ...,
         payment_ref: _builtins.str = ...,
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
+        personal_ciphertext: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["initiate_time", b"initiate_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "attempts", b"attempts", "authorized", b"authorized", "balance_after_minor", b"balance_after_minor", "call_state", b"call_state", "captured_minor", b"captured_minor", "captures", b"captures", "closed", b"closed", "currency_code", b"currency_code", "deposit_id", b"deposit_id", "disputed_minor", b"disputed_minor", "disputes", b"disputes", "failed", b"failed", "failure_reason", b"failure_reason", "fee_minor", b"fee_minor", "fees", b"fees", "hold_id", b"hold_id", "initiate_time", b"initiate_time", "metadata", b"metadata", "payment_ref", b"payment_ref", "payment_url", b"payment_url", "player_id", b"player_id", "provider", b"provider", "provider_ref", b"provider_ref", "reference", b"reference", "refunded_minor", b"refunded_minor", "refunds", b"refunds", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "attempts", b"attempts", "authorized", b"authorized", "balance_after_minor", b"balance_after_minor", "call_state", b"call_state", "captured_minor", b"captured_minor", "captures", b"captures", "closed", b"closed", "currency_code", b"currency_code", "deposit_id", b"deposit_id", "disputed_minor", b"disputed_minor", "disputes", b"disputes", "failed", b"failed", "failure_reason", b"failure_reason", "fee_minor", b"fee_minor", "fees", b"fees", "hold_id", b"hold_id", "initiate_time", b"initiate_time", "metadata", b"metadata", "payment_ref", b"payment_ref", "payment_url", b"payment_url", "personal_ciphertext", b"personal_ciphertext", "player_id", b"player_id", "provider", b"provider", "provider_ref", b"provider_ref", "reference", b"reference", "refunded_minor", b"refunded_minor", "refunds", b"refunds", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1040,6 +1046,7 @@ class Withdrawal(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     PAYOUTS_FIELD_NUMBER: _builtins.int
     HOLD_ENDED_FIELD_NUMBER: _builtins.int
+    PERSONAL_CIPHERTEXT_FIELD_NUMBER: _builtins.int
     withdrawal_id: _builtins.str
     """`wd_` and the tenant's and the record's number; unique across tenants; echoed by the provider. Like all ids it
     does not sort as text; lists are in order.
@@ -1082,6 +1089,10 @@ class Withdrawal(_message.Message):
     """The caller's own reference, if any."""
     hold_ended: _builtins.bool
     """Whether the hold is over for good; false in records from before it was noted."""
+    personal_ciphertext: _builtins.bytes
+    """The `personal_metadata` that it came with, encrypted; `RevealPersonalMetadata` decrypts it until the player is
+    forgotten. Empty where there was none.
+    """
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Approval]:
         """In the order of approving; two where the tenant demands a second pair of eyes."""
@@ -1152,10 +1163,11 @@ class Withdrawal(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         payouts: _abc.Iterable[Global___Payout] | None = ...,
         hold_ended: _builtins.bool = ...,
+        personal_ciphertext: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time", "fail_time", b"fail_time", "paid_time", b"paid_time", "request_time", b"request_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "approvals", b"approvals", "approve_time", b"approve_time", "balance_after_minor", b"balance_after_minor", "call_state", b"call_state", "currency_code", b"currency_code", "debited_minor", b"debited_minor", "destination", b"destination", "fail_time", b"fail_time", "fee_minor", b"fee_minor", "fees", b"fees", "hold_ended", b"hold_ended", "hold_id", b"hold_id", "metadata", b"metadata", "paid_minor", b"paid_minor", "paid_time", b"paid_time", "payouts", b"payouts", "player_id", b"player_id", "provider", b"provider", "provider_ref", b"provider_ref", "reason", b"reason", "reference", b"reference", "request_time", b"request_time", "review_state", b"review_state", "reviewer", b"reviewer", "state", b"state", "update_time", b"update_time", "withdrawal_id", b"withdrawal_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "approvals", b"approvals", "approve_time", b"approve_time", "balance_after_minor", b"balance_after_minor", "call_state", b"call_state", "currency_code", b"currency_code", "debited_minor", b"debited_minor", "destination", b"destination", "fail_time", b"fail_time", "fee_minor", b"fee_minor", "fees", b"fees", "hold_ended", b"hold_ended", "hold_id", b"hold_id", "metadata", b"metadata", "paid_minor", b"paid_minor", "paid_time", b"paid_time", "payouts", b"payouts", "personal_ciphertext", b"personal_ciphertext", "player_id", b"player_id", "provider", b"provider", "provider_ref", b"provider_ref", "reason", b"reason", "reference", b"reference", "request_time", b"request_time", "review_state", b"review_state", "reviewer", b"reviewer", "state", b"state", "update_time", b"update_time", "withdrawal_id", b"withdrawal_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1222,9 +1234,9 @@ class ProviderEvent(_message.Message):
     two stages: of the same one the larger counts, and without any a finding says so.
     """
     reason: _builtins.str
-    """Why, in the provider's words."""
+    """Why, in the provider's words. Kept for ever as the provider wrote it."""
     payload: _builtins.bytes
-    """The body as it was received, at most 1 MiB."""
+    """The body as it was received, at most 1 MiB. Kept beside the journal, which has its digest: may have personal data."""
     unread_reason: Global___UnreadReason.ValueType
     """Why the edge could not read it; UNSPECIFIED where it was read. What is unread has the type UNSPECIFIED."""
     moves_money: _builtins.bool
@@ -1393,3 +1405,29 @@ class WithdrawalPolicy(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WithdrawalPolicy: _TypeAlias = WithdrawalPolicy  # noqa: Y015
+
+@_typing.final
+class PlayerForgotten(_message.Message):
+    """A player's personal data became unreadable: the key that it was encrypted with was destroyed in the same commit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAYER_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    player_id: _builtins.str
+    """The player."""
+    reason: _builtins.str
+    """Why, as the request said."""
+    def __init__(
+        self,
+        *,
+        player_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["player_id", b"player_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlayerForgotten: _TypeAlias = PlayerForgotten  # noqa: Y015

@@ -46,6 +46,26 @@ class RequestWithdrawalRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class PersonalMetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TENANT_ID_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     PLAYER_ID_FIELD_NUMBER: _builtins.int
@@ -55,12 +75,17 @@ class RequestWithdrawalRequest(_message.Message):
     DESTINATION_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    PERSONAL_METADATA_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant, RPC and player; a retry gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant, RPC and player; a retry gets the same answer. No personal
+    data: kept for ever.
+    """
     player_id: _builtins.str
-    """The player: 1 to 64 characters of `A-Z`, `a-z`, `0-9`, `_`, `.`, `@` and `-`."""
+    """The player: 1 to 64 characters of `A-Z`, `a-z`, `0-9`, `_`, `.`, `@` and `-`. A pseudonym, no personal data: kept
+    for ever.
+    """
     provider: _builtins.str
     """A provider account of the server's configuration."""
     amount_minor: _builtins.int
@@ -68,12 +93,22 @@ class RequestWithdrawalRequest(_message.Message):
     currency_code: _builtins.str
     """Required."""
     destination: _builtins.str
-    """Where it goes, as the provider names it; 1 to 255 characters."""
+    """Where it goes, as the provider names it; 1 to 255 characters. A token of the provider's and no number of a bank
+    account or card. No personal data: kept for ever.
+    """
     reference: _builtins.str
-    """The caller's own reference, up to 255 characters."""
+    """The caller's own reference, up to 255 characters. No personal data: kept for ever."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """At most 32 entries; keys of 1 to 64, values of up to 512 characters."""
+        """At most 32 entries; keys of 1 to 64, values of up to 512 characters. No personal data: kept for ever."""
+
+    @_builtins.property
+    def personal_metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Personal data that belongs to this withdrawal, such as the name on the bank account: the only place for it. Kept encrypted with
+        a key of the player's own, until `ForgetPlayer` destroys that key. At most 32 entries; keys of 1 to 64, values of
+        up to 512 characters, 4,096 bytes as JSON in all. It takes no part in the comparison with an earlier request of the
+        same key once the player is forgotten.
+        """
 
     def __init__(
         self,
@@ -87,10 +122,11 @@ class RequestWithdrawalRequest(_message.Message):
         destination: _builtins.str = ...,
         reference: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        personal_metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency_code", b"currency_code", "destination", b"destination", "idempotency_key", b"idempotency_key", "metadata", b"metadata", "player_id", b"player_id", "provider", b"provider", "reference", b"reference", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency_code", b"currency_code", "destination", b"destination", "idempotency_key", b"idempotency_key", "metadata", b"metadata", "personal_metadata", b"personal_metadata", "player_id", b"player_id", "provider", b"provider", "reference", b"reference", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -134,15 +170,18 @@ class ApproveWithdrawalRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     withdrawal_id: _builtins.str
     """The withdrawal."""
     reviewer: _builtins.str
-    """Who lets it pass; 1 to 255 characters. On a guarded server a person who is proved: empty or
-    the token's subject where the caller has a token, else whom a service acts for.
+    """Who lets it pass; 1 to 255 characters. On a guarded server a person who is proved: empty or the token's subject
+    where the caller has a token, else whom a service acts for. The name of a staff account and no more of the person:
+    kept for ever.
     """
     note: _builtins.str
-    """What they note, up to 512 characters."""
+    """What they note, up to 512 characters. No personal data: kept for ever."""
     def __init__(
         self,
         *,
@@ -198,15 +237,18 @@ class RejectWithdrawalRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     withdrawal_id: _builtins.str
     """The withdrawal."""
     reviewer: _builtins.str
-    """Who refuses it; 1 to 255 characters. On a guarded server a person who is proved: empty or
-    the token's subject where the caller has a token, else whom a service acts for.
+    """Who refuses it; 1 to 255 characters. On a guarded server a person who is proved: empty or the token's subject
+    where the caller has a token, else whom a service acts for. The name of a staff account and no more of the person:
+    kept for ever.
     """
     reason: _builtins.str
-    """Why, up to 512 characters."""
+    """Why, up to 512 characters. No personal data: kept for ever."""
     def __init__(
         self,
         *,
@@ -261,11 +303,13 @@ class CancelWithdrawalRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     withdrawal_id: _builtins.str
     """The withdrawal."""
     reason: _builtins.str
-    """Why, up to 512 characters."""
+    """Why, up to 512 characters. No personal data: kept for ever."""
     def __init__(
         self,
         *,
@@ -320,7 +364,9 @@ class MarkWithdrawalPaidRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     withdrawal_id: _builtins.str
     """The withdrawal."""
     provider_ref: _builtins.str
@@ -328,8 +374,9 @@ class MarkWithdrawalPaidRequest(_message.Message):
     Empty means the known one; another id than the known one is a payout of its own, which is a finding.
     """
     reviewer: _builtins.str
-    """Who says so; 1 to 255 characters. On a guarded server a person who is proved: empty or
-    the token's subject where the caller has a token, else whom a service acts for.
+    """Who says so; 1 to 255 characters. On a guarded server a person who is proved: empty or the token's subject where
+    the caller has a token, else whom a service acts for. The name of a staff account and no more of the person: kept
+    for ever.
     """
     def __init__(
         self,
@@ -533,7 +580,9 @@ class SetWithdrawalPolicyRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
-    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer."""
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
     @_builtins.property
     def policy(self) -> _payment_pb2.WithdrawalPolicy:
         """Replaces the present one whole."""

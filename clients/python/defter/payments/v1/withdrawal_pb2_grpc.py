@@ -89,7 +89,8 @@ class WithdrawalServiceServicer:
     def RequestWithdrawal(self, request, context):
         """Ask for a withdrawal: the money is held in the same commit. Keyed by player. Fails with PROVIDER_UNKNOWN,
         PROVIDER_CURRENCY_UNSUPPORTED, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH,
-        ACCOUNT_CLOSED, ACCOUNT_FROZEN, INSUFFICIENT_FUNDS.
+        ACCOUNT_CLOSED, ACCOUNT_FROZEN, INSUFFICIENT_FUNDS; with `personal_metadata` also with PERSONAL_KEYS_MISSING,
+        PLAYER_FORGOTTEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

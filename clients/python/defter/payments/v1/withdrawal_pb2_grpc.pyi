@@ -36,7 +36,8 @@ class WithdrawalServiceStub:
     RequestWithdrawal: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.RequestWithdrawalRequest, _withdrawal_pb2.RequestWithdrawalResponse]
     """Ask for a withdrawal: the money is held in the same commit. Keyed by player. Fails with PROVIDER_UNKNOWN,
     PROVIDER_CURRENCY_UNSUPPORTED, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH,
-    ACCOUNT_CLOSED, ACCOUNT_FROZEN, INSUFFICIENT_FUNDS.
+    ACCOUNT_CLOSED, ACCOUNT_FROZEN, INSUFFICIENT_FUNDS; with `personal_metadata` also with PERSONAL_KEYS_MISSING,
+    PLAYER_FORGOTTEN.
     """
     ApproveWithdrawal: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.ApproveWithdrawalRequest, _withdrawal_pb2.ApproveWithdrawalResponse]
     """Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
@@ -71,7 +72,8 @@ class WithdrawalServiceAsyncStub(WithdrawalServiceStub):
     RequestWithdrawal: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.RequestWithdrawalRequest, _withdrawal_pb2.RequestWithdrawalResponse]  # type: ignore[assignment]
     """Ask for a withdrawal: the money is held in the same commit. Keyed by player. Fails with PROVIDER_UNKNOWN,
     PROVIDER_CURRENCY_UNSUPPORTED, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH,
-    ACCOUNT_CLOSED, ACCOUNT_FROZEN, INSUFFICIENT_FUNDS.
+    ACCOUNT_CLOSED, ACCOUNT_FROZEN, INSUFFICIENT_FUNDS; with `personal_metadata` also with PERSONAL_KEYS_MISSING,
+    PLAYER_FORGOTTEN.
     """
     ApproveWithdrawal: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.ApproveWithdrawalRequest, _withdrawal_pb2.ApproveWithdrawalResponse]  # type: ignore[assignment]
     """Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
@@ -109,7 +111,8 @@ class WithdrawalServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_withdrawal_pb2.RequestWithdrawalResponse, _abc.Awaitable[_withdrawal_pb2.RequestWithdrawalResponse]]:
         """Ask for a withdrawal: the money is held in the same commit. Keyed by player. Fails with PROVIDER_UNKNOWN,
         PROVIDER_CURRENCY_UNSUPPORTED, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH,
-        ACCOUNT_CLOSED, ACCOUNT_FROZEN, INSUFFICIENT_FUNDS.
+        ACCOUNT_CLOSED, ACCOUNT_FROZEN, INSUFFICIENT_FUNDS; with `personal_metadata` also with PERSONAL_KEYS_MISSING,
+        PLAYER_FORGOTTEN.
         """
 
     @_abc_1.abstractmethod

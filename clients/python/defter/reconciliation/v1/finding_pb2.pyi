@@ -734,13 +734,17 @@ class AcknowledgeFindingRequest(_message.Message):
     expected_version: _builtins.int
     """The version that the caller has read."""
     assignee: _builtins.str
-    """Who looks after it, 1 to 255 characters."""
+    """Who looks after it, 1 to 255 characters. The name of a staff account and no more of the person: kept for ever."""
     actor: _builtins.str
-    """Who says so, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is."""
+    """Who says so, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is. The name of
+    a staff account and no more of the person: kept for ever.
+    """
     note: _builtins.str
-    """At most 1,000 characters."""
+    """At most 1,000 characters. No personal data: kept for ever."""
     idempotency_key: _builtins.str
-    """Makes the request the same request; 1 to 255 printable ASCII characters, scoped by tenant and RPC."""
+    """Makes the request the same request; 1 to 255 printable ASCII characters, scoped by tenant and RPC. No personal
+    data: kept for ever.
+    """
     def __init__(
         self,
         *,
@@ -808,15 +812,19 @@ class ResolveFindingRequest(_message.Message):
     reason: Global___ResolutionReason.ValueType
     """Why."""
     actor: _builtins.str
-    """Who says so, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is."""
+    """Who says so, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is. The name of
+    a staff account and no more of the person: kept for ever.
+    """
     note: _builtins.str
-    """At most 1,000 characters."""
+    """At most 1,000 characters. No personal data: kept for ever."""
     correction_transaction_id: _builtins.str
     """The transaction that puts it right, `tx_…`, if there is one."""
     duplicate_of_finding_id: _builtins.str
     """With DUPLICATE_OF, and only then: the other finding."""
     idempotency_key: _builtins.str
-    """Makes the request the same request; 1 to 255 printable ASCII characters, scoped by tenant and RPC."""
+    """Makes the request the same request; 1 to 255 printable ASCII characters, scoped by tenant and RPC. No personal
+    data: kept for ever.
+    """
     def __init__(
         self,
         *,
@@ -881,11 +889,15 @@ class ReopenFindingRequest(_message.Message):
     expected_version: _builtins.int
     """The version that the caller has read."""
     actor: _builtins.str
-    """Who says so, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is."""
+    """Who says so, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is. The name of
+    a staff account and no more of the person: kept for ever.
+    """
     note: _builtins.str
-    """At most 1,000 characters."""
+    """At most 1,000 characters. No personal data: kept for ever."""
     idempotency_key: _builtins.str
-    """Makes the request the same request; 1 to 255 printable ASCII characters, scoped by tenant and RPC."""
+    """Makes the request the same request; 1 to 255 printable ASCII characters, scoped by tenant and RPC. No personal
+    data: kept for ever.
+    """
     def __init__(
         self,
         *,
@@ -943,7 +955,7 @@ class RepairFindingRequest(_message.Message):
     """The finding."""
     actor: _builtins.str
     """Who asks for it, 1 to 255 characters; kept in the event's reason. On a guarded server a proved person, as a
-    withdrawal's reviewer is.
+    withdrawal's reviewer is. The name of a staff account and no more of the person: kept for ever.
     """
     def __init__(
         self,

@@ -543,7 +543,9 @@ class RunReconciliationRequest(_message.Message):
     provider: _builtins.str
     """The provider account."""
     idempotency_key: _builtins.str
-    """Makes the request the same request; 1 to 255 printable ASCII characters, scoped by tenant and RPC."""
+    """Makes the request the same request; 1 to 255 printable ASCII characters, scoped by tenant and RPC. No personal
+    data: kept for ever.
+    """
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
         """The start of the window, by the time at the provider."""

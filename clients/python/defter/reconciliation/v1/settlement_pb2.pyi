@@ -257,7 +257,7 @@ class ImportSettlementReportRequest(_message.Message):
         format: Global___ReportFormat.ValueType
         """Which report it is."""
         file_name: _builtins.str
-        """The caller's name for the file, at most 255 characters."""
+        """The caller's name for the file, at most 255 characters. No personal data: kept for ever."""
         account: _builtins.str
         """What the provider calls an account's batches, where one report has several accounts: only lines of
         this one are read. Empty: all.
@@ -280,7 +280,9 @@ class ImportSettlementReportRequest(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
     chunk: _builtins.bytes
-    """Every other message: the next bytes of the file, at most 1 MiB."""
+    """Every other message: the next bytes of the file, at most 1 MiB. Its lines are kept beside the journal: none may
+    have personal data.
+    """
     @_builtins.property
     def header(self) -> Global___ImportSettlementReportRequest.Header:
         """The first message."""
@@ -427,7 +429,7 @@ class ConfirmSettlementBatchRequest(_message.Message):
     """
     actor: _builtins.str
     """Who confirms it, 1 to 255 characters; kept with the transaction. On a guarded server a proved person, as a
-    withdrawal's reviewer is.
+    withdrawal's reviewer is. The name of a staff account and no more of the person: kept for ever.
     """
     def __init__(
         self,
