@@ -8,9 +8,12 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from defter.backfill.v1 import backfill_pb2 as pb
+from defter.backfill.v1.backfill_pb2_grpc import BackfillServiceStub
 
 from tests.integration.cli.conftest import CommandLine
 from tests.support.ledger import Ledger
+from tests.support.patience import HANG_SECONDS
 from tests.support.postgres import Databases
 from tests.support.requests import transfer
 from tests.support.service import Service
@@ -60,6 +63,17 @@ async def legacy(legacy_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Re
     )
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def busy(ledger: Ledger) -> AsyncIterator[None]:
+    """Another comparison, with the source `busy`, is under way."""
+    header = pb.CompareBalancesRequest.Header(tenant_id=ledger.tenant_id, source="busy", sequence=1)
+    call = BackfillServiceStub(ledger.channel).CompareBalances(timeout=HANG_SECONDS)
+    await call.write(pb.CompareBalancesRequest(header=header))
+    await call.read()
+    yield
+    call.cancel()
 
 
 async def fill(ledger: Ledger) -> int:
@@ -155,18 +169,25 @@ async def test_compare_query_that_writes_or_is_not_exact_is_refused(
         (("--file", "{bad}", "--sequence", "1"), 2, "line 2: 10.005 has more decimal places"),
         (("--file", "{file}", "--sequence", "9999"), 2, "NOT_YET_RECORDED"),
         (("--file", "{file}", "--sequence", "1", "--tenant", "nobody"), 2, "TENANT_NOT_FOUND"),
+        (("--file", "{long}", "--sequence", "9999"), 2, "NOT_YET_RECORDED"),
+        (("--file", "{long}", "--time", "2200-01-01"), 2, "NOT_YET_RECORDED"),
+        (("--file", "{long}", "--sequence", "1", "--tenant", "nobody"), 2, "TENANT_NOT_FOUND"),
+        (("--file", "{long}", "--sequence", "1", "--source", "a:b"), 2, "FIELD_MALFORMED"),
+        (("--file", "{long}", "--sequence", "1", "--source", "busy"), 5, "RECONCILIATION_UNDER_WAY"),
         (("--file", "{file}", "--sequence", "1", "--csv", "{file}/x"), 2, "drift"),
         (("--file", "{file}", "--sequence", "1", "--partial", "--quiet"), 1, ""),
     ],
 )
+@pytest.mark.usefixtures("busy")
 async def test_compare_exits_with_a_code_that_a_scheduler_knows(
     cli: CommandLine, tmp_path: Path, words: tuple[str, ...], code: int, said: str
 ) -> None:
     """Wrong words, files and moments are refused with one reason each, before anything is compared."""
-    file, bad = tmp_path / "drift.csv", tmp_path / "bad.csv"
+    file, bad, long = tmp_path / "drift.csv", tmp_path / "bad.csv", tmp_path / "long.csv"
+    long.write_text("player,currency,real\n" + "".join(f"{each:064},EUR,1\n" for each in range(4_000)))
     file.write_text("player_id,currency,real,bonus\none,EUR,1.00,0\n")
     bad.write_text("player_id,currency,real\none,EUR,10.005\n")
 
-    ran = await cli.run("compare", *(word.format(file=file, bad=bad) for word in words))
+    ran = await cli.run("compare", *(word.format(file=file, bad=bad, long=long) for word in words))
 
     assert (ran.code, said in ran.errors) == (code, True), ran
