@@ -66,8 +66,8 @@ class Comparer:
         Args:
             pages: the snapshot's lines in order; they end where the snapshot has proved to be whole.
         Raises:
-            ReconciliationUnderWay: another comparison with that legacy system is under way; told before anything
-                is yielded, unless the lease was lost.
+            ReconciliationUnderWay: another comparison with that legacy system is under way; told before
+                anything is yielded, unless the lease was lost.
             Refused: what `pages` raises; nothing is resolved then.
         """
         async with self._gate.entered(Flow(wanted.tenant_id, "")):
