@@ -114,7 +114,10 @@ def compare(
     )
     if time is not None:
         header.time.FromDatetime(time)
-    carry_out(_compare(server, _Asked(header, file, sql_url or "", query or "", report, quiet, json)))
+    carry_out(
+        _compare(server, _Asked(header, file, sql_url or "", query or "", report, quiet, json)),
+        stopped_by_hand="a comparison that has begun is INTERRUPTED, and no finding resolved by absence",
+    )
 
 
 class _Asked(NamedTuple):

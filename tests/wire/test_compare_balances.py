@@ -436,7 +436,10 @@ async def test_two_comparisons_at_once_are_one_and_a_refusal(legacy: Legacy) -> 
         while (await runs(legacy))[-1].state != INTERRUPTED:  # noqa: ASYNC110  # nobody tells when it has noticed
             await asyncio.sleep(0)
 
-    assert (refused.reason, refused.metadata["run_id"]) == ("RECONCILIATION_UNDER_WAY", first.run.run_id)
+    assert (refused.reason, refused.metadata) == (
+        "RECONCILIATION_UNDER_WAY",
+        {"source": "legacy", "run_id": first.run.run_id},
+    )
     assert (await legacy.compare([("one", "EUR", 50, 0)])).run.state == COMPLETE
 
 

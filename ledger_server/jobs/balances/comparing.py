@@ -87,7 +87,7 @@ class Comparer:
                 await self._interrupt(wanted, begun, work.counts, "the caller went away")
                 raise
             except LostLease:
-                raise ReconciliationUnderWay(provider=wanted.source, run_id=begun.run.run_id) from None
+                raise ReconciliationUnderWay.of_comparison(wanted.source, begun.run.run_id) from None
             except Refused as refused:
                 await self._interrupt(wanted, begun, work.counts, refused.reason.name)
                 raise
@@ -127,7 +127,7 @@ class Comparer:
         begun.run.stage = reconciliation_pb2.RUN_STAGE_UNSPECIFIED
         begun.run.end_time.CopyFrom(timestamp(self._clock()))
         if not await self._comparisons.save(tenant_key(TenantId(wanted.tenant_id)), begun):
-            raise ReconciliationUnderWay(provider=wanted.source, run_id=begun.run.run_id)
+            raise ReconciliationUnderWay.of_comparison(wanted.source, begun.run.run_id)
         log.info("a comparison has ended", run_id=begun.run.run_id, state=int(state))
         return pb.CompareBalancesResponse(run=begun.run)
 
