@@ -686,7 +686,7 @@ async def test_compare_sender_is_asked_for_each_message(legacy: Legacy) -> None:
 
 @pytest.mark.parametrize("wrong", [1, 2, 3, 4])
 async def test_compare_refusal_is_told_however_much_there_is_to_send(legacy: Legacy, wrong: int) -> None:
-    """Lines out of order in any of some large messages; each is more than gRPC takes before it is read."""
+    """Lines out of order in any of some messages; the sender has more, and waits until it is asked for it."""
     await legacy.give("one", 50)
     messages = [[balance(f"{(number * 500 + line):064}") for line in range(500)] for number in range(1, 5)]
     messages[wrong - 1][-1].player_id = "-"
