@@ -538,6 +538,13 @@ class ReconciliationUnderWay(Undecided):
     reason = Reason.RECONCILIATION_UNDER_WAY
     sentence = "another run of that provider account is under way"
 
+    @classmethod
+    def of_comparison(cls, source: str, run_id: str) -> "ReconciliationUnderWay":
+        """Return the refusal of a comparison, which has a legacy system in place of a provider account."""
+        refused = cls(source=source, run_id=run_id)
+        refused.sentence = "another comparison with that legacy system is under way"
+        return refused
+
 
 class RunNotFound(Undecided):
     reason = Reason.RUN_NOT_FOUND

@@ -108,7 +108,10 @@ def opening_balances(
     )
     if as_of is not None:
         header.as_of_time.FromDatetime(as_of)
-    carry_out(_import(server, file, header, control, report, json=json))
+    carry_out(
+        _import(server, file, header, control, report, json=json),
+        stopped_by_hand="what was posted by then stands, and the same command goes on from there",
+    )
 
 
 async def _import(

@@ -1,5 +1,6 @@
 """Owns `defter compare`: a legacy system's balances are compared with the ledger's at the same moment."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -113,7 +114,10 @@ def compare(
     )
     if time is not None:
         header.time.FromDatetime(time)
-    carry_out(_compare(server, _Asked(header, file, sql_url or "", query or "", report, quiet, json)))
+    carry_out(
+        _compare(server, _Asked(header, file, sql_url or "", query or "", report, quiet, json)),
+        stopped_by_hand="a comparison that has begun is INTERRUPTED, and no finding resolved by absence",
+    )
 
 
 class _Asked(NamedTuple):
@@ -176,16 +180,22 @@ async def _compared(
     run = reconciliation_pb2.Run()
     asked.header.buckets.extend(snapshot.buckets)
     out = console()
-    async for response in ledger.backfill.CompareBalances(_parts(asked.header, snapshot)):
-        run = response.run
-        progress.show("comparing", run.comparison.line_count, snapshot.lines.count, seen_count(run))
-        if report is not None:
-            report.add(response.differences)
-        if asked.json:
-            for each in response.differences:
-                print_json(out, each)
-        else:
-            shown += response.differences[: SHOWN - len(shown)]
+    wanted: asyncio.Queue[bool] = asyncio.Queue()
+    try:
+        async for response in ledger.backfill.CompareBalances(_requests(asked.header, snapshot, wanted)):
+            if response.wants_next:
+                wanted.put_nowait(True)
+            run = response.run
+            progress.show("comparing", run.comparison.line_count, snapshot.lines.count, seen_count(run))
+            if report is not None:
+                report.add(response.differences)
+            if asked.json:
+                for each in response.differences:
+                    print_json(out, each)
+            else:
+                shown += response.differences[: SHOWN - len(shown)]
+    finally:
+        wanted.put_nowait(False)
     return run
 
 
@@ -215,11 +225,24 @@ def _print(run: reconciliation_pb2.Run, shown: list[pb.BalanceDifference], money
         print_line(out, f"{seen_count(run) - len(shown):,} more: --csv FILE or --json has all of them")
 
 
-async def _parts(
-    header: pb.CompareBalancesRequest.Header, snapshot: Snapshot
+async def _requests(
+    header: pb.CompareBalancesRequest.Header, snapshot: Snapshot, wanted: asyncio.Queue[bool]
 ) -> AsyncIterator[pb.CompareBalancesRequest]:
-    """Yield the header, the lines in order, and the end."""
+    """Yield the header, then a message each time that the server wants one.
+
+    Args:
+        wanted: True for each message that is wanted, False once the call is over.
+    """
     yield pb.CompareBalancesRequest(header=header)
+    # gRPC's client loses a refusal that comes while something is sent.
+    for part in _parts(snapshot):
+        if not await wanted.get():
+            return
+        yield part
+
+
+def _parts(snapshot: Snapshot) -> Iterator[pb.CompareBalancesRequest]:
+    """Yield the lines in order, and the end."""
     for page in snapshot.lines.pages(_PAGE):
         balances = [
             pb.SnapshotBalance(

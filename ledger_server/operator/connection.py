@@ -92,8 +92,14 @@ def open_ledger(server: str) -> LedgerClient:
         raise Stopped(f"{PROOF_SETTINGS[error.field]}: {error.problem}") from None
 
 
-def carry_out(work: Coroutine[Any, Any, int]) -> None:
-    """Do a command's work and exit; any error is one line on standard error, never a traceback."""
+def carry_out(
+    work: Coroutine[Any, Any, int], *, stopped_by_hand: str = "what the server has begun goes on there"
+) -> None:
+    """Do a command's work and exit; any error is one line on standard error, never a traceback.
+
+    Args:
+        stopped_by_hand: what becomes of the work when a person stops the command.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that can't show a character is no reason to stop in the middle.
@@ -116,7 +122,7 @@ def carry_out(work: Coroutine[Any, Any, int]) -> None:
         # A full disk behind standard output, for one; the ledger has nothing to do with it.
         code = complain(f"can't be told: {error}", Exit.INTERRUPTED)
     except KeyboardInterrupt:
-        code = complain("stopped by hand; what the server has begun goes on there", Exit.INTERRUPTED)
+        code = complain(f"stopped by hand; {stopped_by_hand}", Exit.INTERRUPTED)
     raise typer.Exit(code)
 
 

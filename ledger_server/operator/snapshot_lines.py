@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Final, NamedTuple
+from uuid import UUID
 
 _AMOUNT: Final = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]{1,40})?")
 _PLAYER: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
@@ -45,22 +46,24 @@ class SnapshotLine(NamedTuple):
 def columns_of(names: Iterable[str]) -> Columns:
     """Find the fields by the names of a header, whatever their order and capitals.
 
+    Args:
+        names: all of them, so that one that is there twice is there twice.
     Raises:
-        BadSnapshot: one is missing, or there are two of it.
+        BadLine: one is missing, or there are two of it.
     """
     given = list(names)
 
     def find(known: tuple[str, ...]) -> str | None:
         found = [name for name in given if name.strip().lower() in known]
         if len(found) > 1:
-            raise BadSnapshot(f"there are several columns {' or '.join(known)}")
+            raise BadLine(f"there are several columns {' or '.join(known)}: {', '.join(found)}")
         return found[0] if found else None
 
     player, currency, real, bonus = find(PLAYER), find(CURRENCY), find(REAL), find(BONUS)
     if player is None or currency is None:
-        raise BadSnapshot(f"there must be columns player_id and currency, and there are {', '.join(given)}")
+        raise BadLine(f"there must be columns player_id and currency, and there are {', '.join(given)}")
     if real is None and bonus is None:
-        raise BadSnapshot(f"there must be a column real, bonus, or both, and there are {', '.join(given)}")
+        raise BadLine(f"there must be a column real, bonus, or both, and there are {', '.join(given)}")
     return Columns(player, currency, real, bonus)
 
 
@@ -90,7 +93,7 @@ def read_line(
 
 def _text(fields: Mapping[str, object], name: str) -> str:
     value = fields.get(name)
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if isinstance(value, bool) or not isinstance(value, str | int | UUID):
         raise BadLine(f"{name} is missing or no text")
     return str(value).strip()
 

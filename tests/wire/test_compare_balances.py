@@ -88,11 +88,26 @@ class Legacy:
         return await self.send([*parts, Part(end=Part.End(line_count=len(balances)))])
 
     async def send(self, parts: Iterable[Part]) -> Answer:
-        """Send messages as they are."""
+        """Send messages as they are, each when it is wanted; behind the end nothing is."""
         answer = Answer()
-        async for response in self.stub.CompareBalances(iter(list(parts)), timeout=HANG_SECONDS):
-            answer.run = response.run
-            answer.differences += response.differences
+        wanted: asyncio.Queue[bool] = asyncio.Queue()
+
+        async def requests() -> AsyncIterator[Part]:
+            waits = False
+            for part in parts:
+                if waits and not await wanted.get():
+                    return
+                yield part
+                waits = not part.HasField("end")
+
+        try:
+            async for response in self.stub.CompareBalances(requests(), timeout=HANG_SECONDS):
+                if response.wants_next:
+                    wanted.put_nowait(True)
+                answer.run = response.run
+                answer.differences += response.differences
+        finally:
+            wanted.put_nowait(False)
         return answer
 
     async def findings(self) -> dict[str, str]:
@@ -394,8 +409,7 @@ async def test_snapshot_that_breaks_off_resolves_nothing(legacy: Legacy) -> None
         assert refused.reason == "SNAPSHOT_INCOMPLETE"
 
     assert await legacy.findings() == {"player:one:real:EUR": "OPEN"}
-    # The last of them was refused before there was anything to compare.
-    assert sorted(run.state for run in await runs(legacy)) == [COMPLETE, INTERRUPTED, INTERRUPTED]
+    assert sorted(run.state for run in await runs(legacy)) == [COMPLETE, *[INTERRUPTED] * 3]
     assert (await legacy.compare([("one", "EUR", 50, 0), ("two", "EUR", 50, 0)])).run.resolved_count == 1
 
 
@@ -422,7 +436,10 @@ async def test_two_comparisons_at_once_are_one_and_a_refusal(legacy: Legacy) -> 
         while (await runs(legacy))[-1].state != INTERRUPTED:  # noqa: ASYNC110  # nobody tells when it has noticed
             await asyncio.sleep(0)
 
-    assert (refused.reason, refused.metadata["run_id"]) == ("RECONCILIATION_UNDER_WAY", first.run.run_id)
+    assert (refused.reason, refused.metadata) == (
+        "RECONCILIATION_UNDER_WAY",
+        {"source": "legacy", "run_id": first.run.run_id},
+    )
     assert (await legacy.compare([("one", "EUR", 50, 0)])).run.state == COMPLETE
 
 
@@ -637,6 +654,50 @@ async def test_compare_out_of_shape_is_refused(
     refused = await refusal(legacy.send(parts))
     assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
     assert where in (*refused.violated_fields, *refused.metadata.values())
+
+
+async def test_compare_sender_is_asked_for_each_message(legacy: Legacy) -> None:
+    """The run is told before any line is sent, and a message that shows no difference is answered too."""
+    await legacy.give("one", 50)
+    head = await legacy.ledger.head()
+    parts = [
+        header(tenant_id=legacy.ledger.tenant_id, sequence=head),
+        lines(balance("one", "EUR", 50)),
+        lines(balance("one", "USD", 1)),
+        Part(end=Part.End(line_count=2)),
+    ]
+    call = legacy.stub.CompareBalances(timeout=HANG_SECONDS)
+    told: list[list[pb.CompareBalancesResponse]] = []
+    for part in parts:
+        await call.write(part)
+        told.append([])
+        while not (told[-1] and told[-1][-1].wants_next) and not part.HasField("end"):
+            told[-1].append(await call.read())  # type: ignore[arg-type]  # no end yet
+    await call.done_writing()
+    rest: list[pb.CompareBalancesResponse] = []
+    while isinstance(response := await call.read(), pb.CompareBalancesResponse):
+        rest.append(response)
+
+    begun = told[0][0].run
+    assert (begun.state, begun.comparison.sequence) == (reconciliation_pb2.RUN_STATE_RUNNING, head)
+    assert {response.run.run_id for each in [*told, rest] for response in each} == {begun.run_id}
+    assert (rest[-1].run.state, any(each.wants_next for each in rest)) == (COMPLETE, False)
+
+
+@pytest.mark.parametrize("wrong", [1, 2, 3, 4])
+async def test_compare_refusal_is_told_however_much_there_is_to_send(legacy: Legacy, wrong: int) -> None:
+    """Lines out of order in any of some messages; the sender has more, and waits until it is asked for it."""
+    await legacy.give("one", 50)
+    messages = [[balance(f"{(number * 500 + line):064}") for line in range(500)] for number in range(1, 5)]
+    messages[wrong - 1][-1].player_id = "-"
+    parts = [
+        header(tenant_id=legacy.ledger.tenant_id),
+        *(lines(*message) for message in messages * 2),
+    ]
+
+    refused = await refusal(legacy.send(parts))
+
+    assert (refused.reason, refused.metadata["line"]) == ("SNAPSHOT_NOT_ORDERED", str(wrong * 500))
 
 
 async def test_compare_unknown_tenant_or_record_is_refused(legacy: Legacy) -> None:

@@ -90,7 +90,7 @@ class Comparisons:
                     connection, key, ids, wanted, Begun(number, run, secrets.token_hex(8))
                 )
         except run_store.RunBegun:
-            raise ReconciliationUnderWay(provider=wanted.source, run_id="") from None
+            raise ReconciliationUnderWay.of_comparison(wanted.source, "") from None
 
     async def _begin(
         self,
@@ -105,7 +105,7 @@ class Comparisons:
         other = await run_store.lock_running(connection, key, name)
         if other is not None:
             if other.lease_until > now:
-                raise ReconciliationUnderWay(provider=wanted.source, run_id=ids.run_id(other.number))
+                raise ReconciliationUnderWay.of_comparison(wanted.source, ids.run_id(other.number))
             await _interrupt(connection, key, other, now)
         newest = (datetime.max.replace(tzinfo=UTC), 0)
         complete = await list_runs(

@@ -66,11 +66,10 @@ class Comparer:
         Args:
             pages: the snapshot's lines in order; they end where the snapshot has proved to be whole.
         Raises:
-            ReconciliationUnderWay: another comparison with that legacy system is under way.
+            ReconciliationUnderWay: another comparison with that legacy system is under way; told before
+                anything is yielded, unless the lease was lost.
             Refused: what `pages` raises; nothing is resolved then.
         """
-        # Whoever has sent nothing of the snapshot takes nobody's place.
-        first = await _next(pages)
         async with self._gate.entered(Flow(wanted.tenant_id, "")):
             key = tenant_key(TenantId(wanted.tenant_id))
             async with self._pool.acquire() as connection:
@@ -82,13 +81,13 @@ class Comparer:
             pace = Pace(lambda: self._committed - teller.committed)
             work = _Work(self._comparisons, Wallets(self._pool, key, wanted.moment.sequence), teller, pace)
             try:
-                async for response in work.responses(wanted, begun, first, pages):
+                async for response in work.responses(wanted, begun, pages):
                     yield response
             except (asyncio.CancelledError, GeneratorExit):
                 await self._interrupt(wanted, begun, work.counts, "the caller went away")
                 raise
             except LostLease:
-                raise ReconciliationUnderWay(provider=wanted.source, run_id=begun.run.run_id) from None
+                raise ReconciliationUnderWay.of_comparison(wanted.source, begun.run.run_id) from None
             except Refused as refused:
                 await self._interrupt(wanted, begun, work.counts, refused.reason.name)
                 raise
@@ -128,7 +127,7 @@ class Comparer:
         begun.run.stage = reconciliation_pb2.RUN_STAGE_UNSPECIFIED
         begun.run.end_time.CopyFrom(timestamp(self._clock()))
         if not await self._comparisons.save(tenant_key(TenantId(wanted.tenant_id)), begun):
-            raise ReconciliationUnderWay(provider=wanted.source, run_id=begun.run.run_id)
+            raise ReconciliationUnderWay.of_comparison(wanted.source, begun.run.run_id)
         log.info("a comparison has ended", run_id=begun.run.run_id, state=int(state))
         return pb.CompareBalancesResponse(run=begun.run)
 
@@ -145,12 +144,16 @@ class _Work:
         self._saved = asyncio.get_running_loop().time()
 
     async def responses(
-        self, wanted: WantedComparison, begun: Begun, first: Sequence[Balance] | None, pages: Pages
+        self, wanted: WantedComparison, begun: Begun, pages: Pages
     ) -> AsyncGenerator[pb.CompareBalancesResponse, None]:
-        """Yield what each stretch has shown; at the end of a whole snapshot, resolve what was not seen."""
+        """Ask for each message, yield what each stretch has shown, and at the end resolve what is gone."""
         held: list[Balance] = []
-        page = first
-        while page is not None:
+        while True:
+            # A caller's gRPC may lose a refusal that comes while it sends, so it sends when it is asked to.
+            yield pb.CompareBalancesResponse(run=begun.run, wants_next=True)
+            page = await _next(pages)
+            if page is None:
+                break
             # A player whose currencies may go on in the next message waits for it.
             balances = [*held, *page]
             cut = next(
@@ -160,7 +163,6 @@ class _Work:
             if ready:
                 async for response in self._stretch(wanted, begun, ready, end=ready[-1].player_id):
                     yield response
-            page = await _next(pages)
         async for response in self._stretch(wanted, begun, held, end=None):
             yield response
         begun.run.stage = reconciliation_pb2.RUN_STAGE_RESOLVING

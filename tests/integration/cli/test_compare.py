@@ -8,9 +8,14 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from defter.backfill.v1 import backfill_pb2 as pb
+from defter.backfill.v1.backfill_pb2_grpc import BackfillServiceStub
 
+from ledger_server.operator.snapshot_lines import BadSnapshot
+from ledger_server.operator.snapshot_reading import read_query
 from tests.integration.cli.conftest import CommandLine
 from tests.support.ledger import Ledger
+from tests.support.patience import HANG_SECONDS
 from tests.support.postgres import Databases
 from tests.support.requests import transfer
 from tests.support.service import Service
@@ -60,6 +65,17 @@ async def legacy(legacy_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Re
     )
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def busy(ledger: Ledger) -> AsyncIterator[None]:
+    """Another comparison, with the source `busy`, is under way."""
+    header = pb.CompareBalancesRequest.Header(tenant_id=ledger.tenant_id, source="busy", sequence=1)
+    call = BackfillServiceStub(ledger.channel).CompareBalances(timeout=HANG_SECONDS)
+    await call.write(pb.CompareBalancesRequest(header=header))
+    await call.read()
+    yield
+    call.cancel()
 
 
 async def fill(ledger: Ledger) -> int:
@@ -145,6 +161,62 @@ async def test_compare_query_that_writes_or_is_not_exact_is_refused(
     assert (ran.code, problem in ran.errors, legacy_url in ran.errors) == (2, True, False), ran
 
 
+# Statements that are none of balances, or would write; each is refused, and why.
+REFUSED = [
+    ("", "no rows"),
+    ("-- nothing", "no rows"),
+    ("SET TRANSACTION READ WRITE", "no rows"),
+    ("COMMIT", "no rows"),
+    ("DELETE FROM wallets", "no rows"),
+    ("DO 'BEGIN DELETE FROM wallets; END'", "no rows"),
+    ("COPY (SELECT 1) TO '{file}'", "no rows"),
+    ("COPY (SELECT 1) TO PROGRAM 'cat > {file}'", "no rows"),
+    ("SHOW transaction_read_only", "player_id and currency"),
+    ("EXPLAIN ANALYZE SELECT * FROM wallets", "player_id and currency"),
+    ("SELECT player, cash AS real FROM wallets", "player_id and currency"),
+    ("SELECT player, code AS currency FROM wallets", "real, bonus, or both"),
+    ("INSERT INTO wallets VALUES ('a') RETURNING player, code AS currency, cash AS real", "read-only"),
+    ("WITH gone AS (DELETE FROM wallets RETURNING *) SELECT player, code currency, 1 AS real FROM gone",
+     "read-only"),
+    ("SELECT set_config('transaction_read_only', 'off', true) player, 'EUR' currency, 1 real", "read-write"),
+    ("SELECT player, code AS currency, cash AS real, 999 AS real FROM wallets", "columns real: real, real"),
+    ('SELECT player, code AS currency, cash AS real, 9 AS "Real" FROM wallets', "columns real: real, Real"),
+    ("SELECT 'a' player, 'b' player, 'EUR' currency, 1 AS bonus", "columns player_id or player"),
+    ("SELECT 'a' player, 'b' player_id, 'EUR' currency, 1 AS bonus", "columns player_id or player"),
+    ("SELECT 'a' player, a.code currency, b.currency, 1 AS real FROM wallets a, (SELECT 'EUR' currency) b",
+     "columns currency or currency_code"),
+]  # fmt: skip
+
+
+@pytest.mark.usefixtures("legacy")
+async def test_read_query_that_is_none_of_balances_is_refused_before_it_runs(
+    legacy_url: str, tmp_path: Path
+) -> None:
+    """The user may write anything there, and still nothing is written: not even a file of that host."""
+    file = tmp_path / "written"
+    told: list[tuple[str, str]] = []
+    for query, problem in REFUSED:
+        with pytest.raises(BadSnapshot) as refused:
+            await read_query(legacy_url, query.format(file=file), {"EUR": 2}, lambda _: None)
+        told.append((query, problem if problem in str(refused.value) else str(refused.value)))
+
+    assert told == REFUSED
+    assert not file.exists()
+    connection = await asyncpg.connect(legacy_url)
+    assert await connection.fetchval("SELECT count(*) FROM wallets") == len(WALLETS)
+    await connection.close()
+
+
+@pytest.mark.parametrize("player", ["'11111111-2222-3333-4444-555555555555'::uuid", "4711", "4711::bigint"])
+async def test_read_query_takes_ids_that_are_no_text_as_their_text(legacy_url: str, player: str) -> None:
+    """A uuid and a whole number have one."""
+    query = f"SELECT {player} AS player, 'EUR' AS currency, 1.5 AS real"
+    snapshot = await read_query(legacy_url, query, {"EUR": 2}, lambda _: None)
+    read = [(line.player_id, line.real) for page in snapshot.lines.pages(9) for line in page]
+    snapshot.lines.close()
+    assert read == [(player.partition("::")[0].strip("'"), 150)]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -153,20 +225,27 @@ async def test_compare_query_that_writes_or_is_not_exact_is_refused(
         (("--sequence", "1"), 2, "--query"),
         (("--file", "{file}x", "--sequence", "1"), 2, "No such file"),
         (("--file", "{bad}", "--sequence", "1"), 2, "line 2: 10.005 has more decimal places"),
-        (("--file", "{file}", "--sequence", "9999"), 2, "NOT_YET_RECORDED"),
-        (("--file", "{file}", "--sequence", "1", "--tenant", "nobody"), 2, "TENANT_NOT_FOUND"),
+        (("--file", "{long}", "--sequence", "9999"), 2, "NOT_YET_RECORDED"),
+        (("--file", "{long}", "--sequence", "1", "--tenant", "nobody"), 2, "TENANT_NOT_FOUND"),
+        (
+            ("--file", "{long}", "--sequence", "1", "--source", "busy"),
+            5,
+            "another comparison with that legacy system",
+        ),
         (("--file", "{file}", "--sequence", "1", "--csv", "{file}/x"), 2, "drift"),
         (("--file", "{file}", "--sequence", "1", "--partial", "--quiet"), 1, ""),
     ],
 )
+@pytest.mark.usefixtures("busy")
 async def test_compare_exits_with_a_code_that_a_scheduler_knows(
     cli: CommandLine, tmp_path: Path, words: tuple[str, ...], code: int, said: str
 ) -> None:
     """Wrong words, files and moments are refused with one reason each, before anything is compared."""
-    file, bad = tmp_path / "drift.csv", tmp_path / "bad.csv"
+    file, bad, long = tmp_path / "drift.csv", tmp_path / "bad.csv", tmp_path / "long.csv"
+    long.write_text("player,currency,real\n" + "".join(f"{each:064},EUR,1\n" for each in range(4_000)))
     file.write_text("player_id,currency,real,bonus\none,EUR,1.00,0\n")
     bad.write_text("player_id,currency,real\none,EUR,10.005\n")
 
-    ran = await cli.run("compare", *(word.format(file=file, bad=bad) for word in words))
+    ran = await cli.run("compare", *(word.format(file=file, bad=bad, long=long) for word in words))
 
     assert (ran.code, said in ran.errors) == (code, True), ran

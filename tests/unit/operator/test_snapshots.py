@@ -50,6 +50,7 @@ OBJECTS = (
     '{"bonus": 0, "real": 7, "currency": "JPY", "player_id": "b"}\n'
 )
 OBJECT = '{"player_id": "a", "currency": "EUR", "real": 1}\n'
+OBJECT_BOTH = '{"player_id": "b", "currency": "EUR", "real": 1, "bonus": 0}\n'
 
 
 @pytest.mark.parametrize(
@@ -91,14 +92,20 @@ def test_read_snapshot_in_any_form_is_the_same(read: Read, content: str | bytes)
         (f"{HEAD}\na:b,EUR,1,0\n", "line 2: 'a:b' is no id"),
         (f"{HEAD}\na,EUR,1\n", "line 2: it has 3 cells"),
         (f"{HEAD}\na,EUR,1,0\nb,EUR,1,0\na,EUR,1,0\n", "line 4: a has EUR in line 2 already"),
-        (f"{HEAD}\na,EUR,\"1,0\n", "unexpected end"),
+        (f"{HEAD}\na,EUR,\"1,0\n", "line 2: it is no CSV: unexpected end"),
+        (f"{HEAD}\na,EUR,1,0\nb,EUR,\"1\"x,0\nc,EUR,1,0\n", "line 3: it is no CSV"),
+        (f"{HEAD}\n{ROWS}".encode() + b"c,EUR,\xff,0\n" + b"d,EUR,1,0\n" * 5_000, "line 4: it is no text"),
+        (OBJECT.encode() + b'{"player_id": "\xc3"}\n', "line 2: it is no text"),
+        (gzip.compress(b"x", mtime=0)[:5], "line 1: the gzip file is cut off"),
+        (gzip.compress(f"{HEAD}\n{ROWS}".encode(), mtime=0)[:-8] + bytes(8), "the gzip file is damaged"),
+        (gzip.compress(b"x", mtime=0)[:10] + bytes([255] * 40), "line 1: the gzip file is damaged"),
         ('{"player_id": "a", "currency": "EUR", "real": 1e2}\n', "'1e2' is no amount"),
         ('{"player_id": "a", "currency": "EUR", "real": NaN}\n', "NaN is no amount"),
         ('{"player_id": "a", "currency": "EUR", "real": true}\n', "'True' is no amount"),
         ('{"player_id": "a", "currency": "EUR", "real": 1}\n[]\n', "line 2: it is no JSON object"),
         (OBJECT + '{"player_id": "b", "currency": "EUR", "bonus": 1}\n', "line 2: it has other columns"),
         ('{"player_id": "a", "currency": "EUR", "real": 1}\n{\n', "line 2: "),
-        (b"\xff\xfe\x00", "codec"),
+        (b"\xff\xfe\x00", "line 1: it is no text"),
         (gzip.compress(f"{HEAD}\n{ROWS}".encode() * 9, mtime=0)[:-9], "cut off"),
     ],
 )  # fmt: skip
@@ -109,6 +116,47 @@ def test_read_snapshot_that_is_not_exact_is_refused_whole(
     with pytest.raises(BadSnapshot) as refused:
         read(content)
     assert problem in str(refused.value)
+
+
+FIELDS = {"player_id": "a", "currency": "EUR", "real": "1.00", "bonus": "0"}
+NAMES = [
+    ("player_id", "player_id"),
+    ("player_id", "player"),
+    ("player_id", "PLAYER"),
+    ("currency", "currency"),
+    ("currency", "Currency_Code"),
+    ("real", "real"),
+    ("real", " REAL"),
+    ("bonus", "bonus"),
+    ("bonus", "Bonus "),
+]
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(("name", "again"), NAMES)
+def test_read_snapshot_with_a_column_twice_is_refused(read: Read, name: str, again: str, first: bool) -> None:
+    """Under the same name, another one, or other capitals; before or behind; the same value or not."""
+    pairs = list(FIELDS.items())
+    pairs.insert(0 if first else len(pairs), (again, FIELDS[name]))
+    head, cells = (",".join(each) for each in zip(*pairs, strict=True))
+    line = "{" + ", ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in pairs) + "}\n"
+
+    for content, number in ((f"{head}\n{cells}\n", 1), (line, 1), (OBJECT_BOTH + line, 2)):
+        with pytest.raises(BadSnapshot) as refused:
+            read(content)
+        assert f"line {number}: there are several columns {name}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"note,{HEAD},note\nx,a,EUR,1.00,0,y\n",
+        json.dumps(FIELDS)[:-1] + ', "note": 1, "note": {"real": 1, "real": 2}}\n',
+    ],
+)
+def test_read_snapshot_passes_over_other_columns_however_often_they_come(read: Read, content: str) -> None:
+    """What is not read can't be taken for something else."""
+    assert told(read(content)) == [("a", "EUR", 100, 0)]
 
 
 def test_read_snapshot_with_many_wrong_lines_tells_the_first_and_how_many(read: Read) -> None:

@@ -27,17 +27,17 @@ from defter.reconciliation.v1 import reconciliation_pb2 as defter_dot_reconcilia
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!defter/backfill/v1/backfill.proto\x12\x12\x64\x65\x66ter.backfill.v1\x1a\x1c\x64\x65\x66ter/ledger/v1/error.proto\x1a-defter/reconciliation/v1/reconciliation.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"d\n\x0fSnapshotBalance\x12\x11\n\tplayer_id\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\x12\n\nreal_minor\x18\x03 \x01(\x03\x12\x13\n\x0b\x62onus_minor\x18\x04 \x01(\x03\"\xea\x03\n\x16\x43ompareBalancesRequest\x12\x43\n\x06header\x18\x01 \x01(\x0b\x32\x31.defter.backfill.v1.CompareBalancesRequest.HeaderH\x00\x12\x41\n\x05lines\x18\x02 \x01(\x0b\x32\x30.defter.backfill.v1.CompareBalancesRequest.LinesH\x00\x12=\n\x03\x65nd\x18\x03 \x01(\x0b\x32..defter.backfill.v1.CompareBalancesRequest.EndH\x00\x1a\xa5\x01\n\x06Header\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12\x0f\n\x07partial\x18\x05 \x01(\x08\x12+\n\x07\x62uckets\x18\x06 \x03(\x0e\x32\x1a.defter.backfill.v1.Bucket\x1a>\n\x05Lines\x12\x35\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32#.defter.backfill.v1.SnapshotBalance\x1a\x19\n\x03\x45nd\x12\x12\n\nline_count\x18\x01 \x01(\x03\x42\x06\n\x04part\"\xd1\x02\n\x11\x42\x61lanceDifference\x12\x11\n\tplayer_id\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12*\n\x06\x62ucket\x18\x03 \x01(\x0e\x32\x1a.defter.backfill.v1.Bucket\x12+\n\x04kind\x18\x04 \x01(\x0e\x32\x1d.defter.backfill.v1.DriftKind\x12\x19\n\x0cledger_minor\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x0esnapshot_minor\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\x18\n\x10\x64ifference_minor\x18\x07 \x01(\x03\x12\x17\n\x0f\x61greed_sequence\x18\x08 \x01(\x03\x12\x16\n\x0esince_sequence\x18\t \x01(\x03\x12\x12\n\nfinding_id\x18\n \x01(\tB\x0f\n\r_ledger_minorB\x11\n\x0f_snapshot_minor\"\x81\x01\n\x17\x43ompareBalancesResponse\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.defter.reconciliation.v1.Run\x12:\n\x0b\x64ifferences\x18\x02 \x03(\x0b\x32%.defter.backfill.v1.BalanceDifference\"9\n\nControlSum\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x02 \x01(\x03\"x\n\x0eOpeningBalance\x12\x13\n\x0bline_number\x18\x01 \x01(\x03\x12\x11\n\tplayer_id\x18\x02 \x01(\t\x12\x15\n\rcurrency_code\x18\x03 \x01(\t\x12\x12\n\nreal_minor\x18\x04 \x01(\x03\x12\x13\n\x0b\x62onus_minor\x18\x05 \x01(\x03\"\xe3\x02\n\x1cImportOpeningBalancesRequest\x12G\n\x06header\x18\x01 \x01(\x0b\x32\x37.defter.backfill.v1.ImportOpeningBalancesRequest.Header\x12\x31\n\x05items\x18\x02 \x03(\x0b\x32\".defter.backfill.v1.OpeningBalance\x12\x10\n\x08pass_end\x18\x03 \x01(\x08\x1a\xb4\x01\n\x06Header\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\timport_id\x18\x02 \x01(\t\x12.\n\nas_of_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x0c\x63ontrol_sums\x18\x04 \x03(\x0b\x32\x1e.defter.backfill.v1.ControlSum\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\x12\r\n\x05\x66orce\x18\x06 \x01(\x08\"\xf2\x01\n\x10\x43urrencyOpenings\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x12\n\nline_count\x18\x02 \x01(\x03\x12\x13\n\x0btotal_minor\x18\x03 \x01(\x03\x12\x15\n\rcontrol_minor\x18\x04 \x01(\x03\x12\x1a\n\x12open_account_count\x18\x05 \x01(\x03\x12\x12\n\npost_count\x18\x06 \x01(\x03\x12\x12\n\npost_minor\x18\x07 \x01(\x03\x12\x15\n\rcorrect_count\x18\x08 \x01(\x03\x12\x15\n\rcorrect_minor\x18\t \x01(\x03\x12\x15\n\rpresent_count\x18\n \x01(\x03\"P\n\x0bRefusedLine\x12\x13\n\x0bline_number\x18\x01 \x01(\x03\x12,\n\x07refusal\x18\x02 \x01(\x0b\x32\x1b.defter.ledger.v1.Rejection\"\xa6\x05\n\x1dImportOpeningBalancesResponse\x12L\n\x07refused\x18\x01 \x01(\x0b\x32\x39.defter.backfill.v1.ImportOpeningBalancesResponse.RefusedH\x00\x12N\n\x08progress\x18\x02 \x01(\x0b\x32:.defter.backfill.v1.ImportOpeningBalancesResponse.ProgressH\x00\x12\x46\n\x04plan\x18\x03 \x01(\x0b\x32\x36.defter.backfill.v1.ImportOpeningBalancesResponse.PlanH\x00\x12J\n\x06result\x18\x04 \x01(\x0b\x32\x38.defter.backfill.v1.ImportOpeningBalancesResponse.ResultH\x00\x1a\x39\n\x07Refused\x12.\n\x05lines\x18\x01 \x03(\x0b\x32\x1f.defter.backfill.v1.RefusedLine\x1a\x35\n\x08Progress\x12\x15\n\rchecked_count\x18\x01 \x01(\x03\x12\x12\n\ndone_count\x18\x02 \x01(\x03\x1al\n\x04Plan\x12\x38\n\ncurrencies\x18\x01 \x03(\x0b\x32$.defter.backfill.v1.CurrencyOpenings\x12\x15\n\rrefused_count\x18\x02 \x01(\x03\x12\x13\n\x0bwants_lines\x18\x03 \x01(\x08\x1ak\n\x06Result\x12\x38\n\ncurrencies\x18\x01 \x03(\x0b\x32$.defter.backfill.v1.CurrencyOpenings\x12\x15\n\rrefused_count\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x42\x06\n\x04part*C\n\x06\x42ucket\x12\x16\n\x12\x42UCKET_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x42UCKET_REAL\x10\x01\x12\x10\n\x0c\x42UCKET_BONUS\x10\x02*z\n\tDriftKind\x12\x1a\n\x16\x44RIFT_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44RIFT_KIND_DRIFTED\x10\x01\x12\x1b\n\x17\x44RIFT_KIND_MISSING_HERE\x10\x02\x12\x1c\n\x18\x44RIFT_KIND_MISSING_THERE\x10\x03\x32\x84\x02\n\x0f\x42\x61\x63kfillService\x12n\n\x0f\x43ompareBalances\x12*.defter.backfill.v1.CompareBalancesRequest\x1a+.defter.backfill.v1.CompareBalancesResponse(\x01\x30\x01\x12\x80\x01\n\x15ImportOpeningBalances\x12\x30.defter.backfill.v1.ImportOpeningBalancesRequest\x1a\x31.defter.backfill.v1.ImportOpeningBalancesResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!defter/backfill/v1/backfill.proto\x12\x12\x64\x65\x66ter.backfill.v1\x1a\x1c\x64\x65\x66ter/ledger/v1/error.proto\x1a-defter/reconciliation/v1/reconciliation.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"d\n\x0fSnapshotBalance\x12\x11\n\tplayer_id\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\x12\n\nreal_minor\x18\x03 \x01(\x03\x12\x13\n\x0b\x62onus_minor\x18\x04 \x01(\x03\"\xea\x03\n\x16\x43ompareBalancesRequest\x12\x43\n\x06header\x18\x01 \x01(\x0b\x32\x31.defter.backfill.v1.CompareBalancesRequest.HeaderH\x00\x12\x41\n\x05lines\x18\x02 \x01(\x0b\x32\x30.defter.backfill.v1.CompareBalancesRequest.LinesH\x00\x12=\n\x03\x65nd\x18\x03 \x01(\x0b\x32..defter.backfill.v1.CompareBalancesRequest.EndH\x00\x1a\xa5\x01\n\x06Header\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12\x0f\n\x07partial\x18\x05 \x01(\x08\x12+\n\x07\x62uckets\x18\x06 \x03(\x0e\x32\x1a.defter.backfill.v1.Bucket\x1a>\n\x05Lines\x12\x35\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32#.defter.backfill.v1.SnapshotBalance\x1a\x19\n\x03\x45nd\x12\x12\n\nline_count\x18\x01 \x01(\x03\x42\x06\n\x04part\"\xd1\x02\n\x11\x42\x61lanceDifference\x12\x11\n\tplayer_id\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12*\n\x06\x62ucket\x18\x03 \x01(\x0e\x32\x1a.defter.backfill.v1.Bucket\x12+\n\x04kind\x18\x04 \x01(\x0e\x32\x1d.defter.backfill.v1.DriftKind\x12\x19\n\x0cledger_minor\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x0esnapshot_minor\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\x18\n\x10\x64ifference_minor\x18\x07 \x01(\x03\x12\x17\n\x0f\x61greed_sequence\x18\x08 \x01(\x03\x12\x16\n\x0esince_sequence\x18\t \x01(\x03\x12\x12\n\nfinding_id\x18\n \x01(\tB\x0f\n\r_ledger_minorB\x11\n\x0f_snapshot_minor\"\x95\x01\n\x17\x43ompareBalancesResponse\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.defter.reconciliation.v1.Run\x12:\n\x0b\x64ifferences\x18\x02 \x03(\x0b\x32%.defter.backfill.v1.BalanceDifference\x12\x12\n\nwants_next\x18\x03 \x01(\x08\"9\n\nControlSum\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x02 \x01(\x03\"x\n\x0eOpeningBalance\x12\x13\n\x0bline_number\x18\x01 \x01(\x03\x12\x11\n\tplayer_id\x18\x02 \x01(\t\x12\x15\n\rcurrency_code\x18\x03 \x01(\t\x12\x12\n\nreal_minor\x18\x04 \x01(\x03\x12\x13\n\x0b\x62onus_minor\x18\x05 \x01(\x03\"\xe3\x02\n\x1cImportOpeningBalancesRequest\x12G\n\x06header\x18\x01 \x01(\x0b\x32\x37.defter.backfill.v1.ImportOpeningBalancesRequest.Header\x12\x31\n\x05items\x18\x02 \x03(\x0b\x32\".defter.backfill.v1.OpeningBalance\x12\x10\n\x08pass_end\x18\x03 \x01(\x08\x1a\xb4\x01\n\x06Header\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\timport_id\x18\x02 \x01(\t\x12.\n\nas_of_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x0c\x63ontrol_sums\x18\x04 \x03(\x0b\x32\x1e.defter.backfill.v1.ControlSum\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\x12\r\n\x05\x66orce\x18\x06 \x01(\x08\"\xf2\x01\n\x10\x43urrencyOpenings\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x12\n\nline_count\x18\x02 \x01(\x03\x12\x13\n\x0btotal_minor\x18\x03 \x01(\x03\x12\x15\n\rcontrol_minor\x18\x04 \x01(\x03\x12\x1a\n\x12open_account_count\x18\x05 \x01(\x03\x12\x12\n\npost_count\x18\x06 \x01(\x03\x12\x12\n\npost_minor\x18\x07 \x01(\x03\x12\x15\n\rcorrect_count\x18\x08 \x01(\x03\x12\x15\n\rcorrect_minor\x18\t \x01(\x03\x12\x15\n\rpresent_count\x18\n \x01(\x03\"P\n\x0bRefusedLine\x12\x13\n\x0bline_number\x18\x01 \x01(\x03\x12,\n\x07refusal\x18\x02 \x01(\x0b\x32\x1b.defter.ledger.v1.Rejection\"\xa6\x05\n\x1dImportOpeningBalancesResponse\x12L\n\x07refused\x18\x01 \x01(\x0b\x32\x39.defter.backfill.v1.ImportOpeningBalancesResponse.RefusedH\x00\x12N\n\x08progress\x18\x02 \x01(\x0b\x32:.defter.backfill.v1.ImportOpeningBalancesResponse.ProgressH\x00\x12\x46\n\x04plan\x18\x03 \x01(\x0b\x32\x36.defter.backfill.v1.ImportOpeningBalancesResponse.PlanH\x00\x12J\n\x06result\x18\x04 \x01(\x0b\x32\x38.defter.backfill.v1.ImportOpeningBalancesResponse.ResultH\x00\x1a\x39\n\x07Refused\x12.\n\x05lines\x18\x01 \x03(\x0b\x32\x1f.defter.backfill.v1.RefusedLine\x1a\x35\n\x08Progress\x12\x15\n\rchecked_count\x18\x01 \x01(\x03\x12\x12\n\ndone_count\x18\x02 \x01(\x03\x1al\n\x04Plan\x12\x38\n\ncurrencies\x18\x01 \x03(\x0b\x32$.defter.backfill.v1.CurrencyOpenings\x12\x15\n\rrefused_count\x18\x02 \x01(\x03\x12\x13\n\x0bwants_lines\x18\x03 \x01(\x08\x1ak\n\x06Result\x12\x38\n\ncurrencies\x18\x01 \x03(\x0b\x32$.defter.backfill.v1.CurrencyOpenings\x12\x15\n\rrefused_count\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x42\x06\n\x04part*C\n\x06\x42ucket\x12\x16\n\x12\x42UCKET_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x42UCKET_REAL\x10\x01\x12\x10\n\x0c\x42UCKET_BONUS\x10\x02*z\n\tDriftKind\x12\x1a\n\x16\x44RIFT_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44RIFT_KIND_DRIFTED\x10\x01\x12\x1b\n\x17\x44RIFT_KIND_MISSING_HERE\x10\x02\x12\x1c\n\x18\x44RIFT_KIND_MISSING_THERE\x10\x03\x32\x84\x02\n\x0f\x42\x61\x63kfillService\x12n\n\x0f\x43ompareBalances\x12*.defter.backfill.v1.CompareBalancesRequest\x1a+.defter.backfill.v1.CompareBalancesResponse(\x01\x30\x01\x12\x80\x01\n\x15ImportOpeningBalances\x12\x30.defter.backfill.v1.ImportOpeningBalancesRequest\x1a\x31.defter.backfill.v1.ImportOpeningBalancesResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'defter.backfill.v1.backfill_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BUCKET']._serialized_start=2781
-  _globals['_BUCKET']._serialized_end=2848
-  _globals['_DRIFTKIND']._serialized_start=2850
-  _globals['_DRIFTKIND']._serialized_end=2972
+  _globals['_BUCKET']._serialized_start=2801
+  _globals['_BUCKET']._serialized_end=2868
+  _globals['_DRIFTKIND']._serialized_start=2870
+  _globals['_DRIFTKIND']._serialized_end=2992
   _globals['_SNAPSHOTBALANCE']._serialized_start=167
   _globals['_SNAPSHOTBALANCE']._serialized_end=267
   _globals['_COMPAREBALANCESREQUEST']._serialized_start=270
@@ -51,29 +51,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BALANCEDIFFERENCE']._serialized_start=763
   _globals['_BALANCEDIFFERENCE']._serialized_end=1100
   _globals['_COMPAREBALANCESRESPONSE']._serialized_start=1103
-  _globals['_COMPAREBALANCESRESPONSE']._serialized_end=1232
-  _globals['_CONTROLSUM']._serialized_start=1234
-  _globals['_CONTROLSUM']._serialized_end=1291
-  _globals['_OPENINGBALANCE']._serialized_start=1293
-  _globals['_OPENINGBALANCE']._serialized_end=1413
-  _globals['_IMPORTOPENINGBALANCESREQUEST']._serialized_start=1416
-  _globals['_IMPORTOPENINGBALANCESREQUEST']._serialized_end=1771
-  _globals['_IMPORTOPENINGBALANCESREQUEST_HEADER']._serialized_start=1591
-  _globals['_IMPORTOPENINGBALANCESREQUEST_HEADER']._serialized_end=1771
-  _globals['_CURRENCYOPENINGS']._serialized_start=1774
-  _globals['_CURRENCYOPENINGS']._serialized_end=2016
-  _globals['_REFUSEDLINE']._serialized_start=2018
-  _globals['_REFUSEDLINE']._serialized_end=2098
-  _globals['_IMPORTOPENINGBALANCESRESPONSE']._serialized_start=2101
-  _globals['_IMPORTOPENINGBALANCESRESPONSE']._serialized_end=2779
-  _globals['_IMPORTOPENINGBALANCESRESPONSE_REFUSED']._serialized_start=2440
-  _globals['_IMPORTOPENINGBALANCESRESPONSE_REFUSED']._serialized_end=2497
-  _globals['_IMPORTOPENINGBALANCESRESPONSE_PROGRESS']._serialized_start=2499
-  _globals['_IMPORTOPENINGBALANCESRESPONSE_PROGRESS']._serialized_end=2552
-  _globals['_IMPORTOPENINGBALANCESRESPONSE_PLAN']._serialized_start=2554
-  _globals['_IMPORTOPENINGBALANCESRESPONSE_PLAN']._serialized_end=2662
-  _globals['_IMPORTOPENINGBALANCESRESPONSE_RESULT']._serialized_start=2664
-  _globals['_IMPORTOPENINGBALANCESRESPONSE_RESULT']._serialized_end=2771
-  _globals['_BACKFILLSERVICE']._serialized_start=2975
-  _globals['_BACKFILLSERVICE']._serialized_end=3235
+  _globals['_COMPAREBALANCESRESPONSE']._serialized_end=1252
+  _globals['_CONTROLSUM']._serialized_start=1254
+  _globals['_CONTROLSUM']._serialized_end=1311
+  _globals['_OPENINGBALANCE']._serialized_start=1313
+  _globals['_OPENINGBALANCE']._serialized_end=1433
+  _globals['_IMPORTOPENINGBALANCESREQUEST']._serialized_start=1436
+  _globals['_IMPORTOPENINGBALANCESREQUEST']._serialized_end=1791
+  _globals['_IMPORTOPENINGBALANCESREQUEST_HEADER']._serialized_start=1611
+  _globals['_IMPORTOPENINGBALANCESREQUEST_HEADER']._serialized_end=1791
+  _globals['_CURRENCYOPENINGS']._serialized_start=1794
+  _globals['_CURRENCYOPENINGS']._serialized_end=2036
+  _globals['_REFUSEDLINE']._serialized_start=2038
+  _globals['_REFUSEDLINE']._serialized_end=2118
+  _globals['_IMPORTOPENINGBALANCESRESPONSE']._serialized_start=2121
+  _globals['_IMPORTOPENINGBALANCESRESPONSE']._serialized_end=2799
+  _globals['_IMPORTOPENINGBALANCESRESPONSE_REFUSED']._serialized_start=2460
+  _globals['_IMPORTOPENINGBALANCESRESPONSE_REFUSED']._serialized_end=2517
+  _globals['_IMPORTOPENINGBALANCESRESPONSE_PROGRESS']._serialized_start=2519
+  _globals['_IMPORTOPENINGBALANCESRESPONSE_PROGRESS']._serialized_end=2572
+  _globals['_IMPORTOPENINGBALANCESRESPONSE_PLAN']._serialized_start=2574
+  _globals['_IMPORTOPENINGBALANCESRESPONSE_PLAN']._serialized_end=2682
+  _globals['_IMPORTOPENINGBALANCESRESPONSE_RESULT']._serialized_start=2684
+  _globals['_IMPORTOPENINGBALANCESRESPONSE_RESULT']._serialized_end=2791
+  _globals['_BACKFILLSERVICE']._serialized_start=2995
+  _globals['_BACKFILLSERVICE']._serialized_end=3255
 # @@protoc_insertion_point(module_scope)

@@ -324,6 +324,9 @@ class CompareBalancesResponse(_message.Message):
 
     RUN_FIELD_NUMBER: _builtins.int
     DIFFERENCES_FIELD_NUMBER: _builtins.int
+    WANTS_NEXT_FIELD_NUMBER: _builtins.int
+    wants_next: _builtins.bool
+    """Whether the server has done all that was sent before, and waits for the next message."""
     @_builtins.property
     def run(self) -> _reconciliation_pb2.Run:
         """The run as it stands."""
@@ -337,10 +340,11 @@ class CompareBalancesResponse(_message.Message):
         *,
         run: _reconciliation_pb2.Run | None = ...,
         differences: _abc.Iterable[Global___BalanceDifference] | None = ...,
+        wants_next: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "run", b"run", "wants_next", b"wants_next"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -55,11 +55,19 @@ class BackfillServiceServicer:
         """Compare a snapshot of a legacy system's balances with the ledger's posted balances at the same moment: the
         header first, then the balances in order, then the end. Each answer has the run as it stands and the
         differences that were found since the answer before; the last one has the run as it ended. No money is moved.
+
+        The caller sends the header; once it is taken, this comparison's turn has come, and its run has begun, the
+        server answers with `wants_next`. Then and after each further answer with `wants_next` the caller sends one
+        message. What can be refused by the header alone is refused before the first answer. A caller that sends
+        more than it was asked for is not refused, but many gRPC clients lose the reason of a refusal that comes
+        while they send.
+
         Each difference becomes a finding BALANCE_DRIFT, once for each player, currency and bucket; the findings that
         are not seen any more resolve at the end, and of a partial snapshot those that it shows to be equal. A call
         that is cut off resolves nothing by absence and leaves its run INTERRUPTED: make it again. The same snapshot
         twice changes nothing. Fails with SNAPSHOT_NOT_ORDERED, SNAPSHOT_INCOMPLETE, NOT_YET_RECORDED for a moment
-        that is to come, and RECONCILIATION_UNDER_WAY while another comparison with that source is under way.
+        that is to come, RECONCILIATION_UNDER_WAY while another comparison with that source is under way, and
+        DEADLINE_PASSED if the caller sends nothing for a minute.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

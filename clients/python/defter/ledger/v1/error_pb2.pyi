@@ -246,8 +246,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_WALLET_NOT_FOUND: _ErrorReason.ValueType  # 65
     """The player has no account. NOT_FOUND. Metadata: `player_id`."""
     ERROR_REASON_RECONCILIATION_UNDER_WAY: _ErrorReason.ValueType  # 66
-    """Another run of that provider account is under way; follow it with GetRun. ABORTED.
-    Metadata: `provider`, `run_id`.
+    """Another run of that provider account, or another comparison with that legacy system, is under way; follow it
+    with GetRun. ABORTED. Metadata: `provider`, of a comparison `source`; `run_id`.
     """
     ERROR_REASON_RUN_NOT_FOUND: _ErrorReason.ValueType  # 67
     """No such run in this tenant. NOT_FOUND. Metadata: `run_id`."""
@@ -666,8 +666,8 @@ the key is still unused. ABORTED. Metadata: `index` of the refused item.
 ERROR_REASON_WALLET_NOT_FOUND: ErrorReason.ValueType  # 65
 """The player has no account. NOT_FOUND. Metadata: `player_id`."""
 ERROR_REASON_RECONCILIATION_UNDER_WAY: ErrorReason.ValueType  # 66
-"""Another run of that provider account is under way; follow it with GetRun. ABORTED.
-Metadata: `provider`, `run_id`.
+"""Another run of that provider account, or another comparison with that legacy system, is under way; follow it
+with GetRun. ABORTED. Metadata: `provider`, of a comparison `source`; `run_id`.
 """
 ERROR_REASON_RUN_NOT_FOUND: ErrorReason.ValueType  # 67
 """No such run in this tenant. NOT_FOUND. Metadata: `run_id`."""
