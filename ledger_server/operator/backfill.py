@@ -35,9 +35,9 @@ from ledger_server.operator.connection import (
 from ledger_server.operator.money import Money
 from ledger_server.operator.opening_file import (
     AmountWrong,
-    FileBroken,
+    BadOpenings,
     OpeningFile,
-    Row,
+    OpeningRow,
     Wrong,
     minor_units,
 )
@@ -226,7 +226,7 @@ class _Attempt:
         self._taken = asyncio.Event()
         self._planned = asyncio.Event()
         self._over = asyncio.Event()
-        self._broken: FileBroken | None = None
+        self._broken: BadOpenings | None = None
         self._refused: LedgerError | None = None
         self._sent = 0
         self._own = 0
@@ -275,7 +275,7 @@ class _Attempt:
             for message in self._messages(notes=False):
                 yield message
             await self._over.wait()
-        except FileBroken as broken:
+        except BadOpenings as broken:
             self._broken = broken
 
     def _messages(self, *, notes: bool) -> Iterator[pb.ImportOpeningBalancesRequest]:
@@ -298,7 +298,7 @@ class _Attempt:
                 message = pb.ImportOpeningBalancesRequest()
         self._sent += len(message.items) if notes else 0
         if not self._sent and not self._own:
-            raise FileBroken(1, "FILE_EMPTY", "the file has no lines")
+            raise BadOpenings(1, "FILE_EMPTY", "the file has no lines")
         message.pass_end = True
         yield message
 
@@ -344,7 +344,7 @@ class _Attempt:
         return Exit.FOUND if self._refusals.count or self._refused is not None else Exit.DONE
 
 
-def _line(row: Row) -> pb.OpeningBalance:
+def _line(row: OpeningRow) -> pb.OpeningBalance:
     return pb.OpeningBalance(
         line_number=row.number,
         player_id=row.player_id,

@@ -32,7 +32,7 @@ _MAX_SHOWN: Final = 60
 _MAX_PLAYER_ID: Final = 255
 
 
-class Row(NamedTuple):
+class OpeningRow(NamedTuple):
     """One line: what a player has in a currency, in minor units; an amount may be negative."""
 
     number: int
@@ -50,7 +50,7 @@ class Wrong(NamedTuple):
     text: str
 
 
-class FileBroken(Exception):
+class BadOpenings(Exception):
     """The file can't be read on from a line."""
 
     def __init__(self, number: int, reason: str, text: str) -> None:
@@ -142,11 +142,11 @@ class OpeningFile:
         else:
             raise ValueError(f"{file}: its name has to end in {', '.join(_CSV + _JSON)}, maybe with .gz")
 
-    def rows(self) -> Iterator[Row | Wrong]:
+    def rows(self) -> Iterator[OpeningRow | Wrong]:
         """Yield the lines.
 
         Raises:
-            FileBroken: it can't be read on.
+            BadOpenings: it can't be read on.
         """
         self.position = 0
         with self._file.open("rb") as raw:
@@ -159,7 +159,7 @@ class OpeningFile:
         """Yield the lines as text, with their ends.
 
         Raises:
-            FileBroken: the file is cut off, is no text in UTF-8, or has a line that is too long.
+            BadOpenings: the file is cut off, is no text in UTF-8, or has a line that is too long.
         """
         number = 0
         while True:
@@ -169,29 +169,29 @@ class OpeningFile:
                 if number == 1:
                     line = line.removeprefix(_BOM)
                 if len(line) > MAX_LINE_BYTES:
-                    raise FileBroken(number, "LINE_TOO_LONG", f"a line has at most {MAX_LINE_BYTES:,} bytes")
+                    raise BadOpenings(number, "LINE_TOO_LONG", f"a line has at most {MAX_LINE_BYTES:,} bytes")
                 text = line.decode()
             except EOFError:
-                raise FileBroken(number, "FILE_TRUNCATED", "the compressed file is cut off here") from None
+                raise BadOpenings(number, "FILE_TRUNCATED", "the compressed file is cut off here") from None
             except (gzip.BadGzipFile, zlib.error):
-                raise FileBroken(number, "FILE_CORRUPT", "the compressed file is damaged here") from None
+                raise BadOpenings(number, "FILE_CORRUPT", "the compressed file is damaged here") from None
             except UnicodeDecodeError:
-                raise FileBroken(number, "NOT_UTF8", "the file is no text in UTF-8") from None
+                raise BadOpenings(number, "NOT_UTF8", "the file is no text in UTF-8") from None
             self.position = raw.tell()
             if not text:
                 if number == 1:
-                    raise FileBroken(1, "FILE_EMPTY", "the file is empty")
+                    raise BadOpenings(1, "FILE_EMPTY", "the file is empty")
                 return
             yield text
 
-    def _csv(self, lines: Iterator[str]) -> Iterator[Row | Wrong]:
+    def _csv(self, lines: Iterator[str]) -> Iterator[OpeningRow | Wrong]:
         reader = csv.reader(lines, strict=True)
         columns: list[str] | None = None
         while True:
             try:
                 cells = next(reader, None)
             except csv.Error as error:
-                raise FileBroken(reader.line_num, "LINE_MALFORMED", f"this is no CSV: {error}") from None
+                raise BadOpenings(reader.line_num, "LINE_MALFORMED", f"this is no CSV: {error}") from None
             if cells is None:
                 break
             if columns is None:
@@ -203,7 +203,7 @@ class OpeningFile:
             else:
                 yield self._row(reader.line_num, dict(zip(columns, cells, strict=True)))
 
-    def _json(self, lines: Iterator[str]) -> Iterator[Row | Wrong]:
+    def _json(self, lines: Iterator[str]) -> Iterator[OpeningRow | Wrong]:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -214,7 +214,7 @@ class OpeningFile:
             else:
                 yield self._row(number, said)
 
-    def _row(self, number: int, said: Mapping[str, str]) -> Row | Wrong:
+    def _row(self, number: int, said: Mapping[str, str]) -> OpeningRow | Wrong:
         currency, player_id = said["currency"], said["player_id"]
         if len(player_id) > _MAX_PLAYER_ID:
             return Wrong(number, "FIELD_TOO_LONG", f"player_id has {len(player_id):,} characters")
@@ -223,15 +223,15 @@ class OpeningFile:
             bonus = minor_units(said["bonus"], currency, self._places) if "bonus" in said else 0
         except AmountWrong as wrong:
             return Wrong(number, wrong.reason, str(wrong))
-        return Row(number, player_id, currency, real, bonus)
+        return OpeningRow(number, player_id, currency, real, bonus)
 
 
 def _checked_columns(cells: list[str]) -> list[str]:
-    """Return the names in a CSV file's first line. Raises FileBroken."""
+    """Return the names in a CSV file's first line. Raises BadOpenings."""
     try:
         _check_names(cells)
     except _LineWrong as wrong:
-        raise FileBroken(1, wrong.reason, str(wrong)) from None
+        raise BadOpenings(1, wrong.reason, str(wrong)) from None
     return cells
 
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from ledger_server.operator.opening_file import (
     MAX_LINE_BYTES,
     AmountWrong,
-    FileBroken,
+    BadOpenings,
     OpeningFile,
-    Row,
+    OpeningRow,
     Wrong,
     minor_units,
 )
@@ -31,20 +31,20 @@ def gz(data: bytes) -> bytes:
     return gzip.compress(data, mtime=0)
 
 
-def read(folder: Path, data: bytes, name: str = "legacy.csv") -> list[Row | Wrong]:
+def read(folder: Path, data: bytes, name: str = "legacy.csv") -> list[OpeningRow | Wrong]:
     """Return the lines of a file; what it can't be read on for is the last one."""
     file = folder / name
     file.write_bytes(data)
-    found: list[Row | Wrong] = []
+    found: list[OpeningRow | Wrong] = []
     try:
         found.extend(OpeningFile(file, PLACES).rows())
-    except FileBroken as broken:
+    except BadOpenings as broken:
         # What came before it is told by the same iteration, which a test of its own looks at.
         found.append(broken.wrong)
     return found
 
 
-def reasons(found: list[Row | Wrong]) -> list[tuple[int, str]]:
+def reasons(found: list[OpeningRow | Wrong]) -> list[tuple[int, str]]:
     """Return the lines that are refused, with their reasons."""
     return [(each.number, each.reason) for each in found if isinstance(each, Wrong)]
 
@@ -138,7 +138,7 @@ def test_any_text_is_an_amount_only_if_it_is_digits(text: str) -> None:
     assert set(text) <= set("-.0123456789")
 
 
-ROWS = [Row(2, "ada", "EUR", 1005, 0), Row(3, "bob", "JPY", 7, 1)]
+ROWS = [OpeningRow(2, "ada", "EUR", 1005, 0), OpeningRow(3, "bob", "JPY", 7, 1)]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_columns_are_found_by_name(tmp_path: Path) -> None:
     """Their order is the file's, and bonus may be left out."""
     found = read(tmp_path, b"real,player_id,currency\n10.05,ada,EUR\n7,bob,JPY\n")
 
-    assert found == [ROWS[0], Row(3, "bob", "JPY", 7, 0)]
+    assert found == [ROWS[0], OpeningRow(3, "bob", "JPY", 7, 0)]
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_number_of_a_player_is_taken_from_json(tmp_path: Path) -> None:
     """Many legacy tables have numbers as ids."""
     found = read(tmp_path, b'{"player_id":42,"currency":"EUR","real":1}\n', "a.ndjson")
 
-    assert found == [Row(1, "42", "EUR", 100, 0)]
+    assert found == [OpeningRow(1, "42", "EUR", 100, 0)]
 
 
 def test_file_that_cannot_be_read_twice_is_refused(tmp_path: Path) -> None:
