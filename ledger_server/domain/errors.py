@@ -419,7 +419,7 @@ class CurrencyContradicted(Undecided):
 
 class PersonalKeysMissing(Undecided):
     reason = Reason.PERSONAL_KEYS_MISSING
-    sentence = "the server can't read or keep personal metadata, for want of the key"
+    sentence = "the server can't read or keep personal metadata, for want of the key; retry with the same key"
 
 
 class LaneFull(Undecided):

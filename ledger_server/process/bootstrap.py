@@ -164,7 +164,7 @@ async def start_server(
         known = await _known_currencies(settings, pools[0])
         for notice in known.notices:
             log.warning(notice)
-        if personal_keys is not None and personal_keys.rotating:
+        if personal_keys is not None:
             await _renew_player_keys(pools[1], personal_keys)
         bounds = amount_bounds(settings.max_amounts, known.registry)
         database_clock, injected = None, clock
@@ -278,7 +278,8 @@ async def _renew_player_keys(pool: Pool, keys: ServerKeys) -> None:
         raise ValueError(
             f"DEFTER_PERSONAL_KEYS_FILE: players' keys are encrypted by {name}, which is not in it"
         ) from None
-    log.info("keys of players are encrypted by the first key", key=keys.name, renewed=renewed)
+    if renewed:
+        log.info("keys of players are encrypted by the first key", key=keys.name, renewed=renewed)
 
 
 async def _begin_history(settings: Settings, watch: HistoryWatch, hosts: Hosts) -> None:

@@ -40,6 +40,7 @@ from ledger_server.domain.errors import (
     ImportChanged,
     ImportLinesRefused,
     LaneFull,
+    OpeningBalanceChanged,
     Reason,
     Refused,
     ShuttingDown,
@@ -336,6 +337,31 @@ class OpeningImport:
                 due.append((line, step))
         for start in range(0, len(due), _WORK_LINES):
             refused += await self._decide(due[start : start + _WORK_LINES])
+        known = {each.line_number for each in refused}
+        corrected = [
+            line
+            for line, step in due
+            if step.corrects and (step.real or step.bonus) and line.number not in known
+        ]
+        return refused + await self._overtaken(corrected)
+
+    async def _overtaken(self, lines: Sequence[OpeningLine]) -> list[pb.RefusedLine]:
+        """Return the corrected lines that do not stand as they say.
+
+        A reversal that came between the look and the correction takes no number of the line's key, so the
+        correction was posted to what is not there any more. The next call posts the rest.
+        """
+        refused = []
+        for line, step in zip(lines, await self._steps(lines), strict=True):
+            if isinstance(step, Refused):
+                refused.append(_refused(line.number, step))
+            elif step.real or step.bonus:
+                changed = OpeningBalanceChanged(
+                    player_id=line.player_id,
+                    real_minor=line.real - step.real,
+                    bonus_minor=line.bonus - step.bonus,
+                )
+                refused.append(_refused(line.number, changed))
         return refused
 
     async def _decide(self, due: Sequence[tuple[OpeningLine, OpeningStep]]) -> list[pb.RefusedLine]:

@@ -49,7 +49,8 @@ async def decide_payment(
         command = replace(command, personal=sealed or b"", forgotten=sealed is None)
         item = replace(item, command=command, size=item.size + len(sealed or b""))
     [outcome] = await ledger.submit(message.tenant_id, [item], deadline=deadline_of(context))
-    if sealed and outcome.replayed and _recorded(outcome) not in (None, sealed):
+    # Also one that leaves out what was told before; of a forgotten player nobody can compare any more.
+    if sealed is not None and outcome.replayed and _recorded(outcome) not in (None, sealed):
         raise IdempotencyKeyReused(
             idempotency_key=message.idempotency_key, method=item.key.method.name if item.key else ""
         )

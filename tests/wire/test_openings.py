@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
 from defter.backfill.v1 import backfill_pb2 as pb
 from defter.ledger.v1 import account_pb2, posting_pb2
 
+from ledger_server.engine.reads.openings import KnownOpenings, OpeningReads
 from ledger_server.rpc import opening_import
 from tests.support.clock import START
 from tests.support.coherence import assert_ledger_coherent
@@ -255,6 +257,35 @@ async def test_correction_of_what_was_spent_is_refused_where_limits_bind(opener:
 
     assert (await opening(opener.ledger, "ada", 1)).limit_breached
     assert await opener.ledger.posted("player:ada:real:EUR") == -90
+
+
+async def test_reversal_that_comes_while_a_line_is_corrected_is_told(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it left is no line's balance; the next run posts the rest."""
+    await opener.run(LINES[:1])
+    first = (await opening(opener.ledger, "ada")).transaction_id
+    known, looks = OpeningReads.known, 0
+
+    async def overtaken(self: OpeningReads, *asked: Any) -> KnownOpenings:
+        nonlocal looks
+        found = await known(self, *asked)
+        looks += 1
+        if looks == 2:  # the one that the second pass begins with
+            await opener.ledger.reverse(first)
+        return found
+
+    monkeypatch.setattr(OpeningReads, "known", overtaken)
+    imported = Imported()
+    more = [line(2, "ada", 1_100, 50)]
+
+    assert (await refusal(opener.run(more, force=True, imported=imported))).reason == "IMPORT_LINES_REFUSED"
+    assert imported.refused == {2: "OPENING_BALANCE_CHANGED"}
+    assert await opener.ledger.posted("player:ada:real:EUR") == 100
+    await opener.run(more, force=True)
+
+    assert await opener.ledger.posted("player:ada:real:EUR") == 1_100
+    assert await opener.ledger.posted("player:ada:bonus:EUR") == 50
 
 
 async def test_account_of_openings_that_takes_nothing_stops_all(opener: Opener) -> None:

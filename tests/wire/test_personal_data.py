@@ -241,6 +241,47 @@ async def test_without_keys_personal_data_are_refused(database_url: str, clock: 
         await ask(cashier, kind, request_of(cashier, kind, key="one"))
 
 
+@each_kind
+async def test_server_without_the_key_leaves_a_retry_open(
+    server: Service, cashier: Cashier, clock: FakeClock, kind: str
+) -> None:
+    """A caller that took it for final would ask for a second payment under another key."""
+    await cashier.captured(1000)
+    request = request_of(cashier, kind, key="one", personal_metadata=DATA)
+    begun = await ask(cashier, kind, request)
+    async with serving(server.database_url, clock=clock, providers=fake_providers()) as keyless:
+        refused = await refusal(ask(Cashier(keyless.ledger(cashier.ledger.tenant_id)), kind, request))
+
+    assert (refused.reason, refused.code) == ("PERSONAL_KEYS_MISSING", grpc.StatusCode.UNAVAILABLE)
+    assert payment_of(await ask(cashier, kind, request)) == payment_of(begun)
+
+
+@each_kind
+async def test_retry_without_the_data_is_another_request(cashier: Cashier, kind: str) -> None:
+    """Either way round, as with other data."""
+    await cashier.captured(1000)
+    for key, first, second in (("one", DATA, {}), ("two", {}, DATA)):
+        await ask(cashier, kind, request_of(cashier, kind, key=key, personal_metadata=first))
+        refused = await refusal(
+            ask(cashier, kind, request_of(cashier, kind, key=key, personal_metadata=second))
+        )
+        assert refused.reason == "IDEMPOTENCY_KEY_REUSED"
+
+
+async def test_start_without_a_key_that_is_in_use_is_refused(
+    server: Service, cashier: Cashier, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Also with a single line: what a server of the step before has made since is not lost in silence."""
+    await ask(cashier, "deposits", request_of(cashier, "deposits", key="one", personal_metadata=DATA))
+    file = file_of(tmp_path, ("k2", new_key()))
+
+    with pytest.raises(ValueError, match=r"DEFTER_PERSONAL_KEYS_FILE: .*k1"):
+        async with serving(
+            server.database_url, clock=clock, providers=fake_providers(), personal_keys_file=file
+        ):
+            pass
+
+
 async def test_two_processes_make_one_key(
     server: Service, cashier: Cashier, clock: FakeClock, keys_file: Path
 ) -> None:

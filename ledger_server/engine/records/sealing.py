@@ -37,11 +37,6 @@ class ServerKeys:
         self.name: Final = next(iter(keys))
         """Of the first one."""
 
-    @property
-    def rotating(self) -> bool:
-        """Whether others than the first may still be in use."""
-        return len(self._keys) > 1
-
     def sealed(self, key: bytes, tenant: TenantKey, player_id: str) -> SealedKey:
         """Encrypt a player's key."""
         return SealedKey(self.name, self._keys[self.name].encrypt(key, _owner(tenant, player_id)))

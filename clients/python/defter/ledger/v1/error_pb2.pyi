@@ -191,7 +191,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_PERSONAL_KEYS_MISSING: _ErrorReason.ValueType  # 21
     """The server has no key to keep personal metadata with (`DEFTER_PERSONAL_KEYS_FILE`), or not the one that the player's
-    key is kept with. FAILED_PRECONDITION. Metadata: `key_name`, empty where the server has none at all.
+    key is kept with; another server, or this one with another file, may have it. An earlier request with the same
+    idempotency key may have taken effect: send the same one again, never one with another key. UNAVAILABLE.
+    Metadata: `key_name`, empty where the server has none at all.
     """
     ERROR_REASON_LANE_FULL: _ErrorReason.ValueType  # 50
     """The tenant's lane holds as much waiting work as it may, in requests or in bytes. RESOURCE_EXHAUSTED with
@@ -611,7 +613,9 @@ such a server takes nothing in it. FAILED_PRECONDITION. Metadata: `currency_code
 """
 ERROR_REASON_PERSONAL_KEYS_MISSING: ErrorReason.ValueType  # 21
 """The server has no key to keep personal metadata with (`DEFTER_PERSONAL_KEYS_FILE`), or not the one that the player's
-key is kept with. FAILED_PRECONDITION. Metadata: `key_name`, empty where the server has none at all.
+key is kept with; another server, or this one with another file, may have it. An earlier request with the same
+idempotency key may have taken effect: send the same one again, never one with another key. UNAVAILABLE.
+Metadata: `key_name`, empty where the server has none at all.
 """
 ERROR_REASON_LANE_FULL: ErrorReason.ValueType  # 50
 """The tenant's lane holds as much waiting work as it may, in requests or in bytes. RESOURCE_EXHAUSTED with
