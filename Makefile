@@ -61,11 +61,6 @@ newest: $(NEWEST_LOCKED) ## run the wire tests on the newest grpcio and its stoc
 simulate: $(VENV) ## run many histories of the border; ARGS="--histories 10000 --first 0", --seeds N runs one again
 	@$(BIN)/python -m tests.simulation.border $(ARGS)
 
-.PHONY: faults
-faults: $(VENV) ## find faults of every class among 100,000 payments; DEFTER_SIMULATION_PAYMENTS=1000000 takes long
-	@DEFTER_SIMULATION_PAYMENTS=$${DEFTER_SIMULATION_PAYMENTS:-100000} \
-		$(BIN)/python -m pytest -q -p no:xdist tests/integration/reconciliation/test_seeded_faults.py $(ARGS)
-
 .PHONY: roll-out
 roll-out: $(VENV) ## run the pages of a roll-out from telemetry to ENFORCED, beside a legacy system that plays on
 	@$(BIN)/python -m pytest -q -s -p no:xdist tests/integration/test_roll_out.py $(ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 import pytest
 
@@ -12,9 +13,11 @@ from ledger_server.domain.decisions.enforcement import against
 from ledger_server.domain.ledger.accounts import AccountKind, Direction, Limits, default_limits
 from ledger_server.domain.ledger.transactions import NewPosting, TransactionType
 from ledger_server.domain.state.commands import (
+    ContinueAccount,
     Enforcement,
     Method,
     OpenAccount,
+    PlaceHold,
     PostTransaction,
     SetBalanceEnforcement,
 )
@@ -62,6 +65,40 @@ async def open_books(one: Engine) -> None:
 async def survey_of(one: Engine, clock: FakeClock) -> LimitSurvey:
     """Look at all accounts as a server does before it asks the lane."""
     return await EnforcementReads(Reads(one.pool, clock)).survey(TENANT)
+
+
+@pytest.mark.parametrize("expiry_size", [1, 2, 3, 1_000])
+async def test_money_of_holds_that_end_before_the_switch_moves_to_the_successor(
+    database_url: str, clock: FakeClock, expiry_size: int
+) -> None:
+    """However many holds end in one go: what they held on a continued account is the successor's at once."""
+    async with engine(database_url, clock, expiry_size=expiry_size) as one:
+        await open_books(one)
+        await one.ask(moved("house", "player-0", 90, "fund"))
+        for number in range(3):
+            hold = PlaceHold(
+                debit_account_id="player-0",
+                credit_account_id="house",
+                amount=30,
+                currency="EUR",
+                expire_time=clock.now + timedelta(seconds=5),
+                type=TransactionType.BET,
+                reference="",
+                metadata={},
+            )
+            await one.ask(asked(hold, Method.PlaceHold, f"hold-{number}"))
+        further = ContinueAccount(
+            account_id="player-0", successor_id="player-0@2", note="", kind=None, currency=""
+        )
+        await one.ask(asked(further, Method.ContinueAccount, "continue"))
+        clock.advance(seconds=10)
+
+        survey = await survey_of(one, clock)
+        assert not (await one.ask(switched(Enforcement.ENFORCED, "enforce", survey))).rejected
+        spent = await one.ask(moved("player-0@2", "house", 90, "spend"))
+
+        assert not spent.rejected, spent
+    await assert_coherent(database_url, clock)
 
 
 @pytest.mark.parametrize("cache_size", [1, 10_000], ids=["forgetful", "warm"])

@@ -7,7 +7,7 @@ from typing import Final, assert_never
 
 from ledger_server.domain.findings.commands import AnyFindingCommand
 from ledger_server.domain.ids import TenantKey
-from ledger_server.domain.ledger.accounts import Account
+from ledger_server.domain.ledger.accounts import Account, available_balance
 from ledger_server.domain.ledger.holds import Hold
 from ledger_server.domain.payments.commands import PaymentCommand
 from ledger_server.domain.payments.names import names_of
@@ -184,10 +184,12 @@ async def load(
         return
     # A hold that is due counts as released, so all of them end before the accounts below a limit are counted.
     due = await limit_store.due_holds(connection, key, now, limit=expiry_size)
+    # Said before the accounts are loaded: while more is due, each stays one to be looked at again, since what
+    # its holds free on a continued account moves on only when the last of them has ended.
+    missing.more_due = len(due) == expiry_size
     for number in due:
         _want_hold(working_set, missing, number, now)
     await _load_named(connection, key, working_set, missing, now, expiry_size=expiry_size)
-    missing.more_due = missing.more_due or len(due) == expiry_size
     # The last, since it leaves out what is loaded.
     await load_unloaded(connection, key, working_set, missing.survey)
 
@@ -328,7 +330,7 @@ async def _load_due(
         return
     missing.due = on_due
     # A commit under way may have expired the stored holds already; they would hide the holds behind them.
-    missing.more_due = len(stored_due) == limit or len(due) > limit
+    missing.more_due = missing.more_due or len(stored_due) == limit or len(due) > limit
     if missing.more_due:
         return
     expiries = await lane_store.next_expiries(connection, key, list(numbers.values()), now)
@@ -402,7 +404,12 @@ def _use_account(
     working_set: WorkingSet, result: Wanted, account_id: str, entry: AccountEntry, now: datetime
 ) -> None:
     entry.stamp = working_set.stamp
+    account = entry.account
     if entry.next_expiry is not None and entry.next_expiry <= now:
+        result.due.add(account_id)
+    elif account is not None and account.continued_by and available_balance(account.kind, entry.counters):
+        # Its last holds have ended in a commit that took only a part of what was due, and what they held has
+        # still to move on; whoever ended them may have died or have forgotten it since.
         result.due.add(account_id)
 
 

@@ -99,7 +99,12 @@ ASKING_AGAIN = {
     Reason.QUOTA_BYTES_UNDER_WAY,
     Reason.QUOTA_READS_WAITING,
 }
-AWAY = {Reason.SHUTTING_DOWN, Reason.STORE_UNAVAILABLE, Reason.CLOCK_ASTRAY}
+AWAY = {
+    Reason.SHUTTING_DOWN,
+    Reason.STORE_UNAVAILABLE,
+    Reason.CLOCK_ASTRAY,
+    Reason.PERSONAL_KEYS_MISSING,
+}
 
 
 @pytest.mark.parametrize("reason", REFUSALS, ids=lambda reason: reason.name)
