@@ -10,7 +10,14 @@ import pytest
 
 from ledger_server.domain.ledger.accounts import AccountKind, Direction, Limits
 from ledger_server.domain.ledger.transactions import NewPosting, TransactionType
-from ledger_server.domain.state.commands import ExpireHolds, Method, OpenAccount, PlaceHold, PostTransaction
+from ledger_server.domain.state.commands import (
+    ContinueAccount,
+    ExpireHolds,
+    Method,
+    OpenAccount,
+    PlaceHold,
+    PostTransaction,
+)
 from ledger_server.engine.lane.work import Request
 from tests.support.clock import FakeClock
 from tests.support.engine import TENANT, Engine, asked, assert_coherent, engine
@@ -150,6 +157,22 @@ async def test_more_due_than_expires_in_one_go_is_expired_in_several(
     await assert_coherent(database_url, clock)
 
 
+@pytest.mark.parametrize("batch_bytes", [1, 400, 1_000, 2_000])
+@pytest.mark.parametrize("cache_size", [1, 10_000], ids=["forgetful", "warm"])
+async def test_more_due_than_a_batch_has_bytes_for_is_expired_in_several(
+    database_url: str, clock: FakeClock, cache_size: int, batch_bytes: int
+) -> None:
+    """What is left over is not forgotten when the batch is full: nobody is answered beside a dead hold."""
+    async with engine(database_url, clock, cache_size=cache_size, batch_bytes=batch_bytes) as running:
+        await due_holds(running, clock, 9)
+
+        async with asyncio.timeout(HANG_SECONDS):
+            await ask_all(running, [post("house", "ann")])
+
+        assert await open_holds(running) == 0
+    await assert_coherent(database_url, clock)
+
+
 async def test_sweeper_expires_more_than_goes_at_once(database_url: str, clock: FakeClock) -> None:
     """The sweeper's work is answered when everything on its accounts is expired."""
     async with engine(database_url, clock, expiry_size=7) as running:
@@ -202,4 +225,37 @@ async def test_process_that_dies_between_portions_leaves_the_rest_to_the_next(
         assert await open_holds(next_one) == 0
         expiries = await next_one.pool.fetchval("SELECT count(*) FROM postings WHERE phase = 5")
         assert expiries == 2 * 50
+    await assert_coherent(database_url, clock)
+
+
+@pytest.mark.parametrize("count", [6, 7, 8, 14])
+async def test_process_that_dies_before_freed_money_moves_on_leaves_that_to_the_next(
+    database_url: str, clock: FakeClock, count: int
+) -> None:
+    """Also where the portion was the last one, so that nothing is due any more that could remind of it."""
+    async with engine(database_url, clock, expiry_size=7) as dying:
+        await dying.create_tenant()
+        for account_id in ("house", "ann"):
+            await ask_all(dying, [opening(account_id)])
+        await ask_all(dying, [hold("house", "ann", clock) for _ in range(count)])
+        further = ContinueAccount(account_id="ann", successor_id="ann@2", note="", kind=None, currency="")
+        await ask_all(dying, [asked(further, Method.ContinueAccount, key())])
+        clock.advance(seconds=11)
+        commits = asyncio.Event()
+        dying.ledger.on_commit(lambda *_: commits.set())
+        asked_for = asyncio.create_task(ask_all(dying, [post("house", "ann@2")]))
+        async with asyncio.timeout(HANG_SECONDS):
+            await commits.wait()
+        dying.ledger.abort()
+        asked_for.cancel()
+
+    async with engine(database_url, clock, expiry_size=7) as next_one, asyncio.timeout(HANG_SECONDS):
+        await ask_all(next_one, [post("house", "ann@2")])
+        left = await next_one.pool.fetchrow(
+            "SELECT posted_debits - posted_credits, pending_debits, pending_credits"
+            " FROM postings JOIN accounts USING (tenant_key, account_number)"
+            " WHERE account_id = 'ann' ORDER BY sequence DESC, leg DESC LIMIT 1"
+        )
+        assert left is not None
+        assert tuple(left) == (0, 0, 0)
     await assert_coherent(database_url, clock)

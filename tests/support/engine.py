@@ -94,12 +94,14 @@ async def engine(
     *,
     cache_size: int = 10_000,
     expiry_size: int = 1_000,
+    batch_bytes: int = LaneLimits().batch_bytes,
     connections: int = 4,
 ) -> AsyncIterator[Engine]:
     """Run an engine; work under way at the end is dropped as in a crash."""
     role = Settings(database_url=database_url).application_role
     pool = await open_pool(database_url, role=role, size=connections)
-    running = Engine(pool, clock, LaneLimits(cache_size=cache_size, expiry_size=expiry_size))
+    limits = LaneLimits(cache_size=cache_size, expiry_size=expiry_size, batch_bytes=batch_bytes)
+    running = Engine(pool, clock, limits)
     try:
         yield running
     finally:

@@ -453,6 +453,10 @@ class WorkingSet:
         if entry is None:
             entry = self.holds[hold.number] = HoldEntry(None, stamp=self.stamp)
         self._set(entry, "hold", hold)
+        self.watch_expiry(hold)
+
+    def watch_expiry(self, hold: Hold) -> None:
+        """Have the accounts of a hold that is open looked at once its time has come; both are loaded."""
         if hold.state is HoldState.OPEN and hold.expire_time is not None:
             for account_id in (hold.debit_account_id, hold.credit_account_id):
                 account = self.accounts[account_id]

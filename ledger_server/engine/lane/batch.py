@@ -135,8 +135,11 @@ class Batch:
             more: whether some stay that are not loaded.
         """
         working_set = self._tip.working_set
-        for index, hold in enumerate(working_set.due_holds(account_ids, now)[:at_most]):
+        due = working_set.due_holds(account_ids, now)[:at_most]
+        for index, hold in enumerate(due):
             if index and self.size >= size_bytes:
+                for left in due[index:]:
+                    working_set.watch_expiry(left)  # loading them has taken the watch off their accounts
                 return True
             self._add(expire(working_set, hold), _UNASKED, None, now)
         if not more:
