@@ -1,6 +1,7 @@
 """Own the reasons of `error.proto` as clients need them: code, kind, and the facts with their types.
 
-The proto's comments are the contract: each reason ends with its gRPC code, and names its facts behind `Metadata:`.
+The proto's comments are the contract: each reason ends with its gRPC code, and names its facts behind
+`Metadata:`.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def kind_of(name: str, number: int, code: str) -> Kind:
     return Kind.REFUSED
 
 
-# Aborted, but the same call would be aborted again: an item of the batch is to blame, or the lines have to stand still.
+# Aborted, but the same call would be aborted again: an item of the batch is to blame, or the lines moved.
 _NO_RETRY: Final = frozenset({"BATCH_ABORTED", "IMPORT_CHANGED"})
 
 

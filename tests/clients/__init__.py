@@ -1,0 +1,1 @@
+"""Own the proof that every client does what docs/clients.md says, against one server."""

@@ -1,0 +1,17 @@
+"""Own the fixtures of clients: a stack that each module has for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.clients.stack import Stack, stack
+from tests.support.postgres import Databases
+
+
+@pytest.fixture(scope="module")
+def client_stack(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Servers for a client, and the address of what breaks them."""
+    with stack(databases, tmp_path_factory.mktemp("stack")) as found:
+        yield found
