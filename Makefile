@@ -17,6 +17,9 @@ UV_VERSION := 0.13.8
 content_of = $(shell { echo '$(CURDIR)'; cat $(1); } 2>/dev/null | cksum | cut -d' ' -f1)
 LOCKED := $(VENV)/locked-$(call content_of,requirements.lock)
 INSTALLED := $(VENV)/installed-$(call content_of,requirements.lock pyproject.toml clients/python/pyproject.toml)
+# What generates the Python client lives apart from what is run: it has to be older.
+GENERATORS := .cache/generators
+GENERATORS_LOCKED := $(GENERATORS)/locked-$(call content_of,tools/generators/requirements.lock)
 # The same packages, but of gRPC the newest that there are.
 NEWEST := .cache/newest
 NEWEST_LOCKED := $(NEWEST)/locked-$(call content_of,requirements.lock)
@@ -78,7 +81,7 @@ attack: $(VENV) ## send an edge 20,000 hostile requests; ARGS="--count N --seed 
 	@$(BIN)/python -m tests.edge.hostile $(ARGS)
 
 .PHONY: lint
-lint: $(VENV) ## check style, types, layers, the contract and what is generated
+lint: $(VENV) $(GENERATORS_LOCKED) ## check style, types, layers, the contract and what is generated
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -91,7 +94,7 @@ lint: $(VENV) ## check style, types, layers, the contract and what is generated
 	$(BIN)/python -m tools.check_contract $(BREAKING_AGAINST)
 
 .PHONY: gen
-gen: $(VENV) ## regenerate the Python stubs, the dashboards and the configuration reference
+gen: $(VENV) $(GENERATORS_LOCKED) ## regenerate the clients, the dashboards and the configuration reference
 	@$(BIN)/python -m tools.generate_stubs
 	@$(BIN)/python -m tools.generate_dashboards
 	@$(BIN)/python -m tools.generate_configuration
@@ -117,6 +120,9 @@ lock: ## rewrite requirements.lock from pyproject.toml; ARGS=--upgrade takes new
 	@.cache/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--extra dev --extra otel --no-emit-package defter-client --custom-compile-command "make lock" \
 		--output-file requirements.lock $(ARGS) pyproject.toml
+	@.cache/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--custom-compile-command "make lock" --output-file tools/generators/requirements.lock $(ARGS) \
+		tools/generators/requirements.in
 
 .PHONY: clean
 clean: ## remove the environment and every cache; the embedded database stays
@@ -139,6 +145,13 @@ $(NEWEST_LOCKED):
 	@echo "Installing the locked packages into $(NEWEST) (once per change of requirements.lock)"
 	@$(PYTHON) -m venv --clear $(NEWEST)
 	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+$(GENERATORS_LOCKED):
+	@echo "Installing the generators into $(GENERATORS) (once per change of tools/generators/requirements.lock)"
+	@$(PYTHON) -m venv --clear $(GENERATORS)
+	@$(GENERATORS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r tools/generators/requirements.lock
 	@touch $@
 
 # The build backend is one of the locked packages, so no isolated build environment is fetched.

@@ -40,6 +40,18 @@ def main() -> int:
     return 0
 
 
+def generators_python() -> Path:
+    """Return the Python of the environment with the generators, which the Makefile makes.
+
+    Raises:
+        SystemExit: it is not there.
+    """
+    found = REPOSITORY / ".cache" / "generators" / "bin" / "python"
+    if not found.exists():
+        sys.exit("gen: the generators are not installed; run `make gen` or `make lint`")
+    return found
+
+
 def generate(output: Path) -> None:
     """Run protoc with the Python, gRPC and mypy plug-ins, and complete the packages.
 
@@ -49,15 +61,13 @@ def generate(output: Path) -> None:
     protos = sorted(PROTO_ROOT.rglob("*.proto"))
     if not protos:
         sys.exit(f"gen: no .proto file under {PROTO_ROOT}")
-    bundled = _folder_of("grpc_tools") / "_proto"
     # google/rpc and google/api stand beside google/rpc's Python modules; both ship in one wheel.
     googleapis = _folder_of("google.rpc").parent.parent
     command = [
-        sys.executable,
+        generators_python(),
         "-m",
-        "grpc_tools.protoc",
+        "grpc_tools.protoc",  # finds google/protobuf by itself
         f"--proto_path={PROTO_ROOT}",
-        f"--proto_path={bundled}",
         f"--proto_path={googleapis}",
         f"--python_out={output}",
         f"--grpc_python_out={output}",

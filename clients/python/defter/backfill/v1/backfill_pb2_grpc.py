@@ -5,7 +5,7 @@ import warnings
 
 from defter.backfill.v1 import backfill_pb2 as defter_dot_backfill_dot_v1_dot_backfill__pb2
 
-GRPC_GENERATED_VERSION = '1.83.2'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class BackfillServiceStub:
+class BackfillServiceStub(object):
     """Serves the time in which a legacy system and the ledger run side by side.
     """
 
@@ -47,7 +47,7 @@ class BackfillServiceStub:
                 _registered_method=True)
 
 
-class BackfillServiceServicer:
+class BackfillServiceServicer(object):
     """Serves the time in which a legacy system and the ledger run side by side.
     """
 
@@ -117,7 +117,7 @@ def add_BackfillServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class BackfillService:
+class BackfillService(object):
     """Serves the time in which a legacy system and the ledger run side by side.
     """
 

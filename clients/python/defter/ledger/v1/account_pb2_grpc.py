@@ -5,7 +5,7 @@ import warnings
 
 from defter.ledger.v1 import account_pb2 as defter_dot_ledger_dot_v1_dot_account__pb2
 
-GRPC_GENERATED_VERSION = '1.83.2'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class AccountServiceStub:
+class AccountServiceStub(object):
     """Opens, limits, freezes and closes accounts, and reads their balances and statements.
     """
 
@@ -97,7 +97,7 @@ class AccountServiceStub:
                 _registered_method=True)
 
 
-class AccountServiceServicer:
+class AccountServiceServicer(object):
     """Opens, limits, freezes and closes accounts, and reads their balances and statements.
     """
 
@@ -276,7 +276,7 @@ def add_AccountServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class AccountService:
+class AccountService(object):
     """Opens, limits, freezes and closes accounts, and reads their balances and statements.
     """
 

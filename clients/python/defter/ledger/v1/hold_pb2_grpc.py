@@ -5,7 +5,7 @@ import warnings
 
 from defter.ledger.v1 import hold_pb2 as defter_dot_ledger_dot_v1_dot_hold__pb2
 
-GRPC_GENERATED_VERSION = '1.83.2'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class HoldServiceStub:
+class HoldServiceStub(object):
     """Reserves money and turns the reservation into a transaction, or undoes it.
     """
 
@@ -72,7 +72,7 @@ class HoldServiceStub:
                 _registered_method=True)
 
 
-class HoldServiceServicer:
+class HoldServiceServicer(object):
     """Reserves money and turns the reservation into a transaction, or undoes it.
     """
 
@@ -181,7 +181,7 @@ def add_HoldServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class HoldService:
+class HoldService(object):
     """Reserves money and turns the reservation into a transaction, or undoes it.
     """
 

@@ -5,7 +5,7 @@ import warnings
 
 from defter.ledger.v1 import journal_pb2 as defter_dot_ledger_dot_v1_dot_journal__pb2
 
-GRPC_GENERATED_VERSION = '1.83.2'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class JournalServiceStub:
+class JournalServiceStub(object):
     """Watches, lists and verifies the journal, and answers what follows from it.
     """
 
@@ -62,7 +62,7 @@ class JournalServiceStub:
                 _registered_method=True)
 
 
-class JournalServiceServicer:
+class JournalServiceServicer(object):
     """Watches, lists and verifies the journal, and answers what follows from it.
     """
 
@@ -140,7 +140,7 @@ def add_JournalServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class JournalService:
+class JournalService(object):
     """Watches, lists and verifies the journal, and answers what follows from it.
     """
 

@@ -5,7 +5,7 @@ import warnings
 
 from defter.ledger.v1 import posting_pb2 as defter_dot_ledger_dot_v1_dot_posting__pb2
 
-GRPC_GENERATED_VERSION = '1.83.2'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class PostingServiceStub:
+class PostingServiceStub(object):
     """Posts and reads transactions.
     """
 
@@ -67,7 +67,7 @@ class PostingServiceStub:
                 _registered_method=True)
 
 
-class PostingServiceServicer:
+class PostingServiceServicer(object):
     """Posts and reads transactions.
     """
 
@@ -166,7 +166,7 @@ def add_PostingServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class PostingService:
+class PostingService(object):
     """Posts and reads transactions.
     """
 

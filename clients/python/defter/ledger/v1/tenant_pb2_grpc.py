@@ -5,7 +5,7 @@ import warnings
 
 from defter.ledger.v1 import tenant_pb2 as defter_dot_ledger_dot_v1_dot_tenant__pb2
 
-GRPC_GENERATED_VERSION = '1.83.2'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class TenantServiceStub:
+class TenantServiceStub(object):
     """Opens ledgers and says how strictly they are enforced.
     """
 
@@ -67,7 +67,7 @@ class TenantServiceStub:
                 _registered_method=True)
 
 
-class TenantServiceServicer:
+class TenantServiceServicer(object):
     """Opens ledgers and says how strictly they are enforced.
     """
 
@@ -156,7 +156,7 @@ def add_TenantServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class TenantService:
+class TenantService(object):
     """Opens ledgers and says how strictly they are enforced.
     """
 

@@ -5,7 +5,7 @@ import warnings
 
 from defter.payments.v1 import deposit_pb2 as defter_dot_payments_dot_v1_dot_deposit__pb2
 
-GRPC_GENERATED_VERSION = '1.83.2'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class DepositServiceStub:
+class DepositServiceStub(object):
     """Takes deposits on and refunds them; what happens in between, the provider's events tell.
     """
 
@@ -57,7 +57,7 @@ class DepositServiceStub:
                 _registered_method=True)
 
 
-class DepositServiceServicer:
+class DepositServiceServicer(object):
     """Takes deposits on and refunds them; what happens in between, the provider's events tell.
     """
 
@@ -130,7 +130,7 @@ def add_DepositServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class DepositService:
+class DepositService(object):
     """Takes deposits on and refunds them; what happens in between, the provider's events tell.
     """
 

@@ -5,7 +5,7 @@ import warnings
 
 from defter.payments.v1 import outbound_pb2 as defter_dot_payments_dot_v1_dot_outbound__pb2
 
-GRPC_GENERATED_VERSION = '1.83.2'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class OutboundServiceStub:
+class OutboundServiceStub(object):
     """Stops all calls to providers, and lets them go on. What was lost by a restore or a failover may have been paid:
     a ledger that finds itself in another history than before stops its calls by itself. Postings, reads and
     events go on meanwhile; calls that are owed wait. None of the methods takes an idempotency key: what is said
@@ -55,7 +55,7 @@ class OutboundServiceStub:
                 _registered_method=True)
 
 
-class OutboundServiceServicer:
+class OutboundServiceServicer(object):
     """Stops all calls to providers, and lets them go on. What was lost by a restore or a failover may have been paid:
     a ledger that finds itself in another history than before stops its calls by itself. Postings, reads and
     events go on meanwhile; calls that are owed wait. None of the methods takes an idempotency key: what is said
@@ -111,7 +111,7 @@ def add_OutboundServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class OutboundService:
+class OutboundService(object):
     """Stops all calls to providers, and lets them go on. What was lost by a restore or a failover may have been paid:
     a ledger that finds itself in another history than before stops its calls by itself. Postings, reads and
     events go on meanwhile; calls that are owed wait. None of the methods takes an idempotency key: what is said

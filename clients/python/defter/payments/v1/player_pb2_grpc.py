@@ -5,7 +5,7 @@ import warnings
 
 from defter.payments.v1 import player_pb2 as defter_dot_payments_dot_v1_dot_player__pb2
 
-GRPC_GENERATED_VERSION = '1.83.2'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class PlayerServiceStub:
+class PlayerServiceStub(object):
     """Reveals what payments carry of a person, and forgets it.
     """
 
@@ -47,7 +47,7 @@ class PlayerServiceStub:
                 _registered_method=True)
 
 
-class PlayerServiceServicer:
+class PlayerServiceServicer(object):
     """Reveals what payments carry of a person, and forgets it.
     """
 
@@ -90,7 +90,7 @@ def add_PlayerServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class PlayerService:
+class PlayerService(object):
     """Reveals what payments carry of a person, and forgets it.
     """
 

@@ -5,7 +5,7 @@ import warnings
 
 from defter.payments.v1 import provider_event_pb2 as defter_dot_payments_dot_v1_dot_provider__event__pb2
 
-GRPC_GENERATED_VERSION = '1.83.2'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class ProviderEventServiceStub:
+class ProviderEventServiceStub(object):
     """Takes in verified events, exactly once each.
     """
 
@@ -62,7 +62,7 @@ class ProviderEventServiceStub:
                 _registered_method=True)
 
 
-class ProviderEventServiceServicer:
+class ProviderEventServiceServicer(object):
     """Takes in verified events, exactly once each.
     """
 
@@ -149,7 +149,7 @@ def add_ProviderEventServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class ProviderEventService:
+class ProviderEventService(object):
     """Takes in verified events, exactly once each.
     """
 

@@ -5,7 +5,7 @@ import warnings
 
 from defter.payments.v1 import wallet_pb2 as defter_dot_payments_dot_v1_dot_wallet__pb2
 
-GRPC_GENERATED_VERSION = '1.83.2'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class WalletServiceStub:
+class WalletServiceStub(object):
     """Reads wallets. A wallet is not stored: it is the player's accounts `player:<id>:real:<currency>` and
     `player:<id>:bonus:<currency>`, each together with the accounts that continue it.
     """
@@ -48,7 +48,7 @@ class WalletServiceStub:
                 _registered_method=True)
 
 
-class WalletServiceServicer:
+class WalletServiceServicer(object):
     """Reads wallets. A wallet is not stored: it is the player's accounts `player:<id>:real:<currency>` and
     `player:<id>:bonus:<currency>`, each together with the accounts that continue it.
     """
@@ -88,7 +88,7 @@ def add_WalletServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class WalletService:
+class WalletService(object):
     """Reads wallets. A wallet is not stored: it is the player's accounts `player:<id>:real:<currency>` and
     `player:<id>:bonus:<currency>`, each together with the accounts that continue it.
     """

@@ -5,7 +5,7 @@ import warnings
 
 from defter.payments.v1 import withdrawal_pb2 as defter_dot_payments_dot_v1_dot_withdrawal__pb2
 
-GRPC_GENERATED_VERSION = '1.83.2'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class WithdrawalServiceStub:
+class WithdrawalServiceStub(object):
     """Takes withdrawals through review to the provider.
     """
 
@@ -82,7 +82,7 @@ class WithdrawalServiceStub:
                 _registered_method=True)
 
 
-class WithdrawalServiceServicer:
+class WithdrawalServiceServicer(object):
     """Takes withdrawals through review to the provider.
     """
 
@@ -212,7 +212,7 @@ def add_WithdrawalServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class WithdrawalService:
+class WithdrawalService(object):
     """Takes withdrawals through review to the provider.
     """
 

@@ -5,7 +5,7 @@ import warnings
 
 from defter.reconciliation.v1 import finding_pb2 as defter_dot_reconciliation_dot_v1_dot_finding__pb2
 
-GRPC_GENERATED_VERSION = '1.83.2'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class FindingServiceStub:
+class FindingServiceStub(object):
     """Looks after what does not agree.
 
     Findings are raised by payments, by runs and by settlement reports, never by a caller. Nothing here moves
@@ -70,7 +70,7 @@ class FindingServiceStub:
                 _registered_method=True)
 
 
-class FindingServiceServicer:
+class FindingServiceServicer(object):
     """Looks after what does not agree.
 
     Findings are raised by payments, by runs and by settlement reports, never by a caller. Nothing here moves
@@ -164,7 +164,7 @@ def add_FindingServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class FindingService:
+class FindingService(object):
     """Looks after what does not agree.
 
     Findings are raised by payments, by runs and by settlement reports, never by a caller. Nothing here moves

@@ -5,7 +5,7 @@ import warnings
 
 from defter.reconciliation.v1 import reconciliation_pb2 as defter_dot_reconciliation_dot_v1_dot_reconciliation__pb2
 
-GRPC_GENERATED_VERSION = '1.83.2'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class ReconciliationServiceStub:
+class ReconciliationServiceStub(object):
     """Compares a provider's records with the ledger. Moves no money.
     """
 
@@ -57,7 +57,7 @@ class ReconciliationServiceStub:
                 _registered_method=True)
 
 
-class ReconciliationServiceServicer:
+class ReconciliationServiceServicer(object):
     """Compares a provider's records with the ledger. Moves no money.
     """
 
@@ -123,7 +123,7 @@ def add_ReconciliationServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class ReconciliationService:
+class ReconciliationService(object):
     """Compares a provider's records with the ledger. Moves no money.
     """
 

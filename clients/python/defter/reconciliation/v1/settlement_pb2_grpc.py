@@ -5,7 +5,7 @@ import warnings
 
 from defter.reconciliation.v1 import settlement_pb2 as defter_dot_reconciliation_dot_v1_dot_settlement__pb2
 
-GRPC_GENERATED_VERSION = '1.83.2'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class SettlementServiceStub:
+class SettlementServiceStub(object):
     """Takes in what providers report to have paid out, and books it when a person confirms.
     """
 
@@ -52,7 +52,7 @@ class SettlementServiceStub:
                 _registered_method=True)
 
 
-class SettlementServiceServicer:
+class SettlementServiceServicer(object):
     """Takes in what providers report to have paid out, and books it when a person confirms.
     """
 
@@ -110,7 +110,7 @@ def add_SettlementServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class SettlementService:
+class SettlementService(object):
     """Takes in what providers report to have paid out, and books it when a person confirms.
     """
 
