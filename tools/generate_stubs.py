@@ -64,7 +64,7 @@ def generate(output: Path) -> None:
     # google/rpc and google/api stand beside google/rpc's Python modules; both ship in one wheel.
     googleapis = _folder_of("google.rpc").parent.parent
     command = [
-        generators_python(),
+        str(generators_python()),
         "-m",
         "grpc_tools.protoc",  # finds google/protobuf by itself
         f"--proto_path={PROTO_ROOT}",

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from defter.ledger.v1 import account_pb2, tenant_pb2
 from defter.payments.v1 import deposit_pb2, payment_pb2, wallet_pb2, withdrawal_pb2
 
-from defter_client import LedgerClient, LedgerError
+from defter_client import LedgerError, StubClient
 from ledger_server.cli.local_access import PERSON, Ways
 
 TENANT: Final = "demo"
@@ -41,8 +41,8 @@ async def run_demo(ways: Ways, psp_url: str, say: Callable[[str], None]) -> None
         LedgerError: the ledger refused a step.
     """
     async with (
-        LedgerClient(ways.target, proof=ways.proof) as ledger,
-        LedgerClient(ways.person_target, proof=ways.person_proof) as reviewers_ledger,
+        StubClient(ways.target, proof=ways.proof) as ledger,
+        StubClient(ways.person_target, proof=ways.person_proof) as reviewers_ledger,
     ):
         await _ensure_tenant(ledger)
         say(f"tenant {TENANT}, player {PLAYER}; the wallet is {WALLET}")
@@ -56,7 +56,7 @@ async def run_demo(ways: Ways, psp_url: str, say: Callable[[str], None]) -> None
         say(f"  {line}")
 
 
-async def _deposit(ledger: LedgerClient, say: Callable[[str], None]) -> None:
+async def _deposit(ledger: StubClient, say: Callable[[str], None]) -> None:
     begun = await ledger.call(
         ledger.deposits.InitiateDeposit,
         deposit_pb2.InitiateDepositRequest(
@@ -79,7 +79,7 @@ async def _deposit(ledger: LedgerClient, say: Callable[[str], None]) -> None:
     await _show(ledger, say, "webhook: the provider has captured it")
 
 
-async def _withdraw(ledger: LedgerClient, reviewers_ledger: LedgerClient, say: Callable[[str], None]) -> None:
+async def _withdraw(ledger: StubClient, reviewers_ledger: StubClient, say: Callable[[str], None]) -> None:
     asked = await ledger.call(
         ledger.withdrawals.RequestWithdrawal,
         withdrawal_pb2.RequestWithdrawalRequest(
@@ -113,7 +113,7 @@ async def _withdraw(ledger: LedgerClient, reviewers_ledger: LedgerClient, say: C
     await _show(ledger, say, "webhook: the provider has paid it")
 
 
-async def _ensure_tenant(ledger: LedgerClient) -> None:
+async def _ensure_tenant(ledger: StubClient) -> None:
     request = tenant_pb2.CreateTenantRequest(tenant_id=TENANT, idempotency_key="demo-tenant")
     try:
         await ledger.call(ledger.tenants.CreateTenant, request)
@@ -143,7 +143,7 @@ async def _until(read: Callable[[], Awaitable[_Payment]], state: int) -> None:
         raise DemoFailed("the provider's webhook did not come in time") from None
 
 
-async def _show(ledger: LedgerClient, say: Callable[[str], None], step: str) -> None:
+async def _show(ledger: StubClient, say: Callable[[str], None], step: str) -> None:
     request = wallet_pb2.GetWalletRequest(tenant_id=TENANT, player_id=PLAYER)
     wallet = (await ledger.call(ledger.wallets.GetWallet, request)).wallet
     money = next(balance.real for balance in wallet.balances if balance.currency_code == "EUR")

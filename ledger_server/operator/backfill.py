@@ -15,7 +15,7 @@ from defter.ledger.v1 import error_pb2, tenant_pb2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from defter_client import LedgerClient, LedgerError, ledger_error
+from defter_client import LedgerError, StubClient, ledger_error
 from defter_retrying.backoff import Tries
 from defter_retrying.calls import call_until_answered
 from ledger_server.operator import words
@@ -212,7 +212,7 @@ class _Attempt:
 
     def __init__(
         self,
-        ledger: LedgerClient,
+        ledger: StubClient,
         header: pb.ImportOpeningBalancesRequest.Header,
         lines: OpeningFile,
         refusals: _Refusals,

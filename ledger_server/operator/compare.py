@@ -12,7 +12,7 @@ from defter.backfill.v1 import backfill_pb2 as pb
 from defter.ledger.v1 import tenant_pb2
 from defter.reconciliation.v1 import reconciliation_pb2
 
-from defter_client import LedgerClient
+from defter_client import StubClient
 from ledger_server.operator import words
 from ledger_server.operator.compare_screen import (
     HISTORY_COLUMNS,
@@ -168,7 +168,7 @@ async def _snapshot(asked: _Asked, places: dict[str, int], progress: CompareProg
 
 
 async def _compared(
-    ledger: LedgerClient,
+    ledger: StubClient,
     asked: _Asked,
     snapshot: Snapshot,
     progress: CompareProgress,
@@ -257,7 +257,7 @@ def _parts(snapshot: Snapshot) -> Iterator[pb.CompareBalancesRequest]:
     yield pb.CompareBalancesRequest(end=pb.CompareBalancesRequest.End(line_count=snapshot.lines.count))
 
 
-async def _places(ledger: LedgerClient) -> dict[str, int]:
+async def _places(ledger: StubClient) -> dict[str, int]:
     """Return the decimal places of the server's currencies; only it knows them for sure."""
     told = await ledger.call(ledger.tenants.ListCurrencies, tenant_pb2.ListCurrenciesRequest())
     return {each.currency_code: each.decimal_places for each in told.currencies}

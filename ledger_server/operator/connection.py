@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, TypeVar
 import grpc
 import typer
 
-from defter_client import LedgerClient, LedgerError, Proof, ProofUnusable, ledger_error
+from defter_client import LedgerError, Proof, ProofUnusable, StubClient, ledger_error
 from defter_retrying.backoff import Tries
 from defter_retrying.calls import call_until_answered
 from ledger_server.operator.screen import console, plain, print_line
@@ -77,7 +77,7 @@ class Stopped(Exception):
         self.code = code
 
 
-def open_ledger(server: str) -> LedgerClient:
+def open_ledger(server: str) -> StubClient:
     """Return a client of a server, with the proof that the environment names; nothing is sent yet.
 
     Raises:
@@ -85,7 +85,7 @@ def open_ledger(server: str) -> LedgerClient:
     """
     files = {field: os.environ.get(name) for field, name in PROOF_SETTINGS.items()}
     try:
-        return LedgerClient(
+        return StubClient(
             server, proof=Proof(**{field: Path(file) if file else None for field, file in files.items()})
         )
     except ProofUnusable as error:
@@ -181,7 +181,7 @@ async def tried(call: Callable[[], Awaitable[_Result]], seconds: float = _PATIEN
 
 
 async def pages(
-    ledger: LedgerClient, method: Callable[..., Awaitable[_Result]], request: Any, *, limit: int | None
+    ledger: StubClient, method: Callable[..., Awaitable[_Result]], request: Any, *, limit: int | None
 ) -> AsyncIterator[_Result]:
     """Read a list page by page, no page longer than what is still wanted.
 

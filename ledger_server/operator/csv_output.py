@@ -19,7 +19,7 @@ import typer
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from defter_client import LedgerClient, LedgerError
+from defter_client import LedgerError, StubClient
 from ledger_server.operator.connection import Exit, Stopped, pages, told
 from ledger_server.operator.money import Money
 from ledger_server.operator.screen import console
@@ -131,7 +131,7 @@ class CsvOutput:
 
 
 async def print_csv(
-    ledger: LedgerClient,
+    ledger: StubClient,
     method: Callable[..., Awaitable[Message]],
     request: Message,
     sheet: Sheet,
@@ -147,7 +147,7 @@ async def print_csv(
 
 
 async def items_of(
-    ledger: LedgerClient,
+    ledger: StubClient,
     method: Callable[..., Awaitable[Message]],
     request: Message,
     field: str,

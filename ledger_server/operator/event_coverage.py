@@ -7,7 +7,7 @@ from typing import NamedTuple
 from defter.payments.v1 import provider_event_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from defter_client import LedgerClient
+from defter_client import StubClient
 from ledger_server.operator.connection import pages
 from webhook_edge.needed import Need, needs_of
 from webhook_edge.scheme import Endpoint
@@ -28,7 +28,7 @@ class Coverage(NamedTuple):
 
 
 async def coverage(
-    ledger: LedgerClient, endpoint: Endpoint, parts: Collection[str], since: datetime
+    ledger: StubClient, endpoint: Endpoint, parts: Collection[str], since: datetime
 ) -> Sequence[Coverage]:
     """Return the coverage of an account's events; reading stops once all were seen.
 

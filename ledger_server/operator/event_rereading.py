@@ -13,7 +13,7 @@ from defter.payments.v1 import payment_pb2 as pb
 from defter.payments.v1 import provider_event_pb2
 from defter.reconciliation.v1 import finding_pb2
 
-from defter_client import LedgerClient
+from defter_client import StubClient
 from ledger_server.operator.connection import Stopped, pages
 from ledger_server.operator.findings import UNRESOLVED
 from webhook_edge.scheme import Endpoint
@@ -50,7 +50,7 @@ class Rereader:
     """Reads a tenant's unread events again."""
 
     def __init__(
-        self, ledger: LedgerClient, tenant: str, endpoints: Mapping[str, Endpoint], *, dry_run: bool
+        self, ledger: StubClient, tenant: str, endpoints: Mapping[str, Endpoint], *, dry_run: bool
     ) -> None:
         """Take the endpoints to read by, one for each provider account; a dry run changes nothing."""
         self._ledger = ledger

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from defter.reconciliation.v1 import finding_pb2 as pb
 from rich.console import Console
 
-from defter_client import LedgerClient, LedgerError
+from defter_client import LedgerError, StubClient
 from ledger_server.operator.connection import Exit, Stopped, open_ledger, told
 from ledger_server.operator.finding_names import whole_id
 from ledger_server.operator.finding_screen import changed, print_finding, print_sides, short, state_of, who
@@ -28,10 +28,10 @@ class Change(NamedTuple):
     verb: str
     said: tuple[str, ...]
     done: Callable[[pb.Finding], bool]
-    send: Callable[[LedgerClient, str, int, str], Awaitable[Any]]
+    send: Callable[[StubClient, str, int, str], Awaitable[Any]]
 
 
-async def read_finding(ledger: LedgerClient, tenant: str, finding_id: str) -> pb.GetFindingResponse:
+async def read_finding(ledger: StubClient, tenant: str, finding_id: str) -> pb.GetFindingResponse:
     """Return a finding with its history."""
     request = pb.GetFindingRequest(tenant_id=tenant, finding_id=finding_id)
     read: pb.GetFindingResponse = await ledger.call(ledger.findings.GetFinding, request)
@@ -85,7 +85,7 @@ def _key(finding_id: str, version: int, change: Change) -> str:
 
 
 async def _meanwhile(
-    ledger: LedgerClient, tenant: str, finding_id: str, expected: int, money: Money
+    ledger: StubClient, tenant: str, finding_id: str, expected: int, money: Money
 ) -> list[str]:
     """Return a line for each change since a version: who changed what."""
     read = await read_finding(ledger, tenant, finding_id)

@@ -9,7 +9,7 @@ from defter.payments.v1 import payment_pb2
 from defter.reconciliation.v1 import finding_pb2 as pb
 from rich.console import Console
 
-from defter_client import LedgerClient
+from defter_client import StubClient
 from ledger_server.operator import sheets, words
 from ledger_server.operator.connection import (
     SERVER,
@@ -173,7 +173,7 @@ def acknowledge(
             same = (known.assignee, known.actor, known.note) == (looks_after, says, note)
             return known.state == pb.FINDING_STATE_ACKNOWLEDGED and same
 
-        def send(ledger: LedgerClient, finding_id: str, expected: int, key: str) -> Awaitable[Any]:
+        def send(ledger: StubClient, finding_id: str, expected: int, key: str) -> Awaitable[Any]:
             request = pb.AcknowledgeFindingRequest(
                 tenant_id=tenant,
                 finding_id=finding_id,
@@ -234,7 +234,7 @@ def resolve(
                 known.duplicate_of_finding_id,
             ) == (reason, says, note, correction, other)
 
-        def send(ledger: LedgerClient, finding_id: str, expected: int, key: str) -> Awaitable[Any]:
+        def send(ledger: StubClient, finding_id: str, expected: int, key: str) -> Awaitable[Any]:
             request = pb.ResolveFindingRequest(
                 tenant_id=tenant,
                 finding_id=finding_id,
@@ -273,7 +273,7 @@ def reopen(
         def done(known: pb.Finding) -> bool:
             return known.state == pb.FINDING_STATE_REOPENED and (known.actor, known.note) == (says, note)
 
-        def send(ledger: LedgerClient, finding_id: str, expected: int, key: str) -> Awaitable[Any]:
+        def send(ledger: StubClient, finding_id: str, expected: int, key: str) -> Awaitable[Any]:
             request = pb.ReopenFindingRequest(
                 tenant_id=tenant,
                 finding_id=finding_id,

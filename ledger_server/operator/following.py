@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import grpc
 from defter.reconciliation.v1 import reconciliation_pb2 as pb
 
-from defter_client import LedgerClient, LedgerError, ledger_error
+from defter_client import LedgerError, StubClient, ledger_error
 from defter_retrying.backoff import Tries
 from ledger_server.operator.connection import breaks, tried, tries_for
 
@@ -38,7 +38,7 @@ class Follower:
 
     def __init__(
         self,
-        ledger: LedgerClient,
+        ledger: StubClient,
         *,
         show: Callable[[pb.Run], None],
         say: Callable[[str], None],

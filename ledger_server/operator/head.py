@@ -12,7 +12,7 @@ import typer
 from defter.ledger.v1 import journal_pb2, tenant_pb2
 from defter.ledger.v1.tenant_pb2 import Tenant
 
-from defter_client import LedgerClient, LedgerError
+from defter_client import LedgerError, StubClient
 from ledger_server.operator import head_files
 from ledger_server.operator.connection import (
     SERVER,
@@ -171,7 +171,7 @@ def _heads_of(file: Path | None, content: bytes) -> list[FiledHead]:
         raise Stopped(f"{file}: {error}", Exit.BROKEN_FILE) from None
 
 
-async def _tenants(ledger: LedgerClient, names: Sequence[str]) -> AsyncIterator[Tenant]:
+async def _tenants(ledger: StubClient, names: Sequence[str]) -> AsyncIterator[Tenant]:
     """Yield the tenants of these names, all that can be seen where there are none."""
     for name in dict.fromkeys(names):
         request = tenant_pb2.GetTenantRequest(tenant_id=name)
@@ -275,7 +275,7 @@ def verified_heads(file: Path, keys: Sequence[Path]) -> list[FiledHead]:
     return heads
 
 
-async def _check_one(ledger: LedgerClient, tenant_id: str, heads: Sequence[FiledHead], *, json: bool) -> Exit:
+async def _check_one(ledger: StubClient, tenant_id: str, heads: Sequence[FiledHead], *, json: bool) -> Exit:
     """Walk through a tenant's journal and print what came of it. Raises LedgerError: it can't be read."""
     walk = ChainWalk(tenant_id, heads)
     broken = await walked(ledger, tenant_id, walk)
@@ -283,7 +283,7 @@ async def _check_one(ledger: LedgerClient, tenant_id: str, heads: Sequence[Filed
     return Exit.DONE if broken is None else Exit.FOUND
 
 
-async def walked(ledger: LedgerClient, tenant_id: str, walk: ChainWalk) -> ChainBreak | None:
+async def walked(ledger: StubClient, tenant_id: str, walk: ChainWalk) -> ChainBreak | None:
     """Walk through a tenant's journal; return where it does not extend a head. Raises LedgerError."""
     # The heads were published before, so what the tenant has now has to reach them.
     try:
@@ -303,7 +303,7 @@ async def walked(ledger: LedgerClient, tenant_id: str, walk: ChainWalk) -> Chain
     return walk.end(tenant)
 
 
-async def _entries(ledger: LedgerClient, tenant_id: str) -> AsyncGenerator[journal_pb2.JournalEntry, None]:
+async def _entries(ledger: StubClient, tenant_id: str) -> AsyncGenerator[journal_pb2.JournalEntry, None]:
     request = journal_pb2.ListJournalRequest(tenant_id=tenant_id, bytes_only=True)
     async for page in pages(ledger, ledger.journal.ListJournal, request, limit=None):
         for entry in page.entries:

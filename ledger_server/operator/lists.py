@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.text import Text
 
-from defter_client import LedgerClient
+from defter_client import StubClient
 from ledger_server.operator.connection import pages
 from ledger_server.operator.screen import console, print_json, print_line, print_table
 
@@ -38,7 +38,7 @@ class Shape(NamedTuple):
 
 
 async def show_list(
-    ledger: LedgerClient,
+    ledger: StubClient,
     method: Callable[..., Awaitable[Message]],
     request: Message,
     shape: Shape,

@@ -7,7 +7,7 @@ import grpc
 from defter.ledger.v1 import tenant_pb2
 from iso4217 import Currency
 
-from defter_client import LedgerClient
+from defter_client import StubClient
 
 _PATIENCE_SECONDS: Final = 5.0
 _ISO: Final = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
@@ -42,7 +42,7 @@ class Money:
         return f"{sign}{whole:{',' if grouped else ''}}{fraction}"
 
 
-async def kept_money(ledger: LedgerClient) -> Money:
+async def kept_money(ledger: StubClient) -> Money:
     """Return the display for the server's currencies and no other, for amounts that programs read.
 
     Raises:
@@ -52,7 +52,7 @@ async def kept_money(ledger: LedgerClient) -> Money:
     return Money({each.currency_code: each.decimal_places for each in told.currencies})
 
 
-async def known_money(ledger: LedgerClient) -> Money:
+async def known_money(ledger: StubClient) -> Money:
     """Return the display for the server's currencies, which have the decimal places kept in its database.
 
     If the server does not tell, only the currencies of ISO 4217 are known, and others are shown in minor

@@ -11,7 +11,7 @@ from defter.payments.v1 import outbound_pb2, payment_pb2, provider_event_pb2
 from defter.reconciliation.v1 import finding_pb2
 from google.protobuf.json_format import MessageToDict
 
-from defter_client import LedgerClient
+from defter_client import StubClient
 from ledger_server.operator.connection import SERVER, Json, Server, Stopped, carry_out, open_ledger, pages
 from ledger_server.operator.findings import UNRESOLVED
 from ledger_server.operator.head import verified_heads, walked
@@ -61,7 +61,7 @@ async def _restored(server: str, file: Path | None, keys: Sequence[Path], *, as_
     return found.code
 
 
-async def _tenants(ledger: LedgerClient) -> list[str]:
+async def _tenants(ledger: StubClient) -> list[str]:
     everyone = tenant_pb2.ListTenantsRequest()
     return [
         tenant.tenant_id
@@ -71,7 +71,7 @@ async def _tenants(ledger: LedgerClient) -> list[str]:
 
 
 async def _losses(
-    ledger: LedgerClient, tenants: Sequence[str], heads: Sequence[FiledHead], epoch: str
+    ledger: StubClient, tenants: Sequence[str], heads: Sequence[FiledHead], epoch: str
 ) -> list[TenantLoss]:
     """Return what the heads say of each tenant's journal: of those that are there, and those published."""
     of: dict[str, list[FiledHead]] = {}
@@ -85,7 +85,7 @@ async def _losses(
     return sorted(losses, key=lambda each: each.tenant_id)
 
 
-async def _open_counts(ledger: LedgerClient, tenants: Sequence[str]) -> dict[tuple[str, str], int]:
+async def _open_counts(ledger: StubClient, tenants: Sequence[str]) -> dict[tuple[str, str], int]:
     counts: dict[tuple[str, str], int] = {}
     for tenant in tenants:
         for name in CLASSES:

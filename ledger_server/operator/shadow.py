@@ -8,7 +8,7 @@ from typing import Annotated, Final, NamedTuple
 import typer
 from defter.ledger.v1 import account_pb2, hold_pb2, posting_pb2
 
-from defter_client import LedgerClient
+from defter_client import StubClient
 from ledger_server.operator import words
 from ledger_server.operator.connection import SERVER, Exit, Json, Server, Tenant, carry_out, open_ledger
 from ledger_server.operator.csv_output import Csv, CsvOutput, breaking_off, exact, items_of, one_form, time
@@ -149,7 +149,7 @@ async def _first(rows: AsyncIterator[Sequence[str]], most: int | None) -> AsyncI
 
 
 async def _rows(
-    ledger: LedgerClient, tenant: str, since: datetime | None, money: Money
+    ledger: StubClient, tenant: str, since: datetime | None, money: Money
 ) -> AsyncIterator[Sequence[str]]:
     accounts: dict[str, account_pb2.Account] = {}
     async for transactions in _transactions(ledger, tenant, since):
@@ -163,7 +163,7 @@ async def _rows(
 
 
 async def _transactions(
-    ledger: LedgerClient, tenant: str, since: datetime | None
+    ledger: StubClient, tenant: str, since: datetime | None
 ) -> AsyncIterator[list[posting_pb2.Transaction]]:
     request = posting_pb2.ListTransactionsRequest(tenant_id=tenant, only_limit_breached=True)
     if since is not None:
@@ -173,7 +173,7 @@ async def _transactions(
 
 
 async def _holds(
-    ledger: LedgerClient, tenant: str, since: datetime | None
+    ledger: StubClient, tenant: str, since: datetime | None
 ) -> AsyncIterator[list[hold_pb2.Hold]]:
     request = hold_pb2.ListHoldsRequest(tenant_id=tenant, only_limit_breached=True)
     async for page in items_of(ledger, ledger.holds.ListHolds, request, "holds"):
@@ -181,7 +181,7 @@ async def _holds(
 
 
 async def _know(
-    ledger: LedgerClient,
+    ledger: StubClient,
     tenant: str,
     transaction: posting_pb2.Transaction,
     accounts: dict[str, account_pb2.Account],

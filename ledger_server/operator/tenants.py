@@ -8,7 +8,7 @@ import typer
 from defter.ledger.v1 import tenant_pb2 as pb
 from rich.console import Console
 
-from defter_client import LedgerClient, LedgerError
+from defter_client import LedgerError, StubClient
 from ledger_server.operator.connection import (
     SERVER,
     Exit,
@@ -183,7 +183,7 @@ async def _switch(
     return _print_switched(out, switched, text, json=json)
 
 
-async def _asked(ledger: LedgerClient, request: pb.SetBalanceEnforcementRequest) -> pb.Tenant:
+async def _asked(ledger: StubClient, request: pb.SetBalanceEnforcementRequest) -> pb.Tenant:
     method = ledger.tenants.SetBalanceEnforcement
     return (await ledger.call(method, request, timeout=_SURVEY_SECONDS)).tenant
 

@@ -10,10 +10,11 @@ from typing import Final
 
 import pytest
 
-from tests.integration.test_up import program, running
+from tests.integration.test_up import program
 from tests.support.pages import OPERATIONS, commands
 from tests.support.patience import HANG_SECONDS
 from tests.support.service import DEFTER
+from tests.support.up import running
 from tools.free_ports import free_port
 
 __all__ = ["program"]

@@ -22,7 +22,7 @@ import pytest
 from defter.ledger.v1 import account_pb2, posting_pb2
 from defter.payments.v1 import deposit_pb2, payment_pb2
 
-from defter_client import LedgerClient, LedgerError
+from defter_client import LedgerError, StubClient
 from ledger_server.providers.mock import MockAdapter
 from mock_psp.server import serve
 from tests.edge.harness import PROVIDER, SECRET, Edge, an_endpoint, configured, running_edge
@@ -79,7 +79,7 @@ QUIET = [f"quiet{number}" for number in range(4)]
 class Legacy:
     """A running platform: players win and lose in its own database, and an outbox tells of it in order."""
 
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], ledger: LedgerClient) -> None:
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], ledger: StubClient) -> None:
         self._connection = connection
         self._ledger = ledger
         self._random = random.Random(SEED)
@@ -305,7 +305,7 @@ async def deposit(service: Service, key: str) -> str:
         amount_minor=2_500,
         currency_code="EUR",
     )
-    async with LedgerClient(f"127.0.0.1:{service.server.port}") as ledger:
+    async with StubClient(f"127.0.0.1:{service.server.port}") as ledger:
         begun = await ledger.call(ledger.deposits.InitiateDeposit, request, timeout=HANG_SECONDS)
     return begun.deposit.deposit_id
 
@@ -313,7 +313,7 @@ async def deposit(service: Service, key: str) -> str:
 async def is_captured(service: Service, deposit_id: str) -> bool:
     """Return whether the player was credited with a deposit."""
     request = deposit_pb2.GetDepositRequest(tenant_id=TENANT, deposit_id=deposit_id)
-    async with LedgerClient(f"127.0.0.1:{service.server.port}") as ledger:
+    async with StubClient(f"127.0.0.1:{service.server.port}") as ledger:
         read = await ledger.call(ledger.deposits.GetDeposit, request, timeout=HANG_SECONDS)
     return read.deposit.state == payment_pb2.DEPOSIT_STATE_CAPTURED
 
@@ -349,7 +349,7 @@ async def platform(database_url: str, legacy_url: str) -> AsyncIterator[Platform
             running_edge(an_endpoint(observes=True), ledger=gateway, clock=WallClock())
         )
         webhooks.edge = edge
-        client = await stack.enter_async_context(LedgerClient(target))
+        client = await stack.enter_async_context(StubClient(target))
         connection = await asyncpg.connect(legacy_url)
         stack.push_async_callback(connection.close)
         legacy = Legacy(connection, client)

@@ -18,10 +18,10 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 # must pass. Where there is no bar, Pyright may call it what it likes.
 USES: Final = """
 from defter.ledger.v1 import account_pb2, journal_pb2, posting_pb2
-from defter_client import LedgerClient, LedgerError
+from defter_client import StubClient, LedgerError
 
 
-async def right(ledger: LedgerClient) -> str:
+async def right(ledger: StubClient) -> str:
     post = posting_pb2.PostTransactionRequest()
     post.transaction.postings.add(amount_minor=5, direction=account_pb2.DIRECTION_DEBIT)
     read = account_pb2.GetAccountRequest()
@@ -38,7 +38,7 @@ async def right(ledger: LedgerClient) -> str:
     return account.account.account_id.upper()
 
 
-async def the_request_of_another_method(ledger: LedgerClient) -> None:
+async def the_request_of_another_method(ledger: StubClient) -> None:
     post = posting_pb2.PostTransactionRequest()
     read = account_pb2.GetAccountRequest()
     await ledger.call(ledger.postings.PostTransaction, read)  # wrong: arg-type misc
@@ -50,7 +50,7 @@ async def the_request_of_another_method(ledger: LedgerClient) -> None:
     await ledger.call(post, ledger.postings.PostTransaction)  # wrong: type-var arg-type
 
 
-async def what_is_no_unary_method(ledger: LedgerClient) -> None:
+async def what_is_no_unary_method(ledger: StubClient) -> None:
     post = posting_pb2.PostTransactionRequest()
     read = account_pb2.GetAccountRequest()
     await ledger.call(ledger.journal.WatchJournal, read)  # wrong: arg-type misc
@@ -60,7 +60,7 @@ async def what_is_no_unary_method(ledger: LedgerClient) -> None:
     await ledger.call(ledger.postings.PostTransaction(post), post)  # wrong: arg-type
 
 
-async def a_missing_await(ledger: LedgerClient) -> None:
+async def a_missing_await(ledger: StubClient) -> None:
     read = account_pb2.GetAccountRequest()
     ledger.call(ledger.accounts.GetAccount, read)  # wrong: unused-coroutine | reportUnusedCoroutine
     print(ledger.call(ledger.accounts.GetAccount, read).account)  # wrong: attr-defined
@@ -73,7 +73,7 @@ async def a_missing_await(ledger: LedgerClient) -> None:
         print(told)
 
 
-async def options_that_there_are_not(ledger: LedgerClient) -> None:
+async def options_that_there_are_not(ledger: StubClient) -> None:
     post = posting_pb2.PostTransactionRequest()
     read = account_pb2.GetAccountRequest()
     await ledger.call(ledger.accounts.GetAccount, read, 3)  # wrong: call-arg
@@ -81,13 +81,13 @@ async def options_that_there_are_not(ledger: LedgerClient) -> None:
     await ledger.call(ledger.accounts.GetAccount, read, timeout="3")  # wrong: arg-type misc
     await ledger.call(ledger.accounts.GetAccount, read, timeout_seconds=3)  # wrong: call-arg
     await ledger.call(ledger.accounts.GetAccount, read, metadata={"a": "b"})  # wrong: arg-type
-    LedgerClient()  # wrong: call-arg
-    LedgerClient(50051)  # wrong: arg-type
-    LedgerClient("127.0.0.1", 50051)  # wrong: call-arg
-    LedgerClient("127.0.0.1:50051", timeout=3)  # wrong: call-arg
+    StubClient()  # wrong: call-arg
+    StubClient(50051)  # wrong: arg-type
+    StubClient("127.0.0.1", 50051)  # wrong: call-arg
+    StubClient("127.0.0.1:50051", timeout=3)  # wrong: call-arg
 
 
-async def fields_that_there_are_not(ledger: LedgerClient, error: LedgerError) -> None:
+async def fields_that_there_are_not(ledger: StubClient, error: LedgerError) -> None:
     post = posting_pb2.PostTransactionRequest()
     read = account_pb2.GetAccountRequest()
     answer = await ledger.call(ledger.accounts.GetAccount, read)
@@ -101,7 +101,7 @@ async def fields_that_there_are_not(ledger: LedgerClient, error: LedgerError) ->
     print(error.reasons)  # wrong: attr-defined
 
 
-async def values_of_another_type(ledger: LedgerClient, error: LedgerError) -> None:
+async def values_of_another_type(ledger: StubClient, error: LedgerError) -> None:
     post = posting_pb2.PostTransactionRequest(tenant_id=3)  # wrong: arg-type
     post.tenant_id = 7  # wrong: assignment
     post.transaction = posting_pb2.NewTransaction()  # wrong: misc assignment

@@ -17,7 +17,7 @@ import pytest
 from defter.ledger.v1 import account_pb2, journal_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor
 
-from defter_client import LedgerClient
+from defter_client import StubClient
 from ledger_server.domain import errors
 from ledger_server.domain.code import Code
 from ledger_server.domain.findings.discrepancy import FindingClass, Severity
@@ -220,7 +220,7 @@ async def test_each_method_has_a_handler_and_a_client() -> None:
         for each in owner.body
         if isinstance(each, ast.AsyncFunctionDef)
     }
-    async with LedgerClient("127.0.0.1:1") as client:
+    async with StubClient("127.0.0.1:1") as client:
         stubs = {type(stub).__name__ for stub in vars(client).values()}
     for method in METHODS:
         service = method.containing_service.name

@@ -15,7 +15,7 @@ from defter.payments.v1 import payment_pb2, provider_event_pb2
 
 from defter_channel import Proof
 from defter_channel.renewed import RenewedChannel
-from defter_client import LedgerClient, LedgerError
+from defter_client import LedgerError, StubClient
 from ledger_server.operator.connection import subject_of
 from tests.support.clock import START
 from tests.support.fake_provider import PROVIDER, fake_providers
@@ -89,16 +89,16 @@ async def guarded(database_url: str, folder: Path) -> AsyncIterator[Service]:
         yield service
 
 
-def by_token(service: Service, folder: Path) -> LedgerClient:
+def by_token(service: Service, folder: Path) -> StubClient:
     """Return a client with the token of `root`."""
     proof = Proof(authority_file=folder / "authority.pem", token_file=folder / "root.token")
-    return LedgerClient(f"127.0.0.1:{service.server.token_port}", proof=proof, timeout_seconds=60)
+    return StubClient(f"127.0.0.1:{service.server.token_port}", proof=proof, timeout_seconds=60)
 
 
 async def test_client_calls_with_certificate(guarded: Service, folder: Path) -> None:
     """What its role allows; what it does not is told by name and not tried again."""
     target = f"localhost:{guarded.server.port}"
-    async with LedgerClient(target, proof=proof_of(folder, "console"), timeout_seconds=60) as ledger:
+    async with StubClient(target, proof=proof_of(folder, "console"), timeout_seconds=60) as ledger:
         answer = await ledger.call(ledger.tenants.GetTenant, GET)
         assert answer.tenant.tenant_id == "casino"
         with pytest.raises(LedgerError) as caught:
@@ -118,7 +118,7 @@ async def test_switch_tells_who_made_it(guarded: Service, folder: Path) -> None:
     async with by_token(guarded, folder) as ledger:
         await ledger.call(ledger.tenants.SetBalanceEnforcement, switch)
     target = f"localhost:{guarded.server.port}"
-    async with LedgerClient(target, proof=proof_of(folder, "console"), timeout_seconds=60) as ledger:
+    async with StubClient(target, proof=proof_of(folder, "console"), timeout_seconds=60) as ledger:
         request = tenant_pb2.GetBalanceEnforcementRequest(tenant_id="casino")
         now = await ledger.call(ledger.tenants.GetBalanceEnforcement, request)
 
@@ -255,14 +255,14 @@ async def test_workers_share_both_ports(database_url: str, folder: Path, tmp_pat
             server.kill()
 
 
-def calling(port: int, token: Path | None, folder: Path) -> LedgerClient:
+def calling(port: int, token: Path | None, folder: Path) -> StubClient:
     """Return a client with a connection of its own, by a token or as the console."""
     proof = (
         proof_of(folder, "console")
         if token is None
         else Proof(authority_file=folder / "authority.pem", token_file=token)
     )
-    return LedgerClient(f"127.0.0.1:{port}", proof=proof, timeout_seconds=HANG_SECONDS)
+    return StubClient(f"127.0.0.1:{port}", proof=proof, timeout_seconds=HANG_SECONDS)
 
 
 async def test_command_with_a_token_is_its_subjects(guarded: Service, folder: Path) -> None:

@@ -12,7 +12,7 @@ from defter.ledger.v1 import journal_pb2, journal_pb2_grpc, tenant_pb2, tenant_p
 
 from defter_channel import Proof, open_channel
 from defter_channel.renewed import RenewedChannel
-from defter_client import LedgerClient
+from defter_client import StubClient
 from tests.support.certificates import Issued, TestAuthority
 from tests.support.guarded import Guarded, guarding
 from tests.support.patience import HANG_SECONDS
@@ -123,8 +123,8 @@ async def test_client_looks_by_itself(
     guarded: Guarded, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A certificate that ends is replaced in time by who issues it, and no call of the client fails."""
-    monkeypatch.setattr("defter_channel.renewed.LOOK_SECONDS", 0.0)
-    async with LedgerClient(target_of(guarded), proof=caller.proof, timeout_seconds=HANG_SECONDS) as ledger:
+    monkeypatch.setattr("defter_channel.watched_files.LOOK_SECONDS", 0.0)
+    async with StubClient(target_of(guarded), proof=caller.proof, timeout_seconds=HANG_SECONDS) as ledger:
         await ledger.call(ledger.tenants.CreateTenant, CREATE)
         channel = ledger._channel
         assert isinstance(channel, RenewedChannel)

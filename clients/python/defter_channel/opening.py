@@ -10,6 +10,7 @@ import grpc
 
 from defter_channel.proof import Contents, Proof
 from defter_channel.renewed import RenewedChannel
+from defter_channel.renewed_blocking import RenewedBlockingChannel
 
 
 def open_channel(target: str, proof: Proof | None, options: Sequence[tuple[str, Any]]) -> grpc.aio.Channel:
@@ -30,12 +31,34 @@ def open_channel(target: str, proof: Proof | None, options: Sequence[tuple[str, 
 def _secure_channel(
     target: str, proof: Proof, contents: Contents, options: Sequence[tuple[str, Any]]
 ) -> grpc.aio.Channel:
+    return grpc.aio.secure_channel(target, _credentials(proof, contents), options=list(options))
+
+
+def open_blocking_channel(
+    target: str, proof: Proof | None, options: Sequence[tuple[str, Any]]
+) -> grpc.Channel:
+    """Return a channel of gRPC's blocking stack, as `open_channel` does of the other one.
+
+    Raises:
+        ProofUnusable: a file can't be read, or the files do not go together.
+    """
+    if proof is None or proof.authority_file is None:
+        if proof is not None:
+            proof.check()
+        return grpc.insecure_channel(target, options=list(options))
+    return RenewedBlockingChannel(
+        proof,
+        lambda contents: grpc.secure_channel(target, _credentials(proof, contents), options=list(options)),
+    )
+
+
+def _credentials(proof: Proof, contents: Contents) -> grpc.ChannelCredentials:
     credentials = grpc.ssl_channel_credentials(contents.authority, contents.key, contents.certificate)
-    if proof.token_file is not None:
-        credentials = grpc.composite_channel_credentials(
-            credentials, grpc.metadata_call_credentials(_Bearer(proof.token_file))
-        )
-    return grpc.aio.secure_channel(target, credentials, options=list(options))
+    if proof.token_file is None:
+        return credentials
+    return grpc.composite_channel_credentials(
+        credentials, grpc.metadata_call_credentials(_Bearer(proof.token_file))
+    )
 
 
 class _Bearer(grpc.AuthMetadataPlugin):

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from collections.abc import Callable
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import grpc
 
-from defter_channel.proof import Contents, Proof, ProofUnusable
-
-LOOK_SECONDS: Final = 2.0
-"""The files are looked at by a call, at most this often."""
-_log = logging.getLogger("defter_channel")
+from defter_channel.proof import Contents, Proof
+from defter_channel.watched_files import WatchedFiles
 
 
 class RenewedChannel(grpc.aio.Channel):
@@ -31,44 +26,27 @@ class RenewedChannel(grpc.aio.Channel):
         Raises:
             ProofUnusable: a file can't be read, or the files do not go together.
         """
-        self._proof = proof
+        self._files = WatchedFiles(proof)
         self._open_channel = open_channel
-        self._stamps = proof.stamps()
-        self._contents = proof.read()
-        self._looked_at = time.monotonic()
-        self._problem = ""
-        self._open = _Open(open_channel(self._contents))
+        self._open = _Open(open_channel(self._files.contents))
         self._leaving: set[_Open] = set()
 
     def look(self) -> None:
         """Look at the files now."""
-        self._looked_at = time.monotonic()
-        stamps = self._proof.stamps()
-        if stamps == self._stamps:
-            return
-        try:
-            contents = self._proof.read()
-        except ProofUnusable as error:
-            # The stamps stay old, so it is read again: perhaps one file of two was replaced so far.
-            if str(error) != self._problem:
-                _log.error("the proof is not read, the last one stays: %s", error)
-            self._problem = str(error)
-            return
-        self._stamps, self._problem = stamps, ""
-        if contents == self._contents:
-            return
-        before, self._open = self._open, _Open(self._open_channel(contents))
-        self._contents = contents
-        _log.info("the proof was read anew")
-        self._leaving = {each for each in self._leaving if not each.is_closed}
-        self._leaving.add(before)
-        before.leave()
+        self._renew(self._files.look())
 
     def current(self) -> _Open:
         """Return the channel for a call that begins now."""
-        if time.monotonic() - self._looked_at >= LOOK_SECONDS:
-            self.look()
+        self._renew(self._files.look_if_due())
         return self._open
+
+    def _renew(self, contents: Contents | None) -> None:
+        if contents is None:
+            return
+        before, self._open = self._open, _Open(self._open_channel(contents))
+        self._leaving = {each for each in self._leaving if not each.is_closed}
+        self._leaving.add(before)
+        before.leave()
 
     def unary_unary(self, method: str, *arguments: Any, **options: Any) -> Any:
         """Return what makes calls of a method, on whatever channel is the current one then."""

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -17,7 +17,20 @@ _Response = TypeVar("_Response")
 _Detail = TypeVar("_Detail", bound=Message)
 
 
-def detail(error: grpc.aio.AioRpcError, kind: type[_Detail]) -> _Detail | None:
+class Failure(Protocol):
+    """What gRPC raises on either of its stacks."""
+
+    def code(self) -> grpc.StatusCode:
+        """Return the code."""
+
+    def details(self) -> str | None:
+        """Return the sentence."""
+
+    def trailing_metadata(self) -> Any:
+        """Return what came behind it."""
+
+
+def detail(error: Failure, kind: type[_Detail]) -> _Detail | None:
     """Return the detail of a kind that the server has put into its error, if one can be read."""
     found = kind()
     # Whoever wrote what can't be read, or made it contradict the status, a proxy perhaps, says nothing by it.
@@ -28,7 +41,7 @@ def detail(error: grpc.aio.AioRpcError, kind: type[_Detail]) -> _Detail | None:
     return None
 
 
-def retry_delay(error: grpc.aio.AioRpcError) -> float | None:
+def retry_delay(error: Failure) -> float | None:
     """Return after how many seconds the server asks to come again (`google.rpc.RetryInfo`), if it does."""
     info = detail(error, error_details_pb2.RetryInfo)
     if info is None:
@@ -36,7 +49,7 @@ def retry_delay(error: grpc.aio.AioRpcError) -> float | None:
     return max(info.retry_delay.seconds + info.retry_delay.nanos / 1e9, 0.0)
 
 
-def may_come_again(error: grpc.aio.AioRpcError) -> bool:
+def may_come_again(error: Failure) -> bool:
     """Whether the same call may be answered soon: the server is away, or asks to come again.
 
     Other codes are answers. RESOURCE_EXHAUSTED alone is one too: gRPC says it of a message that is too large,

@@ -1,4 +1,4 @@
-"""Own the client: one channel, all services, typed errors and retries that can't pay twice."""
+"""Own the generated stubs on one channel, with typed errors and retries that can't pay twice."""
 
 from collections.abc import Awaitable, Sequence
 from types import TracebackType
@@ -25,7 +25,7 @@ from defter.reconciliation.v1 import finding_pb2_grpc, reconciliation_pb2_grpc, 
 from google.protobuf.message import Message
 
 from defter_channel import Proof, open_channel
-from defter_client.errors import ledger_error
+from defter_client.failures import ledger_error
 from defter_retrying.backoff import Tries
 from defter_retrying.calls import call_until_answered
 from defter_tracing import Kind, traces
@@ -66,12 +66,12 @@ _OPTIONS = (
 )
 
 
-class LedgerClient:
+class StubClient:
     """Calls a ledger.
 
     The services are the generated stubs and can be used directly; `call` adds typed errors and retries::
 
-        async with LedgerClient("127.0.0.1:50051") as ledger:
+        async with StubClient("127.0.0.1:50051") as ledger:
             response = await ledger.call(ledger.postings.PostTransaction, request)
     """
 

@@ -1,0 +1,1 @@
+"""Own the asynchronous client; `_blocking` is generated from it (`make gen`)."""

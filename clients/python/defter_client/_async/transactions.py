@@ -1,0 +1,162 @@
+"""Own the stream of transactions: what is without a result after a break is sent again."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import AsyncIterator
+from itertools import islice
+from typing import Any, Final
+
+from defter.ledger.v1 import posting_pb2
+
+from defter_client import aio as io
+from defter_client._async.calls import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Caller
+from defter_client.failures import ledger_error
+from defter_client.keys import new_key
+from defter_retrying.backoff import pause_seconds
+from defter_retrying.calls import may_come_again
+
+_PATH: Final = "/defter.ledger.v1.PostingService/StreamTransactions"
+_MOST_ITEMS: Final = 100
+"""Of one message; the server takes 1,000 of up to 4 MiB."""
+_MOST_WITHOUT_RESULT: Final = 1_000
+_SILENCE_SECONDS: Final = 86_400.0
+_LOST: Final = "the server has ended the stream before its results"
+
+
+class Attempt:
+    """One call of the stream: how many of the items without a result were sent on it."""
+
+    def __init__(self) -> None:
+        self.sent_count = 0
+
+
+class TransactionStream:
+    """Sends items as they come, and yields a result for each, in their order."""
+
+    def __init__(self, caller: Caller, tenant_id: str, items: Any, seconds: float) -> None:
+        """Send nothing yet.
+
+        Args:
+            items: `PostTransactionItem`; those without a key get one.
+            seconds: for how long nothing may come through, in all tries, before the stream fails.
+        """
+        self._caller = caller
+        self._tenant_id = tenant_id
+        self._source = io.chunks(items, _MOST_ITEMS)
+        self._seconds = seconds
+        self._waiting: deque[posting_pb2.PostTransactionItem] = deque()
+        self._state = io.Condition()
+        self._attempt = Attempt()
+        self._is_pulling = False
+        self._is_over = False
+        self._source_error: Exception | None = None
+
+    async def results(self) -> AsyncIterator[posting_pb2.PostTransactionResult]:
+        """Yield the results.
+
+        Raises:
+            LedgerError: the stream was refused, or nothing came through for too long. What has no result may
+                have taken effect: send it again with the same keys.
+        """
+        failures = 0
+        deadline = io.now() + self._seconds
+        while True:
+            connection = self._caller.connections.next()
+            attempt = await self._begin()
+            call = connection.both_streams(_PATH, posting_pb2.StreamTransactionsResponse)(
+                self._requests(attempt)
+            )
+            try:
+                while (message := await io.read(call, _SILENCE_SECONDS)) is not None:
+                    failures = 0
+                    deadline = io.now() + self._seconds
+                    for result in message.results:
+                        await self._done()
+                        yield result
+                if self._is_over and not self._waiting:
+                    return
+                failure: Any = None
+            except io.RpcError as error:
+                failure = error
+            finally:
+                call.cancel()
+            if self._source_error is not None:
+                raise self._source_error
+            if failure is not None and not may_come_again(failure):
+                raise ledger_error(failure) from None
+            connection.rest()
+            failures += 1
+            pause = pause_seconds(
+                failures=failures,
+                asked_seconds=None,
+                left_seconds=deadline - io.now(),
+                first_seconds=FIRST_PAUSE_SECONDS,
+                longest_seconds=LONGEST_PAUSE_SECONDS,
+                uniform=random.uniform,
+            )
+            if pause is None:
+                raise io.Silent(_LOST) if failure is None else ledger_error(failure)
+            await io.sleep(pause)
+
+    async def _begin(self) -> Attempt:
+        async with self._state:
+            self._attempt = Attempt()
+            self._state.notify_all()
+            return self._attempt
+
+    async def _done(self) -> None:
+        """Forget the oldest item: it has its result."""
+        async with self._state:
+            self._waiting.popleft()
+            self._attempt.sent_count -= 1
+            self._state.notify_all()
+
+    async def _requests(self, attempt: Attempt) -> AsyncIterator[posting_pb2.StreamTransactionsRequest]:
+        """Yield what is to be sent on one call: first what has no result yet."""
+        while True:
+            async with self._state:
+                await self._state.wait_for(lambda: self._may_go_on(attempt))
+                if attempt is not self._attempt:
+                    return
+                items = list(islice(self._waiting, attempt.sent_count, attempt.sent_count + _MOST_ITEMS))
+                attempt.sent_count += len(items)
+                if not items:
+                    if self._is_over:
+                        return
+                    self._is_pulling = True
+            if items:
+                yield self._caller.completed(
+                    posting_pb2.StreamTransactionsRequest(tenant_id=self._tenant_id, items=items)
+                )
+            else:
+                await io.protected(self._pull())
+
+    def _may_go_on(self, attempt: Attempt) -> bool:
+        if attempt is not self._attempt or attempt.sent_count < len(self._waiting) or self._is_over:
+            return True
+        return not self._is_pulling and len(self._waiting) < _MOST_WITHOUT_RESULT
+
+    async def _pull(self) -> bool:
+        """Take what is next of the source and keep it, whatever becomes of the call; return if it is over."""
+        items: list[posting_pb2.PostTransactionItem] = []
+        try:
+            items = [_with_key(item) for item in await self._source.__anext__()]
+        except StopAsyncIteration:
+            pass
+        except Exception as error:  # noqa: BLE001  # the caller's own, raised where results are read
+            self._source_error = error
+        async with self._state:
+            self._is_pulling = False
+            self._is_over = not items
+            self._waiting.extend(items)
+            self._state.notify_all()
+        return self._is_over
+
+
+def _with_key(item: posting_pb2.PostTransactionItem) -> posting_pb2.PostTransactionItem:
+    kept = posting_pb2.PostTransactionItem()
+    kept.CopyFrom(item)  # the caller may use the message again, and it may have to be sent again
+    kept.idempotency_key = kept.idempotency_key or new_key()
+    return kept

@@ -1,0 +1,90 @@
+"""Own what differs between gRPC's two stacks, on the async one; `threads.py` is the same on the other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+import grpc
+
+from defter_channel import open_channel
+
+__all__ = [
+    "Condition",
+    "RpcError",
+    "Silent",
+    "answered",
+    "home",
+    "now",
+    "open_channel",
+    "protected",
+    "read",
+    "sleep",
+]
+
+RpcError: Final = grpc.aio.AioRpcError
+Channel = grpc.aio.Channel
+Condition = asyncio.Condition
+now = time.monotonic
+sleep = asyncio.sleep
+_Result = TypeVar("_Result")
+
+
+class Silent(Exception):
+    """Nothing came for too long."""
+
+
+async def answered(
+    method: Any,
+    request: object,
+    *,
+    timeout: float,  # noqa: ASYNC109  # it is sent
+    metadata: Sequence[tuple[str, str]],
+) -> tuple[Any, Any]:
+    """Make a unary call; return the response and its trailing metadata.
+
+    Raises:
+        RpcError: it failed.
+    """
+    call = method(request, timeout=timeout, metadata=metadata)
+    return await call, await call.trailing_metadata()
+
+
+async def read(call: Any, seconds: float) -> Any:
+    """Return the next message of a stream, or None at its end.
+
+    Raises:
+        Silent: none came in that time; the call is cancelled.
+        RpcError: the stream failed.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            message = await call.read()
+    except TimeoutError:
+        call.cancel()
+        raise Silent from None
+    return None if message is grpc.aio.EOF else message
+
+
+async def protected(work: Awaitable[_Result]) -> _Result:
+    """Await something that goes on if the awaiting task is cancelled."""
+    return await asyncio.shield(asyncio.ensure_future(work))
+
+
+def home() -> object:
+    """Return what a channel belongs to: the running event loop."""
+    return asyncio.get_running_loop()
+
+
+async def chunks(items: Any, size: int) -> AsyncIterator[list[Any]]:
+    """Yield the items of an iterable of either kind, together what is there already."""
+    if hasattr(items, "__aiter__"):
+        async for item in items:
+            yield [item]
+        return
+    left = iter(items)
+    while found := list(islice(left, size)):
+        yield found

@@ -1,0 +1,95 @@
+"""Own what differs between gRPC's two stacks, on the blocking one; `aio.py` is the same on the other."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+import grpc
+
+from defter_channel import open_blocking_channel as open_channel
+
+__all__ = [
+    "Condition",
+    "RpcError",
+    "Silent",
+    "answered",
+    "home",
+    "now",
+    "open_channel",
+    "protected",
+    "read",
+    "sleep",
+]
+
+RpcError: Final = grpc.RpcError
+Channel = grpc.Channel
+Condition = threading.Condition
+now = time.monotonic
+sleep = time.sleep
+_Result = TypeVar("_Result")
+
+
+class Silent(Exception):
+    """Nothing came for too long."""
+
+
+def answered(
+    method: Any, request: object, *, timeout: float, metadata: Sequence[tuple[str, str]]
+) -> tuple[Any, Any]:
+    """Make a unary call; return the response and its trailing metadata.
+
+    Raises:
+        RpcError: it failed.
+    """
+    response, call = method.with_call(request, timeout=timeout, metadata=metadata)
+    return response, call.trailing_metadata()
+
+
+def read(call: Any, seconds: float) -> Any:
+    """Return the next message of a stream, or None at its end.
+
+    Raises:
+        Silent: none came in that time; the call is cancelled.
+        RpcError: the stream failed.
+    """
+    # gRPC's blocking stack can't wait for a message with a bound, but another thread can cancel the call.
+    has_rung = threading.Event()
+
+    def ring() -> None:
+        has_rung.set()
+        call.cancel()
+
+    bell = threading.Timer(seconds, ring)
+    bell.daemon = True
+    bell.start()
+    try:
+        return next(call, None)
+    except grpc.RpcError:
+        if has_rung.is_set():
+            raise Silent from None
+        raise
+    finally:
+        bell.cancel()
+
+
+def protected(result: _Result) -> _Result:
+    """Return what was done: a thread is not cancelled."""
+    return result
+
+
+def home() -> object:
+    """Return what a channel belongs to: all threads of the process share it."""
+    return None
+
+
+def chunks(items: Any, size: int) -> Iterator[list[Any]]:
+    """Yield the items of an iterable, together what is there already."""
+    if not isinstance(items, Sequence):
+        size = 1  # whoever makes one after the other may wait for the result of the last one
+    left = iter(items)
+    while found := list(islice(left, size)):
+        yield found

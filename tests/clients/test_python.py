@@ -1,0 +1,35 @@
+"""The Python clients, async and blocking, do what docs/clients.md says, against a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.clients.drivers import DRIVERS
+from tests.clients.scenario import STEPS, Scenario, over_http
+from tests.clients.stack import TENANT, Stack, stack
+from tests.support.postgres import Databases
+
+
+@pytest.fixture(params=sorted(DRIVERS))
+def way(request: pytest.FixtureRequest) -> str:
+    """Which of the clients."""
+    assert isinstance(request.param, str)
+    return request.param
+
+
+@pytest.fixture
+def own_stack(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of the test's own: the scenario creates its one tenant."""
+    with stack(databases, tmp_path_factory.mktemp("stack")) as found:
+        yield found
+
+
+async def test_scenario(own_stack: Stack, way: str) -> None:
+    """Every step of the story, as each client has it."""
+    driver = DRIVERS[way](own_stack.target, TENANT)
+    try:
+        assert await Scenario(driver, TENANT, over_http(own_stack.control)).run() == len(STEPS)
+    finally:
+        await driver.close()
