@@ -11,8 +11,8 @@ import grpc
 class LedgerError(Exception):
     """The ledger refused a call, or could not be reached.
 
-    Its class says what to do: `RetryLater`, `InvalidRequest`, `AccessDenied`, `Refused` or `Fault`. Below it is
-    the class of the reason (`defter_client.reasons`), which has the facts as typed fields.
+    Its class says what to do: `RetryLater`, `InvalidRequest`, `AccessDenied`, `Refused` or `Fault`. Below
+    it is the class of the reason (`defter_client.reasons`), which has the facts as typed fields.
 
     Attributes:
         code: the gRPC code.
