@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation, Rounded
 from typing import Final
 
 from defter.ledger.v1 import tenant_pb2
@@ -12,6 +12,8 @@ from defter.ledger.v1 import tenant_pb2
 from defter_client.currencies import ISO_4217
 
 _MOST_MINOR: Final = 2**63 - 1
+# The usual context has 28 digits and rounds in silence.
+_EXACT: Final = Context(prec=100, traps=[Inexact, InvalidOperation, Rounded])
 SHIPPED: Final[Mapping[str, int]] = {"USDT": 6, "USDC": 6, "BTC": 8, "ETH": 9}
 """What a ledger knows beside ISO 4217 without a setting."""
 
@@ -56,17 +58,10 @@ class Currencies:
         places = self._places(currency_code)
         if isinstance(amount, bool) or not isinstance(amount, str | int | Decimal):
             raise TypeError(f"an amount is a text, an integer or a Decimal, and not {type(amount).__name__}")
-        try:
-            minor = (
-                Decimal(amount).scaleb(places)
-                if not isinstance(amount, str)
-                else _parsed(amount).scaleb(places)
-            )
-        except InvalidOperation:
-            raise AmountNotExact(f"not an amount: {amount!r}") from None
-        if not minor.is_finite() or minor != minor.to_integral_value() or abs(minor) > _MOST_MINOR:
+        minor = _minor(_parsed(amount) if isinstance(amount, str) else Decimal(amount), places)
+        if minor is None:
             raise AmountNotExact(f"{amount} {currency_code} is no whole number of {places} decimal places")
-        return Money(int(minor), currency_code)
+        return Money(minor, currency_code)
 
     def decimal(self, money: Money) -> Decimal:
         """Return an amount in major units, exactly.
@@ -89,6 +84,16 @@ class Currencies:
             return self._decimal_places[currency_code]
         except KeyError:
             raise CurrencyNotKnown(currency_code) from None
+
+
+def _minor(amount: Decimal, places: int) -> int | None:
+    """Return an amount in minor units, or None if it has no exact value that a ledger can count."""
+    try:
+        minor = _EXACT.scaleb(amount, places)
+        is_exact = minor.is_finite() and abs(minor) <= _MOST_MINOR and minor == minor.to_integral_value()
+    except (Inexact, InvalidOperation, Rounded):
+        return None
+    return int(minor) if is_exact else None
 
 
 def _parsed(text: str) -> Decimal:
