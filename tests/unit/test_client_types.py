@@ -17,102 +17,141 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 # A line that must not pass says so, with mypy's kinds of error and, behind a bar, Pyright's; every other line
 # must pass. Where there is no bar, Pyright may call it what it likes.
 USES: Final = """
-from defter.ledger.v1 import account_pb2, journal_pb2, posting_pb2
-from defter_client import StubClient, LedgerError
+from defter_client import STANDARD, Answer, BlockingLedgerClient, Checkpoint, LedgerClient, LedgerError, Money
+from defter_client import Pager, RetryLater, StubClient
+from defter_client import messages as m
+from defter_client.reasons import InsufficientFunds
 
 
-async def right(ledger: StubClient) -> str:
-    post = posting_pb2.PostTransactionRequest()
-    post.transaction.postings.add(amount_minor=5, direction=account_pb2.DIRECTION_DEBIT)
-    read = account_pb2.GetAccountRequest()
-    posted = await ledger.call(ledger.postings.PostTransaction, post)
-    account = await ledger.call(ledger.accounts.GetAccount, read, timeout=3)
-    await ledger.call(ledger.accounts.GetAccount, read, metadata=[("trace", "1")])
-    posted.transaction.transaction_id.upper()
-    async for told in ledger.journal.WatchJournal(journal_pb2.WatchJournalRequest()):
-        told.SerializeToString()
+async def right(ledger: LedgerClient) -> str:
+    post = m.PostTransactionRequest()
+    post.transaction.postings.add(amount_minor=5, direction=m.DIRECTION_DEBIT)
+    read = m.GetAccountRequest()
+    posted = await ledger.postings.post_transaction(post, key="bet-1")
+    account = await ledger.accounts.get_account(read, timeout=3)
+    await ledger.accounts.get_account(read, metadata=[("trace", "1")])
+    posted.response.transaction.transaction_id.upper()
+    async for transaction in ledger.postings.list_transactions(m.ListTransactionsRequest()):
+        transaction.transaction_id.upper()
+    async for page in ledger.postings.list_transactions(m.ListTransactionsRequest()).pages():
+        page.next_page_token.upper()
+    async for entry in ledger.watch(Checkpoint(), verify=True):
+        entry.record_bytes.hex()
+    async for result in ledger.stream_transactions([m.PostTransactionItem()]):
+        result.idempotency_key.upper()
     try:
-        await ledger.postings.PostTransaction(post, timeout=3)
-    except LedgerError as error:
-        return error.reason
-    return account.account.account_id.upper()
+        await ledger.postings.post_transaction(post, timeout=3)
+    except InsufficientFunds as error:
+        return f"{(error.available_balance_minor or 0) + 1} {error.account_id}"
+    except RetryLater as error:
+        return error.key.upper()
+    return account.account.account_id.upper() + posted.key
 
 
-async def the_request_of_another_method(ledger: StubClient) -> None:
-    post = posting_pb2.PostTransactionRequest()
-    read = account_pb2.GetAccountRequest()
-    await ledger.call(ledger.postings.PostTransaction, read)  # wrong: arg-type misc
-    await ledger.call(ledger.accounts.GetAccount, post)  # wrong: arg-type misc
-    await ledger.call(ledger.accounts.GetAccount, "ann")  # wrong: arg-type misc
-    await ledger.call(ledger.accounts.GetAccount, None)  # wrong: arg-type misc
-    await ledger.call(ledger.accounts.GetAccount)  # wrong: call-arg
-    await ledger.postings.PostTransaction(read)  # wrong: arg-type
-    await ledger.call(post, ledger.postings.PostTransaction)  # wrong: type-var arg-type
+def right_by_threads(ledger: BlockingLedgerClient) -> str:
+    post = m.PostTransactionRequest()
+    for transaction in ledger.postings.list_transactions(m.ListTransactionsRequest()):
+        transaction.transaction_id.upper()
+    for entry in ledger.watch(12):
+        entry.record_bytes.hex()
+    with ledger:
+        return ledger.postings.post_transaction(post).key
 
 
-async def what_is_no_unary_method(ledger: StubClient) -> None:
-    post = posting_pb2.PostTransactionRequest()
-    read = account_pb2.GetAccountRequest()
-    await ledger.call(ledger.journal.WatchJournal, read)  # wrong: arg-type misc
-    await ledger.call(ledger.postings.StreamTransactions, post)  # wrong: arg-type misc
-    await ledger.call(ledger.accounts, read)  # wrong: arg-type misc
-    await ledger.call(ledger.postings.PostTransactions, post)  # wrong: attr-defined
-    await ledger.call(ledger.postings.PostTransaction(post), post)  # wrong: arg-type
+async def right_with_stubs(ledger: StubClient) -> str:
+    answer = await ledger.call(ledger.accounts.GetAccount, m.GetAccountRequest())
+    return answer.account.account_id
 
 
-async def a_missing_await(ledger: StubClient) -> None:
-    read = account_pb2.GetAccountRequest()
-    ledger.call(ledger.accounts.GetAccount, read)  # wrong: unused-coroutine | reportUnusedCoroutine
-    print(ledger.call(ledger.accounts.GetAccount, read).account)  # wrong: attr-defined
-    pending = ledger.call(ledger.accounts.GetAccount, read)
-    print(pending.account)  # wrong: attr-defined
+async def the_request_of_another_method(ledger: LedgerClient, stubs: StubClient) -> None:
+    post = m.PostTransactionRequest()
+    read = m.GetAccountRequest()
+    await ledger.postings.post_transaction(read)  # wrong: arg-type
+    await ledger.accounts.get_account(post)  # wrong: arg-type
+    await ledger.accounts.get_account("ann")  # wrong: arg-type
+    await ledger.accounts.get_account(None)  # wrong: arg-type
+    await ledger.accounts.get_account()  # wrong: call-arg
+    ledger.postings.list_transactions(read)  # wrong: arg-type
+    await stubs.call(stubs.postings.PostTransaction, read)  # wrong: arg-type misc
+    await stubs.call(stubs.accounts.GetAccount)  # wrong: call-arg
+
+
+async def what_is_used_in_another_way(ledger: LedgerClient) -> None:
+    await ledger.postings.list_transactions(m.ListTransactionsRequest())  # wrong: misc
+    for transaction in ledger.postings.list_transactions(m.ListTransactionsRequest()):  # wrong: attr-defined
+        print(transaction)
+    for entry in ledger.watch():  # wrong: attr-defined
+        print(entry)
+    await ledger.postings.post_transactions(m.PostTransactionRequest())  # wrong: attr-defined
+    ledger.stream_transactions([m.PostTransactionRequest()])  # wrong: list-item
+
+
+async def a_missing_await(ledger: LedgerClient) -> None:
+    read = m.GetAccountRequest()
+    ledger.accounts.get_account(read)  # wrong: unused-coroutine | reportUnusedCoroutine
+    print(ledger.accounts.get_account(read).account)  # wrong: attr-defined
+    pending = ledger.postings.post_transaction(m.PostTransactionRequest())
+    print(pending.key)  # wrong: attr-defined
     ledger.close()  # wrong: unused-coroutine | reportUnusedCoroutine
     with ledger:  # wrong: attr-defined
         pass
-    for told in ledger.journal.WatchJournal(journal_pb2.WatchJournalRequest()):  # wrong: attr-defined
-        print(told)
 
 
-async def options_that_there_are_not(ledger: StubClient) -> None:
-    post = posting_pb2.PostTransactionRequest()
-    read = account_pb2.GetAccountRequest()
-    await ledger.call(ledger.accounts.GetAccount, read, 3)  # wrong: call-arg
-    await ledger.postings.PostTransaction(post, 3)  # wrong: call-arg
-    await ledger.call(ledger.accounts.GetAccount, read, timeout="3")  # wrong: arg-type misc
-    await ledger.call(ledger.accounts.GetAccount, read, timeout_seconds=3)  # wrong: call-arg
-    await ledger.call(ledger.accounts.GetAccount, read, metadata={"a": "b"})  # wrong: arg-type
-    StubClient()  # wrong: call-arg
-    StubClient(50051)  # wrong: arg-type
-    StubClient("127.0.0.1", 50051)  # wrong: call-arg
-    StubClient("127.0.0.1:50051", timeout=3)  # wrong: call-arg
+async def an_await_too_many(ledger: BlockingLedgerClient) -> None:
+    await ledger.accounts.get_account(m.GetAccountRequest())  # wrong: misc
+    async with ledger:  # wrong: attr-defined
+        pass
 
 
-async def fields_that_there_are_not(ledger: StubClient, error: LedgerError) -> None:
-    post = posting_pb2.PostTransactionRequest()
-    read = account_pb2.GetAccountRequest()
-    answer = await ledger.call(ledger.accounts.GetAccount, read)
+async def options_that_there_are_not(ledger: LedgerClient) -> None:
+    read = m.GetAccountRequest()
+    await ledger.accounts.get_account(read, 3)  # wrong: call-arg misc
+    await ledger.accounts.get_account(read, key="a")  # wrong: call-arg
+    await ledger.accounts.get_account(read, timeout="3")  # wrong: arg-type
+    await ledger.accounts.get_account(read, metadata={"a": "b"})  # wrong: arg-type
+    await ledger.postings.post_transaction(m.PostTransactionRequest(), key=7)  # wrong: arg-type
+    LedgerClient()  # wrong: call-arg
+    LedgerClient(50051)  # wrong: arg-type
+    LedgerClient("127.0.0.1", 50051)  # wrong: call-arg misc
+    LedgerClient("127.0.0.1:50051", timeout=3)  # wrong: call-arg
+
+
+async def fields_that_there_are_not(ledger: LedgerClient, error: LedgerError) -> None:
+    funds = InsufficientFunds.__new__(InsufficientFunds)
+    read = m.GetAccountRequest()
+    answer = await ledger.accounts.get_account(read)
     print(answer.transaction)  # wrong: attr-defined
     print(answer.account.balance_minor)  # wrong: attr-defined
-    print((await ledger.call(ledger.accounts.GetAccount, read)).transaction)  # wrong: attr-defined
+    posted = await ledger.postings.post_transaction(m.PostTransactionRequest())
+    print(posted.transaction)  # wrong: attr-defined
+    print(posted.response.account)  # wrong: attr-defined
+    posted.key = "another"  # wrong: misc
     read.account = "ann"  # wrong: attr-defined
-    post.HasField("transactions")  # wrong: arg-type
-    posting_pb2.PostTransactionRequest(tenant="casino")  # wrong: call-arg
+    m.PostTransactionRequest().HasField("transactions")  # wrong: arg-type
+    m.PostTransactionRequest(tenant="casino")  # wrong: call-arg
     print(ledger.posting)  # wrong: attr-defined
-    print(error.reasons)  # wrong: attr-defined
+    print(error.available_balance_minor)  # wrong: attr-defined
+    print(funds.balance_minor)  # wrong: attr-defined
+    print(funds.available_balance_minor + 1)  # wrong: operator
 
 
-async def values_of_another_type(ledger: StubClient, error: LedgerError) -> None:
-    post = posting_pb2.PostTransactionRequest(tenant_id=3)  # wrong: arg-type
+async def values_of_another_type(ledger: LedgerClient, error: LedgerError) -> None:
+    post = m.PostTransactionRequest(tenant_id=3)  # wrong: arg-type
     post.tenant_id = 7  # wrong: assignment
-    post.transaction = posting_pb2.NewTransaction()  # wrong: misc assignment
-    posting_pb2.NewPosting(amount_minor=1.5)  # wrong: arg-type
-    posting_pb2.NewPosting(amount_minor="5")  # wrong: arg-type
-    posting_pb2.NewPosting(direction="DEBIT")  # wrong: arg-type
-    posting_pb2.NewPosting(direction=account_pb2.ACCOUNT_KIND_ASSET)  # wrong: arg-type
-    read = account_pb2.GetAccountRequest()
-    get = ledger.accounts.GetAccount
-    other: posting_pb2.PostTransactionResponse = await ledger.call(get, read)  # wrong: arg-type
+    post.transaction = m.NewTransaction()  # wrong: misc assignment
+    m.NewPosting(amount_minor=1.5)  # wrong: arg-type
+    m.NewPosting(amount_minor="5")  # wrong: arg-type
+    m.NewPosting(direction="DEBIT")  # wrong: arg-type
+    m.NewPosting(direction=m.ACCOUNT_KIND_ASSET)  # wrong: arg-type
+    read = m.GetAccountRequest()
+    other: m.PostTransactionResponse = await ledger.accounts.get_account(read)  # wrong: assignment
     print(other, error.code.upper())  # wrong: attr-defined
+    STANDARD.money(1.5, "EUR")  # wrong: arg-type
+    Money("1", "EUR")  # wrong: arg-type
+    several: Answer[m.GetAccountResponse] = await ledger.postings.post_transaction(post)  # wrong: assignment
+    found = ledger.postings.list_transactions(m.ListTransactionsRequest())
+    pages: Pager[m.Account, m.ListTransactionsResponse] = found  # wrong: assignment
+    print(several, pages)
 """
 
 
