@@ -7,6 +7,7 @@ import grpc
 from defter.ledger.v1.journal_pb2 import VerifyProgress
 
 from bench.circumstances import circumstances
+from bench.clients import client_lines
 from bench.floor import Floor
 from bench.ledger import Asked, Ledger
 from bench.lines import Line, Target, all_lines, chosen
@@ -43,6 +44,7 @@ async def measure_load(order: Order) -> Report:
         lines = chosen(
             [
                 *all_lines(target, guarded, echo, tuned, floor),
+                *client_lines(target),
                 memory_line(
                     stack,
                     database_url,

@@ -40,7 +40,7 @@ class Killer:
             pass
 
 
-def opening(account_id: str, kind: m.AccountKind) -> m.OpenAccountRequest:
+def opening(account_id: str, kind: m.AccountKind.ValueType) -> m.OpenAccountRequest:
     """Return the request that opens an account."""
     return m.OpenAccountRequest(account=m.NewAccount(account_id=account_id, kind=kind, currency_code="EUR"))
 
