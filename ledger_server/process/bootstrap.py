@@ -189,7 +189,14 @@ async def start_server(
         wired.ledger.on_commit(watch.committed)
         wired.ledger.on_loss(watch.lost)
         server = open_server(
-            [*CHANNEL_OPTIONS, ("grpc.so_reuseport", int(reuse_port))], calls_ahead=settings.calls_ahead
+            [
+                *CHANNEL_OPTIONS,
+                # Callers that spread their calls over servers find new ones when they connect anew. There is
+                # no bound on how long calls under way go on: streams last for hours.
+                ("grpc.max_connection_age_ms", settings.connection_age_seconds * 1_000),
+                ("grpc.so_reuseport", int(reuse_port)),
+            ],
+            calls_ahead=settings.calls_ahead,
         )
         handlers, health_servicer = await _add_services(
             server,

@@ -123,6 +123,14 @@ class Settings(BaseSettings):
             description="calls that gRPC is asked for at any time; 0: the stock server, which asks for one",
         ),
     ] = 128
+    connection_age_seconds: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=86_400,
+            description="after about so long a connection ends, once its calls have; callers open another",
+        ),
+    ] = 300
     write_connections: Annotated[
         int, Field(ge=1, description="database connections that all lanes of a process share")
     ] = 8

@@ -13,14 +13,15 @@ class TcpProxy:
     """Passes on the bytes between clients and a server.
 
     Attributes:
-        cut_count: how many connections were cut.
+        connection_count: how many connections were begun.
+        cut_count: how many of them were cut.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self._address = (host, port)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.cut_count = 0
+        self.connection_count = self.cut_count = 0
 
     @property
     def target(self) -> str:
@@ -48,6 +49,7 @@ class TcpProxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self.connection_count += 1
         try:
             onward_reader, onward_writer = await asyncio.open_connection(*self._address)
             try:

@@ -79,6 +79,10 @@ SERVER: Final = {
         "A start says that calls can't be asked for ahead: 0, which is a quarter to a half slower and"
         " runs on any version of grpcio (decision 30)."
     ),
+    "DEFTER_CONNECTION_AGE_SECONDS": Note(
+        "Shorter where new processes should get their share of the calls sooner. Calls and streams under"
+        " way are not ended: their connection goes when the last of them has."
+    ),
     "DEFTER_WRITE_CONNECTIONS": Note(
         "`DefterConnectionsUsedUp` names the pool `write` and the database has room. Beside both pools,"
         " one connection reads the database's clock, one asks whether it is ready, two prove reads where a"
