@@ -40,6 +40,8 @@ _CHANNEL_OPTIONS: Final = (
     # A silently dead connection is noticed before a webhook has to wait for it.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # The same for a ping of gRPC\'s own behind a request: by default it waits for a minute.
+    ("grpc.http2.ping_timeout_ms", 5_000),
 )
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 _PASSING: Final = frozenset(

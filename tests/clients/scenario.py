@@ -26,14 +26,14 @@ _UNTIL_SECONDS: Final = 60.0
 _NAME: Final = re.compile(r"\$\{([^}]+)\}")
 
 
-def over_http(control: str) -> Callable[[], None]:
-    """Return what cuts all connections to the server of a stack."""
+def over_http(control: str, what: str = "break") -> Callable[[], None]:
+    """Return what has the hand of a stack do something: cut all connections, by default."""
 
-    def cut() -> None:
-        with urllib.request.urlopen(urllib.request.Request(f"{control}/break", method="POST")):
+    def do() -> None:
+        with urllib.request.urlopen(urllib.request.Request(f"{control}/{what}", method="POST")):
             pass
 
-    return cut
+    return do
 
 
 class Scenario:

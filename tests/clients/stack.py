@@ -87,7 +87,10 @@ async def _control(proxy: TcpProxy, fragile: ServerProcess) -> AsyncIterator[str
         await asyncio.to_thread(fragile.kill)
         fragile.spawn()
 
-    does: dict[str, Callable[[], Awaitable[None]]] = {"/break": breaks, "/kill": kills}
+    async def mutes() -> None:
+        proxy.mute()
+
+    does: dict[str, Callable[[], Awaitable[None]]] = {"/break": breaks, "/mute": mutes, "/kill": kills}
     turn = asyncio.Lock()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Own a proxy before a server: it can cut all connections that are open."""
+"""Own a proxy before a server: it can cut all connections that are open, or let them fall silent."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class TcpProxy:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.connection_count = self.cut_count = 0
+        self._age = 0
 
     @property
     def target(self) -> str:
@@ -37,6 +38,10 @@ class TcpProxy:
         """Cut what is open; new connections work."""
         for task in self._tasks:
             self.cut_count += task.cancel()
+
+    def mute(self) -> None:
+        """Pass nothing more on over what is open, as a network does that is gone; new connections work."""
+        self._age += 1
 
     async def close(self) -> None:
         """Cut everything and listen no more."""
@@ -54,8 +59,8 @@ class TcpProxy:
             onward_reader, onward_writer = await asyncio.open_connection(*self._address)
             try:
                 async with asyncio.TaskGroup() as both:
-                    both.create_task(_pass_on(reader, onward_writer))
-                    both.create_task(_pass_on(onward_reader, writer))
+                    both.create_task(self._pass_on(reader, onward_writer))
+                    both.create_task(self._pass_on(onward_reader, writer))
             finally:
                 onward_writer.transport.abort()
         except* (OSError, asyncio.CancelledError):
@@ -64,13 +69,14 @@ class TcpProxy:
             writer.transport.abort()
             self._tasks.discard(task)
 
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while chunk := await reader.read(_CHUNK):
-        writer.write(chunk)
-        await writer.drain()
-    with suppress(OSError):
-        writer.write_eof()
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        age = self._age
+        while chunk := await reader.read(_CHUNK):
+            if age == self._age:
+                writer.write(chunk)
+                await writer.drain()
+        with suppress(OSError):
+            writer.write_eof()
 
 
 @asynccontextmanager

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from defter.ledger.v1 import journal_pb2, journal_pb2_grpc, tenant_pb2, tenant_pb2_grpc
 
 from defter_channel import Proof, open_channel
 from defter_channel.renewed import RenewedChannel
-from defter_client import StubClient
+from defter_client import BlockingLedgerClient, LedgerClient, StubClient
 from tests.support.certificates import Issued, TestAuthority
 from tests.support.guarded import Guarded, guarding
 from tests.support.patience import HANG_SECONDS
@@ -119,18 +120,47 @@ async def test_half_replaced_pair_leaves_the_last_one(guarded: Guarded, caller: 
         await tenants.GetTenant(GET)
 
 
+@pytest.mark.parametrize("kind", ["stubs", "async", "blocking"])
 async def test_client_looks_by_itself(
-    guarded: Guarded, caller: Caller, monkeypatch: pytest.MonkeyPatch
+    guarded: Guarded, caller: Caller, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """A certificate that ends is replaced in time by who issues it, and no call of the client fails."""
     monkeypatch.setattr("defter_channel.watched_files.LOOK_SECONDS", 0.0)
-    async with StubClient(target_of(guarded), proof=caller.proof, timeout_seconds=HANG_SECONDS) as ledger:
-        await ledger.call(ledger.tenants.CreateTenant, CREATE)
-        channel = ledger._channel
-        assert isinstance(channel, RenewedChannel)
-        first = channel._open
-        caller.replace(
-            guarded.authority.issue(uris=[ROOT], valid_until=datetime.now(UTC) + timedelta(days=1))
-        )
-        await ledger.call(ledger.tenants.GetTenant, GET)
-        assert channel._open is not first
+    client, call, channel_of = _client(kind, target_of(guarded), caller.proof)
+    await call("create")
+    first = channel_of(client)._open
+    caller.replace(guarded.authority.issue(uris=[ROOT], valid_until=datetime.now(UTC) + timedelta(days=1)))
+    await call("get")
+    assert channel_of(client)._open is not first
+    closed = client.close()
+    if closed is not None:
+        await closed
+
+
+def _client(kind: str, target: str, proof: Proof) -> tuple[Any, Callable[[str], Awaitable[object]], Any]:
+    """Return a client, what makes one of two calls with it, and what finds its channel."""
+    if kind == "stubs":
+        stubs = StubClient(target, proof=proof, timeout_seconds=HANG_SECONDS)
+        by_stubs: dict[str, Callable[[], Awaitable[object]]] = {
+            "create": lambda: stubs.call(stubs.tenants.CreateTenant, CREATE),
+            "get": lambda: stubs.call(stubs.tenants.GetTenant, GET),
+        }
+        return stubs, lambda name: by_stubs[name](), lambda made: made._channel
+    if kind == "async":
+        ledger = LedgerClient(target, proof=proof, timeout_seconds=HANG_SECONDS)
+        by_ledger: dict[str, Callable[[], Awaitable[object]]] = {
+            "create": lambda: ledger.tenants.create_tenant(CREATE),
+            "get": lambda: ledger.tenants.get_tenant(GET),
+        }
+        return ledger, lambda name: by_ledger[name](), _only_channel
+    blocking = BlockingLedgerClient(target, proof=proof, timeout_seconds=HANG_SECONDS)
+    by_blocking: dict[str, Callable[[], object]] = {
+        "create": lambda: blocking.tenants.create_tenant(CREATE),
+        "get": lambda: blocking.tenants.get_tenant(GET),
+    }
+    return blocking, lambda name: asyncio.to_thread(by_blocking[name]), _only_channel
+
+
+def _only_channel(client: Any) -> Any:
+    [connection] = client._connections._open
+    return connection._channel

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from itertools import islice
 from typing import Any, Final, TypeVar
 
 import grpc
 
 from defter_channel import open_channel
+from defter_client.together import together
 
 __all__ = [
     "Condition",
@@ -85,6 +85,5 @@ async def chunks(items: Any, size: int) -> AsyncIterator[list[Any]]:
         async for item in items:
             yield [item]
         return
-    left = iter(items)
-    while found := list(islice(left, size)):
+    for found in together(items, size):
         yield found

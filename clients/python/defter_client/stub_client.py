@@ -55,9 +55,11 @@ _LONGEST_PAUSE_SECONDS = 2.0
 _OPTIONS = (
     # The ledger's answers fit into the 4 MiB that gRPC accepts by default; a larger one would be a fault.
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-    # A silently dead connection ends a long stream after 40 s instead of never.
+    # A silently dead connection is given up 10 s after a request, or after 40 s of a long stream.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # The same for a ping of gRPC\'s own behind a request: by default it waits for a minute.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     # A server that is back is found within seconds; by default gRPC waits up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     # This one says how long a try to connect may take; a busy server needs more than the 100 ms of the first.

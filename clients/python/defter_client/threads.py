@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any, Final, TypeVar
 
 import grpc
 
 from defter_channel import open_blocking_channel as open_channel
+from defter_client.together import together
 
 __all__ = [
     "Condition",
@@ -90,6 +90,4 @@ def chunks(items: Any, size: int) -> Iterator[list[Any]]:
     """Yield the items of an iterable, together what is there already."""
     if not isinstance(items, Sequence):
         size = 1  # whoever makes one after the other may wait for the result of the last one
-    left = iter(items)
-    while found := list(islice(left, size)):
-        yield found
+    yield from together(items, size)

@@ -76,15 +76,13 @@ class TransactionStream:
                     for result in message.results:
                         self._done()
                         yield result
-                if self._is_over and not self._waiting:
-                    return
                 failure: Any = None
+                if self._is_over and not self._waiting:
+                    break
             except io.RpcError as error:
                 failure = error
             finally:
                 call.cancel()
-            if self._source_error is not None:
-                raise self._source_error
             if failure is not None and not may_come_again(failure):
                 raise ledger_error(failure) from None
             connection.rest()
@@ -100,6 +98,8 @@ class TransactionStream:
             if pause is None:
                 raise io.Silent(_LOST) if failure is None else ledger_error(failure)
             io.sleep(pause)
+        if self._source_error is not None:
+            raise self._source_error
 
     def _begin(self) -> Attempt:
         with self._state:

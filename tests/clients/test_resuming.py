@@ -1,0 +1,112 @@
+"""Watches and streams of the Python clients end only with an answer, and lose and repeat nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from defter_client import Checkpoint
+from defter_client import messages as m
+from defter_client.reasons import NotYetRecorded, TenantNotFound
+from tests.clients.drivers import DRIVERS, Driver
+from tests.clients.killing import opening
+from tests.clients.scenario import over_http
+from tests.clients.stack import Stack
+from tests.support.patience import HANG_SECONDS
+
+
+@pytest.fixture(params=sorted(DRIVERS))
+async def way(request: pytest.FixtureRequest, client_stack: Stack) -> Any:
+    """Which of the clients, and one of it on a tenant of its own."""
+    tenant = f"{request.node.name.partition('[')[0].replace('_', '-')}-{request.param}"[:40].strip("-")
+    driver = DRIVERS[request.param](client_stack.target, tenant)
+    await driver.call("defter.ledger.v1.TenantService/CreateTenant", m.CreateTenantRequest(), "tenant")
+    for account, kind in (("house", m.ACCOUNT_KIND_ASSET), ("ann", m.ACCOUNT_KIND_LIABILITY)):
+        await driver.call("defter.ledger.v1.AccountService/OpenAccount", opening(account, kind), account)
+    yield driver
+    await driver.close()
+
+
+def item(number: int, amount_minor: int = 1) -> m.PostTransactionItem:
+    """Return an item of a stream."""
+    legs = (("house", m.DIRECTION_DEBIT), ("ann", m.DIRECTION_CREDIT))
+    postings = [
+        m.NewPosting(account_id=account, direction=side, amount_minor=amount_minor, currency_code="EUR")
+        for account, side in legs
+    ]
+    posted = m.NewTransaction(type=m.TRANSACTION_TYPE_ADJUSTMENT, postings=postings)
+    return m.PostTransactionItem(idempotency_key=f"item-{number}", transaction=posted)
+
+
+async def test_watch_that_falls_silent_is_begun_anew(way: Driver, client_stack: Stack) -> None:
+    """No error tells of a network that is gone; heartbeats that do not come do."""
+    watch = way.watch(Checkpoint())
+    async with asyncio.timeout(HANG_SECONDS):
+        seen = [(await way.take(watch)).sequence for _ in range(3)]
+        over_http(client_stack.control, "mute")()
+        head = await way.call(
+            "defter.ledger.v1.AccountService/OpenAccount", opening("bob", m.ACCOUNT_KIND_LIABILITY), "bob"
+        )
+        assert head
+        seen += [(await way.take(watch)).sequence]
+        watch.close()
+    assert seen == list(range(1, 5))
+
+
+async def test_watch_ends_with_an_answer(way: Driver, client_stack: Stack) -> None:
+    """A tenant that there is not, and a place that its journal does not have."""
+    watch = way.watch("99:")
+    with pytest.raises(NotYetRecorded) as raised:
+        await way.take(watch)
+    assert raised.value.head_sequence is not None
+    stranger = type(way)(client_stack.target, "nobody")  # type: ignore[call-arg]  # each of them has both
+    with pytest.raises(TenantNotFound):
+        await stranger.take(stranger.watch(Checkpoint()))
+    await stranger.close()
+
+
+async def test_refused_item_ends_no_stream(way: Driver) -> None:
+    """It has its own result, in its place."""
+    items = [
+        item(0),
+        item(1, amount_minor=0),
+        item(2),
+        m.PostTransactionItem(transaction=item(3).transaction),
+    ]
+    results = [result async for result in way.stream(items)]
+    assert [result.WhichOneof("outcome") for result in results] == [
+        *("transaction", "rejection", "transaction", "transaction")
+    ]
+    assert [len(result.idempotency_key) for result in results] == [6, 6, 6, 26]
+
+
+async def test_source_that_fails_ends_the_stream(way: Driver) -> None:
+    """Its exception is raised where results are read."""
+
+    def broken() -> Iterator[m.PostTransactionItem]:
+        yield item(0)
+        raise FileNotFoundError(str(Path("items")))
+
+    async def results() -> None:
+        async for result in way.stream(broken()):
+            found.extend([result.idempotency_key])
+
+    found: list[str] = []
+    with pytest.raises(FileNotFoundError, match="items"):
+        await results()
+    assert found == ["item-0"]
+
+
+async def test_reader_that_stops_early_leaves_nothing_behind(way: Driver) -> None:
+    """The stream of transactions ends with whoever reads it, and the client goes on."""
+    async for result in way.stream([item(number) for number in range(500)]):
+        assert result.idempotency_key == "item-0"
+        break
+    answer, _, _ = await way.call(
+        "defter.ledger.v1.AccountService/GetBalance", m.GetBalanceRequest(account_id="ann"), ""
+    )
+    assert answer.balance.posted_balance_minor >= 1  # type: ignore[attr-defined]  # it is a GetBalanceResponse
