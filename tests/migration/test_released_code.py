@@ -27,19 +27,11 @@ from tests.support.fake_provider import PROVIDER, fake_providers
 from tests.support.guarded import guarding
 from tests.support.ledger import Ledger
 from tests.support.postgres import Databases
-from tests.support.released import Released, Unpacked, git, unpack
+from tests.support.released import RELEASED, Unpacked, git, unpack
 from tests.support.reports import assert_transactions_agree
 from tests.support.service import serving, serving_process
 from tests.support.wire import open_channel, refusal
 
-# One version on either side of each change of what servers may do beside one another; add the last release
-# whenever a migration comes behind it.
-RELEASED: Final = {
-    "before one clock": Released("4e03f9984e4e5256680cc45df52bb6aa584db1d4", "0003", knows_epochs=False),
-    "before epochs": Released("e9b7db1118f4b202483e1ca5b4e522b74680ea5e", "0010", knows_epochs=False),
-    "before final times": Released("0ecad9537858a014bd3f35e25da3fa9b127c5569", "0011", knows_epochs=True),
-    "of schema 0012": Released("01f3d1d3756247df30fb6e0ac79624a8b8421aa2", "0012", knows_epochs=True),
-}
 # A lock time-out, and a deadlock in which the migration was the one to give way.
 LOCKED_OUT: Final = frozenset({"55P03", "40P01"})
 # Nobody listens there: what is owed to the provider stays open through all migrations.

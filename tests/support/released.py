@@ -10,7 +10,7 @@ import tarfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import pytest
 
@@ -31,6 +31,16 @@ class Released(NamedTuple):
     commit: str
     schema: str
     knows_epochs: bool
+
+
+# One version on either side of each change of what servers may do beside one another; add the last release
+# whenever a migration comes behind it.
+RELEASED: Final = {
+    "before one clock": Released("4e03f9984e4e5256680cc45df52bb6aa584db1d4", "0003", knows_epochs=False),
+    "before epochs": Released("e9b7db1118f4b202483e1ca5b4e522b74680ea5e", "0010", knows_epochs=False),
+    "before final times": Released("0ecad9537858a014bd3f35e25da3fa9b127c5569", "0011", knows_epochs=True),
+    "of schema 0012": Released("01f3d1d3756247df30fb6e0ac79624a8b8421aa2", "0012", knows_epochs=True),
+}
 
 
 class Unpacked(NamedTuple):
