@@ -1,4 +1,4 @@
-"""Own the fixtures of clients: a stack that each module has for itself."""
+"""Own the fixtures of clients: a stack that the tests of a worker share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.clients.stack import Stack, stack
 from tests.support.postgres import Databases
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def client_stack(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Servers for a client, and the address of what breaks them."""
     with stack(databases, tmp_path_factory.mktemp("stack")) as found:

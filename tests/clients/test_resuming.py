@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from defter_client import Checkpoint
 from defter_client import messages as m
 from defter_client.reasons import NotYetRecorded, TenantNotFound
-from tests.clients.drivers import DRIVERS, Driver
+from tests.clients.drivers import DRIVERS, BlockingDriver, Driver
 from tests.clients.killing import opening
 from tests.clients.scenario import over_http
 from tests.clients.stack import Stack
@@ -69,6 +70,19 @@ async def test_watch_ends_with_an_answer(way: Driver, client_stack: Stack) -> No
     await stranger.close()
 
 
+async def test_watch_is_ended_by_somebody_else(way: Driver) -> None:
+    """Who waits for the next record hears that there is none."""
+    watch = way.watch(Checkpoint())
+    for _ in range(3):
+        await way.take(watch)
+    waiting = asyncio.to_thread(next, watch, None) if isinstance(way, BlockingDriver) else anext(watch, None)
+    task = asyncio.ensure_future(waiting)
+    await asyncio.sleep(0)
+    watch.close()
+    async with asyncio.timeout(HANG_SECONDS):
+        assert await task is None
+
+
 async def test_refused_item_ends_no_stream(way: Driver) -> None:
     """It has its own result, in its place."""
     items = [
@@ -102,10 +116,14 @@ async def test_source_that_fails_ends_the_stream(way: Driver) -> None:
 
 
 async def test_reader_that_stops_early_leaves_nothing_behind(way: Driver) -> None:
-    """The stream of transactions ends with whoever reads it, and the client goes on."""
-    async for result in way.stream([item(number) for number in range(500)]):
-        assert result.idempotency_key == "item-0"
-        break
+    """The stream of transactions ends with whoever reads it, also what sends, and the client goes on."""
+    before = set(threading.enumerate())
+    results = way.stream([item(number) for number in range(2_500)])
+    assert (await anext(results)).idempotency_key == "item-0"
+    await results.aclose()  # type: ignore[attr-defined]  # it is a generator
+    async with asyncio.timeout(HANG_SECONDS):
+        while set(threading.enumerate()) - before:
+            await asyncio.sleep(0.01)  # gRPC's own threads tell nobody when they end
     answer, _, _ = await way.call(
         "defter.ledger.v1.AccountService/GetBalance", m.GetBalanceRequest(account_id="ann"), ""
     )

@@ -54,7 +54,7 @@ async def answered(
 
 
 async def read(call: Any, seconds: float) -> Any:
-    """Return the next message of a stream, or None at its end.
+    """Return the next message of a stream, or None at its end, or once somebody has cancelled the call.
 
     Raises:
         Silent: none came in that time; the call is cancelled.
@@ -66,6 +66,11 @@ async def read(call: Any, seconds: float) -> Any:
     except TimeoutError:
         call.cancel()
         raise Silent from None
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if call.cancelled() and (task is None or not task.cancelling()):
+            return None  # gRPC says it of the call in the same way as asyncio does of the task
+        raise
     return None if message is grpc.aio.EOF else message
 
 

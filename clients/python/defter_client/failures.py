@@ -66,6 +66,18 @@ def ledger_error(failure: Failure, *, key: str = "", was_unknown: bool = False) 
     )
 
 
+def broken(message: str) -> LedgerError:
+    """Return the error for a stream that nobody answers any more; what is without an answer may have taken effect."""
+    return RetryLater(
+        code=grpc.StatusCode.UNAVAILABLE,
+        reason="",
+        message=message,
+        metadata={},
+        replayed=False,
+        outcome_unknown=True,
+    )
+
+
 def error_of(rejection: error_pb2.Rejection, *, key: str = "", replayed: bool = False) -> LedgerError:
     """Return the error for a refusal in a message: of an item of a batch or a stream, or in the journal."""
     name = _name_of(rejection.reason)

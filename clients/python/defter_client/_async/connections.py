@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -94,7 +95,8 @@ class Connections:
         self._proof = proof
         self._open: list[Connection] = []
         self._next = 0
-        self._owner: object = None
+        self._owner: tuple[int, object] | None = None
+        self._turns: dict[int, threading.Lock] = {}
 
     def next(self) -> Connection:
         """Return the connection for a try that begins now.
@@ -104,7 +106,9 @@ class Connections:
         """
         owner = (os.getpid(), io.home())
         if owner != self._owner:
-            self._begin(owner)
+            # A lock that another thread had when the process was forked would never be given back.
+            with self._turns.setdefault(owner[0], threading.Lock()):
+                self._begin(owner)
         if len(self._open) == 1:
             return self._open[0]
         self._next += 1
@@ -121,7 +125,9 @@ class Connections:
 
     def _begin(self, owner: tuple[int, object]) -> None:
         """Open them; a process that was forked has its own, since gRPC's can't be shared."""
-        if isinstance(self._owner, tuple) and self._owner[0] == owner[0]:
+        if owner == self._owner:
+            return  # another thread was faster
+        if self._owner is not None and self._owner[0] == owner[0]:
             raise RuntimeError("a client belongs to the event loop in which it was first used")
         self._open = [Connection(target, self._proof) for target in self._targets]
         self._owner = owner

@@ -12,7 +12,7 @@ from defter.ledger.v1 import posting_pb2
 
 from defter_client import aio as io
 from defter_client._async.calls import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Caller
-from defter_client.failures import ledger_error
+from defter_client.failures import broken, ledger_error
 from defter_client.keys import new_key
 from defter_retrying.backoff import pause_seconds
 from defter_retrying.calls import may_come_again
@@ -21,8 +21,7 @@ _PATH: Final = "/defter.ledger.v1.PostingService/StreamTransactions"
 _MOST_ITEMS: Final = 100
 """Of one message; the server takes 1,000 of up to 4 MiB."""
 _MOST_WITHOUT_RESULT: Final = 1_000
-_SILENCE_SECONDS: Final = 86_400.0
-_LOST: Final = "the server has ended the stream before its results"
+_LOST: Final = "the server gives no results any more"
 
 
 class Attempt:
@@ -69,7 +68,7 @@ class TransactionStream:
                 self._requests(attempt)
             )
             try:
-                while (message := await io.read(call, _SILENCE_SECONDS)) is not None:
+                while (message := await io.read(call, self._seconds)) is not None:
                     failures = 0
                     deadline = io.now() + self._seconds
                     for result in message.results:
@@ -78,10 +77,15 @@ class TransactionStream:
                 failure: Any = None
                 if self._is_over and not self._waiting:
                     break
+            except io.Silent:
+                failure = None
+                if not self._waiting:
+                    deadline = io.now() + self._seconds  # there was nothing to answer
             except io.RpcError as error:
                 failure = error
             finally:
                 call.cancel()
+                await self._begin()  # so that what sends on this call ends
             if failure is not None and not may_come_again(failure):
                 raise ledger_error(failure) from None
             connection.rest()
@@ -95,7 +99,7 @@ class TransactionStream:
                 uniform=random.uniform,
             )
             if pause is None:
-                raise io.Silent(_LOST) if failure is None else ledger_error(failure)
+                raise broken(_LOST) if failure is None else ledger_error(failure, was_unknown=True)
             await io.sleep(pause)
         if self._source_error is not None:
             raise self._source_error

@@ -56,6 +56,7 @@ class Watch:
         self._call: Any = None
         self._connection: Connection | None = None
         self._failures = 0
+        self._is_closed = False
 
     def __iter__(self) -> Self:
         """Return itself."""
@@ -69,6 +70,8 @@ class Watch:
             LedgerError: there is no such tenant, its journal has no such place, or the caller may not.
         """
         while not self._ready:
+            if self._is_closed:
+                raise StopIteration
             self._receive()
         entry = self._ready[0]
         self.checkpoint = self.checkpoint.after(entry, verify=self._verify)
@@ -77,10 +80,10 @@ class Watch:
         return entry
 
     def close(self) -> None:
-        """End it."""
+        """End it, also for whoever waits for a record in another thread or task."""
+        self._is_closed = True
         if self._call is not None:
             self._call.cancel()
-            self._call = None
 
     def _receive(self) -> None:
         """Take in the next message, or find another way to the server."""
@@ -115,6 +118,8 @@ class Watch:
 
     def _broken(self, error: Exception, asked_seconds: float | None) -> None:
         self._call = None
+        if self._is_closed:
+            return
         self._failures += 1
         if self._connection is not None:
             self._connection.rest()
