@@ -16,7 +16,7 @@ UV_VERSION := 0.13.8
 # The folder's own path takes part because a virtual environment cannot be moved.
 content_of = $(shell { echo '$(CURDIR)'; cat $(1); } 2>/dev/null | cksum | cut -d' ' -f1)
 LOCKED := $(VENV)/locked-$(call content_of,requirements.lock)
-INSTALLED := $(VENV)/installed-$(call content_of,requirements.lock pyproject.toml clients/python/pyproject.toml)
+INSTALLED := $(VENV)/installed-$(call content_of,requirements.lock pyproject.toml clients/python/pyproject.toml clients/testing/pyproject.toml)
 # What generates the Python client lives apart from what is run: it has to be older.
 GENERATORS := .cache/generators
 GENERATORS_LOCKED := $(GENERATORS)/locked-$(call content_of,tools/generators/requirements.lock)
@@ -158,6 +158,7 @@ $(GENERATORS_LOCKED):
 
 # The build backend is one of the locked packages, so no isolated build environment is fetched.
 $(INSTALLED): $(LOCKED)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		-e clients/python -e . -e clients/testing
 	@rm -f $(VENV)/installed-*
 	@touch $@

@@ -122,8 +122,8 @@ async def test_reader_that_stops_early_leaves_nothing_behind(way: Driver) -> Non
     assert (await anext(results)).idempotency_key == "item-0"
     await results.aclose()  # type: ignore[attr-defined]  # it is a generator
     async with asyncio.timeout(HANG_SECONDS):
-        while set(threading.enumerate()) - before:
-            await asyncio.sleep(0.01)  # gRPC's own threads tell nobody when they end
+        while set(threading.enumerate()) - before:  # noqa: ASYNC110  # threads tell nobody when they end
+            await asyncio.sleep(0.01)
     answer, _, _ = await way.call(
         "defter.ledger.v1.AccountService/GetBalance", m.GetBalanceRequest(account_id="ann"), ""
     )

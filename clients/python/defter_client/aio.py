@@ -31,6 +31,8 @@ Condition = asyncio.Condition
 now = time.monotonic
 sleep = asyncio.sleep
 _Result = TypeVar("_Result")
+# As `_cygrpc` says it; a server's INTERNAL has a sentence of its own.
+_MADE_UP: Final = "Internal error from Core"
 
 
 class Silent(Exception):
@@ -71,7 +73,25 @@ async def read(call: Any, seconds: float) -> Any:
         if call.cancelled() and (task is None or not task.cancelling()):
             return None  # gRPC says it of the call in the same way as asyncio does of the task
         raise
+    except RpcError as error:
+        raise _as_broken(error) from None
     return None if message is grpc.aio.EOF else message
+
+
+def _as_broken(error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+    """Return the error of a stream as UNAVAILABLE, where gRPC has learned of its end by a write.
+
+    The write fails before the status of the server is seen, and gRPC then makes one up.
+    """
+    if error.code() is not grpc.StatusCode.INTERNAL or error.details() != _MADE_UP:
+        return error
+    return RpcError(
+        grpc.StatusCode.UNAVAILABLE,
+        error.initial_metadata(),
+        error.trailing_metadata(),
+        error.details(),
+        error.debug_error_string(),
+    )
 
 
 async def protected(work: Awaitable[_Result]) -> _Result:

@@ -67,7 +67,7 @@ def ledger_error(failure: Failure, *, key: str = "", was_unknown: bool = False) 
 
 
 def broken(message: str) -> LedgerError:
-    """Return the error for a stream that nobody answers any more; what is without an answer may have taken effect."""
+    """Return the error for a stream that nobody answers; what has no answer may have taken effect."""
     return RetryLater(
         code=grpc.StatusCode.UNAVAILABLE,
         reason="",
