@@ -10,17 +10,19 @@ from msgspec.structs import replace
 
 from ledger_server.domain.decisions.ledger import decide_ledger, reject
 from ledger_server.domain.errors import InsufficientFunds
+from ledger_server.domain.ledger.accounts import Account, AccountKind, AccountState, Limits
 from ledger_server.domain.state.commands import Method, NamedCaller, RequestKey
-from ledger_server.domain.state.facts import Fact
+from ledger_server.domain.state.facts import AccountChanged, Fact, FactKind
 from ledger_server.engine.records.journal import (
     NO_CHAIN_HASH,
     RecordEncoder,
+    account_message,
     caller_of,
     chain,
     content_of,
 )
 from ledger_server.engine.records.wire_format import length_delimited, varint
-from tests.unit.books import NOW, Books, transfer
+from tests.unit.books import LATER, NOW, Books, transfer
 
 
 def facts() -> list[Fact]:
@@ -76,6 +78,54 @@ def test_record_time_of_a_second_batch_is_its_own() -> None:
         read = journal_pb2.JournalRecord.FromString(record)
         assert read.record_time.ToDatetime(tzinfo=UTC) == moment
         assert read.transaction_posted.record_time == read.record_time
+
+
+# Few values each, so that neighbours are often alike but for one field, or for none.
+LIKE_ACCOUNTS = st.builds(
+    Account,
+    number=st.integers(1, 3),
+    account_id=st.sampled_from(["a", "player:1:real:EUR", "player:žluťoučký:real:EUR", "x" * 255]),
+    kind=st.sampled_from(AccountKind),
+    currency=st.sampled_from(["EUR", "JPY"]),
+    state=st.sampled_from(AccountState),
+    limits=st.builds(
+        Limits, min_available=st.sampled_from([None, 0, -5]), max_balance=st.sampled_from([None, 0, 7])
+    ),
+    open_time=st.sampled_from([NOW, LATER]),
+    metadata=st.sampled_from([{}, {"k": "v"}, {"k": "w"}]),
+    continues=st.sampled_from(["", "b"]),
+    continued_by=st.sampled_from(["", "c"]),
+)
+
+
+@given(LIKE_ACCOUNTS, st.lists(LIKE_ACCOUNTS, max_size=5), st.data())
+def test_opened_accounts_are_recorded_one_by_one_whatever_was_opened_before(
+    first: Account, others: list[Account], data: st.DataObject
+) -> None:
+    """What the encoder keeps of an account never gets into the record of another one."""
+    encoder = RecordEncoder("unit", Books().working_set.ids)
+    accounts = [first, *others]
+    for other in others:  # the same one again, but for a single field
+        name = data.draw(st.sampled_from(Account.__struct_fields__))
+        accounts.append(replace(first, **{name: getattr(other, name)}))
+
+    for account in accounts:
+        fact = AccountChanged(FactKind.ACCOUNT_OPENED, account, note="")
+        content, record = encoder.encode(
+            fact, sequence=300, record_time=NOW, request=None, digest=None, caller=None
+        )
+
+        expected = account_message(account)
+        assert content == expected.SerializeToString(deterministic=True)
+        assert journal_pb2.JournalRecord.FromString(record).account_opened == expected
+
+
+@given(st.integers(min_value=0, max_value=63), st.integers(-1, 1))
+def test_varint_has_the_bytes_that_protobuf_writes(power: int, beside: int) -> None:
+    """Where a number gets a byte more as well; records are hashed, so their bytes must not differ."""
+    number = min(max(2**power + beside, 1), 2**63 - 1)
+    message = journal_pb2.JournalRecord(sequence=number)
+    assert b"\x08" + varint(number) == message.SerializeToString()
 
 
 @given(st.integers(min_value=0, max_value=2**63 - 1))
