@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from prometheus_client import REGISTRY
 
+from ledger_server.domain.decisions import decide as decisions
 from ledger_server.domain.decisions import ledger as ledger_decisions
 from ledger_server.domain.decisions.payments import decide as payment_decide
 from ledger_server.domain.decisions.replay import Inconsistent, Replay, _check_form
@@ -201,6 +202,17 @@ def snapshot(state: WorkingSet) -> object:
         if name != "stamp"
     ]
     return known, state.enforcement, state.policy, state.ids.epochs
+
+
+@SETTINGS
+@given(any_fact(facts.AccountChanged))
+def test_nothing_follows_from_a_changed_account(fact: Fact) -> None:
+    """So `decide` does not look for it."""
+    state = WorkingSet(
+        TenantIds(KEY), sequence=299, record_time=NOW, enforcement=Enforcement.ENFORCED, create_time=NOW
+    )
+
+    assert decisions._consequences(state, (fact,), NOW) == ()
 
 
 @each_fact

@@ -22,6 +22,7 @@ from ledger_server.domain.findings.finding import Source
 from ledger_server.domain.payments.commands import IngestEvent, PaymentCommand
 from ledger_server.domain.state.commands import Command, ExpireHolds
 from ledger_server.domain.state.facts import (
+    AccountChanged,
     AccountContinued,
     DepositChanged,
     EventRecorded,
@@ -50,6 +51,8 @@ NOTHING: Final = Decision((), None, None)
 """No news."""
 _PAYMENT_COMMANDS: Final = frozenset(get_args(PaymentCommand))
 _FINDING_COMMANDS: Final = frozenset(get_args(AnyFindingCommand))
+_ALONE: Final = frozenset({TransactionPosted, AccountChanged})
+"""The most frequent facts of the ledger; nothing follows from them, so nothing is looked for."""
 
 
 def decide(working_set: WorkingSet, command: Command, now: datetime) -> Decision:
@@ -75,7 +78,7 @@ def decide(working_set: WorkingSet, command: Command, now: datetime) -> Decision
         fact = decide_ledger(working_set, command, now)
     except Rejected as rejected:
         return Decision((reject(rejected),), 0, None)
-    if type(fact) is TransactionPosted:
+    if type(fact) in _ALONE:
         return Decision((fact,), 0, None)
     return Decision((fact, *_consequences(working_set, (fact,), now)), 0, None)
 

@@ -54,8 +54,10 @@ class KeptCurrencies:
         return self._admit([request.command for request in requests])
 
     async def _admit(self, commands: Sequence[Command]) -> None:
-        used = {code for code in map(_used, commands) if code in self._registry} - self._confirmed
-        begins = any(isinstance(each, ReportCall) and isinstance(each.news, CallBegun) for each in commands)
+        # Transactions are passed by, since their accounts' currency is kept.
+        asked = [each for each in commands if type(each) is not PostTransaction]
+        used = {code for code in map(_used, asked) if code in self._registry} - self._confirmed
+        begins = any(isinstance(each, ReportCall) and isinstance(each.news, CallBegun) for each in asked)
         if not used and not begins:
             return
         try:
