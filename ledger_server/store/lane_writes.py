@@ -71,6 +71,8 @@ _LONG: Final = {
 }
 _AS_TEXT: Final = frozenset(kind for columns in _TABLES.values() for kind in columns.values()) - {"bytea"}
 _UPSERTS: Final = {**LEDGER_UPSERTS, **PAYMENT_UPSERTS, **FINDING_UPSERTS}
+# Tables whose rows may change, with the number of the record that made the row in front.
+_NUMBERED: Final = frozenset({"accounts", "holds"})
 
 # Up to so many records one statement is better; beyond that COPY is. From about 60 records on COPY costs
 # both processes less, at 1,000 half as much; but it takes four round trips, and the next records wait.
@@ -188,7 +190,7 @@ async def commit_from(
     )
     if status != "UPDATE 1":
         raise HeadMoved
-    await _write(connection, key, changes)
+    await _write(connection, key, changes, first.sequence)
     await connection.execute("COMMIT")
 
 
@@ -211,7 +213,7 @@ async def write_locked(
     )
     if status != "UPDATE 1":
         raise TimeRefused
-    await _write(connection, key, _changes(rows, account_numbers))
+    await _write(connection, key, _changes(rows, account_numbers), first.sequence)
 
 
 async def insert_tenant(
@@ -262,10 +264,10 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
         fact = row.fact
         if isinstance(fact, TransactionPosted):
             continue
-        if isinstance(fact, HoldChanged | HoldCaptured):
-            holds[fact.hold.number] = fact.hold
-        elif isinstance(fact, AccountChanged):
+        if isinstance(fact, AccountChanged):
             accounts[fact.account.number] = fact.account
+        elif isinstance(fact, HoldChanged | HoldCaptured):
+            holds[fact.hold.number] = fact.hold
         elif isinstance(fact, AccountContinued):
             accounts[fact.account.number] = fact.account
             accounts[fact.successor.number] = fact.successor
@@ -293,21 +295,24 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
     written = {name: table for name, table in tables.items() if table}
     # All other texts of a journal's row are short.
     size = sum([len(row.record) for row in rows])
-    long = [name for name in written if _LONG[name] and name != "journal"]
-    size += sum([_size(name, row) for name in long for row in written[name]])
+    size += sum([_size(name, table) for name, table in written.items() if name != "journal"])
     return _Changes(written, of_tenant, size)
 
 
-def _size(name: str, row: tuple[Any, ...]) -> int:
-    """Return the bytes of a row's values that have no fixed length; a character counts as one byte."""
-    return sum([len(row[place] or b"") for place in _LONG[name]])
+def _size(name: str, rows: Sequence[tuple[Any, ...]]) -> int:
+    """Return the bytes of those values of rows that have no fixed length; a character counts as one byte."""
+    return sum([sum([len(row[place] or b"") for row in rows]) for place in _LONG[name]])
 
 
 def pieces(name: str, table: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
-    """Cut the rows of a table into pieces that are written by one statement each."""
+    """Cut the rows of a table, if any, into pieces that are written by one statement each."""
+    if len(table) <= PIECE_ROWS and _size(name, table) <= PIECE_BYTES:  # nearly always
+        if table:
+            yield table
+        return
     start = size = 0
     for index, row in enumerate(table):
-        row_size = _size(name, row)
+        row_size = _size(name, (row,))
         if index > start and (index - start == PIECE_ROWS or size + row_size > PIECE_BYTES):
             yield table[start:index]
             start, size = index, 0
@@ -315,20 +320,36 @@ def pieces(name: str, table: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tup
     yield table[start:]
 
 
-async def _write(connection: AnyConnection, key: TenantKey, changes: _Changes) -> None:
+async def _write(connection: AnyConnection, key: TenantKey, changes: _Changes, first_sequence: int) -> None:
     for name, table in changes.tables.items():
-        for piece in pieces(name, table):
-            if name in _UPSERTS:
-                insert = _insert(name, 2, "SELECT $1::bigint", text=_AS_TEXT)
-                await connection.execute(insert, key, *_arrays(_TABLES[name].values(), piece))
-            else:
-                await connection.copy_records_to_table(
-                    name,
-                    records=[(key, *row) for row in piece],
-                    columns=("tenant_key", *_TABLES[name]),
-                )
+        made, changed = _split(name, table, first_sequence)
+        for piece in pieces(name, made):
+            await connection.copy_records_to_table(
+                name,
+                records=[(key, *row) for row in piece],
+                columns=("tenant_key", *_TABLES[name]),
+            )
+        for piece in pieces(name, changed):
+            insert = _insert(name, 2, "SELECT $1::bigint", text=_AS_TEXT)
+            await connection.execute(insert, key, *_arrays(_TABLES[name].values(), piece))
     for statement, value in changes.of_tenant.items():
         await connection.execute(statement, key, value)
+
+
+def _split(
+    name: str, table: Sequence[tuple[Any, ...]], first_sequence: int
+) -> tuple[Sequence[tuple[Any, ...]], Sequence[tuple[Any, ...]]]:
+    """Return the rows that are not there yet, which COPY writes, and those that may be there.
+
+    Args:
+        first_sequence: of the batch; rows that are numbered from there on were made by the batch.
+    """
+    if name not in _UPSERTS:
+        return table, ()
+    if name not in _NUMBERED:
+        return (), table
+    made = [row for row in table if row[0] >= first_sequence]
+    return made, [row for row in table if row[0] < first_sequence]
 
 
 def _arrays(kinds: Iterable[str], rows: Sequence[tuple[Any, ...]]) -> list[Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from defter.ledger.v1 import posting_pb2
+from defter.ledger.v1 import account_pb2, posting_pb2
 
+from ledger_server.store import lane_writes
 from ledger_server.store.lane_writes import ONE_STATEMENT
 from tests.support.clock import FakeClock
 from tests.support.coherence import assert_ledger_coherent, assert_tables_coherent
@@ -82,6 +83,66 @@ async def test_commit_of_any_size_tried_again_elsewhere_has_one_effect(
     for result, replayed in zip(first, again, strict=True):
         assert replayed.replayed
         assert (replayed.transaction, replayed.rejection) == (result.transaction, result.rejection)
+    await assert_ledger_coherent(ledger)
+
+
+@pytest.mark.parametrize("count", [ONE_STATEMENT, ONE_STATEMENT + 1])
+async def test_accounts_of_a_commit_of_any_size_are_kept_as_they_were_opened(
+    database_url: str, ledger: Ledger, count: int
+) -> None:
+    """With their texts and limits, or without; those that are refused open nothing."""
+    items = [
+        account_pb2.BatchOpenAccountsItem(
+            idempotency_key=ledger.new_key(),
+            account=account_pb2.NewAccount(
+                # Every seventh is there already.
+                account_id=f"a{number - 1 if number % 7 == 6 else number}",
+                kind=account_pb2.ACCOUNT_KIND_LIABILITY if number % 5 else account_pb2.ACCOUNT_KIND_ASSET,
+                currency_code="EUR" if number % 3 else "JPY",
+                limits=account_pb2.AccountLimits(max_balance_minor=number) if number % 4 else None,
+                metadata={"of": REFERENCES[number % len(REFERENCES)]} if number % 2 else None,
+            ),
+        )
+        for number in range(count)
+    ]
+    request = account_pb2.BatchOpenAccountsRequest(
+        tenant_id=ledger.tenant_id, mode=account_pb2.BATCH_MODE_INDEPENDENT, items=items
+    )
+
+    results = (await ledger.stubs.accounts.BatchOpenAccounts(request)).results
+
+    assert [number for number, each in enumerate(results) if each.HasField("rejection")] == [
+        *range(6, count, 7)
+    ]
+    opened = {each.account.account_id: each.account for each in results if each.HasField("account")}
+    there = {each.account.account_id: each.account for each in await ledger.accounts()}
+    assert {name: there[name] for name in opened} == opened
+    wanted = {each.account.account_id: each.account for each in reversed(items)}
+    assert {name: each.metadata for name, each in opened.items()} == {
+        name: each.metadata for name, each in wanted.items()
+    }
+    await assert_tables_coherent(database_url, ledger.tenant_id)
+    await assert_ledger_coherent(ledger)
+
+
+async def test_what_a_large_commit_has_made_a_later_one_changes(
+    database_url: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accounts and holds are written by COPY once, and again whenever they change."""
+    monkeypatch.setattr(lane_writes, "ONE_STATEMENT", 0)  # every commit is a large one
+    await ledger.open("ann", bounds=account_pb2.AccountLimits(max_balance_minor=1_000))
+    await ledger.fund("ann", 500)
+    hold = await ledger.place_hold("ann", "house", 300)
+
+    await ledger.increase(hold.hold_id, 50)
+    await ledger.capture(hold.hold_id, 100, final=False)
+    await ledger.release(hold.hold_id)
+    await ledger.set_limits("ann", account_pb2.AccountLimits(max_balance_minor=2_000))
+    await ledger.freeze("ann")
+
+    assert (await ledger.hold(hold.hold_id)).captured_minor == 100
+    assert (await ledger.account("ann")).account.state == account_pb2.ACCOUNT_STATE_FROZEN
+    await assert_tables_coherent(database_url, ledger.tenant_id)
     await assert_ledger_coherent(ledger)
 
 

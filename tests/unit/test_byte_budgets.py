@@ -152,11 +152,12 @@ def test_pieces_of_a_table_are_all_of_it_in_order_and_each_is_bounded(name: str,
     row = tuple(None for _ in columns)
     texts = {length: b"x" * length for length in lengths}
     rows = [tuple(texts[length] if is_long else 1 for is_long in long) for length in lengths]
-    table = [*rows, *[row] * short, *rows] or [row]
+    table = [*rows, *[row] * short, *rows]
 
     cut = list(pieces(name, table))
 
     assert [each for piece in cut for each in piece] == table
+    assert all(cut)
     for piece in cut:
         size = sum(len(value) for each in piece for value in each if isinstance(value, bytes))
         assert len(piece) == 1 or (size <= PIECE_BYTES and len(piece) <= PIECE_ROWS)
