@@ -375,13 +375,13 @@ class OpeningImport:
                 command = post_command(line, step, self._opening)
                 key = outcome_key(line.player_id, line.currency, step.number)
                 requests.append(Request(command, key, digest_of(line, step, self._opening)))
-        outcomes = iter(await self._submit(requests))
+        decided = await self._submit(requests)
+        self._sequence = max([self._sequence, *[each.sequence for each in decided]])
+        outcomes = iter(decided)
         refused: list[pb.RefusedLine] = []
         for line, step in due:
             opened = [next(outcomes) for _ in step.opens]
             posted = next(outcomes) if step.real or step.bonus else None
-            for outcome in (*opened, *(() if posted is None else (posted,))):
-                self._sequence = max(self._sequence, outcome.sequence)
             self._tally.done(line, step, opened, posted)
             wrong = [each for each in opened if not _is_open(each)]
             if posted is not None and posted.rejected:
