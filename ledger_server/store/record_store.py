@@ -2,6 +2,9 @@
 
 All statements name one tenant and enter by an index; none holds more than a page. If several indexes look
 alike to the planner while a table is empty, the ORDER BY decides which one it takes (`payment_store.py`).
+A record is found by its name with a comparison of all columns of the primary key. By equality alone, every
+index that begins with the provider looks alike as long as nobody has analysed the table, and the smallest one
+may be taken: it reads all records of the provider for each record that is sought.
 """
 
 from collections.abc import Mapping, Sequence
@@ -73,12 +76,13 @@ WITH page AS (
 ), adopted AS (
     UPDATE provider_records r SET run_number = $3, verdict = 2
     FROM page CROSS JOIN LATERAL (
-        SELECT ctid FROM provider_records
-        WHERE tenant_key = $1 AND provider = $2 AND kind = page.kind
-            AND record_id BETWEEN page.record_id AND page.record_id
-        ORDER BY record_id LIMIT 1
+        SELECT ctid, tenant_key, provider, kind, record_id FROM provider_records
+        WHERE (tenant_key, provider, kind, record_id) >= ($1, $2, page.kind, page.record_id)
+        ORDER BY tenant_key, provider, kind, record_id LIMIT 1
     ) AS place
-    WHERE r.ctid = place.ctid AND r.tenant_key = $1 AND r.run_number IS DISTINCT FROM $3
+    WHERE (place.tenant_key, place.provider, place.kind, place.record_id)
+            = ($1, $2, page.kind, page.record_id)
+        AND r.ctid = place.ctid AND r.tenant_key = $1 AND r.run_number IS DISTINCT FROM $3
     RETURNING r.kind, r.record_id
 )
 SELECT page.kind, page.record_id, page.create_time, adopted.kind IS NOT NULL AS adopted
@@ -113,12 +117,13 @@ _SET_VERDICTS: Final = """
 UPDATE provider_records r SET verdict = given.verdict
 FROM unnest($3::smallint[], $4::text[], $5::smallint[]) AS given(kind, record_id, verdict)
 CROSS JOIN LATERAL (
-    SELECT ctid FROM provider_records
-    WHERE tenant_key = $1 AND provider = $2 AND kind = given.kind
-        AND record_id BETWEEN given.record_id AND given.record_id
-    ORDER BY record_id LIMIT 1
+    SELECT ctid, tenant_key, provider, kind, record_id FROM provider_records
+    WHERE (tenant_key, provider, kind, record_id) >= ($1, $2, given.kind, given.record_id)
+    ORDER BY tenant_key, provider, kind, record_id LIMIT 1
 ) AS place
-WHERE r.ctid = place.ctid AND r.tenant_key = $1
+WHERE (place.tenant_key, place.provider, place.kind, place.record_id)
+        = ($1, $2, given.kind, given.record_id)
+    AND r.ctid = place.ctid AND r.tenant_key = $1
 """
 _OF_OBJECT: Final = f"""
 SELECT {_RECORD_COLUMNS} FROM provider_records

@@ -14,8 +14,11 @@ from ledger_server.store import (
     record_store,
     sweep_store,
 )
+from ledger_server.store.database import open_pool
+from ledger_server.store.migrate import APPLICATION_ROLE
 from ledger_server.store.queries import compared_wallets
-from tests.integration.payments.test_plans import plan_of
+from tests.integration.payments.test_plans import explained, plan_of
+from tests.support.postgres import alter
 
 STATEMENTS = {
     "stage": (record_store._STAGE, 15, {"payments_pkey", "payment_refs_pkey"}),
@@ -86,6 +89,17 @@ STATEMENTS = {
         {"provider_events_state_idx", "payments_pkey", "payment_refs_pkey"},
     ),
 }
+# A first listing, within the minute before PostgreSQL analyses it. Of so many records some indexes are higher
+# than others, and the planner believes that each of them leads to a single row.
+FIRST_LISTING = """
+ALTER TABLE provider_records SET (autovacuum_enabled = off);
+INSERT INTO provider_records (tenant_key, provider, kind, record_id, provider_ref, state, amount,
+    currency_code, create_time, provider_type, run_number, payment_number, tier, verdict)
+SELECT 7, 'mock', 1 + number % 4, 'mov_' || md5(number::text), 'cap_' || number, 1, 5,
+    'EUR', now(), 'charge', 1, number, 1, 2
+FROM generate_series(1, 25000) AS number
+"""
+OF_RECORDS = ("adopt", "matched", "unmatched", "verdicts", "object", "matches")
 # These gather rows of all tenants by time, so they put the few tenants found in order.
 ACROSS = {
     "due holds": (sweep_store._FIRST_HOLDS, 2, {"holds_due_idx", "tenants_pkey"}),
@@ -118,3 +132,21 @@ async def test_plan_across_tenants_enters_the_index_that_begins_with_the_time(
 
     assert set(re.findall(r"using (\w+) on", plan)) == indexes, plan
     assert "Seq Scan" not in plan, plan
+
+
+async def test_plan_of_a_first_listing_enters_the_same_indexes(database_url: str) -> None:
+    """The records of a provider are not read whole for each one of them, whatever nobody has analysed yet."""
+    await alter(database_url, FIRST_LISTING)
+    async with (
+        await open_pool(database_url, role=APPLICATION_ROLE, size=1) as pool,
+        pool.acquire() as connection,
+    ):
+        for name in OF_RECORDS:
+            statement, count, indexes = STATEMENTS[name]
+
+            plan = await explained(connection, statement, count)
+            await connection.execute("DEALLOCATE asked")
+
+            assert set(re.findall(r"using (\w+) on", plan)) == indexes, f"{name}: {plan}"
+            assert "Seq Scan" not in plan, f"{name}: {plan}"
+            assert "  Sort  (" not in plan.replace("Incremental Sort", ""), f"{name}: {plan}"
