@@ -1,11 +1,9 @@
-"""Owns the entry point of the command line: commands that only talk to a server start without loading one."""
+"""Owns the entry point of the command line: each command loads the code that it needs, and no more."""
 
 import sys
 from importlib import import_module
 
 import typer
-
-from ledger_server.operator.program import WORDS
 
 
 def main() -> None:
@@ -15,5 +13,12 @@ def main() -> None:
     except UnicodeEncodeError:
         typer.echo("the command line is not UTF-8", err=True)
         sys.exit(2)
-    alone = len(sys.argv) > 1 and sys.argv[1] in WORDS
-    import_module("ledger_server.operator.program" if alone else "ledger_server.cli.verbs").app()
+    import_module(module_of(sys.argv[1] if len(sys.argv) > 1 else "")).app()
+
+
+def module_of(word: str) -> str:
+    """Return the module with the program of a first word; the one of all commands has the help of all."""
+    if word == "serve":
+        return "ledger_server.cli.serving"
+    alone = word in import_module("ledger_server.operator.program").WORDS
+    return "ledger_server.operator.program" if alone else "ledger_server.cli.verbs"

@@ -2,52 +2,41 @@
 
 import asyncio
 import contextlib
-import os
-import re
-import signal
-import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
-from itertools import groupby
-from typing import Annotated, Final
+from typing import Annotated
 
-import structlog
 import typer
 import uvloop
-from prometheus_client import start_http_server
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
 
 from defter_client import LedgerError
-from defter_tracing import TracingMissing, switch_off, switch_on
+from defter_tracing import switch_off
 from ledger_server.cli import currencies as currency_commands
 from ledger_server.cli import identity as identity_commands
 from ledger_server.cli import schema as schema_commands
 from ledger_server.cli.cant_start import cant_start
 from ledger_server.cli.demo import TENANT, DemoFailed, run_demo
 from ledger_server.cli.local_access import LocalAccess, open_ways
+from ledger_server.cli.serving import (
+    database_url_of,
+    read_settings,
+    serve,
+    serve_metrics,
+    starter,
+    stop_event,
+    switch_on_traces,
+)
 from ledger_server.embedded_postgres import EmbeddedPostgres, default_data_directory
-from ledger_server.operator.connection import COMMAND_SETTINGS
 from ledger_server.operator.program import add_commands
-from ledger_server.process.bootstrap import load_currencies, start_server
+from ledger_server.process.bootstrap import load_currencies
 from ledger_server.process.identity_settings import guarded
 from ledger_server.process.local_psp import NAME, local_psp
-from ledger_server.process.logs import configure_logs
 from ledger_server.process.restarting import serve_until
-from ledger_server.process.running import RunningServer
 from ledger_server.process.settings import Settings
-from ledger_server.process.tuning import let_threads_finish, relax_collector
-from ledger_server.providers.adapter import Adapter
 from ledger_server.providers.configuration import configured_providers
 from ledger_server.store.migrate import upgrade
-from ledger_server.store.witness import WitnessKeeper
 from webhook_edge import __main__ as edge_process
 from webhook_edge import commands as webhook_commands
-from webhook_edge.setting_names import unknown_settings
-from webhook_edge.settings import EdgeSettings
-
-log = structlog.get_logger()
 
 # Tracebacks show no values: the database's password may be among them.
 app = typer.Typer(
@@ -77,64 +66,6 @@ def program(
     """Defter, the ledger."""
 
 
-def _settings(**overrides: object) -> Settings:
-    """Read the settings; what the command line says wins. A missing or broken value is a clear exit."""
-    try:
-        settings = Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
-    except ValidationError as error:
-        for name, problems in groupby(error.errors(), lambda problem: str(problem["loc"][0])):
-            _refuse_setting(name, "; ".join(problem["msg"] for problem in problems))
-        raise typer.Exit(2) from None
-    except SettingsError as error:
-        # Only a value that should be JSON can fail to parse; the library's error names just the field.
-        named = _FIELD.search(str(error))
-        _refuse_setting(named[1] if named else "", "not JSON")
-        raise typer.Exit(2) from None
-    _check_names()
-    configure_logs(json=settings.log_json, level=settings.log_level)
-    for unread in unknown_settings(os.environ, _NAMES, foreign=_FOREIGN):
-        log.warning(str(unread))
-    return settings
-
-
-def _refuse_setting(name: str, problem: str) -> None:
-    """Say which variable is wrong, how, and what is wanted; not its value, which may be a secret."""
-    field = Settings.model_fields.get(name)
-    wanted = f"; wanted: {field.description}" if field is not None else ""
-    typer.echo(f"DEFTER_{name.upper()}: {problem}{wanted}", err=True)
-
-
-def _check_names() -> None:
-    """Refuse variables whose names look like misspelt settings."""
-    misspelt = [each for each in unknown_settings(os.environ, _NAMES, foreign=_FOREIGN) if each.meant]
-    for each in misspelt:
-        typer.echo(str(each), err=True)
-    if misspelt:
-        raise typer.Exit(2)
-
-
-_FIELD: Final = re.compile(r'field "(\w+)"')
-# The settings of all processes of Defter, since they may share one environment.
-_NAMES: Final = frozenset(
-    {
-        *(f"DEFTER_{name.upper()}" for name in Settings.model_fields),
-        *(f"DEFTER_EDGE_{name.upper()}" for name in EdgeSettings.model_fields),
-        *COMMAND_SETTINGS,
-    }
-)
-_FOREIGN: Final = ("DEFTER_TEST_", "DEFTER_SIMULATION_")
-
-
-def _database_url(settings: Settings) -> str:
-    if not settings.database_url:
-        typer.echo("DEFTER_DATABASE_URL is not set; `defter up` brings a database of its own.", err=True)
-        raise typer.Exit(2)
-    if not settings.database_url.startswith(("postgresql://", "postgres://")):
-        typer.echo("DEFTER_DATABASE_URL: want a URL of PostgreSQL, postgresql://user@host/database", err=True)
-        raise typer.Exit(2)
-    return settings.database_url
-
-
 @app.command()
 def migrate(
     revision: Annotated[str, typer.Argument(help="the version of the schema to migrate up to")] = "head",
@@ -154,12 +85,12 @@ def migrate(
         raise typer.BadParameter("goes with --sql", param_hint="--from")
     if check and (sql or revision != "head"):
         raise typer.BadParameter("goes alone: it compares with what this version needs", param_hint="--check")
-    settings = _settings()
+    settings = read_settings()
     role = settings.application_role
     if start is not None:
         schema_commands.print_sql_from(start, revision, application_role=role)
         return
-    database_url = _database_url(settings)
+    database_url = database_url_of(settings)
     if check:
         schema_commands.check_schema(database_url, application_role=role)
     if sql:
@@ -185,7 +116,7 @@ def up(
 
     Callers need the certificates or a token of `.defter/certs`, which are made where they are missing.
     """
-    settings = _settings()
+    settings = read_settings()
     access = None if plaintext else LocalAccess()
     with cant_start():
         own = settings if plaintext else settings.model_copy(update={"audit_log_file": None})
@@ -209,25 +140,25 @@ def up(
             settings = settings.model_copy(update={"database_url": postgres.url, "witness_file": witness})
             typer.echo(f"database: an embedded PostgreSQL in {folder}")
         with cant_start():
-            upgrade(_database_url(settings), application_role=settings.application_role)
+            upgrade(database_url_of(settings), application_role=settings.application_role)
         uvloop.run(_up(settings, access, demo=demo, leave=leave, edge_port=edge_port))
 
 
 async def _up(
     settings: Settings, access: LocalAccess | None, *, demo: bool, leave: bool, edge_port: int
 ) -> None:
-    stop = _stop_event()
+    stop = stop_event()
     async with contextlib.AsyncExitStack() as stack:
         with cant_start():
-            _serve_metrics(settings)
-            _switch_on_traces(settings)
+            serve_metrics(settings)
+            switch_on_traces(settings)
             stack.push_async_callback(asyncio.to_thread, switch_off)
             registry = await load_currencies(settings)
             providers = await stack.enter_async_context(
                 configured_providers(settings.providers_file, registry)
             )
             psp = await stack.enter_async_context(local_psp(TENANT, registry, edge_port=edge_port))
-            start = _starter(
+            start = starter(
                 settings,
                 {**providers.adapters, NAME: psp.adapter},
                 {**providers.tenants, NAME: frozenset({TENANT})},
@@ -263,149 +194,10 @@ async def _up(
             await running.drain()
 
 
-@app.command()
-def serve(
-    port: Annotated[int | None, typer.Option(help="port of the gRPC server; 0 takes any")] = None,
-    host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
-    workers: Annotated[int | None, typer.Option(help="server processes on the one port")] = None,
-    reuse_port: Annotated[bool, typer.Option(hidden=True)] = False,
-) -> None:
-    """Serve gRPC until SIGTERM or SIGINT, then answer what was begun and stop."""
-    settings = _settings(port=port, host=host, workers=workers)
-    _database_url(settings)
-    with cant_start():
-        guarded(settings)
-    if settings.workers > 1:
-        raise typer.Exit(_supervise(settings))
-    if settings.batch_scheduling:
-        let_threads_finish()
-    uvloop.run(_serve(settings, reuse_port=reuse_port))
-
-
-async def _serve(settings: Settings, *, reuse_port: bool) -> None:
-    stop = _stop_event()
-    async with contextlib.AsyncExitStack() as stack:
-        with cant_start():
-            _serve_metrics(settings)
-            _switch_on_traces(settings)
-            stack.push_async_callback(asyncio.to_thread, switch_off)
-            providers = await stack.enter_async_context(
-                configured_providers(settings.providers_file, await load_currencies(settings))
-            )
-            start = _starter(settings, providers.adapters, providers.tenants, reuse_port=reuse_port)
-            server = await start(settings.port)
-        relax_collector()
-        with cant_start():
-            running = await serve_until(stop, server, start)
-        log.info("draining")
-        if running is not None:
-            await running.drain()
-        log.info("stopped")
-
-
-def _starter(
-    settings: Settings,
-    providers: Mapping[str, Adapter],
-    tenants: Mapping[str, frozenset[str]],
-    *,
-    reuse_port: bool = False,
-) -> Callable[[int], Awaitable[RunningServer]]:
-    """Return a function that starts a server on a port, with the witness of the servers before it."""
-    witness = WitnessKeeper(settings.witness_file)
-
-    token_port = settings.token_port
-
-    async def start(port: int) -> RunningServer:
-        nonlocal token_port
-        started = await start_server(
-            settings.model_copy(update={"port": port, "token_port": token_port}),
-            reuse_port=reuse_port,
-            providers=providers,
-            provider_tenants=tenants,
-            witness=witness,
-        )
-        # A server that is started anew is found where the one before it was.
-        token_port = started.token_port
-        return started
-
-    return start
+app.command()(serve)
 
 
 @app.command()
 def edge() -> None:
     """Run the webhook edge alone, with its settings from `DEFTER_EDGE_…`; SIGHUP reloads its endpoints."""
     raise typer.Exit(edge_process.main())
-
-
-def _serve_metrics(settings: Settings) -> None:
-    """Serve the Prometheus endpoint, if a port is set for it."""
-    if settings.metrics_port is None:
-        return
-    try:
-        start_http_server(settings.metrics_port, settings.metrics_host)
-    except OSError as error:
-        raise OSError(f"metrics on {settings.metrics_host}:{settings.metrics_port}: {error}") from error
-
-
-def _switch_on_traces(settings: Settings) -> None:
-    """Have traces made and sent, if a collector is set for them."""
-    if settings.otlp_endpoint is None:
-        return
-    try:
-        switch_on("defter", settings.otlp_endpoint)
-    except TracingMissing as error:
-        raise ValueError(f"DEFTER_OTLP_ENDPOINT: {error}") from None
-
-
-def _stop_event() -> asyncio.Event:
-    """Return an event that SIGTERM and SIGINT set."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop
-
-
-def _supervise(settings: Settings) -> int:
-    """Run workers that share the port; when one dies, stop the others and say so.
-
-    The supervisor of this process restarts it; restarting only the worker here would hide its fault.
-    """
-    if settings.port == 0:
-        typer.echo("--workers needs a fixed --port", err=True)
-        return 2
-    if settings.token_port == 0:
-        typer.echo("DEFTER_TOKEN_PORT: --workers needs a fixed port", err=True)
-        return 2
-    command = [sys.executable, "-m", "ledger_server", "serve", "--reuse-port", "--workers", "1"]
-    command += ["--port", str(settings.port), "--host", settings.host]
-    workers = [
-        subprocess.Popen(command, env=_worker_environment(settings, index))  # noqa: S603  # our own command
-        for index in range(settings.workers)
-    ]
-
-    stopping = False
-
-    def stop(number: int, _: object) -> None:
-        nonlocal stopping
-        stopping = True
-        for worker in workers:
-            worker.send_signal(number)
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    _, status = os.wait()
-    died_by_itself = not stopping
-    if died_by_itself:
-        stop(signal.SIGTERM, None)
-    # The worker that was waited for above has no code left; a worker that a signal ended has a negative one.
-    codes = [os.waitstatus_to_exitcode(status), *(worker.wait() for worker in workers)]
-    return int(died_by_itself or any(codes))
-
-
-def _worker_environment(settings: Settings, index: int) -> dict[str, str]:
-    """Give every worker a metrics port of its own, counting up from the first."""
-    environment = dict(os.environ)
-    if settings.metrics_port:
-        environment["DEFTER_METRICS_PORT"] = str(settings.metrics_port + index)
-    return environment

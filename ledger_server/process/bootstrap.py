@@ -95,7 +95,7 @@ from ledger_server.store.history_store import HistoryNotReadable
 from ledger_server.store.history_watch import HistoryWatch
 from ledger_server.store.hosts import Hosts
 from ledger_server.store.kept_store import keep, read_kept
-from ledger_server.store.migrate import check_revision
+from ledger_server.store.revisions import check_revision
 from ledger_server.store.witness import WitnessKeeper
 
 log = structlog.get_logger()

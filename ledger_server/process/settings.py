@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, StrictInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ledger_server.domain.ledger.amounts import DEFAULT_MAX_AMOUNT
-from ledger_server.store.migrate import APPLICATION_ROLE
+from ledger_server.store.revisions import APPLICATION_ROLE
 
 # A year: a deposit that is not paid by then is no longer on its way.
 _MOST_HOLD_SECONDS = 31_536_000

@@ -1,5 +1,7 @@
 """Owns the making of adapters from names and settings, checked at start.
 
+Of the adapters only those that are configured are loaded, each with the libraries of its provider.
+
 A setting is text. With the suffix `_env` it names the environment variable that holds the value, with `_file`
 the file; secrets are taken in no other way.
 """
@@ -11,11 +13,7 @@ from typing import Final
 
 from ledger_server.domain.ledger.currency import CurrencyRegistry
 from ledger_server.providers.adapter import Adapter, ProviderAccount
-from ledger_server.providers.adyen import AdyenAdapter
-from ledger_server.providers.adyen_requests import AdyenAccount
 from ledger_server.providers.key_forms import check_api_key
-from ledger_server.providers.mock import MockAdapter
-from ledger_server.providers.stripe import StripeAdapter
 
 _SECRETS: Final = {"api_key", "transfers_api_key"}
 _ENVIRONMENTS: Final = ("test", "live")
@@ -160,6 +158,8 @@ class _Settings:
 
 
 def _mock(settings: _Settings, currencies: CurrencyRegistry) -> Adapter:
+    from ledger_server.providers.mock import MockAdapter  # noqa: PLC0415  # see the top
+
     return MockAdapter(
         base_address=settings.required("base_address"),
         api_key=settings.required("api_key"),
@@ -169,6 +169,8 @@ def _mock(settings: _Settings, currencies: CurrencyRegistry) -> Adapter:
 
 
 def _stripe(settings: _Settings, currencies: CurrencyRegistry) -> Adapter:
+    from ledger_server.providers.stripe import StripeAdapter  # noqa: PLC0415  # see the top
+
     return StripeAdapter(
         api_key=settings.required("api_key"),
         currencies=currencies,
@@ -180,6 +182,9 @@ def _stripe(settings: _Settings, currencies: CurrencyRegistry) -> Adapter:
 
 
 def _adyen(settings: _Settings, currencies: CurrencyRegistry) -> Adapter:
+    from ledger_server.providers.adyen import AdyenAdapter  # noqa: PLC0415  # see the top
+    from ledger_server.providers.adyen_requests import AdyenAccount  # noqa: PLC0415  # see the top
+
     environment = settings.optional("environment") or "test"
     if environment not in _ENVIRONMENTS:
         raise settings.wrong("environment", "is neither test nor live")

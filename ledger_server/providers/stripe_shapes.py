@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, convert
-from stripe import StripeObject
 
 from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 from ledger_server.providers.adapter import Accepted, Made
 from ledger_server.providers.amounts import AmountRefused, Amounts
+
+if TYPE_CHECKING:
+    from stripe import StripeObject  # settlement reports are read without it
 
 OUR_ID: Final = "our_id"
 PLAYER_ID: Final = "player_id"
@@ -229,17 +231,17 @@ def _id(named: _Named | str | None) -> str | None:
     return named.id if isinstance(named, _Named) else named
 
 
-def remote(answer: StripeObject) -> Remote:
+def remote(answer: "StripeObject") -> Remote:
     """Read a payment, payout or refund; msgspec.ValidationError where Stripe's answer is none."""
     return convert(answer.to_dict(), type=Remote)
 
 
-def page(answer: StripeObject) -> StripePage:
+def page(answer: "StripeObject") -> StripePage:
     """Read a page of payments, payouts or refunds."""
     return convert(answer.to_dict(), type=StripePage)
 
 
-def movements(answer: StripeObject) -> Movements:
+def movements(answer: "StripeObject") -> Movements:
     """Read a page of balance transactions."""
     return convert(answer.to_dict(), type=Movements)
 

@@ -1,7 +1,5 @@
 """Owns the migration of a database to a version of the schema."""
 
-from functools import cache
-from pathlib import Path
 from typing import Final
 
 from alembic import command
@@ -11,8 +9,17 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from ledger_server.store.database import naming_database
+from ledger_server.store.revisions import (
+    APPLICATION_ROLE,
+    SchemaTooOld,
+    check_revision,
+    known_revisions,
+    migrations_folder,
+)
 
-APPLICATION_ROLE: Final = "defter_application"
+# What servers need of it too; a module of its own loads faster.
+__all__ = ["APPLICATION_ROLE", "SchemaTooOld", "check_revision", "known_revisions"]
+
 LOCK_TIMEOUT: Final = "4s"
 """A migration that can't get its lock gives up, instead of queueing in front of everybody else."""
 STATEMENT_TIMEOUT: Final = "10min"
@@ -96,58 +103,15 @@ def steps(found: str | None, wanted: str = "head") -> tuple[str, ...]:
     return up_to_wanted[up_to_wanted.index(found) + 1 :]
 
 
-def known_revisions() -> tuple[str, ...]:
-    """Return the revisions that this code knows, oldest first."""
-    _, script = migrations(APPLICATION_ROLE)
-    return tuple(revision.revision for revision in script.walk_revisions())[::-1]
-
-
 def migrations(application_role: str) -> tuple[Config, ScriptDirectory]:
     """Return the folder of migrations, and the configuration that they read."""
     config = _config("", application_role)
     return config, ScriptDirectory.from_config(config)
 
 
-class SchemaTooOld(Exception):
-    """The database is not at the version of the schema that this code was written for."""
-
-
-def check_revision(found: str | None) -> None:
-    """Refuse a database that still has to be migrated.
-
-    A revision that this code does not know is a newer one: the schema is expanded before new code is
-    deployed, so old code goes on running on it.
-
-    Args:
-        found: the database's revision; None where nothing was ever migrated.
-    Raises:
-        SchemaTooOld: says what to do.
-    """
-    head, older = _revisions()
-    if found is None or found in older:
-        raise SchemaTooOld(
-            f"the database is at revision {found or 'none'}, this server needs {head}: run `defter migrate`"
-        )
-
-
-@cache
-def _revisions() -> tuple[str | None, frozenset[str]]:
-    """Return the newest revision that this code knows, and the older ones."""
-    script = ScriptDirectory.from_config(_config("", APPLICATION_ROLE))
-    head = script.get_current_head()
-    return head, frozenset(revision.revision for revision in script.walk_revisions()) - {head}
-
-
-def _folder() -> Path:
-    """Return the folder of migrations: beside this module in a wheel, else at the top of the checkout."""
-    installed = Path(__file__).with_name("migrations")
-    # The file and not the folder: a checkout from before the move has a folder of compiled files left.
-    return installed if (installed / "env.py").is_file() else Path(__file__).parents[2] / "migrations"
-
-
 def _config(database_url: str, application_role: str) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_folder()))
+    config.set_main_option("script_location", str(migrations_folder()))
     config.set_main_option("path_separator", "os")
     config.attributes["database_url"] = database_url
     config.attributes["application_role"] = application_role

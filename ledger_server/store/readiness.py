@@ -3,7 +3,7 @@
 from typing import Final
 
 from ledger_server.store.database import Pool
-from ledger_server.store.migrate import SchemaTooOld, check_revision
+from ledger_server.store.revisions import SchemaTooOld, check_revision
 
 _LOOK: Final = """
 SELECT (SELECT version_num FROM alembic_version) AS revision,

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 
 from ledger_server.process.readiness import READY, Readiness
 from ledger_server.store.connections import Connections
-from ledger_server.store.migrate import APPLICATION_ROLE, _revisions
+from ledger_server.store.migrate import APPLICATION_ROLE, known_revisions
 from tests.support.database_proxy import DatabaseProxy
 from tests.support.health import health
 from tests.support.patience import HANG_SECONDS
@@ -62,7 +62,7 @@ def revision(number: str) -> Change:
     return change
 
 
-HEAD = str(_revisions()[0])
+HEAD = known_revisions()[-1]
 WAYS: dict[str, tuple[Change, Change]] = {
     "frozen": (fall_silent, speak),
     "gone": (

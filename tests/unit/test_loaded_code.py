@@ -1,0 +1,61 @@
+"""Own the promise that a server starts without the code of migrations, providers and operators' commands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from ledger_server.cli.start import module_of
+from ledger_server.operator.program import WORDS
+from ledger_server.store.migrate import migrations
+from ledger_server.store.revisions import APPLICATION_ROLE, known_revisions
+
+# Each of them takes as long to load as a tenth of a server does, or longer.
+UNNEEDED = (
+    "alembic",
+    "stripe",
+    "Adyen",
+    "requests",
+    "starlette",
+    "uvicorn",
+    "mock_psp",
+    "ledger_server.cli.verbs",
+)
+LOADED = """
+import sys
+import ledger_server.cli.start
+from importlib import import_module
+import_module(ledger_server.cli.start.module_of("serve"))
+print(*sorted(sys.modules), sep="\\n")
+"""
+
+
+def test_serve_loads_nothing_that_it_does_not_need() -> None:
+    """Who starts a hundred processes pays for each module a hundred times."""
+    ran = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    loaded = set(ran.stdout.split())
+
+    assert "ledger_server.process.bootstrap" in loaded
+    assert not loaded.intersection(UNNEEDED)
+
+
+@pytest.mark.parametrize(
+    ("word", "module"),
+    [
+        ("serve", "ledger_server.cli.serving"),
+        *((word, "ledger_server.operator.program") for word in sorted(WORDS)),
+        *((word, "ledger_server.cli.verbs") for word in ("", "up", "migrate", "--help", "no such word")),
+    ],
+)
+def test_first_word_of_a_command_leads_to_its_program(word: str, module: str) -> None:
+    """Whatever has no program of its own goes to the one of all commands."""
+    assert module_of(word) == module
+
+
+def test_known_revisions_are_those_of_the_migrations_in_their_order() -> None:
+    """A server reads them from the names of the files; the files themselves say the same."""
+    _, script = migrations(APPLICATION_ROLE)
+
+    assert known_revisions() == tuple(each.revision for each in script.walk_revisions())[::-1]
