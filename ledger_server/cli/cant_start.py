@@ -7,14 +7,12 @@ from typing import Final
 
 import typer
 
-from ledger_server.embedded_postgres.errors import EmbeddedPostgresError
 from ledger_server.store.database import DATABASE_ERRORS
 from ledger_server.store.revisions import SchemaTooOld
 from ledger_server.store.schema_revision import RevisionUnreadable
 
 # Errors that an operator can mend. A ValueError is about a setting, a RuntimeError is gRPC's about the port.
 _MENDABLE: Final = (
-    EmbeddedPostgresError,
     RevisionUnreadable,
     SchemaTooOld,
     *DATABASE_ERRORS,
@@ -22,8 +20,9 @@ _MENDABLE: Final = (
     RuntimeError,
     ValueError,
 )
-# Those of migrations, by module and name: who migrates nothing has not loaded them, and meets none of them.
-_OF_MIGRATIONS: Final = (
+# Those of code that not every command loads, by module and name: where it is not loaded, none is raised.
+_OF_OTHERS: Final = (
+    ("ledger_server.embedded_postgres.errors", "EmbeddedPostgresError"),
     ("ledger_server.store.migrate", "SchemaNewer"),
     ("ledger_server.store.migration_sql", "NotPlainSql"),
     ("alembic.util", "CommandError"),
@@ -45,6 +44,6 @@ def cant_start() -> Iterator[None]:
 
 
 def _loaded() -> Iterator[type[Exception]]:
-    for module, name in _OF_MIGRATIONS:
+    for module, name in _OF_OTHERS:
         if module in sys.modules:
             yield getattr(sys.modules[module], name)

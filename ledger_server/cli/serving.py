@@ -20,7 +20,7 @@ from pydantic_settings import SettingsError
 
 from defter_tracing import TracingMissing, switch_off, switch_on
 from ledger_server.cli.cant_start import cant_start
-from ledger_server.operator.connection import COMMAND_SETTINGS
+from ledger_server.operator.setting_names import COMMAND_SETTINGS
 from ledger_server.process.bootstrap import load_currencies, start_server
 from ledger_server.process.identity_settings import guarded
 from ledger_server.process.logs import configure_logs

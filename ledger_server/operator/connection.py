@@ -19,20 +19,10 @@ from defter_client import LedgerError, Proof, ProofUnusable, StubClient, ledger_
 from defter_retrying.backoff import Tries
 from defter_retrying.calls import call_until_answered
 from ledger_server.operator.screen import console, plain, print_line
+from ledger_server.operator.setting_names import COMMAND_SETTINGS, PROOF_SETTINGS
 from webhook_edge.setting_names import unknown_settings
 
 SERVER: Final = "127.0.0.1:50051"
-PROOF_SETTINGS: Final = {
-    "authority_file": "DEFTER_SERVER_AUTHORITY_FILE",
-    "certificate_file": "DEFTER_CALLER_CERTIFICATE_FILE",
-    "key_file": "DEFTER_CALLER_KEY_FILE",
-    "token_file": "DEFTER_CALLER_TOKEN_FILE",
-}
-"""The environment variables with the files of a `Proof`, by its fields."""
-COMMAND_SETTINGS: Final = frozenset(
-    {"DEFTER_SERVER", "DEFTER_TENANT", "DEFTER_LEGACY_SQL_URL", *PROOF_SETTINGS.values()}
-)
-"""The environment variables that commands read."""
 Server = Annotated[str, typer.Option(envvar="DEFTER_SERVER", help="host:port of a running server")]
 Tenant = Annotated[str, typer.Option(envvar="DEFTER_TENANT", help="the tenant")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, one object a line")]

@@ -21,6 +21,8 @@ UNNEEDED = (
     "starlette",
     "uvicorn",
     "mock_psp",
+    "limits",
+    "defter_client",
     "ledger_server.cli.verbs",
 )
 LOADED = """

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ledger_server.operator.connection import COMMAND_SETTINGS
+from ledger_server.operator.setting_names import COMMAND_SETTINGS
 from ledger_server.process.settings import Settings
 from tests.support.command_lines import check_command_line
 from tests.support.service import DEFTER

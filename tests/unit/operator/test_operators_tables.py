@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from pydantic_settings import BaseSettings
 
 from ledger_server.cli.verbs import app
-from ledger_server.operator.connection import COMMAND_SETTINGS
+from ledger_server.operator.setting_names import COMMAND_SETTINGS
 from ledger_server.process.settings import Settings
 from tests.support.monitoring import DASHBOARDS, RULE_FILES
 from tests.unit.operator.test_documentation import OPERATIONS, REPOSITORY
