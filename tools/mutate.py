@@ -55,6 +55,8 @@ ALLOWED: Final[Mapping[tuple[str, str], str]] = {
     ): "it tells the type checker what is so",
     ("engine/records/settlements.py", "*,"): "it only says how a function is called",
     ("engine/records/sealing.py", "*,"): "the same",
+    ("engine/records/journal.py", "*,"): "the same",
+    ("engine/records/journal.py", "@lru_cache(maxsize=4_096)"): "it only takes less time",
     (
         "store/payment_rows.py",
         "case WithdrawalPolicySet():",
