@@ -414,7 +414,17 @@ def test_any_transaction_is_told_by_the_names_of_its_fields(
     ]
     assert (entry.is_reversal, entry.reversed_by) == (reverses is not None, 7)
     assert entry.owner == (transaction.reference if transaction.outside else "")
-    assert entry.carries == (transaction.type is TransactionType.CONTINUATION)
+
+
+@SETTINGS
+@given(any_of(Transaction), any_of(Line))
+def test_only_a_continuation_carries_an_account_on(transaction: Transaction, line: Line) -> None:
+    """A reversal is refused by it, so each type is asked, and not some that are drawn."""
+    for each in TransactionType:
+        posted = replace(transaction, type=each)
+        _, record = encoded(facts.TransactionPosted(FactKind.TRANSACTION_POSTED, posted, (line,)))
+
+        assert reversible(record, None).carries == (each is TransactionType.CONTINUATION)
 
 
 @SETTINGS
