@@ -26,7 +26,6 @@ from ledger_server.operator.event_coverage import Coverage, coverage
 from ledger_server.operator.event_rereading import Became, Reread, Rereader, endpoint_of_each
 from ledger_server.operator.lists import Limit, Shape, show_list
 from ledger_server.operator.screen import console, print_json, print_line, print_table, when
-from webhook_edge.configuration import ConfigurationError, read_without_secrets
 from webhook_edge.needed import PARTS
 from webhook_edge.scheme import Endpoint
 
@@ -163,6 +162,9 @@ def show_coverage(
 
 
 def _endpoints(file: Path) -> Sequence[Endpoint]:
+    # The edge's rate limiter comes along, which no other command needs.
+    from webhook_edge.configuration import ConfigurationError, read_without_secrets  # noqa: PLC0415
+
     try:
         return read_without_secrets(file)
     except ConfigurationError as error:

@@ -11,7 +11,6 @@ from defter.backfill.v1 import backfill_pb2 as pb
 from ledger_server.operator.snapshot_files import SnapshotRow, opened, rows
 from ledger_server.operator.snapshot_lines import BadLine, BadSnapshot, Columns, columns_of, read_line
 from ledger_server.operator.snapshot_order import SortedSnapshot
-from ledger_server.operator.snapshot_query import query_rows
 
 # So many wrong lines are told one by one.
 _TOLD: Final = 20
@@ -42,6 +41,9 @@ def read_file(file: Path, places: Mapping[str, int], show: Show) -> Snapshot:
 
 async def read_query(url: str, query: str, places: Mapping[str, int], show: Show) -> Snapshot:
     """Read the rows of a query. Raises BadSnapshot as `read_file` does."""
+    # The driver of PostgreSQL comes along, which no other command needs.
+    from ledger_server.operator.snapshot_query import query_rows  # noqa: PLC0415
+
     with _reading(places, show) as reader:
         async for row in query_rows(url, query):
             reader.add(row)

@@ -1,4 +1,4 @@
-"""Own the promise that a server starts without the code of migrations, providers and operators' commands."""
+"""Own the promise that a command starts without the code of other commands, migrations and providers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from ledger_server.operator.program import WORDS
 from ledger_server.store.migrate import migrations
 from ledger_server.store.revisions import APPLICATION_ROLE, known_revisions
 
-# Each of them takes as long to load as a tenth of a server does, or longer.
-UNNEEDED = (
+NOT_BY_SERVERS = (
     "alembic",
     "stripe",
     "Adyen",
@@ -25,22 +24,40 @@ UNNEEDED = (
     "defter_client",
     "ledger_server.cli.verbs",
 )
+NOT_BY_OPERATORS = (
+    "ledger_server.store.tables",
+    "sqlalchemy",
+    "alembic",
+    "asyncpg",
+    "stripe",
+    "Adyen",
+    "limits",
+)
 LOADED = """
 import sys
 import ledger_server.cli.start
 from importlib import import_module
-import_module(ledger_server.cli.start.module_of("serve"))
+import_module(ledger_server.cli.start.module_of(sys.argv[1]))
 print(*sorted(sys.modules), sep="\\n")
 """
 
 
-def test_serve_loads_nothing_that_it_does_not_need() -> None:
+@pytest.mark.parametrize(
+    ("word", "needed", "unneeded"),
+    [
+        ("serve", "ledger_server.process.bootstrap", NOT_BY_SERVERS),
+        ("findings", "ledger_server.operator.findings", NOT_BY_OPERATORS),
+    ],
+)
+def test_command_loads_nothing_that_it_does_not_need(
+    word: str, needed: str, unneeded: tuple[str, ...]
+) -> None:
     """Who starts a hundred processes pays for each module a hundred times."""
-    ran = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    ran = subprocess.run([sys.executable, "-c", LOADED, word], capture_output=True, text=True, check=True)
     loaded = set(ran.stdout.split())
 
-    assert "ledger_server.process.bootstrap" in loaded
-    assert not loaded.intersection(UNNEEDED)
+    assert needed in loaded
+    assert not loaded.intersection(unneeded)
 
 
 @pytest.mark.parametrize(
