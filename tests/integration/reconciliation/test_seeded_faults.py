@@ -1,10 +1,14 @@
-"""Faults of every class, hidden among a hundred thousand payments: all are found, and nothing else is."""
+"""Faults of every class, hidden among sound payments: all are found, and nothing else is.
+
+What is found, and what an incomplete listing leaves alone, is shown among a hundred thousand payments. The
+rest of the life of a finding is shown among fewer: the faults are the same, and a sound payment has none.
+"""
 
 from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import asyncpg
@@ -23,9 +27,12 @@ from tests.support.requests import timestamp
 from tests.support.service import Service, serving
 
 RecordProperty = Callable[[str, object], None]
+Listed = Mapping[Place, list[ProviderRecord]]
 
 TENANT = "casino"
 PAYMENTS = 100_000
+# Enough for a listing of seventeen pages.
+FEWER_PAYMENTS = 10_000
 OF_EACH = 24
 DAYS = 9
 COMPLETE = reconciliation_pb2.RUN_STATE_COMPLETE
@@ -36,10 +43,13 @@ RESOLVED = {finding_pb2.FINDING_STATE_RESOLVED, finding_pb2.FINDING_STATE_AUTO_R
 class Seeded:
     """Both sides, and the faults between them."""
 
-    def __init__(self, service: Service, clock: FakeClock, provider: ListedProvider) -> None:
+    def __init__(
+        self, service: Service, clock: FakeClock, provider: ListedProvider, *, payments: int = PAYMENTS
+    ) -> None:
         self.service = service
         self.clock = clock
         self.provider = provider
+        self.payments = payments
         self.mirror = Mirror(tenant_key(TenantId(TENANT)), seed=SEED)
         self.begun = clock() - timedelta(days=DAYS)
         self.faults: list[Fault] = []
@@ -48,12 +58,12 @@ class Seeded:
     async def fill(self) -> None:
         """Make payments, noise and faults, and write what the ledger knows of them."""
         mirror, now = self.mirror, self.clock()
-        lives: list[Life] = list(mirror.lives(PAYMENTS, self.begun, now - timedelta(hours=3)))
-        for number in range(2_000):
+        lives: list[Life] = list(mirror.lives(self.payments, self.begun, now - timedelta(hours=3)))
+        for number in range(self.payments // 50):
             life, records = in_transit(mirror, now, number)
             lives.append(life)
             self.sound += records
-        self.sound += [record for life in lives[:PAYMENTS] for record in life.records]
+        self.sound += [record for life in lives[: self.payments] for record in life.records]
         for make in MAKERS.values():
             for number in range(OF_EACH):
                 at = self.begun + timedelta(hours=mirror.random.uniform(1, 24 * (DAYS - 2)))
@@ -62,9 +72,21 @@ class Seeded:
         await write_payments(self.service.database_url, mirror, lives)
         self.list({fault.place: fault.records for fault in self.faults})
 
-    def list(self, of_faults: Mapping[Place, list[ProviderRecord]]) -> None:
+    def list(self, of_faults: Listed) -> None:
         """Say what the provider lists for faults; the rest stays as it is."""
         self.provider.records = [*self.sound, *(each for listed in of_faults.values() for each in listed)]
+
+    @property
+    def repairable(self) -> Sequence[Fault]:
+        """The half that is repaired of the faults that can be repaired at the provider."""
+        return [fault for fault in self.faults if fault.good][::2]
+
+    def repair(self, changed: Listed | None = None) -> set[Place]:
+        """Repair that half, and list what is said of some instead; return what was repaired."""
+        listed = {fault.place: fault.records for fault in self.faults}
+        repaired = {fault.place: fault.good for fault in self.repairable}
+        self.list(listed | repaired | dict(changed or {}))
+        return set(repaired)
 
     async def run(self) -> reconciliation_pb2.Run:
         """Run over all of it."""
@@ -122,7 +144,9 @@ async def test_find_faults_of_every_class_among_a_hundred_thousand_payments(
     """Precision and recall are 1 in each class, over pages that move; then the life of what was found."""
     provider = ListedProvider([], seed=SEED)
     provider.arrivals = 3
-    async with serving(database_url, clock=clock, providers={PROVIDER: provider}) as service:
+    async with serving(
+        database_url, clock=clock, providers={PROVIDER: provider}, listing_pause_seconds=0.01
+    ) as service:
         await service.new_ledger(TENANT)
         seeded = Seeded(service, clock, provider)
         await seeded.fill()
@@ -143,20 +167,30 @@ async def test_find_faults_of_every_class_among_a_hundred_thousand_payments(
         assert await seeded.rows() == rows, "the second run adds no row"
 
         # Half of what can be repaired at the provider is; then the listing breaks off in the middle.
-        repairable = [fault for fault in seeded.faults if fault.good]
-        repaired = {fault.place for fault in repairable[::2]}
-        listed = {fault.place: fault.records for fault in seeded.faults}
-        better = {place: [] if place in repaired else records for place, records in listed.items()}
-        for fault in repairable[::2]:
-            better[fault.place] = fault.good
-        seeded.list(better)
+        seeded.repair()
         provider.breaks_after = 20
-        partial = await seeded.run()
-        assert partial.state == PARTIAL
-        assert await seeded.rows() == rows, (
-            "an incomplete listing reports nothing missing and resolves nothing"
-        )
-        assert {each.state for each in (await seeded.findings()).values()} == {finding_pb2.FINDING_STATE_OPEN}
+        await assert_partial_run_changes_nothing(seeded, rows)
+
+
+async def test_findings_are_resolved_when_the_provider_mends_them_and_open_again_when_it_breaks_them(
+    database_url: str, clock: FakeClock
+) -> None:
+    """The same faults: those that were repaired are over, and no other one."""
+    provider = ListedProvider([], seed=SEED)
+    provider.arrivals = 3
+    async with serving(
+        database_url, clock=clock, providers={PROVIDER: provider}, listing_pause_seconds=0.01
+    ) as service:
+        await service.new_ledger(TENANT)
+        seeded = Seeded(service, clock, provider, payments=FEWER_PAYMENTS)
+        await seeded.fill()
+        assert (await seeded.run()).state == COMPLETE
+        assert set(await seeded.findings()) == {fault.place for fault in seeded.faults}
+        rows = await seeded.rows()
+
+        repaired = seeded.repair()
+        provider.breaks_after = 3
+        await assert_partial_run_changes_nothing(seeded, rows)
 
         provider.breaks_after = None
         healed = await seeded.run()
@@ -165,11 +199,19 @@ async def test_find_faults_of_every_class_among_a_hundred_thousand_payments(
         assert resolved == repaired
 
         # Broken again, in another way.
-        worse = {fault.place: fault.worse for fault in repairable[::2] if fault.worse}
+        worse = {fault.place: fault.worse for fault in seeded.repairable if fault.worse}
         assert len({kind for kind, _ in worse}) >= 4
-        seeded.list(better | worse)
+        seeded.repair(worse)
         again = await seeded.run()
         assert again.reopened_count == len(worse)
         states = {place: each.state for place, each in (await seeded.findings()).items()}
         assert {states[place] for place in worse} == {finding_pb2.FINDING_STATE_REOPENED}
         assert len(states) == len(seeded.faults)
+
+
+async def assert_partial_run_changes_nothing(seeded: Seeded, rows: tuple[int, ...]) -> None:
+    """An incomplete listing reports nothing missing and resolves nothing."""
+    partial = await seeded.run()
+    assert partial.state == PARTIAL
+    assert await seeded.rows() == rows
+    assert {each.state for each in (await seeded.findings()).values()} == {finding_pb2.FINDING_STATE_OPEN}
