@@ -2,8 +2,11 @@
 
 import sys
 from importlib import import_module
+from typing import Final
 
 import typer
+
+_ALONE: Final = {"serve": "ledger_server.cli.serving", "edge": "ledger_server.cli.edge"}
 
 
 def main() -> None:
@@ -18,7 +21,7 @@ def main() -> None:
 
 def module_of(word: str) -> str:
     """Return the module with the program of a first word; the one of all commands has the help of all."""
-    if word == "serve":
-        return "ledger_server.cli.serving"
+    if word in _ALONE:
+        return _ALONE[word]
     alone = word in import_module("ledger_server.operator.program").WORDS
     return "ledger_server.operator.program" if alone else "ledger_server.cli.verbs"

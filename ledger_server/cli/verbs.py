@@ -16,6 +16,7 @@ from ledger_server.cli import identity as identity_commands
 from ledger_server.cli import schema as schema_commands
 from ledger_server.cli.cant_start import cant_start
 from ledger_server.cli.demo import TENANT, DemoFailed, run_demo
+from ledger_server.cli.edge import edge
 from ledger_server.cli.local_access import LocalAccess, open_ways
 from ledger_server.cli.serving import (
     database_url_of,
@@ -35,7 +36,6 @@ from ledger_server.process.restarting import serve_until
 from ledger_server.process.settings import Settings
 from ledger_server.providers.configuration import configured_providers
 from ledger_server.store.migrate import upgrade
-from webhook_edge import __main__ as edge_process
 from webhook_edge import commands as webhook_commands
 
 # Tracebacks show no values: the database's password may be among them.
@@ -195,9 +195,4 @@ async def _up(
 
 
 app.command()(serve)
-
-
-@app.command()
-def edge() -> None:
-    """Run the webhook edge alone, with its settings from `DEFTER_EDGE_…`; SIGHUP reloads its endpoints."""
-    raise typer.Exit(edge_process.main())
+app.command()(edge)

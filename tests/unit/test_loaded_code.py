@@ -24,6 +24,15 @@ NOT_BY_SERVERS = (
     "defter_client",
     "ledger_server.cli.verbs",
 )
+NOT_BY_EDGES = (
+    "ledger_server.process.bootstrap",
+    "ledger_server.operator.program",
+    "sqlalchemy",
+    "alembic",
+    "asyncpg",
+    "stripe",
+    "mock_psp",
+)
 NOT_BY_OPERATORS = (
     "ledger_server.store.tables",
     "sqlalchemy",
@@ -46,6 +55,7 @@ print(*sorted(sys.modules), sep="\\n")
     ("word", "needed", "unneeded"),
     [
         ("serve", "ledger_server.process.bootstrap", NOT_BY_SERVERS),
+        ("edge", "webhook_edge.server", NOT_BY_EDGES),
         ("findings", "ledger_server.operator.findings", NOT_BY_OPERATORS),
     ],
 )
@@ -64,6 +74,7 @@ def test_command_loads_nothing_that_it_does_not_need(
     ("word", "module"),
     [
         ("serve", "ledger_server.cli.serving"),
+        ("edge", "ledger_server.cli.edge"),
         *((word, "ledger_server.operator.program") for word in sorted(WORDS)),
         *((word, "ledger_server.cli.verbs") for word in ("", "up", "migrate", "--help", "no such word")),
     ],
