@@ -226,24 +226,21 @@ class _Context:
 def _put_together_for(network: _NoNetwork) -> Iterator[None]:
     """Make the product's own start use this network, measure its clock on demand, and keep connections.
 
-    With a measurement each second, and a look each third second whether calls should be sent here, most
-    steps would be those of looks; and every jump of time is longer than a connection may be idle.
+    With a measurement each second most steps would be those of measurements, and every jump of time is longer
+    than a connection may be idle.
     """
     module: Any = bootstrap
     pools: Any = connections
     watch: Any = history_watch
     opened, limits, idle = module.open_server, module.ClockLimits, pools.IDLE_SECONDS
-    readiness = module.Readiness
     module.open_server = lambda _, **__: network
     module.ClockLimits = partial(limits, measure_seconds=_MEASURE_SECONDS)
-    module.Readiness = partial(readiness, look_seconds=_MEASURE_SECONDS)
     look_seconds, watch.LOOK_SECONDS = watch.LOOK_SECONDS, _MEASURE_SECONDS
     pools.IDLE_SECONDS = 0
     try:
         yield
     finally:
         module.open_server, module.ClockLimits, pools.IDLE_SECONDS = opened, limits, idle
-        module.Readiness = readiness
         watch.LOOK_SECONDS = look_seconds
 
 
