@@ -92,14 +92,16 @@ lint: $(VENV) $(GENERATORS_LOCKED) ## check style, types, layers, the contract a
 	$(BIN)/python -m tools.generate_client --check
 	$(BIN)/python -m tools.generate_dashboards --check
 	$(BIN)/python -m tools.generate_configuration --check
+	$(BIN)/python -m tools.generate_grpcurl --check
 	$(BIN)/python -m tools.check_contract $(BREAKING_AGAINST)
 
 .PHONY: gen
-gen: $(VENV) $(GENERATORS_LOCKED) ## regenerate the clients, the dashboards and the configuration reference
+gen: $(VENV) $(GENERATORS_LOCKED) ## regenerate the clients, the dashboards, the configuration reference and the calls by grpcurl
 	@$(BIN)/python -m tools.generate_stubs
 	@$(BIN)/python -m tools.generate_client
 	@$(BIN)/python -m tools.generate_dashboards
 	@$(BIN)/python -m tools.generate_configuration
+	@$(BIN)/python -m tools.generate_grpcurl
 
 .PHONY: migrate
 migrate: $(VENV) ## bring the database schema to the newest version

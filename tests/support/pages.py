@@ -13,7 +13,10 @@ OPERATIONS: Final = REPOSITORY / "docs" / "operations"
 INCIDENTS: Final = sorted((OPERATIONS / "incidents").glob("*.md"))
 TURKISH: Final = sorted((OPERATIONS / "tr").rglob("*.md"))
 PAGES: Final = (
-    *(OPERATIONS / name for name in ("decisions.md", "deployment.md", "quick-start.md", "secrets.md")),
+    *(
+        OPERATIONS / name
+        for name in ("decisions.md", "deployment.md", "quick-start.md", "schedulers.md", "secrets.md")
+    ),
     *INCIDENTS,
     *TURKISH,
 )

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import os
+import re
+import shlex
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from tests.support.service import Service
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
+from ledger_server.engine.records.sealing import new_key
+from ledger_server.providers.adapter import Capabilities, ProviderRecordPage
+from tests.support.clock import FakeClock
+from tests.support.every_rpc import rpcs_of
+from tests.support.fake_provider import FakeAdapter
+from tests.support.service import Service, serving
 from tests.support.tools import grpcurl, require
 from tests.support.wire import MIB
+from tools.generate_grpcurl import ADDRESS, PAGE, path_of
+from tools.grpcurl.examples import EXAMPLES, REPORT
 
 
 @pytest.fixture(scope="session")
@@ -95,82 +110,6 @@ async def test_describe_method_by_reflection_names_its_messages(shell: Shell) ->
     assert "not found" in missing
 
 
-async def test_work_with_ledger_by_grpcurl_alone_moves_money(shell: Shell) -> None:
-    """Create a tenant, open accounts, post, hold, capture, read the statement, watch."""
-    tenant = {"tenant_id": "casino"}
-    await shell.call("TenantService/CreateTenant", **tenant, idempotency_key="t")
-    for account_id, kind in (("psp:clearing", "ASSET"), ("player:42", "LIABILITY")):
-        await shell.call(
-            "AccountService/OpenAccount",
-            **tenant,
-            idempotency_key=account_id,
-            account={
-                "account_id": account_id,
-                "kind": f"ACCOUNT_KIND_{kind}",
-                "currency_code": "EUR",
-            },
-        )
-    posted = await shell.call(
-        "PostingService/PostTransaction",
-        **tenant,
-        idempotency_key="deposit",
-        transaction={
-            "type": "TRANSACTION_TYPE_DEPOSIT",
-            "postings": [leg("psp:clearing", "DEBIT", 2500), leg("player:42", "CREDIT", 2500)],
-        },
-    )
-    placed = await shell.call(
-        "HoldService/PlaceHold",
-        **tenant,
-        idempotency_key="bet",
-        debit_account_id="player:42",
-        credit_account_id="psp:clearing",
-        amount_minor=1000,
-        currency_code="EUR",
-        type="TRANSACTION_TYPE_BET",
-    )
-    captured = await shell.call(
-        "HoldService/CaptureHold",
-        **tenant,
-        idempotency_key="capture",
-        hold_id=placed["hold"]["hold_id"],
-        amount_minor=400,
-        final=True,
-    )
-    statement = await shell.call(
-        "AccountService/ListPostings", **tenant, account_id="player:42", include_pending=True
-    )
-
-    assert posted["transaction"]["sequence"] == "4"
-    assert captured["hold"]["state"] == "HOLD_STATE_CAPTURED"
-    lines = [(line["phase"], line["balance"].get("available_balance_minor")) for line in statement["lines"]]
-    assert lines == [
-        ("POSTING_PHASE_POSTED", "2500"),
-        ("POSTING_PHASE_HELD", "1500"),
-        ("POSTING_PHASE_CAPTURED", "2100"),
-    ]
-
-
-async def test_watch_by_grpcurl_prints_journal(shell: Shell) -> None:
-    """The watch prints what is there and goes on; here its deadline ends it."""
-    await shell.call("TenantService/CreateTenant", tenant_id="casino", idempotency_key="t")
-    words = ("-max-time", "1", "-d", '{"tenant_id": "casino"}', shell._address)
-
-    process = await asyncio.create_subprocess_exec(
-        shell._program,
-        "-plaintext",
-        *words,
-        "defter.ledger.v1.JournalService/WatchJournal",
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await process.communicate()
-
-    first, _ = json.JSONDecoder().raw_decode(output.decode())
-    assert "tenant_created" in first["entries"][0]["record"]
-    assert "DeadlineExceeded" in errors.decode()
-
-
 async def test_break_rule_by_grpcurl_prints_reason(shell: Shell) -> None:
     """An operator sees the reason and its facts, decoded by reflection."""
     text = json.dumps({"tenant_id": "nobody"})
@@ -190,11 +129,99 @@ async def test_ask_health_by_grpcurl_is_serving(shell: Shell) -> None:
     assert json.loads(answer) == {"status": "SERVING"}
 
 
-def leg(account_id: str, direction: str, amount_minor: int) -> dict[str, Any]:
-    """Return one posting as JSON."""
-    return {
-        "account_id": account_id,
-        "direction": f"DIRECTION_{direction}",
-        "amount_minor": amount_minor,
-        "currency_code": "EUR",
+PAGE_TIME = datetime(2026, 11, 20, 14, tzinfo=UTC)
+BLOCK = re.compile(r"^```sh\n(ledger [^`]*<<JSON\n.*?)^```$", re.MULTILINE | re.DOTALL)
+LOST = ProviderRecord(
+    kind=ProviderRecordKind.PAYMENT,
+    record_id="pi_2",
+    provider_ref="pi_2",
+    payment_ref="pi_2",
+    our_id="",
+    state=RemoteState.SUCCEEDED,
+    amount=2000,
+    currency="EUR",
+    create_time=PAGE_TIME - timedelta(hours=4),
+    provider_type="payment",
+    batch="",
+)
+
+
+class ListingAdapter(FakeAdapter):
+    """Lists a payment whose webhook was lost."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """It lists payments."""
+        return structs.replace(super().capabilities, listed=frozenset({ProviderRecordKind.PAYMENT}))
+
+    async def list_provider_records(self, *_: object) -> ProviderRecordPage:
+        """List it."""
+        return ProviderRecordPage(records=[LOST], next_cursor="")
+
+
+@pytest.fixture
+async def page_server(database_url: str, tmp_path: Path) -> AsyncIterator[Service]:
+    """A server with the provider accounts of docs/grpcurl.md, one of which lists what no webhook has told."""
+    keys_file = tmp_path / "personal-keys"
+    keys_file.write_text(f"k1 {base64.b64encode(new_key()).decode()}\n")
+    providers: dict[str, Any] = {"mock": FakeAdapter(), "stripe-eu": ListingAdapter()}
+    async with serving(
+        database_url, clock=FakeClock(PAGE_TIME), providers=providers, personal_keys_file=keys_file
+    ) as service:
+        yield service
+
+
+async def test_each_call_of_the_page_is_answered(
+    grpcurl_program: Path, page_server: Service, tmp_path: Path
+) -> None:
+    """What docs/grpcurl.md tells to type works as it stands, from the first call to the last."""
+    told = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
+    calls = [call for example in EXAMPLES for call in example.calls]
+    (tmp_path / "report.csv").write_text(REPORT)
+    begin = f'set -e\nledger() {{ {shlex.quote(str(grpcurl_program))} -plaintext "$@"; }}\n'
+    kept: dict[str, str] = {}
+    answers: list[dict[str, Any]] = []
+    assert len(told) == len(calls)
+
+    for text, call in zip(told, calls, strict=True):
+        process = await asyncio.create_subprocess_exec(
+            "bash",
+            "-c",
+            begin + text.replace(ADDRESS, f"127.0.0.1:{page_server.server.port}"),
+            cwd=tmp_path,
+            env={**os.environ, **kept},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, errors = await process.communicate()
+        answers = all_of(output.decode())
+        assert answers, f"{text}{errors.decode()}"
+        assert not process.returncode or (call.seconds and "DeadlineExceeded" in errors.decode()), errors
+        kept |= {name: str(found_in(answers[-1], place)) for name, place in call.keeps}
+
+    assert {path_of(example)[1:] for example in EXAMPLES} == {
+        name for name in rpcs_of(page_server) if name.startswith("defter.")
     }
+    assert "first_difference" not in answers[-1]["result"]
+
+
+def all_of(output: str) -> list[dict[str, Any]]:
+    """Return the JSON objects that follow one another."""
+    found, text = [], output.lstrip()
+    while text:
+        answer, end = json.JSONDecoder().raw_decode(text)
+        found.append(answer)
+        text = text[end:].lstrip()
+    return found
+
+
+def found_in(answer: Any, place: str) -> Any:
+    """Return what stands at a place: fields, numbers in lists, and in lists of findings their class."""
+    for step in place.split("."):
+        if not isinstance(answer, list):
+            answer = answer.get(step, "")  # what is empty is not printed
+        elif step.isdigit():
+            answer = answer[int(step)]
+        else:
+            answer = next(each for each in answer if each["finding_class"] == step)
+    return answer

@@ -138,10 +138,10 @@ def _comments(proto: Path) -> dict[tuple[str, str], str]:
     for line in proto.read_text(encoding="utf-8").splitlines():
         if begun := _SERVICE.match(line):
             service = begun[1]
-        if line.startswith("  // "):
-            comment.append(line.removeprefix("  // "))
+        if line.startswith("  //"):
+            comment.append(line.removeprefix("  //").strip())
             continue
         if rpc := _RPC.match(line):
-            found[service, rpc[1]] = " ".join(comment)
+            found[service, rpc[1]] = " ".join(filter(None, comment))
         comment = []
     return found

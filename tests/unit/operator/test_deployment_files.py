@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from ledger_server.operator.connection import Exit
 from ledger_server.operator.setting_names import COMMAND_SETTINGS
 from ledger_server.process.settings import Settings
 from tests.support.command_lines import check_command_line
@@ -22,10 +24,14 @@ from tests.unit.operator.test_documentation import OPERATIONS, REPOSITORY
 from webhook_edge.settings import EdgeSettings
 
 UNITS = REPOSITORY / "deploy" / "systemd"
+SCRIPTS = REPOSITORY / "deploy" / "schedulers"
+CRONTAB = REPOSITORY / "deploy" / "cron" / "defter"
 CONTAINERFILE = REPOSITORY / "deploy" / "Containerfile"
 INSTALLED = "/opt/defter/bin/defter"
 # Programs of units that are not ours, and which a machine that runs tests need not have.
 FOREIGN = {"/usr/bin/barman"}
+# It hands mail over, which no hardened unit can.
+UNHARDENED = {"defter-failed@.service"}
 # Hardening that every unit of ours has; `systemd-analyze security` knows more, where it is at hand.
 HARDENED = {
     "NoNewPrivileges": "yes",
@@ -73,24 +79,147 @@ def test_units_are_found() -> None:
     """Else the tests below would hold of nothing; each timer has the service that it starts."""
     timers = {file.stem for file in UNITS.glob("*.timer")}
     services = {each.name.removesuffix(".service") for each in SERVICES}
-    assert services == timers | {"defter", "defter-edge"}
-    assert len(OURS) == 4
+    assert services == timers | {"defter", "defter-edge", "defter-failed@"}
+    assert len(OURS) == 7
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=by_name)
 def test_unit_starts_what_there_is(service: Unit) -> None:
     """A command of ours has the options that are said; a foreign one is known to be foreign."""
     program, *words = shlex.split(service.last("ExecStart"))
-    if program == INSTALLED:
-        check_command_line(words, DEFTER_TENANT="casino")
+    if program.startswith(INSTALLED):
+        check_started([program.removeprefix(f"{Path(INSTALLED).parent}/"), *words])
     else:
         assert program in FOREIGN
+
+
+def check_started(line: list[str]) -> None:
+    """Check a command line, and what our scripts start with the words that they are given."""
+    program, *words = line
+    match program:
+        case "defter":
+            check_command_line(words, DEFTER_TENANT="casino")
+        case "defter-quietly":
+            codes, *command = words
+            assert {int(code) for code in codes.split(",")} <= set(Exit)
+            check_started(command)
+        case "defter-import-settlements":
+            text = (SCRIPTS / program).read_text()
+            [started] = re.findall(r"^ +(defter .+)$", text, re.MULTILINE)
+            provider, format_, _folder = words
+            if format_.startswith("$"):
+                format_ = "stripe-payout-reconciliation"
+            check_started(shlex.split(started.replace("$format", format_).replace("$provider", provider)))
+        case _:
+            assert (SCRIPTS / program).exists()
+
+
+def test_units_tell_somebody_when_they_fail() -> None:
+    """Each unit that a timer of ours starts; only one that has given up has failed."""
+    scheduled = [each for each in OURS if (UNITS / each.name.replace(".service", ".timer")).exists()]
+    assert len(scheduled) == 4
+    for each in scheduled:
+        assert each.last("OnFailure") == "defter-failed@%n.service"
+        if "Restart" in each.values:
+            seconds = {"min": 60}
+            pause, limit = (
+                int(each.last(key).removesuffix("min")) * seconds["min"]
+                for key in ("RestartSec", "StartLimitIntervalSec")
+            )
+            assert pause * int(each.last("StartLimitBurst")) < limit
+
+
+def crontab() -> list[list[str]]:
+    """Return the words of the lines of the crontab that start something."""
+    lines = [line for line in CRONTAB.read_text().splitlines() if line and not line.startswith("#")]
+    return [line.split() for line in lines if not re.match(r"[A-Z_]+=", line)]
+
+
+def test_crontab_starts_what_there_is() -> None:
+    """Five fields of a time, a user who is not root, and a command line that can be typed."""
+    lines = crontab()
+    for *times, user, _ in ([*line[:6], ""] for line in lines):
+        assert all(re.fullmatch(r"\*(/\d+)?|\d+", field) for field in times)
+        assert user == "defter-jobs"
+    for line in lines:
+        assert "%" not in "".join(line)  # cron reads it as the end of a line
+        check_started(line[6:])
+    told = {" ".join(line[8:10]) for line in lines if line[8] == "defter"}
+    assert told == {"defter reconcile", "defter verify", "defter head"}
+
+
+def test_crontab_sets_what_commands_read() -> None:
+    """A variable that is misspelt would send a command elsewhere."""
+    names = re.findall(r"^(DEFTER_\w+)=", CRONTAB.read_text(), re.MULTILINE)
+    assert names
+    assert set(names) <= COMMAND_SETTINGS
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.iterdir()), ids=lambda script: script.name)
+def test_script_is_read_by_a_shell(script: Path) -> None:
+    """And can be started as it is."""
+    assert script.stat().st_mode & 0o111
+    assert script.read_text().startswith("#!/bin/sh\n")
+    assert not subprocess.run(["sh", "-n", script], check=False).returncode
+
+
+@pytest.mark.parametrize(
+    ("codes", "code", "where"),
+    [
+        ([], 0, {}),
+        ([0], 0, {"0": "done"}),
+        ([0, 1], 1, {"0": "done", "1": "done"}),
+        ([1, 4], 4, {"1": "done", "4": "inbox"}),
+        ([1, 2, 4], 2, {"1": "done", "2": "refused", "4": "inbox"}),
+        ([130], 4, {"130": "inbox"}),
+    ],
+)
+def test_inbox_is_emptied_of_what_was_read(
+    tmp_path: Path, codes: list[int], code: int, where: dict[str, str]
+) -> None:
+    """A report stays until a server has answered; a program that ends as the report is called stands in."""
+    program = tmp_path / "bin" / "defter"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nexit "$(basename "$3")"\n')
+    program.chmod(0o755)
+    inbox = tmp_path / "reports of casino" / "inbox"
+    inbox.mkdir(parents=True)
+    for each in codes:
+        (inbox / str(each)).touch()
+    words = [
+        str(SCRIPTS / "defter-import-settlements"),
+        "stripe-eu",
+        "stripe-balance-change",
+        str(inbox.parent),
+    ]
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    ran = subprocess.run(words, env={"PATH": path}, capture_output=True, text=True, check=False)
+    assert ran.returncode == code
+    assert {file.name: file.parent.name for file in inbox.parent.glob("*/*")} == where
+    assert ran.stderr.count("exit code") == sum(each != 0 for each in codes)
+
+
+@pytest.mark.parametrize(
+    ("codes", "command", "code", "printed"),
+    [
+        ("0", "echo fine", 0, ""),
+        ("0,1", "echo found; exit 1", 0, ""),
+        ("0", "echo found; exit 1", 1, "found\nexit code 1: sh -c echo found; exit 1\n"),
+        ("0,1", "echo lost >&2; exit 11", 11, "lost\nexit code 11: sh -c echo lost >&2; exit 11\n"),
+    ],
+)
+def test_quietly_prints_what_was_not_expected(codes: str, command: str, code: int, printed: str) -> None:
+    """Cron mails that, and nothing else."""
+    words = [str(SCRIPTS / "defter-quietly"), codes, "sh", "-c", command]
+    ran = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (code, printed, "")
 
 
 @pytest.mark.parametrize("service", OURS, ids=by_name)
 def test_unit_is_hardened_and_nobodys_root(service: Unit) -> None:
     """No right, no home, nothing writable but its own state, no secret in the unit."""
-    assert {key: service.last(key) for key in HARDENED} == HARDENED
+    if service.name not in UNHARDENED:
+        assert {key: service.last(key) for key in HARDENED} == HARDENED
     assert service.last("User").startswith("defter")
     for setting in service.values.get("Environment", []):
         assert not re.search(r"PASSWORD|SECRET|://", setting), setting
@@ -120,7 +249,10 @@ def analyze(*words: str) -> subprocess.CompletedProcess[str]:
 def installed_units(tmp_path: Path) -> list[Path]:
     """The units as they are where Defter is installed: systemd looks whether each program is there."""
     for file in UNITS.iterdir():
-        text = file.read_text().replace(INSTALLED, str(DEFTER))
+        text = file.read_text()
+        for script in SCRIPTS.iterdir():
+            text = text.replace(f"{Path(INSTALLED).parent}/{script.name} ", f"{script} ")
+        text = text.replace(INSTALLED, str(DEFTER))
         for program in FOREIGN:
             text = text.replace(program, "/bin/true")
         (tmp_path / file.name.replace("@.", "@casino-mock.")).write_text(text)

@@ -36,12 +36,20 @@ class Backfill:
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Stream[backfill_pb2.CompareBalancesResponse]:
-        """Each difference becomes a finding BALANCE_DRIFT, once for each player, currency and bucket;
-        the findings that are not seen any more resolve at the end, and of a partial snapshot those
-        that it shows to be equal.
+        """Compare a snapshot of a legacy system's balances with the ledger's posted balances at the
+        same moment: the header first, then the balances in order, then the end.
 
-        A call that is cut off resolves nothing by absence and leaves its run INTERRUPTED: make it
-        again. The same snapshot twice changes nothing. Fails with SNAPSHOT_NOT_ORDERED,
+        Each answer has the run as it stands and the differences that were found since the answer
+        before; the last one has the run as it ended. No money is moved. The caller sends the
+        header; once it is taken, this comparison's turn has come, and its run has begun, the server
+        answers with `wants_next`. Then and after each further answer with `wants_next` the caller
+        sends one message. What can be refused by the header alone is refused before the first
+        answer. A caller that sends more than it was asked for is not refused, but many gRPC clients
+        lose the reason of a refusal that comes while they send. Each difference becomes a finding
+        BALANCE_DRIFT, once for each player, currency and bucket; the findings that are not seen any
+        more resolve at the end, and of a partial snapshot those that it shows to be equal. A call
+        that is cut off resolves nothing by absence and leaves its run INTERRUPTED: make it again.
+        The same snapshot twice changes nothing. Fails with SNAPSHOT_NOT_ORDERED,
         SNAPSHOT_INCOMPLETE, NOT_YET_RECORDED for a moment that is to come, RECONCILIATION_UNDER_WAY
         while another comparison with that source is under way, and DEADLINE_PASSED if the caller
         sends nothing for a minute.
@@ -61,16 +69,24 @@ class Backfill:
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Stream[backfill_pb2.ImportOpeningBalancesResponse]:
-        """Nothing is posted unless all lines are right (IMPORT_LINES_REFUSED after the plan) and add
-        up to the control sum of each currency (CONTROL_SUM_MISMATCH after the plan).
+        """Post opening balances: one transaction for each player and currency, of type
+        OPENING_BALANCE, which debits `equity:opening:<currency>` and credits the player's wallets.
 
-        The whole call may be made again at any time, by as many callers at once as like: a player's
-        opening balance in a currency is posted once, whoever asks for it, for as long as the
-        journal lasts, and a call that was cut off goes on where it was. What a line says is
-        compared with what was posted for it. If it differs, the line is refused
-        (OPENING_BALANCE_CHANGED), and with `force` the difference is posted by a further
-        transaction. Fails with FIELD_TOO_LONG for more than 5,000,000 lines, and with
-        DEADLINE_PASSED if the caller sends nothing for a minute.
+        Wallets that are missing are opened. The caller sends the header; once it is taken, and this
+        import's turn has come, the server answers its progress. Then the caller sends all lines and
+        `pass_end`; nothing is posted by then. The server checks every line and answers the plan. If
+        `plan.wants_lines`, the caller sends the same messages with the same lines once more, and
+        `pass_end`; these are posted as they come, and the result ends the call. A message of the
+        second pass that differs from the first pass ends the call with IMPORT_CHANGED; what was
+        posted by then is right. With `dry_run` the plan ends the call. Nothing is posted unless all
+        lines are right (IMPORT_LINES_REFUSED after the plan) and add up to the control sum of each
+        currency (CONTROL_SUM_MISMATCH after the plan). The whole call may be made again at any
+        time, by as many callers at once as like: a player's opening balance in a currency is posted
+        once, whoever asks for it, for as long as the journal lasts, and a call that was cut off
+        goes on where it was. What a line says is compared with what was posted for it. If it
+        differs, the line is refused (OPENING_BALANCE_CHANGED), and with `force` the difference is
+        posted by a further transaction. Fails with FIELD_TOO_LONG for more than 5,000,000 lines,
+        and with DEADLINE_PASSED if the caller sends nothing for a minute.
         """
         return self._caller.both_streams(
             "/defter.backfill.v1.BackfillService/ImportOpeningBalances",

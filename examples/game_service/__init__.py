@@ -1,0 +1,1 @@
+"""A game service in front of the ledger: docs/first-integration.md walks through it."""

@@ -1,0 +1,1 @@
+"""Examples of calls that are typed, one for each RPC."""
