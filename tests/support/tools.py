@@ -56,6 +56,18 @@ def require(tool: Callable[[], Path]) -> Path:
         pytest.skip(str(error))
 
 
+def go() -> Path:
+    """Return the Go command of the system.
+
+    Raises:
+        ToolUnavailable: there is none.
+    """
+    found = shutil.which("go")
+    if found is None:
+        raise ToolUnavailable("go is not installed")
+    return Path(found)
+
+
 def grpcurl() -> Path:
     """Return grpcurl, built by Go on first use.
 

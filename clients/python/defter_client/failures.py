@@ -30,6 +30,16 @@ _BY_CODE: Final[dict[grpc.StatusCode, type[LedgerError]]] = {
     grpc.StatusCode.OUT_OF_RANGE: Refused,
     grpc.StatusCode.ABORTED: Refused,
 }
+# Of an answer that is not the ledger's, a proxy's perhaps, these alone say what to do.
+_BY_CODE_ALONE: Final = {
+    code: _BY_CODE[code]
+    for code in (
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+    )
+}
 # Without a reason of the ledger nobody knows how far the call had come.
 _UNKNOWN_CODES: Final = frozenset(
     {
@@ -105,7 +115,11 @@ def is_replayed(trailing: Sequence[tuple[str, str | bytes]] | None) -> bool:
 
 
 def _error_class(reason: str, code: grpc.StatusCode) -> type[LedgerError]:
-    return BY_REASON.get(reason) or _BY_CODE.get(code, Fault)
+    """Return the class of a reason; of one that is newer than this client, and of none, by the code."""
+    known = BY_REASON.get(reason)
+    if known is not None:
+        return known
+    return (_BY_CODE if reason else _BY_CODE_ALONE).get(code, Fault)
 
 
 def _name_of(reason: int) -> str:
@@ -117,7 +131,7 @@ def _name_of(reason: int) -> str:
 
 
 def _is_unknown(reason: str, code: grpc.StatusCode) -> bool:
-    return reason in _UNKNOWN_REASONS if reason else code in _UNKNOWN_CODES
+    return reason in _UNKNOWN_REASONS if reason in BY_REASON else code in _UNKNOWN_CODES
 
 
 def _is_final(reason: str) -> bool:

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x64\x65\x66ter/identity/v1/caller.proto\x12\x12\x64\x65\x66ter.identity.v1\"*\n\x06\x43\x61ller\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\x0e\n\x06person\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x64\x65\x66ter/identity/v1/caller.proto\x12\x12\x64\x65\x66ter.identity.v1\"*\n\x06\x43\x61ller\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\x0e\n\x06person\x18\x02 \x01(\tBDZBdefter.example/defter/clients/go/gen/defter/identity/v1;identityv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'defter.identity.v1.caller_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'ZBdefter.example/defter/clients/go/gen/defter/identity/v1;identityv1'
   _globals['_CALLER']._serialized_start=55
   _globals['_CALLER']._serialized_end=97
 # @@protoc_insertion_point(module_scope)

@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from defter.payments.v1 import payment_pb2 as defter_dot_payments_dot_v1_dot_payment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x64\x65\x66ter/payments/v1/player.proto\x12\x12\x64\x65\x66ter.payments.v1\x1a defter/payments/v1/payment.proto\"d\n\x13\x46orgetPlayerRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x11\n\tplayer_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"N\n\x14\x46orgetPlayerResponse\x12\x36\n\tforgotten\x18\x01 \x01(\x0b\x32#.defter.payments.v1.PlayerForgotten\"F\n\x1dRevealPersonalMetadataRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\npayment_id\x18\x02 \x01(\t\"\xd1\x01\n\x1eRevealPersonalMetadataResponse\x12\x63\n\x11personal_metadata\x18\x01 \x03(\x0b\x32H.defter.payments.v1.RevealPersonalMetadataResponse.PersonalMetadataEntry\x12\x11\n\tforgotten\x18\x02 \x01(\x08\x1a\x37\n\x15PersonalMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xf3\x01\n\rPlayerService\x12\x61\n\x0c\x46orgetPlayer\x12\'.defter.payments.v1.ForgetPlayerRequest\x1a(.defter.payments.v1.ForgetPlayerResponse\x12\x7f\n\x16RevealPersonalMetadata\x12\x31.defter.payments.v1.RevealPersonalMetadataRequest\x1a\x32.defter.payments.v1.RevealPersonalMetadataResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x64\x65\x66ter/payments/v1/player.proto\x12\x12\x64\x65\x66ter.payments.v1\x1a defter/payments/v1/payment.proto\"d\n\x13\x46orgetPlayerRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x11\n\tplayer_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"N\n\x14\x46orgetPlayerResponse\x12\x36\n\tforgotten\x18\x01 \x01(\x0b\x32#.defter.payments.v1.PlayerForgotten\"F\n\x1dRevealPersonalMetadataRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\npayment_id\x18\x02 \x01(\t\"\xd1\x01\n\x1eRevealPersonalMetadataResponse\x12\x63\n\x11personal_metadata\x18\x01 \x03(\x0b\x32H.defter.payments.v1.RevealPersonalMetadataResponse.PersonalMetadataEntry\x12\x11\n\tforgotten\x18\x02 \x01(\x08\x1a\x37\n\x15PersonalMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xf3\x01\n\rPlayerService\x12\x61\n\x0c\x46orgetPlayer\x12\'.defter.payments.v1.ForgetPlayerRequest\x1a(.defter.payments.v1.ForgetPlayerResponse\x12\x7f\n\x16RevealPersonalMetadata\x12\x31.defter.payments.v1.RevealPersonalMetadataRequest\x1a\x32.defter.payments.v1.RevealPersonalMetadataResponseBDZBdefter.example/defter/clients/go/gen/defter/payments/v1;paymentsv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'defter.payments.v1.player_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'ZBdefter.example/defter/clients/go/gen/defter/payments/v1;paymentsv1'
   _globals['_REVEALPERSONALMETADATARESPONSE_PERSONALMETADATAENTRY']._loaded_options = None
   _globals['_REVEALPERSONALMETADATARESPONSE_PERSONALMETADATAENTRY']._serialized_options = b'8\001'
   _globals['_FORGETPLAYERREQUEST']._serialized_start=89
