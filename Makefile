@@ -90,6 +90,7 @@ lint: $(VENV) $(GENERATORS_LOCKED) ## check style, types, layers, the contract a
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/python -m tools.generate_stubs --check
 	$(BIN)/python -m tools.generate_client --check
+	$(BIN)/python -m tools.generate_typescript --check
 	$(BIN)/python -m tools.generate_dashboards --check
 	$(BIN)/python -m tools.generate_configuration --check
 	$(BIN)/python -m tools.generate_grpcurl --check
@@ -99,6 +100,7 @@ lint: $(VENV) $(GENERATORS_LOCKED) ## check style, types, layers, the contract a
 gen: $(VENV) $(GENERATORS_LOCKED) ## regenerate the clients, the dashboards, the configuration reference and the calls by grpcurl
 	@$(BIN)/python -m tools.generate_stubs
 	@$(BIN)/python -m tools.generate_client
+	@$(BIN)/python -m tools.generate_typescript
 	@$(BIN)/python -m tools.generate_dashboards
 	@$(BIN)/python -m tools.generate_configuration
 	@$(BIN)/python -m tools.generate_grpcurl

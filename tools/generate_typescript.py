@@ -1,7 +1,8 @@
 """Own what is generated of the TypeScript client: clients/typescript/src/gen/**, from protos/**/*.proto.
 
-Run by `make gen`; with --check it changes nothing and fails when what is committed is stale. Messages need Node.js
-and the client's locked packages: without them the rest is generated and the reason told, but CI must have them.
+Run by `make gen`; with --check it changes nothing and fails when what is committed is stale. Messages need
+Node.js and the client's locked packages: without them the rest is generated and the reason told, but CI must
+have them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from tools.clients.node import CLIENT, REPOSITORY, NodeUnavailable, installed_client
 from tools.clients.reasons import reasons
 from tools.clients.typescript import currencies_source, errors_source, index_source
-from tools.generate_stubs import PROTO_ROOT, folder_of
+from tools.generate_stubs import PROTO_ROOT, folder_of, generators_python
 
 GENERATED = CLIENT / "src" / "gen"
 # The details of errors, which the protos don't import: they travel packed in a status.
@@ -28,7 +29,9 @@ _GOOGLE_PROTOS = ("google/rpc/status.proto", "google/rpc/error_details.proto")
 def main() -> int:
     """Write the sources, or compare them with a fresh generation."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail when what is committed differs from a fresh run")
+    parser.add_argument(
+        "--check", action="store_true", help="fail when what is committed differs from a fresh run"
+    )
     check = parser.parse_args().check
     with tempfile.TemporaryDirectory(prefix="defter-typescript-") as folder:
         fresh = Path(folder)
@@ -68,11 +71,10 @@ def write_messages(output: Path, protos: list[Path], plugin: Path) -> None:
         SystemExit: protoc refused a proto; its message is on stderr.
     """
     command = [
-        sys.executable,
+        str(generators_python()),
         "-m",
-        "grpc_tools.protoc",
+        "grpc_tools.protoc",  # finds google/protobuf by itself
         f"--proto_path={PROTO_ROOT}",
-        f"--proto_path={folder_of('grpc_tools') / '_proto'}",
         f"--proto_path={folder_of('google.rpc').parent.parent}",
         f"--plugin=protoc-gen-es={plugin}",
         f"--es_out={output}",
@@ -105,7 +107,10 @@ def report(fresh: Path, stale: list[Path]) -> int:
     for relative in stale:
         sys.stdout.writelines(
             difflib.unified_diff(
-                _lines(GENERATED / relative), _lines(fresh / relative), f"committed/{relative}", f"fresh/{relative}"
+                _lines(GENERATED / relative),
+                _lines(fresh / relative),
+                f"committed/{relative}",
+                f"fresh/{relative}",
             )
         )
     if stale:

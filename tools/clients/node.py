@@ -1,4 +1,4 @@
-"""Own the npm packages of the TypeScript client: exactly those of its lock file, installed once for each lock."""
+"""Own the npm packages of the TypeScript client: those of its lock file, installed once for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Own what the TypeScript client has of the contract beside messages: a class for each reason, and currencies."""
+"""Own what the TypeScript client has beside messages: a class for each reason, and the currencies."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def errors_source(reasons: list[Reason]) -> str:
         _HEAD,
         f'import {{ {parents} }} from "../errors.js";\n\n',
         *(_class(reason) for reason in reasons),
-        "/** Each reason that this client knows: its number, code and class, and how its facts are read. */\n",
+        "/** Each reason that this client knows: number, code, class, and the types of its facts. */\n",
         "export const REASONS = {\n",
         *(_row(reason) for reason in reasons),
         "} as const;\n\n",
@@ -52,10 +52,10 @@ def errors_source(reasons: list[Reason]) -> str:
 
 def currencies_source() -> str:
     """Return the module with the decimal places of the currencies that each server has."""
-    places = {each.code: each.exponent for each in Currency if each.exponent is not None} | SHIPPED
+    places = {each.code: each.exponent for each in Currency if each.exponent is not None} | dict(SHIPPED)
     rows = "".join(f"  {code}: {places[code]},\n" for code in sorted(places))
     return (
-        f"{_HEAD}/** Decimal places by currency: ISO 4217, and the assets that a server has without a setting. */\n"
+        f"{_HEAD}/** Decimal places by currency: ISO 4217, and the assets that each server has. */\n"
         f"export const DECIMAL_PLACES: Readonly<Record<string, number>> = {{\n{rows}}};\n"
     )
 

@@ -33,7 +33,10 @@ interface Cancellable {
 }
 
 /** Send one message and return one. */
-export function unary<O extends DescMessage>(attempt: Attempt<O>, request: Uint8Array): Promise<Answer<MessageShape<O>>> {
+export function unary<O extends DescMessage>(
+  attempt: Attempt<O>,
+  request: Uint8Array,
+): Promise<Answer<MessageShape<O>>> {
   const { client, path, output, metadata } = attempt;
   return answered<MessageShape<O>>(attempt, (done) =>
     client.makeUnaryRequest(path, asBuffer, decoder(output), request, metadata, options(attempt), done),
@@ -41,7 +44,10 @@ export function unary<O extends DescMessage>(attempt: Attempt<O>, request: Uint8
 }
 
 /** Send messages and return one. */
-export function collected<O extends DescMessage>(attempt: Attempt<O>, requests: Sent): Promise<Answer<MessageShape<O>>> {
+export function collected<O extends DescMessage>(
+  attempt: Attempt<O>,
+  requests: Sent,
+): Promise<Answer<MessageShape<O>>> {
   const { client, path, output, metadata } = attempt;
   const thrown: Thrown = {};
   const answer = answered<MessageShape<O>>(attempt, (done) => {

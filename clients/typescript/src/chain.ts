@@ -43,10 +43,12 @@ export function behind(sequence: bigint): Place {
 export function follow(place: Place, entry: JournalEntry, verify: boolean): Place {
   const { sequence, chainHash, recordBytes } = entry;
   const expected = place.sequence + 1n;
-  if (sequence !== expected) throw new JournalBrokenError(sequence, `record ${sequence} came where ${expected} follows`);
+  if (sequence !== expected)
+    throw new JournalBrokenError(sequence, `record ${sequence} came where ${expected} follows`);
   if (verify && place.chainHash !== undefined) {
     const hash = createHash("sha256").update(place.chainHash).update(recordBytes).digest();
-    if (!hash.equals(chainHash)) throw new JournalBrokenError(sequence, `the chain hash of record ${sequence} is wrong`);
+    if (!hash.equals(chainHash))
+      throw new JournalBrokenError(sequence, `the chain hash of record ${sequence} is wrong`);
   }
   return { sequence, chainHash };
 }

@@ -3,7 +3,11 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { BackfillService } from "./gen/defter/backfill/v1/backfill_pb.js";
 import { AccountService } from "./gen/defter/ledger/v1/account_pb.js";
 import { HoldService } from "./gen/defter/ledger/v1/hold_pb.js";
-import { JournalService, type JournalEntry, type WatchJournalRequestSchema } from "./gen/defter/ledger/v1/journal_pb.js";
+import {
+  JournalService,
+  type JournalEntry,
+  type WatchJournalRequestSchema,
+} from "./gen/defter/ledger/v1/journal_pb.js";
 import { PostingService, type PostTransactionResult } from "./gen/defter/ledger/v1/posting_pb.js";
 import { TenantService } from "./gen/defter/ledger/v1/tenant_pb.js";
 import { DepositService } from "./gen/defter/payments/v1/deposit_pb.js";

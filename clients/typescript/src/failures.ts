@@ -44,6 +44,8 @@ const BY_NUMBER: ReadonlyMap<number, string> = new Map(
 );
 const RETRY_CODES: ReadonlySet<Code> = new Set(["UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED", "DEADLINE_EXCEEDED"]);
 const UNKNOWN_OUTCOMES: ReadonlySet<Code> = new Set(["INTERNAL", "DEADLINE_EXCEEDED", "CANCELLED"]);
+// How the transport tells of a call that ended without a status: its connection broke, or something between reset it.
+const BROKEN = /^(Received RST_STREAM with code [02]\b|Call cancelled$)/;
 const INTEGER = /^-?\d{1,40}$/;
 
 /** Whether a value is the error of a reason; narrows it to the reason's class. */
@@ -99,7 +101,7 @@ export function rejectionError(
 }
 
 function ledgerErrorOf(failure: ServiceError, { key, unknownBefore = false }: Circumstances): LedgerError {
-  const code = (statusCodes[failure.code] ?? "UNKNOWN") as Code;
+  const code = codeOf(failure);
   const told = statusOf(failure.metadata);
   const info = detail(told, ErrorInfoSchema);
   const reason = info?.reason ?? "";
@@ -122,6 +124,12 @@ function ledgerErrorOf(failure: ServiceError, { key, unknownBefore = false }: Ci
     index: typeof facts["index"] === "bigint" ? Number(facts["index"]) : indexOf(info?.metadata["index"]),
     cause: failure,
   });
+}
+
+// A server that is gone is away, whatever the transport calls that.
+function codeOf({ code, details, metadata }: ServiceError): Code {
+  const isBroken = BROKEN.test(details) && Object.keys(metadata.getMap()).length === 0;
+  return isBroken ? "UNAVAILABLE" : ((statusCodes[code] ?? "UNKNOWN") as Code);
 }
 
 /** The class of what has no class of its own: no ledger spoke, or a newer one than this client. */

@@ -20,11 +20,7 @@ export class List<R extends Page> implements AsyncIterable<ItemOf<R>> {
    * @param fetch - fetches a page, with a deadline and tries of its own.
    * @param itemsOf - returns the items of a page.
    */
-  constructor(
-    first: string,
-    fetch: (pageToken: string) => Promise<R>,
-    itemsOf: (page: R) => readonly ItemOf<R>[],
-  ) {
+  constructor(first: string, fetch: (pageToken: string) => Promise<R>, itemsOf: (page: R) => readonly ItemOf<R>[]) {
     this.#first = first;
     this.#fetch = fetch;
     this.#itemsOf = itemsOf;

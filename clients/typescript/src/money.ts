@@ -24,15 +24,19 @@ export class Currencies {
    * @param extra - decimal places by currency, beside the shipped ones; they win.
    * @param shipped - ISO 4217 and the assets that each server has, unless it says otherwise.
    */
-  constructor(extra: Readonly<Record<string, number>> = {}, shipped: Readonly<Record<string, number>> = DECIMAL_PLACES) {
+  constructor(
+    extra: Readonly<Record<string, number>> = {},
+    shipped: Readonly<Record<string, number>> = DECIMAL_PLACES,
+  ) {
     this.#places = new Map(Object.entries({ ...shipped, ...extra }));
   }
 
   /** Return the currencies that a server has, as its `listCurrencies` answers: the only ones that bind. */
-  static of(
-    listed: Iterable<{ readonly currencyCode: string; readonly decimalPlaces: number }>,
-  ): Currencies {
-    return new Currencies(Object.fromEntries(Array.from(listed, (each) => [each.currencyCode, each.decimalPlaces])), {});
+  static of(listed: Iterable<{ readonly currencyCode: string; readonly decimalPlaces: number }>): Currencies {
+    return new Currencies(
+      Object.fromEntries(Array.from(listed, (each) => [each.currencyCode, each.decimalPlaces])),
+      {},
+    );
   }
 
   /**
@@ -46,7 +50,8 @@ export class Currencies {
     if (found === null) throw new AmountError(`${String(decimal)} is no decimal text, such as "12.50"`);
     const [, sign, whole = "", behind = ""] = found;
     const beyond = behind.slice(places);
-    if (/[1-9]/.test(beyond)) throw new AmountError(`${decimal} has more than the ${places} decimal places of ${currencyCode}`);
+    if (/[1-9]/.test(beyond))
+      throw new AmountError(`${decimal} has more than the ${places} decimal places of ${currencyCode}`);
     const minor = BigInt(whole + behind.slice(0, places).padEnd(places, "0"));
     if (minor > MOST) throw new AmountError(`${decimal} ${currencyCode} is more than a ledger can count`);
     return sign === "-" ? -minor : minor;

@@ -51,4 +51,3 @@ export interface TransactionsOptions extends Omit<CallOptions, "timeoutMs"> {
   /** Milliseconds that may pass, with all tries, while items wait and no result comes; the client's without. */
   readonly timeoutMs?: number;
 }
-

@@ -1,4 +1,5 @@
 // Owns what a caller proves its identity by: files with a certificate and its key, or with a token.
+import { X509Certificate } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { createSecureContext } from "node:tls";
 import { credentials, type ChannelCredentials } from "@grpc/grpc-js";
@@ -53,7 +54,7 @@ export class ProofFiles {
   credentials(): ChannelCredentials {
     const [authority, certificate, key] = CERTIFICATE_FILES.map((field) => contentOf(field, this.#proof[field]));
     if (authority === undefined) return credentials.createInsecure();
-    check("authorityFile", () => createSecureContext({ ca: authority }));
+    check("authorityFile", () => new X509Certificate(authority));
     if (certificate === undefined || key === undefined) return credentials.createSsl(authority);
     check("certificateFile", () => createSecureContext({ cert: certificate }));
     // A certificate and the key of another stand beside each other while both are being replaced.
@@ -82,7 +83,10 @@ function checkTogether({ authorityFile, certificateFile, keyFile, tokenFile }: P
   if (authorityFile === undefined) {
     for (const [field, file] of Object.entries({ certificateFile, keyFile, tokenFile })) {
       if (file !== undefined) {
-        throw new ProofUnusableError(field as keyof Proof, "does nothing without TLS, which needs the server's authority");
+        throw new ProofUnusableError(
+          field as keyof Proof,
+          "does nothing without TLS, which needs the server's authority",
+        );
       }
     }
   }

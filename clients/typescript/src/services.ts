@@ -26,23 +26,26 @@ export interface KeyedStream<R> extends AsyncIterable<R> {
 export type Requests<I extends DescMessage> = Iterable<MessageInitShape<I>> | AsyncIterable<MessageInitShape<I>>;
 
 // GetOutcome asks about a key and is not keyed itself; only it names the method that a key belongs to.
-type IsKeyed<I extends DescMessage> = MessageShape<I> extends { idempotencyKey: string }
-  ? MessageShape<I> extends { method: string }
-    ? false
-    : true
-  : false;
+type IsKeyed<I extends DescMessage> =
+  MessageShape<I> extends { idempotencyKey: string }
+    ? MessageShape<I> extends { method: string }
+      ? false
+      : true
+    : false;
 
-type UnaryCall<I extends DescMessage, O extends DescMessage> = IsKeyed<I> extends true
-  ? (request: MessageInitShape<I>, options?: KeyedOptions) => Promise<Keyed<MessageShape<O>>>
-  : MessageShape<I> extends { pageToken: string }
-    ? MessageShape<O> extends Page
-      ? (request: MessageInitShape<I>, options?: CallOptions) => List<MessageShape<O>>
-      : never
-    : (request: MessageInitShape<I>, options?: CallOptions) => Promise<MessageShape<O>>;
+type UnaryCall<I extends DescMessage, O extends DescMessage> =
+  IsKeyed<I> extends true
+    ? (request: MessageInitShape<I>, options?: KeyedOptions) => Promise<Keyed<MessageShape<O>>>
+    : MessageShape<I> extends { pageToken: string }
+      ? MessageShape<O> extends Page
+        ? (request: MessageInitShape<I>, options?: CallOptions) => List<MessageShape<O>>
+        : never
+      : (request: MessageInitShape<I>, options?: CallOptions) => Promise<MessageShape<O>>;
 
-type ServerStreamCall<I extends DescMessage, O extends DescMessage> = IsKeyed<I> extends true
-  ? (request: MessageInitShape<I>, options?: KeyedOptions) => KeyedStream<MessageShape<O>>
-  : (request: MessageInitShape<I>, options?: CallOptions) => AsyncIterable<MessageShape<O>>;
+type ServerStreamCall<I extends DescMessage, O extends DescMessage> =
+  IsKeyed<I> extends true
+    ? (request: MessageInitShape<I>, options?: KeyedOptions) => KeyedStream<MessageShape<O>>
+    : (request: MessageInitShape<I>, options?: CallOptions) => AsyncIterable<MessageShape<O>>;
 
 /** The form of a method, from its descriptor. */
 export type MethodOf<M> = M extends {
@@ -155,7 +158,7 @@ async function* begun(
   mayRepeat: boolean,
 ): AsyncGenerator<Message, void> {
   const retries = wire.retries(call);
-  for (let hasCome = false; ; ) {
+  for (let hasCome = false; ;) {
     try {
       for await (const message of make(await wire.attempt(call, retries.tries.leftMs()))) {
         hasCome = true;

@@ -106,7 +106,8 @@ export class Watch implements AsyncIterable<JournalEntry> {
 
 function startOf(request: WatchJournalRequest, { checkpoint }: WatchOptions): Place {
   if (checkpoint === undefined) return behind(request.afterSequence);
-  if (request.afterSequence !== 0n) throw new TypeError("a watch begins at afterSequence or at a checkpoint, not at both");
+  if (request.afterSequence !== 0n)
+    throw new TypeError("a watch begins at afterSequence or at a checkpoint, not at both");
   return placeOf(checkpoint);
 }
 

@@ -1,5 +1,13 @@
 // Owns what all calls of a client share: its connections, its headers, its tenant, and when a call is made again.
-import { clone, create, toBinary, type DescMessage, type DescMethod, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
+import {
+  clone,
+  create,
+  toBinary,
+  type DescMessage,
+  type DescMethod,
+  type MessageInitShape,
+  type MessageShape,
+} from "@bufbuild/protobuf";
 import { Metadata } from "@grpc/grpc-js";
 import type { Attempt } from "./calls.js";
 import { Channels } from "./channels.js";

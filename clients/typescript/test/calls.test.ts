@@ -20,7 +20,14 @@ import {
 } from "@defter/client";
 import { Failure, serve, type Handlers } from "./server.js";
 
-const SERVICES = { AccountService, HoldService, JournalService, PostingService, ReconciliationService, SettlementService };
+const SERVICES = {
+  AccountService,
+  HoldService,
+  JournalService,
+  PostingService,
+  ReconciliationService,
+  SettlementService,
+};
 const ULID = /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/;
 const ends: (() => void)[] = [];
 
@@ -31,7 +38,10 @@ afterEach(() => {
 async function ledgerOf(handlers: Handlers, options: ClientOptions = {}): Promise<LedgerClient> {
   const server = await serve(SERVICES, handlers);
   const ledger = new LedgerClient(server.target, options);
-  ends.push(() => ledger.close(), () => server.stop());
+  ends.push(
+    () => ledger.close(),
+    () => server.stop(),
+  );
   return ledger;
 }
 
@@ -62,8 +72,14 @@ test("a key is made before the first try and is the same at all tries", async ()
   const ledger = await ledgerOf(failing(away, seen));
   const { response, key, replayed } = await ledger.holds.placeHold({ debitAccountId: "a", amountMinor: 5n });
   assert.match(key, ULID);
-  assert.deepEqual(seen.map((each) => each.idempotencyKey), [key, key, key]);
-  assert.deepEqual(seen.map((each) => each.amountMinor), [5n, 5n, 5n]);
+  assert.deepEqual(
+    seen.map((each) => each.idempotencyKey),
+    [key, key, key],
+  );
+  assert.deepEqual(
+    seen.map((each) => each.amountMinor),
+    [5n, 5n, 5n],
+  );
   assert.equal(response.hold?.holdId, "hold_1");
   assert.equal(replayed, false);
 });
@@ -95,7 +111,10 @@ test("the caller's message is not changed, and the client's tenant stands in for
   await ledger.holds.placeHold(request);
   await ledger.holds.placeHold({ tenantId: "other" });
   assert.deepEqual([request.tenantId, request.idempotencyKey], ["", ""]);
-  assert.deepEqual(seen.map((each) => each.tenantId), ["own", "other"]);
+  assert.deepEqual(
+    seen.map((each) => each.tenantId),
+    ["own", "other"],
+  );
 });
 
 test("an answer says that its outcome was decided before", async () => {
@@ -109,7 +128,11 @@ test("an answer says that its outcome was decided before", async () => {
 });
 
 test("who asks about a key is not keyed", async () => {
-  const ledger = await ledgerOf({ GetOutcome: (request: { idempotencyKey: string }) => ({ entry: { sequence: request.idempotencyKey === "" ? 1n : 2n } }) });
+  const ledger = await ledgerOf({
+    GetOutcome: (request: { idempotencyKey: string }) => ({
+      entry: { sequence: request.idempotencyKey === "" ? 1n : 2n },
+    }),
+  });
   const response = await ledger.journal.getOutcome({ method: "PlaceHold", idempotencyKey: "" });
   assert.equal(response.entry?.sequence, 1n);
 });
@@ -136,16 +159,25 @@ for (const code of ["RESOURCE_EXHAUSTED", "ABORTED", "OUT_OF_RANGE", "INTERNAL",
 
 test("a delay behind the deadline is not waited for", async () => {
   const seen: PlaceHoldRequest[] = [];
-  const ledger = await ledgerOf(failing([new Failure("RESOURCE_EXHAUSTED", { reason: "LANE_FULL", retryMs: 3_600_000 })], seen));
+  const ledger = await ledgerOf(
+    failing([new Failure("RESOURCE_EXHAUSTED", { reason: "LANE_FULL", retryMs: 3_600_000 })], seen),
+  );
   const error = await errorOf(ledger.holds.placeHold({}));
-  assert.deepEqual([error.kind, error.retryDelayMs, error.retryable, error.outcomeUnknown], ["retry", 3_600_000, true, false]);
+  assert.deepEqual(
+    [error.kind, error.retryDelayMs, error.retryable, error.outcomeUnknown],
+    ["retry", 3_600_000, true, false],
+  );
   assert.equal(seen.length, 1);
 });
 
 test("the last error is thrown when the time is up, and a keyed call may have taken effect", async () => {
   const ledger = await ledgerOf({
-    PlaceHold: () => { throw new Failure("UNAVAILABLE", { message: "away" }); },
-    GetBalance: () => { throw new Failure("UNAVAILABLE"); },
+    PlaceHold: () => {
+      throw new Failure("UNAVAILABLE", { message: "away" });
+    },
+    GetBalance: () => {
+      throw new Failure("UNAVAILABLE");
+    },
   });
   const keyed = await errorOf(ledger.holds.placeHold({}, { timeoutMs: 300 }));
   const read = await errorOf(ledger.accounts.getBalance({}, { timeoutMs: 300 }));
@@ -206,7 +238,11 @@ test("a stream of answers is begun again before its first, under one key, and ne
   });
   const stream = ledger.reconciliation.runReconciliation({ provider: "mock" });
   const found: unknown[] = [];
-  const error = await errorOf((async () => { for await (const each of stream) found.push(each); })());
+  const error = await errorOf(
+    (async () => {
+      for await (const each of stream) found.push(each);
+    })(),
+  );
   assert.deepEqual([error.code, error.key, found.length], ["UNAVAILABLE", stream.key, 1]);
   assert.deepEqual(seen, [stream.key, stream.key, stream.key]);
 });
@@ -232,7 +268,10 @@ test("messages of an array are sent again, those of a generator never", async ()
 
 test("what the caller's own messages throw is what the call throws", async () => {
   const ledger = await ledgerOf({
-    ImportSettlementReport: async (requests: AsyncIterable<unknown>) => { for await (const _ of requests); return {}; },
+    ImportSettlementReport: async (requests: AsyncIterable<unknown>) => {
+      for await (const _ of requests);
+      return {};
+    },
   });
   async function* broken(): AsyncGenerator<object> {
     yield {};

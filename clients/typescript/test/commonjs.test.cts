@@ -5,7 +5,12 @@ import client = require("@defter/client");
 
 nodeTest.test("the package has the same exports in both forms", async () => {
   const module = await import("@defter/client");
-  assert.deepEqual(Object.keys(client).filter((name) => name !== "__esModule").sort(), Object.keys(module).sort());
+  assert.deepEqual(
+    Object.keys(client)
+      .filter((name) => name !== "__esModule")
+      .sort(),
+    Object.keys(module).sort(),
+  );
 });
 
 nodeTest.test("an error of one form is known by the other", async () => {

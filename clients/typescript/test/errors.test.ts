@@ -26,7 +26,13 @@ import { Failure, serve, type Running } from "./server.js";
 
 const TOLD = { text: "player:42", integer: "-9223372036854775809", time: "2026-11-29T01:02:03.456789Z" };
 const READ = { text: "player:42", integer: -9223372036854775809n, time: new Date("2026-11-29T01:02:03.456Z") };
-const KINDS = { retry: RetryError, request: RequestError, access: AccessError, refused: RefusedError, fault: FaultError };
+const KINDS = {
+  retry: RetryError,
+  request: RequestError,
+  access: AccessError,
+  refused: RefusedError,
+  fault: FaultError,
+};
 const NAMES = Object.keys(REASONS) as ReasonName[];
 
 let server: Running;
@@ -35,7 +41,14 @@ let ledger: LedgerClient;
 let failure: Failure;
 
 before(async () => {
-  server = await serve({ AccountService }, { GetBalance: (_: GetBalanceRequest) => { throw failure; } });
+  server = await serve(
+    { AccountService },
+    {
+      GetBalance: (_: GetBalanceRequest) => {
+        throw failure;
+      },
+    },
+  );
   ledger = new LedgerClient(server.target);
 });
 
@@ -91,7 +104,9 @@ test("facts that are not there or can't be read are undefined", async () => {
   assert.equal(error.facts.availableBalanceMinor, undefined);
   assert.equal(error.facts.accountId, undefined);
   assert.equal(error.facts.changeMinor, undefined);
-  const expired = await thrown(new Failure("UNAUTHENTICATED", { reason: "TOKEN_EXPIRED", facts: { expire_time: "soon" } }));
+  const expired = await thrown(
+    new Failure("UNAUTHENTICATED", { reason: "TOKEN_EXPIRED", facts: { expire_time: "soon" } }),
+  );
   assert.ok(hasReason(expired, "TOKEN_EXPIRED"));
   assert.equal(expired.facts.expireTime, undefined);
 });
@@ -139,5 +154,6 @@ test("the item to blame is told by its index", async () => {
 });
 
 test("nothing else is an error of the ledger", () => {
-  for (const each of [null, undefined, 1, "x", {}, new Error("x"), { code: "INTERNAL" }]) assert.ok(!isLedgerError(each));
+  for (const each of [null, undefined, 1, "x", {}, new Error("x"), { code: "INTERNAL" }])
+    assert.ok(!isLedgerError(each));
 });

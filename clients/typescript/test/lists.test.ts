@@ -21,8 +21,18 @@ import {
 import { Failure, serve, type Handlers } from "./server.js";
 
 const SERVICES = {
-  AccountService, FindingService, HoldService, JournalService, PostingService, ReconciliationService,
-  SettlementService, TenantService, DepositService, WithdrawalService, WalletService, ProviderEventService,
+  AccountService,
+  FindingService,
+  HoldService,
+  JournalService,
+  PostingService,
+  ReconciliationService,
+  SettlementService,
+  TenantService,
+  DepositService,
+  WithdrawalService,
+  WalletService,
+  ProviderEventService,
 };
 
 async function withLedger(handlers: Handlers, use: (ledger: LedgerClient) => Promise<void>): Promise<void> {
@@ -59,10 +69,15 @@ for (const sizes of [[0], [1], [2, 3], [0, 0, 4], [2, 0, 1, 0]]) {
     const seen: ListTransactionsRequest[] = [];
     return withLedger(pages(sizes, seen), async (ledger) => {
       const found: string[] = [];
-      for await (const each of ledger.postings.listTransactions({ pageSize: 7, reference: "r" })) found.push(each.transactionId);
+      for await (const each of ledger.postings.listTransactions({ pageSize: 7, reference: "r" }))
+        found.push(each.transactionId);
       const count = sizes.reduce((sum, size) => sum + size, 0);
-      assert.deepEqual(found, Array.from({ length: count }, (_, place) => `tx_${place}`));
-      for (const { pageSize, reference, tenantId } of seen) assert.deepEqual([pageSize, reference, tenantId], [7, "r", "own"]);
+      assert.deepEqual(
+        found,
+        Array.from({ length: count }, (_, place) => `tx_${place}`),
+      );
+      for (const { pageSize, reference, tenantId } of seen)
+        assert.deepEqual([pageSize, reference, tenantId], [7, "r", "own"]);
     });
   });
 }
@@ -89,15 +104,26 @@ test("a list goes on from a page that is given, and fetches no more than is read
 });
 
 test("an error of a page is the error of the list", () =>
-  withLedger({ ListHolds: () => { throw new Failure("INVALID_ARGUMENT", { reason: "PAGE_TOKEN_INVALID" }); } }, async (ledger) => {
-    await assert.rejects(
-      (async () => { for await (const _ of ledger.holds.listHolds({})); })(),
-      (error) => isLedgerError(error) && error.reason === "PAGE_TOKEN_INVALID",
-    );
-  }));
+  withLedger(
+    {
+      ListHolds: () => {
+        throw new Failure("INVALID_ARGUMENT", { reason: "PAGE_TOKEN_INVALID" });
+      },
+    },
+    async (ledger) => {
+      await assert.rejects(
+        (async () => {
+          for await (const _ of ledger.holds.listHolds({}));
+        })(),
+        (error) => isLedgerError(error) && error.reason === "PAGE_TOKEN_INVALID",
+      );
+    },
+  ));
 
 test("each RPC with pages has exactly one list of messages to iterate over", () => {
-  const paged = Object.values(SERVICES).flatMap((service) => service.methods.filter((method) => "pageToken" in method.input.field));
+  const paged = Object.values(SERVICES).flatMap((service) =>
+    service.methods.filter((method) => "pageToken" in method.input.field),
+  );
   assert.ok(paged.length >= 13);
   for (const { name, output } of paged) {
     const lists = output.fields.filter((field) => field.fieldKind === "list" && field.listKind === "message");

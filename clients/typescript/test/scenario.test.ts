@@ -2,7 +2,15 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { fromJson, toJson, type DescMethod, type DescService, type JsonObject, type JsonValue, type Message } from "@bufbuild/protobuf";
+import {
+  fromJson,
+  toJson,
+  type DescMethod,
+  type DescService,
+  type JsonObject,
+  type JsonValue,
+  type Message,
+} from "@bufbuild/protobuf";
 import * as client from "@defter/client";
 import { LedgerClient, checkpointOf, isLedgerError, type LedgerError } from "@defter/client";
 import { hand, needsServers, target, tenant } from "./stack.js";
@@ -32,7 +40,9 @@ type AnyCall = (request: Message, options: object) => Promise<Message | client.K
 
 const ULID = /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/;
 const MINUTE = 60_000;
-const { steps } = JSON.parse(readFileSync(new URL("../../scenario/scenario.json", import.meta.url), "utf8")) as { steps: Step[] };
+const { steps } = JSON.parse(readFileSync(new URL("../../scenario/scenario.json", import.meta.url), "utf8")) as {
+  steps: Step[];
+};
 const saved: Record<string, JsonValue> = { tenant };
 const ledger = new LedgerClient(target || "localhost:1", { tenantId: tenant, timeoutMs: MINUTE });
 
@@ -61,7 +71,11 @@ const DOES: Record<NonNullable<Step["do"]>, (step: Step) => Promise<void>> = {
     assert.equal(found.length, step.count);
     const field = method.output.fields.find((each) => each.fieldKind === "list" && each.listKind === "message");
     assert.ok(field?.fieldKind === "list" && field.listKind === "message");
-    includes(toJson(field.message, found[0] as Message, { useProtoFieldName: true }), filled(step.first ?? {}), step.name);
+    includes(
+      toJson(field.message, found[0] as Message, { useProtoFieldName: true }),
+      filled(step.first ?? {}),
+      step.name,
+    );
   },
 
   async stream(step) {
@@ -87,7 +101,7 @@ const DOES: Record<NonNullable<Step["do"]>, (step: Step) => Promise<void>> = {
     let at = BigInt(step.after ?? 0);
     let count = 0;
     let watch = ledger.journal.watchJournal({ afterSequence: at }, { verifyChain: true });
-    for (let isResumed = step.resume !== true, checkpoint = ""; at < until; ) {
+    for (let isResumed = step.resume !== true, checkpoint = ""; at < until;) {
       for await (const entry of watch) {
         at += 1n;
         count += 1;
@@ -150,7 +164,10 @@ function hasFailed(step: Step, error: unknown): void {
 function textsOf({ reason, facts }: LedgerError): JsonObject {
   const names = client.REASONS[reason as client.ReasonName].facts as Record<string, readonly [string, string]>;
   return Object.fromEntries(
-    Object.entries(facts).map(([field, fact]) => [names[field]![0], fact instanceof Date ? fact.toISOString() : String(fact)]),
+    Object.entries(facts).map(([field, fact]) => [
+      names[field]![0],
+      fact instanceof Date ? fact.toISOString() : String(fact),
+    ]),
   );
 }
 
@@ -160,14 +177,17 @@ function jsonOf(method: DescMethod, message: Message): JsonObject {
 
 /** Replace `${name}` and `${step.path}` in all texts. */
 function filled(value: JsonValue, own: Record<string, string> = {}): JsonValue {
-  if (typeof value === "string") return value.replace(/\$\{([^}]+)\}/g, (_, path: string) => own[path] ?? savedAt(path));
+  if (typeof value === "string")
+    return value.replace(/\$\{([^}]+)\}/g, (_, path: string) => own[path] ?? savedAt(path));
   if (Array.isArray(value)) return value.map((each) => filled(each, own));
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, filled(each, own)]));
 }
 
 function savedAt(path: string): string {
-  const found = path.split(".").reduce((at: JsonValue | undefined, name) => (at as JsonObject | undefined)?.[name], saved);
+  const found = path
+    .split(".")
+    .reduce((at: JsonValue | undefined, name) => (at as JsonObject | undefined)?.[name], saved);
   assert.equal(typeof found, "string", path);
   return found as string;
 }
@@ -178,9 +198,9 @@ function includes(actual: JsonValue | undefined, expected: JsonValue, where: str
     assert.ok(Array.isArray(actual) && actual.length === expected.length, `${where}: ${JSON.stringify(actual)}`);
     expected.forEach((each, place) => includes(actual[place], each, `${where}[${place}]`));
   } else if (typeof expected === "object" && expected !== null) {
-    for (const [name, each] of Object.entries(expected)) includes((actual as JsonObject | undefined)?.[name], each, `${where}.${name}`);
+    for (const [name, each] of Object.entries(expected))
+      includes((actual as JsonObject | undefined)?.[name], each, `${where}.${name}`);
   } else {
-    // What has its default is absent in JSON.
-    assert.equal(actual ?? (expected === "0" ? "0" : expected === false ? false : actual), expected, where);
+    assert.equal(actual, expected, where);
   }
 }

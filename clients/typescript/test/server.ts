@@ -26,7 +26,13 @@ export class Failure extends Error {
 
   constructor(
     code: Code,
-    told: { reason?: string; facts?: Record<string, string>; retryMs?: number; requestId?: string; message?: string } = {},
+    told: {
+      reason?: string;
+      facts?: Record<string, string>;
+      retryMs?: number;
+      requestId?: string;
+      message?: string;
+    } = {},
   ) {
     super(code);
     this.code = status[code];
@@ -87,7 +93,8 @@ function definitionOf(service: DescService): ServiceDefinition {
         responseStream: method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming",
         requestSerialize: (message: Message) => Buffer.from(toBinary(method.input, message)),
         requestDeserialize: (bytes: Buffer) => fromBinary(method.input, bytes),
-        responseSerialize: (message: object) => Buffer.from(toBinary(method.output, create(method.output, message as Message))),
+        responseSerialize: (message: object) =>
+          Buffer.from(toBinary(method.output, create(method.output, message as Message))),
         responseDeserialize: (bytes: Buffer) => fromBinary(method.output, bytes),
       },
     ]),
@@ -103,7 +110,10 @@ function handlerOf(method: DescMethod, handler: (...call: never[]) => unknown): 
   const handle = handler as (...call: unknown[]) => unknown;
   // The library has one type for handlers of all forms, of which no handler of one form is a value.
   if (method.methodKind === "unary" || method.methodKind === "client_streaming") {
-    return ((call: ServerUnaryCall<Message, Message> & ServerReadableStream<Message, Message>, done: sendUnaryData<Message>) => {
+    return ((
+      call: ServerUnaryCall<Message, Message> & ServerReadableStream<Message, Message>,
+      done: sendUnaryData<Message>,
+    ) => {
       const trailers = new Metadata();
       const said = method.methodKind === "unary" ? call.request : call;
       Promise.resolve()

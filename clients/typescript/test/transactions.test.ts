@@ -64,8 +64,12 @@ function breaking(after: (call: number) => number, breakOff: () => unknown, deci
 }
 
 const BREAKS: Record<string, () => unknown> = {
-  "a server that is away": () => { throw new Failure("UNAVAILABLE"); },
-  "a full lane": () => { throw new Failure("RESOURCE_EXHAUSTED", { reason: "LANE_FULL", retryMs: 1 }); },
+  "a server that is away": () => {
+    throw new Failure("UNAVAILABLE");
+  },
+  "a full lane": () => {
+    throw new Failure("RESOURCE_EXHAUSTED", { reason: "LANE_FULL", retryMs: 1 });
+  },
   "a stream that ends": () => undefined,
 };
 
@@ -73,47 +77,71 @@ for (const [name, breakOff] of Object.entries(BREAKS)) {
   for (const count of [0, 1, 5, 2_500]) {
     test(`${count} items have their results in order through ${name}`, () => {
       const decided = new Map<string, number>();
-      return withStream(breaking((call) => call * 137, breakOff, decided), async (ledger) => {
-        const keys = await keysOf(ledger.postings.streamTransactions(items(count)));
-        assert.deepEqual(keys, items(count).map((each) => each.idempotencyKey));
-        assert.equal(decided.size, count);
-        if (count > 1_000) assert.ok([...decided.values()].some((times) => times > 1), "nothing was sent again");
-      });
+      return withStream(
+        breaking((call) => call * 137, breakOff, decided),
+        async (ledger) => {
+          const keys = await keysOf(ledger.postings.streamTransactions(items(count)));
+          assert.deepEqual(
+            keys,
+            items(count).map((each) => each.idempotencyKey),
+          );
+          assert.equal(decided.size, count);
+          if (count > 1_000)
+            assert.ok(
+              [...decided.values()].some((times) => times > 1),
+              "nothing was sent again",
+            );
+        },
+      );
     });
   }
 }
 
 test("items that come one by one are sent as they come", () =>
-  withStream(breaking(() => Infinity, () => undefined, new Map()), async (ledger) => {
-    const answers: string[] = [];
-    let told: (key: string) => void = () => {};
-    async function* source(): AsyncGenerator<{ idempotencyKey: string }> {
-      for (const item of items(5)) {
-        const answered = new Promise<string>((resolve) => (told = resolve));
-        yield item;
-        // The next one comes when this one has its result.
-        assert.equal(await answered, item.idempotencyKey);
+  withStream(
+    breaking(
+      () => Infinity,
+      () => undefined,
+      new Map(),
+    ),
+    async (ledger) => {
+      const answers: string[] = [];
+      let told: (key: string) => void = () => {};
+      async function* source(): AsyncGenerator<{ idempotencyKey: string }> {
+        for (const item of items(5)) {
+          const answered = new Promise<string>((resolve) => (told = resolve));
+          yield item;
+          // The next one comes when this one has its result.
+          assert.equal(await answered, item.idempotencyKey);
+        }
       }
-    }
-    for await (const { idempotencyKey } of ledger.postings.streamTransactions(source())) {
-      answers.push(idempotencyKey);
-      told(idempotencyKey);
-    }
-    assert.equal(answers.length, 5);
-  }));
+      for await (const { idempotencyKey } of ledger.postings.streamTransactions(source())) {
+        answers.push(idempotencyKey);
+        told(idempotencyKey);
+      }
+      assert.equal(answers.length, 5);
+    },
+  ));
 
 test("what the source throws is thrown behind the results of what came before it", () =>
-  withStream(breaking(() => Infinity, () => undefined, new Map()), async (ledger) => {
-    function* source(): Generator<{ idempotencyKey: string }> {
-      yield* items(3);
-      throw new RangeError("the file ends");
-    }
-    const found: string[] = [];
-    await assert.rejects(async () => {
-      for await (const { idempotencyKey } of ledger.postings.streamTransactions(source())) found.push(idempotencyKey);
-    }, RangeError);
-    assert.deepEqual(found, ["k-0", "k-1", "k-2"]);
-  }));
+  withStream(
+    breaking(
+      () => Infinity,
+      () => undefined,
+      new Map(),
+    ),
+    async (ledger) => {
+      function* source(): Generator<{ idempotencyKey: string }> {
+        yield* items(3);
+        throw new RangeError("the file ends");
+      }
+      const found: string[] = [];
+      await assert.rejects(async () => {
+        for await (const { idempotencyKey } of ledger.postings.streamTransactions(source())) found.push(idempotencyKey);
+      }, RangeError);
+      assert.deepEqual(found, ["k-0", "k-1", "k-2"]);
+    },
+  ));
 
 test("who stops reading ends the call and its source", async () => {
   let cancelled = (): void => {};
@@ -123,7 +151,11 @@ test("who stops reading ends the call and its source", async () => {
   await withStream(
     (call) => {
       call.on("cancelled", cancelled);
-      return breaking(() => Infinity, () => undefined, new Map())(call);
+      return breaking(
+        () => Infinity,
+        () => undefined,
+        new Map(),
+      )(call);
     },
     async (ledger) => {
       async function* endless(): AsyncGenerator<{ idempotencyKey: string }> {
@@ -133,7 +165,8 @@ test("who stops reading ends the call and its source", async () => {
           ended();
         }
       }
-      for await (const { idempotencyKey } of ledger.postings.streamTransactions(endless())) if (idempotencyKey === "k-4000") break;
+      for await (const { idempotencyKey } of ledger.postings.streamTransactions(endless()))
+        if (idempotencyKey === "k-4000") break;
       await Promise.all([isCancelled, hasEnded]);
     },
   );
@@ -144,14 +177,21 @@ test("a server that gives no result in time is given up, and the outcome is open
     () => new Promise(() => {}),
     async (ledger) => {
       const results = ledger.postings.streamTransactions(items(3), { timeoutMs: 50 });
-      await assert.rejects(keysOf(results), (error) => isLedgerError(error) && error.code === "DEADLINE_EXCEEDED" && error.outcomeUnknown);
+      await assert.rejects(
+        keysOf(results),
+        (error) => isLedgerError(error) && error.code === "DEADLINE_EXCEEDED" && error.outcomeUnknown,
+      );
     },
   ));
 
 test("a server that does not end a stream which has all its results is not waited for", () =>
   withStream(
     async (call) => {
-      await breaking(() => Infinity, () => undefined, new Map())(call);
+      await breaking(
+        () => Infinity,
+        () => undefined,
+        new Map(),
+      )(call);
       await new Promise(() => {});
     },
     async (ledger) => {
@@ -162,13 +202,18 @@ test("a server that does not end a stream which has all its results is not waite
 test("a server that stays away is given up with the last error", async () => {
   const ledger = new LedgerClient("localhost:1", { tenantId: "demo" });
   const results = ledger.postings.streamTransactions(items(3), { timeoutMs: 100 });
-  await assert.rejects(keysOf(results), (error) => isLedgerError(error) && ["UNAVAILABLE", "DEADLINE_EXCEEDED"].includes(error.code));
+  await assert.rejects(
+    keysOf(results),
+    (error) => isLedgerError(error) && ["UNAVAILABLE", "DEADLINE_EXCEEDED"].includes(error.code),
+  );
   ledger.close();
 });
 
 test("an error of the call is no break", () =>
   withStream(
-    () => { throw new Failure("PERMISSION_DENIED", { reason: "PERMISSION_MISSING" }); },
+    () => {
+      throw new Failure("PERMISSION_DENIED", { reason: "PERMISSION_MISSING" });
+    },
     async (ledger) => {
       const results = ledger.postings.streamTransactions(items(3));
       await assert.rejects(keysOf(results), (error) => isLedgerError(error) && error.kind === "access");
@@ -176,31 +221,44 @@ test("an error of the call is no break", () =>
   ));
 
 test("a signal ends a stream, also one whose source is silent", () =>
-  withStream(breaking(() => Infinity, () => undefined, new Map()), async (ledger) => {
-    const controller = new AbortController();
-    async function* silent(): AsyncGenerator<{ idempotencyKey: string }> {
-      yield* items(1);
-      await new Promise(() => {});
-    }
-    const found: string[] = [];
-    await assert.rejects(
-      async () => {
-        for await (const { idempotencyKey } of ledger.postings.streamTransactions(silent(), { signal: controller.signal })) {
-          found.push(idempotencyKey);
-          controller.abort();
-        }
-      },
-      (error) => isLedgerError(error) && error.code === "CANCELLED",
-    );
-    assert.deepEqual(found, ["k-0"]);
-  }));
+  withStream(
+    breaking(
+      () => Infinity,
+      () => undefined,
+      new Map(),
+    ),
+    async (ledger) => {
+      const controller = new AbortController();
+      async function* silent(): AsyncGenerator<{ idempotencyKey: string }> {
+        yield* items(1);
+        await new Promise(() => {});
+      }
+      const found: string[] = [];
+      await assert.rejects(
+        async () => {
+          for await (const { idempotencyKey } of ledger.postings.streamTransactions(silent(), {
+            signal: controller.signal,
+          })) {
+            found.push(idempotencyKey);
+            controller.abort();
+          }
+        },
+        (error) => isLedgerError(error) && error.code === "CANCELLED",
+      );
+      assert.deepEqual(found, ["k-0"]);
+    },
+  ));
 
 test("a result of another item is an error", () =>
   withStream(
     async (call) => {
-      for await (const _ of call.iterator({ destroyOnReturn: false })) call.write({ results: [{ idempotencyKey: "k-1" }] });
+      for await (const _ of call.iterator({ destroyOnReturn: false }))
+        call.write({ results: [{ idempotencyKey: "k-1" }] });
     },
     async (ledger) => {
-      await assert.rejects(keysOf(ledger.postings.streamTransactions(items(3))), /of k-1 came where that of k-0 follows/);
+      await assert.rejects(
+        keysOf(ledger.postings.streamTransactions(items(3))),
+        /of k-1 came where that of k-0 follows/,
+      );
     },
   ));

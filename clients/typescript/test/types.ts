@@ -36,6 +36,7 @@ export async function wrongUse(ledger: LedgerClient, error: unknown): Promise<un
   if (hasReason(error, "INSUFFICIENT_FUNDS")) error.facts.holdId;
   // @ts-expect-error no such reason
   hasReason(error, "OUT_OF_MONEY");
-  const available: bigint | undefined = error instanceof InsufficientFundsError ? error.facts.availableBalanceMinor : 0n;
+  const available: bigint | undefined =
+    error instanceof InsufficientFundsError ? error.facts.availableBalanceMinor : 0n;
   return [keyed, read, available, DirectionSchema];
 }

@@ -56,7 +56,11 @@ async function withWatch(handler: Handler, use: (ledger: LedgerClient) => Promis
 }
 
 /** Read until a record, or to the end. */
-async function read(watch: AsyncIterable<JournalEntry>, until: bigint, found: JournalEntry[] = []): Promise<JournalEntry[]> {
+async function read(
+  watch: AsyncIterable<JournalEntry>,
+  until: bigint,
+  found: JournalEntry[] = [],
+): Promise<JournalEntry[]> {
   for await (const entry of watch) {
     found.push(entry);
     if (entry.sequence === until) break;
@@ -73,12 +77,22 @@ function from(first: number, last: number): number[] {
 }
 
 const BREAKS: Record<string, () => unknown> = {
-  "a server that is away": () => { throw new Failure("UNAVAILABLE"); },
+  "a server that is away": () => {
+    throw new Failure("UNAVAILABLE");
+  },
   "a stream that ends": () => undefined,
-  "a reader that is too slow": () => { throw new Failure("ABORTED", { reason: "READER_TOO_SLOW", facts: { after_sequence: "1" } }); },
-  "a fault": () => { throw new Failure("INTERNAL", { reason: "INTERNAL" }); },
-  "a reset": () => { throw new Failure("CANCELLED"); },
-  "a full server": () => { throw new Failure("RESOURCE_EXHAUSTED", { reason: "QUOTA_CALLS_UNDER_WAY", retryMs: 1 }); },
+  "a reader that is too slow": () => {
+    throw new Failure("ABORTED", { reason: "READER_TOO_SLOW", facts: { after_sequence: "1" } });
+  },
+  "a fault": () => {
+    throw new Failure("INTERNAL", { reason: "INTERNAL" });
+  },
+  "a reset": () => {
+    throw new Failure("CANCELLED");
+  },
+  "a full server": () => {
+    throw new Failure("RESOURCE_EXHAUSTED", { reason: "QUOTA_CALLS_UNDER_WAY", retryMs: 1 });
+  },
 };
 
 for (const verifyChain of [false, true]) {
@@ -140,7 +154,15 @@ for (const [name, options, after] of [
     ));
 }
 
-for (const checkpoint of ["", "28", "28:", "x:00", `28:${"0".repeat(63)}`, `-1:${"0".repeat(64)}`, `28:${"0".repeat(64)} `]) {
+for (const checkpoint of [
+  "",
+  "28",
+  "28:",
+  "x:00",
+  `28:${"0".repeat(63)}`,
+  `-1:${"0".repeat(64)}`,
+  `28:${"0".repeat(64)} `,
+]) {
   test(`${JSON.stringify(checkpoint)} is no checkpoint`, () => {
     const ledger = new LedgerClient("localhost:1");
     assert.throws(() => ledger.journal.watchJournal({}, { checkpoint }), TypeError);
@@ -150,14 +172,24 @@ for (const checkpoint of ["", "28", "28:", "x:00", `28:${"0".repeat(63)}`, `-1:$
 
 test("a watch does not begin at two places", () => {
   const ledger = new LedgerClient("localhost:1");
-  assert.throws(() => ledger.journal.watchJournal({ afterSequence: 1n }, { checkpoint: checkpointOf(JOURNAL[0]!) }), TypeError);
+  assert.throws(
+    () => ledger.journal.watchJournal({ afterSequence: 1n }, { checkpoint: checkpointOf(JOURNAL[0]!) }),
+    TypeError,
+  );
   ledger.close();
 });
 
-const altered = { ...JOURNAL[9]!, recordBytes: toBinary(JournalRecordSchema, create(JournalRecordSchema, { sequence: 10n, tenantId: "dema" })) };
+const altered = {
+  ...JOURNAL[9]!,
+  recordBytes: toBinary(JournalRecordSchema, create(JournalRecordSchema, { sequence: 10n, tenantId: "dema" })),
+};
 const renamed = (() => {
   const recordBytes = toBinary(JournalRecordSchema, create(JournalRecordSchema, { sequence: 11n }));
-  return { ...JOURNAL[9]!, recordBytes, chainHash: createHash("sha256").update(JOURNAL[8]!.chainHash).update(recordBytes).digest() };
+  return {
+    ...JOURNAL[9]!,
+    recordBytes,
+    chainHash: createHash("sha256").update(JOURNAL[8]!.chainHash).update(recordBytes).digest(),
+  };
 })();
 
 for (const [name, tenth, verifyChain] of [
@@ -176,7 +208,10 @@ for (const [name, tenth, verifyChain] of [
       },
       async (ledger) => {
         const found: JournalEntry[] = [];
-        await assert.rejects(read(ledger.journal.watchJournal({}, { verifyChain }), BigInt(COUNT), found), JournalBrokenError);
+        await assert.rejects(
+          read(ledger.journal.watchJournal({}, { verifyChain }), BigInt(COUNT), found),
+          JournalBrokenError,
+        );
         assert.deepEqual(sequences(found), from(1, 9));
       },
     ));
@@ -190,7 +225,10 @@ test("a record that does not follow the checkpoint ends a watch: the journal has
     },
     async (ledger) => {
       const checkpoint = `28:${"ab".repeat(32)}`;
-      await assert.rejects(read(ledger.journal.watchJournal({}, { checkpoint, verifyChain: true }), BigInt(COUNT)), JournalBrokenError);
+      await assert.rejects(
+        read(ledger.journal.watchJournal({}, { checkpoint, verifyChain: true }), BigInt(COUNT)),
+        JournalBrokenError,
+      );
     },
   ));
 
@@ -213,7 +251,10 @@ for (const [code, reason] of [
       },
       async (ledger) => {
         const found: JournalEntry[] = [];
-        await assert.rejects(read(ledger.journal.watchJournal({}), BigInt(COUNT), found), (error) => isLedgerError(error) && error.code === code);
+        await assert.rejects(
+          read(ledger.journal.watchJournal({}), BigInt(COUNT), found),
+          (error) => isLedgerError(error) && error.code === code,
+        );
         assert.deepEqual(sequences(found), [1, 2, 3]);
         assert.equal(calls, 2);
       },
@@ -234,7 +275,8 @@ test("who stops reading ends the call, and a signal ends the watch", () => {
       await ended[0];
       const controller = new AbortController();
       const watching = (async () => {
-        for await (const { sequence } of ledger.journal.watchJournal({}, { signal: controller.signal })) if (sequence === 3n) controller.abort();
+        for await (const { sequence } of ledger.journal.watchJournal({}, { signal: controller.signal }))
+          if (sequence === 3n) controller.abort();
       })();
       await assert.rejects(watching, (error) => isLedgerError(error) && error.code === "CANCELLED");
       await ended[1];

@@ -1353,7 +1353,7 @@ export class BlockingFindingsOpenError extends RefusedError {
   };
 }
 
-/** Each reason that this client knows: its number, code and class, and how its facts are read. */
+/** Each reason that this client knows: number, code, class, and the types of its facts. */
 export const REASONS = {
   IDENTITY_MISSING: {
     number: 30,
