@@ -132,6 +132,7 @@ lock: ## rewrite requirements.lock from pyproject.toml; ARGS=--upgrade takes new
 
 .PHONY: clean
 clean: ## remove the environment and every cache; the embedded database stays
+	@rm -rf clients/typescript/node_modules clients/typescript/dist clients/typescript/.build
 	@rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

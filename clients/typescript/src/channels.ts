@@ -5,8 +5,8 @@ import type { ProofFiles } from "./proof.js";
 const OPTIONS: ChannelOptions = {
   // The ledger's answers fit into the 4 MiB that gRPC accepts by default; a larger one would be a fault.
   "grpc.max_receive_message_length": 64 * 1024 * 1024,
-  // A silently dead connection ends a long stream after 40 s instead of never.
-  "grpc.keepalive_time_ms": 30_000,
+  // A silently dead connection is given up after 25 s instead of never. The server allows a ping every 10 s.
+  "grpc.keepalive_time_ms": 15_000,
   "grpc.keepalive_timeout_ms": 10_000,
   // A server that is back is found within seconds; by default gRPC waits up to two minutes.
   "grpc.initial_reconnect_backoff_ms": 100,
@@ -82,7 +82,8 @@ export class Channels {
       const before = this.#open;
       this.#open = this.#addresses.map((address) => new Client(address, credentials, this.#options));
       this.#stamp = stamp;
-      for (const each of before) each.close();
+      // A call that was given one of them a moment ago has to begin first.
+      setImmediate(() => before.forEach((each) => each.close()));
     } catch (error) {
       // While files are being replaced they may not go together; what is open goes on until they do.
       if (this.#open.length === 0) throw error;

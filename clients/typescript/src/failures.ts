@@ -46,6 +46,7 @@ const RETRY_CODES: ReadonlySet<Code> = new Set(["UNAVAILABLE", "RESOURCE_EXHAUST
 const UNKNOWN_OUTCOMES: ReadonlySet<Code> = new Set(["INTERNAL", "DEADLINE_EXCEEDED", "CANCELLED"]);
 // How the transport tells of a call that ended without a status: its connection broke, or something between reset it.
 const BROKEN = /^(Received RST_STREAM with code [02]\b|Call cancelled$)/;
+const DOMAIN = "defter";
 const INTEGER = /^-?\d{1,40}$/;
 
 /** Whether a value is the error of a reason; narrows it to the reason's class. */
@@ -103,7 +104,9 @@ export function rejectionError(
 function ledgerErrorOf(failure: ServiceError, { key, unknownBefore = false }: Circumstances): LedgerError {
   const code = codeOf(failure);
   const told = statusOf(failure.metadata);
-  const info = detail(told, ErrorInfoSchema);
+  const spoken = detail(told, ErrorInfoSchema);
+  // Something between has reasons of its own; they are none of the ledger's.
+  const info = spoken?.domain === DOMAIN ? spoken : undefined;
   const reason = info?.reason ?? "";
   const entry = ENTRIES.get(reason);
   const delay = detail(told, RetryInfoSchema)?.retryDelay;

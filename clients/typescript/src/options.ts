@@ -20,7 +20,7 @@ export interface ClientOptions {
 
 /** Of a call. */
 export interface CallOptions {
-  /** Milliseconds for the call with all its tries; the client's without. */
+  /** Milliseconds for the call with all its tries; the client's without, and of a stream no end. */
   readonly timeoutMs?: number;
   /** Gives the call up. It may have taken effect all the same. */
   readonly signal?: AbortSignal;

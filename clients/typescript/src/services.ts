@@ -5,6 +5,7 @@ import type { Answer, Attempt } from "./calls.js";
 import { newKey } from "./keys.js";
 import { List, type Page } from "./lists.js";
 import type { CallOptions, KeyedOptions } from "./options.js";
+import type { Retries } from "./retries.js";
 import { pathOf, type Call, type Wire } from "./wire.js";
 
 /** The answer of a keyed call. */
@@ -133,12 +134,14 @@ function clientStream(wire: Wire, method: DescMethod) {
   return async (requests: Requests<DescMessage>, options: CallOptions = {}): Promise<Message> => {
     const call = callOf(method, options);
     const make = (attempt: Attempt<DescMessage>) => collected(attempt, encoded(wire, method, requests));
-    if (Array.isArray(requests)) return (await wire.untilAnswered(call, make)).response;
     const retries = wire.retries(call);
-    try {
-      return (await make(await wire.attempt(call, retries.tries.leftMs()))).response;
-    } catch (failure) {
-      throw retries.errorOf(failure);
+    for (;;) {
+      try {
+        return (await make(await wire.attempt(call, streamMs(call, retries)))).response;
+      } catch (failure) {
+        if (!Array.isArray(requests)) throw retries.errorOf(failure);
+        await retries.after(failure);
+      }
     }
   };
 }
@@ -160,7 +163,7 @@ async function* begun(
   const retries = wire.retries(call);
   for (let hasCome = false; ;) {
     try {
-      for await (const message of make(await wire.attempt(call, retries.tries.leftMs()))) {
+      for await (const message of make(await wire.attempt(call, streamMs(call, retries)))) {
         hasCome = true;
         yield message;
       }
@@ -182,6 +185,11 @@ async function* encoded(
   requests: Requests<DescMessage>,
 ): AsyncGenerator<Uint8Array, void> {
   for await (const request of requests) yield wire.encode(method.input, request);
+}
+
+// How long a stream takes is its caller's matter; only tries that come to nothing have an end of their own.
+function streamMs({ options }: Call<DescMessage>, { tries }: Retries): number {
+  return options.timeoutMs === undefined ? Infinity : tries.leftMs();
 }
 
 function callOf(method: DescMethod, options: CallOptions): Call<DescMessage> {

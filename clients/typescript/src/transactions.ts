@@ -91,7 +91,7 @@ export class TransactionStream {
         const message = create(PostTransactionItemSchema, item);
         // The time in which a result must come begins with the first that waits for one.
         if (this.#waiting.length === 0) this.#retries.tries.renew();
-        const key = message.idempotencyKey.slice(0, KEY_LENGTH);
+        const key = resultKeyOf(message.idempotencyKey);
         this.#waiting.push({ key, bytes: toBinary(PostTransactionItemSchema, message) });
         this.#changed();
         while (this.#waiting.length >= MOST_WAITING && !this.#isOver) await this.#change;
@@ -201,4 +201,9 @@ export class TransactionStream {
       this.#wake = resolve;
     });
   }
+}
+
+/** Return how a result names an item: of a key that is too long it has the beginning. */
+function resultKeyOf(key: string): string {
+  return key.length <= KEY_LENGTH ? key : Array.from(key).slice(0, KEY_LENGTH).join("");
 }

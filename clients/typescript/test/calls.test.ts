@@ -247,6 +247,28 @@ test("a stream of answers is begun again before its first, under one key, and ne
   assert.deepEqual(seen, [stream.key, stream.key, stream.key]);
 });
 
+test("a call has a deadline, and a stream has none but what its caller gives", async () => {
+  const deadlines: number[] = [];
+  type Dated = { getDeadline(): Date | number };
+  const tell = (call: Dated): void => void deadlines.push(Number(call.getDeadline()));
+  const ledger = await ledgerOf({
+    GetBalance: (_: GetBalanceRequest, { call }: { call: Dated }) => {
+      tell(call);
+      return {};
+    },
+    VerifyJournal: (_: object, call: Dated) => tell(call),
+    ImportSettlementReport: async (_: object, { call }: { call: Dated }) => {
+      tell(call);
+      return {};
+    },
+  });
+  await ledger.accounts.getBalance({});
+  for await (const _ of ledger.journal.verifyJournal({}));
+  await ledger.settlements.importSettlementReport([]);
+  for await (const _ of ledger.journal.verifyJournal({}, { timeoutMs: 60_000 }));
+  assert.deepEqual(deadlines.map(Number.isFinite), [true, false, false, true]);
+});
+
 test("messages of an array are sent again, those of a generator never", async () => {
   let calls = 0;
   const ledger = await ledgerOf({

@@ -1,5 +1,6 @@
 // Owns the proof that servers are used in turn, that one that is away is passed over, and that replaced files count.
 import assert from "node:assert/strict";
+import { EventEmitter, once } from "node:events";
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -12,21 +13,37 @@ import { serve, type Running } from "./server.js";
 
 const PATIENT = { timeoutMs: 120_000 };
 
+interface Counting extends Running {
+  calls: number;
+  token: unknown;
+  /** The ends of its connections. */
+  readonly peers: Set<string>;
+  /** Wait until so many connections have made calls. */
+  hasPeers(count: number): Promise<void>;
+}
+
 /** A server that counts its calls, and tells what it was sent. */
-async function counting(
-  t: TestContext,
-  port = 0,
-  credentials?: ServerCredentials,
-): Promise<Running & { calls: number; token: unknown }> {
+async function counting(t: TestContext, port = 0, credentials?: ServerCredentials): Promise<Counting> {
+  const changed = new EventEmitter();
   const handlers = {
-    GetBalance: (_: GetBalanceRequest, { metadata }: { metadata: Metadata }) => {
+    GetBalance: (_: GetBalanceRequest, { metadata, peer }: { metadata: Metadata; peer: string }) => {
       found.calls += 1;
+      found.peers.add(peer);
+      changed.emit("peers");
       found.token = metadata.get("authorization")[0];
       return {};
     },
   };
   const running = await serve({ AccountService }, handlers, { port, ...(credentials && { credentials }) });
-  const found = { ...running, calls: 0, token: undefined as unknown };
+  const found: Counting = {
+    ...running,
+    calls: 0,
+    token: undefined,
+    peers: new Set(),
+    hasPeers: async (count) => {
+      while (found.peers.size < count) await once(changed, "peers");
+    },
+  };
   t.after(() => running.stop());
   return found;
 }
@@ -148,6 +165,41 @@ async function callUntilAnswered(ledger: LedgerClient): Promise<void> {
     );
   }
 }
+
+test("no call fails while certificates are replaced under load", async (t) => {
+  const folder = folderOf(t);
+  const authority = await Authority.make();
+  const proof = {
+    authorityFile: join(folder, "ca"),
+    certificateFile: join(folder, "certificate"),
+    keyFile: join(folder, "key"),
+  };
+  replace(proof.authorityFile, authority.certificate);
+  const renew = async (): Promise<void> => {
+    const { certificate, key } = await authority.issue("caller");
+    replace(proof.certificateFile, certificate);
+    replace(proof.keyFile, key);
+  };
+  await renew();
+  const { certificate, key } = await authority.issue("localhost");
+  const pair = { cert_chain: Buffer.from(certificate), private_key: Buffer.from(key) };
+  const credentials = ServerCredentials.createSsl(Buffer.from(authority.certificate), [pair], true);
+  const server = await counting(t, 0, credentials);
+  const ledger = clientOf(t, server.target, { proof });
+  const CONNECTIONS = 3;
+  let failed: unknown;
+  const worker = async (): Promise<void> => {
+    while (failed === undefined && server.peers.size < CONNECTIONS) await ledger.accounts.getBalance({}, PATIENT);
+  };
+  const workers = Promise.all(Array.from({ length: 32 }, worker)).catch((error: unknown) => (failed = error));
+  // Each connection is seen before the files are replaced again.
+  for (let connections = 1; connections < CONNECTIONS; connections += 1) {
+    await server.hasPeers(connections);
+    await renew();
+  }
+  await workers;
+  assert.equal(failed, undefined);
+});
 
 test("a token that is replaced counts at the next call", async (t) => {
   const folder = folderOf(t);

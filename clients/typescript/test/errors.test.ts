@@ -140,6 +140,13 @@ test("a rejection that a newer server calls by a number is a refusal", () => {
   assert.deepEqual([error.kind, error.reason, error.metadata], ["refused", "ERROR_REASON_9999", { a: "1" }]);
 });
 
+test("a reason that is not the ledger's is none", async () => {
+  const error = await thrown(
+    new Failure("UNAVAILABLE", { reason: "INSUFFICIENT_FUNDS", domain: "proxy", retryMs: NEVER }),
+  );
+  assert.deepEqual([error.kind, error.reason, error.metadata], ["retry", "", {}]);
+});
+
 test("details that can't be read are no error of their own", async () => {
   const torn = new Failure("FAILED_PRECONDITION");
   torn.metadata.set("grpc-status-details-bin", Buffer.from("no status"));

@@ -30,6 +30,7 @@ export class Failure extends Error {
       reason?: string;
       facts?: Record<string, string>;
       retryMs?: number;
+      domain?: string;
       requestId?: string;
       message?: string;
     } = {},
@@ -39,7 +40,11 @@ export class Failure extends Error {
     this.details = told.message ?? "told by a test";
     const details = [];
     if (told.reason !== undefined) {
-      const info = create(ErrorInfoSchema, { reason: told.reason, domain: "defter", metadata: told.facts ?? {} });
+      const info = create(ErrorInfoSchema, {
+        reason: told.reason,
+        domain: told.domain ?? "defter",
+        metadata: told.facts ?? {},
+      });
       details.push(anyPack(ErrorInfoSchema, info));
     }
     if (told.retryMs !== undefined) {
@@ -117,7 +122,7 @@ function handlerOf(method: DescMethod, handler: (...call: never[]) => unknown): 
       const trailers = new Metadata();
       const said = method.methodKind === "unary" ? call.request : call;
       Promise.resolve()
-        .then(() => handle(said, { metadata: call.metadata, trailers }))
+        .then(() => handle(said, { metadata: call.metadata, trailers, call, peer: call.getPeer() }))
         .then(
           (answer) => done(null, answer as Message, trailers),
           (failure: unknown) => done(failure as Failure),

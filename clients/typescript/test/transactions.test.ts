@@ -195,7 +195,7 @@ test("a server that does not end a stream which has all its results is not waite
       await new Promise(() => {});
     },
     async (ledger) => {
-      assert.equal((await keysOf(ledger.postings.streamTransactions(items(3), { timeoutMs: 200 }))).length, 3);
+      assert.equal((await keysOf(ledger.postings.streamTransactions(items(3), { timeoutMs: 2_000 }))).length, 3);
     },
   ));
 

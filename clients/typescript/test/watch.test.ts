@@ -129,7 +129,7 @@ test("a watch goes on after silence of two and a half heartbeats", () => {
     },
     async (ledger) => {
       assert.deepEqual(sequences(await read(ledger.journal.watchJournal({ heartbeatSeconds: 1 }), 2n)), [1, 2]);
-      assert.equal(calls, 2);
+      assert.ok(calls >= 2);
     },
   );
 });
