@@ -92,6 +92,7 @@ lint: $(VENV) $(GENERATORS_LOCKED) ## check style, types, layers, the contract a
 	$(BIN)/python -m tools.generate_client --check
 	$(BIN)/python -m tools.generate_go --check
 	$(BIN)/python -m tools.check_go
+	$(BIN)/python -m tools.generate_typescript --check
 	$(BIN)/python -m tools.generate_dashboards --check
 	$(BIN)/python -m tools.generate_configuration --check
 	$(BIN)/python -m tools.generate_grpcurl --check
@@ -102,6 +103,7 @@ gen: $(VENV) $(GENERATORS_LOCKED) ## regenerate the clients, the dashboards, the
 	@$(BIN)/python -m tools.generate_stubs
 	@$(BIN)/python -m tools.generate_client
 	@$(BIN)/python -m tools.generate_go
+	@$(BIN)/python -m tools.generate_typescript
 	@$(BIN)/python -m tools.generate_dashboards
 	@$(BIN)/python -m tools.generate_configuration
 	@$(BIN)/python -m tools.generate_grpcurl
@@ -133,6 +135,7 @@ lock: ## rewrite requirements.lock from pyproject.toml; ARGS=--upgrade takes new
 
 .PHONY: clean
 clean: ## remove the environment and every cache; the embedded database stays
+	@rm -rf clients/typescript/node_modules clients/typescript/dist clients/typescript/.build
 	@rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

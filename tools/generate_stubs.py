@@ -62,7 +62,7 @@ def generate(output: Path) -> None:
     if not protos:
         sys.exit(f"gen: no .proto file under {PROTO_ROOT}")
     # google/rpc and google/api stand beside google/rpc's Python modules; both ship in one wheel.
-    googleapis = _folder_of("google.rpc").parent.parent
+    googleapis = folder_of("google.rpc").parent.parent
     command = [
         str(generators_python()),
         "-m",
@@ -150,7 +150,12 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
 
 
-def _folder_of(module: str) -> Path:
+def folder_of(module: str) -> Path:
+    """Return the folder of an installed module.
+
+    Raises:
+        SystemExit: it is not installed.
+    """
     spec = find_spec(module)
     if spec is None:
         sys.exit(f"gen: {module} is not installed; run `make .venv`")

@@ -19,7 +19,7 @@ DOCUMENTS: Final = sorted(
 PATH: Final = re.compile(
     r"`([\w.-]+(?:/[\w.-]+)*(?:/[\w-]+\.(?:py|md|proto|toml|ya?ml|sh|lock|txt)|/))(?:::\w+)?`"
 )
-LINK: Final = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")
+LINK: Final = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)(?=[)#])")
 
 
 def test_documents_are_found() -> None:

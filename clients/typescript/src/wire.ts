@@ -1,0 +1,117 @@
+// Owns what all calls of a client share: its connections, its headers, its tenant, and when a call is made again.
+import {
+  clone,
+  create,
+  toBinary,
+  type DescMessage,
+  type DescMethod,
+  type MessageInitShape,
+  type MessageShape,
+} from "@bufbuild/protobuf";
+import { Metadata } from "@grpc/grpc-js";
+import type { Attempt } from "./calls.js";
+import { Channels } from "./channels.js";
+import { cancelledError } from "./failures.js";
+import type { CallOptions, ClientOptions } from "./options.js";
+import { ProofFiles } from "./proof.js";
+import { Retries } from "./retries.js";
+import { Tries } from "./tries.js";
+
+const TIMEOUT_MS = 10_000;
+
+/** What a call is, whichever of its tries is under way. */
+export interface Call<O extends DescMessage> {
+  readonly path: string;
+  readonly output: O;
+  readonly options: CallOptions;
+  /** The idempotency key; undefined where the call has none. */
+  readonly key?: string | undefined;
+}
+
+/** A client as its calls see it. */
+export class Wire {
+  readonly #channels: Channels;
+  readonly #proof: ProofFiles;
+  readonly #options: ClientOptions;
+
+  constructor(addresses: readonly string[], options: ClientOptions) {
+    this.#proof = new ProofFiles(options.proof ?? {});
+    this.#channels = new Channels(addresses, this.#proof, options.channelOptions ?? {});
+    this.#options = options;
+  }
+
+  /** The tenant that stands in for an empty one. */
+  get tenantId(): string {
+    return this.#options.tenantId ?? "";
+  }
+
+  /** How long a call may take, in milliseconds, unless it says otherwise itself. */
+  get timeoutMs(): number {
+    return this.#options.timeoutMs ?? TIMEOUT_MS;
+  }
+
+  /** Close the connections. */
+  close(): void {
+    this.#channels.close();
+  }
+
+  /** Return the bytes of a request with its tenant, and its key if it has one; the caller's message stays as it is. */
+  encode<I extends DescMessage>(input: I, request: MessageInitShape<I>, key?: string): Uint8Array {
+    return toBinary(input, this.complete(input, request, key));
+  }
+
+  /** Return the message that {@link encode} encodes. */
+  complete<I extends DescMessage>(input: I, request: MessageInitShape<I>, key?: string): MessageShape<I> {
+    const given: object = request;
+    const made = create(input, request);
+    const message = made === given ? clone(input, made) : made;
+    const fields = message as { tenantId?: unknown; idempotencyKey?: unknown };
+    if (fields.tenantId === "") fields.tenantId = this.tenantId;
+    if (key !== undefined) fields.idempotencyKey = key;
+    return message;
+  }
+
+  /** Return one try of a call: on the next channel, with the token of now. */
+  async attempt<O extends DescMessage>(call: Call<O>, leftMs: number): Promise<Attempt<O>> {
+    const { path, output, options } = call;
+    if (options.signal?.aborted) throw cancelledError(options.signal, call);
+    const client = await this.#channels.next(leftMs);
+    return { client, path, output, leftMs, metadata: this.#headers(options), signal: options.signal };
+  }
+
+  /**
+   * Make a call until it is answered, there is no time for another try, or it is given up.
+   *
+   * @param once - makes one try.
+   */
+  async untilAnswered<O extends DescMessage, R>(call: Call<O>, once: (attempt: Attempt<O>) => Promise<R>): Promise<R> {
+    const retries = this.retries(call);
+    for (;;) {
+      try {
+        return await once(await this.attempt(call, retries.tries.leftMs()));
+      } catch (failure) {
+        await retries.after(failure);
+      }
+    }
+  }
+
+  /** Return what follows when tries of a call fail. */
+  retries(call: Call<DescMessage>): Retries {
+    return new Retries(call, new Tries(call.options.timeoutMs ?? this.timeoutMs));
+  }
+
+  #headers({ metadata }: CallOptions): Metadata {
+    const headers = new Metadata();
+    for (const [name, value] of Object.entries({ ...this.#options.metadata, ...metadata })) headers.set(name, value);
+    const token = this.#proof.token();
+    if (token !== undefined) headers.set("authorization", `Bearer ${token}`);
+    const traceparent = this.#options.traceparent?.();
+    if (traceparent !== undefined) headers.set("traceparent", traceparent);
+    return headers;
+  }
+}
+
+/** Return the path of a method on the wire. */
+export function pathOf(method: DescMethod): string {
+  return `/${method.parent.typeName}/${method.name}`;
+}
