@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file defter/identity/v1/caller.proto.
  */
 export const file_defter_identity_v1_caller: GenFile = /*@__PURE__*/
-  fileDesc("Ch9kZWZ0ZXIvaWRlbnRpdHkvdjEvY2FsbGVyLnByb3RvEhJkZWZ0ZXIuaWRlbnRpdHkudjEiKgoGQ2FsbGVyEhAKCGlkZW50aXR5GAEgASgJEg4KBnBlcnNvbhgCIAEoCWIGcHJvdG8z");
+  fileDesc("Ch9kZWZ0ZXIvaWRlbnRpdHkvdjEvY2FsbGVyLnByb3RvEhJkZWZ0ZXIuaWRlbnRpdHkudjEiKgoGQ2FsbGVyEhAKCGlkZW50aXR5GAEgASgJEg4KBnBlcnNvbhgCIAEoCUJEWkJkZWZ0ZXIuZXhhbXBsZS9kZWZ0ZXIvY2xpZW50cy9nby9nZW4vZGVmdGVyL2lkZW50aXR5L3YxO2lkZW50aXR5djFiBnByb3RvMw");
 
 /**
  * A caller of a guarded server. What is recorded of one was proved when it was recorded. A server without
