@@ -1,0 +1,86 @@
+"""Upgrade a large database from each earlier revision under traffic, and tell how it went: `make upgrade`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.upgrade.databases import Place, running_place
+from tests.upgrade.rounds import PHASES, Round, run_round
+from tests.upgrade.versions import earlier_revisions, servers
+
+_BEGUN = time.monotonic()
+
+
+def main() -> int:
+    """Run a round from each revision that is asked for; what is wrong with one ends in exit code 1."""
+    known = earlier_revisions()
+    parser = argparse.ArgumentParser(prog="make upgrade", description=__doc__)
+    parser.add_argument("--records", type=int, default=2_000_000, help="how many the database has before")
+    parser.add_argument(
+        "--from", dest="revisions", nargs="+", choices=known, default=known, metavar="REVISION"
+    )
+    parser.add_argument("--seconds", type=float, default=10.0, help="of traffic before and behind each step")
+    parser.add_argument("--folder", type=Path, help="where filled databases are kept for the next run")
+    options = parser.parse_args()
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="defter-upgrade-", dir="/var/tmp"))
+    try:
+        with running_place(folder.absolute(), servers(known), records=options.records) as place:
+            rounds = asyncio.run(_run(place, options.revisions, options.seconds))
+    finally:
+        if options.folder is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    for line in table(rounds):
+        say(line)
+    return 1 if any(each.wrong for each in rounds) else 0
+
+
+async def _run(place: Place, revisions: Sequence[str], seconds: float) -> list[Round]:
+    rounds = []
+    for revision in revisions:
+
+        def tell(line: str, revision: str = revision) -> None:
+            load, _, _ = os.getloadavg()
+            say(f"[{time.monotonic() - _BEGUN:6.0f} s, load {load:4.1f}] {revision}: {line}")
+
+        done = await run_round(place, revision, place.servers[revision], seconds=seconds, tell=tell)
+        for wrong in done.wrong[:20]:
+            tell(f"WRONG: {wrong}")
+        tell("good" if not done.wrong else f"{len(done.wrong)} things are wrong")
+        rounds.append(done)
+    return rounds
+
+
+def table(rounds: Sequence[Round]) -> list[str]:
+    """Return a table of how the rounds went, in Markdown; a phase has the seconds of its longest call."""
+    lines = [
+        f"| from | records | calls | asked again | migrations | {' | '.join(PHASES)} | verify | wrong |",
+        f"|{'---|' * (7 + len(PHASES))}",
+    ]
+    for each in rounds:
+        again = ", ".join(f"{count} {code}" for code, count in each.traffic.retries.items()) or "0"
+        steps = ", ".join(f"{revision} {seconds:.2f}" for revision, seconds in each.migrations.items())
+        pauses = " | ".join(f"{each.traffic.longest.get(phase, 0):.2f} s" for phase in PHASES)
+        lines.append(
+            f"| {each.revision} | {each.record_count:,} | {each.traffic.call_count:,} | {again}"
+            f" | {sum(each.migrations.values()):.1f} s ({steps}) | {pauses} | {each.verify_seconds:.0f} s"
+            f" | {len(each.wrong)} |"
+        )
+    return lines
+
+
+def say(line: str) -> None:
+    """Say something at once, even to a file."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
