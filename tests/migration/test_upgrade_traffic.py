@@ -13,7 +13,7 @@ from tests.upgrade.books import Books
 from tests.upgrade.filling import Filling
 from tests.upgrade.traffic import Target, Traffic
 
-CALLS = 150
+CALLS = 80
 
 
 def _forget(traffic: Traffic) -> None:
