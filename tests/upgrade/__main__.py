@@ -12,14 +12,14 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tests.upgrade.databases import Place, running_place
+from tests.upgrade.databases import SHORT_WAIT_SECONDS, Place, running_place
 from tests.upgrade.rounds import PHASES, Round, run_round
 from tests.upgrade.versions import earlier_revisions, servers
 
 _BEGUN: Final = time.monotonic()
 _HEAD: Final = (
-    f"| from | records | calls | asked again | migrations | {' | '.join(PHASES)} | verify | wrong |",
-    f"|{'---|' * (7 + len(PHASES))}",
+    f"| from | records | calls | asked again | migrations | lock | {' | '.join(PHASES)} | verify | wrong |",
+    f"|{'---|' * (8 + len(PHASES))}",
 )
 
 
@@ -78,12 +78,13 @@ def row(done: Round) -> str:
     again = ", ".join(f"{count} {code}" for code, count in traffic.retries.items()) or "none"
     steps = ", ".join(f"{revision} {seconds:.2f}" for revision, seconds in done.migrations.items())
     runs = "" if done.migrate_count == 1 else f", {done.migrate_count} runs"
+    lock = f"{done.lock_seconds:.2f} s" if done.lock_seconds else f"< {SHORT_WAIT_SECONDS} s"
     migrated = f"{sum(done.migrations.values()):.1f} s ({steps}{runs})"
     pauses = " | ".join(f"{traffic.longest.get(phase, 0):.2f} s" for phase in PHASES)
     verified = "-" if done.verify_seconds is None else f"{done.verify_seconds:.0f} s"
     return (
         f"| {done.revision} | {done.record_count:,} | {traffic.call_count:,} | {again}"
-        f" | {migrated} | {pauses} | {verified} | {len(done.wrong)} |"
+        f" | {migrated} | {lock} | {pauses} | {verified} | {len(done.wrong)} |"
     )
 
 

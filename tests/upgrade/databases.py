@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -31,6 +32,9 @@ base_address = "http://127.0.0.1:9"
 api_key_env = "NO_PSP_KEY"
 """
 _COPY: Final = "upgraded"
+SHORT_WAIT_SECONDS: Final = 0.1
+"""PostgreSQL tells of longer waits for a lock."""
+_WAITED: Final = re.compile(r"acquired \w+ on relation \d+ .* after ([0-9.]+) ms")
 
 
 class Place:
@@ -44,6 +48,7 @@ class Place:
         self._databases = Databases(postgres)
         self.servers = servers
         self._records = records
+        self._read_count = 0
         self._unpacked: dict[str, Unpacked] = {}
         (folder / "providers.toml").write_text(_NO_PSP)
 
@@ -72,6 +77,15 @@ class Place:
             if process.is_alive:
                 process.terminate()
                 await process.wait()
+
+    def longest_wait(self) -> float:
+        """Return the seconds of the longest wait for a lock on a table since this was asked last; 0 if short.
+
+        Statements of servers wait for each other on rows alone, and for a migration on tables.
+        """
+        text = "".join(file.read_text() for file in sorted((self.folder / "postgres" / "log").glob("*.log")))
+        new, self._read_count = text[self._read_count :], len(text)
+        return max((float(each) / 1000 for each in _WAITED.findall(new)), default=0.0)
 
     @asynccontextmanager
     async def copy(self, revision: str, tell: Tell) -> AsyncIterator[str]:
@@ -148,7 +162,11 @@ def running_place(folder: Path, servers: Mapping[str, Released], *, records: int
     """Run a PostgreSQL in a folder; filled databases that are there already are used again."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o711)
-    postgres = EmbeddedPostgres(folder / "postgres", settings=PostgresSettings(shared_buffers_mib=1024))
+    settings = PostgresSettings(
+        shared_buffers_mib=1024,
+        overrides={"log_lock_waits": "on", "deadlock_timeout": f"{SHORT_WAIT_SECONDS * 1000:.0f}ms"},
+    )
+    postgres = EmbeddedPostgres(folder / "postgres", settings=settings)
     postgres.start()
     try:
         yield Place(postgres, folder, servers, records=records)

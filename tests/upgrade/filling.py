@@ -35,7 +35,8 @@ from tests.upgrade.books import Books
 TENANT: Final = "casino"
 HOUSE: Final = "house"
 FEES: Final = "fees"
-_CALLERS: Final = 4
+_BATCHES_AT_ONCE: Final = 4
+_CALLS_AT_ONCE: Final = 16
 _BATCH: Final = 500
 _ROUND: Final = 40 * _BATCH
 # A call on a hold makes one record, and takes as long as many postings of a batch do.
@@ -83,8 +84,8 @@ class Filling:
             count = min(_ROUND, self._records - head)
             holds = -(-count * _HOLDS_A_ROUND // _ROUND)
             batches = [self._items(size) for size in _sizes(count)]
-            await _each(batches, lambda items: self._post(items, sent))
-            await _each(range(holds), lambda number: self._hold(number, sent))
+            await _each(batches, lambda items: self._post(items, sent), at_once=_BATCHES_AT_ONCE)
+            await _each(range(holds), lambda number: self._hold(number, sent), at_once=_CALLS_AT_ONCE)
             head = await ledger.head()
             if head * 10 // self._records > told:
                 told = head * 10 // self._records
@@ -95,7 +96,8 @@ class Filling:
         """Make deposits with events, refunds, and withdrawals in the states that need no provider."""
         cashier = Cashier(self._ledger)
         await cashier.set_policy(player_may_cancel=True)
-        await _each(range(max(2 * _OWED, self._records // 400)), lambda number: self._pay(cashier, number))
+        count = max(2 * _OWED, self._records // 400)
+        await _each(range(count), lambda number: self._pay(cashier, number), at_once=_CALLS_AT_ONCE)
         # An event of a payment that nobody knows is parked.
         await cashier.ingest(*(cashier.event(CAPTURED, payment_ref=f"lost-{n}") for n in range(_OWED)))
 
@@ -202,7 +204,7 @@ def _sizes(count: int) -> Iterator[int]:
         yield min(_BATCH, count - start)
 
 
-async def _each(things: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
+async def _each(things: Iterable[T], work: Callable[[T], Awaitable[None]], *, at_once: int) -> None:
     """Do some work for each thing, a few at a time."""
     waiting = iter(things)
 
@@ -210,4 +212,4 @@ async def _each(things: Iterable[T], work: Callable[[T], Awaitable[None]]) -> No
         for thing in waiting:
             await work(thing)
 
-    await asyncio.gather(*(some() for _ in range(_CALLERS)))
+    await asyncio.gather(*(some() for _ in range(at_once)))

@@ -45,6 +45,7 @@ class Round:
     Attributes:
         record_count: of the journal when traffic began.
         migrations: seconds of each migration, or of some that were too quick to be told apart.
+        lock_seconds: the longest wait for a lock on a table; 0 if PostgreSQL has seen none worth telling.
         migrate_count: how often `defter migrate` was run: more than once where it got no lock in time.
         traffic: what callers have heard.
         wrong: what must not be; empty for a good round.
@@ -53,6 +54,7 @@ class Round:
     revision: str
     record_count: int = 0
     migrations: dict[str, float] = field(default_factory=dict)
+    lock_seconds: float = 0.0
     migrate_count: int = 0
     verify_seconds: float | None = None
     traffic: Traffic = field(default_factory=Traffic)
@@ -85,7 +87,9 @@ async def run_round(
         async with traffic.going_on(payments=revision >= _PAYMENTS):
             await asyncio.sleep(seconds)
             traffic.phase = MIGRATING
+            place.longest_wait()
             await _migrate(url, done, tell)
+            done.lock_seconds = place.longest_wait()
             traffic.phase = MIGRATED
             await asyncio.sleep(seconds)
             traffic.phase = BOTH
