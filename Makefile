@@ -72,6 +72,10 @@ roll-out: $(VENV) ## run the pages of a roll-out from telemetry to ENFORCED, bes
 failover: $(VENV) ## promote a synchronous standby under load, again and again; ARGS="--times 20"
 	@$(BIN)/python -m tests.failover $(ARGS)
 
+.PHONY: upgrade
+upgrade: $(VENV) ## upgrade a large database from each earlier revision under traffic; ARGS="--records N --from 0012"
+	@$(BIN)/python -m tests.upgrade $(ARGS)
+
 .PHONY: mutate
 mutate: $(VENV) ## remove one line of codec and store at a time: something must turn red; ARGS="--every 20"
 	@$(BIN)/python -m tools.mutate $(ARGS)

@@ -18,19 +18,25 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the indexes."""
-    op.create_index(
-        "holds_due_idx",
-        "holds",
-        ["expire_time", "tenant_key"],
-        postgresql_where=sa.text("state = 1 AND expire_time IS NOT NULL AND hold_number > 0"),
-    )
-    op.create_index(
-        "provider_events_parked_idx",
-        "provider_events",
-        ["receive_time", "tenant_key", "event_number"],
-        postgresql_where=sa.text("state = 2 AND event_number > 0"),
-    )
+    """Make the indexes while servers go on writing; one that was left half made is made anew."""
+    with op.get_context().autocommit_block():
+        op.drop_index("holds_due_idx", "holds", if_exists=True, postgresql_concurrently=True)
+        op.create_index(
+            "holds_due_idx",
+            "holds",
+            ["expire_time", "tenant_key"],
+            postgresql_where=sa.text("state = 1 AND expire_time IS NOT NULL AND hold_number > 0"),
+            postgresql_concurrently=True,
+        )
+        name, table = "provider_events_parked_idx", "provider_events"
+        op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
+        op.create_index(
+            name,
+            table,
+            ["receive_time", "tenant_key", "event_number"],
+            postgresql_where=sa.text("state = 2 AND event_number > 0"),
+            postgresql_concurrently=True,
+        )
 
 
 def downgrade() -> None:

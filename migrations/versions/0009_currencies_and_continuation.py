@@ -16,8 +16,12 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the columns, and the table with what is in use."""
-    for name in ("continues", "continued_by"):
-        op.add_column("accounts", sa.Column(name, sa.Text(collation="C"), nullable=True))
+    # By itself, so that nobody waits while all accounts are read below. It may run again.
+    with op.get_context().autocommit_block():
+        op.execute(
+            'ALTER TABLE accounts ADD COLUMN IF NOT EXISTS continues text COLLATE "C",'
+            ' ADD COLUMN IF NOT EXISTS continued_by text COLLATE "C"'
+        )
     op.create_table(
         "currencies",
         sa.Column("currency_code", sa.Text(collation="C"), nullable=False),

@@ -13,16 +13,23 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the columns and the index."""
+    """Add the index and the columns."""
+    # First and alone: servers go on writing, and a run that broke off has left the index invalid.
+    with op.get_context().autocommit_block():
+        op.drop_index("outbox_due_idx", "outbox", if_exists=True, postgresql_concurrently=True)
+        op.create_index(
+            "outbox_due_idx",
+            "outbox",
+            ["provider", "next_try_time"],
+            postgresql_where=sa.text("open"),
+            postgresql_concurrently=True,
+        )
     # How often it was put off since it last came further; a claim alone counts for nothing.
     op.add_column("outbox", sa.Column("rest_count", sa.BigInteger(), server_default="0", nullable=False))
     # When the provider was first seen to have nothing of it, after it had forgotten the key.
     op.add_column("outbox", sa.Column("absent_time", sa.DateTime(timezone=True), nullable=True))
     # Why a person has to look; such a call is never made.
     op.add_column("outbox", sa.Column("stop_reason", sa.Text(collation="C"), nullable=True))
-    op.create_index(
-        "outbox_due_idx", "outbox", ["provider", "next_try_time"], postgresql_where=sa.text("open")
-    )
 
 
 def downgrade() -> None:

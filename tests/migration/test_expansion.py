@@ -15,8 +15,8 @@ from tests.support.filled import fill
 from tests.support.postgres import Databases
 
 ROLE: Final = migrate.APPLICATION_ROLE
-# Those before were made when no server ran anywhere yet.
-UNRULED: Final = "0011"
+# The first one makes what the others expand.
+UNRULED: Final = "0001"
 EXCUSES: Final = "WHY_NO_EXPANSION"
 """Name of the constant in which a migration says, for each fault that it has, why it may."""
 

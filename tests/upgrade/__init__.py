@@ -1,0 +1,1 @@
+"""Upgrade of a large database under traffic, from each earlier revision of the schema."""
