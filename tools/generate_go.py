@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from tools.clients.go import generated
+from tools.generate_stubs import generators_python
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROTO_ROOT = REPOSITORY / "protos"
@@ -56,7 +57,7 @@ def generate(output: Path) -> None:
     install_tools()
     _run(
         [
-            sys.executable,
+            str(generators_python()),
             "-m",
             "grpc_tools.protoc",
             f"--proto_path={PROTO_ROOT}",
