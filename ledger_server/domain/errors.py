@@ -88,6 +88,7 @@ class Reason(IntEnum):
     IMPORT_LINES_REFUSED = 88
     CONTROL_SUM_MISMATCH = 89
     IMPORT_CHANGED = 90
+    OUTBOUND_FINDINGS_OPEN = 93
     TENANT_ALREADY_EXISTS = 200
     ACCOUNT_ALREADY_EXISTS = 201
     ACCOUNT_NOT_FOUND = 202
@@ -574,6 +575,11 @@ class EpochNotCurrent(Undecided):
 class OutboundNotReconciled(Undecided):
     reason = Reason.OUTBOUND_NOT_RECONCILED
     sentence = "commits may have been lost, and a provider account was not reconciled since"
+
+
+class OutboundFindingsOpen(Undecided):
+    reason = Reason.OUTBOUND_FINDINGS_OPEN
+    sentence = "commits may have been lost, and findings that tell of lost money are open"
 
 
 class OpeningBalanceNegative(Undecided):

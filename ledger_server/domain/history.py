@@ -3,9 +3,28 @@
 The rules are pure: the caller looks at the database and passes in what it found.
 """
 
+from datetime import datetime, timedelta
 from typing import Final
 
 from msgspec import Struct
+
+TOLD_LATE: Final = timedelta(hours=24)
+"""How long before the newest record that is left a provider may have done what the ledger has lost.
+
+What a provider did before that record and told after it is lost as well: a webhook waits while the edge or
+the ledger is away, and its delivery went into the lost history. A day holds the retries of a night's outage,
+and any difference of two clocks. It is no more, since every account is read over that time before calls go
+on. What was told later still pays nobody twice, but credits a player late: `docs/operations/restore.md` has
+the run over a longer time."""
+
+
+def reconciled_from(known_until: datetime) -> datetime:
+    """Return from when on the providers are read after a loss.
+
+    Args:
+        known_until: the newest record that is left.
+    """
+    return known_until - TOLD_LATE
 
 
 class Identity(Struct, frozen=True, kw_only=True):

@@ -4,14 +4,29 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from defter.payments.v1 import outbound_pb2
+from defter.reconciliation.v1 import finding_pb2
 
 from ledger_server.operator.connection import Exit
 from ledger_server.operator.head_chain import ChainBreak, ChainWalk
-from ledger_server.operator.head_form import PublishedHead
+from ledger_server.operator.head_form import FiledHead, PublishedHead
+from ledger_server.operator.outbound import read_from
 from ledger_server.operator.screen import by_whom, when
 
-CLASSES: Final = ("MISSING_IN_LEDGER", "UNKNOWN_HISTORY")
-"""The classes of findings that tell of what only a provider has."""
+CLASSES: Final = (
+    "MISSING_IN_LEDGER",
+    "AMOUNT_MISMATCH",
+    "STATUS_MISMATCH",
+    "DUPLICATE_AT_PROVIDER",
+    "ORPHAN_REFUND",
+    "OBJECT_NOT_OURS",
+    "UNKNOWN_HISTORY",
+)
+"""The classes of findings that tell of lost money; while one is open, calls are not resumed without force.
+
+A test holds them against the server's table (`TELL_OF_LOSS`)."""
+
+SEVERITIES: Final = frozenset({finding_pb2.SEVERITY_HIGH, finding_pb2.SEVERITY_CRITICAL})
+"""How urgent such a finding is."""
 
 
 class TenantLoss(NamedTuple):
@@ -24,6 +39,8 @@ class TenantLoss(NamedTuple):
         sequence: today's newest record.
         broken: the first record at which the journal does not extend a head.
         is_current: whether the last head is of the present epoch, so that it was published after the loss.
+        is_unnoticed: whether the head that is broken is of the present epoch: files were put back, and no
+            server has noticed.
     """
 
     tenant_id: str
@@ -33,6 +50,7 @@ class TenantLoss(NamedTuple):
     sequence: int = 0
     broken: ChainBreak | None = None
     is_current: bool = False
+    is_unnoticed: bool = False
 
     @property
     def text(self) -> str:
@@ -52,14 +70,16 @@ class TenantLoss(NamedTuple):
 
 
 def loss_of(
-    tenant_id: str, walk: ChainWalk, broken: ChainBreak | None, *, last: PublishedHead, epoch: str
+    tenant_id: str, walk: ChainWalk, broken: ChainBreak | None, *, heads: Sequence[FiledHead], epoch: str
 ) -> TenantLoss:
     """Return what came of a walk through a tenant's journal.
 
     Args:
-        last: the last of the heads that the journal was compared with.
+        heads: those that the journal was compared with, the last one last; one or more.
         epoch: the present one of the whole ledger; a tenant's journal has it from its next record on.
     """
+    last = heads[-1].head
+    lost = None if broken is None else broken.line
     begun = [seen.sequence for seen in walk.epochs if seen.epoch == epoch]
     return TenantLoss(
         tenant_id,
@@ -69,6 +89,7 @@ def loss_of(
         sequence=walk.sequence,
         broken=broken,
         is_current=last.epoch == epoch,
+        is_unnoticed=any(each.line == lost and each.head.epoch == epoch for each in heads),
     )
 
 
@@ -107,7 +128,8 @@ def sentences(found: Situation) -> list[str]:
     note = f" since {when(outbound.change_time)} by {by}: {outbound.note}" if outbound.note else ""
     lines.append(f"calls to providers are {'stopped' if outbound.stopped else 'allowed'}{note}")
     if not outbound.HasField("known_until_time"):
-        lines.append("no server has noticed a restore, a promotion or a copy")
+        answered = "what may have been lost in past epochs was answered for when calls were resumed"
+        lines.append(answered if past else "no server has noticed a restore, a promotion or a copy")
     elif found.is_answered_for:
         lines.append("what may have been lost was answered for when calls were resumed")
     else:
@@ -120,10 +142,12 @@ def sentences(found: Situation) -> list[str]:
 
 def steps(found: Situation) -> list[tuple[str, list[str]]]:
     """Return what is to be done next, in this order, with the commands; none once all was answered for."""
+    if any(each.is_unnoticed for each in found.losses):
+        return _unnoticed(found.outbound)
     if found.is_answered_for:
         return []
     outbound = found.outbound
-    since, until = outbound.known_until_time.ToJsonString(), outbound.begin_time.ToJsonString()
+    since, until = read_from(outbound), outbound.begin_time.ToJsonString()
     runs = [
         f"defter reconcile --tenant {each.tenant_id} --provider {each.provider} --from {since} --to {until}"
         " --grace 0s"
@@ -139,8 +163,25 @@ def steps(found: Situation) -> list[tuple[str, list[str]]]:
     return [
         ("be sure that the database before is off, or that nobody reaches it: nothing here stops it", []),
         *([("read from the providers what the ledger lacks", runs)] if runs else []),
-        *([("work through what only a provider has, before calls go on", looks)] if looks else []),
+        *([("work through what tells of lost money, before calls go on", looks)] if looks else []),
         ("run `defter restored` again until nothing is left to read or to work through", []),
         ("let calls go on", [resume]),
         ("begin a new file of heads, and take a base backup", []),
+    ]
+
+
+def _unnoticed(outbound: outbound_pb2.Outbound) -> list[tuple[str, list[str]]]:
+    """Return the steps where records of the present epoch are gone, and no server has noticed."""
+    stop = (
+        "stop calls to providers: what they were asked for may be lost",
+        ["defter outbound stop --note WHY"],
+    )
+    return [
+        *([] if outbound.stopped else [stop]),
+        ("where a record was altered, or nobody has put files back: keep a copy of the database first", []),
+        (
+            "have the database taken for another history, as its owner; servers notice it within seconds",
+            ['psql -c "UPDATE history SET row_transaction = NULL"'],
+        ),
+        ("run `defter restored` again, and go on as it says", []),
     ]

@@ -66,13 +66,16 @@ def resume(
     ] = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="although accounts are not reconciled: you answer for what was lost"),
+        typer.Option(
+            "--force",
+            help="although accounts are not reconciled, or findings open: you answer for what was lost",
+        ),
     ] = False,
     actor: Actor = None,
     json: Json = False,
     server: Server = SERVER,
 ) -> None:
-    """Let calls be made again, after a complete reconciliation of what may have been lost."""
+    """Let calls be made again, once all accounts are reconciled and no finding tells of lost money."""
 
     async def work() -> int:
         async with open_ledger(server) as ledger:
@@ -80,6 +83,9 @@ def resume(
             if found.outbound.unreconciled and not force:
                 _print(found.outbound, json=json)
                 raise Stopped("not resumed: reconcile these accounts first, or say --force")
+            if found.outbound.open_finding_count and not force:
+                _print(found.outbound, json=json)
+                raise Stopped("not resumed: see to these findings first, or say --force")
             request = pb.ResumeOutboundRequest(
                 epoch=found.outbound.epoch if epoch is None else epoch,
                 note=note,
@@ -112,8 +118,8 @@ def _print(outbound: pb.Outbound, *, json: bool) -> None:
 def _print_unreconciled(out: Console, outbound: pb.Outbound) -> None:
     if not outbound.HasField("known_until_time"):
         return
-    since = outbound.known_until_time.ToJsonString()
-    print_line(out, f"the newest record that was not lost is of {since}")
+    since = read_from(outbound)
+    print_line(out, f"the newest record that was not lost is of {outbound.known_until_time.ToJsonString()}")
     for account in outbound.unreconciled:
         print_line(
             out,
@@ -126,3 +132,19 @@ def _print_unreconciled(out: Console, outbound: pb.Outbound) -> None:
             out,
             "all provider accounts with payments are reconciled since; see `defter findings list`",
         )
+    for finding in outbound.open_findings:
+        print_line(
+            out,
+            f"tells of lost money, and is open: defter findings show {finding.finding_id}"
+            f" --tenant {finding.tenant_id}",
+        )
+    more = outbound.open_finding_count - len(outbound.open_findings)
+    if more:
+        print_line(out, f"and {more} more")
+
+
+def read_from(outbound: pb.Outbound) -> str:
+    """Return from when on providers have to be read after a loss, as an option takes it."""
+    if outbound.HasField("reconcile_from_time"):
+        return outbound.reconcile_from_time.ToJsonString()
+    return outbound.known_until_time.ToJsonString()  # an earlier server

@@ -17,7 +17,7 @@ from ledger_server.operator.findings import UNRESOLVED
 from ledger_server.operator.head import verified_heads, walked
 from ledger_server.operator.head_chain import ChainWalk
 from ledger_server.operator.head_form import FiledHead
-from ledger_server.operator.loss import CLASSES, Situation, TenantLoss, loss_of, sentences, steps
+from ledger_server.operator.loss import CLASSES, SEVERITIES, Situation, TenantLoss, loss_of, sentences, steps
 from ledger_server.operator.screen import console, print_line
 
 
@@ -81,7 +81,7 @@ async def _losses(
     for name, theirs in of.items():
         walk = ChainWalk(name, theirs)
         broken = await walked(ledger, name, walk)
-        losses.append(loss_of(name, walk, broken, last=theirs[-1].head, epoch=epoch))
+        losses.append(loss_of(name, walk, broken, heads=theirs, epoch=epoch))
     return sorted(losses, key=lambda each: each.tenant_id)
 
 
@@ -95,7 +95,8 @@ async def _open_counts(ledger: StubClient, tenants: Sequence[str]) -> dict[tuple
                 finding_class=finding_pb2.FindingClass.Value(f"FINDING_CLASS_{name}"),
             )
             async for page in pages(ledger, ledger.findings.ListFindings, findings, limit=None):
-                counts[tenant, name] = counts.get((tenant, name), 0) + len(page.findings)
+                urgent = sum(finding.severity in SEVERITIES for finding in page.findings)
+                counts[tenant, name] = counts.get((tenant, name), 0) + urgent
         parked = provider_event_pb2.ListProviderEventsRequest(
             tenant_id=tenant, state=payment_pb2.PROVIDER_EVENT_STATE_PARKED
         )

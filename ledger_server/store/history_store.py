@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 
 from asyncpg import InsufficientPrivilegeError
 
+from ledger_server.domain.findings.discrepancy import LOSS_SEVERITIES, TELL_OF_LOSS
+from ledger_server.domain.findings.finding import FindingState
 from ledger_server.domain.history import Found, Identity, Known
 from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.state.commands import NamedCaller
@@ -53,8 +55,11 @@ UPDATE outbox o SET maybe_made = true, first_try_time = COALESCE(o.first_try_tim
 FROM payments p
 WHERE o.open AND p.tenant_key = o.tenant_key AND p.payment_number = o.payment_number
 """
+# Who stops calls that were allowed does so for another reason than a loss: it was answered for when they were
+# resumed. Who stops them once more leaves the loss open.
 _STOP: Final = f"""
 UPDATE history SET outbound_stopped = true, note = $1, actor = $2,
+    known_until = CASE WHEN outbound_stopped THEN known_until END,
     caller_identity = $3, caller_person = $4, caller_version = version + 1, {_WRITTEN}
 WHERE history_key = 1 RETURNING {_COLUMNS}
 """
@@ -81,6 +86,17 @@ _RUNS: Final = """
 SELECT body FROM reconciliation_runs
 WHERE tenant_key = $1 AND begin_time > $2 AND provider = $3 AND state = $4
 """
+# Of all tenants; a reopened finding counts as one that was opened anew.
+_FINDINGS_OF_LOSS: Final = f"""
+SELECT count(*) AS count,
+    (array_agg(t.tenant_id ORDER BY t.tenant_id, f.fingerprint))[1:$5] AS tenant_ids,
+    (array_agg(f.fingerprint ORDER BY t.tenant_id, f.fingerprint))[1:$5] AS fingerprints
+FROM tenants t
+JOIN reconciliation_findings f ON f.tenant_key = t.tenant_key AND f.state IN (1, 2, 5)
+WHERE f.class = ANY($1::smallint[]) AND f.severity = ANY($2::smallint[])
+    AND (f.subject_time >= $3 OR f.open_time >= $4
+        OR (f.state = {int(FindingState.REOPENED)} AND f.update_time >= $4))
+"""
 
 
 class HistoryNotReadable(Exception):
@@ -95,7 +111,8 @@ class History(NamedTuple):
         note: why calls were stopped or go on; `actor` said so, at `change_time`.
         begin_time: when the epoch began.
         known_until: the newest record that the database had when the epoch began, or an earlier one if an
-            earlier loss was not reconciled; None in the first epoch.
+            earlier loss was not reconciled; None in the first epoch, and once calls that had been resumed
+            were stopped by hand.
         version: counts changes.
         caller: by whose call the row was changed last; None on an open server, and where a server did it.
     """
@@ -126,6 +143,13 @@ class TenantProviderAccount(NamedTuple):
     key: TenantKey
     tenant_id: str
     provider: str
+
+
+class FindingOfLoss(NamedTuple):
+    """An unresolved finding of a tenant."""
+
+    tenant_id: str
+    fingerprint: bytes
 
 
 async def read_history(connection: AnyConnection) -> History:
@@ -239,6 +263,28 @@ async def runs_since(
     """Return the runs of an account that began after a time and are in a state."""
     rows = await connection.fetch(_RUNS, account.key, since, account.provider, state)
     return [row["body"] for row in rows]
+
+
+async def findings_of_loss(
+    connection: AnyConnection, since: datetime, noticed: datetime, *, examples: int
+) -> tuple[int, list[FindingOfLoss]]:
+    """Count the unresolved findings that tell of lost money, and return some, by tenant and fingerprint.
+
+    Args:
+        since: findings about anything from then on count, whenever they were opened.
+        noticed: when the loss was noticed; findings that were opened from then on count, too.
+    """
+    row = await connection.fetchrow(
+        _FINDINGS_OF_LOSS,
+        [int(each) for each in TELL_OF_LOSS],
+        [int(each) for each in LOSS_SEVERITIES],
+        since,
+        noticed,
+        examples,
+    )
+    assert row is not None, "a count is always one row"
+    named = zip(row["tenant_ids"] or (), row["fingerprints"] or (), strict=True)
+    return row["count"], [FindingOfLoss(*each) for each in named]
 
 
 def _history_of(row: Any) -> History:

@@ -67,6 +67,7 @@ from ledger_server.domain.state.working_set import (
     RefEntry,
     WorkingSet,
 )
+from ledger_server.engine.lane.loading_payments import named_by_event, payments_named
 
 NOW: Final = datetime(2030, 1, 1, 12, tzinfo=UTC)
 PROVIDER: Final = "mock"
@@ -197,6 +198,17 @@ class PaymentBooks:
         opened = {fact.finding.fingerprint for fact in behind if isinstance(fact, FindingChanged)}
         mended = {each for fact in facts for each in getattr(fact, "mended", ())}
         assert opened <= told | mended
+        self._check_named(command, facts)
+
+    def _check_named(self, command: PaymentCommand, facts: Sequence[Fact]) -> None:
+        """A finding is loaded with its payment, or named; one that is not would be opened a second time."""
+        named = payments_named(self.working_set.ids, command)
+        found = {*named.findings}
+        for number in named.events:
+            found.update(named_by_event(self.working_set, number).findings)
+        seen = [each for fact in facts for each in getattr(fact, "discrepancies", ())]
+        assert {each.fingerprint for each in seen if each.payment is None} <= found
+        assert {each for fact in facts for each in getattr(fact, "mended", ())} <= found
 
     def initiate(
         self,

@@ -84,6 +84,8 @@ TESTED_ELSEWHERE = {
     "::test_lose_commits_begins_another_epoch_and_stops_calls",
     "OUTBOUND_NOT_RECONCILED": "tests.integration.cli.test_outbound"
     "::test_resume_after_restore_wants_every_account_reconciled",
+    "OUTBOUND_FINDINGS_OPEN": "tests.integration.cli.test_outbound"
+    "::test_resume_after_restore_wants_every_account_reconciled",
     "LANE_FULL": "tests.wire.test_overload::test_post_into_full_lane_is_refused_with_retry_delay",
     "QUOTA_RATE_EXCEEDED": "tests.wire.test_quotas::test_key_that_a_quota_refused_is_unused",
     "QUOTA_CALLS_UNDER_WAY": "tests.wire.test_quotas::test_every_rpc_has_the_quota_of_calls_under_way",

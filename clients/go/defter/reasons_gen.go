@@ -224,6 +224,10 @@ const (
 	// ErrOutboundNotReconciled: Calls were stopped because commits may have been lost, and a provider account was not
 	// reconciled since. FAILED_PRECONDITION. Metadata: `tenant_id`, `provider` of the first one.
 	ErrOutboundNotReconciled Reason = "OUTBOUND_NOT_RECONCILED"
+	// ErrOutboundFindingsOpen: Calls were stopped because commits may have been lost, and findings that tell of lost money
+	// are open; a call might pay what was paid already. FAILED_PRECONDITION. Metadata: `count` (of all tenants),
+	// `tenant_id` of the first one, `finding_ids` (up to ten of that tenant, separated by spaces).
+	ErrOutboundFindingsOpen Reason = "OUTBOUND_FINDINGS_OPEN"
 	// ErrOpeningBalanceChanged: ImportOpeningBalances: this import has posted another balance for the player, or it was
 	// reversed since; `force` posts the difference. FAILED_PRECONDITION. Metadata: `player_id`, `real_minor`, `bonus_minor`
 	// (posted, less what was reversed).
@@ -431,6 +435,7 @@ var reasons = map[Reason]reasonOf{
 	ErrSettlementBatchNotBalanced:  {70, codes.FailedPrecondition, KindRefused, func() error { return &SettlementBatchNotBalancedError{} }},
 	ErrEpochNotCurrent:             {73, codes.FailedPrecondition, KindRefused, func() error { return &EpochNotCurrentError{} }},
 	ErrOutboundNotReconciled:       {74, codes.FailedPrecondition, KindRefused, func() error { return &OutboundNotReconciledError{} }},
+	ErrOutboundFindingsOpen:        {93, codes.FailedPrecondition, KindRefused, func() error { return &OutboundFindingsOpenError{} }},
 	ErrOpeningBalanceChanged:       {86, codes.FailedPrecondition, KindRefused, func() error { return &OpeningBalanceChangedError{} }},
 	ErrOpeningBalanceOfOtherImport: {87, codes.FailedPrecondition, KindRefused, func() error { return &OpeningBalanceOfOtherImportError{} }},
 	ErrImportLinesRefused:          {88, codes.FailedPrecondition, KindRefused, func() error { return &ImportLinesRefusedError{} }},
@@ -1043,6 +1048,16 @@ type OutboundNotReconciledError struct {
 
 // Error returns the name of the reason.
 func (*OutboundNotReconciledError) Error() string { return string(ErrOutboundNotReconciled) }
+
+// OutboundFindingsOpenError has the facts of [ErrOutboundFindingsOpen], for errors.As; what was not told is empty.
+type OutboundFindingsOpenError struct {
+	Count      *int64 `fact:"count"`
+	TenantID   string `fact:"tenant_id"`
+	FindingIDs string `fact:"finding_ids"`
+}
+
+// Error returns the name of the reason.
+func (*OutboundFindingsOpenError) Error() string { return string(ErrOutboundFindingsOpen) }
 
 // OpeningBalanceChangedError has the facts of [ErrOpeningBalanceChanged], for errors.As; what was not told is empty.
 type OpeningBalanceChangedError struct {

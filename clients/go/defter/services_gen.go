@@ -408,8 +408,8 @@ func (s *OutboundService) StopOutbound(ctx context.Context, request *paymentsv1.
 }
 
 // ResumeOutbound calls the RPC of that name. Let calls be made again. Fails with EPOCH_NOT_CURRENT when the history has
-// another epoch by now, and with OUTBOUND_NOT_RECONCILED when calls stand still because of a new history and a provider
-// account was not reconciled since.
+// another epoch by now, with OUTBOUND_NOT_RECONCILED when calls stand still because of a new history and a provider
+// account was not reconciled since, and with OUTBOUND_FINDINGS_OPEN when a finding that tells of lost money is open.
 func (s *OutboundService) ResumeOutbound(ctx context.Context, request *paymentsv1.ResumeOutboundRequest, options ...CallOption) (*paymentsv1.ResumeOutboundResponse, error) {
 	return plain[paymentsv1.ResumeOutboundResponse](ctx, s.client, paymentsv1.OutboundService_ResumeOutbound_FullMethodName, request, options, true)
 }

@@ -1292,6 +1292,32 @@ class OutboundNotReconciled(Refused):
         return self._text("provider")
 
 
+class OutboundFindingsOpen(Refused):
+    """Calls were stopped because commits may have been lost, and findings that tell of lost money are
+    open; a call might pay what was paid already.
+
+    FAILED_PRECONDITION. Metadata: `count` (of all tenants), `tenant_id` of the first one,
+    `finding_ids` (up to ten of that tenant, separated by spaces).
+    """
+
+    usual_code: ClassVar[grpc.StatusCode] = grpc.StatusCode.FAILED_PRECONDITION
+
+    @property
+    def count(self) -> int | None:
+        """The fact `count`."""
+        return self._integer("count")
+
+    @property
+    def tenant_id(self) -> str | None:
+        """The fact `tenant_id`."""
+        return self._text("tenant_id")
+
+    @property
+    def finding_ids(self) -> str | None:
+        """The fact `finding_ids`."""
+        return self._text("finding_ids")
+
+
 class OpeningBalanceChanged(Refused):
     """ImportOpeningBalances: this import has posted another balance for the player, or it was reversed
     since; `force` posts the difference.
@@ -2224,6 +2250,7 @@ BY_REASON: Final[dict[str, type[LedgerError]]] = {
     "SETTLEMENT_BATCH_NOT_BALANCED": SettlementBatchNotBalanced,
     "EPOCH_NOT_CURRENT": EpochNotCurrent,
     "OUTBOUND_NOT_RECONCILED": OutboundNotReconciled,
+    "OUTBOUND_FINDINGS_OPEN": OutboundFindingsOpen,
     "OPENING_BALANCE_CHANGED": OpeningBalanceChanged,
     "OPENING_BALANCE_OF_OTHER_IMPORT": OpeningBalanceOfOtherImport,
     "IMPORT_LINES_REFUSED": ImportLinesRefused,

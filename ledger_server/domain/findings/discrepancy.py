@@ -99,6 +99,25 @@ or with another amount, may be lost with records, or is another sum in a legacy 
 ENFORCED would refuse by a wrong balance. The other classes are about the provider's side, about fees, or
 about time."""
 
+TELL_OF_LOSS: Final = frozenset(
+    {
+        FindingClass.MISSING_IN_LEDGER,
+        FindingClass.AMOUNT_MISMATCH,
+        FindingClass.STATUS_MISMATCH,
+        FindingClass.DUPLICATE_AT_PROVIDER,
+        FindingClass.ORPHAN_REFUND,
+        FindingClass.OBJECT_NOT_OURS,
+        FindingClass.UNKNOWN_HISTORY,
+    }
+)
+"""Classes that tell, after commits may have been lost, of money that a lost record stood for: the provider
+has a movement that the ledger lacks, has more of it, knows another end of it, has done it twice, or names an
+id of the lost history. Whoever makes calls while one is open may pay a second time. The other classes are
+about what the provider lacks, about fees, sums and currencies, or about events that nobody could read."""
+
+LOSS_SEVERITIES: Final = frozenset({Severity.HIGH, Severity.CRITICAL})
+"""What is less urgent is no player's money: fees and settlements that the provider lists."""
+
 _UNOWNED: Final = frozenset({ProviderRecordKind.FEE, ProviderRecordKind.OTHER, ProviderRecordKind.SETTLEMENT})
 
 

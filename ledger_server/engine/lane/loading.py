@@ -131,7 +131,7 @@ def wanted(working_set: WorkingSet, commands: Iterable[Command], now: datetime) 
 def _want_rest(working_set: WorkingSet, result: Wanted, command: Rest, now: datetime) -> None:
     """Want what the less frequent commands name."""
     if isinstance(command, PaymentCommand):
-        _want_payments(working_set, result, payments_named(command), now)
+        _want_payments(working_set, result, payments_named(working_set.ids, command), now)
     elif isinstance(command, AnyFindingCommand):
         for fingerprint in named_findings(command):
             _want_finding(working_set, result, fingerprint)

@@ -5,8 +5,8 @@ from typing import NamedTuple, assert_never
 
 from defter.payments.v1 import payment_pb2
 
-from ledger_server.domain.decisions.payments.unread import fingerprint
-from ledger_server.domain.ids import TenantKey
+from ledger_server.domain.decisions.payments.from_providers import findings_named
+from ledger_server.domain.ids import TenantIds, TenantKey
 from ledger_server.domain.payments.accounts import clearing_account, fee_account, player_account
 from ledger_server.domain.payments.calls import CallAccepted, CallKind
 from ledger_server.domain.payments.commands import (
@@ -46,7 +46,7 @@ class Named(NamedTuple):
     """A payment that is to get a ref; the ref's present owner has to be known first."""
 
 
-def payments_named(command: PaymentCommand) -> Named:
+def payments_named(ids: TenantIds, command: PaymentCommand) -> Named:
     """Return what a command on payments names."""
     match command:
         case InitiateDeposit() | RequestWithdrawal():
@@ -63,7 +63,7 @@ def payments_named(command: PaymentCommand) -> Named:
         case ReportCall(payment=number):
             return Named(payments=(number,))
         case IngestEvent(event=event, mends=mended):
-            named = _by_event(event)
+            named = _by_event(ids, event)
             return named if mended is None else named._replace(events=(mended,))
         case ReplayEvent(number=int(number)):
             return Named(events=(number,))
@@ -82,7 +82,7 @@ def payments_named(command: PaymentCommand) -> Named:
 def named_by_event(working_set: WorkingSet, number: int) -> Named:
     """Return what a loaded event names."""
     stored = working_set.events[number].stored
-    return Named() if stored is None else _by_event(stored.event)
+    return Named() if stored is None else _by_event(working_set.ids, stored.event)
 
 
 def parts_of(payment: Deposit | Withdrawal) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -138,10 +138,9 @@ async def load_events(
         working_set.events.setdefault(number, EventEntry(stored)).stamp = working_set.stamp
 
 
-def _by_event(event: ProviderEvent) -> Named:
-    finding = fingerprint(event)
+def _by_event(ids: TenantIds, event: ProviderEvent) -> Named:
     return Named(
-        findings=() if finding is None else (finding,),
+        findings=findings_named(ids, event),
         payments=() if event.payment is None else (event.payment,),
         refs=tuple((event.provider, name) for name in told_names(event)),
     )

@@ -64,7 +64,7 @@ def compared(entries: list[journal_pb2.JournalEntry], head: FiledHead, epoch: st
                 head_sequence=newest.sequence, head_chain_hash=newest.chain_hash, head_epoch=epoch
             )
         )
-    return loss_of("casino", walk, broken, last=head.head, epoch=NOW)
+    return loss_of("casino", walk, broken, heads=[head], epoch=NOW)
 
 
 @given(lived=st.integers(2, 9), kept=st.integers(2, 9), since=st.integers(0, 3), published=st.integers(2, 12))
@@ -82,6 +82,7 @@ def test_loss_is_told_of_every_history(lived: int, kept: int, since: int, publis
 
     assert (loss.broken is None) == (published <= kept)
     assert not loss.is_current
+    assert not loss.is_unnoticed
     if loss.broken is None:
         assert loss.kept == kept
         assert f"after record {kept}," in loss.text
@@ -100,6 +101,34 @@ def test_head_of_this_epoch_says_that_nothing_is_lost(lived: int, published: int
     assert "lost" not in loss.text
 
 
+@given(lived=st.integers(2, 9), kept=st.integers(1, 9), since=st.integers(0, 3), published=st.integers(2, 9))
+@pytest.mark.parametrize("stopped", [False, True])
+def test_lost_head_of_this_epoch_has_steps(
+    stopped: bool, lived: int, kept: int, since: int, published: int
+) -> None:
+    """Files were put back under an epoch that nobody ended: calls are stopped, and another epoch begins.
+
+    The journal ends earlier, or has gone on with other records, in the epoch of the head.
+    """
+    kept, published = min(kept, lived - 1), min(published, lived)
+    before = chain_of(lived, {1: NOW}, salt="before")
+    other = chain_of(kept + since, {1: NOW}, salt="before")
+    if since:
+        content = other[kept].record_bytes + b"\xf8\x7f\x01"  # a field that nobody knows: another record
+        other[kept].record_bytes = content
+        chain_hash = other[kept - 1].chain_hash
+        for entry in other[kept:]:
+            chain_hash = hashlib.sha256(chain_hash + entry.record_bytes).digest()
+            entry.chain_hash = chain_hash
+    loss = compared(other, head_of(before[published - 1], NOW), NOW)
+    outbound = outbound_pb2.Outbound(stopped=stopped, epoch=NOW)
+    commands = [command for _, each in steps(Situation(outbound, [loss], {})) for command in each]
+
+    assert loss.is_unnoticed == (loss.broken is not None) == (published > kept)
+    lost = ["psql -c"] if stopped else ["defter outbound", "psql -c"]
+    assert [" ".join(each.split()[:2]) for each in commands] == (lost if published > kept else [])
+
+
 SITUATIONS = tuple(itertools.product((False, True), repeat=5))
 
 
@@ -113,6 +142,7 @@ def test_exit_code_and_steps_follow_from_what_is_left(
         outbound.past_epochs.append(BEFORE)
         outbound.known_until_time.CopyFrom(Timestamp(seconds=1))
         outbound.begin_time.CopyFrom(Timestamp(seconds=2))
+        outbound.reconcile_from_time.CopyFrom(Timestamp(seconds=-3_600))
         if unreconciled:
             outbound.unreconciled.add(tenant_id="casino", provider="mock")
     head = head_of(chain_of(1, {}, salt="x")[0], "").head
@@ -134,6 +164,8 @@ def test_exit_code_and_steps_follow_from_what_is_left(
         if open_
         else []
     )
+    runs = [each for each in commands if each.startswith("defter reconcile")]
+    assert all("--from 1969-12-31T23:00:00Z --to 1970-01-01T00:00:02Z" in each for each in runs)
     told = "\n".join(sentences(found))
     assert ("may be lost" in told.replace(loss.text, "")) == open_
     assert ("LOST" in told) == broken

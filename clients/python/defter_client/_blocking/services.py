@@ -997,9 +997,10 @@ class Outbound:
     ) -> outbound_pb2.ResumeOutboundResponse:
         """Let calls be made again.
 
-        Fails with EPOCH_NOT_CURRENT when the history has another epoch by now, and with
+        Fails with EPOCH_NOT_CURRENT when the history has another epoch by now, with
         OUTBOUND_NOT_RECONCILED when calls stand still because of a new history and a provider
-        account was not reconciled since.
+        account was not reconciled since, and with OUTBOUND_FINDINGS_OPEN when a finding that tells
+        of lost money is open.
         """
         return self._caller.read(
             "/defter.payments.v1.OutboundService/ResumeOutbound",

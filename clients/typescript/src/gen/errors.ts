@@ -826,6 +826,20 @@ export class OutboundNotReconciledError extends RefusedError {
 }
 
 /**
+ * Calls were stopped because commits may have been lost, and findings that tell of lost money are open; a call might
+ * pay what was paid already. FAILED_PRECONDITION. Metadata: `count` (of all tenants), `tenant_id` of the first one,
+ * `finding_ids` (up to ten of that tenant, separated by spaces).
+ */
+export class OutboundFindingsOpenError extends RefusedError {
+  declare readonly reason: "OUTBOUND_FINDINGS_OPEN";
+  declare readonly facts: {
+    readonly count: bigint | undefined;
+    readonly tenantId: string | undefined;
+    readonly findingIds: string | undefined;
+  };
+}
+
+/**
  * ImportOpeningBalances: this import has posted another balance for the player, or it was reversed since; `force` posts
  * the difference. FAILED_PRECONDITION. Metadata: `player_id`, `real_minor`, `bonus_minor` (posted, less what was
  * reversed).
@@ -1798,6 +1812,12 @@ export const REASONS = {
     code: "FAILED_PRECONDITION",
     error: OutboundNotReconciledError,
     facts: { tenantId: ["tenant_id", "text"], provider: ["provider", "text"] },
+  },
+  OUTBOUND_FINDINGS_OPEN: {
+    number: 93,
+    code: "FAILED_PRECONDITION",
+    error: OutboundFindingsOpenError,
+    facts: { count: ["count", "integer"], tenantId: ["tenant_id", "text"], findingIds: ["finding_ids", "text"] },
   },
   OPENING_BALANCE_CHANGED: {
     number: 86,

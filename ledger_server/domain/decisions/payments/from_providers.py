@@ -10,6 +10,7 @@ from ledger_server.domain.decisions.payments.booking import Booking
 from ledger_server.domain.decisions.payments.changes import change_deposit, change_withdrawal
 from ledger_server.domain.errors import ProviderEventNotFound, Rejected
 from ledger_server.domain.findings.discrepancy import Discrepancy, FindingClass
+from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.payments.commands import IngestEvent, ReplayEvent, SupersedeEvent
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import (
@@ -97,6 +98,20 @@ def supersede(facts: Booking, command: SupersedeEvent) -> None:
     facts.add(EventRecorded(FactKind.PROVIDER_EVENT_RECORDED, superseded, mended=mended, discrepancies=()))
 
 
+def findings_named(ids: TenantIds, event: ProviderEvent) -> tuple[bytes, ...]:
+    """Return the fingerprints of the findings without a payment that an event may open, see again or resolve.
+
+    The findings of a payment are loaded with the payment. These are not, so whoever loads what an event names
+    has to ask for them: a finding that is there and is not loaded would be opened a second time.
+    """
+    unread_one = unread.fingerprint(event)
+    found = () if unread_one is None else (unread_one,)
+    foreign = _foreign_id(ids, event)
+    if not foreign:
+        return found
+    return (*found, findings.of_another_history(event, foreign, event.occur_time).fingerprint)
+
+
 def _supersede_mended(facts: Booking, command: IngestEvent) -> None:
     """Mark an earlier event as superseded by the event that is recorded next.
 
@@ -142,7 +157,7 @@ def _apply(facts: Booking, event: ProviderEvent) -> Applied:
         return Applied(EventState.UNREAD, None, "", () if found_unread is None else (found_unread,))
     if event.type is EventType.UNKNOWN:
         return Applied(EventState.IGNORED, None, "", ())
-    foreign = _foreign_id(facts.working_set, event)
+    foreign = _foreign_id(facts.working_set.ids, event)
     if foreign:
         # Neither the number nor the ref of such an event means anything in this history: booking it here
         # would book the money of somebody else's payment.
@@ -210,9 +225,8 @@ def _payment_of(working_set: WorkingSet, event: ProviderEvent) -> Deposit | With
     return None
 
 
-def _foreign_id(working_set: WorkingSet, event: ProviderEvent) -> str:
+def _foreign_id(ids: TenantIds, event: ProviderEvent) -> str:
     """Return the id of another history that an event names, or nothing."""
-    ids = working_set.ids
     return next(
         (name for name in (event.payment_id, event.object_id) if ids.of_another_history(name)),
         "",

@@ -271,6 +271,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Calls were stopped because commits may have been lost, and a provider account was not reconciled since.
     FAILED_PRECONDITION. Metadata: `tenant_id`, `provider` of the first one.
     """
+    ERROR_REASON_OUTBOUND_FINDINGS_OPEN: _ErrorReason.ValueType  # 93
+    """Calls were stopped because commits may have been lost, and findings that tell of lost money are open; a call might
+    pay what was paid already. FAILED_PRECONDITION. Metadata: `count` (of all tenants), `tenant_id` of the first one,
+    `finding_ids` (up to ten of that tenant, separated by spaces).
+    """
     ERROR_REASON_OPENING_BALANCE_CHANGED: _ErrorReason.ValueType  # 86
     """ImportOpeningBalances: this import has posted another balance for the player, or it was reversed since; `force` posts
     the difference. FAILED_PRECONDITION. Metadata: `player_id`, `real_minor`, `bonus_minor` (posted, less what was
@@ -692,6 +697,11 @@ FAILED_PRECONDITION. Metadata: `epoch`.
 ERROR_REASON_OUTBOUND_NOT_RECONCILED: ErrorReason.ValueType  # 74
 """Calls were stopped because commits may have been lost, and a provider account was not reconciled since.
 FAILED_PRECONDITION. Metadata: `tenant_id`, `provider` of the first one.
+"""
+ERROR_REASON_OUTBOUND_FINDINGS_OPEN: ErrorReason.ValueType  # 93
+"""Calls were stopped because commits may have been lost, and findings that tell of lost money are open; a call might
+pay what was paid already. FAILED_PRECONDITION. Metadata: `count` (of all tenants), `tenant_id` of the first one,
+`finding_ids` (up to ten of that tenant, separated by spaces).
 """
 ERROR_REASON_OPENING_BALANCE_CHANGED: ErrorReason.ValueType  # 86
 """ImportOpeningBalances: this import has posted another balance for the player, or it was reversed since; `force` posts

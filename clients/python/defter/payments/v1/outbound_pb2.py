@@ -26,7 +26,7 @@ from defter.identity.v1 import caller_pb2 as defter_dot_identity_dot_v1_dot_call
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!defter/payments/v1/outbound.proto\x12\x12\x64\x65\x66ter.payments.v1\x1a\x1f\x64\x65\x66ter/identity/v1/caller.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"6\n\x0fOutboundAccount\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\"\xda\x02\n\x08Outbound\x12\x0f\n\x07stopped\x18\x01 \x01(\x08\x12\x0c\n\x04note\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65poch\x18\x05 \x01(\t\x12\x13\n\x0bpast_epochs\x18\x06 \x03(\t\x12\x34\n\x10known_until_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x0cunreconciled\x18\x08 \x03(\x0b\x32#.defter.payments.v1.OutboundAccount\x12.\n\nbegin_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x63\x61ller\x18\n \x01(\x0b\x32\x1a.defter.identity.v1.Caller\"\x14\n\x12GetOutboundRequest\"E\n\x13GetOutboundResponse\x12.\n\x08outbound\x18\x01 \x01(\x0b\x32\x1c.defter.payments.v1.Outbound\"2\n\x13StopOutboundRequest\x12\x0c\n\x04note\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\"F\n\x14StopOutboundResponse\x12.\n\x08outbound\x18\x01 \x01(\x0b\x32\x1c.defter.payments.v1.Outbound\"_\n\x15ResumeOutboundRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x0c\n\x04note\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x1a\n\x12\x61llow_unreconciled\x18\x04 \x01(\x08\"H\n\x16ResumeOutboundResponse\x12.\n\x08outbound\x18\x01 \x01(\x0b\x32\x1c.defter.payments.v1.Outbound2\xbd\x02\n\x0fOutboundService\x12^\n\x0bGetOutbound\x12&.defter.payments.v1.GetOutboundRequest\x1a\'.defter.payments.v1.GetOutboundResponse\x12\x61\n\x0cStopOutbound\x12\'.defter.payments.v1.StopOutboundRequest\x1a(.defter.payments.v1.StopOutboundResponse\x12g\n\x0eResumeOutbound\x12).defter.payments.v1.ResumeOutboundRequest\x1a*.defter.payments.v1.ResumeOutboundResponseBDZBdefter.example/defter/clients/go/gen/defter/payments/v1;paymentsv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!defter/payments/v1/outbound.proto\x12\x12\x64\x65\x66ter.payments.v1\x1a\x1f\x64\x65\x66ter/identity/v1/caller.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"6\n\x0fOutboundAccount\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\"8\n\x0fOutboundFinding\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\nfinding_id\x18\x02 \x01(\t\"\xeb\x03\n\x08Outbound\x12\x0f\n\x07stopped\x18\x01 \x01(\x08\x12\x0c\n\x04note\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65poch\x18\x05 \x01(\t\x12\x13\n\x0bpast_epochs\x18\x06 \x03(\t\x12\x34\n\x10known_until_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x0cunreconciled\x18\x08 \x03(\x0b\x32#.defter.payments.v1.OutboundAccount\x12.\n\nbegin_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x63\x61ller\x18\n \x01(\x0b\x32\x1a.defter.identity.v1.Caller\x12\x37\n\x13reconcile_from_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12open_finding_count\x18\x0c \x01(\x03\x12:\n\ropen_findings\x18\r \x03(\x0b\x32#.defter.payments.v1.OutboundFinding\"\x14\n\x12GetOutboundRequest\"E\n\x13GetOutboundResponse\x12.\n\x08outbound\x18\x01 \x01(\x0b\x32\x1c.defter.payments.v1.Outbound\"2\n\x13StopOutboundRequest\x12\x0c\n\x04note\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\"F\n\x14StopOutboundResponse\x12.\n\x08outbound\x18\x01 \x01(\x0b\x32\x1c.defter.payments.v1.Outbound\"_\n\x15ResumeOutboundRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x0c\n\x04note\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x1a\n\x12\x61llow_unreconciled\x18\x04 \x01(\x08\"H\n\x16ResumeOutboundResponse\x12.\n\x08outbound\x18\x01 \x01(\x0b\x32\x1c.defter.payments.v1.Outbound2\xbd\x02\n\x0fOutboundService\x12^\n\x0bGetOutbound\x12&.defter.payments.v1.GetOutboundRequest\x1a\'.defter.payments.v1.GetOutboundResponse\x12\x61\n\x0cStopOutbound\x12\'.defter.payments.v1.StopOutboundRequest\x1a(.defter.payments.v1.StopOutboundResponse\x12g\n\x0eResumeOutbound\x12).defter.payments.v1.ResumeOutboundRequest\x1a*.defter.payments.v1.ResumeOutboundResponseBDZBdefter.example/defter/clients/go/gen/defter/payments/v1;paymentsv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,20 +36,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'ZBdefter.example/defter/clients/go/gen/defter/payments/v1;paymentsv1'
   _globals['_OUTBOUNDACCOUNT']._serialized_start=123
   _globals['_OUTBOUNDACCOUNT']._serialized_end=177
-  _globals['_OUTBOUND']._serialized_start=180
-  _globals['_OUTBOUND']._serialized_end=526
-  _globals['_GETOUTBOUNDREQUEST']._serialized_start=528
-  _globals['_GETOUTBOUNDREQUEST']._serialized_end=548
-  _globals['_GETOUTBOUNDRESPONSE']._serialized_start=550
-  _globals['_GETOUTBOUNDRESPONSE']._serialized_end=619
-  _globals['_STOPOUTBOUNDREQUEST']._serialized_start=621
-  _globals['_STOPOUTBOUNDREQUEST']._serialized_end=671
-  _globals['_STOPOUTBOUNDRESPONSE']._serialized_start=673
-  _globals['_STOPOUTBOUNDRESPONSE']._serialized_end=743
-  _globals['_RESUMEOUTBOUNDREQUEST']._serialized_start=745
-  _globals['_RESUMEOUTBOUNDREQUEST']._serialized_end=840
-  _globals['_RESUMEOUTBOUNDRESPONSE']._serialized_start=842
-  _globals['_RESUMEOUTBOUNDRESPONSE']._serialized_end=914
-  _globals['_OUTBOUNDSERVICE']._serialized_start=917
-  _globals['_OUTBOUNDSERVICE']._serialized_end=1234
+  _globals['_OUTBOUNDFINDING']._serialized_start=179
+  _globals['_OUTBOUNDFINDING']._serialized_end=235
+  _globals['_OUTBOUND']._serialized_start=238
+  _globals['_OUTBOUND']._serialized_end=729
+  _globals['_GETOUTBOUNDREQUEST']._serialized_start=731
+  _globals['_GETOUTBOUNDREQUEST']._serialized_end=751
+  _globals['_GETOUTBOUNDRESPONSE']._serialized_start=753
+  _globals['_GETOUTBOUNDRESPONSE']._serialized_end=822
+  _globals['_STOPOUTBOUNDREQUEST']._serialized_start=824
+  _globals['_STOPOUTBOUNDREQUEST']._serialized_end=874
+  _globals['_STOPOUTBOUNDRESPONSE']._serialized_start=876
+  _globals['_STOPOUTBOUNDRESPONSE']._serialized_end=946
+  _globals['_RESUMEOUTBOUNDREQUEST']._serialized_start=948
+  _globals['_RESUMEOUTBOUNDREQUEST']._serialized_end=1043
+  _globals['_RESUMEOUTBOUNDRESPONSE']._serialized_start=1045
+  _globals['_RESUMEOUTBOUNDRESPONSE']._serialized_end=1117
+  _globals['_OUTBOUNDSERVICE']._serialized_start=1120
+  _globals['_OUTBOUNDSERVICE']._serialized_end=1437
 # @@protoc_insertion_point(module_scope)

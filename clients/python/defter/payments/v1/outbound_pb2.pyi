@@ -47,6 +47,32 @@ class OutboundAccount(_message.Message):
 Global___OutboundAccount: _TypeAlias = OutboundAccount  # noqa: Y015
 
 @_typing.final
+class OutboundFinding(_message.Message):
+    """A finding that tells of lost money."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FINDING_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    finding_id: _builtins.str
+    """The finding."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        finding_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding_id", b"finding_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutboundFinding: _TypeAlias = OutboundFinding  # noqa: Y015
+
+@_typing.final
 class Outbound(_message.Message):
     """Whether calls to providers may be made."""
 
@@ -62,6 +88,9 @@ class Outbound(_message.Message):
     UNRECONCILED_FIELD_NUMBER: _builtins.int
     BEGIN_TIME_FIELD_NUMBER: _builtins.int
     CALLER_FIELD_NUMBER: _builtins.int
+    RECONCILE_FROM_TIME_FIELD_NUMBER: _builtins.int
+    OPEN_FINDING_COUNT_FIELD_NUMBER: _builtins.int
+    OPEN_FINDINGS_FIELD_NUMBER: _builtins.int
     stopped: _builtins.bool
     """Whether none may."""
     note: _builtins.str
@@ -70,6 +99,12 @@ class Outbound(_message.Message):
     """Who did it; `defter` when a server has noticed another history."""
     epoch: _builtins.str
     """The epoch of the history, which the ids of new records carry; empty where they carry none."""
+    open_finding_count: _builtins.int
+    """How many findings tell of lost money and are unresolved (OPEN, ACKNOWLEDGED or REOPENED), of all tenants: HIGH or
+    CRITICAL, of the class MISSING_IN_LEDGER, AMOUNT_MISMATCH, STATUS_MISMATCH, DUPLICATE_AT_PROVIDER, ORPHAN_REFUND,
+    OBJECT_NOT_OURS or UNKNOWN_HISTORY, and about something since `reconcile_from_time`, or opened since the epoch
+    began. 0 without `known_until_time`.
+    """
     @_builtins.property
     def change_time(self) -> _timestamp_pb2.Timestamp:
         """When; absent if the database was never opened."""
@@ -81,13 +116,14 @@ class Outbound(_message.Message):
     @_builtins.property
     def known_until_time(self) -> _timestamp_pb2.Timestamp:
         """The time of the newest record that the ledger had when the epoch began; what is later was lost. If commits
-        were lost again before calls were resumed, it is the time of the first loss. Absent in the first epoch.
+        were lost again before calls were resumed, it is the time of the first loss. Absent in the first epoch, and once
+        calls that had been resumed were stopped by hand: the loss was answered for.
         """
 
     @_builtins.property
     def unreconciled(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutboundAccount]:
-        """Provider accounts with payments that were not reconciled since the epoch began; up to 100. Empty in the first
-        epoch. It takes a complete run that began since, whose window reaches from `known_until_time` or before to
+        """Provider accounts with payments that were not reconciled since the epoch began; up to 100. Empty without
+        `known_until_time`. It takes a complete run that began since, whose window reaches from `reconcile_from_time` or before to
         `begin_time` or later, and in which no record without a payment was in transit: with a grace of 0 that are
         those alone which the provider has not carried out yet.
         """
@@ -102,6 +138,16 @@ class Outbound(_message.Message):
         identities.
         """
 
+    @_builtins.property
+    def reconcile_from_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on providers have to be read: a day before `known_until_time`, since what they did before that record and
+        told after it is lost too. Absent where that is.
+        """
+
+    @_builtins.property
+    def open_findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutboundFinding]:
+        """Up to 10 of them, by tenant and id."""
+
     def __init__(
         self,
         *,
@@ -115,10 +161,13 @@ class Outbound(_message.Message):
         unreconciled: _abc.Iterable[Global___OutboundAccount] | None = ...,
         begin_time: _timestamp_pb2.Timestamp | None = ...,
         caller: _caller_pb2.Caller | None = ...,
+        reconcile_from_time: _timestamp_pb2.Timestamp | None = ...,
+        open_finding_count: _builtins.int = ...,
+        open_findings: _abc.Iterable[Global___OutboundFinding] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "caller", b"caller", "change_time", b"change_time", "known_until_time", b"known_until_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "caller", b"caller", "change_time", b"change_time", "known_until_time", b"known_until_time", "reconcile_from_time", b"reconcile_from_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "begin_time", b"begin_time", "caller", b"caller", "change_time", b"change_time", "epoch", b"epoch", "known_until_time", b"known_until_time", "note", b"note", "past_epochs", b"past_epochs", "stopped", b"stopped", "unreconciled", b"unreconciled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "begin_time", b"begin_time", "caller", b"caller", "change_time", b"change_time", "epoch", b"epoch", "known_until_time", b"known_until_time", "note", b"note", "open_finding_count", b"open_finding_count", "open_findings", b"open_findings", "past_epochs", b"past_epochs", "reconcile_from_time", b"reconcile_from_time", "stopped", b"stopped", "unreconciled", b"unreconciled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -236,7 +285,9 @@ class ResumeOutboundRequest(_message.Message):
     account and no more of the person: kept for ever.
     """
     allow_unreconciled: _builtins.bool
-    """Whether to resume although accounts were not reconciled: somebody answers for what was lost."""
+    """Whether to resume although accounts were not reconciled, or findings that tell of lost money are open: somebody
+    answers for what was lost.
+    """
     def __init__(
         self,
         *,

@@ -77,9 +77,9 @@ class OutboundServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ResumeOutbound(self, request, context):
-        """Let calls be made again. Fails with EPOCH_NOT_CURRENT when the history has another epoch by now, and with
+        """Let calls be made again. Fails with EPOCH_NOT_CURRENT when the history has another epoch by now, with
         OUTBOUND_NOT_RECONCILED when calls stand still because of a new history and a provider account was not
-        reconciled since.
+        reconciled since, and with OUTBOUND_FINDINGS_OPEN when a finding that tells of lost money is open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

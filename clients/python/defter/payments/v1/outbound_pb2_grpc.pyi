@@ -42,9 +42,9 @@ class OutboundServiceStub:
     StopOutbound: _grpc.UnaryUnaryMultiCallable[_outbound_pb2.StopOutboundRequest, _outbound_pb2.StopOutboundResponse]
     """Stop all calls. A request that has already been proven may still leave within 5 seconds."""
     ResumeOutbound: _grpc.UnaryUnaryMultiCallable[_outbound_pb2.ResumeOutboundRequest, _outbound_pb2.ResumeOutboundResponse]
-    """Let calls be made again. Fails with EPOCH_NOT_CURRENT when the history has another epoch by now, and with
+    """Let calls be made again. Fails with EPOCH_NOT_CURRENT when the history has another epoch by now, with
     OUTBOUND_NOT_RECONCILED when calls stand still because of a new history and a provider account was not
-    reconciled since.
+    reconciled since, and with OUTBOUND_FINDINGS_OPEN when a finding that tells of lost money is open.
     """
 
 @_typing.type_check_only
@@ -61,9 +61,9 @@ class OutboundServiceAsyncStub(OutboundServiceStub):
     StopOutbound: _aio.UnaryUnaryMultiCallable[_outbound_pb2.StopOutboundRequest, _outbound_pb2.StopOutboundResponse]  # type: ignore[assignment]
     """Stop all calls. A request that has already been proven may still leave within 5 seconds."""
     ResumeOutbound: _aio.UnaryUnaryMultiCallable[_outbound_pb2.ResumeOutboundRequest, _outbound_pb2.ResumeOutboundResponse]  # type: ignore[assignment]
-    """Let calls be made again. Fails with EPOCH_NOT_CURRENT when the history has another epoch by now, and with
+    """Let calls be made again. Fails with EPOCH_NOT_CURRENT when the history has another epoch by now, with
     OUTBOUND_NOT_RECONCILED when calls stand still because of a new history and a provider account was not
-    reconciled since.
+    reconciled since, and with OUTBOUND_FINDINGS_OPEN when a finding that tells of lost money is open.
     """
 
 class OutboundServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -95,9 +95,9 @@ class OutboundServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _outbound_pb2.ResumeOutboundRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_outbound_pb2.ResumeOutboundResponse, _abc.Awaitable[_outbound_pb2.ResumeOutboundResponse]]:
-        """Let calls be made again. Fails with EPOCH_NOT_CURRENT when the history has another epoch by now, and with
+        """Let calls be made again. Fails with EPOCH_NOT_CURRENT when the history has another epoch by now, with
         OUTBOUND_NOT_RECONCILED when calls stand still because of a new history and a provider account was not
-        reconciled since.
+        reconciled since, and with OUTBOUND_FINDINGS_OPEN when a finding that tells of lost money is open.
         """
 
 def add_OutboundServiceServicer_to_server(servicer: OutboundServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -253,6 +253,10 @@ const (
 	// Calls were stopped because commits may have been lost, and a provider account was not reconciled since.
 	// FAILED_PRECONDITION. Metadata: `tenant_id`, `provider` of the first one.
 	ErrorReason_ERROR_REASON_OUTBOUND_NOT_RECONCILED ErrorReason = 74
+	// Calls were stopped because commits may have been lost, and findings that tell of lost money are open; a call might
+	// pay what was paid already. FAILED_PRECONDITION. Metadata: `count` (of all tenants), `tenant_id` of the first one,
+	// `finding_ids` (up to ten of that tenant, separated by spaces).
+	ErrorReason_ERROR_REASON_OUTBOUND_FINDINGS_OPEN ErrorReason = 93
 	// ImportOpeningBalances: this import has posted another balance for the player, or it was reversed since; `force` posts
 	// the difference. FAILED_PRECONDITION. Metadata: `player_id`, `real_minor`, `bonus_minor` (posted, less what was
 	// reversed).
@@ -455,6 +459,7 @@ var (
 		70:  "ERROR_REASON_SETTLEMENT_BATCH_NOT_BALANCED",
 		73:  "ERROR_REASON_EPOCH_NOT_CURRENT",
 		74:  "ERROR_REASON_OUTBOUND_NOT_RECONCILED",
+		93:  "ERROR_REASON_OUTBOUND_FINDINGS_OPEN",
 		86:  "ERROR_REASON_OPENING_BALANCE_CHANGED",
 		87:  "ERROR_REASON_OPENING_BALANCE_OF_OTHER_IMPORT",
 		88:  "ERROR_REASON_IMPORT_LINES_REFUSED",
@@ -578,6 +583,7 @@ var (
 		"ERROR_REASON_SETTLEMENT_BATCH_NOT_BALANCED":   70,
 		"ERROR_REASON_EPOCH_NOT_CURRENT":               73,
 		"ERROR_REASON_OUTBOUND_NOT_RECONCILED":         74,
+		"ERROR_REASON_OUTBOUND_FINDINGS_OPEN":          93,
 		"ERROR_REASON_OPENING_BALANCE_CHANGED":         86,
 		"ERROR_REASON_OPENING_BALANCE_OF_OTHER_IMPORT": 87,
 		"ERROR_REASON_IMPORT_LINES_REFUSED":            88,
@@ -729,7 +735,7 @@ const file_defter_ledger_v1_error_proto_rawDesc = "" +
 	"\bmetadata\x18\x03 \x03(\v2).defter.ledger.v1.Rejection.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xc0$\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xe9$\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dERROR_REASON_IDENTITY_MISSING\x10\x1e\x12%\n" +
@@ -806,7 +812,8 @@ const file_defter_ledger_v1_error_proto_rawDesc = "" +
 	"'ERROR_REASON_SETTLEMENT_BATCH_NOT_FOUND\x10E\x12.\n" +
 	"*ERROR_REASON_SETTLEMENT_BATCH_NOT_BALANCED\x10F\x12\"\n" +
 	"\x1eERROR_REASON_EPOCH_NOT_CURRENT\x10I\x12(\n" +
-	"$ERROR_REASON_OUTBOUND_NOT_RECONCILED\x10J\x12(\n" +
+	"$ERROR_REASON_OUTBOUND_NOT_RECONCILED\x10J\x12'\n" +
+	"#ERROR_REASON_OUTBOUND_FINDINGS_OPEN\x10]\x12(\n" +
 	"$ERROR_REASON_OPENING_BALANCE_CHANGED\x10V\x120\n" +
 	",ERROR_REASON_OPENING_BALANCE_OF_OTHER_IMPORT\x10W\x12%\n" +
 	"!ERROR_REASON_IMPORT_LINES_REFUSED\x10X\x12%\n" +

@@ -80,6 +80,61 @@ func (x *OutboundAccount) GetProvider() string {
 	return ""
 }
 
+// A finding that tells of lost money.
+type OutboundFinding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	TenantId string `protobuf:"bytes,1,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
+	// The finding.
+	FindingId     string `protobuf:"bytes,2,opt,name=finding_id,json=findingId,proto3" json:"finding_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutboundFinding) Reset() {
+	*x = OutboundFinding{}
+	mi := &file_defter_payments_v1_outbound_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutboundFinding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutboundFinding) ProtoMessage() {}
+
+func (x *OutboundFinding) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_payments_v1_outbound_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutboundFinding.ProtoReflect.Descriptor instead.
+func (*OutboundFinding) Descriptor() ([]byte, []int) {
+	return file_defter_payments_v1_outbound_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *OutboundFinding) GetTenantId() string {
+	if x != nil {
+		return x.TenantId
+	}
+	return ""
+}
+
+func (x *OutboundFinding) GetFindingId() string {
+	if x != nil {
+		return x.FindingId
+	}
+	return ""
+}
+
 // Whether calls to providers may be made.
 type Outbound struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -96,10 +151,11 @@ type Outbound struct {
 	// The epochs before it, the oldest first.
 	PastEpochs []string `protobuf:"bytes,6,rep,name=past_epochs,json=pastEpochs,proto3" json:"past_epochs,omitempty"`
 	// The time of the newest record that the ledger had when the epoch began; what is later was lost. If commits
-	// were lost again before calls were resumed, it is the time of the first loss. Absent in the first epoch.
+	// were lost again before calls were resumed, it is the time of the first loss. Absent in the first epoch, and once
+	// calls that had been resumed were stopped by hand: the loss was answered for.
 	KnownUntilTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=known_until_time,json=knownUntilTime,proto3" json:"known_until_time,omitempty"`
-	// Provider accounts with payments that were not reconciled since the epoch began; up to 100. Empty in the first
-	// epoch. It takes a complete run that began since, whose window reaches from `known_until_time` or before to
+	// Provider accounts with payments that were not reconciled since the epoch began; up to 100. Empty without
+	// `known_until_time`. It takes a complete run that began since, whose window reaches from `reconcile_from_time` or before to
 	// `begin_time` or later, and in which no record without a payment was in transit: with a grace of 0 that are
 	// those alone which the provider has not carried out yet.
 	Unreconciled []*OutboundAccount `protobuf:"bytes,8,rep,name=unreconciled,proto3" json:"unreconciled,omitempty"`
@@ -107,14 +163,24 @@ type Outbound struct {
 	BeginTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=begin_time,json=beginTime,proto3" json:"begin_time,omitempty"`
 	// By whose call it was stopped or resumed last. Absent where a server did it by itself, and on a server without
 	// identities.
-	Caller        *v1.Caller `protobuf:"bytes,10,opt,name=caller,proto3" json:"caller,omitempty"`
+	Caller *v1.Caller `protobuf:"bytes,10,opt,name=caller,proto3" json:"caller,omitempty"`
+	// From when on providers have to be read: a day before `known_until_time`, since what they did before that record and
+	// told after it is lost too. Absent where that is.
+	ReconcileFromTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=reconcile_from_time,json=reconcileFromTime,proto3" json:"reconcile_from_time,omitempty"`
+	// How many findings tell of lost money and are unresolved (OPEN, ACKNOWLEDGED or REOPENED), of all tenants: HIGH or
+	// CRITICAL, of the class MISSING_IN_LEDGER, AMOUNT_MISMATCH, STATUS_MISMATCH, DUPLICATE_AT_PROVIDER, ORPHAN_REFUND,
+	// OBJECT_NOT_OURS or UNKNOWN_HISTORY, and about something since `reconcile_from_time`, or opened since the epoch
+	// began. 0 without `known_until_time`.
+	OpenFindingCount int64 `protobuf:"varint,12,opt,name=open_finding_count,json=openFindingCount,proto3" json:"open_finding_count,omitempty"`
+	// Up to 10 of them, by tenant and id.
+	OpenFindings  []*OutboundFinding `protobuf:"bytes,13,rep,name=open_findings,json=openFindings,proto3" json:"open_findings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Outbound) Reset() {
 	*x = Outbound{}
-	mi := &file_defter_payments_v1_outbound_proto_msgTypes[1]
+	mi := &file_defter_payments_v1_outbound_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -126,7 +192,7 @@ func (x *Outbound) String() string {
 func (*Outbound) ProtoMessage() {}
 
 func (x *Outbound) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_outbound_proto_msgTypes[1]
+	mi := &file_defter_payments_v1_outbound_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -139,7 +205,7 @@ func (x *Outbound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outbound.ProtoReflect.Descriptor instead.
 func (*Outbound) Descriptor() ([]byte, []int) {
-	return file_defter_payments_v1_outbound_proto_rawDescGZIP(), []int{1}
+	return file_defter_payments_v1_outbound_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Outbound) GetStopped() bool {
@@ -212,6 +278,27 @@ func (x *Outbound) GetCaller() *v1.Caller {
 	return nil
 }
 
+func (x *Outbound) GetReconcileFromTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReconcileFromTime
+	}
+	return nil
+}
+
+func (x *Outbound) GetOpenFindingCount() int64 {
+	if x != nil {
+		return x.OpenFindingCount
+	}
+	return 0
+}
+
+func (x *Outbound) GetOpenFindings() []*OutboundFinding {
+	if x != nil {
+		return x.OpenFindings
+	}
+	return nil
+}
+
 // Request of GetOutbound.
 type GetOutboundRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -221,7 +308,7 @@ type GetOutboundRequest struct {
 
 func (x *GetOutboundRequest) Reset() {
 	*x = GetOutboundRequest{}
-	mi := &file_defter_payments_v1_outbound_proto_msgTypes[2]
+	mi := &file_defter_payments_v1_outbound_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -233,7 +320,7 @@ func (x *GetOutboundRequest) String() string {
 func (*GetOutboundRequest) ProtoMessage() {}
 
 func (x *GetOutboundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_outbound_proto_msgTypes[2]
+	mi := &file_defter_payments_v1_outbound_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -246,7 +333,7 @@ func (x *GetOutboundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOutboundRequest.ProtoReflect.Descriptor instead.
 func (*GetOutboundRequest) Descriptor() ([]byte, []int) {
-	return file_defter_payments_v1_outbound_proto_rawDescGZIP(), []int{2}
+	return file_defter_payments_v1_outbound_proto_rawDescGZIP(), []int{3}
 }
 
 // Response of GetOutbound.
@@ -260,7 +347,7 @@ type GetOutboundResponse struct {
 
 func (x *GetOutboundResponse) Reset() {
 	*x = GetOutboundResponse{}
-	mi := &file_defter_payments_v1_outbound_proto_msgTypes[3]
+	mi := &file_defter_payments_v1_outbound_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -272,7 +359,7 @@ func (x *GetOutboundResponse) String() string {
 func (*GetOutboundResponse) ProtoMessage() {}
 
 func (x *GetOutboundResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_outbound_proto_msgTypes[3]
+	mi := &file_defter_payments_v1_outbound_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -285,7 +372,7 @@ func (x *GetOutboundResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOutboundResponse.ProtoReflect.Descriptor instead.
 func (*GetOutboundResponse) Descriptor() ([]byte, []int) {
-	return file_defter_payments_v1_outbound_proto_rawDescGZIP(), []int{3}
+	return file_defter_payments_v1_outbound_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetOutboundResponse) GetOutbound() *Outbound {
@@ -309,7 +396,7 @@ type StopOutboundRequest struct {
 
 func (x *StopOutboundRequest) Reset() {
 	*x = StopOutboundRequest{}
-	mi := &file_defter_payments_v1_outbound_proto_msgTypes[4]
+	mi := &file_defter_payments_v1_outbound_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -321,7 +408,7 @@ func (x *StopOutboundRequest) String() string {
 func (*StopOutboundRequest) ProtoMessage() {}
 
 func (x *StopOutboundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_outbound_proto_msgTypes[4]
+	mi := &file_defter_payments_v1_outbound_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -334,7 +421,7 @@ func (x *StopOutboundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopOutboundRequest.ProtoReflect.Descriptor instead.
 func (*StopOutboundRequest) Descriptor() ([]byte, []int) {
-	return file_defter_payments_v1_outbound_proto_rawDescGZIP(), []int{4}
+	return file_defter_payments_v1_outbound_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StopOutboundRequest) GetNote() string {
@@ -362,7 +449,7 @@ type StopOutboundResponse struct {
 
 func (x *StopOutboundResponse) Reset() {
 	*x = StopOutboundResponse{}
-	mi := &file_defter_payments_v1_outbound_proto_msgTypes[5]
+	mi := &file_defter_payments_v1_outbound_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -374,7 +461,7 @@ func (x *StopOutboundResponse) String() string {
 func (*StopOutboundResponse) ProtoMessage() {}
 
 func (x *StopOutboundResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_outbound_proto_msgTypes[5]
+	mi := &file_defter_payments_v1_outbound_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -387,7 +474,7 @@ func (x *StopOutboundResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopOutboundResponse.ProtoReflect.Descriptor instead.
 func (*StopOutboundResponse) Descriptor() ([]byte, []int) {
-	return file_defter_payments_v1_outbound_proto_rawDescGZIP(), []int{5}
+	return file_defter_payments_v1_outbound_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StopOutboundResponse) GetOutbound() *Outbound {
@@ -407,7 +494,8 @@ type ResumeOutboundRequest struct {
 	// Who, 1 to 255 characters; on a guarded server a proved person, as a withdrawal's reviewer is. The name of a staff
 	// account and no more of the person: kept for ever.
 	Actor string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
-	// Whether to resume although accounts were not reconciled: somebody answers for what was lost.
+	// Whether to resume although accounts were not reconciled, or findings that tell of lost money are open: somebody
+	// answers for what was lost.
 	AllowUnreconciled bool `protobuf:"varint,4,opt,name=allow_unreconciled,json=allowUnreconciled,proto3" json:"allow_unreconciled,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
@@ -415,7 +503,7 @@ type ResumeOutboundRequest struct {
 
 func (x *ResumeOutboundRequest) Reset() {
 	*x = ResumeOutboundRequest{}
-	mi := &file_defter_payments_v1_outbound_proto_msgTypes[6]
+	mi := &file_defter_payments_v1_outbound_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -427,7 +515,7 @@ func (x *ResumeOutboundRequest) String() string {
 func (*ResumeOutboundRequest) ProtoMessage() {}
 
 func (x *ResumeOutboundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_outbound_proto_msgTypes[6]
+	mi := &file_defter_payments_v1_outbound_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -440,7 +528,7 @@ func (x *ResumeOutboundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeOutboundRequest.ProtoReflect.Descriptor instead.
 func (*ResumeOutboundRequest) Descriptor() ([]byte, []int) {
-	return file_defter_payments_v1_outbound_proto_rawDescGZIP(), []int{6}
+	return file_defter_payments_v1_outbound_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ResumeOutboundRequest) GetEpoch() string {
@@ -482,7 +570,7 @@ type ResumeOutboundResponse struct {
 
 func (x *ResumeOutboundResponse) Reset() {
 	*x = ResumeOutboundResponse{}
-	mi := &file_defter_payments_v1_outbound_proto_msgTypes[7]
+	mi := &file_defter_payments_v1_outbound_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -494,7 +582,7 @@ func (x *ResumeOutboundResponse) String() string {
 func (*ResumeOutboundResponse) ProtoMessage() {}
 
 func (x *ResumeOutboundResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_outbound_proto_msgTypes[7]
+	mi := &file_defter_payments_v1_outbound_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -507,7 +595,7 @@ func (x *ResumeOutboundResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeOutboundResponse.ProtoReflect.Descriptor instead.
 func (*ResumeOutboundResponse) Descriptor() ([]byte, []int) {
-	return file_defter_payments_v1_outbound_proto_rawDescGZIP(), []int{7}
+	return file_defter_payments_v1_outbound_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ResumeOutboundResponse) GetOutbound() *Outbound {
@@ -524,7 +612,11 @@ const file_defter_payments_v1_outbound_proto_rawDesc = "" +
 	"!defter/payments/v1/outbound.proto\x12\x12defter.payments.v1\x1a\x1fdefter/identity/v1/caller.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"J\n" +
 	"\x0fOutboundAccount\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12\x1a\n" +
-	"\bprovider\x18\x02 \x01(\tR\bprovider\"\xc0\x03\n" +
+	"\bprovider\x18\x02 \x01(\tR\bprovider\"M\n" +
+	"\x0fOutboundFinding\x12\x1b\n" +
+	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12\x1d\n" +
+	"\n" +
+	"finding_id\x18\x02 \x01(\tR\tfindingId\"\x84\x05\n" +
 	"\bOutbound\x12\x18\n" +
 	"\astopped\x18\x01 \x01(\bR\astopped\x12\x12\n" +
 	"\x04note\x18\x02 \x01(\tR\x04note\x12\x14\n" +
@@ -539,7 +631,10 @@ const file_defter_payments_v1_outbound_proto_rawDesc = "" +
 	"\n" +
 	"begin_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tbeginTime\x122\n" +
 	"\x06caller\x18\n" +
-	" \x01(\v2\x1a.defter.identity.v1.CallerR\x06caller\"\x14\n" +
+	" \x01(\v2\x1a.defter.identity.v1.CallerR\x06caller\x12J\n" +
+	"\x13reconcile_from_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x11reconcileFromTime\x12,\n" +
+	"\x12open_finding_count\x18\f \x01(\x03R\x10openFindingCount\x12H\n" +
+	"\ropen_findings\x18\r \x03(\v2#.defter.payments.v1.OutboundFindingR\fopenFindings\"\x14\n" +
 	"\x12GetOutboundRequest\"O\n" +
 	"\x13GetOutboundResponse\x128\n" +
 	"\boutbound\x18\x01 \x01(\v2\x1c.defter.payments.v1.OutboundR\boutbound\"?\n" +
@@ -572,39 +667,42 @@ func file_defter_payments_v1_outbound_proto_rawDescGZIP() []byte {
 	return file_defter_payments_v1_outbound_proto_rawDescData
 }
 
-var file_defter_payments_v1_outbound_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_defter_payments_v1_outbound_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_defter_payments_v1_outbound_proto_goTypes = []any{
 	(*OutboundAccount)(nil),        // 0: defter.payments.v1.OutboundAccount
-	(*Outbound)(nil),               // 1: defter.payments.v1.Outbound
-	(*GetOutboundRequest)(nil),     // 2: defter.payments.v1.GetOutboundRequest
-	(*GetOutboundResponse)(nil),    // 3: defter.payments.v1.GetOutboundResponse
-	(*StopOutboundRequest)(nil),    // 4: defter.payments.v1.StopOutboundRequest
-	(*StopOutboundResponse)(nil),   // 5: defter.payments.v1.StopOutboundResponse
-	(*ResumeOutboundRequest)(nil),  // 6: defter.payments.v1.ResumeOutboundRequest
-	(*ResumeOutboundResponse)(nil), // 7: defter.payments.v1.ResumeOutboundResponse
-	(*timestamppb.Timestamp)(nil),  // 8: google.protobuf.Timestamp
-	(*v1.Caller)(nil),              // 9: defter.identity.v1.Caller
+	(*OutboundFinding)(nil),        // 1: defter.payments.v1.OutboundFinding
+	(*Outbound)(nil),               // 2: defter.payments.v1.Outbound
+	(*GetOutboundRequest)(nil),     // 3: defter.payments.v1.GetOutboundRequest
+	(*GetOutboundResponse)(nil),    // 4: defter.payments.v1.GetOutboundResponse
+	(*StopOutboundRequest)(nil),    // 5: defter.payments.v1.StopOutboundRequest
+	(*StopOutboundResponse)(nil),   // 6: defter.payments.v1.StopOutboundResponse
+	(*ResumeOutboundRequest)(nil),  // 7: defter.payments.v1.ResumeOutboundRequest
+	(*ResumeOutboundResponse)(nil), // 8: defter.payments.v1.ResumeOutboundResponse
+	(*timestamppb.Timestamp)(nil),  // 9: google.protobuf.Timestamp
+	(*v1.Caller)(nil),              // 10: defter.identity.v1.Caller
 }
 var file_defter_payments_v1_outbound_proto_depIdxs = []int32{
-	8,  // 0: defter.payments.v1.Outbound.change_time:type_name -> google.protobuf.Timestamp
-	8,  // 1: defter.payments.v1.Outbound.known_until_time:type_name -> google.protobuf.Timestamp
+	9,  // 0: defter.payments.v1.Outbound.change_time:type_name -> google.protobuf.Timestamp
+	9,  // 1: defter.payments.v1.Outbound.known_until_time:type_name -> google.protobuf.Timestamp
 	0,  // 2: defter.payments.v1.Outbound.unreconciled:type_name -> defter.payments.v1.OutboundAccount
-	8,  // 3: defter.payments.v1.Outbound.begin_time:type_name -> google.protobuf.Timestamp
-	9,  // 4: defter.payments.v1.Outbound.caller:type_name -> defter.identity.v1.Caller
-	1,  // 5: defter.payments.v1.GetOutboundResponse.outbound:type_name -> defter.payments.v1.Outbound
-	1,  // 6: defter.payments.v1.StopOutboundResponse.outbound:type_name -> defter.payments.v1.Outbound
-	1,  // 7: defter.payments.v1.ResumeOutboundResponse.outbound:type_name -> defter.payments.v1.Outbound
-	2,  // 8: defter.payments.v1.OutboundService.GetOutbound:input_type -> defter.payments.v1.GetOutboundRequest
-	4,  // 9: defter.payments.v1.OutboundService.StopOutbound:input_type -> defter.payments.v1.StopOutboundRequest
-	6,  // 10: defter.payments.v1.OutboundService.ResumeOutbound:input_type -> defter.payments.v1.ResumeOutboundRequest
-	3,  // 11: defter.payments.v1.OutboundService.GetOutbound:output_type -> defter.payments.v1.GetOutboundResponse
-	5,  // 12: defter.payments.v1.OutboundService.StopOutbound:output_type -> defter.payments.v1.StopOutboundResponse
-	7,  // 13: defter.payments.v1.OutboundService.ResumeOutbound:output_type -> defter.payments.v1.ResumeOutboundResponse
-	11, // [11:14] is the sub-list for method output_type
-	8,  // [8:11] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	9,  // 3: defter.payments.v1.Outbound.begin_time:type_name -> google.protobuf.Timestamp
+	10, // 4: defter.payments.v1.Outbound.caller:type_name -> defter.identity.v1.Caller
+	9,  // 5: defter.payments.v1.Outbound.reconcile_from_time:type_name -> google.protobuf.Timestamp
+	1,  // 6: defter.payments.v1.Outbound.open_findings:type_name -> defter.payments.v1.OutboundFinding
+	2,  // 7: defter.payments.v1.GetOutboundResponse.outbound:type_name -> defter.payments.v1.Outbound
+	2,  // 8: defter.payments.v1.StopOutboundResponse.outbound:type_name -> defter.payments.v1.Outbound
+	2,  // 9: defter.payments.v1.ResumeOutboundResponse.outbound:type_name -> defter.payments.v1.Outbound
+	3,  // 10: defter.payments.v1.OutboundService.GetOutbound:input_type -> defter.payments.v1.GetOutboundRequest
+	5,  // 11: defter.payments.v1.OutboundService.StopOutbound:input_type -> defter.payments.v1.StopOutboundRequest
+	7,  // 12: defter.payments.v1.OutboundService.ResumeOutbound:input_type -> defter.payments.v1.ResumeOutboundRequest
+	4,  // 13: defter.payments.v1.OutboundService.GetOutbound:output_type -> defter.payments.v1.GetOutboundResponse
+	6,  // 14: defter.payments.v1.OutboundService.StopOutbound:output_type -> defter.payments.v1.StopOutboundResponse
+	8,  // 15: defter.payments.v1.OutboundService.ResumeOutbound:output_type -> defter.payments.v1.ResumeOutboundResponse
+	13, // [13:16] is the sub-list for method output_type
+	10, // [10:13] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_defter_payments_v1_outbound_proto_init() }
@@ -618,7 +716,7 @@ func file_defter_payments_v1_outbound_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_defter_payments_v1_outbound_proto_rawDesc), len(file_defter_payments_v1_outbound_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -39,9 +39,9 @@ type OutboundServiceClient interface {
 	GetOutbound(ctx context.Context, in *GetOutboundRequest, opts ...grpc.CallOption) (*GetOutboundResponse, error)
 	// Stop all calls. A request that has already been proven may still leave within 5 seconds.
 	StopOutbound(ctx context.Context, in *StopOutboundRequest, opts ...grpc.CallOption) (*StopOutboundResponse, error)
-	// Let calls be made again. Fails with EPOCH_NOT_CURRENT when the history has another epoch by now, and with
+	// Let calls be made again. Fails with EPOCH_NOT_CURRENT when the history has another epoch by now, with
 	// OUTBOUND_NOT_RECONCILED when calls stand still because of a new history and a provider account was not
-	// reconciled since.
+	// reconciled since, and with OUTBOUND_FINDINGS_OPEN when a finding that tells of lost money is open.
 	ResumeOutbound(ctx context.Context, in *ResumeOutboundRequest, opts ...grpc.CallOption) (*ResumeOutboundResponse, error)
 }
 
@@ -96,9 +96,9 @@ type OutboundServiceServer interface {
 	GetOutbound(context.Context, *GetOutboundRequest) (*GetOutboundResponse, error)
 	// Stop all calls. A request that has already been proven may still leave within 5 seconds.
 	StopOutbound(context.Context, *StopOutboundRequest) (*StopOutboundResponse, error)
-	// Let calls be made again. Fails with EPOCH_NOT_CURRENT when the history has another epoch by now, and with
+	// Let calls be made again. Fails with EPOCH_NOT_CURRENT when the history has another epoch by now, with
 	// OUTBOUND_NOT_RECONCILED when calls stand still because of a new history and a provider account was not
-	// reconciled since.
+	// reconciled since, and with OUTBOUND_FINDINGS_OPEN when a finding that tells of lost money is open.
 	ResumeOutbound(context.Context, *ResumeOutboundRequest) (*ResumeOutboundResponse, error)
 	mustEmbedUnimplementedOutboundServiceServer()
 }

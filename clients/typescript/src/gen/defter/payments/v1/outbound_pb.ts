@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file defter/payments/v1/outbound.proto.
  */
 export const file_defter_payments_v1_outbound: GenFile = /*@__PURE__*/
-  fileDesc("CiFkZWZ0ZXIvcGF5bWVudHMvdjEvb3V0Ym91bmQucHJvdG8SEmRlZnRlci5wYXltZW50cy52MSI2Cg9PdXRib3VuZEFjY291bnQSEQoJdGVuYW50X2lkGAEgASgJEhAKCHByb3ZpZGVyGAIgASgJItoCCghPdXRib3VuZBIPCgdzdG9wcGVkGAEgASgIEgwKBG5vdGUYAiABKAkSDQoFYWN0b3IYAyABKAkSLwoLY2hhbmdlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWVwb2NoGAUgASgJEhMKC3Bhc3RfZXBvY2hzGAYgAygJEjQKEGtub3duX3VudGlsX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjkKDHVucmVjb25jaWxlZBgIIAMoCzIjLmRlZnRlci5wYXltZW50cy52MS5PdXRib3VuZEFjY291bnQSLgoKYmVnaW5fdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKgoGY2FsbGVyGAogASgLMhouZGVmdGVyLmlkZW50aXR5LnYxLkNhbGxlciIUChJHZXRPdXRib3VuZFJlcXVlc3QiRQoTR2V0T3V0Ym91bmRSZXNwb25zZRIuCghvdXRib3VuZBgBIAEoCzIcLmRlZnRlci5wYXltZW50cy52MS5PdXRib3VuZCIyChNTdG9wT3V0Ym91bmRSZXF1ZXN0EgwKBG5vdGUYASABKAkSDQoFYWN0b3IYAiABKAkiRgoUU3RvcE91dGJvdW5kUmVzcG9uc2USLgoIb3V0Ym91bmQYASABKAsyHC5kZWZ0ZXIucGF5bWVudHMudjEuT3V0Ym91bmQiXwoVUmVzdW1lT3V0Ym91bmRSZXF1ZXN0Eg0KBWVwb2NoGAEgASgJEgwKBG5vdGUYAiABKAkSDQoFYWN0b3IYAyABKAkSGgoSYWxsb3dfdW5yZWNvbmNpbGVkGAQgASgIIkgKFlJlc3VtZU91dGJvdW5kUmVzcG9uc2USLgoIb3V0Ym91bmQYASABKAsyHC5kZWZ0ZXIucGF5bWVudHMudjEuT3V0Ym91bmQyvQIKD091dGJvdW5kU2VydmljZRJeCgtHZXRPdXRib3VuZBImLmRlZnRlci5wYXltZW50cy52MS5HZXRPdXRib3VuZFJlcXVlc3QaJy5kZWZ0ZXIucGF5bWVudHMudjEuR2V0T3V0Ym91bmRSZXNwb25zZRJhCgxTdG9wT3V0Ym91bmQSJy5kZWZ0ZXIucGF5bWVudHMudjEuU3RvcE91dGJvdW5kUmVxdWVzdBooLmRlZnRlci5wYXltZW50cy52MS5TdG9wT3V0Ym91bmRSZXNwb25zZRJnCg5SZXN1bWVPdXRib3VuZBIpLmRlZnRlci5wYXltZW50cy52MS5SZXN1bWVPdXRib3VuZFJlcXVlc3QaKi5kZWZ0ZXIucGF5bWVudHMudjEuUmVzdW1lT3V0Ym91bmRSZXNwb25zZUJEWkJkZWZ0ZXIuZXhhbXBsZS9kZWZ0ZXIvY2xpZW50cy9nby9nZW4vZGVmdGVyL3BheW1lbnRzL3YxO3BheW1lbnRzdjFiBnByb3RvMw", [file_defter_identity_v1_caller, file_google_protobuf_timestamp]);
+  fileDesc("CiFkZWZ0ZXIvcGF5bWVudHMvdjEvb3V0Ym91bmQucHJvdG8SEmRlZnRlci5wYXltZW50cy52MSI2Cg9PdXRib3VuZEFjY291bnQSEQoJdGVuYW50X2lkGAEgASgJEhAKCHByb3ZpZGVyGAIgASgJIjgKD091dGJvdW5kRmluZGluZxIRCgl0ZW5hbnRfaWQYASABKAkSEgoKZmluZGluZ19pZBgCIAEoCSLrAwoIT3V0Ym91bmQSDwoHc3RvcHBlZBgBIAEoCBIMCgRub3RlGAIgASgJEg0KBWFjdG9yGAMgASgJEi8KC2NoYW5nZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVlcG9jaBgFIAEoCRITCgtwYXN0X2Vwb2NocxgGIAMoCRI0ChBrbm93bl91bnRpbF90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI5Cgx1bnJlY29uY2lsZWQYCCADKAsyIy5kZWZ0ZXIucGF5bWVudHMudjEuT3V0Ym91bmRBY2NvdW50Ei4KCmJlZ2luX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEioKBmNhbGxlchgKIAEoCzIaLmRlZnRlci5pZGVudGl0eS52MS5DYWxsZXISNwoTcmVjb25jaWxlX2Zyb21fdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGgoSb3Blbl9maW5kaW5nX2NvdW50GAwgASgDEjoKDW9wZW5fZmluZGluZ3MYDSADKAsyIy5kZWZ0ZXIucGF5bWVudHMudjEuT3V0Ym91bmRGaW5kaW5nIhQKEkdldE91dGJvdW5kUmVxdWVzdCJFChNHZXRPdXRib3VuZFJlc3BvbnNlEi4KCG91dGJvdW5kGAEgASgLMhwuZGVmdGVyLnBheW1lbnRzLnYxLk91dGJvdW5kIjIKE1N0b3BPdXRib3VuZFJlcXVlc3QSDAoEbm90ZRgBIAEoCRINCgVhY3RvchgCIAEoCSJGChRTdG9wT3V0Ym91bmRSZXNwb25zZRIuCghvdXRib3VuZBgBIAEoCzIcLmRlZnRlci5wYXltZW50cy52MS5PdXRib3VuZCJfChVSZXN1bWVPdXRib3VuZFJlcXVlc3QSDQoFZXBvY2gYASABKAkSDAoEbm90ZRgCIAEoCRINCgVhY3RvchgDIAEoCRIaChJhbGxvd191bnJlY29uY2lsZWQYBCABKAgiSAoWUmVzdW1lT3V0Ym91bmRSZXNwb25zZRIuCghvdXRib3VuZBgBIAEoCzIcLmRlZnRlci5wYXltZW50cy52MS5PdXRib3VuZDK9AgoPT3V0Ym91bmRTZXJ2aWNlEl4KC0dldE91dGJvdW5kEiYuZGVmdGVyLnBheW1lbnRzLnYxLkdldE91dGJvdW5kUmVxdWVzdBonLmRlZnRlci5wYXltZW50cy52MS5HZXRPdXRib3VuZFJlc3BvbnNlEmEKDFN0b3BPdXRib3VuZBInLmRlZnRlci5wYXltZW50cy52MS5TdG9wT3V0Ym91bmRSZXF1ZXN0GiguZGVmdGVyLnBheW1lbnRzLnYxLlN0b3BPdXRib3VuZFJlc3BvbnNlEmcKDlJlc3VtZU91dGJvdW5kEikuZGVmdGVyLnBheW1lbnRzLnYxLlJlc3VtZU91dGJvdW5kUmVxdWVzdBoqLmRlZnRlci5wYXltZW50cy52MS5SZXN1bWVPdXRib3VuZFJlc3BvbnNlQkRaQmRlZnRlci5leGFtcGxlL2RlZnRlci9jbGllbnRzL2dvL2dlbi9kZWZ0ZXIvcGF5bWVudHMvdjE7cGF5bWVudHN2MWIGcHJvdG8z", [file_defter_identity_v1_caller, file_google_protobuf_timestamp]);
 
 /**
  * A provider account of a tenant.
@@ -45,6 +45,34 @@ export type OutboundAccount = Message<"defter.payments.v1.OutboundAccount"> & {
  */
 export const OutboundAccountSchema: GenMessage<OutboundAccount> = /*@__PURE__*/
   messageDesc(file_defter_payments_v1_outbound, 0);
+
+/**
+ * A finding that tells of lost money.
+ *
+ * @generated from message defter.payments.v1.OutboundFinding
+ */
+export type OutboundFinding = Message<"defter.payments.v1.OutboundFinding"> & {
+  /**
+   * The tenant.
+   *
+   * @generated from field: string tenant_id = 1;
+   */
+  tenantId: string;
+
+  /**
+   * The finding.
+   *
+   * @generated from field: string finding_id = 2;
+   */
+  findingId: string;
+};
+
+/**
+ * Describes the message defter.payments.v1.OutboundFinding.
+ * Use `create(OutboundFindingSchema)` to create a new message.
+ */
+export const OutboundFindingSchema: GenMessage<OutboundFinding> = /*@__PURE__*/
+  messageDesc(file_defter_payments_v1_outbound, 1);
 
 /**
  * Whether calls to providers may be made.
@@ -96,15 +124,16 @@ export type Outbound = Message<"defter.payments.v1.Outbound"> & {
 
   /**
    * The time of the newest record that the ledger had when the epoch began; what is later was lost. If commits
-   * were lost again before calls were resumed, it is the time of the first loss. Absent in the first epoch.
+   * were lost again before calls were resumed, it is the time of the first loss. Absent in the first epoch, and once
+   * calls that had been resumed were stopped by hand: the loss was answered for.
    *
    * @generated from field: google.protobuf.Timestamp known_until_time = 7;
    */
   knownUntilTime?: Timestamp | undefined;
 
   /**
-   * Provider accounts with payments that were not reconciled since the epoch began; up to 100. Empty in the first
-   * epoch. It takes a complete run that began since, whose window reaches from `known_until_time` or before to
+   * Provider accounts with payments that were not reconciled since the epoch began; up to 100. Empty without
+   * `known_until_time`. It takes a complete run that began since, whose window reaches from `reconcile_from_time` or before to
    * `begin_time` or later, and in which no record without a payment was in transit: with a grace of 0 that are
    * those alone which the provider has not carried out yet.
    *
@@ -126,6 +155,31 @@ export type Outbound = Message<"defter.payments.v1.Outbound"> & {
    * @generated from field: defter.identity.v1.Caller caller = 10;
    */
   caller?: Caller | undefined;
+
+  /**
+   * From when on providers have to be read: a day before `known_until_time`, since what they did before that record and
+   * told after it is lost too. Absent where that is.
+   *
+   * @generated from field: google.protobuf.Timestamp reconcile_from_time = 11;
+   */
+  reconcileFromTime?: Timestamp | undefined;
+
+  /**
+   * How many findings tell of lost money and are unresolved (OPEN, ACKNOWLEDGED or REOPENED), of all tenants: HIGH or
+   * CRITICAL, of the class MISSING_IN_LEDGER, AMOUNT_MISMATCH, STATUS_MISMATCH, DUPLICATE_AT_PROVIDER, ORPHAN_REFUND,
+   * OBJECT_NOT_OURS or UNKNOWN_HISTORY, and about something since `reconcile_from_time`, or opened since the epoch
+   * began. 0 without `known_until_time`.
+   *
+   * @generated from field: int64 open_finding_count = 12;
+   */
+  openFindingCount: bigint;
+
+  /**
+   * Up to 10 of them, by tenant and id.
+   *
+   * @generated from field: repeated defter.payments.v1.OutboundFinding open_findings = 13;
+   */
+  openFindings: OutboundFinding[];
 };
 
 /**
@@ -133,7 +187,7 @@ export type Outbound = Message<"defter.payments.v1.Outbound"> & {
  * Use `create(OutboundSchema)` to create a new message.
  */
 export const OutboundSchema: GenMessage<Outbound> = /*@__PURE__*/
-  messageDesc(file_defter_payments_v1_outbound, 1);
+  messageDesc(file_defter_payments_v1_outbound, 2);
 
 /**
  * Request of GetOutbound.
@@ -148,7 +202,7 @@ export type GetOutboundRequest = Message<"defter.payments.v1.GetOutboundRequest"
  * Use `create(GetOutboundRequestSchema)` to create a new message.
  */
 export const GetOutboundRequestSchema: GenMessage<GetOutboundRequest> = /*@__PURE__*/
-  messageDesc(file_defter_payments_v1_outbound, 2);
+  messageDesc(file_defter_payments_v1_outbound, 3);
 
 /**
  * Response of GetOutbound.
@@ -169,7 +223,7 @@ export type GetOutboundResponse = Message<"defter.payments.v1.GetOutboundRespons
  * Use `create(GetOutboundResponseSchema)` to create a new message.
  */
 export const GetOutboundResponseSchema: GenMessage<GetOutboundResponse> = /*@__PURE__*/
-  messageDesc(file_defter_payments_v1_outbound, 3);
+  messageDesc(file_defter_payments_v1_outbound, 4);
 
 /**
  * Request of StopOutbound.
@@ -198,7 +252,7 @@ export type StopOutboundRequest = Message<"defter.payments.v1.StopOutboundReques
  * Use `create(StopOutboundRequestSchema)` to create a new message.
  */
 export const StopOutboundRequestSchema: GenMessage<StopOutboundRequest> = /*@__PURE__*/
-  messageDesc(file_defter_payments_v1_outbound, 4);
+  messageDesc(file_defter_payments_v1_outbound, 5);
 
 /**
  * Response of StopOutbound.
@@ -219,7 +273,7 @@ export type StopOutboundResponse = Message<"defter.payments.v1.StopOutboundRespo
  * Use `create(StopOutboundResponseSchema)` to create a new message.
  */
 export const StopOutboundResponseSchema: GenMessage<StopOutboundResponse> = /*@__PURE__*/
-  messageDesc(file_defter_payments_v1_outbound, 5);
+  messageDesc(file_defter_payments_v1_outbound, 6);
 
 /**
  * Request of ResumeOutbound.
@@ -250,7 +304,8 @@ export type ResumeOutboundRequest = Message<"defter.payments.v1.ResumeOutboundRe
   actor: string;
 
   /**
-   * Whether to resume although accounts were not reconciled: somebody answers for what was lost.
+   * Whether to resume although accounts were not reconciled, or findings that tell of lost money are open: somebody
+   * answers for what was lost.
    *
    * @generated from field: bool allow_unreconciled = 4;
    */
@@ -262,7 +317,7 @@ export type ResumeOutboundRequest = Message<"defter.payments.v1.ResumeOutboundRe
  * Use `create(ResumeOutboundRequestSchema)` to create a new message.
  */
 export const ResumeOutboundRequestSchema: GenMessage<ResumeOutboundRequest> = /*@__PURE__*/
-  messageDesc(file_defter_payments_v1_outbound, 6);
+  messageDesc(file_defter_payments_v1_outbound, 7);
 
 /**
  * Response of ResumeOutbound.
@@ -283,7 +338,7 @@ export type ResumeOutboundResponse = Message<"defter.payments.v1.ResumeOutboundR
  * Use `create(ResumeOutboundResponseSchema)` to create a new message.
  */
 export const ResumeOutboundResponseSchema: GenMessage<ResumeOutboundResponse> = /*@__PURE__*/
-  messageDesc(file_defter_payments_v1_outbound, 7);
+  messageDesc(file_defter_payments_v1_outbound, 8);
 
 /**
  * Stops all calls to providers, and lets them go on. What was lost by a restore or a failover may have been paid:
@@ -315,9 +370,9 @@ export const OutboundService: GenService<{
     output: typeof StopOutboundResponseSchema;
   },
   /**
-   * Let calls be made again. Fails with EPOCH_NOT_CURRENT when the history has another epoch by now, and with
+   * Let calls be made again. Fails with EPOCH_NOT_CURRENT when the history has another epoch by now, with
    * OUTBOUND_NOT_RECONCILED when calls stand still because of a new history and a provider account was not
-   * reconciled since.
+   * reconciled since, and with OUTBOUND_FINDINGS_OPEN when a finding that tells of lost money is open.
    *
    * @generated from rpc defter.payments.v1.OutboundService.ResumeOutbound
    */
