@@ -33,6 +33,7 @@ sleep = asyncio.sleep
 _Result = TypeVar("_Result")
 # As `_cygrpc` says it; a server's INTERNAL has a sentence of its own.
 _MADE_UP: Final = "Internal error from Core"
+_CLOSED: Final = "the client was closed"
 
 
 class Silent(Exception):
@@ -52,7 +53,14 @@ async def answered(
         RpcError: it failed.
     """
     call = method(request, timeout=timeout, metadata=metadata)
-    return await call, await call.trailing_metadata()
+    try:
+        return await call, await call.trailing_metadata()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if not call.cancelled() or task is None or task.cancelling():
+            raise
+    # The channel was closed: gRPC says it of the call in the same way as asyncio does of the task.
+    raise RpcError(grpc.StatusCode.CANCELLED, grpc.aio.Metadata(), grpc.aio.Metadata(), _CLOSED)
 
 
 async def read(call: Any, seconds: float) -> Any:

@@ -12,7 +12,7 @@ from defter.ledger.v1 import tenant_pb2
 from defter_client.currencies import ISO_4217
 
 _MOST_MINOR: Final = 2**63 - 1
-# The usual context has 28 digits and rounds in silence.
+# The usual context has 28 digits, or as many as the caller's process gave it, and rounds in silence.
 _EXACT: Final = Context(prec=100, traps=[Inexact, InvalidOperation, Rounded])
 SHIPPED: Final[Mapping[str, int]] = {"USDT": 6, "USDC": 6, "BTC": 8, "ETH": 9}
 """What a ledger knows beside ISO 4217 without a setting."""
@@ -69,7 +69,7 @@ class Currencies:
         Raises:
             CurrencyNotKnown: there is no such currency.
         """
-        return Decimal(money.amount_minor).scaleb(-self._places(money.currency_code))
+        return _EXACT.scaleb(Decimal(money.amount_minor), -self._places(money.currency_code))
 
     def text(self, money: Money) -> str:
         """Return an amount as `10.50 EUR`.
@@ -90,7 +90,8 @@ def _minor(amount: Decimal, places: int) -> int | None:
     """Return an amount in minor units, or None if it has no exact value that a ledger can count."""
     try:
         minor = _EXACT.scaleb(amount, places)
-        is_exact = minor.is_finite() and abs(minor) <= _MOST_MINOR and minor == minor.to_integral_value()
+        is_whole = minor.is_finite() and minor == _EXACT.to_integral_value(minor)
+        is_exact = is_whole and -_MOST_MINOR <= minor <= _MOST_MINOR
     except (Inexact, InvalidOperation, Rounded):
         return None
     return int(minor) if is_exact else None

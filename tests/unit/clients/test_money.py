@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, Inexact, localcontext
 from typing import Any
 
 import pytest
@@ -77,3 +77,18 @@ def test_what_a_ledger_counts_in_is_binding() -> None:
     with pytest.raises(CurrencyNotKnown):
         own.money("1", "USD")
     assert STANDARD.text(Money(-5, "EUR")) == "-0.05 EUR"
+
+
+def test_amounts_are_exact_whatever_decimal_context_the_caller_has() -> None:
+    """A process that rounds to six digits does not round these."""
+    with localcontext() as context:
+        context.prec = 6
+        context.traps[Inexact] = True
+
+        money = STANDARD.money("12345678.91", "EUR")
+
+        assert money.amount_minor == 1_234_567_891
+        assert STANDARD.decimal(money) == Decimal("12345678.91")
+        assert STANDARD.text(money) == "12345678.91 EUR"
+        with pytest.raises(AmountNotExact):
+            STANDARD.money("92233720368547758.08", "EUR")

@@ -106,7 +106,7 @@ class LedgerClient(Services):
         return TransactionStream(self._caller, tenant_id or self._tenant, items, seconds).results()
 
     async def close(self) -> None:
-        """Close the connections; calls under way are cancelled."""
+        """Close the connections; calls under way are cancelled, and watches end."""
         await self._connections.close()
 
     async def __aenter__(self) -> Self:

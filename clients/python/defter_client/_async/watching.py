@@ -56,6 +56,7 @@ class Watch:
         self._connection: Connection | None = None
         self._failures = 0
         self._is_closed = False
+        self._closings = caller.connections.closings
 
     def __aiter__(self) -> Self:
         """Return itself."""
@@ -69,7 +70,7 @@ class Watch:
             LedgerError: there is no such tenant, its journal has no such place, or the caller may not.
         """
         while not self._ready:
-            if self._is_closed:
+            if self._has_ended():
                 raise StopAsyncIteration
             await self._receive()
         entry = self._ready[0]
@@ -83,6 +84,10 @@ class Watch:
         self._is_closed = True
         if self._call is not None:
             self._call.cancel()
+
+    def _has_ended(self) -> bool:
+        """Whether it was closed, or its client was."""
+        return self._is_closed or self._closings != self._caller.connections.closings
 
     async def _receive(self) -> None:
         """Take in the next message, or find another way to the server."""
@@ -117,7 +122,7 @@ class Watch:
 
     async def _broken(self, error: Exception, asked_seconds: float | None) -> None:
         self._call = None
-        if self._is_closed:
+        if self._has_ended():
             return
         self._failures += 1
         if self._connection is not None:

@@ -107,7 +107,7 @@ class BlockingLedgerClient(Services):
         return TransactionStream(self._caller, tenant_id or self._tenant, items, seconds).results()
 
     def close(self) -> None:
-        """Close the connections; calls under way are cancelled."""
+        """Close the connections; calls under way are cancelled, and watches end."""
         self._connections.close()
 
     def __enter__(self) -> Self:

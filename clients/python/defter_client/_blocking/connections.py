@@ -96,6 +96,7 @@ class Connections:
         self._proof = proof
         self._open: list[Connection] = []
         self._next = 0
+        self.closings = 0
         self._owner: tuple[int, object] | None = None
         self._turns: dict[int, threading.Lock] = {}
 
@@ -119,7 +120,8 @@ class Connections:
         return next((each for each in in_turn if each.rests_until <= now), in_turn[0])
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all of them; what was under way ends."""
+        self.closings += 1
         for each in self._open:
             each.close()
         self._open, self._owner = [], None

@@ -57,6 +57,7 @@ class Watch:
         self._connection: Connection | None = None
         self._failures = 0
         self._is_closed = False
+        self._closings = caller.connections.closings
 
     def __iter__(self) -> Self:
         """Return itself."""
@@ -70,7 +71,7 @@ class Watch:
             LedgerError: there is no such tenant, its journal has no such place, or the caller may not.
         """
         while not self._ready:
-            if self._is_closed:
+            if self._has_ended():
                 raise StopIteration
             self._receive()
         entry = self._ready[0]
@@ -84,6 +85,10 @@ class Watch:
         self._is_closed = True
         if self._call is not None:
             self._call.cancel()
+
+    def _has_ended(self) -> bool:
+        """Whether it was closed, or its client was."""
+        return self._is_closed or self._closings != self._caller.connections.closings
 
     def _receive(self) -> None:
         """Take in the next message, or find another way to the server."""
@@ -118,7 +123,7 @@ class Watch:
 
     def _broken(self, error: Exception, asked_seconds: float | None) -> None:
         self._call = None
-        if self._is_closed:
+        if self._has_ended():
             return
         self._failures += 1
         if self._connection is not None:

@@ -1,0 +1,52 @@
+"""A client that is closed ends what waits on it, and nothing opens it again by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from defter_client import BlockingLedgerClient, Fault, LedgerClient
+from defter_client import messages as m
+from defter_testing import Failure, FakeLedger
+
+HANG_SECONDS = 30.0
+
+
+async def test_a_call_of_a_closed_client_is_a_ledger_error(fake_ledger: FakeLedger, fake_tenant: str) -> None:
+    """Nobody has cancelled the task that waits for it, so it is not told so."""
+    ledger = LedgerClient(fake_ledger.target, tenant=fake_tenant)
+    await ledger.tenants.get_tenant(m.GetTenantRequest())
+    fake_ledger.fail_next(Failure.DELAY, method="GetTenant", delay_seconds=5)
+    call = asyncio.create_task(ledger.tenants.get_tenant(m.GetTenantRequest()))
+    await asyncio.sleep(0.3)
+    await ledger.close()
+    with pytest.raises(Fault) as caught:
+        await asyncio.wait_for(call, HANG_SECONDS)
+    assert caught.value.outcome_unknown
+
+
+async def test_a_watch_ends_with_its_client(fake_ledger: FakeLedger, fake_tenant: str) -> None:
+    """Or it would open connections that nobody closes."""
+    ledger = LedgerClient(fake_ledger.target, tenant=fake_tenant)
+    watch = ledger.watch()
+    await anext(watch)
+    waiting = asyncio.create_task(anext(watch, None))
+    await asyncio.sleep(0.2)
+    await ledger.close()
+    assert await asyncio.wait_for(waiting, HANG_SECONDS) is None
+
+
+def test_a_watch_ends_with_its_client_in_another_thread(fake_ledger: FakeLedger, fake_tenant: str) -> None:
+    """The same with threads."""
+    ledger = BlockingLedgerClient(fake_ledger.target, tenant=fake_tenant)
+    watch = ledger.watch()
+    next(watch)
+    waiting = threading.Thread(target=next, args=(watch, None), daemon=True)
+    waiting.start()
+    time.sleep(0.2)
+    ledger.close()
+    waiting.join(HANG_SECONDS)
+    assert not waiting.is_alive()
