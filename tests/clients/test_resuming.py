@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from defter_client import Checkpoint
+from defter_client import BlockingLedgerClient, Checkpoint, LedgerClient, LedgerError
 from defter_client import messages as m
 from defter_client.reasons import NotYetRecorded, TenantNotFound
 from tests.clients.drivers import DRIVERS, BlockingDriver, Driver
@@ -128,3 +128,61 @@ async def test_reader_that_stops_early_leaves_nothing_behind(way: Driver) -> Non
         "defter.ledger.v1.AccountService/GetBalance", m.GetBalanceRequest(account_id="ann"), ""
     )
     assert answer.balance.posted_balance_minor >= 1  # type: ignore[attr-defined]  # it is a GetBalanceResponse
+
+
+async def test_item_behind_the_end_of_a_stream_stays_with_its_source(client_stack: Stack) -> None:
+    """Whoever stops reading, or whose client is closed, keeps what was not taken."""
+    driver = DRIVERS["async"](client_stack.target, "nobody")
+    queue: asyncio.Queue[m.PostTransactionItem] = asyncio.Queue()
+
+    async def source() -> AsyncIterator[m.PostTransactionItem]:
+        while True:
+            yield await queue.get()
+
+    tasks = asyncio.all_tasks()
+    async with asyncio.timeout(HANG_SECONDS):
+        results = driver.stream(source())  # type: ignore[arg-type]  # this client takes both kinds
+        queue.put_nowait(item(0))
+        assert (await anext(results)).HasField("rejection")
+        await results.aclose()  # type: ignore[attr-defined]  # it is a generator
+        while asyncio.all_tasks() - tasks:  # noqa: ASYNC110  # gRPC's tasks tell nobody when they end
+            await asyncio.sleep(0)
+    queue.put_nowait(item(1))
+    assert queue.qsize() == 1
+    await driver.close()
+
+
+async def test_stream_ends_with_its_client(way: Driver) -> None:
+    """It is not begun anew by whoever goes on reading, and tells the keys of what has no result."""
+    results = way.stream([item(number) for number in range(2_500)])
+    await anext(results)
+    await way.close()
+
+    async def rest() -> None:
+        async for _ in results:
+            pass
+
+    with pytest.raises(LedgerError) as raised:
+        await rest()
+    assert raised.value.outcome_unknown
+    assert raised.value.keys
+    assert set(raised.value.keys) <= {f"item-{number}" for number in range(2_500)}
+
+
+async def test_answers_that_are_cancelled_are_no_whole(client_stack: Stack) -> None:
+    """Half a verification is an error and no end, on either stack."""
+    request = m.VerifyJournalRequest(tenant_id="nobody")
+    async with LedgerClient(client_stack.target) as ledger:
+        stream = ledger.journal.verify_journal(request)
+        stream.cancel()
+        with pytest.raises(LedgerError):
+            await anext(stream)
+
+    def blocking() -> None:
+        with BlockingLedgerClient(client_stack.target) as ledger:
+            stream = ledger.journal.verify_journal(request)
+            stream.cancel()
+            next(stream)
+
+    with pytest.raises(LedgerError):
+        await asyncio.to_thread(blocking)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import grpc
 
@@ -16,11 +16,11 @@ __all__ = [
     "Condition",
     "RpcError",
     "Silent",
+    "Work",
     "answered",
     "home",
     "now",
     "open_channel",
-    "protected",
     "read",
     "sleep",
 ]
@@ -30,10 +30,9 @@ Channel = grpc.aio.Channel
 Condition = asyncio.Condition
 now = time.monotonic
 sleep = asyncio.sleep
-_Result = TypeVar("_Result")
 # As `_cygrpc` says it; a server's INTERNAL has a sentence of its own.
 _MADE_UP: Final = "Internal error from Core"
-_CLOSED: Final = "the client was closed"
+_CANCELLED: Final = "the call was cancelled, or its client closed"
 
 
 class Silent(Exception):
@@ -56,19 +55,17 @@ async def answered(
     try:
         return await call, await call.trailing_metadata()
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if not call.cancelled() or task is None or task.cancelling():
+        if not _is_calls_own(call):
             raise
-    # The channel was closed: gRPC says it of the call in the same way as asyncio does of the task.
-    raise RpcError(grpc.StatusCode.CANCELLED, grpc.aio.Metadata(), grpc.aio.Metadata(), _CLOSED)
+    raise _cancelled()
 
 
 async def read(call: Any, seconds: float) -> Any:
-    """Return the next message of a stream, or None at its end, or once somebody has cancelled the call.
+    """Return the next message of a stream, or None at its end.
 
     Raises:
         Silent: none came in that time; the call is cancelled.
-        RpcError: the stream failed.
+        RpcError: the stream failed, or somebody has cancelled the call.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -77,13 +74,22 @@ async def read(call: Any, seconds: float) -> Any:
         call.cancel()
         raise Silent from None
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if call.cancelled() and (task is None or not task.cancelling()):
-            return None  # gRPC says it of the call in the same way as asyncio does of the task
+        if _is_calls_own(call):
+            raise _cancelled() from None
         raise
     except RpcError as error:
         raise _as_broken(error) from None
     return None if message is grpc.aio.EOF else message
+
+
+def _is_calls_own(call: Any) -> bool:
+    """Return whether it was the call that was cancelled; gRPC says that as asyncio does of a task."""
+    task = asyncio.current_task()
+    return bool(call.cancelled()) and task is not None and not task.cancelling()
+
+
+def _cancelled() -> grpc.aio.AioRpcError:
+    return RpcError(grpc.StatusCode.CANCELLED, grpc.aio.Metadata(), grpc.aio.Metadata(), _CANCELLED)
 
 
 def _as_broken(error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
@@ -102,9 +108,21 @@ def _as_broken(error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
     )
 
 
-async def protected(work: Awaitable[_Result]) -> _Result:
-    """Await something that goes on if the awaiting task is cancelled."""
-    return await asyncio.shield(asyncio.ensure_future(work))
+class Work:
+    """Something that goes on if whoever awaits it is cancelled, until it is stopped."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Future[Any] | None = None
+
+    async def done(self, work: Awaitable[object]) -> None:
+        """Await it."""
+        self._task = asyncio.ensure_future(work)
+        await asyncio.shield(self._task)
+
+    def stop(self) -> None:
+        """Stop it, if it goes on."""
+        if self._task is not None:
+            self._task.cancel()
 
 
 def home() -> object:

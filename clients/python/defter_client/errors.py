@@ -21,6 +21,7 @@ class LedgerError(Exception):
         message: a sentence for a person; its wording may change.
         metadata: the facts that `error.proto` names at the reason, as texts.
         key: the idempotency key of the call; empty where it has none.
+        keys: of the items of a batch that failed as a whole, or of those of a stream without a result.
         replayed: whether an earlier call with the same key was refused, and this is that answer.
         retry_delay_seconds: after how long the ledger asks to come again with the same call, if it does.
         request_id: names the call in the ledger's log lines; empty when it did not answer itself.
@@ -45,6 +46,7 @@ class LedgerError(Exception):
         request_id: str = "",
         key: str = "",
         outcome_unknown: bool = False,
+        keys: tuple[str, ...] = (),
     ) -> None:
         super().__init__(f"{reason or code.name}: {message}")
         self.code = code
@@ -56,6 +58,7 @@ class LedgerError(Exception):
         self.request_id = request_id
         self.key = key
         self.outcome_unknown = outcome_unknown
+        self.keys = keys
 
     @property
     def retryable(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import grpc
 
@@ -16,11 +16,11 @@ __all__ = [
     "Condition",
     "RpcError",
     "Silent",
+    "Work",
     "answered",
     "home",
     "now",
     "open_channel",
-    "protected",
     "read",
     "sleep",
 ]
@@ -30,7 +30,6 @@ Channel = grpc.Channel
 Condition = threading.Condition
 now = time.monotonic
 sleep = time.sleep
-_Result = TypeVar("_Result")
 
 
 class Silent(Exception):
@@ -76,9 +75,14 @@ def read(call: Any, seconds: float) -> Any:
         bell.cancel()
 
 
-def protected(result: _Result) -> _Result:
-    """Return what was done: a thread is not cancelled."""
-    return result
+class Work:
+    """Something that is done at once: a thread is not cancelled."""
+
+    def done(self, result: object) -> None:
+        """It was."""
+
+    def stop(self) -> None:
+        """Do nothing: whoever blocks in it, a source of items, can't be stopped."""
 
 
 def home() -> object:

@@ -16,6 +16,7 @@ from defter_testing.server import ThreadedServer
 from defter_testing.wiring import Wired
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.state.commands import CreateTenant, Enforcement, Method
+from ledger_server.rpc.methods import every_method
 from ledger_server.rpc.requests import check_tenant, keyed
 
 _Answer = TypeVar("_Answer")
@@ -40,7 +41,8 @@ class ManualClock:
 
     def move(self, by: timedelta) -> None:
         """Move the clock forward."""
-        assert by >= timedelta(0), "the time of a ledger does not go back"
+        if by < timedelta(0):
+            raise ValueError("the time of a ledger does not go back")
         self._now += by
 
 
@@ -137,7 +139,12 @@ class FakeLedger:
             method: `PostTransaction` or `defter.ledger.v1.PostingService/PostTransaction`; empty: any.
             times: how many calls.
             delay_seconds: of `Failure.DELAY`, in real time.
+        Raises:
+            ValueError: there is no such method, or it is no number of calls: a test would pass for nothing.
         """
+        names = {name for path in every_method() for name in (path, path.rpartition("/")[2])}
+        if (method and method not in names) or times < 1:
+            raise ValueError(f"no calls that could fail: {method!r}, {times} times")
         self._failures.order(failure, method=method, times=times, delay_seconds=delay_seconds)
 
     def reset(self) -> None:

@@ -129,6 +129,37 @@ async def test_items_of_a_batch_get_keys_of_their_own(begin: Any) -> None:
     assert len(set(tries[0])) == 3
 
 
+async def test_keys_that_were_made_for_items_are_in_the_error(begin: Any) -> None:
+    """Who repeats the batch with them moves nothing twice."""
+    ledger, wire = begin(failure(grpc.StatusCode.INTERNAL, "INTERNAL"))
+    item = posting_pb2.PostTransactionItem
+    request = posting_pb2.BatchPostTransactionsRequest(items=[item(), item(idempotency_key="mine")])
+    with pytest.raises(LedgerError) as raised:
+        await ledger.postings.batch_post_transactions(request)
+    assert raised.value.outcome_unknown
+    assert raised.value.keys == tuple(each.idempotency_key for each in wire.sent[0][1].items)
+    assert raised.value.keys[1] == "mine"
+
+
+@pytest.mark.parametrize("key", [None, 5, b"k"])
+async def test_missing_id_does_not_pass_for_no_key(begin: Any, key: Any) -> None:
+    """Else an event without an id would be paid at each try."""
+    ledger, wire = begin(POSTED)
+    with pytest.raises(TypeError, match="key"):
+        await ledger.postings.post_transaction(posting_pb2.PostTransactionRequest(), key=key)
+    assert not wire.sent
+
+
+@pytest.mark.parametrize("seconds", [1e18, float("inf")])
+async def test_no_timeout_is_too_long(begin: Any, seconds: float) -> None:
+    """GRPC would take it for one that is over."""
+    ledger, wire = begin(FOUND)
+    await ledger.accounts.get_balance(account_pb2.GetBalanceRequest(), timeout=seconds)
+    assert 1e6 < wire.sent[0][2] < 1e9
+    with pytest.raises(ValueError, match="timeout"):
+        await ledger.accounts.get_balance(account_pb2.GetBalanceRequest(), timeout=float("nan"))
+
+
 @pytest.mark.parametrize(
     "failed",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import AsyncIterable, Sequence
 from typing import Any, Final, TypeVar
@@ -12,6 +13,7 @@ from defter_client import aio as io
 from defter_client._async.connections import Connection, Connections
 from defter_client._async.streams import Stream
 from defter_client.answer import Answer
+from defter_client.errors import LedgerError
 from defter_client.failures import is_replayed, leaves_unknown, ledger_error
 from defter_client.keys import new_key
 from defter_retrying.backoff import pause_seconds
@@ -20,6 +22,8 @@ from defter_tracing import Kind, traces
 
 FIRST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 2.0
+_MOST_TIMEOUT_SECONDS: Final = 86_400.0 * 365
+"""gRPC takes a time that lies too far ahead for one that is over."""
 _LEAST_TIMEOUT_SECONDS: Final = 0.001
 """A call whose time is up is still made, and told so by gRPC."""
 _KEY: Final = "idempotency_key"
@@ -53,7 +57,13 @@ class Caller:
     ) -> _Response:
         """Make a call that has no key."""
         completed = self.completed(request)
-        found, _ = await self._tried(path, completed, response, seconds=seconds, metadata=metadata, key="")
+        try:
+            found, _ = await self._tried(
+                path, completed, response, seconds=seconds, metadata=metadata, key=""
+            )
+        except LedgerError as error:
+            error.keys = tuple(item.idempotency_key for item in _items(completed))
+            raise
         return found
 
     async def keyed(
@@ -149,7 +159,10 @@ class Caller:
 
         Raises:
             ValueError: the request has another key than the one that is given.
+            TypeError: the key is no text.
         """
+        if not isinstance(key, str):  # an id that is missing must not pass for "make me one"
+            raise TypeError(f"a key is a text, and not {key!r}")
         completed = self.completed(request)
         own = getattr(completed, _KEY)
         if own:
@@ -162,8 +175,15 @@ class Caller:
         return copy, used
 
     def timeout_of(self, seconds: float | None) -> float:
-        """Return for how long a call may go on in all."""
-        return self._timeout_seconds if seconds is None else seconds
+        """Return for how long a call may go on in all.
+
+        Raises:
+            ValueError: it is no number.
+        """
+        chosen = self._timeout_seconds if seconds is None else seconds
+        if math.isnan(chosen):
+            raise ValueError("a timeout is a number of seconds")
+        return min(chosen, _MOST_TIMEOUT_SECONDS)
 
     def _sent(self, metadata: Metadata) -> Metadata:
         """Return the metadata of a stream, with the trace in which it is begun."""

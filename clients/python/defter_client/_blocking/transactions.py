@@ -13,6 +13,7 @@ from defter.ledger.v1 import posting_pb2
 
 from defter_client import threads as io
 from defter_client._blocking.calls import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Caller
+from defter_client.errors import LedgerError
 from defter_client.failures import broken, ledger_error
 from defter_client.keys import new_key
 from defter_retrying.backoff import pause_seconds
@@ -48,12 +49,27 @@ class TransactionStream:
         self._seconds = seconds
         self._waiting: deque[posting_pb2.PostTransactionItem] = deque()
         self._state = io.Condition()
+        self._pulling = io.Work()
         self._attempt = Attempt()
         self._is_pulling = False
         self._is_over = False
         self._source_error: Exception | None = None
 
     def results(self) -> Iterator[posting_pb2.PostTransactionResult]:
+        """Yield the results; whoever stops reading takes no further item from the source.
+
+        See `_results` for what it raises.
+        """
+        try:
+            for result in self._results():
+                yield result
+        except LedgerError as error:
+            error.keys = tuple(item.idempotency_key for item in self._waiting)
+            raise
+        finally:
+            self._pulling.stop()
+
+    def _results(self) -> Iterator[posting_pb2.PostTransactionResult]:
         """Yield the results.
 
         Raises:
@@ -88,7 +104,7 @@ class TransactionStream:
                 call.cancel()
                 self._begin()  # so that what sends on this call ends
             if failure is not None and not may_come_again(failure):
-                raise ledger_error(failure) from None
+                raise ledger_error(failure, was_unknown=bool(self._waiting)) from None
             connection.rest()
             failures += 1
             pause = pause_seconds(
@@ -136,7 +152,7 @@ class TransactionStream:
                     posting_pb2.StreamTransactionsRequest(tenant_id=self._tenant_id, items=items)
                 )
             else:
-                io.protected(self._pull())
+                self._pulling.done(self._pull())
 
     def _may_go_on(self, attempt: Attempt) -> bool:
         if attempt is not self._attempt or attempt.sent_count < len(self._waiting) or self._is_over:
