@@ -15,3 +15,10 @@ def client_stack(databases: Databases, tmp_path_factory: pytest.TempPathFactory)
     """Servers for a client, and the address of what breaks them."""
     with stack(databases, tmp_path_factory.mktemp("stack")) as found:
         yield found
+
+
+@pytest.fixture
+def own_stack(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of the test's own: the scenario creates its one tenant."""
+    with stack(databases, tmp_path_factory.mktemp("stack")) as found:
+        yield found

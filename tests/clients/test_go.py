@@ -60,11 +60,9 @@ def test_vet_finds_nothing() -> None:
     run("vet", "./...")
 
 
-def test_the_client_passes_its_tests_without_a_race(client_stack: Stack) -> None:
+def test_the_client_passes_its_tests_without_a_race(own_stack: Stack) -> None:
     """Unit tests, the scenario and the killed server pass under the race detector, and none is left out."""
-    told = run(
-        "test", *_race(), "-count=1", "-timeout=25m", "-v", "./...", environment=client_stack.environment
-    )
+    told = run("test", *_race(), "-count=1", "-timeout=25m", "-v", "./...", environment=own_stack.environment)
     assert "--- SKIP" not in told
     assert "--- PASS: TestScenario" in told
     assert "--- PASS: TestKilledServer" in told

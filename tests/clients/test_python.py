@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
 from tests.clients.drivers import DRIVERS
 from tests.clients.killing import CALLS, KILLS, Killer, by_async, by_blocking
 from tests.clients.scenario import STEPS, Scenario, over_http
-from tests.clients.stack import TENANT, Stack, stack
-from tests.support.postgres import Databases
+from tests.clients.stack import TENANT, Stack
 
 
 @pytest.fixture(params=sorted(DRIVERS))
@@ -19,13 +17,6 @@ def way(request: pytest.FixtureRequest) -> str:
     """Which of the clients."""
     assert isinstance(request.param, str)
     return request.param
-
-
-@pytest.fixture
-def own_stack(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack of the test's own: the scenario creates its one tenant."""
-    with stack(databases, tmp_path_factory.mktemp("stack")) as found:
-        yield found
 
 
 async def test_scenario(own_stack: Stack, way: str) -> None:

@@ -27,10 +27,10 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def test_npm_test_against_servers_passes(client_stack: Stack) -> None:
+def test_npm_test_against_servers_passes(own_stack: Stack) -> None:
     """The client builds, type-checks, and passes its tests, the scenario and the kills among them."""
     client = require(_installed)
-    printed = _run(["npm", "test"], client, client_stack.environment)
+    printed = _run(["npm", "test"], client, own_stack.environment)
     # Where the servers are, no test is left out.
     assert "\nℹ skipped 0\n" in printed, printed[-2_000:]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ import asyncpg
 import pytest
 
 from ledger_server.embedded_postgres.binaries import find_binaries
-from ledger_server.store import migrate
+from ledger_server.store import migrate, revisions
 from ledger_server.store.migration_sql import NotPlainSql, sql_of, statements_of
 from tests.support.filled import fill
 from tests.support.postgres import Databases
@@ -130,12 +131,18 @@ def upgrade():
 
 
 @pytest.fixture
-def migration(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def migration(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """A folder with a single migration of the test's, instead of ours."""
     constant, body = request.param
     (tmp_path / "versions").mkdir()
     (tmp_path / "versions" / "0001_one.py").write_text(MIGRATION.format(constant=constant, body=body))
-    monkeypatch.setattr(migrate, "_folder", lambda: tmp_path)
+    for module in (migrate, revisions):
+        monkeypatch.setattr(module, "migrations_folder", lambda: tmp_path)
+    revisions.known_revisions.cache_clear()
+    yield
+    revisions.known_revisions.cache_clear()
 
 
 IMPOSSIBLE = {

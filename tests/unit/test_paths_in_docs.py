@@ -13,7 +13,7 @@ DOCUMENTS: Final = sorted(
     path.relative_to(ROOT)
     for where in (".", "docs/**", "bench", "clients/**", "migrations", "tests/**")
     for path in ROOT.glob(f"{where}/*.md")
-    if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+    if not any(part.startswith(".") or part == "node_modules" for part in path.relative_to(ROOT).parts)
 )
 # A file in a folder, or a folder; a name without a folder is a file that the text is about.
 PATH: Final = re.compile(
