@@ -37,10 +37,10 @@ up: $(VENV) ## run the ledger, with an embedded PostgreSQL unless DEFTER_DATABAS
 	@$(BIN)/defter up $(ARGS)
 
 .PHONY: test
-# Three workers for two cores: many tests wait for a server, a database or a clock. Some take a minute, so
-# whoever has nothing left takes over from the others.
+# Four workers for two cores: many tests wait for a server, a database or a clock, and three left a third of both
+# cores idle. Some take a minute, so whoever has nothing left takes over from the others.
 test: $(VENV) ## run the tests on two cores; ARGS go to pytest
-	@$(PYTEST) -n 3 --dist worksteal $(ARGS)
+	@$(PYTEST) -n 4 --dist worksteal $(ARGS)
 
 .PHONY: test-fast
 # The way between two edits: the rules, but for the longest of the generated tests, and some calls from the wire to

@@ -30,7 +30,13 @@ from tests.support.service import Service, serving
 settings.register_profile("defter", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("defter")
 # Half a minute each, and more: begun last, such a test would leave all workers but one with nothing to do.
-LONGEST = ("tests/simulation/border/", "tests/simulation/test_state_machine.py")
+LONGEST = (
+    "tests/simulation/border/",
+    "tests/simulation/test_state_machine.py",
+    "tests/clients/test_go.py::test_the_client_passes_its_tests_without_a_race",
+    "tests/clients/test_typescript.py::test_npm_test_against_servers_passes",
+    "tests/integration/reconciliation/test_seeded_faults.py",
+)
 # Whoever has one of these needs a server that no other test uses.
 OF_ONE_SERVER = frozenset({"server", "database_url"})
 

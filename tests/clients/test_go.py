@@ -55,11 +55,6 @@ def run(*words: str, folder: Path = MODULE, environment: Mapping[str, str] | Non
     return finished.stdout
 
 
-def test_vet_finds_nothing() -> None:
-    """The compiler's own checks are content with client, generated code and tests."""
-    run("vet", "./...")
-
-
 def test_the_client_passes_its_tests_without_a_race(own_stack: Stack) -> None:
     """Unit tests, the scenario and the killed server pass under the race detector, and none is left out."""
     told = run("test", *_race(), "-count=1", "-timeout=25m", "-v", "./...", environment=own_stack.environment)

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,16 +24,45 @@ type posting = grpc.BidiStreamingServer[ledgerv1.StreamTransactionsRequest, ledg
 // postings is a ledger that decides each key once, and breaks a connection after so many results.
 type postings struct {
 	ledger
-	breaks  []int
-	ends    error
-	decided []string
+	ends error
+
+	mutex  sync.Mutex
+	breaks []int
+	keys   []string
+}
+
+// decided returns the keys that were decided so far. A connection whose caller has left may still be at work.
+func (p *postings) decided() []string {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return slices.Clone(p.keys)
+}
+
+// decide notes a key, and says whether it was decided before.
+func (p *postings) decide(key string) (replayed bool) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if slices.Contains(p.keys, key) {
+		return true
+	}
+	p.keys = append(p.keys, key)
+	return false
+}
+
+// nextBreak says after how many results a connection breaks; never where that is negative.
+func (p *postings) nextBreak() int {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if len(p.breaks) == 0 {
+		return -1
+	}
+	next := p.breaks[0]
+	p.breaks = p.breaks[1:]
+	return next
 }
 
 func (p *postings) serve(stream posting) error {
-	left := -1
-	if len(p.breaks) > 0 {
-		left, p.breaks = p.breaks[0], p.breaks[1:]
-	}
+	left := p.nextBreak()
 	for {
 		request, err := stream.Recv()
 		if err != nil {
@@ -40,10 +70,7 @@ func (p *postings) serve(stream posting) error {
 		}
 		for _, item := range request.GetItems() {
 			key := item.GetIdempotencyKey()
-			replayed := slices.Contains(p.decided, key)
-			if !replayed {
-				p.decided = append(p.decided, key)
-			}
+			replayed := p.decide(key)
 			// What is decided before a break has no answer.
 			if left == 0 {
 				return p.ends
@@ -108,8 +135,8 @@ func TestEachItemHasOneResult(t *testing.T) {
 				}
 				found = append(found, result.GetIdempotencyKey())
 			}
-			if !slices.Equal(found, keysOf(each.count)) || !slices.Equal(server.decided, found) {
-				t.Errorf("%d results of %d decisions", len(found), len(server.decided))
+			if !slices.Equal(found, keysOf(each.count)) || !slices.Equal(server.decided(), found) {
+				t.Errorf("%d results of %d decisions", len(found), len(server.decided()))
 			}
 		})
 	}
@@ -194,7 +221,7 @@ func TestCallerMayLeaveAStream(t *testing.T) {
 	}
 	<-isRead
 	_ = client.Close()
-	if len(server.decided) == 100_000 {
+	if len(server.decided()) == 100_000 {
 		t.Error("everything was sent, though the caller wanted no more")
 	}
 }
