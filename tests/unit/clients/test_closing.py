@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 
 import pytest
 
 from defter_client import BlockingLedgerClient, Fault, LedgerClient
 from defter_client import messages as m
 from defter_testing import Failure, FakeLedger
-
-HANG_SECONDS = 30.0
+from tests.support.patience import HANG_SECONDS
 
 
 async def test_a_call_of_a_closed_client_is_a_ledger_error(fake_ledger: FakeLedger, fake_tenant: str) -> None:
@@ -21,7 +19,7 @@ async def test_a_call_of_a_closed_client_is_a_ledger_error(fake_ledger: FakeLedg
     await ledger.tenants.get_tenant(m.GetTenantRequest())
     fake_ledger.fail_next(Failure.DELAY, method="GetTenant", delay_seconds=5)
     call = asyncio.create_task(ledger.tenants.get_tenant(m.GetTenantRequest()))
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0)  # it begins, and waits
     await ledger.close()
     with pytest.raises(Fault) as caught:
         await asyncio.wait_for(call, HANG_SECONDS)
@@ -34,7 +32,7 @@ async def test_a_watch_ends_with_its_client(fake_ledger: FakeLedger, fake_tenant
     watch = ledger.watch()
     await anext(watch)
     waiting = asyncio.create_task(anext(watch, None))
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0)  # it begins, and waits
     await ledger.close()
     assert await asyncio.wait_for(waiting, HANG_SECONDS) is None
 
@@ -44,9 +42,15 @@ def test_a_watch_ends_with_its_client_in_another_thread(fake_ledger: FakeLedger,
     ledger = BlockingLedgerClient(fake_ledger.target, tenant=fake_tenant)
     watch = ledger.watch()
     next(watch)
-    waiting = threading.Thread(target=next, args=(watch, None), daemon=True)
+    is_next = threading.Event()
+
+    def wait() -> None:
+        is_next.set()
+        next(watch, None)
+
+    waiting = threading.Thread(target=wait, daemon=True)
     waiting.start()
-    time.sleep(0.2)
+    is_next.wait()
     ledger.close()
     waiting.join(HANG_SECONDS)
     assert not waiting.is_alive()

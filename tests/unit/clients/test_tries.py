@@ -205,6 +205,22 @@ async def test_no_try_goes_beyond_the_deadline(begin: Any) -> None:
     assert raised.value.outcome_unknown
 
 
+async def test_client_that_is_closed_during_a_pause_is_not_opened_again(
+    begin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call ends with what it was told last, and with its doubt."""
+    ledger, wire = begin(AWAY, POSTED)
+
+    async def closed(_: float) -> None:
+        ledger._connections.closings += 1
+
+    monkeypatch.setattr(io, "sleep", closed)
+    with pytest.raises(RetryLater) as raised:
+        await ledger.postings.post_transaction(posting_pb2.PostTransactionRequest())
+    assert raised.value.outcome_unknown
+    assert len(wire.sent) == 1
+
+
 async def test_call_has_the_deadline_that_it_is_given(begin: Any) -> None:
     """And not the client's."""
     ledger, wire = begin(FOUND, timeout_seconds=5.0)

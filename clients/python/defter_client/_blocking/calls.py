@@ -228,6 +228,7 @@ class Caller:
         left = seconds
         failures = 0
         is_unknown = False
+        closings = self.connections.closings
         while True:
             connection = self.connections.next()
             try:
@@ -244,10 +245,12 @@ class Caller:
             failures += 1
             left = deadline - io.now()
             pause = pause_before_next(connection, failure, failures, left)
-            if pause is None:
+            if pause is not None:
+                io.sleep(pause)
+            # A client that was closed in the meantime is not opened again for this call.
+            if pause is None or closings != self.connections.closings:
                 raise ledger_error(failure, key=key, was_unknown=is_unknown) from None
             is_unknown = is_unknown or leaves_unknown(failure)
-            io.sleep(pause)
             left = deadline - io.now()
 
 

@@ -23,6 +23,7 @@ _PATH: Final = "/defter.ledger.v1.PostingService/StreamTransactions"
 _MOST_ITEMS: Final = 100
 """Of one message; the server takes 1,000 of up to 4 MiB."""
 _MOST_WITHOUT_RESULT: Final = 1_000
+_LONGEST_KEY: Final = 255
 _LOST: Final = "the server gives no results any more"
 
 
@@ -77,7 +78,8 @@ class TransactionStream:
                 have taken effect: send it again with the same keys.
         """
         failures = 0
-        deadline = io.now() + self._seconds
+        closings = self._caller.connections.closings
+        deadline: float | None = None  # of the tries; a reader may take all the time between two results
         while True:
             connection = self._caller.connections.next()
             attempt = self._begin()
@@ -86,18 +88,17 @@ class TransactionStream:
             )
             try:
                 while (message := io.read(call, self._seconds)) is not None:
-                    failures = 0
-                    deadline = io.now() + self._seconds
+                    failures, deadline = 0, None
                     for result in message.results:
-                        self._done()
+                        self._done(result)
                         yield result
                 failure: Any = None
                 if self._is_over and not self._waiting:
                     break
             except io.Silent:
                 failure = None
-                if not self._waiting:
-                    deadline = io.now() + self._seconds  # there was nothing to answer
+                # Where nothing waited there was nothing to answer; else the time is up.
+                deadline = io.now() if self._waiting else None
             except io.RpcError as error:
                 failure = error
             finally:
@@ -107,6 +108,7 @@ class TransactionStream:
                 raise ledger_error(failure, was_unknown=bool(self._waiting)) from None
             connection.rest()
             failures += 1
+            deadline = io.now() + self._seconds if deadline is None else deadline
             pause = pause_seconds(
                 failures=failures,
                 asked_seconds=None,
@@ -115,9 +117,10 @@ class TransactionStream:
                 longest_seconds=LONGEST_PAUSE_SECONDS,
                 uniform=random.uniform,
             )
-            if pause is None:
+            if pause is not None:
+                io.sleep(pause)
+            if pause is None or closings != self._caller.connections.closings:
                 raise broken(_LOST) if failure is None else ledger_error(failure, was_unknown=True)
-            io.sleep(pause)
         if self._source_error is not None:
             raise self._source_error
 
@@ -127,9 +130,15 @@ class TransactionStream:
             self._state.notify_all()
             return self._attempt
 
-    def _done(self) -> None:
-        """Forget the oldest item: it has its result."""
+    def _done(self, result: posting_pb2.PostTransactionResult) -> None:
+        """Forget the oldest item: it has its result.
+
+        Raises:
+            LedgerError: the result is another item's, so nobody knows any more what has become of which.
+        """
         with self._state:
+            if not self._waiting or _told(self._waiting[0].idempotency_key) != result.idempotency_key:
+                raise broken(f"a result came of {result.idempotency_key!r}, which is not the next item")
             self._waiting.popleft()
             self._attempt.sent_count -= 1
             self._state.notify_all()
@@ -174,6 +183,11 @@ class TransactionStream:
             self._waiting.extend(items)
             self._state.notify_all()
         return self._is_over
+
+
+def _told(key: str) -> str:
+    """Return how a result names an item: of a key that is too long it has the beginning."""
+    return key[:_LONGEST_KEY]
 
 
 def _with_key(item: posting_pb2.PostTransactionItem) -> posting_pb2.PostTransactionItem:
