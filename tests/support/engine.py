@@ -182,14 +182,16 @@ async def wallet_of(database_url: str, player_id: str = "ann") -> Counters:
     )
 
 
-def deposit(ref: str, amount: int = 1000, *, player_id: str = "ann") -> Request:
-    """Return the request that begins a deposit which the provider knows by a ref."""
+def deposit(
+    ref: str, amount: int = 1000, *, player_id: str = "ann", provider_ref: str | None = None
+) -> Request:
+    """Return the request that begins a deposit which the provider knows by a ref, unless by another one."""
     command = InitiateDeposit(
         player_id=player_id,
         provider="mock",
         amount=amount,
         currency="EUR",
-        provider_ref=ref,
+        provider_ref=ref if provider_ref is None else provider_ref,
         reference="",
         metadata={},
     )

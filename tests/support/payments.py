@@ -62,6 +62,7 @@ from ledger_server.domain.state.facts import (
 from ledger_server.domain.state.working_set import (
     AccountEntry,
     EventEntry,
+    FindingEntry,
     HoldEntry,
     PaymentEntry,
     RefEntry,
@@ -168,6 +169,7 @@ class PaymentBooks:
         self.working_set.payments = defaultdict(lambda: PaymentEntry(None))
         self.working_set.refs = defaultdict(lambda: RefEntry(None))
         self.working_set.events = defaultdict(lambda: EventEntry(None))
+        self.working_set.findings = defaultdict(lambda: FindingEntry(None))
         self.now = NOW
         self.owed: list[OwedCall] = []
         # By class and payment, which identify a finding.

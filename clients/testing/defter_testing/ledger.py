@@ -170,7 +170,7 @@ class MemoryLedger(Ledger):
             work.requests = named_here(tip.working_set.ids, work.requests)
             commands: list[Any] = [request.command for request in work.requests]
             prepared = prepare(tenant, commands, now, limit=limits.expiry_size)
-            batch = Batch(tip, tenant.encoder)
+            batch = Batch(tip, tenant.encoder, tenant.load_finding)
             batch.begin_epoch(now)
             more = batch.expire_due(
                 prepared.due,

@@ -27,7 +27,7 @@ from ledger_server.domain.state.facts import (
     WithdrawalChanged,
     WithdrawalPolicySet,
 )
-from ledger_server.domain.state.working_set import WorkingSet
+from ledger_server.domain.state.working_set import FindingEntry, WorkingSet
 from ledger_server.engine.lane.batch import Tip
 from ledger_server.engine.lane.work import Request, Work
 from ledger_server.engine.records.journal import RecordEncoder
@@ -106,6 +106,11 @@ class MemoryTenant:
         self._policy = NO_POLICY
         self._decided: dict[RequestKey, JournalRow] = {}
         self.write([first])
+
+    async def load_finding(self, fingerprint: bytes) -> None:
+        """Say that there is no such finding: this tenant forgets nothing, so it would be known."""
+        known = self.tip.working_set
+        known.findings[fingerprint] = FindingEntry(None, known.stamp)
 
     @property
     def sequence(self) -> int:

@@ -30,7 +30,7 @@ from ledger_server.domain.state.facts import (
     TransactionPosted,
     WithdrawalChanged,
 )
-from ledger_server.domain.state.working_set import WorkingSet
+from ledger_server.domain.state.working_set import FindingNotLoaded, WorkingSet
 
 
 class Decision(Struct, frozen=True):
@@ -63,6 +63,7 @@ def decide(working_set: WorkingSet, command: Command, now: datetime) -> Decision
             accounts it touches have expired already.
         now: the record time of the facts.
     Raises:
+        FindingNotLoaded: to be loaded, and the command decided again.
         Exception: a rule is at fault.
     """
     # One look-up per command instead of a walk through a union, since postings come by the thousand.
@@ -91,7 +92,7 @@ def _decide_payment(working_set: WorkingSet, command: PaymentCommand, now: datet
         if not facts:
             return NOTHING
         behind = _consequences(working_set, facts, now)
-    except Rejected:
+    except (Rejected, FindingNotLoaded):
         raise
     except Exception as error:
         if not isinstance(command, IngestEvent):

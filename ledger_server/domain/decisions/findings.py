@@ -77,8 +77,13 @@ def see(
     source: Source,
     run: int | None = None,
 ) -> FindingChanged | None:
-    """Return the fact that follows from a discrepancy that was seen; None if its finding says so already."""
-    known = working_set.finding(discrepancy.fingerprint)
+    """Return the fact that follows from a discrepancy that was seen; None if its finding says so already.
+
+    Raises:
+        FindingNotLoaded: the finding may exist, but belong to no payment that is loaded.
+    """
+    look_up = working_set.loaded_finding if discrepancy.is_of_provider else working_set.finding
+    known = look_up(discrepancy.fingerprint)
     after = life.seen(known, discrepancy, now, source=source, run=run)
     return None if after is None else FindingChanged(FactKind.FINDING_CHANGED, after)
 

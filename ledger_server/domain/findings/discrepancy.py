@@ -174,11 +174,15 @@ class Discrepancy(Struct, frozen=True, kw_only=True):
         return self == other
 
     @property
+    def is_of_provider(self) -> bool:
+        """Whether it is known again by the provider's side; it may have been seen of another payment."""
+        return RULES[self.kind].of_provider or self.ledger is None
+
+    @property
     def fingerprint(self) -> bytes:
         """The identity of the discrepancy: the same when it is seen again, whatever the facts are by then."""
-        rule = RULES[self.kind]
         # Our id of a line is known from the first day; the provider's id may become known later.
-        side = self.remote if rule.of_provider or self.ledger is None else self.ledger
+        side = self.remote if self.is_of_provider else self.ledger
         subject = (side.kind.name, side.ref) if side is not None else ("", str(self.payment or "-"))
         parts = "\x00".join((self.provider, self.kind.name, *subject, self.currency))
         return hashlib.sha256(parts.encode()).digest()[:_FINGERPRINT_BYTES]

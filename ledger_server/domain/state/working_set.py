@@ -161,6 +161,17 @@ class EventEntry:
         self.stamp = stamp
 
 
+class FindingNotLoaded(Exception):
+    """A decision needs a finding that no command has named: load it, and decide again.
+
+    Which discrepancies follow from a command, and which findings they belong to, is known when it is decided.
+    """
+
+    def __init__(self, fingerprint: bytes) -> None:
+        super().__init__(fingerprint.hex())
+        self.fingerprint = fingerprint
+
+
 class FindingEntry:
     """A finding."""
 
@@ -221,7 +232,8 @@ class WorkingSet:
         self.payments: dict[int, PaymentEntry] = {}
         self.refs: dict[tuple[str, str], RefEntry] = {}
         self.events: dict[int, EventEntry] = {}
-        # All findings of the payments in this working set, and those that commands name.
+        # All findings of the payments in this working set, those that commands name, and those that a
+        # FindingNotLoaded has named.
         self.findings: dict[bytes, FindingEntry] = {}
         # Of accounts and findings that are not loaded: what a switch to ENFORCED has to know.
         self.unloaded = ALL_LOADED
@@ -246,6 +258,17 @@ class WorkingSet:
         """Return the finding with that fingerprint, if there is one."""
         entry = self.findings.get(fingerprint)
         return entry.finding if entry is not None else None
+
+    def loaded_finding(self, fingerprint: bytes) -> Finding | None:
+        """Return the finding with that fingerprint, if there is one; it may belong to any payment.
+
+        Raises:
+            FindingNotLoaded: nobody has looked.
+        """
+        try:
+            return self.findings[fingerprint].finding
+        except KeyError:
+            raise FindingNotLoaded(fingerprint) from None
 
     def due_holds(self, account_ids: Iterable[str], now: datetime) -> list[Hold]:
         """Return the loaded holds on these accounts that are due, in the order of their placing."""

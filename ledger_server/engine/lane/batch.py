@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -26,7 +26,7 @@ from ledger_server.domain.state.facts import (
     RequestRejected,
     TransactionPosted,
 )
-from ledger_server.domain.state.working_set import WorkingSet
+from ledger_server.domain.state.working_set import FindingNotLoaded, WorkingSet
 from ledger_server.engine.incidents import report
 from ledger_server.engine.lane.work import Outcome, Request, Work
 from ledger_server.engine.records.journal import RecordEncoder, chain, content_of
@@ -43,6 +43,8 @@ class Decided(Struct, frozen=True, gc=False):
 
 
 Found = Mapping[RequestKey, StoredOutcome] | None
+LoadFinding = Callable[[bytes], Awaitable[None]]
+"""Reads a finding into the working set, by its fingerprint."""
 
 
 class LookUpFirst(Exception):
@@ -72,6 +74,7 @@ class Batch:
 
     __slots__ = (
         "_encoder",
+        "_load_finding",
         "_tip",
         "_work_since",
         "account_numbers",
@@ -87,7 +90,7 @@ class Batch:
         "works",
     )
 
-    def __init__(self, tip: Tip, encoder: RecordEncoder) -> None:
+    def __init__(self, tip: Tip, encoder: RecordEncoder, load_finding: LoadFinding) -> None:
         # Entries that are used from here on belong to this batch, until it is closed.
         self.stamp = tip.working_set.stamp
         self.start = tip.stands
@@ -107,6 +110,7 @@ class Batch:
         self.final_time: datetime | None = None
         self._tip = tip
         self._encoder = encoder
+        self._load_finding = load_finding
 
     @property
     def ids(self) -> TenantIds:
@@ -167,7 +171,7 @@ class Batch:
         else:
             outcomes = []
             for request in work.requests:
-                outcomes.append(self._decide(request, work.caller, now, found))
+                outcomes.append(await self._decide(request, work.caller, now, found))
                 if self._work_since >= _BREATH:
                     await self._breathe()
             work.outcomes = outcomes
@@ -181,18 +185,23 @@ class Batch:
         self._work_since = 0
         await asyncio.sleep(0)
 
-    def _decide(self, request: Request, caller: NamedCaller | None, now: datetime, found: Found) -> Outcome:
+    async def _decide(
+        self, request: Request, caller: NamedCaller | None, now: datetime, found: Found
+    ) -> Outcome:
         known = self._known(request, found)
         if known is not None:
             return known
-        decision = self._decision(request.command, now)
+        decision = await self._decision(request.command, now)
         if isinstance(decision, Internal):
             return Outcome(None, refused=decision)
         return self._add_all(decision, request, caller, now)
 
-    def _decision(self, command: Command, now: datetime) -> Decision | Internal:
+    async def _decision(self, command: Command, now: datetime) -> Decision | Internal:
         try:
             decision = decide(self._tip.working_set, command, now)
+        except FindingNotLoaded as missing:
+            await self._load_finding(missing.fingerprint)
+            return await self._decision(command, now)
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for an answer
             # Deciding changes nothing, so a fault in a rule fails this request and no other.
             return report(error, "a decision failed", command=type(command).__name__)
@@ -233,7 +242,7 @@ class Batch:
             outcome = self._known(request, found)
             refusal: Decision | None = None
             if outcome is None:
-                decision = self._decision(request.command, now)
+                decision = await self._decision(request.command, now)
                 if isinstance(decision, Internal):
                     outcome = Outcome(None, refused=decision)
                 elif any(isinstance(fact, RequestRejected) for fact in decision.facts):

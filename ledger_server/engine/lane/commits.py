@@ -19,6 +19,7 @@ from ledger_server.engine.lane.batch import Batch, Found, Tip
 from ledger_server.engine.lane.final_ahead import MOST_SECONDS
 from ledger_server.engine.lane.lane_limits import LaneLimits
 from ledger_server.engine.lane.loading import Wanted, load, wanted
+from ledger_server.engine.lane.loading_findings import load_findings
 from ledger_server.engine.lane.naming import named_here
 from ledger_server.engine.lane.work import Work
 from ledger_server.engine.records.journal import RecordEncoder
@@ -101,10 +102,23 @@ class Commits:
                 await self._load(connection, working_set, missing, now)
         return Prepared(now, missing.due, missing.more_due)
 
-    def open(self) -> Batch:
-        """Begin a batch on the tip."""
-        assert self.tip is not None
-        return Batch(self.tip, self._encoder)
+    def open(self, locked: LockedHead | None = None) -> Batch:
+        """Begin a batch on the tip.
+
+        Args:
+            locked: the head, if its lock is held while the batch is decided.
+        """
+        tip = self.tip
+        assert tip is not None
+
+        async def load_finding(fingerprint: bytes) -> None:
+            if locked is not None:
+                await load_findings(locked.connection, self._key, tip.working_set, (fingerprint,))
+                return
+            async with self.store.reading() as connection:
+                await load_findings(connection, self._key, tip.working_set, (fingerprint,))
+
+        return Batch(tip, self._encoder, load_finding)
 
     def make_final(self, batch: Batch, span: timedelta) -> None:
         """Have a closed batch make final what follows its last record by no more than a span.
@@ -173,7 +187,7 @@ class Commits:
             now, missing = self._missing(tip.working_set, taken, self._clock())
             if missing:
                 await self._load(locked.connection, tip.working_set, missing, now)
-            batch = self.open()
+            batch = self.open(locked)
             if not self.expire_due(batch, Prepared(now, missing.due, missing.more_due)):
                 await decide(batch, now, found)
             batch.close()

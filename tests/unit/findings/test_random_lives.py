@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -24,7 +25,7 @@ from ledger_server.domain.findings.commands import (
 from ledger_server.domain.findings.finding import Resolution, Source
 from ledger_server.domain.ids import TenantId, TenantIds, finding_id, tenant_key
 from ledger_server.domain.state.commands import Enforcement
-from ledger_server.domain.state.working_set import PostedEntry, WorkingSet
+from ledger_server.domain.state.working_set import FindingEntry, PostedEntry, WorkingSet
 from tests.support.findings import NOON, by_hand, later, of_ref
 from tests.support.randomness import SEED
 
@@ -66,6 +67,7 @@ class Lives(RuleBasedStateMachine):
         self.working_set = WorkingSet(
             IDS, sequence=100, record_time=NOON, enforcement=Enforcement.ENFORCED, create_time=NOON
         )
+        self.working_set.findings = defaultdict(lambda: FindingEntry(None))
         self.working_set.transactions = {7: PostedEntry(()), 8: PostedEntry(None)}
         self.stories: dict[str, Story] = {}
         self.record_count = 0
