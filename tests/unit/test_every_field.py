@@ -73,6 +73,7 @@ from ledger_server.store.ledger_rows import (
     JournalRow,
     account_row,
     hold_row,
+    listed,
     posting_rows,
 )
 from ledger_server.store.payment_rows import policy_of, policy_text
@@ -558,6 +559,15 @@ def test_any_row_is_read_back(account: Account, hold: Hold) -> None:
         assert stored[f"{side}_account_number"] == numbers[account_id]
         stored[f"{side}_account_id"] = account_id
     assert hold_of(stored) == hold
+
+
+@pytest.mark.parametrize("table", lane_writes._TABLES)
+def test_columns_are_listed_for_sql_in_their_order(table: str) -> None:
+    """Each of them, with the table's name in front where a query reads several tables."""
+    columns = lane_writes._TABLES[table]
+
+    assert listed(columns).split(", ") == list(columns)
+    assert listed(columns, "t").split(", ") == [f"t.{name}" for name in columns]
 
 
 @SETTINGS
