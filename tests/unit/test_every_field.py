@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pytest
 from defter.ledger.v1 import account_pb2, journal_pb2, posting_pb2
@@ -49,7 +49,7 @@ from ledger_server.engine.records.journal import (
     named_caller,
     reversible,
 )
-from ledger_server.engine.records.payments import payment_fact
+from ledger_server.engine.records.payments import PaymentFact, payment_content, payment_fact
 from ledger_server.engine.records.settlements import (
     batch_of,
     confirmed_batch,
@@ -76,7 +76,7 @@ from ledger_server.store.ledger_rows import (
     listed,
     posting_rows,
 )
-from ledger_server.store.payment_rows import policy_of, policy_text
+from ledger_server.store.payment_rows import PaymentRows, policy_of, policy_text
 from ledger_server.store.run_store import StoredRun
 from ledger_server.store.settlement_store import StoredSettlementBatch
 from tests.support.any_fact import FACTS, KINDS, any_fact
@@ -467,6 +467,21 @@ def test_fact_of_others_is_no_fact_of_payments() -> None:
     """Whoever asks for it has forgotten a kind."""
     with pytest.raises(ValueError, match="hold_placed"):
         payment_fact(IDS, "hold_placed", journal_pb2.JournalRecord())
+
+
+@pytest.mark.parametrize(
+    "kind", sorted(set(FACTS) - set(get_args(PaymentFact)), key=repr), ids=lambda kind: kind.__name__
+)
+@SETTINGS
+@given(st.data())
+def test_fact_of_others_is_not_stored_as_one_of_payments(kind: type[Struct], data: st.DataObject) -> None:
+    """A fact that nobody has given a place fails there, and leaves no empty record or row."""
+    fact = data.draw(any_fact(kind))
+
+    with pytest.raises(AssertionError):
+        payment_content(IDS, fact, NOW)
+    with pytest.raises(AssertionError):
+        PaymentRows().add(fact, 300, NOW, b"content")
 
 
 def _as_echoed(stored: StoredEvent) -> StoredEvent:
