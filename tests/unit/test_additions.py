@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
+from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
 from ledger_server.domain.decisions import decide as decisions
@@ -34,6 +35,7 @@ from ledger_server.engine.lane.loading import wanted
 from ledger_server.engine.lane.naming import named_here
 from ledger_server.engine.lane.work import Request
 from ledger_server.engine.records.journal import RecordEncoder, reversible, transaction_of
+from ledger_server.engine.records.limit_surveys import WITHOUT_ACCOUNTS, changed_accounts
 from ledger_server.engine.verification.reenact import reenact
 from ledger_server.rpc.requests import _POSTABLE_TYPES
 from ledger_server.store import lane_writes
@@ -247,6 +249,32 @@ def test_each_fact_with_a_transaction_is_listed(kind: type[Struct], data: st.Dat
     assert (transaction_of(journal_pb2.JournalRecord.FromString(record)) is not None) == posts
     assert (row[list(JOURNAL).index("transaction_type")] is not None) == posts
     assert (reversible(record, None).legs is not None) == posts
+
+
+@pytest.mark.parametrize("kind", FactKind, ids=lambda kind: kind.name)
+@SETTINGS
+@given(st.data())
+def test_each_account_that_a_record_changes_is_surveyed(kind: FactKind, data: st.DataObject) -> None:
+    """A survey that passed one over would switch a tenant to ENFORCED with an account below its limit."""
+    [struct] = [each for each in FACTS if kind in KINDS[each]]
+    fact = replace(data.draw(any_fact(struct)), kind=kind)
+    _, record = RecordEncoder("unit", TenantIds(KEY)).encode(
+        fact, sequence=300, record_time=NOW, request=None, digest=None, caller=None
+    )
+
+    changed = set(changed_accounts(journal_pb2.JournalRecord.FromString(record)))
+
+    assert changed >= set(surveyed(fact))
+    assert bool(changed) == (kind.name.lower() not in WITHOUT_ACCOUNTS)
+
+
+def surveyed(fact: Any) -> Iterator[str]:
+    """Yield the accounts whose counters, limits or state a fact changes."""
+    if isinstance(fact, facts.HoldChanged):  # the lines of an invented one are of accounts of their own
+        yield from (fact.hold.debit_account_id, fact.hold.credit_account_id)
+    else:
+        yield from (line.account.account_id for line in lines_of(fact))
+    yield from (getattr(fact, name).account_id for name in ("account", "successor") if hasattr(fact, name))
 
 
 @pytest.mark.parametrize("kind", FactKind)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pytest
 from defter.ledger.v1 import account_pb2, journal_pb2, posting_pb2
+from defter.payments.v1 import payment_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from hypothesis import HealthCheck, Phase, given, settings
@@ -25,7 +26,7 @@ from ledger_server.domain.ledger.accounts import Account, available_balance, pos
 from ledger_server.domain.ledger.holds import Hold, HoldState
 from ledger_server.domain.ledger.transactions import Line, Transaction, TransactionType
 from ledger_server.domain.payments.deposit import Deposit
-from ledger_server.domain.payments.events import StoredEvent
+from ledger_server.domain.payments.events import EventType, StoredEvent, UnreadReason
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalPolicy, WithdrawalState
 from ledger_server.domain.provider_record import ProviderRecord
 from ledger_server.domain.reconciliation.settlement import (
@@ -38,7 +39,13 @@ from ledger_server.domain.state import facts
 from ledger_server.domain.state.commands import Method, NamedCaller, RequestKey
 from ledger_server.domain.state.facts import FactKind
 from ledger_server.engine.records.deposits import deposit_message, deposit_of
-from ledger_server.engine.records.events import echoed_payment, event_message, event_of
+from ledger_server.engine.records.events import (
+    echoed_payment,
+    event_message,
+    event_of,
+    event_type,
+    unread_of,
+)
 from ledger_server.engine.records.findings import finding_message, finding_of
 from ledger_server.engine.records.journal import (
     RecordEncoder,
@@ -49,7 +56,7 @@ from ledger_server.engine.records.journal import (
     named_caller,
     reversible,
 )
-from ledger_server.engine.records.payments import payment_fact
+from ledger_server.engine.records.payments import PaymentFact, payment_content, payment_fact, payment_of
 from ledger_server.engine.records.settlements import (
     batch_of,
     confirmed_batch,
@@ -73,9 +80,10 @@ from ledger_server.store.ledger_rows import (
     JournalRow,
     account_row,
     hold_row,
+    listed,
     posting_rows,
 )
-from ledger_server.store.payment_rows import policy_of, policy_text
+from ledger_server.store.payment_rows import PAYMENT_TABLES, PaymentRows, policy_of, policy_text
 from ledger_server.store.run_store import StoredRun
 from ledger_server.store.settlement_store import StoredSettlementBatch
 from tests.support.any_fact import FACTS, KINDS, any_fact
@@ -83,6 +91,7 @@ from tests.support.payments import NOW
 from tests.support.stored import EXAMPLES, any_of, at, fields_of, others, places_of, with_other
 
 IDS: Final = TenantIds(tenant_key(TenantId("unit")))
+OTHERS: Final = TenantIds(tenant_key(TenantId("another")))
 _HOLD: Final = Hold(
     number=1,
     debit_account_id="a",
@@ -468,6 +477,21 @@ def test_fact_of_others_is_no_fact_of_payments() -> None:
         payment_fact(IDS, "hold_placed", journal_pb2.JournalRecord())
 
 
+@pytest.mark.parametrize(
+    "kind", sorted(set(FACTS) - set(get_args(PaymentFact)), key=repr), ids=lambda kind: kind.__name__
+)
+@SETTINGS
+@given(st.data())
+def test_fact_of_others_is_not_stored_as_one_of_payments(kind: type[Struct], data: st.DataObject) -> None:
+    """A fact that nobody has given a place fails there, and leaves no empty record or row."""
+    fact = data.draw(any_fact(kind))
+
+    with pytest.raises(AssertionError):
+        payment_content(IDS, fact, NOW)
+    with pytest.raises(AssertionError):
+        PaymentRows().add(fact, 300, NOW, b"content")
+
+
 def _as_echoed(stored: StoredEvent) -> StoredEvent:
     """Return an event whose numbers are those of the ids that the provider echoed."""
     event = stored.event
@@ -475,6 +499,41 @@ def _as_echoed(stored: StoredEvent) -> StoredEvent:
         event, payment=echoed_payment(IDS, event.payment_id), refund=IDS.refund_sequence(event.object_id)
     )
     return replace(stored, event=echoed)
+
+
+@pytest.mark.parametrize("made", [IDS.deposit_id, IDS.withdrawal_id], ids=["deposit", "withdrawal"])
+@SETTINGS
+@given(any_of(StoredEvent), st.integers(1, 2**31), st.integers(1, 2**31))
+def test_ids_that_a_provider_echoes_are_read_as_numbers(
+    made: Callable[[int], str], stored: StoredEvent, payment: int, refund: int
+) -> None:
+    """An event finds its payment and its refund by them; ids of another tenant are none."""
+    echoed = replace(stored.event, payment_id=made(payment), object_id=IDS.refund_id(refund))
+    told = _read(event_message(IDS, replace(stored, event=echoed), NOW))
+    ours = event_of(IDS, told, b"").event
+
+    assert (ours.payment, ours.refund) == (payment, refund)
+    assert echoed_payment(OTHERS, echoed.payment_id) is None
+    assert echoed_payment(IDS, IDS.refund_id(refund)) is None
+    assert OTHERS.refund_sequence(echoed.object_id) is None
+
+
+@pytest.mark.parametrize("number", range(-1, 100))
+def test_number_that_a_newer_edge_knows_is_read_as_the_unknown_one(number: int) -> None:
+    """Of types and of reasons: the event is kept, and not refused."""
+    told = payment_pb2.ProviderEvent(
+        type=number,  # type: ignore[arg-type]
+        unread_reason=number,  # type: ignore[arg-type]
+    )
+    unread = unread_of(told)
+
+    assert event_type(told.type) is (EventType(number) if number in set(EventType) else EventType.UNKNOWN)
+    if number == 0:
+        assert unread is None
+    else:
+        assert unread is not None
+        known = number in set(UnreadReason)
+        assert unread.reason is (UnreadReason(number) if known else UnreadReason.OTHER)
 
 
 def _read(message: Message) -> Any:
@@ -501,6 +560,38 @@ def test_any_value_is_read_back_from_its_record(kind: type[Struct], data: st.Dat
         value = _as_echoed(value)
 
     assert READ_BACK[kind](value) == value
+
+
+@pytest.mark.parametrize("kind", [Deposit, Withdrawal, StoredEvent])
+@SETTINGS
+@given(st.data())
+def test_record_of_another_tenant_is_refused(kind: type[Struct], data: st.DataObject) -> None:
+    """Its number would be that of something of ours."""
+    value = data.draw(any_of(kind))
+    message = _read(RECORDED[kind](value))
+    read: Mapping[type[Struct], Callable[[], object]] = {
+        Deposit: lambda: deposit_of(OTHERS, message),
+        Withdrawal: lambda: withdrawal_of(OTHERS, message),
+        StoredEvent: lambda: event_of(OTHERS, message, b""),
+    }
+
+    with pytest.raises(ValueError, match="none of this tenant's ids"):
+        read[kind]()
+
+
+@pytest.mark.parametrize("kind", [facts.DepositChanged, facts.WithdrawalChanged])
+@SETTINGS
+@given(st.data())
+def test_any_payment_is_read_back_from_its_row(kind: type[Struct], data: st.DataObject) -> None:
+    """Its kind stands in a column, and not in the bytes: a deposit's would be read as a withdrawal's."""
+    fact = data.draw(any_fact(kind))
+    rows = PaymentRows()
+    rows.add(fact, 300, NOW, encoded(fact)[0])
+    [values] = rows.tables["payments"]
+    row = dict(zip(PAYMENT_TABLES["payments"], values, strict=True))
+
+    payment = fact.deposit if isinstance(fact, facts.DepositChanged) else fact.withdrawal
+    assert payment_of(IDS, row["kind"], row["body"]) == payment
 
 
 @SETTINGS
@@ -558,6 +649,15 @@ def test_any_row_is_read_back(account: Account, hold: Hold) -> None:
         assert stored[f"{side}_account_number"] == numbers[account_id]
         stored[f"{side}_account_id"] = account_id
     assert hold_of(stored) == hold
+
+
+@pytest.mark.parametrize("table", lane_writes._TABLES)
+def test_columns_are_listed_for_sql_in_their_order(table: str) -> None:
+    """Each of them, with the table's name in front where a query reads several tables."""
+    columns = lane_writes._TABLES[table]
+
+    assert listed(columns).split(", ") == list(columns)
+    assert listed(columns, "t").split(", ") == [f"t.{name}" for name in columns]
 
 
 @SETTINGS

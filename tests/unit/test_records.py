@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from defter.ledger.v1 import journal_pb2
+from defter.ledger.v1 import journal_pb2, posting_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -13,6 +13,7 @@ from ledger_server.domain.errors import InsufficientFunds
 from ledger_server.domain.ledger.accounts import Account, AccountKind, AccountState, Limits
 from ledger_server.domain.state.commands import Method, NamedCaller, RequestKey
 from ledger_server.domain.state.facts import AccountChanged, Fact, FactKind
+from ledger_server.engine.records.entries import entry_bytes
 from ledger_server.engine.records.journal import (
     NO_CHAIN_HASH,
     RecordEncoder,
@@ -21,7 +22,8 @@ from ledger_server.engine.records.journal import (
     chain,
     content_of,
 )
-from ledger_server.engine.records.wire_format import length_delimited, varint
+from ledger_server.engine.records.wire_format import boolean, length_delimited, number, varint
+from ledger_server.store.queries.journal import Entry
 from tests.unit.books import LATER, NOW, Books, transfer
 
 
@@ -140,6 +142,31 @@ def test_length_delimited_is_what_protobuf_reads(text: str) -> None:
     """Any string survives the hand-written framing."""
     record = journal_pb2.JournalRecord.FromString(length_delimited(2, text.encode()))
     assert record.tenant_id == text
+
+
+@given(st.integers(min_value=0, max_value=2**63 - 1), st.booleans(), st.booleans())
+def test_numbers_and_flags_are_what_protobuf_writes(count: int, first: bool, second: bool) -> None:
+    """Nothing of a zero or of false, as in messages that protobuf has made."""
+    message = posting_pb2.Transaction(sequence=count, limit_breached=first, outside=second)
+    composed = number(2, count) + boolean(11, value=first) + boolean(12, value=second)
+
+    assert composed == message.SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize("bytes_only", [False, True])
+@given(st.integers(1, 2**63 - 1), st.text(min_size=1, max_size=300))
+def test_entry_has_the_bytes_that_protobuf_writes(bytes_only: bool, sequence: int, tenant_id: str) -> None:
+    """The record as it was hashed, and as a message unless the caller reads the bytes alone."""
+    record = journal_pb2.JournalRecord(sequence=sequence, tenant_id=tenant_id)
+    entry = Entry(sequence, record.SerializeToString(), b"c" * 32)
+
+    expected = journal_pb2.JournalEntry(
+        sequence=sequence,
+        record=None if bytes_only else record,
+        record_bytes=entry.record,
+        chain_hash=entry.chain_hash,
+    )
+    assert entry_bytes(entry, bytes_only=bytes_only) == expected.SerializeToString(deterministic=True)
 
 
 def test_chain_begins_behind_zeros() -> None:

@@ -84,9 +84,6 @@ class RecordEncoder:
         self._ids = ids
         self._tenant = length_delimited(2, tenant_id.encode())
         self._now: datetime | None = None
-        self._time_field = b""
-        # A serialized transaction with its times alone: parsing it is cheaper than setting the times.
-        self._dated = b""
         # By currency: the account that was opened last, without its name, and the bytes behind the name.
         self._opened: dict[str, tuple[Account, bytes]] = {}
 
@@ -108,6 +105,7 @@ class RecordEncoder:
             self._now = record_time
             time = timestamp(record_time)
             self._time_field = length_delimited(3, time.SerializeToString())
+            # A serialized transaction with its times alone: parsing it is cheaper than setting the times.
             self._dated = posting_pb2.Transaction(record_time=time, effective_time=time).SerializeToString()
         if type(fact) is TransactionPosted:  # by far the most frequent one
             posted = self._transaction(fact.transaction, fact.lines, sequence)
