@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from defter.ledger.v1 import account_pb2, tenant_pb2
 from defter.payments.v1 import deposit_pb2, payment_pb2, wallet_pb2, withdrawal_pb2
 
-from defter_client import LedgerError, StubClient
+from defter_client import LedgerClient, LedgerError
 from ledger_server.cli.local_access import PERSON, Ways
 
 TENANT: Final = "demo"
@@ -41,8 +41,8 @@ async def run_demo(ways: Ways, psp_url: str, say: Callable[[str], None]) -> None
         LedgerError: the ledger refused a step.
     """
     async with (
-        StubClient(ways.target, proof=ways.proof) as ledger,
-        StubClient(ways.person_target, proof=ways.person_proof) as reviewers_ledger,
+        LedgerClient(ways.target, proof=ways.proof) as ledger,
+        LedgerClient(ways.person_target, proof=ways.person_proof) as reviewers_ledger,
     ):
         await _ensure_tenant(ledger)
         say(f"tenant {TENANT}, player {PLAYER}; the wallet is {WALLET}")
@@ -56,9 +56,8 @@ async def run_demo(ways: Ways, psp_url: str, say: Callable[[str], None]) -> None
         say(f"  {line}")
 
 
-async def _deposit(ledger: StubClient, say: Callable[[str], None]) -> None:
-    begun = await ledger.call(
-        ledger.deposits.InitiateDeposit,
+async def _deposit(ledger: LedgerClient, say: Callable[[str], None]) -> None:
+    begun = await ledger.deposits.initiate_deposit(
         deposit_pb2.InitiateDepositRequest(
             tenant_id=TENANT,
             idempotency_key=f"demo-{uuid.uuid4()}",
@@ -68,20 +67,19 @@ async def _deposit(ledger: StubClient, say: Callable[[str], None]) -> None:
             currency_code="EUR",
         ),
     )
-    deposit_id = begun.deposit.deposit_id
+    deposit_id = begun.response.deposit.deposit_id
     await _show(ledger, say, f"deposit of {_eur(_DEPOSIT)} begun")
 
     async def read() -> payment_pb2.Deposit:
         request = deposit_pb2.GetDepositRequest(tenant_id=TENANT, deposit_id=deposit_id)
-        return (await ledger.call(ledger.deposits.GetDeposit, request)).deposit
+        return (await ledger.deposits.get_deposit(request)).deposit
 
     await _until(read, payment_pb2.DEPOSIT_STATE_CAPTURED)
     await _show(ledger, say, "webhook: the provider has captured it")
 
 
-async def _withdraw(ledger: StubClient, reviewers_ledger: StubClient, say: Callable[[str], None]) -> None:
-    asked = await ledger.call(
-        ledger.withdrawals.RequestWithdrawal,
+async def _withdraw(ledger: LedgerClient, reviewers_ledger: LedgerClient, say: Callable[[str], None]) -> None:
+    asked = await ledger.withdrawals.request_withdrawal(
         withdrawal_pb2.RequestWithdrawalRequest(
             tenant_id=TENANT,
             idempotency_key=f"demo-{uuid.uuid4()}",
@@ -92,10 +90,9 @@ async def _withdraw(ledger: StubClient, reviewers_ledger: StubClient, say: Calla
             destination="bank-account-of-42",
         ),
     )
-    withdrawal_id = asked.withdrawal.withdrawal_id
+    withdrawal_id = asked.response.withdrawal.withdrawal_id
     await _show(ledger, say, f"withdrawal of {_eur(_WITHDRAWAL)} asked for")
-    await reviewers_ledger.call(
-        reviewers_ledger.withdrawals.ApproveWithdrawal,
+    await reviewers_ledger.withdrawals.approve_withdrawal(
         withdrawal_pb2.ApproveWithdrawalRequest(
             tenant_id=TENANT,
             idempotency_key=f"demo-{uuid.uuid4()}",
@@ -107,16 +104,16 @@ async def _withdraw(ledger: StubClient, reviewers_ledger: StubClient, say: Calla
 
     async def read() -> payment_pb2.Withdrawal:
         request = withdrawal_pb2.GetWithdrawalRequest(tenant_id=TENANT, withdrawal_id=withdrawal_id)
-        return (await ledger.call(ledger.withdrawals.GetWithdrawal, request)).withdrawal
+        return (await ledger.withdrawals.get_withdrawal(request)).withdrawal
 
     await _until(read, payment_pb2.WITHDRAWAL_STATE_PAID)
     await _show(ledger, say, "webhook: the provider has paid it")
 
 
-async def _ensure_tenant(ledger: StubClient) -> None:
+async def _ensure_tenant(ledger: LedgerClient) -> None:
     request = tenant_pb2.CreateTenantRequest(tenant_id=TENANT, idempotency_key="demo-tenant")
     try:
-        await ledger.call(ledger.tenants.CreateTenant, request)
+        await ledger.tenants.create_tenant(request)
     except LedgerError as refused:
         if refused.reason != "TENANT_ALREADY_EXISTS":
             raise
@@ -124,8 +121,7 @@ async def _ensure_tenant(ledger: StubClient) -> None:
         (WALLET, account_pb2.ACCOUNT_KIND_LIABILITY),
         (GAMES, account_pb2.ACCOUNT_KIND_REVENUE),
     ):
-        await ledger.call(
-            ledger.accounts.OpenAccount,
+        await ledger.accounts.open_account(
             account_pb2.OpenAccountRequest(
                 tenant_id=TENANT,
                 idempotency_key=f"demo-open-{account_id}",
@@ -143,9 +139,9 @@ async def _until(read: Callable[[], Awaitable[_Payment]], state: int) -> None:
         raise DemoFailed("the provider's webhook did not come in time") from None
 
 
-async def _show(ledger: StubClient, say: Callable[[str], None], step: str) -> None:
+async def _show(ledger: LedgerClient, say: Callable[[str], None], step: str) -> None:
     request = wallet_pb2.GetWalletRequest(tenant_id=TENANT, player_id=PLAYER)
-    wallet = (await ledger.call(ledger.wallets.GetWallet, request)).wallet
+    wallet = (await ledger.wallets.get_wallet(request)).wallet
     money = next(balance.real for balance in wallet.balances if balance.currency_code == "EUR")
     columns = (money.posted_minor, money.available_minor, money.pending_in_minor, money.pending_out_minor)
     say(f"{step:46} " + " ".join(f"{_eur(amount):>10}" for amount in columns))

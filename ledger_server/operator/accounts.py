@@ -61,7 +61,7 @@ def turnover(
     async def work() -> int:
         out, found = console(), list[Used]()
         async with open_ledger(server) as ledger:
-            async for page in pages(ledger, ledger.accounts.ListAccounts, request, limit=None):
+            async for page in pages(ledger.accounts.list_accounts, request, limit=None):
                 used = [
                     used_of(item)
                     for item in page.accounts
@@ -111,12 +111,12 @@ def statement(
         asked = account_pb2.GetAccountRequest(tenant_id=tenant, account_id=account)
         async with open_ledger(server) as ledger:
             sheet = sheets.statement(
-                (await ledger.call(ledger.accounts.GetAccount, asked)).account, await kept_money(ledger)
+                (await ledger.accounts.get_account(asked)).account, await kept_money(ledger)
             )
-            method = ledger.accounts.ListPostings
+            method = ledger.accounts.list_postings
             if csv:
-                return await print_csv(ledger, method, request, sheet, limit=limit)
-            await show_list(ledger, method, request, _lines(sheet), json=json, limit=limit)
+                return await print_csv(method, request, sheet, limit=limit)
+            await show_list(method, request, _lines(sheet), json=json, limit=limit)
         return Exit.DONE
 
     carry_out(work())
@@ -142,7 +142,7 @@ def trial_balance(*, tenant: Tenant, json: Json = False, csv: Csv = False, serve
     async def work() -> int:
         asked = journal_pb2.GetTrialBalanceRequest(tenant_id=tenant)
         async with open_ledger(server) as ledger:
-            answer = await ledger.call(ledger.journal.GetTrialBalance, asked)
+            answer = await ledger.journal.get_trial_balance(asked)
             rows = list(sheets.trial_balance(answer, await kept_money(ledger)))
         if csv:
             output = CsvOutput(sheets.TRIAL_BALANCE)

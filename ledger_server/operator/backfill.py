@@ -8,16 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Annotated, Any, Final
 
-import grpc
 import typer
 from defter.backfill.v1 import backfill_pb2 as pb
 from defter.ledger.v1 import error_pb2, tenant_pb2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from defter_client import LedgerError, StubClient, ledger_error
+from defter_client import LedgerClient, LedgerError
 from defter_retrying.backoff import Tries
-from defter_retrying.calls import call_until_answered
 from ledger_server.operator import words
 from ledger_server.operator.connection import (
     SERVER,
@@ -26,10 +24,10 @@ from ledger_server.operator.connection import (
     Server,
     Stopped,
     Tenant,
-    breaks,
     carry_out,
     open_ledger,
     told,
+    tried,
     tries_for,
 )
 from ledger_server.operator.money import Money
@@ -125,7 +123,7 @@ async def _import(
 ) -> int:
     async with open_ledger(server) as ledger:
         request = tenant_pb2.ListCurrenciesRequest()
-        listed = await ledger.call(ledger.tenants.ListCurrencies, request)
+        listed = await ledger.tenants.list_currencies(request)
         places = {each.currency_code: each.decimal_places for each in listed.currencies}
         header.control_sums.extend(_control(each, places) for each in controls)
         try:
@@ -143,7 +141,7 @@ async def _import(
                     await made.run(tries)
                 return made
 
-            made = await call_until_answered(attempt, tries, again=lambda error: breaks(ledger_error(error)))
+            made = await tried(attempt, tries)
     return made.tell(console(), Money(places), json=json)
 
 
@@ -212,7 +210,7 @@ class _Attempt:
 
     def __init__(
         self,
-        ledger: StubClient,
+        ledger: LedgerClient,
         header: pb.ImportOpeningBalancesRequest.Header,
         lines: OpeningFile,
         refusals: _Refusals,
@@ -237,14 +235,13 @@ class _Attempt:
         """Make the call; whatever the server says begins the time for tries anew.
 
         Raises:
-            grpc.aio.AioRpcError: it was refused, or nobody answers.
+            LedgerError: it was refused, or nobody answers.
         """
         try:
-            async for response in self._ledger.backfill.ImportOpeningBalances(self._requests()):
+            async for response in self._ledger.backfill.import_opening_balances(self._requests()):
                 tries.renew()
                 self._take(response)
-        except grpc.aio.AioRpcError as error:
-            refused = ledger_error(error)
+        except LedgerError as refused:
             # A pass that this command has cut off is told as one that has no end, or no lines.
             cut = refused.reason == "FIELD_MISSING" and (self._own or self._broken is not None)
             if not cut and refused.reason not in _NOT_POSTED:

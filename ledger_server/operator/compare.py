@@ -12,7 +12,7 @@ from defter.backfill.v1 import backfill_pb2 as pb
 from defter.ledger.v1 import tenant_pb2
 from defter.reconciliation.v1 import reconciliation_pb2
 
-from defter_client import StubClient
+from defter_client import LedgerClient
 from ledger_server.operator import words
 from ledger_server.operator.compare_screen import (
     HISTORY_COLUMNS,
@@ -168,7 +168,7 @@ async def _snapshot(asked: _Asked, places: dict[str, int], progress: CompareProg
 
 
 async def _compared(
-    ledger: StubClient,
+    ledger: LedgerClient,
     asked: _Asked,
     snapshot: Snapshot,
     progress: CompareProgress,
@@ -182,7 +182,7 @@ async def _compared(
     out = console()
     wanted: asyncio.Queue[bool] = asyncio.Queue()
     try:
-        async for response in ledger.backfill.CompareBalances(_requests(asked.header, snapshot, wanted)):
+        async for response in ledger.backfill.compare_balances(_requests(asked.header, snapshot, wanted)):
             if response.wants_next:
                 wanted.put_nowait(True)
             run = response.run
@@ -257,9 +257,9 @@ def _parts(snapshot: Snapshot) -> Iterator[pb.CompareBalancesRequest]:
     yield pb.CompareBalancesRequest(end=pb.CompareBalancesRequest.End(line_count=snapshot.lines.count))
 
 
-async def _places(ledger: StubClient) -> dict[str, int]:
+async def _places(ledger: LedgerClient) -> dict[str, int]:
     """Return the decimal places of the server's currencies; only it knows them for sure."""
-    told = await ledger.call(ledger.tenants.ListCurrencies, tenant_pb2.ListCurrenciesRequest())
+    told = await ledger.tenants.list_currencies(tenant_pb2.ListCurrenciesRequest())
     return {each.currency_code: each.decimal_places for each in told.currencies}
 
 
@@ -283,7 +283,7 @@ def history(
             money = Money(await _places(ledger))
             runs = [
                 run
-                async for page in pages(ledger, ledger.reconciliation.ListRuns, request, limit=None)
+                async for page in pages(ledger.reconciliation.list_runs, request, limit=None)
                 for run in page.runs
             ]
         shown = runs if every else by_day(runs)

@@ -14,10 +14,10 @@ from typing import Annotated, Any, Final, TypeVar
 
 import grpc
 import typer
+from google.protobuf.message import Message
 
-from defter_client import LedgerError, Proof, ProofUnusable, StubClient, ledger_error
+from defter_client import LedgerClient, LedgerError, Pager, Proof, ProofUnusable
 from defter_retrying.backoff import Tries
-from defter_retrying.calls import call_until_answered
 from ledger_server.operator.screen import console, plain, print_line
 from ledger_server.operator.setting_names import COMMAND_SETTINGS, PROOF_SETTINGS
 from webhook_edge.setting_names import unknown_settings
@@ -33,7 +33,7 @@ Actor = Annotated[
 
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
-_PATIENCE_SECONDS: Final = 15.0
+_LARGEST_PAGE: Final = 1_000
 # Codes that gRPC itself gives, without a reason of the ledger, if a server goes away during a call.
 _BREAKS: Final = frozenset(
     {
@@ -44,6 +44,8 @@ _BREAKS: Final = frozenset(
     }
 )
 _Result = TypeVar("_Result")
+_Request = TypeVar("_Request", bound=Message)
+_Page = TypeVar("_Page", bound=Message)
 
 
 class Exit(IntEnum):
@@ -67,15 +69,17 @@ class Stopped(Exception):
         self.code = code
 
 
-def open_ledger(server: str) -> StubClient:
+def open_ledger(server: str) -> LedgerClient:
     """Return a client of a server, with the proof that the environment names; nothing is sent yet.
 
     Raises:
-        Stopped: the proof can't be used.
+        Stopped: no server is named, or the proof can't be used.
     """
+    if not server:
+        raise Stopped("say which server: --server or DEFTER_SERVER")
     files = {field: os.environ.get(name) for field, name in PROOF_SETTINGS.items()}
     try:
-        return StubClient(
+        return LedgerClient(
             server, proof=Proof(**{field: Path(file) if file else None for field, file in files.items()})
         )
     except ProofUnusable as error:
@@ -105,9 +109,6 @@ def carry_out(
         code = complain(str(stopped), stopped.code)
     except LedgerError as error:
         code = complain(told(error), exit_of(error))
-    except grpc.aio.AioRpcError as error:
-        refused = ledger_error(error)
-        code = complain(told(refused), exit_of(refused))
     except OSError as error:
         # A full disk behind standard output, for one; the ledger has nothing to do with it.
         code = complain(f"can't be told: {error}", Exit.INTERRUPTED)
@@ -156,36 +157,35 @@ def tries_for(seconds: float) -> Tries:
     return Tries(seconds, first_seconds=_FIRST_PAUSE_SECONDS, longest_seconds=_LONGEST_PAUSE_SECONDS)
 
 
-async def tried(call: Callable[[], Awaitable[_Result]], seconds: float = _PATIENCE_SECONDS) -> _Result:
-    """Make an idempotent call until it is answered.
+async def tried(call: Callable[[float], Awaitable[_Result]], tries: Tries) -> _Result:
+    """Make an idempotent call until it is answered, whatever has become of the connection meanwhile.
 
+    Args:
+        call: makes it; it is given how many seconds are left.
     Raises:
         LedgerError: the call was refused, or no server answers in time.
     """
-    try:
-        return await call_until_answered(
-            lambda _: call(), tries_for(seconds), again=lambda error: breaks(ledger_error(error))
-        )
-    except grpc.aio.AioRpcError as error:
-        raise ledger_error(error) from None
+    while True:
+        try:
+            return await call(tries.left())
+        except LedgerError as error:
+            if not breaks(error) or not await tries.wait(error.retry_delay_seconds):
+                raise
 
 
 async def pages(
-    ledger: StubClient, method: Callable[..., Awaitable[_Result]], request: Any, *, limit: int | None
-) -> AsyncIterator[_Result]:
+    method: Callable[[_Request], Pager[Any, _Page]], request: _Request, *, limit: int | None
+) -> AsyncIterator[_Page]:
     """Read a list page by page, no page longer than what is still wanted.
 
     Args:
+        method: of a client, such as `ledger.accounts.list_accounts`.
         limit: how many items are wanted, at most one page more is read; None: all.
     """
-    largest = 1_000
-    request.page_size = largest if limit is None else min(limit + 1, largest)
-    while True:
-        page: Any = await ledger.call(method, request)
+    asked: Any = request
+    asked.page_size = _LARGEST_PAGE if limit is None else min(limit + 1, _LARGEST_PAGE)
+    async for page in method(asked).pages():
         yield page
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
 
 
 def actor_or_user(actor: str | None) -> str:

@@ -11,15 +11,15 @@ import io
 import re
 import sys
 import unicodedata
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import typer
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from defter_client import LedgerError, StubClient
+from defter_client import LedgerError, Pager
 from ledger_server.operator.connection import Exit, Stopped, pages, told
 from ledger_server.operator.money import Money
 from ledger_server.operator.screen import console
@@ -30,6 +30,10 @@ Csv = Annotated[bool, typer.Option("--csv", help="print CSV; its columns: docs/o
 _BEGIN_FORMULAS: Final = frozenset("=+-@\uff1d\uff0b\uff0d\uff20'")
 # What may separate cells, or lines.
 _SEPARATORS: Final = re.compile("([;\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029])")
+
+
+_Request = TypeVar("_Request", bound=Message)
+_Page = TypeVar("_Page", bound=Message)
 
 
 class Number(str):
@@ -131,9 +135,8 @@ class CsvOutput:
 
 
 async def print_csv(
-    ledger: StubClient,
-    method: Callable[..., Awaitable[Message]],
-    request: Message,
+    method: Callable[[_Request], Pager[Any, _Page]],
+    request: _Request,
     sheet: Sheet,
     *,
     limit: int | None = None,
@@ -141,22 +144,21 @@ async def print_csv(
     """Print a list page by page; no more than a page is in memory."""
     out = CsvOutput(sheet.columns)
     with breaking_off(out):
-        async for items in items_of(ledger, method, request, sheet.field, limit=limit):
+        async for items in items_of(method, request, sheet.field, limit=limit):
             out.rows(row for item in items for row in sheet.rows(item))
     return Exit.DONE
 
 
 async def items_of(
-    ledger: StubClient,
-    method: Callable[..., Awaitable[Message]],
-    request: Message,
+    method: Callable[[_Request], Pager[Any, _Page]],
+    request: _Request,
     field: str,
     *,
     limit: int | None = None,
 ) -> AsyncIterator[Sequence[Any]]:
     """Yield the items of a list, page by page."""
     left = limit
-    async for page in pages(ledger, method, request, limit=limit):
+    async for page in pages(method, request, limit=limit):
         items = getattr(page, field)[:left]
         yield items
         if left is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from defter.ledger.v1 import account_pb2, hold_pb2
 
-from defter_client import LedgerError, StubClient
+from defter_client import LedgerClient, LedgerError
 from ledger_server.operator.connection import SERVER, Exit, Server, Tenant, carry_out, open_ledger, pages
 from ledger_server.operator.screen import console, moment, print_line, when
 
@@ -60,10 +60,10 @@ def release(
     carry_out(work())
 
 
-async def _endless(ledger: StubClient, tenant: str, before: datetime) -> AsyncIterator[hold_pb2.Hold]:
+async def _endless(ledger: LedgerClient, tenant: str, before: datetime) -> AsyncIterator[hold_pb2.Hold]:
     """Yield the open holds of deposits that have no end and were placed before a time, the oldest first."""
     request = hold_pb2.ListHoldsRequest(tenant_id=tenant, state=hold_pb2.HOLD_STATE_OPEN)
-    async for page in pages(ledger, ledger.holds.ListHolds, request, limit=None):
+    async for page in pages(ledger.holds.list_holds, request, limit=None):
         holds: Sequence[hold_pb2.Hold] = page.holds
         for hold in holds:
             if moment(hold.place_time) >= before:
@@ -73,7 +73,7 @@ async def _endless(ledger: StubClient, tenant: str, before: datetime) -> AsyncIt
                 yield hold
 
 
-async def _released(ledger: StubClient, tenant: str, hold: hold_pb2.Hold) -> bool:
+async def _released(ledger: LedgerClient, tenant: str, hold: hold_pb2.Hold) -> bool:
     request = hold_pb2.ReleaseHoldRequest(
         tenant_id=tenant,
         # One outcome for each hold, however often this runs.
@@ -81,7 +81,7 @@ async def _released(ledger: StubClient, tenant: str, hold: hold_pb2.Hold) -> boo
         hold_id=hold.hold_id,
     )
     try:
-        await ledger.call(ledger.holds.ReleaseHold, request)
+        await ledger.holds.release_hold(request)
     except LedgerError as refused:
         if refused.reason in _OVER:
             return False

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from defter.payments.v1 import provider_event_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from defter_client import StubClient
+from defter_client import LedgerClient
 from ledger_server.operator.connection import pages
 from webhook_edge.needed import Need, needs_of
 from webhook_edge.scheme import Endpoint
@@ -28,7 +28,7 @@ class Coverage(NamedTuple):
 
 
 async def coverage(
-    ledger: StubClient, endpoint: Endpoint, parts: Collection[str], since: datetime
+    ledger: LedgerClient, endpoint: Endpoint, parts: Collection[str], since: datetime
 ) -> Sequence[Coverage]:
     """Return the coverage of an account's events; reading stops once all were seen.
 
@@ -41,7 +41,7 @@ async def coverage(
         tenant_id=endpoint.tenant_id, provider=endpoint.provider
     )
     request.from_time.FromDatetime(since)
-    async for page in pages(ledger, ledger.provider_events.ListProviderEvents, request, limit=None):
+    async for page in pages(ledger.provider_events.list_provider_events, request, limit=None):
         for stored in page.events:
             type_ = stored.event.provider_type
             # An unread event does not count as seen.

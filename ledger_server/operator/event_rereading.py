@@ -13,7 +13,7 @@ from defter.payments.v1 import payment_pb2 as pb
 from defter.payments.v1 import provider_event_pb2
 from defter.reconciliation.v1 import finding_pb2
 
-from defter_client import StubClient
+from defter_client import LedgerClient
 from ledger_server.operator.connection import Stopped, pages
 from ledger_server.operator.findings import UNRESOLVED
 from webhook_edge.scheme import Endpoint
@@ -50,7 +50,7 @@ class Rereader:
     """Reads a tenant's unread events again."""
 
     def __init__(
-        self, ledger: StubClient, tenant: str, endpoints: Mapping[str, Endpoint], *, dry_run: bool
+        self, ledger: LedgerClient, tenant: str, endpoints: Mapping[str, Endpoint], *, dry_run: bool
     ) -> None:
         """Take the endpoints to read by, one for each provider account; a dry run changes nothing."""
         self._ledger = ledger
@@ -72,8 +72,8 @@ class Rereader:
             request = provider_event_pb2.ListProviderEventsRequest(
                 tenant_id=self._tenant, provider=provider, state=state
             )
-            service = self._ledger.provider_events
-            async for page in pages(self._ledger, service.ListProviderEvents, request, limit=None):
+            method = self._ledger.provider_events.list_provider_events
+            async for page in pages(method, request, limit=None):
                 if any(listed.event.moves_money for listed in page.events):
                     # After the page of events: a finding exists as soon as its event does.
                     await self._read_findings(provider)
@@ -114,20 +114,20 @@ class Rereader:
             states=UNRESOLVED,
         )
         self._open.clear()
-        async for page in pages(self._ledger, self._ledger.findings.ListFindings, request, limit=None):
+        async for page in pages(self._ledger.findings.list_findings, request, limit=None):
             self._open.update((found.provider, found.at_provider.ref) for found in page.findings)
 
     async def _stored(self, event_id: str) -> pb.RecordedProviderEvent:
         request = provider_event_pb2.GetProviderEventRequest(
             tenant_id=self._tenant, provider_event_id=event_id
         )
-        return (await self._ledger.call(self._ledger.provider_events.GetProviderEvent, request)).event
+        return (await self._ledger.provider_events.get_provider_event(request)).event
 
     async def _take_in(self, stored: pb.RecordedProviderEvent, says: Sequence[pb.ProviderEvent]) -> str:
         """Ingest what an event says, then mark it superseded; return the id of the event that it became."""
         request = provider_event_pb2.IngestProviderEventsRequest(tenant_id=self._tenant, events=says)
-        answer = await self._ledger.call(self._ledger.provider_events.IngestProviderEvents, request)
-        successor: str = answer.events[0].event.provider_event_id
+        answer = await self._ledger.provider_events.ingest_provider_events(request)
+        successor = answer.events[0].event.provider_event_id
         if successor != stored.provider_event_id:
             superseding = provider_event_pb2.SupersedeProviderEventRequest(
                 tenant_id=self._tenant,
@@ -136,7 +136,7 @@ class Rereader:
                 provider_event_id=stored.provider_event_id,
                 superseded_by_event_id=successor,
             )
-            await self._ledger.call(self._ledger.provider_events.SupersedeProviderEvent, superseding)
+            await self._ledger.provider_events.supersede_provider_event(superseding)
         return successor
 
 

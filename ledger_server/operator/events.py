@@ -71,8 +71,8 @@ def list_events(
 
     async def work() -> int:
         async with open_ledger(server) as ledger:
-            method = ledger.provider_events.ListProviderEvents
-            await show_list(ledger, method, request, _SHAPE, json=json, limit=limit)
+            method = ledger.provider_events.list_provider_events
+            await show_list(method, request, _SHAPE, json=json, limit=limit)
         return Exit.DONE
 
     carry_out(work())

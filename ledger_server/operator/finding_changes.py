@@ -2,17 +2,20 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from defter.reconciliation.v1 import finding_pb2 as pb
 from rich.console import Console
 
-from defter_client import LedgerError, StubClient
+from defter_client import Answer, LedgerClient, LedgerError
 from ledger_server.operator.connection import Exit, Stopped, open_ledger, told
 from ledger_server.operator.finding_names import whole_id
 from ledger_server.operator.finding_screen import changed, print_finding, print_sides, short, state_of, who
 from ledger_server.operator.money import Money, known_money
 from ledger_server.operator.screen import console, print_json, print_line, when
+
+_Changed = pb.AcknowledgeFindingResponse | pb.ResolveFindingResponse | pb.ReopenFindingResponse
+Sent = Awaitable[Answer[_Changed]]
 
 
 class Change(NamedTuple):
@@ -28,14 +31,13 @@ class Change(NamedTuple):
     verb: str
     said: tuple[str, ...]
     done: Callable[[pb.Finding], bool]
-    send: Callable[[StubClient, str, int, str], Awaitable[Any]]
+    send: Callable[[LedgerClient, str, int, str], Sent]
 
 
-async def read_finding(ledger: StubClient, tenant: str, finding_id: str) -> pb.GetFindingResponse:
+async def read_finding(ledger: LedgerClient, tenant: str, finding_id: str) -> pb.GetFindingResponse:
     """Return a finding with its history."""
     request = pb.GetFindingRequest(tenant_id=tenant, finding_id=finding_id)
-    read: pb.GetFindingResponse = await ledger.call(ledger.findings.GetFinding, request)
-    return read
+    return await ledger.findings.get_finding(request)
 
 
 async def change_finding(
@@ -60,13 +62,13 @@ async def change_finding(
             print_sides(out, before, money)
             print_line(out, "")
         try:
-            response = await change.send(ledger, finding_id, expected, _key(finding_id, expected, change))
+            answer = await change.send(ledger, finding_id, expected, _key(finding_id, expected, change))
         except LedgerError as error:
             if error.reason != "FINDING_VERSION_MISMATCH":
                 raise
             text = await _meanwhile(ledger, tenant, finding_id, expected, money)
             raise Stopped("\n".join([told(error), *text])) from None
-    after = response.finding
+    after = answer.response.finding
     return _print_after(out, after, changed(before, after, money), json=json)
 
 
@@ -85,7 +87,7 @@ def _key(finding_id: str, version: int, change: Change) -> str:
 
 
 async def _meanwhile(
-    ledger: StubClient, tenant: str, finding_id: str, expected: int, money: Money
+    ledger: LedgerClient, tenant: str, finding_id: str, expected: int, money: Money
 ) -> list[str]:
     """Return a line for each change since a version: who changed what."""
     read = await read_finding(ledger, tenant, finding_id)

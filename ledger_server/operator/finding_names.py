@@ -5,7 +5,7 @@ from typing import Final
 
 from defter.reconciliation.v1 import finding_pb2 as pb
 
-from defter_client import StubClient
+from defter_client import LedgerClient
 from ledger_server.operator.connection import Stopped, pages
 
 _PREFIX: Final = "fnd_"
@@ -16,7 +16,7 @@ _MOST: Final = 20_000
 _SHOWN: Final = 5
 
 
-async def whole_id(ledger: StubClient, tenant_id: str, name: str) -> str:
+async def whole_id(ledger: LedgerClient, tenant_id: str, name: str) -> str:
     """Return the finding's id for a name.
 
     Raises:
@@ -30,7 +30,7 @@ async def whole_id(ledger: StubClient, tenant_id: str, name: str) -> str:
     found: list[str] = []
     read = 0
     request = pb.ListFindingsRequest(tenant_id=tenant_id)
-    async for page in pages(ledger, ledger.findings.ListFindings, request, limit=None):
+    async for page in pages(ledger.findings.list_findings, request, limit=None):
         ids = [finding.finding_id for finding in page.findings]
         found += [each for each in ids if each.startswith(_PREFIX + part)]
         read += len(ids)

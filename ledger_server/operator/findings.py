@@ -1,15 +1,14 @@
 """Owns `defter findings`: findings are listed, shown, acknowledged, resolved, reopened and repaired."""
 
-from collections.abc import Awaitable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from defter.payments.v1 import payment_pb2
 from defter.reconciliation.v1 import finding_pb2 as pb
 from rich.console import Console
 
-from defter_client import StubClient
+from defter_client import LedgerClient
 from ledger_server.operator import sheets, words
 from ledger_server.operator.connection import (
     SERVER,
@@ -23,7 +22,7 @@ from ledger_server.operator.connection import (
     open_ledger,
 )
 from ledger_server.operator.csv_output import Csv, one_form, print_csv
-from ledger_server.operator.finding_changes import Change, change_finding, read_finding
+from ledger_server.operator.finding_changes import Change, Sent, change_finding, read_finding
 from ledger_server.operator.finding_names import whole_id
 from ledger_server.operator.finding_screen import (
     findings_shape,
@@ -118,9 +117,9 @@ def list_findings(
         async with open_ledger(server) as ledger:
             if csv:
                 sheet = sheets.findings(await kept_money(ledger))
-                return await print_csv(ledger, ledger.findings.ListFindings, request, sheet, limit=limit)
+                return await print_csv(ledger.findings.list_findings, request, sheet, limit=limit)
             shape = findings_shape(await known_money(ledger), datetime.now(UTC))
-            await show_list(ledger, ledger.findings.ListFindings, request, shape, json=json, limit=limit)
+            await show_list(ledger.findings.list_findings, request, shape, json=json, limit=limit)
         return Exit.DONE
 
     carry_out(work())
@@ -173,7 +172,7 @@ def acknowledge(
             same = (known.assignee, known.actor, known.note) == (looks_after, says, note)
             return known.state == pb.FINDING_STATE_ACKNOWLEDGED and same
 
-        def send(ledger: StubClient, finding_id: str, expected: int, key: str) -> Awaitable[Any]:
+        def send(ledger: LedgerClient, finding_id: str, expected: int, key: str) -> Sent:
             request = pb.AcknowledgeFindingRequest(
                 tenant_id=tenant,
                 finding_id=finding_id,
@@ -183,7 +182,7 @@ def acknowledge(
                 note=note,
                 idempotency_key=key,
             )
-            return ledger.call(ledger.findings.AcknowledgeFinding, request)
+            return ledger.findings.acknowledge_finding(request)
 
         change = Change("acknowledge", (looks_after, says, note), done, send)
         return await change_finding(server, tenant, finding, change, version=version, json=json)
@@ -234,7 +233,7 @@ def resolve(
                 known.duplicate_of_finding_id,
             ) == (reason, says, note, correction, other)
 
-        def send(ledger: StubClient, finding_id: str, expected: int, key: str) -> Awaitable[Any]:
+        def send(ledger: LedgerClient, finding_id: str, expected: int, key: str) -> Sent:
             request = pb.ResolveFindingRequest(
                 tenant_id=tenant,
                 finding_id=finding_id,
@@ -246,7 +245,7 @@ def resolve(
                 duplicate_of_finding_id=other,
                 idempotency_key=key,
             )
-            return ledger.call(ledger.findings.ResolveFinding, request)
+            return ledger.findings.resolve_finding(request)
 
         change = Change("resolve", (str(reason), says, note, correction, other), done, send)
         return await change_finding(server, tenant, finding, change, version=version, json=json)
@@ -273,7 +272,7 @@ def reopen(
         def done(known: pb.Finding) -> bool:
             return known.state == pb.FINDING_STATE_REOPENED and (known.actor, known.note) == (says, note)
 
-        def send(ledger: StubClient, finding_id: str, expected: int, key: str) -> Awaitable[Any]:
+        def send(ledger: LedgerClient, finding_id: str, expected: int, key: str) -> Sent:
             request = pb.ReopenFindingRequest(
                 tenant_id=tenant,
                 finding_id=finding_id,
@@ -282,7 +281,7 @@ def reopen(
                 note=note,
                 idempotency_key=key,
             )
-            return ledger.call(ledger.findings.ReopenFinding, request)
+            return ledger.findings.reopen_finding(request)
 
         change = Change("reopen", (says, note), done, send)
         return await change_finding(server, tenant, finding, change, version=version, json=json)
@@ -301,7 +300,7 @@ def repair(
         async with open_ledger(server) as ledger:
             finding_id = await whole_id(ledger, tenant, finding)
             request = pb.RepairFindingRequest(tenant_id=tenant, finding_id=finding_id, actor=says)
-            response = await ledger.call(ledger.findings.RepairFinding, request)
+            response = await ledger.findings.repair_finding(request)
         if json:
             print_json(console(), response)
         else:

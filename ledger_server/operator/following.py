@@ -4,14 +4,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-import grpc
 from defter.reconciliation.v1 import reconciliation_pb2 as pb
 
-from defter_client import LedgerError, StubClient, ledger_error
+from defter_client import LedgerClient, LedgerError
 from defter_retrying.backoff import Tries
 from ledger_server.operator.connection import breaks, tried, tries_for
 
-_REPLAYED: Final = ("idempotent-replayed", "true")
 _LOOK_SECONDS: Final = 1.0
 # A run that is interrupted this often meets a fault that waiting does not mend.
 _INTERRUPTIONS: Final = 3
@@ -38,7 +36,7 @@ class Follower:
 
     def __init__(
         self,
-        ledger: StubClient,
+        ledger: LedgerClient,
         *,
         show: Callable[[pb.Run], None],
         say: Callable[[str], None],
@@ -61,11 +59,10 @@ class Follower:
         while True:
             try:
                 ended = await self._follow(request, tries)
-            except grpc.aio.AioRpcError as error:
-                failure = ledger_error(error)
+            except LedgerError as failure:
                 pause = tries.pause(failure.retry_delay_seconds) if breaks(failure) else None
                 if pause is None:
-                    raise failure from None
+                    raise
                 text = f"{failure.message or failure.code.name}; trying again for {tries.left():.0f} s"
                 if failure.message != said:
                     self._say(text)
@@ -106,9 +103,11 @@ class Follower:
         request = pb.GetRunRequest(tenant_id=tenant_id, run_id=run_id)
         known = b""
         while True:
-            run = (
-                await tried(lambda: self._ledger.reconciliation.GetRun(request), self._patience_seconds)
-            ).run
+            answer = await tried(
+                lambda left_seconds: self._ledger.reconciliation.get_run(request, timeout=left_seconds),
+                tries_for(self._patience_seconds),
+            )
+            run = answer.run
             state = run.SerializeToString()
             if state != known:
                 known = state
@@ -122,13 +121,12 @@ class Follower:
     async def _follow(self, request: pb.RunReconciliationRequest, tries: Tries) -> Ended:
         """Follow a run for as long as one connection holds."""
         run = pb.Run(state=pb.RUN_STATE_RUNNING)
-        call = self._ledger.reconciliation.RunReconciliation(request)
-        async for response in call:
+        responses = self._ledger.reconciliation.run_reconciliation(request)
+        async for response in responses:
             run = response.run
             tries.renew()
             self._show(run)
-        trailing = await call.trailing_metadata()
-        return Ended(run, _REPLAYED in tuple(trailing or ()))
+        return Ended(run, responses.replayed)
 
 
 def under_way(error: LedgerError) -> str:

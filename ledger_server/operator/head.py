@@ -12,7 +12,7 @@ import typer
 from defter.ledger.v1 import journal_pb2, tenant_pb2
 from defter.ledger.v1.tenant_pb2 import Tenant
 
-from defter_client import LedgerError, StubClient
+from defter_client import LedgerClient, LedgerError
 from ledger_server.operator import head_files
 from ledger_server.operator.connection import (
     SERVER,
@@ -171,14 +171,14 @@ def _heads_of(file: Path | None, content: bytes) -> list[FiledHead]:
         raise Stopped(f"{file}: {error}", Exit.BROKEN_FILE) from None
 
 
-async def _tenants(ledger: StubClient, names: Sequence[str]) -> AsyncIterator[Tenant]:
+async def _tenants(ledger: LedgerClient, names: Sequence[str]) -> AsyncIterator[Tenant]:
     """Yield the tenants of these names, all that can be seen where there are none."""
     for name in dict.fromkeys(names):
         request = tenant_pb2.GetTenantRequest(tenant_id=name)
-        yield (await ledger.call(ledger.tenants.GetTenant, request)).tenant
+        yield (await ledger.tenants.get_tenant(request)).tenant
     if not names:
         everyone = tenant_pb2.ListTenantsRequest()
-        async for page in pages(ledger, ledger.tenants.ListTenants, everyone, limit=None):
+        async for page in pages(ledger.tenants.list_tenants, everyone, limit=None):
             for tenant in page.tenants:
                 yield tenant
 
@@ -275,7 +275,7 @@ def verified_heads(file: Path, keys: Sequence[Path]) -> list[FiledHead]:
     return heads
 
 
-async def _check_one(ledger: StubClient, tenant_id: str, heads: Sequence[FiledHead], *, json: bool) -> Exit:
+async def _check_one(ledger: LedgerClient, tenant_id: str, heads: Sequence[FiledHead], *, json: bool) -> Exit:
     """Walk through a tenant's journal and print what came of it. Raises LedgerError: it can't be read."""
     walk = ChainWalk(tenant_id, heads)
     broken = await walked(ledger, tenant_id, walk)
@@ -283,12 +283,12 @@ async def _check_one(ledger: StubClient, tenant_id: str, heads: Sequence[FiledHe
     return Exit.DONE if broken is None else Exit.FOUND
 
 
-async def walked(ledger: StubClient, tenant_id: str, walk: ChainWalk) -> ChainBreak | None:
+async def walked(ledger: LedgerClient, tenant_id: str, walk: ChainWalk) -> ChainBreak | None:
     """Walk through a tenant's journal; return where it does not extend a head. Raises LedgerError."""
     # The heads were published before, so what the tenant has now has to reach them.
     try:
         request = tenant_pb2.GetTenantRequest(tenant_id=tenant_id)
-        tenant = (await ledger.call(ledger.tenants.GetTenant, request)).tenant
+        tenant = (await ledger.tenants.get_tenant(request)).tenant
     except LedgerError as error:
         if error.reason != "TENANT_NOT_FOUND":
             raise
@@ -303,8 +303,8 @@ async def walked(ledger: StubClient, tenant_id: str, walk: ChainWalk) -> ChainBr
     return walk.end(tenant)
 
 
-async def _entries(ledger: StubClient, tenant_id: str) -> AsyncGenerator[journal_pb2.JournalEntry, None]:
+async def _entries(ledger: LedgerClient, tenant_id: str) -> AsyncGenerator[journal_pb2.JournalEntry, None]:
     request = journal_pb2.ListJournalRequest(tenant_id=tenant_id, bytes_only=True)
-    async for page in pages(ledger, ledger.journal.ListJournal, request, limit=None):
+    async for page in pages(ledger.journal.list_journal, request, limit=None):
         for entry in page.entries:
             yield entry

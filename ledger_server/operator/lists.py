@@ -1,18 +1,20 @@
 """Owns the display of lists: as a table of so many rows, or as JSON, one object per line."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import typer
 from google.protobuf.message import Message
 from rich.console import Console
 from rich.text import Text
 
-from defter_client import StubClient
+from defter_client import Pager
 from ledger_server.operator.connection import pages
 from ledger_server.operator.screen import console, print_json, print_line, print_table
 
 ROWS: Final = 100
+Request = TypeVar("Request", bound=Message)
+Page = TypeVar("Page", bound=Message)
 Limit = Annotated[
     int | None,
     typer.Option(min=1, help=f"so many at most; default: {ROWS} in a table, all of them as JSON"),
@@ -38,9 +40,8 @@ class Shape(NamedTuple):
 
 
 async def show_list(
-    ledger: StubClient,
-    method: Callable[..., Awaitable[Message]],
-    request: Message,
+    method: Callable[[Request], Pager[Any, Page]],
+    request: Request,
     shape: Shape,
     *,
     json: bool,
@@ -52,7 +53,7 @@ async def show_list(
     wanted = limit if limit is not None or json else ROWS
     rows: list[Sequence[str | Text]] = []
     count, more = 0, False
-    async for page in pages(ledger, method, request, limit=wanted):
+    async for page in pages(method, request, limit=wanted):
         for item in getattr(page, shape.field):
             more = wanted is not None and count == wanted
             if more:

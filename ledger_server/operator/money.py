@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
-import grpc
 from defter.ledger.v1 import tenant_pb2
 from iso4217 import Currency
 
-from defter_client import StubClient
+from defter_client import LedgerClient, LedgerError
 
 _PATIENCE_SECONDS: Final = 5.0
 _ISO: Final = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
@@ -42,26 +41,26 @@ class Money:
         return f"{sign}{whole:{',' if grouped else ''}}{fraction}"
 
 
-async def kept_money(ledger: StubClient) -> Money:
+async def kept_money(ledger: LedgerClient) -> Money:
     """Return the display for the server's currencies and no other, for amounts that programs read.
 
     Raises:
         LedgerError: the server does not tell; what ISO 4217 says need not be what the database has.
     """
-    told = await ledger.call(ledger.tenants.ListCurrencies, tenant_pb2.ListCurrenciesRequest())
+    told = await ledger.tenants.list_currencies(tenant_pb2.ListCurrenciesRequest())
     return Money({each.currency_code: each.decimal_places for each in told.currencies})
 
 
-async def known_money(ledger: StubClient) -> Money:
+async def known_money(ledger: LedgerClient) -> Money:
     """Return the display for the server's currencies, which have the decimal places kept in its database.
 
     If the server does not tell, only the currencies of ISO 4217 are known, and others are shown in minor
     units.
     """
     try:
-        told = await ledger.tenants.ListCurrencies(
+        told = await ledger.tenants.list_currencies(
             tenant_pb2.ListCurrenciesRequest(), timeout=_PATIENCE_SECONDS
         )
-    except grpc.aio.AioRpcError:
+    except LedgerError:
         return Money()
     return Money({each.currency_code: each.decimal_places for each in told.currencies})

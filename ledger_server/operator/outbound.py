@@ -35,8 +35,7 @@ def status(*, json: Json = False, server: Server = SERVER) -> None:
 
     async def work() -> int:
         async with open_ledger(server) as ledger:
-            method = ledger.outbound.GetOutbound
-            answer = await ledger.call(method, pb.GetOutboundRequest())
+            answer = await ledger.outbound.get_outbound(pb.GetOutboundRequest())
         _print(answer.outbound, json=json)
         return Exit.FOUND if answer.outbound.stopped else Exit.DONE
 
@@ -50,7 +49,7 @@ def stop(*, note: _Note, actor: Actor = None, json: Json = False, server: Server
     async def work() -> int:
         request = pb.StopOutboundRequest(note=note, actor=actor_or_user(actor))
         async with open_ledger(server) as ledger:
-            answer = await ledger.call(ledger.outbound.StopOutbound, request)
+            answer = await ledger.outbound.stop_outbound(request)
         _print(answer.outbound, json=json)
         return Exit.DONE
 
@@ -79,7 +78,7 @@ def resume(
 
     async def work() -> int:
         async with open_ledger(server) as ledger:
-            found = await ledger.call(ledger.outbound.GetOutbound, pb.GetOutboundRequest())
+            found = await ledger.outbound.get_outbound(pb.GetOutboundRequest())
             if found.outbound.unreconciled and not force:
                 _print(found.outbound, json=json)
                 raise Stopped("not resumed: reconcile these accounts first, or say --force")
@@ -92,7 +91,7 @@ def resume(
                 actor=actor_or_user(actor),
                 allow_unreconciled=force,
             )
-            answer = await ledger.call(ledger.outbound.ResumeOutbound, request)
+            answer = await ledger.outbound.resume_outbound(request)
         _print(answer.outbound, json=json)
         return Exit.DONE
 

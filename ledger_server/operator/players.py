@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from defter.payments.v1 import deposit_pb2, player_pb2, wallet_pb2, withdrawal_pb2
 
-from defter_client import LedgerError, StubClient
+from defter_client import LedgerClient, LedgerError
 from ledger_server.operator.connection import SERVER, Exit, Json, Server, Tenant, carry_out, open_ledger
 from ledger_server.operator.screen import console, print_json, print_line
 
@@ -39,7 +39,7 @@ def forget(
 
     async def work() -> int:
         async with open_ledger(server) as ledger:
-            forgotten = (await ledger.call(ledger.players.ForgetPlayer, request)).forgotten
+            forgotten = (await ledger.players.forget_player(request)).response.forgotten
             doubt = await _doubt(ledger, tenant, player)
         out = console()
         if json:
@@ -53,7 +53,7 @@ def forget(
     carry_out(work())
 
 
-async def _doubt(ledger: StubClient, tenant: str, player: str) -> str:
+async def _doubt(ledger: LedgerClient, tenant: str, player: str) -> str:
     """Return what speaks against an id; empty where the ledger knows a wallet or a payment of that player."""
     try:
         if await _is_known(ledger, tenant, player):
@@ -63,18 +63,18 @@ async def _doubt(ledger: StubClient, tenant: str, player: str) -> str:
     return f"no wallet and no payment of {player} is known in {tenant}: was that the id?"
 
 
-async def _is_known(ledger: StubClient, tenant: str, player: str) -> bool:
+async def _is_known(ledger: LedgerClient, tenant: str, player: str) -> bool:
     try:
-        await ledger.call(
-            ledger.wallets.GetWallet, wallet_pb2.GetWalletRequest(tenant_id=tenant, player_id=player)
-        )
+        await ledger.wallets.get_wallet(wallet_pb2.GetWalletRequest(tenant_id=tenant, player_id=player))
     except LedgerError as error:
         if error.reason != "WALLET_NOT_FOUND":
             raise
     else:
         return True
     deposits = deposit_pb2.ListDepositsRequest(tenant_id=tenant, player_id=player, page_size=1)
-    if (await ledger.call(ledger.deposits.ListDeposits, deposits)).deposits:
+    async for _ in ledger.deposits.list_deposits(deposits):
         return True
     withdrawals = withdrawal_pb2.ListWithdrawalsRequest(tenant_id=tenant, player_id=player, page_size=1)
-    return bool((await ledger.call(ledger.withdrawals.ListWithdrawals, withdrawals)).withdrawals)
+    async for _ in ledger.withdrawals.list_withdrawals(withdrawals):
+        return True
+    return False

@@ -220,7 +220,7 @@ def list_runs(
 
     async def work() -> int:
         async with open_ledger(server) as ledger:
-            await show_list(ledger, ledger.reconciliation.ListRuns, request, _RUNS, json=json, limit=limit)
+            await show_list(ledger.reconciliation.list_runs, request, _RUNS, json=json, limit=limit)
         return Exit.DONE
 
     carry_out(work())
@@ -239,7 +239,7 @@ def show_run(
     async def work() -> int:
         async with open_ledger(server) as ledger:
             request = pb.GetRunRequest(tenant_id=tenant, run_id=run_id)
-            found = (await ledger.call(ledger.reconciliation.GetRun, request)).run
+            found = (await ledger.reconciliation.get_run(request)).run
             money = await known_money(ledger)
         if json:
             print_json(console(), found)

@@ -63,8 +63,8 @@ def list_provider_records(
     async def work() -> int:
         async with open_ledger(server) as ledger:
             shape = provider_records_shape(await known_money(ledger))
-            method = ledger.reconciliation.ListProviderRecords
-            await show_list(ledger, method, request, shape, json=json, limit=limit)
+            method = ledger.reconciliation.list_provider_records
+            await show_list(method, request, shape, json=json, limit=limit)
         return Exit.DONE
 
     carry_out(work())

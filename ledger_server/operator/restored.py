@@ -11,7 +11,7 @@ from defter.payments.v1 import outbound_pb2, payment_pb2, provider_event_pb2
 from defter.reconciliation.v1 import finding_pb2
 from google.protobuf.json_format import MessageToDict
 
-from defter_client import StubClient
+from defter_client import LedgerClient
 from ledger_server.operator.connection import SERVER, Json, Server, Stopped, carry_out, open_ledger, pages
 from ledger_server.operator.findings import UNRESOLVED
 from ledger_server.operator.head import verified_heads, walked
@@ -47,7 +47,7 @@ async def _restored(server: str, file: Path | None, keys: Sequence[Path], *, as_
         raise Stopped("--file and --key go together: heads count by the key that they are signed with")
     heads = [] if file is None else verified_heads(file, keys)
     async with open_ledger(server) as ledger:
-        answer = await ledger.call(ledger.outbound.GetOutbound, outbound_pb2.GetOutboundRequest())
+        answer = await ledger.outbound.get_outbound(outbound_pb2.GetOutboundRequest())
         tenants = await _tenants(ledger)
         found = Situation(
             answer.outbound,
@@ -61,17 +61,17 @@ async def _restored(server: str, file: Path | None, keys: Sequence[Path], *, as_
     return found.code
 
 
-async def _tenants(ledger: StubClient) -> list[str]:
+async def _tenants(ledger: LedgerClient) -> list[str]:
     everyone = tenant_pb2.ListTenantsRequest()
     return [
         tenant.tenant_id
-        async for page in pages(ledger, ledger.tenants.ListTenants, everyone, limit=None)
+        async for page in pages(ledger.tenants.list_tenants, everyone, limit=None)
         for tenant in page.tenants
     ]
 
 
 async def _losses(
-    ledger: StubClient, tenants: Sequence[str], heads: Sequence[FiledHead], epoch: str
+    ledger: LedgerClient, tenants: Sequence[str], heads: Sequence[FiledHead], epoch: str
 ) -> list[TenantLoss]:
     """Return what the heads say of each tenant's journal: of those that are there, and those published."""
     of: dict[str, list[FiledHead]] = {}
@@ -85,7 +85,7 @@ async def _losses(
     return sorted(losses, key=lambda each: each.tenant_id)
 
 
-async def _open_counts(ledger: StubClient, tenants: Sequence[str]) -> dict[tuple[str, str], int]:
+async def _open_counts(ledger: LedgerClient, tenants: Sequence[str]) -> dict[tuple[str, str], int]:
     counts: dict[tuple[str, str], int] = {}
     for tenant in tenants:
         for name in CLASSES:
@@ -94,13 +94,13 @@ async def _open_counts(ledger: StubClient, tenants: Sequence[str]) -> dict[tuple
                 states=UNRESOLVED,
                 finding_class=finding_pb2.FindingClass.Value(f"FINDING_CLASS_{name}"),
             )
-            async for page in pages(ledger, ledger.findings.ListFindings, findings, limit=None):
+            async for page in pages(ledger.findings.list_findings, findings, limit=None):
                 urgent = sum(finding.severity in SEVERITIES for finding in page.findings)
                 counts[tenant, name] = counts.get((tenant, name), 0) + urgent
         parked = provider_event_pb2.ListProviderEventsRequest(
             tenant_id=tenant, state=payment_pb2.PROVIDER_EVENT_STATE_PARKED
         )
-        async for shown in pages(ledger, ledger.provider_events.ListProviderEvents, parked, limit=None):
+        async for shown in pages(ledger.provider_events.list_provider_events, parked, limit=None):
             counts[tenant, "PARKED"] = counts.get((tenant, "PARKED"), 0) + len(shown.events)
     return {place: count for place, count in counts.items() if count}
 

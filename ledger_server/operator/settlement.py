@@ -24,6 +24,7 @@ from ledger_server.operator.connection import (
     carry_out,
     open_ledger,
     tried,
+    tries_for,
 )
 from ledger_server.operator.lists import Limit, Shape, show_list
 from ledger_server.operator.money import Money, known_money
@@ -81,13 +82,13 @@ async def _import(
     with _bar(console(error=True)) as progress:
         task = progress.add_task(file.name, total=size)
 
-        async def send() -> pb.ImportSettlementReportResponse:
+        async def send(_: float) -> pb.ImportSettlementReportResponse:
             progress.reset(task)
             parts = _parts(file, header, lambda count: progress.advance(task, count))
-            return await ledger.settlements.ImportSettlementReport(parts)
+            return await ledger.settlements.import_settlement_report(parts)
 
         async with open_ledger(server) as ledger:
-            response = await tried(send, _PATIENCE_SECONDS)
+            response = await tried(send, tries_for(_PATIENCE_SECONDS))
             money = await known_money(ledger)
     out = console()
     if json:
@@ -122,13 +123,16 @@ def _bar(out: Console) -> Progress:
 async def _parts(
     file: Path, header: pb.ImportSettlementReportRequest.Header, advance: Callable[[int], object]
 ) -> AsyncIterator[pb.ImportSettlementReportRequest]:
-    """Yield the header, then the file in chunks."""
+    """Yield the header, then the file in chunks. Raises Stopped where it can't be read on."""
     yield pb.ImportSettlementReportRequest(header=header)
     # Blocking is fine: the command has nothing else to do meanwhile.
-    with file.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            yield pb.ImportSettlementReportRequest(chunk=chunk)
-            advance(len(chunk))
+    try:
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                yield pb.ImportSettlementReportRequest(chunk=chunk)
+                advance(len(chunk))
+    except OSError as error:
+        raise Stopped(f"{file}: {error.strerror}") from None
 
 
 def _print_import(out: Console, response: pb.ImportSettlementReportResponse, money: Money) -> None:
@@ -169,8 +173,8 @@ def list_batches(
     async def work() -> int:
         async with open_ledger(server) as ledger:
             shape = batches_shape(await known_money(ledger))
-            method = ledger.settlements.ListSettlementBatches
-            await show_list(ledger, method, request, shape, json=json, limit=limit)
+            method = ledger.settlements.list_settlement_batches
+            await show_list(method, request, shape, json=json, limit=limit)
         return Exit.DONE
 
     carry_out(work())
@@ -205,7 +209,7 @@ def confirm_batch(
             actor=actor_or_user(actor),
         )
         async with open_ledger(server) as ledger:
-            confirmed = (await ledger.call(ledger.settlements.ConfirmSettlementBatch, request)).batch
+            confirmed = (await ledger.settlements.confirm_settlement_batch(request)).batch
             money = await known_money(ledger)
         out = console()
         if json:

@@ -8,7 +8,7 @@ from typing import Annotated, Final, NamedTuple
 import typer
 from defter.ledger.v1 import account_pb2, hold_pb2, posting_pb2
 
-from defter_client import StubClient
+from defter_client import LedgerClient
 from ledger_server.operator import words
 from ledger_server.operator.connection import SERVER, Exit, Json, Server, Tenant, carry_out, open_ledger
 from ledger_server.operator.csv_output import Csv, CsvOutput, breaking_off, exact, items_of, one_form, time
@@ -149,7 +149,7 @@ async def _first(rows: AsyncIterator[Sequence[str]], most: int | None) -> AsyncI
 
 
 async def _rows(
-    ledger: StubClient, tenant: str, since: datetime | None, money: Money
+    ledger: LedgerClient, tenant: str, since: datetime | None, money: Money
 ) -> AsyncIterator[Sequence[str]]:
     accounts: dict[str, account_pb2.Account] = {}
     async for transactions in _transactions(ledger, tenant, since):
@@ -163,25 +163,25 @@ async def _rows(
 
 
 async def _transactions(
-    ledger: StubClient, tenant: str, since: datetime | None
+    ledger: LedgerClient, tenant: str, since: datetime | None
 ) -> AsyncIterator[list[posting_pb2.Transaction]]:
     request = posting_pb2.ListTransactionsRequest(tenant_id=tenant, only_limit_breached=True)
     if since is not None:
         request.start_time.FromDatetime(since)
-    async for page in items_of(ledger, ledger.postings.ListTransactions, request, "transactions"):
+    async for page in items_of(ledger.postings.list_transactions, request, "transactions"):
         yield [each for each in page if not each.outside]
 
 
 async def _holds(
-    ledger: StubClient, tenant: str, since: datetime | None
+    ledger: LedgerClient, tenant: str, since: datetime | None
 ) -> AsyncIterator[list[hold_pb2.Hold]]:
     request = hold_pb2.ListHoldsRequest(tenant_id=tenant, only_limit_breached=True)
-    async for page in items_of(ledger, ledger.holds.ListHolds, request, "holds"):
+    async for page in items_of(ledger.holds.list_holds, request, "holds"):
         yield [each for each in page if since is None or moment(each.place_time) >= since]
 
 
 async def _know(
-    ledger: StubClient,
+    ledger: LedgerClient,
     tenant: str,
     transaction: posting_pb2.Transaction,
     accounts: dict[str, account_pb2.Account],
@@ -192,7 +192,7 @@ async def _know(
     for posting in transaction.postings:
         if posting.account_id not in accounts:
             request = account_pb2.GetAccountRequest(tenant_id=tenant, account_id=posting.account_id)
-            accounts[posting.account_id] = (await ledger.call(ledger.accounts.GetAccount, request)).account
+            accounts[posting.account_id] = (await ledger.accounts.get_account(request)).account
 
 
 def broken_by(

@@ -8,7 +8,7 @@ import typer
 from defter.ledger.v1 import tenant_pb2 as pb
 from rich.console import Console
 
-from defter_client import LedgerError, StubClient
+from defter_client import LedgerClient, LedgerError
 from ledger_server.operator.connection import (
     SERVER,
     Exit,
@@ -55,7 +55,7 @@ def create(
 
     async def work() -> int:
         async with open_ledger(server) as ledger:
-            created = (await ledger.call(ledger.tenants.CreateTenant, request)).tenant
+            created = (await ledger.tenants.create_tenant(request)).response.tenant
         out = console()
         if json:
             print_json(out, created)
@@ -85,7 +85,7 @@ def list_tenants(*, limit: Limit = None, json: Json = False, server: Server = SE
     async def work() -> int:
         async with open_ledger(server) as ledger:
             request = pb.ListTenantsRequest()
-            await show_list(ledger, ledger.tenants.ListTenants, request, shape, json=json, limit=limit)
+            await show_list(ledger.tenants.list_tenants, request, shape, json=json, limit=limit)
         return Exit.DONE
 
     carry_out(work())
@@ -98,7 +98,7 @@ def show(*, tenant: Tenant, json: Json = False, server: Server = SERVER) -> None
     async def work() -> int:
         request = pb.GetBalanceEnforcementRequest(tenant_id=tenant)
         async with open_ledger(server) as ledger:
-            now = await ledger.call(ledger.tenants.GetBalanceEnforcement, request, timeout=_SURVEY_SECONDS)
+            now = await ledger.tenants.get_balance_enforcement(request, timeout=_SURVEY_SECONDS)
         out = console()
         if json:
             print_json(out, now)
@@ -155,7 +155,7 @@ async def _switch(
 ) -> int:
     out = console()
     async with open_ledger(server) as ledger:
-        read = await ledger.call(ledger.tenants.GetTenant, pb.GetTenantRequest(tenant_id=tenant))
+        read = await ledger.tenants.get_tenant(pb.GetTenantRequest(tenant_id=tenant))
         if read.tenant.balance_enforcement == mode:
             # A command line that is said again because its answer was lost finds what it has done.
             return _print_switched(out, read.tenant, "already", json=json)
@@ -183,9 +183,9 @@ async def _switch(
     return _print_switched(out, switched, text, json=json)
 
 
-async def _asked(ledger: StubClient, request: pb.SetBalanceEnforcementRequest) -> pb.Tenant:
-    method = ledger.tenants.SetBalanceEnforcement
-    return (await ledger.call(method, request, timeout=_SURVEY_SECONDS)).tenant
+async def _asked(ledger: LedgerClient, request: pb.SetBalanceEnforcementRequest) -> pb.Tenant:
+    answer = await ledger.tenants.set_balance_enforcement(request, timeout=_SURVEY_SECONDS)
+    return answer.response.tenant
 
 
 def _print_switched(out: Console, tenant: pb.Tenant, text: str, *, json: bool) -> int:

@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Final
 
-import grpc
 import typer
 from defter.ledger.v1 import journal_pb2, tenant_pb2
 from google.protobuf.json_format import MessageToDict
 from rich.console import Console
 from rich.progress import Progress
 
-from defter_client import LedgerError, StubClient, ledger_error
+from defter_client import LedgerClient, LedgerError
 from ledger_server.operator.connection import (
     SERVER,
     Exit,
@@ -72,8 +71,8 @@ async def _verify(server: str, tenant: str | None, *, every: bool, named: bool, 
     return Exit.FOUND if Exit.FOUND in codes else max(codes, default=Exit.DONE)
 
 
-async def _tenants(ledger: StubClient) -> AsyncIterator[str]:
-    async for page in pages(ledger, ledger.tenants.ListTenants, tenant_pb2.ListTenantsRequest(), limit=None):
+async def _tenants(ledger: LedgerClient) -> AsyncIterator[str]:
+    async for page in pages(ledger.tenants.list_tenants, tenant_pb2.ListTenantsRequest(), limit=None):
         for tenant in page.tenants:
             yield tenant.tenant_id
 
@@ -82,7 +81,7 @@ async def _only(tenant: str) -> AsyncIterator[str]:
     yield tenant
 
 
-async def _verify_one(ledger: StubClient, tenant: str, *, goes_on: bool, as_json: bool) -> Exit:
+async def _verify_one(ledger: LedgerClient, tenant: str, *, goes_on: bool, as_json: bool) -> Exit:
     """Verify a tenant and print the result.
 
     Args:
@@ -92,10 +91,9 @@ async def _verify_one(ledger: StubClient, tenant: str, *, goes_on: bool, as_json
     """
     try:
         result = await _verified(ledger, tenant)
-    except grpc.aio.AioRpcError as error:
-        failure = ledger_error(error)
+    except LedgerError as failure:
         if not goes_on or breaks(failure):
-            raise failure from None
+            raise
         return _print_failure(tenant, failure, as_json=as_json)
     out = console()
     if as_json:
@@ -142,11 +140,11 @@ def _print_result(out: Console, tenant: str, result: journal_pb2.VerifyResult) -
         print_line(out, "no difference")
 
 
-async def _verified(ledger: StubClient, tenant: str) -> journal_pb2.VerifyResult:
+async def _verified(ledger: LedgerClient, tenant: str) -> journal_pb2.VerifyResult:
     request = journal_pb2.VerifyJournalRequest(tenant_id=tenant)
     result = journal_pb2.VerifyResult()
     async with shown_progress(tenant) as show:
-        async for event in ledger.journal.VerifyJournal(request):
+        async for event in ledger.journal.verify_journal(request):
             if event.HasField("result"):
                 result = event.result
             else:

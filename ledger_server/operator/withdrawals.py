@@ -47,10 +47,10 @@ def list_withdrawals(
 
     async def work() -> int:
         async with open_ledger(server) as ledger:
-            sheet, method = sheets.withdrawals(await kept_money(ledger)), ledger.withdrawals.ListWithdrawals
+            sheet, method = sheets.withdrawals(await kept_money(ledger)), ledger.withdrawals.list_withdrawals
             if csv:
-                return await print_csv(ledger, method, request, sheet, limit=limit)
-            await show_list(ledger, method, request, _shape(sheet), json=json, limit=limit)
+                return await print_csv(method, request, sheet, limit=limit)
+            await show_list(method, request, _shape(sheet), json=json, limit=limit)
         return Exit.DONE
 
     carry_out(work())

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 from defter.payments.v1 import outbound_pb2, payment_pb2
 
-from defter_client import StubClient
+from defter_client import LedgerClient
 from ledger_server.domain.history import Witness
 from ledger_server.embedded_postgres import EmbeddedPostgres, find_binaries
 from ledger_server.store import history_store, migrate
@@ -384,9 +384,9 @@ async def test_lose_commit_while_defter_serves_starts_it_anew_in_its_process(
         await post(Ledger(channel, "casino", key_prefix="lost"), 5)
         run_sql(place.url, LOSE_ONE)
         again = Ledger(channel, "casino", key_prefix="new")
-        async with StubClient(f"127.0.0.1:{process.port}", timeout_seconds=WAIT_SECONDS) as client:
+        async with LedgerClient(f"127.0.0.1:{process.port}", timeout_seconds=WAIT_SECONDS) as client:
             request = again.post_request(transfer("house", "ann", 1))
-            await client.call(client.postings.PostTransaction, request)
+            await client.postings.post_transaction(request)
         found = (await again.stubs.outbound.GetOutbound(outbound_pb2.GetOutboundRequest())).outbound
         assert found.stopped
         await channel.close()

@@ -12,8 +12,8 @@ from defter.payments.v1 import provider_event_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
-from defter_client import LedgerError, StubClient
-from ledger_server.operator.connection import tried
+from defter_client import LedgerClient, LedgerError
+from ledger_server.operator.connection import tried, tries_for
 from webhook_edge.gateway import LedgerGateway
 from webhook_edge.verdicts import Refused, Verdict
 
@@ -63,10 +63,10 @@ async def scripted() -> AsyncIterator[ScriptedLedger]:
 
 async def by_client(target: str) -> bool:
     """Deliver an event through the client; whether it was taken."""
-    async with StubClient(target, timeout_seconds=60) as ledger:
+    async with LedgerClient(target, timeout_seconds=60) as ledger:
         try:
-            await ledger.call(
-                ledger.provider_events.IngestProviderEvents, pb.IngestProviderEventsRequest(events=[EVENT])
+            await ledger.provider_events.ingest_provider_events(
+                pb.IngestProviderEventsRequest(events=[EVENT])
             )
         except LedgerError:
             return False
@@ -76,9 +76,12 @@ async def by_client(target: str) -> bool:
 async def by_command(target: str) -> bool:
     """Deliver an event as the operators' commands call; whether it was taken."""
     request = pb.IngestProviderEventsRequest(events=[EVENT])
-    async with StubClient(target) as ledger:
+    async with LedgerClient(target) as ledger:
         try:
-            await tried(lambda: ledger.provider_events.IngestProviderEvents(request), 60)
+            await tried(
+                lambda seconds: ledger.provider_events.ingest_provider_events(request, timeout=seconds),
+                tries_for(60),
+            )
         except LedgerError:
             return False
     return True
@@ -163,10 +166,10 @@ async def test_client_says_after_how_long_the_ledger_wants_to_be_asked_again(
     """A caller that has more time than this call may wait by itself."""
     scripted.said = [(Code.RESOURCE_EXHAUSTED, 90.0)]
 
-    async with StubClient(scripted.target) as ledger:
+    async with LedgerClient(scripted.target) as ledger:
         with pytest.raises(LedgerError) as refused:
-            await ledger.call(
-                ledger.provider_events.IngestProviderEvents, pb.IngestProviderEventsRequest(events=[EVENT])
+            await ledger.provider_events.ingest_provider_events(
+                pb.IngestProviderEventsRequest(events=[EVENT])
             )
 
     assert refused.value.retryable

@@ -22,7 +22,7 @@ import pytest
 from defter.ledger.v1 import account_pb2, posting_pb2
 from defter.payments.v1 import deposit_pb2, payment_pb2
 
-from defter_client import LedgerError, StubClient
+from defter_client import LedgerClient, LedgerError
 from ledger_server.providers.mock import MockAdapter
 from mock_psp.server import serve
 from tests.edge.harness import PROVIDER, SECRET, Edge, an_endpoint, configured, running_edge
@@ -79,7 +79,7 @@ QUIET = [f"quiet{number}" for number in range(4)]
 class Legacy:
     """A running platform: players win and lose in its own database, and an outbox tells of it in order."""
 
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], ledger: StubClient) -> None:
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], ledger: LedgerClient) -> None:
         self._connection = connection
         self._ledger = ledger
         self._random = random.Random(SEED)
@@ -153,7 +153,7 @@ class Legacy:
                 account=account_pb2.NewAccount(account_id=account_id, currency_code="EUR", kind=kind),
             )
             try:
-                await self._ledger.call(self._ledger.accounts.OpenAccount, opening, timeout=HANG_SECONDS)
+                await self._ledger.accounts.open_account(opening, timeout=HANG_SECONDS)
             except LedgerError as refused:
                 # The import of opening balances may have opened it before.
                 if refused.reason != "ACCOUNT_ALREADY_EXISTS":
@@ -174,8 +174,8 @@ class Legacy:
         request = posting_pb2.PostTransactionRequest(
             tenant_id=TENANT, idempotency_key=f"legacy:{row['id']}", transaction=transaction
         )
-        answer = await self._ledger.call(self._ledger.postings.PostTransaction, request, timeout=HANG_SECONDS)
-        return answer.transaction.sequence
+        answer = await self._ledger.postings.post_transaction(request, timeout=HANG_SECONDS)
+        return answer.response.transaction.sequence
 
     async def until_told(self, row: int) -> int:
         """Return the ledger's sequence at which it has exactly what the outbox has up to a row."""
@@ -305,16 +305,16 @@ async def deposit(service: Service, key: str) -> str:
         amount_minor=2_500,
         currency_code="EUR",
     )
-    async with StubClient(f"127.0.0.1:{service.server.port}") as ledger:
-        begun = await ledger.call(ledger.deposits.InitiateDeposit, request, timeout=HANG_SECONDS)
-    return begun.deposit.deposit_id
+    async with LedgerClient(f"127.0.0.1:{service.server.port}") as ledger:
+        begun = await ledger.deposits.initiate_deposit(request, timeout=HANG_SECONDS)
+    return begun.response.deposit.deposit_id
 
 
 async def is_captured(service: Service, deposit_id: str) -> bool:
     """Return whether the player was credited with a deposit."""
     request = deposit_pb2.GetDepositRequest(tenant_id=TENANT, deposit_id=deposit_id)
-    async with StubClient(f"127.0.0.1:{service.server.port}") as ledger:
-        read = await ledger.call(ledger.deposits.GetDeposit, request, timeout=HANG_SECONDS)
+    async with LedgerClient(f"127.0.0.1:{service.server.port}") as ledger:
+        read = await ledger.deposits.get_deposit(request, timeout=HANG_SECONDS)
     return read.deposit.state == payment_pb2.DEPOSIT_STATE_CAPTURED
 
 
@@ -349,7 +349,7 @@ async def platform(database_url: str, legacy_url: str) -> AsyncIterator[Platform
             running_edge(an_endpoint(observes=True), ledger=gateway, clock=WallClock())
         )
         webhooks.edge = edge
-        client = await stack.enter_async_context(StubClient(target))
+        client = await stack.enter_async_context(LedgerClient(target))
         connection = await asyncpg.connect(legacy_url)
         stack.push_async_callback(connection.close)
         legacy = Legacy(connection, client)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from defter.ledger.v1 import tenant_pb2
 
-from defter_client import LedgerError, StubClient
+from defter_client import LedgerClient, LedgerError
 from ledger_server.cli.local_access import FOLDER
 from tests.support.service import DEFTER
 from tests.support.tools import grpcurl, require
@@ -44,9 +44,9 @@ async def test_nobody_calls_it_without_a_proof(database_url: str, tmp_path: Path
     """Plaintext fails; so does the edge's certificate for anything but its webhooks."""
     async with running(database_url, tmp_path, "--no-demo") as up:
         request = tenant_pb2.GetTenantRequest(tenant_id="demo")
-        async with StubClient(up.target, timeout_seconds=1) as ledger:
+        async with LedgerClient(up.target, timeout_seconds=1) as ledger:
             with pytest.raises(LedgerError):
-                await ledger.call(ledger.tenants.GetTenant, request)
+                await ledger.tenants.get_tenant(request)
         edge = f". {FOLDER}/environment && export DEFTER_CALLER_CERTIFICATE_FILE={FOLDER}/edge.pem"
         key = f"DEFTER_CALLER_KEY_FILE={FOLDER}/edge.key"
         code, output = await up.shell(f"{edge} {key} && {DEFTER} verify --tenant demo")
@@ -71,10 +71,8 @@ async def test_plaintext_only_where_it_is_asked_for(database_url: str, tmp_path:
     """Then no certificate is made, and the lines carry none."""
     async with running(database_url, tmp_path, "--plaintext") as up:
         told = [line for line in up.lines if line.startswith("grpcurl ")]
-        async with StubClient(up.target) as ledger:
-            answer = await ledger.call(
-                ledger.tenants.GetTenant, tenant_pb2.GetTenantRequest(tenant_id="demo")
-            )
+        async with LedgerClient(up.target) as ledger:
+            answer = await ledger.tenants.get_tenant(tenant_pb2.GetTenantRequest(tenant_id="demo"))
     assert answer.tenant.tenant_id == "demo"
     assert all(line.startswith("grpcurl -plaintext ") for line in told)
     assert not (tmp_path / FOLDER).exists()

@@ -18,7 +18,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 # must pass. Where there is no bar, Pyright may call it what it likes.
 USES: Final = """
 from defter_client import STANDARD, Answer, BlockingLedgerClient, Checkpoint, LedgerClient, LedgerError, Money
-from defter_client import Pager, RetryLater, StubClient
+from defter_client import Pager, RetryLater
 from defter_client import messages as m
 from defter_client.reasons import InsufficientFunds
 
@@ -58,12 +58,7 @@ def right_by_threads(ledger: BlockingLedgerClient) -> str:
         return ledger.postings.post_transaction(post).key
 
 
-async def right_with_stubs(ledger: StubClient) -> str:
-    answer = await ledger.call(ledger.accounts.GetAccount, m.GetAccountRequest())
-    return answer.account.account_id
-
-
-async def the_request_of_another_method(ledger: LedgerClient, stubs: StubClient) -> None:
+async def the_request_of_another_method(ledger: LedgerClient) -> None:
     post = m.PostTransactionRequest()
     read = m.GetAccountRequest()
     await ledger.postings.post_transaction(read)  # wrong: arg-type
@@ -72,8 +67,6 @@ async def the_request_of_another_method(ledger: LedgerClient, stubs: StubClient)
     await ledger.accounts.get_account(None)  # wrong: arg-type
     await ledger.accounts.get_account()  # wrong: call-arg
     ledger.postings.list_transactions(read)  # wrong: arg-type
-    await stubs.call(stubs.postings.PostTransaction, read)  # wrong: arg-type misc
-    await stubs.call(stubs.accounts.GetAccount)  # wrong: call-arg
 
 
 async def what_is_used_in_another_way(ledger: LedgerClient) -> None:

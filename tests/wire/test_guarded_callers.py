@@ -15,7 +15,7 @@ from defter.payments.v1 import payment_pb2, provider_event_pb2
 
 from defter_channel import Proof
 from defter_channel.renewed import RenewedChannel
-from defter_client import LedgerError, StubClient
+from defter_client import LedgerClient, LedgerError
 from ledger_server.operator.connection import subject_of
 from tests.support.clock import START
 from tests.support.fake_provider import PROVIDER, fake_providers
@@ -85,24 +85,24 @@ async def guarded(database_url: str, folder: Path) -> AsyncIterator[Service]:
     }
     async with serving(database_url, providers=fake_providers(), **files) as service:
         async with by_token(service, folder) as ledger:
-            await ledger.call(ledger.tenants.CreateTenant, CREATE)
+            await ledger.tenants.create_tenant(CREATE)
         yield service
 
 
-def by_token(service: Service, folder: Path) -> StubClient:
+def by_token(service: Service, folder: Path) -> LedgerClient:
     """Return a client with the token of `root`."""
     proof = Proof(authority_file=folder / "authority.pem", token_file=folder / "root.token")
-    return StubClient(f"127.0.0.1:{service.server.token_port}", proof=proof, timeout_seconds=60)
+    return LedgerClient(f"127.0.0.1:{service.server.token_port}", proof=proof, timeout_seconds=60)
 
 
 async def test_client_calls_with_certificate(guarded: Service, folder: Path) -> None:
     """What its role allows; what it does not is told by name and not tried again."""
     target = f"localhost:{guarded.server.port}"
-    async with StubClient(target, proof=proof_of(folder, "console"), timeout_seconds=60) as ledger:
-        answer = await ledger.call(ledger.tenants.GetTenant, GET)
+    async with LedgerClient(target, proof=proof_of(folder, "console"), timeout_seconds=60) as ledger:
+        answer = await ledger.tenants.get_tenant(GET)
         assert answer.tenant.tenant_id == "casino"
         with pytest.raises(LedgerError) as caught:
-            await ledger.call(ledger.tenants.CreateTenant, CREATE)
+            await ledger.tenants.create_tenant(CREATE)
     assert caught.value.reason == "PERMISSION_MISSING"
     assert not caught.value.retryable
 
@@ -116,11 +116,11 @@ async def test_switch_tells_who_made_it(guarded: Service, folder: Path) -> None:
         reason="moving in",
     )
     async with by_token(guarded, folder) as ledger:
-        await ledger.call(ledger.tenants.SetBalanceEnforcement, switch)
+        await ledger.tenants.set_balance_enforcement(switch)
     target = f"localhost:{guarded.server.port}"
-    async with StubClient(target, proof=proof_of(folder, "console"), timeout_seconds=60) as ledger:
+    async with LedgerClient(target, proof=proof_of(folder, "console"), timeout_seconds=60) as ledger:
         request = tenant_pb2.GetBalanceEnforcementRequest(tenant_id="casino")
-        now = await ledger.call(ledger.tenants.GetBalanceEnforcement, request)
+        now = await ledger.tenants.get_balance_enforcement(request)
 
     assert (now.switched_by.identity, now.switched_by.person) == ("token:root", "root")
     assert now.newest_switch.reason == "moving in"
@@ -132,10 +132,10 @@ async def test_client_reads_its_token_at_each_call(guarded: Service, folder: Pat
         right = (folder / "root.token").read_text()
         (folder / "root.token").write_text("nonsense")
         with pytest.raises(LedgerError) as caught:
-            await ledger.call(ledger.tenants.GetTenant, GET)
+            await ledger.tenants.get_tenant(GET)
         assert caught.value.reason == "TOKEN_MALFORMED"
         (folder / "root.token").write_text(right)
-        await ledger.call(ledger.tenants.GetTenant, GET)
+        await ledger.tenants.get_tenant(GET)
 
 
 async def test_edge_brings_events_and_takes_a_new_certificate(guarded: Service, folder: Path) -> None:
@@ -167,8 +167,8 @@ async def test_edge_brings_events_and_takes_a_new_certificate(guarded: Service, 
     (folder / "authority.pem").write_bytes((edge / "authority.pem").read_bytes())
     async with by_token(guarded, folder) as ledger:
         request = provider_event_pb2.ListProviderEventsRequest(tenant_id="casino")
-        listed = await ledger.call(ledger.provider_events.ListProviderEvents, request)
-    assert [event.event.event_id for event in listed.events] == ["one", "two", "three"]
+        listed = [each.event.event_id async for each in ledger.provider_events.list_provider_events(request)]
+    assert listed == ["one", "two", "three"]
 
 
 async def command(environment: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
@@ -242,12 +242,12 @@ async def test_workers_share_both_ports(database_url: str, folder: Path, tmp_pat
     server.spawn()
     try:
         async with calling(token_port, folder / "root.token", folder) as ledger:
-            await ledger.call(ledger.tenants.CreateTenant, CREATE)
+            await ledger.tenants.create_tenant(CREATE)
         for _ in range(12):  # a connection each, dealt out by the kernel
             async with calling(token_port, folder / "root.token", folder) as ledger:
-                await ledger.call(ledger.tenants.GetTenant, GET)
+                await ledger.tenants.get_tenant(GET)
             async with calling(port, None, folder) as ledger:
-                await ledger.call(ledger.tenants.GetTenant, GET)
+                await ledger.tenants.get_tenant(GET)
         server.terminate()
         assert await server.wait() == 0
     finally:
@@ -255,14 +255,14 @@ async def test_workers_share_both_ports(database_url: str, folder: Path, tmp_pat
             server.kill()
 
 
-def calling(port: int, token: Path | None, folder: Path) -> StubClient:
+def calling(port: int, token: Path | None, folder: Path) -> LedgerClient:
     """Return a client with a connection of its own, by a token or as the console."""
     proof = (
         proof_of(folder, "console")
         if token is None
         else Proof(authority_file=folder / "authority.pem", token_file=token)
     )
-    return StubClient(f"127.0.0.1:{port}", proof=proof, timeout_seconds=HANG_SECONDS)
+    return LedgerClient(f"127.0.0.1:{port}", proof=proof, timeout_seconds=HANG_SECONDS)
 
 
 async def test_command_with_a_token_is_its_subjects(guarded: Service, folder: Path) -> None:

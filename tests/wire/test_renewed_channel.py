@@ -13,7 +13,7 @@ from defter.ledger.v1 import journal_pb2, journal_pb2_grpc, tenant_pb2, tenant_p
 
 from defter_channel import Proof, open_channel
 from defter_channel.renewed import RenewedChannel
-from defter_client import BlockingLedgerClient, LedgerClient, StubClient
+from defter_client import BlockingLedgerClient, LedgerClient
 from tests.support.certificates import Issued, TestAuthority
 from tests.support.guarded import Guarded, guarding
 from tests.support.patience import HANG_SECONDS
@@ -120,45 +120,38 @@ async def test_half_replaced_pair_leaves_the_last_one(guarded: Guarded, caller: 
         await tenants.GetTenant(GET)
 
 
-@pytest.mark.parametrize("kind", ["stubs", "async", "blocking"])
+@pytest.mark.parametrize("kind", ["async", "blocking"])
 async def test_client_looks_by_itself(
     guarded: Guarded, caller: Caller, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """A certificate that ends is replaced in time by who issues it, and no call of the client fails."""
     monkeypatch.setattr("defter_channel.watched_files.LOOK_SECONDS", 0.0)
-    client, call, channel_of = _client(kind, target_of(guarded), caller.proof)
+    client, call = _client(kind, target_of(guarded), caller.proof)
     await call("create")
-    first = channel_of(client)._open
+    first = _only_channel(client)._open
     caller.replace(guarded.authority.issue(uris=[ROOT], valid_until=datetime.now(UTC) + timedelta(days=1)))
     await call("get")
-    assert channel_of(client)._open is not first
+    assert _only_channel(client)._open is not first
     closed = client.close()
     if closed is not None:
         await closed
 
 
-def _client(kind: str, target: str, proof: Proof) -> tuple[Any, Callable[[str], Awaitable[object]], Any]:
-    """Return a client, what makes one of two calls with it, and what finds its channel."""
-    if kind == "stubs":
-        stubs = StubClient(target, proof=proof, timeout_seconds=HANG_SECONDS)
-        by_stubs: dict[str, Callable[[], Awaitable[object]]] = {
-            "create": lambda: stubs.call(stubs.tenants.CreateTenant, CREATE),
-            "get": lambda: stubs.call(stubs.tenants.GetTenant, GET),
-        }
-        return stubs, lambda name: by_stubs[name](), lambda made: made._channel
+def _client(kind: str, target: str, proof: Proof) -> tuple[Any, Callable[[str], Awaitable[object]]]:
+    """Return a client, and what makes one of two calls with it."""
     if kind == "async":
         ledger = LedgerClient(target, proof=proof, timeout_seconds=HANG_SECONDS)
         by_ledger: dict[str, Callable[[], Awaitable[object]]] = {
             "create": lambda: ledger.tenants.create_tenant(CREATE),
             "get": lambda: ledger.tenants.get_tenant(GET),
         }
-        return ledger, lambda name: by_ledger[name](), _only_channel
+        return ledger, lambda name: by_ledger[name]()
     blocking = BlockingLedgerClient(target, proof=proof, timeout_seconds=HANG_SECONDS)
     by_blocking: dict[str, Callable[[], object]] = {
         "create": lambda: blocking.tenants.create_tenant(CREATE),
         "get": lambda: blocking.tenants.get_tenant(GET),
     }
-    return blocking, lambda name: asyncio.to_thread(by_blocking[name]), _only_channel
+    return blocking, lambda name: asyncio.to_thread(by_blocking[name])
 
 
 def _only_channel(client: Any) -> Any:

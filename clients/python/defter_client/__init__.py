@@ -11,7 +11,6 @@ from defter_client.errors import AccessDenied, Fault, InvalidRequest, LedgerErro
 from defter_client.failures import error_of, ledger_error
 from defter_client.keys import new_key
 from defter_client.money import STANDARD, AmountNotExact, Currencies, CurrencyNotKnown, Money
-from defter_client.stub_client import StubClient
 
 __all__ = [
     "STANDARD",
@@ -33,7 +32,6 @@ __all__ = [
     "ProofUnusable",
     "Refused",
     "RetryLater",
-    "StubClient",
     "Watch",
     "error_of",
     "ledger_error",

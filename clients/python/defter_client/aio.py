@@ -23,6 +23,7 @@ __all__ = [
     "open_channel",
     "read",
     "sleep",
+    "trailing",
 ]
 
 RpcError: Final = grpc.aio.AioRpcError
@@ -43,10 +44,13 @@ async def answered(
     method: Any,
     request: object,
     *,
-    timeout: float,  # noqa: ASYNC109  # it is sent
+    timeout: float | None,  # noqa: ASYNC109  # it is sent
     metadata: Sequence[tuple[str, str]],
 ) -> tuple[Any, Any]:
-    """Make a unary call; return the response and its trailing metadata.
+    """Make a call that is answered once; return the response and its trailing metadata.
+
+    Args:
+        request: where the method takes a stream, what yields the requests.
 
     Raises:
         RpcError: it failed.
@@ -80,6 +84,11 @@ async def read(call: Any, seconds: float) -> Any:
     except RpcError as error:
         raise _as_broken(error) from None
     return None if message is grpc.aio.EOF else message
+
+
+async def trailing(call: Any) -> Any:
+    """Return the trailing metadata of a stream that has ended."""
+    return await call.trailing_metadata()
 
 
 def _is_calls_own(call: Any) -> bool:

@@ -23,6 +23,7 @@ __all__ = [
     "open_channel",
     "read",
     "sleep",
+    "trailing",
 ]
 
 RpcError: Final = grpc.RpcError
@@ -37,9 +38,12 @@ class Silent(Exception):
 
 
 def answered(
-    method: Any, request: object, *, timeout: float, metadata: Sequence[tuple[str, str]]
+    method: Any, request: object, *, timeout: float | None, metadata: Sequence[tuple[str, str]]
 ) -> tuple[Any, Any]:
-    """Make a unary call; return the response and its trailing metadata.
+    """Make a call that is answered once; return the response and its trailing metadata.
+
+    Args:
+        request: where the method takes a stream, what yields the requests.
 
     Raises:
         RpcError: it failed.
@@ -73,6 +77,11 @@ def read(call: Any, seconds: float) -> Any:
         raise
     finally:
         bell.cancel()
+
+
+def trailing(call: Any) -> Any:
+    """Return the trailing metadata of a stream that has ended."""
+    return call.trailing_metadata()
 
 
 class Work:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from defter.payments.v1.payment_pb2 import ProviderEvent
 
-from defter_client import StubClient
+from defter_client import LedgerClient
 from ledger_server.operator.event_coverage import coverage
 from tests.edge.test_unread import KINDS, Kind
 from tests.integration.cli.conftest import PROVIDER, TENANT, CommandLine
@@ -206,7 +206,7 @@ async def test_cover_looks_at_the_time_asked_for_and_no_earlier(
     await ingest(shop, stripe.read(stripe.content))
     now = clock.advance(seconds=86_400)
 
-    async with StubClient(shop.cli.server) as ledger:
+    async with LedgerClient(shop.cli.server) as ledger:
         found = [
             await coverage(ledger, stripe.endpoint(), PARTS, now - timedelta(seconds=seconds))
             for seconds in (86_401, 86_399)

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 from defter.payments.v1 import deposit_pb2
 
-from defter_client import StubClient
+from defter_client import LedgerClient
 from ledger_server.embedded_postgres import find_binaries
 from ledger_server.providers.mock import MockAdapter
 from mock_psp.server import MockPsp
@@ -121,9 +121,8 @@ async def lose_webhook(cli: CommandLine, psp: MockPsp, player: str) -> None:
     """Have a deposit of a player captured, of which no webhook tells."""
     payments = psp.state.payments
     made = payments.create(reference=player, amount_minor=1_000, currency="EUR")
-    async with StubClient(cli.server) as ledger:
-        await ledger.call(
-            ledger.deposits.InitiateDeposit,
+    async with LedgerClient(cli.server) as ledger:
+        await ledger.deposits.initiate_deposit(
             deposit_pb2.InitiateDepositRequest(
                 tenant_id=TENANT,
                 idempotency_key=player,

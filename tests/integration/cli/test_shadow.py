@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 from defter.ledger.v1 import account_pb2, error_pb2, posting_pb2
 
-from defter_client import LedgerError, StubClient
+from defter_client import LedgerClient, LedgerError
 from tests.integration.cli.conftest import TENANT, CommandLine
 from tests.support.ledger import SHADOW
 from tests.support.randomness import SEED
@@ -55,7 +55,7 @@ async def test_page_is_run_from_beginning_to_end(cli: CommandLine, reconciling: 
     first, *rest = [line for block in blocks("sh") for line in block.splitlines()]
 
     codes[first] = (await cli.run(*shlex.split(first)[1:], DEFTER_TENANT=tenant)).code
-    async with StubClient(cli.server) as ledger:
+    async with LedgerClient(cli.server) as ledger:
         for row in told:
             await known["tell"](ledger, tenant, row)
     for line in rest:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defter_client import LedgerError
+from defter_client._async.services import Withdrawals
 from ledger_server.operator import shadow, sheets
 from ledger_server.operator.connection import Exit, Stopped
 from ledger_server.operator.csv_output import CsvOutput, Number, exact, harmless, print_csv
@@ -182,7 +183,9 @@ class Paged:
         self._fails_at = fails_at
         self.printed: list[int] = []
 
-    async def call(self, _: object, request: withdrawal_pb2.ListWithdrawalsRequest) -> Any:
+    async def read(
+        self, _: str, request: withdrawal_pb2.ListWithdrawalsRequest, *__: object, **___: object
+    ) -> Any:
         """Return the page that the token asks for, two withdrawals each, three pages."""
         page = int(request.page_token or 0)
         self.printed.append(len(read(self._capsys.readouterr().out)))
@@ -197,9 +200,10 @@ class Paged:
 
 async def printed_by(paged: Paged, limit: int | None = None) -> int:
     """Print the withdrawals."""
-    ledger: Any = paged
+    caller: Any = paged
     request = withdrawal_pb2.ListWithdrawalsRequest()
-    return await print_csv(ledger, ledger.call, request, sheets.withdrawals(MONEY), limit=limit)
+    method = Withdrawals(caller).list_withdrawals
+    return await print_csv(method, request, sheets.withdrawals(MONEY), limit=limit)
 
 
 async def test_page_is_printed_before_the_next_is_read(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from defter_client import aio as io
 from defter_client._async.connections import Connection, Connections
-from defter_client._async.streams import Stream
+from defter_client._async.streams import Requests, Stream
 from defter_client.answer import Answer
 from defter_client.errors import LedgerError
 from defter_client.failures import is_replayed, leaves_unknown, ledger_error
@@ -122,9 +122,13 @@ class Caller:
     ) -> _Response:
         """Make a call of many requests; it is not tried again, since they may be there once only."""
         send = self.connections.next().client_stream(path, response)
+        source = Requests(requests)
+        answer: _Response
         try:
-            answer: _Response = await send(requests, timeout=seconds, metadata=self._sent(metadata))
+            answer, _ = await io.answered(send, source.sent(), timeout=seconds, metadata=self._sent(metadata))
         except io.RpcError as error:
+            if source.error is not None:
+                raise source.error from None  # the caller's own
             raise ledger_error(error) from None
         return answer
 
@@ -139,7 +143,9 @@ class Caller:
     ) -> Stream[_Response]:
         """Begin a call with streams both ways; it is not tried again."""
         begin = self.connections.next().both_streams(path, response)
-        return Stream(begin(requests, timeout=seconds, metadata=self._sent(metadata)))
+        source = Requests(requests)
+        call = begin(source.sent(), timeout=seconds, metadata=self._sent(metadata))
+        return Stream(call, requests=source)
 
     def completed(self, request: _Request) -> _Request:
         """Return the request with the client's tenant if it has none, and a key for each item of a batch."""
