@@ -20,6 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ledger_server.domain.errors import ReportMalformed
+from ledger_server.domain.findings.discrepancy import Side
 from ledger_server.domain.findings.finding import Finding
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.domain.ledger.accounts import Account, available_balance, posted_balance
@@ -28,7 +29,7 @@ from ledger_server.domain.ledger.transactions import Line, Transaction, Transact
 from ledger_server.domain.payments.deposit import Deposit
 from ledger_server.domain.payments.events import EventType, StoredEvent, UnreadReason
 from ledger_server.domain.payments.withdrawal import Withdrawal, WithdrawalPolicy, WithdrawalState
-from ledger_server.domain.provider_record import ProviderRecord
+from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind
 from ledger_server.domain.reconciliation.settlement import (
     NOTHING,
     SettlementBatchState,
@@ -560,6 +561,18 @@ def test_any_value_is_read_back_from_its_record(kind: type[Struct], data: st.Dat
         value = _as_echoed(value)
 
     assert READ_BACK[kind](value) == value
+
+
+@SETTINGS
+@given(any_of(Finding), st.sampled_from(ProviderRecordKind))
+def test_side_that_says_nothing_is_still_a_side(finding: Finding, kind: ProviderRecordKind) -> None:
+    """Something of that kind is there, which is more than if there is none."""
+    bare = Side(ref="", kind=kind, amount=None, currency="", state="", time=None, type="")
+    for ledger, remote in ((bare, None), (None, bare), (bare, bare), (None, None)):
+        seen = replace(finding.seen, ledger=ledger, remote=remote)
+        said = finding_of(IDS, _read(finding_message(IDS, replace(finding, seen=seen)))).seen
+
+        assert (said.ledger, said.remote) == (ledger, remote)
 
 
 @pytest.mark.parametrize("kind", [Deposit, Withdrawal, StoredEvent])

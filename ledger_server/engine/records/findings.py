@@ -85,7 +85,6 @@ def _payment_id(ids: TenantIds, seen: Discrepancy) -> str:
 def _put(message: pb.Side, side: Side | None) -> None:
     if side is None:
         return
-    message.SetInParent()
     message.ref = side.ref
     message.kind = int(side.kind)  # type: ignore[assignment]
     if side.amount is not None:
