@@ -2,6 +2,7 @@ package defter
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/grpc"
@@ -51,7 +52,7 @@ func keyed[R any, P message[R]](
 ) (*Keyed[P], error) {
 	made := client.call(path, options)
 	made.changes = true
-	request, made.key = withKey(request, made.options.key)
+	request, made.key = withKey(request, made.options)
 	response := P(new(R))
 	trailer, err := made.unary(ctx, request, response)
 	if err != nil {
@@ -68,13 +69,14 @@ func plain[R any, P message[R]](
 	made.changes = changes
 	response := P(new(R))
 	if _, err := made.unary(ctx, request, response); err != nil {
+		err.Keys = keysOf(request)
 		return nil, err
 	}
 	return response, nil
 }
 
 // unary makes a call until it is answered, or the time is up: then its error is that of the last try.
-func (c *call) unary(ctx context.Context, request, response proto.Message) (metadata.MD, error) {
+func (c *call) unary(ctx context.Context, request, response proto.Message) (metadata.MD, *Error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
 	request = withTenant(request, c.client.tenant)
@@ -88,7 +90,7 @@ func (c *call) unary(ctx context.Context, request, response proto.Message) (meta
 			return trailer, nil
 		}
 		if failure := c.failed(err, trailer); !tries.another(ctx, failure) {
-			return nil, failure
+			return nil, c.last(ctx, failure)
 		}
 	}
 }
@@ -103,17 +105,34 @@ func (c *call) failed(err error, trailer metadata.MD) *Error {
 	return failure
 }
 
+// last returns the error of a call that is not made again: that of the last try, but where the caller has given the call up
+// between two tries, that.
+func (c *call) last(ctx context.Context, failure *Error) *Error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return c.failed(ctx.Err(), nil)
+	}
+	return failure
+}
+
 // bounded gives a call its deadline, what is sent along, and nothing twice.
 func (c *call) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx = c.outgoing(ctx)
 	timeout := c.options.timeout
-	if _, ok := ctx.Deadline(); !ok && timeout == 0 {
-		timeout = c.client.timeout
+	if _, ok := ctx.Deadline(); !ok {
+		timeout = c.timeout()
 	}
 	if timeout == 0 {
 		return ctx, func() {}
 	}
 	return context.WithTimeout(ctx, timeout)
+}
+
+// timeout returns for how long a call may go on, or a stream without anything coming through.
+func (c *call) timeout() time.Duration {
+	if c.options.timeout != 0 {
+		return c.options.timeout
+	}
+	return c.client.timeout
 }
 
 // outgoing adds what is sent along.
@@ -135,9 +154,5 @@ func (c *call) left(ctx context.Context) time.Time {
 	if deadline, ok := ctx.Deadline(); ok {
 		return deadline
 	}
-	timeout := c.options.timeout
-	if timeout == 0 {
-		timeout = c.client.timeout
-	}
-	return time.Now().Add(timeout)
+	return time.Now().Add(c.timeout())
 }

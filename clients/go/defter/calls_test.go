@@ -188,6 +188,82 @@ func TestEndedContextIsFoundInTheError(t *testing.T) {
 	}
 }
 
+// TestContextThatEndsBetweenTwoTriesIsFoundInTheError with the key, and with what the first try has left open.
+func TestContextThatEndsBetweenTwoTriesIsFoundInTheError(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	later := comesAgain()
+	later.RetryDelay.Seconds = 300
+	server := &ledger{}
+	server.posts = func(
+		context.Context, *ledgerv1.PostTransactionRequest,
+	) (*ledgerv1.PostTransactionResponse, error) {
+		time.AfterFunc(100*time.Millisecond, cancel)
+		return nil, refuses(codes.Unavailable, "", nil, later)
+	}
+	client := opened(t, server.serves(t, nil))
+	_, err := client.Postings.PostTransaction(ctx, cent(), defter.WithKey("k"))
+	var found *defter.Error
+	if !errors.As(err, &found) || !errors.Is(err, context.Canceled) || !found.OutcomeUnknown || found.Key != "k" {
+		t.Errorf("%v: %+v", err, found)
+	}
+}
+
+// TestNoCallIsWithoutADeadline but streams are, unless their caller says otherwise.
+func TestNoCallIsWithoutADeadline(t *testing.T) {
+	server := answering()
+	var streams []bool
+	server.checks = func(stream grpc.ServerStreamingServer[ledgerv1.VerifyJournalResponse]) error {
+		_, ok := stream.Context().Deadline()
+		streams = append(streams, ok)
+		return nil
+	}
+	client := opened(t, server.serves(t, nil), defter.WithTimeout(0))
+	if _, err := client.Postings.PostTransaction(context.Background(), cent()); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := server.headers[0].Deadline(); !ok {
+		t.Error("a call is without a deadline")
+	}
+	bounded, cancel := context.WithTimeout(context.Background(), hang)
+	defer cancel()
+	for _, each := range []struct {
+		ctx     context.Context
+		options []defter.CallOption
+	}{
+		{context.Background(), nil},
+		{bounded, nil},
+		{context.Background(), []defter.CallOption{defter.WithCallTimeout(hang)}},
+	} {
+		for _, err := range client.Journal.VerifyJournal(each.ctx, &ledgerv1.VerifyJournalRequest{}, each.options...) {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(streams, []bool{false, true, true}) {
+		t.Error(streams)
+	}
+}
+
+// TestEmptyKeyIsNoWishForANewOne leaves it to the ledger to refuse it.
+func TestEmptyKeyIsNoWishForANewOne(t *testing.T) {
+	server := answering()
+	client := opened(t, server.serves(t, nil))
+	posted, err := client.Postings.PostTransaction(context.Background(), cent(), defter.WithKey(""))
+	if err != nil || posted.Key != "" || server.asked[0].GetIdempotencyKey() != "" {
+		t.Errorf("%v: %+v", err, server.asked)
+	}
+}
+
+// TestErrorOfABatchTellsItsKeys so that they can be sent again.
+func TestErrorOfABatchTellsItsKeys(t *testing.T) {
+	client := opened(t, closedAddress(t), defter.WithTimeout(300*time.Millisecond))
+	request := &ledgerv1.BatchPostTransactionsRequest{Items: slices.Collect(itemsOf(keysOf(3)))}
+	_, err := client.Postings.BatchPostTransactions(context.Background(), request)
+	var found *defter.Error
+	if !errors.As(err, &found) || !found.OutcomeUnknown || !slices.Equal(found.Keys, keysOf(3)) {
+		t.Errorf("%v: %+v", err, found)
+	}
+}
+
 // TestTraceAndMetadataAreSentAlong sends them with each try.
 func TestTraceAndMetadataAreSentAlong(t *testing.T) {
 	parent := "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

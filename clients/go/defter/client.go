@@ -32,6 +32,9 @@ func New(addresses string, options ...Option) (*Client, error) {
 	for _, option := range options {
 		option(&settings)
 	}
+	if settings.timeout == 0 {
+		settings.timeout = usualTimeout
+	}
 	conn, err := connect(addresses, &settings)
 	if err != nil {
 		return nil, err

@@ -51,8 +51,13 @@ type Error struct {
 	Metadata map[string]string
 	// RequestID names the call in the ledger's log lines; empty where the server did not answer itself.
 	RequestID string
-	// Key is the idempotency key of the call, or of the item that was refused; empty where there is none.
+	// Key is the idempotency key of the call, or of the item that was refused; of a stream of transactions, of the first item
+	// without a result. It is empty where there is none.
 	Key string
+	// Keys are those of all items without a known result, in their order: of a stream of transactions, of which items behind
+	// them were not read from their source, and of a batch. Whether they may have taken effect is OutcomeUnknown; send them
+	// again with the same keys.
+	Keys []string
 	// Replayed says whether an earlier call with the same key had been refused, and this is that answer.
 	Replayed bool
 	// AsksRetry says whether the server asks to come again with the same call.

@@ -26,7 +26,8 @@ func WithTenant(tenant string) Option {
 	return func(s *settings) { s.tenant = tenant }
 }
 
-// WithTimeout bounds each call with all its tries, where its context has no deadline; 10 s without.
+// WithTimeout bounds each call with all its tries, where its context has no deadline; 10 s without, or where it is zero. No
+// call is without a deadline; streams have that of their context or of [WithCallTimeout].
 func WithTimeout(timeout time.Duration) Option {
 	return func(s *settings) { s.timeout = timeout }
 }
@@ -51,14 +52,16 @@ type CallOption func(*callSettings)
 
 type callSettings struct {
 	key      string
+	hasKey   bool
 	timeout  time.Duration
 	metadata []string
 	grpc     []grpc.CallOption
 }
 
-// WithKey gives the idempotency key of a call whose request has none. A request's own key stands.
+// WithKey gives the idempotency key of a call whose request has none. A request's own key stands. An empty key is none, and
+// the ledger refuses it ([ErrIdempotencyKeyMissing]): an id that is missing must not pass for a wish to get a new key.
 func WithKey(key string) CallOption {
-	return func(s *callSettings) { s.key = key }
+	return func(s *callSettings) { s.key, s.hasKey = key, true }
 }
 
 // WithCallTimeout bounds this call with all its tries; a deadline of its context that is earlier stands.

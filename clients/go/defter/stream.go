@@ -25,13 +25,12 @@ func received[R any, P message[R]](
 		made := client.call(path, options)
 		request := request
 		if made.changes = changes; changes {
-			request, made.key = withKey(request, made.options.key)
+			request, made.key = withKey(request, made.options)
 		}
-		ctx, cancel := made.bounded(ctx)
+		ctx, cancel := made.asLongAs(ctx)
 		defer cancel()
 		request = withTenant(request, client.tenant)
-		deadline, _ := ctx.Deadline()
-		tries := tries{deadline: deadline}
+		tries := tries{deadline: made.left(ctx)}
 		for hasBegun := false; ; {
 			stream, err := made.open(ctx, receives, request)
 			for err == nil {
@@ -47,11 +46,19 @@ func received[R any, P message[R]](
 				return
 			}
 			if failure := made.ended(err, stream); hasBegun || !tries.another(ctx, failure) {
-				yield(nil, failure)
+				yield(nil, made.last(ctx, failure))
 				return
 			}
 		}
 	}
+}
+
+// asLongAs gives a stream the deadline that its caller says, if any: how long it takes is the caller's matter.
+func (c *call) asLongAs(ctx context.Context) (context.Context, context.CancelFunc) {
+	if c.options.timeout == 0 {
+		return context.WithCancel(c.outgoing(ctx))
+	}
+	return context.WithTimeout(c.outgoing(ctx), c.options.timeout)
 }
 
 // open begins a stream; what is asked at its beginning, if anything, is all that is sent.
@@ -81,7 +88,7 @@ func sent[R any, Q proto.Message, P message[R]](
 ) (P, error) {
 	made := client.call(path, options)
 	made.changes = true
-	ctx, cancel := made.bounded(ctx)
+	ctx, cancel := made.asLongAs(ctx)
 	defer cancel()
 	stream, err := made.open(ctx, sends, nil)
 	if err != nil {

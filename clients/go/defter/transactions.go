@@ -3,9 +3,11 @@ package defter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -28,10 +30,13 @@ const (
 // StreamTransactions posts items as they come, and yields their results in the same order, one for each. An item without
 // a key gets one. After a break those without a result are sent again, which their keys make harmless.
 //
-// Items are read in another goroutine, ahead of their results; it ends at the first item after the caller wants no more.
-// The stream has the deadline of its context, and none without; but where nothing comes through for as long as a call may
-// take, it ends. Its error is the last that it yields: items without a result may have taken effect. A refused item is a
-// result, of which [RejectionError] makes an error.
+// Items are copied as they are read, in another goroutine and ahead of their results; it ends at the first item after the
+// caller wants no more. An item that can't be written, such as one whose text is no UTF-8, ends the source like its last
+// one: results of those before it come first, and then its error, of [KindRequest] and with its key.
+//
+// The stream has the deadline of its context, and none without; but where items wait and no result comes for as long as a
+// call may take, it ends. Its error is the last that it yields, an [*Error] whose Keys are those of all items without a
+// result: they may have taken effect. A refused item is a result, of which [RejectionError] makes an error.
 func (s *PostingService) StreamTransactions(
 	ctx context.Context, items iter.Seq[*ledgerv1.PostTransactionItem], options ...CallOption,
 ) iter.Seq2[*ledgerv1.PostTransactionResult, error] {
@@ -47,12 +52,16 @@ func (s *PostingService) StreamTransactions(
 		}
 		go posting.feed(ctx, items)
 		for {
-			failure := posting.connection(ctx, yield)
+			failure, isWanted := posting.connection(ctx, yield)
+			if !isWanted {
+				return
+			}
 			if failure == nil {
+				posting.sourceEnded(yield)
 				return
 			}
 			if !posting.goesOn(ctx, failure) {
-				yield(nil, posting.last(failure))
+				yield(nil, posting.last(made.last(ctx, failure)))
 				return
 			}
 		}
@@ -70,6 +79,14 @@ type transactions struct {
 	mutex      sync.Mutex
 	unanswered []*ledgerv1.PostTransactionItem
 	isAllRead  bool
+	// keys are those of all items that were read and have no result, in their order; they begin with the unanswered.
+	keys []string
+	// waitsSince says since when there is no result although an item waits for one.
+	waitsSince time.Time
+
+	// What has ended the source other than its last item; to be read once all is read.
+	sourceError *Error
+	sourcePanic any
 }
 
 // goesOn waits for the next connection; false says that there is none. The time for it begins with the first failure
@@ -84,20 +101,56 @@ func (t *transactions) goesOn(ctx context.Context, failure *Error) bool {
 // feed reads the caller's items, and gives keys to those without.
 func (t *transactions) feed(ctx context.Context, items iter.Seq[*ledgerv1.PostTransactionItem]) {
 	defer close(t.coming)
+	// In this goroutine nobody could recover from it; the caller can where results are read.
+	defer func() { t.sourcePanic = recover() }()
 	for item := range items {
-		filled, _ := withKey(item, "")
+		kept, err := keptOf(item)
+		if err != nil {
+			t.sourceError = err
+			return
+		}
+		t.mutex.Lock()
+		t.keys = append(t.keys, kept.GetIdempotencyKey())
+		t.mutex.Unlock()
 		select {
-		case t.coming <- filled.(*ledgerv1.PostTransactionItem):
+		case t.coming <- kept:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// connection sends and receives until all is done, or the caller wants no more (nil), or the connection ends.
+// keptOf returns a copy of an item with a key: the caller may use the message again, and it may have to be sent again.
+func keptOf(item *ledgerv1.PostTransactionItem) (*ledgerv1.PostTransactionItem, *Error) {
+	if item == nil {
+		return nil, failed(status.Error(codes.InvalidArgument, "an item is nil"), nil, "")
+	}
+	kept := proto.Clone(item).(*ledgerv1.PostTransactionItem)
+	if kept.IdempotencyKey == "" {
+		kept.IdempotencyKey = NewKey()
+	}
+	// What can't be written would end the connection, and tell of no item.
+	if _, err := proto.Marshal(kept); err != nil {
+		text := fmt.Sprintf("item %q can't be written: %v", kept.IdempotencyKey, err)
+		return nil, failed(status.Error(codes.InvalidArgument, text), nil, kept.IdempotencyKey)
+	}
+	return kept, nil
+}
+
+// sourceEnded tells what has ended the source, where that was not its last item.
+func (t *transactions) sourceEnded(yield func(*ledgerv1.PostTransactionResult, error) bool) {
+	if t.sourcePanic != nil {
+		panic(t.sourcePanic)
+	}
+	if t.sourceError != nil {
+		yield(nil, t.sourceError)
+	}
+}
+
+// connection sends and receives until all is done (nil), or the connection ends; false says that the caller wants no more.
 func (t *transactions) connection(
 	ctx context.Context, yield func(*ledgerv1.PostTransactionResult, error) bool,
-) *Error {
+) (*Error, bool) {
 	connected, cancel := context.WithCancel(ctx)
 	var sending sync.WaitGroup
 	// Nothing may take items any more when another connection sends again what has no result.
@@ -105,8 +158,10 @@ func (t *transactions) connection(
 	defer cancel()
 	stream, err := t.made.open(connected, both, nil)
 	if err != nil {
-		return t.made.ended(err, nil)
+		return t.made.ended(err, nil), true
 	}
+	silence := t.silence(cancel)
+	defer silence.stop()
 	sending.Add(1)
 	go func() {
 		defer sending.Done()
@@ -115,17 +170,23 @@ func (t *transactions) connection(
 	for {
 		response := &ledgerv1.StreamTransactionsResponse{}
 		if err := stream.RecvMsg(response); err != nil {
-			return t.broken(err, stream)
+			if silence.isDue() {
+				err = errNoResult
+			}
+			return t.broken(err, stream), true
 		}
 		t.tries = tries{}
+		// While the caller works on results nobody waits for the server.
+		silence.pause()
 		for _, result := range response.GetResults() {
 			if failure := t.settle(result); failure != nil {
-				return failure
+				return failure, true
 			}
 			if !yield(result, nil) {
-				return nil
+				return nil, false
 			}
 		}
+		silence.goOn(len(response.GetResults()) > 0)
 	}
 }
 
@@ -180,6 +241,9 @@ func (t *transactions) one(ctx context.Context) (item *ledgerv1.PostTransactionI
 		t.mutex.Lock()
 		defer t.mutex.Unlock()
 		if ok {
+			if len(t.unanswered) == 0 {
+				t.waitsSince = time.Now()
+			}
 			t.unanswered = append(t.unanswered, item)
 			return item, false
 		}
@@ -200,7 +264,7 @@ func (t *transactions) settle(result *ledgerv1.PostTransactionResult) *Error {
 		text := "a result came of " + result.GetIdempotencyKey() + ", which is not the next item"
 		return failed(status.Error(codes.Internal, text), nil, result.GetIdempotencyKey())
 	}
-	t.unanswered = t.unanswered[1:]
+	t.unanswered, t.keys = t.unanswered[1:], t.keys[1:]
 	<-t.room
 	return nil
 }
@@ -215,24 +279,26 @@ func told(key string) string {
 
 // broken returns why a connection has ended; nil where all is done.
 func (t *transactions) broken(err error, stream grpc.ClientStream) *Error {
-	if !errors.Is(err, io.EOF) {
-		return t.made.ended(err, stream)
-	}
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
+	// Of a stream that has all its results it does not matter how the call ended.
 	if t.isAllRead && len(t.unanswered) == 0 {
 		return nil
+	}
+	if !errors.Is(err, io.EOF) {
+		return t.made.ended(err, stream)
 	}
 	return failed(status.Error(codes.Unavailable, "the server has ended the stream"), nil, "")
 }
 
-// last adds to the error that ends the stream what is known of the items.
+// last adds to the error that ends the stream what is known of the items: each that was sent may have been decided without
+// its result having come, whatever the last connection ended with.
 func (t *transactions) last(failure *Error) *Error {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	if len(t.unanswered) > 0 {
-		failure.OutcomeUnknown = true
-		failure.Key = t.unanswered[0].GetIdempotencyKey()
+	failure.OutcomeUnknown = len(t.unanswered) > 0
+	if failure.Keys = append([]string(nil), t.keys...); len(failure.Keys) > 0 {
+		failure.Key = failure.Keys[0]
 	}
 	return failure
 }

@@ -196,6 +196,186 @@ func TestAnswerEndsAStream(t *testing.T) {
 	}
 }
 
+// TestErrorOfAStreamTellsAllKeysWithoutAResult whatever has ended it, of items with keys of the caller and of the client.
+func TestErrorOfAStreamTellsAllKeysWithoutAResult(t *testing.T) {
+	for name, end := range map[string]error{
+		"away":   status.Error(codes.Unavailable, "away"),
+		"full":   refuses(codes.ResourceExhausted, "LANE_FULL", nil),
+		"answer": refuses(codes.PermissionDenied, "PERMISSION_MISSING", nil),
+		"fault":  status.Error(codes.Internal, "no"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, _ := postsTo(t, end, 3)
+			address := server.serves(t, nil)
+			// What breaks after the first one has no results any more.
+			server.breaks = append(server.breaks, make([]int, 10_000)...)
+			client := opened(t, address, defter.WithTimeout(300*time.Millisecond))
+			keys := keysOf(9)
+			keys[8] = ""
+			answered := 0
+			var last error
+			for _, err := range client.Postings.StreamTransactions(context.Background(), itemsOf(keys)) {
+				if last = err; err == nil {
+					answered++
+				}
+			}
+			var found *defter.Error
+			if !errors.As(last, &found) || answered != 3 || !found.OutcomeUnknown || found.Key != "key-3" {
+				t.Fatalf("%v after %d: %+v", last, answered, found)
+			}
+			// The source is read ahead, in another goroutine, perhaps not to its end yet.
+			for i, key := range found.Keys {
+				if key != keys[3+i] && (3+i < 8 || len(key) != 26) {
+					t.Errorf("key %d is %q", 3+i, key)
+				}
+			}
+		})
+	}
+}
+
+// TestStreamWithoutAWaitingItemLeavesNothingOpen where its context ends it.
+func TestStreamWithoutAWaitingItemLeavesNothingOpen(t *testing.T) {
+	_, client := postsTo(t, nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	items := func(yield func(*ledgerv1.PostTransactionItem) bool) {
+		itemsOf(keysOf(1))(yield)
+		<-ctx.Done()
+	}
+	var last error
+	for _, err := range client.Postings.StreamTransactions(ctx, items) {
+		last = err
+		cancel()
+	}
+	var found *defter.Error
+	if !errors.As(last, &found) || !errors.Is(last, context.Canceled) || found.OutcomeUnknown || len(found.Keys) > 0 {
+		t.Errorf("%v: %+v", last, found)
+	}
+}
+
+// TestCallerMayUseAMessageAgain for the next item: each is sent as it was when it was read.
+func TestCallerMayUseAMessageAgain(t *testing.T) {
+	server, client := postsTo(t, status.Error(codes.Unavailable, "away"), 7, 150)
+	item := &ledgerv1.PostTransactionItem{}
+	items := func(yield func(*ledgerv1.PostTransactionItem) bool) {
+		for _, key := range keysOf(500) {
+			item.IdempotencyKey, item.Transaction = key, cent().GetTransaction()
+			if !yield(item) {
+				return
+			}
+		}
+	}
+	var found []string
+	for result, err := range client.Postings.StreamTransactions(context.Background(), items) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, result.GetIdempotencyKey())
+	}
+	if !slices.Equal(found, keysOf(500)) || !slices.Equal(server.decided(), keysOf(500)) {
+		t.Errorf("%d results", len(found))
+	}
+}
+
+// TestItemThatCannotBeWrittenEndsTheSource behind the results of what came before it.
+func TestItemThatCannotBeWrittenEndsTheSource(t *testing.T) {
+	for name, bad := range map[string]*ledgerv1.PostTransactionItem{
+		"nil":          nil,
+		"key":          {IdempotencyKey: "\xff"},
+		"a text in it": {IdempotencyKey: "bad", Transaction: &ledgerv1.NewTransaction{Reference: "\xff"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, client := postsTo(t, nil)
+			items := func(yield func(*ledgerv1.PostTransactionItem) bool) {
+				itemsOf(keysOf(3))(yield)
+				if yield(bad) {
+					t.Error("the source goes on")
+				}
+			}
+			var last error
+			count := 0
+			for _, err := range client.Postings.StreamTransactions(context.Background(), items) {
+				if last = err; err == nil {
+					count++
+				}
+			}
+			var found *defter.Error
+			if !errors.As(last, &found) || !errors.Is(last, defter.KindRequest) || found.OutcomeUnknown || count != 3 {
+				t.Fatalf("%v after %d", last, count)
+			}
+			if found.Key != bad.GetIdempotencyKey() || !slices.Equal(server.decided(), keysOf(3)) {
+				t.Errorf("key %q, decided %q", found.Key, server.decided())
+			}
+		})
+	}
+}
+
+// TestPanicOfTheSourceIsTheCallers behind the results of what came before it, and ends no process.
+func TestPanicOfTheSourceIsTheCallers(t *testing.T) {
+	_, client := postsTo(t, nil)
+	items := func(yield func(*ledgerv1.PostTransactionItem) bool) {
+		itemsOf(keysOf(3))(yield)
+		panic("the file ends")
+	}
+	count := 0
+	defer func() {
+		if thrown := recover(); thrown != "the file ends" || count != 3 {
+			t.Errorf("%v after %d", thrown, count)
+		}
+	}()
+	for range client.Postings.StreamTransactions(context.Background(), items) {
+		count++
+	}
+}
+
+// TestSilentServerIsGivenUp where an item waits and no result comes for as long as a call may take.
+func TestSilentServerIsGivenUp(t *testing.T) {
+	server := &ledger{}
+	server.streams = func(stream posting) error {
+		<-stream.Context().Done()
+		return nil
+	}
+	client := opened(t, server.serves(t, nil), defter.WithTimeout(300*time.Millisecond))
+	var last error
+	for _, err := range client.Postings.StreamTransactions(context.Background(), itemsOf(keysOf(2))) {
+		last = err
+	}
+	var found *defter.Error
+	if !errors.As(last, &found) || found.Code != codes.DeadlineExceeded || !found.OutcomeUnknown ||
+		!slices.Equal(found.Keys, keysOf(2)) {
+		t.Errorf("%v: %+v", last, found)
+	}
+}
+
+// TestSilenceIsTheServersAlone and neither that of the source nor the time of a reader, on either side of a break.
+func TestSilenceIsTheServersAlone(t *testing.T) {
+	most := 500 * time.Millisecond
+	server, _ := postsTo(t, status.Error(codes.Unavailable, "away"), 1)
+	client := opened(t, server.serves(t, nil), defter.WithTimeout(most))
+	results := make(chan struct{}, 4)
+	items := func(yield func(*ledgerv1.PostTransactionItem) bool) {
+		for _, key := range keysOf(4) {
+			if !yield(&ledgerv1.PostTransactionItem{IdempotencyKey: key}) {
+				return
+			}
+			<-results
+			time.Sleep(2 * most)
+		}
+	}
+	count := 0
+	for _, err := range client.Postings.StreamTransactions(context.Background(), items) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		count++
+		time.Sleep(2 * most)
+		results <- struct{}{}
+	}
+	if count != 4 {
+		t.Error(count)
+	}
+}
+
 // TestStreamWithoutProgressEnds where nothing comes through for as long as a call may take.
 func TestStreamWithoutProgressEnds(t *testing.T) {
 	client := opened(t, closedAddress(t), defter.WithTimeout(300*time.Millisecond))

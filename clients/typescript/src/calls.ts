@@ -23,6 +23,9 @@ export interface Answer<R> {
 /** Bytes of requests, as they come. */
 export type Sent = Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 
+// gRPC fails where a deadline lies further ahead than it can write, and nobody could catch that.
+const MOST_MS = 365 * 86_400_000;
+
 /** What the caller's own iterator has thrown: it counts, and not that the call was given up for it. */
 interface Thrown {
   error?: unknown;
@@ -162,7 +165,7 @@ function cancelOn(signal: AbortSignal | undefined, call: Cancellable): () => voi
 
 function options({ leftMs }: { readonly leftMs: number }): CallOptions {
   // A call whose time is up is still made, and told so by gRPC.
-  return leftMs === Infinity ? {} : { deadline: Date.now() + Math.max(leftMs, 1) };
+  return leftMs === Infinity ? {} : { deadline: Date.now() + Math.min(Math.max(leftMs, 1), MOST_MS) };
 }
 
 function decoder<O extends DescMessage>(output: O): (bytes: Buffer) => MessageShape<O> {

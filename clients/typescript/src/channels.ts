@@ -1,5 +1,6 @@
 // Owns the connections: one channel for each address, used in turn, opened anew when certificates were replaced.
 import { Client, connectivityState, type ChannelOptions } from "@grpc/grpc-js";
+import { Unspoken } from "./failures.js";
 import type { ProofFiles } from "./proof.js";
 
 const OPTIONS: ChannelOptions = {
@@ -71,7 +72,7 @@ export class Channels {
   }
 
   #renewed(): readonly Client[] {
-    if (this.#isClosed) throw new Error("the client is closed");
+    if (this.#isClosed) throw new Unspoken("CANCELLED", "the client is closed");
     const now = performance.now();
     if (this.#open.length > 0 && now - this.#lookedAt < LOOK_AT_FILES_MS) return this.#open;
     this.#lookedAt = now;

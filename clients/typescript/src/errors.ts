@@ -34,6 +34,7 @@ export interface ErrorContent {
   readonly metadata: Readonly<Record<string, string>>;
   readonly requestId?: string | undefined;
   readonly key?: string | undefined;
+  readonly keys?: readonly string[] | undefined;
   readonly replayed?: boolean;
   readonly retryDelayMs?: number | undefined;
   readonly outcomeUnknown?: boolean;
@@ -65,6 +66,11 @@ export abstract class LedgerError extends Error {
   readonly requestId: string | undefined;
   /** The idempotency key of the call or the item; undefined where it has none. */
   readonly key: string | undefined;
+  /**
+   * Of a stream of transactions or a batch: the keys of all items without a known result, in their order. They may have
+   * taken effect all the same where {@link outcomeUnknown} says so; send them again with the same keys.
+   */
+  readonly keys: readonly string[];
   /** Whether an earlier call had decided it. */
   readonly replayed: boolean;
   /** Whether the same call with the same key may be answered soon: the server is away, or asks to come again. */
@@ -85,6 +91,7 @@ export abstract class LedgerError extends Error {
     this.metadata = content.metadata;
     this.requestId = content.requestId;
     this.key = content.key;
+    this.keys = content.keys ?? [];
     this.replayed = content.replayed ?? false;
     this.retryDelayMs = content.retryDelayMs;
     this.retryable = content.code === "UNAVAILABLE" || content.retryDelayMs !== undefined;
@@ -112,11 +119,6 @@ export class AccessError extends LedgerError {
 /** The state of the ledger does not allow it: decide anew, with a new key. */
 export class RefusedError extends LedgerError {
   override readonly kind = "refused";
-
-  constructor(content: ErrorContent) {
-    // A refusal is the outcome, of all tries; other errors say nothing of a try before.
-    super({ ...content, outcomeUnknown: false });
-  }
 }
 
 /** Something failed that should not: ask `getOutcome`, or make the same call with the same key. */

@@ -26,8 +26,24 @@ export type ErrorOf<R extends ReasonName> = InstanceType<(typeof REASONS)[R]["er
 export interface Circumstances {
   /** Its key; undefined where it has none. */
   readonly key?: string | undefined;
+  /** The keys of its items without a known result. */
+  readonly keys?: readonly string[] | undefined;
+  /** Whether it changes something: of a read nobody doubts what became of it while the server is away. */
+  readonly changes?: boolean | undefined;
   /** Whether an earlier try of it may have taken effect. */
   readonly unknownBefore?: boolean;
+  /** What the call itself knows of its outcome; without it that follows from the failure. */
+  readonly outcomeUnknown?: boolean | undefined;
+}
+
+/** A failure that no server told: the client's own, of a connection or of its caller. */
+export class Unspoken extends Error {
+  readonly code: "CANCELLED" | "DEADLINE_EXCEEDED" | "INTERNAL" | "UNAVAILABLE";
+
+  constructor(code: Unspoken["code"], message: string, cause?: unknown) {
+    super(message, { cause });
+    this.code = code;
+  }
 }
 
 type ErrorClass = new (content: ErrorContent) => LedgerError;
@@ -43,7 +59,12 @@ const BY_NUMBER: ReadonlyMap<number, string> = new Map(
   Object.entries(REASONS).map(([reason, { number }]) => [number, reason]),
 );
 const RETRY_CODES: ReadonlySet<Code> = new Set(["UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED", "DEADLINE_EXCEEDED"]);
-const UNKNOWN_OUTCOMES: ReadonlySet<Code> = new Set(["INTERNAL", "DEADLINE_EXCEEDED", "CANCELLED"]);
+// Without a reason of the ledger nobody knows how far the call had come.
+const OPEN_CODES: ReadonlySet<Code> = new Set(["UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNKNOWN", "INTERNAL"]);
+// All other reasons tell that nothing was begun, or what was decided.
+const OPEN_REASONS: ReadonlySet<string> = new Set(["STORE_UNAVAILABLE", "PERSONAL_KEYS_MISSING", "INTERNAL"]);
+// Reasons up to here say that this call has decided nothing.
+const LAST_UNDECIDED = 99;
 // How the transport tells of a call that ended without a status: its connection broke, or something between reset it.
 const BROKEN = /^(Received RST_STREAM with code [02]\b|Call cancelled$)/;
 const DOMAIN = "defter";
@@ -54,29 +75,43 @@ export function hasReason<R extends ReasonName>(value: unknown, reason: R): valu
   return isLedgerError(value) && value.reason === reason;
 }
 
-/** Return the error of a failed call; what is no failure of a call comes back as it is. */
+/**
+ * Return the error of a failed call. What is no failure of a call, such as a file that can't be read, comes back as it
+ * is, unless an earlier try may have taken effect: then that is what the caller has to know.
+ */
 export function errorOf(failure: unknown, circumstances: Circumstances = {}): unknown {
-  return isServiceError(failure) ? ledgerErrorOf(failure, circumstances) : failure;
+  if (isServiceError(failure)) return ledgerErrorOf(failure, circumstances);
+  if (failure instanceof Unspoken) return unspoken(failure.code, failure.message, circumstances, failure.cause);
+  if (!circumstances.unknownBefore || isLedgerError(failure)) return failure;
+  const message = failure instanceof Error ? failure.message : String(failure);
+  return unspoken("UNKNOWN", `the call was not made again: ${message}`, circumstances, failure);
+}
+
+/** Return the failure of a call that was given up by its caller. */
+export function cancelled(signal: AbortSignal): Unspoken {
+  return new Unspoken("CANCELLED", "the caller has given the call up", signal.reason);
 }
 
 /** Return the error of a call that was given up by its caller. */
-export function cancelledError(signal: AbortSignal, { key }: Circumstances = {}): LedgerError {
-  const message = "the caller has given the call up";
-  return new FaultError({ ...unspoken("CANCELLED", message), key, outcomeUnknown: true, cause: signal.reason });
+export function cancelledError(signal: AbortSignal, circumstances: Circumstances = {}): unknown {
+  return errorOf(cancelled(signal), circumstances);
 }
 
-/** Return the error of a call whose time is up. */
-export function deadlineError(message: string): LedgerError {
-  return new FaultError({ ...unspoken("DEADLINE_EXCEEDED", message), outcomeUnknown: true });
+function unspoken(code: Code, message: string, circumstances: Circumstances, cause: unknown): LedgerError {
+  const { key, keys } = circumstances;
+  const outcomeUnknown = isUnknown("", undefined, code, circumstances);
+  const content = { code, reason: "", message, facts: {}, metadata: {}, key, keys, outcomeUnknown, cause };
+  return new (classOf(code, false))(content);
 }
 
-/** Return the error of a connection that says nothing any more. */
-export function brokenError(message: string): LedgerError {
-  return new RetryError(unspoken("UNAVAILABLE", message));
-}
-
-function unspoken(code: Code, message: string): ErrorContent {
-  return { code, reason: "", message, facts: {}, metadata: {} };
+/** Whether nobody knows, after all tries so far, whether the call has taken effect. */
+function isUnknown(reason: string, entry: Entry | undefined, code: Code, circumstances: Circumstances): boolean {
+  const { changes = false, unknownBefore = false, outcomeUnknown } = circumstances;
+  if (outcomeUnknown !== undefined) return outcomeUnknown;
+  const isOpen = entry === undefined ? OPEN_CODES.has(code) : OPEN_REASONS.has(reason);
+  if (isOpen && (changes || code !== "UNAVAILABLE")) return true;
+  const isDecided = entry !== undefined && (entry.number > LAST_UNDECIDED || reason === "IDEMPOTENCY_KEY_REUSED");
+  return unknownBefore && !isDecided;
 }
 
 /**
@@ -101,7 +136,7 @@ export function rejectionError(
   });
 }
 
-function ledgerErrorOf(failure: ServiceError, { key, unknownBefore = false }: Circumstances): LedgerError {
+function ledgerErrorOf(failure: ServiceError, circumstances: Circumstances): LedgerError {
   const code = codeOf(failure);
   const told = statusOf(failure.metadata);
   const spoken = detail(told, ErrorInfoSchema);
@@ -112,7 +147,6 @@ function ledgerErrorOf(failure: ServiceError, { key, unknownBefore = false }: Ci
   const delay = detail(told, RetryInfoSchema)?.retryDelay;
   const error = entry?.error ?? classOf(code, reason !== "");
   const facts = factsOf(entry, info?.metadata ?? {});
-  const mayHaveHappened = UNKNOWN_OUTCOMES.has(code) || (code === "UNAVAILABLE" && key !== undefined);
   return new error({
     code,
     reason,
@@ -120,10 +154,11 @@ function ledgerErrorOf(failure: ServiceError, { key, unknownBefore = false }: Ci
     facts,
     metadata: { ...info?.metadata },
     requestId: detail(told, RequestInfoSchema)?.requestId ?? text(failure.metadata, "x-request-id"),
-    key,
+    key: circumstances.key,
+    keys: circumstances.keys,
     replayed: text(failure.metadata, "idempotent-replayed") === "true",
     retryDelayMs: delay && Math.max(Number(delay.seconds) * 1e3 + delay.nanos / 1e6, 0),
-    outcomeUnknown: mayHaveHappened || unknownBefore,
+    outcomeUnknown: isUnknown(reason, entry, code, circumstances),
     index: typeof facts["index"] === "bigint" ? Number(facts["index"]) : indexOf(info?.metadata["index"]),
     cause: failure,
   });

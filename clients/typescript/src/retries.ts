@@ -1,11 +1,16 @@
 // Owns when a failed try is followed by another.
 import { isLedgerError } from "./errors.js";
-import { cancelledError, errorOf } from "./failures.js";
+import { cancelled, errorOf, type Circumstances } from "./failures.js";
 import { sleep, type Tries } from "./tries.js";
 
 /** What is tried. */
 interface Tried {
   readonly key?: string | undefined;
+  readonly changes?: boolean | undefined;
+  /** Tells the keys of its items without a known result, as it fails. */
+  readonly keys?: (() => readonly string[]) | undefined;
+  /** Tells whether some of it may have taken effect, as it fails; without it that follows from the failures. */
+  readonly outcomeUnknown?: (() => boolean) | undefined;
   readonly options: { readonly signal?: AbortSignal | undefined };
 }
 
@@ -38,13 +43,19 @@ export class Retries {
     if (pause === undefined) throw error;
     this.#unknownBefore = error.outcomeUnknown;
     await sleep(pause, options.signal);
-    if (options.signal?.aborted) throw cancelledError(options.signal, this.#call);
+    if (options.signal?.aborted) throw this.errorOf(failure);
   }
 
   /** Return the error of a call that is not made again. */
   errorOf(failure: unknown): unknown {
-    const { key, options } = this.#call;
-    if (options.signal?.aborted) return cancelledError(options.signal, this.#call);
-    return errorOf(failure, { key, unknownBefore: this.#unknownBefore });
+    const { key, keys, changes, outcomeUnknown, options } = this.#call;
+    const circumstances: Circumstances = {
+      key,
+      keys: keys?.(),
+      changes,
+      unknownBefore: this.#unknownBefore,
+      outcomeUnknown: outcomeUnknown?.(),
+    };
+    return errorOf(options.signal?.aborted ? cancelled(options.signal) : failure, circumstances);
   }
 }

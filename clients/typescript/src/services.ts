@@ -6,7 +6,7 @@ import { newKey } from "./keys.js";
 import { List, type Page } from "./lists.js";
 import type { CallOptions, KeyedOptions } from "./options.js";
 import type { Retries } from "./retries.js";
-import { pathOf, type Call, type Wire } from "./wire.js";
+import { bytesOf, pathOf, type Call, type Wire } from "./wire.js";
 
 /** The answer of a keyed call. */
 export interface Keyed<R> {
@@ -25,6 +25,9 @@ export interface KeyedStream<R> extends AsyncIterable<R> {
 
 /** Requests of a stream. Those of an array are sent again after a break before the first answer, others never. */
 export type Requests<I extends DescMessage> = Iterable<MessageInitShape<I>> | AsyncIterable<MessageInitShape<I>>;
+
+// By their names, as the server counts reads too.
+const CHANGES_NOTHING = /^(Get|List|BatchGet|Verify|Watch)/;
 
 // GetOutcome asks about a key and is not keyed itself; only it names the method that a key belongs to.
 type IsKeyed<I extends DescMessage> =
@@ -92,8 +95,9 @@ function isKeyed({ input }: DescMethod): boolean {
 
 function once(wire: Wire, method: DescMethod) {
   return async (request: Message, options: CallOptions = {}): Promise<Message> => {
-    const bytes = wire.encode(method.input, request);
-    return (await called(wire, callOf(method, options), bytes)).response;
+    const whole = wire.complete(method.input, request);
+    const call = { ...callOf(method, options), keys: () => keysOf(whole) };
+    return (await called(wire, call, bytesOf(method.input, whole))).response;
   };
 }
 
@@ -193,7 +197,14 @@ function streamMs({ options }: Call<DescMessage>, { tries }: Retries): number {
 }
 
 function callOf(method: DescMethod, options: CallOptions): Call<DescMessage> {
-  return { path: pathOf(method), output: method.output, options };
+  return { path: pathOf(method), output: method.output, options, changes: !CHANGES_NOTHING.test(method.name) };
+}
+
+/** Return the keys that the items of a batch have. */
+function keysOf(request: Message): readonly string[] {
+  const { items } = request as { items?: unknown };
+  if (!Array.isArray(items)) return [];
+  return items.flatMap(({ idempotencyKey }: { idempotencyKey?: string }) => idempotencyKey ?? []);
 }
 
 function keyOf(request: object, { key }: KeyedOptions): string {

@@ -1,9 +1,9 @@
 // Owns the stream of transactions: items go out as they come, and again after a break if they have no result yet.
-import { toBinary, create, type DescMessage, type DescMethod, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, type DescMessage, type DescMethod, type MessageInitShape } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { ClientDuplexStream } from "@grpc/grpc-js";
 import { duplex, read, writable } from "./calls.js";
-import { brokenError, deadlineError } from "./failures.js";
+import { Unspoken } from "./failures.js";
 import {
   PostTransactionItemSchema,
   StreamTransactionsRequestSchema,
@@ -14,7 +14,7 @@ import {
 import type { TransactionsOptions } from "./options.js";
 import type { Retries } from "./retries.js";
 import { Silence } from "./silence.js";
-import { pathOf, type Call, type Wire } from "./wire.js";
+import { bytesOf, pathOf, type Call, type Wire } from "./wire.js";
 
 /** Items of a stream. */
 export type Items =
@@ -55,7 +55,15 @@ export class TransactionStream {
 
   constructor(wire: Wire, method: DescMethod, options: TransactionsOptions) {
     this.#wire = wire;
-    this.#call = { path: pathOf(method), output: StreamTransactionsResponseSchema, options };
+    this.#call = {
+      path: pathOf(method),
+      output: StreamTransactionsResponseSchema,
+      options,
+      changes: true,
+      keys: () => this.#waiting.map(({ key }) => key),
+      // Each may have been decided without its result having come, whatever the last connection ended with.
+      outcomeUnknown: () => this.#waiting.length > 0,
+    };
     this.#retries = wire.retries(this.#call);
     this.#header = wire.encode(StreamTransactionsRequestSchema, { tenantId: options.tenantId ?? "" });
   }
@@ -70,8 +78,12 @@ export class TransactionStream {
       while (await this.#hasWork()) {
         try {
           yield* this.#exchange();
-          if (this.#waiting.length > 0) throw brokenError("the server has ended the stream before its results");
+          if (this.#waiting.length > 0) {
+            throw new Unspoken("UNAVAILABLE", "the server has ended the stream before its results");
+          }
         } catch (failure) {
+          // Where nothing waited for a result, the time without one was the source's or the reader's.
+          if (this.#waiting.length === 0) this.#retries.tries.renew();
           // Of a stream that has all its results it does not matter how the call ended.
           if (this.#waiting.length > 0 || !this.#sourceHasEnded) await this.#retries.after(failure);
         }
@@ -89,10 +101,10 @@ export class TransactionStream {
     try {
       for await (const item of items) {
         const message = create(PostTransactionItemSchema, item);
+        const waiting = { key: message.idempotencyKey, bytes: bytesOf(PostTransactionItemSchema, message) };
         // The time in which a result must come begins with the first that waits for one.
         if (this.#waiting.length === 0) this.#retries.tries.renew();
-        const key = resultKeyOf(message.idempotencyKey);
-        this.#waiting.push({ key, bytes: toBinary(PostTransactionItemSchema, message) });
+        this.#waiting.push(waiting);
         this.#changed();
         while (this.#waiting.length >= MOST_WAITING && !this.#isOver) await this.#change;
         if (this.#isOver) return;
@@ -117,7 +129,8 @@ export class TransactionStream {
   /** Send and receive on one connection, until it ends. */
   async *#exchange(): AsyncGenerator<PostTransactionResult, void> {
     const { tries } = this.#retries;
-    const { signal, timeoutMs = this.#wire.timeoutMs } = this.#call.options;
+    const { signal } = this.#call.options;
+    const timeoutMs = this.#wire.timeoutOf(this.#call.options);
     const silence = new Silence(
       signal,
       Math.min(timeoutMs / 4, 1_000),
@@ -137,7 +150,7 @@ export class TransactionStream {
         this.#isReading = true;
       }
     } catch (failure) {
-      throw silence.isDue ? deadlineError("no result has come in time") : failure;
+      throw silence.isDue ? new Unspoken("DEADLINE_EXCEEDED", "no result has come in time") : failure;
     } finally {
       this.#isReading = false;
       silence.end();
@@ -180,8 +193,9 @@ export class TransactionStream {
 
   #answered(result: PostTransactionResult): PostTransactionResult {
     const [item] = this.#sentCount > 0 ? this.#waiting : [];
-    if (item === undefined || item.key !== result.idempotencyKey) {
-      throw new Error(`the result of ${result.idempotencyKey} came where that of ${item?.key ?? "none"} follows`);
+    if (item === undefined || resultKeyOf(item.key) !== result.idempotencyKey) {
+      const text = `the result of ${result.idempotencyKey} came where that of ${item?.key ?? "none"} follows`;
+      throw new Unspoken("INTERNAL", text);
     }
     this.#waiting.shift();
     this.#sentCount -= 1;

@@ -3,6 +3,8 @@
 const FIRST_WINDOW_MS = 50;
 const LONGEST_WINDOW_MS = 2_000;
 const MOST_DOUBLINGS = 16;
+// A timer that is set for longer goes off at once.
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 // Less time than this is not worth another try.
 const LEAST_MS = 10;
 
@@ -71,7 +73,7 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
       signal?.removeEventListener("abort", end);
       resolve();
     };
-    const timer = setTimeout(end, ms);
+    const timer = setTimeout(end, Math.min(ms, LONGEST_TIMER_MS));
     signal?.addEventListener("abort", end);
   });
 }

@@ -3,7 +3,7 @@ import type { DescMessage, DescMethod, MessageInitShape } from "@bufbuild/protob
 import { streamed } from "./calls.js";
 import { behind, decoded, follow, placeOf, type Place } from "./chain.js";
 import { isLedgerError } from "./errors.js";
-import { brokenError, cancelledError, errorOf, hasReason } from "./failures.js";
+import { Unspoken, cancelledError, errorOf, hasReason } from "./failures.js";
 import {
   WatchJournalRequestSchema,
   WatchJournalResponseSchema,
@@ -59,7 +59,7 @@ export class Watch implements AsyncIterable<JournalEntry> {
             yield this.#decodes ? decoded(entry) : entry;
           }
         }
-        throw brokenError("the server has ended the watch");
+        throw new Unspoken("UNAVAILABLE", "the server has ended the watch");
       } catch (failure) {
         await this.#afterBreak(failure, tries);
       }
@@ -85,7 +85,7 @@ export class Watch implements AsyncIterable<JournalEntry> {
         waitsSince = performance.now();
       }
     } catch (failure) {
-      throw silence.isDue ? brokenError("the server has been silent for too long") : failure;
+      throw silence.isDue ? new Unspoken("UNAVAILABLE", "the server has been silent for too long") : failure;
     } finally {
       silence.end();
     }

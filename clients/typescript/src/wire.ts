@@ -2,6 +2,8 @@
 import {
   clone,
   create,
+  equals,
+  fromBinary,
   toBinary,
   type DescMessage,
   type DescMethod,
@@ -11,13 +13,15 @@ import {
 import { Metadata } from "@grpc/grpc-js";
 import type { Attempt } from "./calls.js";
 import { Channels } from "./channels.js";
-import { cancelledError } from "./failures.js";
+import { cancelled } from "./failures.js";
 import type { CallOptions, ClientOptions } from "./options.js";
 import { ProofFiles } from "./proof.js";
 import { Retries } from "./retries.js";
 import { Tries } from "./tries.js";
 
 const TIMEOUT_MS = 10_000;
+// What encoders write where a text has half a surrogate pair.
+const REPLACEMENT = "\ufffd";
 
 /** What a call is, whichever of its tries is under way. */
 export interface Call<O extends DescMessage> {
@@ -26,6 +30,12 @@ export interface Call<O extends DescMessage> {
   readonly options: CallOptions;
   /** The idempotency key; undefined where the call has none. */
   readonly key?: string | undefined;
+  /** Whether it changes something. */
+  readonly changes?: boolean | undefined;
+  /** Tells the keys of its items without a known result. */
+  readonly keys?: (() => readonly string[]) | undefined;
+  /** Tells whether some of it may have taken effect. */
+  readonly outcomeUnknown?: (() => boolean) | undefined;
 }
 
 /** A client as its calls see it. */
@@ -38,6 +48,7 @@ export class Wire {
     this.#proof = new ProofFiles(options.proof ?? {});
     this.#channels = new Channels(addresses, this.#proof, options.channelOptions ?? {});
     this.#options = options;
+    this.timeoutOf({});
   }
 
   /** The tenant that stands in for an empty one. */
@@ -45,9 +56,16 @@ export class Wire {
     return this.#options.tenantId ?? "";
   }
 
-  /** How long a call may take, in milliseconds, unless it says otherwise itself. */
-  get timeoutMs(): number {
-    return this.#options.timeoutMs ?? TIMEOUT_MS;
+  /**
+   * Return how long a call may take, in milliseconds.
+   *
+   * @throws TypeError - it is told, and is no number: gRPC would end the process for it.
+   */
+  timeoutOf({ timeoutMs = this.#options.timeoutMs ?? TIMEOUT_MS }: Pick<CallOptions, "timeoutMs">): number {
+    if (typeof timeoutMs !== "number" || Number.isNaN(timeoutMs)) {
+      throw new TypeError(`a timeout is a number of milliseconds, and not ${String(timeoutMs)}`);
+    }
+    return timeoutMs;
   }
 
   /** Close the connections. */
@@ -57,7 +75,7 @@ export class Wire {
 
   /** Return the bytes of a request with its tenant, and its key if it has one; the caller's message stays as it is. */
   encode<I extends DescMessage>(input: I, request: MessageInitShape<I>, key?: string): Uint8Array {
-    return toBinary(input, this.complete(input, request, key));
+    return bytesOf(input, this.complete(input, request, key));
   }
 
   /** Return the message that {@link encode} encodes. */
@@ -74,7 +92,7 @@ export class Wire {
   /** Return one try of a call: on the next channel, with the token of now. */
   async attempt<O extends DescMessage>(call: Call<O>, leftMs: number): Promise<Attempt<O>> {
     const { path, output, options } = call;
-    if (options.signal?.aborted) throw cancelledError(options.signal, call);
+    if (options.signal?.aborted) throw cancelled(options.signal);
     const client = await this.#channels.next(leftMs);
     return { client, path, output, leftMs, metadata: this.#headers(options), signal: options.signal };
   }
@@ -97,7 +115,7 @@ export class Wire {
 
   /** Return what follows when tries of a call fail. */
   retries(call: Call<DescMessage>): Retries {
-    return new Retries(call, new Tries(call.options.timeoutMs ?? this.timeoutMs));
+    return new Retries(call, new Tries(this.timeoutOf(call.options)));
   }
 
   #headers({ metadata }: CallOptions): Metadata {
@@ -109,6 +127,20 @@ export class Wire {
     if (traceparent !== undefined) headers.set("traceparent", traceparent);
     return headers;
   }
+}
+
+/**
+ * Return the bytes of a message that say what it says.
+ *
+ * @throws TypeError - a text is no Unicode: it would become another text, and two keys perhaps the same.
+ */
+export function bytesOf<I extends DescMessage>(schema: I, message: MessageShape<I>): Uint8Array {
+  const bytes = toBinary(schema, message);
+  const isReplaced = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).includes(REPLACEMENT);
+  if (isReplaced && !equals(schema, message, fromBinary(schema, bytes))) {
+    throw new TypeError(`a text of ${schema.name} has half a surrogate pair, which is no Unicode`);
+  }
+  return bytes;
 }
 
 /** Return the path of a method on the wire. */

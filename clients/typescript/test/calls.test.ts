@@ -15,9 +15,11 @@ import {
   isLedgerError,
   newKey,
   type ClientOptions,
+  type Code,
   type GetBalanceRequest,
   type PlaceHoldRequest,
 } from "@defter/client";
+import { status } from "@grpc/grpc-js";
 import { Failure, serve, type Handlers } from "./server.js";
 
 const SERVICES = {
@@ -186,16 +188,96 @@ test("the last error is thrown when the time is up, and a keyed call may have ta
   assert.equal(read.outcomeUnknown, read.code === "DEADLINE_EXCEEDED");
 });
 
-for (const [later, unknown] of [
-  [new Failure("UNAUTHENTICATED", { reason: "TOKEN_EXPIRED" }), true],
-  [new Failure("RESOURCE_EXHAUSTED", { reason: "LANE_FULL", retryMs: 3_600_000 }), true],
-  [new Failure("FAILED_PRECONDITION", { reason: "INSUFFICIENT_FUNDS" }), false],
+const LOST = new Failure("UNAVAILABLE");
+const DENIED = new Failure("PERMISSION_DENIED", { reason: "PERMISSION_MISSING" });
+for (const [name, first, last, unknown] of [
+  ["decided", LOST, new Failure("FAILED_PRECONDITION", { reason: "INSUFFICIENT_FUNDS" }), false],
+  ["reused", LOST, new Failure("ALREADY_EXISTS", { reason: "IDEMPOTENCY_KEY_REUSED" }), false],
+  ["access", LOST, DENIED, true],
+  ["full at last", LOST, new Failure("RESOURCE_EXHAUSTED", { reason: "LANE_FULL", retryMs: 3_600_000 }), true],
+  ["a refusal that decides nothing", LOST, new Failure("NOT_FOUND", { reason: "TENANT_NOT_FOUND" }), true],
+  ["nothing", LOST, new Failure("NOT_FOUND"), true],
+  ["newer", LOST, new Failure("FAILED_PRECONDITION", { reason: "OF_TOMORROW" }), true],
+  ["store", new Failure("UNAVAILABLE", { reason: "STORE_UNAVAILABLE" }), DENIED, true],
+  ["nothing begun", new Failure("UNAVAILABLE", { reason: "SHUTTING_DOWN" }), DENIED, false],
+  ["full", new Failure("RESOURCE_EXHAUSTED", { reason: "LANE_FULL", retryMs: 1 }), DENIED, false],
 ] as const) {
-  test(`an earlier try that may have taken effect is ${unknown ? "not " : ""}settled by code ${later.code}`, async () => {
-    const ledger = await ledgerOf(failing([new Failure("UNAVAILABLE"), later]));
+  test(`the outcome is ${unknown ? "open" : "known"} after two tries: ${name}`, async () => {
+    const ledger = await ledgerOf(failing([first, last]));
     assert.equal((await errorOf(ledger.holds.placeHold({}))).outcomeUnknown, unknown);
   });
 }
+
+test("each code leaves open what it says nothing of, and no other does", async () => {
+  const open = ["UNKNOWN", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL"];
+  for (const code of Object.keys(status).filter((each) => !/^(\d+|OK|UNAVAILABLE)$/.test(each))) {
+    const ledger = await ledgerOf(failing([new Failure(code as Code)]));
+    assert.equal((await errorOf(ledger.holds.placeHold({}))).outcomeUnknown, open.includes(code), code);
+  }
+});
+
+test("a batch whose server stays away may have taken effect, and tells the keys of its items", async () => {
+  const ledger = await ledgerOf({
+    BatchPostTransactions: () => {
+      throw new Failure("UNAVAILABLE", { retryMs: 3_600_000 });
+    },
+  });
+  const items = [{ idempotencyKey: "a" }, { idempotencyKey: "b" }];
+  const error = await errorOf(ledger.postings.batchPostTransactions({ items }));
+  assert.deepEqual([error.outcomeUnknown, error.keys, error.kind], [true, ["a", "b"], "retry"]);
+});
+
+for (const [name, use] of Object.entries<(ledger: LedgerClient) => void>({
+  "the client is closed": (ledger) => ledger.close(),
+  "the trace can't be told": () => (traceFails = true),
+})) {
+  test(`a call that is not made again, since ${name}, keeps its key and what is not known`, async () => {
+    traceFails = false;
+    const tell = (): undefined => {
+      if (traceFails) throw new RangeError("no trace");
+    };
+    const ledger = await ledgerOf(
+      {
+        PlaceHold: () => {
+          use(ledger);
+          throw new Failure("UNAVAILABLE");
+        },
+      },
+      { traceparent: tell },
+    );
+    const error = await errorOf(ledger.holds.placeHold({}, { key: "mine" }));
+    assert.deepEqual([error.key, error.outcomeUnknown, error.kind], ["mine", true, "fault"]);
+  });
+}
+let traceFails = false;
+
+test("a timeout that is no number is refused before anything is sent", async () => {
+  const seen: PlaceHoldRequest[] = [];
+  const ledger = await ledgerOf(failing([], seen));
+  await assert.rejects(ledger.holds.placeHold({}, { timeoutMs: NaN }), TypeError);
+  await assert.rejects(async () => {
+    for await (const _ of ledger.journal.verifyJournal({}, { timeoutMs: NaN }));
+  }, TypeError);
+  assert.throws(() => new LedgerClient("localhost:1", { timeoutMs: NaN }), TypeError);
+  assert.equal(seen.length, 0);
+});
+
+for (const timeoutMs of [3e9, 1e17, Number.MAX_VALUE, Infinity]) {
+  test(`a timeout of ${timeoutMs} ms is one`, async () => {
+    const ledger = await ledgerOf(failing([]), { timeoutMs });
+    assert.equal((await ledger.holds.placeHold({})).response.hold?.holdId, "hold_1");
+  });
+}
+
+test("a text that is no Unicode is refused, and not sent as another one", async () => {
+  const seen: PlaceHoldRequest[] = [];
+  const ledger = await ledgerOf(failing([], seen));
+  await assert.rejects(ledger.holds.placeHold({ debitAccountId: "a\ud800" }), TypeError);
+  await assert.rejects(ledger.holds.placeHold({}, { key: "a\udc00" }), TypeError);
+  assert.equal(seen.length, 0);
+  await ledger.holds.placeHold({ debitAccountId: "a\ufffd\ud83d\ude00" });
+  assert.equal(seen[0]?.debitAccountId, "a\ufffd\ud83d\ude00");
+});
 
 test("a call that is given up ends at once, with its key", async () => {
   const controller = new AbortController();

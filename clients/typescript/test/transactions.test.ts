@@ -1,8 +1,11 @@
 // Owns the proof that a stream gives each item its result once, in order, whatever breaks.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import {
   LedgerClient,
+  LedgerError,
+  PostTransactionItemSchema,
   PostingService,
   isLedgerError,
   type PostTransactionItem,
@@ -262,3 +265,125 @@ test("a result of another item is an error", () =>
       );
     },
   ));
+
+/** Returns what a stream ends with, and the keys of the results before. */
+async function endOf(results: AsyncIterable<{ idempotencyKey: string }>): Promise<[LedgerError, string[]]> {
+  const found: string[] = [];
+  try {
+    for await (const { idempotencyKey } of results) found.push(idempotencyKey);
+  } catch (error) {
+    assert.ok(isLedgerError(error), String(error));
+    return [error, found];
+  }
+  return assert.fail("the stream has ended well");
+}
+
+for (const [name, end] of Object.entries<() => unknown>({
+  "a server that stays away": () => {
+    throw new Failure("UNAVAILABLE");
+  },
+  "a full lane": () => {
+    throw new Failure("RESOURCE_EXHAUSTED", { reason: "LANE_FULL" });
+  },
+  "an answer": () => {
+    throw new Failure("PERMISSION_DENIED", { reason: "PERMISSION_MISSING" });
+  },
+  "a fault": () => {
+    throw new Failure("INTERNAL");
+  },
+  silence: () => new Promise(() => {}),
+})) {
+  test(`a stream that ends with ${name} tells the keys of all items without a result`, () =>
+    withStream(
+      breaking((call) => (call === 1 ? 3 : 0), end, new Map()),
+      async (ledger) => {
+        const [error, found] = await endOf(ledger.postings.streamTransactions(items(9), { timeoutMs: 300 }));
+        assert.deepEqual(
+          [...found, ...error.keys],
+          items(9).map((each) => each.idempotencyKey),
+        );
+        assert.deepEqual([error.outcomeUnknown, error.keys.length], [true, 6]);
+      },
+    ));
+}
+
+test("a stream in which nothing waits for a result leaves nothing open", () =>
+  withStream(
+    breaking(
+      () => 3,
+      () => {
+        throw new Failure("PERMISSION_DENIED", { reason: "PERMISSION_MISSING" });
+      },
+      new Map(),
+    ),
+    async (ledger) => {
+      const controller = new AbortController();
+      async function* source(): AsyncGenerator<{ idempotencyKey: string }> {
+        yield* items(3);
+        await new Promise(() => {});
+      }
+      const results = ledger.postings.streamTransactions(source(), { signal: controller.signal });
+      for (let count = 0; count < 3; count += 1) await results.next();
+      controller.abort();
+      const [error] = await endOf(results);
+      assert.deepEqual([error.code, error.outcomeUnknown, error.keys], ["CANCELLED", false, []]);
+    },
+  ));
+
+test("a connection that breaks while nothing waits is followed by another, however long that was", async () => {
+  let breakOff = (): void => {};
+  await withStream(
+    async (call) => {
+      const isBroken = new Promise<never>((_, reject) => (breakOff = () => reject(new Failure("UNAVAILABLE"))));
+      await Promise.race([
+        isBroken,
+        breaking(
+          () => Infinity,
+          () => undefined,
+          new Map(),
+        )(call),
+      ]);
+    },
+    async (ledger) => {
+      let goOn = (): void => {};
+      async function* source(): AsyncGenerator<{ idempotencyKey: string }> {
+        yield { idempotencyKey: "k-0" };
+        await new Promise<void>((resolve) => (goOn = resolve));
+        yield { idempotencyKey: "k-1" };
+      }
+      const results = ledger.postings.streamTransactions(source(), { timeoutMs: 2_000 });
+      assert.equal((await results.next()).value?.idempotencyKey, "k-0");
+      const next = results.next();
+      // The time in which a result must come is over, and none was waited for.
+      await new Promise((resolve) => setTimeout(resolve, 2_100));
+      breakOff();
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      goOn();
+      assert.equal((await next).value?.idempotencyKey, "k-1");
+    },
+  );
+});
+
+test("an item that can't be written ends the source, behind the results of what came before it", async () => {
+  const bads: readonly (readonly [MessageInitShape<typeof PostTransactionItemSchema>, RegExp])[] = [
+    [{ idempotencyKey: "\ud800" }, /no Unicode/],
+    [{ idempotencyKey: "k", transaction: { postings: [{ amountMinor: 2n ** 64n }] } }, /amount_minor/],
+  ];
+  for (const [bad, problem] of bads) {
+    await withStream(
+      breaking(
+        () => Infinity,
+        () => undefined,
+        new Map(),
+      ),
+      async (ledger) => {
+        const found: string[] = [];
+        await assert.rejects(async () => {
+          for await (const result of ledger.postings.streamTransactions([...items(2), bad, ...items(1)]))
+            found.push(result.idempotencyKey);
+        }, problem);
+        assert.deepEqual(found, ["k-0", "k-1"]);
+      },
+    );
+  }
+});
