@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from console.sessions import Session
 from console.tokens import Signer
-from defter_client import AccessDenied, Currencies, InvalidRequest, LedgerClient, LedgerError, Refused
+from defter_client import AccessDenied, Currencies, InvalidRequest, LedgerClient, LedgerError, Refused, StubClient
 from defter_client import messages as m
 
 _Response = TypeVar("_Response")
@@ -29,9 +29,15 @@ REPAIR: Final = "RepairFinding"
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """What all calls share: the client, and the key that signs for persons (None: the ledger is an open one)."""
+    """What all calls share.
+
+    Attributes:
+        signer: signs for persons; None: the ledger is an open one.
+    """
 
     client: LedgerClient
+    stubs: StubClient
+    """For the endless stream alone: the client's own watch goes on with the token that it began with."""
     signer: Signer | None
 
 

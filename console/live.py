@@ -11,13 +11,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, Literal, NamedTuple
 
+import grpc
 import structlog
 from defter.ledger.v1 import journal_pb2
 
 from console.ledger import Gateway
 from console.sessions import STREAMS_EACH, Session
 from console.users import RESERVED
-from defter_client import LedgerError
+from defter_client import ledger_error
 from defter_client import messages as m
 
 log = structlog.get_logger()
@@ -79,8 +80,10 @@ class Following:
         while True:
             try:
                 await self._read()
-            except LedgerError as error:
-                log.warning("a journal can't be followed", tenant_id=self._tenant_id, reason=error.reason)
+            except grpc.aio.AioRpcError as error:
+                # A token's end ends the stream too, so not every such line is a fault.
+                reason = ledger_error(error).reason or error.code().name
+                log.info("a journal is followed anew", tenant_id=self._tenant_id, reason=reason)
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _read(self) -> None:
@@ -91,7 +94,7 @@ class Following:
         request = m.WatchJournalRequest(
             tenant_id=self._tenant_id, after_sequence=self.head, heartbeat_seconds=10, bytes_only=True
         )
-        stream = self._gateway.client.journal.watch_journal(request, metadata=metadata)
+        stream = self._gateway.stubs.journal.WatchJournal(request, metadata=metadata)
         try:
             async for message in stream:
                 self._take(message)

@@ -19,7 +19,7 @@ from console.settings import ConsoleSettings, is_loopback
 from console.tokens import KeyUnusable, Signer
 from console.users import Users, UsersUnusable
 from console.visit import Console
-from defter_client import LedgerClient, Proof, ProofUnusable
+from defter_client import LedgerClient, Proof, ProofUnusable, StubClient
 
 log = structlog.get_logger()
 
@@ -50,6 +50,7 @@ async def running(settings: ConsoleSettings) -> AsyncIterator[str]:
     finally:
         await console.live.close()
         await console.gateway.client.close()
+        await console.gateway.stubs.close()
 
 
 def make_console(settings: ConsoleSettings) -> Console:
@@ -73,13 +74,14 @@ def make_console(settings: ConsoleSettings) -> Console:
             else Proof(authority_file=settings.ledger_authority_file)
         )
         client = LedgerClient(settings.ledger_target, timeout_seconds=_CALL_SECONDS, proof=proof)
+        stubs = StubClient(settings.ledger_target, proof=proof)
     except KeyUnusable as error:
         raise CantStart(f"DEFTER_CONSOLE_SIGNING_KEY_FILE: {error}") from None
     except UsersUnusable as error:
         raise CantStart(f"DEFTER_CONSOLE_USERS_FILE: {error}") from None
     except ProofUnusable as error:
         raise CantStart(f"DEFTER_CONSOLE_LEDGER_{error.field.upper()}: {error.problem}") from None
-    gateway = Gateway(client, signer)
+    gateway = Gateway(client, stubs, signer)
     return Console(
         settings=settings,
         gateway=gateway,
