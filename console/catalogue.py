@@ -26,6 +26,11 @@ class Texts(gettext.NullTranslations):
         super().__init__()
         self._found = found
 
+    @property
+    def known(self) -> dict[str, str]:
+        """The texts that have a translation."""
+        return self._found
+
     def gettext(self, message: str) -> str:
         """Return a text in the language."""
         return self._found.get(message) or message

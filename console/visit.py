@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from console import words
-from console.catalogue import LANGUAGES, Language, texts
+from console.catalogue import LANGUAGES, Language, N_, texts
 from console.formats import Formats, iso
 from console.forms import form_key
 from console.ledger import Gateway, KnownCurrencies, PersonsLedger
@@ -151,7 +151,7 @@ def environment(language: Language) -> Environment:
     )
     found = texts(language)
     made.install_gettext_translations(found, newstyle=True)  # type: ignore[attr-defined]  # of the extension
-    more = found.gettext("show all")
+    more = found.gettext(N_("show all"))
 
     def outside_text(text: str) -> Markup:
         return outside(text, more)
