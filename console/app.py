@@ -78,7 +78,9 @@ def make_app(console: Console) -> Starlette:
             return
         visit.session, visit.user = session, user
 
-    def answering(get: Get | None, post: Post | None, *, is_open: bool) -> Callable[[Request], Awaitable[Response]]:
+    def answering(
+        get: Get | None, post: Post | None, *, is_open: bool
+    ) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             visit = visit_of(request)
             try:
@@ -96,14 +98,16 @@ def make_app(console: Console) -> Starlette:
             except FormRefused as refused:
                 return await _problem(visit, refused.status, _SENTENCES[refused.status])
             except UsersUnusable as unusable:
-                log.error("the file of users can't be used", problem=str(unusable))
+                log.warning("the file of users can't be used", problem=str(unusable))
                 return await _problem(visit, 503, _SENTENCES[503])
             except LedgerError as error:
                 return await _problem(
                     visit, words.status_of(error), words.sentence_of(error), code=error.reason
                 )
             except HTTPException as error:
-                return await _problem(visit, error.status_code, _SENTENCES.get(error.status_code, _SENTENCES[404]))
+                return await _problem(
+                    visit, error.status_code, _SENTENCES.get(error.status_code, _SENTENCES[404])
+                )
             except Exception as error:
                 log.exception("a page failed", request_id=visit.request_id, kind=type(error).__name__)
                 return await _problem(visit, 500, _SENTENCES[500])

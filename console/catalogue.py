@@ -1,9 +1,9 @@
-"""Owns the languages of the console: texts from `locales/`, read as they are written, so nothing is compiled."""
+"""Owns the languages of the console: texts from `locales/`, read as they are written and never compiled."""
 
 import gettext
 from functools import cache
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 from babel.messages.pofile import read_po
 
@@ -57,9 +57,9 @@ def language_of(chosen: str | None, accepted: str) -> Language:
         accepted: the header `Accept-Language`.
     """
     if chosen in LANGUAGES:
-        return cast(Language, chosen)
+        return chosen
     for part in accepted.split(",")[:20]:
         code = part.partition(";")[0].strip().partition("-")[0].lower()
         if code in LANGUAGES:
-            return cast(Language, code)
+            return code
     return DEFAULT

@@ -31,11 +31,12 @@ def run(context: typer.Context) -> None:
 def add_user(
     name: Annotated[str, typer.Argument(help="the subject of the person's tokens; what the ledger records")],
     group: Annotated[
-        list[str] | None, typer.Option(help="a value of the claim `groups`, which the policy names; repeatable")
+        list[str] | None,
+        typer.Option(help="a value of the claim `groups`, which the policy names; repeatable"),
     ] = None,
-    file: Annotated[
-        Path, typer.Option(envvar="DEFTER_CONSOLE_USERS_FILE", help="the file of users")
-    ] = Path("console-users.toml"),
+    file: Annotated[Path, typer.Option(envvar="DEFTER_CONSOLE_USERS_FILE", help="the file of users")] = Path(
+        "console-users.toml"
+    ),
     generate: Annotated[bool, typer.Option(help="make a password and print it, instead of asking")] = False,
 ) -> None:
     """Add a user, or give one another password; without --group they keep their groups."""
@@ -43,7 +44,9 @@ def add_user(
         password = secrets.token_urlsafe(18)
     else:
         password = typer.prompt(
-            f"Password of {name} ({LEAST_PASSWORD} characters or more)", hide_input=True, confirmation_prompt=True
+            f"Password of {name} ({LEAST_PASSWORD} characters or more)",
+            hide_input=True,
+            confirmation_prompt=True,
         )
     try:
         is_new = add(file, name, password, group or ())

@@ -20,7 +20,9 @@ _MINUS: Final = "\N{MINUS SIGN}"
 class Formats:
     """Writes for one page."""
 
-    def __init__(self, language: Language, zone: ZoneInfo, currencies: Currencies | None, now: datetime) -> None:
+    def __init__(
+        self, language: Language, zone: ZoneInfo, currencies: Currencies | None, now: datetime
+    ) -> None:
         """Take what the page is for.
 
         Args:

@@ -9,7 +9,15 @@ from google.protobuf.message import Message
 
 from console.sessions import Session
 from console.tokens import Signer
-from defter_client import AccessDenied, Currencies, InvalidRequest, LedgerClient, LedgerError, Refused, StubClient
+from defter_client import (
+    AccessDenied,
+    Currencies,
+    InvalidRequest,
+    LedgerClient,
+    LedgerError,
+    Refused,
+    StubClient,
+)
 from defter_client import messages as m
 
 _Response = TypeVar("_Response")
@@ -134,9 +142,7 @@ class KnownCurrencies:
         now = time.monotonic()
         if self._currencies is None or now >= self._until:
             try:
-                answer = await ledger.ask(
-                    ledger.client.tenants.list_currencies, m.ListCurrenciesRequest()
-                )
+                answer = await ledger.ask(ledger.client.tenants.list_currencies, m.ListCurrenciesRequest())
             except AccessDenied:
                 return self._currencies
             self._currencies = Currencies.of(answer.currencies)

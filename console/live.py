@@ -1,7 +1,7 @@
 """Owns live pages: what has changed in a journal, told as signals; the pages fetch themselves what they show.
 
-One stream of the ledger a tenant serves all pages. A signal has a sequence and ids, so nothing is shown to anybody by
-it: the page asks again, as its person.
+One stream of the ledger a tenant serves all pages. A signal has a sequence and ids, so nothing is shown to
+anybody by it: the page asks again, as its person.
 """
 
 import asyncio
@@ -65,7 +65,8 @@ class Following:
                 break
             found.setdefault(change.topic, {})[change.subject] = None
         return self.head, {
-            topic: list(subjects) if len(subjects) <= _MOST_IDS else [ANY] for topic, subjects in found.items()
+            topic: list(subjects) if len(subjects) <= _MOST_IDS else [ANY]
+            for topic, subjects in found.items()
         }
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Owns how text from outside is shown: as text, in its own direction, with what can't be seen made visible."""
+"""Owns how text from outside is shown: as text, in its own direction, with the unseen made visible."""
 
 import unicodedata
 from typing import Final

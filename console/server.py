@@ -123,7 +123,9 @@ async def run(settings: ConsoleSettings) -> None:
         if address.startswith("http:"):
             log.warning("plain HTTP: for this machine alone, and for trying things out")
         if settings.signing_key_file is None:
-            log.warning("no signing key: the ledger must be an open one, where names are typed and not proved")
+            log.warning(
+                "no signing key: the ledger must be an open one, where names are typed and not proved"
+            )
         await stop.wait()
     log.info("stopped")
 

@@ -32,10 +32,10 @@ class ConsoleSettings(BaseSettings):
         Field(description="JWK that signs a token for the person of each call; none: an open ledger"),
     ] = None
     token_issuer: Annotated[str, Field(description="issuer of these tokens, as the ledger wants it")] = (
-        "defter-console"
+        "defter-console"  # noqa: S105  # a name
     )
     token_audience: Annotated[str, Field(description="audience of these tokens, as the ledger wants it")] = (
-        "defter"
+        "defter"  # noqa: S105  # a name
     )
     users_file: Annotated[
         Path, Field(description="TOML file with those who may sign in; `defter console user add` writes it")
@@ -59,7 +59,9 @@ class ConsoleSettings(BaseSettings):
     idle_seconds: Annotated[
         float, Field(gt=0, description="a session ends after so long without a request of its person")
     ] = 1_800.0
-    session_seconds: Annotated[float, Field(gt=0, description="a session ends after so long anyhow")] = 28_800.0
+    session_seconds: Annotated[float, Field(gt=0, description="a session ends after so long anyhow")] = (
+        28_800.0
+    )
     most_sessions: Annotated[
         int, Field(ge=1, description="sessions at the same time; beyond it the longest unused one ends")
     ] = 1_000
@@ -89,14 +91,20 @@ class ConsoleSettings(BaseSettings):
     def _is_safe(self) -> Self:
         """Refuse what would look like security and do nothing, or send passwords in the clear."""
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
-            raise ValueError("DEFTER_CONSOLE_TLS_CERTIFICATE_FILE and DEFTER_CONSOLE_TLS_KEY_FILE go together")
+            raise ValueError(
+                "DEFTER_CONSOLE_TLS_CERTIFICATE_FILE and DEFTER_CONSOLE_TLS_KEY_FILE go together"
+            )
         if self.tls_certificate_file is None and not is_loopback(self.host):
             raise ValueError("DEFTER_CONSOLE_HOST: others than this machine need TLS; set a certificate")
         if self.signing_key_file is not None and self.ledger_authority_file is None:
             raise ValueError("DEFTER_CONSOLE_SIGNING_KEY_FILE: tokens need TLS; set the ledger's authority")
         if self.ledger_authority_file is not None and self.signing_key_file is None:
             raise ValueError("DEFTER_CONSOLE_LEDGER_AUTHORITY_FILE: nobody is proved without a signing key")
-        if self.origin is not None and self.origin.startswith("http:") and not self._origin_is_local(self.origin):
+        if (
+            self.origin is not None
+            and self.origin.startswith("http:")
+            and not self._origin_is_local(self.origin)
+        ):
             raise ValueError("DEFTER_CONSOLE_ORIGIN: people need https")
         return self
 

@@ -1,4 +1,4 @@
-"""Owns the tokens with which the ledger learns whose call it is: signed here, for a minute, for one person."""
+"""Owns the tokens with which the ledger learns whose call it is: signed for a minute, for one person."""
 
 import json
 import time

@@ -52,7 +52,9 @@ def check_name(name: str) -> None:
         ValueError: it has other characters, or is the console's own.
     """
     if not _NAME.fullmatch(name):
-        raise ValueError("a name has 1 to 64 of A-Z, a-z, 0-9, `.`, `_`, `@` and `-`, the first a letter or digit")
+        raise ValueError(
+            "a name has 1 to 64 of A-Z, a-z, 0-9, `.`, `_`, `@` and `-`, the first a letter or digit"
+        )
     if name.lower() == RESERVED:
         raise ValueError(f"{RESERVED} is the console's own name")
 
@@ -71,7 +73,14 @@ def hashed(password: str) -> str:
     """Return what is kept of a password."""
     salt = secrets.token_bytes(_SALT_BYTES)
     return "$".join(
-        ("scrypt", str(_COST), str(_BLOCK), "1", _text(salt), _text(_derive(password, salt, _COST, _BLOCK, 1)))
+        (
+            "scrypt",
+            str(_COST),
+            str(_BLOCK),
+            "1",
+            _text(salt),
+            _text(_derive(password, salt, _COST, _BLOCK, 1)),
+        )
     )
 
 
@@ -138,14 +147,11 @@ def read(file: Path) -> list[User]:
     try:
         rows = tomllib.loads(file.read_text(encoding="utf-8")).get("user", [])
         users = [
-            User(name=row["name"], groups=tuple(row.get("groups", ())), password=row["password"]) for row in rows
+            User(name=row["name"], groups=tuple(row.get("groups", ())), password=row["password"])
+            for row in rows
         ]
         for user in users:
-            check_name(user.name)
-            if not all(_GROUP.fullmatch(group) for group in user.groups):
-                raise ValueError(f"{user.name}: a group has 1 to 64 of A-Z, a-z, 0-9, `.`, `_`, `:` and `-`")
-            if user.password.count("$") != 5 or not user.password.startswith("scrypt$"):
-                raise ValueError(f"{user.name}: no scrypt hash")
+            _check(user)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         raise UsersUnusable(f"{file}: no file of users") from None
     except ValueError as error:
@@ -154,6 +160,14 @@ def read(file: Path) -> list[User]:
     if len({user.name.lower() for user in users}) != len(users):
         raise UsersUnusable(f"{file}: two users have one name")
     return users
+
+
+def _check(user: User) -> None:
+    check_name(user.name)
+    if not all(_GROUP.fullmatch(group) for group in user.groups):
+        raise ValueError(f"{user.name}: a group has 1 to 64 of A-Z, a-z, 0-9, `.`, `_`, `:` and `-`")
+    if user.password.count("$") != 5 or not user.password.startswith("scrypt$"):
+        raise ValueError(f"{user.name}: no scrypt hash")
 
 
 def add(file: Path, name: str, password: str, groups: Sequence[str]) -> bool:
@@ -180,15 +194,19 @@ def add(file: Path, name: str, password: str, groups: Sequence[str]) -> bool:
 
 def write(file: Path, users: Sequence[User]) -> None:
     """Replace a file of users at once; its owner alone can read it from the first moment on."""
-    lines = ["# Who may sign in at the console. `defter console user add` writes it; changes count at once.\n"]
-    for user in users:
-        lines.append(
-            f"\n[[user]]\nname = {json.dumps(user.name)}\ngroups = {json.dumps(list(user.groups))}\n"
-            f"password = {json.dumps(user.password)}\n"
-        )
+    lines = [
+        "# Who may sign in at the console. `defter console user add` writes it; changes count at once.\n"
+    ]
+    lines += [
+        f"\n[[user]]\nname = {json.dumps(user.name)}\ngroups = {json.dumps(list(user.groups))}\n"
+        f"password = {json.dumps(user.password)}\n"
+        for user in users
+    ]
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f"{file.name}.new")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as writing:
+    with os.fdopen(
+        os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+    ) as writing:
         writing.write("".join(lines))
     new.replace(file)
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from console import words
-from console.catalogue import LANGUAGES, Language, N_, texts
+from console.catalogue import LANGUAGES, N_, Language, texts
 from console.formats import Formats, iso
 from console.forms import form_key
 from console.ledger import Gateway, KnownCurrencies, PersonsLedger
@@ -110,15 +110,17 @@ class Visit:
     async def page(self, template: str, status: int = 200, **context: Any) -> Response:
         """Return a page."""
         currencies = None
-        if self.session is not None and self.tenant_id and status < 500:  # noqa: PLR2004  # the ledger may be away
+        if self.session is not None and self.tenant_id and status < 500:  # the ledger may be away
             currencies = await self.console.currencies.of(self.ledger)
         formats = Formats(self.language, self.console.zone, currencies, self.now)
         notes = []
         if self.session is not None and "hx-request" not in self.request.headers:
             notes = [(kind, self.say(words.NOTES[word])) for kind, word in self.session.notes]
             self.session.notes.clear()
-        html = environment(self.language).get_template(template).render(
-            visit=self, fmt=formats, notes=notes, tenant=self.tenant_id, **context
+        html = (
+            environment(self.language)
+            .get_template(template)
+            .render(visit=self, fmt=formats, notes=notes, tenant=self.tenant_id, **context)
         )
         return HTMLResponse(html, status)
 

@@ -106,13 +106,19 @@ NOTES: Final[Mapping[str, str]] = {
 
 _REASONS: Final[Mapping[str, str]] = {
     "SECOND_REVIEWER_REQUIRED": N_("You have approved it already. A second person has to approve it too."),
-    "ILLEGAL_TRANSITION": N_("It has moved on meanwhile, so this can't be done any more. It is shown as it stands now."),
+    "ILLEGAL_TRANSITION": N_(
+        "It has moved on meanwhile, so this can't be done any more. It is shown as it stands now."
+    ),
     "WITHDRAWAL_NOT_FOUND": N_("There is no such withdrawal."),
     "FINDING_NOT_FOUND": N_("There is no such finding."),
-    "FINDING_VERSION_MISMATCH": N_("Somebody has changed the finding since you opened it. It is shown as it stands now; decide again."),
+    "FINDING_VERSION_MISMATCH": N_(
+        "Somebody has changed the finding since you opened it. It is shown as it stands now; decide again."
+    ),
     "FINDING_NOT_REPAIRABLE": N_("Nothing can be booked from the provider's record of this finding."),
     "PLAYER_CANCEL_NOT_ALLOWED": N_("Withdrawals of this tenant can't be taken back for the player."),
-    "IDEMPOTENCY_KEY_REUSED": N_("This form was sent before with other words. Begin again from the page as it stands now."),
+    "IDEMPOTENCY_KEY_REUSED": N_(
+        "This form was sent before with other words. Begin again from the page as it stands now."
+    ),
     "PERMISSION_MISSING": N_("The ledger does not let you do this."),
     "PERSON_NOT_PERMITTED": N_("The ledger does not let you do this."),
     "TRANSACTION_NOT_FOUND": N_("There is no such transaction."),

@@ -1,4 +1,4 @@
-"""Own the texts of the console that are to be translated: found in its code and templates, told and compared."""
+"""Own the texts of the console that are to be translated: found in its code and templates, and compared."""
 
 from __future__ import annotations
 

@@ -74,7 +74,9 @@ async def as_csv(visit: Visit) -> Response:
     request = _request(visit, Filters(visit))
     request.page_size, request.page_token = 1_000, ""
     ledger = visit.ledger
-    formats = Formats(visit.language, visit.console.zone, await visit.console.currencies.of(ledger), visit.now)
+    formats = Formats(
+        visit.language, visit.console.zone, await visit.console.currencies.of(ledger), visit.now
+    )
 
     def amount(side: m.Side) -> str:
         return formats.plain(side.amount_minor, side.currency_code) if side.HasField("amount_minor") else ""
@@ -125,7 +127,9 @@ async def act(visit: Visit, form: dict[str, str]) -> Response:
             visit.session.permissions.pop((visit.tenant_id, _ACTS[name]), None)
         typed["again"] = "yes" if error.outcome_unknown or error.retryable else ""
         problem = visit.say(words.sentence_of(error))
-        return await _shown(visit, problem=problem, typed=typed, status=words.status_of(error), code=error.reason)
+        return await _shown(
+            visit, problem=problem, typed=typed, status=words.status_of(error), code=error.reason
+        )
     visit.note(word)
     return visit.redirect(visit.path("findings", finding_id))
 
@@ -142,7 +146,9 @@ async def _step(visit: Visit, name: str, finding_id: str, form: dict[str, str], 
     version = form.get("version", "")
     common |= {
         "idempotency_key": key_of(form),
-        "expected_version": int(version) if version.isascii() and version.isdecimal() and len(version) < 19 else 0,
+        "expected_version": int(version)
+        if version.isascii() and version.isdecimal() and len(version) < 19
+        else 0,
         "note": form.get("note", "").strip(),
     }
     answer: Any
@@ -173,7 +179,9 @@ async def _shown(
         ledger.client.findings.get_finding, m.GetFindingRequest(tenant_id=tenant_id, finding_id=finding_id)
     )
     finding = answer.finding
-    formats = Formats(visit.language, visit.console.zone, await visit.console.currencies.of(ledger), visit.now)
+    formats = Formats(
+        visit.language, visit.console.zone, await visit.console.currencies.of(ledger), visit.now
+    )
     return await visit.page(
         "finding.html",
         status,
@@ -188,7 +196,9 @@ async def _shown(
         is_repairable=finding.state in OPEN and finding.HasField("at_provider"),
         may=await ledger.may(tenant_id, *_ACTS.values()),
         keys={
-            name: typed["key"] if typed.get("again") and typed.get("act") == name and "key" in typed else form_key()
+            name: typed["key"]
+            if typed.get("again") and typed.get("act") == name and "key" in typed
+            else form_key()
             for name in _ACTS
         },
         typed=typed,

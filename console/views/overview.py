@@ -1,7 +1,10 @@
 """Owns the pages on which one begins: the tenants, one tenant's queues, and the search."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any, Final
 
+from google.protobuf.message import Message
 from starlette.responses import Response
 
 from console import search as routing
@@ -10,7 +13,7 @@ from console.visit import Visit
 from defter_client import AccessDenied, LedgerError
 from defter_client import messages as m
 
-_COUNTED = 100
+_COUNTED: Final = 100
 
 
 async def tenants(visit: Visit) -> Response:
@@ -27,7 +30,9 @@ async def tenants(visit: Visit) -> Response:
         )
     except AccessDenied:
         return await visit.page("tenants.html", rows=[], next_token="", may_list=False)
-    return await visit.page("tenants.html", rows=answer.tenants, next_token=answer.next_page_token, may_list=True)
+    return await visit.page(
+        "tenants.html", rows=answer.tenants, next_token=answer.next_page_token, may_list=True
+    )
 
 
 async def overview(visit: Visit) -> Response:
@@ -70,9 +75,9 @@ async def search(visit: Visit) -> Response:
     return await visit.page("search.html", 404 if text.strip() else 200, q=text)
 
 
-async def _page(visit: Visit, method: object, request: object) -> object | None:
+async def _page(visit: Visit, method: Callable[..., Any], request: Message) -> Any:
     try:
-        return await visit.ledger.page(method, request)  # type: ignore[arg-type]
+        return await visit.ledger.page(method, request)
     except AccessDenied:
         return None
     except LedgerError as error:

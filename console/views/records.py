@@ -71,7 +71,9 @@ def _field(field: FieldDescriptor, name: str, value: Any, currency: str, formats
         return Field(name, "true" if value else "false", "code")
     if isinstance(value, int):
         is_money = field.name.endswith("_minor") and currency
-        return Field(name, f"{formats.amount(value, currency)} {currency}" if is_money else str(value), "amount")
+        return Field(
+            name, f"{formats.amount(value, currency)} {currency}" if is_money else str(value), "amount"
+        )
     return Field(name, str(value), "id" if field.name.endswith("_id") else "text")
 
 

@@ -61,9 +61,7 @@ async def sign_out(visit: Visit, _form: dict[str, str]) -> Response:
     console = visit.console
     console.sessions.end(visit.request.cookies.get(console.cookie, ""))
     response = visit.redirect("/sign-in")
-    response.delete_cookie(
-        console.cookie, path="/", secure=console.is_secure, httponly=True, samesite="lax"
-    )
+    response.delete_cookie(console.cookie, path="/", secure=console.is_secure, httponly=True, samesite="lax")
     return response
 
 
@@ -76,7 +74,13 @@ async def prefer(visit: Visit, form: dict[str, str]) -> Response:
     ):
         if value in known:
             response.set_cookie(
-                cookie, value, _A_YEAR, path="/", secure=visit.console.is_secure, httponly=True, samesite="lax"
+                cookie,
+                value,
+                _A_YEAR,
+                path="/",
+                secure=visit.console.is_secure,
+                httponly=True,
+                samesite="lax",
             )
     return response
 

@@ -32,7 +32,9 @@ _DONE: Final = {"approve": "approved", "reject": "rejected", "cancel": "cancelle
 def _request(visit: Visit, filters: Filters) -> m.ListWithdrawalsRequest:
     """Return what the address asks for; without a state those to review."""
     wanted = visit.query.get("state")
-    state = m.WITHDRAWAL_STATE_REQUESTED if wanted is None else filters.number("state", words.WITHDRAWAL_STATES)
+    state = (
+        m.WITHDRAWAL_STATE_REQUESTED if wanted is None else filters.number("state", words.WITHDRAWAL_STATES)
+    )
     return m.ListWithdrawalsRequest(
         tenant_id=visit.tenant_id,
         player_id=filters.text("player"),
@@ -70,7 +72,9 @@ async def as_csv(visit: Visit) -> Response:
         raise HTTPException(400)
     request.page_size, request.page_token = 1_000, ""
     ledger = visit.ledger
-    formats = Formats(visit.language, visit.console.zone, await visit.console.currencies.of(ledger), visit.now)
+    formats = Formats(
+        visit.language, visit.console.zone, await visit.console.currencies.of(ledger), visit.now
+    )
 
     async def rows() -> AsyncIterator[Sequence[csv_lists.Cell]]:
         pager = ledger.client.withdrawals.list_withdrawals(request, metadata=ledger.metadata)
@@ -143,7 +147,9 @@ async def act(visit: Visit, form: dict[str, str]) -> Response:
         _forget_permission(visit, error, _ACTS[name])
         typed = {**form, "act": name, "again": "yes" if error.outcome_unknown or error.retryable else ""}
         problem = visit.say(words.sentence_of(error))
-        return await _shown(visit, problem=problem, typed=typed, status=words.status_of(error), code=error.reason)
+        return await _shown(
+            visit, problem=problem, typed=typed, status=words.status_of(error), code=error.reason
+        )
     visit.note("replayed" if answer.replayed else _DONE[name])
     return visit.redirect(visit.path("withdrawals", withdrawal_id))
 
@@ -177,7 +183,8 @@ async def _shown(
     policy, wallet, hold, before, deposits, findings, may = await asyncio.gather(
         _if_allowed(
             ledger.ask(
-                ledger.client.withdrawals.get_withdrawal_policy, m.GetWithdrawalPolicyRequest(tenant_id=tenant_id)
+                ledger.client.withdrawals.get_withdrawal_policy,
+                m.GetWithdrawalPolicyRequest(tenant_id=tenant_id),
             )
         ),
         _if_allowed(
@@ -188,10 +195,13 @@ async def _shown(
         ),
         _if_allowed(
             ledger.ask(
-                ledger.client.holds.get_hold, m.GetHoldRequest(tenant_id=tenant_id, hold_id=withdrawal.hold_id)
+                ledger.client.holds.get_hold,
+                m.GetHoldRequest(tenant_id=tenant_id, hold_id=withdrawal.hold_id),
             )
         ),
-        _if_allowed(ledger.page(ledger.client.withdrawals.list_withdrawals, m.ListWithdrawalsRequest(**about))),
+        _if_allowed(
+            ledger.page(ledger.client.withdrawals.list_withdrawals, m.ListWithdrawalsRequest(**about))
+        ),
         _if_allowed(ledger.page(ledger.client.deposits.list_deposits, m.ListDepositsRequest(**about))),
         _if_allowed(
             ledger.page(
@@ -210,7 +220,9 @@ async def _shown(
         to_review=to_review,
         may=may,
         has_approved=any(each.reviewer.lower() == ledger.person.lower() for each in withdrawal.approvals),
-        second_from=0 if policy is None else policy.policy.second_review_from_minor.get(withdrawal.currency_code, 0),
+        second_from=0
+        if policy is None
+        else policy.policy.second_review_from_minor.get(withdrawal.currency_code, 0),
         may_cancel=policy is None or policy.policy.player_may_cancel,
         wallet=_wallet_of(wallet, withdrawal.currency_code),
         hold=None if hold is None else hold.hold,
@@ -220,9 +232,7 @@ async def _shown(
             e.destination == withdrawal.destination and e.state == m.WITHDRAWAL_STATE_PAID for e in others
         ),
         deposits=None if deposits is None else list(reversed(deposits.deposits))[:_SHOWN],
-        deposits_left=-1
-        if deposits is None or deposits.next_page_token
-        else len(deposits.deposits) - _SHOWN,
+        deposits_left=-1 if deposits is None or deposits.next_page_token else len(deposits.deposits) - _SHOWN,
         findings=None if findings is None else findings.findings,
         history_days=_HISTORY_DAYS,
         keys={name: typed["key"] if _same_again(typed, name) else form_key() for name in _ACTS},

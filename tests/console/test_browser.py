@@ -23,7 +23,9 @@ _LIST = "/t/casino/withdrawals"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser_house(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+async def browser_house(
+    databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[House]:
     """One house for all of these tests."""
     with databases.fresh() as url:
         async with open_house(url, tmp_path_factory.mktemp("house")) as house:
@@ -211,7 +213,9 @@ async def violations(page: Page, script: str, rules: list[str] | None = None) ->
     # Not as an element of the page: its policy lets no script in that is not ours.
     await page.evaluate(f"() => {{ {script} }}")
     only = {"type": "rule", "values": rules} if rules else {"type": "tag", "values": _RULES}
-    found = await page.evaluate("(only) => axe.run(document, {runOnly: only, resultTypes: ['violations']})", only)
+    found = await page.evaluate(
+        "(only) => axe.run(document, {runOnly: only, resultTypes: ['violations']})", only
+    )
     return [
         f"{each['id']}: {node['html']} {node['failureSummary']}"
         for each in found["violations"]

@@ -1,4 +1,4 @@
-"""Own what the pages do over a real, guarded ledger: who sees and does what, and that nothing is done twice."""
+"""Own what the pages do over a real, guarded ledger: who sees and does what, and nothing is done twice."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ async def test_list_filters_by_its_address_and_goes_on_page_by_page(house: House
     other = (await house.cashier.request(100, player_id="bob")).withdrawal_id
     async with await house.signed_in() as ada:
         first = (await ada.get(f"{LIST}?player=ann")).text
-        assert "rel=\"next\"" in first
+        assert 'rel="next"' in first
         following = first.partition('rel="next" href="')[2].partition('"')[0].replace("&amp;", "&")
         second = (await ada.get(following)).text
         everything = (await ada.get(f"{LIST}.csv?player=ann")).text
@@ -182,12 +182,17 @@ async def test_finding_goes_its_way(house: House) -> None:
         shown = (await ada.get(page)).text
         listed = (await ada.get("/t/casino/findings")).text
         stale = form_of((await grace.get(page)).text, "/resolve")
-        await ada.post(f"{page}/acknowledge", {**form_of(shown, "/acknowledge"), "note": "I look", "assignee": ""})
+        await ada.post(
+            f"{page}/acknowledge", {**form_of(shown, "/acknowledge"), "note": "I look", "assignee": ""}
+        )
         late = await grace.post(f"{page}/resolve", {**stale, "reason": "6", "note": ""})
-        missing = await grace.post(f"{page}/resolve", {**form_of(late.text, "/resolve"), "reason": "", "note": "n"})
+        missing = await grace.post(
+            f"{page}/resolve", {**form_of(late.text, "/resolve"), "reason": "", "note": "n"}
+        )
         form = form_of(late.text, "/resolve")
-        for _ in range(2):
-            done = await grace.post(f"{page}/resolve", {**form, "reason": "6", "note": "agreed"})
+        done, again = [
+            await grace.post(f"{page}/resolve", {**form, "reason": "6", "note": "agreed"}) for _ in range(2)
+        ]
         reopening = form_of((await ada.get(page)).text, "/reopen")
         await ada.post(f"{page}/reopen", {**reopening, "note": "not agreed"})
         ended = (await ada.get(page)).text
@@ -196,7 +201,7 @@ async def test_finding_goes_its_way(house: House) -> None:
     assert late.status_code == 409
     assert "Somebody has changed the finding" in late.text
     assert missing.status_code == 422
-    assert done.status_code == 303
+    assert (done.status_code, again.status_code) == (303, 303)
     found = await house.desk.read(finding.finding_id)
     assert [(each.finding.actor, each.finding.note) for each in found.history][1:] == [
         ("ada", "I look"),
