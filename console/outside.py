@@ -9,8 +9,8 @@ SHOWN: Final = 300
 """Characters that are shown at once; the rest is one click away."""
 _CUT_OFF: Final = 20_000
 # Categories of characters that show nothing and change how others look: controls, formats (directions and
-# joiners among them), lone surrogates, private ones, line and paragraph separators.
-_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+# joiners among them), unassigned and private ones, lone surrogates, line and paragraph separators.
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cn", "Cs", "Co", "Zl", "Zp"})
 
 
 def visible(text: str) -> str:
