@@ -62,7 +62,8 @@ class _Call:
                 metadata={},
                 replayed=False,
             )
-        return filled(self._response(), self._text)
+        found: Message = filled(self._response(), self._text)
+        return found
 
 
 class _Pages:
