@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+import grpc
 from google.protobuf.message import Message
 
 from console.sessions import Session
@@ -16,7 +17,6 @@ from defter_client import (
     LedgerClient,
     LedgerError,
     Refused,
-    StubClient,
 )
 from defter_client import messages as m
 
@@ -44,7 +44,7 @@ class Gateway:
     """
 
     client: LedgerClient
-    stubs: StubClient
+    channel: grpc.aio.Channel
     """For the endless stream alone: the client's own watch goes on with the token that it began with."""
     signer: Signer | None
 

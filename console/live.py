@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import grpc
 import structlog
-from defter.ledger.v1 import journal_pb2
+from defter.ledger.v1 import journal_pb2, journal_pb2_grpc
 
 from console.ledger import Gateway
 from console.sessions import STREAMS_EACH, Session
@@ -95,7 +95,9 @@ class Following:
         request = m.WatchJournalRequest(
             tenant_id=self._tenant_id, after_sequence=self.head, heartbeat_seconds=10, bytes_only=True
         )
-        stream = self._gateway.stubs.journal.WatchJournal(request, metadata=metadata)
+        stream = journal_pb2_grpc.JournalServiceStub(self._gateway.channel).WatchJournal(
+            request, metadata=metadata
+        )
         try:
             async for message in stream:
                 self._take(message)

@@ -19,7 +19,8 @@ from console.settings import ConsoleSettings, is_loopback
 from console.tokens import KeyUnusable, Signer
 from console.users import Users, UsersUnusable
 from console.visit import Console
-from defter_client import LedgerClient, Proof, ProofUnusable, StubClient
+from defter_channel import open_channel
+from defter_client import LedgerClient, Proof, ProofUnusable
 
 log = structlog.get_logger()
 
@@ -50,7 +51,7 @@ async def running(settings: ConsoleSettings) -> AsyncIterator[str]:
     finally:
         await console.live.close()
         await console.gateway.client.close()
-        await console.gateway.stubs.close()
+        await console.gateway.channel.close()
 
 
 def make_console(settings: ConsoleSettings) -> Console:
@@ -74,14 +75,14 @@ def make_console(settings: ConsoleSettings) -> Console:
             else Proof(authority_file=settings.ledger_authority_file)
         )
         client = LedgerClient(settings.ledger_target, timeout_seconds=_CALL_SECONDS, proof=proof)
-        stubs = StubClient(settings.ledger_target, proof=proof)
+        channel = open_channel(settings.ledger_target, proof, ())
     except KeyUnusable as error:
         raise CantStart(f"DEFTER_CONSOLE_SIGNING_KEY_FILE: {error}") from None
     except UsersUnusable as error:
         raise CantStart(f"DEFTER_CONSOLE_USERS_FILE: {error}") from None
     except ProofUnusable as error:
         raise CantStart(f"DEFTER_CONSOLE_LEDGER_{error.field.upper()}: {error.problem}") from None
-    gateway = Gateway(client, stubs, signer)
+    gateway = Gateway(client, channel, signer)
     return Console(
         settings=settings,
         gateway=gateway,

@@ -18,7 +18,7 @@ from console.sessions import Sessions
 from console.settings import ConsoleSettings
 from console.users import User, Users
 from console.visit import Console
-from defter_client import InvalidRequest, LedgerClient, StubClient
+from defter_client import InvalidRequest, LedgerClient
 from defter_client import messages as m
 
 ORIGIN = "http://127.0.0.1"
@@ -119,7 +119,7 @@ def saying_console(text: str, folder: Path) -> Console:
     users = folder / "users.toml"
     if not users.exists():
         users.write_text("")
-    gateway = Gateway(cast(LedgerClient, SayingLedger(text)), cast(StubClient, None), None)
+    gateway = Gateway(cast(LedgerClient, SayingLedger(text)), cast(grpc.aio.Channel, None), None)
     known = Users(users)
     # A hash takes a tenth of a second, and nobody signs in here.
     known._users["ada"] = User(name="ada", groups=(), password="scrypt$1$1$1$$")
