@@ -27,6 +27,8 @@ log = structlog.get_logger()
 _CALL_SECONDS = 10.0
 _MOST_HEADER_BYTES = 32 * 1024
 _MOST_CONNECTIONS = 2_000
+# A stream on a silently dead connection would never end.
+_ALIVE = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000))
 
 
 class CantStart(Exception):
@@ -75,7 +77,7 @@ def make_console(settings: ConsoleSettings) -> Console:
             else Proof(authority_file=settings.ledger_authority_file)
         )
         client = LedgerClient(settings.ledger_target, timeout_seconds=_CALL_SECONDS, proof=proof)
-        channel = open_channel(settings.ledger_target, proof, ())
+        channel = open_channel(settings.ledger_target, proof, _ALIVE)
     except KeyUnusable as error:
         raise CantStart(f"DEFTER_CONSOLE_SIGNING_KEY_FILE: {error}") from None
     except UsersUnusable as error:
