@@ -21,9 +21,10 @@ from annotated_types import Ge, Gt, Le
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from console.settings import ConsoleSettings
 from ledger_server.cli.verbs import app
 from ledger_server.process.settings import Settings
-from tools.configuration.notes import COMMANDS, EDGE, SERVER, Note
+from tools.configuration.notes import COMMANDS, CONSOLE, EDGE, SERVER, Note
 from webhook_edge.settings import EdgeSettings
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "operations" / "configuration.md"
@@ -41,7 +42,7 @@ _INTRODUCTION: Final = """\
 # Configuration
 
 This page is generated: `make gen` writes it from `ledger_server/process/settings.py`,
-`webhook_edge/settings.py`, the options of commands and `tools/configuration/notes.py`.
+`webhook_edge/settings.py`, `console/settings.py`, the options of commands and `tools/configuration/notes.py`.
 
 All settings are environment variables, read once at the start. An empty variable counts as not set. A value
 that can't be used, and a name that is nearly a setting's, end the start with the variable's name. A file that
@@ -99,6 +100,7 @@ def generate() -> str:
             _INTRODUCTION,
             _table("Server", dict(_settings(Settings)), SERVER),
             _table("Webhook edge", dict(_settings(EdgeSettings)), EDGE),
+            _table("Console", dict(_settings(ConsoleSettings)), CONSOLE),
             _table("Commands", dict(_commands()), COMMANDS),
         ]
     )
@@ -175,7 +177,7 @@ def _range(field: FieldInfo) -> str:
 
 def _commands() -> Iterator[tuple[str, Setting]]:
     """Yield the variables that commands read and that are no settings of a process."""
-    processes = {name for of in (Settings, EdgeSettings) for name, _ in _settings(of)}
+    processes = {name for of in (Settings, EdgeSettings, ConsoleSettings) for name, _ in _settings(of)}
     for name, told in _options(typer.main.get_command(app)):
         if name not in processes:
             yield name, told

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from defter_client import Proof
 from ledger_server.cli import certificate_folder as files
@@ -124,6 +124,16 @@ class LocalAccess:
         file = self.folder / f"{subject}.token"
         files.write_file(file, token.encode(), secret=True)
         return Proof(authority_file=self._authority, token_file=file)
+
+    @property
+    def console(self) -> Mapping[str, Any]:
+        """The settings with which a console signs for people to this server."""
+        return {
+            "ledger_authority_file": self._authority,
+            "signing_key_file": self._signing_key,
+            "token_issuer": ISSUER,
+            "token_audience": AUDIENCE,
+        }
 
     def settings(self, settings: Settings) -> Settings:
         """Return the settings with those of a guarded server; tokens come in on the next port."""

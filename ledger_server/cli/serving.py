@@ -18,6 +18,7 @@ from prometheus_client import start_http_server
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from console.settings import ConsoleSettings
 from defter_tracing import TracingMissing, switch_off, switch_on
 from ledger_server.cli.cant_start import cant_start
 from ledger_server.operator.setting_names import COMMAND_SETTINGS
@@ -89,6 +90,7 @@ _NAMES: Final = frozenset(
     {
         *(f"DEFTER_{name.upper()}" for name in Settings.model_fields),
         *(f"DEFTER_EDGE_{name.upper()}" for name in EdgeSettings.model_fields),
+        *(f"DEFTER_CONSOLE_{name.upper()}" for name in ConsoleSettings.model_fields),
         *COMMAND_SETTINGS,
     }
 )

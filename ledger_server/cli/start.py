@@ -6,7 +6,11 @@ from typing import Final
 
 import typer
 
-_ALONE: Final = {"serve": "ledger_server.cli.serving", "edge": "ledger_server.cli.edge"}
+_ALONE: Final = {
+    "serve": "ledger_server.cli.serving",
+    "edge": "ledger_server.cli.edge",
+    "console": "ledger_server.cli.console",
+}
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 import uvloop
 
+from console import commands as console_commands
 from defter_client import LedgerError
 from defter_tracing import switch_off
 from ledger_server.cli import currencies as currency_commands
@@ -18,6 +19,7 @@ from ledger_server.cli.cant_start import cant_start
 from ledger_server.cli.demo import TENANT, DemoFailed, run_demo
 from ledger_server.cli.edge import edge
 from ledger_server.cli.local_access import LocalAccess, open_ways
+from ledger_server.cli.local_console import local_console
 from ledger_server.cli.serving import (
     database_url_of,
     read_settings,
@@ -43,6 +45,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Defter, the ledger."
 )
 app.add_typer(webhook_commands.app, name="webhook")
+app.add_typer(console_commands.app, name="console")
 app.add_typer(currency_commands.app, name="currencies")
 app.add_typer(identity_commands.certs, name="certs")
 app.add_typer(identity_commands.token, name="token")
@@ -108,11 +111,14 @@ def up(
     edge_port: Annotated[
         int, typer.Option(envvar="DEFTER_EDGE_PORT", help="port of the webhook edge; 0 takes any")
     ] = 0,
+    console_port: Annotated[
+        int, typer.Option(envvar="DEFTER_CONSOLE_PORT", help="port of the console; 0 takes any")
+    ] = 0,
     plaintext: Annotated[
         bool, typer.Option("--plaintext", help="no certificates: everyone on this machine may do everything")
     ] = False,
 ) -> None:
-    """Run it all here: a database (unless DEFTER_DATABASE_URL names one), MockPSP, edge and server.
+    """Run it all here: a database (unless DEFTER_DATABASE_URL names one), MockPSP, edge, server and console.
 
     Callers need the certificates or a token of `.defter/certs`, which are made where they are missing.
     """
@@ -141,12 +147,14 @@ def up(
             typer.echo(f"database: an embedded PostgreSQL in {folder}")
         with cant_start():
             upgrade(database_url_of(settings), application_role=settings.application_role)
-        uvloop.run(_up(settings, access, demo=demo, leave=leave, edge_port=edge_port))
+        ports = (edge_port, console_port)
+        uvloop.run(_up(settings, access, demo=demo, leave=leave, ports=ports))
 
 
 async def _up(
-    settings: Settings, access: LocalAccess | None, *, demo: bool, leave: bool, edge_port: int
+    settings: Settings, access: LocalAccess | None, *, demo: bool, leave: bool, ports: tuple[int, int]
 ) -> None:
+    edge_port, console_port = ports
     stop = stop_event()
     async with contextlib.AsyncExitStack() as stack:
         with cant_start():
@@ -174,6 +182,10 @@ async def _up(
             typer.echo(line)
         typer.echo(f"provider: a MockPSP on {psp.url}, provider account `{NAME}` of tenant `{TENANT}`")
         typer.echo(f"edge: its webhooks come signed to {psp.webhook_url}")
+        with cant_start():
+            console = local_console(ways.person_target, access)
+            address = await stack.enter_async_context(console.running(console_port))
+        typer.echo(f"console: {address}, {console.told}")
         async with psp.edge(target, None if access is None else access.edge):
             if demo:
                 typer.echo("")

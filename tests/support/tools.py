@@ -41,6 +41,10 @@ PYRIGHT_VERSION = "1.1.409"
 PYRIGHT_PACKAGE = "pyright"
 PYRIGHT_SHA512 = "13VFQyw4mJzshZxcxiYbNjo1hG/WHSRDj70Y3lbJEHqCkI2dvBAUTti8VV6Ezsr5gT93pFvC0e/jAQS4JdHarA=="
 
+AXE_VERSION = "4.14.1"
+AXE_PACKAGE = "axe-core"
+AXE_SHA512 = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
+
 
 class ToolUnavailable(Exception):
     """A program is not here and cannot be fetched; the message says why."""
@@ -123,6 +127,40 @@ def pyright() -> Path:
         if partial is not None:
             _unpack_npm(f"{PYRIGHT_PACKAGE}@{PYRIGHT_VERSION}", PYRIGHT_SHA512, partial)
     return target / "index.js"
+
+
+def axe() -> Path:
+    """Return the script of axe-core, which finds faults that keep people out, fetched by npm on first use.
+
+    Raises:
+        ToolUnavailable: there is no npm, or it could not fetch the package.
+    """
+    target = TOOL_CACHE / f"axe-{AXE_VERSION}"
+    with _installing(target) as partial:
+        if partial is not None:
+            _unpack_npm(f"{AXE_PACKAGE}@{AXE_VERSION}", AXE_SHA512, partial)
+    return target / "axe.min.js"
+
+
+def chromium() -> Path:
+    """Return Debian's Chromium: the system's, or installed by apt on first use, which takes root.
+
+    It needs some sixty libraries, so it can't be unpacked into a folder as others are.
+
+    Raises:
+        ToolUnavailable: the system has none, and apt could not install it.
+    """
+    found = shutil.which("chromium")
+    if found is None:
+        with _installing(TOOL_CACHE / "chromium-debian") as partial:
+            if partial is not None:
+                _run(["apt-get", "--quiet", "update"], folder=partial)
+                install = ["apt-get", "--quiet", "--yes", "--no-install-recommends", "install"]
+                _run([*install, "chromium", "fonts-dejavu-core"], folder=partial)
+        found = shutil.which("chromium")
+    if found is None:
+        raise ToolUnavailable("chromium is not installed")
+    return Path(found)
 
 
 def prometheus_programs() -> Path:

@@ -36,7 +36,7 @@ def test_each_path_that_is_named_is_there(page: Path) -> None:
     """A page that names a file which was moved sends its reader nowhere."""
     files = {
         file.name
-        for folder in ("tests", "ledger_server", "webhook_edge")
+        for folder in ("tests", "console", "ledger_server", "webhook_edge")
         for file in (ROOT / folder).rglob("*.py")
     }
     paths = [name for name in quoted(page) if PATH.fullmatch(name)]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from console.settings import ConsoleSettings
 from ledger_server.process.settings import Settings
 from webhook_edge.setting_names import Unknown, unknown_settings
 from webhook_edge.settings import EdgeSettings
@@ -14,6 +15,7 @@ KNOWN = frozenset(
     {
         *(f"DEFTER_{name.upper()}" for name in Settings.model_fields),
         *(f"DEFTER_EDGE_{name.upper()}" for name in EdgeSettings.model_fields),
+        *(f"DEFTER_CONSOLE_{name.upper()}" for name in ConsoleSettings.model_fields),
         "DEFTER_SERVER",
         "DEFTER_TENANT",
     }

@@ -203,6 +203,37 @@ EDGE: Final = {
     "DEFTER_EDGE_LOG_LEVEL": Note("`debug` while a fault is looked for."),
 }
 
+CONSOLE: Final = {
+    "DEFTER_CONSOLE_LEDGER_TARGET": Note("The ledger runs on another machine; it is its token port."),
+    "DEFTER_CONSOLE_LEDGER_AUTHORITY_FILE": Note("The ledger has TLS: always, but for trying things out."),
+    "DEFTER_CONSOLE_SIGNING_KEY_FILE": Note(
+        "Together with that authority: `console.md`. Whoever has the key can be anybody to the ledger.",
+        "its file",
+    ),
+    "DEFTER_CONSOLE_TOKEN_ISSUER": Note("The ledger's `DEFTER_TOKEN_ISSUER` is another one."),
+    "DEFTER_CONSOLE_TOKEN_AUDIENCE": Note("The ledger's `DEFTER_TOKEN_AUDIENCE` is another one."),
+    "DEFTER_CONSOLE_USERS_FILE": Note(
+        "Another place is wanted. It has hashes of passwords; changes count at once.", "its file"
+    ),
+    "DEFTER_CONSOLE_HOST": Note("Others than this machine come without a proxy; that takes TLS."),
+    "DEFTER_CONSOLE_PORT": Note(
+        "The port is taken. `defter up` reads it too, for its own console, and takes any without it."
+    ),
+    "DEFTER_CONSOLE_ORIGIN": Note(
+        "A proxy is in front, or people use a name: what stands in their browsers."
+    ),
+    "DEFTER_CONSOLE_TLS_CERTIFICATE_FILE": Note("No proxy in front ends TLS."),
+    "DEFTER_CONSOLE_TLS_KEY_FILE": Note("Together with the certificate.", "its file"),
+    "DEFTER_CONSOLE_TIME_ZONE": Note("People read times of another zone; each page names it."),
+    "DEFTER_CONSOLE_IDLE_SECONDS": Note("Shorter where screens are left alone."),
+    "DEFTER_CONSOLE_SESSION_SECONDS": Note("A shift is longer."),
+    "DEFTER_CONSOLE_MOST_SESSIONS": Note("More people work with it: a session has about 2 KiB."),
+    "DEFTER_CONSOLE_MOST_STREAMS": Note("Pages say that they are not live, and the process has room."),
+    "DEFTER_CONSOLE_DRAIN_SECONDS": Note("Whoever stops the process has to wait longer than this."),
+    "DEFTER_CONSOLE_LOG_JSON": Note("A machine reads the log: `true`."),
+    "DEFTER_CONSOLE_LOG_LEVEL": Note("`debug` while a fault is looked for."),
+}
+
 COMMANDS: Final = {
     "DEFTER_SERVER": Note("The server is on another machine; with a token it is the server's token port."),
     "DEFTER_TENANT": Note("All commands of a shell are for one tenant."),

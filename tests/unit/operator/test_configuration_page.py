@@ -11,15 +11,16 @@ from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from console.settings import ConsoleSettings
 from ledger_server.process.settings import Settings
 from tests.unit.operator.test_documentation import OPERATIONS
 from tests.unit.operator.test_operators_tables import quoted, variables
 from tools import generate_configuration
-from tools.configuration.notes import COMMANDS, EDGE, SERVER
+from tools.configuration.notes import COMMANDS, CONSOLE, EDGE, SERVER
 from webhook_edge.settings import EdgeSettings
 
 PAGE = OPERATIONS / "configuration.md"
-CLASSES = [("Server", Settings), ("Webhook edge", EdgeSettings)]
+CLASSES = [("Server", Settings), ("Webhook edge", EdgeSettings), ("Console", ConsoleSettings)]
 
 
 def rows(section: str) -> list[list[str]]:
@@ -91,12 +92,14 @@ def test_ranges_are_told_as_they_are(
 
 def test_secrets_are_told_as_such() -> None:
     """Whatever holds a password, a key or a token by its name is told as secret."""
-    for name, note in {**SERVER, **EDGE, **COMMANDS}.items():
-        secret = name.endswith(("_KEY_FILE", "_PERSONAL_KEYS_FILE", "_TOKEN_FILE", "_URL"))
+    for name, note in {**SERVER, **EDGE, **CONSOLE, **COMMANDS}.items():
+        secret = name.endswith(("_KEY_FILE", "_PERSONAL_KEYS_FILE", "_TOKEN_FILE", "_URL", "_USERS_FILE"))
         assert (note.confidential != "no") == secret, name
 
 
-@pytest.mark.parametrize("missing", [SERVER, EDGE, COMMANDS], ids=["server", "edge", "commands"])
+@pytest.mark.parametrize(
+    "missing", [SERVER, EDGE, CONSOLE, COMMANDS], ids=["server", "edge", "console", "commands"]
+)
 def test_setting_without_a_note_is_refused(missing: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """So is a note without a setting: what is added is told, and what is gone is not."""
     name = next(iter(missing))

@@ -11,6 +11,7 @@ import typer
 from prometheus_client import REGISTRY, CollectorRegistry
 from pydantic_settings import BaseSettings
 
+from console.settings import ConsoleSettings
 from ledger_server.cli.verbs import app
 from ledger_server.operator.setting_names import COMMAND_SETTINGS
 from ledger_server.process.settings import Settings
@@ -47,7 +48,7 @@ def variables(settings: type[BaseSettings]) -> list[str]:
 def test_variables_that_are_told_exist() -> None:
     """No document tells of a variable that nothing reads."""
     of_all_commands = {*COMMAND_SETTINGS, *of_commands(typer.main.get_command(app))}
-    known = {*variables(Settings), *variables(EdgeSettings), *of_all_commands}
+    known = {*variables(Settings), *variables(EdgeSettings), *variables(ConsoleSettings), *of_all_commands}
     for file in (*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *RULE_FILES, *DASHBOARDS):
         assert set(re.findall(r"DEFTER_[A-Z_]*[A-Z]", file.read_text())) <= known, file
 

@@ -1,0 +1,196 @@
+"""Owns live pages: what has changed in a journal, told as signals; the pages fetch themselves what they show.
+
+One stream of the ledger a tenant serves all pages. A signal has a sequence and ids, so nothing is shown to
+anybody by it: the page asks again, as its person.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, Literal, NamedTuple
+
+import grpc
+import structlog
+from defter.ledger.v1 import journal_pb2, journal_pb2_grpc
+
+from console.ledger import Gateway
+from console.sessions import STREAMS_EACH, Session
+from console.users import RESERVED
+from defter_client import ledger_error
+from defter_client import messages as m
+
+log = structlog.get_logger()
+
+Topic = Literal["withdrawals", "findings"]
+ANY: Final = "*"
+"""Instead of ids: more has changed than is told."""
+_REMEMBERED: Final = 2_000
+_MOST_IDS: Final = 50
+_BEHIND: Final = 10_000
+"""A page that has seen less of the journal than this is told that anything may have changed."""
+_PAUSE_SECONDS: Final = 1.0
+"""Changes of so long are one signal."""
+_SILENCE_SECONDS: Final = 15.0
+_RETRY_SECONDS: Final = 2.0
+_TOKEN_SECONDS: Final = 600
+
+
+class _Change(NamedTuple):
+    sequence: int
+    topic: Topic
+    subject: str
+
+
+class Following:
+    """The changes of one tenant since somebody looks at it."""
+
+    def __init__(self, gateway: Gateway, tenant_id: str, from_sequence: int) -> None:
+        self._gateway = gateway
+        self._tenant_id = tenant_id
+        self._changes: deque[_Change] = deque(maxlen=_REMEMBERED)
+        self._known_from = from_sequence
+        self.head = from_sequence
+        self.pages: set[asyncio.Event] = set()
+        self._task = asyncio.create_task(self._follow())
+
+    def since(self, sequence: int) -> tuple[int, dict[Topic, list[str]]]:
+        """Return the newest sequence, and what has changed behind another one, by topic."""
+        if sequence < self._known_from:
+            return self.head, {"withdrawals": [ANY], "findings": [ANY]}
+        found: dict[Topic, dict[str, None]] = {}
+        for change in reversed(self._changes):
+            if change.sequence <= sequence:
+                break
+            found.setdefault(change.topic, {})[change.subject] = None
+        return self.head, {
+            topic: list(subjects) if len(subjects) <= _MOST_IDS else [ANY]
+            for topic, subjects in found.items()
+        }
+
+    async def close(self) -> None:
+        """End it; pages that wait are woken."""
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        for page in self.pages:
+            page.set()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._read()
+            except grpc.aio.AioRpcError as error:
+                # A token's end ends the stream too, so not every such line is a fault.
+                reason = ledger_error(error).reason or error.code().name
+                log.info("a journal is followed anew", tenant_id=self._tenant_id, reason=reason)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _read(self) -> None:
+        metadata: tuple[tuple[str, str], ...] = ()
+        if self._gateway.signer is not None:
+            token = self._gateway.signer.token(RESERVED, (), life_seconds=_TOKEN_SECONDS)
+            metadata = (("authorization", f"Bearer {token}"),)
+        request = m.WatchJournalRequest(
+            tenant_id=self._tenant_id, after_sequence=self.head, heartbeat_seconds=10, bytes_only=True
+        )
+        stream = journal_pb2_grpc.JournalServiceStub(self._gateway.channel).WatchJournal(
+            request, metadata=metadata
+        )
+        try:
+            async for message in stream:
+                self._take(message)
+        finally:
+            stream.cancel()
+
+    def _take(self, message: Any) -> None:
+        changed = False
+        for entry in message.entries:
+            if (change := change_of(entry.sequence, entry.record_bytes)) is not None:
+                if len(self._changes) == _REMEMBERED:
+                    self._known_from = self._changes[0].sequence
+                self._changes.append(change)
+                changed = True
+            self.head = entry.sequence
+        if changed:
+            for page in self.pages:
+                page.set()
+
+
+def change_of(sequence: int, record_bytes: bytes) -> _Change | None:
+    """Return what a record changes on a page that is live."""
+    record = journal_pb2.JournalRecord.FromString(record_bytes)
+    match record.WhichOneof("fact"):
+        case "withdrawal_changed":
+            return _Change(sequence, "withdrawals", record.withdrawal_changed.withdrawal_id)
+        case "finding_changed":
+            return _Change(sequence, "findings", record.finding_changed.finding_id)
+        case _:
+            return None
+
+
+class Live:
+    """All live pages of this process."""
+
+    def __init__(self, gateway: Gateway, most_streams: int) -> None:
+        self._gateway = gateway
+        self._most = most_streams
+        self._following: dict[str, Following] = {}
+        self._streams = 0
+        self._closed = False
+
+    def admits(self, session: Session) -> bool:
+        """Whether one more page of a session may be live."""
+        return not self._closed and self._streams < self._most and session.streams < STREAMS_EACH
+
+    async def signals(
+        self, session: Session, tenant_id: str, *, after: int, head: int, goes_on: Callable[[], bool]
+    ) -> AsyncIterator[str]:
+        """Yield server-sent events until the session or the process ends.
+
+        Args:
+            after: what the page has seen.
+            head: the newest record now, as somebody was told who may read the tenant.
+            goes_on: whether the session still counts; asked again with each signal and in silence.
+        """
+        self._streams += 1
+        session.streams += 1
+        following = self._following.get(tenant_id)
+        if following is None:
+            start = after if 0 <= head - after <= _BEHIND else head
+            following = self._following[tenant_id] = Following(self._gateway, tenant_id, start)
+        wake = asyncio.Event()
+        following.pages.add(wake)
+        seen = after
+        try:
+            yield "retry: 3000\n\n"
+            while goes_on() and not self._closed:
+                seen, changed = following.since(seen)
+                for topic, subjects in changed.items():
+                    yield f"event: {topic}\nid: {seen}\ndata: {json.dumps(subjects)}\n\n"
+                if changed:
+                    # In the meantime more may come; it is told together.
+                    await asyncio.sleep(_PAUSE_SECONDS)
+                    continue
+                try:
+                    async with asyncio.timeout(_SILENCE_SECONDS):
+                        await wake.wait()
+                except TimeoutError:
+                    # Nobody notices a connection that has gone without writing to it.
+                    yield ": still here\n\n"
+                wake.clear()
+        finally:
+            self._streams -= 1
+            session.streams -= 1
+            following.pages.discard(wake)
+            if not following.pages and self._following.get(tenant_id) is following:
+                del self._following[tenant_id]
+                await following.close()
+
+    async def close(self) -> None:
+        """End all pages' streams."""
+        self._closed = True
+        for following in list(self._following.values()):
+            await following.close()
+        self._following.clear()

@@ -1,0 +1,196 @@
+"""Owns a running console: its wiring, its socket, and how it ends."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+
+from console.app import make_app
+from console.ledger import Gateway
+from console.live import Live
+from console.sessions import Sessions
+from console.settings import ConsoleSettings, is_loopback
+from console.tokens import KeyUnusable, Signer
+from console.users import Users, UsersUnusable
+from console.visit import Console
+from defter_channel import open_channel
+from defter_client import LedgerClient, Proof, ProofUnusable
+
+log = structlog.get_logger()
+
+_CALL_SECONDS = 10.0
+_MOST_HEADER_BYTES = 32 * 1024
+_MOST_CONNECTIONS = 2_000
+# A stream on a silently dead connection would never end.
+_ALIVE = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000))
+
+
+class CantStart(Exception):
+    """A file can't be used; the text names its setting."""
+
+
+@contextlib.asynccontextmanager
+async def running(settings: ConsoleSettings) -> AsyncIterator[str]:
+    """Run a console until the context ends; yield its address.
+
+    Raises:
+        CantStart: a file can't be used.
+        OSError: the port is taken.
+    """
+    console = make_console(settings)
+    try:
+        # The socket comes first: with port 0 the address is known with it, and forms are taken from it alone.
+        with socket.create_server((settings.host, settings.port), family=_family(settings.host)) as listening:
+            console.origins = origins_of(settings, listening.getsockname()[1])
+            async with _answering(make_app(console), listening, console):
+                yield console.origins[0]
+    finally:
+        await console.live.close()
+        await console.gateway.client.close()
+        await console.gateway.channel.close()
+
+
+def make_console(settings: ConsoleSettings) -> Console:
+    """Return what all requests share; nothing is opened yet.
+
+    Raises:
+        CantStart: a file can't be used.
+    """
+    try:
+        signer = (
+            None
+            if settings.signing_key_file is None
+            else Signer(
+                settings.signing_key_file, issuer=settings.token_issuer, audience=settings.token_audience
+            )
+        )
+        users = Users(settings.users_file)
+        proof = (
+            None
+            if settings.ledger_authority_file is None
+            else Proof(authority_file=settings.ledger_authority_file)
+        )
+        client = LedgerClient(settings.ledger_target, timeout_seconds=_CALL_SECONDS, proof=proof)
+        channel = open_channel(settings.ledger_target, proof, _ALIVE)
+    except KeyUnusable as error:
+        raise CantStart(f"DEFTER_CONSOLE_SIGNING_KEY_FILE: {error}") from None
+    except UsersUnusable as error:
+        raise CantStart(f"DEFTER_CONSOLE_USERS_FILE: {error}") from None
+    except ProofUnusable as error:
+        raise CantStart(f"DEFTER_CONSOLE_LEDGER_{error.field.upper()}: {error.problem}") from None
+    gateway = Gateway(client, channel, signer)
+    return Console(
+        settings=settings,
+        gateway=gateway,
+        users=users,
+        sessions=Sessions(
+            idle_seconds=settings.idle_seconds,
+            session_seconds=settings.session_seconds,
+            most=settings.most_sessions,
+            now=time.monotonic,
+        ),
+        live=Live(gateway, settings.most_streams),
+    )
+
+
+def origins_of(settings: ConsoleSettings, port: int) -> tuple[str, ...]:
+    """Return under which addresses people reach it, the one to tell first."""
+    if settings.origin is not None:
+        return (settings.origin.lower(),)
+    scheme = "http" if settings.tls_certificate_file is None else "https"
+    hosts = [f"[{settings.host}]" if ":" in settings.host else settings.host]
+    if is_loopback(settings.host):
+        hosts += [host for host in ("localhost", "127.0.0.1") if host not in hosts]
+    return tuple(f"{scheme}://{host}:{port}" for host in hosts)
+
+
+async def run(settings: ConsoleSettings) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        CantStart: a file can't be used.
+        OSError: the port is taken.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(settings) as address:
+        log.info("serving pages", address=address)
+        if address.startswith("http:"):
+            log.warning("plain HTTP: for this machine alone, and for trying things out")
+        if settings.signing_key_file is None:
+            log.warning(
+                "no signing key: the ledger must be an open one, where names are typed and not proved"
+            )
+        await stop.wait()
+    log.info("stopped")
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+@contextlib.asynccontextmanager
+async def _answering(app: Starlette, listening: socket.socket, console: Console) -> AsyncIterator[None]:
+    """Serve a socket; when the context ends, requests under way are answered first, and live pages end."""
+    settings = console.settings
+    server = _Server(
+        uvicorn.Config(
+            app,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            # A proxy's word on who is behind it is taken on this machine alone.
+            proxy_headers=settings.origin is not None,
+            forwarded_allow_ips="127.0.0.1,::1",
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=settings.drain_seconds,
+            h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
+            limit_concurrency=_MOST_CONNECTIONS,
+            ssl_certfile=settings.tls_certificate_file,
+            ssl_keyfile=settings.tls_key_file,
+        )
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        await server.begun.wait()
+        yield
+    finally:
+        # Streams would be waited for, and never end by themselves.
+        await console.live.close()
+        server.stopping.set()
+        await serving
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to its program, and tells when it has started."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.begun = asyncio.Event()
+        self.stopping = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        finally:
+            self.begun.set()
+
+    async def main_loop(self) -> None:
+        # Without a date header there is nothing to do at every tick, so stopping takes no time.
+        await self.on_tick(0)
+        await self.stopping.wait()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -1,0 +1,110 @@
+"""Owns the sessions: who has signed in, kept in this process, so that each can be ended at once.
+
+The browser has 256 random bits; the process keeps their hash alone.
+"""
+
+import hashlib
+import secrets
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+STREAMS_EACH: Final = 4
+"""Live pages of one session; browsers open no more than six connections to a host without HTTP/2."""
+_NOTES: Final = 8
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Session:
+    """One person who has signed in.
+
+    Attributes:
+        password: what the file of users kept of the password then; another one ends the session.
+        csrf: in each form; nobody else's page can know it.
+        begin: seconds of the store's clock, like `seen`.
+        notes: what the next page says once, as (kind, word, id).
+        permissions: what the ledger has answered, by tenant and method, until when.
+    """
+
+    person: str
+    password: str
+    begin: float
+    seen: float
+    csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    notes: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=_NOTES))
+    permissions: dict[tuple[str, str], tuple[bool, float]] = field(default_factory=dict)
+    streams: int = 0
+    ended: bool = False
+
+
+class Sessions:
+    """All sessions of this process."""
+
+    def __init__(
+        self, *, idle_seconds: float, session_seconds: float, most: int, now: Callable[[], float]
+    ) -> None:
+        """Begin with none.
+
+        Args:
+            now: seconds of a clock that never goes back.
+        """
+        self._idle_seconds = idle_seconds
+        self._session_seconds = session_seconds
+        self._most = most
+        self._now = now
+        # The longest unused one is the first.
+        self._open: OrderedDict[bytes, Session] = OrderedDict()
+
+    def begin(self, person: str, password: str) -> tuple[str, Session]:
+        """Begin a session under an id that nobody has had; return both."""
+        now = self._now()
+        token = secrets.token_urlsafe(32)
+        session = Session(person=person, password=password, begin=now, seen=now)
+        while len(self._open) >= self._most:
+            self._end(next(iter(self._open)))
+        self._open[_digest(token)] = session
+        return token, session
+
+    def find(self, token: str, *, is_activity: bool) -> Session | None:
+        """Return the session of an id unless it has ended.
+
+        Args:
+            is_activity: whether the person has done something; what a page fetches by itself is none.
+        """
+        digest = _digest(token)
+        session = self._open.get(digest)
+        if session is None:
+            return None
+        if not self.counts(session):
+            self._end(digest)
+            return None
+        if is_activity:
+            session.seen = self._now()
+            self._open.move_to_end(digest)
+        return session
+
+    def counts(self, session: Session) -> bool:
+        """Whether a session goes on."""
+        now = self._now()
+        return (
+            not session.ended
+            and now - session.seen < self._idle_seconds
+            and now - session.begin < self._session_seconds
+        )
+
+    def end(self, token: str) -> None:
+        """End a session, if there is one."""
+        digest = _digest(token)
+        if digest in self._open:
+            self._end(digest)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def _end(self, digest: bytes) -> None:
+        self._open.pop(digest).ended = True
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,121 @@
+"""Owns the console's settings: read once at start from the environment (`DEFTER_CONSOLE_…`)."""
+
+import ipaddress
+import zoneinfo
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ConsoleSettings(BaseSettings):
+    """How a console runs."""
+
+    # An empty variable counts as not set.
+    model_config = SettingsConfigDict(
+        env_prefix="DEFTER_CONSOLE_",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        allow_inf_nan=False,
+    )
+
+    ledger_target: Annotated[
+        str, Field(description="`host:port` of the ledger; with a signing key the port for tokens")
+    ] = "127.0.0.1:50051"
+    ledger_authority_file: Annotated[
+        Path | None, Field(description="PEM with the authorities of the ledger's certificate; none: no TLS")
+    ] = None
+    signing_key_file: Annotated[
+        Path | None,
+        Field(description="JWK that signs a token for the person of each call; none: an open ledger"),
+    ] = None
+    token_issuer: Annotated[str, Field(description="issuer of these tokens, as the ledger wants it")] = (
+        "defter-console"  # noqa: S105  # a name
+    )
+    token_audience: Annotated[str, Field(description="audience of these tokens, as the ledger wants it")] = (
+        "defter"  # noqa: S105  # a name
+    )
+    users_file: Annotated[
+        Path, Field(description="TOML file with those who may sign in; `defter console user add` writes it")
+    ] = Path("console-users.toml")
+    host: Annotated[str, Field(description="address that the console listens on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535, description="port of the console; 0 takes any")] = 8_090
+    origin: Annotated[
+        str | None,
+        Field(
+            description="`https://name` under which people reach it, where that is not its own address",
+            pattern="^https?://[^/]+$",
+        ),
+    ] = None
+    tls_certificate_file: Annotated[
+        Path | None, Field(description="PEM with the console's certificate; none: plain HTTP")
+    ] = None
+    tls_key_file: Annotated[Path | None, Field(description="PEM with the key of that certificate")] = None
+    time_zone: Annotated[str, Field(description="zone of all times on pages, such as `Europe/Istanbul`")] = (
+        "UTC"
+    )
+    idle_seconds: Annotated[
+        float, Field(gt=0, description="a session ends after so long without a request of its person")
+    ] = 1_800.0
+    session_seconds: Annotated[float, Field(gt=0, description="a session ends after so long anyhow")] = (
+        28_800.0
+    )
+    most_sessions: Annotated[
+        int, Field(ge=1, description="sessions at the same time; beyond it the longest unused one ends")
+    ] = 1_000
+    most_streams: Annotated[
+        int, Field(ge=1, description="live pages at the same time; beyond it pages are not live")
+    ] = 200
+    drain_seconds: Annotated[
+        int, Field(ge=1, description="how long SIGTERM lets requests under way finish")
+    ] = 10
+    log_json: Annotated[bool, Field(description="log lines as JSON instead of for reading")] = False
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"],
+        BeforeValidator(lambda text: str(text).lower()),
+        Field(description="least severe level that is logged"),
+    ] = "info"
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_zone(cls, name: str) -> str:
+        try:
+            zoneinfo.ZoneInfo(name)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+            raise ValueError("there is no such time zone") from None
+        return name
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Self:
+        """Refuse what would look like security and do nothing, or send passwords in the clear."""
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError(
+                "DEFTER_CONSOLE_TLS_CERTIFICATE_FILE and DEFTER_CONSOLE_TLS_KEY_FILE go together"
+            )
+        if self.tls_certificate_file is None and not is_loopback(self.host):
+            raise ValueError("DEFTER_CONSOLE_HOST: others than this machine need TLS; set a certificate")
+        if self.signing_key_file is not None and self.ledger_authority_file is None:
+            raise ValueError("DEFTER_CONSOLE_SIGNING_KEY_FILE: tokens need TLS; set the ledger's authority")
+        if self.ledger_authority_file is not None and self.signing_key_file is None:
+            raise ValueError("DEFTER_CONSOLE_LEDGER_AUTHORITY_FILE: nobody is proved without a signing key")
+        if (
+            self.origin is not None
+            and self.origin.startswith("http:")
+            and not self._origin_is_local(self.origin)
+        ):
+            raise ValueError("DEFTER_CONSOLE_ORIGIN: people need https")
+        return self
+
+    @staticmethod
+    def _origin_is_local(origin: str) -> bool:
+        return is_loopback(origin.removeprefix("http://").rpartition(":")[0].strip("[]"))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is of this machine alone."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

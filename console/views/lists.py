@@ -1,0 +1,44 @@
+"""Owns what lists have in common: filters in the address, and pages of it."""
+
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from console.catalogue import N_
+from console.formats import typed_time
+from console.visit import Visit
+
+PAGE_SIZE: Final = 50
+_MOST_TOKEN: Final = 4_096
+NO_TIME: Final = N_("This is no date and time.")
+
+
+class Filters:
+    """The filters of a list, as its address has them; what can't be read is told and left out."""
+
+    def __init__(self, visit: Visit) -> None:
+        self._visit = visit
+        self.problems: dict[str, str] = {}
+
+    def text(self, name: str) -> str:
+        """Return a text."""
+        return self._visit.query.get(name, "").strip()[:255]
+
+    def number(self, name: str, known: object) -> int:
+        """Return one of some numbers; 0 for any other."""
+        typed = self._visit.query.get(name, "")
+        number = int(typed) if typed.isascii() and typed.isdecimal() and len(typed) < 4 else 0
+        return number if isinstance(known, dict) and number in known else 0
+
+    def time(self, name: str) -> Timestamp | None:
+        """Return a time of the page's zone."""
+        try:
+            return typed_time(self.text(name), self._visit.console.zone)
+        except (ValueError, OverflowError):
+            self.problems[name] = self._visit.say(NO_TIME)
+            return None
+
+    @property
+    def page_token(self) -> str:
+        """Where the page begins."""
+        return self._visit.query.get("page", "")[:_MOST_TOKEN]

@@ -1,0 +1,34 @@
+"""Owns the stream of signals to a live page."""
+
+from starlette.responses import Response, StreamingResponse
+
+from console.visit import Visit
+from defter_client import messages as m
+
+
+async def signals(visit: Visit) -> Response:
+    """Tell that something has changed, for as long as the page is open and the session goes on."""
+    console, session = visit.console, visit.session
+    assert session is not None
+    if not console.live.admits(session):
+        # A browser does not come again after 204: the page is not live, and says so.
+        return Response(status_code=204)
+    # Whoever may not read the tenant's withdrawals is told nothing of it, not even that something happens.
+    answer = await visit.ledger.page(
+        visit.ledger.client.withdrawals.list_withdrawals,
+        m.ListWithdrawalsRequest(tenant_id=visit.tenant_id, page_size=1),
+    )
+    told = visit.request.headers.get("last-event-id") or visit.query.get("after", "")
+    after = int(told) if told.isascii() and told.isdecimal() and len(told) < 19 else answer.sequence
+    stream = console.live.signals(
+        session,
+        visit.tenant_id,
+        after=min(after, answer.sequence),
+        head=answer.sequence,
+        goes_on=lambda: console.sessions.counts(session),
+    )
+    return StreamingResponse(
+        stream,
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )

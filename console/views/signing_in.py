@@ -1,0 +1,91 @@
+"""Owns signing in and out, and what a browser prefers."""
+
+import asyncio
+from typing import Final
+
+import structlog
+from starlette.responses import Response
+
+from console.catalogue import LANGUAGES, N_
+from console.users import MOST_PASSWORD
+from console.visit import LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Visit
+
+log = structlog.get_logger()
+
+_A_YEAR: Final = 31_536_000
+_MOST_NAME: Final = 64
+# A hash takes 32 MiB and a tenth of a second: so many at a time.
+_HASHING: Final = asyncio.Semaphore(2)
+WRONG: Final = N_("The name or the password is wrong.")
+TOO_MANY: Final = N_("Too many tries. Wait a few minutes.")
+
+
+async def form(visit: Visit) -> Response:
+    """Show the form."""
+    target = local_path(visit.query.get("next", ""))
+    if visit.session is not None:
+        return visit.redirect(target)
+    return await visit.page("sign_in.html", target=target, problem="", name="")
+
+
+async def sign_in(visit: Visit, form: dict[str, str]) -> Response:
+    """Begin a session under a new id, and end the one before."""
+    console, request = visit.console, visit.request
+    name, target = form.get("name", "").strip()[:_MOST_NAME], local_path(form.get("next", ""))
+    address = request.client.host if request.client is not None else ""
+    problem, status, user = WRONG, 422, None
+    if not await console.throttle.admits(address, name):
+        problem, status = TOO_MANY, 429
+    else:
+        console.users.refresh()
+        async with _HASHING:
+            password = form.get("password", "")[: MOST_PASSWORD + 1]
+            user = await asyncio.to_thread(console.users.verified, name, password)
+    if user is None:
+        log.warning("nobody was signed in", request_id=visit.request_id, status=status, address=address)
+        # Whoever else has signed in here is not shown around a refused form.
+        visit.session = visit.user = None
+        return await visit.page("sign_in.html", status, target=target, problem=visit.say(problem), name=name)
+    console.sessions.end(request.cookies.get(console.cookie, ""))
+    token, _ = console.sessions.begin(user.name, user.password)
+    log.info("signed in", person=user.name, request_id=visit.request_id, address=address)
+    response = visit.redirect(target)
+    response.set_cookie(
+        console.cookie, token, path="/", secure=console.is_secure, httponly=True, samesite="lax"
+    )
+    return response
+
+
+async def sign_out(visit: Visit, _form: dict[str, str]) -> Response:
+    """End the session."""
+    console = visit.console
+    console.sessions.end(visit.request.cookies.get(console.cookie, ""))
+    response = visit.redirect("/sign-in")
+    response.delete_cookie(console.cookie, path="/", secure=console.is_secure, httponly=True, samesite="lax")
+    return response
+
+
+async def prefer(visit: Visit, form: dict[str, str]) -> Response:
+    """Keep the language or the colours that a browser is to have."""
+    response = visit.redirect(local_path(form.get("next", "")))
+    for cookie, value, known in (
+        (LANGUAGE_COOKIE, form.get("language", ""), tuple(LANGUAGES)),
+        (THEME_COOKIE, form.get("theme", ""), THEMES),
+    ):
+        if value in known:
+            response.set_cookie(
+                cookie,
+                value,
+                _A_YEAR,
+                path="/",
+                secure=visit.console.is_secure,
+                httponly=True,
+                samesite="lax",
+            )
+    return response
+
+
+def local_path(text: str) -> str:
+    """Return a path of the console, and never an address of somebody else's."""
+    is_local = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable()
+    return text if is_local and "\\" not in text else "/"

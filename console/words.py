@@ -1,0 +1,152 @@
+"""Owns the words for what the contract has as codes: states, classes, reasons."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from console.catalogue import N_
+from defter_client import LedgerError
+from defter_client import messages as m
+
+WITHDRAWAL_STATES: Final[Mapping[int, str]] = {
+    m.WITHDRAWAL_STATE_REQUESTED: N_("to review"),
+    m.WITHDRAWAL_STATE_APPROVED: N_("approved, not paid yet"),
+    m.WITHDRAWAL_STATE_PAID: N_("paid"),
+    m.WITHDRAWAL_STATE_REJECTED: N_("rejected"),
+    m.WITHDRAWAL_STATE_CANCELLED: N_("cancelled"),
+    m.WITHDRAWAL_STATE_FAILED: N_("failed at the provider"),
+    m.WITHDRAWAL_STATE_REVERSED: N_("paid and came back"),
+}
+DEPOSIT_STATES: Final[Mapping[int, str]] = {
+    m.DEPOSIT_STATE_INITIATED: N_("begun"),
+    m.DEPOSIT_STATE_AUTHORIZED: N_("reserved by the provider"),
+    m.DEPOSIT_STATE_CAPTURED: N_("credited"),
+    m.DEPOSIT_STATE_FAILED: N_("failed"),
+    m.DEPOSIT_STATE_PARTIALLY_REFUNDED: N_("refunded in part"),
+    m.DEPOSIT_STATE_REFUNDED: N_("refunded"),
+    m.DEPOSIT_STATE_REVERSED: N_("taken back"),
+}
+CALL_STATES: Final[Mapping[int, str]] = {
+    m.CALL_STATE_UNSPECIFIED: N_("no call to the provider"),
+    m.CALL_STATE_PENDING: N_("the provider will be called"),
+    m.CALL_STATE_ACCEPTED: N_("the provider has taken it on"),
+    m.CALL_STATE_REJECTED: N_("the provider has refused it"),
+    m.CALL_STATE_UNDER_WAY: N_("called; not answered yet"),
+    m.CALL_STATE_DROPPED: N_("given up before it was begun"),
+}
+HOLD_STATES: Final[Mapping[int, str]] = {
+    m.HOLD_STATE_OPEN: N_("held"),
+    m.HOLD_STATE_CAPTURED: N_("taken"),
+    m.HOLD_STATE_RELEASED: N_("released"),
+    m.HOLD_STATE_EXPIRED: N_("expired"),
+}
+FINDING_STATES: Final[Mapping[int, str]] = {
+    m.FINDING_STATE_OPEN: N_("open"),
+    m.FINDING_STATE_ACKNOWLEDGED: N_("somebody looks after it"),
+    m.FINDING_STATE_RESOLVED: N_("resolved"),
+    m.FINDING_STATE_AUTO_RESOLVED: N_("resolved by itself"),
+    m.FINDING_STATE_REOPENED: N_("open again"),
+}
+SEVERITIES: Final[Mapping[int, str]] = {
+    m.SEVERITY_LOW: N_("low"),
+    m.SEVERITY_MEDIUM: N_("medium"),
+    m.SEVERITY_HIGH: N_("high"),
+    m.SEVERITY_CRITICAL: N_("critical"),
+}
+FINDING_CLASSES: Final[Mapping[int, str]] = {
+    m.FINDING_CLASS_MISSING_IN_LEDGER: N_("missing in the ledger"),
+    m.FINDING_CLASS_MISSING_AT_PROVIDER: N_("missing at the provider"),
+    m.FINDING_CLASS_AMOUNT_MISMATCH: N_("amounts differ"),
+    m.FINDING_CLASS_CURRENCY_MISMATCH: N_("currencies differ"),
+    m.FINDING_CLASS_STATUS_MISMATCH: N_("states differ"),
+    m.FINDING_CLASS_DUPLICATE_IN_LEDGER: N_("twice in the ledger"),
+    m.FINDING_CLASS_DUPLICATE_AT_PROVIDER: N_("twice at the provider"),
+    m.FINDING_CLASS_STALE_PENDING: N_("pending for too long"),
+    m.FINDING_CLASS_ORPHAN_REFUND: N_("refund without a payment"),
+    m.FINDING_CLASS_FEE_MISMATCH: N_("fees differ"),
+    m.FINDING_CLASS_SETTLEMENT_TOTAL_MISMATCH: N_("settlement does not add up"),
+    m.FINDING_CLASS_UNKNOWN_RECORD_TYPE: N_("unknown type at the provider"),
+    m.FINDING_CLASS_WALLET_OVERDRAWN: N_("wallet below its limit"),
+    m.FINDING_CLASS_OBJECT_NOT_OURS: N_("not what was asked for"),
+    m.FINDING_CLASS_UNKNOWN_HISTORY: N_("of another history"),
+    m.FINDING_CLASS_UNREAD_EVENT: N_("event that could not be read"),
+    m.FINDING_CLASS_BALANCE_DRIFT: N_("balance differs from the legacy system"),
+}
+RESOLUTIONS: Final[Mapping[int, str]] = {
+    m.RESOLUTION_REASON_PROVIDER_ERROR: N_("the provider was wrong"),
+    m.RESOLUTION_REASON_LEDGER_CORRECTED: N_("the ledger was corrected"),
+    m.RESOLUTION_REASON_TIMING: N_("both sides agree by now"),
+    m.RESOLUTION_REASON_WRITTEN_OFF: N_("the difference is borne"),
+    m.RESOLUTION_REASON_DUPLICATE_OF: N_("another finding is about the same"),
+    m.RESOLUTION_REASON_ACCEPTED_DIFFERENCE: N_("it is as it should be"),
+    m.RESOLUTION_REASON_FRAUD: N_("somebody has cheated"),
+}
+RECORD_KINDS: Final[Mapping[int, str]] = {
+    m.RECORD_KIND_UNSPECIFIED: "",
+    m.RECORD_KIND_PAYMENT: N_("payment"),
+    m.RECORD_KIND_PAYOUT: N_("payout"),
+    m.RECORD_KIND_REFUND: N_("refund"),
+    m.RECORD_KIND_DISPUTE: N_("dispute"),
+    m.RECORD_KIND_FEE: N_("fee"),
+    m.RECORD_KIND_SETTLEMENT: N_("settlement"),
+    m.RECORD_KIND_OTHER: N_("other"),
+    m.RECORD_KIND_UNKNOWN: N_("unknown"),
+}
+NOTES: Final[Mapping[str, str]] = {
+    "approved": N_("Your approval is recorded."),
+    "rejected": N_("The withdrawal is rejected; the money is the player's again."),
+    "cancelled": N_("The withdrawal is cancelled; the money is the player's again."),
+    "acknowledged": N_("The finding is looked after now."),
+    "resolved": N_("The finding is resolved."),
+    "reopened": N_("The finding is open again."),
+    "repaired": N_("What the provider's record says is booked. The next run resolves the finding."),
+    "repaired_before": N_("It was booked before; nothing was booked twice."),
+    "replayed": N_("This was already done by the same form; nothing was done twice."),
+}
+"""What a page says once behind an act."""
+
+_REASONS: Final[Mapping[str, str]] = {
+    "SECOND_REVIEWER_REQUIRED": N_("You have approved it already. A second person has to approve it too."),
+    "ILLEGAL_TRANSITION": N_(
+        "It has moved on meanwhile, so this can't be done any more. It is shown as it stands now."
+    ),
+    "WITHDRAWAL_NOT_FOUND": N_("There is no such withdrawal."),
+    "FINDING_NOT_FOUND": N_("There is no such finding."),
+    "FINDING_VERSION_MISMATCH": N_(
+        "Somebody has changed the finding since you opened it. It is shown as it stands now; decide again."
+    ),
+    "FINDING_NOT_REPAIRABLE": N_("Nothing can be booked from the provider's record of this finding."),
+    "PLAYER_CANCEL_NOT_ALLOWED": N_("Withdrawals of this tenant can't be taken back for the player."),
+    "IDEMPOTENCY_KEY_REUSED": N_(
+        "This form was sent before with other words. Begin again from the page as it stands now."
+    ),
+    "PERMISSION_MISSING": N_("The ledger does not let you do this."),
+    "PERSON_NOT_PERMITTED": N_("The ledger does not let you do this."),
+    "TRANSACTION_NOT_FOUND": N_("There is no such transaction."),
+    "TENANT_NOT_FOUND": N_("There is no such tenant."),
+    "NOT_YET_RECORDED": N_("The time lies in the future."),
+}
+_KINDS: Final[Mapping[str, str]] = {
+    "retry": N_("The ledger can't answer just now. Try again in a moment."),
+    "request": N_("The ledger can't read what was sent."),
+    "access": N_("The ledger does not let you do this."),
+    "refused": N_("The ledger has refused this."),
+    "fault": N_("Something failed in the ledger."),
+    "": N_("Something failed in the ledger."),
+}
+UNKNOWN: Final = N_(
+    "It is not known whether this has taken effect. Send the same form again: it is done once at most."
+)
+
+
+def sentence_of(error: LedgerError) -> str:
+    """Return what to tell a person of a refusal, in English; `catalogue` translates it."""
+    if error.outcome_unknown:
+        return UNKNOWN
+    return _REASONS.get(error.reason) or _KINDS.get(error.kind, _KINDS[""])
+
+
+def status_of(error: LedgerError) -> int:
+    """Return the HTTP status of a refusal."""
+    if error.reason.endswith("_NOT_FOUND"):
+        return 404
+    return {"retry": 503, "request": 400, "access": 403, "refused": 409}.get(error.kind, 502)
