@@ -360,6 +360,8 @@ test("a connection that breaks while nothing waits is followed by another, howev
       await new Promise((resolve) => setTimeout(resolve, 100));
       goOn();
       assert.equal((await next).value?.idempotencyKey, "k-1");
+      // A stream that is not read to its end keeps its call, and with it the process.
+      assert.equal((await results.next()).done, true);
     },
   );
 });
