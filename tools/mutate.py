@@ -17,6 +17,7 @@ import importlib.util
 import io
 import itertools
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -74,6 +75,8 @@ ALLOWED: Final[Mapping[tuple[str, str], str]] = {
 """Lines that may go, by file and text, with the reason."""
 
 SECONDS: Final = 600
+MEMORY_BYTES: Final = 2**30
+"""A loop that lost its end may fill a list; the tests take a tenth of it."""
 _RED, _GREEN = 0, 1
 _OPTIONS: Final = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--noconftest")
 
@@ -156,6 +159,7 @@ def _fails(mutant: Mutant) -> bool:
     import pytest  # noqa: PLC0415  # it is there already: see `main`
 
     signal.alarm(SECONDS)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     sys.meta_path.insert(0, Replaced(mutant))
     tests = [str(ROOT / test) for test in FILES[mutant.file]]
     said = io.StringIO()
