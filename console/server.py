@@ -5,10 +5,9 @@ import contextlib
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import structlog
-import uvicorn
 from starlette.applications import Starlette
 
 from console.app import make_app
@@ -21,6 +20,7 @@ from console.users import Users, UsersUnusable
 from console.visit import Console
 from defter_channel import open_channel
 from defter_client import LedgerClient, Proof, ProofUnusable
+from http_process.serving import answering
 
 log = structlog.get_logger()
 
@@ -137,60 +137,22 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-@contextlib.asynccontextmanager
-async def _answering(app: Starlette, listening: socket.socket, console: Console) -> AsyncIterator[None]:
+def _answering(
+    app: Starlette, listening: socket.socket, console: Console
+) -> contextlib.AbstractAsyncContextManager[None]:
     """Serve a socket; when the context ends, requests under way are answered first, and live pages end."""
     settings = console.settings
-    server = _Server(
-        uvicorn.Config(
-            app,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            # A proxy's word on who is behind it is taken on this machine alone.
-            proxy_headers=settings.origin is not None,
-            forwarded_allow_ips="127.0.0.1,::1",
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=settings.drain_seconds,
-            h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
-            limit_concurrency=_MOST_CONNECTIONS,
-            ssl_certfile=settings.tls_certificate_file,
-            ssl_keyfile=settings.tls_key_file,
-        )
+    return answering(
+        app,
+        listening,
+        before_end=console.live.close,  # streams would be waited for, and never end by themselves
+        # A proxy's word on who is behind it is taken on this machine alone.
+        proxy_headers=settings.origin is not None,
+        forwarded_allow_ips="127.0.0.1,::1",
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=settings.drain_seconds,
+        h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
+        limit_concurrency=_MOST_CONNECTIONS,
+        ssl_certfile=settings.tls_certificate_file,
+        ssl_keyfile=settings.tls_key_file,
     )
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
-    try:
-        await server.begun.wait()
-        yield
-    finally:
-        # Streams would be waited for, and never end by themselves.
-        await console.live.close()
-        server.stopping.set()
-        await serving
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves signals to its program, and tells when it has started."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.begun = asyncio.Event()
-        self.stopping = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().startup(sockets)
-        finally:
-            self.begun.set()
-
-    async def main_loop(self) -> None:
-        # Without a date header there is nothing to do at every tick, so stopping takes no time.
-        await self.on_tick(0)
-        await self.stopping.wait()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield

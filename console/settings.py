@@ -3,23 +3,18 @@
 import ipaddress
 import zoneinfo
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from http_process.settings import ProcessSettings
 
 
-class ConsoleSettings(BaseSettings):
+class ConsoleSettings(ProcessSettings):
     """How a console runs."""
 
-    # An empty variable counts as not set.
-    model_config = SettingsConfigDict(
-        env_prefix="DEFTER_CONSOLE_",
-        frozen=True,
-        extra="ignore",
-        env_ignore_empty=True,
-        allow_inf_nan=False,
-    )
+    model_config = SettingsConfigDict(env_prefix="DEFTER_CONSOLE_")
 
     ledger_target: Annotated[
         str, Field(description="`host:port` of the ledger; with a signing key the port for tokens")
@@ -71,12 +66,6 @@ class ConsoleSettings(BaseSettings):
     drain_seconds: Annotated[
         int, Field(ge=1, description="how long SIGTERM lets requests under way finish")
     ] = 10
-    log_json: Annotated[bool, Field(description="log lines as JSON instead of for reading")] = False
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error", "critical"],
-        BeforeValidator(lambda text: str(text).lower()),
-        Field(description="least severe level that is logged"),
-    ] = "info"
 
     @field_validator("time_zone")
     @classmethod

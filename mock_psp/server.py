@@ -3,19 +3,19 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from random import Random
 from typing import Any, Final
 
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from http_process import serving
 from mock_psp.answers import failure
 from mock_psp.api import Api
 from mock_psp.control import Control
@@ -135,55 +135,22 @@ class _Protocol(H11Protocol):
         self.app_state = {**self.app_state, "transport": transport}
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves signals to its program, and tells when it has started."""
-
-    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event) -> None:
-        super().__init__(config)
-        self.begun = asyncio.Event()
-        self._stopping = stopping
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().startup(sockets)
-        finally:
-            self.begun.set()
-
-    async def main_loop(self) -> None:
-        # Without a date header there is nothing to do at every tick, so stopping takes no time.
-        await self.on_tick(0)
-        await self._stopping.wait()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-@contextlib.asynccontextmanager
-async def answering(app: Starlette, listening: socket.socket, stopping: asyncio.Event) -> AsyncIterator[None]:
+def answering(
+    app: Starlette, listening: socket.socket, stopping: asyncio.Event
+) -> contextlib.AbstractAsyncContextManager[None]:
     """Serve a socket; `stopping` is set first when the context ends."""
-    server = _Server(
-        uvicorn.Config(
-            app,
-            http=_Protocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_graceful_shutdown=1,
-        ),
-        stopping,
-    )
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
-    try:
-        await server.begun.wait()
-        yield
-    finally:
+
+    async def stop() -> None:
         stopping.set()
-        await serving
+
+    return serving.answering(
+        app,
+        listening,
+        before_end=stop,
+        http=_Protocol,
+        proxy_headers=False,
+        timeout_graceful_shutdown=1,
+    )
 
 
 @contextlib.asynccontextmanager

@@ -42,7 +42,8 @@ _INTRODUCTION: Final = """\
 # Configuration
 
 This page is generated: `make gen` writes it from `ledger_server/process/settings.py`,
-`webhook_edge/settings.py`, `console/settings.py`, the options of commands and `tools/configuration/notes.py`.
+`webhook_edge/settings.py`, `console/settings.py`, `http_process/settings.py`, the options of commands and
+`tools/configuration/notes.py`.
 
 All settings are environment variables, read once at the start. An empty variable counts as not set. A value
 that can't be used, and a name that is nearly a setting's, end the start with the variable's name. A file that

@@ -6,19 +6,18 @@ import os
 import signal
 import socket
 from asyncio import TimerHandle, Transport
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import h11
 import prometheus_client
 import structlog
-import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from defter_channel import Proof, ProofUnusable
 from defter_tracing import TracingMissing, switch_off, switch_on
+from http_process import serving
 from webhook_edge.app import make_app
 from webhook_edge.body import BodyReader
 from webhook_edge.configuration import Configuration, ConfigurationError, RateLimits, read_configuration
@@ -124,63 +123,24 @@ def _proof(settings: EdgeSettings) -> Proof:
     return proof
 
 
-@asynccontextmanager
-async def answering(
+def answering(
     app: Starlette, listening: socket.socket, *, drain_seconds: int = 20, proxies: str = ""
-) -> AsyncIterator[None]:
-    """Serve a socket; when the context ends, requests under way are answered first.
+) -> AbstractAsyncContextManager[None]:
+    """Serve a socket with the bounds of a connection, until the context ends.
 
     Args:
         proxies: addresses whose X-Forwarded-For is trusted, separated by commas.
     """
-    server = _Server(
-        uvicorn.Config(
-            app,
-            http=_Connection,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=bool(proxies),
-            forwarded_allow_ips=proxies,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=drain_seconds,
-            h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
-        )
+    return serving.answering(
+        app,
+        listening,
+        http=_Connection,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=drain_seconds,
+        h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
     )
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
-    try:
-        await server.begun.wait()
-        yield
-    finally:
-        server.stopping.set()
-        await serving
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves signals to its program, and tells when it has started."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.begun = asyncio.Event()
-        self.stopping = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().startup(sockets)
-        finally:
-            self.begun.set()
-
-    async def main_loop(self) -> None:
-        # Without a date header there is nothing to do at every tick, so stopping takes no time.
-        await self.on_tick(0)
-        await self.stopping.wait()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class _Connection(H11Protocol):

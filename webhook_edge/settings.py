@@ -1,24 +1,18 @@
 """Owns the edge's settings: read once at start from the environment (`DEFTER_EDGE_…`)."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from http_process.settings import ProcessSettings
 
 
-class EdgeSettings(BaseSettings):
+class EdgeSettings(ProcessSettings):
     """How an edge runs."""
 
-    # An empty variable counts as not set.
-    model_config = SettingsConfigDict(
-        env_prefix="DEFTER_EDGE_",
-        frozen=True,
-        extra="ignore",
-        env_ignore_empty=True,
-        # Infinite seconds make no sense as a pause.
-        allow_inf_nan=False,
-    )
+    model_config = SettingsConfigDict(env_prefix="DEFTER_EDGE_")
 
     endpoints_file: Annotated[Path, Field(description="TOML file with the endpoints")] = Path(
         "endpoints.toml"
@@ -68,12 +62,6 @@ class EdgeSettings(BaseSettings):
     drain_seconds: Annotated[
         int, Field(ge=1, description="how long SIGTERM lets requests under way finish")
     ] = 20
-    log_json: Annotated[bool, Field(description="log lines as JSON instead of for reading")] = False
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error", "critical"],
-        BeforeValidator(lambda text: str(text).lower()),
-        Field(description="least severe level that is logged"),
-    ] = "info"
 
     @field_validator("verified_rate_limit", "address_rate_limit")
     @classmethod

@@ -20,6 +20,7 @@ from pydantic_settings import SettingsError
 
 from console.settings import ConsoleSettings
 from defter_tracing import TracingMissing, switch_off, switch_on
+from http_process.setting_names import unknown_settings
 from ledger_server.cli.cant_start import cant_start
 from ledger_server.operator.setting_names import COMMAND_SETTINGS
 from ledger_server.process.bootstrap import load_currencies, start_server
@@ -32,7 +33,6 @@ from ledger_server.process.tuning import let_threads_finish, relax_collector
 from ledger_server.providers.adapter import Adapter
 from ledger_server.providers.configuration import configured_providers
 from ledger_server.store.witness import WitnessKeeper
-from webhook_edge.setting_names import unknown_settings
 from webhook_edge.settings import EdgeSettings
 
 log = structlog.get_logger()

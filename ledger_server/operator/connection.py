@@ -18,9 +18,9 @@ from google.protobuf.message import Message
 
 from defter_client import LedgerClient, LedgerError, Pager, Proof, ProofUnusable
 from defter_retrying.backoff import Tries
+from http_process.setting_names import unknown_settings
 from ledger_server.operator.screen import console, plain, print_line
 from ledger_server.operator.setting_names import COMMAND_SETTINGS, PROOF_SETTINGS
-from webhook_edge.setting_names import unknown_settings
 
 SERVER: Final = "127.0.0.1:50051"
 Server = Annotated[str, typer.Option(envvar="DEFTER_SERVER", help="host:port of a running server")]

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.settings import ConsoleSettings
+from http_process.setting_names import Unknown, unknown_settings
 from ledger_server.process.settings import Settings
-from webhook_edge.setting_names import Unknown, unknown_settings
 from webhook_edge.settings import EdgeSettings
 
 KNOWN = frozenset(

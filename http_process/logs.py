@@ -1,4 +1,4 @@
-"""Owns the format of the edge's log lines: ids of events, never a payload, a header's value or a secret."""
+"""Owns the format of log lines: what their writers name, and no values of variables."""
 
 import logging
 import sys
@@ -18,8 +18,8 @@ def configure_logs(*, json: bool, level: str) -> None:
             exception_formatter=structlog.dev.plain_traceback,
         )
     )
-    # The HTTP server's own lines have another form and may quote the request; the verdict on a webhook is
-    # logged and counted where it is made.
+    # The HTTP server's own lines have another form and may quote the request; what became of a request is
+    # logged where it is decided.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[

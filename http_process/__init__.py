@@ -1,0 +1,1 @@
+"""What processes that answer HTTP share: how they start, serve a socket and write their log."""
