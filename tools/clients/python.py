@@ -114,6 +114,7 @@ def services() -> str:
             "from defter_client._async.lists import Pager\n",
             "from defter_client._async.streams import Stream\n",
             "from defter_client.answer import Answer\n",
+            "from defter_client.keys import MADE\n",
             *(_service(name, found) for name, found in by_service.items()),
             _all_services(by_service),
         )
@@ -194,7 +195,7 @@ def _method(rpc: Rpc) -> str:
         "items": rpc.items,
         "path": f'"{rpc.path}"',
     }
-    key = '        key: str = "",\n' if rpc.use in _WITH_KEY else ""
+    key = "        key: str = MADE,\n" if rpc.use in _WITH_KEY else ""
     return "".join(
         (
             f"\n    {prefix} {_snake(rpc.name)}(\n        self,\n",

@@ -12,6 +12,14 @@ _DIGITS: Final = 26
 _DIGIT_BITS: Final = 5
 
 
+class _Made(str):
+    __slots__ = ()
+
+
+MADE: Final[str] = _Made()
+"""As the key of a call: the client makes one. An empty text is none such: it may be an id that is missing."""
+
+
 def new_key() -> str:
     """Return a key that nobody else has: a ULID, 48 bits of milliseconds and 80 random bits.
 

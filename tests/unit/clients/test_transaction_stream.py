@@ -15,6 +15,9 @@ from defter_client._async.calls import Caller
 from defter_client._async.transactions import TransactionStream
 
 SECONDS = 5.0
+AWAY = -1
+"""Instead of a number of answers: the call ends before anything is sent."""
+GONE = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "gone")
 
 
 class Call:
@@ -31,15 +34,15 @@ class Call:
 
     async def answer(self) -> Any:
         """Return the next message, None at the end."""
+        if self._answers == AWAY:
+            raise GONE
         while not self._keys:
             request = await anext(self._requests, None)
             if request is None:
                 return None
             self._keys = [item.idempotency_key for item in request.items]
         if not self._answers:
-            raise grpc.aio.AioRpcError(
-                grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "gone"
-            )
+            raise GONE
         self._answers -= 1
         result = posting_pb2.PostTransactionResult(idempotency_key=self._spoil(self._keys.pop(0)))
         return posting_pb2.StreamTransactionsResponse(results=[result])
@@ -157,3 +160,12 @@ async def test_client_that_is_closed_during_a_pause_is_not_opened_again(
         await anext(results)
     assert raised.value.keys == tuple(keys[1:])
     assert connections.begun_count == 1
+
+
+async def test_nothing_is_open_of_a_stream_in_which_nothing_waits(clock: Time) -> None:
+    """Whoever is told that an outcome is unknown has to ask for one."""
+    results, _ = stream(Connections([AWAY] * 1_000, as_it_is), 0)
+    with pytest.raises(LedgerError) as raised:
+        await anext(results)
+    assert not raised.value.outcome_unknown
+    assert raised.value.keys == ()

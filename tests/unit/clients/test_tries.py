@@ -150,6 +150,16 @@ async def test_missing_id_does_not_pass_for_no_key(begin: Any, key: Any) -> None
     assert not wire.sent
 
 
+async def test_empty_key_does_not_pass_for_no_key(begin: Any) -> None:
+    """It is what becomes of an id that is missing, too; left out, a key is made."""
+    ledger, wire = begin(POSTED)
+    with pytest.raises(ValueError, match="the key is empty"):
+        await ledger.postings.post_transaction(posting_pb2.PostTransactionRequest(), key="")
+    assert not wire.sent
+    answer = await ledger.postings.post_transaction(posting_pb2.PostTransactionRequest())
+    assert len(answer.key) == 26
+
+
 @pytest.mark.parametrize("seconds", [1e18, float("inf")])
 async def test_no_timeout_is_too_long(begin: Any, seconds: float) -> None:
     """GRPC would take it for one that is over."""

@@ -15,7 +15,7 @@ from defter_client._async.streams import Requests, Stream
 from defter_client.answer import Answer
 from defter_client.errors import LedgerError
 from defter_client.failures import is_replayed, leaves_unknown, ledger_error
-from defter_client.keys import new_key
+from defter_client.keys import MADE, new_key
 from defter_retrying.backoff import pause_seconds
 from defter_retrying.calls import may_come_again, retry_delay
 from defter_tracing import Kind, traces
@@ -164,11 +164,14 @@ class Caller:
         """Return the completed request with its key, and the key.
 
         Raises:
-            ValueError: the request has another key than the one that is given.
+            ValueError: the request has another key than the one that is given, or that one is empty.
             TypeError: the key is no text.
         """
-        if not isinstance(key, str):  # an id that is missing must not pass for "make me one"
+        # An id that is missing must not pass for "make me one": each try of its event would move money anew.
+        if not isinstance(key, str):
             raise TypeError(f"a key is a text, and not {key!r}")
+        if not key and key is not MADE:
+            raise ValueError("the key is empty; leave it out, and one is made")
         completed = self.completed(request)
         own = getattr(completed, _KEY)
         if own:

@@ -21,6 +21,7 @@ from defter_client._async.calls import Caller, Metadata
 from defter_client._async.lists import Pager
 from defter_client._async.streams import Stream
 from defter_client.answer import Answer
+from defter_client.keys import MADE
 
 
 class Backfill:
@@ -107,7 +108,7 @@ class Accounts:
         self,
         request: account_pb2.OpenAccountRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[account_pb2.OpenAccountResponse]:
@@ -191,7 +192,7 @@ class Accounts:
         self,
         request: account_pb2.SetAccountLimitsRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[account_pb2.SetAccountLimitsResponse]:
@@ -214,7 +215,7 @@ class Accounts:
         self,
         request: account_pb2.FreezeAccountRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[account_pb2.FreezeAccountResponse]:
@@ -235,7 +236,7 @@ class Accounts:
         self,
         request: account_pb2.UnfreezeAccountRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[account_pb2.UnfreezeAccountResponse]:
@@ -256,7 +257,7 @@ class Accounts:
         self,
         request: account_pb2.CloseAccountRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[account_pb2.CloseAccountResponse]:
@@ -277,7 +278,7 @@ class Accounts:
         self,
         request: account_pb2.ContinueAccountRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[account_pb2.ContinueAccountResponse]:
@@ -375,7 +376,7 @@ class Holds:
         self,
         request: hold_pb2.PlaceHoldRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[hold_pb2.PlaceHoldResponse]:
@@ -399,7 +400,7 @@ class Holds:
         self,
         request: hold_pb2.CaptureHoldRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[hold_pb2.CaptureHoldResponse]:
@@ -421,7 +422,7 @@ class Holds:
         self,
         request: hold_pb2.ReleaseHoldRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[hold_pb2.ReleaseHoldResponse]:
@@ -445,7 +446,7 @@ class Holds:
         self,
         request: hold_pb2.ExtendHoldRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[hold_pb2.ExtendHoldResponse]:
@@ -468,7 +469,7 @@ class Holds:
         self,
         request: hold_pb2.IncreaseHoldRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[hold_pb2.IncreaseHoldResponse]:
@@ -612,7 +613,7 @@ class Postings:
         self,
         request: posting_pb2.PostTransactionRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[posting_pb2.PostTransactionResponse]:
@@ -703,7 +704,7 @@ class Postings:
         self,
         request: posting_pb2.ReverseTransactionRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[posting_pb2.ReverseTransactionResponse]:
@@ -732,7 +733,7 @@ class Tenants:
         self,
         request: tenant_pb2.CreateTenantRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[tenant_pb2.CreateTenantResponse]:
@@ -808,7 +809,7 @@ class Tenants:
         self,
         request: tenant_pb2.SetBalanceEnforcementRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[tenant_pb2.SetBalanceEnforcementResponse]:
@@ -857,7 +858,7 @@ class Deposits:
         self,
         request: deposit_pb2.InitiateDepositRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[deposit_pb2.InitiateDepositResponse]:
@@ -925,7 +926,7 @@ class Deposits:
         self,
         request: deposit_pb2.RefundDepositRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[deposit_pb2.RefundDepositResponse]:
@@ -1020,7 +1021,7 @@ class Players:
         self,
         request: player_pb2.ForgetPlayerRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[player_pb2.ForgetPlayerResponse]:
@@ -1139,7 +1140,7 @@ class ProviderEvents:
         self,
         request: provider_event_pb2.ReplayProviderEventRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[provider_event_pb2.ReplayProviderEventResponse]:
@@ -1161,7 +1162,7 @@ class ProviderEvents:
         self,
         request: provider_event_pb2.SupersedeProviderEventRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[provider_event_pb2.SupersedeProviderEventResponse]:
@@ -1236,7 +1237,7 @@ class Withdrawals:
         self,
         request: withdrawal_pb2.RequestWithdrawalRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[withdrawal_pb2.RequestWithdrawalResponse]:
@@ -1260,7 +1261,7 @@ class Withdrawals:
         self,
         request: withdrawal_pb2.ApproveWithdrawalRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[withdrawal_pb2.ApproveWithdrawalResponse]:
@@ -1283,7 +1284,7 @@ class Withdrawals:
         self,
         request: withdrawal_pb2.RejectWithdrawalRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[withdrawal_pb2.RejectWithdrawalResponse]:
@@ -1304,7 +1305,7 @@ class Withdrawals:
         self,
         request: withdrawal_pb2.CancelWithdrawalRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[withdrawal_pb2.CancelWithdrawalResponse]:
@@ -1325,7 +1326,7 @@ class Withdrawals:
         self,
         request: withdrawal_pb2.MarkWithdrawalPaidRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[withdrawal_pb2.MarkWithdrawalPaidResponse]:
@@ -1387,7 +1388,7 @@ class Withdrawals:
         self,
         request: withdrawal_pb2.SetWithdrawalPolicyRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[withdrawal_pb2.SetWithdrawalPolicyResponse]:
@@ -1469,7 +1470,7 @@ class Findings:
         self,
         request: finding_pb2.AcknowledgeFindingRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[finding_pb2.AcknowledgeFindingResponse]:
@@ -1490,7 +1491,7 @@ class Findings:
         self,
         request: finding_pb2.ResolveFindingRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[finding_pb2.ResolveFindingResponse]:
@@ -1512,7 +1513,7 @@ class Findings:
         self,
         request: finding_pb2.ReopenFindingRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[finding_pb2.ReopenFindingResponse]:
@@ -1561,7 +1562,7 @@ class Reconciliation:
         self,
         request: reconciliation_pb2.RunReconciliationRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Stream[reconciliation_pb2.RunReconciliationResponse]:

@@ -65,6 +65,7 @@ class TransactionStream:
                 yield result
         except LedgerError as error:
             error.keys = tuple(item.idempotency_key for item in self._waiting)
+            error.outcome_unknown = error.outcome_unknown and bool(self._waiting)
             raise
         finally:
             self._pulling.stop()

@@ -22,6 +22,7 @@ from defter_client._blocking.calls import Caller, Metadata
 from defter_client._blocking.lists import Pager
 from defter_client._blocking.streams import Stream
 from defter_client.answer import Answer
+from defter_client.keys import MADE
 
 
 class Backfill:
@@ -108,7 +109,7 @@ class Accounts:
         self,
         request: account_pb2.OpenAccountRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[account_pb2.OpenAccountResponse]:
@@ -192,7 +193,7 @@ class Accounts:
         self,
         request: account_pb2.SetAccountLimitsRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[account_pb2.SetAccountLimitsResponse]:
@@ -215,7 +216,7 @@ class Accounts:
         self,
         request: account_pb2.FreezeAccountRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[account_pb2.FreezeAccountResponse]:
@@ -236,7 +237,7 @@ class Accounts:
         self,
         request: account_pb2.UnfreezeAccountRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[account_pb2.UnfreezeAccountResponse]:
@@ -257,7 +258,7 @@ class Accounts:
         self,
         request: account_pb2.CloseAccountRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[account_pb2.CloseAccountResponse]:
@@ -278,7 +279,7 @@ class Accounts:
         self,
         request: account_pb2.ContinueAccountRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[account_pb2.ContinueAccountResponse]:
@@ -376,7 +377,7 @@ class Holds:
         self,
         request: hold_pb2.PlaceHoldRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[hold_pb2.PlaceHoldResponse]:
@@ -400,7 +401,7 @@ class Holds:
         self,
         request: hold_pb2.CaptureHoldRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[hold_pb2.CaptureHoldResponse]:
@@ -422,7 +423,7 @@ class Holds:
         self,
         request: hold_pb2.ReleaseHoldRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[hold_pb2.ReleaseHoldResponse]:
@@ -446,7 +447,7 @@ class Holds:
         self,
         request: hold_pb2.ExtendHoldRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[hold_pb2.ExtendHoldResponse]:
@@ -469,7 +470,7 @@ class Holds:
         self,
         request: hold_pb2.IncreaseHoldRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[hold_pb2.IncreaseHoldResponse]:
@@ -613,7 +614,7 @@ class Postings:
         self,
         request: posting_pb2.PostTransactionRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[posting_pb2.PostTransactionResponse]:
@@ -704,7 +705,7 @@ class Postings:
         self,
         request: posting_pb2.ReverseTransactionRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[posting_pb2.ReverseTransactionResponse]:
@@ -733,7 +734,7 @@ class Tenants:
         self,
         request: tenant_pb2.CreateTenantRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[tenant_pb2.CreateTenantResponse]:
@@ -809,7 +810,7 @@ class Tenants:
         self,
         request: tenant_pb2.SetBalanceEnforcementRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[tenant_pb2.SetBalanceEnforcementResponse]:
@@ -858,7 +859,7 @@ class Deposits:
         self,
         request: deposit_pb2.InitiateDepositRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[deposit_pb2.InitiateDepositResponse]:
@@ -926,7 +927,7 @@ class Deposits:
         self,
         request: deposit_pb2.RefundDepositRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[deposit_pb2.RefundDepositResponse]:
@@ -1021,7 +1022,7 @@ class Players:
         self,
         request: player_pb2.ForgetPlayerRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[player_pb2.ForgetPlayerResponse]:
@@ -1140,7 +1141,7 @@ class ProviderEvents:
         self,
         request: provider_event_pb2.ReplayProviderEventRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[provider_event_pb2.ReplayProviderEventResponse]:
@@ -1162,7 +1163,7 @@ class ProviderEvents:
         self,
         request: provider_event_pb2.SupersedeProviderEventRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[provider_event_pb2.SupersedeProviderEventResponse]:
@@ -1237,7 +1238,7 @@ class Withdrawals:
         self,
         request: withdrawal_pb2.RequestWithdrawalRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[withdrawal_pb2.RequestWithdrawalResponse]:
@@ -1261,7 +1262,7 @@ class Withdrawals:
         self,
         request: withdrawal_pb2.ApproveWithdrawalRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[withdrawal_pb2.ApproveWithdrawalResponse]:
@@ -1284,7 +1285,7 @@ class Withdrawals:
         self,
         request: withdrawal_pb2.RejectWithdrawalRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[withdrawal_pb2.RejectWithdrawalResponse]:
@@ -1305,7 +1306,7 @@ class Withdrawals:
         self,
         request: withdrawal_pb2.CancelWithdrawalRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[withdrawal_pb2.CancelWithdrawalResponse]:
@@ -1326,7 +1327,7 @@ class Withdrawals:
         self,
         request: withdrawal_pb2.MarkWithdrawalPaidRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[withdrawal_pb2.MarkWithdrawalPaidResponse]:
@@ -1388,7 +1389,7 @@ class Withdrawals:
         self,
         request: withdrawal_pb2.SetWithdrawalPolicyRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[withdrawal_pb2.SetWithdrawalPolicyResponse]:
@@ -1470,7 +1471,7 @@ class Findings:
         self,
         request: finding_pb2.AcknowledgeFindingRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[finding_pb2.AcknowledgeFindingResponse]:
@@ -1491,7 +1492,7 @@ class Findings:
         self,
         request: finding_pb2.ResolveFindingRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[finding_pb2.ResolveFindingResponse]:
@@ -1513,7 +1514,7 @@ class Findings:
         self,
         request: finding_pb2.ReopenFindingRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[finding_pb2.ReopenFindingResponse]:
@@ -1562,7 +1563,7 @@ class Reconciliation:
         self,
         request: reconciliation_pb2.RunReconciliationRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Stream[reconciliation_pb2.RunReconciliationResponse]:
