@@ -6,6 +6,7 @@ import gc
 import inspect
 import itertools
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -15,6 +16,9 @@ from hypothesis import HealthCheck, settings
 # Read when gRPC is imported: nothing here forks after that, and gRPC need not warn about it.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+# A shell starts what runs in its background deaf to Ctrl-C, and so would be what tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # The databases of the tests speak no TLS: asking each of them costs every connection a certificate store.
 os.environ.setdefault("PGSSLMODE", "disable")
 
