@@ -20,7 +20,11 @@ class Driver(Protocol):
     """A client, as the scenario uses it."""
 
     async def call(self, method: str, request: Message, key: str) -> tuple[Message, str, bool]:
-        """Make a call; return the response, the key that was used, and whether it was decided before."""
+        """Make a call; return the response, the key that was used, and whether it was decided before.
+
+        Args:
+            key: empty: the request has one, or the client makes one.
+        """
 
     def items(self, method: str, request: Message) -> AsyncIterator[Any]:
         """Iterate over a list."""
@@ -48,7 +52,7 @@ class AsyncDriver:
         """Make a call."""
         made = _method(self.client, method)
         if RPCS[method].use is Use.KEYED:
-            answer = await made(request, key=key)
+            answer = await (made(request, key=key) if key else made(request))
             return answer.response, answer.key, answer.replayed
         return await made(request), "", False
 
@@ -85,7 +89,7 @@ class BlockingDriver:
         """Make a call."""
         made = _method(self.client, method)
         if RPCS[method].use is Use.KEYED:
-            answer = made(request, key=key)
+            answer = made(request, key=key) if key else made(request)
             return answer.response, answer.key, answer.replayed
         return made(request), "", False
 
