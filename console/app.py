@@ -18,6 +18,7 @@ from console import words
 from console.catalogue import N_, language_of
 from console.forms import FormRefused, check_token, read_form
 from console.guarding import REQUEST_ID, Guarding
+from console.pages import Page
 from console.users import UsersUnusable
 from console.views import findings, overview, records, signals, signing_in, withdrawals
 from console.visit import FOLDER, LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Console, Visit
@@ -25,9 +26,14 @@ from defter_client import LedgerError
 
 log = structlog.get_logger()
 
-Get = Callable[[Visit], Awaitable[Response]]
-Post = Callable[[Visit, dict[str, str]], Awaitable[Response]]
-
+PAGES: Final[tuple[Page, ...]] = (
+    *overview.PAGES,
+    *signing_in.PAGES,
+    *signals.PAGES,
+    *withdrawals.PAGES,
+    *findings.PAGES,
+    *records.PAGES,
+)
 _SENTENCES: Final = {
     400: N_("The form can't be read. Go back and send it again."),
     403: N_("This page has expired, or the form is not from a page of yours. Open it again."),
@@ -78,24 +84,21 @@ def make_app(console: Console) -> Starlette:
             return
         visit.session, visit.user = session, user
 
-    def answering(
-        get: Get | None, post: Post | None, *, is_open: bool
-    ) -> Callable[[Request], Awaitable[Response]]:
+    def answering(page: Page) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             visit = visit_of(request)
             try:
                 await sign_in_known(visit)
-                if visit.session is None and not is_open:
+                if visit.session is None and not page.is_open:
                     return _to_sign_in(visit)
                 if request.method != "POST":
-                    assert get is not None
-                    return await get(visit)
-                assert post is not None
+                    assert page.get is not None
+                    return await page.get(visit)
+                assert page.post is not None
                 form = dict(await read_form(request))
-                # A form for signing in may be older than the session; where it comes from was checked anyhow.
-                if visit.session is not None and post is not signing_in.sign_in:
+                if visit.session is not None and not page.is_signing_in:
                     check_token(form, visit.session)
-                return await post(visit, form)
+                return await page.post(visit, form)
             except FormRefused as refused:
                 return await _problem(visit, refused.status, _SENTENCES[refused.status])
             except UsersUnusable as unusable:
@@ -115,9 +118,9 @@ def make_app(console: Console) -> Starlette:
 
         return answer
 
-    def route(path: str, get: Get | None = None, post: Post | None = None, *, is_open: bool = False) -> Route:
-        methods = [name for name, handler in (("GET", get), ("POST", post)) if handler is not None]
-        return Route(path, answering(get, post, is_open=is_open), methods=methods)
+    def route(page: Page) -> Route:
+        methods = [name for name, handler in (("GET", page.get), ("POST", page.post)) if handler is not None]
+        return Route(page.path, answering(page), methods=methods)
 
     async def lost(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -131,23 +134,7 @@ def make_app(console: Console) -> Starlette:
         routes=[
             Route("/health", health, methods=["GET"]),
             Mount("/static", _Static(directory=FOLDER / "static")),
-            route("/", overview.tenants),
-            route("/sign-in", signing_in.form, signing_in.sign_in, is_open=True),
-            route("/sign-out", post=signing_in.sign_out),
-            route("/preferences", post=signing_in.prefer, is_open=True),
-            route("/t/{tenant}", overview.overview),
-            route("/t/{tenant}/search", overview.search),
-            route("/t/{tenant}/signals", signals.signals),
-            route("/t/{tenant}/withdrawals", withdrawals.queue),
-            route("/t/{tenant}/withdrawals.csv", withdrawals.as_csv),
-            route("/t/{tenant}/withdrawals/{withdrawal}", withdrawals.one),
-            route("/t/{tenant}/withdrawals/{withdrawal}/{act}", post=withdrawals.act),
-            route("/t/{tenant}/findings", findings.queue),
-            route("/t/{tenant}/findings.csv", findings.as_csv),
-            route("/t/{tenant}/findings/{finding}", findings.one),
-            route("/t/{tenant}/findings/{finding}/{act}", post=findings.act),
-            route("/t/{tenant}/players/{player}", records.player),
-            route("/t/{tenant}/records/{record}", records.record),
+            *(route(page) for page in PAGES),
         ],
         middleware=[Middleware(Guarding, origins=lambda: console.origins)],
         exception_handlers={HTTPException: lost},

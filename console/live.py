@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 import grpc
@@ -24,6 +24,12 @@ from defter_client import messages as m
 log = structlog.get_logger()
 
 Topic = Literal["withdrawals", "findings"]
+TOPICS: Final[Mapping[str, tuple[Topic, str]]] = {
+    "withdrawal_changed": ("withdrawals", "withdrawal_id"),
+    "finding_changed": ("findings", "finding_id"),
+}
+"""What a fact of the journal changes on live pages: the topic, and the field with the subject's id."""
+_ALL_TOPICS: Final = tuple(dict.fromkeys(topic for topic, _ in TOPICS.values()))
 ANY: Final = "*"
 """Instead of ids: more has changed than is told."""
 _REMEMBERED: Final = 2_000
@@ -58,7 +64,7 @@ class Following:
     def since(self, sequence: int) -> tuple[int, dict[Topic, list[str]]]:
         """Return the newest sequence, and what has changed behind another one, by topic."""
         if sequence < self._known_from:
-            return self.head, {"withdrawals": [ANY], "findings": [ANY]}
+            return self.head, {topic: [ANY] for topic in _ALL_TOPICS}
         found: dict[Topic, dict[str, None]] = {}
         for change in reversed(self._changes):
             if change.sequence <= sequence:
@@ -121,13 +127,11 @@ class Following:
 def change_of(sequence: int, record_bytes: bytes) -> _Change | None:
     """Return what a record changes on a page that is live."""
     record = journal_pb2.JournalRecord.FromString(record_bytes)
-    match record.WhichOneof("fact"):
-        case "withdrawal_changed":
-            return _Change(sequence, "withdrawals", record.withdrawal_changed.withdrawal_id)
-        case "finding_changed":
-            return _Change(sequence, "findings", record.finding_changed.finding_id)
-        case _:
-            return None
+    fact = record.WhichOneof("fact")
+    if fact is None or fact not in TOPICS:
+        return None
+    topic, subject = TOPICS[fact]
+    return _Change(sequence, topic, getattr(getattr(record, fact), subject))
 
 
 class Live:

@@ -20,6 +20,7 @@ from console.formats import Formats, iso
 from console.forms import form_key
 from console.ledger import Gateway, KnownCurrencies, PersonsLedger
 from console.live import Live
+from console.navigation import GROUPS
 from console.outside import code, outside
 from console.sessions import Session, Sessions
 from console.settings import ConsoleSettings
@@ -165,6 +166,7 @@ def environment(language: Language) -> Environment:
         direction=Locale.parse(language).text_direction,
         themes=THEMES,
         words=words,
+        groups=GROUPS,
         form_key=form_key,
         m=m,
     )

@@ -56,7 +56,8 @@ if (live) {
       say(live.dataset.off);
       if (source && source.readyState === EventSource.CLOSED) source = null;
     });
-    for (const topic of ["withdrawals", "findings"]) {
+    const region = document.getElementById("region");
+    for (const topic of region ? region.dataset.topics.split(" ") : []) {
       source.addEventListener(topic, (event) => {
         // Whoever opens it anew goes on behind what was heard last.
         const next = new URL(address, location.href);

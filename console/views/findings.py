@@ -13,8 +13,8 @@ from console.csv_lists import Text
 from console.formats import Formats, iso
 from console.forms import form_key, key_of
 from console.ledger import ACKNOWLEDGE, REOPEN, REPAIR, RESOLVE
-from console.views.lists import PAGE_SIZE, Filters
-from console.views.withdrawals import csv_answer
+from console.pages import Page
+from console.views.lists import PAGE_SIZE, Filters, csv_answer
 from console.visit import Visit
 from defter_client import AccessDenied, LedgerError
 from defter_client import messages as m
@@ -238,3 +238,11 @@ def difference_of(finding: m.Finding, formats: Formats) -> str:
     if ours.currency_code != theirs.currency_code or ours.amount_minor == theirs.amount_minor:
         return ""
     return formats.amount(theirs.amount_minor - ours.amount_minor, ours.currency_code)
+
+
+PAGES: Final = (
+    Page("/t/{tenant}/findings", queue),
+    Page("/t/{tenant}/findings.csv", as_csv),
+    Page("/t/{tenant}/findings/{finding}", one),
+    Page("/t/{tenant}/findings/{finding}/{act}", post=act),
+)

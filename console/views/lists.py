@@ -1,15 +1,20 @@
-"""Owns what lists have in common: filters in the address, and pages of it."""
+"""Owns what lists have in common: filters in the address, pages of it, and all of it as a file."""
 
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from starlette.responses import Response, StreamingResponse
 
+from console import csv_lists
 from console.catalogue import N_
 from console.formats import typed_time
 from console.visit import Visit
 
 PAGE_SIZE: Final = 50
 _MOST_TOKEN: Final = 4_096
+_CUT_OFF: Final = N_("cut off here: narrow the filter")
 NO_TIME: Final = N_("This is no date and time.")
 
 
@@ -42,3 +47,15 @@ class Filters:
     def page_token(self) -> str:
         """Where the page begins."""
         return self._visit.query.get("page", "")[:_MOST_TOKEN]
+
+
+def csv_answer(
+    visit: Visit, name: str, header: Sequence[str], rows: AsyncIterator[Sequence[csv_lists.Cell]]
+) -> Response:
+    """Return a file to keep; one that breaks off is a failed download and no shorter file."""
+    stamp = visit.now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return StreamingResponse(
+        csv_lists.lines(header, rows, visit.say(_CUT_OFF)),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}-{stamp}.csv"'},
+    )

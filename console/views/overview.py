@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 from starlette.responses import Response
 
 from console import search as routing
+from console.pages import Page
 from console.views.findings import OPEN
 from console.visit import Visit
 from defter_client import AccessDenied, LedgerError
@@ -84,3 +85,10 @@ async def _page(visit: Visit, method: Callable[..., Any], request: Message) -> A
         if error.reason.endswith("_NOT_FOUND"):
             return None
         raise
+
+
+PAGES: Final = (
+    Page("/", tenants),
+    Page("/t/{tenant}", overview),
+    Page("/t/{tenant}/search", search),
+)

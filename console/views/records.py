@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from console.formats import Formats
+from console.pages import Page
 from console.visit import Visit
 from defter_client import AccessDenied
 from defter_client import messages as m
@@ -127,3 +128,9 @@ async def _page(visit: Visit, found: str, answer: Message) -> Response:
     currencies = await visit.console.currencies.of(visit.ledger)
     formats = Formats(visit.language, visit.console.zone, currencies, visit.now)
     return await visit.page("record.html", record_id=found, fields=fields_of(answer, formats))
+
+
+PAGES: Final = (
+    Page("/t/{tenant}/players/{player}", player),
+    Page("/t/{tenant}/records/{record}", record),
+)

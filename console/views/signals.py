@@ -1,7 +1,10 @@
 """Owns the stream of signals to a live page."""
 
+from typing import Final
+
 from starlette.responses import Response, StreamingResponse
 
+from console.pages import Page
 from console.visit import Visit
 from defter_client import messages as m
 
@@ -32,3 +35,6 @@ async def signals(visit: Visit) -> Response:
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
+
+
+PAGES: Final = (Page("/t/{tenant}/signals", signals),)

@@ -7,6 +7,7 @@ import structlog
 from starlette.responses import Response
 
 from console.catalogue import LANGUAGES, N_
+from console.pages import Page
 from console.users import MOST_PASSWORD
 from console.visit import LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Visit
 
@@ -89,3 +90,10 @@ def local_path(text: str) -> str:
     """Return a path of the console, and never an address of somebody else's."""
     is_local = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable()
     return text if is_local and "\\" not in text else "/"
+
+
+PAGES: Final = (
+    Page("/sign-in", form, sign_in, is_open=True, is_signing_in=True),
+    Page("/sign-out", post=sign_out),
+    Page("/preferences", post=prefer, is_open=True),
+)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from starlette.exceptions import HTTPException
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from console import csv_lists, words
 from console.catalogue import N_
@@ -15,7 +15,8 @@ from console.csv_lists import Text
 from console.formats import Formats, iso
 from console.forms import form_key, key_of
 from console.ledger import APPROVE, CANCEL, REJECT
-from console.views.lists import PAGE_SIZE, Filters
+from console.pages import Page
+from console.views.lists import PAGE_SIZE, Filters, csv_answer
 from console.visit import Visit
 from defter_client import AccessDenied, LedgerError
 from defter_client import messages as m
@@ -24,7 +25,6 @@ _HISTORY_DAYS: Final = 90
 _HISTORY: Final = 200
 _SHOWN: Final = 20
 _NEEDS_REASON: Final = N_("Say why: the player's support will be asked.")
-CUT_OFF: Final = N_("cut off here: narrow the filter")
 _ACTS: Final = {"approve": APPROVE, "reject": REJECT, "cancel": CANCEL}
 _DONE: Final = {"approve": "approved", "reject": "rejected", "cancel": "cancelled"}
 
@@ -97,18 +97,6 @@ async def as_csv(visit: Visit) -> Response:
     header = "withdrawal_id,player_id,amount,currency,state,provider,provider_ref,destination,reference"
     times = ("request_time", "approve_time", "paid_time")
     return csv_answer(visit, "withdrawals", [*header.split(","), *times], rows())
-
-
-def csv_answer(
-    visit: Visit, name: str, header: Sequence[str], rows: AsyncIterator[Sequence[csv_lists.Cell]]
-) -> Response:
-    """Return a file to keep; one that breaks off is a failed download and no shorter file."""
-    stamp = visit.now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return StreamingResponse(
-        csv_lists.lines(header, rows, visit.say(CUT_OFF)),
-        media_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{name}-{stamp}.csv"'},
-    )
 
 
 async def one(visit: Visit) -> Response:
@@ -267,3 +255,11 @@ def _wallet_of(answer: m.GetWalletResponse | None, currency_code: str) -> m.Wall
     if answer is None:
         return None
     return next((each for each in answer.wallet.balances if each.currency_code == currency_code), None)
+
+
+PAGES: Final = (
+    Page("/t/{tenant}/withdrawals", queue),
+    Page("/t/{tenant}/withdrawals.csv", as_csv),
+    Page("/t/{tenant}/withdrawals/{withdrawal}", one),
+    Page("/t/{tenant}/withdrawals/{withdrawal}/{act}", post=act),
+)

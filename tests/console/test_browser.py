@@ -2,69 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
-
 import pytest
-import pytest_asyncio
 from defter.payments.v1 import payment_pb2
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser
 
-from tests.console.house import PASSWORD, House, open_house
-from tests.support.patience import HANG_SECONDS
-from tests.support.postgres import Databases
-from tests.support.tools import axe, chromium, require
+from tests.console.house import PASSWORD, House
+from tests.console.windows import window
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-_HANG_MILLISECONDS = HANG_SECONDS * 1_000
-_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 _LIST = "/t/casino/withdrawals"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser_house(
-    databases: Databases, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[House]:
-    """One house for all of these tests."""
-    with databases.fresh() as url:
-        async with open_house(url, tmp_path_factory.mktemp("house")) as house:
-            await house.funded()
-            yield house
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """One browser, in which each test has windows of its own."""
-    program = require(chromium)
-    async with async_playwright() as playwright:
-        # As root it can't have a sandbox, and it opens our own pages alone.
-        found = await playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield found
-        await found.close()
-
-
-@asynccontextmanager
-async def window(browser: Browser, house: House, name: str = "", **options: Any) -> AsyncIterator[Page]:
-    """Open a window, sign somebody in, and refuse every error that its console tells."""
-    context = await browser.new_context(base_url=house.address, **{"locale": "en-GB", **options})
-    context.set_default_timeout(_HANG_MILLISECONDS)
-    page = await context.new_page()
-    errors: list[str] = []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    if name:
-        await page.goto("/")
-        await page.fill("#name", name)
-        await page.fill("#password", PASSWORD)
-        await page.click("main button")
-        await page.wait_for_url("**/")
-    yield page
-    # Chromium tells each answer of 400 and more as an error; those are what some tests are about.
-    assert [each for each in errors if "the server responded with a status of" not in each] == []
-    await context.close()
 
 
 async def test_two_people_approve_and_the_page_of_the_first_is_live(
@@ -163,61 +109,3 @@ async def test_session_that_has_ended_leads_to_signing_in_and_back(
         await other.fill("#password", PASSWORD)
         await other.click("main button")
         await other.wait_for_url("**/withdrawals?state=0")
-
-
-async def test_pages_keep_nobody_out(browser: Browser, browser_house: House) -> None:
-    """No rule of WCAG 2.2 AA is broken that axe can see: both languages, both colours, a phone and a desk."""
-    house = browser_house
-    withdrawal = await house.cashier.request(200, destination="<script>alert(1)</script>\u202eevil")
-    finding = await house.desk.raised()
-    script = require(axe).read_text(encoding="utf-8")
-    paths = [
-        "/",
-        "/t/casino",
-        _LIST,
-        f"{_LIST}?player=nobody&from=x",
-        f"{_LIST}/{withdrawal.withdrawal_id}",
-        "/t/casino/findings",
-        f"/t/casino/findings/{finding.finding_id}",
-        "/t/casino/players/ann",
-        f"/t/casino/records/{withdrawal.hold_id}",
-        "/t/casino/search",
-        "/t/casino/nothing",
-    ]
-    for language, scheme, width in (("en-GB", "light", 1280), ("tr-TR", "dark", 360)):
-        options: dict[str, Any] = {
-            "locale": language,
-            "color_scheme": scheme,
-            "viewport": {"width": width, "height": 800},
-            "reduced_motion": "reduce",
-        }
-        async with window(browser, house, **options) as page:
-            await page.goto("/sign-in")
-            assert await violations(page, script) == []
-        async with window(browser, house, "ada", **options) as page:
-            for path in paths:
-                await page.goto(path)
-                assert await violations(page, script) == [], (path, language, scheme)
-                wide = await page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-                assert wide <= 0, (path, width)
-            # The other scheme by the switch; colours are all that it changes.
-            await page.click(f"footer button[value={'dark' if scheme == 'light' else 'light'}]")
-            for path in (paths[4], paths[6]):
-                await page.goto(path)
-                found = await violations(page, script, ["color-contrast"])
-                assert found == [], (path, language, "switched")
-
-
-async def violations(page: Page, script: str, rules: list[str] | None = None) -> list[str]:
-    """Return what axe finds on a page."""
-    # Not as an element of the page: its policy lets no script in that is not ours.
-    await page.evaluate(f"() => {{ {script} }}")
-    only = {"type": "rule", "values": rules} if rules else {"type": "tag", "values": _RULES}
-    found = await page.evaluate(
-        "(only) => axe.run(document, {runOnly: only, resultTypes: ['violations']})", only
-    )
-    return [
-        f"{each['id']}: {node['html']} {node['failureSummary']}"
-        for each in found["violations"]
-        for node in each["nodes"]
-    ]

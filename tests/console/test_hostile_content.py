@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import quote
@@ -10,10 +11,13 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.routing import compile_path
 
+from console.app import PAGES
 from console.csv_lists import Text, guarded, line
 from console.outside import outside, visible
 from tests.console.hostile import saying_console, visiting
+from tests.console.scenes import SCENES
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -27,25 +31,7 @@ HOSTILE = (
     "\x00\x07\x1b[2J",
     "../../sign-out?x=y#z",
 )
-PATHS = (
-    "/",
-    "/t/{}",
-    "/t/{}/withdrawals",
-    "/t/{}/withdrawals?player={}&provider={}&from={}&page={}&state=0",
-    "/t/{}/withdrawals/{}",
-    "/t/{}/findings?assignee={}&payment={}&state={}",
-    "/t/{}/findings/{}",
-    "/t/{}/players/{}",
-    "/t/{}/records/dep_{}",
-    "/t/{}/records/evt_{}",
-    "/t/{}/records/hold_{}",
-    "/t/{}/records/run_{}",
-    "/t/{}/records/tx_{}",
-    "/t/{}/records/{}",
-    "/t/{}/search?q={}%2F",
-    "/t/{}/nothing",
-    "/sign-in?next={}",
-)
+PATHS = tuple(path for scene in SCENES for path in scene.HOSTILE)
 
 
 class Shape(HTMLParser):
@@ -102,6 +88,15 @@ def test_what_is_hostile_is_shown_as_text_on_every_page(
             assert after.tags == before.tags, path
         assert all(link.startswith(("/", "#")) for link in after.links), path
         assert not any(name.startswith("on") for _, names in after.tags for name in names), path
+
+
+def test_each_page_is_opened_with_hostile_content() -> None:
+    """Who adds a page is told here; files and streams are no pages."""
+    opened = [re.sub(r"\{\}", "x", path.partition("?")[0]) for path in PATHS]
+    for page in PAGES:
+        if page.get is not None and not page.path.endswith((".csv", "/signals")):
+            pattern, _, _ = compile_path(page.path)
+            assert any(pattern.match(path) for path in opened), page.path
 
 
 KNOWN = frozenset(

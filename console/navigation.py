@@ -1,0 +1,37 @@
+"""Owns the way to the pages of a tenant: in which order and groups they are offered."""
+
+from typing import Final, NamedTuple
+
+from console.catalogue import N_
+
+
+class Entry(NamedTuple):
+    """A page that is offered on every page.
+
+    Attributes:
+        here: the name by which a template says that it is this page.
+        part: the path below the tenant's.
+        word: what it is called.
+    """
+
+    here: str
+    part: str
+    word: str
+
+
+class Group(NamedTuple):
+    """Pages of one kind of work."""
+
+    word: str
+    entries: tuple[Entry, ...]
+
+
+GROUPS: Final[tuple[Group, ...]] = (
+    Group(
+        N_("Work"),
+        (
+            Entry("withdrawals", "withdrawals", N_("Withdrawals")),
+            Entry("findings", "findings", N_("Findings")),
+        ),
+    ),
+)
