@@ -43,6 +43,7 @@ _CHANNEL_OPTIONS: Final = (
     # The same for a ping of gRPC\'s own behind a request: by default it waits for a minute.
     ("grpc.http2.ping_timeout_ms", 5_000),
 )
+_DOMAIN: Final = "defter"
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 _PASSING: Final = frozenset(
     {
@@ -216,7 +217,8 @@ def _reasons(error: grpc.aio.AioRpcError) -> set[str]:
         with contextlib.suppress(DecodeError):
             for detail in status_pb2.Status.FromString(value).details:
                 if detail.Unpack(info):
-                    reasons.add(info.reason)
+                    if info.domain == _DOMAIN:
+                        reasons.add(info.reason)
                 elif detail.Unpack(bad):
                     reasons.update(violation.reason for violation in bad.field_violations)
     return reasons

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -89,10 +90,25 @@ func (c *call) unary(ctx context.Context, request, response proto.Message) (meta
 		if err == nil {
 			return trailer, nil
 		}
+		if unsent := unsendable(err, request, c.key); unsent != nil {
+			return nil, unsent
+		}
 		if failure := c.failed(err, trailer); !tries.another(ctx, failure) {
 			return nil, c.last(ctx, failure)
 		}
 	}
+}
+
+// unsendable returns the error of a request that has no bytes, such as one with a text that is no UTF-8: it never leaves the
+// client, so it has no effect and no second try. It is nil for every other.
+func unsendable(err error, request proto.Message, key string) *Error {
+	if status.Code(err) != codes.Internal {
+		return nil
+	}
+	if _, cause := proto.Marshal(request); cause == nil {
+		return nil
+	}
+	return failed(status.Error(codes.InvalidArgument, status.Convert(err).Message()), nil, key)
 }
 
 // failed returns the error of a try, with what is known of those before it.

@@ -282,6 +282,29 @@ func TestTraceAndMetadataAreSentAlong(t *testing.T) {
 	}
 }
 
+// TestTextThatIsNotUTF8NeverLeavesTheClient so nobody has to ask what became of it.
+func TestTextThatIsNotUTF8NeverLeavesTheClient(t *testing.T) {
+	server := answering(status.Error(codes.Internal, "never asked"))
+	client := opened(t, server.serves(t, nil))
+	request := cent()
+	request.Transaction.Reference = "\xff"
+	_, err := client.Postings.PostTransaction(context.Background(), request)
+	var found *defter.Error
+	if !errors.As(err, &found) || found.OutcomeUnknown || !errors.Is(err, defter.KindRequest) || len(server.headers) != 0 {
+		t.Errorf("%v: %+v, %d calls", err, found, len(server.headers))
+	}
+}
+
+// TestMetadataComesInPairs and where one is not whole the call is never begun.
+func TestMetadataComesInPairs(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("a value is missing, and nobody said so")
+		}
+	}()
+	defter.WithMetadata("x-request-id")
+}
+
 // TestPagesAreFetchedOneByOne iterates over all items, each page with tries of its own and the same request.
 func TestPagesAreFetchedOneByOne(t *testing.T) {
 	var asked []string

@@ -12,6 +12,7 @@ import (
 const (
 	replayedKey  = "idempotent-replayed"
 	requestIDKey = "x-request-id"
+	domain       = "defter"
 )
 
 // failed returns the error of a call of gRPC that has failed.
@@ -37,6 +38,10 @@ func failed(err error, trailer metadata.MD, key string) *Error {
 func (e *Error) take(detail any) {
 	switch detail := detail.(type) {
 	case *errdetails.ErrorInfo:
+		if detail.GetDomain() != domain {
+			// Something between has reasons of its own; they are none of the ledger's.
+			return
+		}
 		e.Reason, e.Metadata = Reason(detail.GetReason()), detail.GetMetadata()
 	case *errdetails.RetryInfo:
 		e.AsksRetry, e.RetryDelay = true, max(detail.GetRetryDelay().AsDuration(), 0)

@@ -63,7 +63,7 @@ func TestEveryReasonIsFoundInItsError(t *testing.T) {
 	for reason, known := range reasons {
 		facts := everyFact(known)
 		told, err := status.New(known.code, "no").WithDetails(
-			&errdetails.ErrorInfo{Reason: string(reason), Metadata: facts}, &errdetails.RequestInfo{RequestId: "r"},
+			&errdetails.ErrorInfo{Reason: string(reason), Domain: domain, Metadata: facts}, &errdetails.RequestInfo{RequestId: "r"},
 		)
 		if err != nil {
 			t.Fatal(err)
@@ -86,6 +86,19 @@ func TestEveryReasonIsFoundInItsError(t *testing.T) {
 	}
 	if len(reasons) != len(ledgerv1.ErrorReason_name)-1 {
 		t.Errorf("%d reasons of %d", len(reasons), len(ledgerv1.ErrorReason_name)-1)
+	}
+}
+
+// TestReasonsOfOthersAreNoneOfTheLedgers since something between may have reasons of the same names.
+func TestReasonsOfOthersAreNoneOfTheLedgers(t *testing.T) {
+	told, err := status.New(codes.Unavailable, "no").WithDetails(
+		&errdetails.ErrorInfo{Reason: string(ErrInsufficientFunds), Domain: "proxy.example"},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := failed(told.Err(), nil, "k"); found.Reason != "" || !found.leavesOpen() {
+		t.Errorf("%#v", found)
 	}
 }
 

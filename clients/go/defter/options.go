@@ -69,8 +69,12 @@ func WithCallTimeout(timeout time.Duration) CallOption {
 	return func(s *callSettings) { s.timeout = timeout }
 }
 
-// WithMetadata sends pairs of names and values along with each try.
+// WithMetadata sends pairs of names and values along with each try. It panics where a value is missing, as metadata.Pairs
+// does: before the call, and not within it.
 func WithMetadata(pairs ...string) CallOption {
+	if len(pairs)%2 != 0 {
+		panic("defter: WithMetadata takes pairs of names and values")
+	}
 	return func(s *callSettings) { s.metadata = append(s.metadata, pairs...) }
 }
 

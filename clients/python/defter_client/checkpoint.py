@@ -42,6 +42,8 @@ class Checkpoint:
         chain_hash = bytes.fromhex(digest)
         if not sequence.isdecimal() or not sequence.isascii() or len(chain_hash) not in (0, _HASH_BYTES):
             raise ValueError(f"not a checkpoint: {text!r}")
+        if int(sequence) == 0 and not chain_hash:
+            return cls()
         return cls(int(sequence), chain_hash)
 
     def after(self, entry: journal_pb2.JournalEntry, *, verify: bool) -> Checkpoint:

@@ -50,6 +50,7 @@ _UNKNOWN_CODES: Final = frozenset(
         grpc.StatusCode.INTERNAL,
     }
 )
+_DOMAIN: Final = "defter"
 _UNKNOWN_REASONS: Final = frozenset({"STORE_UNAVAILABLE", "INTERNAL", "PERSONAL_KEYS_MISSING"})
 
 
@@ -60,7 +61,7 @@ def ledger_error(failure: Failure, *, key: str = "", was_unknown: bool = False) 
         key: the call's idempotency key, if it has one.
         was_unknown: whether the outcome of an earlier try of it is unknown.
     """
-    info = detail(failure, error_details_pb2.ErrorInfo) or error_details_pb2.ErrorInfo()
+    info = _told(failure)
     request = detail(failure, error_details_pb2.RequestInfo) or error_details_pb2.RequestInfo()
     return _error_class(info.reason, failure.code())(
         code=failure.code(),
@@ -105,13 +106,18 @@ def error_of(rejection: error_pb2.Rejection, *, key: str = "", replayed: bool = 
 
 def leaves_unknown(failure: Failure) -> bool:
     """Return whether nobody knows, after this failure, whether the call has taken effect."""
-    info = detail(failure, error_details_pb2.ErrorInfo)
-    return _is_unknown("" if info is None else info.reason, failure.code())
+    return _is_unknown(_told(failure).reason, failure.code())
 
 
 def is_replayed(trailing: Sequence[tuple[str, str | bytes]] | None) -> bool:
     """Return whether an earlier call had decided the outcome."""
     return any(name == REPLAYED_KEY and value == "true" for name, value in trailing or ())
+
+
+def _told(failure: Failure) -> error_details_pb2.ErrorInfo:
+    """Return what the ledger says of a failure; something between has reasons of its own, which are none."""
+    info = detail(failure, error_details_pb2.ErrorInfo)
+    return info if info is not None and info.domain == _DOMAIN else error_details_pb2.ErrorInfo()
 
 
 def _error_class(reason: str, code: grpc.StatusCode) -> type[LedgerError]:

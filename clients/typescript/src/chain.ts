@@ -4,7 +4,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { JournalBrokenError } from "./errors.js";
 import { JournalRecordSchema, type JournalEntry } from "./gen/defter/ledger/v1/journal_pb.js";
 
-const CHECKPOINT = /^(\d{1,19}):([0-9a-f]{64})$/;
+const CHECKPOINT = /^(\d{1,19}):([0-9a-f]{64})?$/;
 
 /** A place in the journal: behind a record. */
 export interface Place {
@@ -26,7 +26,8 @@ export function checkpointOf({ sequence, chainHash }: Pick<JournalEntry, "sequen
 export function placeOf(checkpoint: string): Place {
   const found = CHECKPOINT.exec(checkpoint);
   if (found === null) throw new TypeError(`${checkpoint} is no checkpoint, such as 28:3f…`);
-  return { sequence: BigInt(found[1]!), chainHash: Buffer.from(found[2]!, "hex") };
+  const sequence = BigInt(found[1]!);
+  return found[2] === undefined ? behind(sequence) : { sequence, chainHash: Buffer.from(found[2], "hex") };
 }
 
 /** Return the place behind a sequence, before whose record 32 zero bytes stand if it is the first. */

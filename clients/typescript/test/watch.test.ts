@@ -157,7 +157,6 @@ for (const [name, options, after] of [
 for (const checkpoint of [
   "",
   "28",
-  "28:",
   "x:00",
   `28:${"0".repeat(63)}`,
   `-1:${"0".repeat(64)}`,
@@ -169,6 +168,12 @@ for (const checkpoint of [
     ledger.close();
   });
 }
+
+test("a checkpoint without a hash is one, as the other clients write it", () => {
+  const ledger = new LedgerClient("localhost:1");
+  ledger.journal.watchJournal({}, { checkpoint: "28:" });
+  ledger.close();
+});
 
 test("a watch does not begin at two places", () => {
   const ledger = new LedgerClient("localhost:1");

@@ -26,7 +26,9 @@ def entries(count: int) -> list[journal_pb2.JournalEntry]:
 def test_text_and_back(sequence: int, chain_hash: bytes) -> None:
     """It is stored as a text."""
     checkpoint = Checkpoint(sequence, chain_hash)
-    assert Checkpoint.parse(str(checkpoint)) == checkpoint
+    # Before the first record the hash is always known.
+    wanted = checkpoint if sequence or chain_hash else Checkpoint()
+    assert Checkpoint.parse(str(checkpoint)) == wanted
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1:00", "1:zz", "٣", "1:" + "00" * 33, ":"])

@@ -170,3 +170,14 @@ def test_refusal_for_a_newer_reason_is_an_error_too() -> None:
     error = error_of(rejection)
     assert type(error) is Refused
     assert error.reason == "999"
+
+
+def test_reason_of_another_domain_is_none_of_the_ledgers() -> None:
+    """Something between may have reasons of the same names; such an answer tells nothing of the outcome."""
+    status = status_pb2.Status(code=14, message="no")
+    told = error_details_pb2.ErrorInfo(reason="INSUFFICIENT_FUNDS", domain="proxy.example")
+    status.details.add().Pack(told)
+    trailing = grpc.aio.Metadata(("grpc-status-details-bin", status.SerializeToString()))
+    failure = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), trailing, "no")
+    error = ledger_error(failure, key="k")
+    assert (error.reason, error.outcome_unknown) == ("", True)

@@ -24,7 +24,7 @@ def failure(code: grpc.StatusCode, reason: str = "", retry_seconds: int = 0) -> 
     number: int = code.value[0]
     status = status_pb2.Status(code=number, message="no")
     if reason:
-        status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason))
+        status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain="defter"))
     if retry_seconds:
         info = error_details_pb2.RetryInfo()
         info.retry_delay.seconds = retry_seconds
