@@ -112,7 +112,7 @@ async def test_list_has_what_the_rules_allow(
 
 
 async def test_list_is_what_calls_are_let_through_by(guarded: Guarded) -> None:
-    """Each caller calls each method for each tenant: what is not listed, and nothing else, is not permitted."""
+    """Each caller calls each method for each tenant: what is not listed is refused, and nothing else."""
     assert guarded.service is not None
     for name in ("root", "edge", "elsewhere", "stranger", "service", "acting"):
         async with guarded.channel_of(f"spiffe://d/{name}") as channel:
