@@ -1,7 +1,7 @@
 """Owns the way to the ledger: each call carries the person for whom it is made, and the request's id."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -13,26 +13,24 @@ from console.tokens import Signer
 from defter_client import (
     AccessDenied,
     Currencies,
-    InvalidRequest,
     LedgerClient,
     LedgerError,
-    Refused,
 )
 from defter_client import messages as m
 
 _Response = TypeVar("_Response")
 _REMEMBERED_SECONDS: Final = 300.0
-"""For so long a permission that was asked for is not asked for again; the ledger decides each act anyhow."""
+"""For so long it is not asked again what a person may do for a tenant."""
 _CURRENCIES_SECONDS: Final = 60.0
-_MOST_PERMISSIONS: Final = 256
+_MOST_TENANTS: Final = 16
 
-APPROVE: Final = "ApproveWithdrawal"
-REJECT: Final = "RejectWithdrawal"
-CANCEL: Final = "CancelWithdrawal"
-ACKNOWLEDGE: Final = "AcknowledgeFinding"
-RESOLVE: Final = "ResolveFinding"
-REOPEN: Final = "ReopenFinding"
-REPAIR: Final = "RepairFinding"
+APPROVE: Final = "defter.payments.v1.WithdrawalService/ApproveWithdrawal"
+REJECT: Final = "defter.payments.v1.WithdrawalService/RejectWithdrawal"
+CANCEL: Final = "defter.payments.v1.WithdrawalService/CancelWithdrawal"
+ACKNOWLEDGE: Final = "defter.reconciliation.v1.FindingService/AcknowledgeFinding"
+RESOLVE: Final = "defter.reconciliation.v1.FindingService/ResolveFinding"
+REOPEN: Final = "defter.reconciliation.v1.FindingService/ReopenFinding"
+REPAIR: Final = "defter.reconciliation.v1.FindingService/RepairFinding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,52 +76,33 @@ class PersonsLedger:
             return page
         raise AssertionError("a list has a page")
 
-    async def may(self, tenant_id: str, *names: str) -> dict[str, bool]:
-        """Return what the ledger lets the person do: it is asked, by calls that can have no effect.
+    async def may(self, tenant_id: str, *methods: str) -> dict[str, bool]:
+        """Return which methods the ledger lets the person call for a tenant; they have full names.
 
-        No RPC tells what a caller may do. A request that lacks its key and its subject is refused for the
-        missing permission before it is read, and else for what it lacks; nothing is ever decided by it.
+        All are asked for together, once in a while; the ledger decides each act anyhow.
         """
-        return {name: await self._may(tenant_id, name) for name in names}
+        allowed = await self._allowed(tenant_id)
+        return {method: method in allowed for method in methods}
 
-    async def _may(self, tenant_id: str, name: str) -> bool:
-        found = self._session.permissions.get((tenant_id, name))
+    def forget_access(self, tenant_id: str) -> None:
+        """Have the ledger asked again what the person may do: it has said otherwise than was thought."""
+        self._session.access.pop(tenant_id, None)
+
+    async def _allowed(self, tenant_id: str) -> Collection[str]:
+        found = self._session.access.get(tenant_id)
         now = time.monotonic()
         if found is not None and now < found[1]:
             return found[0]
-        begin, request = self._empty(tenant_id)[name]
         try:
-            await begin(request, metadata=self.metadata)
-        except AccessDenied:
-            allowed = False
-        except (InvalidRequest, Refused):
-            allowed = True
+            told = await self.ask(self.client.access.get_access, m.GetAccessRequest(tenant_id=tenant_id))
         except LedgerError:
             # It could not be asked: nothing is offered, and nothing remembered.
-            return False
-        else:
-            raise AssertionError(f"{name} took a request without a subject")
-        if len(self._session.permissions) >= _MOST_PERMISSIONS:
-            self._session.permissions.clear()
-        self._session.permissions[tenant_id, name] = (allowed, now + _REMEMBERED_SECONDS)
+            return ()
+        allowed = frozenset(told.methods)
+        if len(self._session.access) >= _MOST_TENANTS:
+            self._session.access.clear()
+        self._session.access[tenant_id] = (allowed, now + _REMEMBERED_SECONDS)
         return allowed
-
-    def _empty(self, tenant_id: str) -> dict[str, tuple[Callable[..., Awaitable[Any]], Message]]:
-        """Return the calls that ask for a permission.
-
-        The client would make a key where there is none, so that these have one; they have no subject.
-        """
-        withdrawals, findings = self.client.withdrawals, self.client.findings
-        common: dict[str, Any] = {"tenant_id": tenant_id}
-        return {
-            APPROVE: (withdrawals.approve_withdrawal, m.ApproveWithdrawalRequest(**common)),
-            REJECT: (withdrawals.reject_withdrawal, m.RejectWithdrawalRequest(**common)),
-            CANCEL: (withdrawals.cancel_withdrawal, m.CancelWithdrawalRequest(**common)),
-            ACKNOWLEDGE: (findings.acknowledge_finding, m.AcknowledgeFindingRequest(**common)),
-            RESOLVE: (findings.resolve_finding, m.ResolveFindingRequest(**common)),
-            REOPEN: (findings.reopen_finding, m.ReopenFindingRequest(**common)),
-            REPAIR: (findings.repair_finding, m.RepairFindingRequest(**common)),
-        }
 
 
 class KnownCurrencies:

@@ -24,7 +24,7 @@ class Session:
         csrf: in each form; nobody else's page can know it.
         begin: seconds of the store's clock, like `seen`.
         notes: what the next page says once, as (kind, word, id).
-        permissions: what the ledger has answered, by tenant and method, until when.
+        access: by tenant the methods that the ledger lets the person call, and until when that counts.
     """
 
     person: str
@@ -33,7 +33,7 @@ class Session:
     seen: float
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     notes: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=_NOTES))
-    permissions: dict[tuple[str, str], tuple[bool, float]] = field(default_factory=dict)
+    access: dict[str, tuple[frozenset[str], float]] = field(default_factory=dict)
     streams: int = 0
     ended: bool = False
 

@@ -123,8 +123,8 @@ async def act(visit: Visit, form: dict[str, str]) -> Response:
     try:
         word = await _step(visit, name, finding_id, form, chosen)
     except LedgerError as error:
-        if isinstance(error, AccessDenied) and visit.session is not None:
-            visit.session.permissions.pop((visit.tenant_id, _ACTS[name]), None)
+        if isinstance(error, AccessDenied):
+            visit.ledger.forget_access(visit.tenant_id)
         typed["again"] = "yes" if error.outcome_unknown or error.retryable else ""
         problem = visit.say(words.sentence_of(error))
         return await _shown(
@@ -179,6 +179,7 @@ async def _shown(
         ledger.client.findings.get_finding, m.GetFindingRequest(tenant_id=tenant_id, finding_id=finding_id)
     )
     finding = answer.finding
+    may = await ledger.may(tenant_id, *_ACTS.values())
     formats = Formats(
         visit.language, visit.console.zone, await visit.console.currencies.of(ledger), visit.now
     )
@@ -194,7 +195,7 @@ async def _shown(
         difference=difference_of(finding, formats),
         is_open=finding.state in OPEN,
         is_repairable=finding.state in OPEN and finding.HasField("at_provider"),
-        may=await ledger.may(tenant_id, *_ACTS.values()),
+        may={act: may[method] for act, method in _ACTS.items()},
         keys={
             name: typed["key"]
             if typed.get("again") and typed.get("act") == name and "key" in typed

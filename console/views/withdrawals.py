@@ -132,7 +132,8 @@ async def act(visit: Visit, form: dict[str, str]) -> Response:
                 taken_back = m.CancelWithdrawalRequest(**common, reason=note)
                 answer = await ledger.ask(withdrawals.cancel_withdrawal, taken_back)
     except LedgerError as error:
-        _forget_permission(visit, error, _ACTS[name])
+        if isinstance(error, AccessDenied):
+            ledger.forget_access(visit.tenant_id)
         typed = {**form, "act": name, "again": "yes" if error.outcome_unknown or error.retryable else ""}
         problem = visit.say(words.sentence_of(error))
         return await _shown(
@@ -140,12 +141,6 @@ async def act(visit: Visit, form: dict[str, str]) -> Response:
         )
     visit.note("replayed" if answer.replayed else _DONE[name])
     return visit.redirect(visit.path("withdrawals", withdrawal_id))
-
-
-def _forget_permission(visit: Visit, error: LedgerError, name: str) -> None:
-    """Ask again what the person may do, now that the ledger has said otherwise than was thought."""
-    if isinstance(error, AccessDenied) and visit.session is not None:
-        visit.session.permissions.pop((visit.tenant_id, name), None)
 
 
 async def _shown(
@@ -197,7 +192,7 @@ async def _shown(
                 m.ListFindingsRequest(tenant_id=tenant_id, payment_id=withdrawal_id, page_size=_SHOWN),
             )
         ),
-        ledger.may(tenant_id, APPROVE, REJECT, CANCEL) if to_review else _nothing(),
+        ledger.may(tenant_id, *_ACTS.values()) if to_review else _nothing(),
     )
     others = [] if before is None else [e for e in before.withdrawals if e.withdrawal_id != withdrawal_id]
     return await visit.page(
@@ -206,7 +201,7 @@ async def _shown(
         w=withdrawal,
         sequence=answer.sequence,
         to_review=to_review,
-        may=may,
+        may={act: may.get(method, False) for act, method in _ACTS.items()},
         has_approved=any(each.reviewer.lower() == ledger.person.lower() for each in withdrawal.approvals),
         second_from=0
         if policy is None

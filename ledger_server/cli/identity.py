@@ -25,7 +25,7 @@ from ledger_server.identity.patterns import EVERYTHING, matches
 from ledger_server.identity.policy import Policy, Rule, only_tokens, unmatched_methods
 from ledger_server.rpc.methods import every_method
 from ledger_server.rpc.person_field import person_field
-from ledger_server.rpc.tenant_scope import OF_ALL_TENANTS, OF_NO_TENANT
+from ledger_server.rpc.tenant_scope import needed_tenant
 
 certs = typer.Typer(no_args_is_help=True, help="Certificates for development.")
 token = typer.Typer(no_args_is_help=True, help="Tokens, where there is no identity provider.")
@@ -134,11 +134,7 @@ def check(
 
 def _answers(rules: Policy, caller: Caller | None, method: str, tenant: str | None) -> Iterator[str]:
     """Yield a line for each rule that allows a method; without a tenant asked for, whatever its tenants."""
-    needed = tenant
-    if method in OF_ALL_TENANTS:
-        needed = EVERYTHING
-    elif method in OF_NO_TENANT:
-        needed = None
+    needed = needed_tenant(method, tenant)
     for rule in rules.rules:
         if caller is not None and not rule.is_for(caller):
             continue

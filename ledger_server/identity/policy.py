@@ -151,6 +151,26 @@ class Policy:
         """Return a function that tells whether a list may show a tenant."""
         return lambda tenant_id: self._allowed(caller, method, tenant_id)
 
+    def allowed(
+        self, caller: Caller, needed: Mapping[str, str | None], *, person: str = ""
+    ) -> tuple[str, ...]:
+        """Return those of some methods that a rule allows, in their order.
+
+        Nothing of it is remembered: whoever asks about many tenants leaves what calls need where it is.
+
+        Args:
+            needed: the tenant of each method, as in `check`.
+            person: for whom a service would act; one and the same rule must let it. Empty: for nobody.
+        """
+        rules = [
+            rule for rule in self.rules if rule.is_for(caller) and (not person or rule.lets_act_for(person))
+        ]
+        return tuple(
+            method
+            for method, tenant_id in needed.items()
+            if any(rule.covers(method, tenant_id) for rule in rules)
+        )
+
     def rules_for(self, caller: Caller, method: str, tenant_id: str | None) -> tuple[Rule, ...]:
         """Return the rules that allow a call."""
         return tuple(rule for rule in self.rules if rule.allows(caller, method, tenant_id))

@@ -5,6 +5,7 @@ from typing import Final
 import typer
 
 from ledger_server.operator import (
+    access,
     accounts,
     backfill,
     compare,
@@ -41,12 +42,13 @@ _GROUPS: Final = {
     "shadow": shadow.app,
     "withdrawals": withdrawals.app,
 }
-WORDS: Final = frozenset({"reconcile", "restored", "verify", *_GROUPS})
+WORDS: Final = frozenset({"access", "reconcile", "restored", "verify", *_GROUPS})
 """The first words of these commands."""
 
 
 def add_commands(app: typer.Typer) -> None:
     """Give a program the commands of operators."""
+    app.command()(access.access)
     app.command()(reconcile.reconcile)
     app.command()(restored)
     app.command()(verify)

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import structlog
 from defter.backfill.v1 import backfill_pb2
+from defter.identity.v1 import access_pb2
 from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import (
     deposit_pb2,
@@ -63,6 +64,7 @@ from ledger_server.process.readiness import Readiness
 from ledger_server.process.running import Job, RunningServer, close
 from ledger_server.process.settings import Settings
 from ledger_server.providers.adapter import Adapter, ProviderCallKind
+from ledger_server.rpc.access import AccessServicer
 from ledger_server.rpc.account import AccountServicer
 from ledger_server.rpc.backfill import BackfillServicer
 from ledger_server.rpc.callers_ledger import CallersLedger
@@ -612,6 +614,7 @@ def _servicers(
         (finding_pb2, FindingServicer(ledger, findings, Repairs(reads, findings))),
         (reconciliation_pb2, reconciliation),
         (backfill_pb2, backfill),
+        (access_pb2, AccessServicer()),
         (
             settlement_pb2,
             SettlementServicer(ledger, reader, Settlements(reads), importer, amounts, currencies=kept),

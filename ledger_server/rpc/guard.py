@@ -34,7 +34,7 @@ from ledger_server.rpc.audited_method import AuditedMethod
 from ledger_server.rpc.call_facts import CALL
 from ledger_server.rpc.outcome_scope import SHOWS_EVERYTHING, asked_method
 from ledger_server.rpc.person_field import person_field
-from ledger_server.rpc.tenant_scope import TenantOf, name_of, tenant_reader
+from ledger_server.rpc.tenant_scope import OF_THE_CALLER, TenantOf, name_of, tenant_reader
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -48,6 +48,13 @@ _MOST_REMEMBERED: Final = 8_192
 
 SEES: ContextVar[Callable[[str], bool]] = ContextVar("SEES", default=lambda _: True)
 """Whether the caller of the call under way may see a tenant in a list of tenants."""
+ALLOWED: ContextVar[Callable[[Mapping[str, str | None]], tuple[str, ...]]] = ContextVar(
+    "ALLOWED", default=tuple
+)
+"""Returns those of some methods, each with its tenant, that the caller of the call under way may call.
+
+It is the caller's own in methods of `OF_THE_CALLER` alone; an open server allows all.
+"""
 ITEM_REFUSED: ContextVar[Callable[[Refused], None]] = ContextVar("ITEM_REFUSED", default=lambda _: None)
 """Tells the audit log that an item of the call under way was refused, while the call itself is answered."""
 CALLER: ContextVar[NamedCaller | None] = ContextVar("CALLER", default=None)
@@ -251,6 +258,7 @@ class Door:
         self._person_field = person_field
         self._audited = audited
         self._has_items = has_items
+        self._is_of_the_caller = method in OF_THE_CALLER
 
     def admit(self, request: Any, context: Context) -> Admission:
         """Admit a call, whose request has not been looked at yet.
@@ -302,6 +310,8 @@ class Door:
         if facts is not None:
             facts.identity, facts.tenant_id = caller.identity, tenant_id
         policy = self.guard.in_force.policy
+        if self._is_of_the_caller:
+            return _told_of_itself(policy, caller, acted_for)
         policy.check(caller, self._method, tenant_id)
         if asked and not policy.allows(caller, SHOWS_EVERYTHING, tenant_id):
             policy.check(caller, asked, tenant_id)
@@ -386,6 +396,18 @@ class Stream:
                 yield refused
                 return
             yield request
+
+
+def _told_of_itself(policy: Policy, caller: Caller, acted_for: tuple[str, ...]) -> NamedCaller:
+    """Let a caller ask what it may do, itself or for a person whom it names; return whose call it is.
+
+    Raises:
+        PersonOther, PersonMalformed: the person can't be the one for whom it is asked.
+    """
+    person = person_of(caller, acted_for, check_permitted=lambda _: None)
+    of_others = "" if caller.subject else person
+    ALLOWED.set(lambda needed: policy.allowed(caller, needed, person=of_others))
+    return NamedCaller(caller.identity, person)
 
 
 def wall_clock() -> datetime:

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from ledger_server.rpc.tenant_scope import OF_THE_CALLER
+
 READ_VERBS: Final = ("Get", "BatchGet", "List", "Reveal", "Verify", "Watch", "ServerReflection")
 """What the names of methods that change nothing begin with; any other method counts as one that does."""
 
@@ -30,4 +32,4 @@ def changes(method: str) -> bool:
 
 def reads_players(method: str) -> bool:
     """Whether a method reads the money of players."""
-    return not changes(method) and method not in NOT_OF_PLAYERS
+    return not changes(method) and method not in NOT_OF_PLAYERS | OF_THE_CALLER

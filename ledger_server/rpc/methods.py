@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from defter.backfill.v1 import backfill_pb2
+from defter.identity.v1 import access_pb2
 from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import (
     deposit_pb2,
@@ -16,7 +17,7 @@ from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2, settlement
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_reflection.v1alpha import reflection_pb2
 
-from ledger_server.rpc.tenant_scope import name_of
+from ledger_server.rpc.tenant_scope import OF_THE_CALLER, name_of
 
 _FILES: Final[tuple[Any, ...]] = (
     account_pb2,
@@ -34,16 +35,18 @@ _FILES: Final[tuple[Any, ...]] = (
     reconciliation_pb2,
     settlement_pb2,
     backfill_pb2,
+    access_pb2,
     reflection_pb2,
 )
 
 
 def every_method() -> dict[str, MethodDescriptor]:
-    """Return all methods by name, as policies have it."""
-    methods = (
+    """Return all methods that need a permission by name, as policies have it, in the names' order."""
+    methods = [
         method
         for file in _FILES
         for service in file.DESCRIPTOR.services_by_name.values()
         for method in service.methods
-    )
+        if name_of(method) not in OF_THE_CALLER
+    ]
     return {name_of(method): method for method in sorted(methods, key=name_of)}

@@ -28,6 +28,12 @@ OF_NO_TENANT: Final = frozenset(
 )
 """Methods that need a rule with the method, for whatever tenants; `ListTenants` shows those of such rules."""
 
+OF_THE_CALLER: Final = frozenset({"defter.identity.v1.AccessService/GetAccess"})
+"""Methods that tell a caller of itself: they need a proven identity and no permission.
+
+Their calls are the caller's own: anybody may ask about any tenant, so they are not counted as that tenant's.
+"""
+
 _FIELD: Final = "tenant_id"
 # A tenant id has at most 63 characters; of one that is too long, as much as shows that it is.
 _LONGEST: Final = 80
@@ -55,6 +61,8 @@ def tenant_reader(method: MethodDescriptor) -> TenantOf:
     """
     name = name_of(method)
     fields = method.input_type.fields_by_name
+    if name in OF_THE_CALLER:
+        return lambda _: None
     if name in OF_ALL_TENANTS:
         return lambda _: EVERYTHING
     if name in OF_NO_TENANT:
@@ -66,6 +74,19 @@ def tenant_reader(method: MethodDescriptor) -> TenantOf:
     if within is not None and _is_text(within.fields_by_name.get(_FIELD)):
         return lambda request: request.header.tenant_id[:_LONGEST] if request.HasField("header") else None
     raise TenantUnclear(name)
+
+
+def needed_tenant(method: str, tenant_id: str | None) -> str | None:
+    """Return the tenant that a rule for a call has to have.
+
+    Args:
+        method: as policies name it.
+        tenant_id: the tenant that the call is about; None: any.
+    Returns: `*` for all tenants together; None: the rule's tenants don't matter.
+    """
+    if method in OF_ALL_TENANTS:
+        return EVERYTHING
+    return None if method in OF_NO_TENANT else tenant_id
 
 
 def _is_text(field: FieldDescriptor | None) -> bool:

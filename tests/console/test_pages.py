@@ -80,6 +80,25 @@ async def test_who_may_not_sees_no_button_and_the_ledger_refuses_a_forged_form(h
     assert (await house.cashier.withdrawal(withdrawal.withdrawal_id)).state == REQUESTED
 
 
+async def test_right_that_was_taken_away_is_gone_from_the_page_that_tells_so(house: House) -> None:
+    """What is remembered is forgotten as soon as the ledger says otherwise; it never decides."""
+    await house.funded()
+    withdrawal = await house.cashier.request(500)
+    page = f"{LIST}/{withdrawal.withdrawal_id}"
+    async with await house.signed_in() as ada:
+        form = form_of((await ada.get(page)).text, "/approve")
+        policy = house.folder / "policy.toml"
+        policy.write_text(
+            policy.read_text().replace("WithdrawalService/ApproveWithdrawal", "WithdrawalService/Get*")
+        )
+        assert house.service.server.identity is not None
+        await house.service.server.identity.look()
+        refused = await ada.post(f"{page}/approve", {**form, "note": ""})
+    assert refused.status_code == 403
+    assert f'action="{page}/approve"' not in refused.text
+    assert f'action="{page}/reject"' in refused.text
+
+
 async def test_who_may_see_nothing_is_told_so_and_not_which_tenants_there_are(house: House) -> None:
     """An unknown tenant and one that may not be seen look alike."""
     async with await house.signed_in("nobody") as nobody:

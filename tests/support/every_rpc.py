@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha import reflection_pb2
 
-from ledger_server.rpc.tenant_scope import name_of
+from ledger_server.rpc.tenant_scope import OF_THE_CALLER, name_of
 from tests.support.service import Service
 
 REFLECTION: Any = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].methods[0]
@@ -24,7 +24,7 @@ _REFUSAL_SECONDS = 2.0
 def rpcs_of(service: Service) -> dict[str, MethodDescriptor]:
     """Return the RPCs that need a permission, by name: those of the server's services, and reflection."""
     methods = [*service.server._handlers._methods.values(), REFLECTION]
-    return {name_of(method): method for method in methods}
+    return {name_of(method): method for method in methods if name_of(method) not in OF_THE_CALLER}
 
 
 def request_of(method: MethodDescriptor, tenant_id: str) -> Message:

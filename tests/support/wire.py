@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import grpc
 import pytest
+from defter.identity.v1.access_pb2_grpc import AccessServiceStub
 from defter.ledger.v1.account_pb2_grpc import AccountServiceStub
 from defter.ledger.v1.hold_pb2_grpc import HoldServiceStub
 from defter.ledger.v1.journal_pb2_grpc import JournalServiceStub
@@ -26,6 +27,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 if TYPE_CHECKING:
+    from defter.identity.v1.access_pb2_grpc import AccessServiceAsyncStub
     from defter.ledger.v1.account_pb2_grpc import AccountServiceAsyncStub
     from defter.ledger.v1.hold_pb2_grpc import HoldServiceAsyncStub
     from defter.ledger.v1.journal_pb2_grpc import JournalServiceAsyncStub
@@ -79,6 +81,7 @@ class Stubs:
     outbound: OutboundServiceAsyncStub
     findings: FindingServiceAsyncStub
     reconciliation: ReconciliationServiceAsyncStub
+    access: AccessServiceAsyncStub
 
     @classmethod
     def over(cls, channel: grpc.aio.Channel) -> Stubs:
@@ -97,6 +100,7 @@ class Stubs:
             outbound=OutboundServiceStub(channel),
             findings=FindingServiceStub(channel),
             reconciliation=ReconciliationServiceStub(channel),
+            access=AccessServiceStub(channel),
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from defter.identity.v1 import access_pb2
 from defter.ledger.v1 import account_pb2, error_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import deposit_pb2, player_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
 from defter.reconciliation.v1 import finding_pb2
@@ -31,7 +32,7 @@ METHODS: list[MethodDescriptor] = [
     for module in (
         *(tenant_pb2, account_pb2, posting_pb2, hold_pb2, journal_pb2),
         *(deposit_pb2, withdrawal_pb2, wallet_pb2, player_pb2, provider_event_pb2),
-        finding_pb2,
+        *(finding_pb2, access_pb2),
     )
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
@@ -165,7 +166,7 @@ def calls(draw: st.DrawFn) -> tuple[MethodDescriptor, Message]:
 async def reason_of_call(ledger: Ledger, method: MethodDescriptor, request: Message) -> str:
     """Call a method and return the reason of its refusal, or `OK`."""
     service = method.containing_service.name.removesuffix("Service").lower()
-    names = {"journal": "journal", "providerevent": "events"}
+    names = {"access": "access", "journal": "journal", "providerevent": "events"}
     stub = getattr(getattr(ledger.stubs, names.get(service, f"{service}s")), method.name)
     try:
         if method.client_streaming:

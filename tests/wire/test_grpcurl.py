@@ -19,6 +19,7 @@ from msgspec import structs
 from ledger_server.domain.provider_record import ProviderRecord, ProviderRecordKind, RemoteState
 from ledger_server.engine.records.sealing import new_key
 from ledger_server.providers.adapter import Capabilities, ProviderRecordPage
+from ledger_server.rpc.tenant_scope import OF_THE_CALLER
 from tests.support.clock import FakeClock
 from tests.support.every_rpc import rpcs_of
 from tests.support.fake_provider import FakeAdapter
@@ -79,6 +80,7 @@ async def test_list_services_by_reflection_names_all_of_them(shell: Shell) -> No
 
     assert services == [
         "defter.backfill.v1.BackfillService",
+        "defter.identity.v1.AccessService",
         "defter.ledger.v1.AccountService",
         "defter.ledger.v1.HoldService",
         "defter.ledger.v1.JournalService",
@@ -200,7 +202,7 @@ async def test_each_call_of_the_page_is_answered(
         kept |= {name: str(found_in(answers[-1], place)) for name, place in call.keeps}
 
     assert {path_of(example)[1:] for example in EXAMPLES} == {
-        name for name in rpcs_of(page_server) if name.startswith("defter.")
+        name for name in {*rpcs_of(page_server), *OF_THE_CALLER} if name.startswith("defter.")
     }
     assert "first_difference" not in answers[-1]["result"]
 

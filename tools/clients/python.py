@@ -36,6 +36,7 @@ _ATTRIBUTES: Final = {
     "FindingService": "findings",
     "SettlementService": "settlements",
     "BackfillService": "backfill",
+    "AccessService": "access",
 }
 _KINDS: Final = {
     Kind.RETRY: "RetryLater",

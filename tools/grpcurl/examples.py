@@ -145,6 +145,7 @@ _TENANTS: Final = (
     _ledger("TenantService", "GetTenant"),
     _one(f"{_LEDGER}.TenantService", "ListTenants"),
     _one(f"{_LEDGER}.TenantService", "ListCurrencies"),
+    _one("identity.v1.AccessService", "GetAccess", tenant_id="casino"),
     _ledger("TenantService", "GetBalanceEnforcement"),
     _ledger(
         "TenantService",

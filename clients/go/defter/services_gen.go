@@ -7,6 +7,7 @@ import (
 	"iter"
 
 	backfillv1 "defter.example/defter/clients/go/gen/defter/backfill/v1"
+	identityv1 "defter.example/defter/clients/go/gen/defter/identity/v1"
 	ledgerv1 "defter.example/defter/clients/go/gen/defter/ledger/v1"
 	paymentsv1 "defter.example/defter/clients/go/gen/defter/payments/v1"
 	reconciliationv1 "defter.example/defter/clients/go/gen/defter/reconciliation/v1"
@@ -14,6 +15,7 @@ import (
 
 // Services are all that a ledger has; they are part of the [Client].
 type Services struct {
+	Accesss        *AccessService
 	Accounts       *AccountService
 	Backfill       *BackfillService
 	Deposits       *DepositService
@@ -32,6 +34,7 @@ type Services struct {
 }
 
 func (client *Client) addServices() {
+	client.Accesss = &AccessService{client}
 	client.Accounts = &AccountService{client}
 	client.Backfill = &BackfillService{client}
 	client.Deposits = &DepositService{client}
@@ -85,6 +88,18 @@ func (s *BackfillService) CompareBalances(ctx context.Context, options ...CallOp
 // DEADLINE_PASSED if the caller sends nothing for a minute.
 func (s *BackfillService) ImportOpeningBalances(ctx context.Context, options ...CallOption) (*Stream[*backfillv1.ImportOpeningBalancesRequest, backfillv1.ImportOpeningBalancesResponse], error) {
 	return opened[*backfillv1.ImportOpeningBalancesRequest, backfillv1.ImportOpeningBalancesResponse](ctx, s.client, backfillv1.BackfillService_ImportOpeningBalances_FullMethodName, options)
+}
+
+// AccessService has the RPCs of that service.
+type AccessService struct{ client *Client }
+
+// GetAccess calls the RPC of that name. Tell who calls, as it was proved, and which methods the policy lets the caller
+// call now. It needs a proven identity and no permission, since it tells nobody of anybody else; it decides nothing,
+// and the audit log has no line of it. Who may do nothing gets an empty list. The policy may be another one at the next
+// call, and each call is judged by itself: what is listed may still be refused, as `GetOutcome` is for a key of a
+// method that is not listed.
+func (s *AccessService) GetAccess(ctx context.Context, request *identityv1.GetAccessRequest, options ...CallOption) (*identityv1.GetAccessResponse, error) {
+	return plain[identityv1.GetAccessResponse](ctx, s.client, identityv1.AccessService_GetAccess_FullMethodName, request, options, false)
 }
 
 // AccountService has the RPCs of that service.

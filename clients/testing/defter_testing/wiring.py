@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from defter.backfill.v1 import backfill_pb2
+from defter.identity.v1 import access_pb2
 from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import (
     deposit_pb2,
@@ -32,6 +33,7 @@ from ledger_server.domain.ledger.currency import Currencies, currencies_of
 from ledger_server.engine.lane.kept_currencies import KeptCurrencies
 from ledger_server.engine.reads.personal import PersonalData
 from ledger_server.identity.quotas import Kind, Quota, Quotas
+from ledger_server.rpc.access import AccessServicer
 from ledger_server.rpc.account import AccountServicer
 from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.deposit import DepositServicer
@@ -74,6 +76,7 @@ _FILES: Final[tuple[Any, ...]] = (
     reconciliation_pb2,
     backfill_pb2,
     settlement_pb2,
+    access_pb2,
 )
 SERVICES: Final[tuple[ServiceDescriptor, ...]] = tuple(
     next(iter(file.DESCRIPTOR.services_by_name.values())) for file in _FILES
@@ -115,6 +118,7 @@ class Wired:
             withdrawal_pb2: WithdrawalServicer(callers, payments, reads, payment_reads, personal),
             wallet_pb2: WalletServicer(payment_reads),
             provider_event_pb2: ProviderEventServicer(callers, payments, payment_reads),
+            access_pb2: AccessServicer(),
         }
         self.handlers: Final = Handlers(
             [

@@ -1,6 +1,7 @@
 // Owns the client: one set of connections, and all services.
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { BackfillService } from "./gen/defter/backfill/v1/backfill_pb.js";
+import { AccessService } from "./gen/defter/identity/v1/access_pb.js";
 import { AccountService } from "./gen/defter/ledger/v1/account_pb.js";
 import { HoldService } from "./gen/defter/ledger/v1/hold_pb.js";
 import {
@@ -71,6 +72,7 @@ export class LedgerClient {
   readonly findings: Service<typeof FindingService>;
   readonly settlements: Service<typeof SettlementService>;
   readonly backfill: Service<typeof BackfillService>;
+  readonly access: Service<typeof AccessService>;
   readonly #wire: Wire;
 
   /**
@@ -102,6 +104,7 @@ export class LedgerClient {
     this.findings = serviceOf(wire, FindingService);
     this.settlements = serviceOf(wire, SettlementService);
     this.backfill = serviceOf(wire, BackfillService);
+    this.access = serviceOf(wire, AccessService);
   }
 
   /** Close the connections; calls that have begun go on to their end, but are not tried again. */

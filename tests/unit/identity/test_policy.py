@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger_server.domain.errors import PermissionMissing
+from ledger_server.domain.errors import PermissionMissing, PersonNotPermitted
 from ledger_server.identity.caller import Caller
 from ledger_server.identity.patterns import matches
 from ledger_server.identity.policy import Policy, unmatched_methods
 
-POLICY = Policy(
-    b"""
+POLICY_TEXT = b"""
 [[rule]]
 name = "edge"
 identities = ["spiffe://d/edge"]
@@ -35,7 +34,7 @@ claims = { duty = ["yes"] }
 methods = ["*"]
 tenants = ["casino-*", "bingo"]
 """
-)
+POLICY = Policy(POLICY_TEXT)
 EDGE = Caller("spiffe://d/edge")
 OPERATOR = Caller("token:bob", (("groups", ("x", "ops-2")), ("team", ("ledger",))))
 ADA = Caller("token:ada", (("duty", ("yes",)),))
@@ -187,3 +186,34 @@ def test_methods_that_do_not_exist_are_found() -> None:
         "edge": ("p.EventService/Ingest",),
         "operators": ("p.*/List*",),
     }
+
+
+PLACES = [None, "*", "casino-1", "bingo", "elsewhere"]
+
+
+@given(
+    caller=st.sampled_from([EDGE, OPERATOR, ADA, Caller("spiffe://d/other"), Caller("token:bob")]),
+    needed=st.dictionaries(
+        st.sampled_from(["p.EventService/Ingest", "p.A/GetB", "p.A/ListB", "p.A/SetB", "q.A/GetB"]),
+        st.sampled_from(PLACES),
+    ),
+    person=st.sampled_from(["", "bob", "eve"]),
+)
+def test_what_is_told_is_what_is_checked(caller: Caller, needed: dict[str, str | None], person: str) -> None:
+    """Method by method, in their order, for a caller itself or for a person for whom it acts."""
+    policy = Policy(
+        (POLICY_TEXT + b'[[rule]]\nname = "acting"\nidentities = ["spiffe://d/*"]\n')
+        + b'methods = ["p.*/*"]\ntenants = ["bingo"]\nacts_for = ["bob"]\n'
+    )
+
+    def passes(method: str, tenant_id: str | None) -> bool:
+        try:
+            policy.check(caller, method, tenant_id)
+            if person:
+                policy.check_acting(caller, method, tenant_id, person)
+        except (PermissionMissing, PersonNotPermitted):
+            return False
+        return True
+
+    expected = tuple(method for method, tenant_id in needed.items() if passes(method, tenant_id))
+    assert policy.allowed(caller, needed, person=person) == expected

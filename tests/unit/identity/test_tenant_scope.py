@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from defter.identity.v1 import access_pb2
 from defter.ledger.v1 import error_pb2, tenant_pb2
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
 
@@ -13,8 +14,10 @@ from ledger_server.rpc.methods import every_method
 from ledger_server.rpc.tenant_scope import (
     OF_ALL_TENANTS,
     OF_NO_TENANT,
+    OF_THE_CALLER,
     TenantUnclear,
     name_of,
+    needed_tenant,
     tenant_reader,
 )
 from tests.support.every_rpc import request_of
@@ -50,6 +53,23 @@ def test_lists_of_exceptions_name_methods_that_exist() -> None:
     """And none twice."""
     assert set(METHODS) >= OF_ALL_TENANTS | OF_NO_TENANT
     assert not OF_ALL_TENANTS & OF_NO_TENANT
+    assert not OF_THE_CALLER & set(METHODS)  # a rule that names one does nothing, and `policy check` says so
+
+
+def test_question_about_a_tenant_is_not_counted_as_the_tenants() -> None:
+    """Anybody may ask about any tenant, and must not use up what its own callers have."""
+    access = access_pb2.DESCRIPTOR.services_by_name["AccessService"].methods
+    assert {name_of(method) for method in access} == OF_THE_CALLER
+    for method in access:
+        assert tenant_reader(method)(request_of(method, "casino")) is None
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_tenant_that_is_needed_is_the_one_that_a_call_is_checked_for(name: str) -> None:
+    """Whoever asks what it may do is answered by the same tenant."""
+    assert needed_tenant(name, "casino") == (
+        tenant_reader(METHODS[name])(request_of(METHODS[name], "casino"))
+    )
 
 
 def test_method_that_nobody_has_thought_of_keeps_a_server_from_starting() -> None:

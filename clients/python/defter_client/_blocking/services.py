@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from defter.backfill.v1 import backfill_pb2
+from defter.identity.v1 import access_pb2
 from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import (
     deposit_pb2,
@@ -94,6 +95,35 @@ class Backfill:
             "/defter.backfill.v1.BackfillService/ImportOpeningBalances",
             requests,
             backfill_pb2.ImportOpeningBalancesResponse,
+            seconds=timeout,
+            metadata=metadata,
+        )
+
+
+class Access:
+    """The RPCs of `AccessService`."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def get_access(
+        self,
+        request: access_pb2.GetAccessRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> access_pb2.GetAccessResponse:
+        """Tell who calls, as it was proved, and which methods the policy lets the caller call now.
+
+        It needs a proven identity and no permission, since it tells nobody of anybody else; it
+        decides nothing, and the audit log has no line of it. Who may do nothing gets an empty list.
+        The policy may be another one at the next call, and each call is judged by itself: what is
+        listed may still be refused, as `GetOutcome` is for a key of a method that is not listed.
+        """
+        return self._caller.read(
+            "/defter.identity.v1.AccessService/GetAccess",
+            request,
+            access_pb2.GetAccessResponse,
             seconds=timeout,
             metadata=metadata,
         )
@@ -1716,6 +1746,7 @@ class Services:
 
     def __init__(self, caller: Caller) -> None:
         self.backfill = Backfill(caller)
+        self.access = Access(caller)
         self.accounts = Accounts(caller)
         self.holds = Holds(caller)
         self.journal = Journal(caller)
