@@ -257,6 +257,16 @@ const (
 	// ErrProviderRefTaken: Another payment of that provider account has this ref. ALREADY_EXISTS. Metadata: `provider_ref`,
 	// `payment_id`.
 	ErrProviderRefTaken Reason = "PROVIDER_REF_TAKEN"
+	// ErrWithdrawalStateMismatch: ApproveWithdrawal, RejectWithdrawal: the withdrawal is not as the reviewer has seen it:
+	// read it again and decide anew, with a new key. ABORTED. Metadata: `withdrawal_id`, `state`, `approvals` (as it is
+	// now), `expected_state`, `expected_approvals` (empty: not asked for).
+	ErrWithdrawalStateMismatch Reason = "WITHDRAWAL_STATE_MISMATCH"
+	// ErrWithdrawalClaimed: ClaimWithdrawal: somebody else works on it; `take_over` replaces their claim.
+	// FAILED_PRECONDITION. Metadata: `withdrawal_id`, `reviewer` (who does), `expire_time` (of their claim).
+	ErrWithdrawalClaimed Reason = "WITHDRAWAL_CLAIMED"
+	// ErrTooManyNotes: AddWithdrawalNote: it has as many notes as it can have. FAILED_PRECONDITION. Metadata:
+	// `withdrawal_id`, `limit`.
+	ErrTooManyNotes Reason = "TOO_MANY_NOTES"
 	// ErrPlayerCancelNotAllowed: The tenant's withdrawal policy does not let players take a withdrawal back.
 	// FAILED_PRECONDITION. Metadata: `withdrawal_id`.
 	ErrPlayerCancelNotAllowed Reason = "PLAYER_CANCEL_NOT_ALLOWED"
@@ -446,6 +456,9 @@ var reasons = map[Reason]reasonOf{
 	ErrWithdrawalNotFound:          {221, codes.NotFound, KindRefused, func() error { return &WithdrawalNotFoundError{} }},
 	ErrProviderEventNotFound:       {222, codes.NotFound, KindRefused, func() error { return &ProviderEventNotFoundError{} }},
 	ErrProviderRefTaken:            {223, codes.AlreadyExists, KindRefused, func() error { return &ProviderRefTakenError{} }},
+	ErrWithdrawalStateMismatch:     {263, codes.Aborted, KindRefused, func() error { return &WithdrawalStateMismatchError{} }},
+	ErrWithdrawalClaimed:           {264, codes.FailedPrecondition, KindRefused, func() error { return &WithdrawalClaimedError{} }},
+	ErrTooManyNotes:                {265, codes.FailedPrecondition, KindRefused, func() error { return &TooManyNotesError{} }},
 	ErrPlayerCancelNotAllowed:      {224, codes.FailedPrecondition, KindRefused, func() error { return &PlayerCancelNotAllowedError{} }},
 	ErrSecondReviewerRequired:      {225, codes.FailedPrecondition, KindRefused, func() error { return &SecondReviewerRequiredError{} }},
 	ErrCallUnderWay:                {226, codes.FailedPrecondition, KindRefused, func() error { return &CallUnderWayError{} }},
@@ -1147,6 +1160,38 @@ type ProviderRefTakenError struct {
 
 // Error returns the name of the reason.
 func (*ProviderRefTakenError) Error() string { return string(ErrProviderRefTaken) }
+
+// WithdrawalStateMismatchError has the facts of [ErrWithdrawalStateMismatch], for errors.As; what was not told is
+// empty.
+type WithdrawalStateMismatchError struct {
+	WithdrawalID      string `fact:"withdrawal_id"`
+	State             string `fact:"state"`
+	Approvals         string `fact:"approvals"`
+	ExpectedState     string `fact:"expected_state"`
+	ExpectedApprovals string `fact:"expected_approvals"`
+}
+
+// Error returns the name of the reason.
+func (*WithdrawalStateMismatchError) Error() string { return string(ErrWithdrawalStateMismatch) }
+
+// WithdrawalClaimedError has the facts of [ErrWithdrawalClaimed], for errors.As; what was not told is empty.
+type WithdrawalClaimedError struct {
+	WithdrawalID string     `fact:"withdrawal_id"`
+	Reviewer     string     `fact:"reviewer"`
+	ExpireTime   *time.Time `fact:"expire_time"`
+}
+
+// Error returns the name of the reason.
+func (*WithdrawalClaimedError) Error() string { return string(ErrWithdrawalClaimed) }
+
+// TooManyNotesError has the facts of [ErrTooManyNotes], for errors.As; what was not told is empty.
+type TooManyNotesError struct {
+	WithdrawalID string `fact:"withdrawal_id"`
+	Limit        *int64 `fact:"limit"`
+}
+
+// Error returns the name of the reason.
+func (*TooManyNotesError) Error() string { return string(ErrTooManyNotes) }
 
 // PlayerCancelNotAllowedError has the facts of [ErrPlayerCancelNotAllowed], for errors.As; what was not told is empty.
 type PlayerCancelNotAllowedError struct {

@@ -389,8 +389,8 @@ func (s *DepositService) GetDeposit(ctx context.Context, request *paymentsv1.Get
 	return plain[paymentsv1.GetDepositResponse](ctx, s.client, paymentsv1.DepositService_GetDeposit_FullMethodName, request, options, false)
 }
 
-// ListDeposits calls the RPC of that name. List deposits, the oldest first, as they stand now. Between two times none
-// is added later. Fails with NOT_YET_RECORDED.
+// ListDeposits calls the RPC of that name. List deposits, the oldest or the newest first, as they stand now. Between
+// two times none is added later. Fails with NOT_YET_RECORDED.
 func (s *DepositService) ListDeposits(ctx context.Context, request *paymentsv1.ListDepositsRequest, options ...CallOption) iter.Seq2[*paymentsv1.Deposit, error] {
 	return items(s.ListDepositsPages(ctx, request, options...), (*paymentsv1.ListDepositsResponse).GetDeposits)
 }
@@ -398,6 +398,12 @@ func (s *DepositService) ListDeposits(ctx context.Context, request *paymentsv1.L
 // ListDepositsPages is ListDeposits by whole responses.
 func (s *DepositService) ListDepositsPages(ctx context.Context, request *paymentsv1.ListDepositsRequest, options ...CallOption) iter.Seq2[*paymentsv1.ListDepositsResponse, error] {
 	return pages[paymentsv1.ListDepositsResponse](ctx, s.client, paymentsv1.DepositService_ListDeposits_FullMethodName, request, options)
+}
+
+// CountDeposits calls the RPC of that name. Count deposits by state, currency and provider account: all that are open,
+// and those of a window that have ended. Fails with NOT_YET_RECORDED.
+func (s *DepositService) CountDeposits(ctx context.Context, request *paymentsv1.CountDepositsRequest, options ...CallOption) (*paymentsv1.CountDepositsResponse, error) {
+	return plain[paymentsv1.CountDepositsResponse](ctx, s.client, paymentsv1.DepositService_CountDeposits_FullMethodName, request, options, true)
 }
 
 // RefundDeposit calls the RPC of that name. Ask for a refund: the player's money is held, and the provider is told in
@@ -523,14 +529,14 @@ func (s *WithdrawalService) RequestWithdrawal(ctx context.Context, request *paym
 }
 
 // ApproveWithdrawal calls the RPC of that name. Let it pass. Above the tenant's limit a second reviewer must do so too.
-// Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH,
-// ACCOUNT_KIND_MISMATCH.
+// Keyed. Fails with WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED,
+// CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
 func (s *WithdrawalService) ApproveWithdrawal(ctx context.Context, request *paymentsv1.ApproveWithdrawalRequest, options ...CallOption) (*Keyed[*paymentsv1.ApproveWithdrawalResponse], error) {
 	return keyed[paymentsv1.ApproveWithdrawalResponse](ctx, s.client, paymentsv1.WithdrawalService_ApproveWithdrawal_FullMethodName, request, options)
 }
 
 // RejectWithdrawal calls the RPC of that name. Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND,
-// ILLEGAL_TRANSITION.
+// WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION.
 func (s *WithdrawalService) RejectWithdrawal(ctx context.Context, request *paymentsv1.RejectWithdrawalRequest, options ...CallOption) (*Keyed[*paymentsv1.RejectWithdrawalResponse], error) {
 	return keyed[paymentsv1.RejectWithdrawalResponse](ctx, s.client, paymentsv1.WithdrawalService_RejectWithdrawal_FullMethodName, request, options)
 }
@@ -552,8 +558,8 @@ func (s *WithdrawalService) GetWithdrawal(ctx context.Context, request *payments
 	return plain[paymentsv1.GetWithdrawalResponse](ctx, s.client, paymentsv1.WithdrawalService_GetWithdrawal_FullMethodName, request, options, false)
 }
 
-// ListWithdrawals calls the RPC of that name. List withdrawals, the oldest first, as they stand now. Between two times
-// none is added later. Fails with NOT_YET_RECORDED.
+// ListWithdrawals calls the RPC of that name. List withdrawals, the oldest or the newest first, as they stand now.
+// Between two times none is added later. Fails with NOT_YET_RECORDED.
 func (s *WithdrawalService) ListWithdrawals(ctx context.Context, request *paymentsv1.ListWithdrawalsRequest, options ...CallOption) iter.Seq2[*paymentsv1.Withdrawal, error] {
 	return items(s.ListWithdrawalsPages(ctx, request, options...), (*paymentsv1.ListWithdrawalsResponse).GetWithdrawals)
 }
@@ -561,6 +567,24 @@ func (s *WithdrawalService) ListWithdrawals(ctx context.Context, request *paymen
 // ListWithdrawalsPages is ListWithdrawals by whole responses.
 func (s *WithdrawalService) ListWithdrawalsPages(ctx context.Context, request *paymentsv1.ListWithdrawalsRequest, options ...CallOption) iter.Seq2[*paymentsv1.ListWithdrawalsResponse, error] {
 	return pages[paymentsv1.ListWithdrawalsResponse](ctx, s.client, paymentsv1.WithdrawalService_ListWithdrawals_FullMethodName, request, options)
+}
+
+// CountWithdrawals calls the RPC of that name. Count withdrawals by state, currency and provider account: all that are
+// open, and those of a window that have ended. Fails with NOT_YET_RECORDED.
+func (s *WithdrawalService) CountWithdrawals(ctx context.Context, request *paymentsv1.CountWithdrawalsRequest, options ...CallOption) (*paymentsv1.CountWithdrawalsResponse, error) {
+	return plain[paymentsv1.CountWithdrawalsResponse](ctx, s.client, paymentsv1.WithdrawalService_CountWithdrawals_FullMethodName, request, options, true)
+}
+
+// ClaimWithdrawal calls the RPC of that name. Say who works on a withdrawal, or that nobody does any more. It forbids
+// nothing to others. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, WITHDRAWAL_CLAIMED.
+func (s *WithdrawalService) ClaimWithdrawal(ctx context.Context, request *paymentsv1.ClaimWithdrawalRequest, options ...CallOption) (*Keyed[*paymentsv1.ClaimWithdrawalResponse], error) {
+	return keyed[paymentsv1.ClaimWithdrawalResponse](ctx, s.client, paymentsv1.WithdrawalService_ClaimWithdrawal_FullMethodName, request, options)
+}
+
+// AddWithdrawalNote calls the RPC of that name. Add a note to a withdrawal; it is never changed or removed. Keyed.
+// Fails with WITHDRAWAL_NOT_FOUND, TOO_MANY_NOTES.
+func (s *WithdrawalService) AddWithdrawalNote(ctx context.Context, request *paymentsv1.AddWithdrawalNoteRequest, options ...CallOption) (*Keyed[*paymentsv1.AddWithdrawalNoteResponse], error) {
+	return keyed[paymentsv1.AddWithdrawalNoteResponse](ctx, s.client, paymentsv1.WithdrawalService_AddWithdrawalNote_FullMethodName, request, options)
 }
 
 // SetWithdrawalPolicy calls the RPC of that name. Set what the tenant demands of withdrawals; holds for those that are
@@ -585,6 +609,12 @@ func (s *FindingService) ListFindings(ctx context.Context, request *reconciliati
 // ListFindingsPages is ListFindings by whole responses.
 func (s *FindingService) ListFindingsPages(ctx context.Context, request *reconciliationv1.ListFindingsRequest, options ...CallOption) iter.Seq2[*reconciliationv1.ListFindingsResponse, error] {
 	return pages[reconciliationv1.ListFindingsResponse](ctx, s.client, reconciliationv1.FindingService_ListFindings_FullMethodName, request, options)
+}
+
+// CountFindings calls the RPC of that name. Count findings by class, severity, state and provider account: all that are
+// open, and those of a window that are resolved.
+func (s *FindingService) CountFindings(ctx context.Context, request *reconciliationv1.CountFindingsRequest, options ...CallOption) (*reconciliationv1.CountFindingsResponse, error) {
+	return plain[reconciliationv1.CountFindingsResponse](ctx, s.client, reconciliationv1.FindingService_CountFindings_FullMethodName, request, options, true)
 }
 
 // GetFinding calls the RPC of that name. Read a finding with its history. Fails with FINDING_NOT_FOUND.

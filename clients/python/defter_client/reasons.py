@@ -1496,6 +1496,86 @@ class ProviderRefTaken(Refused):
         return self._text("payment_id")
 
 
+class WithdrawalStateMismatch(Refused):
+    """ApproveWithdrawal, RejectWithdrawal: the withdrawal is not as the reviewer has seen it: read it
+    again and decide anew, with a new key.
+
+    ABORTED. Metadata: `withdrawal_id`, `state`, `approvals` (as it is now), `expected_state`,
+    `expected_approvals` (empty: not asked for).
+    """
+
+    usual_code: ClassVar[grpc.StatusCode] = grpc.StatusCode.ABORTED
+
+    @property
+    def withdrawal_id(self) -> str | None:
+        """The fact `withdrawal_id`."""
+        return self._text("withdrawal_id")
+
+    @property
+    def state(self) -> str | None:
+        """The fact `state`."""
+        return self._text("state")
+
+    @property
+    def approvals(self) -> str | None:
+        """The fact `approvals`."""
+        return self._text("approvals")
+
+    @property
+    def expected_state(self) -> str | None:
+        """The fact `expected_state`."""
+        return self._text("expected_state")
+
+    @property
+    def expected_approvals(self) -> str | None:
+        """The fact `expected_approvals`."""
+        return self._text("expected_approvals")
+
+
+class WithdrawalClaimed(Refused):
+    """ClaimWithdrawal: somebody else works on it; `take_over` replaces their claim.
+
+    FAILED_PRECONDITION. Metadata: `withdrawal_id`, `reviewer` (who does), `expire_time` (of their
+    claim).
+    """
+
+    usual_code: ClassVar[grpc.StatusCode] = grpc.StatusCode.FAILED_PRECONDITION
+
+    @property
+    def withdrawal_id(self) -> str | None:
+        """The fact `withdrawal_id`."""
+        return self._text("withdrawal_id")
+
+    @property
+    def reviewer(self) -> str | None:
+        """The fact `reviewer`."""
+        return self._text("reviewer")
+
+    @property
+    def expire_time(self) -> datetime | None:
+        """The fact `expire_time`."""
+        return self._time("expire_time")
+
+
+class TooManyNotes(Refused):
+    """AddWithdrawalNote: it has as many notes as it can have.
+
+    FAILED_PRECONDITION. Metadata: `withdrawal_id`, `limit`.
+    """
+
+    usual_code: ClassVar[grpc.StatusCode] = grpc.StatusCode.FAILED_PRECONDITION
+
+    @property
+    def withdrawal_id(self) -> str | None:
+        """The fact `withdrawal_id`."""
+        return self._text("withdrawal_id")
+
+    @property
+    def limit(self) -> int | None:
+        """The fact `limit`."""
+        return self._integer("limit")
+
+
 class PlayerCancelNotAllowed(Refused):
     """The tenant's withdrawal policy does not let players take a withdrawal back.
 
@@ -2261,6 +2341,9 @@ BY_REASON: Final[dict[str, type[LedgerError]]] = {
     "WITHDRAWAL_NOT_FOUND": WithdrawalNotFound,
     "PROVIDER_EVENT_NOT_FOUND": ProviderEventNotFound,
     "PROVIDER_REF_TAKEN": ProviderRefTaken,
+    "WITHDRAWAL_STATE_MISMATCH": WithdrawalStateMismatch,
+    "WITHDRAWAL_CLAIMED": WithdrawalClaimed,
+    "TOO_MANY_NOTES": TooManyNotes,
     "PLAYER_CANCEL_NOT_ALLOWED": PlayerCancelNotAllowed,
     "SECOND_REVIEWER_REQUIRED": SecondReviewerRequired,
     "CALL_UNDER_WAY": CallUnderWay,

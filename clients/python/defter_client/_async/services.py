@@ -938,7 +938,7 @@ class Deposits:
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Pager[payment_pb2.Deposit, deposit_pb2.ListDepositsResponse]:
-        """List deposits, the oldest first, as they stand now.
+        """List deposits, the oldest or the newest first, as they stand now.
 
         Between two times none is added later. Fails with NOT_YET_RECORDED.
         """
@@ -948,6 +948,26 @@ class Deposits:
             request,
             deposit_pb2.ListDepositsResponse,
             items="deposits",
+            seconds=timeout,
+            metadata=metadata,
+        )
+
+    async def count_deposits(
+        self,
+        request: deposit_pb2.CountDepositsRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> deposit_pb2.CountDepositsResponse:
+        """Count deposits by state, currency and provider account: all that are open, and those of a
+        window that have ended.
+
+        Fails with NOT_YET_RECORDED.
+        """
+        return await self._caller.read(
+            "/defter.payments.v1.DepositService/CountDeposits",
+            request,
+            deposit_pb2.CountDepositsResponse,
             seconds=timeout,
             metadata=metadata,
         )
@@ -1298,8 +1318,8 @@ class Withdrawals:
         """Let it pass.
 
         Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
-        WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH,
-        ACCOUNT_KIND_MISMATCH.
+        WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION,
+        SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
         """
         return await self._caller.keyed(
             "/defter.payments.v1.WithdrawalService/ApproveWithdrawal",
@@ -1320,7 +1340,7 @@ class Withdrawals:
     ) -> Answer[withdrawal_pb2.RejectWithdrawalResponse]:
         """Refuse it; the hold is released.
 
-        Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION.
+        Keyed. Fails with WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION.
         """
         return await self._caller.keyed(
             "/defter.payments.v1.WithdrawalService/RejectWithdrawal",
@@ -1400,7 +1420,7 @@ class Withdrawals:
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Pager[payment_pb2.Withdrawal, withdrawal_pb2.ListWithdrawalsResponse]:
-        """List withdrawals, the oldest first, as they stand now.
+        """List withdrawals, the oldest or the newest first, as they stand now.
 
         Between two times none is added later. Fails with NOT_YET_RECORDED.
         """
@@ -1410,6 +1430,69 @@ class Withdrawals:
             request,
             withdrawal_pb2.ListWithdrawalsResponse,
             items="withdrawals",
+            seconds=timeout,
+            metadata=metadata,
+        )
+
+    async def count_withdrawals(
+        self,
+        request: withdrawal_pb2.CountWithdrawalsRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> withdrawal_pb2.CountWithdrawalsResponse:
+        """Count withdrawals by state, currency and provider account: all that are open, and those of a
+        window that have ended.
+
+        Fails with NOT_YET_RECORDED.
+        """
+        return await self._caller.read(
+            "/defter.payments.v1.WithdrawalService/CountWithdrawals",
+            request,
+            withdrawal_pb2.CountWithdrawalsResponse,
+            seconds=timeout,
+            metadata=metadata,
+        )
+
+    async def claim_withdrawal(
+        self,
+        request: withdrawal_pb2.ClaimWithdrawalRequest,
+        *,
+        key: str = "",
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> Answer[withdrawal_pb2.ClaimWithdrawalResponse]:
+        """Say who works on a withdrawal, or that nobody does any more.
+
+        It forbids nothing to others. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION,
+        WITHDRAWAL_CLAIMED.
+        """
+        return await self._caller.keyed(
+            "/defter.payments.v1.WithdrawalService/ClaimWithdrawal",
+            request,
+            withdrawal_pb2.ClaimWithdrawalResponse,
+            key,
+            seconds=timeout,
+            metadata=metadata,
+        )
+
+    async def add_withdrawal_note(
+        self,
+        request: withdrawal_pb2.AddWithdrawalNoteRequest,
+        *,
+        key: str = "",
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> Answer[withdrawal_pb2.AddWithdrawalNoteResponse]:
+        """Add a note to a withdrawal; it is never changed or removed.
+
+        Keyed. Fails with WITHDRAWAL_NOT_FOUND, TOO_MANY_NOTES.
+        """
+        return await self._caller.keyed(
+            "/defter.payments.v1.WithdrawalService/AddWithdrawalNote",
+            request,
+            withdrawal_pb2.AddWithdrawalNoteResponse,
+            key,
             seconds=timeout,
             metadata=metadata,
         )
@@ -1473,6 +1556,24 @@ class Findings:
             request,
             finding_pb2.ListFindingsResponse,
             items="findings",
+            seconds=timeout,
+            metadata=metadata,
+        )
+
+    async def count_findings(
+        self,
+        request: finding_pb2.CountFindingsRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> finding_pb2.CountFindingsResponse:
+        """Count findings by class, severity, state and provider account: all that are open, and those
+        of a window that are resolved.
+        """
+        return await self._caller.read(
+            "/defter.reconciliation.v1.FindingService/CountFindings",
+            request,
+            finding_pb2.CountFindingsResponse,
             seconds=timeout,
             metadata=metadata,
         )

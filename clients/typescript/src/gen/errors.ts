@@ -953,6 +953,46 @@ export class ProviderRefTakenError extends RefusedError {
 }
 
 /**
+ * ApproveWithdrawal, RejectWithdrawal: the withdrawal is not as the reviewer has seen it: read it again and decide
+ * anew, with a new key. ABORTED. Metadata: `withdrawal_id`, `state`, `approvals` (as it is now), `expected_state`,
+ * `expected_approvals` (empty: not asked for).
+ */
+export class WithdrawalStateMismatchError extends RefusedError {
+  declare readonly reason: "WITHDRAWAL_STATE_MISMATCH";
+  declare readonly facts: {
+    readonly withdrawalId: string | undefined;
+    readonly state: string | undefined;
+    readonly approvals: string | undefined;
+    readonly expectedState: string | undefined;
+    readonly expectedApprovals: string | undefined;
+  };
+}
+
+/**
+ * ClaimWithdrawal: somebody else works on it; `take_over` replaces their claim. FAILED_PRECONDITION. Metadata:
+ * `withdrawal_id`, `reviewer` (who does), `expire_time` (of their claim).
+ */
+export class WithdrawalClaimedError extends RefusedError {
+  declare readonly reason: "WITHDRAWAL_CLAIMED";
+  declare readonly facts: {
+    readonly withdrawalId: string | undefined;
+    readonly reviewer: string | undefined;
+    readonly expireTime: Date | undefined;
+  };
+}
+
+/**
+ * AddWithdrawalNote: it has as many notes as it can have. FAILED_PRECONDITION. Metadata: `withdrawal_id`, `limit`.
+ */
+export class TooManyNotesError extends RefusedError {
+  declare readonly reason: "TOO_MANY_NOTES";
+  declare readonly facts: {
+    readonly withdrawalId: string | undefined;
+    readonly limit: bigint | undefined;
+  };
+}
+
+/**
  * The tenant's withdrawal policy does not let players take a withdrawal back. FAILED_PRECONDITION. Metadata:
  * `withdrawal_id`.
  */
@@ -1878,6 +1918,24 @@ export const REASONS = {
     code: "ALREADY_EXISTS",
     error: ProviderRefTakenError,
     facts: { providerRef: ["provider_ref", "text"], paymentId: ["payment_id", "text"] },
+  },
+  WITHDRAWAL_STATE_MISMATCH: {
+    number: 263,
+    code: "ABORTED",
+    error: WithdrawalStateMismatchError,
+    facts: { withdrawalId: ["withdrawal_id", "text"], state: ["state", "text"], approvals: ["approvals", "text"], expectedState: ["expected_state", "text"], expectedApprovals: ["expected_approvals", "text"] },
+  },
+  WITHDRAWAL_CLAIMED: {
+    number: 264,
+    code: "FAILED_PRECONDITION",
+    error: WithdrawalClaimedError,
+    facts: { withdrawalId: ["withdrawal_id", "text"], reviewer: ["reviewer", "text"], expireTime: ["expire_time", "time"] },
+  },
+  TOO_MANY_NOTES: {
+    number: 265,
+    code: "FAILED_PRECONDITION",
+    error: TooManyNotesError,
+    facts: { withdrawalId: ["withdrawal_id", "text"], limit: ["limit", "integer"] },
   },
   PLAYER_CANCEL_NOT_ALLOWED: {
     number: 224,

@@ -309,6 +309,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No such provider event in this tenant. NOT_FOUND. Metadata: `provider_event_id`."""
     ERROR_REASON_PROVIDER_REF_TAKEN: _ErrorReason.ValueType  # 223
     """Another payment of that provider account has this ref. ALREADY_EXISTS. Metadata: `provider_ref`, `payment_id`."""
+    ERROR_REASON_WITHDRAWAL_STATE_MISMATCH: _ErrorReason.ValueType  # 263
+    """ApproveWithdrawal, RejectWithdrawal: the withdrawal is not as the reviewer has seen it: read it again and decide anew,
+    with a new key. ABORTED. Metadata: `withdrawal_id`, `state`, `approvals` (as it is now), `expected_state`,
+    `expected_approvals` (empty: not asked for).
+    """
+    ERROR_REASON_WITHDRAWAL_CLAIMED: _ErrorReason.ValueType  # 264
+    """ClaimWithdrawal: somebody else works on it; `take_over` replaces their claim. FAILED_PRECONDITION.
+    Metadata: `withdrawal_id`, `reviewer` (who does), `expire_time` (of their claim).
+    """
+    ERROR_REASON_TOO_MANY_NOTES: _ErrorReason.ValueType  # 265
+    """AddWithdrawalNote: it has as many notes as it can have. FAILED_PRECONDITION. Metadata: `withdrawal_id`, `limit`."""
     ERROR_REASON_PLAYER_CANCEL_NOT_ALLOWED: _ErrorReason.ValueType  # 224
     """The tenant's withdrawal policy does not let players take a withdrawal back. FAILED_PRECONDITION.
     Metadata: `withdrawal_id`.
@@ -736,6 +747,17 @@ ERROR_REASON_PROVIDER_EVENT_NOT_FOUND: ErrorReason.ValueType  # 222
 """No such provider event in this tenant. NOT_FOUND. Metadata: `provider_event_id`."""
 ERROR_REASON_PROVIDER_REF_TAKEN: ErrorReason.ValueType  # 223
 """Another payment of that provider account has this ref. ALREADY_EXISTS. Metadata: `provider_ref`, `payment_id`."""
+ERROR_REASON_WITHDRAWAL_STATE_MISMATCH: ErrorReason.ValueType  # 263
+"""ApproveWithdrawal, RejectWithdrawal: the withdrawal is not as the reviewer has seen it: read it again and decide anew,
+with a new key. ABORTED. Metadata: `withdrawal_id`, `state`, `approvals` (as it is now), `expected_state`,
+`expected_approvals` (empty: not asked for).
+"""
+ERROR_REASON_WITHDRAWAL_CLAIMED: ErrorReason.ValueType  # 264
+"""ClaimWithdrawal: somebody else works on it; `take_over` replaces their claim. FAILED_PRECONDITION.
+Metadata: `withdrawal_id`, `reviewer` (who does), `expire_time` (of their claim).
+"""
+ERROR_REASON_TOO_MANY_NOTES: ErrorReason.ValueType  # 265
+"""AddWithdrawalNote: it has as many notes as it can have. FAILED_PRECONDITION. Metadata: `withdrawal_id`, `limit`."""
 ERROR_REASON_PLAYER_CANCEL_NOT_ALLOWED: ErrorReason.ValueType  # 224
 """The tenant's withdrawal policy does not let players take a withdrawal back. FAILED_PRECONDITION.
 Metadata: `withdrawal_id`.

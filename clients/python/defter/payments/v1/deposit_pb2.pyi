@@ -225,6 +225,12 @@ class ListDepositsRequest(_message.Message):
     TO_TIME_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    MIN_AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    MAX_AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant."""
     player_id: _builtins.str
@@ -234,11 +240,23 @@ class ListDepositsRequest(_message.Message):
     provider: _builtins.str
     """Only those at this provider account."""
     provider_ref: _builtins.str
-    """Only the one with this provider ref; needs `provider`."""
+    """Only those with this provider ref: one at each provider account, at most."""
     page_size: _builtins.int
     """At most this many, 1 to 1,000; 0 means 100."""
     page_token: _builtins.str
-    """`next_page_token` of the page before, or empty; the filter must be the same."""
+    """`next_page_token` of the page before, or empty; all other fields but `page_size` must be the same."""
+    min_amount_minor: _builtins.int
+    """Only those of at least this many minor units were asked for, 0 or more; needs `currency_code`. 0: no bound."""
+    max_amount_minor: _builtins.int
+    """Only those of at most this many minor units were asked for, not below `min_amount_minor`; needs `currency_code`.
+    0: no bound.
+    """
+    currency_code: _builtins.str
+    """Only those in this currency."""
+    reference: _builtins.str
+    """Only those with exactly this reference of the caller's, up to 255 characters."""
+    newest_first: _builtins.bool
+    """The newest first; else the oldest first."""
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
         """Only those begun at or after this time; not in the future."""
@@ -246,6 +264,10 @@ class ListDepositsRequest(_message.Message):
     @_builtins.property
     def to_time(self) -> _timestamp_pb2.Timestamp:
         """Only those begun before this time; not in the future. Absent: up to now, and more may follow."""
+
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_payment_pb2.DepositState.ValueType]:
+        """Only those in one of these states, `state` among them if it is set; none, or one that is unspecified: any."""
 
     def __init__(
         self,
@@ -259,10 +281,16 @@ class ListDepositsRequest(_message.Message):
         to_time: _timestamp_pb2.Timestamp | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        states: _abc.Iterable[_payment_pb2.DepositState.ValueType] | None = ...,
+        min_amount_minor: _builtins.int = ...,
+        max_amount_minor: _builtins.int = ...,
+        currency_code: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        newest_first: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "page_size", b"page_size", "page_token", b"page_token", "player_id", b"player_id", "provider", b"provider", "provider_ref", b"provider_ref", "state", b"state", "tenant_id", b"tenant_id", "to_time", b"to_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_code", b"currency_code", "from_time", b"from_time", "max_amount_minor", b"max_amount_minor", "min_amount_minor", b"min_amount_minor", "newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token", "player_id", b"player_id", "provider", b"provider", "provider_ref", b"provider_ref", "reference", b"reference", "state", b"state", "states", b"states", "tenant_id", b"tenant_id", "to_time", b"to_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -286,7 +314,7 @@ class ListDepositsResponse(_message.Message):
     """
     @_builtins.property
     def deposits(self) -> _containers.RepeatedCompositeFieldContainer[_payment_pb2.Deposit]:
-        """In the order in which they were begun."""
+        """In the order in which they were begun, or in the opposite one with `newest_first`."""
 
     def __init__(
         self,
@@ -302,6 +330,124 @@ class ListDepositsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListDepositsResponse: _TypeAlias = ListDepositsResponse  # noqa: Y015
+
+@_typing.final
+class CountDepositsRequest(_message.Message):
+    """Request of CountDeposits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    TO_TIME_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """Also count those that have ended and were begun at or after this time; not in the future. Absent: none that has
+        ended is counted.
+        """
+
+    @_builtins.property
+    def to_time(self) -> _timestamp_pb2.Timestamp:
+        """Of those that have ended only such as were begun before this time; not in the future. Needs `from_time`. Absent: up
+        to now.
+        """
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+        to_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "tenant_id", b"tenant_id", "to_time", b"to_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountDepositsRequest: _TypeAlias = CountDepositsRequest  # noqa: Y015
+
+@_typing.final
+class DepositCount(_message.Message):
+    """How many deposits of one state, currency and provider account there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    OLDEST_TIME_FIELD_NUMBER: _builtins.int
+    AT_LEAST_FIELD_NUMBER: _builtins.int
+    state: _payment_pb2.DepositState.ValueType
+    """The state; INITIATED and AUTHORIZED are open, any other one has ended."""
+    currency_code: _builtins.str
+    """The currency."""
+    provider: _builtins.str
+    """The provider account."""
+    count: _builtins.int
+    """How many, at least 1."""
+    amount_minor: _builtins.int
+    """What was asked for in all, minor units."""
+    at_least: _builtins.bool
+    """Whether there are more: of each state the oldest 50,000 are counted, and what is told of this state is of those
+    alone. Of such that have ended a shorter window has fewer. Also true where a sum is too large for its field.
+    """
+    @_builtins.property
+    def oldest_time(self) -> _timestamp_pb2.Timestamp:
+        """When the oldest of them was begun."""
+
+    def __init__(
+        self,
+        *,
+        state: _payment_pb2.DepositState.ValueType = ...,
+        currency_code: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        count: _builtins.int = ...,
+        amount_minor: _builtins.int = ...,
+        oldest_time: _timestamp_pb2.Timestamp | None = ...,
+        at_least: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_time", b"oldest_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "at_least", b"at_least", "count", b"count", "currency_code", b"currency_code", "oldest_time", b"oldest_time", "provider", b"provider", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DepositCount: _TypeAlias = DepositCount  # noqa: Y015
+
+@_typing.final
+class CountDepositsResponse(_message.Message):
+    """Response of CountDeposits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+    A hold whose time has come has ended in the answer, whether or not its record is written by then.
+    """
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___DepositCount]:
+        """Ordered by state, currency and provider account; without those of which there is none."""
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[Global___DepositCount] | None = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountDepositsResponse: _TypeAlias = CountDepositsResponse  # noqa: Y015
 
 @_typing.final
 class RefundDepositRequest(_message.Message):

@@ -50,6 +50,11 @@ class DepositServiceStub(object):
                 request_serializer=defter_dot_payments_dot_v1_dot_deposit__pb2.ListDepositsRequest.SerializeToString,
                 response_deserializer=defter_dot_payments_dot_v1_dot_deposit__pb2.ListDepositsResponse.FromString,
                 _registered_method=True)
+        self.CountDeposits = channel.unary_unary(
+                '/defter.payments.v1.DepositService/CountDeposits',
+                request_serializer=defter_dot_payments_dot_v1_dot_deposit__pb2.CountDepositsRequest.SerializeToString,
+                response_deserializer=defter_dot_payments_dot_v1_dot_deposit__pb2.CountDepositsResponse.FromString,
+                _registered_method=True)
         self.RefundDeposit = channel.unary_unary(
                 '/defter.payments.v1.DepositService/RefundDeposit',
                 request_serializer=defter_dot_payments_dot_v1_dot_deposit__pb2.RefundDepositRequest.SerializeToString,
@@ -82,8 +87,16 @@ class DepositServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListDeposits(self, request, context):
-        """List deposits, the oldest first, as they stand now. Between two times none is added later. Fails with
+        """List deposits, the oldest or the newest first, as they stand now. Between two times none is added later. Fails with
         NOT_YET_RECORDED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountDeposits(self, request, context):
+        """Count deposits by state, currency and provider account: all that are open, and those of a window that have ended.
+        Fails with NOT_YET_RECORDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,6 +129,11 @@ def add_DepositServiceServicer_to_server(servicer, server):
                     servicer.ListDeposits,
                     request_deserializer=defter_dot_payments_dot_v1_dot_deposit__pb2.ListDepositsRequest.FromString,
                     response_serializer=defter_dot_payments_dot_v1_dot_deposit__pb2.ListDepositsResponse.SerializeToString,
+            ),
+            'CountDeposits': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountDeposits,
+                    request_deserializer=defter_dot_payments_dot_v1_dot_deposit__pb2.CountDepositsRequest.FromString,
+                    response_serializer=defter_dot_payments_dot_v1_dot_deposit__pb2.CountDepositsResponse.SerializeToString,
             ),
             'RefundDeposit': grpc.unary_unary_rpc_method_handler(
                     servicer.RefundDeposit,
@@ -205,6 +223,33 @@ class DepositService(object):
             '/defter.payments.v1.DepositService/ListDeposits',
             defter_dot_payments_dot_v1_dot_deposit__pb2.ListDepositsRequest.SerializeToString,
             defter_dot_payments_dot_v1_dot_deposit__pb2.ListDepositsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountDeposits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.payments.v1.DepositService/CountDeposits',
+            defter_dot_payments_dot_v1_dot_deposit__pb2.CountDepositsRequest.SerializeToString,
+            defter_dot_payments_dot_v1_dot_deposit__pb2.CountDepositsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,8 +45,12 @@ class DepositServiceStub:
     GetDeposit: _grpc.UnaryUnaryMultiCallable[_deposit_pb2.GetDepositRequest, _deposit_pb2.GetDepositResponse]
     """Read one deposit. Fails with DEPOSIT_NOT_FOUND."""
     ListDeposits: _grpc.UnaryUnaryMultiCallable[_deposit_pb2.ListDepositsRequest, _deposit_pb2.ListDepositsResponse]
-    """List deposits, the oldest first, as they stand now. Between two times none is added later. Fails with
+    """List deposits, the oldest or the newest first, as they stand now. Between two times none is added later. Fails with
     NOT_YET_RECORDED.
+    """
+    CountDeposits: _grpc.UnaryUnaryMultiCallable[_deposit_pb2.CountDepositsRequest, _deposit_pb2.CountDepositsResponse]
+    """Count deposits by state, currency and provider account: all that are open, and those of a window that have ended.
+    Fails with NOT_YET_RECORDED.
     """
     RefundDeposit: _grpc.UnaryUnaryMultiCallable[_deposit_pb2.RefundDepositRequest, _deposit_pb2.RefundDepositResponse]
     """Ask for a refund: the player's money is held, and the provider is told in the background. Keyed.
@@ -72,8 +76,12 @@ class DepositServiceAsyncStub(DepositServiceStub):
     GetDeposit: _aio.UnaryUnaryMultiCallable[_deposit_pb2.GetDepositRequest, _deposit_pb2.GetDepositResponse]  # type: ignore[assignment]
     """Read one deposit. Fails with DEPOSIT_NOT_FOUND."""
     ListDeposits: _aio.UnaryUnaryMultiCallable[_deposit_pb2.ListDepositsRequest, _deposit_pb2.ListDepositsResponse]  # type: ignore[assignment]
-    """List deposits, the oldest first, as they stand now. Between two times none is added later. Fails with
+    """List deposits, the oldest or the newest first, as they stand now. Between two times none is added later. Fails with
     NOT_YET_RECORDED.
+    """
+    CountDeposits: _aio.UnaryUnaryMultiCallable[_deposit_pb2.CountDepositsRequest, _deposit_pb2.CountDepositsResponse]  # type: ignore[assignment]
+    """Count deposits by state, currency and provider account: all that are open, and those of a window that have ended.
+    Fails with NOT_YET_RECORDED.
     """
     RefundDeposit: _aio.UnaryUnaryMultiCallable[_deposit_pb2.RefundDepositRequest, _deposit_pb2.RefundDepositResponse]  # type: ignore[assignment]
     """Ask for a refund: the player's money is held, and the provider is told in the background. Keyed.
@@ -114,8 +122,18 @@ class DepositServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deposit_pb2.ListDepositsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_deposit_pb2.ListDepositsResponse, _abc.Awaitable[_deposit_pb2.ListDepositsResponse]]:
-        """List deposits, the oldest first, as they stand now. Between two times none is added later. Fails with
+        """List deposits, the oldest or the newest first, as they stand now. Between two times none is added later. Fails with
         NOT_YET_RECORDED.
+        """
+
+    @_abc_1.abstractmethod
+    def CountDeposits(
+        self,
+        request: _deposit_pb2.CountDepositsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deposit_pb2.CountDepositsResponse, _abc.Awaitable[_deposit_pb2.CountDepositsResponse]]:
+        """Count deposits by state, currency and provider account: all that are open, and those of a window that have ended.
+        Fails with NOT_YET_RECORDED.
         """
 
     @_abc_1.abstractmethod

@@ -993,6 +993,80 @@ class Approval(_message.Message):
 Global___Approval: _TypeAlias = Approval  # noqa: Y015
 
 @_typing.final
+class WithdrawalClaim(_message.Message):
+    """Who works on a withdrawal; it forbids nothing to others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVIEWER_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    CLAIM_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    reviewer: _builtins.str
+    """Who; where it was proved, the subject of their tokens."""
+    identity: _builtins.str
+    """The identity that proved who they are; empty on a server without identities."""
+    @_builtins.property
+    def claim_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on it counts for nothing."""
+
+    def __init__(
+        self,
+        *,
+        reviewer: _builtins.str = ...,
+        identity: _builtins.str = ...,
+        claim_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["claim_time", b"claim_time", "expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim_time", b"claim_time", "expire_time", b"expire_time", "identity", b"identity", "reviewer", b"reviewer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawalClaim: _TypeAlias = WithdrawalClaim  # noqa: Y015
+
+@_typing.final
+class WithdrawalNote(_message.Message):
+    """What somebody has noted about a withdrawal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVIEWER_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    NOTE_TIME_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    reviewer: _builtins.str
+    """Who; where it was proved, the subject of their tokens."""
+    identity: _builtins.str
+    """The identity that proved who they are; empty on a server without identities."""
+    text: _builtins.str
+    """The note."""
+    @_builtins.property
+    def note_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        reviewer: _builtins.str = ...,
+        identity: _builtins.str = ...,
+        note_time: _timestamp_pb2.Timestamp | None = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["note_time", b"note_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "note_time", b"note_time", "reviewer", b"reviewer", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawalNote: _TypeAlias = WithdrawalNote  # noqa: Y015
+
+@_typing.final
 class Withdrawal(_message.Message):
     """Money on its way from a wallet to a player's means of payment."""
 
@@ -1047,6 +1121,8 @@ class Withdrawal(_message.Message):
     PAYOUTS_FIELD_NUMBER: _builtins.int
     HOLD_ENDED_FIELD_NUMBER: _builtins.int
     PERSONAL_CIPHERTEXT_FIELD_NUMBER: _builtins.int
+    CLAIM_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     withdrawal_id: _builtins.str
     """`wd_` and the tenant's and the record's number; unique across tenants; echoed by the provider. Like all ids it
     does not sort as text; lists are in order.
@@ -1132,6 +1208,14 @@ class Withdrawal(_message.Message):
         before payouts were told apart: then paid_minor, paid_time and fail_time say all.
         """
 
+    @_builtins.property
+    def claim(self) -> Global___WithdrawalClaim:
+        """Who works on it; absent where nobody has said so. It may have expired."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedCompositeFieldContainer[Global___WithdrawalNote]:
+        """In the order of adding, at most 64."""
+
     def __init__(
         self,
         *,
@@ -1164,10 +1248,12 @@ class Withdrawal(_message.Message):
         payouts: _abc.Iterable[Global___Payout] | None = ...,
         hold_ended: _builtins.bool = ...,
         personal_ciphertext: _builtins.bytes = ...,
+        claim: Global___WithdrawalClaim | None = ...,
+        notes: _abc.Iterable[Global___WithdrawalNote] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time", "fail_time", b"fail_time", "paid_time", b"paid_time", "request_time", b"request_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time", "claim", b"claim", "fail_time", b"fail_time", "paid_time", b"paid_time", "request_time", b"request_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "approvals", b"approvals", "approve_time", b"approve_time", "balance_after_minor", b"balance_after_minor", "call_state", b"call_state", "currency_code", b"currency_code", "debited_minor", b"debited_minor", "destination", b"destination", "fail_time", b"fail_time", "fee_minor", b"fee_minor", "fees", b"fees", "hold_ended", b"hold_ended", "hold_id", b"hold_id", "metadata", b"metadata", "paid_minor", b"paid_minor", "paid_time", b"paid_time", "payouts", b"payouts", "personal_ciphertext", b"personal_ciphertext", "player_id", b"player_id", "provider", b"provider", "provider_ref", b"provider_ref", "reason", b"reason", "reference", b"reference", "request_time", b"request_time", "review_state", b"review_state", "reviewer", b"reviewer", "state", b"state", "update_time", b"update_time", "withdrawal_id", b"withdrawal_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "approvals", b"approvals", "approve_time", b"approve_time", "balance_after_minor", b"balance_after_minor", "call_state", b"call_state", "claim", b"claim", "currency_code", b"currency_code", "debited_minor", b"debited_minor", "destination", b"destination", "fail_time", b"fail_time", "fee_minor", b"fee_minor", "fees", b"fees", "hold_ended", b"hold_ended", "hold_id", b"hold_id", "metadata", b"metadata", "notes", b"notes", "paid_minor", b"paid_minor", "paid_time", b"paid_time", "payouts", b"payouts", "personal_ciphertext", b"personal_ciphertext", "player_id", b"player_id", "provider", b"provider", "provider_ref", b"provider_ref", "reason", b"reason", "reference", b"reference", "request_time", b"request_time", "review_state", b"review_state", "reviewer", b"reviewer", "state", b"state", "update_time", b"update_time", "withdrawal_id", b"withdrawal_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

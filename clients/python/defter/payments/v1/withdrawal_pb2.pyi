@@ -167,6 +167,8 @@ class ApproveWithdrawalRequest(_message.Message):
     WITHDRAWAL_ID_FIELD_NUMBER: _builtins.int
     REVIEWER_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    EXPECTED_STATE_FIELD_NUMBER: _builtins.int
+    EXPECTED_APPROVALS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
@@ -182,6 +184,14 @@ class ApproveWithdrawalRequest(_message.Message):
     """
     note: _builtins.str
     """What they note, up to 512 characters. No personal data: kept for ever."""
+    expected_state: _payment_pb2.WithdrawalState.ValueType
+    """The state in which the reviewer has seen it: in another one it is refused with WITHDRAWAL_STATE_MISMATCH, and nothing
+    changes. Unspecified: any.
+    """
+    expected_approvals: _builtins.int
+    """How many approvals the reviewer has seen (`Withdrawal.approvals`), 0 or more: with another number it is refused like
+    another state. Absent: any.
+    """
     def __init__(
         self,
         *,
@@ -190,12 +200,16 @@ class ApproveWithdrawalRequest(_message.Message):
         withdrawal_id: _builtins.str = ...,
         reviewer: _builtins.str = ...,
         note: _builtins.str = ...,
+        expected_state: _payment_pb2.WithdrawalState.ValueType = ...,
+        expected_approvals: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_approvals", b"_expected_approvals", "expected_approvals", b"expected_approvals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "note", b"note", "reviewer", b"reviewer", "tenant_id", b"tenant_id", "withdrawal_id", b"withdrawal_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_approvals", b"_expected_approvals", "expected_approvals", b"expected_approvals", "expected_state", b"expected_state", "idempotency_key", b"idempotency_key", "note", b"note", "reviewer", b"reviewer", "tenant_id", b"tenant_id", "withdrawal_id", b"withdrawal_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__expected_approvals: _TypeAlias = _typing.Literal["expected_approvals"]  # noqa: Y015
+    _WhichOneofArgType__expected_approvals: _TypeAlias = _typing.Literal["_expected_approvals", b"_expected_approvals"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_approvals) -> _WhichOneofReturnType__expected_approvals | None: ...
 
 Global___ApproveWithdrawalRequest: _TypeAlias = ApproveWithdrawalRequest  # noqa: Y015
 
@@ -234,6 +248,8 @@ class RejectWithdrawalRequest(_message.Message):
     WITHDRAWAL_ID_FIELD_NUMBER: _builtins.int
     REVIEWER_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    EXPECTED_STATE_FIELD_NUMBER: _builtins.int
+    EXPECTED_APPROVALS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant."""
     idempotency_key: _builtins.str
@@ -249,6 +265,14 @@ class RejectWithdrawalRequest(_message.Message):
     """
     reason: _builtins.str
     """Why, up to 512 characters. No personal data: kept for ever."""
+    expected_state: _payment_pb2.WithdrawalState.ValueType
+    """The state in which the reviewer has seen it: in another one it is refused with WITHDRAWAL_STATE_MISMATCH, and nothing
+    changes. Unspecified: any.
+    """
+    expected_approvals: _builtins.int
+    """How many approvals the reviewer has seen (`Withdrawal.approvals`), 0 or more: with another number it is refused like
+    another state. Absent: any.
+    """
     def __init__(
         self,
         *,
@@ -257,12 +281,16 @@ class RejectWithdrawalRequest(_message.Message):
         withdrawal_id: _builtins.str = ...,
         reviewer: _builtins.str = ...,
         reason: _builtins.str = ...,
+        expected_state: _payment_pb2.WithdrawalState.ValueType = ...,
+        expected_approvals: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_approvals", b"_expected_approvals", "expected_approvals", b"expected_approvals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "reason", b"reason", "reviewer", b"reviewer", "tenant_id", b"tenant_id", "withdrawal_id", b"withdrawal_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_approvals", b"_expected_approvals", "expected_approvals", b"expected_approvals", "expected_state", b"expected_state", "idempotency_key", b"idempotency_key", "reason", b"reason", "reviewer", b"reviewer", "tenant_id", b"tenant_id", "withdrawal_id", b"withdrawal_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__expected_approvals: _TypeAlias = _typing.Literal["expected_approvals"]  # noqa: Y015
+    _WhichOneofArgType__expected_approvals: _TypeAlias = _typing.Literal["_expected_approvals", b"_expected_approvals"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_approvals) -> _WhichOneofReturnType__expected_approvals | None: ...
 
 Global___RejectWithdrawalRequest: _TypeAlias = RejectWithdrawalRequest  # noqa: Y015
 
@@ -490,6 +518,12 @@ class ListWithdrawalsRequest(_message.Message):
     TO_TIME_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    MIN_AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    MAX_AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant."""
     player_id: _builtins.str
@@ -499,11 +533,23 @@ class ListWithdrawalsRequest(_message.Message):
     provider: _builtins.str
     """Only those at this provider account."""
     provider_ref: _builtins.str
-    """Only the one with this provider ref; needs `provider`."""
+    """Only those with this provider ref: one at each provider account, at most."""
     page_size: _builtins.int
     """At most this many, 1 to 1,000; 0 means 100."""
     page_token: _builtins.str
-    """`next_page_token` of the page before, or empty; the filter must be the same."""
+    """`next_page_token` of the page before, or empty; all other fields but `page_size` must be the same."""
+    min_amount_minor: _builtins.int
+    """Only those of at least this many minor units were asked for, 0 or more; needs `currency_code`. 0: no bound."""
+    max_amount_minor: _builtins.int
+    """Only those of at most this many minor units were asked for, not below `min_amount_minor`; needs `currency_code`.
+    0: no bound.
+    """
+    currency_code: _builtins.str
+    """Only those in this currency."""
+    reference: _builtins.str
+    """Only those with exactly this reference of the caller's, up to 255 characters."""
+    newest_first: _builtins.bool
+    """The newest first; else the oldest first."""
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
         """Only those asked for at or after this time; not in the future."""
@@ -511,6 +557,10 @@ class ListWithdrawalsRequest(_message.Message):
     @_builtins.property
     def to_time(self) -> _timestamp_pb2.Timestamp:
         """Only those asked for before this time; not in the future. Absent: up to now, and more may follow."""
+
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_payment_pb2.WithdrawalState.ValueType]:
+        """Only those in one of these states, `state` among them if it is set; none, or one that is unspecified: any."""
 
     def __init__(
         self,
@@ -524,10 +574,16 @@ class ListWithdrawalsRequest(_message.Message):
         to_time: _timestamp_pb2.Timestamp | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        states: _abc.Iterable[_payment_pb2.WithdrawalState.ValueType] | None = ...,
+        min_amount_minor: _builtins.int = ...,
+        max_amount_minor: _builtins.int = ...,
+        currency_code: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        newest_first: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "page_size", b"page_size", "page_token", b"page_token", "player_id", b"player_id", "provider", b"provider", "provider_ref", b"provider_ref", "state", b"state", "tenant_id", b"tenant_id", "to_time", b"to_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_code", b"currency_code", "from_time", b"from_time", "max_amount_minor", b"max_amount_minor", "min_amount_minor", b"min_amount_minor", "newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token", "player_id", b"player_id", "provider", b"provider", "provider_ref", b"provider_ref", "reference", b"reference", "state", b"state", "states", b"states", "tenant_id", b"tenant_id", "to_time", b"to_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -551,7 +607,7 @@ class ListWithdrawalsResponse(_message.Message):
     """
     @_builtins.property
     def withdrawals(self) -> _containers.RepeatedCompositeFieldContainer[_payment_pb2.Withdrawal]:
-        """In the order in which they were asked for."""
+        """In the order in which they were asked for, or in the opposite one with `newest_first`."""
 
     def __init__(
         self,
@@ -567,6 +623,268 @@ class ListWithdrawalsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListWithdrawalsResponse: _TypeAlias = ListWithdrawalsResponse  # noqa: Y015
+
+@_typing.final
+class CountWithdrawalsRequest(_message.Message):
+    """Request of CountWithdrawals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    TO_TIME_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """Also count those that have ended and were asked for at or after this time; not in the future. Absent: none that has
+        ended is counted.
+        """
+
+    @_builtins.property
+    def to_time(self) -> _timestamp_pb2.Timestamp:
+        """Of those that have ended only such as were asked for before this time; not in the future. Needs `from_time`. Absent: up
+        to now.
+        """
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+        to_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "tenant_id", b"tenant_id", "to_time", b"to_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountWithdrawalsRequest: _TypeAlias = CountWithdrawalsRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawalCount(_message.Message):
+    """How many withdrawals of one state, currency and provider account there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    OLDEST_TIME_FIELD_NUMBER: _builtins.int
+    AT_LEAST_FIELD_NUMBER: _builtins.int
+    state: _payment_pb2.WithdrawalState.ValueType
+    """The state; REQUESTED and APPROVED are open, any other one has ended."""
+    currency_code: _builtins.str
+    """The currency."""
+    provider: _builtins.str
+    """The provider account."""
+    count: _builtins.int
+    """How many, at least 1."""
+    amount_minor: _builtins.int
+    """What was asked for in all, minor units."""
+    at_least: _builtins.bool
+    """Whether there are more: of each state the oldest 50,000 are counted, and what is told of this state is of those
+    alone. Of such that have ended a shorter window has fewer. Also true where a sum is too large for its field.
+    """
+    @_builtins.property
+    def oldest_time(self) -> _timestamp_pb2.Timestamp:
+        """When the oldest of them was asked for."""
+
+    def __init__(
+        self,
+        *,
+        state: _payment_pb2.WithdrawalState.ValueType = ...,
+        currency_code: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        count: _builtins.int = ...,
+        amount_minor: _builtins.int = ...,
+        oldest_time: _timestamp_pb2.Timestamp | None = ...,
+        at_least: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_time", b"oldest_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "at_least", b"at_least", "count", b"count", "currency_code", b"currency_code", "oldest_time", b"oldest_time", "provider", b"provider", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawalCount: _TypeAlias = WithdrawalCount  # noqa: Y015
+
+@_typing.final
+class CountWithdrawalsResponse(_message.Message):
+    """Response of CountWithdrawals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+    A hold whose time has come has ended in the answer, whether or not its record is written by then.
+    """
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___WithdrawalCount]:
+        """Ordered by state, currency and provider account; without those of which there is none."""
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[Global___WithdrawalCount] | None = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountWithdrawalsResponse: _TypeAlias = CountWithdrawalsResponse  # noqa: Y015
+
+@_typing.final
+class ClaimWithdrawalRequest(_message.Message):
+    """Request of ClaimWithdrawal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    WITHDRAWAL_ID_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
+    CLAIM_SECONDS_FIELD_NUMBER: _builtins.int
+    TAKE_OVER_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    idempotency_key: _builtins.str
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
+    withdrawal_id: _builtins.str
+    """The withdrawal; REQUESTED or APPROVED."""
+    reviewer: _builtins.str
+    """Who works on it; 1 to 255 characters. On a guarded server a person who is proved: empty or the token's subject
+    where the caller has a token, else whom a service acts for. The name of a staff account and no more of the person:
+    kept for ever.
+    """
+    claim_seconds: _builtins.int
+    """For how long from now, 60 to 86,400 seconds; 0 means 900. One's own claim begins anew."""
+    take_over: _builtins.bool
+    """Whether a claim of somebody else that has not expired is replaced, or with `release` ended; else it is refused with
+    WITHDRAWAL_CLAIMED.
+    """
+    release: _builtins.bool
+    """End the claim instead; where there is none, nothing changes."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+        withdrawal_id: _builtins.str = ...,
+        reviewer: _builtins.str = ...,
+        claim_seconds: _builtins.int = ...,
+        take_over: _builtins.bool = ...,
+        release: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim_seconds", b"claim_seconds", "idempotency_key", b"idempotency_key", "release", b"release", "reviewer", b"reviewer", "take_over", b"take_over", "tenant_id", b"tenant_id", "withdrawal_id", b"withdrawal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimWithdrawalRequest: _TypeAlias = ClaimWithdrawalRequest  # noqa: Y015
+
+@_typing.final
+class ClaimWithdrawalResponse(_message.Message):
+    """Response of ClaimWithdrawal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITHDRAWAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def withdrawal(self) -> _payment_pb2.Withdrawal:
+        """The withdrawal with its claim."""
+
+    def __init__(
+        self,
+        *,
+        withdrawal: _payment_pb2.Withdrawal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["withdrawal", b"withdrawal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["withdrawal", b"withdrawal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimWithdrawalResponse: _TypeAlias = ClaimWithdrawalResponse  # noqa: Y015
+
+@_typing.final
+class AddWithdrawalNoteRequest(_message.Message):
+    """Request of AddWithdrawalNote."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    WITHDRAWAL_ID_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    idempotency_key: _builtins.str
+    """1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+    personal data: kept for ever.
+    """
+    withdrawal_id: _builtins.str
+    """The withdrawal, in any state."""
+    reviewer: _builtins.str
+    """Who notes it; 1 to 255 characters. On a guarded server a person who is proved: empty or the token's subject where
+    the caller has a token, else whom a service acts for. The name of a staff account and no more of the person: kept
+    for ever.
+    """
+    text: _builtins.str
+    """The note, 1 to 512 characters. No personal data: kept for ever."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+        withdrawal_id: _builtins.str = ...,
+        reviewer: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "reviewer", b"reviewer", "tenant_id", b"tenant_id", "text", b"text", "withdrawal_id", b"withdrawal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddWithdrawalNoteRequest: _TypeAlias = AddWithdrawalNoteRequest  # noqa: Y015
+
+@_typing.final
+class AddWithdrawalNoteResponse(_message.Message):
+    """Response of AddWithdrawalNote."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITHDRAWAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def withdrawal(self) -> _payment_pb2.Withdrawal:
+        """The withdrawal with its notes."""
+
+    def __init__(
+        self,
+        *,
+        withdrawal: _payment_pb2.Withdrawal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["withdrawal", b"withdrawal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["withdrawal", b"withdrawal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddWithdrawalNoteResponse: _TypeAlias = AddWithdrawalNoteResponse  # noqa: Y015
 
 @_typing.final
 class SetWithdrawalPolicyRequest(_message.Message):

@@ -70,6 +70,21 @@ class WithdrawalServiceStub(object):
                 request_serializer=defter_dot_payments_dot_v1_dot_withdrawal__pb2.ListWithdrawalsRequest.SerializeToString,
                 response_deserializer=defter_dot_payments_dot_v1_dot_withdrawal__pb2.ListWithdrawalsResponse.FromString,
                 _registered_method=True)
+        self.CountWithdrawals = channel.unary_unary(
+                '/defter.payments.v1.WithdrawalService/CountWithdrawals',
+                request_serializer=defter_dot_payments_dot_v1_dot_withdrawal__pb2.CountWithdrawalsRequest.SerializeToString,
+                response_deserializer=defter_dot_payments_dot_v1_dot_withdrawal__pb2.CountWithdrawalsResponse.FromString,
+                _registered_method=True)
+        self.ClaimWithdrawal = channel.unary_unary(
+                '/defter.payments.v1.WithdrawalService/ClaimWithdrawal',
+                request_serializer=defter_dot_payments_dot_v1_dot_withdrawal__pb2.ClaimWithdrawalRequest.SerializeToString,
+                response_deserializer=defter_dot_payments_dot_v1_dot_withdrawal__pb2.ClaimWithdrawalResponse.FromString,
+                _registered_method=True)
+        self.AddWithdrawalNote = channel.unary_unary(
+                '/defter.payments.v1.WithdrawalService/AddWithdrawalNote',
+                request_serializer=defter_dot_payments_dot_v1_dot_withdrawal__pb2.AddWithdrawalNoteRequest.SerializeToString,
+                response_deserializer=defter_dot_payments_dot_v1_dot_withdrawal__pb2.AddWithdrawalNoteResponse.FromString,
+                _registered_method=True)
         self.SetWithdrawalPolicy = channel.unary_unary(
                 '/defter.payments.v1.WithdrawalService/SetWithdrawalPolicy',
                 request_serializer=defter_dot_payments_dot_v1_dot_withdrawal__pb2.SetWithdrawalPolicyRequest.SerializeToString,
@@ -98,14 +113,16 @@ class WithdrawalServiceServicer(object):
 
     def ApproveWithdrawal(self, request, context):
         """Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
-        WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
+        WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH,
+        ACCOUNT_KIND_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RejectWithdrawal(self, request, context):
-        """Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION.
+        """Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH,
+        ILLEGAL_TRANSITION.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,8 +152,31 @@ class WithdrawalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListWithdrawals(self, request, context):
-        """List withdrawals, the oldest first, as they stand now. Between two times none is added later. Fails with
-        NOT_YET_RECORDED.
+        """List withdrawals, the oldest or the newest first, as they stand now. Between two times none is added later. Fails
+        with NOT_YET_RECORDED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountWithdrawals(self, request, context):
+        """Count withdrawals by state, currency and provider account: all that are open, and those of a window that have ended.
+        Fails with NOT_YET_RECORDED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClaimWithdrawal(self, request, context):
+        """Say who works on a withdrawal, or that nobody does any more. It forbids nothing to others. Keyed. Fails with
+        WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, WITHDRAWAL_CLAIMED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddWithdrawalNote(self, request, context):
+        """Add a note to a withdrawal; it is never changed or removed. Keyed. Fails with WITHDRAWAL_NOT_FOUND, TOO_MANY_NOTES.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -193,6 +233,21 @@ def add_WithdrawalServiceServicer_to_server(servicer, server):
                     servicer.ListWithdrawals,
                     request_deserializer=defter_dot_payments_dot_v1_dot_withdrawal__pb2.ListWithdrawalsRequest.FromString,
                     response_serializer=defter_dot_payments_dot_v1_dot_withdrawal__pb2.ListWithdrawalsResponse.SerializeToString,
+            ),
+            'CountWithdrawals': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountWithdrawals,
+                    request_deserializer=defter_dot_payments_dot_v1_dot_withdrawal__pb2.CountWithdrawalsRequest.FromString,
+                    response_serializer=defter_dot_payments_dot_v1_dot_withdrawal__pb2.CountWithdrawalsResponse.SerializeToString,
+            ),
+            'ClaimWithdrawal': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimWithdrawal,
+                    request_deserializer=defter_dot_payments_dot_v1_dot_withdrawal__pb2.ClaimWithdrawalRequest.FromString,
+                    response_serializer=defter_dot_payments_dot_v1_dot_withdrawal__pb2.ClaimWithdrawalResponse.SerializeToString,
+            ),
+            'AddWithdrawalNote': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddWithdrawalNote,
+                    request_deserializer=defter_dot_payments_dot_v1_dot_withdrawal__pb2.AddWithdrawalNoteRequest.FromString,
+                    response_serializer=defter_dot_payments_dot_v1_dot_withdrawal__pb2.AddWithdrawalNoteResponse.SerializeToString,
             ),
             'SetWithdrawalPolicy': grpc.unary_unary_rpc_method_handler(
                     servicer.SetWithdrawalPolicy,
@@ -395,6 +450,87 @@ class WithdrawalService(object):
             '/defter.payments.v1.WithdrawalService/ListWithdrawals',
             defter_dot_payments_dot_v1_dot_withdrawal__pb2.ListWithdrawalsRequest.SerializeToString,
             defter_dot_payments_dot_v1_dot_withdrawal__pb2.ListWithdrawalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountWithdrawals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.payments.v1.WithdrawalService/CountWithdrawals',
+            defter_dot_payments_dot_v1_dot_withdrawal__pb2.CountWithdrawalsRequest.SerializeToString,
+            defter_dot_payments_dot_v1_dot_withdrawal__pb2.CountWithdrawalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimWithdrawal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.payments.v1.WithdrawalService/ClaimWithdrawal',
+            defter_dot_payments_dot_v1_dot_withdrawal__pb2.ClaimWithdrawalRequest.SerializeToString,
+            defter_dot_payments_dot_v1_dot_withdrawal__pb2.ClaimWithdrawalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddWithdrawalNote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.payments.v1.WithdrawalService/AddWithdrawalNote',
+            defter_dot_payments_dot_v1_dot_withdrawal__pb2.AddWithdrawalNoteRequest.SerializeToString,
+            defter_dot_payments_dot_v1_dot_withdrawal__pb2.AddWithdrawalNoteResponse.FromString,
             options,
             channel_credentials,
             insecure,

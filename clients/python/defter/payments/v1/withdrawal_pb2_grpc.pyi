@@ -41,10 +41,13 @@ class WithdrawalServiceStub:
     """
     ApproveWithdrawal: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.ApproveWithdrawalRequest, _withdrawal_pb2.ApproveWithdrawalResponse]
     """Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
-    WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
+    WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH,
+    ACCOUNT_KIND_MISMATCH.
     """
     RejectWithdrawal: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.RejectWithdrawalRequest, _withdrawal_pb2.RejectWithdrawalResponse]
-    """Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION."""
+    """Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH,
+    ILLEGAL_TRANSITION.
+    """
     CancelWithdrawal: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.CancelWithdrawalRequest, _withdrawal_pb2.CancelWithdrawalResponse]
     """Take it back for the player, before it is approved; the hold is released. Keyed. Fails with
     WITHDRAWAL_NOT_FOUND, PLAYER_CANCEL_NOT_ALLOWED, ILLEGAL_TRANSITION.
@@ -56,9 +59,19 @@ class WithdrawalServiceStub:
     GetWithdrawal: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.GetWithdrawalRequest, _withdrawal_pb2.GetWithdrawalResponse]
     """Read one withdrawal. Fails with WITHDRAWAL_NOT_FOUND."""
     ListWithdrawals: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.ListWithdrawalsRequest, _withdrawal_pb2.ListWithdrawalsResponse]
-    """List withdrawals, the oldest first, as they stand now. Between two times none is added later. Fails with
-    NOT_YET_RECORDED.
+    """List withdrawals, the oldest or the newest first, as they stand now. Between two times none is added later. Fails
+    with NOT_YET_RECORDED.
     """
+    CountWithdrawals: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.CountWithdrawalsRequest, _withdrawal_pb2.CountWithdrawalsResponse]
+    """Count withdrawals by state, currency and provider account: all that are open, and those of a window that have ended.
+    Fails with NOT_YET_RECORDED.
+    """
+    ClaimWithdrawal: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.ClaimWithdrawalRequest, _withdrawal_pb2.ClaimWithdrawalResponse]
+    """Say who works on a withdrawal, or that nobody does any more. It forbids nothing to others. Keyed. Fails with
+    WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, WITHDRAWAL_CLAIMED.
+    """
+    AddWithdrawalNote: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.AddWithdrawalNoteRequest, _withdrawal_pb2.AddWithdrawalNoteResponse]
+    """Add a note to a withdrawal; it is never changed or removed. Keyed. Fails with WITHDRAWAL_NOT_FOUND, TOO_MANY_NOTES."""
     SetWithdrawalPolicy: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.SetWithdrawalPolicyRequest, _withdrawal_pb2.SetWithdrawalPolicyResponse]
     """Set what the tenant demands of withdrawals; holds for those that are asked for or reviewed later. Keyed."""
     GetWithdrawalPolicy: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.GetWithdrawalPolicyRequest, _withdrawal_pb2.GetWithdrawalPolicyResponse]
@@ -77,10 +90,13 @@ class WithdrawalServiceAsyncStub(WithdrawalServiceStub):
     """
     ApproveWithdrawal: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.ApproveWithdrawalRequest, _withdrawal_pb2.ApproveWithdrawalResponse]  # type: ignore[assignment]
     """Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
-    WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
+    WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH,
+    ACCOUNT_KIND_MISMATCH.
     """
     RejectWithdrawal: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.RejectWithdrawalRequest, _withdrawal_pb2.RejectWithdrawalResponse]  # type: ignore[assignment]
-    """Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION."""
+    """Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH,
+    ILLEGAL_TRANSITION.
+    """
     CancelWithdrawal: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.CancelWithdrawalRequest, _withdrawal_pb2.CancelWithdrawalResponse]  # type: ignore[assignment]
     """Take it back for the player, before it is approved; the hold is released. Keyed. Fails with
     WITHDRAWAL_NOT_FOUND, PLAYER_CANCEL_NOT_ALLOWED, ILLEGAL_TRANSITION.
@@ -92,9 +108,19 @@ class WithdrawalServiceAsyncStub(WithdrawalServiceStub):
     GetWithdrawal: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.GetWithdrawalRequest, _withdrawal_pb2.GetWithdrawalResponse]  # type: ignore[assignment]
     """Read one withdrawal. Fails with WITHDRAWAL_NOT_FOUND."""
     ListWithdrawals: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.ListWithdrawalsRequest, _withdrawal_pb2.ListWithdrawalsResponse]  # type: ignore[assignment]
-    """List withdrawals, the oldest first, as they stand now. Between two times none is added later. Fails with
-    NOT_YET_RECORDED.
+    """List withdrawals, the oldest or the newest first, as they stand now. Between two times none is added later. Fails
+    with NOT_YET_RECORDED.
     """
+    CountWithdrawals: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.CountWithdrawalsRequest, _withdrawal_pb2.CountWithdrawalsResponse]  # type: ignore[assignment]
+    """Count withdrawals by state, currency and provider account: all that are open, and those of a window that have ended.
+    Fails with NOT_YET_RECORDED.
+    """
+    ClaimWithdrawal: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.ClaimWithdrawalRequest, _withdrawal_pb2.ClaimWithdrawalResponse]  # type: ignore[assignment]
+    """Say who works on a withdrawal, or that nobody does any more. It forbids nothing to others. Keyed. Fails with
+    WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, WITHDRAWAL_CLAIMED.
+    """
+    AddWithdrawalNote: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.AddWithdrawalNoteRequest, _withdrawal_pb2.AddWithdrawalNoteResponse]  # type: ignore[assignment]
+    """Add a note to a withdrawal; it is never changed or removed. Keyed. Fails with WITHDRAWAL_NOT_FOUND, TOO_MANY_NOTES."""
     SetWithdrawalPolicy: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.SetWithdrawalPolicyRequest, _withdrawal_pb2.SetWithdrawalPolicyResponse]  # type: ignore[assignment]
     """Set what the tenant demands of withdrawals; holds for those that are asked for or reviewed later. Keyed."""
     GetWithdrawalPolicy: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.GetWithdrawalPolicyRequest, _withdrawal_pb2.GetWithdrawalPolicyResponse]  # type: ignore[assignment]
@@ -122,7 +148,8 @@ class WithdrawalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_withdrawal_pb2.ApproveWithdrawalResponse, _abc.Awaitable[_withdrawal_pb2.ApproveWithdrawalResponse]]:
         """Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
-        WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
+        WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH,
+        ACCOUNT_KIND_MISMATCH.
         """
 
     @_abc_1.abstractmethod
@@ -131,7 +158,9 @@ class WithdrawalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _withdrawal_pb2.RejectWithdrawalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_withdrawal_pb2.RejectWithdrawalResponse, _abc.Awaitable[_withdrawal_pb2.RejectWithdrawalResponse]]:
-        """Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION."""
+        """Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH,
+        ILLEGAL_TRANSITION.
+        """
 
     @_abc_1.abstractmethod
     def CancelWithdrawal(
@@ -167,9 +196,37 @@ class WithdrawalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _withdrawal_pb2.ListWithdrawalsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_withdrawal_pb2.ListWithdrawalsResponse, _abc.Awaitable[_withdrawal_pb2.ListWithdrawalsResponse]]:
-        """List withdrawals, the oldest first, as they stand now. Between two times none is added later. Fails with
-        NOT_YET_RECORDED.
+        """List withdrawals, the oldest or the newest first, as they stand now. Between two times none is added later. Fails
+        with NOT_YET_RECORDED.
         """
+
+    @_abc_1.abstractmethod
+    def CountWithdrawals(
+        self,
+        request: _withdrawal_pb2.CountWithdrawalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_withdrawal_pb2.CountWithdrawalsResponse, _abc.Awaitable[_withdrawal_pb2.CountWithdrawalsResponse]]:
+        """Count withdrawals by state, currency and provider account: all that are open, and those of a window that have ended.
+        Fails with NOT_YET_RECORDED.
+        """
+
+    @_abc_1.abstractmethod
+    def ClaimWithdrawal(
+        self,
+        request: _withdrawal_pb2.ClaimWithdrawalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_withdrawal_pb2.ClaimWithdrawalResponse, _abc.Awaitable[_withdrawal_pb2.ClaimWithdrawalResponse]]:
+        """Say who works on a withdrawal, or that nobody does any more. It forbids nothing to others. Keyed. Fails with
+        WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, WITHDRAWAL_CLAIMED.
+        """
+
+    @_abc_1.abstractmethod
+    def AddWithdrawalNote(
+        self,
+        request: _withdrawal_pb2.AddWithdrawalNoteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_withdrawal_pb2.AddWithdrawalNoteResponse, _abc.Awaitable[_withdrawal_pb2.AddWithdrawalNoteResponse]]:
+        """Add a note to a withdrawal; it is never changed or removed. Keyed. Fails with WITHDRAWAL_NOT_FOUND, TOO_MANY_NOTES."""
 
     @_abc_1.abstractmethod
     def SetWithdrawalPolicy(

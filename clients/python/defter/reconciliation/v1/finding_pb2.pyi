@@ -611,6 +611,118 @@ class ListFindingsResponse(_message.Message):
 Global___ListFindingsResponse: _TypeAlias = ListFindingsResponse  # noqa: Y015
 
 @_typing.final
+class CountFindingsRequest(_message.Message):
+    """Request of CountFindings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    TO_TIME_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """Also count those that are resolved, by somebody or by a run, and were opened at or after this time. Absent: none that
+        is resolved is counted.
+        """
+
+    @_builtins.property
+    def to_time(self) -> _timestamp_pb2.Timestamp:
+        """Of those that are resolved only such as were opened before this time. Needs `from_time`. Absent: up to now."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+        to_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "tenant_id", b"tenant_id", "to_time", b"to_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountFindingsRequest: _TypeAlias = CountFindingsRequest  # noqa: Y015
+
+@_typing.final
+class FindingCount(_message.Message):
+    """How many findings of one class, severity, state and provider account there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINDING_CLASS_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    OLDEST_TIME_FIELD_NUMBER: _builtins.int
+    AT_LEAST_FIELD_NUMBER: _builtins.int
+    finding_class: Global___FindingClass.ValueType
+    """The class."""
+    severity: Global___Severity.ValueType
+    """How urgent they are."""
+    state: Global___FindingState.ValueType
+    """The state; RESOLVED and AUTO_RESOLVED are resolved, any other one is open."""
+    provider: _builtins.str
+    """The provider account."""
+    count: _builtins.int
+    """How many, at least 1."""
+    at_least: _builtins.bool
+    """Whether there may be more: 50,000 open findings are counted at most, and as many that were opened in the window."""
+    @_builtins.property
+    def oldest_time(self) -> _timestamp_pb2.Timestamp:
+        """When the oldest of them was opened."""
+
+    def __init__(
+        self,
+        *,
+        finding_class: Global___FindingClass.ValueType = ...,
+        severity: Global___Severity.ValueType = ...,
+        state: Global___FindingState.ValueType = ...,
+        provider: _builtins.str = ...,
+        count: _builtins.int = ...,
+        oldest_time: _timestamp_pb2.Timestamp | None = ...,
+        at_least: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_time", b"oldest_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least", b"at_least", "count", b"count", "finding_class", b"finding_class", "oldest_time", b"oldest_time", "provider", b"provider", "severity", b"severity", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindingCount: _TypeAlias = FindingCount  # noqa: Y015
+
+@_typing.final
+class CountFindingsResponse(_message.Message):
+    """Response of CountFindings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it."""
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___FindingCount]:
+        """Ordered by class, severity, state and provider account; without those of which there is none."""
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[Global___FindingCount] | None = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountFindingsResponse: _TypeAlias = CountFindingsResponse  # noqa: Y015
+
+@_typing.final
 class GetFindingRequest(_message.Message):
     """Request of GetFinding."""
 

@@ -43,6 +43,11 @@ class FindingServiceStub(object):
                 request_serializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.ListFindingsRequest.SerializeToString,
                 response_deserializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.ListFindingsResponse.FromString,
                 _registered_method=True)
+        self.CountFindings = channel.unary_unary(
+                '/defter.reconciliation.v1.FindingService/CountFindings',
+                request_serializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.CountFindingsRequest.SerializeToString,
+                response_deserializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.CountFindingsResponse.FromString,
+                _registered_method=True)
         self.GetFinding = channel.unary_unary(
                 '/defter.reconciliation.v1.FindingService/GetFinding',
                 request_serializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.GetFindingRequest.SerializeToString,
@@ -79,6 +84,14 @@ class FindingServiceServicer(object):
 
     def ListFindings(self, request, context):
         """List findings, those opened last first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountFindings(self, request, context):
+        """Count findings by class, severity, state and provider account: all that are open, and those of a window that are
+        resolved.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,6 +143,11 @@ def add_FindingServiceServicer_to_server(servicer, server):
                     servicer.ListFindings,
                     request_deserializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.ListFindingsRequest.FromString,
                     response_serializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.ListFindingsResponse.SerializeToString,
+            ),
+            'CountFindings': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountFindings,
+                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.CountFindingsRequest.FromString,
+                    response_serializer=defter_dot_reconciliation_dot_v1_dot_finding__pb2.CountFindingsResponse.SerializeToString,
             ),
             'GetFinding': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFinding,
@@ -188,6 +206,33 @@ class FindingService(object):
             '/defter.reconciliation.v1.FindingService/ListFindings',
             defter_dot_reconciliation_dot_v1_dot_finding__pb2.ListFindingsRequest.SerializeToString,
             defter_dot_reconciliation_dot_v1_dot_finding__pb2.ListFindingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountFindings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.reconciliation.v1.FindingService/CountFindings',
+            defter_dot_reconciliation_dot_v1_dot_finding__pb2.CountFindingsRequest.SerializeToString,
+            defter_dot_reconciliation_dot_v1_dot_finding__pb2.CountFindingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

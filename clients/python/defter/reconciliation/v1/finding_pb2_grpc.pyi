@@ -43,6 +43,10 @@ class FindingServiceStub:
     def __new__(cls, channel: _aio.Channel) -> FindingServiceAsyncStub: ...
     ListFindings: _grpc.UnaryUnaryMultiCallable[_finding_pb2.ListFindingsRequest, _finding_pb2.ListFindingsResponse]
     """List findings, those opened last first."""
+    CountFindings: _grpc.UnaryUnaryMultiCallable[_finding_pb2.CountFindingsRequest, _finding_pb2.CountFindingsResponse]
+    """Count findings by class, severity, state and provider account: all that are open, and those of a window that are
+    resolved.
+    """
     GetFinding: _grpc.UnaryUnaryMultiCallable[_finding_pb2.GetFindingRequest, _finding_pb2.GetFindingResponse]
     """Read a finding with its history. Fails with FINDING_NOT_FOUND."""
     AcknowledgeFinding: _grpc.UnaryUnaryMultiCallable[_finding_pb2.AcknowledgeFindingRequest, _finding_pb2.AcknowledgeFindingResponse]
@@ -72,6 +76,10 @@ class FindingServiceAsyncStub(FindingServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListFindings: _aio.UnaryUnaryMultiCallable[_finding_pb2.ListFindingsRequest, _finding_pb2.ListFindingsResponse]  # type: ignore[assignment]
     """List findings, those opened last first."""
+    CountFindings: _aio.UnaryUnaryMultiCallable[_finding_pb2.CountFindingsRequest, _finding_pb2.CountFindingsResponse]  # type: ignore[assignment]
+    """Count findings by class, severity, state and provider account: all that are open, and those of a window that are
+    resolved.
+    """
     GetFinding: _aio.UnaryUnaryMultiCallable[_finding_pb2.GetFindingRequest, _finding_pb2.GetFindingResponse]  # type: ignore[assignment]
     """Read a finding with its history. Fails with FINDING_NOT_FOUND."""
     AcknowledgeFinding: _aio.UnaryUnaryMultiCallable[_finding_pb2.AcknowledgeFindingRequest, _finding_pb2.AcknowledgeFindingResponse]  # type: ignore[assignment]
@@ -104,6 +112,16 @@ class FindingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_finding_pb2.ListFindingsResponse, _abc.Awaitable[_finding_pb2.ListFindingsResponse]]:
         """List findings, those opened last first."""
+
+    @_abc_1.abstractmethod
+    def CountFindings(
+        self,
+        request: _finding_pb2.CountFindingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_finding_pb2.CountFindingsResponse, _abc.Awaitable[_finding_pb2.CountFindingsResponse]]:
+        """Count findings by class, severity, state and provider account: all that are open, and those of a window that are
+        resolved.
+        """
 
     @_abc_1.abstractmethod
     def GetFinding(

@@ -284,6 +284,15 @@ const (
 	ErrorReason_ERROR_REASON_PROVIDER_EVENT_NOT_FOUND ErrorReason = 222
 	// Another payment of that provider account has this ref. ALREADY_EXISTS. Metadata: `provider_ref`, `payment_id`.
 	ErrorReason_ERROR_REASON_PROVIDER_REF_TAKEN ErrorReason = 223
+	// ApproveWithdrawal, RejectWithdrawal: the withdrawal is not as the reviewer has seen it: read it again and decide anew,
+	// with a new key. ABORTED. Metadata: `withdrawal_id`, `state`, `approvals` (as it is now), `expected_state`,
+	// `expected_approvals` (empty: not asked for).
+	ErrorReason_ERROR_REASON_WITHDRAWAL_STATE_MISMATCH ErrorReason = 263
+	// ClaimWithdrawal: somebody else works on it; `take_over` replaces their claim. FAILED_PRECONDITION.
+	// Metadata: `withdrawal_id`, `reviewer` (who does), `expire_time` (of their claim).
+	ErrorReason_ERROR_REASON_WITHDRAWAL_CLAIMED ErrorReason = 264
+	// AddWithdrawalNote: it has as many notes as it can have. FAILED_PRECONDITION. Metadata: `withdrawal_id`, `limit`.
+	ErrorReason_ERROR_REASON_TOO_MANY_NOTES ErrorReason = 265
 	// The tenant's withdrawal policy does not let players take a withdrawal back. FAILED_PRECONDITION.
 	// Metadata: `withdrawal_id`.
 	ErrorReason_ERROR_REASON_PLAYER_CANCEL_NOT_ALLOWED ErrorReason = 224
@@ -470,6 +479,9 @@ var (
 		221: "ERROR_REASON_WITHDRAWAL_NOT_FOUND",
 		222: "ERROR_REASON_PROVIDER_EVENT_NOT_FOUND",
 		223: "ERROR_REASON_PROVIDER_REF_TAKEN",
+		263: "ERROR_REASON_WITHDRAWAL_STATE_MISMATCH",
+		264: "ERROR_REASON_WITHDRAWAL_CLAIMED",
+		265: "ERROR_REASON_TOO_MANY_NOTES",
 		224: "ERROR_REASON_PLAYER_CANCEL_NOT_ALLOWED",
 		225: "ERROR_REASON_SECOND_REVIEWER_REQUIRED",
 		226: "ERROR_REASON_CALL_UNDER_WAY",
@@ -594,6 +606,9 @@ var (
 		"ERROR_REASON_WITHDRAWAL_NOT_FOUND":            221,
 		"ERROR_REASON_PROVIDER_EVENT_NOT_FOUND":        222,
 		"ERROR_REASON_PROVIDER_REF_TAKEN":              223,
+		"ERROR_REASON_WITHDRAWAL_STATE_MISMATCH":       263,
+		"ERROR_REASON_WITHDRAWAL_CLAIMED":              264,
+		"ERROR_REASON_TOO_MANY_NOTES":                  265,
 		"ERROR_REASON_PLAYER_CANCEL_NOT_ALLOWED":       224,
 		"ERROR_REASON_SECOND_REVIEWER_REQUIRED":        225,
 		"ERROR_REASON_CALL_UNDER_WAY":                  226,
@@ -735,7 +750,7 @@ const file_defter_ledger_v1_error_proto_rawDesc = "" +
 	"\bmetadata\x18\x03 \x03(\v2).defter.ledger.v1.Rejection.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xe9$\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xde%\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dERROR_REASON_IDENTITY_MISSING\x10\x1e\x12%\n" +
@@ -824,6 +839,9 @@ const file_defter_ledger_v1_error_proto_rawDesc = "" +
 	"!ERROR_REASON_WITHDRAWAL_NOT_FOUND\x10\xdd\x01\x12*\n" +
 	"%ERROR_REASON_PROVIDER_EVENT_NOT_FOUND\x10\xde\x01\x12$\n" +
 	"\x1fERROR_REASON_PROVIDER_REF_TAKEN\x10\xdf\x01\x12+\n" +
+	"&ERROR_REASON_WITHDRAWAL_STATE_MISMATCH\x10\x87\x02\x12$\n" +
+	"\x1fERROR_REASON_WITHDRAWAL_CLAIMED\x10\x88\x02\x12 \n" +
+	"\x1bERROR_REASON_TOO_MANY_NOTES\x10\x89\x02\x12+\n" +
 	"&ERROR_REASON_PLAYER_CANCEL_NOT_ALLOWED\x10\xe0\x01\x12*\n" +
 	"%ERROR_REASON_SECOND_REVIEWER_REQUIRED\x10\xe1\x01\x12 \n" +
 	"\x1bERROR_REASON_CALL_UNDER_WAY\x10\xe2\x01\x12)\n" +

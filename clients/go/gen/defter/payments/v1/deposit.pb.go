@@ -324,7 +324,7 @@ type ListDepositsRequest struct {
 	State DepositState `protobuf:"varint,3,opt,name=state,proto3,enum=defter.payments.v1.DepositState" json:"state,omitempty"`
 	// Only those at this provider account.
 	Provider string `protobuf:"bytes,4,opt,name=provider,proto3" json:"provider,omitempty"`
-	// Only the one with this provider ref; needs `provider`.
+	// Only those with this provider ref: one at each provider account, at most.
 	ProviderRef string `protobuf:"bytes,5,opt,name=provider_ref,json=providerRef,proto3" json:"provider_ref,omitempty"`
 	// Only those begun at or after this time; not in the future.
 	FromTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=from_time,json=fromTime,proto3" json:"from_time,omitempty"`
@@ -332,8 +332,21 @@ type ListDepositsRequest struct {
 	ToTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`
 	// At most this many, 1 to 1,000; 0 means 100.
 	PageSize int32 `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// `next_page_token` of the page before, or empty; the filter must be the same.
-	PageToken     string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// `next_page_token` of the page before, or empty; all other fields but `page_size` must be the same.
+	PageToken string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only those in one of these states, `state` among them if it is set; none, or one that is unspecified: any.
+	States []DepositState `protobuf:"varint,10,rep,packed,name=states,proto3,enum=defter.payments.v1.DepositState" json:"states,omitempty"`
+	// Only those of at least this many minor units were asked for, 0 or more; needs `currency_code`. 0: no bound.
+	MinAmountMinor int64 `protobuf:"varint,11,opt,name=min_amount_minor,json=minAmountMinor,proto3" json:"min_amount_minor,omitempty"`
+	// Only those of at most this many minor units were asked for, not below `min_amount_minor`; needs `currency_code`.
+	// 0: no bound.
+	MaxAmountMinor int64 `protobuf:"varint,12,opt,name=max_amount_minor,json=maxAmountMinor,proto3" json:"max_amount_minor,omitempty"`
+	// Only those in this currency.
+	CurrencyCode string `protobuf:"bytes,13,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// Only those with exactly this reference of the caller's, up to 255 characters.
+	Reference string `protobuf:"bytes,14,opt,name=reference,proto3" json:"reference,omitempty"`
+	// The newest first; else the oldest first.
+	NewestFirst   bool `protobuf:"varint,15,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -431,10 +444,52 @@ func (x *ListDepositsRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListDepositsRequest) GetStates() []DepositState {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *ListDepositsRequest) GetMinAmountMinor() int64 {
+	if x != nil {
+		return x.MinAmountMinor
+	}
+	return 0
+}
+
+func (x *ListDepositsRequest) GetMaxAmountMinor() int64 {
+	if x != nil {
+		return x.MaxAmountMinor
+	}
+	return 0
+}
+
+func (x *ListDepositsRequest) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+func (x *ListDepositsRequest) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *ListDepositsRequest) GetNewestFirst() bool {
+	if x != nil {
+		return x.NewestFirst
+	}
+	return false
+}
+
 // Response of ListDeposits.
 type ListDepositsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// In the order in which they were begun.
+	// In the order in which they were begun, or in the opposite one with `newest_first`.
 	Deposits []*Deposit `protobuf:"bytes,1,rep,name=deposits,proto3" json:"deposits,omitempty"`
 	// Empty on the last page, and only there: a page before it may be short, or have nothing at all.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -497,6 +552,229 @@ func (x *ListDepositsResponse) GetSequence() int64 {
 	return 0
 }
 
+// Request of CountDeposits.
+type CountDepositsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	TenantId string `protobuf:"bytes,1,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
+	// Also count those that have ended and were begun at or after this time; not in the future. Absent: none that has
+	// ended is counted.
+	FromTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from_time,json=fromTime,proto3" json:"from_time,omitempty"`
+	// Of those that have ended only such as were begun before this time; not in the future. Needs `from_time`. Absent: up
+	// to now.
+	ToTime        *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountDepositsRequest) Reset() {
+	*x = CountDepositsRequest{}
+	mi := &file_defter_payments_v1_deposit_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountDepositsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountDepositsRequest) ProtoMessage() {}
+
+func (x *CountDepositsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_payments_v1_deposit_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountDepositsRequest.ProtoReflect.Descriptor instead.
+func (*CountDepositsRequest) Descriptor() ([]byte, []int) {
+	return file_defter_payments_v1_deposit_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CountDepositsRequest) GetTenantId() string {
+	if x != nil {
+		return x.TenantId
+	}
+	return ""
+}
+
+func (x *CountDepositsRequest) GetFromTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FromTime
+	}
+	return nil
+}
+
+func (x *CountDepositsRequest) GetToTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ToTime
+	}
+	return nil
+}
+
+// How many deposits of one state, currency and provider account there are.
+type DepositCount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The state; INITIATED and AUTHORIZED are open, any other one has ended.
+	State DepositState `protobuf:"varint,1,opt,name=state,proto3,enum=defter.payments.v1.DepositState" json:"state,omitempty"`
+	// The currency.
+	CurrencyCode string `protobuf:"bytes,2,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// The provider account.
+	Provider string `protobuf:"bytes,3,opt,name=provider,proto3" json:"provider,omitempty"`
+	// How many, at least 1.
+	Count int64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
+	// What was asked for in all, minor units.
+	AmountMinor int64 `protobuf:"varint,5,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"`
+	// When the oldest of them was begun.
+	OldestTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=oldest_time,json=oldestTime,proto3" json:"oldest_time,omitempty"`
+	// Whether there are more: of each state the oldest 50,000 are counted, and what is told of this state is of those
+	// alone. Of such that have ended a shorter window has fewer. Also true where a sum is too large for its field.
+	AtLeast       bool `protobuf:"varint,7,opt,name=at_least,json=atLeast,proto3" json:"at_least,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DepositCount) Reset() {
+	*x = DepositCount{}
+	mi := &file_defter_payments_v1_deposit_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DepositCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DepositCount) ProtoMessage() {}
+
+func (x *DepositCount) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_payments_v1_deposit_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DepositCount.ProtoReflect.Descriptor instead.
+func (*DepositCount) Descriptor() ([]byte, []int) {
+	return file_defter_payments_v1_deposit_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *DepositCount) GetState() DepositState {
+	if x != nil {
+		return x.State
+	}
+	return DepositState_DEPOSIT_STATE_UNSPECIFIED
+}
+
+func (x *DepositCount) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+func (x *DepositCount) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *DepositCount) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *DepositCount) GetAmountMinor() int64 {
+	if x != nil {
+		return x.AmountMinor
+	}
+	return 0
+}
+
+func (x *DepositCount) GetOldestTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldestTime
+	}
+	return nil
+}
+
+func (x *DepositCount) GetAtLeast() bool {
+	if x != nil {
+		return x.AtLeast
+	}
+	return false
+}
+
+// Response of CountDeposits.
+type CountDepositsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ordered by state, currency and provider account; without those of which there is none.
+	Counts []*DepositCount `protobuf:"bytes,1,rep,name=counts,proto3" json:"counts,omitempty"`
+	// The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+	// A hold whose time has come has ended in the answer, whether or not its record is written by then.
+	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountDepositsResponse) Reset() {
+	*x = CountDepositsResponse{}
+	mi := &file_defter_payments_v1_deposit_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountDepositsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountDepositsResponse) ProtoMessage() {}
+
+func (x *CountDepositsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_payments_v1_deposit_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountDepositsResponse.ProtoReflect.Descriptor instead.
+func (*CountDepositsResponse) Descriptor() ([]byte, []int) {
+	return file_defter_payments_v1_deposit_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CountDepositsResponse) GetCounts() []*DepositCount {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+func (x *CountDepositsResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 // Request of RefundDeposit.
 type RefundDepositRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -515,7 +793,7 @@ type RefundDepositRequest struct {
 
 func (x *RefundDepositRequest) Reset() {
 	*x = RefundDepositRequest{}
-	mi := &file_defter_payments_v1_deposit_proto_msgTypes[6]
+	mi := &file_defter_payments_v1_deposit_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -527,7 +805,7 @@ func (x *RefundDepositRequest) String() string {
 func (*RefundDepositRequest) ProtoMessage() {}
 
 func (x *RefundDepositRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_deposit_proto_msgTypes[6]
+	mi := &file_defter_payments_v1_deposit_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -540,7 +818,7 @@ func (x *RefundDepositRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefundDepositRequest.ProtoReflect.Descriptor instead.
 func (*RefundDepositRequest) Descriptor() ([]byte, []int) {
-	return file_defter_payments_v1_deposit_proto_rawDescGZIP(), []int{6}
+	return file_defter_payments_v1_deposit_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RefundDepositRequest) GetTenantId() string {
@@ -582,7 +860,7 @@ type RefundDepositResponse struct {
 
 func (x *RefundDepositResponse) Reset() {
 	*x = RefundDepositResponse{}
-	mi := &file_defter_payments_v1_deposit_proto_msgTypes[7]
+	mi := &file_defter_payments_v1_deposit_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -594,7 +872,7 @@ func (x *RefundDepositResponse) String() string {
 func (*RefundDepositResponse) ProtoMessage() {}
 
 func (x *RefundDepositResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_deposit_proto_msgTypes[7]
+	mi := &file_defter_payments_v1_deposit_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -607,7 +885,7 @@ func (x *RefundDepositResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefundDepositResponse.ProtoReflect.Descriptor instead.
 func (*RefundDepositResponse) Descriptor() ([]byte, []int) {
-	return file_defter_payments_v1_deposit_proto_rawDescGZIP(), []int{7}
+	return file_defter_payments_v1_deposit_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RefundDepositResponse) GetDeposit() *Deposit {
@@ -647,7 +925,7 @@ const file_defter_payments_v1_deposit_proto_rawDesc = "" +
 	"deposit_id\x18\x02 \x01(\tR\tdepositId\"g\n" +
 	"\x12GetDepositResponse\x125\n" +
 	"\adeposit\x18\x01 \x01(\v2\x1b.defter.payments.v1.DepositR\adeposit\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xf0\x02\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xe4\x04\n" +
 	"\x13ListDepositsRequest\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12\x1b\n" +
 	"\tplayer_id\x18\x02 \x01(\tR\bplayerId\x126\n" +
@@ -658,11 +936,34 @@ const file_defter_payments_v1_deposit_proto_rawDesc = "" +
 	"\ato_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x06toTime\x12\x1b\n" +
 	"\tpage_size\x18\b \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\t \x01(\tR\tpageToken\"\x93\x01\n" +
+	"page_token\x18\t \x01(\tR\tpageToken\x128\n" +
+	"\x06states\x18\n" +
+	" \x03(\x0e2 .defter.payments.v1.DepositStateR\x06states\x12(\n" +
+	"\x10min_amount_minor\x18\v \x01(\x03R\x0eminAmountMinor\x12(\n" +
+	"\x10max_amount_minor\x18\f \x01(\x03R\x0emaxAmountMinor\x12#\n" +
+	"\rcurrency_code\x18\r \x01(\tR\fcurrencyCode\x12\x1c\n" +
+	"\treference\x18\x0e \x01(\tR\treference\x12!\n" +
+	"\fnewest_first\x18\x0f \x01(\bR\vnewestFirst\"\x93\x01\n" +
 	"\x14ListDepositsResponse\x127\n" +
 	"\bdeposits\x18\x01 \x03(\v2\x1b.defter.payments.v1.DepositR\bdeposits\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x03R\bsequence\"\x9e\x01\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence\"\xa1\x01\n" +
+	"\x14CountDepositsRequest\x12\x1b\n" +
+	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x127\n" +
+	"\tfrom_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bfromTime\x123\n" +
+	"\ato_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06toTime\"\x98\x02\n" +
+	"\fDepositCount\x126\n" +
+	"\x05state\x18\x01 \x01(\x0e2 .defter.payments.v1.DepositStateR\x05state\x12#\n" +
+	"\rcurrency_code\x18\x02 \x01(\tR\fcurrencyCode\x12\x1a\n" +
+	"\bprovider\x18\x03 \x01(\tR\bprovider\x12\x14\n" +
+	"\x05count\x18\x04 \x01(\x03R\x05count\x12!\n" +
+	"\famount_minor\x18\x05 \x01(\x03R\vamountMinor\x12;\n" +
+	"\voldest_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"oldestTime\x12\x19\n" +
+	"\bat_least\x18\a \x01(\bR\aatLeast\"m\n" +
+	"\x15CountDepositsResponse\x128\n" +
+	"\x06counts\x18\x01 \x03(\v2 .defter.payments.v1.DepositCountR\x06counts\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\x9e\x01\n" +
 	"\x14RefundDepositRequest\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12'\n" +
 	"\x0fidempotency_key\x18\x02 \x01(\tR\x0eidempotencyKey\x12\x1d\n" +
@@ -670,12 +971,13 @@ const file_defter_payments_v1_deposit_proto_rawDesc = "" +
 	"deposit_id\x18\x03 \x01(\tR\tdepositId\x12!\n" +
 	"\famount_minor\x18\x04 \x01(\x03R\vamountMinor\"N\n" +
 	"\x15RefundDepositResponse\x125\n" +
-	"\adeposit\x18\x01 \x01(\v2\x1b.defter.payments.v1.DepositR\adeposit2\xa2\x03\n" +
+	"\adeposit\x18\x01 \x01(\v2\x1b.defter.payments.v1.DepositR\adeposit2\x88\x04\n" +
 	"\x0eDepositService\x12j\n" +
 	"\x0fInitiateDeposit\x12*.defter.payments.v1.InitiateDepositRequest\x1a+.defter.payments.v1.InitiateDepositResponse\x12[\n" +
 	"\n" +
 	"GetDeposit\x12%.defter.payments.v1.GetDepositRequest\x1a&.defter.payments.v1.GetDepositResponse\x12a\n" +
 	"\fListDeposits\x12'.defter.payments.v1.ListDepositsRequest\x1a(.defter.payments.v1.ListDepositsResponse\x12d\n" +
+	"\rCountDeposits\x12(.defter.payments.v1.CountDepositsRequest\x1a).defter.payments.v1.CountDepositsResponse\x12d\n" +
 	"\rRefundDeposit\x12(.defter.payments.v1.RefundDepositRequest\x1a).defter.payments.v1.RefundDepositResponseBDZBdefter.example/defter/clients/go/gen/defter/payments/v1;paymentsv1b\x06proto3"
 
 var (
@@ -690,7 +992,7 @@ func file_defter_payments_v1_deposit_proto_rawDescGZIP() []byte {
 	return file_defter_payments_v1_deposit_proto_rawDescData
 }
 
-var file_defter_payments_v1_deposit_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_defter_payments_v1_deposit_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_defter_payments_v1_deposit_proto_goTypes = []any{
 	(*InitiateDepositRequest)(nil),  // 0: defter.payments.v1.InitiateDepositRequest
 	(*InitiateDepositResponse)(nil), // 1: defter.payments.v1.InitiateDepositResponse
@@ -698,37 +1000,48 @@ var file_defter_payments_v1_deposit_proto_goTypes = []any{
 	(*GetDepositResponse)(nil),      // 3: defter.payments.v1.GetDepositResponse
 	(*ListDepositsRequest)(nil),     // 4: defter.payments.v1.ListDepositsRequest
 	(*ListDepositsResponse)(nil),    // 5: defter.payments.v1.ListDepositsResponse
-	(*RefundDepositRequest)(nil),    // 6: defter.payments.v1.RefundDepositRequest
-	(*RefundDepositResponse)(nil),   // 7: defter.payments.v1.RefundDepositResponse
-	nil,                             // 8: defter.payments.v1.InitiateDepositRequest.MetadataEntry
-	nil,                             // 9: defter.payments.v1.InitiateDepositRequest.PersonalMetadataEntry
-	(*Deposit)(nil),                 // 10: defter.payments.v1.Deposit
-	(DepositState)(0),               // 11: defter.payments.v1.DepositState
-	(*timestamppb.Timestamp)(nil),   // 12: google.protobuf.Timestamp
+	(*CountDepositsRequest)(nil),    // 6: defter.payments.v1.CountDepositsRequest
+	(*DepositCount)(nil),            // 7: defter.payments.v1.DepositCount
+	(*CountDepositsResponse)(nil),   // 8: defter.payments.v1.CountDepositsResponse
+	(*RefundDepositRequest)(nil),    // 9: defter.payments.v1.RefundDepositRequest
+	(*RefundDepositResponse)(nil),   // 10: defter.payments.v1.RefundDepositResponse
+	nil,                             // 11: defter.payments.v1.InitiateDepositRequest.MetadataEntry
+	nil,                             // 12: defter.payments.v1.InitiateDepositRequest.PersonalMetadataEntry
+	(*Deposit)(nil),                 // 13: defter.payments.v1.Deposit
+	(DepositState)(0),               // 14: defter.payments.v1.DepositState
+	(*timestamppb.Timestamp)(nil),   // 15: google.protobuf.Timestamp
 }
 var file_defter_payments_v1_deposit_proto_depIdxs = []int32{
-	8,  // 0: defter.payments.v1.InitiateDepositRequest.metadata:type_name -> defter.payments.v1.InitiateDepositRequest.MetadataEntry
-	9,  // 1: defter.payments.v1.InitiateDepositRequest.personal_metadata:type_name -> defter.payments.v1.InitiateDepositRequest.PersonalMetadataEntry
-	10, // 2: defter.payments.v1.InitiateDepositResponse.deposit:type_name -> defter.payments.v1.Deposit
-	10, // 3: defter.payments.v1.GetDepositResponse.deposit:type_name -> defter.payments.v1.Deposit
-	11, // 4: defter.payments.v1.ListDepositsRequest.state:type_name -> defter.payments.v1.DepositState
-	12, // 5: defter.payments.v1.ListDepositsRequest.from_time:type_name -> google.protobuf.Timestamp
-	12, // 6: defter.payments.v1.ListDepositsRequest.to_time:type_name -> google.protobuf.Timestamp
-	10, // 7: defter.payments.v1.ListDepositsResponse.deposits:type_name -> defter.payments.v1.Deposit
-	10, // 8: defter.payments.v1.RefundDepositResponse.deposit:type_name -> defter.payments.v1.Deposit
-	0,  // 9: defter.payments.v1.DepositService.InitiateDeposit:input_type -> defter.payments.v1.InitiateDepositRequest
-	2,  // 10: defter.payments.v1.DepositService.GetDeposit:input_type -> defter.payments.v1.GetDepositRequest
-	4,  // 11: defter.payments.v1.DepositService.ListDeposits:input_type -> defter.payments.v1.ListDepositsRequest
-	6,  // 12: defter.payments.v1.DepositService.RefundDeposit:input_type -> defter.payments.v1.RefundDepositRequest
-	1,  // 13: defter.payments.v1.DepositService.InitiateDeposit:output_type -> defter.payments.v1.InitiateDepositResponse
-	3,  // 14: defter.payments.v1.DepositService.GetDeposit:output_type -> defter.payments.v1.GetDepositResponse
-	5,  // 15: defter.payments.v1.DepositService.ListDeposits:output_type -> defter.payments.v1.ListDepositsResponse
-	7,  // 16: defter.payments.v1.DepositService.RefundDeposit:output_type -> defter.payments.v1.RefundDepositResponse
-	13, // [13:17] is the sub-list for method output_type
-	9,  // [9:13] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	11, // 0: defter.payments.v1.InitiateDepositRequest.metadata:type_name -> defter.payments.v1.InitiateDepositRequest.MetadataEntry
+	12, // 1: defter.payments.v1.InitiateDepositRequest.personal_metadata:type_name -> defter.payments.v1.InitiateDepositRequest.PersonalMetadataEntry
+	13, // 2: defter.payments.v1.InitiateDepositResponse.deposit:type_name -> defter.payments.v1.Deposit
+	13, // 3: defter.payments.v1.GetDepositResponse.deposit:type_name -> defter.payments.v1.Deposit
+	14, // 4: defter.payments.v1.ListDepositsRequest.state:type_name -> defter.payments.v1.DepositState
+	15, // 5: defter.payments.v1.ListDepositsRequest.from_time:type_name -> google.protobuf.Timestamp
+	15, // 6: defter.payments.v1.ListDepositsRequest.to_time:type_name -> google.protobuf.Timestamp
+	14, // 7: defter.payments.v1.ListDepositsRequest.states:type_name -> defter.payments.v1.DepositState
+	13, // 8: defter.payments.v1.ListDepositsResponse.deposits:type_name -> defter.payments.v1.Deposit
+	15, // 9: defter.payments.v1.CountDepositsRequest.from_time:type_name -> google.protobuf.Timestamp
+	15, // 10: defter.payments.v1.CountDepositsRequest.to_time:type_name -> google.protobuf.Timestamp
+	14, // 11: defter.payments.v1.DepositCount.state:type_name -> defter.payments.v1.DepositState
+	15, // 12: defter.payments.v1.DepositCount.oldest_time:type_name -> google.protobuf.Timestamp
+	7,  // 13: defter.payments.v1.CountDepositsResponse.counts:type_name -> defter.payments.v1.DepositCount
+	13, // 14: defter.payments.v1.RefundDepositResponse.deposit:type_name -> defter.payments.v1.Deposit
+	0,  // 15: defter.payments.v1.DepositService.InitiateDeposit:input_type -> defter.payments.v1.InitiateDepositRequest
+	2,  // 16: defter.payments.v1.DepositService.GetDeposit:input_type -> defter.payments.v1.GetDepositRequest
+	4,  // 17: defter.payments.v1.DepositService.ListDeposits:input_type -> defter.payments.v1.ListDepositsRequest
+	6,  // 18: defter.payments.v1.DepositService.CountDeposits:input_type -> defter.payments.v1.CountDepositsRequest
+	9,  // 19: defter.payments.v1.DepositService.RefundDeposit:input_type -> defter.payments.v1.RefundDepositRequest
+	1,  // 20: defter.payments.v1.DepositService.InitiateDeposit:output_type -> defter.payments.v1.InitiateDepositResponse
+	3,  // 21: defter.payments.v1.DepositService.GetDeposit:output_type -> defter.payments.v1.GetDepositResponse
+	5,  // 22: defter.payments.v1.DepositService.ListDeposits:output_type -> defter.payments.v1.ListDepositsResponse
+	8,  // 23: defter.payments.v1.DepositService.CountDeposits:output_type -> defter.payments.v1.CountDepositsResponse
+	10, // 24: defter.payments.v1.DepositService.RefundDeposit:output_type -> defter.payments.v1.RefundDepositResponse
+	20, // [20:25] is the sub-list for method output_type
+	15, // [15:20] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_defter_payments_v1_deposit_proto_init() }
@@ -743,7 +1056,7 @@ func file_defter_payments_v1_deposit_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_defter_payments_v1_deposit_proto_rawDesc), len(file_defter_payments_v1_deposit_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

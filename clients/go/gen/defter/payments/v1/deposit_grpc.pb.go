@@ -24,6 +24,7 @@ const (
 	DepositService_InitiateDeposit_FullMethodName = "/defter.payments.v1.DepositService/InitiateDeposit"
 	DepositService_GetDeposit_FullMethodName      = "/defter.payments.v1.DepositService/GetDeposit"
 	DepositService_ListDeposits_FullMethodName    = "/defter.payments.v1.DepositService/ListDeposits"
+	DepositService_CountDeposits_FullMethodName   = "/defter.payments.v1.DepositService/CountDeposits"
 	DepositService_RefundDeposit_FullMethodName   = "/defter.payments.v1.DepositService/RefundDeposit"
 )
 
@@ -43,9 +44,12 @@ type DepositServiceClient interface {
 	InitiateDeposit(ctx context.Context, in *InitiateDepositRequest, opts ...grpc.CallOption) (*InitiateDepositResponse, error)
 	// Read one deposit. Fails with DEPOSIT_NOT_FOUND.
 	GetDeposit(ctx context.Context, in *GetDepositRequest, opts ...grpc.CallOption) (*GetDepositResponse, error)
-	// List deposits, the oldest first, as they stand now. Between two times none is added later. Fails with
+	// List deposits, the oldest or the newest first, as they stand now. Between two times none is added later. Fails with
 	// NOT_YET_RECORDED.
 	ListDeposits(ctx context.Context, in *ListDepositsRequest, opts ...grpc.CallOption) (*ListDepositsResponse, error)
+	// Count deposits by state, currency and provider account: all that are open, and those of a window that have ended.
+	// Fails with NOT_YET_RECORDED.
+	CountDeposits(ctx context.Context, in *CountDepositsRequest, opts ...grpc.CallOption) (*CountDepositsResponse, error)
 	// Ask for a refund: the player's money is held, and the provider is told in the background. Keyed.
 	// Fails with DEPOSIT_NOT_FOUND, ILLEGAL_TRANSITION, REFUND_EXCEEDS_CAPTURED, INSUFFICIENT_FUNDS, ACCOUNT_FROZEN,
 	// CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH. Of a deposit that was paid by several means it is of one of them
@@ -91,6 +95,16 @@ func (c *depositServiceClient) ListDeposits(ctx context.Context, in *ListDeposit
 	return out, nil
 }
 
+func (c *depositServiceClient) CountDeposits(ctx context.Context, in *CountDepositsRequest, opts ...grpc.CallOption) (*CountDepositsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CountDepositsResponse)
+	err := c.cc.Invoke(ctx, DepositService_CountDeposits_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *depositServiceClient) RefundDeposit(ctx context.Context, in *RefundDepositRequest, opts ...grpc.CallOption) (*RefundDepositResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RefundDepositResponse)
@@ -117,9 +131,12 @@ type DepositServiceServer interface {
 	InitiateDeposit(context.Context, *InitiateDepositRequest) (*InitiateDepositResponse, error)
 	// Read one deposit. Fails with DEPOSIT_NOT_FOUND.
 	GetDeposit(context.Context, *GetDepositRequest) (*GetDepositResponse, error)
-	// List deposits, the oldest first, as they stand now. Between two times none is added later. Fails with
+	// List deposits, the oldest or the newest first, as they stand now. Between two times none is added later. Fails with
 	// NOT_YET_RECORDED.
 	ListDeposits(context.Context, *ListDepositsRequest) (*ListDepositsResponse, error)
+	// Count deposits by state, currency and provider account: all that are open, and those of a window that have ended.
+	// Fails with NOT_YET_RECORDED.
+	CountDeposits(context.Context, *CountDepositsRequest) (*CountDepositsResponse, error)
 	// Ask for a refund: the player's money is held, and the provider is told in the background. Keyed.
 	// Fails with DEPOSIT_NOT_FOUND, ILLEGAL_TRANSITION, REFUND_EXCEEDS_CAPTURED, INSUFFICIENT_FUNDS, ACCOUNT_FROZEN,
 	// CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH. Of a deposit that was paid by several means it is of one of them
@@ -143,6 +160,9 @@ func (UnimplementedDepositServiceServer) GetDeposit(context.Context, *GetDeposit
 }
 func (UnimplementedDepositServiceServer) ListDeposits(context.Context, *ListDepositsRequest) (*ListDepositsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListDeposits not implemented")
+}
+func (UnimplementedDepositServiceServer) CountDeposits(context.Context, *CountDepositsRequest) (*CountDepositsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CountDeposits not implemented")
 }
 func (UnimplementedDepositServiceServer) RefundDeposit(context.Context, *RefundDepositRequest) (*RefundDepositResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RefundDeposit not implemented")
@@ -222,6 +242,24 @@ func _DepositService_ListDeposits_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DepositService_CountDeposits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CountDepositsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DepositServiceServer).CountDeposits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DepositService_CountDeposits_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DepositServiceServer).CountDeposits(ctx, req.(*CountDepositsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _DepositService_RefundDeposit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RefundDepositRequest)
 	if err := dec(in); err != nil {
@@ -258,6 +296,10 @@ var DepositService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListDeposits",
 			Handler:    _DepositService_ListDeposits_Handler,
+		},
+		{
+			MethodName: "CountDeposits",
+			Handler:    _DepositService_CountDeposits_Handler,
 		},
 		{
 			MethodName: "RefundDeposit",

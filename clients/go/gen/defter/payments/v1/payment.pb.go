@@ -1650,6 +1650,152 @@ func (x *Approval) GetIdentity() string {
 	return ""
 }
 
+// Who works on a withdrawal; it forbids nothing to others.
+type WithdrawalClaim struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who; where it was proved, the subject of their tokens.
+	Reviewer string `protobuf:"bytes,1,opt,name=reviewer,proto3" json:"reviewer,omitempty"`
+	// The identity that proved who they are; empty on a server without identities.
+	Identity string `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
+	// Since when.
+	ClaimTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=claim_time,json=claimTime,proto3" json:"claim_time,omitempty"`
+	// From when on it counts for nothing.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawalClaim) Reset() {
+	*x = WithdrawalClaim{}
+	mi := &file_defter_payments_v1_payment_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawalClaim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawalClaim) ProtoMessage() {}
+
+func (x *WithdrawalClaim) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_payments_v1_payment_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawalClaim.ProtoReflect.Descriptor instead.
+func (*WithdrawalClaim) Descriptor() ([]byte, []int) {
+	return file_defter_payments_v1_payment_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *WithdrawalClaim) GetReviewer() string {
+	if x != nil {
+		return x.Reviewer
+	}
+	return ""
+}
+
+func (x *WithdrawalClaim) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *WithdrawalClaim) GetClaimTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClaimTime
+	}
+	return nil
+}
+
+func (x *WithdrawalClaim) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+// What somebody has noted about a withdrawal.
+type WithdrawalNote struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who; where it was proved, the subject of their tokens.
+	Reviewer string `protobuf:"bytes,1,opt,name=reviewer,proto3" json:"reviewer,omitempty"`
+	// The identity that proved who they are; empty on a server without identities.
+	Identity string `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
+	// When.
+	NoteTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=note_time,json=noteTime,proto3" json:"note_time,omitempty"`
+	// The note.
+	Text          string `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawalNote) Reset() {
+	*x = WithdrawalNote{}
+	mi := &file_defter_payments_v1_payment_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawalNote) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawalNote) ProtoMessage() {}
+
+func (x *WithdrawalNote) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_payments_v1_payment_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawalNote.ProtoReflect.Descriptor instead.
+func (*WithdrawalNote) Descriptor() ([]byte, []int) {
+	return file_defter_payments_v1_payment_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *WithdrawalNote) GetReviewer() string {
+	if x != nil {
+		return x.Reviewer
+	}
+	return ""
+}
+
+func (x *WithdrawalNote) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *WithdrawalNote) GetNoteTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NoteTime
+	}
+	return nil
+}
+
+func (x *WithdrawalNote) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 // Money on its way from a wallet to a player's means of payment.
 type Withdrawal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1716,13 +1862,17 @@ type Withdrawal struct {
 	// The `personal_metadata` that it came with, encrypted; `RevealPersonalMetadata` decrypts it until the player is
 	// forgotten. Empty where there was none.
 	PersonalCiphertext []byte `protobuf:"bytes,72,opt,name=personal_ciphertext,json=personalCiphertext,proto3" json:"personal_ciphertext,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Who works on it; absent where nobody has said so. It may have expired.
+	Claim *WithdrawalClaim `protobuf:"bytes,73,opt,name=claim,proto3" json:"claim,omitempty"`
+	// In the order of adding, at most 64.
+	Notes         []*WithdrawalNote `protobuf:"bytes,74,rep,name=notes,proto3" json:"notes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Withdrawal) Reset() {
 	*x = Withdrawal{}
-	mi := &file_defter_payments_v1_payment_proto_msgTypes[9]
+	mi := &file_defter_payments_v1_payment_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +1884,7 @@ func (x *Withdrawal) String() string {
 func (*Withdrawal) ProtoMessage() {}
 
 func (x *Withdrawal) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_payment_proto_msgTypes[9]
+	mi := &file_defter_payments_v1_payment_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1747,7 +1897,7 @@ func (x *Withdrawal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Withdrawal.ProtoReflect.Descriptor instead.
 func (*Withdrawal) Descriptor() ([]byte, []int) {
-	return file_defter_payments_v1_payment_proto_rawDescGZIP(), []int{9}
+	return file_defter_payments_v1_payment_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Withdrawal) GetWithdrawalId() string {
@@ -1953,6 +2103,20 @@ func (x *Withdrawal) GetPersonalCiphertext() []byte {
 	return nil
 }
 
+func (x *Withdrawal) GetClaim() *WithdrawalClaim {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+func (x *Withdrawal) GetNotes() []*WithdrawalNote {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
 // One event of a provider, verified and translated.
 type ProviderEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2010,7 +2174,7 @@ type ProviderEvent struct {
 
 func (x *ProviderEvent) Reset() {
 	*x = ProviderEvent{}
-	mi := &file_defter_payments_v1_payment_proto_msgTypes[10]
+	mi := &file_defter_payments_v1_payment_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2022,7 +2186,7 @@ func (x *ProviderEvent) String() string {
 func (*ProviderEvent) ProtoMessage() {}
 
 func (x *ProviderEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_payment_proto_msgTypes[10]
+	mi := &file_defter_payments_v1_payment_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2035,7 +2199,7 @@ func (x *ProviderEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderEvent.ProtoReflect.Descriptor instead.
 func (*ProviderEvent) Descriptor() ([]byte, []int) {
-	return file_defter_payments_v1_payment_proto_rawDescGZIP(), []int{10}
+	return file_defter_payments_v1_payment_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ProviderEvent) GetProvider() string {
@@ -2202,7 +2366,7 @@ type RecordedProviderEvent struct {
 
 func (x *RecordedProviderEvent) Reset() {
 	*x = RecordedProviderEvent{}
-	mi := &file_defter_payments_v1_payment_proto_msgTypes[11]
+	mi := &file_defter_payments_v1_payment_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2378,7 @@ func (x *RecordedProviderEvent) String() string {
 func (*RecordedProviderEvent) ProtoMessage() {}
 
 func (x *RecordedProviderEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_payment_proto_msgTypes[11]
+	mi := &file_defter_payments_v1_payment_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2391,7 @@ func (x *RecordedProviderEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordedProviderEvent.ProtoReflect.Descriptor instead.
 func (*RecordedProviderEvent) Descriptor() ([]byte, []int) {
-	return file_defter_payments_v1_payment_proto_rawDescGZIP(), []int{11}
+	return file_defter_payments_v1_payment_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RecordedProviderEvent) GetProviderEventId() string {
@@ -2321,7 +2485,7 @@ type WithdrawalPolicy struct {
 
 func (x *WithdrawalPolicy) Reset() {
 	*x = WithdrawalPolicy{}
-	mi := &file_defter_payments_v1_payment_proto_msgTypes[12]
+	mi := &file_defter_payments_v1_payment_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2333,7 +2497,7 @@ func (x *WithdrawalPolicy) String() string {
 func (*WithdrawalPolicy) ProtoMessage() {}
 
 func (x *WithdrawalPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_payment_proto_msgTypes[12]
+	mi := &file_defter_payments_v1_payment_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2346,7 +2510,7 @@ func (x *WithdrawalPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawalPolicy.ProtoReflect.Descriptor instead.
 func (*WithdrawalPolicy) Descriptor() ([]byte, []int) {
-	return file_defter_payments_v1_payment_proto_rawDescGZIP(), []int{12}
+	return file_defter_payments_v1_payment_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WithdrawalPolicy) GetPlayerMayCancel() bool {
@@ -2376,7 +2540,7 @@ type PlayerForgotten struct {
 
 func (x *PlayerForgotten) Reset() {
 	*x = PlayerForgotten{}
-	mi := &file_defter_payments_v1_payment_proto_msgTypes[13]
+	mi := &file_defter_payments_v1_payment_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2388,7 +2552,7 @@ func (x *PlayerForgotten) String() string {
 func (*PlayerForgotten) ProtoMessage() {}
 
 func (x *PlayerForgotten) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_payment_proto_msgTypes[13]
+	mi := &file_defter_payments_v1_payment_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2401,7 +2565,7 @@ func (x *PlayerForgotten) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlayerForgotten.ProtoReflect.Descriptor instead.
 func (*PlayerForgotten) Descriptor() ([]byte, []int) {
-	return file_defter_payments_v1_payment_proto_rawDescGZIP(), []int{13}
+	return file_defter_payments_v1_payment_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PlayerForgotten) GetPlayerId() string {
@@ -2436,7 +2600,7 @@ type Dispute_Movement struct {
 
 func (x *Dispute_Movement) Reset() {
 	*x = Dispute_Movement{}
-	mi := &file_defter_payments_v1_payment_proto_msgTypes[14]
+	mi := &file_defter_payments_v1_payment_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2448,7 +2612,7 @@ func (x *Dispute_Movement) String() string {
 func (*Dispute_Movement) ProtoMessage() {}
 
 func (x *Dispute_Movement) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_payment_proto_msgTypes[14]
+	mi := &file_defter_payments_v1_payment_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2611,8 +2775,19 @@ const file_defter_payments_v1_payment_proto_rawDesc = "" +
 	"\breviewer\x18\x01 \x01(\tR\breviewer\x12=\n" +
 	"\fapprove_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vapproveTime\x12\x12\n" +
 	"\x04note\x18\x03 \x01(\tR\x04note\x12\x1a\n" +
-	"\bidentity\x18\x04 \x01(\tR\bidentity\"\xd7\n" +
+	"\bidentity\x18\x04 \x01(\tR\bidentity\"\xc1\x01\n" +
+	"\x0fWithdrawalClaim\x12\x1a\n" +
+	"\breviewer\x18\x01 \x01(\tR\breviewer\x12\x1a\n" +
+	"\bidentity\x18\x02 \x01(\tR\bidentity\x129\n" +
 	"\n" +
+	"claim_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tclaimTime\x12;\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"\x95\x01\n" +
+	"\x0eWithdrawalNote\x12\x1a\n" +
+	"\breviewer\x18\x01 \x01(\tR\breviewer\x12\x1a\n" +
+	"\bidentity\x18\x02 \x01(\tR\bidentity\x127\n" +
+	"\tnote_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bnoteTime\x12\x12\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\"\xcc\v\n" +
 	"\n" +
 	"Withdrawal\x12#\n" +
 	"\rwithdrawal_id\x18\x01 \x01(\tR\fwithdrawalId\x12\x1b\n" +
@@ -2648,7 +2823,9 @@ const file_defter_payments_v1_payment_proto_rawDesc = "" +
 	"\apayouts\x18F \x03(\v2\x1a.defter.payments.v1.PayoutR\apayouts\x12\x1d\n" +
 	"\n" +
 	"hold_ended\x18G \x01(\bR\tholdEnded\x12/\n" +
-	"\x13personal_ciphertext\x18H \x01(\fR\x12personalCiphertext\x1a;\n" +
+	"\x13personal_ciphertext\x18H \x01(\fR\x12personalCiphertext\x129\n" +
+	"\x05claim\x18I \x01(\v2#.defter.payments.v1.WithdrawalClaimR\x05claim\x128\n" +
+	"\x05notes\x18J \x03(\v2\".defter.payments.v1.WithdrawalNoteR\x05notes\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdb\x05\n" +
@@ -2791,7 +2968,7 @@ func file_defter_payments_v1_payment_proto_rawDescGZIP() []byte {
 }
 
 var file_defter_payments_v1_payment_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_defter_payments_v1_payment_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_defter_payments_v1_payment_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_defter_payments_v1_payment_proto_goTypes = []any{
 	(DepositState)(0),             // 0: defter.payments.v1.DepositState
 	(RefundState)(0),              // 1: defter.payments.v1.RefundState
@@ -2810,70 +2987,77 @@ var file_defter_payments_v1_payment_proto_goTypes = []any{
 	(*Deposit)(nil),               // 14: defter.payments.v1.Deposit
 	(*Payout)(nil),                // 15: defter.payments.v1.Payout
 	(*Approval)(nil),              // 16: defter.payments.v1.Approval
-	(*Withdrawal)(nil),            // 17: defter.payments.v1.Withdrawal
-	(*ProviderEvent)(nil),         // 18: defter.payments.v1.ProviderEvent
-	(*RecordedProviderEvent)(nil), // 19: defter.payments.v1.RecordedProviderEvent
-	(*WithdrawalPolicy)(nil),      // 20: defter.payments.v1.WithdrawalPolicy
-	(*PlayerForgotten)(nil),       // 21: defter.payments.v1.PlayerForgotten
-	(*Dispute_Movement)(nil),      // 22: defter.payments.v1.Dispute.Movement
-	nil,                           // 23: defter.payments.v1.Deposit.MetadataEntry
-	nil,                           // 24: defter.payments.v1.Withdrawal.MetadataEntry
-	nil,                           // 25: defter.payments.v1.WithdrawalPolicy.SecondReviewFromMinorEntry
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(*WithdrawalClaim)(nil),       // 17: defter.payments.v1.WithdrawalClaim
+	(*WithdrawalNote)(nil),        // 18: defter.payments.v1.WithdrawalNote
+	(*Withdrawal)(nil),            // 19: defter.payments.v1.Withdrawal
+	(*ProviderEvent)(nil),         // 20: defter.payments.v1.ProviderEvent
+	(*RecordedProviderEvent)(nil), // 21: defter.payments.v1.RecordedProviderEvent
+	(*WithdrawalPolicy)(nil),      // 22: defter.payments.v1.WithdrawalPolicy
+	(*PlayerForgotten)(nil),       // 23: defter.payments.v1.PlayerForgotten
+	(*Dispute_Movement)(nil),      // 24: defter.payments.v1.Dispute.Movement
+	nil,                           // 25: defter.payments.v1.Deposit.MetadataEntry
+	nil,                           // 26: defter.payments.v1.Withdrawal.MetadataEntry
+	nil,                           // 27: defter.payments.v1.WithdrawalPolicy.SecondReviewFromMinorEntry
+	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
 }
 var file_defter_payments_v1_payment_proto_depIdxs = []int32{
-	26, // 0: defter.payments.v1.Capture.capture_time:type_name -> google.protobuf.Timestamp
-	26, // 1: defter.payments.v1.Capture.fail_time:type_name -> google.protobuf.Timestamp
-	26, // 2: defter.payments.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
-	26, // 3: defter.payments.v1.RefundObject.succeed_time:type_name -> google.protobuf.Timestamp
-	26, // 4: defter.payments.v1.RefundObject.fail_time:type_name -> google.protobuf.Timestamp
+	28, // 0: defter.payments.v1.Capture.capture_time:type_name -> google.protobuf.Timestamp
+	28, // 1: defter.payments.v1.Capture.fail_time:type_name -> google.protobuf.Timestamp
+	28, // 2: defter.payments.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
+	28, // 3: defter.payments.v1.RefundObject.succeed_time:type_name -> google.protobuf.Timestamp
+	28, // 4: defter.payments.v1.RefundObject.fail_time:type_name -> google.protobuf.Timestamp
 	1,  // 5: defter.payments.v1.Refund.state:type_name -> defter.payments.v1.RefundState
 	4,  // 6: defter.payments.v1.Refund.call_state:type_name -> defter.payments.v1.CallState
-	26, // 7: defter.payments.v1.Refund.succeed_time:type_name -> google.protobuf.Timestamp
-	26, // 8: defter.payments.v1.Refund.fail_time:type_name -> google.protobuf.Timestamp
+	28, // 7: defter.payments.v1.Refund.succeed_time:type_name -> google.protobuf.Timestamp
+	28, // 8: defter.payments.v1.Refund.fail_time:type_name -> google.protobuf.Timestamp
 	10, // 9: defter.payments.v1.Refund.others:type_name -> defter.payments.v1.RefundObject
 	2,  // 10: defter.payments.v1.Dispute.state:type_name -> defter.payments.v1.DisputeState
-	22, // 11: defter.payments.v1.Dispute.movements:type_name -> defter.payments.v1.Dispute.Movement
-	26, // 12: defter.payments.v1.Fee.charge_time:type_name -> google.protobuf.Timestamp
+	24, // 11: defter.payments.v1.Dispute.movements:type_name -> defter.payments.v1.Dispute.Movement
+	28, // 12: defter.payments.v1.Fee.charge_time:type_name -> google.protobuf.Timestamp
 	0,  // 13: defter.payments.v1.Deposit.state:type_name -> defter.payments.v1.DepositState
 	4,  // 14: defter.payments.v1.Deposit.call_state:type_name -> defter.payments.v1.CallState
 	8,  // 15: defter.payments.v1.Deposit.captures:type_name -> defter.payments.v1.Capture
 	11, // 16: defter.payments.v1.Deposit.refunds:type_name -> defter.payments.v1.Refund
 	12, // 17: defter.payments.v1.Deposit.disputes:type_name -> defter.payments.v1.Dispute
 	13, // 18: defter.payments.v1.Deposit.fees:type_name -> defter.payments.v1.Fee
-	23, // 19: defter.payments.v1.Deposit.metadata:type_name -> defter.payments.v1.Deposit.MetadataEntry
-	26, // 20: defter.payments.v1.Deposit.initiate_time:type_name -> google.protobuf.Timestamp
-	26, // 21: defter.payments.v1.Deposit.update_time:type_name -> google.protobuf.Timestamp
+	25, // 19: defter.payments.v1.Deposit.metadata:type_name -> defter.payments.v1.Deposit.MetadataEntry
+	28, // 20: defter.payments.v1.Deposit.initiate_time:type_name -> google.protobuf.Timestamp
+	28, // 21: defter.payments.v1.Deposit.update_time:type_name -> google.protobuf.Timestamp
 	9,  // 22: defter.payments.v1.Deposit.attempts:type_name -> defter.payments.v1.Attempt
-	26, // 23: defter.payments.v1.Payout.paid_time:type_name -> google.protobuf.Timestamp
-	26, // 24: defter.payments.v1.Payout.fail_time:type_name -> google.protobuf.Timestamp
-	26, // 25: defter.payments.v1.Approval.approve_time:type_name -> google.protobuf.Timestamp
-	3,  // 26: defter.payments.v1.Withdrawal.state:type_name -> defter.payments.v1.WithdrawalState
-	3,  // 27: defter.payments.v1.Withdrawal.review_state:type_name -> defter.payments.v1.WithdrawalState
-	4,  // 28: defter.payments.v1.Withdrawal.call_state:type_name -> defter.payments.v1.CallState
-	16, // 29: defter.payments.v1.Withdrawal.approvals:type_name -> defter.payments.v1.Approval
-	13, // 30: defter.payments.v1.Withdrawal.fees:type_name -> defter.payments.v1.Fee
-	24, // 31: defter.payments.v1.Withdrawal.metadata:type_name -> defter.payments.v1.Withdrawal.MetadataEntry
-	26, // 32: defter.payments.v1.Withdrawal.request_time:type_name -> google.protobuf.Timestamp
-	26, // 33: defter.payments.v1.Withdrawal.approve_time:type_name -> google.protobuf.Timestamp
-	26, // 34: defter.payments.v1.Withdrawal.paid_time:type_name -> google.protobuf.Timestamp
-	26, // 35: defter.payments.v1.Withdrawal.fail_time:type_name -> google.protobuf.Timestamp
-	26, // 36: defter.payments.v1.Withdrawal.update_time:type_name -> google.protobuf.Timestamp
-	15, // 37: defter.payments.v1.Withdrawal.payouts:type_name -> defter.payments.v1.Payout
-	5,  // 38: defter.payments.v1.ProviderEvent.type:type_name -> defter.payments.v1.ProviderEventType
-	26, // 39: defter.payments.v1.ProviderEvent.occur_time:type_name -> google.protobuf.Timestamp
-	7,  // 40: defter.payments.v1.ProviderEvent.unread_reason:type_name -> defter.payments.v1.UnreadReason
-	18, // 41: defter.payments.v1.RecordedProviderEvent.event:type_name -> defter.payments.v1.ProviderEvent
-	6,  // 42: defter.payments.v1.RecordedProviderEvent.state:type_name -> defter.payments.v1.ProviderEventState
-	26, // 43: defter.payments.v1.RecordedProviderEvent.receive_time:type_name -> google.protobuf.Timestamp
-	26, // 44: defter.payments.v1.RecordedProviderEvent.update_time:type_name -> google.protobuf.Timestamp
-	25, // 45: defter.payments.v1.WithdrawalPolicy.second_review_from_minor:type_name -> defter.payments.v1.WithdrawalPolicy.SecondReviewFromMinorEntry
-	26, // 46: defter.payments.v1.Dispute.Movement.move_time:type_name -> google.protobuf.Timestamp
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	28, // 23: defter.payments.v1.Payout.paid_time:type_name -> google.protobuf.Timestamp
+	28, // 24: defter.payments.v1.Payout.fail_time:type_name -> google.protobuf.Timestamp
+	28, // 25: defter.payments.v1.Approval.approve_time:type_name -> google.protobuf.Timestamp
+	28, // 26: defter.payments.v1.WithdrawalClaim.claim_time:type_name -> google.protobuf.Timestamp
+	28, // 27: defter.payments.v1.WithdrawalClaim.expire_time:type_name -> google.protobuf.Timestamp
+	28, // 28: defter.payments.v1.WithdrawalNote.note_time:type_name -> google.protobuf.Timestamp
+	3,  // 29: defter.payments.v1.Withdrawal.state:type_name -> defter.payments.v1.WithdrawalState
+	3,  // 30: defter.payments.v1.Withdrawal.review_state:type_name -> defter.payments.v1.WithdrawalState
+	4,  // 31: defter.payments.v1.Withdrawal.call_state:type_name -> defter.payments.v1.CallState
+	16, // 32: defter.payments.v1.Withdrawal.approvals:type_name -> defter.payments.v1.Approval
+	13, // 33: defter.payments.v1.Withdrawal.fees:type_name -> defter.payments.v1.Fee
+	26, // 34: defter.payments.v1.Withdrawal.metadata:type_name -> defter.payments.v1.Withdrawal.MetadataEntry
+	28, // 35: defter.payments.v1.Withdrawal.request_time:type_name -> google.protobuf.Timestamp
+	28, // 36: defter.payments.v1.Withdrawal.approve_time:type_name -> google.protobuf.Timestamp
+	28, // 37: defter.payments.v1.Withdrawal.paid_time:type_name -> google.protobuf.Timestamp
+	28, // 38: defter.payments.v1.Withdrawal.fail_time:type_name -> google.protobuf.Timestamp
+	28, // 39: defter.payments.v1.Withdrawal.update_time:type_name -> google.protobuf.Timestamp
+	15, // 40: defter.payments.v1.Withdrawal.payouts:type_name -> defter.payments.v1.Payout
+	17, // 41: defter.payments.v1.Withdrawal.claim:type_name -> defter.payments.v1.WithdrawalClaim
+	18, // 42: defter.payments.v1.Withdrawal.notes:type_name -> defter.payments.v1.WithdrawalNote
+	5,  // 43: defter.payments.v1.ProviderEvent.type:type_name -> defter.payments.v1.ProviderEventType
+	28, // 44: defter.payments.v1.ProviderEvent.occur_time:type_name -> google.protobuf.Timestamp
+	7,  // 45: defter.payments.v1.ProviderEvent.unread_reason:type_name -> defter.payments.v1.UnreadReason
+	20, // 46: defter.payments.v1.RecordedProviderEvent.event:type_name -> defter.payments.v1.ProviderEvent
+	6,  // 47: defter.payments.v1.RecordedProviderEvent.state:type_name -> defter.payments.v1.ProviderEventState
+	28, // 48: defter.payments.v1.RecordedProviderEvent.receive_time:type_name -> google.protobuf.Timestamp
+	28, // 49: defter.payments.v1.RecordedProviderEvent.update_time:type_name -> google.protobuf.Timestamp
+	27, // 50: defter.payments.v1.WithdrawalPolicy.second_review_from_minor:type_name -> defter.payments.v1.WithdrawalPolicy.SecondReviewFromMinorEntry
+	28, // 51: defter.payments.v1.Dispute.Movement.move_time:type_name -> google.protobuf.Timestamp
+	52, // [52:52] is the sub-list for method output_type
+	52, // [52:52] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_defter_payments_v1_payment_proto_init() }
@@ -2881,15 +3065,15 @@ func file_defter_payments_v1_payment_proto_init() {
 	if File_defter_payments_v1_payment_proto != nil {
 		return
 	}
-	file_defter_payments_v1_payment_proto_msgTypes[10].OneofWrappers = []any{}
-	file_defter_payments_v1_payment_proto_msgTypes[11].OneofWrappers = []any{}
+	file_defter_payments_v1_payment_proto_msgTypes[12].OneofWrappers = []any{}
+	file_defter_payments_v1_payment_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_defter_payments_v1_payment_proto_rawDesc), len(file_defter_payments_v1_payment_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -218,9 +218,15 @@ type ApproveWithdrawalRequest struct {
 	// kept for ever.
 	Reviewer string `protobuf:"bytes,4,opt,name=reviewer,proto3" json:"reviewer,omitempty"`
 	// What they note, up to 512 characters. No personal data: kept for ever.
-	Note          string `protobuf:"bytes,5,opt,name=note,proto3" json:"note,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Note string `protobuf:"bytes,5,opt,name=note,proto3" json:"note,omitempty"`
+	// The state in which the reviewer has seen it: in another one it is refused with WITHDRAWAL_STATE_MISMATCH, and nothing
+	// changes. Unspecified: any.
+	ExpectedState WithdrawalState `protobuf:"varint,6,opt,name=expected_state,json=expectedState,proto3,enum=defter.payments.v1.WithdrawalState" json:"expected_state,omitempty"`
+	// How many approvals the reviewer has seen (`Withdrawal.approvals`), 0 or more: with another number it is refused like
+	// another state. Absent: any.
+	ExpectedApprovals *int32 `protobuf:"varint,7,opt,name=expected_approvals,json=expectedApprovals,proto3,oneof" json:"expected_approvals,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *ApproveWithdrawalRequest) Reset() {
@@ -288,6 +294,20 @@ func (x *ApproveWithdrawalRequest) GetNote() string {
 	return ""
 }
 
+func (x *ApproveWithdrawalRequest) GetExpectedState() WithdrawalState {
+	if x != nil {
+		return x.ExpectedState
+	}
+	return WithdrawalState_WITHDRAWAL_STATE_UNSPECIFIED
+}
+
+func (x *ApproveWithdrawalRequest) GetExpectedApprovals() int32 {
+	if x != nil && x.ExpectedApprovals != nil {
+		return *x.ExpectedApprovals
+	}
+	return 0
+}
+
 // Response of ApproveWithdrawal.
 type ApproveWithdrawalResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -349,9 +369,15 @@ type RejectWithdrawalRequest struct {
 	// kept for ever.
 	Reviewer string `protobuf:"bytes,4,opt,name=reviewer,proto3" json:"reviewer,omitempty"`
 	// Why, up to 512 characters. No personal data: kept for ever.
-	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The state in which the reviewer has seen it: in another one it is refused with WITHDRAWAL_STATE_MISMATCH, and nothing
+	// changes. Unspecified: any.
+	ExpectedState WithdrawalState `protobuf:"varint,6,opt,name=expected_state,json=expectedState,proto3,enum=defter.payments.v1.WithdrawalState" json:"expected_state,omitempty"`
+	// How many approvals the reviewer has seen (`Withdrawal.approvals`), 0 or more: with another number it is refused like
+	// another state. Absent: any.
+	ExpectedApprovals *int32 `protobuf:"varint,7,opt,name=expected_approvals,json=expectedApprovals,proto3,oneof" json:"expected_approvals,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *RejectWithdrawalRequest) Reset() {
@@ -417,6 +443,20 @@ func (x *RejectWithdrawalRequest) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *RejectWithdrawalRequest) GetExpectedState() WithdrawalState {
+	if x != nil {
+		return x.ExpectedState
+	}
+	return WithdrawalState_WITHDRAWAL_STATE_UNSPECIFIED
+}
+
+func (x *RejectWithdrawalRequest) GetExpectedApprovals() int32 {
+	if x != nil && x.ExpectedApprovals != nil {
+		return *x.ExpectedApprovals
+	}
+	return 0
 }
 
 // Response of RejectWithdrawal.
@@ -839,7 +879,7 @@ type ListWithdrawalsRequest struct {
 	State WithdrawalState `protobuf:"varint,3,opt,name=state,proto3,enum=defter.payments.v1.WithdrawalState" json:"state,omitempty"`
 	// Only those at this provider account.
 	Provider string `protobuf:"bytes,4,opt,name=provider,proto3" json:"provider,omitempty"`
-	// Only the one with this provider ref; needs `provider`.
+	// Only those with this provider ref: one at each provider account, at most.
 	ProviderRef string `protobuf:"bytes,5,opt,name=provider_ref,json=providerRef,proto3" json:"provider_ref,omitempty"`
 	// Only those asked for at or after this time; not in the future.
 	FromTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=from_time,json=fromTime,proto3" json:"from_time,omitempty"`
@@ -847,8 +887,21 @@ type ListWithdrawalsRequest struct {
 	ToTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`
 	// At most this many, 1 to 1,000; 0 means 100.
 	PageSize int32 `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// `next_page_token` of the page before, or empty; the filter must be the same.
-	PageToken     string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// `next_page_token` of the page before, or empty; all other fields but `page_size` must be the same.
+	PageToken string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only those in one of these states, `state` among them if it is set; none, or one that is unspecified: any.
+	States []WithdrawalState `protobuf:"varint,10,rep,packed,name=states,proto3,enum=defter.payments.v1.WithdrawalState" json:"states,omitempty"`
+	// Only those of at least this many minor units were asked for, 0 or more; needs `currency_code`. 0: no bound.
+	MinAmountMinor int64 `protobuf:"varint,11,opt,name=min_amount_minor,json=minAmountMinor,proto3" json:"min_amount_minor,omitempty"`
+	// Only those of at most this many minor units were asked for, not below `min_amount_minor`; needs `currency_code`.
+	// 0: no bound.
+	MaxAmountMinor int64 `protobuf:"varint,12,opt,name=max_amount_minor,json=maxAmountMinor,proto3" json:"max_amount_minor,omitempty"`
+	// Only those in this currency.
+	CurrencyCode string `protobuf:"bytes,13,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// Only those with exactly this reference of the caller's, up to 255 characters.
+	Reference string `protobuf:"bytes,14,opt,name=reference,proto3" json:"reference,omitempty"`
+	// The newest first; else the oldest first.
+	NewestFirst   bool `protobuf:"varint,15,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -946,10 +999,52 @@ func (x *ListWithdrawalsRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListWithdrawalsRequest) GetStates() []WithdrawalState {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *ListWithdrawalsRequest) GetMinAmountMinor() int64 {
+	if x != nil {
+		return x.MinAmountMinor
+	}
+	return 0
+}
+
+func (x *ListWithdrawalsRequest) GetMaxAmountMinor() int64 {
+	if x != nil {
+		return x.MaxAmountMinor
+	}
+	return 0
+}
+
+func (x *ListWithdrawalsRequest) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+func (x *ListWithdrawalsRequest) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *ListWithdrawalsRequest) GetNewestFirst() bool {
+	if x != nil {
+		return x.NewestFirst
+	}
+	return false
+}
+
 // Response of ListWithdrawals.
 type ListWithdrawalsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// In the order in which they were asked for.
+	// In the order in which they were asked for, or in the opposite one with `newest_first`.
 	Withdrawals []*Withdrawal `protobuf:"bytes,1,rep,name=withdrawals,proto3" json:"withdrawals,omitempty"`
 	// Empty on the last page, and only there: a page before it may be short, or have nothing at all.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -1012,6 +1107,510 @@ func (x *ListWithdrawalsResponse) GetSequence() int64 {
 	return 0
 }
 
+// Request of CountWithdrawals.
+type CountWithdrawalsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	TenantId string `protobuf:"bytes,1,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
+	// Also count those that have ended and were asked for at or after this time; not in the future. Absent: none that has
+	// ended is counted.
+	FromTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from_time,json=fromTime,proto3" json:"from_time,omitempty"`
+	// Of those that have ended only such as were asked for before this time; not in the future. Needs `from_time`. Absent: up
+	// to now.
+	ToTime        *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountWithdrawalsRequest) Reset() {
+	*x = CountWithdrawalsRequest{}
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountWithdrawalsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountWithdrawalsRequest) ProtoMessage() {}
+
+func (x *CountWithdrawalsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountWithdrawalsRequest.ProtoReflect.Descriptor instead.
+func (*CountWithdrawalsRequest) Descriptor() ([]byte, []int) {
+	return file_defter_payments_v1_withdrawal_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *CountWithdrawalsRequest) GetTenantId() string {
+	if x != nil {
+		return x.TenantId
+	}
+	return ""
+}
+
+func (x *CountWithdrawalsRequest) GetFromTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FromTime
+	}
+	return nil
+}
+
+func (x *CountWithdrawalsRequest) GetToTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ToTime
+	}
+	return nil
+}
+
+// How many withdrawals of one state, currency and provider account there are.
+type WithdrawalCount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The state; REQUESTED and APPROVED are open, any other one has ended.
+	State WithdrawalState `protobuf:"varint,1,opt,name=state,proto3,enum=defter.payments.v1.WithdrawalState" json:"state,omitempty"`
+	// The currency.
+	CurrencyCode string `protobuf:"bytes,2,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// The provider account.
+	Provider string `protobuf:"bytes,3,opt,name=provider,proto3" json:"provider,omitempty"`
+	// How many, at least 1.
+	Count int64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
+	// What was asked for in all, minor units.
+	AmountMinor int64 `protobuf:"varint,5,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"`
+	// When the oldest of them was asked for.
+	OldestTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=oldest_time,json=oldestTime,proto3" json:"oldest_time,omitempty"`
+	// Whether there are more: of each state the oldest 50,000 are counted, and what is told of this state is of those
+	// alone. Of such that have ended a shorter window has fewer. Also true where a sum is too large for its field.
+	AtLeast       bool `protobuf:"varint,7,opt,name=at_least,json=atLeast,proto3" json:"at_least,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawalCount) Reset() {
+	*x = WithdrawalCount{}
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawalCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawalCount) ProtoMessage() {}
+
+func (x *WithdrawalCount) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawalCount.ProtoReflect.Descriptor instead.
+func (*WithdrawalCount) Descriptor() ([]byte, []int) {
+	return file_defter_payments_v1_withdrawal_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *WithdrawalCount) GetState() WithdrawalState {
+	if x != nil {
+		return x.State
+	}
+	return WithdrawalState_WITHDRAWAL_STATE_UNSPECIFIED
+}
+
+func (x *WithdrawalCount) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+func (x *WithdrawalCount) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *WithdrawalCount) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *WithdrawalCount) GetAmountMinor() int64 {
+	if x != nil {
+		return x.AmountMinor
+	}
+	return 0
+}
+
+func (x *WithdrawalCount) GetOldestTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldestTime
+	}
+	return nil
+}
+
+func (x *WithdrawalCount) GetAtLeast() bool {
+	if x != nil {
+		return x.AtLeast
+	}
+	return false
+}
+
+// Response of CountWithdrawals.
+type CountWithdrawalsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ordered by state, currency and provider account; without those of which there is none.
+	Counts []*WithdrawalCount `protobuf:"bytes,1,rep,name=counts,proto3" json:"counts,omitempty"`
+	// The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+	// A hold whose time has come has ended in the answer, whether or not its record is written by then.
+	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountWithdrawalsResponse) Reset() {
+	*x = CountWithdrawalsResponse{}
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountWithdrawalsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountWithdrawalsResponse) ProtoMessage() {}
+
+func (x *CountWithdrawalsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountWithdrawalsResponse.ProtoReflect.Descriptor instead.
+func (*CountWithdrawalsResponse) Descriptor() ([]byte, []int) {
+	return file_defter_payments_v1_withdrawal_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *CountWithdrawalsResponse) GetCounts() []*WithdrawalCount {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+func (x *CountWithdrawalsResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// Request of ClaimWithdrawal.
+type ClaimWithdrawalRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	TenantId string `protobuf:"bytes,1,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
+	// 1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+	// personal data: kept for ever.
+	IdempotencyKey string `protobuf:"bytes,2,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	// The withdrawal; REQUESTED or APPROVED.
+	WithdrawalId string `protobuf:"bytes,3,opt,name=withdrawal_id,json=withdrawalId,proto3" json:"withdrawal_id,omitempty"`
+	// Who works on it; 1 to 255 characters. On a guarded server a person who is proved: empty or the token's subject
+	// where the caller has a token, else whom a service acts for. The name of a staff account and no more of the person:
+	// kept for ever.
+	Reviewer string `protobuf:"bytes,4,opt,name=reviewer,proto3" json:"reviewer,omitempty"`
+	// For how long from now, 60 to 86,400 seconds; 0 means 900. One's own claim begins anew.
+	ClaimSeconds int32 `protobuf:"varint,5,opt,name=claim_seconds,json=claimSeconds,proto3" json:"claim_seconds,omitempty"`
+	// Whether a claim of somebody else that has not expired is replaced, or with `release` ended; else it is refused with
+	// WITHDRAWAL_CLAIMED.
+	TakeOver bool `protobuf:"varint,6,opt,name=take_over,json=takeOver,proto3" json:"take_over,omitempty"`
+	// End the claim instead; where there is none, nothing changes.
+	Release       bool `protobuf:"varint,7,opt,name=release,proto3" json:"release,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimWithdrawalRequest) Reset() {
+	*x = ClaimWithdrawalRequest{}
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimWithdrawalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimWithdrawalRequest) ProtoMessage() {}
+
+func (x *ClaimWithdrawalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimWithdrawalRequest.ProtoReflect.Descriptor instead.
+func (*ClaimWithdrawalRequest) Descriptor() ([]byte, []int) {
+	return file_defter_payments_v1_withdrawal_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ClaimWithdrawalRequest) GetTenantId() string {
+	if x != nil {
+		return x.TenantId
+	}
+	return ""
+}
+
+func (x *ClaimWithdrawalRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+func (x *ClaimWithdrawalRequest) GetWithdrawalId() string {
+	if x != nil {
+		return x.WithdrawalId
+	}
+	return ""
+}
+
+func (x *ClaimWithdrawalRequest) GetReviewer() string {
+	if x != nil {
+		return x.Reviewer
+	}
+	return ""
+}
+
+func (x *ClaimWithdrawalRequest) GetClaimSeconds() int32 {
+	if x != nil {
+		return x.ClaimSeconds
+	}
+	return 0
+}
+
+func (x *ClaimWithdrawalRequest) GetTakeOver() bool {
+	if x != nil {
+		return x.TakeOver
+	}
+	return false
+}
+
+func (x *ClaimWithdrawalRequest) GetRelease() bool {
+	if x != nil {
+		return x.Release
+	}
+	return false
+}
+
+// Response of ClaimWithdrawal.
+type ClaimWithdrawalResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The withdrawal with its claim.
+	Withdrawal    *Withdrawal `protobuf:"bytes,1,opt,name=withdrawal,proto3" json:"withdrawal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimWithdrawalResponse) Reset() {
+	*x = ClaimWithdrawalResponse{}
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimWithdrawalResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimWithdrawalResponse) ProtoMessage() {}
+
+func (x *ClaimWithdrawalResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimWithdrawalResponse.ProtoReflect.Descriptor instead.
+func (*ClaimWithdrawalResponse) Descriptor() ([]byte, []int) {
+	return file_defter_payments_v1_withdrawal_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ClaimWithdrawalResponse) GetWithdrawal() *Withdrawal {
+	if x != nil {
+		return x.Withdrawal
+	}
+	return nil
+}
+
+// Request of AddWithdrawalNote.
+type AddWithdrawalNoteRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	TenantId string `protobuf:"bytes,1,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
+	// 1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+	// personal data: kept for ever.
+	IdempotencyKey string `protobuf:"bytes,2,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	// The withdrawal, in any state.
+	WithdrawalId string `protobuf:"bytes,3,opt,name=withdrawal_id,json=withdrawalId,proto3" json:"withdrawal_id,omitempty"`
+	// Who notes it; 1 to 255 characters. On a guarded server a person who is proved: empty or the token's subject where
+	// the caller has a token, else whom a service acts for. The name of a staff account and no more of the person: kept
+	// for ever.
+	Reviewer string `protobuf:"bytes,4,opt,name=reviewer,proto3" json:"reviewer,omitempty"`
+	// The note, 1 to 512 characters. No personal data: kept for ever.
+	Text          string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddWithdrawalNoteRequest) Reset() {
+	*x = AddWithdrawalNoteRequest{}
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddWithdrawalNoteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddWithdrawalNoteRequest) ProtoMessage() {}
+
+func (x *AddWithdrawalNoteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddWithdrawalNoteRequest.ProtoReflect.Descriptor instead.
+func (*AddWithdrawalNoteRequest) Descriptor() ([]byte, []int) {
+	return file_defter_payments_v1_withdrawal_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *AddWithdrawalNoteRequest) GetTenantId() string {
+	if x != nil {
+		return x.TenantId
+	}
+	return ""
+}
+
+func (x *AddWithdrawalNoteRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+func (x *AddWithdrawalNoteRequest) GetWithdrawalId() string {
+	if x != nil {
+		return x.WithdrawalId
+	}
+	return ""
+}
+
+func (x *AddWithdrawalNoteRequest) GetReviewer() string {
+	if x != nil {
+		return x.Reviewer
+	}
+	return ""
+}
+
+func (x *AddWithdrawalNoteRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// Response of AddWithdrawalNote.
+type AddWithdrawalNoteResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The withdrawal with its notes.
+	Withdrawal    *Withdrawal `protobuf:"bytes,1,opt,name=withdrawal,proto3" json:"withdrawal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddWithdrawalNoteResponse) Reset() {
+	*x = AddWithdrawalNoteResponse{}
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddWithdrawalNoteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddWithdrawalNoteResponse) ProtoMessage() {}
+
+func (x *AddWithdrawalNoteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddWithdrawalNoteResponse.ProtoReflect.Descriptor instead.
+func (*AddWithdrawalNoteResponse) Descriptor() ([]byte, []int) {
+	return file_defter_payments_v1_withdrawal_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *AddWithdrawalNoteResponse) GetWithdrawal() *Withdrawal {
+	if x != nil {
+		return x.Withdrawal
+	}
+	return nil
+}
+
 // Request of SetWithdrawalPolicy.
 type SetWithdrawalPolicyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1028,7 +1627,7 @@ type SetWithdrawalPolicyRequest struct {
 
 func (x *SetWithdrawalPolicyRequest) Reset() {
 	*x = SetWithdrawalPolicyRequest{}
-	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[14]
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1639,7 @@ func (x *SetWithdrawalPolicyRequest) String() string {
 func (*SetWithdrawalPolicyRequest) ProtoMessage() {}
 
 func (x *SetWithdrawalPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[14]
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1652,7 @@ func (x *SetWithdrawalPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetWithdrawalPolicyRequest.ProtoReflect.Descriptor instead.
 func (*SetWithdrawalPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_defter_payments_v1_withdrawal_proto_rawDescGZIP(), []int{14}
+	return file_defter_payments_v1_withdrawal_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SetWithdrawalPolicyRequest) GetTenantId() string {
@@ -1088,7 +1687,7 @@ type SetWithdrawalPolicyResponse struct {
 
 func (x *SetWithdrawalPolicyResponse) Reset() {
 	*x = SetWithdrawalPolicyResponse{}
-	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[15]
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1699,7 @@ func (x *SetWithdrawalPolicyResponse) String() string {
 func (*SetWithdrawalPolicyResponse) ProtoMessage() {}
 
 func (x *SetWithdrawalPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[15]
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1712,7 @@ func (x *SetWithdrawalPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetWithdrawalPolicyResponse.ProtoReflect.Descriptor instead.
 func (*SetWithdrawalPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_defter_payments_v1_withdrawal_proto_rawDescGZIP(), []int{15}
+	return file_defter_payments_v1_withdrawal_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SetWithdrawalPolicyResponse) GetPolicy() *WithdrawalPolicy {
@@ -1134,7 +1733,7 @@ type GetWithdrawalPolicyRequest struct {
 
 func (x *GetWithdrawalPolicyRequest) Reset() {
 	*x = GetWithdrawalPolicyRequest{}
-	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[16]
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1745,7 @@ func (x *GetWithdrawalPolicyRequest) String() string {
 func (*GetWithdrawalPolicyRequest) ProtoMessage() {}
 
 func (x *GetWithdrawalPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[16]
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1758,7 @@ func (x *GetWithdrawalPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWithdrawalPolicyRequest.ProtoReflect.Descriptor instead.
 func (*GetWithdrawalPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_defter_payments_v1_withdrawal_proto_rawDescGZIP(), []int{16}
+	return file_defter_payments_v1_withdrawal_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetWithdrawalPolicyRequest) GetTenantId() string {
@@ -1183,7 +1782,7 @@ type GetWithdrawalPolicyResponse struct {
 
 func (x *GetWithdrawalPolicyResponse) Reset() {
 	*x = GetWithdrawalPolicyResponse{}
-	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[17]
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1195,7 +1794,7 @@ func (x *GetWithdrawalPolicyResponse) String() string {
 func (*GetWithdrawalPolicyResponse) ProtoMessage() {}
 
 func (x *GetWithdrawalPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[17]
+	mi := &file_defter_payments_v1_withdrawal_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1208,7 +1807,7 @@ func (x *GetWithdrawalPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWithdrawalPolicyResponse.ProtoReflect.Descriptor instead.
 func (*GetWithdrawalPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_defter_payments_v1_withdrawal_proto_rawDescGZIP(), []int{17}
+	return file_defter_payments_v1_withdrawal_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetWithdrawalPolicyResponse) GetPolicy() *WithdrawalPolicy {
@@ -1250,23 +1849,29 @@ const file_defter_payments_v1_withdrawal_proto_rawDesc = "" +
 	"\x19RequestWithdrawalResponse\x12>\n" +
 	"\n" +
 	"withdrawal\x18\x01 \x01(\v2\x1e.defter.payments.v1.WithdrawalR\n" +
-	"withdrawal\"\xb5\x01\n" +
+	"withdrawal\"\xcc\x02\n" +
 	"\x18ApproveWithdrawalRequest\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12'\n" +
 	"\x0fidempotency_key\x18\x02 \x01(\tR\x0eidempotencyKey\x12#\n" +
 	"\rwithdrawal_id\x18\x03 \x01(\tR\fwithdrawalId\x12\x1a\n" +
 	"\breviewer\x18\x04 \x01(\tR\breviewer\x12\x12\n" +
-	"\x04note\x18\x05 \x01(\tR\x04note\"[\n" +
+	"\x04note\x18\x05 \x01(\tR\x04note\x12J\n" +
+	"\x0eexpected_state\x18\x06 \x01(\x0e2#.defter.payments.v1.WithdrawalStateR\rexpectedState\x122\n" +
+	"\x12expected_approvals\x18\a \x01(\x05H\x00R\x11expectedApprovals\x88\x01\x01B\x15\n" +
+	"\x13_expected_approvals\"[\n" +
 	"\x19ApproveWithdrawalResponse\x12>\n" +
 	"\n" +
 	"withdrawal\x18\x01 \x01(\v2\x1e.defter.payments.v1.WithdrawalR\n" +
-	"withdrawal\"\xb8\x01\n" +
+	"withdrawal\"\xcf\x02\n" +
 	"\x17RejectWithdrawalRequest\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12'\n" +
 	"\x0fidempotency_key\x18\x02 \x01(\tR\x0eidempotencyKey\x12#\n" +
 	"\rwithdrawal_id\x18\x03 \x01(\tR\fwithdrawalId\x12\x1a\n" +
 	"\breviewer\x18\x04 \x01(\tR\breviewer\x12\x16\n" +
-	"\x06reason\x18\x05 \x01(\tR\x06reason\"Z\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12J\n" +
+	"\x0eexpected_state\x18\x06 \x01(\x0e2#.defter.payments.v1.WithdrawalStateR\rexpectedState\x122\n" +
+	"\x12expected_approvals\x18\a \x01(\x05H\x00R\x11expectedApprovals\x88\x01\x01B\x15\n" +
+	"\x13_expected_approvals\"Z\n" +
 	"\x18RejectWithdrawalResponse\x12>\n" +
 	"\n" +
 	"withdrawal\x18\x01 \x01(\v2\x1e.defter.payments.v1.WithdrawalR\n" +
@@ -1297,7 +1902,7 @@ const file_defter_payments_v1_withdrawal_proto_rawDesc = "" +
 	"\n" +
 	"withdrawal\x18\x01 \x01(\v2\x1e.defter.payments.v1.WithdrawalR\n" +
 	"withdrawal\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xf6\x02\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xed\x04\n" +
 	"\x16ListWithdrawalsRequest\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12\x1b\n" +
 	"\tplayer_id\x18\x02 \x01(\tR\bplayerId\x129\n" +
@@ -1308,11 +1913,56 @@ const file_defter_payments_v1_withdrawal_proto_rawDesc = "" +
 	"\ato_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x06toTime\x12\x1b\n" +
 	"\tpage_size\x18\b \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\t \x01(\tR\tpageToken\"\x9f\x01\n" +
+	"page_token\x18\t \x01(\tR\tpageToken\x12;\n" +
+	"\x06states\x18\n" +
+	" \x03(\x0e2#.defter.payments.v1.WithdrawalStateR\x06states\x12(\n" +
+	"\x10min_amount_minor\x18\v \x01(\x03R\x0eminAmountMinor\x12(\n" +
+	"\x10max_amount_minor\x18\f \x01(\x03R\x0emaxAmountMinor\x12#\n" +
+	"\rcurrency_code\x18\r \x01(\tR\fcurrencyCode\x12\x1c\n" +
+	"\treference\x18\x0e \x01(\tR\treference\x12!\n" +
+	"\fnewest_first\x18\x0f \x01(\bR\vnewestFirst\"\x9f\x01\n" +
 	"\x17ListWithdrawalsResponse\x12@\n" +
 	"\vwithdrawals\x18\x01 \x03(\v2\x1e.defter.payments.v1.WithdrawalR\vwithdrawals\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x03R\bsequence\"\xa0\x01\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence\"\xa4\x01\n" +
+	"\x17CountWithdrawalsRequest\x12\x1b\n" +
+	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x127\n" +
+	"\tfrom_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bfromTime\x123\n" +
+	"\ato_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06toTime\"\x9e\x02\n" +
+	"\x0fWithdrawalCount\x129\n" +
+	"\x05state\x18\x01 \x01(\x0e2#.defter.payments.v1.WithdrawalStateR\x05state\x12#\n" +
+	"\rcurrency_code\x18\x02 \x01(\tR\fcurrencyCode\x12\x1a\n" +
+	"\bprovider\x18\x03 \x01(\tR\bprovider\x12\x14\n" +
+	"\x05count\x18\x04 \x01(\x03R\x05count\x12!\n" +
+	"\famount_minor\x18\x05 \x01(\x03R\vamountMinor\x12;\n" +
+	"\voldest_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"oldestTime\x12\x19\n" +
+	"\bat_least\x18\a \x01(\bR\aatLeast\"s\n" +
+	"\x18CountWithdrawalsResponse\x12;\n" +
+	"\x06counts\x18\x01 \x03(\v2#.defter.payments.v1.WithdrawalCountR\x06counts\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"\xfb\x01\n" +
+	"\x16ClaimWithdrawalRequest\x12\x1b\n" +
+	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12'\n" +
+	"\x0fidempotency_key\x18\x02 \x01(\tR\x0eidempotencyKey\x12#\n" +
+	"\rwithdrawal_id\x18\x03 \x01(\tR\fwithdrawalId\x12\x1a\n" +
+	"\breviewer\x18\x04 \x01(\tR\breviewer\x12#\n" +
+	"\rclaim_seconds\x18\x05 \x01(\x05R\fclaimSeconds\x12\x1b\n" +
+	"\ttake_over\x18\x06 \x01(\bR\btakeOver\x12\x18\n" +
+	"\arelease\x18\a \x01(\bR\arelease\"Y\n" +
+	"\x17ClaimWithdrawalResponse\x12>\n" +
+	"\n" +
+	"withdrawal\x18\x01 \x01(\v2\x1e.defter.payments.v1.WithdrawalR\n" +
+	"withdrawal\"\xb5\x01\n" +
+	"\x18AddWithdrawalNoteRequest\x12\x1b\n" +
+	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12'\n" +
+	"\x0fidempotency_key\x18\x02 \x01(\tR\x0eidempotencyKey\x12#\n" +
+	"\rwithdrawal_id\x18\x03 \x01(\tR\fwithdrawalId\x12\x1a\n" +
+	"\breviewer\x18\x04 \x01(\tR\breviewer\x12\x12\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\"[\n" +
+	"\x19AddWithdrawalNoteResponse\x12>\n" +
+	"\n" +
+	"withdrawal\x18\x01 \x01(\v2\x1e.defter.payments.v1.WithdrawalR\n" +
+	"withdrawal\"\xa0\x01\n" +
 	"\x1aSetWithdrawalPolicyRequest\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12'\n" +
 	"\x0fidempotency_key\x18\x02 \x01(\tR\x0eidempotencyKey\x12<\n" +
@@ -1323,7 +1973,8 @@ const file_defter_payments_v1_withdrawal_proto_rawDesc = "" +
 	"\ttenant_id\x18\x01 \x01(\tR\btenantId\"w\n" +
 	"\x1bGetWithdrawalPolicyResponse\x12<\n" +
 	"\x06policy\x18\x01 \x01(\v2$.defter.payments.v1.WithdrawalPolicyR\x06policy\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x03R\bsequence2\x8c\b\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence2\xd9\n" +
+	"\n" +
 	"\x11WithdrawalService\x12p\n" +
 	"\x11RequestWithdrawal\x12,.defter.payments.v1.RequestWithdrawalRequest\x1a-.defter.payments.v1.RequestWithdrawalResponse\x12p\n" +
 	"\x11ApproveWithdrawal\x12,.defter.payments.v1.ApproveWithdrawalRequest\x1a-.defter.payments.v1.ApproveWithdrawalResponse\x12m\n" +
@@ -1331,7 +1982,10 @@ const file_defter_payments_v1_withdrawal_proto_rawDesc = "" +
 	"\x10CancelWithdrawal\x12+.defter.payments.v1.CancelWithdrawalRequest\x1a,.defter.payments.v1.CancelWithdrawalResponse\x12s\n" +
 	"\x12MarkWithdrawalPaid\x12-.defter.payments.v1.MarkWithdrawalPaidRequest\x1a..defter.payments.v1.MarkWithdrawalPaidResponse\x12d\n" +
 	"\rGetWithdrawal\x12(.defter.payments.v1.GetWithdrawalRequest\x1a).defter.payments.v1.GetWithdrawalResponse\x12j\n" +
-	"\x0fListWithdrawals\x12*.defter.payments.v1.ListWithdrawalsRequest\x1a+.defter.payments.v1.ListWithdrawalsResponse\x12v\n" +
+	"\x0fListWithdrawals\x12*.defter.payments.v1.ListWithdrawalsRequest\x1a+.defter.payments.v1.ListWithdrawalsResponse\x12m\n" +
+	"\x10CountWithdrawals\x12+.defter.payments.v1.CountWithdrawalsRequest\x1a,.defter.payments.v1.CountWithdrawalsResponse\x12j\n" +
+	"\x0fClaimWithdrawal\x12*.defter.payments.v1.ClaimWithdrawalRequest\x1a+.defter.payments.v1.ClaimWithdrawalResponse\x12p\n" +
+	"\x11AddWithdrawalNote\x12,.defter.payments.v1.AddWithdrawalNoteRequest\x1a-.defter.payments.v1.AddWithdrawalNoteResponse\x12v\n" +
 	"\x13SetWithdrawalPolicy\x12..defter.payments.v1.SetWithdrawalPolicyRequest\x1a/.defter.payments.v1.SetWithdrawalPolicyResponse\x12v\n" +
 	"\x13GetWithdrawalPolicy\x12..defter.payments.v1.GetWithdrawalPolicyRequest\x1a/.defter.payments.v1.GetWithdrawalPolicyResponseBDZBdefter.example/defter/clients/go/gen/defter/payments/v1;paymentsv1b\x06proto3"
 
@@ -1347,7 +2001,7 @@ func file_defter_payments_v1_withdrawal_proto_rawDescGZIP() []byte {
 	return file_defter_payments_v1_withdrawal_proto_rawDescData
 }
 
-var file_defter_payments_v1_withdrawal_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_defter_payments_v1_withdrawal_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_defter_payments_v1_withdrawal_proto_goTypes = []any{
 	(*RequestWithdrawalRequest)(nil),    // 0: defter.payments.v1.RequestWithdrawalRequest
 	(*RequestWithdrawalResponse)(nil),   // 1: defter.payments.v1.RequestWithdrawalResponse
@@ -1363,56 +2017,79 @@ var file_defter_payments_v1_withdrawal_proto_goTypes = []any{
 	(*GetWithdrawalResponse)(nil),       // 11: defter.payments.v1.GetWithdrawalResponse
 	(*ListWithdrawalsRequest)(nil),      // 12: defter.payments.v1.ListWithdrawalsRequest
 	(*ListWithdrawalsResponse)(nil),     // 13: defter.payments.v1.ListWithdrawalsResponse
-	(*SetWithdrawalPolicyRequest)(nil),  // 14: defter.payments.v1.SetWithdrawalPolicyRequest
-	(*SetWithdrawalPolicyResponse)(nil), // 15: defter.payments.v1.SetWithdrawalPolicyResponse
-	(*GetWithdrawalPolicyRequest)(nil),  // 16: defter.payments.v1.GetWithdrawalPolicyRequest
-	(*GetWithdrawalPolicyResponse)(nil), // 17: defter.payments.v1.GetWithdrawalPolicyResponse
-	nil,                                 // 18: defter.payments.v1.RequestWithdrawalRequest.MetadataEntry
-	nil,                                 // 19: defter.payments.v1.RequestWithdrawalRequest.PersonalMetadataEntry
-	(*Withdrawal)(nil),                  // 20: defter.payments.v1.Withdrawal
-	(WithdrawalState)(0),                // 21: defter.payments.v1.WithdrawalState
-	(*timestamppb.Timestamp)(nil),       // 22: google.protobuf.Timestamp
-	(*WithdrawalPolicy)(nil),            // 23: defter.payments.v1.WithdrawalPolicy
+	(*CountWithdrawalsRequest)(nil),     // 14: defter.payments.v1.CountWithdrawalsRequest
+	(*WithdrawalCount)(nil),             // 15: defter.payments.v1.WithdrawalCount
+	(*CountWithdrawalsResponse)(nil),    // 16: defter.payments.v1.CountWithdrawalsResponse
+	(*ClaimWithdrawalRequest)(nil),      // 17: defter.payments.v1.ClaimWithdrawalRequest
+	(*ClaimWithdrawalResponse)(nil),     // 18: defter.payments.v1.ClaimWithdrawalResponse
+	(*AddWithdrawalNoteRequest)(nil),    // 19: defter.payments.v1.AddWithdrawalNoteRequest
+	(*AddWithdrawalNoteResponse)(nil),   // 20: defter.payments.v1.AddWithdrawalNoteResponse
+	(*SetWithdrawalPolicyRequest)(nil),  // 21: defter.payments.v1.SetWithdrawalPolicyRequest
+	(*SetWithdrawalPolicyResponse)(nil), // 22: defter.payments.v1.SetWithdrawalPolicyResponse
+	(*GetWithdrawalPolicyRequest)(nil),  // 23: defter.payments.v1.GetWithdrawalPolicyRequest
+	(*GetWithdrawalPolicyResponse)(nil), // 24: defter.payments.v1.GetWithdrawalPolicyResponse
+	nil,                                 // 25: defter.payments.v1.RequestWithdrawalRequest.MetadataEntry
+	nil,                                 // 26: defter.payments.v1.RequestWithdrawalRequest.PersonalMetadataEntry
+	(*Withdrawal)(nil),                  // 27: defter.payments.v1.Withdrawal
+	(WithdrawalState)(0),                // 28: defter.payments.v1.WithdrawalState
+	(*timestamppb.Timestamp)(nil),       // 29: google.protobuf.Timestamp
+	(*WithdrawalPolicy)(nil),            // 30: defter.payments.v1.WithdrawalPolicy
 }
 var file_defter_payments_v1_withdrawal_proto_depIdxs = []int32{
-	18, // 0: defter.payments.v1.RequestWithdrawalRequest.metadata:type_name -> defter.payments.v1.RequestWithdrawalRequest.MetadataEntry
-	19, // 1: defter.payments.v1.RequestWithdrawalRequest.personal_metadata:type_name -> defter.payments.v1.RequestWithdrawalRequest.PersonalMetadataEntry
-	20, // 2: defter.payments.v1.RequestWithdrawalResponse.withdrawal:type_name -> defter.payments.v1.Withdrawal
-	20, // 3: defter.payments.v1.ApproveWithdrawalResponse.withdrawal:type_name -> defter.payments.v1.Withdrawal
-	20, // 4: defter.payments.v1.RejectWithdrawalResponse.withdrawal:type_name -> defter.payments.v1.Withdrawal
-	20, // 5: defter.payments.v1.CancelWithdrawalResponse.withdrawal:type_name -> defter.payments.v1.Withdrawal
-	20, // 6: defter.payments.v1.MarkWithdrawalPaidResponse.withdrawal:type_name -> defter.payments.v1.Withdrawal
-	20, // 7: defter.payments.v1.GetWithdrawalResponse.withdrawal:type_name -> defter.payments.v1.Withdrawal
-	21, // 8: defter.payments.v1.ListWithdrawalsRequest.state:type_name -> defter.payments.v1.WithdrawalState
-	22, // 9: defter.payments.v1.ListWithdrawalsRequest.from_time:type_name -> google.protobuf.Timestamp
-	22, // 10: defter.payments.v1.ListWithdrawalsRequest.to_time:type_name -> google.protobuf.Timestamp
-	20, // 11: defter.payments.v1.ListWithdrawalsResponse.withdrawals:type_name -> defter.payments.v1.Withdrawal
-	23, // 12: defter.payments.v1.SetWithdrawalPolicyRequest.policy:type_name -> defter.payments.v1.WithdrawalPolicy
-	23, // 13: defter.payments.v1.SetWithdrawalPolicyResponse.policy:type_name -> defter.payments.v1.WithdrawalPolicy
-	23, // 14: defter.payments.v1.GetWithdrawalPolicyResponse.policy:type_name -> defter.payments.v1.WithdrawalPolicy
-	0,  // 15: defter.payments.v1.WithdrawalService.RequestWithdrawal:input_type -> defter.payments.v1.RequestWithdrawalRequest
-	2,  // 16: defter.payments.v1.WithdrawalService.ApproveWithdrawal:input_type -> defter.payments.v1.ApproveWithdrawalRequest
-	4,  // 17: defter.payments.v1.WithdrawalService.RejectWithdrawal:input_type -> defter.payments.v1.RejectWithdrawalRequest
-	6,  // 18: defter.payments.v1.WithdrawalService.CancelWithdrawal:input_type -> defter.payments.v1.CancelWithdrawalRequest
-	8,  // 19: defter.payments.v1.WithdrawalService.MarkWithdrawalPaid:input_type -> defter.payments.v1.MarkWithdrawalPaidRequest
-	10, // 20: defter.payments.v1.WithdrawalService.GetWithdrawal:input_type -> defter.payments.v1.GetWithdrawalRequest
-	12, // 21: defter.payments.v1.WithdrawalService.ListWithdrawals:input_type -> defter.payments.v1.ListWithdrawalsRequest
-	14, // 22: defter.payments.v1.WithdrawalService.SetWithdrawalPolicy:input_type -> defter.payments.v1.SetWithdrawalPolicyRequest
-	16, // 23: defter.payments.v1.WithdrawalService.GetWithdrawalPolicy:input_type -> defter.payments.v1.GetWithdrawalPolicyRequest
-	1,  // 24: defter.payments.v1.WithdrawalService.RequestWithdrawal:output_type -> defter.payments.v1.RequestWithdrawalResponse
-	3,  // 25: defter.payments.v1.WithdrawalService.ApproveWithdrawal:output_type -> defter.payments.v1.ApproveWithdrawalResponse
-	5,  // 26: defter.payments.v1.WithdrawalService.RejectWithdrawal:output_type -> defter.payments.v1.RejectWithdrawalResponse
-	7,  // 27: defter.payments.v1.WithdrawalService.CancelWithdrawal:output_type -> defter.payments.v1.CancelWithdrawalResponse
-	9,  // 28: defter.payments.v1.WithdrawalService.MarkWithdrawalPaid:output_type -> defter.payments.v1.MarkWithdrawalPaidResponse
-	11, // 29: defter.payments.v1.WithdrawalService.GetWithdrawal:output_type -> defter.payments.v1.GetWithdrawalResponse
-	13, // 30: defter.payments.v1.WithdrawalService.ListWithdrawals:output_type -> defter.payments.v1.ListWithdrawalsResponse
-	15, // 31: defter.payments.v1.WithdrawalService.SetWithdrawalPolicy:output_type -> defter.payments.v1.SetWithdrawalPolicyResponse
-	17, // 32: defter.payments.v1.WithdrawalService.GetWithdrawalPolicy:output_type -> defter.payments.v1.GetWithdrawalPolicyResponse
-	24, // [24:33] is the sub-list for method output_type
-	15, // [15:24] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	25, // 0: defter.payments.v1.RequestWithdrawalRequest.metadata:type_name -> defter.payments.v1.RequestWithdrawalRequest.MetadataEntry
+	26, // 1: defter.payments.v1.RequestWithdrawalRequest.personal_metadata:type_name -> defter.payments.v1.RequestWithdrawalRequest.PersonalMetadataEntry
+	27, // 2: defter.payments.v1.RequestWithdrawalResponse.withdrawal:type_name -> defter.payments.v1.Withdrawal
+	28, // 3: defter.payments.v1.ApproveWithdrawalRequest.expected_state:type_name -> defter.payments.v1.WithdrawalState
+	27, // 4: defter.payments.v1.ApproveWithdrawalResponse.withdrawal:type_name -> defter.payments.v1.Withdrawal
+	28, // 5: defter.payments.v1.RejectWithdrawalRequest.expected_state:type_name -> defter.payments.v1.WithdrawalState
+	27, // 6: defter.payments.v1.RejectWithdrawalResponse.withdrawal:type_name -> defter.payments.v1.Withdrawal
+	27, // 7: defter.payments.v1.CancelWithdrawalResponse.withdrawal:type_name -> defter.payments.v1.Withdrawal
+	27, // 8: defter.payments.v1.MarkWithdrawalPaidResponse.withdrawal:type_name -> defter.payments.v1.Withdrawal
+	27, // 9: defter.payments.v1.GetWithdrawalResponse.withdrawal:type_name -> defter.payments.v1.Withdrawal
+	28, // 10: defter.payments.v1.ListWithdrawalsRequest.state:type_name -> defter.payments.v1.WithdrawalState
+	29, // 11: defter.payments.v1.ListWithdrawalsRequest.from_time:type_name -> google.protobuf.Timestamp
+	29, // 12: defter.payments.v1.ListWithdrawalsRequest.to_time:type_name -> google.protobuf.Timestamp
+	28, // 13: defter.payments.v1.ListWithdrawalsRequest.states:type_name -> defter.payments.v1.WithdrawalState
+	27, // 14: defter.payments.v1.ListWithdrawalsResponse.withdrawals:type_name -> defter.payments.v1.Withdrawal
+	29, // 15: defter.payments.v1.CountWithdrawalsRequest.from_time:type_name -> google.protobuf.Timestamp
+	29, // 16: defter.payments.v1.CountWithdrawalsRequest.to_time:type_name -> google.protobuf.Timestamp
+	28, // 17: defter.payments.v1.WithdrawalCount.state:type_name -> defter.payments.v1.WithdrawalState
+	29, // 18: defter.payments.v1.WithdrawalCount.oldest_time:type_name -> google.protobuf.Timestamp
+	15, // 19: defter.payments.v1.CountWithdrawalsResponse.counts:type_name -> defter.payments.v1.WithdrawalCount
+	27, // 20: defter.payments.v1.ClaimWithdrawalResponse.withdrawal:type_name -> defter.payments.v1.Withdrawal
+	27, // 21: defter.payments.v1.AddWithdrawalNoteResponse.withdrawal:type_name -> defter.payments.v1.Withdrawal
+	30, // 22: defter.payments.v1.SetWithdrawalPolicyRequest.policy:type_name -> defter.payments.v1.WithdrawalPolicy
+	30, // 23: defter.payments.v1.SetWithdrawalPolicyResponse.policy:type_name -> defter.payments.v1.WithdrawalPolicy
+	30, // 24: defter.payments.v1.GetWithdrawalPolicyResponse.policy:type_name -> defter.payments.v1.WithdrawalPolicy
+	0,  // 25: defter.payments.v1.WithdrawalService.RequestWithdrawal:input_type -> defter.payments.v1.RequestWithdrawalRequest
+	2,  // 26: defter.payments.v1.WithdrawalService.ApproveWithdrawal:input_type -> defter.payments.v1.ApproveWithdrawalRequest
+	4,  // 27: defter.payments.v1.WithdrawalService.RejectWithdrawal:input_type -> defter.payments.v1.RejectWithdrawalRequest
+	6,  // 28: defter.payments.v1.WithdrawalService.CancelWithdrawal:input_type -> defter.payments.v1.CancelWithdrawalRequest
+	8,  // 29: defter.payments.v1.WithdrawalService.MarkWithdrawalPaid:input_type -> defter.payments.v1.MarkWithdrawalPaidRequest
+	10, // 30: defter.payments.v1.WithdrawalService.GetWithdrawal:input_type -> defter.payments.v1.GetWithdrawalRequest
+	12, // 31: defter.payments.v1.WithdrawalService.ListWithdrawals:input_type -> defter.payments.v1.ListWithdrawalsRequest
+	14, // 32: defter.payments.v1.WithdrawalService.CountWithdrawals:input_type -> defter.payments.v1.CountWithdrawalsRequest
+	17, // 33: defter.payments.v1.WithdrawalService.ClaimWithdrawal:input_type -> defter.payments.v1.ClaimWithdrawalRequest
+	19, // 34: defter.payments.v1.WithdrawalService.AddWithdrawalNote:input_type -> defter.payments.v1.AddWithdrawalNoteRequest
+	21, // 35: defter.payments.v1.WithdrawalService.SetWithdrawalPolicy:input_type -> defter.payments.v1.SetWithdrawalPolicyRequest
+	23, // 36: defter.payments.v1.WithdrawalService.GetWithdrawalPolicy:input_type -> defter.payments.v1.GetWithdrawalPolicyRequest
+	1,  // 37: defter.payments.v1.WithdrawalService.RequestWithdrawal:output_type -> defter.payments.v1.RequestWithdrawalResponse
+	3,  // 38: defter.payments.v1.WithdrawalService.ApproveWithdrawal:output_type -> defter.payments.v1.ApproveWithdrawalResponse
+	5,  // 39: defter.payments.v1.WithdrawalService.RejectWithdrawal:output_type -> defter.payments.v1.RejectWithdrawalResponse
+	7,  // 40: defter.payments.v1.WithdrawalService.CancelWithdrawal:output_type -> defter.payments.v1.CancelWithdrawalResponse
+	9,  // 41: defter.payments.v1.WithdrawalService.MarkWithdrawalPaid:output_type -> defter.payments.v1.MarkWithdrawalPaidResponse
+	11, // 42: defter.payments.v1.WithdrawalService.GetWithdrawal:output_type -> defter.payments.v1.GetWithdrawalResponse
+	13, // 43: defter.payments.v1.WithdrawalService.ListWithdrawals:output_type -> defter.payments.v1.ListWithdrawalsResponse
+	16, // 44: defter.payments.v1.WithdrawalService.CountWithdrawals:output_type -> defter.payments.v1.CountWithdrawalsResponse
+	18, // 45: defter.payments.v1.WithdrawalService.ClaimWithdrawal:output_type -> defter.payments.v1.ClaimWithdrawalResponse
+	20, // 46: defter.payments.v1.WithdrawalService.AddWithdrawalNote:output_type -> defter.payments.v1.AddWithdrawalNoteResponse
+	22, // 47: defter.payments.v1.WithdrawalService.SetWithdrawalPolicy:output_type -> defter.payments.v1.SetWithdrawalPolicyResponse
+	24, // 48: defter.payments.v1.WithdrawalService.GetWithdrawalPolicy:output_type -> defter.payments.v1.GetWithdrawalPolicyResponse
+	37, // [37:49] is the sub-list for method output_type
+	25, // [25:37] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_defter_payments_v1_withdrawal_proto_init() }
@@ -1421,13 +2098,15 @@ func file_defter_payments_v1_withdrawal_proto_init() {
 		return
 	}
 	file_defter_payments_v1_payment_proto_init()
+	file_defter_payments_v1_withdrawal_proto_msgTypes[2].OneofWrappers = []any{}
+	file_defter_payments_v1_withdrawal_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_defter_payments_v1_withdrawal_proto_rawDesc), len(file_defter_payments_v1_withdrawal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -28,6 +28,9 @@ const (
 	WithdrawalService_MarkWithdrawalPaid_FullMethodName  = "/defter.payments.v1.WithdrawalService/MarkWithdrawalPaid"
 	WithdrawalService_GetWithdrawal_FullMethodName       = "/defter.payments.v1.WithdrawalService/GetWithdrawal"
 	WithdrawalService_ListWithdrawals_FullMethodName     = "/defter.payments.v1.WithdrawalService/ListWithdrawals"
+	WithdrawalService_CountWithdrawals_FullMethodName    = "/defter.payments.v1.WithdrawalService/CountWithdrawals"
+	WithdrawalService_ClaimWithdrawal_FullMethodName     = "/defter.payments.v1.WithdrawalService/ClaimWithdrawal"
+	WithdrawalService_AddWithdrawalNote_FullMethodName   = "/defter.payments.v1.WithdrawalService/AddWithdrawalNote"
 	WithdrawalService_SetWithdrawalPolicy_FullMethodName = "/defter.payments.v1.WithdrawalService/SetWithdrawalPolicy"
 	WithdrawalService_GetWithdrawalPolicy_FullMethodName = "/defter.payments.v1.WithdrawalService/GetWithdrawalPolicy"
 )
@@ -44,9 +47,11 @@ type WithdrawalServiceClient interface {
 	// PLAYER_FORGOTTEN.
 	RequestWithdrawal(ctx context.Context, in *RequestWithdrawalRequest, opts ...grpc.CallOption) (*RequestWithdrawalResponse, error)
 	// Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
-	// WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
+	// WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH,
+	// ACCOUNT_KIND_MISMATCH.
 	ApproveWithdrawal(ctx context.Context, in *ApproveWithdrawalRequest, opts ...grpc.CallOption) (*ApproveWithdrawalResponse, error)
-	// Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION.
+	// Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH,
+	// ILLEGAL_TRANSITION.
 	RejectWithdrawal(ctx context.Context, in *RejectWithdrawalRequest, opts ...grpc.CallOption) (*RejectWithdrawalResponse, error)
 	// Take it back for the player, before it is approved; the hold is released. Keyed. Fails with
 	// WITHDRAWAL_NOT_FOUND, PLAYER_CANCEL_NOT_ALLOWED, ILLEGAL_TRANSITION.
@@ -56,9 +61,17 @@ type WithdrawalServiceClient interface {
 	MarkWithdrawalPaid(ctx context.Context, in *MarkWithdrawalPaidRequest, opts ...grpc.CallOption) (*MarkWithdrawalPaidResponse, error)
 	// Read one withdrawal. Fails with WITHDRAWAL_NOT_FOUND.
 	GetWithdrawal(ctx context.Context, in *GetWithdrawalRequest, opts ...grpc.CallOption) (*GetWithdrawalResponse, error)
-	// List withdrawals, the oldest first, as they stand now. Between two times none is added later. Fails with
-	// NOT_YET_RECORDED.
+	// List withdrawals, the oldest or the newest first, as they stand now. Between two times none is added later. Fails
+	// with NOT_YET_RECORDED.
 	ListWithdrawals(ctx context.Context, in *ListWithdrawalsRequest, opts ...grpc.CallOption) (*ListWithdrawalsResponse, error)
+	// Count withdrawals by state, currency and provider account: all that are open, and those of a window that have ended.
+	// Fails with NOT_YET_RECORDED.
+	CountWithdrawals(ctx context.Context, in *CountWithdrawalsRequest, opts ...grpc.CallOption) (*CountWithdrawalsResponse, error)
+	// Say who works on a withdrawal, or that nobody does any more. It forbids nothing to others. Keyed. Fails with
+	// WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, WITHDRAWAL_CLAIMED.
+	ClaimWithdrawal(ctx context.Context, in *ClaimWithdrawalRequest, opts ...grpc.CallOption) (*ClaimWithdrawalResponse, error)
+	// Add a note to a withdrawal; it is never changed or removed. Keyed. Fails with WITHDRAWAL_NOT_FOUND, TOO_MANY_NOTES.
+	AddWithdrawalNote(ctx context.Context, in *AddWithdrawalNoteRequest, opts ...grpc.CallOption) (*AddWithdrawalNoteResponse, error)
 	// Set what the tenant demands of withdrawals; holds for those that are asked for or reviewed later. Keyed.
 	SetWithdrawalPolicy(ctx context.Context, in *SetWithdrawalPolicyRequest, opts ...grpc.CallOption) (*SetWithdrawalPolicyResponse, error)
 	// Read what the tenant demands of withdrawals.
@@ -143,6 +156,36 @@ func (c *withdrawalServiceClient) ListWithdrawals(ctx context.Context, in *ListW
 	return out, nil
 }
 
+func (c *withdrawalServiceClient) CountWithdrawals(ctx context.Context, in *CountWithdrawalsRequest, opts ...grpc.CallOption) (*CountWithdrawalsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CountWithdrawalsResponse)
+	err := c.cc.Invoke(ctx, WithdrawalService_CountWithdrawals_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *withdrawalServiceClient) ClaimWithdrawal(ctx context.Context, in *ClaimWithdrawalRequest, opts ...grpc.CallOption) (*ClaimWithdrawalResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ClaimWithdrawalResponse)
+	err := c.cc.Invoke(ctx, WithdrawalService_ClaimWithdrawal_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *withdrawalServiceClient) AddWithdrawalNote(ctx context.Context, in *AddWithdrawalNoteRequest, opts ...grpc.CallOption) (*AddWithdrawalNoteResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AddWithdrawalNoteResponse)
+	err := c.cc.Invoke(ctx, WithdrawalService_AddWithdrawalNote_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *withdrawalServiceClient) SetWithdrawalPolicy(ctx context.Context, in *SetWithdrawalPolicyRequest, opts ...grpc.CallOption) (*SetWithdrawalPolicyResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SetWithdrawalPolicyResponse)
@@ -175,9 +218,11 @@ type WithdrawalServiceServer interface {
 	// PLAYER_FORGOTTEN.
 	RequestWithdrawal(context.Context, *RequestWithdrawalRequest) (*RequestWithdrawalResponse, error)
 	// Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
-	// WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
+	// WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH,
+	// ACCOUNT_KIND_MISMATCH.
 	ApproveWithdrawal(context.Context, *ApproveWithdrawalRequest) (*ApproveWithdrawalResponse, error)
-	// Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION.
+	// Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH,
+	// ILLEGAL_TRANSITION.
 	RejectWithdrawal(context.Context, *RejectWithdrawalRequest) (*RejectWithdrawalResponse, error)
 	// Take it back for the player, before it is approved; the hold is released. Keyed. Fails with
 	// WITHDRAWAL_NOT_FOUND, PLAYER_CANCEL_NOT_ALLOWED, ILLEGAL_TRANSITION.
@@ -187,9 +232,17 @@ type WithdrawalServiceServer interface {
 	MarkWithdrawalPaid(context.Context, *MarkWithdrawalPaidRequest) (*MarkWithdrawalPaidResponse, error)
 	// Read one withdrawal. Fails with WITHDRAWAL_NOT_FOUND.
 	GetWithdrawal(context.Context, *GetWithdrawalRequest) (*GetWithdrawalResponse, error)
-	// List withdrawals, the oldest first, as they stand now. Between two times none is added later. Fails with
-	// NOT_YET_RECORDED.
+	// List withdrawals, the oldest or the newest first, as they stand now. Between two times none is added later. Fails
+	// with NOT_YET_RECORDED.
 	ListWithdrawals(context.Context, *ListWithdrawalsRequest) (*ListWithdrawalsResponse, error)
+	// Count withdrawals by state, currency and provider account: all that are open, and those of a window that have ended.
+	// Fails with NOT_YET_RECORDED.
+	CountWithdrawals(context.Context, *CountWithdrawalsRequest) (*CountWithdrawalsResponse, error)
+	// Say who works on a withdrawal, or that nobody does any more. It forbids nothing to others. Keyed. Fails with
+	// WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, WITHDRAWAL_CLAIMED.
+	ClaimWithdrawal(context.Context, *ClaimWithdrawalRequest) (*ClaimWithdrawalResponse, error)
+	// Add a note to a withdrawal; it is never changed or removed. Keyed. Fails with WITHDRAWAL_NOT_FOUND, TOO_MANY_NOTES.
+	AddWithdrawalNote(context.Context, *AddWithdrawalNoteRequest) (*AddWithdrawalNoteResponse, error)
 	// Set what the tenant demands of withdrawals; holds for those that are asked for or reviewed later. Keyed.
 	SetWithdrawalPolicy(context.Context, *SetWithdrawalPolicyRequest) (*SetWithdrawalPolicyResponse, error)
 	// Read what the tenant demands of withdrawals.
@@ -224,6 +277,15 @@ func (UnimplementedWithdrawalServiceServer) GetWithdrawal(context.Context, *GetW
 }
 func (UnimplementedWithdrawalServiceServer) ListWithdrawals(context.Context, *ListWithdrawalsRequest) (*ListWithdrawalsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListWithdrawals not implemented")
+}
+func (UnimplementedWithdrawalServiceServer) CountWithdrawals(context.Context, *CountWithdrawalsRequest) (*CountWithdrawalsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CountWithdrawals not implemented")
+}
+func (UnimplementedWithdrawalServiceServer) ClaimWithdrawal(context.Context, *ClaimWithdrawalRequest) (*ClaimWithdrawalResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ClaimWithdrawal not implemented")
+}
+func (UnimplementedWithdrawalServiceServer) AddWithdrawalNote(context.Context, *AddWithdrawalNoteRequest) (*AddWithdrawalNoteResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AddWithdrawalNote not implemented")
 }
 func (UnimplementedWithdrawalServiceServer) SetWithdrawalPolicy(context.Context, *SetWithdrawalPolicyRequest) (*SetWithdrawalPolicyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetWithdrawalPolicy not implemented")
@@ -378,6 +440,60 @@ func _WithdrawalService_ListWithdrawals_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WithdrawalService_CountWithdrawals_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CountWithdrawalsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WithdrawalServiceServer).CountWithdrawals(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WithdrawalService_CountWithdrawals_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WithdrawalServiceServer).CountWithdrawals(ctx, req.(*CountWithdrawalsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WithdrawalService_ClaimWithdrawal_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ClaimWithdrawalRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WithdrawalServiceServer).ClaimWithdrawal(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WithdrawalService_ClaimWithdrawal_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WithdrawalServiceServer).ClaimWithdrawal(ctx, req.(*ClaimWithdrawalRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WithdrawalService_AddWithdrawalNote_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AddWithdrawalNoteRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WithdrawalServiceServer).AddWithdrawalNote(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WithdrawalService_AddWithdrawalNote_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WithdrawalServiceServer).AddWithdrawalNote(ctx, req.(*AddWithdrawalNoteRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _WithdrawalService_SetWithdrawalPolicy_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(SetWithdrawalPolicyRequest)
 	if err := dec(in); err != nil {
@@ -448,6 +564,18 @@ var WithdrawalService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListWithdrawals",
 			Handler:    _WithdrawalService_ListWithdrawals_Handler,
+		},
+		{
+			MethodName: "CountWithdrawals",
+			Handler:    _WithdrawalService_CountWithdrawals_Handler,
+		},
+		{
+			MethodName: "ClaimWithdrawal",
+			Handler:    _WithdrawalService_ClaimWithdrawal_Handler,
+		},
+		{
+			MethodName: "AddWithdrawalNote",
+			Handler:    _WithdrawalService_AddWithdrawalNote_Handler,
 		},
 		{
 			MethodName: "SetWithdrawalPolicy",

@@ -1017,6 +1017,226 @@ func (x *ListFindingsResponse) GetSequence() int64 {
 	return 0
 }
 
+// Request of CountFindings.
+type CountFindingsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	TenantId string `protobuf:"bytes,1,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
+	// Also count those that are resolved, by somebody or by a run, and were opened at or after this time. Absent: none that
+	// is resolved is counted.
+	FromTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from_time,json=fromTime,proto3" json:"from_time,omitempty"`
+	// Of those that are resolved only such as were opened before this time. Needs `from_time`. Absent: up to now.
+	ToTime        *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountFindingsRequest) Reset() {
+	*x = CountFindingsRequest{}
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountFindingsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountFindingsRequest) ProtoMessage() {}
+
+func (x *CountFindingsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountFindingsRequest.ProtoReflect.Descriptor instead.
+func (*CountFindingsRequest) Descriptor() ([]byte, []int) {
+	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CountFindingsRequest) GetTenantId() string {
+	if x != nil {
+		return x.TenantId
+	}
+	return ""
+}
+
+func (x *CountFindingsRequest) GetFromTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FromTime
+	}
+	return nil
+}
+
+func (x *CountFindingsRequest) GetToTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ToTime
+	}
+	return nil
+}
+
+// How many findings of one class, severity, state and provider account there are.
+type FindingCount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The class.
+	FindingClass FindingClass `protobuf:"varint,1,opt,name=finding_class,json=findingClass,proto3,enum=defter.reconciliation.v1.FindingClass" json:"finding_class,omitempty"`
+	// How urgent they are.
+	Severity Severity `protobuf:"varint,2,opt,name=severity,proto3,enum=defter.reconciliation.v1.Severity" json:"severity,omitempty"`
+	// The state; RESOLVED and AUTO_RESOLVED are resolved, any other one is open.
+	State FindingState `protobuf:"varint,3,opt,name=state,proto3,enum=defter.reconciliation.v1.FindingState" json:"state,omitempty"`
+	// The provider account.
+	Provider string `protobuf:"bytes,4,opt,name=provider,proto3" json:"provider,omitempty"`
+	// How many, at least 1.
+	Count int64 `protobuf:"varint,5,opt,name=count,proto3" json:"count,omitempty"`
+	// When the oldest of them was opened.
+	OldestTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=oldest_time,json=oldestTime,proto3" json:"oldest_time,omitempty"`
+	// Whether there may be more: 50,000 open findings are counted at most, and as many that were opened in the window.
+	AtLeast       bool `protobuf:"varint,7,opt,name=at_least,json=atLeast,proto3" json:"at_least,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindingCount) Reset() {
+	*x = FindingCount{}
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindingCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindingCount) ProtoMessage() {}
+
+func (x *FindingCount) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindingCount.ProtoReflect.Descriptor instead.
+func (*FindingCount) Descriptor() ([]byte, []int) {
+	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *FindingCount) GetFindingClass() FindingClass {
+	if x != nil {
+		return x.FindingClass
+	}
+	return FindingClass_FINDING_CLASS_UNSPECIFIED
+}
+
+func (x *FindingCount) GetSeverity() Severity {
+	if x != nil {
+		return x.Severity
+	}
+	return Severity_SEVERITY_UNSPECIFIED
+}
+
+func (x *FindingCount) GetState() FindingState {
+	if x != nil {
+		return x.State
+	}
+	return FindingState_FINDING_STATE_UNSPECIFIED
+}
+
+func (x *FindingCount) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *FindingCount) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *FindingCount) GetOldestTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldestTime
+	}
+	return nil
+}
+
+func (x *FindingCount) GetAtLeast() bool {
+	if x != nil {
+		return x.AtLeast
+	}
+	return false
+}
+
+// Response of CountFindings.
+type CountFindingsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ordered by class, severity, state and provider account; without those of which there is none.
+	Counts []*FindingCount `protobuf:"bytes,1,rep,name=counts,proto3" json:"counts,omitempty"`
+	// The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountFindingsResponse) Reset() {
+	*x = CountFindingsResponse{}
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountFindingsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountFindingsResponse) ProtoMessage() {}
+
+func (x *CountFindingsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountFindingsResponse.ProtoReflect.Descriptor instead.
+func (*CountFindingsResponse) Descriptor() ([]byte, []int) {
+	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CountFindingsResponse) GetCounts() []*FindingCount {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+func (x *CountFindingsResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 // Request of GetFinding.
 type GetFindingRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1030,7 +1250,7 @@ type GetFindingRequest struct {
 
 func (x *GetFindingRequest) Reset() {
 	*x = GetFindingRequest{}
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[4]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1042,7 +1262,7 @@ func (x *GetFindingRequest) String() string {
 func (*GetFindingRequest) ProtoMessage() {}
 
 func (x *GetFindingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[4]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1055,7 +1275,7 @@ func (x *GetFindingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFindingRequest.ProtoReflect.Descriptor instead.
 func (*GetFindingRequest) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{4}
+	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetFindingRequest) GetTenantId() string {
@@ -1087,7 +1307,7 @@ type FindingVersion struct {
 
 func (x *FindingVersion) Reset() {
 	*x = FindingVersion{}
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[5]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1319,7 @@ func (x *FindingVersion) String() string {
 func (*FindingVersion) ProtoMessage() {}
 
 func (x *FindingVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[5]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1332,7 @@ func (x *FindingVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindingVersion.ProtoReflect.Descriptor instead.
 func (*FindingVersion) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{5}
+	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *FindingVersion) GetSequence() int64 {
@@ -1155,7 +1375,7 @@ type GetFindingResponse struct {
 
 func (x *GetFindingResponse) Reset() {
 	*x = GetFindingResponse{}
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[6]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1387,7 @@ func (x *GetFindingResponse) String() string {
 func (*GetFindingResponse) ProtoMessage() {}
 
 func (x *GetFindingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[6]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1400,7 @@ func (x *GetFindingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFindingResponse.ProtoReflect.Descriptor instead.
 func (*GetFindingResponse) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{6}
+	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetFindingResponse) GetFinding() *Finding {
@@ -1243,7 +1463,7 @@ type AcknowledgeFindingRequest struct {
 
 func (x *AcknowledgeFindingRequest) Reset() {
 	*x = AcknowledgeFindingRequest{}
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[7]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +1475,7 @@ func (x *AcknowledgeFindingRequest) String() string {
 func (*AcknowledgeFindingRequest) ProtoMessage() {}
 
 func (x *AcknowledgeFindingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[7]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +1488,7 @@ func (x *AcknowledgeFindingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeFindingRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeFindingRequest) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{7}
+	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AcknowledgeFindingRequest) GetTenantId() string {
@@ -1331,7 +1551,7 @@ type AcknowledgeFindingResponse struct {
 
 func (x *AcknowledgeFindingResponse) Reset() {
 	*x = AcknowledgeFindingResponse{}
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[8]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1563,7 @@ func (x *AcknowledgeFindingResponse) String() string {
 func (*AcknowledgeFindingResponse) ProtoMessage() {}
 
 func (x *AcknowledgeFindingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[8]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1576,7 @@ func (x *AcknowledgeFindingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeFindingResponse.ProtoReflect.Descriptor instead.
 func (*AcknowledgeFindingResponse) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{8}
+	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AcknowledgeFindingResponse) GetFinding() *Finding {
@@ -1395,7 +1615,7 @@ type ResolveFindingRequest struct {
 
 func (x *ResolveFindingRequest) Reset() {
 	*x = ResolveFindingRequest{}
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[9]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1407,7 +1627,7 @@ func (x *ResolveFindingRequest) String() string {
 func (*ResolveFindingRequest) ProtoMessage() {}
 
 func (x *ResolveFindingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[9]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1420,7 +1640,7 @@ func (x *ResolveFindingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveFindingRequest.ProtoReflect.Descriptor instead.
 func (*ResolveFindingRequest) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{9}
+	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ResolveFindingRequest) GetTenantId() string {
@@ -1497,7 +1717,7 @@ type ResolveFindingResponse struct {
 
 func (x *ResolveFindingResponse) Reset() {
 	*x = ResolveFindingResponse{}
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[10]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1509,7 +1729,7 @@ func (x *ResolveFindingResponse) String() string {
 func (*ResolveFindingResponse) ProtoMessage() {}
 
 func (x *ResolveFindingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[10]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1522,7 +1742,7 @@ func (x *ResolveFindingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveFindingResponse.ProtoReflect.Descriptor instead.
 func (*ResolveFindingResponse) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{10}
+	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ResolveFindingResponse) GetFinding() *Finding {
@@ -1555,7 +1775,7 @@ type ReopenFindingRequest struct {
 
 func (x *ReopenFindingRequest) Reset() {
 	*x = ReopenFindingRequest{}
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[11]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1567,7 +1787,7 @@ func (x *ReopenFindingRequest) String() string {
 func (*ReopenFindingRequest) ProtoMessage() {}
 
 func (x *ReopenFindingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[11]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1580,7 +1800,7 @@ func (x *ReopenFindingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReopenFindingRequest.ProtoReflect.Descriptor instead.
 func (*ReopenFindingRequest) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{11}
+	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReopenFindingRequest) GetTenantId() string {
@@ -1636,7 +1856,7 @@ type ReopenFindingResponse struct {
 
 func (x *ReopenFindingResponse) Reset() {
 	*x = ReopenFindingResponse{}
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[12]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1648,7 +1868,7 @@ func (x *ReopenFindingResponse) String() string {
 func (*ReopenFindingResponse) ProtoMessage() {}
 
 func (x *ReopenFindingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[12]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1661,7 +1881,7 @@ func (x *ReopenFindingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReopenFindingResponse.ProtoReflect.Descriptor instead.
 func (*ReopenFindingResponse) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{12}
+	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReopenFindingResponse) GetFinding() *Finding {
@@ -1687,7 +1907,7 @@ type RepairFindingRequest struct {
 
 func (x *RepairFindingRequest) Reset() {
 	*x = RepairFindingRequest{}
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[13]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1699,7 +1919,7 @@ func (x *RepairFindingRequest) String() string {
 func (*RepairFindingRequest) ProtoMessage() {}
 
 func (x *RepairFindingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[13]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1712,7 +1932,7 @@ func (x *RepairFindingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairFindingRequest.ProtoReflect.Descriptor instead.
 func (*RepairFindingRequest) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{13}
+	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RepairFindingRequest) GetTenantId() string {
@@ -1749,7 +1969,7 @@ type RepairFindingResponse struct {
 
 func (x *RepairFindingResponse) Reset() {
 	*x = RepairFindingResponse{}
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[14]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +1981,7 @@ func (x *RepairFindingResponse) String() string {
 func (*RepairFindingResponse) ProtoMessage() {}
 
 func (x *RepairFindingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[14]
+	mi := &file_defter_reconciliation_v1_finding_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +1994,7 @@ func (x *RepairFindingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairFindingResponse.ProtoReflect.Descriptor instead.
 func (*RepairFindingResponse) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{14}
+	return file_defter_reconciliation_v1_finding_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RepairFindingResponse) GetEvent() *v11.RecordedProviderEvent {
@@ -1852,7 +2072,23 @@ const file_defter_reconciliation_v1_finding_proto_rawDesc = "" +
 	"\x14ListFindingsResponse\x12=\n" +
 	"\bfindings\x18\x01 \x03(\v2!.defter.reconciliation.v1.FindingR\bfindings\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x03R\bsequence\"O\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence\"\xa1\x01\n" +
+	"\x14CountFindingsRequest\x12\x1b\n" +
+	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x127\n" +
+	"\tfrom_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bfromTime\x123\n" +
+	"\ato_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06toTime\"\xe3\x02\n" +
+	"\fFindingCount\x12K\n" +
+	"\rfinding_class\x18\x01 \x01(\x0e2&.defter.reconciliation.v1.FindingClassR\ffindingClass\x12>\n" +
+	"\bseverity\x18\x02 \x01(\x0e2\".defter.reconciliation.v1.SeverityR\bseverity\x12<\n" +
+	"\x05state\x18\x03 \x01(\x0e2&.defter.reconciliation.v1.FindingStateR\x05state\x12\x1a\n" +
+	"\bprovider\x18\x04 \x01(\tR\bprovider\x12\x14\n" +
+	"\x05count\x18\x05 \x01(\x03R\x05count\x12;\n" +
+	"\voldest_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"oldestTime\x12\x19\n" +
+	"\bat_least\x18\a \x01(\bR\aatLeast\"s\n" +
+	"\x15CountFindingsResponse\x12>\n" +
+	"\x06counts\x18\x01 \x03(\v2&.defter.reconciliation.v1.FindingCountR\x06counts\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\"O\n" +
 	"\x11GetFindingRequest\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12\x1d\n" +
 	"\n" +
@@ -1968,9 +2204,10 @@ const file_defter_reconciliation_v1_finding_proto_rawDesc = "" +
 	"\x1bFINDING_SOURCE_PARKED_EVENT\x10\x02\x12\x16\n" +
 	"\x12FINDING_SOURCE_RUN\x10\x03\x12$\n" +
 	" FINDING_SOURCE_SETTLEMENT_REPORT\x10\x04\x12\x1d\n" +
-	"\x19FINDING_SOURCE_COMPARISON\x10\x052\xc2\x05\n" +
+	"\x19FINDING_SOURCE_COMPARISON\x10\x052\xb4\x06\n" +
 	"\x0eFindingService\x12m\n" +
-	"\fListFindings\x12-.defter.reconciliation.v1.ListFindingsRequest\x1a..defter.reconciliation.v1.ListFindingsResponse\x12g\n" +
+	"\fListFindings\x12-.defter.reconciliation.v1.ListFindingsRequest\x1a..defter.reconciliation.v1.ListFindingsResponse\x12p\n" +
+	"\rCountFindings\x12..defter.reconciliation.v1.CountFindingsRequest\x1a/.defter.reconciliation.v1.CountFindingsResponse\x12g\n" +
 	"\n" +
 	"GetFinding\x12+.defter.reconciliation.v1.GetFindingRequest\x1a,.defter.reconciliation.v1.GetFindingResponse\x12\x7f\n" +
 	"\x12AcknowledgeFinding\x123.defter.reconciliation.v1.AcknowledgeFindingRequest\x1a4.defter.reconciliation.v1.AcknowledgeFindingResponse\x12s\n" +
@@ -1991,7 +2228,7 @@ func file_defter_reconciliation_v1_finding_proto_rawDescGZIP() []byte {
 }
 
 var file_defter_reconciliation_v1_finding_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_defter_reconciliation_v1_finding_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_defter_reconciliation_v1_finding_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_defter_reconciliation_v1_finding_proto_goTypes = []any{
 	(FindingClass)(0),                  // 0: defter.reconciliation.v1.FindingClass
 	(Severity)(0),                      // 1: defter.reconciliation.v1.Severity
@@ -2003,67 +2240,79 @@ var file_defter_reconciliation_v1_finding_proto_goTypes = []any{
 	(*Finding)(nil),                    // 7: defter.reconciliation.v1.Finding
 	(*ListFindingsRequest)(nil),        // 8: defter.reconciliation.v1.ListFindingsRequest
 	(*ListFindingsResponse)(nil),       // 9: defter.reconciliation.v1.ListFindingsResponse
-	(*GetFindingRequest)(nil),          // 10: defter.reconciliation.v1.GetFindingRequest
-	(*FindingVersion)(nil),             // 11: defter.reconciliation.v1.FindingVersion
-	(*GetFindingResponse)(nil),         // 12: defter.reconciliation.v1.GetFindingResponse
-	(*AcknowledgeFindingRequest)(nil),  // 13: defter.reconciliation.v1.AcknowledgeFindingRequest
-	(*AcknowledgeFindingResponse)(nil), // 14: defter.reconciliation.v1.AcknowledgeFindingResponse
-	(*ResolveFindingRequest)(nil),      // 15: defter.reconciliation.v1.ResolveFindingRequest
-	(*ResolveFindingResponse)(nil),     // 16: defter.reconciliation.v1.ResolveFindingResponse
-	(*ReopenFindingRequest)(nil),       // 17: defter.reconciliation.v1.ReopenFindingRequest
-	(*ReopenFindingResponse)(nil),      // 18: defter.reconciliation.v1.ReopenFindingResponse
-	(*RepairFindingRequest)(nil),       // 19: defter.reconciliation.v1.RepairFindingRequest
-	(*RepairFindingResponse)(nil),      // 20: defter.reconciliation.v1.RepairFindingResponse
-	nil,                                // 21: defter.reconciliation.v1.Finding.EvidenceEntry
-	(*timestamppb.Timestamp)(nil),      // 22: google.protobuf.Timestamp
-	(*v1.Caller)(nil),                  // 23: defter.identity.v1.Caller
-	(*v11.RecordedProviderEvent)(nil),  // 24: defter.payments.v1.RecordedProviderEvent
+	(*CountFindingsRequest)(nil),       // 10: defter.reconciliation.v1.CountFindingsRequest
+	(*FindingCount)(nil),               // 11: defter.reconciliation.v1.FindingCount
+	(*CountFindingsResponse)(nil),      // 12: defter.reconciliation.v1.CountFindingsResponse
+	(*GetFindingRequest)(nil),          // 13: defter.reconciliation.v1.GetFindingRequest
+	(*FindingVersion)(nil),             // 14: defter.reconciliation.v1.FindingVersion
+	(*GetFindingResponse)(nil),         // 15: defter.reconciliation.v1.GetFindingResponse
+	(*AcknowledgeFindingRequest)(nil),  // 16: defter.reconciliation.v1.AcknowledgeFindingRequest
+	(*AcknowledgeFindingResponse)(nil), // 17: defter.reconciliation.v1.AcknowledgeFindingResponse
+	(*ResolveFindingRequest)(nil),      // 18: defter.reconciliation.v1.ResolveFindingRequest
+	(*ResolveFindingResponse)(nil),     // 19: defter.reconciliation.v1.ResolveFindingResponse
+	(*ReopenFindingRequest)(nil),       // 20: defter.reconciliation.v1.ReopenFindingRequest
+	(*ReopenFindingResponse)(nil),      // 21: defter.reconciliation.v1.ReopenFindingResponse
+	(*RepairFindingRequest)(nil),       // 22: defter.reconciliation.v1.RepairFindingRequest
+	(*RepairFindingResponse)(nil),      // 23: defter.reconciliation.v1.RepairFindingResponse
+	nil,                                // 24: defter.reconciliation.v1.Finding.EvidenceEntry
+	(*timestamppb.Timestamp)(nil),      // 25: google.protobuf.Timestamp
+	(*v1.Caller)(nil),                  // 26: defter.identity.v1.Caller
+	(*v11.RecordedProviderEvent)(nil),  // 27: defter.payments.v1.RecordedProviderEvent
 }
 var file_defter_reconciliation_v1_finding_proto_depIdxs = []int32{
 	4,  // 0: defter.reconciliation.v1.Side.kind:type_name -> defter.reconciliation.v1.RecordKind
-	22, // 1: defter.reconciliation.v1.Side.time:type_name -> google.protobuf.Timestamp
+	25, // 1: defter.reconciliation.v1.Side.time:type_name -> google.protobuf.Timestamp
 	0,  // 2: defter.reconciliation.v1.Finding.finding_class:type_name -> defter.reconciliation.v1.FindingClass
 	1,  // 3: defter.reconciliation.v1.Finding.severity:type_name -> defter.reconciliation.v1.Severity
 	2,  // 4: defter.reconciliation.v1.Finding.state:type_name -> defter.reconciliation.v1.FindingState
 	6,  // 5: defter.reconciliation.v1.Finding.ledger:type_name -> defter.reconciliation.v1.Side
 	6,  // 6: defter.reconciliation.v1.Finding.at_provider:type_name -> defter.reconciliation.v1.Side
-	21, // 7: defter.reconciliation.v1.Finding.evidence:type_name -> defter.reconciliation.v1.Finding.EvidenceEntry
-	22, // 8: defter.reconciliation.v1.Finding.subject_time:type_name -> google.protobuf.Timestamp
+	24, // 7: defter.reconciliation.v1.Finding.evidence:type_name -> defter.reconciliation.v1.Finding.EvidenceEntry
+	25, // 8: defter.reconciliation.v1.Finding.subject_time:type_name -> google.protobuf.Timestamp
 	3,  // 9: defter.reconciliation.v1.Finding.resolution_reason:type_name -> defter.reconciliation.v1.ResolutionReason
-	22, // 10: defter.reconciliation.v1.Finding.open_time:type_name -> google.protobuf.Timestamp
-	22, // 11: defter.reconciliation.v1.Finding.update_time:type_name -> google.protobuf.Timestamp
+	25, // 10: defter.reconciliation.v1.Finding.open_time:type_name -> google.protobuf.Timestamp
+	25, // 11: defter.reconciliation.v1.Finding.update_time:type_name -> google.protobuf.Timestamp
 	5,  // 12: defter.reconciliation.v1.Finding.source:type_name -> defter.reconciliation.v1.FindingSource
 	2,  // 13: defter.reconciliation.v1.ListFindingsRequest.states:type_name -> defter.reconciliation.v1.FindingState
 	0,  // 14: defter.reconciliation.v1.ListFindingsRequest.finding_class:type_name -> defter.reconciliation.v1.FindingClass
 	1,  // 15: defter.reconciliation.v1.ListFindingsRequest.min_severity:type_name -> defter.reconciliation.v1.Severity
 	7,  // 16: defter.reconciliation.v1.ListFindingsResponse.findings:type_name -> defter.reconciliation.v1.Finding
-	7,  // 17: defter.reconciliation.v1.FindingVersion.finding:type_name -> defter.reconciliation.v1.Finding
-	23, // 18: defter.reconciliation.v1.FindingVersion.caller:type_name -> defter.identity.v1.Caller
-	7,  // 19: defter.reconciliation.v1.GetFindingResponse.finding:type_name -> defter.reconciliation.v1.Finding
-	11, // 20: defter.reconciliation.v1.GetFindingResponse.history:type_name -> defter.reconciliation.v1.FindingVersion
-	22, // 21: defter.reconciliation.v1.GetFindingResponse.last_seen_time:type_name -> google.protobuf.Timestamp
-	7,  // 22: defter.reconciliation.v1.AcknowledgeFindingResponse.finding:type_name -> defter.reconciliation.v1.Finding
-	3,  // 23: defter.reconciliation.v1.ResolveFindingRequest.reason:type_name -> defter.reconciliation.v1.ResolutionReason
-	7,  // 24: defter.reconciliation.v1.ResolveFindingResponse.finding:type_name -> defter.reconciliation.v1.Finding
-	7,  // 25: defter.reconciliation.v1.ReopenFindingResponse.finding:type_name -> defter.reconciliation.v1.Finding
-	24, // 26: defter.reconciliation.v1.RepairFindingResponse.event:type_name -> defter.payments.v1.RecordedProviderEvent
-	8,  // 27: defter.reconciliation.v1.FindingService.ListFindings:input_type -> defter.reconciliation.v1.ListFindingsRequest
-	10, // 28: defter.reconciliation.v1.FindingService.GetFinding:input_type -> defter.reconciliation.v1.GetFindingRequest
-	13, // 29: defter.reconciliation.v1.FindingService.AcknowledgeFinding:input_type -> defter.reconciliation.v1.AcknowledgeFindingRequest
-	15, // 30: defter.reconciliation.v1.FindingService.ResolveFinding:input_type -> defter.reconciliation.v1.ResolveFindingRequest
-	17, // 31: defter.reconciliation.v1.FindingService.ReopenFinding:input_type -> defter.reconciliation.v1.ReopenFindingRequest
-	19, // 32: defter.reconciliation.v1.FindingService.RepairFinding:input_type -> defter.reconciliation.v1.RepairFindingRequest
-	9,  // 33: defter.reconciliation.v1.FindingService.ListFindings:output_type -> defter.reconciliation.v1.ListFindingsResponse
-	12, // 34: defter.reconciliation.v1.FindingService.GetFinding:output_type -> defter.reconciliation.v1.GetFindingResponse
-	14, // 35: defter.reconciliation.v1.FindingService.AcknowledgeFinding:output_type -> defter.reconciliation.v1.AcknowledgeFindingResponse
-	16, // 36: defter.reconciliation.v1.FindingService.ResolveFinding:output_type -> defter.reconciliation.v1.ResolveFindingResponse
-	18, // 37: defter.reconciliation.v1.FindingService.ReopenFinding:output_type -> defter.reconciliation.v1.ReopenFindingResponse
-	20, // 38: defter.reconciliation.v1.FindingService.RepairFinding:output_type -> defter.reconciliation.v1.RepairFindingResponse
-	33, // [33:39] is the sub-list for method output_type
-	27, // [27:33] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	25, // 17: defter.reconciliation.v1.CountFindingsRequest.from_time:type_name -> google.protobuf.Timestamp
+	25, // 18: defter.reconciliation.v1.CountFindingsRequest.to_time:type_name -> google.protobuf.Timestamp
+	0,  // 19: defter.reconciliation.v1.FindingCount.finding_class:type_name -> defter.reconciliation.v1.FindingClass
+	1,  // 20: defter.reconciliation.v1.FindingCount.severity:type_name -> defter.reconciliation.v1.Severity
+	2,  // 21: defter.reconciliation.v1.FindingCount.state:type_name -> defter.reconciliation.v1.FindingState
+	25, // 22: defter.reconciliation.v1.FindingCount.oldest_time:type_name -> google.protobuf.Timestamp
+	11, // 23: defter.reconciliation.v1.CountFindingsResponse.counts:type_name -> defter.reconciliation.v1.FindingCount
+	7,  // 24: defter.reconciliation.v1.FindingVersion.finding:type_name -> defter.reconciliation.v1.Finding
+	26, // 25: defter.reconciliation.v1.FindingVersion.caller:type_name -> defter.identity.v1.Caller
+	7,  // 26: defter.reconciliation.v1.GetFindingResponse.finding:type_name -> defter.reconciliation.v1.Finding
+	14, // 27: defter.reconciliation.v1.GetFindingResponse.history:type_name -> defter.reconciliation.v1.FindingVersion
+	25, // 28: defter.reconciliation.v1.GetFindingResponse.last_seen_time:type_name -> google.protobuf.Timestamp
+	7,  // 29: defter.reconciliation.v1.AcknowledgeFindingResponse.finding:type_name -> defter.reconciliation.v1.Finding
+	3,  // 30: defter.reconciliation.v1.ResolveFindingRequest.reason:type_name -> defter.reconciliation.v1.ResolutionReason
+	7,  // 31: defter.reconciliation.v1.ResolveFindingResponse.finding:type_name -> defter.reconciliation.v1.Finding
+	7,  // 32: defter.reconciliation.v1.ReopenFindingResponse.finding:type_name -> defter.reconciliation.v1.Finding
+	27, // 33: defter.reconciliation.v1.RepairFindingResponse.event:type_name -> defter.payments.v1.RecordedProviderEvent
+	8,  // 34: defter.reconciliation.v1.FindingService.ListFindings:input_type -> defter.reconciliation.v1.ListFindingsRequest
+	10, // 35: defter.reconciliation.v1.FindingService.CountFindings:input_type -> defter.reconciliation.v1.CountFindingsRequest
+	13, // 36: defter.reconciliation.v1.FindingService.GetFinding:input_type -> defter.reconciliation.v1.GetFindingRequest
+	16, // 37: defter.reconciliation.v1.FindingService.AcknowledgeFinding:input_type -> defter.reconciliation.v1.AcknowledgeFindingRequest
+	18, // 38: defter.reconciliation.v1.FindingService.ResolveFinding:input_type -> defter.reconciliation.v1.ResolveFindingRequest
+	20, // 39: defter.reconciliation.v1.FindingService.ReopenFinding:input_type -> defter.reconciliation.v1.ReopenFindingRequest
+	22, // 40: defter.reconciliation.v1.FindingService.RepairFinding:input_type -> defter.reconciliation.v1.RepairFindingRequest
+	9,  // 41: defter.reconciliation.v1.FindingService.ListFindings:output_type -> defter.reconciliation.v1.ListFindingsResponse
+	12, // 42: defter.reconciliation.v1.FindingService.CountFindings:output_type -> defter.reconciliation.v1.CountFindingsResponse
+	15, // 43: defter.reconciliation.v1.FindingService.GetFinding:output_type -> defter.reconciliation.v1.GetFindingResponse
+	17, // 44: defter.reconciliation.v1.FindingService.AcknowledgeFinding:output_type -> defter.reconciliation.v1.AcknowledgeFindingResponse
+	19, // 45: defter.reconciliation.v1.FindingService.ResolveFinding:output_type -> defter.reconciliation.v1.ResolveFindingResponse
+	21, // 46: defter.reconciliation.v1.FindingService.ReopenFinding:output_type -> defter.reconciliation.v1.ReopenFindingResponse
+	23, // 47: defter.reconciliation.v1.FindingService.RepairFinding:output_type -> defter.reconciliation.v1.RepairFindingResponse
+	41, // [41:48] is the sub-list for method output_type
+	34, // [34:41] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_defter_reconciliation_v1_finding_proto_init() }
@@ -2078,7 +2327,7 @@ func file_defter_reconciliation_v1_finding_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_defter_reconciliation_v1_finding_proto_rawDesc), len(file_defter_reconciliation_v1_finding_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   16,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	FindingService_ListFindings_FullMethodName       = "/defter.reconciliation.v1.FindingService/ListFindings"
+	FindingService_CountFindings_FullMethodName      = "/defter.reconciliation.v1.FindingService/CountFindings"
 	FindingService_GetFinding_FullMethodName         = "/defter.reconciliation.v1.FindingService/GetFinding"
 	FindingService_AcknowledgeFinding_FullMethodName = "/defter.reconciliation.v1.FindingService/AcknowledgeFinding"
 	FindingService_ResolveFinding_FullMethodName     = "/defter.reconciliation.v1.FindingService/ResolveFinding"
@@ -43,6 +44,9 @@ const (
 type FindingServiceClient interface {
 	// List findings, those opened last first.
 	ListFindings(ctx context.Context, in *ListFindingsRequest, opts ...grpc.CallOption) (*ListFindingsResponse, error)
+	// Count findings by class, severity, state and provider account: all that are open, and those of a window that are
+	// resolved.
+	CountFindings(ctx context.Context, in *CountFindingsRequest, opts ...grpc.CallOption) (*CountFindingsResponse, error)
 	// Read a finding with its history. Fails with FINDING_NOT_FOUND.
 	GetFinding(ctx context.Context, in *GetFindingRequest, opts ...grpc.CallOption) (*GetFindingResponse, error)
 	// Say who looks after a finding. Keyed. Fails with FINDING_NOT_FOUND, FINDING_VERSION_MISMATCH and
@@ -71,6 +75,16 @@ func (c *findingServiceClient) ListFindings(ctx context.Context, in *ListFinding
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListFindingsResponse)
 	err := c.cc.Invoke(ctx, FindingService_ListFindings_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *findingServiceClient) CountFindings(ctx context.Context, in *CountFindingsRequest, opts ...grpc.CallOption) (*CountFindingsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CountFindingsResponse)
+	err := c.cc.Invoke(ctx, FindingService_CountFindings_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +152,9 @@ func (c *findingServiceClient) RepairFinding(ctx context.Context, in *RepairFind
 type FindingServiceServer interface {
 	// List findings, those opened last first.
 	ListFindings(context.Context, *ListFindingsRequest) (*ListFindingsResponse, error)
+	// Count findings by class, severity, state and provider account: all that are open, and those of a window that are
+	// resolved.
+	CountFindings(context.Context, *CountFindingsRequest) (*CountFindingsResponse, error)
 	// Read a finding with its history. Fails with FINDING_NOT_FOUND.
 	GetFinding(context.Context, *GetFindingRequest) (*GetFindingResponse, error)
 	// Say who looks after a finding. Keyed. Fails with FINDING_NOT_FOUND, FINDING_VERSION_MISMATCH and
@@ -164,6 +181,9 @@ type UnimplementedFindingServiceServer struct{}
 
 func (UnimplementedFindingServiceServer) ListFindings(context.Context, *ListFindingsRequest) (*ListFindingsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListFindings not implemented")
+}
+func (UnimplementedFindingServiceServer) CountFindings(context.Context, *CountFindingsRequest) (*CountFindingsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CountFindings not implemented")
 }
 func (UnimplementedFindingServiceServer) GetFinding(context.Context, *GetFindingRequest) (*GetFindingResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetFinding not implemented")
@@ -215,6 +235,24 @@ func _FindingService_ListFindings_Handler(srv interface{}, ctx context.Context, 
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(FindingServiceServer).ListFindings(ctx, req.(*ListFindingsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _FindingService_CountFindings_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CountFindingsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FindingServiceServer).CountFindings(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FindingService_CountFindings_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FindingServiceServer).CountFindings(ctx, req.(*CountFindingsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -319,6 +357,10 @@ var FindingService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListFindings",
 			Handler:    _FindingService_ListFindings_Handler,
+		},
+		{
+			MethodName: "CountFindings",
+			Handler:    _FindingService_CountFindings_Handler,
 		},
 		{
 			MethodName: "GetFinding",

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file defter/payments/v1/deposit.proto.
  */
 export const file_defter_payments_v1_deposit: GenFile = /*@__PURE__*/
-  fileDesc("CiBkZWZ0ZXIvcGF5bWVudHMvdjEvZGVwb3NpdC5wcm90bxISZGVmdGVyLnBheW1lbnRzLnYxItIDChZJbml0aWF0ZURlcG9zaXRSZXF1ZXN0EhEKCXRlbmFudF9pZBgBIAEoCRIXCg9pZGVtcG90ZW5jeV9rZXkYAiABKAkSEQoJcGxheWVyX2lkGAMgASgJEhAKCHByb3ZpZGVyGAQgASgJEhQKDGFtb3VudF9taW5vchgFIAEoAxIVCg1jdXJyZW5jeV9jb2RlGAYgASgJEhQKDHByb3ZpZGVyX3JlZhgHIAEoCRIRCglyZWZlcmVuY2UYCCABKAkSSgoIbWV0YWRhdGEYCSADKAsyOC5kZWZ0ZXIucGF5bWVudHMudjEuSW5pdGlhdGVEZXBvc2l0UmVxdWVzdC5NZXRhZGF0YUVudHJ5ElsKEXBlcnNvbmFsX21ldGFkYXRhGEYgAygLMkAuZGVmdGVyLnBheW1lbnRzLnYxLkluaXRpYXRlRGVwb3NpdFJlcXVlc3QuUGVyc29uYWxNZXRhZGF0YUVudHJ5Gi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARo3ChVQZXJzb25hbE1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJHChdJbml0aWF0ZURlcG9zaXRSZXNwb25zZRIsCgdkZXBvc2l0GAEgASgLMhsuZGVmdGVyLnBheW1lbnRzLnYxLkRlcG9zaXQiOgoRR2V0RGVwb3NpdFJlcXVlc3QSEQoJdGVuYW50X2lkGAEgASgJEhIKCmRlcG9zaXRfaWQYAiABKAkiVAoSR2V0RGVwb3NpdFJlc3BvbnNlEiwKB2RlcG9zaXQYASABKAsyGy5kZWZ0ZXIucGF5bWVudHMudjEuRGVwb3NpdBIQCghzZXF1ZW5jZRgCIAEoAyKXAgoTTGlzdERlcG9zaXRzUmVxdWVzdBIRCgl0ZW5hbnRfaWQYASABKAkSEQoJcGxheWVyX2lkGAIgASgJEi8KBXN0YXRlGAMgASgOMiAuZGVmdGVyLnBheW1lbnRzLnYxLkRlcG9zaXRTdGF0ZRIQCghwcm92aWRlchgEIAEoCRIUCgxwcm92aWRlcl9yZWYYBSABKAkSLQoJZnJvbV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgd0b190aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwYWdlX3NpemUYCCABKAUSEgoKcGFnZV90b2tlbhgJIAEoCSJwChRMaXN0RGVwb3NpdHNSZXNwb25zZRItCghkZXBvc2l0cxgBIAMoCzIbLmRlZnRlci5wYXltZW50cy52MS5EZXBvc2l0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIQCghzZXF1ZW5jZRgDIAEoAyJsChRSZWZ1bmREZXBvc2l0UmVxdWVzdBIRCgl0ZW5hbnRfaWQYASABKAkSFwoPaWRlbXBvdGVuY3lfa2V5GAIgASgJEhIKCmRlcG9zaXRfaWQYAyABKAkSFAoMYW1vdW50X21pbm9yGAQgASgDIkUKFVJlZnVuZERlcG9zaXRSZXNwb25zZRIsCgdkZXBvc2l0GAEgASgLMhsuZGVmdGVyLnBheW1lbnRzLnYxLkRlcG9zaXQyogMKDkRlcG9zaXRTZXJ2aWNlEmoKD0luaXRpYXRlRGVwb3NpdBIqLmRlZnRlci5wYXltZW50cy52MS5Jbml0aWF0ZURlcG9zaXRSZXF1ZXN0GisuZGVmdGVyLnBheW1lbnRzLnYxLkluaXRpYXRlRGVwb3NpdFJlc3BvbnNlElsKCkdldERlcG9zaXQSJS5kZWZ0ZXIucGF5bWVudHMudjEuR2V0RGVwb3NpdFJlcXVlc3QaJi5kZWZ0ZXIucGF5bWVudHMudjEuR2V0RGVwb3NpdFJlc3BvbnNlEmEKDExpc3REZXBvc2l0cxInLmRlZnRlci5wYXltZW50cy52MS5MaXN0RGVwb3NpdHNSZXF1ZXN0GiguZGVmdGVyLnBheW1lbnRzLnYxLkxpc3REZXBvc2l0c1Jlc3BvbnNlEmQKDVJlZnVuZERlcG9zaXQSKC5kZWZ0ZXIucGF5bWVudHMudjEuUmVmdW5kRGVwb3NpdFJlcXVlc3QaKS5kZWZ0ZXIucGF5bWVudHMudjEuUmVmdW5kRGVwb3NpdFJlc3BvbnNlQkRaQmRlZnRlci5leGFtcGxlL2RlZnRlci9jbGllbnRzL2dvL2dlbi9kZWZ0ZXIvcGF5bWVudHMvdjE7cGF5bWVudHN2MWIGcHJvdG8z", [file_defter_payments_v1_payment, file_google_protobuf_timestamp]);
+  fileDesc("CiBkZWZ0ZXIvcGF5bWVudHMvdjEvZGVwb3NpdC5wcm90bxISZGVmdGVyLnBheW1lbnRzLnYxItIDChZJbml0aWF0ZURlcG9zaXRSZXF1ZXN0EhEKCXRlbmFudF9pZBgBIAEoCRIXCg9pZGVtcG90ZW5jeV9rZXkYAiABKAkSEQoJcGxheWVyX2lkGAMgASgJEhAKCHByb3ZpZGVyGAQgASgJEhQKDGFtb3VudF9taW5vchgFIAEoAxIVCg1jdXJyZW5jeV9jb2RlGAYgASgJEhQKDHByb3ZpZGVyX3JlZhgHIAEoCRIRCglyZWZlcmVuY2UYCCABKAkSSgoIbWV0YWRhdGEYCSADKAsyOC5kZWZ0ZXIucGF5bWVudHMudjEuSW5pdGlhdGVEZXBvc2l0UmVxdWVzdC5NZXRhZGF0YUVudHJ5ElsKEXBlcnNvbmFsX21ldGFkYXRhGEYgAygLMkAuZGVmdGVyLnBheW1lbnRzLnYxLkluaXRpYXRlRGVwb3NpdFJlcXVlc3QuUGVyc29uYWxNZXRhZGF0YUVudHJ5Gi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARo3ChVQZXJzb25hbE1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJHChdJbml0aWF0ZURlcG9zaXRSZXNwb25zZRIsCgdkZXBvc2l0GAEgASgLMhsuZGVmdGVyLnBheW1lbnRzLnYxLkRlcG9zaXQiOgoRR2V0RGVwb3NpdFJlcXVlc3QSEQoJdGVuYW50X2lkGAEgASgJEhIKCmRlcG9zaXRfaWQYAiABKAkiVAoSR2V0RGVwb3NpdFJlc3BvbnNlEiwKB2RlcG9zaXQYASABKAsyGy5kZWZ0ZXIucGF5bWVudHMudjEuRGVwb3NpdBIQCghzZXF1ZW5jZRgCIAEoAyK9AwoTTGlzdERlcG9zaXRzUmVxdWVzdBIRCgl0ZW5hbnRfaWQYASABKAkSEQoJcGxheWVyX2lkGAIgASgJEi8KBXN0YXRlGAMgASgOMiAuZGVmdGVyLnBheW1lbnRzLnYxLkRlcG9zaXRTdGF0ZRIQCghwcm92aWRlchgEIAEoCRIUCgxwcm92aWRlcl9yZWYYBSABKAkSLQoJZnJvbV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgd0b190aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwYWdlX3NpemUYCCABKAUSEgoKcGFnZV90b2tlbhgJIAEoCRIwCgZzdGF0ZXMYCiADKA4yIC5kZWZ0ZXIucGF5bWVudHMudjEuRGVwb3NpdFN0YXRlEhgKEG1pbl9hbW91bnRfbWlub3IYCyABKAMSGAoQbWF4X2Ftb3VudF9taW5vchgMIAEoAxIVCg1jdXJyZW5jeV9jb2RlGA0gASgJEhEKCXJlZmVyZW5jZRgOIAEoCRIUCgxuZXdlc3RfZmlyc3QYDyABKAgicAoUTGlzdERlcG9zaXRzUmVzcG9uc2USLQoIZGVwb3NpdHMYASADKAsyGy5kZWZ0ZXIucGF5bWVudHMudjEuRGVwb3NpdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSEAoIc2VxdWVuY2UYAyABKAMihQEKFENvdW50RGVwb3NpdHNSZXF1ZXN0EhEKCXRlbmFudF9pZBgBIAEoCRItCglmcm9tX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEisKB3RvX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wItABCgxEZXBvc2l0Q291bnQSLwoFc3RhdGUYASABKA4yIC5kZWZ0ZXIucGF5bWVudHMudjEuRGVwb3NpdFN0YXRlEhUKDWN1cnJlbmN5X2NvZGUYAiABKAkSEAoIcHJvdmlkZXIYAyABKAkSDQoFY291bnQYBCABKAMSFAoMYW1vdW50X21pbm9yGAUgASgDEi8KC29sZGVzdF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghhdF9sZWFzdBgHIAEoCCJbChVDb3VudERlcG9zaXRzUmVzcG9uc2USMAoGY291bnRzGAEgAygLMiAuZGVmdGVyLnBheW1lbnRzLnYxLkRlcG9zaXRDb3VudBIQCghzZXF1ZW5jZRgCIAEoAyJsChRSZWZ1bmREZXBvc2l0UmVxdWVzdBIRCgl0ZW5hbnRfaWQYASABKAkSFwoPaWRlbXBvdGVuY3lfa2V5GAIgASgJEhIKCmRlcG9zaXRfaWQYAyABKAkSFAoMYW1vdW50X21pbm9yGAQgASgDIkUKFVJlZnVuZERlcG9zaXRSZXNwb25zZRIsCgdkZXBvc2l0GAEgASgLMhsuZGVmdGVyLnBheW1lbnRzLnYxLkRlcG9zaXQyiAQKDkRlcG9zaXRTZXJ2aWNlEmoKD0luaXRpYXRlRGVwb3NpdBIqLmRlZnRlci5wYXltZW50cy52MS5Jbml0aWF0ZURlcG9zaXRSZXF1ZXN0GisuZGVmdGVyLnBheW1lbnRzLnYxLkluaXRpYXRlRGVwb3NpdFJlc3BvbnNlElsKCkdldERlcG9zaXQSJS5kZWZ0ZXIucGF5bWVudHMudjEuR2V0RGVwb3NpdFJlcXVlc3QaJi5kZWZ0ZXIucGF5bWVudHMudjEuR2V0RGVwb3NpdFJlc3BvbnNlEmEKDExpc3REZXBvc2l0cxInLmRlZnRlci5wYXltZW50cy52MS5MaXN0RGVwb3NpdHNSZXF1ZXN0GiguZGVmdGVyLnBheW1lbnRzLnYxLkxpc3REZXBvc2l0c1Jlc3BvbnNlEmQKDUNvdW50RGVwb3NpdHMSKC5kZWZ0ZXIucGF5bWVudHMudjEuQ291bnREZXBvc2l0c1JlcXVlc3QaKS5kZWZ0ZXIucGF5bWVudHMudjEuQ291bnREZXBvc2l0c1Jlc3BvbnNlEmQKDVJlZnVuZERlcG9zaXQSKC5kZWZ0ZXIucGF5bWVudHMudjEuUmVmdW5kRGVwb3NpdFJlcXVlc3QaKS5kZWZ0ZXIucGF5bWVudHMudjEuUmVmdW5kRGVwb3NpdFJlc3BvbnNlQkRaQmRlZnRlci5leGFtcGxlL2RlZnRlci9jbGllbnRzL2dvL2dlbi9kZWZ0ZXIvcGF5bWVudHMvdjE7cGF5bWVudHN2MWIGcHJvdG8z", [file_defter_payments_v1_payment, file_google_protobuf_timestamp]);
 
 /**
  * Request of InitiateDeposit.
@@ -220,7 +220,7 @@ export type ListDepositsRequest = Message<"defter.payments.v1.ListDepositsReques
   provider: string;
 
   /**
-   * Only the one with this provider ref; needs `provider`.
+   * Only those with this provider ref: one at each provider account, at most.
    *
    * @generated from field: string provider_ref = 5;
    */
@@ -248,11 +248,54 @@ export type ListDepositsRequest = Message<"defter.payments.v1.ListDepositsReques
   pageSize: number;
 
   /**
-   * `next_page_token` of the page before, or empty; the filter must be the same.
+   * `next_page_token` of the page before, or empty; all other fields but `page_size` must be the same.
    *
    * @generated from field: string page_token = 9;
    */
   pageToken: string;
+
+  /**
+   * Only those in one of these states, `state` among them if it is set; none, or one that is unspecified: any.
+   *
+   * @generated from field: repeated defter.payments.v1.DepositState states = 10;
+   */
+  states: DepositState[];
+
+  /**
+   * Only those of at least this many minor units were asked for, 0 or more; needs `currency_code`. 0: no bound.
+   *
+   * @generated from field: int64 min_amount_minor = 11;
+   */
+  minAmountMinor: bigint;
+
+  /**
+   * Only those of at most this many minor units were asked for, not below `min_amount_minor`; needs `currency_code`.
+   * 0: no bound.
+   *
+   * @generated from field: int64 max_amount_minor = 12;
+   */
+  maxAmountMinor: bigint;
+
+  /**
+   * Only those in this currency.
+   *
+   * @generated from field: string currency_code = 13;
+   */
+  currencyCode: string;
+
+  /**
+   * Only those with exactly this reference of the caller's, up to 255 characters.
+   *
+   * @generated from field: string reference = 14;
+   */
+  reference: string;
+
+  /**
+   * The newest first; else the oldest first.
+   *
+   * @generated from field: bool newest_first = 15;
+   */
+  newestFirst: boolean;
 };
 
 /**
@@ -269,7 +312,7 @@ export const ListDepositsRequestSchema: GenMessage<ListDepositsRequest> = /*@__P
  */
 export type ListDepositsResponse = Message<"defter.payments.v1.ListDepositsResponse"> & {
   /**
-   * In the order in which they were begun.
+   * In the order in which they were begun, or in the opposite one with `newest_first`.
    *
    * @generated from field: repeated defter.payments.v1.Deposit deposits = 1;
    */
@@ -298,6 +341,136 @@ export type ListDepositsResponse = Message<"defter.payments.v1.ListDepositsRespo
  */
 export const ListDepositsResponseSchema: GenMessage<ListDepositsResponse> = /*@__PURE__*/
   messageDesc(file_defter_payments_v1_deposit, 5);
+
+/**
+ * Request of CountDeposits.
+ *
+ * @generated from message defter.payments.v1.CountDepositsRequest
+ */
+export type CountDepositsRequest = Message<"defter.payments.v1.CountDepositsRequest"> & {
+  /**
+   * The tenant.
+   *
+   * @generated from field: string tenant_id = 1;
+   */
+  tenantId: string;
+
+  /**
+   * Also count those that have ended and were begun at or after this time; not in the future. Absent: none that has
+   * ended is counted.
+   *
+   * @generated from field: google.protobuf.Timestamp from_time = 2;
+   */
+  fromTime?: Timestamp | undefined;
+
+  /**
+   * Of those that have ended only such as were begun before this time; not in the future. Needs `from_time`. Absent: up
+   * to now.
+   *
+   * @generated from field: google.protobuf.Timestamp to_time = 3;
+   */
+  toTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message defter.payments.v1.CountDepositsRequest.
+ * Use `create(CountDepositsRequestSchema)` to create a new message.
+ */
+export const CountDepositsRequestSchema: GenMessage<CountDepositsRequest> = /*@__PURE__*/
+  messageDesc(file_defter_payments_v1_deposit, 6);
+
+/**
+ * How many deposits of one state, currency and provider account there are.
+ *
+ * @generated from message defter.payments.v1.DepositCount
+ */
+export type DepositCount = Message<"defter.payments.v1.DepositCount"> & {
+  /**
+   * The state; INITIATED and AUTHORIZED are open, any other one has ended.
+   *
+   * @generated from field: defter.payments.v1.DepositState state = 1;
+   */
+  state: DepositState;
+
+  /**
+   * The currency.
+   *
+   * @generated from field: string currency_code = 2;
+   */
+  currencyCode: string;
+
+  /**
+   * The provider account.
+   *
+   * @generated from field: string provider = 3;
+   */
+  provider: string;
+
+  /**
+   * How many, at least 1.
+   *
+   * @generated from field: int64 count = 4;
+   */
+  count: bigint;
+
+  /**
+   * What was asked for in all, minor units.
+   *
+   * @generated from field: int64 amount_minor = 5;
+   */
+  amountMinor: bigint;
+
+  /**
+   * When the oldest of them was begun.
+   *
+   * @generated from field: google.protobuf.Timestamp oldest_time = 6;
+   */
+  oldestTime?: Timestamp | undefined;
+
+  /**
+   * Whether there are more: of each state the oldest 50,000 are counted, and what is told of this state is of those
+   * alone. Of such that have ended a shorter window has fewer. Also true where a sum is too large for its field.
+   *
+   * @generated from field: bool at_least = 7;
+   */
+  atLeast: boolean;
+};
+
+/**
+ * Describes the message defter.payments.v1.DepositCount.
+ * Use `create(DepositCountSchema)` to create a new message.
+ */
+export const DepositCountSchema: GenMessage<DepositCount> = /*@__PURE__*/
+  messageDesc(file_defter_payments_v1_deposit, 7);
+
+/**
+ * Response of CountDeposits.
+ *
+ * @generated from message defter.payments.v1.CountDepositsResponse
+ */
+export type CountDepositsResponse = Message<"defter.payments.v1.CountDepositsResponse"> & {
+  /**
+   * Ordered by state, currency and provider account; without those of which there is none.
+   *
+   * @generated from field: repeated defter.payments.v1.DepositCount counts = 1;
+   */
+  counts: DepositCount[];
+
+  /**
+   * The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+   * A hold whose time has come has ended in the answer, whether or not its record is written by then.
+   *
+   * @generated from field: int64 sequence = 2;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message defter.payments.v1.CountDepositsResponse.
+ * Use `create(CountDepositsResponseSchema)` to create a new message.
+ */
+export const CountDepositsResponseSchema: GenMessage<CountDepositsResponse> = /*@__PURE__*/
+  messageDesc(file_defter_payments_v1_deposit, 8);
 
 /**
  * Request of RefundDeposit.
@@ -340,7 +513,7 @@ export type RefundDepositRequest = Message<"defter.payments.v1.RefundDepositRequ
  * Use `create(RefundDepositRequestSchema)` to create a new message.
  */
 export const RefundDepositRequestSchema: GenMessage<RefundDepositRequest> = /*@__PURE__*/
-  messageDesc(file_defter_payments_v1_deposit, 6);
+  messageDesc(file_defter_payments_v1_deposit, 9);
 
 /**
  * Response of RefundDeposit.
@@ -361,7 +534,7 @@ export type RefundDepositResponse = Message<"defter.payments.v1.RefundDepositRes
  * Use `create(RefundDepositResponseSchema)` to create a new message.
  */
 export const RefundDepositResponseSchema: GenMessage<RefundDepositResponse> = /*@__PURE__*/
-  messageDesc(file_defter_payments_v1_deposit, 7);
+  messageDesc(file_defter_payments_v1_deposit, 10);
 
 /**
  * Takes deposits on and refunds them; what happens in between, the provider's events tell.
@@ -396,7 +569,7 @@ export const DepositService: GenService<{
     output: typeof GetDepositResponseSchema;
   },
   /**
-   * List deposits, the oldest first, as they stand now. Between two times none is added later. Fails with
+   * List deposits, the oldest or the newest first, as they stand now. Between two times none is added later. Fails with
    * NOT_YET_RECORDED.
    *
    * @generated from rpc defter.payments.v1.DepositService.ListDeposits
@@ -405,6 +578,17 @@ export const DepositService: GenService<{
     methodKind: "unary";
     input: typeof ListDepositsRequestSchema;
     output: typeof ListDepositsResponseSchema;
+  },
+  /**
+   * Count deposits by state, currency and provider account: all that are open, and those of a window that have ended.
+   * Fails with NOT_YET_RECORDED.
+   *
+   * @generated from rpc defter.payments.v1.DepositService.CountDeposits
+   */
+  countDeposits: {
+    methodKind: "unary";
+    input: typeof CountDepositsRequestSchema;
+    output: typeof CountDepositsResponseSchema;
   },
   /**
    * Ask for a refund: the player's money is held, and the provider is told in the background. Keyed.

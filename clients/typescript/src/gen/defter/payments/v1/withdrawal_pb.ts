@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file defter/payments/v1/withdrawal.proto.
  */
 export const file_defter_payments_v1_withdrawal: GenFile = /*@__PURE__*/
-  fileDesc("CiNkZWZ0ZXIvcGF5bWVudHMvdjEvd2l0aGRyYXdhbC5wcm90bxISZGVmdGVyLnBheW1lbnRzLnYxItcDChhSZXF1ZXN0V2l0aGRyYXdhbFJlcXVlc3QSEQoJdGVuYW50X2lkGAEgASgJEhcKD2lkZW1wb3RlbmN5X2tleRgCIAEoCRIRCglwbGF5ZXJfaWQYAyABKAkSEAoIcHJvdmlkZXIYBCABKAkSFAoMYW1vdW50X21pbm9yGAUgASgDEhUKDWN1cnJlbmN5X2NvZGUYBiABKAkSEwoLZGVzdGluYXRpb24YByABKAkSEQoJcmVmZXJlbmNlGAggASgJEkwKCG1ldGFkYXRhGAkgAygLMjouZGVmdGVyLnBheW1lbnRzLnYxLlJlcXVlc3RXaXRoZHJhd2FsUmVxdWVzdC5NZXRhZGF0YUVudHJ5El0KEXBlcnNvbmFsX21ldGFkYXRhGEYgAygLMkIuZGVmdGVyLnBheW1lbnRzLnYxLlJlcXVlc3RXaXRoZHJhd2FsUmVxdWVzdC5QZXJzb25hbE1ldGFkYXRhRW50cnkaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGjcKFVBlcnNvbmFsTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIk8KGVJlcXVlc3RXaXRoZHJhd2FsUmVzcG9uc2USMgoKd2l0aGRyYXdhbBgBIAEoCzIeLmRlZnRlci5wYXltZW50cy52MS5XaXRoZHJhd2FsIn0KGEFwcHJvdmVXaXRoZHJhd2FsUmVxdWVzdBIRCgl0ZW5hbnRfaWQYASABKAkSFwoPaWRlbXBvdGVuY3lfa2V5GAIgASgJEhUKDXdpdGhkcmF3YWxfaWQYAyABKAkSEAoIcmV2aWV3ZXIYBCABKAkSDAoEbm90ZRgFIAEoCSJPChlBcHByb3ZlV2l0aGRyYXdhbFJlc3BvbnNlEjIKCndpdGhkcmF3YWwYASABKAsyHi5kZWZ0ZXIucGF5bWVudHMudjEuV2l0aGRyYXdhbCJ+ChdSZWplY3RXaXRoZHJhd2FsUmVxdWVzdBIRCgl0ZW5hbnRfaWQYASABKAkSFwoPaWRlbXBvdGVuY3lfa2V5GAIgASgJEhUKDXdpdGhkcmF3YWxfaWQYAyABKAkSEAoIcmV2aWV3ZXIYBCABKAkSDgoGcmVhc29uGAUgASgJIk4KGFJlamVjdFdpdGhkcmF3YWxSZXNwb25zZRIyCgp3aXRoZHJhd2FsGAEgASgLMh4uZGVmdGVyLnBheW1lbnRzLnYxLldpdGhkcmF3YWwibAoXQ2FuY2VsV2l0aGRyYXdhbFJlcXVlc3QSEQoJdGVuYW50X2lkGAEgASgJEhcKD2lkZW1wb3RlbmN5X2tleRgCIAEoCRIVCg13aXRoZHJhd2FsX2lkGAMgASgJEg4KBnJlYXNvbhgEIAEoCSJOChhDYW5jZWxXaXRoZHJhd2FsUmVzcG9uc2USMgoKd2l0aGRyYXdhbBgBIAEoCzIeLmRlZnRlci5wYXltZW50cy52MS5XaXRoZHJhd2FsIoYBChlNYXJrV2l0aGRyYXdhbFBhaWRSZXF1ZXN0EhEKCXRlbmFudF9pZBgBIAEoCRIXCg9pZGVtcG90ZW5jeV9rZXkYAiABKAkSFQoNd2l0aGRyYXdhbF9pZBgDIAEoCRIUCgxwcm92aWRlcl9yZWYYBCABKAkSEAoIcmV2aWV3ZXIYBSABKAkiUAoaTWFya1dpdGhkcmF3YWxQYWlkUmVzcG9uc2USMgoKd2l0aGRyYXdhbBgBIAEoCzIeLmRlZnRlci5wYXltZW50cy52MS5XaXRoZHJhd2FsIkAKFEdldFdpdGhkcmF3YWxSZXF1ZXN0EhEKCXRlbmFudF9pZBgBIAEoCRIVCg13aXRoZHJhd2FsX2lkGAIgASgJIl0KFUdldFdpdGhkcmF3YWxSZXNwb25zZRIyCgp3aXRoZHJhd2FsGAEgASgLMh4uZGVmdGVyLnBheW1lbnRzLnYxLldpdGhkcmF3YWwSEAoIc2VxdWVuY2UYAiABKAMinQIKFkxpc3RXaXRoZHJhd2Fsc1JlcXVlc3QSEQoJdGVuYW50X2lkGAEgASgJEhEKCXBsYXllcl9pZBgCIAEoCRIyCgVzdGF0ZRgDIAEoDjIjLmRlZnRlci5wYXltZW50cy52MS5XaXRoZHJhd2FsU3RhdGUSEAoIcHJvdmlkZXIYBCABKAkSFAoMcHJvdmlkZXJfcmVmGAUgASgJEi0KCWZyb21fdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKwoHdG9fdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJcGFnZV9zaXplGAggASgFEhIKCnBhZ2VfdG9rZW4YCSABKAkieQoXTGlzdFdpdGhkcmF3YWxzUmVzcG9uc2USMwoLd2l0aGRyYXdhbHMYASADKAsyHi5kZWZ0ZXIucGF5bWVudHMudjEuV2l0aGRyYXdhbBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSEAoIc2VxdWVuY2UYAyABKAMifgoaU2V0V2l0aGRyYXdhbFBvbGljeVJlcXVlc3QSEQoJdGVuYW50X2lkGAEgASgJEhcKD2lkZW1wb3RlbmN5X2tleRgCIAEoCRI0CgZwb2xpY3kYAyABKAsyJC5kZWZ0ZXIucGF5bWVudHMudjEuV2l0aGRyYXdhbFBvbGljeSJTChtTZXRXaXRoZHJhd2FsUG9saWN5UmVzcG9uc2USNAoGcG9saWN5GAEgASgLMiQuZGVmdGVyLnBheW1lbnRzLnYxLldpdGhkcmF3YWxQb2xpY3kiLwoaR2V0V2l0aGRyYXdhbFBvbGljeVJlcXVlc3QSEQoJdGVuYW50X2lkGAEgASgJImUKG0dldFdpdGhkcmF3YWxQb2xpY3lSZXNwb25zZRI0CgZwb2xpY3kYASABKAsyJC5kZWZ0ZXIucGF5bWVudHMudjEuV2l0aGRyYXdhbFBvbGljeRIQCghzZXF1ZW5jZRgCIAEoAzKMCAoRV2l0aGRyYXdhbFNlcnZpY2UScAoRUmVxdWVzdFdpdGhkcmF3YWwSLC5kZWZ0ZXIucGF5bWVudHMudjEuUmVxdWVzdFdpdGhkcmF3YWxSZXF1ZXN0Gi0uZGVmdGVyLnBheW1lbnRzLnYxLlJlcXVlc3RXaXRoZHJhd2FsUmVzcG9uc2UScAoRQXBwcm92ZVdpdGhkcmF3YWwSLC5kZWZ0ZXIucGF5bWVudHMudjEuQXBwcm92ZVdpdGhkcmF3YWxSZXF1ZXN0Gi0uZGVmdGVyLnBheW1lbnRzLnYxLkFwcHJvdmVXaXRoZHJhd2FsUmVzcG9uc2USbQoQUmVqZWN0V2l0aGRyYXdhbBIrLmRlZnRlci5wYXltZW50cy52MS5SZWplY3RXaXRoZHJhd2FsUmVxdWVzdBosLmRlZnRlci5wYXltZW50cy52MS5SZWplY3RXaXRoZHJhd2FsUmVzcG9uc2USbQoQQ2FuY2VsV2l0aGRyYXdhbBIrLmRlZnRlci5wYXltZW50cy52MS5DYW5jZWxXaXRoZHJhd2FsUmVxdWVzdBosLmRlZnRlci5wYXltZW50cy52MS5DYW5jZWxXaXRoZHJhd2FsUmVzcG9uc2UScwoSTWFya1dpdGhkcmF3YWxQYWlkEi0uZGVmdGVyLnBheW1lbnRzLnYxLk1hcmtXaXRoZHJhd2FsUGFpZFJlcXVlc3QaLi5kZWZ0ZXIucGF5bWVudHMudjEuTWFya1dpdGhkcmF3YWxQYWlkUmVzcG9uc2USZAoNR2V0V2l0aGRyYXdhbBIoLmRlZnRlci5wYXltZW50cy52MS5HZXRXaXRoZHJhd2FsUmVxdWVzdBopLmRlZnRlci5wYXltZW50cy52MS5HZXRXaXRoZHJhd2FsUmVzcG9uc2USagoPTGlzdFdpdGhkcmF3YWxzEiouZGVmdGVyLnBheW1lbnRzLnYxLkxpc3RXaXRoZHJhd2Fsc1JlcXVlc3QaKy5kZWZ0ZXIucGF5bWVudHMudjEuTGlzdFdpdGhkcmF3YWxzUmVzcG9uc2USdgoTU2V0V2l0aGRyYXdhbFBvbGljeRIuLmRlZnRlci5wYXltZW50cy52MS5TZXRXaXRoZHJhd2FsUG9saWN5UmVxdWVzdBovLmRlZnRlci5wYXltZW50cy52MS5TZXRXaXRoZHJhd2FsUG9saWN5UmVzcG9uc2USdgoTR2V0V2l0aGRyYXdhbFBvbGljeRIuLmRlZnRlci5wYXltZW50cy52MS5HZXRXaXRoZHJhd2FsUG9saWN5UmVxdWVzdBovLmRlZnRlci5wYXltZW50cy52MS5HZXRXaXRoZHJhd2FsUG9saWN5UmVzcG9uc2VCRFpCZGVmdGVyLmV4YW1wbGUvZGVmdGVyL2NsaWVudHMvZ28vZ2VuL2RlZnRlci9wYXltZW50cy92MTtwYXltZW50c3YxYgZwcm90bzM", [file_defter_payments_v1_payment, file_google_protobuf_timestamp]);
+  fileDesc("CiNkZWZ0ZXIvcGF5bWVudHMvdjEvd2l0aGRyYXdhbC5wcm90bxISZGVmdGVyLnBheW1lbnRzLnYxItcDChhSZXF1ZXN0V2l0aGRyYXdhbFJlcXVlc3QSEQoJdGVuYW50X2lkGAEgASgJEhcKD2lkZW1wb3RlbmN5X2tleRgCIAEoCRIRCglwbGF5ZXJfaWQYAyABKAkSEAoIcHJvdmlkZXIYBCABKAkSFAoMYW1vdW50X21pbm9yGAUgASgDEhUKDWN1cnJlbmN5X2NvZGUYBiABKAkSEwoLZGVzdGluYXRpb24YByABKAkSEQoJcmVmZXJlbmNlGAggASgJEkwKCG1ldGFkYXRhGAkgAygLMjouZGVmdGVyLnBheW1lbnRzLnYxLlJlcXVlc3RXaXRoZHJhd2FsUmVxdWVzdC5NZXRhZGF0YUVudHJ5El0KEXBlcnNvbmFsX21ldGFkYXRhGEYgAygLMkIuZGVmdGVyLnBheW1lbnRzLnYxLlJlcXVlc3RXaXRoZHJhd2FsUmVxdWVzdC5QZXJzb25hbE1ldGFkYXRhRW50cnkaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGjcKFVBlcnNvbmFsTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIk8KGVJlcXVlc3RXaXRoZHJhd2FsUmVzcG9uc2USMgoKd2l0aGRyYXdhbBgBIAEoCzIeLmRlZnRlci5wYXltZW50cy52MS5XaXRoZHJhd2FsIvIBChhBcHByb3ZlV2l0aGRyYXdhbFJlcXVlc3QSEQoJdGVuYW50X2lkGAEgASgJEhcKD2lkZW1wb3RlbmN5X2tleRgCIAEoCRIVCg13aXRoZHJhd2FsX2lkGAMgASgJEhAKCHJldmlld2VyGAQgASgJEgwKBG5vdGUYBSABKAkSOwoOZXhwZWN0ZWRfc3RhdGUYBiABKA4yIy5kZWZ0ZXIucGF5bWVudHMudjEuV2l0aGRyYXdhbFN0YXRlEh8KEmV4cGVjdGVkX2FwcHJvdmFscxgHIAEoBUgAiAEBQhUKE19leHBlY3RlZF9hcHByb3ZhbHMiTwoZQXBwcm92ZVdpdGhkcmF3YWxSZXNwb25zZRIyCgp3aXRoZHJhd2FsGAEgASgLMh4uZGVmdGVyLnBheW1lbnRzLnYxLldpdGhkcmF3YWwi8wEKF1JlamVjdFdpdGhkcmF3YWxSZXF1ZXN0EhEKCXRlbmFudF9pZBgBIAEoCRIXCg9pZGVtcG90ZW5jeV9rZXkYAiABKAkSFQoNd2l0aGRyYXdhbF9pZBgDIAEoCRIQCghyZXZpZXdlchgEIAEoCRIOCgZyZWFzb24YBSABKAkSOwoOZXhwZWN0ZWRfc3RhdGUYBiABKA4yIy5kZWZ0ZXIucGF5bWVudHMudjEuV2l0aGRyYXdhbFN0YXRlEh8KEmV4cGVjdGVkX2FwcHJvdmFscxgHIAEoBUgAiAEBQhUKE19leHBlY3RlZF9hcHByb3ZhbHMiTgoYUmVqZWN0V2l0aGRyYXdhbFJlc3BvbnNlEjIKCndpdGhkcmF3YWwYASABKAsyHi5kZWZ0ZXIucGF5bWVudHMudjEuV2l0aGRyYXdhbCJsChdDYW5jZWxXaXRoZHJhd2FsUmVxdWVzdBIRCgl0ZW5hbnRfaWQYASABKAkSFwoPaWRlbXBvdGVuY3lfa2V5GAIgASgJEhUKDXdpdGhkcmF3YWxfaWQYAyABKAkSDgoGcmVhc29uGAQgASgJIk4KGENhbmNlbFdpdGhkcmF3YWxSZXNwb25zZRIyCgp3aXRoZHJhd2FsGAEgASgLMh4uZGVmdGVyLnBheW1lbnRzLnYxLldpdGhkcmF3YWwihgEKGU1hcmtXaXRoZHJhd2FsUGFpZFJlcXVlc3QSEQoJdGVuYW50X2lkGAEgASgJEhcKD2lkZW1wb3RlbmN5X2tleRgCIAEoCRIVCg13aXRoZHJhd2FsX2lkGAMgASgJEhQKDHByb3ZpZGVyX3JlZhgEIAEoCRIQCghyZXZpZXdlchgFIAEoCSJQChpNYXJrV2l0aGRyYXdhbFBhaWRSZXNwb25zZRIyCgp3aXRoZHJhd2FsGAEgASgLMh4uZGVmdGVyLnBheW1lbnRzLnYxLldpdGhkcmF3YWwiQAoUR2V0V2l0aGRyYXdhbFJlcXVlc3QSEQoJdGVuYW50X2lkGAEgASgJEhUKDXdpdGhkcmF3YWxfaWQYAiABKAkiXQoVR2V0V2l0aGRyYXdhbFJlc3BvbnNlEjIKCndpdGhkcmF3YWwYASABKAsyHi5kZWZ0ZXIucGF5bWVudHMudjEuV2l0aGRyYXdhbBIQCghzZXF1ZW5jZRgCIAEoAyLGAwoWTGlzdFdpdGhkcmF3YWxzUmVxdWVzdBIRCgl0ZW5hbnRfaWQYASABKAkSEQoJcGxheWVyX2lkGAIgASgJEjIKBXN0YXRlGAMgASgOMiMuZGVmdGVyLnBheW1lbnRzLnYxLldpdGhkcmF3YWxTdGF0ZRIQCghwcm92aWRlchgEIAEoCRIUCgxwcm92aWRlcl9yZWYYBSABKAkSLQoJZnJvbV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgd0b190aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwYWdlX3NpemUYCCABKAUSEgoKcGFnZV90b2tlbhgJIAEoCRIzCgZzdGF0ZXMYCiADKA4yIy5kZWZ0ZXIucGF5bWVudHMudjEuV2l0aGRyYXdhbFN0YXRlEhgKEG1pbl9hbW91bnRfbWlub3IYCyABKAMSGAoQbWF4X2Ftb3VudF9taW5vchgMIAEoAxIVCg1jdXJyZW5jeV9jb2RlGA0gASgJEhEKCXJlZmVyZW5jZRgOIAEoCRIUCgxuZXdlc3RfZmlyc3QYDyABKAgieQoXTGlzdFdpdGhkcmF3YWxzUmVzcG9uc2USMwoLd2l0aGRyYXdhbHMYASADKAsyHi5kZWZ0ZXIucGF5bWVudHMudjEuV2l0aGRyYXdhbBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSEAoIc2VxdWVuY2UYAyABKAMiiAEKF0NvdW50V2l0aGRyYXdhbHNSZXF1ZXN0EhEKCXRlbmFudF9pZBgBIAEoCRItCglmcm9tX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEisKB3RvX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wItYBCg9XaXRoZHJhd2FsQ291bnQSMgoFc3RhdGUYASABKA4yIy5kZWZ0ZXIucGF5bWVudHMudjEuV2l0aGRyYXdhbFN0YXRlEhUKDWN1cnJlbmN5X2NvZGUYAiABKAkSEAoIcHJvdmlkZXIYAyABKAkSDQoFY291bnQYBCABKAMSFAoMYW1vdW50X21pbm9yGAUgASgDEi8KC29sZGVzdF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghhdF9sZWFzdBgHIAEoCCJhChhDb3VudFdpdGhkcmF3YWxzUmVzcG9uc2USMwoGY291bnRzGAEgAygLMiMuZGVmdGVyLnBheW1lbnRzLnYxLldpdGhkcmF3YWxDb3VudBIQCghzZXF1ZW5jZRgCIAEoAyKoAQoWQ2xhaW1XaXRoZHJhd2FsUmVxdWVzdBIRCgl0ZW5hbnRfaWQYASABKAkSFwoPaWRlbXBvdGVuY3lfa2V5GAIgASgJEhUKDXdpdGhkcmF3YWxfaWQYAyABKAkSEAoIcmV2aWV3ZXIYBCABKAkSFQoNY2xhaW1fc2Vjb25kcxgFIAEoBRIRCgl0YWtlX292ZXIYBiABKAgSDwoHcmVsZWFzZRgHIAEoCCJNChdDbGFpbVdpdGhkcmF3YWxSZXNwb25zZRIyCgp3aXRoZHJhd2FsGAEgASgLMh4uZGVmdGVyLnBheW1lbnRzLnYxLldpdGhkcmF3YWwifQoYQWRkV2l0aGRyYXdhbE5vdGVSZXF1ZXN0EhEKCXRlbmFudF9pZBgBIAEoCRIXCg9pZGVtcG90ZW5jeV9rZXkYAiABKAkSFQoNd2l0aGRyYXdhbF9pZBgDIAEoCRIQCghyZXZpZXdlchgEIAEoCRIMCgR0ZXh0GAUgASgJIk8KGUFkZFdpdGhkcmF3YWxOb3RlUmVzcG9uc2USMgoKd2l0aGRyYXdhbBgBIAEoCzIeLmRlZnRlci5wYXltZW50cy52MS5XaXRoZHJhd2FsIn4KGlNldFdpdGhkcmF3YWxQb2xpY3lSZXF1ZXN0EhEKCXRlbmFudF9pZBgBIAEoCRIXCg9pZGVtcG90ZW5jeV9rZXkYAiABKAkSNAoGcG9saWN5GAMgASgLMiQuZGVmdGVyLnBheW1lbnRzLnYxLldpdGhkcmF3YWxQb2xpY3kiUwobU2V0V2l0aGRyYXdhbFBvbGljeVJlc3BvbnNlEjQKBnBvbGljeRgBIAEoCzIkLmRlZnRlci5wYXltZW50cy52MS5XaXRoZHJhd2FsUG9saWN5Ii8KGkdldFdpdGhkcmF3YWxQb2xpY3lSZXF1ZXN0EhEKCXRlbmFudF9pZBgBIAEoCSJlChtHZXRXaXRoZHJhd2FsUG9saWN5UmVzcG9uc2USNAoGcG9saWN5GAEgASgLMiQuZGVmdGVyLnBheW1lbnRzLnYxLldpdGhkcmF3YWxQb2xpY3kSEAoIc2VxdWVuY2UYAiABKAMy2QoKEVdpdGhkcmF3YWxTZXJ2aWNlEnAKEVJlcXVlc3RXaXRoZHJhd2FsEiwuZGVmdGVyLnBheW1lbnRzLnYxLlJlcXVlc3RXaXRoZHJhd2FsUmVxdWVzdBotLmRlZnRlci5wYXltZW50cy52MS5SZXF1ZXN0V2l0aGRyYXdhbFJlc3BvbnNlEnAKEUFwcHJvdmVXaXRoZHJhd2FsEiwuZGVmdGVyLnBheW1lbnRzLnYxLkFwcHJvdmVXaXRoZHJhd2FsUmVxdWVzdBotLmRlZnRlci5wYXltZW50cy52MS5BcHByb3ZlV2l0aGRyYXdhbFJlc3BvbnNlEm0KEFJlamVjdFdpdGhkcmF3YWwSKy5kZWZ0ZXIucGF5bWVudHMudjEuUmVqZWN0V2l0aGRyYXdhbFJlcXVlc3QaLC5kZWZ0ZXIucGF5bWVudHMudjEuUmVqZWN0V2l0aGRyYXdhbFJlc3BvbnNlEm0KEENhbmNlbFdpdGhkcmF3YWwSKy5kZWZ0ZXIucGF5bWVudHMudjEuQ2FuY2VsV2l0aGRyYXdhbFJlcXVlc3QaLC5kZWZ0ZXIucGF5bWVudHMudjEuQ2FuY2VsV2l0aGRyYXdhbFJlc3BvbnNlEnMKEk1hcmtXaXRoZHJhd2FsUGFpZBItLmRlZnRlci5wYXltZW50cy52MS5NYXJrV2l0aGRyYXdhbFBhaWRSZXF1ZXN0Gi4uZGVmdGVyLnBheW1lbnRzLnYxLk1hcmtXaXRoZHJhd2FsUGFpZFJlc3BvbnNlEmQKDUdldFdpdGhkcmF3YWwSKC5kZWZ0ZXIucGF5bWVudHMudjEuR2V0V2l0aGRyYXdhbFJlcXVlc3QaKS5kZWZ0ZXIucGF5bWVudHMudjEuR2V0V2l0aGRyYXdhbFJlc3BvbnNlEmoKD0xpc3RXaXRoZHJhd2FscxIqLmRlZnRlci5wYXltZW50cy52MS5MaXN0V2l0aGRyYXdhbHNSZXF1ZXN0GisuZGVmdGVyLnBheW1lbnRzLnYxLkxpc3RXaXRoZHJhd2Fsc1Jlc3BvbnNlEm0KEENvdW50V2l0aGRyYXdhbHMSKy5kZWZ0ZXIucGF5bWVudHMudjEuQ291bnRXaXRoZHJhd2Fsc1JlcXVlc3QaLC5kZWZ0ZXIucGF5bWVudHMudjEuQ291bnRXaXRoZHJhd2Fsc1Jlc3BvbnNlEmoKD0NsYWltV2l0aGRyYXdhbBIqLmRlZnRlci5wYXltZW50cy52MS5DbGFpbVdpdGhkcmF3YWxSZXF1ZXN0GisuZGVmdGVyLnBheW1lbnRzLnYxLkNsYWltV2l0aGRyYXdhbFJlc3BvbnNlEnAKEUFkZFdpdGhkcmF3YWxOb3RlEiwuZGVmdGVyLnBheW1lbnRzLnYxLkFkZFdpdGhkcmF3YWxOb3RlUmVxdWVzdBotLmRlZnRlci5wYXltZW50cy52MS5BZGRXaXRoZHJhd2FsTm90ZVJlc3BvbnNlEnYKE1NldFdpdGhkcmF3YWxQb2xpY3kSLi5kZWZ0ZXIucGF5bWVudHMudjEuU2V0V2l0aGRyYXdhbFBvbGljeVJlcXVlc3QaLy5kZWZ0ZXIucGF5bWVudHMudjEuU2V0V2l0aGRyYXdhbFBvbGljeVJlc3BvbnNlEnYKE0dldFdpdGhkcmF3YWxQb2xpY3kSLi5kZWZ0ZXIucGF5bWVudHMudjEuR2V0V2l0aGRyYXdhbFBvbGljeVJlcXVlc3QaLy5kZWZ0ZXIucGF5bWVudHMudjEuR2V0V2l0aGRyYXdhbFBvbGljeVJlc3BvbnNlQkRaQmRlZnRlci5leGFtcGxlL2RlZnRlci9jbGllbnRzL2dvL2dlbi9kZWZ0ZXIvcGF5bWVudHMvdjE7cGF5bWVudHN2MWIGcHJvdG8z", [file_defter_payments_v1_payment, file_google_protobuf_timestamp]);
 
 /**
  * Request of RequestWithdrawal.
@@ -172,6 +172,22 @@ export type ApproveWithdrawalRequest = Message<"defter.payments.v1.ApproveWithdr
    * @generated from field: string note = 5;
    */
   note: string;
+
+  /**
+   * The state in which the reviewer has seen it: in another one it is refused with WITHDRAWAL_STATE_MISMATCH, and nothing
+   * changes. Unspecified: any.
+   *
+   * @generated from field: defter.payments.v1.WithdrawalState expected_state = 6;
+   */
+  expectedState: WithdrawalState;
+
+  /**
+   * How many approvals the reviewer has seen (`Withdrawal.approvals`), 0 or more: with another number it is refused like
+   * another state. Absent: any.
+   *
+   * @generated from field: optional int32 expected_approvals = 7;
+   */
+  expectedApprovals?: number | undefined;
 };
 
 /**
@@ -245,6 +261,22 @@ export type RejectWithdrawalRequest = Message<"defter.payments.v1.RejectWithdraw
    * @generated from field: string reason = 5;
    */
   reason: string;
+
+  /**
+   * The state in which the reviewer has seen it: in another one it is refused with WITHDRAWAL_STATE_MISMATCH, and nothing
+   * changes. Unspecified: any.
+   *
+   * @generated from field: defter.payments.v1.WithdrawalState expected_state = 6;
+   */
+  expectedState: WithdrawalState;
+
+  /**
+   * How many approvals the reviewer has seen (`Withdrawal.approvals`), 0 or more: with another number it is refused like
+   * another state. Absent: any.
+   *
+   * @generated from field: optional int32 expected_approvals = 7;
+   */
+  expectedApprovals?: number | undefined;
 };
 
 /**
@@ -505,7 +537,7 @@ export type ListWithdrawalsRequest = Message<"defter.payments.v1.ListWithdrawals
   provider: string;
 
   /**
-   * Only the one with this provider ref; needs `provider`.
+   * Only those with this provider ref: one at each provider account, at most.
    *
    * @generated from field: string provider_ref = 5;
    */
@@ -533,11 +565,54 @@ export type ListWithdrawalsRequest = Message<"defter.payments.v1.ListWithdrawals
   pageSize: number;
 
   /**
-   * `next_page_token` of the page before, or empty; the filter must be the same.
+   * `next_page_token` of the page before, or empty; all other fields but `page_size` must be the same.
    *
    * @generated from field: string page_token = 9;
    */
   pageToken: string;
+
+  /**
+   * Only those in one of these states, `state` among them if it is set; none, or one that is unspecified: any.
+   *
+   * @generated from field: repeated defter.payments.v1.WithdrawalState states = 10;
+   */
+  states: WithdrawalState[];
+
+  /**
+   * Only those of at least this many minor units were asked for, 0 or more; needs `currency_code`. 0: no bound.
+   *
+   * @generated from field: int64 min_amount_minor = 11;
+   */
+  minAmountMinor: bigint;
+
+  /**
+   * Only those of at most this many minor units were asked for, not below `min_amount_minor`; needs `currency_code`.
+   * 0: no bound.
+   *
+   * @generated from field: int64 max_amount_minor = 12;
+   */
+  maxAmountMinor: bigint;
+
+  /**
+   * Only those in this currency.
+   *
+   * @generated from field: string currency_code = 13;
+   */
+  currencyCode: string;
+
+  /**
+   * Only those with exactly this reference of the caller's, up to 255 characters.
+   *
+   * @generated from field: string reference = 14;
+   */
+  reference: string;
+
+  /**
+   * The newest first; else the oldest first.
+   *
+   * @generated from field: bool newest_first = 15;
+   */
+  newestFirst: boolean;
 };
 
 /**
@@ -554,7 +629,7 @@ export const ListWithdrawalsRequestSchema: GenMessage<ListWithdrawalsRequest> = 
  */
 export type ListWithdrawalsResponse = Message<"defter.payments.v1.ListWithdrawalsResponse"> & {
   /**
-   * In the order in which they were asked for.
+   * In the order in which they were asked for, or in the opposite one with `newest_first`.
    *
    * @generated from field: repeated defter.payments.v1.Withdrawal withdrawals = 1;
    */
@@ -583,6 +658,297 @@ export type ListWithdrawalsResponse = Message<"defter.payments.v1.ListWithdrawal
  */
 export const ListWithdrawalsResponseSchema: GenMessage<ListWithdrawalsResponse> = /*@__PURE__*/
   messageDesc(file_defter_payments_v1_withdrawal, 13);
+
+/**
+ * Request of CountWithdrawals.
+ *
+ * @generated from message defter.payments.v1.CountWithdrawalsRequest
+ */
+export type CountWithdrawalsRequest = Message<"defter.payments.v1.CountWithdrawalsRequest"> & {
+  /**
+   * The tenant.
+   *
+   * @generated from field: string tenant_id = 1;
+   */
+  tenantId: string;
+
+  /**
+   * Also count those that have ended and were asked for at or after this time; not in the future. Absent: none that has
+   * ended is counted.
+   *
+   * @generated from field: google.protobuf.Timestamp from_time = 2;
+   */
+  fromTime?: Timestamp | undefined;
+
+  /**
+   * Of those that have ended only such as were asked for before this time; not in the future. Needs `from_time`. Absent: up
+   * to now.
+   *
+   * @generated from field: google.protobuf.Timestamp to_time = 3;
+   */
+  toTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message defter.payments.v1.CountWithdrawalsRequest.
+ * Use `create(CountWithdrawalsRequestSchema)` to create a new message.
+ */
+export const CountWithdrawalsRequestSchema: GenMessage<CountWithdrawalsRequest> = /*@__PURE__*/
+  messageDesc(file_defter_payments_v1_withdrawal, 14);
+
+/**
+ * How many withdrawals of one state, currency and provider account there are.
+ *
+ * @generated from message defter.payments.v1.WithdrawalCount
+ */
+export type WithdrawalCount = Message<"defter.payments.v1.WithdrawalCount"> & {
+  /**
+   * The state; REQUESTED and APPROVED are open, any other one has ended.
+   *
+   * @generated from field: defter.payments.v1.WithdrawalState state = 1;
+   */
+  state: WithdrawalState;
+
+  /**
+   * The currency.
+   *
+   * @generated from field: string currency_code = 2;
+   */
+  currencyCode: string;
+
+  /**
+   * The provider account.
+   *
+   * @generated from field: string provider = 3;
+   */
+  provider: string;
+
+  /**
+   * How many, at least 1.
+   *
+   * @generated from field: int64 count = 4;
+   */
+  count: bigint;
+
+  /**
+   * What was asked for in all, minor units.
+   *
+   * @generated from field: int64 amount_minor = 5;
+   */
+  amountMinor: bigint;
+
+  /**
+   * When the oldest of them was asked for.
+   *
+   * @generated from field: google.protobuf.Timestamp oldest_time = 6;
+   */
+  oldestTime?: Timestamp | undefined;
+
+  /**
+   * Whether there are more: of each state the oldest 50,000 are counted, and what is told of this state is of those
+   * alone. Of such that have ended a shorter window has fewer. Also true where a sum is too large for its field.
+   *
+   * @generated from field: bool at_least = 7;
+   */
+  atLeast: boolean;
+};
+
+/**
+ * Describes the message defter.payments.v1.WithdrawalCount.
+ * Use `create(WithdrawalCountSchema)` to create a new message.
+ */
+export const WithdrawalCountSchema: GenMessage<WithdrawalCount> = /*@__PURE__*/
+  messageDesc(file_defter_payments_v1_withdrawal, 15);
+
+/**
+ * Response of CountWithdrawals.
+ *
+ * @generated from message defter.payments.v1.CountWithdrawalsResponse
+ */
+export type CountWithdrawalsResponse = Message<"defter.payments.v1.CountWithdrawalsResponse"> & {
+  /**
+   * Ordered by state, currency and provider account; without those of which there is none.
+   *
+   * @generated from field: repeated defter.payments.v1.WithdrawalCount counts = 1;
+   */
+  counts: WithdrawalCount[];
+
+  /**
+   * The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+   * A hold whose time has come has ended in the answer, whether or not its record is written by then.
+   *
+   * @generated from field: int64 sequence = 2;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message defter.payments.v1.CountWithdrawalsResponse.
+ * Use `create(CountWithdrawalsResponseSchema)` to create a new message.
+ */
+export const CountWithdrawalsResponseSchema: GenMessage<CountWithdrawalsResponse> = /*@__PURE__*/
+  messageDesc(file_defter_payments_v1_withdrawal, 16);
+
+/**
+ * Request of ClaimWithdrawal.
+ *
+ * @generated from message defter.payments.v1.ClaimWithdrawalRequest
+ */
+export type ClaimWithdrawalRequest = Message<"defter.payments.v1.ClaimWithdrawalRequest"> & {
+  /**
+   * The tenant.
+   *
+   * @generated from field: string tenant_id = 1;
+   */
+  tenantId: string;
+
+  /**
+   * 1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+   * personal data: kept for ever.
+   *
+   * @generated from field: string idempotency_key = 2;
+   */
+  idempotencyKey: string;
+
+  /**
+   * The withdrawal; REQUESTED or APPROVED.
+   *
+   * @generated from field: string withdrawal_id = 3;
+   */
+  withdrawalId: string;
+
+  /**
+   * Who works on it; 1 to 255 characters. On a guarded server a person who is proved: empty or the token's subject
+   * where the caller has a token, else whom a service acts for. The name of a staff account and no more of the person:
+   * kept for ever.
+   *
+   * @generated from field: string reviewer = 4;
+   */
+  reviewer: string;
+
+  /**
+   * For how long from now, 60 to 86,400 seconds; 0 means 900. One's own claim begins anew.
+   *
+   * @generated from field: int32 claim_seconds = 5;
+   */
+  claimSeconds: number;
+
+  /**
+   * Whether a claim of somebody else that has not expired is replaced, or with `release` ended; else it is refused with
+   * WITHDRAWAL_CLAIMED.
+   *
+   * @generated from field: bool take_over = 6;
+   */
+  takeOver: boolean;
+
+  /**
+   * End the claim instead; where there is none, nothing changes.
+   *
+   * @generated from field: bool release = 7;
+   */
+  release: boolean;
+};
+
+/**
+ * Describes the message defter.payments.v1.ClaimWithdrawalRequest.
+ * Use `create(ClaimWithdrawalRequestSchema)` to create a new message.
+ */
+export const ClaimWithdrawalRequestSchema: GenMessage<ClaimWithdrawalRequest> = /*@__PURE__*/
+  messageDesc(file_defter_payments_v1_withdrawal, 17);
+
+/**
+ * Response of ClaimWithdrawal.
+ *
+ * @generated from message defter.payments.v1.ClaimWithdrawalResponse
+ */
+export type ClaimWithdrawalResponse = Message<"defter.payments.v1.ClaimWithdrawalResponse"> & {
+  /**
+   * The withdrawal with its claim.
+   *
+   * @generated from field: defter.payments.v1.Withdrawal withdrawal = 1;
+   */
+  withdrawal?: Withdrawal | undefined;
+};
+
+/**
+ * Describes the message defter.payments.v1.ClaimWithdrawalResponse.
+ * Use `create(ClaimWithdrawalResponseSchema)` to create a new message.
+ */
+export const ClaimWithdrawalResponseSchema: GenMessage<ClaimWithdrawalResponse> = /*@__PURE__*/
+  messageDesc(file_defter_payments_v1_withdrawal, 18);
+
+/**
+ * Request of AddWithdrawalNote.
+ *
+ * @generated from message defter.payments.v1.AddWithdrawalNoteRequest
+ */
+export type AddWithdrawalNoteRequest = Message<"defter.payments.v1.AddWithdrawalNoteRequest"> & {
+  /**
+   * The tenant.
+   *
+   * @generated from field: string tenant_id = 1;
+   */
+  tenantId: string;
+
+  /**
+   * 1 to 255 printable ASCII characters, scoped by tenant and RPC; a retry with the same key gets the same answer. No
+   * personal data: kept for ever.
+   *
+   * @generated from field: string idempotency_key = 2;
+   */
+  idempotencyKey: string;
+
+  /**
+   * The withdrawal, in any state.
+   *
+   * @generated from field: string withdrawal_id = 3;
+   */
+  withdrawalId: string;
+
+  /**
+   * Who notes it; 1 to 255 characters. On a guarded server a person who is proved: empty or the token's subject where
+   * the caller has a token, else whom a service acts for. The name of a staff account and no more of the person: kept
+   * for ever.
+   *
+   * @generated from field: string reviewer = 4;
+   */
+  reviewer: string;
+
+  /**
+   * The note, 1 to 512 characters. No personal data: kept for ever.
+   *
+   * @generated from field: string text = 5;
+   */
+  text: string;
+};
+
+/**
+ * Describes the message defter.payments.v1.AddWithdrawalNoteRequest.
+ * Use `create(AddWithdrawalNoteRequestSchema)` to create a new message.
+ */
+export const AddWithdrawalNoteRequestSchema: GenMessage<AddWithdrawalNoteRequest> = /*@__PURE__*/
+  messageDesc(file_defter_payments_v1_withdrawal, 19);
+
+/**
+ * Response of AddWithdrawalNote.
+ *
+ * @generated from message defter.payments.v1.AddWithdrawalNoteResponse
+ */
+export type AddWithdrawalNoteResponse = Message<"defter.payments.v1.AddWithdrawalNoteResponse"> & {
+  /**
+   * The withdrawal with its notes.
+   *
+   * @generated from field: defter.payments.v1.Withdrawal withdrawal = 1;
+   */
+  withdrawal?: Withdrawal | undefined;
+};
+
+/**
+ * Describes the message defter.payments.v1.AddWithdrawalNoteResponse.
+ * Use `create(AddWithdrawalNoteResponseSchema)` to create a new message.
+ */
+export const AddWithdrawalNoteResponseSchema: GenMessage<AddWithdrawalNoteResponse> = /*@__PURE__*/
+  messageDesc(file_defter_payments_v1_withdrawal, 20);
 
 /**
  * Request of SetWithdrawalPolicy.
@@ -618,7 +984,7 @@ export type SetWithdrawalPolicyRequest = Message<"defter.payments.v1.SetWithdraw
  * Use `create(SetWithdrawalPolicyRequestSchema)` to create a new message.
  */
 export const SetWithdrawalPolicyRequestSchema: GenMessage<SetWithdrawalPolicyRequest> = /*@__PURE__*/
-  messageDesc(file_defter_payments_v1_withdrawal, 14);
+  messageDesc(file_defter_payments_v1_withdrawal, 21);
 
 /**
  * Response of SetWithdrawalPolicy.
@@ -639,7 +1005,7 @@ export type SetWithdrawalPolicyResponse = Message<"defter.payments.v1.SetWithdra
  * Use `create(SetWithdrawalPolicyResponseSchema)` to create a new message.
  */
 export const SetWithdrawalPolicyResponseSchema: GenMessage<SetWithdrawalPolicyResponse> = /*@__PURE__*/
-  messageDesc(file_defter_payments_v1_withdrawal, 15);
+  messageDesc(file_defter_payments_v1_withdrawal, 22);
 
 /**
  * Request of GetWithdrawalPolicy.
@@ -660,7 +1026,7 @@ export type GetWithdrawalPolicyRequest = Message<"defter.payments.v1.GetWithdraw
  * Use `create(GetWithdrawalPolicyRequestSchema)` to create a new message.
  */
 export const GetWithdrawalPolicyRequestSchema: GenMessage<GetWithdrawalPolicyRequest> = /*@__PURE__*/
-  messageDesc(file_defter_payments_v1_withdrawal, 16);
+  messageDesc(file_defter_payments_v1_withdrawal, 23);
 
 /**
  * Response of GetWithdrawalPolicy.
@@ -689,7 +1055,7 @@ export type GetWithdrawalPolicyResponse = Message<"defter.payments.v1.GetWithdra
  * Use `create(GetWithdrawalPolicyResponseSchema)` to create a new message.
  */
 export const GetWithdrawalPolicyResponseSchema: GenMessage<GetWithdrawalPolicyResponse> = /*@__PURE__*/
-  messageDesc(file_defter_payments_v1_withdrawal, 17);
+  messageDesc(file_defter_payments_v1_withdrawal, 24);
 
 /**
  * Takes withdrawals through review to the provider.
@@ -712,7 +1078,8 @@ export const WithdrawalService: GenService<{
   },
   /**
    * Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
-   * WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
+   * WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH,
+   * ACCOUNT_KIND_MISMATCH.
    *
    * @generated from rpc defter.payments.v1.WithdrawalService.ApproveWithdrawal
    */
@@ -722,7 +1089,8 @@ export const WithdrawalService: GenService<{
     output: typeof ApproveWithdrawalResponseSchema;
   },
   /**
-   * Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION.
+   * Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH,
+   * ILLEGAL_TRANSITION.
    *
    * @generated from rpc defter.payments.v1.WithdrawalService.RejectWithdrawal
    */
@@ -764,8 +1132,8 @@ export const WithdrawalService: GenService<{
     output: typeof GetWithdrawalResponseSchema;
   },
   /**
-   * List withdrawals, the oldest first, as they stand now. Between two times none is added later. Fails with
-   * NOT_YET_RECORDED.
+   * List withdrawals, the oldest or the newest first, as they stand now. Between two times none is added later. Fails
+   * with NOT_YET_RECORDED.
    *
    * @generated from rpc defter.payments.v1.WithdrawalService.ListWithdrawals
    */
@@ -773,6 +1141,38 @@ export const WithdrawalService: GenService<{
     methodKind: "unary";
     input: typeof ListWithdrawalsRequestSchema;
     output: typeof ListWithdrawalsResponseSchema;
+  },
+  /**
+   * Count withdrawals by state, currency and provider account: all that are open, and those of a window that have ended.
+   * Fails with NOT_YET_RECORDED.
+   *
+   * @generated from rpc defter.payments.v1.WithdrawalService.CountWithdrawals
+   */
+  countWithdrawals: {
+    methodKind: "unary";
+    input: typeof CountWithdrawalsRequestSchema;
+    output: typeof CountWithdrawalsResponseSchema;
+  },
+  /**
+   * Say who works on a withdrawal, or that nobody does any more. It forbids nothing to others. Keyed. Fails with
+   * WITHDRAWAL_NOT_FOUND, ILLEGAL_TRANSITION, WITHDRAWAL_CLAIMED.
+   *
+   * @generated from rpc defter.payments.v1.WithdrawalService.ClaimWithdrawal
+   */
+  claimWithdrawal: {
+    methodKind: "unary";
+    input: typeof ClaimWithdrawalRequestSchema;
+    output: typeof ClaimWithdrawalResponseSchema;
+  },
+  /**
+   * Add a note to a withdrawal; it is never changed or removed. Keyed. Fails with WITHDRAWAL_NOT_FOUND, TOO_MANY_NOTES.
+   *
+   * @generated from rpc defter.payments.v1.WithdrawalService.AddWithdrawalNote
+   */
+  addWithdrawalNote: {
+    methodKind: "unary";
+    input: typeof AddWithdrawalNoteRequestSchema;
+    output: typeof AddWithdrawalNoteResponseSchema;
   },
   /**
    * Set what the tenant demands of withdrawals; holds for those that are asked for or reviewed later. Keyed.

@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file defter/reconciliation/v1/finding.proto.
  */
 export const file_defter_reconciliation_v1_finding: GenFile = /*@__PURE__*/
-  fileDesc("CiZkZWZ0ZXIvcmVjb25jaWxpYXRpb24vdjEvZmluZGluZy5wcm90bxIYZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxItEBCgRTaWRlEgsKA3JlZhgBIAEoCRIyCgRraW5kGAIgASgOMiQuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlJlY29yZEtpbmQSGQoMYW1vdW50X21pbm9yGAMgASgDSACIAQESFQoNY3VycmVuY3lfY29kZRgEIAEoCRINCgVzdGF0ZRgFIAEoCRIoCgR0aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgR0eXBlGAcgASgJQg8KDV9hbW91bnRfbWlub3IimgcKB0ZpbmRpbmcSEgoKZmluZGluZ19pZBgBIAEoCRI9Cg1maW5kaW5nX2NsYXNzGAIgASgOMiYuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkZpbmRpbmdDbGFzcxI0CghzZXZlcml0eRgDIAEoDjIiLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5TZXZlcml0eRI1CgVzdGF0ZRgEIAEoDjImLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5GaW5kaW5nU3RhdGUSDwoHdmVyc2lvbhgFIAEoAxIQCghwcm92aWRlchgGIAEoCRISCgpwYXltZW50X2lkGAcgASgJEi4KBmxlZGdlchgIIAEoCzIeLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5TaWRlEjMKC2F0X3Byb3ZpZGVyGAkgASgLMh4uZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlNpZGUSFQoNY3VycmVuY3lfY29kZRgKIAEoCRITCgtkZXNjcmlwdGlvbhgLIAEoCRJBCghldmlkZW5jZRgMIAMoCzIvLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5GaW5kaW5nLkV2aWRlbmNlRW50cnkSMAoMc3ViamVjdF90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghhc3NpZ25lZRgOIAEoCRJFChFyZXNvbHV0aW9uX3JlYXNvbhgPIAEoDjIqLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5SZXNvbHV0aW9uUmVhc29uEgwKBG5vdGUYECABKAkSDQoFYWN0b3IYESABKAkSIQoZY29ycmVjdGlvbl90cmFuc2FjdGlvbl9pZBgSIAEoCRIfChdkdXBsaWNhdGVfb2ZfZmluZGluZ19pZBgTIAEoCRIOCgZydW5faWQYFCABKAkSLQoJb3Blbl90aW1lGBUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgWIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNwoGc291cmNlGBcgASgOMicuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkZpbmRpbmdTb3VyY2UaLwoNRXZpZGVuY2VFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIrgCChNMaXN0RmluZGluZ3NSZXF1ZXN0EhEKCXRlbmFudF9pZBgBIAEoCRI2CgZzdGF0ZXMYAiADKA4yJi5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuRmluZGluZ1N0YXRlEj0KDWZpbmRpbmdfY2xhc3MYAyABKA4yJi5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuRmluZGluZ0NsYXNzEjgKDG1pbl9zZXZlcml0eRgEIAEoDjIiLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5TZXZlcml0eRIQCghwcm92aWRlchgFIAEoCRISCgpwYXltZW50X2lkGAYgASgJEhAKCGFzc2lnbmVlGAcgASgJEhEKCXBhZ2Vfc2l6ZRgIIAEoBRISCgpwYWdlX3Rva2VuGAkgASgJInYKFExpc3RGaW5kaW5nc1Jlc3BvbnNlEjMKCGZpbmRpbmdzGAEgAygLMiEuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkZpbmRpbmcSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhAKCHNlcXVlbmNlGAMgASgDIjoKEUdldEZpbmRpbmdSZXF1ZXN0EhEKCXRlbmFudF9pZBgBIAEoCRISCgpmaW5kaW5nX2lkGAIgASgJIoIBCg5GaW5kaW5nVmVyc2lvbhIQCghzZXF1ZW5jZRgBIAEoAxIyCgdmaW5kaW5nGAIgASgLMiEuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkZpbmRpbmcSKgoGY2FsbGVyGAMgASgLMhouZGVmdGVyLmlkZW50aXR5LnYxLkNhbGxlciLjAQoSR2V0RmluZGluZ1Jlc3BvbnNlEjIKB2ZpbmRpbmcYASABKAsyIS5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuRmluZGluZxI5CgdoaXN0b3J5GAIgAygLMiguZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkZpbmRpbmdWZXJzaW9uEhgKEGxhc3Rfc2Vlbl9ydW5faWQYAyABKAkSMgoObGFzdF9zZWVuX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCHNlcXVlbmNlGAUgASgDIqQBChlBY2tub3dsZWRnZUZpbmRpbmdSZXF1ZXN0EhEKCXRlbmFudF9pZBgBIAEoCRISCgpmaW5kaW5nX2lkGAIgASgJEhgKEGV4cGVjdGVkX3ZlcnNpb24YAyABKAMSEAoIYXNzaWduZWUYBCABKAkSDQoFYWN0b3IYBSABKAkSDAoEbm90ZRgGIAEoCRIXCg9pZGVtcG90ZW5jeV9rZXkYByABKAkiUAoaQWNrbm93bGVkZ2VGaW5kaW5nUmVzcG9uc2USMgoHZmluZGluZxgBIAEoCzIhLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5GaW5kaW5nIo4CChVSZXNvbHZlRmluZGluZ1JlcXVlc3QSEQoJdGVuYW50X2lkGAEgASgJEhIKCmZpbmRpbmdfaWQYAiABKAkSGAoQZXhwZWN0ZWRfdmVyc2lvbhgDIAEoAxI6CgZyZWFzb24YBCABKA4yKi5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuUmVzb2x1dGlvblJlYXNvbhINCgVhY3RvchgFIAEoCRIMCgRub3RlGAYgASgJEiEKGWNvcnJlY3Rpb25fdHJhbnNhY3Rpb25faWQYByABKAkSHwoXZHVwbGljYXRlX29mX2ZpbmRpbmdfaWQYCCABKAkSFwoPaWRlbXBvdGVuY3lfa2V5GAkgASgJIkwKFlJlc29sdmVGaW5kaW5nUmVzcG9uc2USMgoHZmluZGluZxgBIAEoCzIhLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5GaW5kaW5nIo0BChRSZW9wZW5GaW5kaW5nUmVxdWVzdBIRCgl0ZW5hbnRfaWQYASABKAkSEgoKZmluZGluZ19pZBgCIAEoCRIYChBleHBlY3RlZF92ZXJzaW9uGAMgASgDEg0KBWFjdG9yGAQgASgJEgwKBG5vdGUYBSABKAkSFwoPaWRlbXBvdGVuY3lfa2V5GAYgASgJIksKFVJlb3BlbkZpbmRpbmdSZXNwb25zZRIyCgdmaW5kaW5nGAEgASgLMiEuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkZpbmRpbmciTAoUUmVwYWlyRmluZGluZ1JlcXVlc3QSEQoJdGVuYW50X2lkGAEgASgJEhIKCmZpbmRpbmdfaWQYAiABKAkSDQoFYWN0b3IYAyABKAkiZAoVUmVwYWlyRmluZGluZ1Jlc3BvbnNlEjgKBWV2ZW50GAEgASgLMikuZGVmdGVyLnBheW1lbnRzLnYxLlJlY29yZGVkUHJvdmlkZXJFdmVudBIRCglkdXBsaWNhdGUYAiABKAgqlQUKDEZpbmRpbmdDbGFzcxIdChlGSU5ESU5HX0NMQVNTX1VOU1BFQ0lGSUVEEAASIwofRklORElOR19DTEFTU19NSVNTSU5HX0lOX0xFREdFUhABEiUKIUZJTkRJTkdfQ0xBU1NfTUlTU0lOR19BVF9QUk9WSURFUhACEiEKHUZJTkRJTkdfQ0xBU1NfQU1PVU5UX01JU01BVENIEAMSIwofRklORElOR19DTEFTU19DVVJSRU5DWV9NSVNNQVRDSBAEEiEKHUZJTkRJTkdfQ0xBU1NfU1RBVFVTX01JU01BVENIEAUSJQohRklORElOR19DTEFTU19EVVBMSUNBVEVfSU5fTEVER0VSEAYSJwojRklORElOR19DTEFTU19EVVBMSUNBVEVfQVRfUFJPVklERVIQBxIfChtGSU5ESU5HX0NMQVNTX1NUQUxFX1BFTkRJTkcQCBIfChtGSU5ESU5HX0NMQVNTX09SUEhBTl9SRUZVTkQQCRIeChpGSU5ESU5HX0NMQVNTX0ZFRV9NSVNNQVRDSBAKEisKJ0ZJTkRJTkdfQ0xBU1NfU0VUVExFTUVOVF9UT1RBTF9NSVNNQVRDSBALEiUKIUZJTkRJTkdfQ0xBU1NfVU5LTk9XTl9SRUNPUkRfVFlQRRAMEiIKHkZJTkRJTkdfQ0xBU1NfV0FMTEVUX09WRVJEUkFXThANEiEKHUZJTkRJTkdfQ0xBU1NfT0JKRUNUX05PVF9PVVJTEA4SIQodRklORElOR19DTEFTU19VTktOT1dOX0hJU1RPUlkQDxIeChpGSU5ESU5HX0NMQVNTX1VOUkVBRF9FVkVOVBASEh8KG0ZJTkRJTkdfQ0xBU1NfQkFMQU5DRV9EUklGVBATKnUKCFNldmVyaXR5EhgKFFNFVkVSSVRZX1VOU1BFQ0lGSUVEEAASEAoMU0VWRVJJVFlfTE9XEAESEwoPU0VWRVJJVFlfTUVESVVNEAISEQoNU0VWRVJJVFlfSElHSBADEhUKEVNFVkVSSVRZX0NSSVRJQ0FMEAQqvgEKDEZpbmRpbmdTdGF0ZRIdChlGSU5ESU5HX1NUQVRFX1VOU1BFQ0lGSUVEEAASFgoSRklORElOR19TVEFURV9PUEVOEAESHgoaRklORElOR19TVEFURV9BQ0tOT1dMRURHRUQQAhIaChZGSU5ESU5HX1NUQVRFX1JFU09MVkVEEAMSHwobRklORElOR19TVEFURV9BVVRPX1JFU09MVkVEEAQSGgoWRklORElOR19TVEFURV9SRU9QRU5FRBAFKrACChBSZXNvbHV0aW9uUmVhc29uEiEKHVJFU09MVVRJT05fUkVBU09OX1VOU1BFQ0lGSUVEEAASJAogUkVTT0xVVElPTl9SRUFTT05fUFJPVklERVJfRVJST1IQARImCiJSRVNPTFVUSU9OX1JFQVNPTl9MRURHRVJfQ09SUkVDVEVEEAISHAoYUkVTT0xVVElPTl9SRUFTT05fVElNSU5HEAMSIQodUkVTT0xVVElPTl9SRUFTT05fV1JJVFRFTl9PRkYQBBIiCh5SRVNPTFVUSU9OX1JFQVNPTl9EVVBMSUNBVEVfT0YQBRIpCiVSRVNPTFVUSU9OX1JFQVNPTl9BQ0NFUFRFRF9ESUZGRVJFTkNFEAYSGwoXUkVTT0xVVElPTl9SRUFTT05fRlJBVUQQByrsAQoKUmVjb3JkS2luZBIbChdSRUNPUkRfS0lORF9VTlNQRUNJRklFRBAAEhcKE1JFQ09SRF9LSU5EX1BBWU1FTlQQARIWChJSRUNPUkRfS0lORF9QQVlPVVQQAhIWChJSRUNPUkRfS0lORF9SRUZVTkQQAxIXChNSRUNPUkRfS0lORF9ESVNQVVRFEAQSEwoPUkVDT1JEX0tJTkRfRkVFEAUSGgoWUkVDT1JEX0tJTkRfU0VUVExFTUVOVBAGEhUKEVJFQ09SRF9LSU5EX09USEVSEAcSFwoTUkVDT1JEX0tJTkRfVU5LTk9XThAIKskBCg1GaW5kaW5nU291cmNlEh4KGkZJTkRJTkdfU09VUkNFX1VOU1BFQ0lGSUVEEAASGgoWRklORElOR19TT1VSQ0VfUEFZTUVOVBABEh8KG0ZJTkRJTkdfU09VUkNFX1BBUktFRF9FVkVOVBACEhYKEkZJTkRJTkdfU09VUkNFX1JVThADEiQKIEZJTkRJTkdfU09VUkNFX1NFVFRMRU1FTlRfUkVQT1JUEAQSHQoZRklORElOR19TT1VSQ0VfQ09NUEFSSVNPThAFMsIFCg5GaW5kaW5nU2VydmljZRJtCgxMaXN0RmluZGluZ3MSLS5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuTGlzdEZpbmRpbmdzUmVxdWVzdBouLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5MaXN0RmluZGluZ3NSZXNwb25zZRJnCgpHZXRGaW5kaW5nEisuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkdldEZpbmRpbmdSZXF1ZXN0GiwuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkdldEZpbmRpbmdSZXNwb25zZRJ/ChJBY2tub3dsZWRnZUZpbmRpbmcSMy5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuQWNrbm93bGVkZ2VGaW5kaW5nUmVxdWVzdBo0LmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5BY2tub3dsZWRnZUZpbmRpbmdSZXNwb25zZRJzCg5SZXNvbHZlRmluZGluZxIvLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5SZXNvbHZlRmluZGluZ1JlcXVlc3QaMC5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuUmVzb2x2ZUZpbmRpbmdSZXNwb25zZRJwCg1SZW9wZW5GaW5kaW5nEi4uZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlJlb3BlbkZpbmRpbmdSZXF1ZXN0Gi8uZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlJlb3BlbkZpbmRpbmdSZXNwb25zZRJwCg1SZXBhaXJGaW5kaW5nEi4uZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlJlcGFpckZpbmRpbmdSZXF1ZXN0Gi8uZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlJlcGFpckZpbmRpbmdSZXNwb25zZUJQWk5kZWZ0ZXIuZXhhbXBsZS9kZWZ0ZXIvY2xpZW50cy9nby9nZW4vZGVmdGVyL3JlY29uY2lsaWF0aW9uL3YxO3JlY29uY2lsaWF0aW9udjFiBnByb3RvMw", [file_defter_identity_v1_caller, file_defter_payments_v1_payment, file_google_protobuf_timestamp]);
+  fileDesc("CiZkZWZ0ZXIvcmVjb25jaWxpYXRpb24vdjEvZmluZGluZy5wcm90bxIYZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxItEBCgRTaWRlEgsKA3JlZhgBIAEoCRIyCgRraW5kGAIgASgOMiQuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlJlY29yZEtpbmQSGQoMYW1vdW50X21pbm9yGAMgASgDSACIAQESFQoNY3VycmVuY3lfY29kZRgEIAEoCRINCgVzdGF0ZRgFIAEoCRIoCgR0aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgR0eXBlGAcgASgJQg8KDV9hbW91bnRfbWlub3IimgcKB0ZpbmRpbmcSEgoKZmluZGluZ19pZBgBIAEoCRI9Cg1maW5kaW5nX2NsYXNzGAIgASgOMiYuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkZpbmRpbmdDbGFzcxI0CghzZXZlcml0eRgDIAEoDjIiLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5TZXZlcml0eRI1CgVzdGF0ZRgEIAEoDjImLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5GaW5kaW5nU3RhdGUSDwoHdmVyc2lvbhgFIAEoAxIQCghwcm92aWRlchgGIAEoCRISCgpwYXltZW50X2lkGAcgASgJEi4KBmxlZGdlchgIIAEoCzIeLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5TaWRlEjMKC2F0X3Byb3ZpZGVyGAkgASgLMh4uZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlNpZGUSFQoNY3VycmVuY3lfY29kZRgKIAEoCRITCgtkZXNjcmlwdGlvbhgLIAEoCRJBCghldmlkZW5jZRgMIAMoCzIvLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5GaW5kaW5nLkV2aWRlbmNlRW50cnkSMAoMc3ViamVjdF90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghhc3NpZ25lZRgOIAEoCRJFChFyZXNvbHV0aW9uX3JlYXNvbhgPIAEoDjIqLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5SZXNvbHV0aW9uUmVhc29uEgwKBG5vdGUYECABKAkSDQoFYWN0b3IYESABKAkSIQoZY29ycmVjdGlvbl90cmFuc2FjdGlvbl9pZBgSIAEoCRIfChdkdXBsaWNhdGVfb2ZfZmluZGluZ19pZBgTIAEoCRIOCgZydW5faWQYFCABKAkSLQoJb3Blbl90aW1lGBUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgWIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNwoGc291cmNlGBcgASgOMicuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkZpbmRpbmdTb3VyY2UaLwoNRXZpZGVuY2VFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIrgCChNMaXN0RmluZGluZ3NSZXF1ZXN0EhEKCXRlbmFudF9pZBgBIAEoCRI2CgZzdGF0ZXMYAiADKA4yJi5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuRmluZGluZ1N0YXRlEj0KDWZpbmRpbmdfY2xhc3MYAyABKA4yJi5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuRmluZGluZ0NsYXNzEjgKDG1pbl9zZXZlcml0eRgEIAEoDjIiLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5TZXZlcml0eRIQCghwcm92aWRlchgFIAEoCRISCgpwYXltZW50X2lkGAYgASgJEhAKCGFzc2lnbmVlGAcgASgJEhEKCXBhZ2Vfc2l6ZRgIIAEoBRISCgpwYWdlX3Rva2VuGAkgASgJInYKFExpc3RGaW5kaW5nc1Jlc3BvbnNlEjMKCGZpbmRpbmdzGAEgAygLMiEuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkZpbmRpbmcSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhAKCHNlcXVlbmNlGAMgASgDIoUBChRDb3VudEZpbmRpbmdzUmVxdWVzdBIRCgl0ZW5hbnRfaWQYASABKAkSLQoJZnJvbV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgd0b190aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKeAgoMRmluZGluZ0NvdW50Ej0KDWZpbmRpbmdfY2xhc3MYASABKA4yJi5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuRmluZGluZ0NsYXNzEjQKCHNldmVyaXR5GAIgASgOMiIuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlNldmVyaXR5EjUKBXN0YXRlGAMgASgOMiYuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkZpbmRpbmdTdGF0ZRIQCghwcm92aWRlchgEIAEoCRINCgVjb3VudBgFIAEoAxIvCgtvbGRlc3RfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIYXRfbGVhc3QYByABKAgiYQoVQ291bnRGaW5kaW5nc1Jlc3BvbnNlEjYKBmNvdW50cxgBIAMoCzImLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5GaW5kaW5nQ291bnQSEAoIc2VxdWVuY2UYAiABKAMiOgoRR2V0RmluZGluZ1JlcXVlc3QSEQoJdGVuYW50X2lkGAEgASgJEhIKCmZpbmRpbmdfaWQYAiABKAkiggEKDkZpbmRpbmdWZXJzaW9uEhAKCHNlcXVlbmNlGAEgASgDEjIKB2ZpbmRpbmcYAiABKAsyIS5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuRmluZGluZxIqCgZjYWxsZXIYAyABKAsyGi5kZWZ0ZXIuaWRlbnRpdHkudjEuQ2FsbGVyIuMBChJHZXRGaW5kaW5nUmVzcG9uc2USMgoHZmluZGluZxgBIAEoCzIhLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5GaW5kaW5nEjkKB2hpc3RvcnkYAiADKAsyKC5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuRmluZGluZ1ZlcnNpb24SGAoQbGFzdF9zZWVuX3J1bl9pZBgDIAEoCRIyCg5sYXN0X3NlZW5fdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIc2VxdWVuY2UYBSABKAMipAEKGUFja25vd2xlZGdlRmluZGluZ1JlcXVlc3QSEQoJdGVuYW50X2lkGAEgASgJEhIKCmZpbmRpbmdfaWQYAiABKAkSGAoQZXhwZWN0ZWRfdmVyc2lvbhgDIAEoAxIQCghhc3NpZ25lZRgEIAEoCRINCgVhY3RvchgFIAEoCRIMCgRub3RlGAYgASgJEhcKD2lkZW1wb3RlbmN5X2tleRgHIAEoCSJQChpBY2tub3dsZWRnZUZpbmRpbmdSZXNwb25zZRIyCgdmaW5kaW5nGAEgASgLMiEuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkZpbmRpbmcijgIKFVJlc29sdmVGaW5kaW5nUmVxdWVzdBIRCgl0ZW5hbnRfaWQYASABKAkSEgoKZmluZGluZ19pZBgCIAEoCRIYChBleHBlY3RlZF92ZXJzaW9uGAMgASgDEjoKBnJlYXNvbhgEIAEoDjIqLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5SZXNvbHV0aW9uUmVhc29uEg0KBWFjdG9yGAUgASgJEgwKBG5vdGUYBiABKAkSIQoZY29ycmVjdGlvbl90cmFuc2FjdGlvbl9pZBgHIAEoCRIfChdkdXBsaWNhdGVfb2ZfZmluZGluZ19pZBgIIAEoCRIXCg9pZGVtcG90ZW5jeV9rZXkYCSABKAkiTAoWUmVzb2x2ZUZpbmRpbmdSZXNwb25zZRIyCgdmaW5kaW5nGAEgASgLMiEuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkZpbmRpbmcijQEKFFJlb3BlbkZpbmRpbmdSZXF1ZXN0EhEKCXRlbmFudF9pZBgBIAEoCRISCgpmaW5kaW5nX2lkGAIgASgJEhgKEGV4cGVjdGVkX3ZlcnNpb24YAyABKAMSDQoFYWN0b3IYBCABKAkSDAoEbm90ZRgFIAEoCRIXCg9pZGVtcG90ZW5jeV9rZXkYBiABKAkiSwoVUmVvcGVuRmluZGluZ1Jlc3BvbnNlEjIKB2ZpbmRpbmcYASABKAsyIS5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuRmluZGluZyJMChRSZXBhaXJGaW5kaW5nUmVxdWVzdBIRCgl0ZW5hbnRfaWQYASABKAkSEgoKZmluZGluZ19pZBgCIAEoCRINCgVhY3RvchgDIAEoCSJkChVSZXBhaXJGaW5kaW5nUmVzcG9uc2USOAoFZXZlbnQYASABKAsyKS5kZWZ0ZXIucGF5bWVudHMudjEuUmVjb3JkZWRQcm92aWRlckV2ZW50EhEKCWR1cGxpY2F0ZRgCIAEoCCqVBQoMRmluZGluZ0NsYXNzEh0KGUZJTkRJTkdfQ0xBU1NfVU5TUEVDSUZJRUQQABIjCh9GSU5ESU5HX0NMQVNTX01JU1NJTkdfSU5fTEVER0VSEAESJQohRklORElOR19DTEFTU19NSVNTSU5HX0FUX1BST1ZJREVSEAISIQodRklORElOR19DTEFTU19BTU9VTlRfTUlTTUFUQ0gQAxIjCh9GSU5ESU5HX0NMQVNTX0NVUlJFTkNZX01JU01BVENIEAQSIQodRklORElOR19DTEFTU19TVEFUVVNfTUlTTUFUQ0gQBRIlCiFGSU5ESU5HX0NMQVNTX0RVUExJQ0FURV9JTl9MRURHRVIQBhInCiNGSU5ESU5HX0NMQVNTX0RVUExJQ0FURV9BVF9QUk9WSURFUhAHEh8KG0ZJTkRJTkdfQ0xBU1NfU1RBTEVfUEVORElORxAIEh8KG0ZJTkRJTkdfQ0xBU1NfT1JQSEFOX1JFRlVORBAJEh4KGkZJTkRJTkdfQ0xBU1NfRkVFX01JU01BVENIEAoSKwonRklORElOR19DTEFTU19TRVRUTEVNRU5UX1RPVEFMX01JU01BVENIEAsSJQohRklORElOR19DTEFTU19VTktOT1dOX1JFQ09SRF9UWVBFEAwSIgoeRklORElOR19DTEFTU19XQUxMRVRfT1ZFUkRSQVdOEA0SIQodRklORElOR19DTEFTU19PQkpFQ1RfTk9UX09VUlMQDhIhCh1GSU5ESU5HX0NMQVNTX1VOS05PV05fSElTVE9SWRAPEh4KGkZJTkRJTkdfQ0xBU1NfVU5SRUFEX0VWRU5UEBISHwobRklORElOR19DTEFTU19CQUxBTkNFX0RSSUZUEBMqdQoIU2V2ZXJpdHkSGAoUU0VWRVJJVFlfVU5TUEVDSUZJRUQQABIQCgxTRVZFUklUWV9MT1cQARITCg9TRVZFUklUWV9NRURJVU0QAhIRCg1TRVZFUklUWV9ISUdIEAMSFQoRU0VWRVJJVFlfQ1JJVElDQUwQBCq+AQoMRmluZGluZ1N0YXRlEh0KGUZJTkRJTkdfU1RBVEVfVU5TUEVDSUZJRUQQABIWChJGSU5ESU5HX1NUQVRFX09QRU4QARIeChpGSU5ESU5HX1NUQVRFX0FDS05PV0xFREdFRBACEhoKFkZJTkRJTkdfU1RBVEVfUkVTT0xWRUQQAxIfChtGSU5ESU5HX1NUQVRFX0FVVE9fUkVTT0xWRUQQBBIaChZGSU5ESU5HX1NUQVRFX1JFT1BFTkVEEAUqsAIKEFJlc29sdXRpb25SZWFzb24SIQodUkVTT0xVVElPTl9SRUFTT05fVU5TUEVDSUZJRUQQABIkCiBSRVNPTFVUSU9OX1JFQVNPTl9QUk9WSURFUl9FUlJPUhABEiYKIlJFU09MVVRJT05fUkVBU09OX0xFREdFUl9DT1JSRUNURUQQAhIcChhSRVNPTFVUSU9OX1JFQVNPTl9USU1JTkcQAxIhCh1SRVNPTFVUSU9OX1JFQVNPTl9XUklUVEVOX09GRhAEEiIKHlJFU09MVVRJT05fUkVBU09OX0RVUExJQ0FURV9PRhAFEikKJVJFU09MVVRJT05fUkVBU09OX0FDQ0VQVEVEX0RJRkZFUkVOQ0UQBhIbChdSRVNPTFVUSU9OX1JFQVNPTl9GUkFVRBAHKuwBCgpSZWNvcmRLaW5kEhsKF1JFQ09SRF9LSU5EX1VOU1BFQ0lGSUVEEAASFwoTUkVDT1JEX0tJTkRfUEFZTUVOVBABEhYKElJFQ09SRF9LSU5EX1BBWU9VVBACEhYKElJFQ09SRF9LSU5EX1JFRlVORBADEhcKE1JFQ09SRF9LSU5EX0RJU1BVVEUQBBITCg9SRUNPUkRfS0lORF9GRUUQBRIaChZSRUNPUkRfS0lORF9TRVRUTEVNRU5UEAYSFQoRUkVDT1JEX0tJTkRfT1RIRVIQBxIXChNSRUNPUkRfS0lORF9VTktOT1dOEAgqyQEKDUZpbmRpbmdTb3VyY2USHgoaRklORElOR19TT1VSQ0VfVU5TUEVDSUZJRUQQABIaChZGSU5ESU5HX1NPVVJDRV9QQVlNRU5UEAESHwobRklORElOR19TT1VSQ0VfUEFSS0VEX0VWRU5UEAISFgoSRklORElOR19TT1VSQ0VfUlVOEAMSJAogRklORElOR19TT1VSQ0VfU0VUVExFTUVOVF9SRVBPUlQQBBIdChlGSU5ESU5HX1NPVVJDRV9DT01QQVJJU09OEAUytAYKDkZpbmRpbmdTZXJ2aWNlEm0KDExpc3RGaW5kaW5ncxItLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5MaXN0RmluZGluZ3NSZXF1ZXN0Gi4uZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkxpc3RGaW5kaW5nc1Jlc3BvbnNlEnAKDUNvdW50RmluZGluZ3MSLi5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuQ291bnRGaW5kaW5nc1JlcXVlc3QaLy5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuQ291bnRGaW5kaW5nc1Jlc3BvbnNlEmcKCkdldEZpbmRpbmcSKy5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuR2V0RmluZGluZ1JlcXVlc3QaLC5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuR2V0RmluZGluZ1Jlc3BvbnNlEn8KEkFja25vd2xlZGdlRmluZGluZxIzLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5BY2tub3dsZWRnZUZpbmRpbmdSZXF1ZXN0GjQuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkFja25vd2xlZGdlRmluZGluZ1Jlc3BvbnNlEnMKDlJlc29sdmVGaW5kaW5nEi8uZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlJlc29sdmVGaW5kaW5nUmVxdWVzdBowLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5SZXNvbHZlRmluZGluZ1Jlc3BvbnNlEnAKDVJlb3BlbkZpbmRpbmcSLi5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuUmVvcGVuRmluZGluZ1JlcXVlc3QaLy5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuUmVvcGVuRmluZGluZ1Jlc3BvbnNlEnAKDVJlcGFpckZpbmRpbmcSLi5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuUmVwYWlyRmluZGluZ1JlcXVlc3QaLy5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuUmVwYWlyRmluZGluZ1Jlc3BvbnNlQlBaTmRlZnRlci5leGFtcGxlL2RlZnRlci9jbGllbnRzL2dvL2dlbi9kZWZ0ZXIvcmVjb25jaWxpYXRpb24vdjE7cmVjb25jaWxpYXRpb252MWIGcHJvdG8z", [file_defter_identity_v1_caller, file_defter_payments_v1_payment, file_google_protobuf_timestamp]);
 
 /**
  * What one side says.
@@ -375,6 +375,133 @@ export const ListFindingsResponseSchema: GenMessage<ListFindingsResponse> = /*@_
   messageDesc(file_defter_reconciliation_v1_finding, 3);
 
 /**
+ * Request of CountFindings.
+ *
+ * @generated from message defter.reconciliation.v1.CountFindingsRequest
+ */
+export type CountFindingsRequest = Message<"defter.reconciliation.v1.CountFindingsRequest"> & {
+  /**
+   * The tenant.
+   *
+   * @generated from field: string tenant_id = 1;
+   */
+  tenantId: string;
+
+  /**
+   * Also count those that are resolved, by somebody or by a run, and were opened at or after this time. Absent: none that
+   * is resolved is counted.
+   *
+   * @generated from field: google.protobuf.Timestamp from_time = 2;
+   */
+  fromTime?: Timestamp | undefined;
+
+  /**
+   * Of those that are resolved only such as were opened before this time. Needs `from_time`. Absent: up to now.
+   *
+   * @generated from field: google.protobuf.Timestamp to_time = 3;
+   */
+  toTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message defter.reconciliation.v1.CountFindingsRequest.
+ * Use `create(CountFindingsRequestSchema)` to create a new message.
+ */
+export const CountFindingsRequestSchema: GenMessage<CountFindingsRequest> = /*@__PURE__*/
+  messageDesc(file_defter_reconciliation_v1_finding, 4);
+
+/**
+ * How many findings of one class, severity, state and provider account there are.
+ *
+ * @generated from message defter.reconciliation.v1.FindingCount
+ */
+export type FindingCount = Message<"defter.reconciliation.v1.FindingCount"> & {
+  /**
+   * The class.
+   *
+   * @generated from field: defter.reconciliation.v1.FindingClass finding_class = 1;
+   */
+  findingClass: FindingClass;
+
+  /**
+   * How urgent they are.
+   *
+   * @generated from field: defter.reconciliation.v1.Severity severity = 2;
+   */
+  severity: Severity;
+
+  /**
+   * The state; RESOLVED and AUTO_RESOLVED are resolved, any other one is open.
+   *
+   * @generated from field: defter.reconciliation.v1.FindingState state = 3;
+   */
+  state: FindingState;
+
+  /**
+   * The provider account.
+   *
+   * @generated from field: string provider = 4;
+   */
+  provider: string;
+
+  /**
+   * How many, at least 1.
+   *
+   * @generated from field: int64 count = 5;
+   */
+  count: bigint;
+
+  /**
+   * When the oldest of them was opened.
+   *
+   * @generated from field: google.protobuf.Timestamp oldest_time = 6;
+   */
+  oldestTime?: Timestamp | undefined;
+
+  /**
+   * Whether there may be more: 50,000 open findings are counted at most, and as many that were opened in the window.
+   *
+   * @generated from field: bool at_least = 7;
+   */
+  atLeast: boolean;
+};
+
+/**
+ * Describes the message defter.reconciliation.v1.FindingCount.
+ * Use `create(FindingCountSchema)` to create a new message.
+ */
+export const FindingCountSchema: GenMessage<FindingCount> = /*@__PURE__*/
+  messageDesc(file_defter_reconciliation_v1_finding, 5);
+
+/**
+ * Response of CountFindings.
+ *
+ * @generated from message defter.reconciliation.v1.CountFindingsResponse
+ */
+export type CountFindingsResponse = Message<"defter.reconciliation.v1.CountFindingsResponse"> & {
+  /**
+   * Ordered by class, severity, state and provider account; without those of which there is none.
+   *
+   * @generated from field: repeated defter.reconciliation.v1.FindingCount counts = 1;
+   */
+  counts: FindingCount[];
+
+  /**
+   * The tenant's newest record when this was read: the answer includes everything up to it and nothing behind it.
+   *
+   * @generated from field: int64 sequence = 2;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message defter.reconciliation.v1.CountFindingsResponse.
+ * Use `create(CountFindingsResponseSchema)` to create a new message.
+ */
+export const CountFindingsResponseSchema: GenMessage<CountFindingsResponse> = /*@__PURE__*/
+  messageDesc(file_defter_reconciliation_v1_finding, 6);
+
+/**
  * Request of GetFinding.
  *
  * @generated from message defter.reconciliation.v1.GetFindingRequest
@@ -400,7 +527,7 @@ export type GetFindingRequest = Message<"defter.reconciliation.v1.GetFindingRequ
  * Use `create(GetFindingRequestSchema)` to create a new message.
  */
 export const GetFindingRequestSchema: GenMessage<GetFindingRequest> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_finding, 4);
+  messageDesc(file_defter_reconciliation_v1_finding, 7);
 
 /**
  * A finding as one record of the journal has it.
@@ -435,7 +562,7 @@ export type FindingVersion = Message<"defter.reconciliation.v1.FindingVersion"> 
  * Use `create(FindingVersionSchema)` to create a new message.
  */
 export const FindingVersionSchema: GenMessage<FindingVersion> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_finding, 5);
+  messageDesc(file_defter_reconciliation_v1_finding, 8);
 
 /**
  * Response of GetFinding.
@@ -484,7 +611,7 @@ export type GetFindingResponse = Message<"defter.reconciliation.v1.GetFindingRes
  * Use `create(GetFindingResponseSchema)` to create a new message.
  */
 export const GetFindingResponseSchema: GenMessage<GetFindingResponse> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_finding, 6);
+  messageDesc(file_defter_reconciliation_v1_finding, 9);
 
 /**
  * Request of AcknowledgeFinding.
@@ -549,7 +676,7 @@ export type AcknowledgeFindingRequest = Message<"defter.reconciliation.v1.Acknow
  * Use `create(AcknowledgeFindingRequestSchema)` to create a new message.
  */
 export const AcknowledgeFindingRequestSchema: GenMessage<AcknowledgeFindingRequest> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_finding, 7);
+  messageDesc(file_defter_reconciliation_v1_finding, 10);
 
 /**
  * Response of AcknowledgeFinding.
@@ -570,7 +697,7 @@ export type AcknowledgeFindingResponse = Message<"defter.reconciliation.v1.Ackno
  * Use `create(AcknowledgeFindingResponseSchema)` to create a new message.
  */
 export const AcknowledgeFindingResponseSchema: GenMessage<AcknowledgeFindingResponse> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_finding, 8);
+  messageDesc(file_defter_reconciliation_v1_finding, 11);
 
 /**
  * Request of ResolveFinding.
@@ -649,7 +776,7 @@ export type ResolveFindingRequest = Message<"defter.reconciliation.v1.ResolveFin
  * Use `create(ResolveFindingRequestSchema)` to create a new message.
  */
 export const ResolveFindingRequestSchema: GenMessage<ResolveFindingRequest> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_finding, 9);
+  messageDesc(file_defter_reconciliation_v1_finding, 12);
 
 /**
  * Response of ResolveFinding.
@@ -670,7 +797,7 @@ export type ResolveFindingResponse = Message<"defter.reconciliation.v1.ResolveFi
  * Use `create(ResolveFindingResponseSchema)` to create a new message.
  */
 export const ResolveFindingResponseSchema: GenMessage<ResolveFindingResponse> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_finding, 10);
+  messageDesc(file_defter_reconciliation_v1_finding, 13);
 
 /**
  * Request of ReopenFinding.
@@ -728,7 +855,7 @@ export type ReopenFindingRequest = Message<"defter.reconciliation.v1.ReopenFindi
  * Use `create(ReopenFindingRequestSchema)` to create a new message.
  */
 export const ReopenFindingRequestSchema: GenMessage<ReopenFindingRequest> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_finding, 11);
+  messageDesc(file_defter_reconciliation_v1_finding, 14);
 
 /**
  * Response of ReopenFinding.
@@ -749,7 +876,7 @@ export type ReopenFindingResponse = Message<"defter.reconciliation.v1.ReopenFind
  * Use `create(ReopenFindingResponseSchema)` to create a new message.
  */
 export const ReopenFindingResponseSchema: GenMessage<ReopenFindingResponse> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_finding, 12);
+  messageDesc(file_defter_reconciliation_v1_finding, 15);
 
 /**
  * Request of RepairFinding.
@@ -785,7 +912,7 @@ export type RepairFindingRequest = Message<"defter.reconciliation.v1.RepairFindi
  * Use `create(RepairFindingRequestSchema)` to create a new message.
  */
 export const RepairFindingRequestSchema: GenMessage<RepairFindingRequest> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_finding, 13);
+  messageDesc(file_defter_reconciliation_v1_finding, 16);
 
 /**
  * Response of RepairFinding.
@@ -813,7 +940,7 @@ export type RepairFindingResponse = Message<"defter.reconciliation.v1.RepairFind
  * Use `create(RepairFindingResponseSchema)` to create a new message.
  */
 export const RepairFindingResponseSchema: GenMessage<RepairFindingResponse> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_finding, 14);
+  messageDesc(file_defter_reconciliation_v1_finding, 17);
 
 /**
  * What kind of discrepancy it is. How severe each is and how long it may be in transit stands in
@@ -1282,6 +1409,17 @@ export const FindingService: GenService<{
     methodKind: "unary";
     input: typeof ListFindingsRequestSchema;
     output: typeof ListFindingsResponseSchema;
+  },
+  /**
+   * Count findings by class, severity, state and provider account: all that are open, and those of a window that are
+   * resolved.
+   *
+   * @generated from rpc defter.reconciliation.v1.FindingService.CountFindings
+   */
+  countFindings: {
+    methodKind: "unary";
+    input: typeof CountFindingsRequestSchema;
+    output: typeof CountFindingsResponseSchema;
   },
   /**
    * Read a finding with its history. Fails with FINDING_NOT_FOUND.
