@@ -129,6 +129,9 @@ class Reason(IntEnum):
     ACCOUNTS_BELOW_LIMIT = 260
     BLOCKING_FINDINGS_OPEN = 261
     PLAYER_FORGOTTEN = 262
+    WITHDRAWAL_STATE_MISMATCH = 263
+    WITHDRAWAL_CLAIMED = 264
+    TOO_MANY_NOTES = 265
     CONTINUATION_NOT_REVERSIBLE = 241
 
 
@@ -750,6 +753,21 @@ class PlayerCancelNotAllowed(Rejected):
 class SecondReviewerRequired(Rejected):
     reason = Reason.SECOND_REVIEWER_REQUIRED
     sentence = "the second approval must come from another reviewer"
+
+
+class WithdrawalStateMismatch(Rejected):
+    reason = Reason.WITHDRAWAL_STATE_MISMATCH
+    sentence = "the withdrawal is not as the reviewer has seen it"
+
+
+class WithdrawalClaimed(Rejected):
+    reason = Reason.WITHDRAWAL_CLAIMED
+    sentence = "somebody else works on the withdrawal"
+
+
+class TooManyNotes(Rejected):
+    reason = Reason.TOO_MANY_NOTES
+    sentence = "the withdrawal has as many notes as it can have"
 
 
 class CallUnderWay(Rejected):

@@ -6,16 +6,17 @@ from ledger_server.domain.payments.deposit import DepositState
 from ledger_server.engine.reads.ledger import Span
 from ledger_server.engine.reads.payments import PaymentReads
 from ledger_server.engine.reads.personal import PersonalData
+from ledger_server.engine.records.times import timestamp
 from ledger_server.engine.records.wire_format import length_delimited, number
 from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.outcomes import decide_one
 from ledger_server.rpc.page_token import number_position, page_bytes, page_size
-from ledger_server.rpc.payment_requests import PaymentReader, optional_filters
+from ledger_server.rpc.payment_lists import ended_span, wanted_payments
+from ledger_server.rpc.payment_requests import PaymentReader
 from ledger_server.rpc.personal import decide_payment
-from ledger_server.rpc.read_requests import bound, optional_enum, tenant_violations
+from ledger_server.rpc.read_requests import bound, tenant_violations
 from ledger_server.rpc.serving import Context
 from ledger_server.store.payment_rows import DEPOSIT
-from ledger_server.store.queries.payments import PaymentFilter
 
 
 class DepositServicer:
@@ -43,23 +44,36 @@ class DepositServicer:
         return length_delimited(1, found) + number(2, newest)
 
     async def ListDeposits(self, request: deposit_pb2.ListDepositsRequest, _: Context) -> bytes:
-        """List deposits in the order in which they were begun."""
+        """List deposits in the order in which they were begun, or the newest first."""
         violations = tenant_violations(request)
-        optional_filters(violations, request)
-        state = optional_enum(violations, request.state, "state", DepositState)
+        wanted = wanted_payments(violations, request, DEPOSIT, DepositState)
         begun = Span(bound(violations, request, "from_time"), bound(violations, request, "to_time"))
         size = page_size(request, violations)
         after = number_position(request, violations)
         violations.check()
-        wanted = PaymentFilter(
-            kind=DEPOSIT,
-            player_id=request.player_id,
-            state=state,
-            provider=request.provider,
-            provider_ref=request.provider_ref,
-        )
         page = await self._reads.list_payments(request.tenant_id, wanted, begun, after=after, size=size)
         return page_bytes(request, page)
+
+    async def CountDeposits(
+        self, request: deposit_pb2.CountDepositsRequest, _: Context
+    ) -> deposit_pb2.CountDepositsResponse:
+        """Count deposits by state, currency and provider account."""
+        violations = tenant_violations(request)
+        ended = ended_span(violations, request)
+        violations.check()
+        found, newest = await self._reads.count_payments(request.tenant_id, DEPOSIT, DepositState, ended)
+        response = deposit_pb2.CountDepositsResponse(sequence=newest)
+        for each in found:
+            response.counts.add(
+                state=each.state,
+                currency_code=each.currency,
+                provider=each.provider,
+                count=each.payments,
+                amount_minor=each.amount,
+                oldest_time=timestamp(each.oldest_time),
+                at_least=each.at_least,
+            )
+        return response
 
     async def RefundDeposit(self, request: deposit_pb2.RefundDepositRequest, context: Context) -> bytes:
         """Ask for a refund."""

@@ -12,6 +12,7 @@ from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.finding_requests import (
     MAX_PERSON,
     acknowledge_finding,
+    opened_between,
     reopen_finding,
     resolve_finding,
     wanted_findings,
@@ -44,6 +45,27 @@ class FindingServicer:
         page = await self._reads.list_findings(request.tenant_id, wanted, after=after, size=size)
         behind = None if page.next is None else _position(page.next)
         return page_bytes(request, Page(page.items, behind, page.sequence))
+
+    async def CountFindings(
+        self, request: finding_pb2.CountFindingsRequest, _: Context
+    ) -> finding_pb2.CountFindingsResponse:
+        """Count findings by class, severity, state and provider account."""
+        violations = tenant_violations(request)
+        ended = opened_between(violations, request)
+        violations.check()
+        found, newest = await self._reads.count_findings(request.tenant_id, ended)
+        response = finding_pb2.CountFindingsResponse(sequence=newest)
+        for each in found:
+            response.counts.add(
+                finding_class=each.kind,
+                severity=each.severity,
+                state=each.state,
+                provider=each.provider,
+                count=each.findings,
+                oldest_time=timestamp(each.oldest_time),
+                at_least=each.at_least,
+            )
+        return response
 
     async def GetFinding(
         self, request: finding_pb2.GetFindingRequest, _: Context

@@ -1,5 +1,6 @@
 """Owns the border of findings: checks the shape of requests, and makes commands of them."""
 
+from datetime import UTC, datetime
 from typing import Final
 
 from defter.reconciliation.v1 import finding_pb2
@@ -12,7 +13,7 @@ from ledger_server.domain.ids import TenantIds, finding_fingerprint
 from ledger_server.domain.state.commands import Method
 from ledger_server.engine.lane.work import Request
 from ledger_server.rpc.payment_requests import payment_place, provider_name, some_text
-from ledger_server.rpc.read_requests import optional_enum
+from ledger_server.rpc.read_requests import bound, optional_enum
 from ledger_server.rpc.requests import ids_of, keyed, keyed_violations
 from ledger_server.rpc.violations import MAX_KEY, Violations, members
 from ledger_server.store.queries.findings import FindingFilter
@@ -108,6 +109,16 @@ def wanted_findings(
         payment_kind=payment_kind,
         assignee=message.assignee,
     )
+
+
+def opened_between(
+    violations: Violations, message: finding_pb2.CountFindingsRequest
+) -> tuple[datetime, datetime] | None:
+    """Read when the resolved findings that are counted were opened; None: none of them is counted."""
+    start, end = bound(violations, message, "from_time"), bound(violations, message, "to_time")
+    if start is None and end is not None:
+        violations.add(FieldMissing(field="from_time"))
+    return None if start is None else (start, end or datetime.max.replace(tzinfo=UTC))
 
 
 def _step_violations(message: _StepRequest) -> Violations:

@@ -4,7 +4,7 @@ from typing import Final
 
 from ledger_server.rpc.tenant_scope import OF_THE_CALLER
 
-READ_VERBS: Final = ("Get", "BatchGet", "List", "Reveal", "Verify", "Watch", "ServerReflection")
+READ_VERBS: Final = ("Get", "BatchGet", "Count", "List", "Reveal", "Verify", "Watch", "ServerReflection")
 """What the names of methods that change nothing begin with; any other method counts as one that does."""
 
 NOT_OF_PLAYERS: Final = frozenset(

@@ -11,12 +11,12 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from defter.payments.v1 import deposit_pb2, payment_pb2, provider_event_pb2, withdrawal_pb2
-from google.protobuf.message import Message
 
 from ledger_server.domain.errors import (
     BatchSizeOutOfRange,
     FieldMalformed,
     FieldMissing,
+    FieldOutOfRange,
     FieldTooLong,
     ProviderCurrencyUnsupported,
     ProviderUnknown,
@@ -25,18 +25,23 @@ from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.ledger.amounts import AmountBounds
 from ledger_server.domain.ledger.currency import CurrencyRegistry
 from ledger_server.domain.payments.commands import (
+    AddWithdrawalNote,
     ApproveWithdrawal,
     CancelWithdrawal,
+    ClaimWithdrawal,
     InitiateDeposit,
     MarkWithdrawalPaid,
     RefundDeposit,
     RejectWithdrawal,
     ReplayEvent,
     RequestWithdrawal,
+    Seen,
     SetWithdrawalPolicy,
     SupersedeEvent,
 )
 from ledger_server.domain.payments.events import ProviderEvent
+from ledger_server.domain.payments.reviewers import folded
+from ledger_server.domain.payments.withdrawal import WithdrawalState
 from ledger_server.domain.state.commands import Method, RequestKey
 from ledger_server.engine.lane.work import Request
 from ledger_server.engine.reconciliation.event_requests import event_request
@@ -44,6 +49,7 @@ from ledger_server.engine.records.events import echoed_payment, event_type, unre
 from ledger_server.engine.records.times import moment
 from ledger_server.engine.records.withdrawals import policy_of_message
 from ledger_server.rpc.guard import CALLER
+from ledger_server.rpc.read_requests import optional_enum
 from ledger_server.rpc.requests import MAX_NOTE, MAX_REFERENCE, ids_of, keyed, keyed_violations, request_of
 from ledger_server.rpc.violations import MAX_KEY, Violations
 from ledger_server.store.payment_rows import DEPOSIT, WITHDRAWAL
@@ -53,6 +59,9 @@ MAX_PAYLOAD: Final = 1024 * 1024
 MAX_PLAYER_ID: Final = 64
 MAX_PROVIDER: Final = 63
 MAX_REVIEWER: Final = 255
+
+_CLAIM_SECONDS: Final = 900
+_CLAIM_RANGE: Final = range(60, 86_400 + 1)
 
 # No record has this number.
 _NO_NUMBER: Final = -1
@@ -77,6 +86,15 @@ _ReviewRequest = (
     | withdrawal_pb2.RejectWithdrawalRequest
     | withdrawal_pb2.CancelWithdrawalRequest
     | withdrawal_pb2.MarkWithdrawalPaidRequest
+    | withdrawal_pb2.ClaimWithdrawalRequest
+    | withdrawal_pb2.AddWithdrawalNoteRequest
+)
+_NamedReview = (
+    withdrawal_pb2.ApproveWithdrawalRequest
+    | withdrawal_pb2.RejectWithdrawalRequest
+    | withdrawal_pb2.MarkWithdrawalPaidRequest
+    | withdrawal_pb2.ClaimWithdrawalRequest
+    | withdrawal_pb2.AddWithdrawalNoteRequest
 )
 
 
@@ -338,16 +356,17 @@ class PaymentReader:
 def approve_withdrawal(message: withdrawal_pb2.ApproveWithdrawalRequest) -> Request:
     """Read an approval."""
     violations = _review_violations(message)
-    some_text(violations, message.reviewer, "reviewer", MAX_REVIEWER)
+    _reviewer(violations, message)
     violations.text(message.note, "note", MAX_NOTE)
+    seen = _seen(violations, message)
     violations.check()
-    caller = CALLER.get()
     command = ApproveWithdrawal(
         withdrawal_id=message.withdrawal_id,
         number=_withdrawal_number(message),
         reviewer=message.reviewer,
         note=message.note,
-        identity="" if caller is None else caller.identity,
+        identity=_identity(),
+        seen=seen,
     )
     return keyed(Method.ApproveWithdrawal, message, message.idempotency_key, command)
 
@@ -355,16 +374,53 @@ def approve_withdrawal(message: withdrawal_pb2.ApproveWithdrawalRequest) -> Requ
 def reject_withdrawal(message: withdrawal_pb2.RejectWithdrawalRequest) -> Request:
     """Read a reviewer's refusal."""
     violations = _review_violations(message)
-    some_text(violations, message.reviewer, "reviewer", MAX_REVIEWER)
+    _reviewer(violations, message)
     violations.text(message.reason, "reason", MAX_NOTE)
+    seen = _seen(violations, message)
     violations.check()
     command = RejectWithdrawal(
         withdrawal_id=message.withdrawal_id,
         number=_withdrawal_number(message),
         reviewer=message.reviewer,
         reason=message.reason,
+        seen=seen,
     )
     return keyed(Method.RejectWithdrawal, message, message.idempotency_key, command)
+
+
+def claim_withdrawal(message: withdrawal_pb2.ClaimWithdrawalRequest) -> Request:
+    """Read who works on a withdrawal."""
+    violations = _review_violations(message)
+    _reviewer(violations, message)
+    seconds = message.claim_seconds or _CLAIM_SECONDS
+    if seconds not in _CLAIM_RANGE:
+        violations.add(FieldOutOfRange(field="claim_seconds"))
+    violations.check()
+    command = ClaimWithdrawal(
+        withdrawal_id=message.withdrawal_id,
+        number=_withdrawal_number(message),
+        reviewer=message.reviewer,
+        identity=_identity(),
+        claim_for=None if message.release else timedelta(seconds=seconds),
+        take_over=message.take_over,
+    )
+    return keyed(Method.ClaimWithdrawal, message, message.idempotency_key, command)
+
+
+def add_withdrawal_note(message: withdrawal_pb2.AddWithdrawalNoteRequest) -> Request:
+    """Read a note on a withdrawal."""
+    violations = _review_violations(message)
+    _reviewer(violations, message)
+    some_text(violations, message.text, "text", MAX_NOTE)
+    violations.check()
+    command = AddWithdrawalNote(
+        withdrawal_id=message.withdrawal_id,
+        number=_withdrawal_number(message),
+        reviewer=message.reviewer,
+        identity=_identity(),
+        text=message.text,
+    )
+    return keyed(Method.AddWithdrawalNote, message, message.idempotency_key, command)
 
 
 def cancel_withdrawal(message: withdrawal_pb2.CancelWithdrawalRequest) -> Request:
@@ -384,7 +440,7 @@ def mark_withdrawal_paid(message: withdrawal_pb2.MarkWithdrawalPaidRequest) -> R
     """Read a reviewer's word that the provider has paid."""
     violations = _review_violations(message)
     violations.text(message.provider_ref, "provider_ref", MAX_REFERENCE)
-    some_text(violations, message.reviewer, "reviewer", MAX_REVIEWER)
+    _reviewer(violations, message)
     violations.check()
     command = MarkWithdrawalPaid(
         withdrawal_id=message.withdrawal_id,
@@ -435,23 +491,35 @@ def without_personal(message: _PaymentRequest) -> _PaymentRequest:
     return rest
 
 
-def optional_filters(violations: Violations, message: Message) -> None:
-    """Check the filters of lists of payments that are given."""
-    player, provider, ref = message.player_id, message.provider, message.provider_ref  # type: ignore[attr-defined]
-    if player:
-        player_id(violations, player)
-    if provider:
-        provider_name(violations, provider)
-    elif ref:
-        # A ref means something only at its own provider.
-        violations.add(FieldMissing(field="provider"))
-    violations.text(ref, "provider_ref", MAX_REFERENCE)
-
-
 def _review_violations(message: _ReviewRequest) -> Violations:
     violations = keyed_violations(message)
     violations.identifier(message.withdrawal_id, "withdrawal_id")
     return violations
+
+
+def _reviewer(violations: Violations, message: _NamedReview) -> None:
+    """Require a name that can be told from another one."""
+    some_text(violations, message.reviewer, "reviewer", MAX_REVIEWER)
+    if message.reviewer and len(message.reviewer) <= MAX_REVIEWER and not folded(message.reviewer):
+        violations.add(FieldMalformed(field="reviewer"))
+
+
+def _identity() -> str:
+    """Return what proves the reviewer of the call under way; empty where nothing does."""
+    caller = CALLER.get()
+    return "" if caller is None else caller.identity
+
+
+def _seen(
+    violations: Violations,
+    message: withdrawal_pb2.ApproveWithdrawalRequest | withdrawal_pb2.RejectWithdrawalRequest,
+) -> Seen:
+    """Read how the reviewer has seen the withdrawal."""
+    approvals = message.expected_approvals if message.HasField("expected_approvals") else None
+    if approvals is not None and approvals < 0:
+        violations.add(FieldOutOfRange(field="expected_approvals"))
+    state = optional_enum(violations, message.expected_state, "expected_state", WithdrawalState)
+    return Seen(state=state, approvals=approvals)
 
 
 def _withdrawal_number(message: _ReviewRequest) -> int | None:

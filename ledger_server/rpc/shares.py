@@ -28,7 +28,7 @@ NO_TENANT: Final = ""
 
 VERIFY: Final = "VerifyJournal"
 _READS: Final = ("Get", "BatchGet", "Reveal")
-_LISTS: Final = ("List", "GetTrialBalance")
+_LISTS: Final = ("Count", "List", "GetTrialBalance")
 _UNIT_BYTES: Final = 1_024
 # So many lists, or verifications, of one owner may wait for their turn.
 _MOST_WAITING: Final = 256

@@ -7,24 +7,26 @@ from ledger_server.engine.lane.work import Request
 from ledger_server.engine.reads.ledger import Reads, Span
 from ledger_server.engine.reads.payments import PaymentReads
 from ledger_server.engine.reads.personal import PersonalData
+from ledger_server.engine.records.times import timestamp
 from ledger_server.engine.records.wire_format import length_delimited, number
 from ledger_server.engine.records.withdrawals import policy_message
 from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.outcomes import decide_one
 from ledger_server.rpc.page_token import number_position, page_bytes, page_size
+from ledger_server.rpc.payment_lists import ended_span, wanted_payments
 from ledger_server.rpc.payment_requests import (
     PaymentReader,
+    add_withdrawal_note,
     approve_withdrawal,
     cancel_withdrawal,
+    claim_withdrawal,
     mark_withdrawal_paid,
-    optional_filters,
     reject_withdrawal,
 )
 from ledger_server.rpc.personal import decide_payment
-from ledger_server.rpc.read_requests import bound, optional_enum, tenant_violations
+from ledger_server.rpc.read_requests import bound, tenant_violations
 from ledger_server.rpc.serving import Context
 from ledger_server.store.payment_rows import WITHDRAWAL
-from ledger_server.store.queries.payments import PaymentFilter
 
 
 class WithdrawalServicer:
@@ -75,6 +77,18 @@ class WithdrawalServicer:
         """Record by hand that the provider has paid."""
         return await self._decide(request.tenant_id, mark_withdrawal_paid(request), context)
 
+    async def ClaimWithdrawal(
+        self, request: withdrawal_pb2.ClaimWithdrawalRequest, context: Context
+    ) -> bytes:
+        """Say who works on it."""
+        return await self._decide(request.tenant_id, claim_withdrawal(request), context)
+
+    async def AddWithdrawalNote(
+        self, request: withdrawal_pb2.AddWithdrawalNoteRequest, context: Context
+    ) -> bytes:
+        """Add a note to it."""
+        return await self._decide(request.tenant_id, add_withdrawal_note(request), context)
+
     async def GetWithdrawal(self, request: withdrawal_pb2.GetWithdrawalRequest, _: Context) -> bytes:
         """Read one withdrawal."""
         violations = tenant_violations(request)
@@ -84,25 +98,40 @@ class WithdrawalServicer:
         return length_delimited(1, found) + number(2, newest)
 
     async def ListWithdrawals(self, request: withdrawal_pb2.ListWithdrawalsRequest, _: Context) -> bytes:
-        """List withdrawals in the order in which they were asked for."""
+        """List withdrawals in the order in which they were asked for, or the newest first."""
         violations = tenant_violations(request)
-        optional_filters(violations, request)
-        state = optional_enum(violations, request.state, "state", WithdrawalState)
+        wanted = wanted_payments(violations, request, WITHDRAWAL, WithdrawalState)
         begun = Span(bound(violations, request, "from_time"), bound(violations, request, "to_time"))
         size = page_size(request, violations)
         after = number_position(request, violations)
         violations.check()
-        wanted = PaymentFilter(
-            kind=WITHDRAWAL,
-            player_id=request.player_id,
-            state=state,
-            provider=request.provider,
-            provider_ref=request.provider_ref,
-        )
         page = await self._payment_reads.list_payments(
             request.tenant_id, wanted, begun, after=after, size=size
         )
         return page_bytes(request, page)
+
+    async def CountWithdrawals(
+        self, request: withdrawal_pb2.CountWithdrawalsRequest, _: Context
+    ) -> withdrawal_pb2.CountWithdrawalsResponse:
+        """Count withdrawals by state, currency and provider account."""
+        violations = tenant_violations(request)
+        ended = ended_span(violations, request)
+        violations.check()
+        found, newest = await self._payment_reads.count_payments(
+            request.tenant_id, WITHDRAWAL, WithdrawalState, ended
+        )
+        response = withdrawal_pb2.CountWithdrawalsResponse(sequence=newest)
+        for each in found:
+            response.counts.add(
+                state=each.state,
+                currency_code=each.currency,
+                provider=each.provider,
+                count=each.payments,
+                amount_minor=each.amount,
+                oldest_time=timestamp(each.oldest_time),
+                at_least=each.at_least,
+            )
+        return response
 
     async def SetWithdrawalPolicy(
         self, request: withdrawal_pb2.SetWithdrawalPolicyRequest, context: Context

@@ -36,6 +36,7 @@ PAYMENT_TABLES: Final = {
         "update_time": "timestamptz",
         "changed_by": "bigint",
         "body": "bytea",
+        "reference": "text",
     },
     "payment_refs": {
         "provider": "text",
@@ -72,7 +73,10 @@ PAYMENT_TABLES: Final = {
 # The columns that a later fact may change; of a table without any, the first row stays.
 PAYMENT_UPSERTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "payment_refs": ("provider, provider_ref", ()),
-    "payments": ("payment_number", ("provider_ref", "state", "update_time", "changed_by", "body")),
+    "payments": (
+        "payment_number",
+        ("provider_ref", "state", "update_time", "changed_by", "body", "reference"),
+    ),
     "provider_events": ("event_number", ("payment_number", "state", "update_time", "changed_by", "body")),
 }
 
@@ -133,6 +137,7 @@ class PaymentRows:
             payment.update_time,
             sequence,
             content,
+            payment.reference,
         )
 
     def _event(self, fact: EventRecorded, sequence: int, record_time: datetime, content: bytes) -> None:

@@ -47,6 +47,10 @@ CROSS JOIN LATERAL (
     WHERE tenant_key = $1 AND provider = wanted.provider AND provider_ref = wanted.provider_ref LIMIT 1
 ) p
 """
+_REFS_NAMED: Final = """
+SELECT payment_number FROM payment_refs
+WHERE tenant_key = $1 AND provider_ref = $2 AND payment_number > 0 ORDER BY payment_number
+"""
 _LOAD_EVENTS: Final = """
 SELECT e.event_number, e.body
 FROM unnest($2::bigint[]) AS wanted(event_number)
@@ -76,6 +80,12 @@ async def find_refs(
     providers, provider_refs = zip(*refs, strict=True)
     rows = await connection.fetch(_FIND_REFS, key, providers, provider_refs)
     return {(row["provider"], row["provider_ref"]): row["payment_number"] for row in rows}
+
+
+async def payments_named(connection: AnyConnection, key: TenantKey, provider_ref: str) -> list[int]:
+    """Return the payments with a ref in their order: one at each provider account, at most."""
+    rows = await connection.fetch(_REFS_NAMED, key, provider_ref)
+    return list(dict.fromkeys(row["payment_number"] for row in rows))
 
 
 async def load_events(connection: AnyConnection, key: TenantKey, numbers: Sequence[int]) -> dict[int, bytes]:

@@ -277,6 +277,9 @@ payments: Final = Table(
     time("update_time"),
     Column("changed_by", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    # The caller's own reference, empty for none. NULL in rows that a version from before wrote and nobody has
+    # changed since: those are searched by their bodies.
+    bytewise("reference", nullable=True),
     PrimaryKeyConstraint("tenant_key", "payment_number"),
     # The widest index comes first: of indexes that look alike while the table is empty, PostgreSQL takes the
     # one that was made last.
@@ -286,6 +289,31 @@ payments: Final = Table(
     Index("payments_provider_idx", "tenant_key", "provider", "kind", "payment_number"),
     # Payments by change: how a run finds payments that the provider may be missing.
     Index("payments_update_time_idx", "tenant_key", "provider", "update_time", "payment_number"),
+    Index(
+        "payments_reference_idx",
+        "tenant_key",
+        "kind",
+        "reference",
+        "payment_number",
+        postgresql_where=text("reference <> ''"),
+    ),
+    Index(
+        "payments_unread_reference_idx",
+        "tenant_key",
+        "kind",
+        "payment_number",
+        postgresql_where=text("reference IS NULL"),
+    ),
+    # What is open: counted without its rows.
+    Index(
+        "payments_open_idx",
+        "tenant_key",
+        "kind",
+        "state",
+        "payment_number",
+        postgresql_include=["currency_code", "provider", "amount", "create_time"],
+        postgresql_where=text("state IN (1, 2)"),
+    ),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -299,6 +327,8 @@ payment_refs: Final = Table(
     bytewise("provider_ref"),
     Column("payment_number", BigInteger, nullable=False),
     PrimaryKeyConstraint("tenant_key", "provider", "provider_ref"),
+    # The payments with a ref at any provider.
+    Index("payment_refs_ref_idx", "tenant_key", "provider_ref", "payment_number"),
 )
 
 # One row per event that a provider sent, with its body as it was received.

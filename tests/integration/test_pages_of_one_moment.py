@@ -117,7 +117,7 @@ async def test_list_payments_that_change_while_page_is_read_skips_none(
     first, *_ = [await cashier.initiate(1) for _ in range(SCAN)]
     await cashier.initiate(100, provider=SILENT_PROVIDER)
     await cashier.initiate(1)
-    silent = PaymentFilter(DEPOSIT, state=int(DepositState.INITIATED), provider=SILENT_PROVIDER)
+    silent = PaymentFilter(DEPOSIT, states=frozenset({int(DepositState.INITIATED)}), provider=SILENT_PROVIDER)
 
     async def capture() -> None:
         await cashier.ingest(cashier.event(CAPTURED, first.deposit_id, 1))

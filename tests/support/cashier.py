@@ -116,30 +116,64 @@ class Cashier:
         return (await self.stubs.withdrawals.RequestWithdrawal(request)).withdrawal
 
     async def approve(
-        self, withdrawal_id: str, reviewer: str = "eve", *, note: str = "", key: str | None = None
+        self,
+        withdrawal_id: str,
+        reviewer: str = "eve",
+        *,
+        note: str = "",
+        key: str | None = None,
+        **seen: Any,
     ) -> payment_pb2.Withdrawal:
-        """Let it pass."""
+        """Let it pass; `seen` is what the reviewer expects."""
         request = withdrawal_pb2.ApproveWithdrawalRequest(
             tenant_id=self.ledger.tenant_id,
             idempotency_key=key or self.ledger.new_key(),
             withdrawal_id=withdrawal_id,
             reviewer=reviewer,
             note=note,
+            **seen,
         )
         return (await self.stubs.withdrawals.ApproveWithdrawal(request)).withdrawal
 
     async def reject(
-        self, withdrawal_id: str, *, reason: str = "", key: str | None = None
+        self, withdrawal_id: str, *, reason: str = "", key: str | None = None, **seen: Any
     ) -> payment_pb2.Withdrawal:
-        """Refuse it."""
+        """Refuse it; `seen` is what the reviewer expects."""
         request = withdrawal_pb2.RejectWithdrawalRequest(
             tenant_id=self.ledger.tenant_id,
             idempotency_key=key or self.ledger.new_key(),
             withdrawal_id=withdrawal_id,
             reviewer="eve",
             reason=reason,
+            **seen,
         )
         return (await self.stubs.withdrawals.RejectWithdrawal(request)).withdrawal
+
+    async def claim(
+        self, withdrawal_id: str, reviewer: str = "eve", *, key: str | None = None, **fields: Any
+    ) -> payment_pb2.Withdrawal:
+        """Say who works on it."""
+        request = withdrawal_pb2.ClaimWithdrawalRequest(
+            tenant_id=self.ledger.tenant_id,
+            idempotency_key=key or self.ledger.new_key(),
+            withdrawal_id=withdrawal_id,
+            reviewer=reviewer,
+            **fields,
+        )
+        return (await self.stubs.withdrawals.ClaimWithdrawal(request)).withdrawal
+
+    async def add_note(
+        self, withdrawal_id: str, text: str, reviewer: str = "eve", *, key: str | None = None
+    ) -> payment_pb2.Withdrawal:
+        """Add a note to it."""
+        request = withdrawal_pb2.AddWithdrawalNoteRequest(
+            tenant_id=self.ledger.tenant_id,
+            idempotency_key=key or self.ledger.new_key(),
+            withdrawal_id=withdrawal_id,
+            reviewer=reviewer,
+            text=text,
+        )
+        return (await self.stubs.withdrawals.AddWithdrawalNote(request)).withdrawal
 
     async def cancel(self, withdrawal_id: str, *, key: str | None = None) -> payment_pb2.Withdrawal:
         """Take it back."""

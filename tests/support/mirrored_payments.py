@@ -208,6 +208,8 @@ class Mirror:
                 hold_ended=False,
                 fees=(),
                 personal=b"",
+                claim=None,
+                notes=(),
             )
             for event in heard:
                 withdrawal = with_withdrawal_event(withdrawal, event)

@@ -78,7 +78,7 @@ IDENTIFIERS: Final = frozenset(
 )
 # One of a list of words, or the provider's word for one.
 CLOSED: Final = frozenset({"currency_code", "second_review_from_minor", "provider_type", "stage"})
-READ_VERBS: Final = ("Get", "BatchGet", "List", "Reveal", "Verify", "Watch")
+READ_VERBS: Final = ("Get", "BatchGet", "Count", "List", "Reveal", "Verify", "Watch")
 
 
 def is_text(field: FieldDescriptor) -> bool:

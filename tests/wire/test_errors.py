@@ -626,6 +626,49 @@ async def approve_twice_alone(ledger: Ledger, clock: FakeClock) -> Provoked:
     return cashier.approve(withdrawal.withdrawal_id, "eve"), facts
 
 
+@provokes("WITHDRAWAL_STATE_MISMATCH", ABORTED)
+async def approve_what_a_colleague_has_approved(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """What the reviewer has seen is not what stands there."""
+    cashier = Cashier(ledger)
+    await cashier.set_policy(second_review_from_minor={"EUR": 1})
+    await cashier.captured()
+    withdrawal = await cashier.request()
+    await cashier.approve(withdrawal.withdrawal_id, "eve")
+    facts = {
+        "withdrawal_id": withdrawal.withdrawal_id,
+        "state": "REQUESTED",
+        "approvals": "1",
+        "expected_state": "REQUESTED",
+        "expected_approvals": "0",
+    }
+    seen: dict[str, Any] = {"expected_state": payment_pb2.WITHDRAWAL_STATE_REQUESTED, "expected_approvals": 0}
+    return cashier.approve(withdrawal.withdrawal_id, "ada", **seen), facts
+
+
+@provokes("WITHDRAWAL_CLAIMED", FAILED_PRECONDITION)
+async def claim_what_a_colleague_works_on(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Who does not say that they take it over is told who works on it."""
+    cashier = Cashier(ledger)
+    await cashier.captured()
+    withdrawal = await cashier.request()
+    claimed = await cashier.claim(withdrawal.withdrawal_id, "eve")
+    expires = claimed.claim.expire_time.ToDatetime(UTC).isoformat()
+    facts = {"withdrawal_id": withdrawal.withdrawal_id, "reviewer": "eve", "expire_time": expires}
+    return cashier.claim(withdrawal.withdrawal_id, "ada"), facts
+
+
+@provokes("TOO_MANY_NOTES", FAILED_PRECONDITION)
+async def add_one_note_too_many(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Each record of a withdrawal has all of them."""
+    cashier = Cashier(ledger)
+    await cashier.captured()
+    withdrawal = await cashier.request()
+    for number in range(64):
+        await cashier.add_note(withdrawal.withdrawal_id, str(number))
+    facts = {"withdrawal_id": withdrawal.withdrawal_id, "limit": "64"}
+    return cashier.add_note(withdrawal.withdrawal_id, "64"), facts
+
+
 @provokes("CALL_UNDER_WAY", FAILED_PRECONDITION)
 async def mark_paid_while_provider_is_silent(ledger: Ledger, clock: FakeClock) -> Provoked:
     """The provider may have paid, or may be about to."""

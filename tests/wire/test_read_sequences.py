@@ -69,7 +69,7 @@ def get_methods() -> dict[str, MethodDescriptor]:
             file = import_module(f"defter.{package}.v1.{name}_pb2").DESCRIPTOR
             for service in file.services_by_name.values():
                 for method in service.methods:
-                    if method.name.startswith(("Get", "List", "BatchGet")):
+                    if method.name.startswith(("Get", "List", "BatchGet", "Count")):
                         found[method.name] = method
     return found
 

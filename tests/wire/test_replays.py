@@ -287,6 +287,21 @@ async def reviewed_withdrawal(ledger: Ledger, clock: FakeClock) -> dict[str, Any
     return {**await withdrawal_there(ledger, clock), "reviewer": "eve"}
 
 
+async def noted_withdrawal(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For AddWithdrawalNote."""
+    return {**await reviewed_withdrawal(ledger, clock), "text": "called the bank"}
+
+
+async def note_on_nothing(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For AddWithdrawalNote."""
+    return {**await noted_withdrawal(ledger, clock), "withdrawal_id": "wd_nothing"}
+
+
+async def withdrawal_seen_otherwise(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For ApproveWithdrawal: it has no approval yet."""
+    return {**await reviewed_withdrawal(ledger, clock), "expected_approvals": 1}
+
+
 async def rejected_withdrawal(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
     """For RejectWithdrawal."""
     fields = await reviewed_withdrawal(ledger, clock)
@@ -478,6 +493,8 @@ SUCCESSES = [
     withdrawal_rpc("RequestWithdrawal", plain_withdrawal, destination="bank-2"),
     withdrawal_rpc("ApproveWithdrawal", reviewed_withdrawal, reviewer="mallory"),
     withdrawal_rpc("RejectWithdrawal", reviewed_withdrawal, reviewer="mallory"),
+    withdrawal_rpc("ClaimWithdrawal", reviewed_withdrawal, take_over=True),
+    withdrawal_rpc("AddWithdrawalNote", noted_withdrawal, text="another one"),
     withdrawal_rpc("CancelWithdrawal", withdrawal_of_player, withdrawal_id="wd_other"),
     withdrawal_rpc("MarkWithdrawalPaid", approved_withdrawal, provider_ref="changed"),
     withdrawal_rpc("SetWithdrawalPolicy", plain_policy, policy=WithdrawalPolicy(player_may_cancel=False)),
@@ -508,7 +525,10 @@ REJECTIONS = [
     withdrawal_rpc("RequestWithdrawal", withdrawal_too_large, "INSUFFICIENT_FUNDS"),
     withdrawal_rpc("RequestWithdrawal", withdrawal_without_account, "ACCOUNT_NOT_FOUND"),
     withdrawal_rpc("ApproveWithdrawal", unknown_withdrawal, "WITHDRAWAL_NOT_FOUND"),
+    withdrawal_rpc("ApproveWithdrawal", withdrawal_seen_otherwise, "WITHDRAWAL_STATE_MISMATCH"),
     withdrawal_rpc("RejectWithdrawal", rejected_withdrawal, "ILLEGAL_TRANSITION"),
+    withdrawal_rpc("ClaimWithdrawal", rejected_withdrawal, "ILLEGAL_TRANSITION"),
+    withdrawal_rpc("AddWithdrawalNote", note_on_nothing, "WITHDRAWAL_NOT_FOUND"),
     withdrawal_rpc("CancelWithdrawal", withdrawal_there, "PLAYER_CANCEL_NOT_ALLOWED"),
     withdrawal_rpc("MarkWithdrawalPaid", reviewed_withdrawal, "ILLEGAL_TRANSITION"),
     event_rpc("ReplayProviderEvent", unknown_event, "PROVIDER_EVENT_NOT_FOUND"),

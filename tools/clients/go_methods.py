@@ -18,7 +18,7 @@ _ALIAS: Final = re.compile(r"\b([a-z]+)v1\.")
 _BY_HAND: Final = frozenset({"WatchJournal", "StreamTransactions"})
 # Services of one thing, so their names have no plural.
 _SINGLE: Final = frozenset({"Journal", "Outbound", "Reconciliation", "Backfill"})
-_CHANGES_NOTHING: Final = ("Get", "List", "BatchGet")
+_CHANGES_NOTHING: Final = ("Get", "List", "BatchGet", "Count")
 
 
 def services(comment: Callable[[str], str]) -> str:

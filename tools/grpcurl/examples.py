@@ -318,6 +318,7 @@ _DEPOSITS: Final = (
     ),
     _payments("DepositService", "GetDeposit", deposit_id="$DEPOSIT"),
     _payments("DepositService", "ListDeposits", player_id="42"),
+    _payments("DepositService", "CountDeposits", from_time="2026-01-01T00:00:00Z"),
     _payments(
         "DepositService", "RefundDeposit", idempotency_key="refund-1", deposit_id="$DEPOSIT", amount_minor=400
     ),
@@ -350,10 +351,28 @@ _WITHDRAWALS: Final = (
     ),
     _payments(
         "WithdrawalService",
+        "ClaimWithdrawal",
+        idempotency_key="mine-1",
+        withdrawal_id="$WITHDRAWAL",
+        reviewer="ada",
+        claim_seconds=600,
+    ),
+    _payments(
+        "WithdrawalService",
+        "AddWithdrawalNote",
+        idempotency_key="note-1",
+        withdrawal_id="$WITHDRAWAL",
+        reviewer="ada",
+        text="the bank has confirmed the account",
+    ),
+    _payments(
+        "WithdrawalService",
         "ApproveWithdrawal",
         idempotency_key="yes-1",
         withdrawal_id="$WITHDRAWAL",
         reviewer="ada",
+        expected_state="WITHDRAWAL_STATE_REQUESTED",
+        expected_approvals=0,
     ),
     _payments(
         "WithdrawalService",
@@ -379,7 +398,8 @@ _WITHDRAWALS: Final = (
         reviewer="ada",
     ),
     _payments("WithdrawalService", "GetWithdrawal", withdrawal_id="$WITHDRAWAL"),
-    _payments("WithdrawalService", "ListWithdrawals", player_id="42"),
+    _payments("WithdrawalService", "ListWithdrawals", player_id="42", newest_first=True),
+    _payments("WithdrawalService", "CountWithdrawals"),
     _one(f"{_PAYMENTS}.OutboundService", "GetOutbound"),
     _one(
         f"{_PAYMENTS}.OutboundService",
@@ -467,6 +487,7 @@ _RECONCILIATIONS: Final = (
         ("LOST_WEBHOOK", "findings.FINDING_CLASS_STATUS_MISMATCH.finding_id"),
         states=["FINDING_STATE_OPEN"],
     ),
+    _findings("CountFindings"),
     _findings("GetFinding", finding_id="$DRIFT"),
     _findings(
         "AcknowledgeFinding",

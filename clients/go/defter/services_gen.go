@@ -403,7 +403,7 @@ func (s *DepositService) ListDepositsPages(ctx context.Context, request *payment
 // CountDeposits calls the RPC of that name. Count deposits by state, currency and provider account: all that are open,
 // and those of a window that have ended. Fails with NOT_YET_RECORDED.
 func (s *DepositService) CountDeposits(ctx context.Context, request *paymentsv1.CountDepositsRequest, options ...CallOption) (*paymentsv1.CountDepositsResponse, error) {
-	return plain[paymentsv1.CountDepositsResponse](ctx, s.client, paymentsv1.DepositService_CountDeposits_FullMethodName, request, options, true)
+	return plain[paymentsv1.CountDepositsResponse](ctx, s.client, paymentsv1.DepositService_CountDeposits_FullMethodName, request, options, false)
 }
 
 // RefundDeposit calls the RPC of that name. Ask for a refund: the player's money is held, and the provider is told in
@@ -572,7 +572,7 @@ func (s *WithdrawalService) ListWithdrawalsPages(ctx context.Context, request *p
 // CountWithdrawals calls the RPC of that name. Count withdrawals by state, currency and provider account: all that are
 // open, and those of a window that have ended. Fails with NOT_YET_RECORDED.
 func (s *WithdrawalService) CountWithdrawals(ctx context.Context, request *paymentsv1.CountWithdrawalsRequest, options ...CallOption) (*paymentsv1.CountWithdrawalsResponse, error) {
-	return plain[paymentsv1.CountWithdrawalsResponse](ctx, s.client, paymentsv1.WithdrawalService_CountWithdrawals_FullMethodName, request, options, true)
+	return plain[paymentsv1.CountWithdrawalsResponse](ctx, s.client, paymentsv1.WithdrawalService_CountWithdrawals_FullMethodName, request, options, false)
 }
 
 // ClaimWithdrawal calls the RPC of that name. Say who works on a withdrawal, or that nobody does any more. It forbids
@@ -614,7 +614,7 @@ func (s *FindingService) ListFindingsPages(ctx context.Context, request *reconci
 // CountFindings calls the RPC of that name. Count findings by class, severity, state and provider account: all that are
 // open, and those of a window that are resolved.
 func (s *FindingService) CountFindings(ctx context.Context, request *reconciliationv1.CountFindingsRequest, options ...CallOption) (*reconciliationv1.CountFindingsResponse, error) {
-	return plain[reconciliationv1.CountFindingsResponse](ctx, s.client, reconciliationv1.FindingService_CountFindings_FullMethodName, request, options, true)
+	return plain[reconciliationv1.CountFindingsResponse](ctx, s.client, reconciliationv1.FindingService_CountFindings_FullMethodName, request, options, false)
 }
 
 // GetFinding calls the RPC of that name. Read a finding with its history. Fails with FINDING_NOT_FOUND.

@@ -1,6 +1,8 @@
 """Owns the fake's reads of payments, events and wallets."""
 
 import re
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Final
 
 from defter_testing.pages import page_of
@@ -13,10 +15,13 @@ from ledger_server.domain.errors import (
     WithdrawalNotFound,
 )
 from ledger_server.domain.payments.accounts import bonus_account, player_account
+from ledger_server.domain.payments.deposit import Deposit
+from ledger_server.domain.payments.withdrawal import Withdrawal
 from ledger_server.engine.reads.ledger import At, Span
 from ledger_server.engine.reads.payments import PaymentReads
 from ledger_server.store.payment_rows import DEPOSIT, WITHDRAWAL
 from ledger_server.store.payment_store import StoredEventRow
+from ledger_server.store.queries.counts import OPEN_STATES, PaymentCount
 from ledger_server.store.queries.payments import EventFilter, PaymentFilter
 from ledger_server.store.queries.rendering import Page
 from ledger_server.store.queries.wallets import WalletAccount
@@ -50,21 +55,46 @@ class MemoryPaymentReads(PaymentReads):
     async def list_payments(
         self, tenant_id: str, wanted: PaymentFilter, begun: Span, *, after: int, size: int
     ) -> Page[bytes, int]:
-        """Return a page of payments of one kind, in the order in which they were begun."""
+        """Return a page of payments of one kind as they were begun, or the newest first."""
         tenant = self._memory.ledger.tenant(tenant_id)
         low, high = await self._memory.bounds(tenant_id, tenant.key, begun)
-        only = tenant.refs.get((wanted.provider, wanted.provider_ref), 0) if wanted.provider_ref else None
+        if not wanted.newest_first:
+            low = max(low, after)
+        elif after:
+            high = min(high, after)
+        named = {
+            number
+            for (provider, ref), number in tenant.refs.items()
+            if ref == wanted.provider_ref and wanted.provider in ("", provider)
+        }
         found = (
             (number, written.body)
-            for number, written in sorted(tenant.payments.items())
-            if max(low, after) < number < high
-            and only in (None, number)
+            for number, written in sorted(tenant.payments.items(), reverse=wanted.newest_first)
+            if low < number < high
+            and (not wanted.provider_ref or number in named)
             and written.kind == wanted.kind
-            and wanted.player_id in ("", written.payment.player_id)
-            and wanted.state in (None, written.payment.state)
-            and wanted.provider in ("", written.payment.provider)
+            and _is_wanted(wanted, written.payment)
         )
         return _bodies(page_of(found, size, _position, newest=tenant.sequence, bytes_of=_length))
+
+    async def count_payments(
+        self, tenant_id: str, kind: int, states: Iterable[int], ended: Span | None
+    ) -> At[list[PaymentCount]]:
+        """Count payments of one kind; `ended`: those that have ended and were begun in this span, too."""
+        tenant = self._memory.ledger.tenant(tenant_id)
+        low, high = (0, 0) if ended is None else await self._memory.bounds(tenant_id, tenant.key, ended)
+        groups: dict[tuple[int, str, str], list[Deposit | Withdrawal]] = {}
+        for number, written in sorted(tenant.payments.items()):
+            payment = written.payment
+            counted = payment.state in OPEN_STATES or low < number < high
+            if written.kind == kind and payment.state in states and counted:
+                group = (int(payment.state), payment.currency, payment.provider)
+                groups.setdefault(group, []).append(payment)
+        counts = [
+            PaymentCount(*group, len(of), sum(each.amount for each in of), _begun(of[0]), at_least=False)
+            for group, of in sorted(groups.items())
+        ]
+        return At(counts, tenant.sequence)
 
     async def event(self, tenant_id: str, provider_event_id: str) -> At[StoredEventRow]:
         """Return an event with its payload. Raises ProviderEventNotFound."""
@@ -128,6 +158,22 @@ class MemoryPaymentReads(PaymentReads):
                     now = account_now(tenant, account_id, self._memory.clock())
                     found.append(WalletAccount(player_id, start is bonus_account, now))
         return found
+
+
+def _is_wanted(wanted: PaymentFilter, payment: Deposit | Withdrawal) -> bool:
+    return (
+        wanted.player_id in ("", payment.player_id)
+        and (not wanted.states or payment.state in wanted.states)
+        and wanted.provider in ("", payment.provider)
+        and wanted.currency in ("", payment.currency)
+        and wanted.reference in ("", payment.reference)
+        and payment.amount >= wanted.min_amount
+        and (not wanted.max_amount or payment.amount <= wanted.max_amount)
+    )
+
+
+def _begun(payment: Deposit | Withdrawal) -> datetime:
+    return payment.initiate_time if isinstance(payment, Deposit) else payment.request_time
 
 
 def _payment(tenant: MemoryTenant, number: int | None, kind: int) -> At[bytes] | None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Final
 
 from msgspec import Struct
 
 from ledger_server.domain.payments.calls import CallKind, CallNews
 from ledger_server.domain.payments.events import ProviderEvent
-from ledger_server.domain.payments.withdrawal import WithdrawalPolicy
+from ledger_server.domain.payments.withdrawal import WithdrawalPolicy, WithdrawalState
 
 
 class InitiateDeposit(Struct, frozen=True, kw_only=True):
@@ -63,12 +64,24 @@ class WithdrawalCommand(Struct, frozen=True, kw_only=True):
     number: int | None
 
 
+class Seen(Struct, frozen=True, kw_only=True):
+    """How a reviewer has seen a withdrawal: its state and number of approvals; None where any will do."""
+
+    state: WithdrawalState | None
+    approvals: int | None
+
+
+ANY: Final = Seen(state=None, approvals=None)
+"""Of a reviewer who does not say what they have seen."""
+
+
 class ApproveWithdrawal(WithdrawalCommand, frozen=True, kw_only=True):
     """Let a withdrawal pass review; `identity` proved who the reviewer is, and is empty where nothing did."""
 
     reviewer: str
     note: str
     identity: str
+    seen: Seen = ANY
 
 
 class RejectWithdrawal(WithdrawalCommand, frozen=True, kw_only=True):
@@ -76,6 +89,24 @@ class RejectWithdrawal(WithdrawalCommand, frozen=True, kw_only=True):
 
     reviewer: str
     reason: str
+    seen: Seen = ANY
+
+
+class ClaimWithdrawal(WithdrawalCommand, frozen=True, kw_only=True):
+    """Say who works on a withdrawal; `claim_for` is None where nobody does any more."""
+
+    reviewer: str
+    identity: str
+    claim_for: timedelta | None
+    take_over: bool
+
+
+class AddWithdrawalNote(WithdrawalCommand, frozen=True, kw_only=True):
+    """Add a note to a withdrawal."""
+
+    reviewer: str
+    identity: str
+    text: str
 
 
 class CancelWithdrawal(WithdrawalCommand, frozen=True, kw_only=True):
@@ -141,6 +172,8 @@ PaymentCommand = (
     | RejectWithdrawal
     | CancelWithdrawal
     | MarkWithdrawalPaid
+    | ClaimWithdrawal
+    | AddWithdrawalNote
     | SetWithdrawalPolicy
     | IngestEvent
     | ReplayEvent

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from ledger_server.domain.code import Code
 from ledger_server.domain.payments.knowledge import CallState, Fee, happened, later
+from ledger_server.domain.payments.reviewers import may_be_one
 
 
 class WithdrawalState(Code):
@@ -56,12 +57,11 @@ class Approval(Struct, frozen=True, kw_only=True):
     identity: str
 
     def is_of(self, reviewer: str) -> bool:
-        """Whether it is of a reviewer, whose name was proved if the approval's was.
+        """Whether it may be of a reviewer, whose name was proved if the approval's was.
 
-        Proved names are ASCII. Those that differ in case alone count as one person: taken for two, one
-        person could pay out; taken for one, a withdrawal waits for a third.
+        Names that may be of one person count as one: see `reviewers.py`.
         """
-        return self.reviewer == reviewer or bool(self.identity and self.reviewer.lower() == reviewer.lower())
+        return may_be_one(self.reviewer, reviewer)
 
 
 def counted(approvals: tuple[Approval, ...], *, proved: bool) -> tuple[Approval, ...]:
@@ -72,6 +72,32 @@ def counted(approvals: tuple[Approval, ...], *, proved: bool) -> tuple[Approval,
             typed, on a server without identities, does not count: it may be of the same person.
     """
     return tuple(each for each in approvals if each.identity) if proved else approvals
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """Somebody who works on a withdrawal, until a time; `identity` as of an approval."""
+
+    reviewer: str
+    identity: str
+    time: datetime
+    expire_time: datetime
+
+    def holds_against(self, reviewer: str, now: datetime) -> bool:
+        """Whether it is somebody else's and has not expired."""
+        return now < self.expire_time and not may_be_one(self.reviewer, reviewer)
+
+
+MAX_NOTES: Final = 64
+"""Of one withdrawal: each of its records has them all."""
+
+
+class Note(Struct, frozen=True, kw_only=True):
+    """What somebody has noted; `identity` as of an approval."""
+
+    reviewer: str
+    identity: str
+    time: datetime
+    text: str
 
 
 class Payout(Struct, frozen=True, kw_only=True):
@@ -143,6 +169,8 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
     hold_ended: bool
     fees: tuple[Fee, ...]
     personal: bytes
+    claim: Claim | None
+    notes: tuple[Note, ...]
 
     @property
     def known_ref(self) -> str:

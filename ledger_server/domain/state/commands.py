@@ -41,6 +41,8 @@ class Method(Code):
     CancelWithdrawal = 53
     MarkWithdrawalPaid = 54
     SetWithdrawalPolicy = 55
+    ClaimWithdrawal = 56
+    AddWithdrawalNote = 57
     IngestProviderEvents = 60
     ReplayProviderEvent = 61
     SupersedeProviderEvent = 62

@@ -1,9 +1,12 @@
 """Owns the reads of findings: one with its history, and lists of them."""
 
+from datetime import datetime
+
 from ledger_server.domain.errors import FindingNotFound
 from ledger_server.domain.ids import TenantIds, finding_fingerprint
 from ledger_server.engine.reads.ledger import At, Reads
-from ledger_server.store.queries import findings
+from ledger_server.store.queries import counts, findings
+from ledger_server.store.queries.counts import FindingCount
 from ledger_server.store.queries.findings import FindingFilter, FindingPosition, FindingRead
 from ledger_server.store.queries.rendering import Page
 
@@ -30,6 +33,13 @@ class FindingReads:
         if found is None:
             raise FindingNotFound(finding_id=finding_id)
         return At(found, newest)
+
+    async def count_findings(
+        self, tenant_id: str, ended: tuple[datetime, datetime] | None
+    ) -> At[list[FindingCount]]:
+        """Count findings; `ended`: those that are resolved and were opened in this span, too."""
+        key = await self._reads.key_of(tenant_id)
+        return await self._reads.run_at(lambda connection: counts.count_findings(connection, key, ended), key)
 
     async def list_findings(
         self, tenant_id: str, wanted: FindingFilter, *, after: FindingPosition, size: int

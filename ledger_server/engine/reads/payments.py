@@ -1,5 +1,7 @@
 """Owns the reads of payments, events and wallets, and the refusals if something is missing."""
 
+from collections.abc import Iterable
+
 from ledger_server.domain.errors import (
     DepositNotFound,
     ProviderEventNotFound,
@@ -8,11 +10,13 @@ from ledger_server.domain.errors import (
 )
 from ledger_server.domain.ids import TenantIds, TenantKey
 from ledger_server.engine.reads.ledger import At, Reads, Span
+from ledger_server.engine.records.payments import reference_in, reference_written
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.database_clock import known
 from ledger_server.store.payment_rows import DEPOSIT, WITHDRAWAL
 from ledger_server.store.payment_store import StoredEventRow, load_payments, read_event
-from ledger_server.store.queries import payments, wallets
+from ledger_server.store.queries import counts, payments, wallets
+from ledger_server.store.queries.counts import PaymentCount
 from ledger_server.store.queries.payments import EventFilter, PaymentFilter
 from ledger_server.store.queries.rendering import Page
 from ledger_server.store.queries.wallets import WalletAccount
@@ -51,14 +55,38 @@ class PaymentReads:
     async def list_payments(
         self, tenant_id: str, wanted: PaymentFilter, begun: Span, *, after: int, size: int
     ) -> Page[bytes, int]:
-        """Return a page of payments of one kind, in the order in which they were begun."""
+        """Return a page of payments of one kind, in the order in which they were begun, or the newest first.
+
+        Args:
+            after: the number behind which the page begins in that order; 0 for the first page.
+        """
         key = await self._reads.key_of(tenant_id)
         low, high = await self._reads.bounds(tenant_id, key, begun)
-        return await self._reads.page_at(
+        if not wanted.newest_first:
+            low = max(low, after)
+        elif after:
+            high = min(high, after)
+        wanted = wanted._replace(written=reference_written(wanted.kind, wanted.reference))
+        page = await self._reads.page_at(
             lambda connection: payments.list_payments(
-                connection, key, wanted, after=max(low, after), before=high, size=size
+                connection, key, wanted, after=low, before=high, size=size
             ),
             key,
+        )
+        if not wanted.reference:
+            return page
+        # Rows of earlier versions have been found by what their bodies contain.
+        items = [body for body in page.items if reference_in(wanted.kind, body) == wanted.reference]
+        return page._replace(items=items)
+
+    async def count_payments(
+        self, tenant_id: str, kind: int, states: Iterable[int], ended: Span | None
+    ) -> At[list[PaymentCount]]:
+        """Count payments of one kind; `ended`: those that have ended and were begun in this span, too."""
+        key = await self._reads.key_of(tenant_id)
+        between = None if ended is None else await self._reads.bounds(tenant_id, key, ended)
+        return await self._reads.run_at(
+            lambda connection: counts.count_payments(connection, key, kind, states, between), key
         )
 
     async def event(self, tenant_id: str, provider_event_id: str) -> At[StoredEventRow]:

@@ -71,6 +71,17 @@ def payment_fact(ids: TenantIds, name: str, record: journal_pb2.JournalRecord) -
             raise ValueError(f"{name!r} is no fact of payments")
 
 
+def reference_written(kind: int, reference: str) -> bytes:
+    """Return the bytes by which the body of a payment tells its reference; empty for none."""
+    written = pb.Deposit(reference=reference) if kind == DEPOSIT else pb.Withdrawal(reference=reference)
+    return written.SerializeToString()
+
+
+def reference_in(kind: int, body: bytes) -> str:
+    """Return the reference in the body of a payment."""
+    return (pb.Deposit if kind == DEPOSIT else pb.Withdrawal).FromString(body).reference
+
+
 def payment_of(ids: TenantIds, kind: int, body: bytes) -> Deposit | Withdrawal:
     """Return the payment in a stored row."""
     if kind == DEPOSIT:

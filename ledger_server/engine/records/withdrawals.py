@@ -7,6 +7,8 @@ from ledger_server.domain.payments.knowledge import CallState, later
 from ledger_server.domain.payments.withdrawal import (
     NO_PAYOUT,
     Approval,
+    Claim,
+    Note,
     Payout,
     Withdrawal,
     WithdrawalPolicy,
@@ -52,6 +54,16 @@ def withdrawal_message(ids: TenantIds, withdrawal: Withdrawal) -> pb.Withdrawal:
         request_time=timestamp(withdrawal.request_time),
         update_time=timestamp(withdrawal.update_time),
         hold_ended=withdrawal.hold_ended,
+        claim=None if withdrawal.claim is None else _claim_message(withdrawal.claim),
+        notes=[
+            pb.WithdrawalNote(
+                reviewer=note.reviewer,
+                identity=note.identity,
+                note_time=timestamp(note.time),
+                text=note.text,
+            )
+            for note in withdrawal.notes
+        ],
     )
     put(message.approve_time, withdrawal.approve_time)
     for payout in withdrawal.objects:
@@ -99,6 +111,34 @@ def withdrawal_of(ids: TenantIds, message: pb.Withdrawal) -> Withdrawal:
         hold_ended=message.hold_ended,
         fees=fees_of(message),
         personal=message.personal_ciphertext,
+        claim=_claim_of(message.claim) if message.HasField("claim") else None,
+        notes=tuple(
+            Note(
+                reviewer=note.reviewer,
+                identity=note.identity,
+                time=moment(note.note_time),
+                text=note.text,
+            )
+            for note in message.notes
+        ),
+    )
+
+
+def _claim_message(claim: Claim) -> pb.WithdrawalClaim:
+    return pb.WithdrawalClaim(
+        reviewer=claim.reviewer,
+        identity=claim.identity,
+        claim_time=timestamp(claim.time),
+        expire_time=timestamp(claim.expire_time),
+    )
+
+
+def _claim_of(message: pb.WithdrawalClaim) -> Claim:
+    return Claim(
+        reviewer=message.reviewer,
+        identity=message.identity,
+        time=moment(message.claim_time),
+        expire_time=moment(message.expire_time),
     )
 
 

@@ -104,6 +104,10 @@ class FakeServices(FindingServiceServicer, SettlementServiceServicer):
         more = str(end) if end < len(wanted) else ""
         return pb.ListFindingsResponse(findings=wanted[start:end], next_page_token=more)
 
+    async def CountFindings(self, request: pb.CountFindingsRequest, _: Context) -> pb.CountFindingsResponse:
+        """No command counts."""
+        raise NotImplementedError
+
     async def GetFinding(self, request: pb.GetFindingRequest, context: Context) -> pb.GetFindingResponse:
         """Return a finding with its history."""
         self.requests.append(request)

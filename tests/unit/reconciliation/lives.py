@@ -103,6 +103,8 @@ def a_withdrawal(
         hold_ended=False,
         fees=(),
         personal=b"",
+        claim=None,
+        notes=(),
     )
 
 

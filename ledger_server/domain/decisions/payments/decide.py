@@ -15,8 +15,10 @@ from ledger_server.domain.decisions.payments import from_providers as told
 from ledger_server.domain.decisions.payments.booking import Booking, booking
 from ledger_server.domain.errors import Rejected
 from ledger_server.domain.payments.commands import (
+    AddWithdrawalNote,
     ApproveWithdrawal,
     CancelWithdrawal,
+    ClaimWithdrawal,
     IngestEvent,
     InitiateDeposit,
     MarkWithdrawalPaid,
@@ -84,6 +86,8 @@ _DECIDERS: Final = _table(
     (RejectWithdrawal, asked.reject),
     (CancelWithdrawal, asked.cancel),
     (MarkWithdrawalPaid, asked.mark_paid),
+    (ClaimWithdrawal, asked.claim),
+    (AddWithdrawalNote, asked.add_note),
     (SetWithdrawalPolicy, asked.set_policy),
     (IngestEvent, told.ingest),
     (ReplayEvent, told.replay),

@@ -20,19 +20,26 @@ from ledger_server.domain.errors import (
     ProviderRefTaken,
     RefundExceedsCaptured,
     SecondReviewerRequired,
+    TooManyNotes,
+    WithdrawalClaimed,
     WithdrawalNotFound,
+    WithdrawalStateMismatch,
 )
 from ledger_server.domain.ledger.transactions import TransactionType
 from ledger_server.domain.payments.accounts import clearing_account, player_account
 from ledger_server.domain.payments.calls import CallKind, OwedCall
 from ledger_server.domain.payments.commands import (
+    ANY,
+    AddWithdrawalNote,
     ApproveWithdrawal,
     CancelWithdrawal,
+    ClaimWithdrawal,
     InitiateDeposit,
     MarkWithdrawalPaid,
     RefundDeposit,
     RejectWithdrawal,
     RequestWithdrawal,
+    Seen,
     SetWithdrawalPolicy,
     WithdrawalCommand,
 )
@@ -40,8 +47,11 @@ from ledger_server.domain.payments.deposit import Deposit, DepositState
 from ledger_server.domain.payments.knowledge import CallState, Refund
 from ledger_server.domain.payments.refunds import merged_refunds
 from ledger_server.domain.payments.withdrawal import (
+    MAX_NOTES,
     REVIEW_STEPS,
     Approval,
+    Claim,
+    Note,
     Payout,
     Withdrawal,
     WithdrawalState,
@@ -195,13 +205,15 @@ def request(facts: Booking, command: RequestWithdrawal) -> None:
         hold_ended=False,
         fees=(),
         personal=command.personal,
+        claim=None,
+        notes=(),
     )
     facts.add(WithdrawalChanged(FactKind.WITHDRAWAL_CHANGED, withdrawal, owed=None, discrepancies=()))
 
 
 def approve(facts: Booking, command: ApproveWithdrawal) -> None:
     """Let a withdrawal pass, or note the first of two approvals."""
-    withdrawal = _reviewed(facts.working_set, command, WithdrawalState.APPROVED)
+    withdrawal = _reviewed(facts.working_set, command, WithdrawalState.APPROVED, command.seen)
     before = counted(withdrawal.approvals, proved=bool(command.identity))
     if any(approval.is_of(command.reviewer) for approval in before):
         raise SecondReviewerRequired(withdrawal_id=command.withdrawal_id, reviewer=command.reviewer)
@@ -232,7 +244,7 @@ def approve(facts: Booking, command: ApproveWithdrawal) -> None:
 
 def reject(facts: Booking, command: RejectWithdrawal) -> None:
     """Refuse a withdrawal."""
-    withdrawal = _reviewed(facts.working_set, command, WithdrawalState.REJECTED)
+    withdrawal = _reviewed(facts.working_set, command, WithdrawalState.REJECTED, command.seen)
     rejected = replace(
         withdrawal, review=WithdrawalState.REJECTED, reviewer=command.reviewer, reason=command.reason
     )
@@ -277,6 +289,40 @@ def mark_paid(facts: Booking, command: MarkWithdrawalPaid) -> None:
     change_withdrawal(facts, withdrawal, paid, None)
 
 
+def claim(facts: Booking, command: ClaimWithdrawal) -> None:
+    """Say who works on a withdrawal, or that nobody does."""
+    withdrawal = _withdrawal(facts.working_set, command)
+    if withdrawal.state not in _CLAIMABLE:
+        raise IllegalTransition(
+            subject=command.withdrawal_id, **{"from": withdrawal.state.name, "to": "CLAIMED"}
+        )
+    present = withdrawal.claim
+    if present is not None and present.holds_against(command.reviewer, facts.now) and not command.take_over:
+        raise WithdrawalClaimed(
+            withdrawal_id=command.withdrawal_id,
+            reviewer=present.reviewer,
+            expire_time=present.expire_time.isoformat(),
+        )
+    claimed = None
+    if command.claim_for is not None:
+        claimed = Claim(
+            reviewer=command.reviewer,
+            identity=command.identity,
+            time=facts.now,
+            expire_time=facts.now + command.claim_for,
+        )
+    change_withdrawal(facts, withdrawal, replace(withdrawal, claim=claimed), None)
+
+
+def add_note(facts: Booking, command: AddWithdrawalNote) -> None:
+    """Add a note to a withdrawal, whatever its state."""
+    withdrawal = _withdrawal(facts.working_set, command)
+    if len(withdrawal.notes) >= MAX_NOTES:
+        raise TooManyNotes(withdrawal_id=command.withdrawal_id, limit=MAX_NOTES)
+    note = Note(reviewer=command.reviewer, identity=command.identity, time=facts.now, text=command.text)
+    change_withdrawal(facts, withdrawal, replace(withdrawal, notes=(*withdrawal.notes, note)), None)
+
+
 def set_policy(facts: Booking, command: SetWithdrawalPolicy) -> None:
     """Replace what the tenant demands of withdrawals."""
     facts.add(WithdrawalPolicySet(FactKind.WITHDRAWAL_POLICY_SET, command.policy))
@@ -312,16 +358,34 @@ def _withdrawal(working_set: WorkingSet, command: WithdrawalCommand) -> Withdraw
     return payment
 
 
-def _reviewed(working_set: WorkingSet, command: WithdrawalCommand, to: WithdrawalState) -> Withdrawal:
+def _reviewed(
+    working_set: WorkingSet, command: WithdrawalCommand, to: WithdrawalState, seen: Seen = ANY
+) -> Withdrawal:
     withdrawal = _withdrawal(working_set, command)
+    _check_seen(command.withdrawal_id, withdrawal, seen)
     _check_step(command.withdrawal_id, withdrawal, to)
     return withdrawal
+
+
+def _check_seen(withdrawal_id: str, withdrawal: Withdrawal, seen: Seen) -> None:
+    """Keep a reviewer from deciding about what a colleague has changed meanwhile."""
+    approvals = len(withdrawal.approvals)
+    if seen.state not in (None, withdrawal.state) or seen.approvals not in (None, approvals):
+        raise WithdrawalStateMismatch(
+            withdrawal_id=withdrawal_id,
+            state=withdrawal.state.name,
+            approvals=approvals,
+            expected_state="" if seen.state is None else seen.state.name,
+            expected_approvals="" if seen.approvals is None else seen.approvals,
+        )
 
 
 def _check_step(withdrawal_id: str, withdrawal: Withdrawal, to: WithdrawalState) -> None:
     if to not in REVIEW_STEPS.get(withdrawal.state, ()):
         raise IllegalTransition(subject=withdrawal_id, **{"from": withdrawal.state.name, "to": to.name})
 
+
+_CLAIMABLE: Final = frozenset({WithdrawalState.REQUESTED, WithdrawalState.APPROVED})
 
 _REFUNDABLE: Final = frozenset(
     {DepositState.CAPTURED, DepositState.PARTIALLY_REFUNDED, DepositState.REVERSED}

@@ -686,7 +686,7 @@ class WithdrawalCount(_message.Message):
     amount_minor: _builtins.int
     """What was asked for in all, minor units."""
     at_least: _builtins.bool
-    """Whether there are more: of each state the oldest 50,000 are counted, and what is told of this state is of those
+    """Whether there may be more: of each state the oldest 50,000 are counted, and what is told of this state is of those
     alone. Of such that have ended a shorter window has fewer. Also true where a sum is too large for its field.
     """
     @_builtins.property

@@ -1188,7 +1188,7 @@ type WithdrawalCount struct {
 	AmountMinor int64 `protobuf:"varint,5,opt,name=amount_minor,json=amountMinor,proto3" json:"amount_minor,omitempty"`
 	// When the oldest of them was asked for.
 	OldestTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=oldest_time,json=oldestTime,proto3" json:"oldest_time,omitempty"`
-	// Whether there are more: of each state the oldest 50,000 are counted, and what is told of this state is of those
+	// Whether there may be more: of each state the oldest 50,000 are counted, and what is told of this state is of those
 	// alone. Of such that have ended a shorter window has fewer. Also true where a sum is too large for its field.
 	AtLeast       bool `protobuf:"varint,7,opt,name=at_least,json=atLeast,proto3" json:"at_least,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -428,7 +428,7 @@ export type DepositCount = Message<"defter.payments.v1.DepositCount"> & {
   oldestTime?: Timestamp | undefined;
 
   /**
-   * Whether there are more: of each state the oldest 50,000 are counted, and what is told of this state is of those
+   * Whether there may be more: of each state the oldest 50,000 are counted, and what is told of this state is of those
    * alone. Of such that have ended a shorter window has fewer. Also true where a sum is too large for its field.
    *
    * @generated from field: bool at_least = 7;
