@@ -31,8 +31,11 @@ from ledger_server.domain.payments.calls import (
     OwedCall,
 )
 from ledger_server.domain.payments.commands import (
+    ANY,
+    AddWithdrawalNote,
     ApproveWithdrawal,
     CancelWithdrawal,
+    ClaimWithdrawal,
     IngestEvent,
     InitiateDeposit,
     MarkWithdrawalPaid,
@@ -42,6 +45,7 @@ from ledger_server.domain.payments.commands import (
     ReplayEvent,
     ReportCall,
     RequestWithdrawal,
+    Seen,
     SetWithdrawalPolicy,
 )
 from ledger_server.domain.payments.deposit import Deposit
@@ -256,19 +260,63 @@ class PaymentBooks:
         assert isinstance(fact, WithdrawalChanged)
         return fact.withdrawal.number
 
-    def approve(self, number: int, reviewer: str = "rita", identity: str = "") -> None:
+    def approve(
+        self, number: int, reviewer: str = "rita", identity: str = "", *, seen: Seen = ANY
+    ) -> None:
         """Approve a withdrawal; with an identity, the reviewer is proved."""
         withdrawal_id = self.working_set.ids.withdrawal_id(number)
         self.do(
             ApproveWithdrawal(
-                withdrawal_id=withdrawal_id, number=number, reviewer=reviewer, note="ok", identity=identity
+                withdrawal_id=withdrawal_id,
+                number=number,
+                reviewer=reviewer,
+                note="ok",
+                identity=identity,
+                seen=seen,
             )
         )
 
-    def reject(self, number: int) -> None:
+    def reject(self, number: int, *, seen: Seen = ANY) -> None:
         """Reject a withdrawal."""
         withdrawal_id = self.working_set.ids.withdrawal_id(number)
-        self.do(RejectWithdrawal(withdrawal_id=withdrawal_id, number=number, reviewer="rita", reason="no"))
+        self.do(
+            RejectWithdrawal(
+                withdrawal_id=withdrawal_id, number=number, reviewer="rita", reason="no", seen=seen
+            )
+        )
+
+    def claim(
+        self,
+        number: int,
+        reviewer: str = "rita",
+        *,
+        seconds: int | None = 900,
+        take_over: bool = False,
+        identity: str = "",
+    ) -> None:
+        """Say who works on a withdrawal; for no seconds at all, that nobody does."""
+        self.do(
+            ClaimWithdrawal(
+                withdrawal_id=self.working_set.ids.withdrawal_id(number),
+                number=number,
+                reviewer=reviewer,
+                identity=identity,
+                claim_for=None if seconds is None else timedelta(seconds=seconds),
+                take_over=take_over,
+            )
+        )
+
+    def add_note(self, number: int, text: str, reviewer: str = "rita", *, identity: str = "") -> None:
+        """Add a note to a withdrawal."""
+        self.do(
+            AddWithdrawalNote(
+                withdrawal_id=self.working_set.ids.withdrawal_id(number),
+                number=number,
+                reviewer=reviewer,
+                identity=identity,
+                text=text,
+            )
+        )
 
     def cancel(self, number: int) -> None:
         """Cancel a withdrawal for the player."""

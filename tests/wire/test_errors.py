@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC
 
 import grpc
 import pytest
@@ -641,8 +642,9 @@ async def approve_what_a_colleague_has_approved(ledger: Ledger, clock: FakeClock
         "expected_state": "REQUESTED",
         "expected_approvals": "0",
     }
-    seen: dict[str, Any] = {"expected_state": payment_pb2.WITHDRAWAL_STATE_REQUESTED, "expected_approvals": 0}
-    return cashier.approve(withdrawal.withdrawal_id, "ada", **seen), facts
+    requested = payment_pb2.WITHDRAWAL_STATE_REQUESTED
+    late = cashier.approve(withdrawal.withdrawal_id, "ada", expected_state=requested, expected_approvals=0)
+    return late, facts
 
 
 @provokes("WITHDRAWAL_CLAIMED", FAILED_PRECONDITION)

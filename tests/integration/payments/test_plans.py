@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from ledger_server.domain.payments.events import EventState
+from ledger_server.store import payment_store
 from ledger_server.store.database import AnyConnection, open_pool
 from ledger_server.store.migrate import APPLICATION_ROLE
-from ledger_server.store import payment_store
 from ledger_server.store.queries import counts, payments, wallets
 
 PAYMENTS = [
@@ -60,7 +60,8 @@ def assert_enters(plan: str, index: str) -> None:
     """The rows come out of that index in order, and no table is read whole."""
     assert f"using {index} on" in plan.replace(" Backward", ""), plan
     assert "Seq Scan" not in plan, plan
-    assert "->  Sort" not in plan and not plan.startswith("Sort"), plan
+    assert "->  Sort" not in plan, plan
+    assert not plan.startswith("Sort"), plan
 
 
 @pytest.mark.parametrize("newest_first", [False, True], ids=["oldest", "newest"])

@@ -34,6 +34,8 @@ from ledger_server.domain.payments.knowledge import (
 )
 from ledger_server.domain.payments.withdrawal import (
     Approval,
+    Claim,
+    Note,
     Payout,
     Withdrawal,
     WithdrawalPolicy,
@@ -186,6 +188,10 @@ withdrawals = st.builds(
     payouts=st.lists(payouts, max_size=3, unique_by=lambda payout: payout.provider_ref).map(tuple),
     hold_ended=st.booleans(),
     fees=some(fees),
+    personal=st.binary(max_size=12),
+    claim=st.none()
+    | st.builds(Claim, reviewer=texts, identity=texts, time=times | epochs, expire_time=times | epochs),
+    notes=some(st.builds(Note, reviewer=texts, identity=texts, time=times | epochs, text=texts)),
 )
 policies = st.builds(
     WithdrawalPolicy,

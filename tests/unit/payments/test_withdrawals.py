@@ -315,17 +315,15 @@ def test_two_proved_persons_pay_out_and_never_one(asked: list[tuple[str, str]]) 
     books, number = requested()
     books.set_policy(second_review_from={"EUR": 1})
     proved: set[str] = set()
-    names: list[str] = []
+    names: set[str] = set()
     for reviewer, by in asked:
         identity = f"token:{reviewer}" if by == "token:" else by
-        taken = reviewer.lower() in proved
-        known = taken if identity else reviewer in names or taken
-        if known:
+        if reviewer.lower() in (proved if identity else names):
             with pytest.raises(SecondReviewerRequired):
                 books.approve(number, reviewer, identity)
             continue
         books.approve(number, reviewer, identity)
-        names.append(reviewer)
+        names.add(reviewer.lower())
         if identity:
             proved.add(reviewer.lower())
         enough = len(proved if identity else names) >= 2
