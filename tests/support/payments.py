@@ -260,9 +260,7 @@ class PaymentBooks:
         assert isinstance(fact, WithdrawalChanged)
         return fact.withdrawal.number
 
-    def approve(
-        self, number: int, reviewer: str = "rita", identity: str = "", *, seen: Seen = ANY
-    ) -> None:
+    def approve(self, number: int, reviewer: str = "rita", identity: str = "", *, seen: Seen = ANY) -> None:
         """Approve a withdrawal; with an identity, the reviewer is proved."""
         withdrawal_id = self.working_set.ids.withdrawal_id(number)
         self.do(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from defter.reconciliation.v1 import finding_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger_server.domain.ids import TenantId, TenantIds, finding_id, tenant_key
 from tests.support.findings import Desk, of_ref
@@ -52,6 +53,16 @@ def listing(name: str, reason: str, field: str, /, **filters: Any) -> Bad:
     def call(desk: Desk, _: pb.Finding) -> Awaitable[object]:
         request = pb.ListFindingsRequest(**{"tenant_id": desk.ledger.tenant_id, **filters})
         return desk.stubs.findings.ListFindings(request)
+
+    return Bad(name, reason, field, call)
+
+
+def counting(name: str, reason: str, field: str, /, **window: Any) -> Bad:
+    """Return a bad CountFindings."""
+
+    def call(desk: Desk, _: pb.Finding) -> Awaitable[object]:
+        request = pb.CountFindingsRequest(**{"tenant_id": desk.ledger.tenant_id, **window})
+        return desk.stubs.findings.CountFindings(request)
 
     return Bad(name, reason, field, call)
 
@@ -153,6 +164,9 @@ BAD_INPUT = [
     listing("assignee_to_list_with_nul", "FIELD_MALFORMED", "assignee", assignee="\x00"),
     listing("long_assignee_to_list", "FIELD_TOO_LONG", "assignee", assignee=LONG),
     listing("large_page", "FIELD_OUT_OF_RANGE", "page_size", page_size=1_001),
+    counting("count_of_no_tenant", "FIELD_MISSING", "tenant_id", tenant_id=""),
+    counting("count_to_alone", "FIELD_MISSING", "from_time", to_time=Timestamp(seconds=1)),
+    counting("count_from_nowhen", "FIELD_OUT_OF_RANGE", "from_time", from_time=Timestamp(seconds=-1)),
     listing("invented_token", "PAGE_TOKEN_INVALID", "page_token", page_token="next"),
     reading("read_of_no_tenant", "FIELD_MISSING", "tenant_id", finding_id=OTHER),
     reading("read_of_no_finding", "FIELD_MISSING", "finding_id", tenant_id="casino"),

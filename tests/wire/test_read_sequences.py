@@ -235,6 +235,14 @@ async def list_deposits(ledger: Ledger, cashier: Cashier, _: Desk) -> Scene:
 
 
 @scene
+async def count_deposits(ledger: Ledger, cashier: Cashier, _: Desk) -> Scene:
+    """How many there are; the change ends the one that is open."""
+    change = (await begun(cashier))[1]
+    request = deposit_pb2.CountDepositsRequest(tenant_id=ledger.tenant_id)
+    return Scene(cashier.stubs.deposits.CountDeposits, request, change)
+
+
+@scene
 async def get_withdrawal(ledger: Ledger, cashier: Cashier, _: Desk) -> Scene:
     """A withdrawal."""
     withdrawal_id, change = await asked_out(cashier)
@@ -248,6 +256,14 @@ async def list_withdrawals(ledger: Ledger, cashier: Cashier, _: Desk) -> Scene:
     change = (await asked_out(cashier))[1]
     request = withdrawal_pb2.ListWithdrawalsRequest(tenant_id=ledger.tenant_id)
     return Scene(cashier.stubs.withdrawals.ListWithdrawals, request, change)
+
+
+@scene
+async def count_withdrawals(ledger: Ledger, cashier: Cashier, _: Desk) -> Scene:
+    """How many there are; the change ends the one that is open."""
+    change = (await asked_out(cashier))[1]
+    request = withdrawal_pb2.CountWithdrawalsRequest(tenant_id=ledger.tenant_id)
+    return Scene(cashier.stubs.withdrawals.CountWithdrawals, request, change)
 
 
 @scene
@@ -312,6 +328,14 @@ async def list_findings(ledger: Ledger, _: Cashier, desk: Desk) -> Scene:
     change = (await wrong(desk))[1]
     request = finding_pb2.ListFindingsRequest(tenant_id=ledger.tenant_id)
     return Scene(desk.stubs.findings.ListFindings, request, change)
+
+
+@scene
+async def count_findings(ledger: Ledger, _: Cashier, desk: Desk) -> Scene:
+    """How many there are; the change gives the one that is open another state."""
+    change = (await wrong(desk))[1]
+    request = finding_pb2.CountFindingsRequest(tenant_id=ledger.tenant_id)
+    return Scene(desk.stubs.findings.CountFindings, request, change)
 
 
 def test_every_read_says_when_it_is_true_or_why_not() -> None:

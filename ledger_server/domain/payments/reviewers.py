@@ -13,8 +13,8 @@ from typing import Final
 _UNSEEN: Final = frozenset({"Mn", "Me", "Mc", "Cf", "Cc", "Cn", "Co", "Cs", "Zs", "Zl", "Zp"})
 # Letters that are shown as nothing although they count as letters: fillers of Hangul, and a blank of Braille.
 _BLANK_LETTERS: Final = "\u115f\u1160\u3164\uffa0\u2800"
-# Small letters of Latin, Greek, Cyrillic and Armenian that look like a Latin one, small or large: the Greek beta
-# looks like B when it is large. The Turkish letter without a dot is the small form of I.
+# Small letters of Latin, Greek, Cyrillic and Armenian that look like a Latin one, small or large: the Greek
+# beta looks like B when it is large. The Turkish letter without a dot is the small form of I.
 _LOOKALIKES: Final = {
     "a": "аαɑ",
     "b": "вβƅь",

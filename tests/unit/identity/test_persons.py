@@ -61,6 +61,7 @@ NO_PERSONS = {
     "reference",
     "superseded_by_event_id",
     "tenant_id",
+    "text",
     "transaction_id",
     "withdrawal_id",
 }
@@ -182,6 +183,8 @@ def test_requests_that_name_a_person_are_known() -> None:
         "ApproveWithdrawal": "reviewer",
         "RejectWithdrawal": "reviewer",
         "MarkWithdrawalPaid": "reviewer",
+        "ClaimWithdrawal": "reviewer",
+        "AddWithdrawalNote": "reviewer",
         "AcknowledgeFinding": "actor",
         "ResolveFinding": "actor",
         "ReopenFinding": "actor",
