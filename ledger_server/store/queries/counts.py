@@ -81,8 +81,6 @@ async def count_payments(
     kind: int,
     states: Iterable[int],
     ended: tuple[int, int] | None,
-    *,
-    limit: int = COUNT_LIMIT,
 ) -> list[PaymentCount]:
     """Count payments by state, currency and provider account.
 
@@ -96,8 +94,8 @@ async def count_payments(
         between = (0, 2**63 - 1) if state in OPEN_STATES else ended
         if between is None:
             continue
-        rows = await connection.fetch(_PAYMENTS.format(state=int(state)), key, kind, *between, limit)
-        full = sum(row["count"] for row in rows) >= limit
+        rows = await connection.fetch(_PAYMENTS.format(state=int(state)), key, kind, *between, COUNT_LIMIT)
+        full = sum(row["count"] for row in rows) >= COUNT_LIMIT
         counts += [
             PaymentCount(
                 state,
@@ -114,22 +112,18 @@ async def count_payments(
 
 
 async def count_findings(
-    connection: AnyConnection,
-    key: TenantKey,
-    ended: tuple[datetime, datetime] | None,
-    *,
-    limit: int = COUNT_LIMIT,
+    connection: AnyConnection, key: TenantKey, ended: tuple[datetime, datetime] | None
 ) -> list[FindingCount]:
     """Count findings; `ended` is the time of opening of resolved ones, from and before; None: not at all."""
-    rows: Sequence[FindingCount] = _counts(await connection.fetch(_OPEN_FINDINGS, key, limit), limit)
+    rows: Sequence[FindingCount] = _counts(await connection.fetch(_OPEN_FINDINGS, key, COUNT_LIMIT))
     if ended is not None:
-        found = _counts(await connection.fetch(_ENDED_FINDINGS, key, limit, *ended), limit)
+        found = _counts(await connection.fetch(_ENDED_FINDINGS, key, COUNT_LIMIT, *ended))
         rows = [*rows, *(each for each in found if each.state in _ENDED)]
     return sorted(rows)
 
 
-def _counts(rows: Sequence[Record], limit: int) -> list[FindingCount]:
-    full = sum(row["count"] for row in rows) >= limit
+def _counts(rows: Sequence[Record]) -> list[FindingCount]:
+    full = sum(row["count"] for row in rows) >= COUNT_LIMIT
     return [
         FindingCount(
             row["class"],
