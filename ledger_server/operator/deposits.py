@@ -1,4 +1,4 @@
-"""Owns `defter deposits`: releasing the holds of begun deposits whose holds have no end."""
+"""Owns `defter deposits`: how many there are, and releasing holds of begun deposits that have no end."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
@@ -6,9 +6,21 @@ from typing import Annotated
 
 import typer
 from defter.ledger.v1 import account_pb2, hold_pb2
+from defter.payments.v1 import deposit_pb2, payment_pb2
 
 from defter_client import LedgerClient, LedgerError
-from ledger_server.operator.connection import SERVER, Exit, Server, Tenant, carry_out, open_ledger, pages
+from ledger_server.operator import counts
+from ledger_server.operator.connection import (
+    SERVER,
+    Exit,
+    Json,
+    Server,
+    Tenant,
+    carry_out,
+    open_ledger,
+    pages,
+)
+from ledger_server.operator.money import known_money
 from ledger_server.operator.screen import console, moment, print_line, when
 
 # Refusals that are fine: the deposit was meanwhile paid, cancelled or ended.
@@ -26,6 +38,29 @@ app = typer.Typer(no_args_is_help=True, help="Look after begun deposits.")
 @app.callback()
 def deposits() -> None:
     """Look after begun deposits."""
+
+
+@app.command("count")
+def count(
+    *,
+    tenant: Tenant,
+    from_: counts.From = None,
+    to: counts.To = None,
+    json: Json = False,
+    server: Server = SERVER,
+) -> None:
+    """Tell how many deposits are open, of how much money, and how old the oldest is."""
+    request = deposit_pb2.CountDepositsRequest(tenant_id=tenant, **counts.window(from_, to))
+
+    async def work() -> int:
+        async with open_ledger(server) as ledger:
+            answer = await ledger.deposits.count_deposits(request)
+            money = await known_money(ledger)
+        row = counts.of_payments(payment_pb2.DepositState, "DEPOSIT_STATE_", money)
+        counts.show_counts(answer, counts.PAYMENTS, row, json=json)
+        return Exit.DONE
+
+    carry_out(work())
 
 
 @app.command("release")

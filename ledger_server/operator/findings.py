@@ -9,7 +9,7 @@ from defter.reconciliation.v1 import finding_pb2 as pb
 from rich.console import Console
 
 from defter_client import LedgerClient
-from ledger_server.operator import sheets, words
+from ledger_server.operator import counts, sheets, words
 from ledger_server.operator.connection import (
     SERVER,
     Actor,
@@ -120,6 +120,27 @@ def list_findings(
                 return await print_csv(ledger.findings.list_findings, request, sheet, limit=limit)
             shape = findings_shape(await known_money(ledger), datetime.now(UTC))
             await show_list(ledger.findings.list_findings, request, shape, json=json, limit=limit)
+        return Exit.DONE
+
+    carry_out(work())
+
+
+@app.command("count")
+def count(
+    *,
+    tenant: Tenant,
+    from_: counts.From = None,
+    to: counts.To = None,
+    json: Json = False,
+    server: Server = SERVER,
+) -> None:
+    """Tell how many findings are not resolved, by class, severity and state, and how old the oldest is."""
+    request = pb.CountFindingsRequest(tenant_id=tenant, **counts.window(from_, to))
+
+    async def work() -> int:
+        async with open_ledger(server) as ledger:
+            answer = await ledger.findings.count_findings(request)
+        counts.show_counts(answer, counts.FINDINGS, counts.of_findings, json=json)
         return Exit.DONE
 
     carry_out(work())

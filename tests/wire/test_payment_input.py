@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,12 +79,52 @@ def sending(name: str, reason: str, field: str, service: str, message: Any) -> B
     return Bad(name, reason, field, call)
 
 
+def sending_each(
+    service: str, messages: Sequence[Any], rows: Sequence[tuple[str, str, str, dict[str, Any]]], **common: Any
+) -> list[Bad]:
+    """Return a bad call of each of some RPCs for each row: name, reason, field, and what is bad."""
+    return [
+        sending(f"{name}_{message.DESCRIPTOR.name}", reason, field, service, message(**{**common, **fields}))
+        for message in messages
+        for name, reason, field, fields in rows
+    ]
+
+
 def policy(**amounts: int) -> withdrawal_pb2.SetWithdrawalPolicyRequest:
     """Return a policy to set, by currency."""
     wanted = payment_pb2.WithdrawalPolicy(second_review_from_minor=amounts)
     return withdrawal_pb2.SetWithdrawalPolicyRequest(policy=wanted)
 
 
+IN_EUROS = {"currency_code": "EUR"}
+BAD_LISTS: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("long_ref", "FIELD_TOO_LONG", "provider_ref", {"provider_ref": LONG}),
+    ("long_reference", "FIELD_TOO_LONG", "reference", {"reference": LONG}),
+    ("reference_with_nul", "FIELD_MALFORMED", "reference", {"reference": "a\x00"}),
+    ("long_currency", "FIELD_TOO_LONG", "currency_code", {"currency_code": "x" * 65}),
+    ("unknown_states", "FIELD_MALFORMED", "states", {"states": [1, OUT_OF_ENUM]}),
+    ("negative_state", "FIELD_MALFORMED", "states", {"states": [-1]}),
+    ("amounts_from_alone", "FIELD_MISSING", "currency_code", {"min_amount_minor": 1}),
+    ("amounts_to_alone", "FIELD_MISSING", "currency_code", {"max_amount_minor": 1}),
+    ("negative_minimum", "FIELD_OUT_OF_RANGE", "min_amount_minor", {"min_amount_minor": -1, **IN_EUROS}),
+    ("negative_maximum", "FIELD_OUT_OF_RANGE", "max_amount_minor", {"max_amount_minor": -1, **IN_EUROS}),
+    (
+        "amounts_crossed",
+        "FIELD_OUT_OF_RANGE",
+        "max_amount_minor",
+        {"min_amount_minor": 3, "max_amount_minor": 2, **IN_EUROS},
+    ),
+]
+BAD_COUNTS: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("to_alone", "FIELD_MISSING", "from_time", {"to_time": Timestamp(seconds=1)}),
+    ("from_nowhen", "FIELD_OUT_OF_RANGE", "from_time", {"from_time": Timestamp(seconds=-1)}),
+    (
+        "to_nowhen",
+        "FIELD_OUT_OF_RANGE",
+        "to_time",
+        {"from_time": Timestamp(seconds=1), "to_time": Timestamp(seconds=FAR)},
+    ),
+]
 BAD_INPUT = [
     # New payments.
     depositing("no_player", "FIELD_MISSING", "player_id", player_id=""),
@@ -156,71 +196,59 @@ BAD_INPUT = [
         "withdrawals",
         withdrawal_pb2.CancelWithdrawalRequest(withdrawal_id="x", reason=NOTE),
     ),
-    *(
-        sending(
-            f"reviewer_whom_nobody_sees_{message.DESCRIPTOR.name}",
-            "FIELD_MALFORMED",
-            "reviewer",
-            "withdrawals",
-            message(withdrawal_id="x", reviewer=" \u200b\u3164"),
-        )
-        for message in (
+    *sending_each(
+        "withdrawals",
+        [
             withdrawal_pb2.ApproveWithdrawalRequest,
             withdrawal_pb2.RejectWithdrawalRequest,
             withdrawal_pb2.MarkWithdrawalPaidRequest,
             withdrawal_pb2.ClaimWithdrawalRequest,
-        )
+            withdrawal_pb2.AddWithdrawalNoteRequest,
+        ],
+        [
+            ("reviewer_whom_nobody_sees", "FIELD_MALFORMED", "reviewer", {"reviewer": " \u200b\u3164"}),
+            ("reviewer_of_blanks", "FIELD_MALFORMED", "reviewer", {"reviewer": "  "}),
+        ],
+        withdrawal_id="x",
     ),
-    *(
-        sending(
-            f"{name}_{message.DESCRIPTOR.name}",
-            reason,
-            field,
-            "withdrawals",
-            message(withdrawal_id="x", reviewer="x", **fields),
-        )
-        for message in (withdrawal_pb2.ApproveWithdrawalRequest, withdrawal_pb2.RejectWithdrawalRequest)
-        for name, reason, field, fields in (
+    *sending_each(
+        "withdrawals",
+        [withdrawal_pb2.ApproveWithdrawalRequest, withdrawal_pb2.RejectWithdrawalRequest],
+        [
             ("unknown_state_seen", "FIELD_MALFORMED", "expected_state", {"expected_state": OUT_OF_ENUM}),
             ("negative_state_seen", "FIELD_MALFORMED", "expected_state", {"expected_state": -1}),
-            (
-                "negative_approvals_seen",
-                "FIELD_OUT_OF_RANGE",
-                "expected_approvals",
-                {"expected_approvals": -1},
-            ),
-        )
+            ("few_approvals_seen", "FIELD_OUT_OF_RANGE", "expected_approvals", {"expected_approvals": -1}),
+        ],
+        withdrawal_id="x",
+        reviewer="x",
     ),
-    *(
-        sending(
-            f"claim_{name}", reason, field, "withdrawals", withdrawal_pb2.ClaimWithdrawalRequest(**fields)
-        )
-        for name, reason, field, fields in (
-            ("of_none", "FIELD_MISSING", "withdrawal_id", {"reviewer": "x"}),
-            ("by_nobody", "FIELD_MISSING", "reviewer", {"withdrawal_id": "x"}),
-            ("by_long_name", "FIELD_TOO_LONG", "reviewer", {"withdrawal_id": "x", "reviewer": LONG}),
-            *(
-                (
-                    f"for_{seconds}",
-                    "FIELD_OUT_OF_RANGE",
-                    "claim_seconds",
-                    {"withdrawal_id": "x", "reviewer": "x", "claim_seconds": seconds},
-                )
-                for seconds in (-1, 59, 86_401, 2**31 - 1)
-            ),
-        )
+    *sending_each(
+        "withdrawals",
+        [withdrawal_pb2.ClaimWithdrawalRequest],
+        [
+            ("of_none", "FIELD_MISSING", "withdrawal_id", {"withdrawal_id": ""}),
+            ("by_nobody", "FIELD_MISSING", "reviewer", {"reviewer": ""}),
+            ("by_long_name", "FIELD_TOO_LONG", "reviewer", {"reviewer": LONG}),
+            ("for_less_than_none", "FIELD_OUT_OF_RANGE", "claim_seconds", {"claim_seconds": -1}),
+            ("for_a_moment", "FIELD_OUT_OF_RANGE", "claim_seconds", {"claim_seconds": 59}),
+            ("for_days", "FIELD_OUT_OF_RANGE", "claim_seconds", {"claim_seconds": 86_401}),
+        ],
+        withdrawal_id="x",
+        reviewer="x",
     ),
-    *(
-        sending(
-            f"note_{name}", reason, field, "withdrawals", withdrawal_pb2.AddWithdrawalNoteRequest(**fields)
-        )
-        for name, reason, field, fields in (
-            ("of_none", "FIELD_MISSING", "withdrawal_id", {"reviewer": "x", "text": "x"}),
-            ("by_nobody", "FIELD_MISSING", "reviewer", {"withdrawal_id": "x", "text": "x"}),
-            ("without_text", "FIELD_MISSING", "text", {"withdrawal_id": "x", "reviewer": "x"}),
-            ("too_long", "FIELD_TOO_LONG", "text", {"withdrawal_id": "x", "reviewer": "x", "text": NOTE}),
-            ("with_nul", "FIELD_MALFORMED", "text", {"withdrawal_id": "x", "reviewer": "x", "text": "\x00"}),
-        )
+    *sending_each(
+        "withdrawals",
+        [withdrawal_pb2.AddWithdrawalNoteRequest],
+        [
+            ("of_none", "FIELD_MISSING", "withdrawal_id", {"withdrawal_id": ""}),
+            ("by_nobody", "FIELD_MISSING", "reviewer", {"reviewer": ""}),
+            ("without_text", "FIELD_MISSING", "text", {"text": ""}),
+            ("too_long", "FIELD_TOO_LONG", "text", {"text": NOTE}),
+            ("with_nul", "FIELD_MALFORMED", "text", {"text": "\x00"}),
+        ],
+        withdrawal_id="x",
+        reviewer="x",
+        text="x",
     ),
     sending(
         "payment_of_none",
@@ -311,58 +339,10 @@ BAD_INPUT = [
         "deposits",
         deposit_pb2.ListDepositsRequest(player_id="a b"),
     ),
-    *(
-        sending(f"{name}_{kind}", reason, field, kind, message(**fields))
-        for kind, message in (
-            ("deposits", deposit_pb2.ListDepositsRequest),
-            ("withdrawals", withdrawal_pb2.ListWithdrawalsRequest),
-        )
-        for name, reason, field, fields in (
-            ("list_by_long_ref", "FIELD_TOO_LONG", "provider_ref", {"provider_ref": LONG}),
-            ("list_by_long_reference", "FIELD_TOO_LONG", "reference", {"reference": LONG}),
-            ("list_by_reference_with_nul", "FIELD_MALFORMED", "reference", {"reference": "a\x00"}),
-            ("list_by_long_currency", "FIELD_TOO_LONG", "currency_code", {"currency_code": "x" * 65}),
-            ("list_of_unknown_states", "FIELD_MALFORMED", "states", {"states": [1, OUT_OF_ENUM]}),
-            ("list_of_negative_state", "FIELD_MALFORMED", "states", {"states": [-1]}),
-            ("list_of_amounts_alone", "FIELD_MISSING", "currency_code", {"min_amount_minor": 1}),
-            ("list_up_to_amount_alone", "FIELD_MISSING", "currency_code", {"max_amount_minor": 1}),
-            (
-                "list_from_negative_amount",
-                "FIELD_OUT_OF_RANGE",
-                "min_amount_minor",
-                {"min_amount_minor": -1, "currency_code": "EUR"},
-            ),
-            (
-                "list_up_to_negative_amount",
-                "FIELD_OUT_OF_RANGE",
-                "max_amount_minor",
-                {"max_amount_minor": -1, "currency_code": "EUR"},
-            ),
-            (
-                "list_of_amounts_crossed",
-                "FIELD_OUT_OF_RANGE",
-                "max_amount_minor",
-                {"min_amount_minor": 3, "max_amount_minor": 2, "currency_code": "EUR"},
-            ),
-        )
-    ),
-    *(
-        sending(f"{name}_{message.DESCRIPTOR.name}", reason, field, kind, message(**fields))
-        for kind, message in (
-            ("deposits", deposit_pb2.CountDepositsRequest),
-            ("withdrawals", withdrawal_pb2.CountWithdrawalsRequest),
-        )
-        for name, reason, field, fields in (
-            ("count_to_alone", "FIELD_MISSING", "from_time", {"to_time": Timestamp(seconds=1)}),
-            ("count_from_nowhen", "FIELD_OUT_OF_RANGE", "from_time", {"from_time": Timestamp(seconds=-1)}),
-            (
-                "count_to_nowhen",
-                "FIELD_OUT_OF_RANGE",
-                "to_time",
-                {"from_time": Timestamp(seconds=1), "to_time": Timestamp(seconds=FAR)},
-            ),
-        )
-    ),
+    *sending_each("deposits", [deposit_pb2.ListDepositsRequest], BAD_LISTS),
+    *sending_each("withdrawals", [withdrawal_pb2.ListWithdrawalsRequest], BAD_LISTS),
+    *sending_each("deposits", [deposit_pb2.CountDepositsRequest], BAD_COUNTS),
+    *sending_each("withdrawals", [withdrawal_pb2.CountWithdrawalsRequest], BAD_COUNTS),
     sending(
         "list_of_unknown_state",
         "FIELD_MALFORMED",

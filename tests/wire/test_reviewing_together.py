@@ -1,4 +1,4 @@
-"""Own what several reviewers of withdrawals are promised: claims, notes, and one decision about what was seen."""
+"""Own what several reviewers of withdrawals are promised: claims, notes, one decision about what was seen."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from defter_client.answer import Answer
 from defter_client.checkpoint import Checkpoint, JournalBroken
 from defter_client.errors import AccessDenied, Fault, InvalidRequest, LedgerError, Refused, RetryLater
 from defter_client.failures import error_of, ledger_error
+from defter_client.ids import IdKind, kind_of
 from defter_client.keys import new_key
 from defter_client.money import STANDARD, AmountNotExact, Currencies, CurrencyNotKnown, Money
 
@@ -22,6 +23,7 @@ __all__ = [
     "Currencies",
     "CurrencyNotKnown",
     "Fault",
+    "IdKind",
     "InvalidRequest",
     "JournalBroken",
     "LedgerClient",
@@ -34,6 +36,7 @@ __all__ = [
     "RetryLater",
     "Watch",
     "error_of",
+    "kind_of",
     "ledger_error",
     "new_key",
 ]

@@ -1458,7 +1458,7 @@ class Withdrawals:
         self,
         request: withdrawal_pb2.ClaimWithdrawalRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[withdrawal_pb2.ClaimWithdrawalResponse]:
@@ -1480,7 +1480,7 @@ class Withdrawals:
         self,
         request: withdrawal_pb2.AddWithdrawalNoteRequest,
         *,
-        key: str = "",
+        key: str = MADE,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> Answer[withdrawal_pb2.AddWithdrawalNoteResponse]:
