@@ -202,6 +202,46 @@ async def test_start_released_code_on_todays_rows_reads_and_writes_what_it_may(
             await assert_ledger_coherent(service.ledger(PAYING))
 
 
+async def test_released_code_drops_claim_and_notes_of_what_it_changes(
+    databases: Databases, tmp_path: Path
+) -> None:
+    """What it does not change it leaves as it is; payments of either are found by their reference."""
+    code = unpack(RELEASED["before claims"], tmp_path / "code")
+    (tmp_path / "providers.toml").write_text(NO_PSP)
+    environment = {
+        **code.environment,
+        "DEFTER_PROVIDERS_FILE": str(tmp_path / "providers.toml"),
+        "NO_PSP_KEY": "none",
+    }
+    with databases.empty() as url:
+        await asyncio.to_thread(migrate.upgrade, url)
+        async with serving(url, providers=fake_providers()) as service:
+            ledger = await service.new_ledger(PAYING)
+            today = Cashier(ledger)
+            await today.captured(1_000)
+            left, changed = [(await today.request(100, reference="of today")).withdrawal_id for _ in range(2)]
+            for withdrawal_id in (left, changed):
+                await today.claim(withdrawal_id, "ada")
+                await today.add_note(withdrawal_id, "known for years", "ada")
+            process = serving_process(
+                url, log_file=tmp_path / "old.log", program=code.program, environment=environment
+            )
+            async with process as old, open_channel(old.port) as channel:
+                before = Cashier(Ledger(channel, PAYING, key_prefix="old"), first=1_000)
+                await before.approve(changed, "bob")
+                written = await before.request(100, reference="of before")
+
+            kept, lost = await today.withdrawal(left), await today.withdrawal(changed)
+            assert (kept.claim.reviewer, [each.text for each in kept.notes]) == ("ada", ["known for years"])
+            assert lost.approvals[0].reviewer == "bob"
+            assert (lost.HasField("claim"), list(lost.notes)) == (False, [])
+            assert await today.withdrawals(reference="of today") == [kept, await today.withdrawal(changed)]
+            assert await today.withdrawals(reference="of before") == [written]
+            again = await today.add_note(written.withdrawal_id, "found it")
+            assert await today.withdrawals(reference="of before") == [again]
+            await assert_ledger_coherent(ledger)
+
+
 async def test_released_code_reads_what_callers_have_written(databases: Databases, tmp_path: Path) -> None:
     """A server from before callers skips their names, verifies the rest, and changes none of them."""
     code = unpack(RELEASED["of schema 0012"], tmp_path / "code")

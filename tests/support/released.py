@@ -19,7 +19,16 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 # What a version needs in order to run: its packages, and the name of its command's entry point.
 _GENERATED_BY = re.compile(r"GRPC_GENERATED_VERSION = '[^']*'")
-PARTS = ("ledger_server", "webhook_edge", "mock_psp", "clients/python", "migrations", "pyproject.toml")
+PARTS = (
+    "ledger_server",
+    "webhook_edge",
+    "mock_psp",
+    "console",
+    "http_process",
+    "clients/python",
+    "migrations",
+    "pyproject.toml",
+)
 
 
 class Released(NamedTuple):
@@ -43,6 +52,7 @@ RELEASED: Final = {
     "before epochs": Released("e9b7db1118f4b202483e1ca5b4e522b74680ea5e", "0010", knows_epochs=False),
     "before final times": Released("0ecad9537858a014bd3f35e25da3fa9b127c5569", "0011", knows_epochs=True),
     "of schema 0012": Released("01f3d1d3756247df30fb6e0ac79624a8b8421aa2", "0012", knows_epochs=True),
+    "before claims": Released("de29e655bbc9acff3ccb79e11e3fd76b7294756a", "0016", knows_epochs=True),
 }
 
 
