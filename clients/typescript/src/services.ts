@@ -27,7 +27,7 @@ export interface KeyedStream<R> extends AsyncIterable<R> {
 export type Requests<I extends DescMessage> = Iterable<MessageInitShape<I>> | AsyncIterable<MessageInitShape<I>>;
 
 // By their names, as the server counts reads too.
-const CHANGES_NOTHING = /^(Get|List|BatchGet|Verify|Watch)/;
+const CHANGES_NOTHING = /^(Get|List|BatchGet|Count|Verify|Watch)/;
 
 // GetOutcome asks about a key and is not keyed itself; only it names the method that a key belongs to.
 type IsKeyed<I extends DescMessage> =
