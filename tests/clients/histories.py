@@ -288,6 +288,7 @@ class History:
             amount_minor=self._amount(),
             currency_code="EUR",
             provider_ref=ref,
+            reference=self._choice.choice(REFERENCES),
         )
         response = await self._send("InitiateDeposit", request)
         if response is not None:
@@ -336,6 +337,7 @@ class History:
             amount_minor=self._amount(),
             currency_code="EUR",
             destination="bank-1",
+            reference=self._choice.choice(REFERENCES),
         )
         response = await self._send("RequestWithdrawal", request)
         if response is not None:
@@ -343,10 +345,30 @@ class History:
 
     async def _review(self) -> None:
         withdrawal_id = self._known(self.withdrawals)
-        match self._choice.randrange(4):
+        reviewer = self._choice.choice(["eve", "Eve", "bob"])
+        match self._choice.randrange(8):
             case 0:
                 request: Message = withdrawal_pb2.ApproveWithdrawalRequest(
                     withdrawal_id=withdrawal_id, reviewer="eve"
+                )
+            case 4:
+                request = withdrawal_pb2.ApproveWithdrawalRequest(
+                    withdrawal_id=withdrawal_id,
+                    reviewer="eve",
+                    expected_state=payment_pb2.WITHDRAWAL_STATE_REQUESTED,
+                    expected_approvals=self._choice.randrange(2),
+                )
+            case 5 | 6:
+                request = withdrawal_pb2.ClaimWithdrawalRequest(
+                    withdrawal_id=withdrawal_id,
+                    reviewer=reviewer,
+                    claim_seconds=self._choice.choice([0, 60, 3_600]),
+                    take_over=self._choice.random() < 0.2,
+                    release=self._choice.random() < 0.2,
+                )
+            case 7:
+                request = withdrawal_pb2.AddWithdrawalNoteRequest(
+                    withdrawal_id=withdrawal_id, reviewer=reviewer, text="seen"
                 )
             case 1:
                 request = withdrawal_pb2.RejectWithdrawalRequest(

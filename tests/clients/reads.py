@@ -49,6 +49,13 @@ def reads_of(history: History, tenant_id: str, head: int, now: datetime) -> Iter
         )
     for hold_id in history.holds:
         yield "GetHold", hold_pb2.GetHoldRequest(tenant_id=tenant_id, hold_id=hold_id)
+    window: dict[str, Any] = {
+        "from_time": timestamp(START + timedelta(seconds=30)),
+        "to_time": timestamp(now - timedelta(hours=1)),
+    }
+    for fields in ({}, {"from_time": window["from_time"]}, window):
+        yield "CountDeposits", deposit_pb2.CountDepositsRequest(tenant_id=tenant_id, **fields)
+        yield "CountWithdrawals", withdrawal_pb2.CountWithdrawalsRequest(tenant_id=tenant_id, **fields)
     for deposit_id in history.deposits:
         yield "GetDeposit", deposit_pb2.GetDepositRequest(tenant_id=tenant_id, deposit_id=deposit_id)
     for withdrawal_id in history.withdrawals:
@@ -110,9 +117,21 @@ def lists_of(history: History, tenant_id: str, now: datetime) -> Iterator[tuple[
             {"player_id": "ann"},
             *({"state": state} for state in (1, 3, 4)),
             {"provider": PROVIDER, "provider_ref": "pay-3"},
+            {"provider_ref": "pay-4", "newest_first": True},
+            {"states": [1, 3], "newest_first": True},
+            {"reference": "round-1"},
+            {"currency_code": "EUR", "min_amount_minor": 2, "max_amount_minor": 100},
             {"from_time": span["start_time"], "to_time": span["end_time"]},
         ],
-        "ListWithdrawals": [{}, {"player_id": "bob"}, {"provider": PROVIDER}, {"state": 1}],
+        "ListWithdrawals": [
+            {},
+            {"player_id": "bob"},
+            {"provider": PROVIDER},
+            {"state": 1},
+            {"states": [1, 2, 4], "player_id": "ann"},
+            {"reference": "round-2", "newest_first": True},
+            {"currency_code": "EUR", "max_amount_minor": 50, "newest_first": True},
+        ],
         "ListProviderEvents": [
             {},
             *({"state": state} for state in (1, 2, 3, 4)),
