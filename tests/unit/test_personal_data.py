@@ -31,6 +31,7 @@ SAID: Final = {
     "reason": FREE,
     "file_name": FREE,
     "destination": FREE,
+    "AddWithdrawalNoteRequest.text": FREE,
     "import_id": FREE,
     "personal_metadata": "the only place for it",
     "idempotency_key": FREE,

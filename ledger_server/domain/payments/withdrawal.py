@@ -91,7 +91,7 @@ MAX_NOTES: Final = 64
 """Of one withdrawal: each of its records has them all."""
 
 
-class Note(Struct, frozen=True, kw_only=True):
+class ReviewNote(Struct, frozen=True, kw_only=True):
     """What somebody has noted; `identity` as of an approval."""
 
     reviewer: str
@@ -170,7 +170,7 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
     fees: tuple[Fee, ...]
     personal: bytes
     claim: Claim | None
-    notes: tuple[Note, ...]
+    notes: tuple[ReviewNote, ...]
 
     @property
     def known_ref(self) -> str:

@@ -8,8 +8,8 @@ from ledger_server.domain.payments.withdrawal import (
     NO_PAYOUT,
     Approval,
     Claim,
-    Note,
     Payout,
+    ReviewNote,
     Withdrawal,
     WithdrawalPolicy,
     WithdrawalState,
@@ -113,7 +113,7 @@ def withdrawal_of(ids: TenantIds, message: pb.Withdrawal) -> Withdrawal:
         personal=message.personal_ciphertext,
         claim=_claim_of(message.claim) if message.HasField("claim") else None,
         notes=tuple(
-            Note(
+            ReviewNote(
                 reviewer=note.reviewer,
                 identity=note.identity,
                 time=moment(note.note_time),

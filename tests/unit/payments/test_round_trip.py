@@ -35,8 +35,8 @@ from ledger_server.domain.payments.knowledge import (
 from ledger_server.domain.payments.withdrawal import (
     Approval,
     Claim,
-    Note,
     Payout,
+    ReviewNote,
     Withdrawal,
     WithdrawalPolicy,
     WithdrawalState,
@@ -191,7 +191,7 @@ withdrawals = st.builds(
     personal=st.binary(max_size=12),
     claim=st.none()
     | st.builds(Claim, reviewer=texts, identity=texts, time=times | epochs, expire_time=times | epochs),
-    notes=some(st.builds(Note, reviewer=texts, identity=texts, time=times | epochs, text=texts)),
+    notes=some(st.builds(ReviewNote, reviewer=texts, identity=texts, time=times | epochs, text=texts)),
 )
 policies = st.builds(
     WithdrawalPolicy,

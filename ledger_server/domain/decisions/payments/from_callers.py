@@ -51,8 +51,8 @@ from ledger_server.domain.payments.withdrawal import (
     REVIEW_STEPS,
     Approval,
     Claim,
-    Note,
     Payout,
+    ReviewNote,
     Withdrawal,
     WithdrawalState,
     counted,
@@ -319,7 +319,7 @@ def add_note(facts: Booking, command: AddWithdrawalNote) -> None:
     withdrawal = _withdrawal(facts.working_set, command)
     if len(withdrawal.notes) >= MAX_NOTES:
         raise TooManyNotes(withdrawal_id=command.withdrawal_id, limit=MAX_NOTES)
-    note = Note(reviewer=command.reviewer, identity=command.identity, time=facts.now, text=command.text)
+    note = ReviewNote(reviewer=command.reviewer, identity=command.identity, time=facts.now, text=command.text)
     change_withdrawal(facts, withdrawal, replace(withdrawal, notes=(*withdrawal.notes, note)), None)
 
 
