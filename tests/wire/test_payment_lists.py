@@ -43,6 +43,14 @@ async def four_deposits(cashier: Cashier, clock: FakeClock) -> None:
         ({"provider": "not-configured"}, []),
         ({"provider": PROVIDER, "provider_ref": "b"}, [2]),
         ({"provider": SILENT_PROVIDER, "provider_ref": "b"}, []),
+        ({"provider_ref": "c"}, [3]),
+        ({"newest_first": True}, [4, 3, 2, 1]),
+        ({"states": [payment_pb2.DEPOSIT_STATE_CAPTURED, payment_pb2.DEPOSIT_STATE_INITIATED]}, [1, 2, 3, 4]),
+        ({"states": [payment_pb2.DEPOSIT_STATE_FAILED], "state": payment_pb2.DEPOSIT_STATE_CAPTURED}, [4]),
+        ({"states": [0, payment_pb2.DEPOSIT_STATE_CAPTURED]}, [1, 2, 3, 4]),
+        ({"currency_code": "EUR", "min_amount_minor": 2, "max_amount_minor": 3}, [2, 3]),
+        ({"currency_code": "USD"}, []),
+        ({"reference": "none"}, []),
         ({"from_time": IN_TEN_SECONDS, "to_time": IN_TWENTY_SECONDS}, [2]),
         ({"to_time": IN_TEN_SECONDS}, [1]),
         ({"from_time": IN_TWENTY_SECONDS}, [3, 4]),
@@ -198,6 +206,46 @@ async def test_use_page_token_of_other_payment_list_is_refused(
     refused = await refusal(getattr(getattr(cashier.stubs, service), method)(request_message))
 
     assert refused.reason == "PAGE_TOKEN_INVALID"
+
+
+# A value of each type, other than that of the first page.
+OTHER_VALUES: dict[str, Any] = {
+    "player_id": "bob",
+    "state": 2,
+    "provider": SILENT_PROVIDER,
+    "provider_ref": "ref",
+    "from_time": timestamp(START),
+    "to_time": timestamp(START),
+    "states": [1, 2],
+    "min_amount_minor": 2,
+    "max_amount_minor": 9,
+    "currency_code": "USD",
+    "reference": "other",
+    "newest_first": True,
+}
+TOKENLESS = {"tenant_id", "page_size", "page_token"}
+
+
+@pytest.mark.parametrize("kind", ["deposits", "withdrawals"])
+async def test_use_page_token_with_any_other_filter_is_refused(cashier: Cashier, kind: str) -> None:
+    """Each filter and the order are bound to it; the size of the next page is not."""
+    await cashier.captured(1_000)
+    for _ in range(3):
+        await (cashier.initiate(5) if kind == "deposits" else cashier.request(100))
+    name = "ListDeposits" if kind == "deposits" else "ListWithdrawals"
+    message = getattr(deposit_pb2 if kind == "deposits" else withdrawal_pb2, f"{name}Request")
+    call = getattr(getattr(cashier.stubs, kind), name)
+    same = {"tenant_id": cashier.ledger.tenant_id, "currency_code": "EUR"}
+    token = (await call(message(**same, page_size=1))).next_page_token
+    assert token
+
+    going_on = await call(message(**same, page_size=2, page_token=token))
+    assert len(getattr(going_on, kind)) == 2
+    fields = {*message.DESCRIPTOR.fields_by_name} - TOKENLESS
+    assert fields == OTHER_VALUES.keys()
+    for field in sorted(fields):
+        other = message(**{**same, field: OTHER_VALUES[field]}, page_size=1, page_token=token)
+        assert (await refusal(call(other))).reason == "PAGE_TOKEN_INVALID", field
 
 
 async def test_read_payments_of_other_tenant_makes_no_difference(server: Service, cashier: Cashier) -> None:
