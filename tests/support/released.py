@@ -43,6 +43,7 @@ RELEASED: Final = {
     "before epochs": Released("e9b7db1118f4b202483e1ca5b4e522b74680ea5e", "0010", knows_epochs=False),
     "before final times": Released("0ecad9537858a014bd3f35e25da3fa9b127c5569", "0011", knows_epochs=True),
     "of schema 0012": Released("01f3d1d3756247df30fb6e0ac79624a8b8421aa2", "0012", knows_epochs=True),
+    "before adjustments": Released("6e23482329703b812b4099b27bbfa2d392d1e171", "0016", knows_epochs=True),
 }
 
 
