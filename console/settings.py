@@ -4,6 +4,7 @@ import ipaddress
 import zoneinfo
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -35,6 +36,40 @@ class ConsoleSettings(ProcessSettings):
     users_file: Annotated[
         Path, Field(description="TOML file with those who may sign in; `defter console user add` writes it")
     ] = Path("console-users.toml")
+    oidc_issuer: Annotated[
+        str | None,
+        Field(
+            description="issuer of the OpenID Connect provider that signs people in; none: local users",
+            pattern="^https?://[^?#]+$",
+        ),
+    ] = None
+    oidc_client_id: Annotated[
+        str | None, Field(min_length=1, description="id of the console as the provider's client")
+    ] = None
+    oidc_client_secret_file: Annotated[
+        Path | None, Field(description="file with the client's secret; this or a key")
+    ] = None
+    oidc_client_key_file: Annotated[
+        Path | None,
+        Field(description="JWK by which the client is proved (`private_key_jwt`, ES256 or RS256)"),
+    ] = None
+    oidc_authority_file: Annotated[
+        Path | None,
+        Field(description="PEM with the authorities of the provider's certificate; none: the machine's"),
+    ] = None
+    oidc_scopes: Annotated[
+        str, Field(description="scopes that are asked for, separated by blanks; `openid` among them")
+    ] = "openid profile"
+    oidc_subject_claim: Annotated[
+        str,
+        Field(min_length=1, description="claim that names the person to the ledger, behind `oidc:`"),
+    ] = "sub"
+    oidc_groups_claim: Annotated[
+        str, Field(min_length=1, description="claim with the person's groups, which the policy names")
+    ] = "groups"
+    oidc_name_claim: Annotated[
+        str, Field(min_length=1, description="claim with a name that is shown and proves nothing")
+    ] = "name"
     host: Annotated[str, Field(description="address that the console listens on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="port of the console; 0 takes any")] = 8_090
     origin: Annotated[
@@ -95,7 +130,38 @@ class ConsoleSettings(ProcessSettings):
             and not self._origin_is_local(self.origin)
         ):
             raise ValueError("DEFTER_CONSOLE_ORIGIN: people need https")
+        self._check_provider()
         return self
+
+    @property
+    def has_users(self) -> bool:
+        """Whether there are local users: with a provider those whose file is named."""
+        return self.oidc_issuer is None or "users_file" in self.model_fields_set
+
+    def _check_provider(self) -> None:
+        given = sorted(name for name in self.model_fields_set if name.startswith("oidc_"))
+        if self.oidc_issuer is None:
+            if given:
+                raise ValueError(
+                    f"DEFTER_CONSOLE_{given[0].upper()}: does nothing without DEFTER_CONSOLE_OIDC_ISSUER"
+                )
+            return
+        if self.oidc_issuer.startswith("http:") and not is_loopback(
+            urlsplit(self.oidc_issuer).hostname or ""
+        ):
+            raise ValueError("DEFTER_CONSOLE_OIDC_ISSUER: a provider elsewhere needs https")
+        if self.oidc_issuer.startswith("http:") and self.oidc_authority_file is not None:
+            raise ValueError("DEFTER_CONSOLE_OIDC_AUTHORITY_FILE: does nothing without https")
+        if self.oidc_client_id is None:
+            raise ValueError("DEFTER_CONSOLE_OIDC_CLIENT_ID: the provider knows the console by it")
+        if (self.oidc_client_secret_file is None) == (self.oidc_client_key_file is None):
+            raise ValueError(
+                "DEFTER_CONSOLE_OIDC_CLIENT_SECRET_FILE, DEFTER_CONSOLE_OIDC_CLIENT_KEY_FILE: just one"
+            )
+        if "openid" not in self.oidc_scopes.split():
+            raise ValueError("DEFTER_CONSOLE_OIDC_SCOPES: `openid` is missing")
+        if self.oidc_subject_claim == self.oidc_groups_claim:
+            raise ValueError("DEFTER_CONSOLE_OIDC_GROUPS_CLAIM: it is the claim that names the person")
 
     @staticmethod
     def _origin_is_local(origin: str) -> bool:

@@ -14,7 +14,7 @@ from console.sessions import Sessions
 from console.settings import ConsoleSettings
 from console.throttle import Throttle
 from console.users import Users, UsersUnusable, add, hashed, matches
-from console.views.signing_in import local_path
+from console.views.local_paths import local_path
 from tests.console.hostile import ORIGIN, saying_console, visiting
 from tests.console.house import House, form_of
 
