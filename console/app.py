@@ -22,7 +22,7 @@ from console.oidc.client import LOGOUT
 from console.oidc.problems import SignInFailed
 from console.pages import Page
 from console.users import User, UsersUnusable
-from console.views import findings, overview, provider, records, signals, signing_in, withdrawals
+from console.views import findings, openid, overview, records, signals, signing_in, withdrawals
 from console.visit import FOLDER, LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Console, Visit
 from defter_client import LedgerError
 
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 PAGES: Final[tuple[Page, ...]] = (
     *overview.PAGES,
     *signing_in.PAGES,
-    *provider.PAGES,
+    *openid.PAGES,
     *signals.PAGES,
     *withdrawals.PAGES,
     *findings.PAGES,
@@ -113,7 +113,7 @@ def make_app(console: Console) -> Starlette:
                 log.warning("the file of users can't be used", problem=str(unusable))
                 return await _problem(visit, 503, _SENTENCES[503])
             except SignInFailed as failed:
-                status, sentence = provider.told(failed.problem)
+                status, sentence = openid.told(failed.problem)
                 log.warning("nobody was signed in", request_id=visit.request_id, problem=failed.problem.value)
                 visit.session = visit.user = None
                 return await _problem(visit, status, sentence, code=failed.problem.value)

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -236,3 +237,15 @@ async def providing(**people: Claims) -> AsyncIterator[Provider]:
         )
         async with answering(app, listening):
             yield provider
+
+
+def settings_of(provider: Provider, folder: Path, **changes: Any) -> dict[str, Any]:
+    """Return the settings of a console that has its people signed in by a provider."""
+    secret = folder / "client.secret"
+    secret.write_text(SECRET)
+    return {
+        "oidc_issuer": provider.issuer,
+        "oidc_client_id": CLIENT,
+        "oidc_client_secret_file": secret,
+        **changes,
+    }

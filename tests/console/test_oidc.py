@@ -27,7 +27,7 @@ from console.oidc.provider import Provider as ProviderOfClient
 from console.sessions import Sessions
 from console.settings import ConsoleSettings
 from console.users import check_name
-from console.views import provider as view
+from console.views import openid
 from ledger_server.identity.issuing import new_signing_key
 from ledger_server.identity.persons import LONGEST_PERSON, is_name
 from ledger_server.identity.tokens import MAX_TOKEN_BYTES
@@ -161,7 +161,7 @@ def by_another_key(provider: Provider, claims: Claims, key_id: str) -> str:
 def by_a_key_of_its_own(provider: Provider, claims: Claims) -> str:
     """Return a token that brings its own key along."""
     key = new_key("one")
-    header = {"jwk": key.as_dict(private=False), "jku": "https://evil.example/keys"}
+    header: dict[str, Any] = {"jwk": key.as_dict(private=False), "jku": "https://evil.example/keys"}
     return Provider(provider.issuer, key=key).signed(claims, **header)
 
 
@@ -206,7 +206,7 @@ TOKENS: dict[str, tuple[Callable[[Provider], None], Problem]] = {
     "subject that is too long": (with_claims(sub="a" * LONGEST_PERSON), P.SUBJECT_UNUSABLE),
     "too many groups": (with_claims(groups=[f"group-{n}" for n in range(1_000)]), P.TOO_MANY_GROUPS),
     "another access token": (with_claims(at_hash="other"), P.TOKEN_HASH_OTHER),
-    "hash that is no text": (with_claims(at_hash=["x"]), P.TOKEN_HASH_OTHER),
+    "hash that is no text": (with_claims(at_hash=["x"]), P.TOKEN_CLAIM_INVALID),
     "unsigned": (with_token(unsigned), P.TOKEN_ALGORITHM_REFUSED),
     "HMAC with the public key": (
         with_token(lambda p, claims: by_hmac(p, claims, p.key.as_pem(private=False))),
@@ -437,6 +437,20 @@ async def test_provider_that_does_not_answer_is_asked_again_later(
     assert (await stage.signed_in())[0].name == "oidc:ada"
 
 
+async def test_end_of_a_session_names_it_to_the_provider(stage: Stage) -> None:
+    """By its token, unless that was too long to be kept; a provider that is away says nothing."""
+    person, _ = await stage.signed_in()
+    address = await stage.client.end_address(person, origin=ORIGIN)
+    assert address.startswith(f"{stage.provider.issuer}/end?client_id={CLIENT}&")
+    assert f"id_token_hint={person.id_token}" in address
+    stage.provider.lies.claims = lambda claims: claims.update(more="x" * 5_000)
+    person, _ = await stage.signed_in()
+    assert "id_token_hint" not in await stage.client.end_address(person, origin=ORIGIN)
+    stage.provider.lies.status = 500
+    stage.clock.passed += 3_600
+    assert await failing(stage.client.end_address(person, origin=ORIGIN)) is P.PROVIDER_AWAY
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
@@ -647,4 +661,4 @@ def test_setting_of_a_provider_that_would_do_nothing_is_refused(
 
 def test_each_problem_is_told_in_words() -> None:
     """With a status that is no success."""
-    assert all(view.told(problem)[0] >= 400 and view.told(problem)[1] for problem in Problem)
+    assert all(openid.told(problem)[0] >= 400 and openid.told(problem)[1] for problem in Problem)

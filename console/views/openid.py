@@ -1,4 +1,4 @@
-"""Owns signing in by a provider: the way there, the way back, and what the provider says by itself."""
+"""Owns signing in by an identity provider: the way there and back, and what it says by itself."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -19,12 +19,14 @@ from console.visit import Visit
 log = structlog.get_logger()
 
 _EXPIRED: Final = N_("This sign-in has expired, or it was begun in another window. Begin again.")
-_REFUSED: Final = N_("The provider has not signed you in.")
-_AWAY: Final = N_("The provider that signs people in can't be reached. Try again in a minute.")
-_UNUSABLE: Final = N_("The provider that signs people in, or this console at it, is not set up rightly.")
-_NOT_PROVED: Final = N_("What the provider sent proves nothing, so nobody was signed in. Begin again.")
-_NOBODY: Final = N_("The provider names nobody whom the ledger could record.")
-_GROUPS: Final = N_("The provider tells more groups of you than the ledger takes. Have it tell fewer.")
+_REFUSED: Final = N_("The identity provider has not signed you in.")
+_AWAY: Final = N_("The identity provider can't be reached. Try again in a minute.")
+_UNUSABLE: Final = N_("The identity provider, or this console at it, is not set up rightly.")
+_NOT_PROVED: Final = N_("What the identity provider sent proves nothing: nobody was signed in. Begin again.")
+_NOBODY: Final = N_("The identity provider names nobody whom the ledger could record.")
+_GROUPS: Final = N_(
+    "The identity provider tells more of your groups than the ledger takes. Have it tell fewer."
+)
 _TOLD: Final[Mapping[Problem, tuple[int, str]]] = {
     Problem.SIGN_IN_EXPIRED: (400, _EXPIRED),
     Problem.STATE_OTHER: (400, _EXPIRED),
