@@ -17,7 +17,7 @@ from console.oidc.problems import Problem, SignInFailed
 
 _SECONDS: Final = 10.0
 """For one answer of the provider as a whole, however slowly it comes."""
-_MOST_BYTES: Final = 262_144
+MOST_BYTES: Final = 262_144
 _REMEMBERED_SECONDS: Final = 3_600.0
 _KEYS_ANEW_SECONDS: Final = 30.0
 """A key's id that nobody knows has the keys fetched again, not more often: anybody may send one."""
@@ -140,7 +140,7 @@ class Provider:
                     raise SignInFailed(Problem.PROVIDER_AWAY)
                 async for part in answer.aiter_bytes():
                     body += part
-                    if len(body) > _MOST_BYTES:
+                    if len(body) > MOST_BYTES:
                         raise SignInFailed(Problem.PROVIDER_UNUSABLE)
         # Its text may have the address with what was sent, so nothing of it is told.
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError, TimeoutError):

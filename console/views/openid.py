@@ -18,6 +18,7 @@ from console.visit import Visit
 
 log = structlog.get_logger()
 
+_LONGEST_TARGET: Final = 2_000
 _EXPIRED: Final = N_("This sign-in has expired, or it was begun in another window. Begin again.")
 _REFUSED: Final = N_("The identity provider has not signed you in.")
 _AWAY: Final = N_("The identity provider can't be reached. Try again in a minute.")
@@ -64,6 +65,8 @@ async def begin(visit: Visit) -> Response:
     target = local_path(visit.query.get("next", ""))
     if visit.session is not None:
         return visit.redirect(target)
+    if len(target) > _LONGEST_TARGET:  # it is kept until the person comes back
+        target = "/"
     # The provider knows one name of the console, and cookies are of the name that was asked.
     if visit.request.headers.get("host", "").lower() != console.origins[0].partition("://")[2]:
         return visit.redirect(f"{console.origins[0]}{BEGIN}?next={quote(target, safe='')}")

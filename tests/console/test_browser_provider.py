@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.console.oidc_provider import Provider
 from tests.console.test_axe import violations
 from tests.console.test_provider_sign_in import house_with_provider
 from tests.console.windows import window
+from tests.support.patience import HANG_SECONDS
 from tests.support.postgres import Databases
 from tests.support.tools import axe, require
 
@@ -82,6 +84,26 @@ async def test_session_that_the_provider_ends_is_over_at_the_next_click(
         assert (await provider.tell_logout(house.address, sub="grace")).status_code == 200
         await page.goto("/t/casino/findings")
         await page.wait_for_url("**/sign-in?next=*")
+
+
+async def test_session_ends_by_time_whatever_lasts_at_the_provider(
+    browser: Browser, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The person is asked again, by the page that leads back to where they were."""
+    folder = tmp_path_factory.mktemp("short")
+    with databases.fresh() as url:
+        async with (
+            house_with_provider(url, folder, session_seconds=2.0) as (house, provider),
+            window(browser, house) as page,
+        ):
+            await page.goto("/sign-in/provider")
+            await page.click("button[value=ada]")
+            await page.wait_for_url(f"{house.address}/**")
+            end = time.monotonic() + HANG_SECONDS
+            while "/sign-in?next=" not in page.url and time.monotonic() < end:
+                await page.goto("/t/casino")
+            assert page.url.endswith("/sign-in?next=%2Ft%2Fcasino")
+            assert len(provider.sessions) == 1
 
 
 async def test_pages_of_signing_in_keep_nobody_out(browser: Browser, placed: Placed) -> None:
