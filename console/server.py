@@ -76,7 +76,7 @@ def make_console(settings: ConsoleSettings) -> Console:
                 settings.signing_key_file, issuer=settings.token_issuer, audience=settings.token_audience
             )
         )
-        users = Users(settings.users_file if settings.has_users else None)
+        users = Users(settings.users)
         proof = (
             None
             if settings.ledger_authority_file is None

@@ -3,13 +3,15 @@
 import ipaddress
 import zoneinfo
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from http_process.settings import ProcessSettings
+
+USERS_FILE: Final = Path("console-users.toml")
 
 
 class ConsoleSettings(ProcessSettings):
@@ -34,8 +36,12 @@ class ConsoleSettings(ProcessSettings):
         "defter"  # noqa: S105  # a name
     )
     users_file: Annotated[
-        Path, Field(description="TOML file with those who may sign in; `defter console user add` writes it")
-    ] = Path("console-users.toml")
+        Path | None,
+        Field(
+            description="TOML file with local users, which `defter console user add` writes; none: "
+            "`console-users.toml`, and beside an identity provider no local users"
+        ),
+    ] = None
     oidc_issuer: Annotated[
         str | None,
         Field(
@@ -134,12 +140,16 @@ class ConsoleSettings(ProcessSettings):
         return self
 
     @property
-    def has_users(self) -> bool:
-        """Whether there are local users: with a provider those whose file is named."""
-        return self.oidc_issuer is None or "users_file" in self.model_fields_set
+    def users(self) -> Path | None:
+        """The file of local users; None: there are none."""
+        return self.users_file if self.users_file or self.oidc_issuer else USERS_FILE
 
     def _check_provider(self) -> None:
-        given = sorted(name for name in self.model_fields_set if name.startswith("oidc_"))
+        given = sorted(
+            name
+            for name, field in type(self).model_fields.items()
+            if name.startswith("oidc_") and getattr(self, name) != field.default
+        )
         if self.oidc_issuer is None:
             if given:
                 raise ValueError(

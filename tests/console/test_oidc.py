@@ -25,7 +25,7 @@ from console.oidc.person import PREFIX, ClaimNames, ProviderPerson, person_of
 from console.oidc.problems import Problem, SignInFailed
 from console.oidc.provider import Provider as ProviderOfClient
 from console.sessions import Sessions
-from console.settings import ConsoleSettings
+from console.settings import USERS_FILE, ConsoleSettings
 from console.users import check_name
 from console.views import openid
 from ledger_server.identity.issuing import new_signing_key
@@ -655,8 +655,9 @@ def test_setting_of_a_provider_that_would_do_nothing_is_refused(
     settings = {name: value for name, value in {**GOOD, **changes}.items() if value is not None}
     with pytest.raises(ValidationError, match=named):
         ConsoleSettings(**settings)  # type: ignore[arg-type]  # pydantic reads them
-    assert not ConsoleSettings(**GOOD).has_users  # type: ignore[arg-type]
-    assert ConsoleSettings(**GOOD, users_file="x").has_users  # type: ignore[arg-type]
+    assert ConsoleSettings(**GOOD).users is None  # type: ignore[arg-type]
+    assert ConsoleSettings(**GOOD, users_file="x").users == Path("x")  # type: ignore[arg-type]
+    assert ConsoleSettings().users == USERS_FILE
 
 
 def test_each_problem_is_told_in_words() -> None:
