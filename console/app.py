@@ -18,9 +18,11 @@ from console import words
 from console.catalogue import N_, language_of
 from console.forms import FormRefused, check_token, read_form
 from console.guarding import REQUEST_ID, Guarding
+from console.oidc.client import LOGOUT
+from console.oidc.problems import SignInFailed
 from console.pages import Page
-from console.users import UsersUnusable
-from console.views import findings, overview, records, signals, signing_in, withdrawals
+from console.users import User, UsersUnusable
+from console.views import findings, openid, overview, records, signals, signing_in, withdrawals
 from console.visit import FOLDER, LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Console, Visit
 from defter_client import LedgerError
 
@@ -29,6 +31,7 @@ log = structlog.get_logger()
 PAGES: Final[tuple[Page, ...]] = (
     *overview.PAGES,
     *signing_in.PAGES,
+    *openid.PAGES,
     *signals.PAGES,
     *withdrawals.PAGES,
     *findings.PAGES,
@@ -41,6 +44,7 @@ _SENTENCES: Final = {
     405: N_("There is no such page."),
     413: N_("What was sent is too long."),
     415: N_("The form can't be read. Go back and send it again."),
+    429: N_("Too many tries. Wait a few minutes."),
     500: N_("Something failed in the console."),
     503: N_("The file of users can't be read, so nobody can be signed in."),
 }
@@ -77,6 +81,10 @@ def make_app(console: Console) -> Starlette:
         session = console.sessions.find(token, is_activity=not fetched) if token else None
         if session is None:
             return
+        known = session.provider_person
+        if known is not None:
+            visit.session, visit.user = session, User(name=known.name, groups=known.groups, password="")
+            return
         console.users.refresh()
         user = console.users.get(session.person)
         if user is None or user.password != session.password:
@@ -104,6 +112,11 @@ def make_app(console: Console) -> Starlette:
             except UsersUnusable as unusable:
                 log.warning("the file of users can't be used", problem=str(unusable))
                 return await _problem(visit, 503, _SENTENCES[503])
+            except SignInFailed as failed:
+                status, sentence = openid.told(failed.problem)
+                log.warning("nobody was signed in", request_id=visit.request_id, problem=failed.problem.value)
+                visit.session = visit.user = None
+                return await _problem(visit, status, sentence, code=failed.problem.value)
             except LedgerError as error:
                 return await _problem(
                     visit, words.status_of(error), words.sentence_of(error), code=error.reason
@@ -136,7 +149,7 @@ def make_app(console: Console) -> Starlette:
             Mount("/static", _Static(directory=FOLDER / "static")),
             *(route(page) for page in PAGES),
         ],
-        middleware=[Middleware(Guarding, origins=lambda: console.origins)],
+        middleware=[Middleware(Guarding, origins=lambda: console.origins, signed=[LOGOUT])],
         exception_handlers={HTTPException: lost},
     )
     app.router.redirect_slashes = False

@@ -29,13 +29,17 @@ _A_YEAR: Final = "max-age=31536000"
 class Guarding:
     """Stands in front of all pages."""
 
-    def __init__(self, app: ASGIApp, *, origins: Callable[[], Collection[str]]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, origins: Callable[[], Collection[str]], signed: Collection[str] = ()
+    ) -> None:
         """Take the pages.
 
         Args:
             origins: under which the console is reached, as `https://name`.
+            signed: paths whose forms come from no browser and have their own proof: a signature.
         """
         self._app = app
+        self._signed = frozenset(signed)
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,7 +64,8 @@ class Guarding:
                     told["Strict-Transport-Security"] = _A_YEAR
             await send(message)
 
-        refusal = self._refusal(scope["method"], headers, origins)
+        method = "GET" if scope["path"] in self._signed else scope["method"]
+        refusal = self._refusal(method, headers, origins)
         app = self._app if refusal is None else PlainTextResponse(f"{refusal} ({request_id})\n", 403)
         await app(scope, receive, send_with_headers)
 

@@ -1,5 +1,6 @@
 """Owns the way to the ledger: each call carries the person for whom it is made, and the request's id."""
 
+import sys
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ class PersonsLedger:
         except LedgerError:
             # It could not be asked: nothing is offered, and nothing remembered.
             return ()
-        allowed = frozenset(told.methods)
+        allowed = frozenset(map(sys.intern, told.methods))  # sessions share the names
         if len(self._session.access) >= _MOST_TENANTS:
             self._session.access.clear()
         self._session.access[tenant_id] = (allowed, now + _REMEMBERED_SECONDS)

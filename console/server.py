@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator
 
@@ -13,6 +14,9 @@ from starlette.applications import Starlette
 from console.app import make_app
 from console.ledger import Gateway
 from console.live import Live
+from console.oidc.client import ClientProof, OidcClient, SecretUnusable
+from console.oidc.person import ClaimNames
+from console.oidc.provider import Provider
 from console.sessions import Sessions
 from console.settings import ConsoleSettings, is_loopback
 from console.tokens import KeyUnusable, Signer
@@ -52,6 +56,8 @@ async def running(settings: ConsoleSettings) -> AsyncIterator[str]:
                 yield console.origins[0]
     finally:
         await console.live.close()
+        if console.oidc is not None:
+            await console.oidc.provider.close()
         await console.gateway.client.close()
         await console.gateway.channel.close()
 
@@ -70,7 +76,7 @@ def make_console(settings: ConsoleSettings) -> Console:
                 settings.signing_key_file, issuer=settings.token_issuer, audience=settings.token_audience
             )
         )
-        users = Users(settings.users_file)
+        users = Users(settings.users)
         proof = (
             None
             if settings.ledger_authority_file is None
@@ -88,6 +94,7 @@ def make_console(settings: ConsoleSettings) -> Console:
     return Console(
         settings=settings,
         gateway=gateway,
+        oidc=_oidc(settings),
         users=users,
         sessions=Sessions(
             idle_seconds=settings.idle_seconds,
@@ -96,6 +103,38 @@ def make_console(settings: ConsoleSettings) -> Console:
             now=time.monotonic,
         ),
         live=Live(gateway, settings.most_streams),
+    )
+
+
+def _oidc(settings: ConsoleSettings) -> OidcClient | None:
+    if settings.oidc_issuer is None:
+        return None
+    assert settings.oidc_client_id is not None
+    try:
+        proof = ClientProof(
+            settings.oidc_client_id,
+            secret_file=settings.oidc_client_secret_file,
+            key_file=settings.oidc_client_key_file,
+        )
+    except SecretUnusable as error:
+        name = "SECRET" if settings.oidc_client_key_file is None else "KEY"
+        raise CantStart(f"DEFTER_CONSOLE_OIDC_CLIENT_{name}_FILE: {error}") from None
+    try:
+        provider = Provider(
+            settings.oidc_issuer, authority_file=settings.oidc_authority_file, now=time.monotonic
+        )
+    except (OSError, ssl.SSLError) as error:
+        raise CantStart(f"DEFTER_CONSOLE_OIDC_AUTHORITY_FILE: {error.strerror or error}") from None
+    return OidcClient(
+        provider,
+        proof,
+        client_id=settings.oidc_client_id,
+        scopes=settings.oidc_scopes,
+        names=ClaimNames(
+            subject=settings.oidc_subject_claim,
+            groups=settings.oidc_groups_claim,
+            shown=settings.oidc_name_claim,
+        ),
     )
 
 

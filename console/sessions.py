@@ -10,6 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from console.oidc.logout_token import Logout
+from console.oidc.person import ProviderPerson
+
 STREAMS_EACH: Final = 4
 """Live pages of one session; browsers open no more than six connections to a host without HTTP/2."""
 _NOTES: Final = 8
@@ -21,6 +24,7 @@ class Session:
 
     Attributes:
         password: what the file of users kept of the password then; another one ends the session.
+        provider_person: who it is by the provider; None: a local user.
         csrf: in each form; nobody else's page can know it.
         begin: seconds of the store's clock, like `seen`.
         notes: what the next page says once, as (kind, word, id).
@@ -28,7 +32,8 @@ class Session:
     """
 
     person: str
-    password: str
+    password: str = ""
+    provider_person: ProviderPerson | None = None
     begin: float
     seen: float
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32))
@@ -57,10 +62,17 @@ class Sessions:
         self._open: OrderedDict[bytes, Session] = OrderedDict()
 
     def begin(self, person: str, password: str) -> tuple[str, Session]:
-        """Begin a session under an id that nobody has had; return both."""
+        """Begin the session of a local user under an id that nobody has had; return both."""
         now = self._now()
+        return self._begin(Session(person=person, password=password, begin=now, seen=now))
+
+    def begin_by_provider(self, person: ProviderPerson) -> tuple[str, Session]:
+        """Begin the session of somebody whom the provider has signed in."""
+        now = self._now()
+        return self._begin(Session(person=person.name, provider_person=person, begin=now, seen=now))
+
+    def _begin(self, session: Session) -> tuple[str, Session]:
         token = secrets.token_urlsafe(32)
-        session = Session(person=person, password=password, begin=now, seen=now)
         while len(self._open) >= self._most:
             self._end(next(iter(self._open)))
         self._open[_digest(token)] = session
@@ -99,11 +111,33 @@ class Sessions:
         if digest in self._open:
             self._end(digest)
 
+    def end_by_provider(self, logout: Logout) -> int:
+        """End the sessions that the provider has ended; return how many they were.
+
+        A session whose id at the provider is not known here ends with its person.
+        """
+        ended = [
+            digest
+            for digest, session in self._open.items()
+            if session.provider_person is not None and _is_meant(session.provider_person, logout)
+        ]
+        for digest in ended:
+            self._end(digest)
+        return len(ended)
+
     def __len__(self) -> int:
         return len(self._open)
 
     def _end(self, digest: bytes) -> None:
         self._open.pop(digest).ended = True
+
+
+def _is_meant(person: ProviderPerson, logout: Logout) -> bool:
+    if logout.subject and person.subject != logout.subject:
+        return False
+    if logout.session and person.session:
+        return person.session == logout.session
+    return bool(logout.subject)
 
 
 def _digest(token: str) -> bytes:

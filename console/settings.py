@@ -3,12 +3,15 @@
 import ipaddress
 import zoneinfo
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from http_process.settings import ProcessSettings
+
+USERS_FILE: Final = Path("console-users.toml")
 
 
 class ConsoleSettings(ProcessSettings):
@@ -33,8 +36,46 @@ class ConsoleSettings(ProcessSettings):
         "defter"  # noqa: S105  # a name
     )
     users_file: Annotated[
-        Path, Field(description="TOML file with those who may sign in; `defter console user add` writes it")
-    ] = Path("console-users.toml")
+        Path | None,
+        Field(
+            description="TOML file with local users, which `defter console user add` writes; none: "
+            "`console-users.toml`, and beside an identity provider no local users"
+        ),
+    ] = None
+    oidc_issuer: Annotated[
+        str | None,
+        Field(
+            description="issuer of the OpenID Connect provider that signs people in; none: local users",
+            pattern="^https?://[^?#]+$",
+        ),
+    ] = None
+    oidc_client_id: Annotated[
+        str | None, Field(min_length=1, description="id of the console as the provider's client")
+    ] = None
+    oidc_client_secret_file: Annotated[
+        Path | None, Field(description="file with the client's secret; this or a key")
+    ] = None
+    oidc_client_key_file: Annotated[
+        Path | None,
+        Field(description="JWK by which the client is proved (`private_key_jwt`, ES256 or RS256)"),
+    ] = None
+    oidc_authority_file: Annotated[
+        Path | None,
+        Field(description="PEM with the authorities of the provider's certificate; none: the machine's"),
+    ] = None
+    oidc_scopes: Annotated[
+        str, Field(description="scopes that are asked for, separated by blanks; `openid` among them")
+    ] = "openid profile"
+    oidc_subject_claim: Annotated[
+        str,
+        Field(min_length=1, description="claim that names the person to the ledger, behind `oidc:`"),
+    ] = "sub"
+    oidc_groups_claim: Annotated[
+        str, Field(min_length=1, description="claim with the person's groups, which the policy names")
+    ] = "groups"
+    oidc_name_claim: Annotated[
+        str, Field(min_length=1, description="claim with a name that is shown and proves nothing")
+    ] = "name"
     host: Annotated[str, Field(description="address that the console listens on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="port of the console; 0 takes any")] = 8_090
     origin: Annotated[
@@ -95,7 +136,42 @@ class ConsoleSettings(ProcessSettings):
             and not self._origin_is_local(self.origin)
         ):
             raise ValueError("DEFTER_CONSOLE_ORIGIN: people need https")
+        self._check_provider()
         return self
+
+    @property
+    def users(self) -> Path | None:
+        """The file of local users; None: there are none."""
+        return self.users_file if self.users_file or self.oidc_issuer else USERS_FILE
+
+    def _check_provider(self) -> None:
+        given = sorted(
+            name
+            for name, field in type(self).model_fields.items()
+            if name.startswith("oidc_") and getattr(self, name) != field.default
+        )
+        if self.oidc_issuer is None:
+            if given:
+                raise ValueError(
+                    f"DEFTER_CONSOLE_{given[0].upper()}: does nothing without DEFTER_CONSOLE_OIDC_ISSUER"
+                )
+            return
+        if self.oidc_issuer.startswith("http:") and not is_loopback(
+            urlsplit(self.oidc_issuer).hostname or ""
+        ):
+            raise ValueError("DEFTER_CONSOLE_OIDC_ISSUER: a provider elsewhere needs https")
+        if self.oidc_issuer.startswith("http:") and self.oidc_authority_file is not None:
+            raise ValueError("DEFTER_CONSOLE_OIDC_AUTHORITY_FILE: does nothing without https")
+        if self.oidc_client_id is None:
+            raise ValueError("DEFTER_CONSOLE_OIDC_CLIENT_ID: the provider knows the console by it")
+        if (self.oidc_client_secret_file is None) == (self.oidc_client_key_file is None):
+            raise ValueError(
+                "DEFTER_CONSOLE_OIDC_CLIENT_SECRET_FILE, DEFTER_CONSOLE_OIDC_CLIENT_KEY_FILE: just one"
+            )
+        if "openid" not in self.oidc_scopes.split():
+            raise ValueError("DEFTER_CONSOLE_OIDC_SCOPES: `openid` is missing")
+        if self.oidc_subject_claim == self.oidc_groups_claim:
+            raise ValueError("DEFTER_CONSOLE_OIDC_GROUPS_CLAIM: it is the claim that names the person")
 
     @staticmethod
     def _origin_is_local(origin: str) -> bool:

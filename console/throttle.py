@@ -9,6 +9,7 @@ from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 _BY_ADDRESS: Final = parse("30/5 minutes")
+_BY_PROVIDER: Final = parse("60/5 minutes")
 _BY_NAME: Final = parse("10/5 minutes")
 # Addresses and names share this many counters, so that no number of them fills the memory.
 _COUNTERS: Final = 4_096
@@ -20,6 +21,10 @@ class Throttle:
     def __init__(self) -> None:
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._key = secrets.token_bytes(16)
+
+    async def admits_address(self, address: str) -> bool:
+        """Count a sign-in by the provider, which has no name yet; whether it is to be begun."""
+        return await self._limiter.hit(_BY_PROVIDER, "provider", self._counter(address))
 
     async def admits(self, address: str, name: str) -> bool:
         """Count a try; whether it is to be looked at."""

@@ -97,9 +97,11 @@ def matches(password: str, kept: str) -> bool:
 class Users:
     """The users of a file, read again when it changes."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path | None) -> None:
         """Read the file.
 
+        Args:
+            file: None: there are no local users.
         Raises:
             UsersUnusable: it can't be used.
         """
@@ -109,12 +111,19 @@ class Users:
         self._nobody = hashed(secrets.token_urlsafe())
         self.refresh()
 
+    @property
+    def are_configured(self) -> bool:
+        """Whether anybody may sign in by a password."""
+        return self._file is not None
+
     def refresh(self) -> None:
         """Read the file again if it has changed.
 
         Raises:
             UsersUnusable: it can't be used; then nobody counts until it can.
         """
+        if self._file is None:
+            return
         try:
             stat = self._file.stat()
             stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)

@@ -21,6 +21,7 @@ from console.forms import form_key
 from console.ledger import Gateway, KnownCurrencies, PersonsLedger
 from console.live import Live
 from console.navigation import GROUPS
+from console.oidc.client import BEGIN, CALLBACK, OidcClient
 from console.outside import code, outside
 from console.sessions import Session, Sessions
 from console.settings import ConsoleSettings
@@ -43,6 +44,8 @@ class Console:
     users: Users
     sessions: Sessions
     live: Live
+    oidc: OidcClient | None = None
+    """Signs people in by a provider; None: there is none."""
     currencies: KnownCurrencies = field(default_factory=KnownCurrencies)
     throttle: Throttle = field(default_factory=Throttle)
     origins: tuple[str, ...] = ()
@@ -88,6 +91,12 @@ class Visit:
             session=self.session,
             request_id=self.request_id,
         )
+
+    @property
+    def shown_name(self) -> str:
+        """How the person is called, for eyes alone; the ledger records the user's name."""
+        known = None if self.session is None else self.session.provider_person
+        return "" if known is None else known.shown
 
     @property
     def tenant_id(self) -> str:
@@ -137,6 +146,8 @@ class Visit:
 
     def here(self, **changes: str) -> str:
         """Return the address of this page with other things asked for."""
+        if self.request.url.path == CALLBACK:
+            return "/sign-in"  # the provider's answer has counted, and is repeated nowhere
         asked = {name: value for name, value in {**self.query, **changes}.items() if value}
         return f"{self.request.url.path}?{urlencode(asked)}" if asked else self.request.url.path
 
@@ -168,6 +179,7 @@ def environment(language: Language) -> Environment:
         words=words,
         groups=GROUPS,
         form_key=form_key,
+        begin_by_provider=BEGIN,
         m=m,
     )
     return made

@@ -7,8 +7,10 @@ import structlog
 from starlette.responses import Response
 
 from console.catalogue import LANGUAGES, N_
+from console.oidc.problems import SignInFailed
 from console.pages import Page
 from console.users import MOST_PASSWORD
+from console.views.local_paths import local_path
 from console.visit import LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Visit
 
 log = structlog.get_logger()
@@ -60,8 +62,17 @@ async def sign_in(visit: Visit, form: dict[str, str]) -> Response:
 async def sign_out(visit: Visit, _form: dict[str, str]) -> Response:
     """End the session."""
     console = visit.console
+    person = None if visit.session is None else visit.session.provider_person
     console.sessions.end(visit.request.cookies.get(console.cookie, ""))
+    visit.session = visit.user = None
     response = visit.redirect("/sign-in")
+    if person is not None and console.oidc is not None:
+        try:
+            address = await console.oidc.end_address(person, origin=console.origins[0])
+        except SignInFailed:  # it has ended here, whatever the provider knows of it
+            address = ""
+        # Not by a redirect: the answer to a form leads nowhere else (`form-action`).
+        response = await visit.page("signed_out.html", address=address)
     response.delete_cookie(console.cookie, path="/", secure=console.is_secure, httponly=True, samesite="lax")
     return response
 
@@ -84,12 +95,6 @@ async def prefer(visit: Visit, form: dict[str, str]) -> Response:
                 samesite="lax",
             )
     return response
-
-
-def local_path(text: str) -> str:
-    """Return a path of the console, and never an address of somebody else's."""
-    is_local = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable()
-    return text if is_local and "\\" not in text else "/"
 
 
 PAGES: Final = (

@@ -76,6 +76,13 @@ class House:
         """The console's users."""
         return self.folder / "users.toml"
 
+    async def take_back(self, rule: str) -> None:
+        """Take a right of the policy away, at once."""
+        policy = self.folder / "policy.toml"
+        policy.write_text(policy.read_text().replace(rule, "defter.payments.v1.WithdrawalService/Get*"))
+        assert self.service.server.identity is not None
+        await self.service.server.identity.look()
+
     def browser(self, **headers: str) -> Browser:
         """Return somebody who has not signed in."""
         return Browser(self.address, headers)
@@ -149,15 +156,15 @@ async def open_house(database_url: str, folder: Path, **settings: Any) -> AsyncI
         ledger = Ledger(channel, TENANT)
         await ledger.create()
         await ledger.open_house()
+        chosen: dict[str, Any] = {"users_file": users, **settings}
         console = ConsoleSettings(
             ledger_target=f"localhost:{service.server.token_port}",
             ledger_authority_file=folder / "authority.pem",
             signing_key_file=folder / "signing.key",
             token_issuer=ISSUER,
             token_audience=AUDIENCE,
-            users_file=users,
             port=0,
-            **settings,
+            **{name: value for name, value in chosen.items() if value is not None},
         )
         try:
             async with running(console) as address:

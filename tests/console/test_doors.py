@@ -14,7 +14,7 @@ from console.sessions import Sessions
 from console.settings import ConsoleSettings
 from console.throttle import Throttle
 from console.users import Users, UsersUnusable, add, hashed, matches
-from console.views.signing_in import local_path
+from console.views.local_paths import local_path
 from tests.console.hostile import ORIGIN, saying_console, visiting
 from tests.console.house import House, form_of
 
@@ -270,7 +270,7 @@ async def test_who_has_not_signed_in_sees_nothing(tmp_path: Path) -> None:
 async def test_cookie_is_the_hosts_alone_with_tls(tmp_path: Path) -> None:
     """Secure, unreadable by scripts, of this host and no other."""
     console = saying_console("x", tmp_path)
-    add(console.settings.users_file, "eve", PASSWORD, [])
+    add(tmp_path / "users.toml", "eve", PASSWORD, [])
     console.origins = ("https://console.example",)
     async with visiting(console, signed_in=False) as browser:
         answer = await browser.post(

@@ -215,6 +215,25 @@ CONSOLE: Final = {
     "DEFTER_CONSOLE_USERS_FILE": Note(
         "Another place is wanted. It has hashes of passwords; changes count at once.", "its file"
     ),
+    "DEFTER_CONSOLE_OIDC_ISSUER": Note(
+        "People sign in by an identity provider: `console.md`. Local users are then those of a named file."
+    ),
+    "DEFTER_CONSOLE_OIDC_CLIENT_ID": Note("Together with the issuer: as the provider has it."),
+    "DEFTER_CONSOLE_OIDC_CLIENT_SECRET_FILE": Note(
+        "Together with the issuer, unless a key proves the client. It is read at each sign-in.",
+        "its file",
+    ),
+    "DEFTER_CONSOLE_OIDC_CLIENT_KEY_FILE": Note(
+        "In place of the secret, which the provider could lose. `defter token key` makes one.",
+        "its file",
+    ),
+    "DEFTER_CONSOLE_OIDC_AUTHORITY_FILE": Note("The provider's certificate is of an authority of the house."),
+    "DEFTER_CONSOLE_OIDC_SCOPES": Note("Groups or the name come with another scope."),
+    "DEFTER_CONSOLE_OIDC_SUBJECT_CLAIM": Note(
+        "`sub` says nothing to people. It must be a claim that the provider gives to nobody else, ever."
+    ),
+    "DEFTER_CONSOLE_OIDC_GROUPS_CLAIM": Note("The provider tells groups, or roles, by another name."),
+    "DEFTER_CONSOLE_OIDC_NAME_CLAIM": Note("Another name is to be shown; it decides nothing."),
     "DEFTER_CONSOLE_HOST": Note("Others than this machine come without a proxy; that takes TLS."),
     "DEFTER_CONSOLE_PORT": Note(
         "The port is taken. `defter up` reads it too, for its own console, and takes any without it."
@@ -226,8 +245,10 @@ CONSOLE: Final = {
     "DEFTER_CONSOLE_TLS_KEY_FILE": Note("Together with the certificate.", "its file"),
     "DEFTER_CONSOLE_TIME_ZONE": Note("People read times of another zone; each page names it."),
     "DEFTER_CONSOLE_IDLE_SECONDS": Note("Shorter where screens are left alone."),
-    "DEFTER_CONSOLE_SESSION_SECONDS": Note("A shift is longer."),
-    "DEFTER_CONSOLE_MOST_SESSIONS": Note("More people work with it: a session has about 2 KiB."),
+    "DEFTER_CONSOLE_SESSION_SECONDS": Note(
+        "A shift is longer. With an identity provider groups count for so long: shorter where they change."
+    ),
+    "DEFTER_CONSOLE_MOST_SESSIONS": Note("More people work with it: a session has about 10 KiB."),
     "DEFTER_CONSOLE_MOST_STREAMS": Note("Pages say that they are not live, and the process has room."),
     "DEFTER_CONSOLE_DRAIN_SECONDS": Note("Whoever stops the process has to wait longer than this."),
     "DEFTER_CONSOLE_LOG_JSON": Note("A machine reads the log: `true`."),

@@ -93,7 +93,9 @@ def test_ranges_are_told_as_they_are(
 def test_secrets_are_told_as_such() -> None:
     """Whatever holds a password, a key or a token by its name is told as secret."""
     for name, note in {**SERVER, **EDGE, **CONSOLE, **COMMANDS}.items():
-        secret = name.endswith(("_KEY_FILE", "_PERSONAL_KEYS_FILE", "_TOKEN_FILE", "_URL", "_USERS_FILE"))
+        secret = name.endswith(
+            ("_KEY_FILE", "_PERSONAL_KEYS_FILE", "_SECRET_FILE", "_TOKEN_FILE", "_URL", "_USERS_FILE")
+        )
         assert (note.confidential != "no") == secret, name
 
 
