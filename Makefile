@@ -30,7 +30,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: help
 help: ## list the verbs
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z.-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z.-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: up
 up: $(VENV) ## run the ledger, with an embedded PostgreSQL unless DEFTER_DATABASE_URL is set
@@ -63,6 +63,11 @@ newest: $(NEWEST_LOCKED) ## run the wire tests on the newest grpcio and its stoc
 .PHONY: simulate
 simulate: $(VENV) ## run many histories of the border; ARGS="--histories 10000 --first 0", --seeds N runs one again
 	@$(BIN)/python -m tests.simulation.border $(ARGS)
+
+.PHONY: seeded-faults
+seeded-faults: $(VENV) ## find faults of every class among 100,000 sound payments; PAYMENTS=N takes others
+	@DEFTER_SEEDED_PAYMENTS=$(or $(PAYMENTS),100000) $(PYTEST) -q -s -p no:xdist \
+		tests/integration/reconciliation/test_seeded_faults.py $(ARGS)
 
 .PHONY: roll-out
 roll-out: $(VENV) ## run the pages of a roll-out from telemetry to ENFORCED, beside a legacy system that plays on

@@ -39,7 +39,11 @@ LONGEST = (
     "tests/simulation/test_state_machine.py",
     "tests/clients/test_go.py::test_the_client_passes_its_tests_without_a_race",
     "tests/clients/test_typescript.py::test_npm_test_against_servers_passes",
+    "tests/integration/edge/test_deliveries.py::test_stop_ledger_while_webhooks_come",
     "tests/integration/reconciliation/test_seeded_faults.py",
+    "tests/simulation/payments/test_every_order.py",
+    "tests/clients/test_python.py::test_server_is_killed_ten_times",
+    "tests/integration/test_roll_out.py",
 )
 # Whoever has one of these needs a server that no other test uses.
 OF_ONE_SERVER = frozenset({"server", "database_url"})

@@ -30,6 +30,12 @@ from ledger_server.rpc.tenant_scope import needed_tenant
 certs = typer.Typer(no_args_is_help=True, help="Certificates for development.")
 token = typer.Typer(no_args_is_help=True, help="Tokens, where there is no identity provider.")
 policy = typer.Typer(no_args_is_help=True, help="What a policy says.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Defter, the ledger."
+)
+app.add_typer(certs, name="certs")
+app.add_typer(token, name="token")
+app.add_typer(policy, name="policy")
 
 _Claims = Annotated[list[str] | None, typer.Option("--claim", help="NAME=VALUE; several are allowed")]
 _KeyFile = Annotated[Path, typer.Option("--key", help="the private signing key")]

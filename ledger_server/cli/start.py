@@ -10,6 +10,7 @@ _ALONE: Final = {
     "serve": "ledger_server.cli.serving",
     "edge": "ledger_server.cli.edge",
     "console": "ledger_server.cli.console",
+    **dict.fromkeys(("certs", "token", "policy"), "ledger_server.cli.identity"),
 }
 
 

@@ -11,7 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from weakref import WeakSet
 
 import asyncpg
@@ -61,6 +61,9 @@ _TOLD_LENGTH: Final = 200
 # system has for them; a system without one of them does without.
 _SOCKET: Final = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}
 
+# Below it PostgreSQL's own types have the same numbers in every database and version.
+_OWN_TYPES: Final = 10_000
+
 # The function of PostgreSQL that warns of a commit whose wait was cut short, in any language.
 _WAITS_FOR_STANDBY: Final = "SyncRepWaitForLSN"
 
@@ -80,6 +83,12 @@ class NotReplicated(OSError):
     """
 
 
+class _NoStatement:
+    """Takes the place of asyncpg's statement about types where none was sent, and so none was replaced."""
+
+    name: Final = "none"
+
+
 class LedgerConnection(_Connection):
     """A connection that cancels nothing, and that knows a commit which its standby may not have.
 
@@ -89,6 +98,8 @@ class LedgerConnection(_Connection):
         heard: when it was last heard of.
         slow_seconds: a statement that took so long is logged.
     """
+
+    _types: ClassVar[dict[frozenset[int], Any]] = {}
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -148,6 +159,20 @@ class LedgerConnection(_Connection):
         if self._cut_short:
             raise NotReplicated("the wait for the synchronous standby was cut short")
         return result
+
+    async def _introspect_types(self, typeoids: Any, timeout: float) -> Any:  # noqa: ASYNC109  # asyncpg's
+        """Ask what types are made of, and of PostgreSQL's own types only once in a process.
+
+        asyncpg asks for each array type on each connection, with a statement that costs PostgreSQL more than
+        all else of a new connection: 8.7 ms of 13.5.
+        """
+        asked = frozenset(typeoids)
+        if asked in self._types:
+            return self._types[asked], _NoStatement
+        types, statement = await super()._introspect_types(typeoids, timeout)  # type: ignore[misc]
+        if asked <= {each["oid"] for each in types if each["oid"] < _OWN_TYPES}:
+            self._types[asked] = types
+        return types, statement
 
     def _process_log_message(self, fields: dict[str, str], last_query: str) -> None:
         """Take note of PostgreSQL's warning before the statement ends."""

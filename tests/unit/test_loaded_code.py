@@ -42,6 +42,16 @@ NOT_BY_OPERATORS = (
     "Adyen",
     "limits",
 )
+NOT_FOR_IDENTITIES = (
+    "ledger_server.process.bootstrap",
+    "ledger_server.store.tables",
+    "ledger_server.cli.verbs",
+    "sqlalchemy",
+    "alembic",
+    "asyncpg",
+    "httpx",
+    "stripe",
+)
 LOADED = """
 import sys
 import ledger_server.cli.start
@@ -57,6 +67,7 @@ print(*sorted(sys.modules), sep="\\n")
         ("serve", "ledger_server.process.bootstrap", NOT_BY_SERVERS),
         ("edge", "webhook_edge.server", NOT_BY_EDGES),
         ("findings", "ledger_server.operator.findings", NOT_BY_OPERATORS),
+        ("certs", "ledger_server.identity.issuing", NOT_FOR_IDENTITIES),
     ],
 )
 def test_command_loads_nothing_that_it_does_not_need(
@@ -75,6 +86,7 @@ def test_command_loads_nothing_that_it_does_not_need(
     [
         ("serve", "ledger_server.cli.serving"),
         ("edge", "ledger_server.cli.edge"),
+        *((word, "ledger_server.cli.identity") for word in ("certs", "token", "policy")),
         *((word, "ledger_server.operator.program") for word in sorted(WORDS)),
         *((word, "ledger_server.cli.verbs") for word in ("", "up", "migrate", "--help", "no such word")),
     ],

@@ -6,9 +6,10 @@ import asyncio
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -17,6 +18,7 @@ from ledger_server.providers.mock import MockAdapter
 from mock_psp.knobs import Knobs
 from mock_psp.server import MockPsp, serve
 from tests.support.clock import FakeClock
+from tests.support.preloaded import preloaded_defter
 from tests.support.providers import CURRENCIES
 from tests.support.service import DEFTER, Service, serving
 
@@ -51,7 +53,13 @@ class GatedAdapter:
 
 
 class CommandLine:
-    """Runs `defter` against one server."""
+    """Runs `defter` against one server.
+
+    Attributes:
+        program: the words that run a command.
+    """
+
+    program: ClassVar[Sequence[str | Path]] = (DEFTER,)
 
     def __init__(self, port: int) -> None:
         self.server = f"127.0.0.1:{port}"
@@ -59,8 +67,10 @@ class CommandLine:
 
     async def begin(self, *words: str, **environment: str) -> asyncio.subprocess.Process:
         """Start a command and return its process."""
+        # What is said to Python itself is heard by a new one alone.
+        anew = any(name.startswith("PYTHON") for name in environment)
         return await asyncio.create_subprocess_exec(
-            DEFTER,
+            *((DEFTER,) if anew else self.program),
             *words,
             env=self.environment | environment,
             stdout=subprocess.PIPE,
@@ -131,6 +141,15 @@ async def reconciling(
     async with serving(database_url, clock=clock, providers={PROVIDER: adapter}) as service:
         await service.new_ledger(TENANT)
         yield service
+
+
+@pytest.fixture(scope="session", autouse=True)
+def preloaded() -> Iterator[None]:
+    """Load the code of the commands once for all that these tests run."""
+    with preloaded_defter() as words:
+        CommandLine.program = words
+        yield
+        CommandLine.program = (DEFTER,)
 
 
 @pytest.fixture

@@ -224,24 +224,26 @@ class _Context:
 
 @contextlib.contextmanager
 def _put_together_for(network: _NoNetwork) -> Iterator[None]:
-    """Make the product's own start use this network, measure its clock on demand, and keep connections.
+    """Make the product's own start use this network, look at its clock and database rarely, keep connections.
 
-    With a measurement each second most steps would be those of measurements, and every jump of time is longer
-    than a connection may be idle.
+    With a measurement each second, and a look each third whether the database answers, most steps would be
+    those of measurements and looks. Every jump of time is longer than a connection may be idle.
     """
     module: Any = bootstrap
     pools: Any = connections
     watch: Any = history_watch
     opened, limits, idle = module.open_server, module.ClockLimits, pools.IDLE_SECONDS
+    readiness = module.Readiness
     module.open_server = lambda _, **__: network
     module.ClockLimits = partial(limits, measure_seconds=_MEASURE_SECONDS)
+    module.Readiness = partial(readiness, look_seconds=_MEASURE_SECONDS)
     look_seconds, watch.LOOK_SECONDS = watch.LOOK_SECONDS, _MEASURE_SECONDS
     pools.IDLE_SECONDS = 0
     try:
         yield
     finally:
         module.open_server, module.ClockLimits, pools.IDLE_SECONDS = opened, limits, idle
-        watch.LOOK_SECONDS = look_seconds
+        module.Readiness, watch.LOOK_SECONDS = readiness, look_seconds
 
 
 @contextlib.contextmanager

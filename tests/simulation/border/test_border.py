@@ -11,7 +11,7 @@ from tests.support.postgres import Databases
 
 SEED_VARIABLE = "DEFTER_SIMULATION_SEED"
 PARTS = 6
-HISTORIES_A_PART = 50
+HISTORIES_A_PART = 30
 
 
 def seeds_of(part: int) -> list[int]:
