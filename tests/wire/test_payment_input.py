@@ -203,7 +203,6 @@ BAD_INPUT = [
             withdrawal_pb2.RejectWithdrawalRequest,
             withdrawal_pb2.MarkWithdrawalPaidRequest,
             withdrawal_pb2.ClaimWithdrawalRequest,
-            withdrawal_pb2.AddWithdrawalNoteRequest,
         ],
         [
             ("reviewer_whom_nobody_sees", "FIELD_MALFORMED", "reviewer", {"reviewer": " \u200b\u3164"}),
@@ -242,6 +241,7 @@ BAD_INPUT = [
         [
             ("of_none", "FIELD_MISSING", "withdrawal_id", {"withdrawal_id": ""}),
             ("by_nobody", "FIELD_MISSING", "reviewer", {"reviewer": ""}),
+            ("by_nobody_whom_one_sees", "FIELD_MALFORMED", "reviewer", {"reviewer": " \u200b\u3164"}),
             ("without_text", "FIELD_MISSING", "text", {"text": ""}),
             ("too_long", "FIELD_TOO_LONG", "text", {"text": NOTE}),
             ("with_nul", "FIELD_MALFORMED", "text", {"text": "\x00"}),
