@@ -49,20 +49,7 @@ def reads_of(history: History, tenant_id: str, head: int, now: datetime) -> Iter
         )
     for hold_id in history.holds:
         yield "GetHold", hold_pb2.GetHoldRequest(tenant_id=tenant_id, hold_id=hold_id)
-    window: dict[str, Any] = {
-        "from_time": timestamp(START + timedelta(seconds=30)),
-        "to_time": timestamp(now - timedelta(hours=1)),
-    }
-    for fields in ({}, {"from_time": window["from_time"]}, window):
-        yield "CountDeposits", deposit_pb2.CountDepositsRequest(tenant_id=tenant_id, **fields)
-        yield "CountWithdrawals", withdrawal_pb2.CountWithdrawalsRequest(tenant_id=tenant_id, **fields)
-    for deposit_id in history.deposits:
-        yield "GetDeposit", deposit_pb2.GetDepositRequest(tenant_id=tenant_id, deposit_id=deposit_id)
-    for withdrawal_id in history.withdrawals:
-        yield (
-            "GetWithdrawal",
-            withdrawal_pb2.GetWithdrawalRequest(tenant_id=tenant_id, withdrawal_id=withdrawal_id),
-        )
+    yield from _payments_of(history, tenant_id, now)
     yield "GetAdjustmentPolicy", adjustment_pb2.GetAdjustmentPolicyRequest(tenant_id=tenant_id)
     for adjustment_id in history.adjustments:
         yield (
@@ -80,6 +67,24 @@ def reads_of(history: History, tenant_id: str, head: int, now: datetime) -> Iter
         key = getattr(request, "idempotency_key", "")
         wanted = journal_pb2.GetOutcomeRequest(tenant_id=tenant_id, method=name, idempotency_key=key)
         yield "GetOutcome", wanted
+
+
+def _payments_of(history: History, tenant_id: str, now: datetime) -> Iterator[tuple[str, Any]]:
+    """Return reads of payments and their counts."""
+    window: dict[str, Any] = {
+        "from_time": timestamp(START + timedelta(seconds=30)),
+        "to_time": timestamp(now - timedelta(hours=1)),
+    }
+    for fields in ({}, {"from_time": window["from_time"]}, window):
+        yield "CountDeposits", deposit_pb2.CountDepositsRequest(tenant_id=tenant_id, **fields)
+        yield "CountWithdrawals", withdrawal_pb2.CountWithdrawalsRequest(tenant_id=tenant_id, **fields)
+    for deposit_id in history.deposits:
+        yield "GetDeposit", deposit_pb2.GetDepositRequest(tenant_id=tenant_id, deposit_id=deposit_id)
+    for withdrawal_id in history.withdrawals:
+        yield (
+            "GetWithdrawal",
+            withdrawal_pb2.GetWithdrawalRequest(tenant_id=tenant_id, withdrawal_id=withdrawal_id),
+        )
 
 
 def lists_of(history: History, tenant_id: str, now: datetime) -> Iterator[tuple[str, Any]]:

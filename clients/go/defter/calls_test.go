@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -302,7 +303,7 @@ func TestMetadataComesInPairs(t *testing.T) {
 			t.Error("a value is missing, and nobody said so")
 		}
 	}()
-	defter.WithMetadata("x-request-id")
+	defter.WithMetadata(strings.Fields("x-request-id")...)
 }
 
 // TestPagesAreFetchedOneByOne iterates over all items, each page with tries of its own and the same request.
