@@ -20,7 +20,17 @@ from console.forms import FormRefused, check_token, read_form
 from console.guarding import REQUEST_ID, Guarding
 from console.pages import Page
 from console.users import UsersUnusable
-from console.views import findings, overview, records, signals, signing_in, withdrawals
+from console.views import (
+    deposits,
+    findings,
+    overview,
+    provider_events,
+    records,
+    refunds,
+    signals,
+    signing_in,
+    withdrawals,
+)
 from console.visit import FOLDER, LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Console, Visit
 from defter_client import LedgerError
 
@@ -32,6 +42,9 @@ PAGES: Final[tuple[Page, ...]] = (
     *signals.PAGES,
     *withdrawals.PAGES,
     *findings.PAGES,
+    *deposits.PAGES,
+    *refunds.PAGES,
+    *provider_events.PAGES,
     *records.PAGES,
 )
 _SENTENCES: Final = {

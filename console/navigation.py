@@ -34,4 +34,11 @@ GROUPS: Final[tuple[Group, ...]] = (
             Entry("findings", "findings", N_("Findings")),
         ),
     ),
+    Group(
+        N_("Payments"),
+        (
+            Entry("deposits", "deposits", N_("Deposits")),
+            Entry("events", "events", N_("Events")),
+        ),
+    ),
 )

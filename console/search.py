@@ -4,7 +4,8 @@ import re
 from typing import Final
 from urllib.parse import quote
 
-_RECORDS: Final = ("dep_", "evt_", "hold_", "run_", "tx_")
+_RECORDS: Final = ("hold_", "run_", "tx_")
+_PAGES: Final = {"wd_": "withdrawals", "fnd_": "findings", "dep_": "deposits", "evt_": "events"}
 _PLAYER: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.:@-]{1,128}")
 
@@ -19,10 +20,9 @@ def path_of(tenant_id: str, text: str) -> str | None:
     if not _ACCOUNT.fullmatch(wanted):
         return None
     quoted = quote(wanted, safe="")
-    if wanted.startswith("wd_"):
-        return f"{base}/withdrawals/{quoted}"
-    if wanted.startswith("fnd_"):
-        return f"{base}/findings/{quoted}"
+    for prefix, part in _PAGES.items():
+        if wanted.startswith(prefix):
+            return f"{base}/{part}/{quoted}"
     if wanted.startswith(_RECORDS):
         return f"{base}/records/{quoted}"
     if wanted.startswith("player:") or ":" in wanted:

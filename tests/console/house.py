@@ -54,8 +54,17 @@ methods = [
     "defter.payments.v1.WithdrawalService/RejectWithdrawal",
     "defter.payments.v1.WithdrawalService/CancelWithdrawal",
     "defter.reconciliation.v1.FindingService/*",
+    "defter.payments.v1.DepositService/RefundDeposit",
+    "defter.payments.v1.ProviderEventService/ReplayProviderEvent",
+    "defter.payments.v1.ProviderEventService/SupersedeProviderEvent",
 ]
 tenants = ["casino*"]
+
+[[rule]]
+name = "on duty"
+claims = { groups = ["on-duty"] }
+methods = ["defter.payments.v1.OutboundService/*"]
+tenants = ["*"]
 """
 PEOPLE = {"ada": ("payment-operators",), "grace": ("payment-operators",), "rob": ("readers",), "nobody": ()}
 
