@@ -25,8 +25,10 @@ from console.views import (
     findings,
     overview,
     provider_events,
+    providers,
     records,
     refunds,
+    searching,
     signals,
     signing_in,
     withdrawals,
@@ -45,7 +47,9 @@ PAGES: Final[tuple[Page, ...]] = (
     *deposits.PAGES,
     *refunds.PAGES,
     *provider_events.PAGES,
+    *providers.PAGES,
     *records.PAGES,
+    *searching.PAGES,
 )
 _SENTENCES: Final = {
     400: N_("The form can't be read. Go back and send it again."),

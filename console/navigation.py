@@ -39,6 +39,7 @@ GROUPS: Final[tuple[Group, ...]] = (
         (
             Entry("deposits", "deposits", N_("Deposits")),
             Entry("events", "events", N_("Events")),
+            Entry("providers", "providers", N_("Providers")),
         ),
     ),
 )

@@ -66,7 +66,13 @@ claims = { groups = ["on-duty"] }
 methods = ["defter.payments.v1.OutboundService/*"]
 tenants = ["*"]
 """
-PEOPLE = {"ada": ("payment-operators",), "grace": ("payment-operators",), "rob": ("readers",), "nobody": ()}
+PEOPLE = {
+    "ada": ("payment-operators",),
+    "grace": ("payment-operators",),
+    "dora": ("payment-operators", "on-duty"),
+    "rob": ("readers",),
+    "nobody": (),
+}
 
 
 class House:
