@@ -133,7 +133,7 @@ async def one(visit: Visit) -> Response:
                 m.ListFindingsRequest(**about, payment_id=deposit.deposit_id),
             )
         ),
-        ledger.may(tenant_id, REFUND) if deposit.state in REFUNDABLE else _nothing(),
+        may_refund(visit),
     )
     return await visit.page(
         "deposit.html",
@@ -151,8 +151,9 @@ async def one(visit: Visit) -> Response:
     )
 
 
-async def _nothing() -> dict[str, bool]:
-    return {REFUND: False}
+async def may_refund(visit: Visit) -> dict[str, bool]:
+    """Return whether the person may refund, as the templates ask for it."""
+    return {"refund": (await visit.ledger.may(visit.tenant_id, REFUND))[REFUND]}
 
 
 PAGES: Final = (

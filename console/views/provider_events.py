@@ -122,8 +122,8 @@ async def act(visit: Visit, form: dict[str, str]) -> Response:
                 m.SupersedeProviderEventRequest(**common, superseded_by_event_id=became),
             )
     except LedgerError as error:
-        if isinstance(error, AccessDenied) and visit.session is not None:
-            visit.session.permissions.pop((visit.tenant_id, _ACTS[name]), None)
+        if isinstance(error, AccessDenied):
+            ledger.forget_access(visit.tenant_id)
         again = "yes" if error.outcome_unknown or error.retryable else ""
         return await _shown(
             visit,
@@ -148,10 +148,9 @@ async def _shown(
     )
     event = answer.event
     is_unread = event.state == m.PROVIDER_EVENT_STATE_UNREAD
-    acts = (REPLAY, SUPERSEDE) if is_unread else (REPLAY,)
     findings, may = await asyncio.gather(
         if_allowed(_findings(visit, event.payment_id)) if event.payment_id else _none(),
-        ledger.may(tenant_id, *acts),
+        ledger.may(tenant_id, *_ACTS.values()),
     )
     payload = payload_of(event.event.payload)
     event.event.ClearField("payload")
@@ -164,7 +163,7 @@ async def _shown(
         payload_shown=visit.query.get("payload") == "all",
         findings=findings,
         is_unread=is_unread,
-        may={SUPERSEDE: False, **may},
+        may={name: may[method] for name, method in _ACTS.items()},
         keys={
             name: typed["key"]
             if typed.get("again") and typed.get("act") == name and "key" in typed

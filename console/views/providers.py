@@ -54,8 +54,8 @@ async def act(visit: Visit, form: dict[str, str]) -> Response:
             )
             await ledger.ask(outbound.resume_outbound, resuming)
     except LedgerError as error:
-        if isinstance(error, AccessDenied) and visit.session is not None:
-            visit.session.permissions.pop((visit.tenant_id, _ACTS[name]), None)
+        if isinstance(error, AccessDenied):
+            ledger.forget_access(visit.tenant_id)
         return await _shown(
             visit,
             problem=visit.say(words.sentence_of(error)),
@@ -75,7 +75,7 @@ async def _shown(
         if_allowed(providers_of(visit)),
         if_allowed(owed_calls(visit)),
         if_allowed(ledger.ask(ledger.client.outbound.get_outbound, m.GetOutboundRequest())),
-        ledger.may(tenant_id, STOP, RESUME),
+        ledger.may(tenant_id, *_ACTS.values()),
         # Whoever may see nothing of the tenant is told so; and a live page needs to know what it has seen.
         ledger.page(
             ledger.client.provider_events.list_provider_events,
@@ -100,7 +100,7 @@ async def _shown(
         own_unreconciled=[]
         if outbound is None
         else [each for each in outbound.outbound.unreconciled if each.tenant_id == tenant_id],
-        may=may,
+        may={name: may[method] for name, method in _ACTS.items()},
         sequence=newest.sequence,
         typed=typed,
         problem=problem,

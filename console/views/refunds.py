@@ -7,11 +7,10 @@ from starlette.responses import Response
 from console import words
 from console.catalogue import N_
 from console.forms import FormRefused, form_key, key_of
-from console.ledger import REFUND
 from console.pages import Page
 from console.timelines import refundable_minor, under_refund_minor
 from console.typed_amounts import NotAnAmount, typed_amount
-from console.views.deposits import REFUNDABLE, read
+from console.views.deposits import REFUNDABLE, may_refund, read
 from console.visit import Visit
 from defter_client import AccessDenied, LedgerError
 from defter_client import messages as m
@@ -56,8 +55,8 @@ async def confirmed(visit: Visit, form: dict[str, str]) -> Response:
     try:
         answer = await ledger.ask(ledger.client.deposits.refund_deposit, request)
     except LedgerError as error:
-        if isinstance(error, AccessDenied) and visit.session is not None:
-            visit.session.permissions.pop((visit.tenant_id, REFUND), None)
+        if isinstance(error, AccessDenied):
+            ledger.forget_access(visit.tenant_id)
         problem, status = visit.say(words.sentence_of(error)), words.status_of(error)
         if error.outcome_unknown or error.retryable:
             return await _confirming(
@@ -114,7 +113,7 @@ async def _typing(
         d=deposit,
         left_minor=refundable_minor(deposit),
         asked_minor=under_refund_minor(deposit),
-        may=await visit.ledger.may(visit.tenant_id, REFUND),
+        may=await may_refund(visit),
         is_refundable=deposit.state in REFUNDABLE,
         typed=visit.query.get("amount", ""),
         amount_minor=0,
@@ -141,7 +140,7 @@ async def _confirming(
         d=deposit,
         left_minor=left_minor,
         asked_minor=under_refund_minor(deposit),
-        may=await visit.ledger.may(visit.tenant_id, REFUND),
+        may=await may_refund(visit),
         is_refundable=deposit.state in REFUNDABLE,
         amount_minor=amount_minor,
         behind_minor=max(0, left_minor - amount_minor),

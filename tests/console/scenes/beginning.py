@@ -10,7 +10,7 @@ HOSTILE = (
     "/t/{}",
     "/t/{}/search?q={}%2F",
     "/t/{}/search?q={}&player={}",
-    "/t/{}/outcomes?method=RefundDeposit&key={}&player={}",
+    "/t/{}/outcomes?method=RefundDeposit&key=x&player={}",
     "/t/{}/nothing",
     "/sign-in?next={}",
 )
