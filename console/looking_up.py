@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from console.catalogue import N_
-from console.owed_calls import providers_of
 from console.search import may_be_account, may_be_key, may_be_player
 from console.views.allowed import if_allowed
 from console.visit import Visit
@@ -14,7 +13,6 @@ from defter_client import messages as m
 
 _MOST: Final = 20
 """Of a kind that are shown."""
-_MOST_PROVIDERS: Final = 50
 PLAYERS_METHODS: Final = ("InitiateDeposit", "RequestWithdrawal")
 """RPCs whose keys are the player's own."""
 _NO_KEYS_OF_THE_JOURNAL: Final = frozenset({"GetOutcome", "Record", "RunReconciliation"})
@@ -83,22 +81,17 @@ async def _account(visit: Visit, text: str) -> list[Hit]:
 
 
 async def _payments(visit: Visit, text: str) -> list[Hit]:
-    """Look a provider's id up at each provider account: it is unique in one alone."""
-    providers = await if_allowed(providers_of(visit))
     client = visit.ledger.client
     hits: list[Hit] = []
-    for provider in (providers or [])[:_MOST_PROVIDERS]:
-        about: dict[str, Any] = {
-            "tenant_id": visit.tenant_id,
-            "provider": provider,
-            "provider_ref": text,
-            "page_size": _MOST,
-        }
+    for by, field in (
+        (N_("the provider's id of it"), "provider_ref"),
+        (N_("the caller's reference"), "reference"),
+    ):
+        about: dict[str, Any] = {"tenant_id": visit.tenant_id, "page_size": _MOST, field: text}
         deposits, withdrawals = await asyncio.gather(
             _page(visit, client.deposits.list_deposits, m.ListDepositsRequest(**about)),
             _page(visit, client.withdrawals.list_withdrawals, m.ListWithdrawalsRequest(**about)),
         )
-        by = N_("the provider's id of it")
         found = [(N_("deposit"), "deposits", each.deposit_id) for each in getattr(deposits, "deposits", ())]
         found += [
             (N_("withdrawal"), "withdrawals", each.withdrawal_id)

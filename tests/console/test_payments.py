@@ -140,7 +140,7 @@ async def test_page_of_a_deposit_has_all_that_is_known_of_it(house: House) -> No
 
 
 async def test_deposits_are_filtered_by_their_address_and_taken_as_a_file(house: House) -> None:
-    """By player, state, and the provider's id."""
+    """By player, states, the provider's id, reference and amount, in both orders."""
     cashier = house.cashier
     taken = await cashier.captured(50_000, metadata={"note": "=1+1"}, reference="=2+2")
     begun = await cashier.initiate(700, player_id="bob")
@@ -154,15 +154,31 @@ async def test_deposits_are_filtered_by_their_address_and_taken_as_a_file(house:
         everything = (await ada.get(f"{LIST}.csv")).text
         found = [
             await ids(query)
-            for query in ("player=bob", "state=3", f"provider=mock&ref={begun.provider_ref}", "player=nobody")
+            for query in (
+                "player=bob",
+                "state=3",
+                "state=open",
+                "state=returned",
+                f"ref={begun.provider_ref}",
+                "reference==2%2B2",
+                "currency=eur&least=7.01",
+                "currency=EUR&least=7&most=7.00",
+                "player=nobody",
+            )
         ]
-        wrong = await ada.get(f"{LIST}.csv?from=x")
+        wrong = [await ada.get(f"{LIST}.csv?{query}") for query in ("from=x", "least=1", "least=1,00")]
+        crossed = await ada.get(f"{LIST}?currency=EUR&least=2&most=1")
+        orders = [(await ada.get(f"{LIST}?order={order}")).text for order in ("", "oldest")]
     assert begun.deposit_id in page
     assert taken.deposit_id not in page
-    assert found == [{begun.deposit_id}, {taken.deposit_id}, {begun.deposit_id}, set()]
+    ours, theirs = {taken.deposit_id}, {begun.deposit_id}
+    assert found == [theirs, ours, theirs, set(), theirs, ours, ours, theirs, set()]
     assert ",500.00,500.00,0.00," in everything
     assert ",'=2+2," in everything
-    assert wrong.status_code == 400
+    assert [each.status_code for each in wrong] == [400, 400, 400]
+    assert crossed.status_code == 422
+    assert "This is less than the least." in crossed.text
+    assert [page.index(taken.deposit_id) < page.index(begun.deposit_id) for page in orders] == [False, True]
 
 
 async def test_event_shows_its_body_and_is_applied_again(house: House) -> None:

@@ -13,7 +13,7 @@ PAGES = (
 )
 HOSTILE = (
     "/t/{}/deposits",
-    "/t/{}/deposits?player={}&provider={}&ref={}&from={}&page={}&state=3",
+    "/t/{}/deposits?player={}&provider={}&ref={}&from={}&page={}&state=3&least={}&reference={}&currency={}",
     "/t/{}/deposits/{}",
     "/t/{}/deposits/{}/refund",
     "/t/{}/deposits/{}/refund?amount={}",
@@ -39,7 +39,7 @@ async def make(house: House) -> list[str]:
     page = f"{base}/{deposit.deposit_id}"
     return [
         base,
-        f"{base}?player=nobody&from=x",
+        f"{base}?player=nobody&from=x&least=1",
         page,
         f"{page}/refund",
         f"{page}/refund?amount=wrong",
