@@ -140,7 +140,8 @@ async def _confirming(
         d=deposit,
         left_minor=left_minor,
         asked_minor=under_refund_minor(deposit),
-        may=await may_refund(visit),
+        # A form whose outcome is not known is shown again even where the ledger can't say what is allowed.
+        may={"refund": True} if was_seen else await may_refund(visit),
         is_refundable=deposit.state in REFUNDABLE,
         amount_minor=amount_minor,
         behind_minor=max(0, left_minor - amount_minor),

@@ -6,9 +6,17 @@ import asyncio
 import csv
 import io
 from html import unescape
+from pathlib import Path
+from typing import Any, NoReturn, cast
 
+import grpc
 from defter.payments.v1 import payment_pb2 as pb
 
+from console.forms import form_key
+from console.ledger import Gateway
+from defter_client import LedgerClient, RetryLater
+from defter_client import messages as m
+from tests.console.hostile import ORIGIN, SayingLedger, saying_console, visiting
 from tests.console.house import Browser, House, form_of
 
 LIST = "/t/casino/deposits"
@@ -249,3 +257,47 @@ async def test_body_of_an_event_is_cut_and_can_be_opened(house: House) -> None:
     assert " 1999" not in cut
     assert " 1999" in whole
     assert "payload=all" in cut
+
+
+class UnsureLedger(SayingLedger):
+    """Nobody knows whether it has refunded anything, and it notes by which keys it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__("x")
+        self.keys: list[str] = []
+
+    @property
+    def deposits(self) -> Any:
+        """Deposits that are read as ever."""
+        found = super().__getattr__("deposits")
+        found.refund_deposit = self.refund_deposit
+        return found
+
+    async def refund_deposit(self, request: m.RefundDepositRequest, **_: object) -> NoReturn:
+        """Give no answer."""
+        self.keys.append(request.idempotency_key)
+        raise RetryLater(
+            code=grpc.StatusCode.UNAVAILABLE,
+            reason="",
+            message="",
+            metadata={},
+            replayed=False,
+            outcome_unknown=True,
+        )
+
+
+async def test_refund_of_which_nothing_is_known_is_asked_for_again_by_the_same_key(tmp_path: Path) -> None:
+    """The page says so and has the same form; no other one is offered, which might refund twice."""
+    console, ledger = saying_console("x", tmp_path), UnsureLedger()
+    console.gateway = Gateway(cast(LedgerClient, ledger), cast(grpc.aio.Channel, None), None)
+    page = "/t/x/deposits/dep_1/refund"
+    async with visiting(console, origin=ORIGIN) as browser:
+        csrf = form_of((await browser.get("/t/x/deposits/dep_1")).text, "/sign-out")["csrf"]
+        form = {"csrf": csrf, "key": form_key(), "amount_minor": "100", "seen": "another"}
+        for _ in range(2):
+            told = await browser.post(page, data=form)
+            assert told.status_code == 503
+            assert "It is not known whether this has taken effect." in told.text
+            again = form_of(told.text, "/refund")
+            assert {name: again[name] for name in form} == form
+    assert ledger.keys == [form["key"]] * 2
