@@ -7,8 +7,10 @@ import io
 from html import unescape
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from defter.payments.v1 import payment_pb2 as pb
 
+from console import owed_calls
 from console.looking_up import METHODS, PLAYERS_METHODS
 from ledger_server.domain.state.commands import Method
 from tests.console.house import House, form_of
@@ -44,6 +46,20 @@ async def test_calls_of_each_kind_are_owed_until_the_provider_has_taken_them_on(
     for each in (begun.deposit_id, taken.deposit_id, withdrawal.withdrawal_id):
         assert each in page
     assert "No call waits" in other
+
+
+async def test_calls_beyond_the_bound_are_told_not_to_be_all(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the oldest payments are looked at, and the page says so."""
+    monkeypatch.setattr(owed_calls, "MOST_LOOKED_AT", 1)
+    deposits = [
+        await house.cashier.initiate(700, provider=SILENT_PROVIDER, provider_ref="") for _ in range(2)
+    ]
+    async with await house.signed_in() as ada:
+        page = (await ada.get(CALLS)).text
+    assert "There may be more" in page
+    assert [each.deposit_id in page for each in deposits] == [True, False]
 
 
 async def test_page_of_the_providers_says_plainly_what_is_amiss(house: House) -> None:
