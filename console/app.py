@@ -22,7 +22,20 @@ from console.oidc.client import LOGOUT
 from console.oidc.problems import SignInFailed
 from console.pages import Page
 from console.users import User, UsersUnusable
-from console.views import findings, openid, overview, records, signals, signing_in, withdrawals
+from console.views import (
+    deposits,
+    findings,
+    openid,
+    overview,
+    provider_events,
+    providers,
+    records,
+    refunds,
+    searching,
+    signals,
+    signing_in,
+    withdrawals,
+)
 from console.visit import FOLDER, LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Console, Visit
 from defter_client import LedgerError
 
@@ -35,7 +48,12 @@ PAGES: Final[tuple[Page, ...]] = (
     *signals.PAGES,
     *withdrawals.PAGES,
     *findings.PAGES,
+    *deposits.PAGES,
+    *refunds.PAGES,
+    *provider_events.PAGES,
+    *providers.PAGES,
     *records.PAGES,
+    *searching.PAGES,
 )
 _SENTENCES: Final = {
     400: N_("The form can't be read. Go back and send it again."),

@@ -32,6 +32,11 @@ ACKNOWLEDGE: Final = "defter.reconciliation.v1.FindingService/AcknowledgeFinding
 RESOLVE: Final = "defter.reconciliation.v1.FindingService/ResolveFinding"
 REOPEN: Final = "defter.reconciliation.v1.FindingService/ReopenFinding"
 REPAIR: Final = "defter.reconciliation.v1.FindingService/RepairFinding"
+REFUND: Final = "defter.payments.v1.DepositService/RefundDeposit"
+REPLAY: Final = "defter.payments.v1.ProviderEventService/ReplayProviderEvent"
+SUPERSEDE: Final = "defter.payments.v1.ProviderEventService/SupersedeProviderEvent"
+STOP: Final = "defter.payments.v1.OutboundService/StopOutbound"
+RESUME: Final = "defter.payments.v1.OutboundService/ResumeOutbound"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,12 @@ from defter_client import messages as m
 
 log = structlog.get_logger()
 
-Topic = Literal["withdrawals", "findings"]
+Topic = Literal["withdrawals", "findings", "deposits", "events"]
 TOPICS: Final[Mapping[str, tuple[Topic, str]]] = {
     "withdrawal_changed": ("withdrawals", "withdrawal_id"),
     "finding_changed": ("findings", "finding_id"),
+    "deposit_changed": ("deposits", "deposit_id"),
+    "provider_event_recorded": ("events", "provider_event_id"),
 }
 """What a fact of the journal changes on live pages: the topic, and the field with the subject's id."""
 _ALL_TOPICS: Final = tuple(dict.fromkeys(topic for topic, _ in TOPICS.values()))

@@ -34,4 +34,12 @@ GROUPS: Final[tuple[Group, ...]] = (
             Entry("findings", "findings", N_("Findings")),
         ),
     ),
+    Group(
+        N_("Payments"),
+        (
+            Entry("deposits", "deposits", N_("Deposits")),
+            Entry("events", "events", N_("Events")),
+            Entry("providers", "providers", N_("Providers")),
+        ),
+    ),
 )

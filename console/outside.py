@@ -42,3 +42,11 @@ def outside(text: str, more: str = "…") -> Markup:
 def code(text: str) -> Markup:
     """Return the markup for an id or a code, which is no word of any language."""
     return Markup('<code lang="en" translate="no"><bdi>{}</bdi></code>').format(visible(text[:_CUT_OFF]))
+
+
+def raw(text: str) -> Markup:
+    """Return the markup for a body in lines, which stands in an element that keeps them.
+
+    Long ones are cut by whoever shows them.
+    """
+    return Markup('<bdi lang="en" translate="no">{}</bdi>').format(visible(text))

@@ -4,27 +4,44 @@ import re
 from typing import Final
 from urllib.parse import quote
 
-_RECORDS: Final = ("dep_", "evt_", "hold_", "run_", "tx_")
+_PAGES: Final = {
+    "wd_": "withdrawals",
+    "fnd_": "findings",
+    "dep_": "deposits",
+    "evt_": "events",
+    "hold_": "records",
+    "run_": "records",
+    "tx_": "records",
+}
+_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _PLAYER: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.:@-]{1,128}")
 
 
 def path_of(tenant_id: str, text: str) -> str | None:
-    """Return the page that a typed text leads to, or None if nothing has such an id.
+    """Return the page of an id that is known by its beginning, or None: then it has to be looked up.
 
-    Ids ignore filters. What has no known beginning is an account if it has a colon, else a player.
+    Ids ignore filters.
     """
     wanted = text.strip()
-    base = f"/t/{quote(tenant_id, safe='')}"
-    if not _ACCOUNT.fullmatch(wanted):
+    if not _ID.fullmatch(wanted):
         return None
-    quoted = quote(wanted, safe="")
-    if wanted.startswith("wd_"):
-        return f"{base}/withdrawals/{quoted}"
-    if wanted.startswith("fnd_"):
-        return f"{base}/findings/{quoted}"
-    if wanted.startswith(_RECORDS):
-        return f"{base}/records/{quoted}"
-    if wanted.startswith("player:") or ":" in wanted:
-        return f"{base}/records/{quoted}"
-    return f"{base}/players/{quoted}" if _PLAYER.fullmatch(wanted) else None
+    for prefix, part in _PAGES.items():
+        if wanted.startswith(prefix):
+            return f"/t/{quote(tenant_id, safe='')}/{part}/{quote(wanted, safe='')}"
+    return None
+
+
+def may_be_account(text: str) -> bool:
+    """Whether a text has the form of an account's id; those of payments have colons."""
+    return ":" in text and _ACCOUNT.fullmatch(text) is not None
+
+
+def may_be_player(text: str) -> bool:
+    """Whether a text has the form of a player's id."""
+    return _PLAYER.fullmatch(text) is not None
+
+
+def may_be_key(text: str) -> bool:
+    """Whether a text has the form of an idempotency key."""
+    return len(text) <= 255 and text.isascii() and text.isprintable()

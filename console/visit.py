@@ -22,7 +22,7 @@ from console.ledger import Gateway, KnownCurrencies, PersonsLedger
 from console.live import Live
 from console.navigation import GROUPS
 from console.oidc.client import BEGIN, CALLBACK, OidcClient
-from console.outside import code, outside
+from console.outside import code, outside, raw
 from console.sessions import Session, Sessions
 from console.settings import ConsoleSettings
 from console.throttle import Throttle
@@ -170,7 +170,7 @@ def environment(language: Language) -> Environment:
     def outside_text(text: str) -> Markup:
         return outside(text, more)
 
-    made.filters.update(outside=outside_text, code=code, iso=iso)
+    made.filters.update(outside=outside_text, code=code, raw=raw, iso=iso)
     made.globals.update(
         language=language,
         languages=LANGUAGES,

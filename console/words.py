@@ -25,6 +25,75 @@ DEPOSIT_STATES: Final[Mapping[int, str]] = {
     m.DEPOSIT_STATE_REFUNDED: N_("refunded"),
     m.DEPOSIT_STATE_REVERSED: N_("taken back"),
 }
+REFUND_STATES: Final[Mapping[int, str]] = {
+    m.REFUND_STATE_PENDING: N_("asked for, not done yet"),
+    m.REFUND_STATE_SUCCEEDED: N_("refunded"),
+    m.REFUND_STATE_FAILED: N_("refused, or came back"),
+}
+DISPUTE_STATES: Final[Mapping[int, str]] = {
+    m.DISPUTE_STATE_OPEN: N_("dispute under way"),
+    m.DISPUTE_STATE_WON: N_("dispute won"),
+    m.DISPUTE_STATE_LOST: N_("dispute lost"),
+}
+EVENT_STATES: Final[Mapping[int, str]] = {
+    m.PROVIDER_EVENT_STATE_APPLIED: N_("has had its effect"),
+    m.PROVIDER_EVENT_STATE_PARKED: N_("parked"),
+    m.PROVIDER_EVENT_STATE_IGNORED: N_("says nothing about money"),
+    m.PROVIDER_EVENT_STATE_CONTRADICTED: N_("contradicts the books"),
+    m.PROVIDER_EVENT_STATE_UNREAD: N_("could not be read"),
+    m.PROVIDER_EVENT_STATE_SUPERSEDED: N_("replaced by another event"),
+}
+PAYMENT_TRANSACTIONS: Final[Mapping[int, str]] = {
+    m.TRANSACTION_TYPE_DEPOSIT: N_("deposit"),
+    m.TRANSACTION_TYPE_WITHDRAWAL: N_("withdrawal"),
+    m.TRANSACTION_TYPE_REFUND: N_("refund"),
+    m.TRANSACTION_TYPE_DISPUTE: N_("dispute"),
+    m.TRANSACTION_TYPE_FEE: N_("fee"),
+}
+"""Those that payments make."""
+EVENT_FATES: Final[Mapping[int, str]] = {
+    m.PROVIDER_EVENT_STATE_APPLIED: N_("What it says is in the books, or was there already."),
+    m.PROVIDER_EVENT_STATE_PARKED: N_(
+        "Its payment or its money is not known yet. It is tried again by itself; nothing has to be done."
+    ),
+    m.PROVIDER_EVENT_STATE_IGNORED: N_("It is stored, and moves no money."),
+    m.PROVIDER_EVENT_STATE_CONTRADICTED: N_("It could not be booked; a finding says what it contradicts."),
+    m.PROVIDER_EVENT_STATE_UNREAD: N_(
+        "It is genuine, but its form is not known here. If it may move money, a finding says so."
+    ),
+    m.PROVIDER_EVENT_STATE_SUPERSEDED: N_("What it says stands in the event that it became."),
+}
+"""What a state means, in a sentence."""
+EVENT_TYPES: Final[Mapping[int, str]] = {
+    m.PROVIDER_EVENT_TYPE_UNSPECIFIED: N_("something without a meaning for money"),
+    m.PROVIDER_EVENT_TYPE_PAYMENT_AUTHORIZED: N_("money reserved"),
+    m.PROVIDER_EVENT_TYPE_PAYMENT_CAPTURED: N_("money taken"),
+    m.PROVIDER_EVENT_TYPE_PAYMENT_ATTEMPT_FAILED: N_("one try failed"),
+    m.PROVIDER_EVENT_TYPE_PAYMENT_FAILED: N_("payment cancelled or expired"),
+    m.PROVIDER_EVENT_TYPE_CAPTURE_FAILED: N_("taken money failed"),
+    m.PROVIDER_EVENT_TYPE_REFUND_PENDING: N_("refund begun"),
+    m.PROVIDER_EVENT_TYPE_REFUND_SUCCEEDED: N_("refund has left"),
+    m.PROVIDER_EVENT_TYPE_REFUND_FAILED: N_("refund refused, or came back"),
+    m.PROVIDER_EVENT_TYPE_DISPUTE_OPENED: N_("dispute opened or going on"),
+    m.PROVIDER_EVENT_TYPE_DISPUTE_FUNDS_WITHDRAWN: N_("dispute took money"),
+    m.PROVIDER_EVENT_TYPE_DISPUTE_FUNDS_REINSTATED: N_("dispute gave money back"),
+    m.PROVIDER_EVENT_TYPE_DISPUTE_WON: N_("dispute won"),
+    m.PROVIDER_EVENT_TYPE_DISPUTE_LOST: N_("dispute lost"),
+    m.PROVIDER_EVENT_TYPE_FEE_CHARGED: N_("fee kept"),
+    m.PROVIDER_EVENT_TYPE_PAYOUT_SUBMITTED: N_("payout taken on"),
+    m.PROVIDER_EVENT_TYPE_PAYOUT_PAID: N_("payout paid"),
+    m.PROVIDER_EVENT_TYPE_PAYOUT_FAILED: N_("payout failed, or came back"),
+    m.PROVIDER_EVENT_TYPE_REFUND_TOTAL: N_("sum of all refunds"),
+}
+UNREAD_REASONS: Final[Mapping[int, str]] = {
+    m.UNREAD_REASON_OTHER: N_("for a reason that is not known here"),
+    m.UNREAD_REASON_BODY: N_("its body is no JSON object, or tells no type"),
+    m.UNREAD_REASON_TYPE: N_("nobody here knows its type"),
+    m.UNREAD_REASON_FIELD: N_("a field is missing, or has an unknown form"),
+    m.UNREAD_REASON_VERSION: N_("it is of another version of the provider's interface"),
+    m.UNREAD_REASON_ENVIRONMENT: N_("it does not tell whether it is live or a test"),
+    m.UNREAD_REASON_UNSIGNED: N_("what it says is not signed"),
+}
 CALL_STATES: Final[Mapping[int, str]] = {
     m.CALL_STATE_UNSPECIFIED: N_("no call to the provider"),
     m.CALL_STATE_PENDING: N_("the provider will be called"),
@@ -100,6 +169,11 @@ NOTES: Final[Mapping[str, str]] = {
     "reopened": N_("The finding is open again."),
     "repaired": N_("What the provider's record says is booked. The next run resolves the finding."),
     "repaired_before": N_("It was booked before; nothing was booked twice."),
+    "refund_asked": N_("The refund is asked for; the provider is called in the background."),
+    "event_replayed": N_("The event was applied again; it is shown as it stands now."),
+    "event_superseded": N_("It is noted what the event became."),
+    "outbound_stopped": N_("All calls to providers are stopped."),
+    "outbound_resumed": N_("Calls to providers go on."),
     "replayed": N_("This was already done by the same form; nothing was done twice."),
 }
 """What a page says once behind an act."""
@@ -109,6 +183,19 @@ _REASONS: Final[Mapping[str, str]] = {
     "ILLEGAL_TRANSITION": N_(
         "It has moved on meanwhile, so this can't be done any more. It is shown as it stands now."
     ),
+    "DEPOSIT_NOT_FOUND": N_("There is no such deposit."),
+    "PROVIDER_EVENT_NOT_FOUND": N_("There is no such event."),
+    "EVENT_CANNOT_SUPERSEDE": N_(
+        "It can't have become that one: it is the same event, of another provider account, or not read."
+    ),
+    "REFUND_EXCEEDS_CAPTURED": N_("This is more than is left to refund."),
+    "INSUFFICIENT_FUNDS": N_(
+        "The player has less than this available: the wallet would fall below its limit."
+    ),
+    "ACCOUNT_FROZEN": N_("The player's account is frozen, so nothing can be taken from it."),
+    "EPOCH_NOT_CURRENT": N_("The ledger was restored again meanwhile. Look at it anew."),
+    "OUTBOUND_NOT_RECONCILED": N_("A provider account was not reconciled since commits may have been lost."),
+    "OUTBOUND_FINDINGS_OPEN": N_("Findings that tell of lost money are open."),
     "WITHDRAWAL_NOT_FOUND": N_("There is no such withdrawal."),
     "FINDING_NOT_FOUND": N_("There is no such finding."),
     "FINDING_VERSION_MISMATCH": N_(

@@ -1,4 +1,4 @@
-"""Owns the pages on which one begins: the tenants, one tenant's queues, and the search."""
+"""Owns the pages on which one begins: the tenants, and one tenant's queues."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,7 +7,6 @@ from typing import Any, Final
 from google.protobuf.message import Message
 from starlette.responses import Response
 
-from console import search as routing
 from console.pages import Page
 from console.views.findings import OPEN
 from console.visit import Visit
@@ -67,15 +66,6 @@ async def overview(visit: Visit) -> Response:
     )
 
 
-async def search(visit: Visit) -> Response:
-    """Lead to the page of an id."""
-    text = visit.query.get("q", "")[:255]
-    path = routing.path_of(visit.tenant_id, text)
-    if path is not None:
-        return visit.redirect(path)
-    return await visit.page("search.html", 404 if text.strip() else 200, q=text)
-
-
 async def _page(visit: Visit, method: Callable[..., Any], request: Message) -> Any:
     try:
         return await visit.ledger.page(method, request)
@@ -90,5 +80,4 @@ async def _page(visit: Visit, method: Callable[..., Any], request: Message) -> A
 PAGES: Final = (
     Page("/", tenants),
     Page("/t/{tenant}", overview),
-    Page("/t/{tenant}/search", search),
 )

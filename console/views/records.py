@@ -18,6 +18,8 @@ from defter_client import messages as m
 
 _HISTORY: Final = 20
 _MOST_BYTES: Final = 64
+_OWN_PAGES: Final = {"dep_": "deposits", "evt_": "events"}
+"""What has a page of its own, with its fields on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +83,12 @@ def _field(field: FieldDescriptor, name: str, value: Any, currency: str, formats
 async def record(visit: Visit) -> Response:
     """Show what an id is of."""
     ledger, found = visit.ledger, visit.request.path_params["record"]
+    for prefix, part in _OWN_PAGES.items():
+        if found.startswith(prefix):
+            return visit.redirect(visit.path(part, found))
     client = ledger.client
     common: dict[str, Any] = {"tenant_id": visit.tenant_id}
     asks: Mapping[str, tuple[Any, Message]] = {
-        "dep_": (client.deposits.get_deposit, m.GetDepositRequest(**common, deposit_id=found)),
-        "evt_": (
-            client.provider_events.get_provider_event,
-            m.GetProviderEventRequest(**common, provider_event_id=found),
-        ),
         "hold_": (client.holds.get_hold, m.GetHoldRequest(**common, hold_id=found)),
         "run_": (client.reconciliation.get_run, m.GetRunRequest(**common, run_id=found)),
         "tx_": (client.postings.get_transaction, m.GetTransactionRequest(**common, transaction_id=found)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
 from html import unescape
@@ -16,6 +16,7 @@ from console.server import running
 from console.settings import ConsoleSettings
 from console.users import User, hashed, write
 from ledger_server.identity.issuing import new_signing_key, with_public_part
+from ledger_server.providers.adapter import Adapter
 from tests.support.cashier import Cashier
 from tests.support.certificates import AUDIENCE, ISSUER
 from tests.support.fake_provider import fake_providers
@@ -54,19 +55,41 @@ methods = [
     "defter.payments.v1.WithdrawalService/RejectWithdrawal",
     "defter.payments.v1.WithdrawalService/CancelWithdrawal",
     "defter.reconciliation.v1.FindingService/*",
+    "defter.payments.v1.DepositService/RefundDeposit",
+    "defter.payments.v1.ProviderEventService/ReplayProviderEvent",
+    "defter.payments.v1.ProviderEventService/SupersedeProviderEvent",
 ]
 tenants = ["casino*"]
+
+[[rule]]
+name = "edge"
+identities = ["spiffe://d/edge"]
+methods = ["defter.payments.v1.ProviderEventService/IngestProviderEvents"]
+tenants = ["casino"]
+
+[[rule]]
+name = "on duty"
+claims = { groups = ["on-duty"] }
+methods = ["defter.payments.v1.OutboundService/*"]
+tenants = ["*"]
 """
-PEOPLE = {"ada": ("payment-operators",), "grace": ("payment-operators",), "rob": ("readers",), "nobody": ()}
+PEOPLE = {
+    "ada": ("payment-operators",),
+    "grace": ("payment-operators",),
+    "dora": ("payment-operators", "on-duty"),
+    "rob": ("readers",),
+    "nobody": (),
+}
 
 
 class House:
     """A running ledger and its console."""
 
-    def __init__(self, address: str, ledger: Ledger, folder: Path, service: Service) -> None:
+    def __init__(self, address: str, ledger: Ledger, guarded: Guarded, service: Service) -> None:
         self.address = address
         self.ledger = ledger
-        self.folder = folder
+        self.guarded = guarded
+        self.folder = guarded.folder
         self.service = service
         self.cashier = Cashier(ledger)
         self.desk = Desk(ledger)
@@ -141,8 +164,20 @@ def _kept() -> str:
 
 
 @asynccontextmanager
-async def open_house(database_url: str, folder: Path, **settings: Any) -> AsyncIterator[House]:
-    """Run a guarded ledger with one tenant, and a console of it."""
+async def open_house(
+    database_url: str,
+    folder: Path,
+    *,
+    providers: Mapping[str, Adapter] | None = None,
+    ledger_settings: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> AsyncIterator[House]:
+    """Run a guarded ledger with one tenant, and a console of it.
+
+    Args:
+        providers: how the ledger calls its provider accounts; without them they are faked.
+        ledger_settings: of the ledger; `settings` are the console's.
+    """
     guarded = Guarded(folder)
     key = new_signing_key("console")
     guarded.write("signing.key", key)
@@ -150,7 +185,8 @@ async def open_house(database_url: str, folder: Path, **settings: Any) -> AsyncI
     guarded.write("policy.toml", POLICY.encode())
     users = folder / "users.toml"
     write(users, [User(name=name, groups=groups, password=_kept()) for name, groups in PEOPLE.items()])
-    async with serving(database_url, providers=fake_providers(), **guarded.settings) as service:
+    known = {**guarded.settings, **(ledger_settings or {})}
+    async with serving(database_url, providers=providers or fake_providers(), **known) as service:
         guarded.service = service
         channel = guarded.channel_of("spiffe://d/root")
         ledger = Ledger(channel, TENANT)
@@ -168,6 +204,6 @@ async def open_house(database_url: str, folder: Path, **settings: Any) -> AsyncI
         )
         try:
             async with running(console) as address:
-                yield House(address, ledger, folder, service)
+                yield House(address, ledger, guarded, service)
         finally:
             await channel.close()

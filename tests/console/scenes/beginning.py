@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from tests.console.house import House
 
-PAGES = ("/", "/t/{tenant}", "/t/{tenant}/search")
-HOSTILE = ("/", "/t/{}", "/t/{}/search?q={}%2F", "/t/{}/nothing", "/sign-in?next={}")
+PAGES = ("/", "/t/{tenant}", "/t/{tenant}/search", "/t/{tenant}/outcomes")
+HOSTILE = (
+    "/",
+    "/t/{}",
+    "/t/{}/search?q={}%2F",
+    "/t/{}/search?q={}&player={}",
+    "/t/{}/outcomes?method=RefundDeposit&key=x&player={}",
+    "/t/{}/nothing",
+    "/sign-in?next={}",
+)
 
 
-async def make(_house: House) -> list[str]:
-    """Show them, and what is nowhere."""
-    return ["/", "/t/casino", "/t/casino/search", "/t/casino/nothing"]
+async def make(house: House) -> list[str]:
+    """Show them, what is nowhere, and what became of a key."""
+    key = house.ledger.new_key()
+    deposit = await house.cashier.captured(500)
+    await house.cashier.refund(deposit.deposit_id, 100, key=key)
+    return [
+        "/",
+        "/t/casino",
+        "/t/casino/search",
+        "/t/casino/search?q=nothing",
+        f"/t/casino/outcomes?method=RefundDeposit&key={key}",
+        "/t/casino/nothing",
+    ]

@@ -7,8 +7,6 @@ from tests.console.house import House
 PAGES = ("/t/{tenant}/players/{player}", "/t/{tenant}/records/{record}")
 HOSTILE = (
     "/t/{}/players/{}",
-    "/t/{}/records/dep_{}",
-    "/t/{}/records/evt_{}",
     "/t/{}/records/hold_{}",
     "/t/{}/records/run_{}",
     "/t/{}/records/tx_{}",
