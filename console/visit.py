@@ -21,7 +21,7 @@ from console.forms import form_key
 from console.ledger import Gateway, KnownCurrencies, PersonsLedger
 from console.live import Live
 from console.navigation import GROUPS
-from console.outside import code, outside
+from console.outside import code, outside, visible
 from console.sessions import Session, Sessions
 from console.settings import ConsoleSettings
 from console.throttle import Throttle
@@ -159,7 +159,7 @@ def environment(language: Language) -> Environment:
     def outside_text(text: str) -> Markup:
         return outside(text, more)
 
-    made.filters.update(outside=outside_text, code=code, iso=iso)
+    made.filters.update(outside=outside_text, outside_plain=visible, code=code, iso=iso)
     made.globals.update(
         language=language,
         languages=LANGUAGES,
