@@ -20,7 +20,19 @@ from console.forms import FormRefused, check_token, read_form
 from console.guarding import REQUEST_ID, Guarding
 from console.pages import Page
 from console.users import UsersUnusable
-from console.views import findings, overview, records, signals, signing_in, withdrawals
+from console.views import (
+    accounts,
+    findings,
+    journal,
+    overview,
+    records,
+    signals,
+    signing_in,
+    transactions,
+    trial_balance,
+    verification,
+    withdrawals,
+)
 from console.visit import FOLDER, LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Console, Visit
 from defter_client import LedgerError
 
@@ -33,6 +45,11 @@ PAGES: Final[tuple[Page, ...]] = (
     *withdrawals.PAGES,
     *findings.PAGES,
     *records.PAGES,
+    *trial_balance.PAGES,
+    *accounts.PAGES,
+    *transactions.PAGES,
+    *journal.PAGES,
+    *verification.PAGES,
 )
 _SENTENCES: Final = {
     400: N_("The form can't be read. Go back and send it again."),

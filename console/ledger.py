@@ -31,6 +31,7 @@ ACKNOWLEDGE: Final = "defter.reconciliation.v1.FindingService/AcknowledgeFinding
 RESOLVE: Final = "defter.reconciliation.v1.FindingService/ResolveFinding"
 REOPEN: Final = "defter.reconciliation.v1.FindingService/ReopenFinding"
 REPAIR: Final = "defter.reconciliation.v1.FindingService/RepairFinding"
+VERIFY: Final = "defter.ledger.v1.JournalService/VerifyJournal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,23 @@ class PersonsLedger:
             token = gateway.signer.token(person, groups)
             self.metadata = (*self.metadata, ("authorization", f"Bearer {token}"))
 
-    async def ask(self, method: Callable[..., Awaitable[_Response]], request: Message) -> _Response:
+    async def ask(
+        self,
+        method: Callable[..., Awaitable[_Response]],
+        request: Message,
+        *,
+        seconds: float | None = None,
+    ) -> _Response:
         """Make a call for the person.
 
+        Args:
+            seconds: how long it may take; None: as long as calls of pages may.
         Raises:
             LedgerError: the ledger refused, or could not be reached.
         """
-        return await method(request, metadata=self.metadata)
+        if seconds is None:
+            return await method(request, metadata=self.metadata)
+        return await method(request, metadata=self.metadata, timeout=seconds)
 
     async def page(self, method: Callable[..., Any], request: Message) -> Any:
         """Return one page of a list."""

@@ -34,4 +34,12 @@ GROUPS: Final[tuple[Group, ...]] = (
             Entry("findings", "findings", N_("Findings")),
         ),
     ),
+    Group(
+        N_("Books"),
+        (
+            Entry("trial-balance", "trial-balance", N_("Trial balance")),
+            Entry("accounts", "accounts", N_("Accounts")),
+            Entry("journal", "journal", N_("Journal")),
+        ),
+    ),
 )

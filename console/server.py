@@ -15,8 +15,11 @@ from console.ledger import Gateway
 from console.live import Live
 from console.sessions import Sessions
 from console.settings import ConsoleSettings, is_loopback
+from console.statements import KeyUnusable as StatementKeyUnusable
+from console.statements import read_key
 from console.tokens import KeyUnusable, Signer
 from console.users import Users, UsersUnusable
+from console.verifying import Checks
 from console.visit import Console
 from defter_channel import open_channel
 from defter_client import LedgerClient, Proof, ProofUnusable
@@ -52,6 +55,7 @@ async def running(settings: ConsoleSettings) -> AsyncIterator[str]:
                 yield console.origins[0]
     finally:
         await console.live.close()
+        await console.checks.close()
         await console.gateway.client.close()
         await console.gateway.channel.close()
 
@@ -71,6 +75,7 @@ def make_console(settings: ConsoleSettings) -> Console:
             )
         )
         users = Users(settings.users_file)
+        statement_key = None if settings.statement_key_file is None else read_key(settings.statement_key_file)
         proof = (
             None
             if settings.ledger_authority_file is None
@@ -80,6 +85,8 @@ def make_console(settings: ConsoleSettings) -> Console:
         channel = open_channel(settings.ledger_target, proof, _ALIVE)
     except KeyUnusable as error:
         raise CantStart(f"DEFTER_CONSOLE_SIGNING_KEY_FILE: {error}") from None
+    except StatementKeyUnusable as error:
+        raise CantStart(f"DEFTER_CONSOLE_STATEMENT_KEY_FILE: {error}") from None
     except UsersUnusable as error:
         raise CantStart(f"DEFTER_CONSOLE_USERS_FILE: {error}") from None
     except ProofUnusable as error:
@@ -96,6 +103,7 @@ def make_console(settings: ConsoleSettings) -> Console:
             now=time.monotonic,
         ),
         live=Live(gateway, settings.most_streams),
+        checks=Checks(gateway, statement_key),
     )
 
 

@@ -32,6 +32,10 @@ class ConsoleSettings(ProcessSettings):
     token_audience: Annotated[str, Field(description="audience of these tokens, as the ledger wants it")] = (
         "defter"  # noqa: S105  # a name
     )
+    statement_key_file: Annotated[
+        Path | None,
+        Field(description="key that signs what checks of journals find; none: nothing is signed"),
+    ] = None
     users_file: Annotated[
         Path, Field(description="TOML file with those who may sign in; `defter console user add` writes it")
     ] = Path("console-users.toml")

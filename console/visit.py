@@ -26,6 +26,7 @@ from console.sessions import Session, Sessions
 from console.settings import ConsoleSettings
 from console.throttle import Throttle
 from console.users import User, Users
+from console.verifying import Checks
 from defter_client import messages as m
 
 FOLDER: Final = Path(__file__).parent
@@ -43,6 +44,7 @@ class Console:
     users: Users
     sessions: Sessions
     live: Live
+    checks: Checks
     currencies: KnownCurrencies = field(default_factory=KnownCurrencies)
     throttle: Throttle = field(default_factory=Throttle)
     origins: tuple[str, ...] = ()
@@ -107,6 +109,11 @@ class Visit:
         """Have the next page say something once."""
         assert self.session is not None
         self.session.notes.append((kind, word))
+
+    async def formats(self) -> Formats:
+        """Return how amounts and times of the ledger are written on the page."""
+        currencies = await self.console.currencies.of(self.ledger)
+        return Formats(self.language, self.console.zone, currencies, self.now)
 
     async def page(self, template: str, status: int = 200, **context: Any) -> Response:
         """Return a page."""

@@ -54,6 +54,7 @@ methods = [
     "defter.payments.v1.WithdrawalService/RejectWithdrawal",
     "defter.payments.v1.WithdrawalService/CancelWithdrawal",
     "defter.reconciliation.v1.FindingService/*",
+    "defter.ledger.v1.JournalService/VerifyJournal",
 ]
 tenants = ["casino*"]
 """

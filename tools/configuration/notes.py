@@ -212,6 +212,10 @@ CONSOLE: Final = {
     ),
     "DEFTER_CONSOLE_TOKEN_ISSUER": Note("The ledger's `DEFTER_TOKEN_ISSUER` is another one."),
     "DEFTER_CONSOLE_TOKEN_AUDIENCE": Note("The ledger's `DEFTER_TOKEN_AUDIENCE` is another one."),
+    "DEFTER_CONSOLE_STATEMENT_KEY_FILE": Note(
+        "Auditors want to prove that the console has had a journal checked (`defter head key` makes one).",
+        "its file",
+    ),
     "DEFTER_CONSOLE_USERS_FILE": Note(
         "Another place is wanted. It has hashes of passwords; changes count at once.", "its file"
     ),

@@ -1,0 +1,46 @@
+"""Own the pages of the books with something in them."""
+
+from __future__ import annotations
+
+from tests.console.house import House
+
+PAGES = (
+    "/t/{tenant}/trial-balance",
+    "/t/{tenant}/accounts",
+    "/t/{tenant}/accounts/{account}",
+    "/t/{tenant}/transactions/{transaction}",
+    "/t/{tenant}/journal",
+    "/t/{tenant}/journal/{sequence}",
+    "/t/{tenant}/verification",
+    "/t/{tenant}/verification/{check}",
+)
+HOSTILE = (
+    "/t/{}/trial-balance",
+    "/t/{}/trial-balance?counted={}",
+    "/t/{}/accounts?prefix={}&state={}&page={}",
+    "/t/{}/accounts/{}?from={}&to={}&at={}&lines={}&order={}",
+    "/t/{}/transactions/{}",
+    "/t/{}/journal?kind={}&before={}&time={}&until={}",
+    "/t/{}/journal/1",
+    "/t/{}/verification",
+    "/t/{}/verification/{}",
+    "/t/{}/verification/{}/statement.txt",
+)
+
+
+async def make(house: House) -> list[str]:
+    """Show a reversed transaction and its mirror, a frozen account, and what has been written."""
+    transaction = await house.ledger.post("house", "player:ann:real:EUR", 500)
+    base = "/t/casino"
+    return [
+        f"{base}/trial-balance?counted=yes",
+        f"{base}/accounts",
+        f"{base}/accounts?prefix=player:",
+        f"{base}/accounts?prefix=nothing",
+        f"{base}/accounts/player:ann:real:EUR?at=x&from=x",
+        f"{base}/transactions/{transaction.transaction_id}",
+        f"{base}/journal",
+        f"{base}/journal?kind=hold_expired",
+        f"{base}/journal/{transaction.sequence}",
+        f"{base}/verification",
+    ]
