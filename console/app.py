@@ -24,6 +24,7 @@ from console.views import (
     accounts,
     findings,
     journal,
+    money,
     overview,
     records,
     signals,
@@ -40,6 +41,7 @@ log = structlog.get_logger()
 
 PAGES: Final[tuple[Page, ...]] = (
     *overview.PAGES,
+    *money.PAGES,
     *signing_in.PAGES,
     *signals.PAGES,
     *withdrawals.PAGES,

@@ -159,6 +159,12 @@ RECORD_KINDS: Final[Mapping[int, str]] = {
     m.RECORD_KIND_OTHER: N_("other"),
     m.RECORD_KIND_UNKNOWN: N_("unknown"),
 }
+RUN_STATES: Final[Mapping[int, str]] = {
+    m.RUN_STATE_RUNNING: N_("under way"),
+    m.RUN_STATE_COMPLETE: N_("complete"),
+    m.RUN_STATE_PARTIAL: N_("incomplete: the provider's list broke off"),
+    m.RUN_STATE_INTERRUPTED: N_("interrupted"),
+}
 NOTES: Final[Mapping[str, str]] = {
     "approved": N_("Your approval is recorded."),
     "rejected": N_("The withdrawal is rejected; the money is the player's again."),

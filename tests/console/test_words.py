@@ -52,6 +52,7 @@ def test_translations_have_the_same_end_and_no_markup() -> None:
         (words.DIRECTIONS, m.Direction, {0}),
         (words.POSTING_PHASES, m.PostingPhase, {0}),
         (words.TRANSACTION_TYPES, m.TransactionType, {0}),
+        (words.RUN_STATES, m.RunState, {0}),
         (words.ENFORCEMENTS, m.BalanceEnforcement, {0}),
         (words.FINDING_STATES, m.FindingState, {0}),
         (words.FINDING_CLASSES, m.FindingClass, {0}),
