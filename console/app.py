@@ -1,5 +1,6 @@
 """Owns the console's URLs, and what comes before each page: who asks, and how a failure is told."""
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import quote
@@ -36,6 +37,7 @@ from console.views import (
 )
 from console.visit import FOLDER, LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Console, Visit
 from defter_client import LedgerError
+from defter_tracing import Kind, traces
 
 log = structlog.get_logger()
 
@@ -103,7 +105,27 @@ def make_app(console: Console) -> Starlette:
             return
         visit.session, visit.user = session, user
 
+    metrics = console.gateway.metrics
+    metrics.expect(page.path for page in PAGES)
+
     def answering(page: Page) -> Callable[[Request], Awaitable[Response]]:
+        async def counted(request: Request) -> Response:
+            begin, made = time.perf_counter(), traces()
+            if made is None:
+                response = await answer(request)
+            else:
+                attributes = {"http.route": page.path, "http.request.method": request.method}
+                # What a browser says of traces of its own is not read.
+                with made.root(f"{request.method} {page.path}", Kind.SERVER, attributes=attributes) as span:
+                    response = await answer(request)
+                    span.say(http__response__status_code=response.status_code)
+                    if response.status_code >= 500:
+                        span.fail(str(response.status_code))
+            metrics.count_request(
+                page.path, request.method, response.status_code, time.perf_counter() - begin
+            )
+            return response
+
         async def answer(request: Request) -> Response:
             visit = visit_of(request)
             try:
@@ -135,7 +157,7 @@ def make_app(console: Console) -> Starlette:
                 log.exception("a page failed", request_id=visit.request_id, kind=type(error).__name__)
                 return await _problem(visit, 500, _SENTENCES[500])
 
-        return answer
+        return counted
 
     def route(page: Page) -> Route:
         methods = [name for name, handler in (("GET", page.get), ("POST", page.post)) if handler is not None]

@@ -1,13 +1,15 @@
 """Owns the way to the ledger: each call carries the person for whom it is made, and the request's id."""
 
 import time
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
+from console.metrics import Metrics
 from console.sessions import Session
 from console.tokens import Signer
 from defter_client import (
@@ -46,6 +48,7 @@ class Gateway:
     channel: grpc.aio.Channel
     """For the endless stream alone: the client's own watch goes on with the token that it began with."""
     signer: Signer | None
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 class PersonsLedger:
@@ -77,15 +80,25 @@ class PersonsLedger:
         Raises:
             LedgerError: the ledger refused, or could not be reached.
         """
-        if seconds is None:
-            return await method(request, metadata=self.metadata)
-        return await method(request, metadata=self.metadata, timeout=seconds)
+        longer = {} if seconds is None else {"timeout": seconds}
+        with self._counted(method):
+            return await method(request, metadata=self.metadata, **longer)
 
     async def page(self, method: Callable[..., Any], request: Message) -> Any:
         """Return one page of a list."""
-        async for page in method(request, metadata=self.metadata).pages():
-            return page
+        with self._counted(method):
+            async for page in method(request, metadata=self.metadata).pages():
+                return page
         raise AssertionError("a list has a page")
+
+    @contextmanager
+    def _counted(self, method: Callable[..., Any]) -> Iterator[None]:
+        """Count a call that fails."""
+        try:
+            yield
+        except LedgerError as error:
+            self._gateway.metrics.count_failure(getattr(method, "__name__", "other"), error)
+            raise
 
     async def may(self, tenant_id: str, *methods: str) -> dict[str, bool]:
         """Return which methods the ledger lets the person call for a tenant; they have full names.

@@ -156,6 +156,11 @@ class Live:
         self._streams = 0
         self._closed = False
 
+    @property
+    def stream_count(self) -> int:
+        """Live pages now."""
+        return self._streams
+
     def admits(self, session: Session) -> bool:
         """Whether one more page of a session may be live."""
         return not self._closed and self._streams < self._most and session.streams < STREAMS_EACH

@@ -41,6 +41,19 @@ class ConsoleSettings(ProcessSettings):
     ] = Path("console-users.toml")
     host: Annotated[str, Field(description="address that the console listens on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="port of the console; 0 takes any")] = 8_090
+    metrics_port: Annotated[
+        int | None, Field(ge=0, le=65_535, description="port of the Prometheus endpoint; none without it")
+    ] = None
+    metrics_host: Annotated[
+        str, Field(description="address of the Prometheus endpoint, where nobody has to prove who they are")
+    ] = "127.0.0.1"
+    otlp_endpoint: Annotated[
+        str | None,
+        Field(
+            description="`http://host:port` of a collector that takes traces (OTLP); none: no traces",
+            pattern="^https?://",
+        ),
+    ] = None
     origin: Annotated[
         str | None,
         Field(

@@ -43,7 +43,7 @@ tenants = ["*"]
 [[rule]]
 name = "readers"
 claims = { groups = ["readers", "payment-operators"] }
-methods = ["defter.*/Get*", "defter.*/List*"]
+methods = ["defter.*/Get*", "defter.*/List*", "defter.*/Count*"]
 tenants = ["casino*"]
 
 [[rule]]

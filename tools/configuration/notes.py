@@ -223,6 +223,13 @@ CONSOLE: Final = {
     "DEFTER_CONSOLE_PORT": Note(
         "The port is taken. `defter up` reads it too, for its own console, and takes any without it."
     ),
+    "DEFTER_CONSOLE_METRICS_PORT": Note(
+        "Prometheus reads its metrics: requests, failures, sessions, live pages."
+    ),
+    "DEFTER_CONSOLE_METRICS_HOST": Note(
+        "Prometheus comes from another machine; keep others away from the port."
+    ),
+    "DEFTER_CONSOLE_OTLP_ENDPOINT": Note("Traces of requests and their calls are wanted (`defter[otel]`)."),
     "DEFTER_CONSOLE_ORIGIN": Note(
         "A proxy is in front, or people use a name: what stands in their browsers."
     ),
