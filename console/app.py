@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ from console import words
 from console.catalogue import N_, language_of
 from console.forms import FormRefused, check_token, read_form
 from console.guarding import REQUEST_ID, Guarding
+from console.metrics import Metrics
 from console.pages import Page
 from console.users import UsersUnusable
 from console.views import (
@@ -105,27 +107,9 @@ def make_app(console: Console) -> Starlette:
             return
         visit.session, visit.user = session, user
 
-    metrics = console.gateway.metrics
-    metrics.expect(page.path for page in PAGES)
+    console.gateway.metrics.expect(page.path for page in PAGES)
 
     def answering(page: Page) -> Callable[[Request], Awaitable[Response]]:
-        async def counted(request: Request) -> Response:
-            begin, made = time.perf_counter(), traces()
-            if made is None:
-                response = await answer(request)
-            else:
-                attributes = {"http.route": page.path, "http.request.method": request.method}
-                # What a browser says of traces of its own is not read.
-                with made.root(f"{request.method} {page.path}", Kind.SERVER, attributes=attributes) as span:
-                    response = await answer(request)
-                    span.say(http__response__status_code=response.status_code)
-                    if response.status_code >= 500:
-                        span.fail(str(response.status_code))
-            metrics.count_request(
-                page.path, request.method, response.status_code, time.perf_counter() - begin
-            )
-            return response
-
         async def answer(request: Request) -> Response:
             visit = visit_of(request)
             try:
@@ -157,7 +141,7 @@ def make_app(console: Console) -> Starlette:
                 log.exception("a page failed", request_id=visit.request_id, kind=type(error).__name__)
                 return await _problem(visit, 500, _SENTENCES[500])
 
-        return counted
+        return _counted(page, console.gateway.metrics, answer)
 
     def route(page: Page) -> Route:
         methods = [name for name, handler in (("GET", page.get), ("POST", page.post)) if handler is not None]
@@ -182,6 +166,33 @@ def make_app(console: Console) -> Starlette:
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _counted(
+    page: Page, metrics: Metrics, answer: Callable[[Request], Awaitable[Response]]
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return what answers requests for a page, counts them, and makes a span for each while traces are on."""
+
+    async def spanned(request: Request) -> Response:
+        made = traces()
+        if made is None:
+            return await answer(request)
+        attributes = {"http.route": page.path, "http.request.method": request.method}
+        # What a browser says of traces of its own is not read.
+        with made.root(f"{request.method} {page.path}", Kind.SERVER, attributes=attributes) as span:
+            response = await answer(request)
+            span.say(http__response__status_code=response.status_code)
+            if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                span.fail(str(response.status_code))
+            return response
+
+    async def counted(request: Request) -> Response:
+        begin = time.perf_counter()
+        response = await spanned(request)
+        metrics.count_request(page.path, request.method, response.status_code, time.perf_counter() - begin)
+        return response
+
+    return counted
 
 
 def _to_sign_in(visit: Visit) -> Response:
