@@ -29,7 +29,7 @@ class Branch:
     """Accounts of a page whose ids go on alike.
 
     Attributes:
-        prefix: what their ids begin with; of a single account that has nothing below it, its id.
+        prefix: what their ids begin with.
         items: in the order of their ids.
         is_whole: whether there are no more of them on a later page.
     """
@@ -40,8 +40,8 @@ class Branch:
 
     @property
     def is_account(self) -> bool:
-        """Whether it is one account and no branch."""
-        return self.items[0].account.account_id == self.prefix
+        """Whether it is shown as an account: there is one, and no more below it."""
+        return len(self.items) == 1 and self.is_whole
 
     @property
     def sums(self) -> tuple[Sum, ...]:

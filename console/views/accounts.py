@@ -16,7 +16,7 @@ from console.words import ACCOUNT_STATES
 from defter_client import AccessDenied
 from defter_client import messages as m
 
-_SHOWN: Final = 200
+_SHOWN: Final = 100
 """Accounts of one page of the tree."""
 _MOST_PREFIX: Final = 255
 

@@ -65,7 +65,7 @@ async def test_accounts_are_a_tree_and_each_has_its_lines(house: House) -> None:
         missing = await ada.get(f"{BASE}/accounts/player:nobody:real:EUR")
     assert "prefix=player%3A" in root
     assert "prefix=psp%3A" in root
-    assert "prefix=player%3Aann%3A" in branch
+    assert "accounts/player%3Aann%3Areal%3AEUR" in branch
     assert account.index("75.00") < account.index("100.00")
     rows = list(csv.DictReader(io.StringIO(oldest.lstrip("\ufeff"))))
     assert [row["posted_balance"] for row in rows] == ["100.00", "75.00"]
