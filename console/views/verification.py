@@ -9,6 +9,7 @@ from console.ledger import VERIFY
 from console.pages import Page
 from console.verifying import MOST_RUNNING, Check
 from console.visit import Visit
+from defter_client import AccessDenied
 
 
 async def listed(visit: Visit) -> Response:
@@ -73,6 +74,8 @@ def _check(visit: Visit) -> Check:
 async def _shown(visit: Visit, check: Check | None, *, status: int = 200, is_full: bool = False) -> Response:
     assert visit.user is not None
     checks = visit.console.checks
+    if check is not None and isinstance(check.problem, AccessDenied):
+        visit.ledger.forget_access(visit.tenant_id)
     may = await visit.ledger.may(visit.tenant_id, VERIFY)
     return await visit.page(
         "verification.html",

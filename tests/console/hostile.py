@@ -50,8 +50,6 @@ class _Service:
         response = getattr(m, "".join(word.title() for word in name.split("_")) + "Response")
         if name.startswith("list_") and name != "list_currencies":
             return lambda _request, **_: _Pages(filled(response(), self._ledger.text))
-        if name == "verify_journal":
-            return lambda _request, **_: _Stream(filled(response(), self._ledger.text))
         return _Call(response, self._ledger.text, reads=name.startswith(("get_", "list_")))
 
 
@@ -74,22 +72,6 @@ class _Call:
         if isinstance(found, m.GetAccessResponse):
             found.methods.extend(every_method())  # so that pages have all of their forms
         return found
-
-
-class _Stream:
-    def __init__(self, message: Message) -> None:
-        self._messages = [message]
-
-    def __aiter__(self) -> _Stream:
-        return self
-
-    async def __anext__(self) -> Message:
-        if not self._messages:
-            raise StopAsyncIteration
-        return self._messages.pop()
-
-    def cancel(self) -> None:
-        """End it."""
 
 
 class _Pages:
