@@ -56,13 +56,16 @@ async def test_trial_balance_says_that_debits_equal_credits_and_is_a_file(house:
 async def test_accounts_are_a_tree_and_each_has_its_lines(house: House) -> None:
     """Known roots are offered, a prefix leads down, and an account's lines have the balance after each."""
     await house.funded(10_000)
+    await house.funded(10_000, player="bob")
     await house.ledger.post(WALLET, "house", 2_500)
     async with await house.signed_in() as ada:
         root = (await ada.get(f"{BASE}/accounts")).text
         branch = (await ada.get(f"{BASE}/accounts?prefix=player:")).text
         account = (await ada.get(f"{BASE}/accounts/{WALLET}")).text
         oldest = (await ada.get(f"{BASE}/accounts/{WALLET}/postings.csv?order=oldest&lines=posted")).text
+        hostile = (await ada.get(f"{BASE}/accounts?prefix=<script>%E2%80%AEx")).text
         missing = await ada.get(f"{BASE}/accounts/player:nobody:real:EUR")
+    assert "<script>" not in hostile
     assert "prefix=player%3A" in root
     assert "prefix=psp%3A" in root
     assert "accounts/player%3Aann%3Areal%3AEUR" in branch

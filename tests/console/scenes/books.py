@@ -17,7 +17,8 @@ PAGES = (
 HOSTILE = (
     "/t/{}/trial-balance",
     "/t/{}/trial-balance?counted={}",
-    "/t/{}/accounts?prefix={}&state={}&page={}",
+    "/t/{}/accounts?state={}&page={}",
+    "/t/{}/accounts?prefix=player:&state={}",
     "/t/{}/accounts/{}?from={}&to={}&at={}&lines={}&order={}",
     "/t/{}/transactions/{}",
     "/t/{}/journal?kind={}&before={}&time={}&until={}",
