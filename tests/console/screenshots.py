@@ -158,7 +158,8 @@ async def _one(browser: Browser, running: Running, path: str, file: Path, option
     page = await context.new_page()
     await page.goto(path)
     await _until_whole(page)
-    await page.screenshot(path=file)
+    # The beginning is what it is for its lower half, too.
+    await page.screenshot(path=file, full_page=file.stem.startswith("overview"))
     await context.close()
 
 
