@@ -81,6 +81,10 @@ failover: $(VENV) ## promote a synchronous standby under load, again and again; 
 upgrade: $(VENV) ## upgrade a large database from each earlier revision under traffic; ARGS="--records N --from 0012"
 	@$(BIN)/python -m tests.upgrade $(ARGS)
 
+.PHONY: screenshots
+screenshots: $(VENV) ## take the pictures of the console's pages for docs/console, from what `make up` shows
+	@$(BIN)/python -m tests.console.screenshots
+
 .PHONY: mutate
 mutate: $(VENV) ## remove one line of codec and store at a time: something must turn red; ARGS="--every 20"
 	@$(BIN)/python -m tools.mutate $(ARGS)

@@ -1,6 +1,8 @@
 """Owns the console's URLs, and what comes before each page: who asks, and how a failure is told."""
 
+import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
 
@@ -18,13 +20,17 @@ from console import words
 from console.catalogue import N_, language_of
 from console.forms import FormRefused, check_token, read_form
 from console.guarding import REQUEST_ID, Guarding
+from console.metrics import Metrics
 from console.oidc.client import LOGOUT
 from console.oidc.problems import SignInFailed
 from console.pages import Page
 from console.users import User, UsersUnusable
 from console.views import (
+    accounts,
     deposits,
     findings,
+    journal,
+    money,
     openid,
     overview,
     provider_events,
@@ -34,15 +40,20 @@ from console.views import (
     searching,
     signals,
     signing_in,
+    transactions,
+    trial_balance,
+    verification,
     withdrawals,
 )
 from console.visit import FOLDER, LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Console, Visit
 from defter_client import LedgerError
+from defter_tracing import Kind, traces
 
 log = structlog.get_logger()
 
 PAGES: Final[tuple[Page, ...]] = (
     *overview.PAGES,
+    *money.PAGES,
     *signing_in.PAGES,
     *openid.PAGES,
     *signals.PAGES,
@@ -54,6 +65,11 @@ PAGES: Final[tuple[Page, ...]] = (
     *providers.PAGES,
     *records.PAGES,
     *searching.PAGES,
+    *trial_balance.PAGES,
+    *accounts.PAGES,
+    *transactions.PAGES,
+    *journal.PAGES,
+    *verification.PAGES,
 )
 _SENTENCES: Final = {
     400: N_("The form can't be read. Go back and send it again."),
@@ -110,6 +126,8 @@ def make_app(console: Console) -> Starlette:
             return
         visit.session, visit.user = session, user
 
+    console.gateway.metrics.expect(page.path for page in PAGES)
+
     def answering(page: Page) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             visit = visit_of(request)
@@ -147,7 +165,7 @@ def make_app(console: Console) -> Starlette:
                 log.exception("a page failed", request_id=visit.request_id, kind=type(error).__name__)
                 return await _problem(visit, 500, _SENTENCES[500])
 
-        return answer
+        return _counted(page, console.gateway.metrics, answer)
 
     def route(page: Page) -> Route:
         methods = [name for name, handler in (("GET", page.get), ("POST", page.post)) if handler is not None]
@@ -172,6 +190,33 @@ def make_app(console: Console) -> Starlette:
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _counted(
+    page: Page, metrics: Metrics, answer: Callable[[Request], Awaitable[Response]]
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return what answers requests for a page, counts them, and makes a span for each while traces are on."""
+
+    async def spanned(request: Request) -> Response:
+        made = traces()
+        if made is None:
+            return await answer(request)
+        attributes = {"http.route": page.path, "http.request.method": request.method}
+        # What a browser says of traces of its own is not read.
+        with made.root(f"{request.method} {page.path}", Kind.SERVER, attributes=attributes) as span:
+            response = await answer(request)
+            span.say(http__response__status_code=response.status_code)
+            if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                span.fail(str(response.status_code))
+            return response
+
+    async def counted(request: Request) -> Response:
+        begin = time.perf_counter()
+        response = await spanned(request)
+        metrics.count_request(page.path, request.method, response.status_code, time.perf_counter() - begin)
+        return response
+
+    return counted
 
 
 def _to_sign_in(visit: Visit) -> Response:

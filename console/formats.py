@@ -1,13 +1,13 @@
 """Owns how numbers, amounts and times are written: by language, in one zone for a page."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from babel import Locale
-from babel.dates import format_datetime, format_timedelta
-from babel.numbers import format_decimal
+from babel.dates import format_date, format_datetime, format_timedelta
+from babel.numbers import format_decimal, format_percent
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from console.catalogue import Language
@@ -52,6 +52,14 @@ class Formats:
     def number(self, value: int) -> str:
         """Return a whole number."""
         return format_decimal(value, "#,##0", self._locale).replace("-", _MINUS)
+
+    def permille(self, value: int) -> str:
+        """Return parts of a thousand as percent."""
+        return format_percent(Decimal(value) / 1_000, "#,##0.0%", self._locale).replace("-", _MINUS)
+
+    def date(self, day: date) -> str:
+        """Return a day."""
+        return format_date(day, "d MMM yyyy", locale=self._locale)
 
     def time(self, at: Timestamp) -> str:
         """Return a time in the page's zone; empty for none."""

@@ -2,13 +2,15 @@
 
 import sys
 import time
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
+from console.metrics import Metrics
 from console.sessions import Session
 from console.tokens import Signer
 from defter_client import (
@@ -37,6 +39,7 @@ REPLAY: Final = "defter.payments.v1.ProviderEventService/ReplayProviderEvent"
 SUPERSEDE: Final = "defter.payments.v1.ProviderEventService/SupersedeProviderEvent"
 STOP: Final = "defter.payments.v1.OutboundService/StopOutbound"
 RESUME: Final = "defter.payments.v1.OutboundService/ResumeOutbound"
+VERIFY: Final = "defter.ledger.v1.JournalService/VerifyJournal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Gateway:
     channel: grpc.aio.Channel
     """For the endless stream alone: the client's own watch goes on with the token that it began with."""
     signer: Signer | None
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 class PersonsLedger:
@@ -68,19 +72,39 @@ class PersonsLedger:
             token = gateway.signer.token(person, groups)
             self.metadata = (*self.metadata, ("authorization", f"Bearer {token}"))
 
-    async def ask(self, method: Callable[..., Awaitable[_Response]], request: Message) -> _Response:
+    async def ask(
+        self,
+        method: Callable[..., Awaitable[_Response]],
+        request: Message,
+        *,
+        seconds: float | None = None,
+    ) -> _Response:
         """Make a call for the person.
 
+        Args:
+            seconds: how long it may take; None: as long as calls of pages may.
         Raises:
             LedgerError: the ledger refused, or could not be reached.
         """
-        return await method(request, metadata=self.metadata)
+        longer = {} if seconds is None else {"timeout": seconds}
+        with self._counted(method):
+            return await method(request, metadata=self.metadata, **longer)
 
     async def page(self, method: Callable[..., Any], request: Message) -> Any:
         """Return one page of a list."""
-        async for page in method(request, metadata=self.metadata).pages():
-            return page
+        with self._counted(method):
+            async for page in method(request, metadata=self.metadata).pages():
+                return page
         raise AssertionError("a list has a page")
+
+    @contextmanager
+    def _counted(self, method: Callable[..., Any]) -> Iterator[None]:
+        """Count a call that fails."""
+        try:
+            yield
+        except LedgerError as error:
+            self._gateway.metrics.count_failure(getattr(method, "__name__", "other"), error)
+            raise
 
     async def may(self, tenant_id: str, *methods: str) -> dict[str, bool]:
         """Return which methods the ledger lets the person call for a tenant; they have full names.

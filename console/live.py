@@ -31,6 +31,8 @@ TOPICS: Final[Mapping[str, tuple[Topic, str]]] = {
     "provider_event_recorded": ("events", "provider_event_id"),
 }
 """What a fact of the journal changes on live pages: the topic, and the field with the subject's id."""
+TAIL: Final = "journal"
+"""The topic of every record, for pages that follow the journal itself."""
 _ALL_TOPICS: Final = tuple(dict.fromkeys(topic for topic, _ in TOPICS.values()))
 ANY: Final = "*"
 """Instead of ids: more has changed than is told."""
@@ -61,13 +63,24 @@ class Following:
         self._known_from = from_sequence
         self.head = from_sequence
         self.pages: set[asyncio.Event] = set()
+        self.tails: set[asyncio.Event] = set()
         self._task = asyncio.create_task(self._follow())
 
-    def since(self, sequence: int) -> tuple[int, dict[Topic, list[str]]]:
-        """Return the newest sequence, and what has changed behind another one, by topic."""
+    def since(self, sequence: int, *, tail: bool = False) -> tuple[int, dict[str, list[str]]]:
+        """Return the newest sequence, and what has changed behind another one, by topic.
+
+        Args:
+            tail: whether any record at all is a change, too.
+        """
+        seen, found = self._changed(sequence)
+        if tail and self.head > sequence:
+            found[TAIL] = [ANY]
+        return seen, found
+
+    def _changed(self, sequence: int) -> tuple[int, dict[str, list[str]]]:
         if sequence < self._known_from:
             return self.head, {topic: [ANY] for topic in _ALL_TOPICS}
-        found: dict[Topic, dict[str, None]] = {}
+        found: dict[str, dict[str, None]] = {}
         for change in reversed(self._changes):
             if change.sequence <= sequence:
                 break
@@ -121,9 +134,8 @@ class Following:
                 self._changes.append(change)
                 changed = True
             self.head = entry.sequence
-        if changed:
-            for page in self.pages:
-                page.set()
+        for page in self.pages if changed else self.tails if message.entries else ():
+            page.set()
 
 
 def change_of(sequence: int, record_bytes: bytes) -> _Change | None:
@@ -146,12 +158,24 @@ class Live:
         self._streams = 0
         self._closed = False
 
+    @property
+    def stream_count(self) -> int:
+        """Live pages now."""
+        return self._streams
+
     def admits(self, session: Session) -> bool:
         """Whether one more page of a session may be live."""
         return not self._closed and self._streams < self._most and session.streams < STREAMS_EACH
 
     async def signals(
-        self, session: Session, tenant_id: str, *, after: int, head: int, goes_on: Callable[[], bool]
+        self,
+        session: Session,
+        tenant_id: str,
+        *,
+        after: int,
+        head: int,
+        goes_on: Callable[[], bool],
+        tail: bool = False,
     ) -> AsyncIterator[str]:
         """Yield server-sent events until the session or the process ends.
 
@@ -159,6 +183,7 @@ class Live:
             after: what the page has seen.
             head: the newest record now, as somebody was told who may read the tenant.
             goes_on: whether the session still counts; asked again with each signal and in silence.
+            tail: whether every record is told.
         """
         self._streams += 1
         session.streams += 1
@@ -168,11 +193,13 @@ class Live:
             following = self._following[tenant_id] = Following(self._gateway, tenant_id, start)
         wake = asyncio.Event()
         following.pages.add(wake)
+        if tail:
+            following.tails.add(wake)
         seen = after
         try:
             yield "retry: 3000\n\n"
             while goes_on() and not self._closed:
-                seen, changed = following.since(seen)
+                seen, changed = following.since(seen, tail=tail)
                 for topic, subjects in changed.items():
                     yield f"event: {topic}\nid: {seen}\ndata: {json.dumps(subjects)}\n\n"
                 if changed:
@@ -190,6 +217,7 @@ class Live:
             self._streams -= 1
             session.streams -= 1
             following.pages.discard(wake)
+            following.tails.discard(wake)
             if not following.pages and self._following.get(tenant_id) is following:
                 del self._following[tenant_id]
                 await following.close()

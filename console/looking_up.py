@@ -77,7 +77,7 @@ async def _account(visit: Visit, text: str) -> list[Hit]:
     asking = m.GetAccountRequest(tenant_id=visit.tenant_id, account_id=text)
     if await if_allowed(ledger.ask(ledger.client.accounts.get_account, asking)) is None:
         return []
-    return [Hit(N_("account"), N_("its id"), text, visit.path("records", text))]
+    return [Hit(N_("account"), N_("its id"), text, visit.path("accounts", text))]
 
 
 async def _payments(visit: Visit, text: str) -> list[Hit]:
@@ -106,7 +106,7 @@ async def _transactions(visit: Visit, text: str) -> list[Hit]:
     page = await _page(visit, visit.ledger.client.postings.list_transactions, request)
     by = N_("the caller's reference")
     return [
-        Hit(N_("transaction"), by, each.transaction_id, visit.path("records", each.transaction_id))
+        Hit(N_("transaction"), by, each.transaction_id, visit.path("transactions", each.transaction_id))
         for each in (() if page is None else page.transactions)
     ]
 

@@ -42,4 +42,12 @@ GROUPS: Final[tuple[Group, ...]] = (
             Entry("providers", "providers", N_("Providers")),
         ),
     ),
+    Group(
+        N_("Books"),
+        (
+            Entry("trial-balance", "trial-balance", N_("Trial balance")),
+            Entry("accounts", "accounts", N_("Accounts")),
+            Entry("journal", "journal", N_("Journal")),
+        ),
+    ),
 )

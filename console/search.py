@@ -11,7 +11,7 @@ _PAGES: Final = {
     "evt_": "events",
     "hold_": "records",
     "run_": "records",
-    "tx_": "records",
+    "tx_": "transactions",
 }
 _ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _PLAYER: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}")

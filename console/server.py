@@ -8,22 +8,28 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 
+import prometheus_client
 import structlog
 from starlette.applications import Starlette
 
 from console.app import make_app
 from console.ledger import Gateway
 from console.live import Live
+from console.metrics import Metrics
 from console.oidc.client import ClientProof, OidcClient, SecretUnusable
 from console.oidc.person import ClaimNames
 from console.oidc.provider import Provider
 from console.sessions import Sessions
 from console.settings import ConsoleSettings, is_loopback
+from console.statements import KeyUnusable as StatementKeyUnusable
+from console.statements import read_key
 from console.tokens import KeyUnusable, Signer
 from console.users import Users, UsersUnusable
+from console.verifying import Checks
 from console.visit import Console
 from defter_channel import open_channel
 from defter_client import LedgerClient, Proof, ProofUnusable
+from defter_tracing import TracingMissing, switch_off, switch_on
 from http_process.serving import answering
 
 log = structlog.get_logger()
@@ -40,14 +46,16 @@ class CantStart(Exception):
 
 
 @contextlib.asynccontextmanager
-async def running(settings: ConsoleSettings) -> AsyncIterator[str]:
+async def running(settings: ConsoleSettings, metrics: Metrics | None = None) -> AsyncIterator[str]:
     """Run a console until the context ends; yield its address.
 
+    Args:
+        metrics: None: they are counted for nobody.
     Raises:
         CantStart: a file can't be used.
         OSError: the port is taken.
     """
-    console = make_console(settings)
+    console = make_console(settings, metrics)
     try:
         # The socket comes first: with port 0 the address is known with it, and forms are taken from it alone.
         with socket.create_server((settings.host, settings.port), family=_family(settings.host)) as listening:
@@ -58,13 +66,16 @@ async def running(settings: ConsoleSettings) -> AsyncIterator[str]:
         await console.live.close()
         if console.oidc is not None:
             await console.oidc.provider.close()
+        await console.checks.close()
         await console.gateway.client.close()
         await console.gateway.channel.close()
 
 
-def make_console(settings: ConsoleSettings) -> Console:
+def make_console(settings: ConsoleSettings, metrics: Metrics | None = None) -> Console:
     """Return what all requests share; nothing is opened yet.
 
+    Args:
+        metrics: None: they are counted for nobody.
     Raises:
         CantStart: a file can't be used.
     """
@@ -77,6 +88,7 @@ def make_console(settings: ConsoleSettings) -> Console:
             )
         )
         users = Users(settings.users)
+        statement_key = None if settings.statement_key_file is None else read_key(settings.statement_key_file)
         proof = (
             None
             if settings.ledger_authority_file is None
@@ -86,12 +98,14 @@ def make_console(settings: ConsoleSettings) -> Console:
         channel = open_channel(settings.ledger_target, proof, _ALIVE)
     except KeyUnusable as error:
         raise CantStart(f"DEFTER_CONSOLE_SIGNING_KEY_FILE: {error}") from None
+    except StatementKeyUnusable as error:
+        raise CantStart(f"DEFTER_CONSOLE_STATEMENT_KEY_FILE: {error}") from None
     except UsersUnusable as error:
         raise CantStart(f"DEFTER_CONSOLE_USERS_FILE: {error}") from None
     except ProofUnusable as error:
         raise CantStart(f"DEFTER_CONSOLE_LEDGER_{error.field.upper()}: {error.problem}") from None
-    gateway = Gateway(client, channel, signer)
-    return Console(
+    gateway = Gateway(client, channel, signer, metrics or Metrics())
+    console = Console(
         settings=settings,
         gateway=gateway,
         oidc=_oidc(settings),
@@ -103,7 +117,14 @@ def make_console(settings: ConsoleSettings) -> Console:
             now=time.monotonic,
         ),
         live=Live(gateway, settings.most_streams),
+        checks=Checks(gateway, statement_key),
     )
+    gateway.metrics.observe(
+        streams=lambda: console.live.stream_count,
+        sessions=lambda: len(console.sessions),
+        checks=lambda: console.checks.running_count,
+    )
+    return console
 
 
 def _oidc(settings: ConsoleSettings) -> OidcClient | None:
@@ -160,7 +181,13 @@ async def run(settings: ConsoleSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(settings) as address:
+    if settings.metrics_port is not None:
+        prometheus_client.start_http_server(settings.metrics_port, settings.metrics_host)
+    async with contextlib.AsyncExitStack() as stack:
+        if settings.otlp_endpoint is not None:
+            _switch_on_traces(settings.otlp_endpoint)
+            stack.push_async_callback(asyncio.to_thread, switch_off)
+        address = await stack.enter_async_context(running(settings, Metrics(prometheus_client.REGISTRY)))
         log.info("serving pages", address=address)
         if address.startswith("http:"):
             log.warning("plain HTTP: for this machine alone, and for trying things out")
@@ -170,6 +197,18 @@ async def run(settings: ConsoleSettings) -> None:
             )
         await stop.wait()
     log.info("stopped")
+
+
+def _switch_on_traces(endpoint: str) -> None:
+    """Have traces made and sent.
+
+    Raises:
+        CantStart: the packages for it are not installed.
+    """
+    try:
+        switch_on("defter-console", endpoint)
+    except TracingMissing as error:
+        raise CantStart(f"DEFTER_CONSOLE_OTLP_ENDPOINT: {error}") from None
 
 
 def _family(host: str) -> socket.AddressFamily:

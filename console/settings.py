@@ -35,6 +35,10 @@ class ConsoleSettings(ProcessSettings):
     token_audience: Annotated[str, Field(description="audience of these tokens, as the ledger wants it")] = (
         "defter"  # noqa: S105  # a name
     )
+    statement_key_file: Annotated[
+        Path | None,
+        Field(description="key that signs what checks of journals find; none: nothing is signed"),
+    ] = None
     users_file: Annotated[
         Path | None,
         Field(
@@ -78,6 +82,19 @@ class ConsoleSettings(ProcessSettings):
     ] = "name"
     host: Annotated[str, Field(description="address that the console listens on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="port of the console; 0 takes any")] = 8_090
+    metrics_port: Annotated[
+        int | None, Field(ge=0, le=65_535, description="port of the Prometheus endpoint; none without it")
+    ] = None
+    metrics_host: Annotated[
+        str, Field(description="address of the Prometheus endpoint, where nobody has to prove who they are")
+    ] = "127.0.0.1"
+    otlp_endpoint: Annotated[
+        str | None,
+        Field(
+            description="`http://host:port` of a collector that takes traces (OTLP); none: no traces",
+            pattern="^https?://",
+        ),
+    ] = None
     origin: Annotated[
         str | None,
         Field(

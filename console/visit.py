@@ -22,11 +22,12 @@ from console.ledger import Gateway, KnownCurrencies, PersonsLedger
 from console.live import Live
 from console.navigation import GROUPS
 from console.oidc.client import BEGIN, CALLBACK, OidcClient
-from console.outside import code, outside, raw
+from console.outside import code, outside, raw, visible
 from console.sessions import Session, Sessions
 from console.settings import ConsoleSettings
 from console.throttle import Throttle
 from console.users import User, Users
+from console.verifying import Checks
 from defter_client import messages as m
 
 FOLDER: Final = Path(__file__).parent
@@ -44,6 +45,7 @@ class Console:
     users: Users
     sessions: Sessions
     live: Live
+    checks: Checks
     oidc: OidcClient | None = None
     """Signs people in by a provider; None: there is none."""
     currencies: KnownCurrencies = field(default_factory=KnownCurrencies)
@@ -117,6 +119,11 @@ class Visit:
         assert self.session is not None
         self.session.notes.append((kind, word))
 
+    async def formats(self) -> Formats:
+        """Return how amounts and times of the ledger are written on the page."""
+        currencies = await self.console.currencies.of(self.ledger)
+        return Formats(self.language, self.console.zone, currencies, self.now)
+
     async def page(self, template: str, status: int = 200, **context: Any) -> Response:
         """Return a page."""
         currencies = None
@@ -170,7 +177,7 @@ def environment(language: Language) -> Environment:
     def outside_text(text: str) -> Markup:
         return outside(text, more)
 
-    made.filters.update(outside=outside_text, code=code, raw=raw, iso=iso)
+    made.filters.update(outside=outside_text, outside_plain=visible, code=code, raw=raw, iso=iso)
     made.globals.update(
         language=language,
         languages=LANGUAGES,

@@ -108,6 +108,74 @@ HOLD_STATES: Final[Mapping[int, str]] = {
     m.HOLD_STATE_RELEASED: N_("released"),
     m.HOLD_STATE_EXPIRED: N_("expired"),
 }
+ACCOUNT_KINDS: Final[Mapping[int, str]] = {
+    m.ACCOUNT_KIND_ASSET: N_("asset"),
+    m.ACCOUNT_KIND_LIABILITY: N_("liability"),
+    m.ACCOUNT_KIND_EQUITY: N_("equity"),
+    m.ACCOUNT_KIND_REVENUE: N_("revenue"),
+    m.ACCOUNT_KIND_EXPENSE: N_("expense"),
+}
+ACCOUNT_STATES: Final[Mapping[int, str]] = {
+    m.ACCOUNT_STATE_OPEN: N_("in use"),
+    m.ACCOUNT_STATE_FROZEN: N_("frozen"),
+    m.ACCOUNT_STATE_CLOSED: N_("closed for ever"),
+}
+DIRECTIONS: Final[Mapping[int, str]] = {
+    m.DIRECTION_DEBIT: N_("debit"),
+    m.DIRECTION_CREDIT: N_("credit"),
+}
+POSTING_PHASES: Final[Mapping[int, str]] = {
+    m.POSTING_PHASE_POSTED: N_("posted"),
+    m.POSTING_PHASE_HELD: N_("put on hold"),
+    m.POSTING_PHASE_CAPTURED: N_("taken from a hold"),
+    m.POSTING_PHASE_RELEASED: N_("hold released"),
+    m.POSTING_PHASE_EXPIRED: N_("hold expired"),
+}
+TRANSACTION_TYPES: Final[Mapping[int, str]] = {
+    m.TRANSACTION_TYPE_DEPOSIT: N_("deposit"),
+    m.TRANSACTION_TYPE_WITHDRAWAL: N_("withdrawal"),
+    m.TRANSACTION_TYPE_ADJUSTMENT: N_("adjustment by hand"),
+    m.TRANSACTION_TYPE_REVERSAL: N_("reversal"),
+    m.TRANSACTION_TYPE_FEE: N_("fee"),
+    m.TRANSACTION_TYPE_TRANSFER: N_("transfer"),
+    m.TRANSACTION_TYPE_BET: N_("bet"),
+    m.TRANSACTION_TYPE_WIN: N_("win"),
+    m.TRANSACTION_TYPE_BONUS: N_("bonus"),
+    m.TRANSACTION_TYPE_OPENING_BALANCE: N_("opening balance"),
+    m.TRANSACTION_TYPE_REFUND: N_("refund"),
+    m.TRANSACTION_TYPE_DISPUTE: N_("dispute"),
+    m.TRANSACTION_TYPE_CONTINUATION: N_("moved to the successor"),
+}
+ENFORCEMENTS: Final[Mapping[int, str]] = {
+    m.BALANCE_ENFORCEMENT_SHADOW: N_("limits are only counted"),
+    m.BALANCE_ENFORCEMENT_ENFORCED: N_("limits are enforced"),
+}
+FACTS: Final[Mapping[str, str]] = {
+    "tenant_created": N_("tenant created"),
+    "balance_enforcement_set": N_("enforcement of limits set"),
+    "account_opened": N_("account opened"),
+    "account_limits_set": N_("limits of an account set"),
+    "account_frozen": N_("account frozen"),
+    "account_unfrozen": N_("account unfrozen"),
+    "account_closed": N_("account closed"),
+    "account_continued": N_("account continued"),
+    "transaction_posted": N_("transaction posted"),
+    "hold_placed": N_("hold placed"),
+    "hold_captured": N_("hold captured"),
+    "hold_released": N_("hold released"),
+    "hold_extended": N_("hold extended"),
+    "hold_increased": N_("hold increased"),
+    "hold_expired": N_("hold expired"),
+    "request_rejected": N_("request refused"),
+    "deposit_changed": N_("deposit changed"),
+    "withdrawal_changed": N_("withdrawal changed"),
+    "provider_event_recorded": N_("event of a provider recorded"),
+    "withdrawal_policy_set": N_("rules for withdrawals set"),
+    "finding_changed": N_("finding changed"),
+    "epoch_begun": N_("new history begun"),
+    "player_forgotten": N_("player forgotten"),
+}
+"""What a record of the journal tells, by the field of its fact."""
 FINDING_STATES: Final[Mapping[int, str]] = {
     m.FINDING_STATE_OPEN: N_("open"),
     m.FINDING_STATE_ACKNOWLEDGED: N_("somebody looks after it"),
@@ -160,6 +228,12 @@ RECORD_KINDS: Final[Mapping[int, str]] = {
     m.RECORD_KIND_OTHER: N_("other"),
     m.RECORD_KIND_UNKNOWN: N_("unknown"),
 }
+RUN_STATES: Final[Mapping[int, str]] = {
+    m.RUN_STATE_RUNNING: N_("under way"),
+    m.RUN_STATE_COMPLETE: N_("complete"),
+    m.RUN_STATE_PARTIAL: N_("incomplete: the provider's list broke off"),
+    m.RUN_STATE_INTERRUPTED: N_("interrupted"),
+}
 NOTES: Final[Mapping[str, str]] = {
     "approved": N_("Your approval is recorded."),
     "rejected": N_("The withdrawal is rejected; the money is the player's again."),
@@ -210,6 +284,7 @@ _REASONS: Final[Mapping[str, str]] = {
     "PERSON_NOT_PERMITTED": N_("The ledger does not let you do this."),
     "TRANSACTION_NOT_FOUND": N_("There is no such transaction."),
     "TENANT_NOT_FOUND": N_("There is no such tenant."),
+    "ACCOUNT_NOT_FOUND": N_("There is no such account."),
     "NOT_YET_RECORDED": N_("The time lies in the future."),
 }
 _KINDS: Final[Mapping[str, str]] = {

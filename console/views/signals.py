@@ -16,11 +16,19 @@ async def signals(visit: Visit) -> Response:
     if not console.live.admits(session):
         # A browser does not come again after 204: the page is not live, and says so.
         return Response(status_code=204)
-    # Whoever may not read the tenant's withdrawals is told nothing of it, not even that something happens.
-    answer = await visit.ledger.page(
-        visit.ledger.client.withdrawals.list_withdrawals,
-        m.ListWithdrawalsRequest(tenant_id=visit.tenant_id, page_size=1),
-    )
+    # Whoever may not read the tenant's withdrawals is told nothing of it, not even that something happens;
+    # for the journal's own page it is the journal that has to be readable.
+    client, tail = visit.ledger.client, bool(visit.query.get("tail"))
+    answer: m.ListJournalResponse | m.ListWithdrawalsResponse
+    if tail:
+        answer = await visit.ledger.page(
+            client.journal.list_journal, m.ListJournalRequest(tenant_id=visit.tenant_id, page_size=1)
+        )
+    else:
+        answer = await visit.ledger.page(
+            client.withdrawals.list_withdrawals,
+            m.ListWithdrawalsRequest(tenant_id=visit.tenant_id, page_size=1),
+        )
     told = visit.request.headers.get("last-event-id") or visit.query.get("after", "")
     after = int(told) if told.isascii() and told.isdecimal() and len(told) < 19 else answer.sequence
     stream = console.live.signals(
@@ -29,6 +37,7 @@ async def signals(visit: Visit) -> Response:
         after=min(after, answer.sequence),
         head=answer.sequence,
         goes_on=lambda: console.sessions.counts(session),
+        tail=tail,
     )
     return StreamingResponse(
         stream,

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from console.users import add
+from ledger_server.cli.certificate_folder import write_file
 from ledger_server.cli.local_access import PERSON, LocalAccess
+from signed_notes.notes import SignerKey
 
 USERS: Final = Path(".defter") / "console-users.toml"
 SECOND: Final = "grace"
@@ -48,7 +50,7 @@ def local_console(target: str, access: LocalAccess | None, users: Path = USERS) 
         target: `host:port` where people's tokens are taken, or of an open server.
         access: the files of a guarded server; None: it is an open one.
     Raises:
-        OSError: the file of users can't be written.
+        OSError: the file of users, or that of the key for statements, can't be written.
     """
     told = f"its users are in {users}; `defter console user add NAME --file {users}` gives another password"
     if not users.exists():
@@ -57,5 +59,14 @@ def local_console(target: str, access: LocalAccess | None, users: Path = USERS) 
             add(users, name, password, ("payment-operators",))
         known = " or ".join(f"{name} / {password}" for name, password in made.items())
         told = f"sign in as {known} (told once; the hashes are in {users})"
-    settings: dict[str, Any] = {"ledger_target": target, "users_file": users, "host": "127.0.0.1"}
+    key = users.with_name("console-statement.key")
+    if not key.exists():
+        private = SignerKey.new("localhost/defter-console").private_text()
+        write_file(key, f"{private}\n".encode(), secret=True)
+    settings: dict[str, Any] = {
+        "ledger_target": target,
+        "users_file": users,
+        "statement_key_file": key,
+        "host": "127.0.0.1",
+    }
     return LocalConsole(settings | dict(access.console if access is not None else {}), told)

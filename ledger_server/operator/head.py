@@ -38,10 +38,10 @@ from ledger_server.operator.head_form import (
     contradiction,
     read_heads,
 )
-from ledger_server.operator.head_notes import KeyMalformed, SignerKey, VerifierKey
 from ledger_server.operator.head_screen import print_checked, print_failure
 from ledger_server.operator.screen import console, print_line
 from ledger_server.operator.verify import shown_progress
+from signed_notes.notes import KeyMalformed, SignerKey, VerifierKey
 
 app = typer.Typer(no_args_is_help=True, help="Publish signed heads of journals, and check journals by them.")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, Self
 
-from ledger_server.operator.head_notes import (
+from signed_notes.notes import (
     KeyUnknown,
     Note,
     NoteMalformed,

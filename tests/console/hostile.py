@@ -17,6 +17,7 @@ from console.live import Live
 from console.sessions import Sessions
 from console.settings import ConsoleSettings
 from console.users import User, Users
+from console.verifying import Checks
 from console.visit import Console
 from defter_client import InvalidRequest, LedgerClient
 from defter_client import messages as m
@@ -24,7 +25,11 @@ from ledger_server.rpc.methods import every_method
 
 ORIGIN = "http://127.0.0.1"
 _DEEPEST = 5
-_KEPT = {"currency_code": "EUR"}
+_KEPT = {"currency_code": "EUR"} | dict.fromkeys(
+    # Decimal strings by the contract, where they are strings.
+    [f"{state}_{side}_minor" for state in ("posted", "pending") for side in ("debits", "credits")],
+    "1",
+)
 
 
 class SayingLedger:
@@ -132,6 +137,7 @@ def saying_console(text: str, folder: Path) -> Console:
         users=known,
         sessions=Sessions(idle_seconds=60, session_seconds=600, most=10, now=lambda: 0.0),
         live=Live(gateway, 10),
+        checks=Checks(gateway, None),
         origins=(ORIGIN,),
     )
 

@@ -44,7 +44,7 @@ tenants = ["*"]
 [[rule]]
 name = "readers"
 claims = { groups = ["readers", "payment-operators"] }
-methods = ["defter.*/Get*", "defter.*/List*"]
+methods = ["defter.*/Get*", "defter.*/List*", "defter.*/Count*"]
 tenants = ["casino*"]
 
 [[rule]]
@@ -58,6 +58,7 @@ methods = [
     "defter.payments.v1.DepositService/RefundDeposit",
     "defter.payments.v1.ProviderEventService/ReplayProviderEvent",
     "defter.payments.v1.ProviderEventService/SupersedeProviderEvent",
+    "defter.ledger.v1.JournalService/VerifyJournal",
 ]
 tenants = ["casino*"]
 

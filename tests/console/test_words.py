@@ -47,6 +47,13 @@ def test_translations_have_the_same_end_and_no_markup() -> None:
         (words.DEPOSIT_STATES, m.DepositState, {0}),
         (words.CALL_STATES, m.CallState, set()),
         (words.HOLD_STATES, m.HoldState, {0}),
+        (words.ACCOUNT_KINDS, m.AccountKind, {0}),
+        (words.ACCOUNT_STATES, m.AccountState, {0}),
+        (words.DIRECTIONS, m.Direction, {0}),
+        (words.POSTING_PHASES, m.PostingPhase, {0}),
+        (words.TRANSACTION_TYPES, m.TransactionType, {0}),
+        (words.RUN_STATES, m.RunState, {0}),
+        (words.ENFORCEMENTS, m.BalanceEnforcement, {0}),
         (words.FINDING_STATES, m.FindingState, {0}),
         (words.FINDING_CLASSES, m.FindingClass, {0}),
         (words.SEVERITIES, m.Severity, {0}),
@@ -63,6 +70,12 @@ def test_translations_have_the_same_end_and_no_markup() -> None:
 def test_each_code_has_a_word(known: dict[int, str], enum: Any, left_out: set[int]) -> None:
     """Who adds a value to the contract is told here."""
     assert set(known) == set(enum.values()) - left_out
+
+
+def test_each_fact_of_the_journal_has_a_word() -> None:
+    """Who adds a fact to the contract is told here."""
+    fact = m.JournalRecord.DESCRIPTOR.oneofs_by_name["fact"]
+    assert set(words.FACTS) == {field.name for field in fact.fields}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +134,7 @@ def test_language_is_what_was_chosen_or_what_the_browser_wants(
         ("evt_1", "/t/a%2Fb/events/evt_1"),
         ("hold_1", "/t/a%2Fb/records/hold_1"),
         ("run_1", "/t/a%2Fb/records/run_1"),
-        ("tx_1", "/t/a%2Fb/records/tx_1"),
+        ("tx_1", "/t/a%2Fb/transactions/tx_1"),
         ("player:42:real:EUR", None),
         ("42", None),
         ("dep_1/..", None),

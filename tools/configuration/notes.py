@@ -212,6 +212,10 @@ CONSOLE: Final = {
     ),
     "DEFTER_CONSOLE_TOKEN_ISSUER": Note("The ledger's `DEFTER_TOKEN_ISSUER` is another one."),
     "DEFTER_CONSOLE_TOKEN_AUDIENCE": Note("The ledger's `DEFTER_TOKEN_AUDIENCE` is another one."),
+    "DEFTER_CONSOLE_STATEMENT_KEY_FILE": Note(
+        "Auditors want to prove that the console has had a journal checked (`defter head key` makes one).",
+        "its file",
+    ),
     "DEFTER_CONSOLE_USERS_FILE": Note(
         "Another place is wanted. It has hashes of passwords; changes count at once.", "its file"
     ),
@@ -238,6 +242,13 @@ CONSOLE: Final = {
     "DEFTER_CONSOLE_PORT": Note(
         "The port is taken. `defter up` reads it too, for its own console, and takes any without it."
     ),
+    "DEFTER_CONSOLE_METRICS_PORT": Note(
+        "Prometheus reads its metrics: requests, failures, sessions, live pages."
+    ),
+    "DEFTER_CONSOLE_METRICS_HOST": Note(
+        "Prometheus comes from another machine; keep others away from the port."
+    ),
+    "DEFTER_CONSOLE_OTLP_ENDPOINT": Note("Traces of requests and their calls are wanted (`defter[otel]`)."),
     "DEFTER_CONSOLE_ORIGIN": Note(
         "A proxy is in front, or people use a name: what stands in their browsers."
     ),

@@ -12,6 +12,7 @@ from __future__ import annotations
 from tests.console.house import House
 from tests.console.scenes import (
     beginning,
+    books,
     deposits,
     findings,
     provider_events,
@@ -21,6 +22,15 @@ from tests.console.scenes import (
 )
 from tests.console.scenes.shape import Scene
 
-SCENES: tuple[Scene, ...] = (beginning, withdrawals, findings, deposits, provider_events, providers, records)
+SCENES: tuple[Scene, ...] = (
+    beginning,
+    withdrawals,
+    findings,
+    deposits,
+    provider_events,
+    providers,
+    records,
+    books,
+)
 
 __all__ = ["SCENES", "House", "Scene"]

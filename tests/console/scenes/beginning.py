@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from tests.console.house import House
 
-PAGES = ("/", "/t/{tenant}", "/t/{tenant}/search", "/t/{tenant}/outcomes")
+PAGES = (
+    "/",
+    "/t/{tenant}",
+    "/t/{tenant}/money",
+    "/t/{tenant}/enforcement",
+    "/t/{tenant}/search",
+    "/t/{tenant}/outcomes",
+)
 HOSTILE = (
     "/",
     "/t/{}",
+    "/t/{}/money",
+    "/t/{}/enforcement?counted={}",
     "/t/{}/search?q={}%2F",
     "/t/{}/search?q={}&player={}",
     "/t/{}/outcomes?method=RefundDeposit&key=x&player={}",
@@ -24,6 +33,8 @@ async def make(house: House) -> list[str]:
     return [
         "/",
         "/t/casino",
+        "/t/casino/money",
+        "/t/casino/enforcement?counted=yes",
         "/t/casino/search",
         "/t/casino/search?q=nothing",
         f"/t/casino/outcomes?method=RefundDeposit&key={key}",

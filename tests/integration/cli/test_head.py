@@ -9,7 +9,7 @@ import pytest
 from defter.ledger.v1 import journal_pb2
 
 from ledger_server.operator.head_form import read_heads
-from ledger_server.operator.head_notes import VerifierKey
+from signed_notes.notes import VerifierKey
 from tests.integration.cli.conftest import TENANT, CommandLine, Ran
 from tests.integration.test_restores import LOSE_ONE
 from tests.support.ledger import Ledger

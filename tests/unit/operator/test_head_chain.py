@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ledger_server.operator.head_chain import ChainBreak, ChainWalk, EpochSeen
 from ledger_server.operator.head_form import FiledHead, PublishedHead
-from ledger_server.operator.head_notes import Note
+from signed_notes.notes import Note
 
 TIME = datetime(2030, 1, 1, tzinfo=UTC)
 

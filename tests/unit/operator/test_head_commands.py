@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from ledger_server.operator import head, head_files
 from ledger_server.operator.connection import Exit, Stopped
 from ledger_server.operator.head_form import PublishedHead
-from ledger_server.operator.head_notes import SignerKey
 from ledger_server.operator.program import app
+from signed_notes.notes import SignerKey
 
 KEY = SignerKey.new("ledger.example/defter")
 HEAD = PublishedHead(

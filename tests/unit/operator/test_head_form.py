@@ -19,7 +19,7 @@ from ledger_server.operator.head_form import (
     contradiction,
     read_heads,
 )
-from ledger_server.operator.head_notes import (
+from signed_notes.notes import (
     KeyMalformed,
     Note,
     NoteMalformed,

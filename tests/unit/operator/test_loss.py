@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from ledger_server.operator.connection import Exit
 from ledger_server.operator.head_chain import ChainWalk
 from ledger_server.operator.head_form import FiledHead, PublishedHead
-from ledger_server.operator.head_notes import Note
 from ledger_server.operator.loss import Situation, TenantLoss, loss_of, sentences, steps
+from signed_notes.notes import Note
 
 BEFORE, NOW = "aaaaaaaa", "bbbbbbbb"
 TIME = datetime(2030, 1, 1, tzinfo=UTC)
