@@ -33,6 +33,7 @@ _TENANT: Final = "demo"
 _PLAYER: Final = "42"
 _START_SECONDS: Final = 300
 _DESK: Final = {"width": 1180, "height": 760}
+_TALL: Final = 1_230
 _PHONE: Final = {"width": 390, "height": 844}
 _LIGHT: Final[dict[str, Any]] = {"locale": "en-GB", "color_scheme": "light", "viewport": _DESK}
 
@@ -158,8 +159,10 @@ async def _one(browser: Browser, running: Running, path: str, file: Path, option
     page = await context.new_page()
     await page.goto(path)
     await _until_whole(page)
-    # The beginning is what it is for its lower half, too.
-    await page.screenshot(path=file, full_page=file.stem.startswith("overview"))
+    if file.stem.startswith("overview"):
+        # It is what it is for its lower half, too; all of it would be too large a picture.
+        await page.set_viewport_size({"width": _DESK["width"], "height": _TALL})
+    await page.screenshot(path=file)
     await context.close()
 
 
