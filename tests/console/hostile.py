@@ -14,6 +14,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from console.app import make_app
 from console.ledger import Gateway
 from console.live import Live
+from console.oidc.client import ClientProof, OidcClient
+from console.oidc.person import ClaimNames
+from console.oidc.provider import Provider
 from console.sessions import Sessions
 from console.settings import ConsoleSettings
 from console.users import User, Users
@@ -131,8 +134,18 @@ def saying_console(text: str, folder: Path) -> Console:
     known = Users(users)
     # A hash takes a tenth of a second, and nobody signs in here.
     known._users["ada"] = User(name="ada", groups=(), password="scrypt$1$1$1$$")
+    secret = folder / "client.secret"
+    secret.write_text("secret")
+    oidc = OidcClient(
+        Provider("http://127.0.0.1:9", authority_file=None, now=lambda: 0.0),  # nobody is there
+        ClientProof("console", secret_file=secret, key_file=None),
+        client_id="console",
+        scopes="openid",
+        names=ClaimNames(subject="sub", groups="groups", shown="name"),
+    )
     return Console(
         settings=ConsoleSettings(users_file=users),
+        oidc=oidc,
         gateway=gateway,
         users=known,
         sessions=Sessions(idle_seconds=60, session_seconds=600, most=10, now=lambda: 0.0),

@@ -22,6 +22,8 @@ HOSTILE = (
     "/t/{}/outcomes?method=RefundDeposit&key=x&player={}",
     "/t/{}/nothing",
     "/sign-in?next={}",
+    "/sign-in/provider?next={}",
+    "/sign-in/provider/callback?state={}&code={}&iss={}&error={}&error_description={}",
 )
 
 
