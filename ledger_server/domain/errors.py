@@ -132,6 +132,10 @@ class Reason(IntEnum):
     WITHDRAWAL_STATE_MISMATCH = 263
     WITHDRAWAL_CLAIMED = 264
     TOO_MANY_NOTES = 265
+    ADJUSTMENT_NOT_FOUND = 270
+    ADJUSTMENT_STATE_MISMATCH = 271
+    SECOND_PERSON_REQUIRED = 272
+    REQUESTER_REQUIRED = 273
     CONTINUATION_NOT_REVERSIBLE = 241
 
 
@@ -788,6 +792,26 @@ class HoldOwnedByPayment(Rejected):
 class TransactionOwnedByPayment(Rejected):
     reason = Reason.TRANSACTION_OWNED_BY_PAYMENT
     sentence = "the transaction belongs to a payment, which alone may take it back"
+
+
+class AdjustmentNotFound(Rejected):
+    reason = Reason.ADJUSTMENT_NOT_FOUND
+    sentence = "no such adjustment"
+
+
+class AdjustmentStateMismatch(Rejected):
+    reason = Reason.ADJUSTMENT_STATE_MISMATCH
+    sentence = "the adjustment is not in the state in which it was seen"
+
+
+class SecondPersonRequired(Rejected):
+    reason = Reason.SECOND_PERSON_REQUIRED
+    sentence = "an adjustment is approved by another person than who asked, and by nobody twice"
+
+
+class RequesterRequired(Rejected):
+    reason = Reason.REQUESTER_REQUIRED
+    sentence = "only the person who asked for an adjustment takes it back"
 
 
 class FindingNotFound(Rejected):

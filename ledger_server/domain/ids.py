@@ -80,6 +80,7 @@ class TenantIds:
         "_epochs",
         "_newest",
         "_newest_from",
+        "adjustment_prefix",
         "deposit_prefix",
         "event_prefix",
         "hold_prefix",
@@ -105,6 +106,7 @@ class TenantIds:
         self.refund_prefix: Final = f"ref_{tag}_"
         self.event_prefix: Final = f"evt_{tag}_"
         self.run_prefix: Final = f"run_{tag}_"
+        self.adjustment_prefix: Final = f"adj_{tag}_"
         self._any_history = any_history
         self._epochs: list[Epoch] = []
         self._newest = ""
@@ -137,6 +139,7 @@ class TenantIds:
             self.transaction_prefix,
             self.hold_prefix,
             self.event_prefix,
+            self.adjustment_prefix,
         ):
             if text.startswith(prefix):
                 return _parts(prefix, text) is not None and self._read(prefix, text) is None
@@ -192,6 +195,14 @@ class TenantIds:
     def event_id(self, sequence: int) -> str:
         """Return the id of the provider event that the record of this sequence stores."""
         return self._make(self.event_prefix, sequence)
+
+    def adjustment_id(self, sequence: int) -> str:
+        """Return the id of the adjustment that the record of this sequence asks for."""
+        return self._make(self.adjustment_prefix, sequence)
+
+    def adjustment_sequence(self, adjustment_id: str) -> Sequence | None:
+        """Return the sequence in an adjustment's id, or None when it is none of this tenant's."""
+        return self._read(self.adjustment_prefix, adjustment_id)
 
     def run_id(self, number: int) -> str:
         """Return the id of a reconciliation run; its number follows from its idempotency key."""

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from defter_tracing import traces
+from ledger_server.domain.adjustments.adjustment import NO_ADJUSTMENT_POLICY
 from ledger_server.domain.clock import Clock
 from ledger_server.domain.errors import LaneFull, ShuttingDown, StoreUnavailable
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
@@ -180,6 +181,7 @@ class Ledger:
             enforcement=command.enforcement,
             create_time=now,
             policy=NO_POLICY,
+            adjustment_policy=NO_ADJUSTMENT_POLICY,
             epochs=(),
             epoch="",
             final_time=None,

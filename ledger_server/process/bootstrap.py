@@ -12,7 +12,7 @@ import grpc
 import structlog
 from defter.backfill.v1 import backfill_pb2
 from defter.identity.v1 import access_pb2
-from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
+from defter.ledger.v1 import account_pb2, adjustment_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import (
     deposit_pb2,
     outbound_pb2,
@@ -36,6 +36,7 @@ from ledger_server.engine.lane.kept_currencies import KeptCurrencies
 from ledger_server.engine.lane.lane_limits import LaneLimits
 from ledger_server.engine.lane.turnover import warn_of_turnover
 from ledger_server.engine.ledger import Ledger
+from ledger_server.engine.reads.adjustments import AdjustmentReads
 from ledger_server.engine.reads.findings import FindingReads
 from ledger_server.engine.reads.follower_budget import FollowerBudget
 from ledger_server.engine.reads.ledger import Reads
@@ -66,6 +67,7 @@ from ledger_server.process.settings import Settings
 from ledger_server.providers.adapter import Adapter, ProviderCallKind
 from ledger_server.rpc.access import AccessServicer
 from ledger_server.rpc.account import AccountServicer
+from ledger_server.rpc.adjustment import AdjustmentServicer
 from ledger_server.rpc.backfill import BackfillServicer
 from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.deposit import DepositServicer
@@ -602,6 +604,7 @@ def _servicers(
     services: list[tuple[Any, object]] = [
         (tenant_pb2, TenantServicer(ledger, reads, kept)),
         (account_pb2, AccountServicer(ledger, reader, reads)),
+        (adjustment_pb2, AdjustmentServicer(ledger, reader, reads, AdjustmentReads(reads))),
         (posting_pb2, PostingServicer(ledger, reader, reads, streams)),
         (hold_pb2, HoldServicer(ledger, reader, reads)),
         (journal_pb2, JournalServicer(reads, watches)),

@@ -9,6 +9,7 @@ READ_VERBS: Final = ("Get", "BatchGet", "Count", "List", "Reveal", "Verify", "Wa
 
 NOT_OF_PLAYERS: Final = frozenset(
     {
+        "defter.ledger.v1.AdjustmentService/GetAdjustmentPolicy",
         "defter.ledger.v1.JournalService/GetTrialBalance",
         "defter.ledger.v1.JournalService/VerifyJournal",
         "defter.ledger.v1.TenantService/GetTenant",

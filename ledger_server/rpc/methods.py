@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from defter.backfill.v1 import backfill_pb2
 from defter.identity.v1 import access_pb2
-from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
+from defter.ledger.v1 import account_pb2, adjustment_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import (
     deposit_pb2,
     outbound_pb2,
@@ -21,6 +21,7 @@ from ledger_server.rpc.tenant_scope import OF_THE_CALLER, name_of
 
 _FILES: Final[tuple[Any, ...]] = (
     account_pb2,
+    adjustment_pb2,
     hold_pb2,
     journal_pb2,
     posting_pb2,

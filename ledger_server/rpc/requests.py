@@ -5,7 +5,7 @@ reported, and `BadRequest` lists all of them.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Final
 
@@ -157,7 +157,7 @@ class RequestReader:
             or not idempotency_key.isprintable()
         ):
             return self._post_item_slowly(idempotency_key, message, path)
-        self._check_legs(postings, path)
+        self._check_legs(postings, f"{path}transaction.postings")
         return request_of(
             PostTransaction(kind, postings, "", None, _NO_METADATA),
             RequestKey(_POST, idempotency_key, player_id=""),
@@ -192,34 +192,13 @@ class RequestReader:
         violations.idempotency_key(idempotency_key, f"{path}idempotency_key")
         within = f"{path}transaction."
         kind = violations.enum(message.type, f"{within}type", _POSTABLE_TYPES)
-        count = len(message.postings)
-        if not 2 <= count <= MAX_POSTINGS:
-            violations.add(PostingCountOutOfRange(field=f"{within}postings", count=count))
-        for index, posting in enumerate(message.postings[: MAX_POSTINGS + 1]):
-            at = f"{within}postings[{index}]."
-            violations.account_id(posting.account_id, f"{at}account_id")
-            violations.enum(posting.direction, f"{at}direction", _DIRECTIONS)
-            violations.amount(posting.amount_minor, f"{at}amount_minor")
-            violations.currency(posting.currency_code, f"{at}currency_code", self.currencies)
+        self.check_postings(violations, message.postings, f"{within}postings")
         violations.text(message.reference, f"{within}reference", MAX_REFERENCE)
         violations.metadata(message.metadata, f"{within}metadata")
         effective_time = violations.time(message, "effective_time", within=within)
         violations.check()
         assert kind is not None
-        postings = tuple(
-            NewPosting(
-                posting.account_id,
-                _DIRECTIONS[posting.direction],
-                posting.amount_minor,
-                posting.currency_code,
-            )
-            for posting in message.postings
-        )
-        self._check_legs(postings, path)
-        for index, read in enumerate(postings):
-            at = f"{within}postings[{index}].amount_minor"
-            violations.bounded(read.amount, at, read.currency, self.bounds)
-        violations.check()
+        postings = self.checked_postings(violations, message.postings, f"{within}postings")
         return request_of(
             PostTransaction(kind, postings, message.reference, effective_time, dict(message.metadata)),
             RequestKey(_POST, idempotency_key, player_id=""),
@@ -326,13 +305,49 @@ class RequestReader:
         )
         return keyed(Method.CaptureHold, message, message.idempotency_key, command)
 
+    def check_postings(
+        self, violations: Violations, wanted: Sequence[posting_pb2.NewPosting], path: str
+    ) -> None:
+        """Check the shape of postings, each by itself."""
+        if not 2 <= len(wanted) <= MAX_POSTINGS:
+            violations.add(PostingCountOutOfRange(field=path, count=len(wanted)))
+        for index, posting in enumerate(wanted[: MAX_POSTINGS + 1]):
+            at = f"{path}[{index}]."
+            violations.account_id(posting.account_id, f"{at}account_id")
+            violations.enum(posting.direction, f"{at}direction", _DIRECTIONS)
+            violations.amount(posting.amount_minor, f"{at}amount_minor")
+            violations.currency(posting.currency_code, f"{at}currency_code", self.currencies)
+
+    def checked_postings(
+        self, violations: Violations, wanted: Sequence[posting_pb2.NewPosting], path: str
+    ) -> tuple[NewPosting, ...]:
+        """Read postings whose shape is right, and check them together.
+
+        Raises:
+            Refused: they are not balanced, an account stands on both sides, or an amount is too large.
+        """
+        postings = tuple(
+            NewPosting(
+                posting.account_id,
+                _DIRECTIONS[posting.direction],
+                posting.amount_minor,
+                posting.currency_code,
+            )
+            for posting in wanted
+        )
+        self._check_legs(postings, path)
+        for index, read in enumerate(postings):
+            violations.bounded(read.amount, f"{path}[{index}].amount_minor", read.currency, self.bounds)
+        violations.check()
+        return postings
+
     @staticmethod
     def _check_legs(postings: tuple[NewPosting, ...], path: str) -> None:
         try:
             check_balanced(postings)
             check_sides(postings)
         except (UnbalancedTransaction, SameAccount) as broken:
-            raise type(broken)(field=f"{path}transaction.postings", **broken.metadata) from None
+            raise type(broken)(field=path, **broken.metadata) from None
 
 
 _NO_METADATA: Final[Mapping[str, str]] = {}

@@ -12,12 +12,14 @@ from typing import Final, NamedTuple
 from asyncpg import Record
 from msgspec import Struct
 
+from ledger_server.domain.adjustments.adjustment import AdjustmentPolicy
 from ledger_server.domain.ids import Epoch, TenantIds, TenantKey, epochs_of
 from ledger_server.domain.ledger.accounts import ZERO, Account, AccountKind, AccountState, Counters, Limits
 from ledger_server.domain.ledger.holds import Hold, HoldState
 from ledger_server.domain.ledger.transactions import TransactionType
 from ledger_server.domain.payments.withdrawal import WithdrawalPolicy
 from ledger_server.domain.state.commands import Enforcement, Method, RequestKey
+from ledger_server.store.adjustment_rows import adjustment_policy_in
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.ledger_rows import ACCOUNTS, COUNTERS, HOLDS, listed
 from ledger_server.store.payment_rows import policy_of
@@ -35,6 +37,7 @@ class Head(Struct, frozen=True, kw_only=True):
     enforcement: Enforcement
     create_time: datetime
     policy: WithdrawalPolicy
+    adjustment_policy: AdjustmentPolicy
     epochs: tuple[Epoch, ...]
     """Those in which the tenant's records were written."""
     epoch: str
@@ -68,7 +71,7 @@ class LoadedAccount(NamedTuple):
 
 HEAD_COLUMNS: Final = "tenant_id, sequence, chain_hash, record_time, balance_enforcement, create_time"
 _READ_HEAD: Final = f"""
-SELECT {HEAD_COLUMNS}, withdrawal_policy, final_time, epochs,
+SELECT {HEAD_COLUMNS}, withdrawal_policy, adjustment_policy, final_time, epochs,
     (SELECT epoch FROM history WHERE history_key = 1) AS epoch
 FROM tenants WHERE tenant_key = $1
 """
@@ -179,6 +182,7 @@ async def read_head(connection: AnyConnection, key: TenantKey, *, lock: bool) ->
         enforcement=Enforcement(row["balance_enforcement"]),
         create_time=row["create_time"],
         policy=policy_of(row["withdrawal_policy"]),
+        adjustment_policy=adjustment_policy_in(row["adjustment_policy"]),
         epochs=epochs_of(row["epochs"]),
         epoch=row["epoch"] or "",
         final_time=row["final_time"],

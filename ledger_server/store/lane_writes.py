@@ -11,7 +11,7 @@ long ago by a process that stood still since, is not written.
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, assert_never
 
 from ledger_server.domain.ids import Epoch, TenantKey, epochs_text, is_epoch
 from ledger_server.domain.ledger.accounts import Account
@@ -19,6 +19,8 @@ from ledger_server.domain.ledger.holds import Hold
 from ledger_server.domain.state.facts import (
     AccountChanged,
     AccountContinued,
+    AdjustmentChanged,
+    AdjustmentPolicySet,
     EnforcementChanged,
     EpochBegun,
     FindingChanged,
@@ -28,6 +30,12 @@ from ledger_server.domain.state.facts import (
     RequestRejected,
     TransactionPosted,
     WithdrawalPolicySet,
+)
+from ledger_server.store.adjustment_rows import (
+    ADJUSTMENT_TABLES,
+    ADJUSTMENT_UPSERTS,
+    AdjustmentRows,
+    adjustment_policy_text,
 )
 from ledger_server.store.array_literals import array_literals
 from ledger_server.store.database import AnyConnection
@@ -63,14 +71,19 @@ class TimeRefused(Exception):
     """A batch that was decided under the head's lock has a record time that the database's clock denies."""
 
 
-_TABLES: Final[Mapping[str, Mapping[str, str]]] = {**LEDGER_TABLES, **PAYMENT_TABLES, **FINDING_TABLES}
+_TABLES: Final[Mapping[str, Mapping[str, str]]] = {
+    **LEDGER_TABLES,
+    **PAYMENT_TABLES,
+    **FINDING_TABLES,
+    **ADJUSTMENT_TABLES,
+}
 # The places of those columns whose values may be long.
 _LONG: Final = {
     name: tuple(place for place, kind in enumerate(columns.values()) if kind in {"text", "jsonb", "bytea"})
     for name, columns in _TABLES.items()
 }
 _AS_TEXT: Final = frozenset(kind for columns in _TABLES.values() for kind in columns.values()) - {"bytea"}
-_UPSERTS: Final = {**LEDGER_UPSERTS, **PAYMENT_UPSERTS, **FINDING_UPSERTS}
+_UPSERTS: Final = {**LEDGER_UPSERTS, **PAYMENT_UPSERTS, **FINDING_UPSERTS, **ADJUSTMENT_UPSERTS}
 # Tables whose rows may change, with the number of the record that made the row in front.
 _NUMBERED: Final = frozenset({"accounts", "holds"})
 
@@ -100,6 +113,7 @@ SELECT $2::interval IS NULL OR $1::timestamptz BETWEEN defter_now() - $2 AND def
 """
 _SET_ENFORCEMENT: Final = "UPDATE tenants SET balance_enforcement = $2 WHERE tenant_key = $1"
 _SET_POLICY: Final = "UPDATE tenants SET withdrawal_policy = $2::text::jsonb WHERE tenant_key = $1"
+_SET_ADJUSTMENT_POLICY: Final = "UPDATE tenants SET adjustment_policy = $2::text::jsonb WHERE tenant_key = $1"
 _ADD_EPOCH: Final = "UPDATE tenants SET epochs = epochs || $2::text WHERE tenant_key = $1"
 _INSERT_TENANT: Final = f"""
 INSERT INTO tenants (tenant_key, {HEAD_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -259,6 +273,7 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
     forgotten: dict[str, int] = {}
     payments = PaymentRows()
     findings = FindingRows()
+    adjustments = AdjustmentRows()
     of_tenant: dict[str, object] = {}
     for row in rows:
         fact = row.fact
@@ -271,16 +286,15 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
         elif isinstance(fact, AccountContinued):
             accounts[fact.account.number] = fact.account
             accounts[fact.successor.number] = fact.successor
-        elif isinstance(fact, EnforcementChanged):
-            of_tenant[_SET_ENFORCEMENT] = fact.enforcement
-        elif isinstance(fact, WithdrawalPolicySet):
-            of_tenant[_SET_POLICY] = policy_text(fact.policy)
-        elif isinstance(fact, EpochBegun):
-            of_tenant[_ADD_EPOCH] = epochs_text([Epoch(row.sequence, fact.epoch)])
+        elif isinstance(fact, EnforcementChanged | WithdrawalPolicySet | EpochBegun | AdjustmentPolicySet):
+            statement, value = _set_of_tenant(fact, row.sequence)
+            of_tenant[statement] = value
         elif isinstance(fact, PlayerForgotten):
             forgotten[fact.player_id] = row.sequence
         elif isinstance(fact, FindingChanged):
             findings.add(fact.finding, row.sequence, row.content)
+        elif isinstance(fact, AdjustmentChanged):
+            adjustments.add(fact.adjustment, row.sequence, row.content)
         elif not isinstance(fact, RequestRejected):  # a refusal is a record and nothing else
             payments.add(fact, row.sequence, row.record_time, row.content)
     tables = {
@@ -291,12 +305,30 @@ def _changes(rows: Sequence[JournalRow], account_numbers: Mapping[str, int]) -> 
         "player_keys": [forgotten_row(*each) for each in forgotten.items()],
         **payments.tables,
         **findings.tables,
+        **adjustments.tables,
     }
     written = {name: table for name, table in tables.items() if table}
     # All other texts of a journal's row are short.
     size = sum([len(row.record) for row in rows])
     size += sum([_size(name, table) for name, table in written.items() if name != "journal"])
     return _Changes(written, of_tenant, size)
+
+
+def _set_of_tenant(
+    fact: EnforcementChanged | WithdrawalPolicySet | EpochBegun | AdjustmentPolicySet, sequence: int
+) -> tuple[str, object]:
+    """Return the statement that sets something of the tenant, and the value that it sets."""
+    match fact:
+        case EnforcementChanged(enforcement=enforcement):
+            return _SET_ENFORCEMENT, enforcement
+        case WithdrawalPolicySet(policy=policy):
+            return _SET_POLICY, policy_text(policy)
+        case AdjustmentPolicySet(policy=wanted):
+            return _SET_ADJUSTMENT_POLICY, adjustment_policy_text(wanted)
+        case EpochBegun(epoch=epoch):
+            return _ADD_EPOCH, epochs_text([Epoch(sequence, epoch)])
+        case _:
+            assert_never(fact)
 
 
 def _size(name: str, rows: Sequence[tuple[Any, ...]]) -> int:

@@ -42,6 +42,7 @@ tenants: Final = Table(
     Column("balance_enforcement", SmallInteger, nullable=False),
     time("create_time"),
     Column("withdrawal_policy", JSONB),
+    Column("adjustment_policy", JSONB),
     # The first record of each epoch, as ` sequence:epoch`; see `domain/ids.py`.
     Column("epochs", Text(collation="C"), nullable=False, server_default=""),
     # The sequence again, written by versions that know of epochs: older versions can't move such a head.
@@ -410,6 +411,24 @@ outbox: Final = Table(
     # tenant.
     Index("outbox_due_idx", "provider", "next_try_time", postgresql_where=text("open")),
     postgresql_with={"fillfactor": "50"},
+)
+
+# One row per adjustment, as it stands. Its number is the sequence of the record that asked for it; `body` is
+# the message in its newest record, `changed_by`.
+adjustments: Final = Table(
+    "adjustments",
+    metadata,
+    tenant_key(),
+    Column("adjustment_number", BigInteger, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    bytewise("requester"),
+    time("request_time"),
+    time("update_time"),
+    Column("changed_by", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant_key", "adjustment_number"),
+    Index("adjustments_state_idx", "tenant_key", "state", "adjustment_number"),
+    postgresql_with={"fillfactor": "70"},
 )
 
 # One row per player who has personal data, or was forgotten. The key is encrypted by the server's of that

@@ -10,6 +10,7 @@ import grpc
 import pytest
 from defter.identity.v1.access_pb2_grpc import AccessServiceStub
 from defter.ledger.v1.account_pb2_grpc import AccountServiceStub
+from defter.ledger.v1.adjustment_pb2_grpc import AdjustmentServiceStub
 from defter.ledger.v1.hold_pb2_grpc import HoldServiceStub
 from defter.ledger.v1.journal_pb2_grpc import JournalServiceStub
 from defter.ledger.v1.posting_pb2_grpc import PostingServiceStub
@@ -29,6 +30,7 @@ from grpc_status import rpc_status
 if TYPE_CHECKING:
     from defter.identity.v1.access_pb2_grpc import AccessServiceAsyncStub
     from defter.ledger.v1.account_pb2_grpc import AccountServiceAsyncStub
+    from defter.ledger.v1.adjustment_pb2_grpc import AdjustmentServiceAsyncStub
     from defter.ledger.v1.hold_pb2_grpc import HoldServiceAsyncStub
     from defter.ledger.v1.journal_pb2_grpc import JournalServiceAsyncStub
     from defter.ledger.v1.posting_pb2_grpc import PostingServiceAsyncStub
@@ -71,6 +73,7 @@ class Stubs:
     tenants: TenantServiceAsyncStub
     accounts: AccountServiceAsyncStub
     postings: PostingServiceAsyncStub
+    adjustments: AdjustmentServiceAsyncStub
     holds: HoldServiceAsyncStub
     journal: JournalServiceAsyncStub
     deposits: DepositServiceAsyncStub
@@ -90,6 +93,7 @@ class Stubs:
             tenants=TenantServiceStub(channel),
             accounts=AccountServiceStub(channel),
             postings=PostingServiceStub(channel),
+            adjustments=AdjustmentServiceStub(channel),
             holds=HoldServiceStub(channel),
             journal=JournalServiceStub(channel),
             deposits=DepositServiceStub(channel),

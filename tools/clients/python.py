@@ -26,6 +26,7 @@ _ATTRIBUTES: Final = {
     "PostingService": "postings",
     "HoldService": "holds",
     "JournalService": "journal",
+    "AdjustmentService": "adjustments",
     "DepositService": "deposits",
     "WithdrawalService": "withdrawals",
     "WalletService": "wallets",

@@ -285,6 +285,11 @@ const (
 	// ErrTransactionOwnedByPayment: The transaction belongs to a payment: it is taken back by what the provider reports, or
 	// by a refund. FAILED_PRECONDITION. Metadata: `transaction_id`, `payment_id`.
 	ErrTransactionOwnedByPayment Reason = "TRANSACTION_OWNED_BY_PAYMENT"
+	// ErrAdjustmentNotFound: No such adjustment in this tenant. NOT_FOUND. Metadata: `adjustment_id`.
+	ErrAdjustmentNotFound Reason = "ADJUSTMENT_NOT_FOUND"
+	// ErrAdjustmentStateMismatch: The adjustment is in another state than the caller has seen it in: read it again and
+	// decide anew, with a new key. ABORTED. Metadata: `adjustment_id`, `state`, `expected_state`.
+	ErrAdjustmentStateMismatch Reason = "ADJUSTMENT_STATE_MISMATCH"
 	// ErrFindingNotFound: No such finding in this tenant. NOT_FOUND. Metadata: `finding_id`.
 	ErrFindingNotFound Reason = "FINDING_NOT_FOUND"
 	// ErrFindingVersionMismatch: The finding has changed since the caller read it: read it again and decide anew, with a
@@ -338,6 +343,12 @@ const (
 	// ErrIllegalTransition: The subject's state does not allow that step. FAILED_PRECONDITION. Metadata: `subject`, `from`,
 	// `to`.
 	ErrIllegalTransition Reason = "ILLEGAL_TRANSITION"
+	// ErrSecondPersonRequired: An adjustment is approved by another person than who asked for it, and by nobody twice.
+	// FAILED_PRECONDITION. Metadata: `adjustment_id`, `reviewer`.
+	ErrSecondPersonRequired Reason = "SECOND_PERSON_REQUIRED"
+	// ErrRequesterRequired: CancelAdjustment: only the person who asked for an adjustment takes it back; others reject it.
+	// FAILED_PRECONDITION. Metadata: `adjustment_id`, `actor`.
+	ErrRequesterRequired Reason = "REQUESTER_REQUIRED"
 	// ErrCurrencyMismatch: A posting's currency is not its account's. FAILED_PRECONDITION. Metadata: `account_id`,
 	// `currency_code`, `account_currency_code`.
 	ErrCurrencyMismatch Reason = "CURRENCY_MISMATCH"
@@ -465,6 +476,8 @@ var reasons = map[Reason]reasonOf{
 	ErrRefundExceedsCaptured:       {227, codes.FailedPrecondition, KindRefused, func() error { return &RefundExceedsCapturedError{} }},
 	ErrHoldOwnedByPayment:          {228, codes.FailedPrecondition, KindRefused, func() error { return &HoldOwnedByPaymentError{} }},
 	ErrTransactionOwnedByPayment:   {229, codes.FailedPrecondition, KindRefused, func() error { return &TransactionOwnedByPaymentError{} }},
+	ErrAdjustmentNotFound:          {270, codes.NotFound, KindRefused, func() error { return &AdjustmentNotFoundError{} }},
+	ErrAdjustmentStateMismatch:     {271, codes.Aborted, KindRefused, func() error { return &AdjustmentStateMismatchError{} }},
 	ErrFindingNotFound:             {230, codes.NotFound, KindRefused, func() error { return &FindingNotFoundError{} }},
 	ErrFindingVersionMismatch:      {231, codes.Aborted, KindRefused, func() error { return &FindingVersionMismatchError{} }},
 	ErrEventCannotSupersede:        {240, codes.FailedPrecondition, KindRefused, func() error { return &EventCannotSupersedeError{} }},
@@ -485,6 +498,8 @@ var reasons = map[Reason]reasonOf{
 	ErrAlreadyReversed:             {210, codes.FailedPrecondition, KindRefused, func() error { return &AlreadyReversedError{} }},
 	ErrReversalNotReversible:       {211, codes.FailedPrecondition, KindRefused, func() error { return &ReversalNotReversibleError{} }},
 	ErrIllegalTransition:           {212, codes.FailedPrecondition, KindRefused, func() error { return &IllegalTransitionError{} }},
+	ErrSecondPersonRequired:        {272, codes.FailedPrecondition, KindRefused, func() error { return &SecondPersonRequiredError{} }},
+	ErrRequesterRequired:           {273, codes.FailedPrecondition, KindRefused, func() error { return &RequesterRequiredError{} }},
 	ErrCurrencyMismatch:            {213, codes.FailedPrecondition, KindRefused, func() error { return &CurrencyMismatchError{} }},
 	ErrAccountClosed:               {214, codes.FailedPrecondition, KindRefused, func() error { return &AccountClosedError{} }},
 	ErrAccountFrozen:               {215, codes.FailedPrecondition, KindRefused, func() error { return &AccountFrozenError{} }},
@@ -1247,6 +1262,25 @@ type TransactionOwnedByPaymentError struct {
 // Error returns the name of the reason.
 func (*TransactionOwnedByPaymentError) Error() string { return string(ErrTransactionOwnedByPayment) }
 
+// AdjustmentNotFoundError has the facts of [ErrAdjustmentNotFound], for errors.As; what was not told is empty.
+type AdjustmentNotFoundError struct {
+	AdjustmentID string `fact:"adjustment_id"`
+}
+
+// Error returns the name of the reason.
+func (*AdjustmentNotFoundError) Error() string { return string(ErrAdjustmentNotFound) }
+
+// AdjustmentStateMismatchError has the facts of [ErrAdjustmentStateMismatch], for errors.As; what was not told is
+// empty.
+type AdjustmentStateMismatchError struct {
+	AdjustmentID  string `fact:"adjustment_id"`
+	State         string `fact:"state"`
+	ExpectedState string `fact:"expected_state"`
+}
+
+// Error returns the name of the reason.
+func (*AdjustmentStateMismatchError) Error() string { return string(ErrAdjustmentStateMismatch) }
+
 // FindingNotFoundError has the facts of [ErrFindingNotFound], for errors.As; what was not told is empty.
 type FindingNotFoundError struct {
 	FindingID string `fact:"finding_id"`
@@ -1423,6 +1457,24 @@ type IllegalTransitionError struct {
 
 // Error returns the name of the reason.
 func (*IllegalTransitionError) Error() string { return string(ErrIllegalTransition) }
+
+// SecondPersonRequiredError has the facts of [ErrSecondPersonRequired], for errors.As; what was not told is empty.
+type SecondPersonRequiredError struct {
+	AdjustmentID string `fact:"adjustment_id"`
+	Reviewer     string `fact:"reviewer"`
+}
+
+// Error returns the name of the reason.
+func (*SecondPersonRequiredError) Error() string { return string(ErrSecondPersonRequired) }
+
+// RequesterRequiredError has the facts of [ErrRequesterRequired], for errors.As; what was not told is empty.
+type RequesterRequiredError struct {
+	AdjustmentID string `fact:"adjustment_id"`
+	Actor        string `fact:"actor"`
+}
+
+// Error returns the name of the reason.
+func (*RequesterRequiredError) Error() string { return string(ErrRequesterRequired) }
 
 // CurrencyMismatchError has the facts of [ErrCurrencyMismatch], for errors.As; what was not told is empty.
 type CurrencyMismatchError struct {

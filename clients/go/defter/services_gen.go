@@ -17,6 +17,7 @@ import (
 type Services struct {
 	Accesss        *AccessService
 	Accounts       *AccountService
+	Adjustments    *AdjustmentService
 	Backfill       *BackfillService
 	Deposits       *DepositService
 	Findings       *FindingService
@@ -36,6 +37,7 @@ type Services struct {
 func (client *Client) addServices() {
 	client.Accesss = &AccessService{client}
 	client.Accounts = &AccountService{client}
+	client.Adjustments = &AdjustmentService{client}
 	client.Backfill = &BackfillService{client}
 	client.Deposits = &DepositService{client}
 	client.Findings = &FindingService{client}
@@ -197,6 +199,64 @@ func (s *AccountService) ListPostings(ctx context.Context, request *ledgerv1.Lis
 // ListPostingsPages is ListPostings by whole responses.
 func (s *AccountService) ListPostingsPages(ctx context.Context, request *ledgerv1.ListPostingsRequest, options ...CallOption) iter.Seq2[*ledgerv1.ListPostingsResponse, error] {
 	return pages[ledgerv1.ListPostingsResponse](ctx, s.client, ledgerv1.AccountService_ListPostings_FullMethodName, request, options)
+}
+
+// AdjustmentService has the RPCs of that service.
+type AdjustmentService struct{ client *Client }
+
+// RequestAdjustment calls the RPC of that name. Ask for an adjustment. Below the amounts of the tenant's policy it is
+// posted in the same commit; else it waits as REQUESTED for another person. Keyed. Fails with UNBALANCED_TRANSACTION,
+// SAME_ACCOUNT, AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, ACCOUNT_CLOSED; where it is posted at once also
+// with ACCOUNT_FROZEN, AMOUNT_OVERFLOW, INSUFFICIENT_FUNDS, BALANCE_LIMIT_EXCEEDED.
+func (s *AdjustmentService) RequestAdjustment(ctx context.Context, request *ledgerv1.RequestAdjustmentRequest, options ...CallOption) (*Keyed[*ledgerv1.RequestAdjustmentResponse], error) {
+	return keyed[ledgerv1.RequestAdjustmentResponse](ctx, s.client, ledgerv1.AdjustmentService_RequestAdjustment_FullMethodName, request, options)
+}
+
+// ApproveAdjustment calls the RPC of that name. Approve it as another person than who asked: it is posted in the same
+// commit, by the state of the accounts at that moment. A refusal leaves it REQUESTED. Keyed. Fails with
+// ADJUSTMENT_NOT_FOUND, ADJUSTMENT_STATE_MISMATCH, ILLEGAL_TRANSITION, SECOND_PERSON_REQUIRED and the reasons of
+// PostTransaction.
+func (s *AdjustmentService) ApproveAdjustment(ctx context.Context, request *ledgerv1.ApproveAdjustmentRequest, options ...CallOption) (*Keyed[*ledgerv1.ApproveAdjustmentResponse], error) {
+	return keyed[ledgerv1.ApproveAdjustmentResponse](ctx, s.client, ledgerv1.AdjustmentService_ApproveAdjustment_FullMethodName, request, options)
+}
+
+// RejectAdjustment calls the RPC of that name. Refuse it; nothing is posted. Keyed. Fails with ADJUSTMENT_NOT_FOUND,
+// ADJUSTMENT_STATE_MISMATCH, ILLEGAL_TRANSITION.
+func (s *AdjustmentService) RejectAdjustment(ctx context.Context, request *ledgerv1.RejectAdjustmentRequest, options ...CallOption) (*Keyed[*ledgerv1.RejectAdjustmentResponse], error) {
+	return keyed[ledgerv1.RejectAdjustmentResponse](ctx, s.client, ledgerv1.AdjustmentService_RejectAdjustment_FullMethodName, request, options)
+}
+
+// CancelAdjustment calls the RPC of that name. Take it back as the person who asked; nothing is posted. Keyed. Fails
+// with ADJUSTMENT_NOT_FOUND, ADJUSTMENT_STATE_MISMATCH, ILLEGAL_TRANSITION, REQUESTER_REQUIRED.
+func (s *AdjustmentService) CancelAdjustment(ctx context.Context, request *ledgerv1.CancelAdjustmentRequest, options ...CallOption) (*Keyed[*ledgerv1.CancelAdjustmentResponse], error) {
+	return keyed[ledgerv1.CancelAdjustmentResponse](ctx, s.client, ledgerv1.AdjustmentService_CancelAdjustment_FullMethodName, request, options)
+}
+
+// GetAdjustment calls the RPC of that name. Read one adjustment. Fails with ADJUSTMENT_NOT_FOUND.
+func (s *AdjustmentService) GetAdjustment(ctx context.Context, request *ledgerv1.GetAdjustmentRequest, options ...CallOption) (*ledgerv1.GetAdjustmentResponse, error) {
+	return plain[ledgerv1.GetAdjustmentResponse](ctx, s.client, ledgerv1.AdjustmentService_GetAdjustment_FullMethodName, request, options, false)
+}
+
+// ListAdjustments calls the RPC of that name. List adjustments, the oldest or the newest first, as they stand now.
+// Between two times none is added later. Fails with NOT_YET_RECORDED.
+func (s *AdjustmentService) ListAdjustments(ctx context.Context, request *ledgerv1.ListAdjustmentsRequest, options ...CallOption) iter.Seq2[*ledgerv1.Adjustment, error] {
+	return items(s.ListAdjustmentsPages(ctx, request, options...), (*ledgerv1.ListAdjustmentsResponse).GetAdjustments)
+}
+
+// ListAdjustmentsPages is ListAdjustments by whole responses.
+func (s *AdjustmentService) ListAdjustmentsPages(ctx context.Context, request *ledgerv1.ListAdjustmentsRequest, options ...CallOption) iter.Seq2[*ledgerv1.ListAdjustmentsResponse, error] {
+	return pages[ledgerv1.ListAdjustmentsResponse](ctx, s.client, ledgerv1.AdjustmentService_ListAdjustments_FullMethodName, request, options)
+}
+
+// SetAdjustmentPolicy calls the RPC of that name. Set from which amounts a second person is needed; holds for what is
+// asked for later. Keyed.
+func (s *AdjustmentService) SetAdjustmentPolicy(ctx context.Context, request *ledgerv1.SetAdjustmentPolicyRequest, options ...CallOption) (*Keyed[*ledgerv1.SetAdjustmentPolicyResponse], error) {
+	return keyed[ledgerv1.SetAdjustmentPolicyResponse](ctx, s.client, ledgerv1.AdjustmentService_SetAdjustmentPolicy_FullMethodName, request, options)
+}
+
+// GetAdjustmentPolicy calls the RPC of that name. Read from which amounts a second person is needed.
+func (s *AdjustmentService) GetAdjustmentPolicy(ctx context.Context, request *ledgerv1.GetAdjustmentPolicyRequest, options ...CallOption) (*ledgerv1.GetAdjustmentPolicyResponse, error) {
+	return plain[ledgerv1.GetAdjustmentPolicyResponse](ctx, s.client, ledgerv1.AdjustmentService_GetAdjustmentPolicy_FullMethodName, request, options, false)
 }
 
 // HoldService has the RPCs of that service.

@@ -4,6 +4,7 @@ from defter.backfill.v1.backfill_pb2 import *  # noqa: F403
 from defter.identity.v1.access_pb2 import *  # noqa: F403
 from defter.identity.v1.caller_pb2 import *  # noqa: F403
 from defter.ledger.v1.account_pb2 import *  # noqa: F403
+from defter.ledger.v1.adjustment_pb2 import *  # noqa: F403
 from defter.ledger.v1.error_pb2 import *  # noqa: F403
 from defter.ledger.v1.hold_pb2 import *  # noqa: F403
 from defter.ledger.v1.journal_pb2 import *  # noqa: F403

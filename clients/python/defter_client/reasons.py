@@ -1686,6 +1686,45 @@ class TransactionOwnedByPayment(Refused):
         return self._text("payment_id")
 
 
+class AdjustmentNotFound(Refused):
+    """No such adjustment in this tenant.
+
+    NOT_FOUND. Metadata: `adjustment_id`.
+    """
+
+    usual_code: ClassVar[grpc.StatusCode] = grpc.StatusCode.NOT_FOUND
+
+    @property
+    def adjustment_id(self) -> str | None:
+        """The fact `adjustment_id`."""
+        return self._text("adjustment_id")
+
+
+class AdjustmentStateMismatch(Refused):
+    """The adjustment is in another state than the caller has seen it in: read it again and decide
+    anew, with a new key.
+
+    ABORTED. Metadata: `adjustment_id`, `state`, `expected_state`.
+    """
+
+    usual_code: ClassVar[grpc.StatusCode] = grpc.StatusCode.ABORTED
+
+    @property
+    def adjustment_id(self) -> str | None:
+        """The fact `adjustment_id`."""
+        return self._text("adjustment_id")
+
+    @property
+    def state(self) -> str | None:
+        """The fact `state`."""
+        return self._text("state")
+
+    @property
+    def expected_state(self) -> str | None:
+        """The fact `expected_state`."""
+        return self._text("expected_state")
+
+
 class FindingNotFound(Refused):
     """No such finding in this tenant.
 
@@ -2046,6 +2085,44 @@ class IllegalTransition(Refused):
         return self._text("to")
 
 
+class SecondPersonRequired(Refused):
+    """An adjustment is approved by another person than who asked for it, and by nobody twice.
+
+    FAILED_PRECONDITION. Metadata: `adjustment_id`, `reviewer`.
+    """
+
+    usual_code: ClassVar[grpc.StatusCode] = grpc.StatusCode.FAILED_PRECONDITION
+
+    @property
+    def adjustment_id(self) -> str | None:
+        """The fact `adjustment_id`."""
+        return self._text("adjustment_id")
+
+    @property
+    def reviewer(self) -> str | None:
+        """The fact `reviewer`."""
+        return self._text("reviewer")
+
+
+class RequesterRequired(Refused):
+    """CancelAdjustment: only the person who asked for an adjustment takes it back; others reject it.
+
+    FAILED_PRECONDITION. Metadata: `adjustment_id`, `actor`.
+    """
+
+    usual_code: ClassVar[grpc.StatusCode] = grpc.StatusCode.FAILED_PRECONDITION
+
+    @property
+    def adjustment_id(self) -> str | None:
+        """The fact `adjustment_id`."""
+        return self._text("adjustment_id")
+
+    @property
+    def actor(self) -> str | None:
+        """The fact `actor`."""
+        return self._text("actor")
+
+
 class CurrencyMismatch(Refused):
     """A posting's currency is not its account's.
 
@@ -2350,6 +2427,8 @@ BY_REASON: Final[dict[str, type[LedgerError]]] = {
     "REFUND_EXCEEDS_CAPTURED": RefundExceedsCaptured,
     "HOLD_OWNED_BY_PAYMENT": HoldOwnedByPayment,
     "TRANSACTION_OWNED_BY_PAYMENT": TransactionOwnedByPayment,
+    "ADJUSTMENT_NOT_FOUND": AdjustmentNotFound,
+    "ADJUSTMENT_STATE_MISMATCH": AdjustmentStateMismatch,
     "FINDING_NOT_FOUND": FindingNotFound,
     "FINDING_VERSION_MISMATCH": FindingVersionMismatch,
     "EVENT_CANNOT_SUPERSEDE": EventCannotSupersede,
@@ -2370,6 +2449,8 @@ BY_REASON: Final[dict[str, type[LedgerError]]] = {
     "ALREADY_REVERSED": AlreadyReversed,
     "REVERSAL_NOT_REVERSIBLE": ReversalNotReversible,
     "ILLEGAL_TRANSITION": IllegalTransition,
+    "SECOND_PERSON_REQUIRED": SecondPersonRequired,
+    "REQUESTER_REQUIRED": RequesterRequired,
     "CURRENCY_MISMATCH": CurrencyMismatch,
     "ACCOUNT_CLOSED": AccountClosed,
     "ACCOUNT_FROZEN": AccountFrozen,

@@ -122,6 +122,7 @@ def carry(working_set: WorkingSet, account_id: str, now: datetime) -> Transactio
         hold=None,
         limit_breached=False,
         outside=False,
+        adjustment=None,
     )
     return TransactionPosted(FactKind.TRANSACTION_POSTED, moved, lines)
 

@@ -10,6 +10,8 @@ from typing import Final, cast, get_args
 
 from msgspec import Struct
 
+from ledger_server.domain.adjustments.commands import AdjustmentCommand
+from ledger_server.domain.decisions.adjustments import decide_adjustment
 from ledger_server.domain.decisions.continuation import carry
 from ledger_server.domain.decisions.findings import decide_finding, resolve, see
 from ledger_server.domain.decisions.ledger import decide_ledger, reject
@@ -51,6 +53,7 @@ NOTHING: Final = Decision((), None, None)
 """No news."""
 _PAYMENT_COMMANDS: Final = frozenset(get_args(PaymentCommand))
 _FINDING_COMMANDS: Final = frozenset(get_args(AnyFindingCommand))
+_ADJUSTMENT_COMMANDS: Final = frozenset(get_args(AdjustmentCommand))
 _ALONE: Final = frozenset({TransactionPosted, AccountChanged})
 """The most frequent facts of the ledger; nothing follows from them, so nothing is looked for."""
 
@@ -74,6 +77,10 @@ def decide(working_set: WorkingSet, command: Command, now: datetime) -> Decision
         if kind in _FINDING_COMMANDS:
             changed = decide_finding(working_set, cast("AnyFindingCommand", command), now)
             return NOTHING if changed is None else Decision((changed,), 0, None)
+        if kind in _ADJUSTMENT_COMMANDS:
+            # No account that an adjustment may move has a successor, so nothing follows.
+            facts = decide_adjustment(working_set, cast("AdjustmentCommand", command), now)
+            return Decision(facts, len(facts) - 1, None)
         if kind is ExpireHolds:
             return NOTHING  # holds that are due on the accounts it names have expired before it is decided
         fact = decide_ledger(working_set, command, now)

@@ -130,6 +130,22 @@ def expire(working_set: WorkingSet, hold: Hold) -> HoldChanged:
     )
 
 
+def check_for_good(working_set: WorkingSet, postings: Iterable[NewPosting]) -> None:
+    """Refuse postings that can never be posted: what an account is called, its currency and its end stay.
+
+    Raises:
+        AccountNotFound: there is no such account yet.
+        CurrencyMismatch, AccountClosed: the account will never take such a posting.
+    """
+    accounts = [(posting, _existing(working_set, posting.account_id)[1]) for posting in postings]
+    for posting, account in accounts:
+        if posting.currency != account.currency:
+            raise _currency_mismatch(account, posting.currency)
+    for _, account in accounts:
+        if account.state is AccountState.CLOSED:
+            raise _closed(account)
+
+
 def _create_tenant(_: WorkingSet, command: CreateTenant, _now: datetime) -> Fact:
     raise TenantAlreadyExists(tenant_id=command.tenant_id)
 
@@ -235,6 +251,7 @@ def _post(working_set: WorkingSet, command: PostTransaction, now: datetime) -> F
         limit_breached=breached,
         reverses=None,
         hold=None,
+        adjustment=command.adjustment,
     )
     return TransactionPosted(_TRANSACTION_POSTED, transaction, lines)
 
@@ -270,6 +287,7 @@ def _reverse(working_set: WorkingSet, command: ReverseTransaction, now: datetime
         limit_breached=breached,
         hold=None,
         outside=False,
+        adjustment=None,
     )
     return TransactionPosted(_TRANSACTION_POSTED, transaction, lines)
 
@@ -366,6 +384,7 @@ def _capture_hold(working_set: WorkingSet, command: CaptureHold, now: datetime) 
         outside=command.outside,
         reverses=None,
         limit_breached=False,
+        adjustment=None,
     )
     lines = _hold_lines(debit, credit, Phase.CAPTURED, taken, -(taken + released))
     return HoldCaptured(FactKind.HOLD_CAPTURED, captured, transaction, released, lines)

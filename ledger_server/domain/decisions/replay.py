@@ -11,6 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple, assert_never
 
+from ledger_server.domain.adjustments.adjustment import (
+    Adjustment,
+    AdjustmentPolicy,
+    AdjustmentState,
+    contradiction,
+)
+from ledger_server.domain.adjustments.commands import AdjustmentCommand
 from ledger_server.domain.decisions.continuation import carry
 from ledger_server.domain.decisions.enforcement import blocks
 from ledger_server.domain.decisions.ledger import decide_ledger, expire
@@ -24,7 +31,13 @@ from ledger_server.domain.findings.commands import AnyFindingCommand
 from ledger_server.domain.ids import TenantIds, is_epoch
 from ledger_server.domain.ledger.accounts import Account, Counters, Direction
 from ledger_server.domain.ledger.holds import Hold, HoldState
-from ledger_server.domain.ledger.transactions import Line, Transaction, TransactionType, check_balanced
+from ledger_server.domain.ledger.transactions import (
+    Line,
+    NewPosting,
+    Transaction,
+    TransactionType,
+    check_balanced,
+)
 from ledger_server.domain.payments.commands import PaymentCommand
 from ledger_server.domain.payments.withdrawal import WithdrawalPolicy
 from ledger_server.domain.state.commands import (
@@ -48,6 +61,8 @@ from ledger_server.domain.state.commands import (
 from ledger_server.domain.state.facts import (
     AccountChanged,
     AccountContinued,
+    AdjustmentChanged,
+    AdjustmentPolicySet,
     DepositChanged,
     EnforcementChanged,
     EpochBegun,
@@ -68,7 +83,14 @@ from ledger_server.domain.state.working_set import AccountEntry, HoldEntry, Post
 
 PaymentFact = DepositChanged | WithdrawalChanged | EventRecorded | WithdrawalPolicySet
 WithoutAccounts = (
-    PaymentFact | EnforcementChanged | RequestRejected | FindingChanged | EpochBegun | PlayerForgotten
+    PaymentFact
+    | EnforcementChanged
+    | RequestRejected
+    | FindingChanged
+    | EpochBegun
+    | PlayerForgotten
+    | AdjustmentChanged
+    | AdjustmentPolicySet
 )
 
 # Commands whose form cannot be wrong, or that are never repeated.
@@ -83,6 +105,7 @@ Formless = (
     | ForgetPlayer
     | PaymentCommand
     | AnyFindingCommand
+    | AdjustmentCommand
 )
 
 
@@ -117,6 +140,10 @@ class Replay:
         self.events: dict[int, int] = {}
         # The newest record of every finding, and its version.
         self.findings: dict[bytes, tuple[int, int]] = {}
+        # The newest record of every adjustment; those that wait are kept in the state. And the transaction
+        # just posted, if its adjustment has to follow.
+        self.adjustments: dict[int, int] = {}
+        self._adjusting: TransactionPosted | None = None
         # The newest record that forgot each player.
         self.forgotten: dict[str, int] = {}
         # Those that stand against ENFORCED.
@@ -142,6 +169,16 @@ class Replay:
     def policy(self) -> WithdrawalPolicy:
         """What the tenant demands of withdrawals."""
         return self._begun.policy
+
+    @property
+    def adjustment_policy(self) -> AdjustmentPolicy:
+        """From which amounts the tenant wants a second person for adjustments."""
+        return self._begun.adjustment_policy
+
+    @property
+    def awaits_adjustment(self) -> bool:
+        """Whether the next record must be the adjustment that the newest one has posted."""
+        return self._adjusting is not None
 
     def hold(self, number: int) -> Hold | None:
         """Return an open hold."""
@@ -221,6 +258,61 @@ class Replay:
         self._begun.findings.clear()
         return applied
 
+    def follow_adjustment(self, fact: AdjustmentChanged | AdjustmentPolicySet) -> Fact:
+        """Let an adjustment's fact take effect, if it can follow from what was known of it.
+
+        Raises:
+            Inconsistent: no decision can have led to it, or the record before it is not its transaction.
+        """
+        state = self._begun
+        if isinstance(fact, AdjustmentPolicySet):
+            return self._applied(fact)
+        after = fact.adjustment
+        known = state.adjustments.get(after.number)
+        before = known.adjustment if known is not None else None
+        if before is None and after.number != state.sequence + 1:
+            raise Inconsistent("an adjustment that does not wait can't change")
+        wrong = contradiction(before, after, state.adjustment_policy)
+        if wrong:
+            raise Inconsistent(f"{self._ids.adjustment_id(after.number)}: {wrong}")
+        self._check_posted(after)
+        applied = self._applied(fact)
+        self.adjustments[after.number] = state.sequence
+        if after.state is not AdjustmentState.REQUESTED:
+            del state.adjustments[after.number]
+        return applied
+
+    def _check_posted(self, adjustment: Adjustment) -> None:
+        """Require that an adjustment was posted by the record before, as it was asked for, if it says so."""
+        posted = self._adjusting
+        if adjustment.transaction is None:
+            if posted is not None:
+                raise Inconsistent("behind the transaction of an adjustment comes the adjustment")
+            return
+        if posted is None or adjustment.transaction != self.sequence:
+            raise Inconsistent("the record before is not the transaction of the adjustment")
+        transaction = posted.transaction
+        told = (
+            transaction.adjustment,
+            transaction.type,
+            tuple(
+                NewPosting(line.account.account_id, line.direction, line.amount, line.account.currency)
+                for line in posted.lines
+            ),
+            transaction.reference,
+            transaction.metadata,
+            transaction.effective_time,
+        )
+        if told != (
+            adjustment.number,
+            TransactionType.ADJUSTMENT,
+            adjustment.postings,
+            adjustment.reference,
+            adjustment.metadata,
+            adjustment.effective_time or adjustment.update_time,
+        ):
+            raise Inconsistent("what was posted is not what was asked for")
+
     def _check_booked(self, payment_id: str, moved: int) -> None:
         booked = self._booked[payment_id]
         if booked != moved:
@@ -286,6 +378,9 @@ class Replay:
 
     def _applied(self, fact: Fact) -> Fact:
         state = self._begun
+        if self._adjusting is not None and not isinstance(fact, AdjustmentChanged):
+            raise Inconsistent("behind the transaction of an adjustment comes the adjustment")
+        self._adjusting = None
         state.apply(fact)
         if isinstance(fact, AccountChanged):
             self._changed_by[fact.account.number] = state.sequence
@@ -294,6 +389,8 @@ class Replay:
             self._changed_by[fact.successor.number] = state.sequence
         elif isinstance(fact, TransactionPosted):
             self._book(fact.transaction, fact.lines)
+            if fact.transaction.adjustment is not None:
+                self._adjusting = fact
         elif isinstance(fact, HoldChanged | HoldCaptured):
             self._follow(fact.hold, fact.kind)
             if isinstance(fact, HoldCaptured):
@@ -369,7 +466,8 @@ def _named_accounts(command: Command) -> Iterator[str]:
                 | ExpireHolds
                 | ForgetPlayer
                 | PaymentCommand
-                | AnyFindingCommand,
+                | AnyFindingCommand
+                | AdjustmentCommand,
             ):
                 assert_never(command)
 

@@ -63,7 +63,11 @@ class Line(Struct, frozen=True, gc=False):
 
 
 class Transaction(Struct, frozen=True, kw_only=True):
-    """A balanced set of posted lines; the fact that carries the transaction has the lines."""
+    """A balanced set of posted lines; the fact that carries the transaction has the lines.
+
+    `reverses`, `hold` and `adjustment` are numbers of what it belongs to, if anything: the transaction that
+    it takes back, the hold that it captures, the adjustment that it was asked for by.
+    """
 
     type: TransactionType
     reference: str
@@ -73,6 +77,7 @@ class Transaction(Struct, frozen=True, kw_only=True):
     hold: int | None
     limit_breached: bool
     outside: bool
+    adjustment: int | None
 
 
 def check_balanced(postings: Sequence[NewPosting]) -> None:

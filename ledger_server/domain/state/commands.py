@@ -5,6 +5,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from ledger_server.domain.adjustments.commands import AdjustmentCommand
 from ledger_server.domain.code import Code
 from ledger_server.domain.findings.commands import AnyFindingCommand
 from ledger_server.domain.ledger.accounts import AccountKind, AccountState, Limits, WantedLimits
@@ -51,6 +52,11 @@ class Method(Code):
     ReopenFinding = 72
     ImportOpeningBalances = 80
     ForgetPlayer = 90
+    RequestAdjustment = 100
+    ApproveAdjustment = 101
+    RejectAdjustment = 102
+    CancelAdjustment = 103
+    SetAdjustmentPolicy = 104
 
 
 class RequestKey(Struct, frozen=True, gc=False):
@@ -141,6 +147,7 @@ class PostTransaction(Struct, frozen=True):
 
     A transaction from `outside` has happened already: neither a limit nor a frozen or closed account stops
     it. With `follow`, accounts are named as payments derive the names, and their newest successors are meant.
+    `adjustment` is the number of the one that it was asked for by, if any.
     """
 
     type: TransactionType
@@ -150,6 +157,7 @@ class PostTransaction(Struct, frozen=True):
     metadata: Mapping[str, str]
     outside: bool = False
     follow: bool = False
+    adjustment: int | None = None
 
 
 class ReverseTransaction(Struct, frozen=True, kw_only=True):
@@ -229,6 +237,7 @@ class ForgetPlayer(Struct, frozen=True, kw_only=True):
 Command = (
     PaymentCommand
     | AnyFindingCommand
+    | AdjustmentCommand
     | CreateTenant
     | SetBalanceEnforcement
     | OpenAccount

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from ledger_server.domain.adjustments.adjustment import Adjustment, AdjustmentPolicy
 from ledger_server.domain.code import Code
 from ledger_server.domain.findings.discrepancy import Discrepancy
 from ledger_server.domain.findings.finding import Finding
@@ -47,6 +48,8 @@ class FactKind(Code):
     EPOCH_BEGUN = 30
     ACCOUNT_CONTINUED = 36
     PLAYER_FORGOTTEN = 37
+    ADJUSTMENT_CHANGED = 38
+    ADJUSTMENT_POLICY_SET = 39
 
 
 class EnforcementSwitch(Struct, frozen=True):
@@ -189,6 +192,20 @@ class PlayerForgotten(Struct, frozen=True):
     reason: str
 
 
+class AdjustmentChanged(Struct, frozen=True):
+    """An adjustment was asked for, approved or ended; where it was posted, right behind its transaction."""
+
+    kind: FactKind
+    adjustment: Adjustment
+
+
+class AdjustmentPolicySet(Struct, frozen=True):
+    """From which amounts the tenant wants a second person was set."""
+
+    kind: FactKind
+    policy: AdjustmentPolicy
+
+
 Fact = (
     EnforcementChanged
     | AccountChanged
@@ -204,4 +221,6 @@ Fact = (
     | FindingChanged
     | EpochBegun
     | PlayerForgotten
+    | AdjustmentChanged
+    | AdjustmentPolicySet
 )

@@ -11,6 +11,11 @@ from typing import Any, Protocol, TypeVar, assert_never
 
 from msgspec import Struct
 
+from ledger_server.domain.adjustments.adjustment import (
+    NO_ADJUSTMENT_POLICY,
+    Adjustment,
+    AdjustmentPolicy,
+)
 from ledger_server.domain.findings.finding import Finding
 from ledger_server.domain.ids import Epoch, TenantIds
 from ledger_server.domain.ledger.accounts import ZERO, Account, Counters, Direction
@@ -30,6 +35,8 @@ from ledger_server.domain.state.entry_sizes import (
 from ledger_server.domain.state.facts import (
     AccountChanged,
     AccountContinued,
+    AdjustmentChanged,
+    AdjustmentPolicySet,
     DepositChanged,
     EnforcementChanged,
     EpochBegun,
@@ -183,12 +190,25 @@ class FindingEntry:
         self.stamp = stamp
 
 
+class AdjustmentEntry:
+    """An adjustment."""
+
+    __slots__ = ("adjustment", "size", "stamp")
+
+    def __init__(self, adjustment: Adjustment | None, stamp: int = 0) -> None:
+        self.adjustment = adjustment
+        self.size = 0
+        self.stamp = stamp
+
+
 class WorkingSet:
     """What a lane knows of its tenant: the head, and the entries that its commands named."""
 
     __slots__ = (
         "_undo",
         "accounts",
+        "adjustment_policy",
+        "adjustments",
         "create_time",
         "enforcement",
         "events",
@@ -215,6 +235,7 @@ class WorkingSet:
         enforcement: Enforcement,
         create_time: datetime,
         policy: WithdrawalPolicy = NO_POLICY,
+        adjustment_policy: AdjustmentPolicy = NO_ADJUSTMENT_POLICY,
     ) -> None:
         self.ids = ids
         self.create_time = create_time
@@ -222,6 +243,7 @@ class WorkingSet:
         self.record_time = record_time
         self.enforcement = enforcement
         self.policy = policy
+        self.adjustment_policy = adjustment_policy
         self.stamp = 0
         # Approximate bytes: the sum of the entries' sizes, without the entries that came since the last
         # commit.
@@ -235,6 +257,7 @@ class WorkingSet:
         # All findings of the payments in this working set, those that commands name, and those that a
         # FindingNotLoaded has named.
         self.findings: dict[bytes, FindingEntry] = {}
+        self.adjustments: dict[int, AdjustmentEntry] = {}
         # Of accounts and findings that are not loaded: what a switch to ENFORCED has to know.
         self.unloaded = ALL_LOADED
         self._undo: list[tuple[object, str, object]] | None = None
@@ -313,7 +336,7 @@ class WorkingSet:
                 # back.
                 self.ids.begin_epoch(Epoch(self.sequence, epoch))
             case _:
-                self._apply_to_payments(fact)
+                self._apply_to_others(fact)
 
     def begin_atomic(self) -> None:
         """Remember every change from here on, so that `undo_atomic` can take them back; never nested."""
@@ -348,6 +371,7 @@ class WorkingSet:
             self.transactions,
             self.payments,
             self.refs,
+            self.adjustments,
         )
         for entries in kinds:
             for key in _oldest(entries, committed_stamp, keep):
@@ -386,6 +410,7 @@ class WorkingSet:
             self.refs,
             self.findings,
             self.events,
+            self.adjustments,
         )
         for entries in tables:
             for entry in reversed(entries.values()):
@@ -430,9 +455,15 @@ class WorkingSet:
             entry = self.accounts[account_id] = AccountEntry(None, stamp=self.stamp)
         return entry
 
-    def _apply_to_payments(
+    def _apply_to_others(
         self,
-        fact: DepositChanged | WithdrawalChanged | EventRecorded | WithdrawalPolicySet | FindingChanged,
+        fact: DepositChanged
+        | WithdrawalChanged
+        | EventRecorded
+        | WithdrawalPolicySet
+        | FindingChanged
+        | AdjustmentChanged
+        | AdjustmentPolicySet,
     ) -> None:
         match fact:
             case DepositChanged(deposit=payment) | WithdrawalChanged(withdrawal=payment):
@@ -450,8 +481,21 @@ class WorkingSet:
                     known = self.findings[finding.fingerprint] = FindingEntry(None, self.stamp)
                 self._set(known, "finding", finding)
                 self._measure_again(known)
+            case AdjustmentChanged() | AdjustmentPolicySet():
+                self._apply_to_adjustments(fact)
             case _:
                 assert_never(fact)
+
+    def _apply_to_adjustments(self, fact: AdjustmentChanged | AdjustmentPolicySet) -> None:
+        if isinstance(fact, AdjustmentPolicySet):
+            self._set(self, "adjustment_policy", fact.policy)
+            return
+        number = fact.adjustment.number
+        entry = self.adjustments.get(number)
+        if entry is None:
+            entry = self.adjustments[number] = AdjustmentEntry(None, self.stamp)
+        self._set(entry, "adjustment", fact.adjustment)
+        self._measure_again(entry)
 
     def _apply_payment(self, payment: Deposit | Withdrawal) -> None:
         entry = self.payments.get(payment.number)
@@ -508,6 +552,8 @@ def _bytes_of(entry: object) -> int:
         case RefEntry():
             return ref_bytes()
         case PaymentEntry(payment=content) | FindingEntry(finding=content) | EventEntry(stored=content):
+            return deep_bytes(content)
+        case AdjustmentEntry(adjustment=content):
             return deep_bytes(content)
         case _:
             raise AssertionError(f"no entry: {entry!r}")

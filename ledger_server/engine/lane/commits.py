@@ -252,6 +252,7 @@ class Commits:
             enforcement=head.enforcement,
             create_time=head.create_time,
             policy=head.policy,
+            adjustment_policy=head.adjustment_policy,
         )
         return Tip(working_set, head.chain_hash, head.epoch)
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Final, assert_never
 
+from ledger_server.domain.adjustments.commands import AdjustmentCommand, AdjustmentStep, RequestAdjustment
 from ledger_server.domain.findings.commands import AnyFindingCommand
 from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.ledger.accounts import Account, available_balance
@@ -29,6 +30,7 @@ from ledger_server.domain.state.commands import (
 )
 from ledger_server.domain.state.limit_survey import NO_SURVEY, LimitSurvey
 from ledger_server.domain.state.working_set import AccountEntry, HoldEntry, WorkingSet
+from ledger_server.engine.lane.loading_adjustments import load_adjustments
 from ledger_server.engine.lane.loading_findings import load_findings, named_findings, named_transaction
 from ledger_server.engine.lane.loading_payments import (
     Named,
@@ -47,6 +49,7 @@ from ledger_server.store.database import AnyConnection
 Rest = (
     PaymentCommand
     | AnyFindingCommand
+    | AdjustmentCommand
     | ReverseTransaction
     | ExpireHolds
     | CreateTenant
@@ -65,6 +68,7 @@ class Wanted:
 
     __slots__ = (
         "accounts",
+        "adjustments",
         "due",
         "events",
         "findings",
@@ -85,6 +89,7 @@ class Wanted:
         self.new_refs: set[tuple[int, str]] = set()
         self.events: set[int] = set()
         self.findings: set[bytes] = set()
+        self.adjustments: set[int] = set()
         self.accounts: set[str] = set()
         self.holds: set[int] = set()
         self.transactions: set[int] = set()
@@ -101,6 +106,7 @@ class Wanted:
             or self.new_refs
             or self.events
             or self.findings
+            or self.adjustments
             or self.survey is not None
         )
 
@@ -138,6 +144,8 @@ def _want_rest(working_set: WorkingSet, result: Wanted, command: Rest, now: date
         correction = named_transaction(working_set.ids, command)
         if correction is not None:
             _want_transaction(working_set, result, correction, now)
+    elif isinstance(command, AdjustmentCommand):
+        _want_of_adjustments(working_set, result, command, now)
     elif isinstance(command, ReverseTransaction):
         if command.sequence is not None:
             _want_transaction(working_set, result, command.sequence, now)
@@ -206,6 +214,10 @@ async def _load_named(
     stamp = working_set.stamp
     if missing.events or missing.refs or missing.new_refs or missing.payments:
         await _load_payments(connection, key, working_set, missing, now)
+    if missing.adjustments:
+        await load_adjustments(connection, key, working_set, missing.adjustments)
+        for number in missing.adjustments:
+            _want_adjustment(working_set, missing, number, now)
     if missing.findings:
         await load_findings(connection, key, working_set, missing.findings)
     if missing.holds:
@@ -415,6 +427,29 @@ def _use_account(
 
 _BEFORE: Final[Callable[[Account], str]] = attrgetter("continues")
 _AFTER: Final[Callable[[Account], str]] = attrgetter("continued_by")
+
+
+def _want_of_adjustments(
+    working_set: WorkingSet, result: Wanted, command: AdjustmentCommand, now: datetime
+) -> None:
+    """Want what a command on adjustments names; a policy names nothing."""
+    if isinstance(command, RequestAdjustment):
+        for posting in command.postings:
+            _want_account(working_set, result, posting.account_id, now)
+    elif isinstance(command, AdjustmentStep) and command.number is not None:
+        _want_adjustment(working_set, result, command.number, now)
+
+
+def _want_adjustment(working_set: WorkingSet, result: Wanted, number: int, now: datetime) -> None:
+    """Want an adjustment with the accounts that it would move."""
+    entry = working_set.adjustments.get(number)
+    if entry is None:
+        result.adjustments.add(number)
+        return
+    entry.stamp = working_set.stamp
+    if entry.adjustment is not None:
+        for posting in entry.adjustment.postings:
+            _want_account(working_set, result, posting.account_id, now)
 
 
 def _want_finding(working_set: WorkingSet, result: Wanted, fingerprint: bytes) -> None:

@@ -9,6 +9,7 @@ from typing import Final, get_args
 
 from msgspec.structs import replace
 
+from ledger_server.domain.adjustments.commands import AdjustmentStep
 from ledger_server.domain.ids import TenantIds
 from ledger_server.domain.payments.commands import (
     IngestEvent,
@@ -27,6 +28,7 @@ _SILENT: Final = frozenset(
     if not issubclass(
         kind,
         HoldCommand
+        | AdjustmentStep
         | ReverseTransaction
         | WithdrawalCommand
         | RefundDeposit
@@ -57,6 +59,8 @@ def _named(ids: TenantIds, command: Command) -> Command:
             return replace(command, sequence=ids.transaction_sequence(transaction_id))
         case WithdrawalCommand(withdrawal_id=withdrawal_id):
             return replace(command, number=ids.withdrawal_sequence(withdrawal_id))
+        case AdjustmentStep(adjustment_id=adjustment_id):
+            return replace(command, number=ids.adjustment_sequence(adjustment_id))
         case RefundDeposit(deposit_id=deposit_id):
             return replace(command, number=ids.deposit_sequence(deposit_id))
         case ReplayEvent(provider_event_id=provider_event_id) if provider_event_id:

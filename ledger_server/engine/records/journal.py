@@ -39,6 +39,8 @@ from ledger_server.domain.state.commands import Method, NamedCaller, RequestKey
 from ledger_server.domain.state.facts import (
     AccountChanged,
     AccountContinued,
+    AdjustmentChanged,
+    AdjustmentPolicySet,
     EnforcementChanged,
     EnforcementSwitch,
     EpochBegun,
@@ -52,6 +54,7 @@ from ledger_server.domain.state.facts import (
     TransactionPosted,
 )
 from ledger_server.domain.state.working_set import PostedEntry, PostedLeg
+from ledger_server.engine.records.adjustments import adjustment_content
 from ledger_server.engine.records.findings import finding_message
 from ledger_server.engine.records.payments import payment_content
 from ledger_server.engine.records.times import moment, timestamp
@@ -195,6 +198,8 @@ class RecordEncoder:
                 return _brief(fact)
             case FindingChanged(finding=finding):
                 return finding_message(self._ids, finding)
+            case AdjustmentChanged() | AdjustmentPolicySet():
+                return adjustment_content(self._ids, fact)
             case _:
                 return payment_content(self._ids, fact, record_time)
 
@@ -230,6 +235,8 @@ class RecordEncoder:
             message.limit_breached = True
         if transaction.outside:
             message.outside = True
+        if transaction.adjustment is not None:
+            message.adjustment_id = self._ids.adjustment_id(transaction.adjustment)
         return message
 
 

@@ -28,9 +28,11 @@ WITHOUT_ACCOUNTS: Final = frozenset(
         "finding_changed",
         "epoch_begun",
         "player_forgotten",
+        "adjustment_changed",
+        "adjustment_policy_set",
     }
 )
-"""Facts that change no account: what payments move is told by records of its own."""
+"""Facts that change no account: what payments and adjustments move is told by records of its own."""
 
 
 def changed_accounts(record: journal_pb2.JournalRecord) -> Iterator[str]:

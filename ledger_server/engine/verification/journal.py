@@ -70,6 +70,7 @@ class JournalCheck:
         self.payment_count = 0
         self.event_count = 0
         self.finding_count = 0
+        self.adjustment_count = 0
         self._tenant_id = tenant_id
         self._encoder = RecordEncoder(tenant_id, self.ids)
         self._record_time: datetime | None = None
@@ -129,12 +130,15 @@ class JournalCheck:
             "enforcement": self.replay.enforcement,
             "create_time": self.replay.create_time,
             "policy": self.replay.policy,
+            "adjustment_policy": self.replay.adjustment_policy,
             "epochs": epochs_text(self.ids.epochs),
         }
         for name, value in expected.items():
             stored = getattr(head, name)
             if stored != value:
                 raise Different(self.sequence, f"tenant {name}", value, stored)
+        if self.replay.awaits_adjustment:
+            raise Different(self.sequence + 1, "journal record", PRESENT, ABSENT)
         if not self._closed:
             raise Different(self.sequence, "journal closes_batch", expected=True, actual=False)
 

@@ -29,6 +29,7 @@ from ledger_server.domain.state.commands import (
 from ledger_server.domain.state.facts import Fact, FactKind, FindingChanged, RequestRejected
 from ledger_server.domain.state.limit_survey import NO_SURVEY
 from ledger_server.domain.state.working_set import PostedEntry
+from ledger_server.engine.records.adjustments import adjustment_fact
 from ledger_server.engine.records.findings import finding_of
 from ledger_server.engine.records.journal import account_of_message
 from ledger_server.engine.records.payments import payment_fact
@@ -77,6 +78,8 @@ def reenact(
         case "finding_changed":
             finding = finding_of(ids, record.finding_changed)
             return replay.follow_finding(FindingChanged(FactKind.FINDING_CHANGED, finding))
+        case "adjustment_changed" | "adjustment_policy_set":
+            return replay.follow_adjustment(adjustment_fact(ids, record))
         case "transaction_posted" if int(record.transaction_posted.type) == TransactionType.CONTINUATION:
             # The first leg is the account that the money leaves; the amount follows from the rules.
             moved = record.transaction_posted.postings
@@ -155,8 +158,19 @@ def _post(ids: TenantIds, transaction: posting_pb2.Transaction, now: datetime) -
         for posting in transaction.postings
     )
     kind = TransactionType(transaction.type)
+    adjustment: int | None = None
+    if transaction.adjustment_id:
+        adjustment = ids.adjustment_sequence(transaction.adjustment_id)
+        if adjustment is None:
+            raise Inconsistent(f"{transaction.adjustment_id!r} is no adjustment of this tenant")
     return PostTransaction(
-        kind, postings, transaction.reference, effective_time, metadata, transaction.outside
+        kind,
+        postings,
+        transaction.reference,
+        effective_time,
+        metadata,
+        transaction.outside,
+        adjustment=adjustment,
     )
 
 

@@ -1,4 +1,4 @@
-"""Owns the comparison of stored payments, events, findings and forgotten players with the journal."""
+"""Owns the comparison with the journal of what changes: payments, events, findings, adjustments, players."""
 
 import asyncio
 import hashlib
@@ -15,6 +15,7 @@ from ledger_server.domain.payments.calls import CallKind, OwedCall
 from ledger_server.domain.payments.knowledge import CallState
 from ledger_server.domain.payments.names import names_of
 from ledger_server.domain.state.facts import DepositChanged, EventRecorded, WithdrawalChanged
+from ledger_server.engine.records.adjustments import adjustment_of
 from ledger_server.engine.records.findings import finding_of
 from ledger_server.engine.records.journal import content_of
 from ledger_server.engine.records.payments import payment_fact, payment_of
@@ -27,6 +28,7 @@ from ledger_server.engine.verification.differences import (
     text_of,
 )
 from ledger_server.engine.verification.journal import JournalCheck
+from ledger_server.store.adjustment_rows import ADJUSTMENT_TABLES, adjustment_row
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.finding_rows import FINDING_TABLES, finding_row
 from ledger_server.store.payment_rows import PAYMENT_TABLES, PaymentRows
@@ -36,11 +38,11 @@ from ledger_server.store.queries.verification import ChangedRow, StoredRef
 _BREATH: Final = 64
 _IN_MOTION: Final = frozenset({CallState.PENDING, CallState.UNDER_WAY})
 _CHANGES_PAYMENT: Final = frozenset({"deposit_changed", "withdrawal_changed"})
-_COLUMNS: Final = {**PAYMENT_TABLES, **FINDING_TABLES}
+_COLUMNS: Final = {**PAYMENT_TABLES, **FINDING_TABLES, **ADJUSTMENT_TABLES}
 
 
 async def check_rows(connection: AnyConnection, key: TenantKey, check: JournalCheck) -> list[Different]:
-    """Return how the rows of payments, events and findings differ from what follows from the journal."""
+    """Return how the rows of changing things differ from what follows from the journal."""
     replay = check.replay
     findings = {fingerprint: sequence for fingerprint, (sequence, _) in replay.findings.items()}
     in_motion: dict[OwedCall, int] = {}
@@ -49,12 +51,16 @@ async def check_rows(connection: AnyConnection, key: TenantKey, check: JournalCh
     )
     events, event_count = await _table(connection, key, check.ids, "provider_events", replay.events)
     found, finding_count = await _table(connection, key, check.ids, "reconciliation_findings", findings)
+    adjustments, adjustment_count = await _table(
+        connection, key, check.ids, "adjustments", replay.adjustments
+    )
     check.payment_count, check.event_count = payment_count, event_count
-    check.finding_count = finding_count
+    check.finding_count, check.adjustment_count = finding_count, adjustment_count
     return [
         *payments,
         *events,
         *found,
+        *adjustments,
         *await _history(connection, key, check),
         *await _refs(connection, key, check.ids),
         *await _calls(connection, key, check.ids, in_motion),
@@ -260,6 +266,9 @@ def _made(ids: TenantIds, table: str, row: ChangedRow) -> tuple[Any, ...] | None
     if table == "reconciliation_findings":
         finding = finding_of(ids, record.finding_changed)
         return finding_row(finding, record.sequence, content_of(record)[1])
+    if table == "adjustments":
+        adjustment = adjustment_of(ids, record.adjustment_changed)
+        return adjustment_row(adjustment, record.sequence, content_of(record)[1])
     fact = payment_fact(ids, record.WhichOneof("fact") or "", record)
     if isinstance(fact, EventRecorded):
         # The payload is in the row alone; the journal has its digest.

@@ -101,5 +101,6 @@ def _result(check: JournalCheck, difference: journal_pb2.Difference | None) -> j
         payment_count=check.payment_count,
         provider_event_count=check.event_count,
         finding_count=check.finding_count,
+        adjustment_count=check.adjustment_count,
         first_difference=difference,
     )

@@ -14,6 +14,7 @@ from asyncpg import Record
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ledger_server.domain.adjustments.adjustment import NO_ADJUSTMENT_POLICY, AdjustmentPolicy
 from ledger_server.domain.code import Code
 from ledger_server.domain.ledger.accounts import Account, AccountKind, AccountState
 from ledger_server.domain.ledger.holds import Hold, HoldState
@@ -43,6 +44,12 @@ class _StoredPolicy(Struct, forbid_unknown_fields=True):
     """The shape of a policy's column."""
 
     player_may_cancel: bool
+    second_review_from: dict[str, int]
+
+
+class _StoredAdjustmentPolicy(Struct, forbid_unknown_fields=True):
+    """The shape of a column of policies for adjustments."""
+
     second_review_from: dict[str, int]
 
 
@@ -85,6 +92,17 @@ def readable_policy(text: str | None) -> WithdrawalPolicy | str:
     return WithdrawalPolicy(
         player_may_cancel=stored.player_may_cancel, second_review_from=stored.second_review_from
     )
+
+
+def readable_adjustment_policy(text: str | None) -> AdjustmentPolicy | str:
+    """Return the stored policy for adjustments, or the text of something else."""
+    if text is None:
+        return NO_ADJUSTMENT_POLICY
+    try:
+        stored = msgspec.json.decode(text, type=_StoredAdjustmentPolicy)
+    except msgspec.DecodeError:
+        return text
+    return AdjustmentPolicy(second_review_from=stored.second_review_from)
 
 
 def _made(make: Callable[[Any], _Made], row: Record, codes: _Codes) -> _Made:

@@ -5,6 +5,7 @@ from typing import Final
 
 from asyncpg import Record
 
+from ledger_server.domain.adjustments.adjustment import NO_ADJUSTMENT_POLICY
 from ledger_server.domain.ids import epochs_of
 from ledger_server.domain.payments.withdrawal import NO_POLICY
 from ledger_server.domain.state.commands import Enforcement
@@ -43,6 +44,7 @@ async def list_tenants(
             enforcement=Enforcement(row["balance_enforcement"]),
             create_time=row["create_time"],
             policy=NO_POLICY,
+            adjustment_policy=NO_ADJUSTMENT_POLICY,
             epochs=epochs_of(row["epochs"]),
             epoch="",
             final_time=None,

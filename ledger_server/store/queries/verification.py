@@ -10,11 +10,13 @@ from typing import Any, Final, NamedTuple
 
 from asyncpg import Record
 
+from ledger_server.domain.adjustments.adjustment import AdjustmentPolicy
 from ledger_server.domain.ids import TenantKey
 from ledger_server.domain.ledger.accounts import Account, Counters
 from ledger_server.domain.ledger.holds import Hold
 from ledger_server.domain.payments.calls import OwedCall
 from ledger_server.domain.payments.withdrawal import WithdrawalPolicy
+from ledger_server.store.adjustment_rows import ADJUSTMENT_TABLES
 from ledger_server.store.database import AnyConnection
 from ledger_server.store.finding_rows import FINDING_TABLES
 from ledger_server.store.lane_store import HOLD_ACCOUNTS, counters_of
@@ -22,6 +24,7 @@ from ledger_server.store.ledger_rows import COUNTERS, JOURNAL, LEDGER_TABLES, PO
 from ledger_server.store.payment_rows import PAYMENT_TABLES
 from ledger_server.store.queries.readable import (
     readable_account,
+    readable_adjustment_policy,
     readable_columns,
     readable_hold,
     readable_policy,
@@ -37,7 +40,7 @@ _CURSOR_ROWS: Final = 1_000
 
 _HEAD: Final = f"""
 SELECT tenant_id, sequence, chain_hash, {readable_time("record_time")}, balance_enforcement,
-    {readable_time("create_time")}, withdrawal_policy, epochs
+    {readable_time("create_time")}, withdrawal_policy, adjustment_policy, epochs
 FROM tenants WHERE tenant_key = $1
 """
 _JOURNAL: Final = f"""
@@ -124,7 +127,7 @@ LEFT JOIN LATERAL (
 ) AS j ON true
 WHERE t.tenant_key = $1 ORDER BY t.{next(iter(columns))}
 """
-    for table, columns in {**PAYMENT_TABLES, **FINDING_TABLES}.items()
+    for table, columns in {**PAYMENT_TABLES, **FINDING_TABLES, **ADJUSTMENT_TABLES}.items()
     if "changed_by" in columns
 }
 
@@ -178,6 +181,7 @@ class StoredHead(NamedTuple):
     enforcement: int
     create_time: datetime
     policy: WithdrawalPolicy | str
+    adjustment_policy: AdjustmentPolicy | str
     epochs: str
 
 
@@ -192,7 +196,7 @@ class StoredRecord(NamedTuple):
 
 
 class ChangedRow(NamedTuple):
-    """A row of payments, events or findings, by its columns, and the record that changed it last."""
+    """A row of something that changes, by its columns, and the record that changed it last."""
 
     values: tuple[Any, ...]
     changed_by: int
@@ -257,6 +261,7 @@ async def stored_head(connection: AnyConnection, key: TenantKey) -> StoredHead |
         enforcement=row["balance_enforcement"],
         create_time=row["create_time"],
         policy=readable_policy(row["withdrawal_policy"]),
+        adjustment_policy=readable_adjustment_policy(row["adjustment_policy"]),
         epochs=row["epochs"],
     )
 
@@ -330,8 +335,8 @@ async def numbered_holds(
 
 
 async def changed_rows(connection: AnyConnection, key: TenantKey, table: str) -> AsyncIterator[ChangedRow]:
-    """Yield all rows of payments, events or findings in order, each with the record that changed it last."""
-    columns = {**PAYMENT_TABLES, **FINDING_TABLES}[table]
+    """Yield all rows of such a table in order, each with the record that changed it last."""
+    columns = {**PAYMENT_TABLES, **FINDING_TABLES, **ADJUSTMENT_TABLES}[table]
     async for row in _stream(connection, _CHANGED_ROWS[table], key):
         payload = row["payload"] if "payload" in columns else None
         yield ChangedRow(tuple(row)[: len(columns)], row["changed_by"], payload, row["record"])

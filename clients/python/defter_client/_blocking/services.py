@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from defter.backfill.v1 import backfill_pb2
 from defter.identity.v1 import access_pb2
-from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
+from defter.ledger.v1 import account_pb2, adjustment_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import (
     deposit_pb2,
     outbound_pb2,
@@ -392,6 +392,182 @@ class Accounts:
             request,
             account_pb2.ListPostingsResponse,
             items="lines",
+            seconds=timeout,
+            metadata=metadata,
+        )
+
+
+class Adjustments:
+    """The RPCs of `AdjustmentService`."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def request_adjustment(
+        self,
+        request: adjustment_pb2.RequestAdjustmentRequest,
+        *,
+        key: str = MADE,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> Answer[adjustment_pb2.RequestAdjustmentResponse]:
+        """Ask for an adjustment.
+
+        Below the amounts of the tenant's policy it is posted in the same commit; else it waits as
+        REQUESTED for another person. Keyed. Fails with UNBALANCED_TRANSACTION, SAME_ACCOUNT,
+        AMOUNT_TOO_LARGE, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, ACCOUNT_CLOSED; where it is posted
+        at once also with ACCOUNT_FROZEN, AMOUNT_OVERFLOW, INSUFFICIENT_FUNDS,
+        BALANCE_LIMIT_EXCEEDED.
+        """
+        return self._caller.keyed(
+            "/defter.ledger.v1.AdjustmentService/RequestAdjustment",
+            request,
+            adjustment_pb2.RequestAdjustmentResponse,
+            key,
+            seconds=timeout,
+            metadata=metadata,
+        )
+
+    def approve_adjustment(
+        self,
+        request: adjustment_pb2.ApproveAdjustmentRequest,
+        *,
+        key: str = MADE,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> Answer[adjustment_pb2.ApproveAdjustmentResponse]:
+        """Approve it as another person than who asked: it is posted in the same commit, by the state
+        of the accounts at that moment.
+
+        A refusal leaves it REQUESTED. Keyed. Fails with ADJUSTMENT_NOT_FOUND,
+        ADJUSTMENT_STATE_MISMATCH, ILLEGAL_TRANSITION, SECOND_PERSON_REQUIRED and the reasons of
+        PostTransaction.
+        """
+        return self._caller.keyed(
+            "/defter.ledger.v1.AdjustmentService/ApproveAdjustment",
+            request,
+            adjustment_pb2.ApproveAdjustmentResponse,
+            key,
+            seconds=timeout,
+            metadata=metadata,
+        )
+
+    def reject_adjustment(
+        self,
+        request: adjustment_pb2.RejectAdjustmentRequest,
+        *,
+        key: str = MADE,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> Answer[adjustment_pb2.RejectAdjustmentResponse]:
+        """Refuse it; nothing is posted.
+
+        Keyed. Fails with ADJUSTMENT_NOT_FOUND, ADJUSTMENT_STATE_MISMATCH, ILLEGAL_TRANSITION.
+        """
+        return self._caller.keyed(
+            "/defter.ledger.v1.AdjustmentService/RejectAdjustment",
+            request,
+            adjustment_pb2.RejectAdjustmentResponse,
+            key,
+            seconds=timeout,
+            metadata=metadata,
+        )
+
+    def cancel_adjustment(
+        self,
+        request: adjustment_pb2.CancelAdjustmentRequest,
+        *,
+        key: str = MADE,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> Answer[adjustment_pb2.CancelAdjustmentResponse]:
+        """Take it back as the person who asked; nothing is posted.
+
+        Keyed. Fails with ADJUSTMENT_NOT_FOUND, ADJUSTMENT_STATE_MISMATCH, ILLEGAL_TRANSITION,
+        REQUESTER_REQUIRED.
+        """
+        return self._caller.keyed(
+            "/defter.ledger.v1.AdjustmentService/CancelAdjustment",
+            request,
+            adjustment_pb2.CancelAdjustmentResponse,
+            key,
+            seconds=timeout,
+            metadata=metadata,
+        )
+
+    def get_adjustment(
+        self,
+        request: adjustment_pb2.GetAdjustmentRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> adjustment_pb2.GetAdjustmentResponse:
+        """Read one adjustment.
+
+        Fails with ADJUSTMENT_NOT_FOUND.
+        """
+        return self._caller.read(
+            "/defter.ledger.v1.AdjustmentService/GetAdjustment",
+            request,
+            adjustment_pb2.GetAdjustmentResponse,
+            seconds=timeout,
+            metadata=metadata,
+        )
+
+    def list_adjustments(
+        self,
+        request: adjustment_pb2.ListAdjustmentsRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> Pager[adjustment_pb2.Adjustment, adjustment_pb2.ListAdjustmentsResponse]:
+        """List adjustments, the oldest or the newest first, as they stand now.
+
+        Between two times none is added later. Fails with NOT_YET_RECORDED.
+        """
+        return Pager(
+            self._caller,
+            "/defter.ledger.v1.AdjustmentService/ListAdjustments",
+            request,
+            adjustment_pb2.ListAdjustmentsResponse,
+            items="adjustments",
+            seconds=timeout,
+            metadata=metadata,
+        )
+
+    def set_adjustment_policy(
+        self,
+        request: adjustment_pb2.SetAdjustmentPolicyRequest,
+        *,
+        key: str = MADE,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> Answer[adjustment_pb2.SetAdjustmentPolicyResponse]:
+        """Set from which amounts a second person is needed; holds for what is asked for later.
+
+        Keyed.
+        """
+        return self._caller.keyed(
+            "/defter.ledger.v1.AdjustmentService/SetAdjustmentPolicy",
+            request,
+            adjustment_pb2.SetAdjustmentPolicyResponse,
+            key,
+            seconds=timeout,
+            metadata=metadata,
+        )
+
+    def get_adjustment_policy(
+        self,
+        request: adjustment_pb2.GetAdjustmentPolicyRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> adjustment_pb2.GetAdjustmentPolicyResponse:
+        """Read from which amounts a second person is needed."""
+        return self._caller.read(
+            "/defter.ledger.v1.AdjustmentService/GetAdjustmentPolicy",
+            request,
+            adjustment_pb2.GetAdjustmentPolicyResponse,
             seconds=timeout,
             metadata=metadata,
         )
@@ -1849,6 +2025,7 @@ class Services:
         self.backfill = Backfill(caller)
         self.access = Access(caller)
         self.accounts = Accounts(caller)
+        self.adjustments = Adjustments(caller)
         self.holds = Holds(caller)
         self.journal = Journal(caller)
         self.postings = Postings(caller)

@@ -1063,6 +1063,29 @@ export class TransactionOwnedByPaymentError extends RefusedError {
 }
 
 /**
+ * No such adjustment in this tenant. NOT_FOUND. Metadata: `adjustment_id`.
+ */
+export class AdjustmentNotFoundError extends RefusedError {
+  declare readonly reason: "ADJUSTMENT_NOT_FOUND";
+  declare readonly facts: {
+    readonly adjustmentId: string | undefined;
+  };
+}
+
+/**
+ * The adjustment is in another state than the caller has seen it in: read it again and decide anew, with a new key.
+ * ABORTED. Metadata: `adjustment_id`, `state`, `expected_state`.
+ */
+export class AdjustmentStateMismatchError extends RefusedError {
+  declare readonly reason: "ADJUSTMENT_STATE_MISMATCH";
+  declare readonly facts: {
+    readonly adjustmentId: string | undefined;
+    readonly state: string | undefined;
+    readonly expectedState: string | undefined;
+  };
+}
+
+/**
  * No such finding in this tenant. NOT_FOUND. Metadata: `finding_id`.
  */
 export class FindingNotFoundError extends RefusedError {
@@ -1282,6 +1305,30 @@ export class IllegalTransitionError extends RefusedError {
     readonly subject: string | undefined;
     readonly from: string | undefined;
     readonly to: string | undefined;
+  };
+}
+
+/**
+ * An adjustment is approved by another person than who asked for it, and by nobody twice. FAILED_PRECONDITION.
+ * Metadata: `adjustment_id`, `reviewer`.
+ */
+export class SecondPersonRequiredError extends RefusedError {
+  declare readonly reason: "SECOND_PERSON_REQUIRED";
+  declare readonly facts: {
+    readonly adjustmentId: string | undefined;
+    readonly reviewer: string | undefined;
+  };
+}
+
+/**
+ * CancelAdjustment: only the person who asked for an adjustment takes it back; others reject it. FAILED_PRECONDITION.
+ * Metadata: `adjustment_id`, `actor`.
+ */
+export class RequesterRequiredError extends RefusedError {
+  declare readonly reason: "REQUESTER_REQUIRED";
+  declare readonly facts: {
+    readonly adjustmentId: string | undefined;
+    readonly actor: string | undefined;
   };
 }
 
@@ -1973,6 +2020,18 @@ export const REASONS = {
     error: TransactionOwnedByPaymentError,
     facts: { transactionId: ["transaction_id", "text"], paymentId: ["payment_id", "text"] },
   },
+  ADJUSTMENT_NOT_FOUND: {
+    number: 270,
+    code: "NOT_FOUND",
+    error: AdjustmentNotFoundError,
+    facts: { adjustmentId: ["adjustment_id", "text"] },
+  },
+  ADJUSTMENT_STATE_MISMATCH: {
+    number: 271,
+    code: "ABORTED",
+    error: AdjustmentStateMismatchError,
+    facts: { adjustmentId: ["adjustment_id", "text"], state: ["state", "text"], expectedState: ["expected_state", "text"] },
+  },
   FINDING_NOT_FOUND: {
     number: 230,
     code: "NOT_FOUND",
@@ -2092,6 +2151,18 @@ export const REASONS = {
     code: "FAILED_PRECONDITION",
     error: IllegalTransitionError,
     facts: { subject: ["subject", "text"], from: ["from", "text"], to: ["to", "text"] },
+  },
+  SECOND_PERSON_REQUIRED: {
+    number: 272,
+    code: "FAILED_PRECONDITION",
+    error: SecondPersonRequiredError,
+    facts: { adjustmentId: ["adjustment_id", "text"], reviewer: ["reviewer", "text"] },
+  },
+  REQUESTER_REQUIRED: {
+    number: 273,
+    code: "FAILED_PRECONDITION",
+    error: RequesterRequiredError,
+    facts: { adjustmentId: ["adjustment_id", "text"], actor: ["actor", "text"] },
   },
   CURRENCY_MISMATCH: {
     number: 213,

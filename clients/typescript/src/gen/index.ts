@@ -4,6 +4,7 @@ export * from "./defter/backfill/v1/backfill_pb.js";
 export * from "./defter/identity/v1/access_pb.js";
 export * from "./defter/identity/v1/caller_pb.js";
 export * from "./defter/ledger/v1/account_pb.js";
+export * from "./defter/ledger/v1/adjustment_pb.js";
 export * from "./defter/ledger/v1/error_pb.js";
 export * from "./defter/ledger/v1/hold_pb.js";
 export * from "./defter/ledger/v1/journal_pb.js";

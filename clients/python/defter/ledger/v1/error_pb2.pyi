@@ -342,6 +342,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The transaction belongs to a payment: it is taken back by what the provider reports, or by a refund.
     FAILED_PRECONDITION. Metadata: `transaction_id`, `payment_id`.
     """
+    ERROR_REASON_ADJUSTMENT_NOT_FOUND: _ErrorReason.ValueType  # 270
+    """No such adjustment in this tenant. NOT_FOUND. Metadata: `adjustment_id`."""
+    ERROR_REASON_ADJUSTMENT_STATE_MISMATCH: _ErrorReason.ValueType  # 271
+    """The adjustment is in another state than the caller has seen it in: read it again and decide anew, with a new key.
+    ABORTED. Metadata: `adjustment_id`, `state`, `expected_state`.
+    """
     ERROR_REASON_FINDING_NOT_FOUND: _ErrorReason.ValueType  # 230
     """No such finding in this tenant. NOT_FOUND. Metadata: `finding_id`."""
     ERROR_REASON_FINDING_VERSION_MISMATCH: _ErrorReason.ValueType  # 231
@@ -400,6 +406,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A reversal can't be reversed; post a new transaction. FAILED_PRECONDITION. Metadata: `transaction_id`."""
     ERROR_REASON_ILLEGAL_TRANSITION: _ErrorReason.ValueType  # 212
     """The subject's state does not allow that step. FAILED_PRECONDITION. Metadata: `subject`, `from`, `to`."""
+    ERROR_REASON_SECOND_PERSON_REQUIRED: _ErrorReason.ValueType  # 272
+    """An adjustment is approved by another person than who asked for it, and by nobody twice. FAILED_PRECONDITION.
+    Metadata: `adjustment_id`, `reviewer`.
+    """
+    ERROR_REASON_REQUESTER_REQUIRED: _ErrorReason.ValueType  # 273
+    """CancelAdjustment: only the person who asked for an adjustment takes it back; others reject it. FAILED_PRECONDITION.
+    Metadata: `adjustment_id`, `actor`.
+    """
     ERROR_REASON_CURRENCY_MISMATCH: _ErrorReason.ValueType  # 213
     """A posting's currency is not its account's. FAILED_PRECONDITION.
     Metadata: `account_id`, `currency_code`, `account_currency_code`.
@@ -780,6 +794,12 @@ ERROR_REASON_TRANSACTION_OWNED_BY_PAYMENT: ErrorReason.ValueType  # 229
 """The transaction belongs to a payment: it is taken back by what the provider reports, or by a refund.
 FAILED_PRECONDITION. Metadata: `transaction_id`, `payment_id`.
 """
+ERROR_REASON_ADJUSTMENT_NOT_FOUND: ErrorReason.ValueType  # 270
+"""No such adjustment in this tenant. NOT_FOUND. Metadata: `adjustment_id`."""
+ERROR_REASON_ADJUSTMENT_STATE_MISMATCH: ErrorReason.ValueType  # 271
+"""The adjustment is in another state than the caller has seen it in: read it again and decide anew, with a new key.
+ABORTED. Metadata: `adjustment_id`, `state`, `expected_state`.
+"""
 ERROR_REASON_FINDING_NOT_FOUND: ErrorReason.ValueType  # 230
 """No such finding in this tenant. NOT_FOUND. Metadata: `finding_id`."""
 ERROR_REASON_FINDING_VERSION_MISMATCH: ErrorReason.ValueType  # 231
@@ -838,6 +858,14 @@ ERROR_REASON_REVERSAL_NOT_REVERSIBLE: ErrorReason.ValueType  # 211
 """A reversal can't be reversed; post a new transaction. FAILED_PRECONDITION. Metadata: `transaction_id`."""
 ERROR_REASON_ILLEGAL_TRANSITION: ErrorReason.ValueType  # 212
 """The subject's state does not allow that step. FAILED_PRECONDITION. Metadata: `subject`, `from`, `to`."""
+ERROR_REASON_SECOND_PERSON_REQUIRED: ErrorReason.ValueType  # 272
+"""An adjustment is approved by another person than who asked for it, and by nobody twice. FAILED_PRECONDITION.
+Metadata: `adjustment_id`, `reviewer`.
+"""
+ERROR_REASON_REQUESTER_REQUIRED: ErrorReason.ValueType  # 273
+"""CancelAdjustment: only the person who asked for an adjustment takes it back; others reject it. FAILED_PRECONDITION.
+Metadata: `adjustment_id`, `actor`.
+"""
 ERROR_REASON_CURRENCY_MISMATCH: ErrorReason.ValueType  # 213
 """A posting's currency is not its account's. FAILED_PRECONDITION.
 Metadata: `account_id`, `currency_code`, `account_currency_code`.

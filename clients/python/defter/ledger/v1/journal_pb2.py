@@ -24,6 +24,7 @@ _sym_db = _symbol_database.Default()
 
 from defter.identity.v1 import caller_pb2 as defter_dot_identity_dot_v1_dot_caller__pb2
 from defter.ledger.v1 import account_pb2 as defter_dot_ledger_dot_v1_dot_account__pb2
+from defter.ledger.v1 import adjustment_pb2 as defter_dot_ledger_dot_v1_dot_adjustment__pb2
 from defter.ledger.v1 import error_pb2 as defter_dot_ledger_dot_v1_dot_error__pb2
 from defter.ledger.v1 import hold_pb2 as defter_dot_ledger_dot_v1_dot_hold__pb2
 from defter.ledger.v1 import posting_pb2 as defter_dot_ledger_dot_v1_dot_posting__pb2
@@ -33,7 +34,7 @@ from defter.reconciliation.v1 import finding_pb2 as defter_dot_reconciliation_do
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64\x65\x66ter/ledger/v1/journal.proto\x12\x10\x64\x65\x66ter.ledger.v1\x1a\x1f\x64\x65\x66ter/identity/v1/caller.proto\x1a\x1e\x64\x65\x66ter/ledger/v1/account.proto\x1a\x1c\x64\x65\x66ter/ledger/v1/error.proto\x1a\x1b\x64\x65\x66ter/ledger/v1/hold.proto\x1a\x1e\x64\x65\x66ter/ledger/v1/posting.proto\x1a\x1d\x64\x65\x66ter/ledger/v1/tenant.proto\x1a defter/payments/v1/payment.proto\x1a&defter/reconciliation/v1/finding.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"[\n\rRecordRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x11\n\tplayer_id\x18\x04 \x01(\t\"\x1b\n\nEpochBegun\x12\r\n\x05\x65poch\x18\x01 \x01(\t\"J\n\x0e\x41\x63\x63ountChanged\x12*\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x19.defter.ledger.v1.Account\x12\x0c\n\x04note\x18\x02 \x01(\t\"z\n\x10\x41\x63\x63ountContinued\x12*\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x19.defter.ledger.v1.Account\x12,\n\tsuccessor\x18\x02 \x01(\x0b\x32\x19.defter.ledger.v1.Account\x12\x0c\n\x04note\x18\x03 \x01(\t\"\xa6\x01\n\x0bHoldChanged\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.defter.ledger.v1.Hold\x12\x37\n\rdebit_balance\x18\x02 \x01(\x0b\x32 .defter.ledger.v1.AccountBalance\x12\x38\n\x0e\x63redit_balance\x18\x03 \x01(\x0b\x32 .defter.ledger.v1.AccountBalance\"\x80\x01\n\x0cHoldCaptured\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.defter.ledger.v1.Hold\x12\x32\n\x0btransaction\x18\x02 \x01(\x0b\x32\x1d.defter.ledger.v1.Transaction\x12\x16\n\x0ereleased_minor\x18\x03 \x01(\x03\"\xac\x0c\n\rJournalRecord\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12/\n\x0brecord_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x07request\x18\x04 \x01(\x0b\x32\x1f.defter.ledger.v1.RecordRequest\x12*\n\x06\x63\x61ller\x18\x05 \x01(\x0b\x32\x1a.defter.identity.v1.Caller\x12\x32\n\x0etenant_created\x18\n \x01(\x0b\x32\x18.defter.ledger.v1.TenantH\x00\x12;\n\x17\x62\x61lance_enforcement_set\x18\x0b \x01(\x0b\x32\x18.defter.ledger.v1.TenantH\x00\x12\x33\n\x0e\x61\x63\x63ount_opened\x18\x0c \x01(\x0b\x32\x19.defter.ledger.v1.AccountH\x00\x12>\n\x12\x61\x63\x63ount_limits_set\x18\r \x01(\x0b\x32 .defter.ledger.v1.AccountChangedH\x00\x12:\n\x0e\x61\x63\x63ount_frozen\x18\x0e \x01(\x0b\x32 .defter.ledger.v1.AccountChangedH\x00\x12<\n\x10\x61\x63\x63ount_unfrozen\x18\x0f \x01(\x0b\x32 .defter.ledger.v1.AccountChangedH\x00\x12:\n\x0e\x61\x63\x63ount_closed\x18\x10 \x01(\x0b\x32 .defter.ledger.v1.AccountChangedH\x00\x12;\n\x12transaction_posted\x18\x11 \x01(\x0b\x32\x1d.defter.ledger.v1.TransactionH\x00\x12\x34\n\x0bhold_placed\x18\x12 \x01(\x0b\x32\x1d.defter.ledger.v1.HoldChangedH\x00\x12\x37\n\rhold_captured\x18\x13 \x01(\x0b\x32\x1e.defter.ledger.v1.HoldCapturedH\x00\x12\x36\n\rhold_released\x18\x14 \x01(\x0b\x32\x1d.defter.ledger.v1.HoldChangedH\x00\x12\x36\n\rhold_extended\x18\x15 \x01(\x0b\x32\x1d.defter.ledger.v1.HoldChangedH\x00\x12\x37\n\x0ehold_increased\x18\x16 \x01(\x0b\x32\x1d.defter.ledger.v1.HoldChangedH\x00\x12\x35\n\x0chold_expired\x18\x17 \x01(\x0b\x32\x1d.defter.ledger.v1.HoldChangedH\x00\x12\x37\n\x10request_rejected\x18\x18 \x01(\x0b\x32\x1b.defter.ledger.v1.RejectionH\x00\x12\x36\n\x0f\x64\x65posit_changed\x18\x19 \x01(\x0b\x32\x1b.defter.payments.v1.DepositH\x00\x12<\n\x12withdrawal_changed\x18\x1a \x01(\x0b\x32\x1e.defter.payments.v1.WithdrawalH\x00\x12L\n\x17provider_event_recorded\x18\x1b \x01(\x0b\x32).defter.payments.v1.RecordedProviderEventH\x00\x12\x45\n\x15withdrawal_policy_set\x18\x1c \x01(\x0b\x32$.defter.payments.v1.WithdrawalPolicyH\x00\x12<\n\x0f\x66inding_changed\x18\x1d \x01(\x0b\x32!.defter.reconciliation.v1.FindingH\x00\x12\x33\n\x0b\x65poch_begun\x18\x1e \x01(\x0b\x32\x1c.defter.ledger.v1.EpochBegunH\x00\x12?\n\x11\x61\x63\x63ount_continued\x18$ \x01(\x0b\x32\".defter.ledger.v1.AccountContinuedH\x00\x12?\n\x10player_forgotten\x18% \x01(\x0b\x32#.defter.payments.v1.PlayerForgottenH\x00\x42\x06\n\x04\x66\x61\x63t\"{\n\x0cJournalEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12/\n\x06record\x18\x02 \x01(\x0b\x32\x1f.defter.ledger.v1.JournalRecord\x12\x14\n\x0crecord_bytes\x18\x03 \x01(\x0c\x12\x12\n\nchain_hash\x18\x04 \x01(\x0c\"o\n\x13WatchJournalRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x19\n\x11heartbeat_seconds\x18\x03 \x01(\x05\x12\x12\n\nbytes_only\x18\x04 \x01(\x08\"\x8f\x01\n\x14WatchJournalResponse\x12/\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1e.defter.ledger.v1.JournalEntry\x12\x15\n\rhead_sequence\x18\x02 \x01(\x03\x12/\n\x0bserver_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"z\n\x12ListJournalRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x12\n\nbytes_only\x18\x05 \x01(\x08\"q\n\x13ListJournalResponse\x12/\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1e.defter.ledger.v1.JournalEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\")\n\x14VerifyJournalRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"9\n\x0eVerifyProgress\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x15\n\rhead_sequence\x18\x02 \x01(\x03\"Q\n\nDifference\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x10\n\x08\x65xpected\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tual\x18\x04 \x01(\t\"\xfa\x01\n\x0cVerifyResult\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x12\n\nchain_hash\x18\x02 \x01(\x0c\x12\x15\n\raccount_count\x18\x03 \x01(\x03\x12\x12\n\nhold_count\x18\x04 \x01(\x03\x12\x15\n\rposting_count\x18\x05 \x01(\x03\x12\x36\n\x10\x66irst_difference\x18\x06 \x01(\x0b\x32\x1c.defter.ledger.v1.Difference\x12\x15\n\rpayment_count\x18\x07 \x01(\x03\x12\x1c\n\x14provider_event_count\x18\x08 \x01(\x03\x12\x15\n\rfinding_count\x18\t \x01(\x03\"\x88\x01\n\x15VerifyJournalResponse\x12\x34\n\x08progress\x18\x01 \x01(\x0b\x32 .defter.ledger.v1.VerifyProgressH\x00\x12\x30\n\x06result\x18\x02 \x01(\x0b\x32\x1e.defter.ledger.v1.VerifyResultH\x00\x42\x07\n\x05\x65vent\"+\n\x16GetTrialBalanceRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"\xd9\x02\n\x0cTrialBalance\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x32\n\x05lines\x18\x02 \x03(\x0b\x32#.defter.ledger.v1.TrialBalance.Line\x12\x1b\n\x13posted_debits_minor\x18\x03 \x01(\t\x12\x1c\n\x14posted_credits_minor\x18\x04 \x01(\t\x1a\xc2\x01\n\x04Line\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.defter.ledger.v1.AccountKind\x12\x15\n\raccount_count\x18\x02 \x01(\x03\x12\x1b\n\x13posted_debits_minor\x18\x03 \x01(\t\x12\x1c\n\x14posted_credits_minor\x18\x04 \x01(\t\x12\x1c\n\x14pending_debits_minor\x18\x05 \x01(\t\x12\x1d\n\x15pending_credits_minor\x18\x06 \x01(\t\"c\n\x17GetTrialBalanceResponse\x12\x36\n\x0etrial_balances\x18\x01 \x03(\x0b\x32\x1e.defter.ledger.v1.TrialBalance\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"b\n\x11GetOutcomeRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12\x11\n\tplayer_id\x18\x04 \x01(\t\"U\n\x12GetOutcomeResponse\x12-\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1e.defter.ledger.v1.JournalEntry\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x32\xf2\x03\n\x0eJournalService\x12_\n\x0cWatchJournal\x12%.defter.ledger.v1.WatchJournalRequest\x1a&.defter.ledger.v1.WatchJournalResponse0\x01\x12Z\n\x0bListJournal\x12$.defter.ledger.v1.ListJournalRequest\x1a%.defter.ledger.v1.ListJournalResponse\x12\x62\n\rVerifyJournal\x12&.defter.ledger.v1.VerifyJournalRequest\x1a\'.defter.ledger.v1.VerifyJournalResponse0\x01\x12\x66\n\x0fGetTrialBalance\x12(.defter.ledger.v1.GetTrialBalanceRequest\x1a).defter.ledger.v1.GetTrialBalanceResponse\x12W\n\nGetOutcome\x12#.defter.ledger.v1.GetOutcomeRequest\x1a$.defter.ledger.v1.GetOutcomeResponseB@Z>defter.example/defter/clients/go/gen/defter/ledger/v1;ledgerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64\x65\x66ter/ledger/v1/journal.proto\x12\x10\x64\x65\x66ter.ledger.v1\x1a\x1f\x64\x65\x66ter/identity/v1/caller.proto\x1a\x1e\x64\x65\x66ter/ledger/v1/account.proto\x1a!defter/ledger/v1/adjustment.proto\x1a\x1c\x64\x65\x66ter/ledger/v1/error.proto\x1a\x1b\x64\x65\x66ter/ledger/v1/hold.proto\x1a\x1e\x64\x65\x66ter/ledger/v1/posting.proto\x1a\x1d\x64\x65\x66ter/ledger/v1/tenant.proto\x1a defter/payments/v1/payment.proto\x1a&defter/reconciliation/v1/finding.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"[\n\rRecordRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x11\n\tplayer_id\x18\x04 \x01(\t\"\x1b\n\nEpochBegun\x12\r\n\x05\x65poch\x18\x01 \x01(\t\"J\n\x0e\x41\x63\x63ountChanged\x12*\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x19.defter.ledger.v1.Account\x12\x0c\n\x04note\x18\x02 \x01(\t\"z\n\x10\x41\x63\x63ountContinued\x12*\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x19.defter.ledger.v1.Account\x12,\n\tsuccessor\x18\x02 \x01(\x0b\x32\x19.defter.ledger.v1.Account\x12\x0c\n\x04note\x18\x03 \x01(\t\"\xa6\x01\n\x0bHoldChanged\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.defter.ledger.v1.Hold\x12\x37\n\rdebit_balance\x18\x02 \x01(\x0b\x32 .defter.ledger.v1.AccountBalance\x12\x38\n\x0e\x63redit_balance\x18\x03 \x01(\x0b\x32 .defter.ledger.v1.AccountBalance\"\x80\x01\n\x0cHoldCaptured\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.defter.ledger.v1.Hold\x12\x32\n\x0btransaction\x18\x02 \x01(\x0b\x32\x1d.defter.ledger.v1.Transaction\x12\x16\n\x0ereleased_minor\x18\x03 \x01(\x03\"\xad\r\n\rJournalRecord\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12/\n\x0brecord_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x07request\x18\x04 \x01(\x0b\x32\x1f.defter.ledger.v1.RecordRequest\x12*\n\x06\x63\x61ller\x18\x05 \x01(\x0b\x32\x1a.defter.identity.v1.Caller\x12\x32\n\x0etenant_created\x18\n \x01(\x0b\x32\x18.defter.ledger.v1.TenantH\x00\x12;\n\x17\x62\x61lance_enforcement_set\x18\x0b \x01(\x0b\x32\x18.defter.ledger.v1.TenantH\x00\x12\x33\n\x0e\x61\x63\x63ount_opened\x18\x0c \x01(\x0b\x32\x19.defter.ledger.v1.AccountH\x00\x12>\n\x12\x61\x63\x63ount_limits_set\x18\r \x01(\x0b\x32 .defter.ledger.v1.AccountChangedH\x00\x12:\n\x0e\x61\x63\x63ount_frozen\x18\x0e \x01(\x0b\x32 .defter.ledger.v1.AccountChangedH\x00\x12<\n\x10\x61\x63\x63ount_unfrozen\x18\x0f \x01(\x0b\x32 .defter.ledger.v1.AccountChangedH\x00\x12:\n\x0e\x61\x63\x63ount_closed\x18\x10 \x01(\x0b\x32 .defter.ledger.v1.AccountChangedH\x00\x12;\n\x12transaction_posted\x18\x11 \x01(\x0b\x32\x1d.defter.ledger.v1.TransactionH\x00\x12\x34\n\x0bhold_placed\x18\x12 \x01(\x0b\x32\x1d.defter.ledger.v1.HoldChangedH\x00\x12\x37\n\rhold_captured\x18\x13 \x01(\x0b\x32\x1e.defter.ledger.v1.HoldCapturedH\x00\x12\x36\n\rhold_released\x18\x14 \x01(\x0b\x32\x1d.defter.ledger.v1.HoldChangedH\x00\x12\x36\n\rhold_extended\x18\x15 \x01(\x0b\x32\x1d.defter.ledger.v1.HoldChangedH\x00\x12\x37\n\x0ehold_increased\x18\x16 \x01(\x0b\x32\x1d.defter.ledger.v1.HoldChangedH\x00\x12\x35\n\x0chold_expired\x18\x17 \x01(\x0b\x32\x1d.defter.ledger.v1.HoldChangedH\x00\x12\x37\n\x10request_rejected\x18\x18 \x01(\x0b\x32\x1b.defter.ledger.v1.RejectionH\x00\x12\x36\n\x0f\x64\x65posit_changed\x18\x19 \x01(\x0b\x32\x1b.defter.payments.v1.DepositH\x00\x12<\n\x12withdrawal_changed\x18\x1a \x01(\x0b\x32\x1e.defter.payments.v1.WithdrawalH\x00\x12L\n\x17provider_event_recorded\x18\x1b \x01(\x0b\x32).defter.payments.v1.RecordedProviderEventH\x00\x12\x45\n\x15withdrawal_policy_set\x18\x1c \x01(\x0b\x32$.defter.payments.v1.WithdrawalPolicyH\x00\x12<\n\x0f\x66inding_changed\x18\x1d \x01(\x0b\x32!.defter.reconciliation.v1.FindingH\x00\x12\x33\n\x0b\x65poch_begun\x18\x1e \x01(\x0b\x32\x1c.defter.ledger.v1.EpochBegunH\x00\x12?\n\x11\x61\x63\x63ount_continued\x18$ \x01(\x0b\x32\".defter.ledger.v1.AccountContinuedH\x00\x12?\n\x10player_forgotten\x18% \x01(\x0b\x32#.defter.payments.v1.PlayerForgottenH\x00\x12:\n\x12\x61\x64justment_changed\x18& \x01(\x0b\x32\x1c.defter.ledger.v1.AdjustmentH\x00\x12\x43\n\x15\x61\x64justment_policy_set\x18\' \x01(\x0b\x32\".defter.ledger.v1.AdjustmentPolicyH\x00\x42\x06\n\x04\x66\x61\x63t\"{\n\x0cJournalEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12/\n\x06record\x18\x02 \x01(\x0b\x32\x1f.defter.ledger.v1.JournalRecord\x12\x14\n\x0crecord_bytes\x18\x03 \x01(\x0c\x12\x12\n\nchain_hash\x18\x04 \x01(\x0c\"o\n\x13WatchJournalRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x19\n\x11heartbeat_seconds\x18\x03 \x01(\x05\x12\x12\n\nbytes_only\x18\x04 \x01(\x08\"\x8f\x01\n\x14WatchJournalResponse\x12/\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1e.defter.ledger.v1.JournalEntry\x12\x15\n\rhead_sequence\x18\x02 \x01(\x03\x12/\n\x0bserver_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"z\n\x12ListJournalRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x12\n\nbytes_only\x18\x05 \x01(\x08\"q\n\x13ListJournalResponse\x12/\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1e.defter.ledger.v1.JournalEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\")\n\x14VerifyJournalRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"9\n\x0eVerifyProgress\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x15\n\rhead_sequence\x18\x02 \x01(\x03\"Q\n\nDifference\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x10\n\x08\x65xpected\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tual\x18\x04 \x01(\t\"\x94\x02\n\x0cVerifyResult\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x12\n\nchain_hash\x18\x02 \x01(\x0c\x12\x15\n\raccount_count\x18\x03 \x01(\x03\x12\x12\n\nhold_count\x18\x04 \x01(\x03\x12\x15\n\rposting_count\x18\x05 \x01(\x03\x12\x36\n\x10\x66irst_difference\x18\x06 \x01(\x0b\x32\x1c.defter.ledger.v1.Difference\x12\x15\n\rpayment_count\x18\x07 \x01(\x03\x12\x1c\n\x14provider_event_count\x18\x08 \x01(\x03\x12\x15\n\rfinding_count\x18\t \x01(\x03\x12\x18\n\x10\x61\x64justment_count\x18\n \x01(\x03\"\x88\x01\n\x15VerifyJournalResponse\x12\x34\n\x08progress\x18\x01 \x01(\x0b\x32 .defter.ledger.v1.VerifyProgressH\x00\x12\x30\n\x06result\x18\x02 \x01(\x0b\x32\x1e.defter.ledger.v1.VerifyResultH\x00\x42\x07\n\x05\x65vent\"+\n\x16GetTrialBalanceRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"\xd9\x02\n\x0cTrialBalance\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x32\n\x05lines\x18\x02 \x03(\x0b\x32#.defter.ledger.v1.TrialBalance.Line\x12\x1b\n\x13posted_debits_minor\x18\x03 \x01(\t\x12\x1c\n\x14posted_credits_minor\x18\x04 \x01(\t\x1a\xc2\x01\n\x04Line\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.defter.ledger.v1.AccountKind\x12\x15\n\raccount_count\x18\x02 \x01(\x03\x12\x1b\n\x13posted_debits_minor\x18\x03 \x01(\t\x12\x1c\n\x14posted_credits_minor\x18\x04 \x01(\t\x12\x1c\n\x14pending_debits_minor\x18\x05 \x01(\t\x12\x1d\n\x15pending_credits_minor\x18\x06 \x01(\t\"c\n\x17GetTrialBalanceResponse\x12\x36\n\x0etrial_balances\x18\x01 \x03(\x0b\x32\x1e.defter.ledger.v1.TrialBalance\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"b\n\x11GetOutcomeRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12\x11\n\tplayer_id\x18\x04 \x01(\t\"U\n\x12GetOutcomeResponse\x12-\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1e.defter.ledger.v1.JournalEntry\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x32\xf2\x03\n\x0eJournalService\x12_\n\x0cWatchJournal\x12%.defter.ledger.v1.WatchJournalRequest\x1a&.defter.ledger.v1.WatchJournalResponse0\x01\x12Z\n\x0bListJournal\x12$.defter.ledger.v1.ListJournalRequest\x1a%.defter.ledger.v1.ListJournalResponse\x12\x62\n\rVerifyJournal\x12&.defter.ledger.v1.VerifyJournalRequest\x1a\'.defter.ledger.v1.VerifyJournalResponse0\x01\x12\x66\n\x0fGetTrialBalance\x12(.defter.ledger.v1.GetTrialBalanceRequest\x1a).defter.ledger.v1.GetTrialBalanceResponse\x12W\n\nGetOutcome\x12#.defter.ledger.v1.GetOutcomeRequest\x1a$.defter.ledger.v1.GetOutcomeResponseB@Z>defter.example/defter/clients/go/gen/defter/ledger/v1;ledgerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,52 +42,52 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'defter.ledger.v1.journal_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z>defter.example/defter/clients/go/gen/defter/ledger/v1;ledgerv1'
-  _globals['_RECORDREQUEST']._serialized_start=346
-  _globals['_RECORDREQUEST']._serialized_end=437
-  _globals['_EPOCHBEGUN']._serialized_start=439
-  _globals['_EPOCHBEGUN']._serialized_end=466
-  _globals['_ACCOUNTCHANGED']._serialized_start=468
-  _globals['_ACCOUNTCHANGED']._serialized_end=542
-  _globals['_ACCOUNTCONTINUED']._serialized_start=544
-  _globals['_ACCOUNTCONTINUED']._serialized_end=666
-  _globals['_HOLDCHANGED']._serialized_start=669
-  _globals['_HOLDCHANGED']._serialized_end=835
-  _globals['_HOLDCAPTURED']._serialized_start=838
-  _globals['_HOLDCAPTURED']._serialized_end=966
-  _globals['_JOURNALRECORD']._serialized_start=969
-  _globals['_JOURNALRECORD']._serialized_end=2549
-  _globals['_JOURNALENTRY']._serialized_start=2551
-  _globals['_JOURNALENTRY']._serialized_end=2674
-  _globals['_WATCHJOURNALREQUEST']._serialized_start=2676
-  _globals['_WATCHJOURNALREQUEST']._serialized_end=2787
-  _globals['_WATCHJOURNALRESPONSE']._serialized_start=2790
-  _globals['_WATCHJOURNALRESPONSE']._serialized_end=2933
-  _globals['_LISTJOURNALREQUEST']._serialized_start=2935
-  _globals['_LISTJOURNALREQUEST']._serialized_end=3057
-  _globals['_LISTJOURNALRESPONSE']._serialized_start=3059
-  _globals['_LISTJOURNALRESPONSE']._serialized_end=3172
-  _globals['_VERIFYJOURNALREQUEST']._serialized_start=3174
-  _globals['_VERIFYJOURNALREQUEST']._serialized_end=3215
-  _globals['_VERIFYPROGRESS']._serialized_start=3217
-  _globals['_VERIFYPROGRESS']._serialized_end=3274
-  _globals['_DIFFERENCE']._serialized_start=3276
-  _globals['_DIFFERENCE']._serialized_end=3357
-  _globals['_VERIFYRESULT']._serialized_start=3360
-  _globals['_VERIFYRESULT']._serialized_end=3610
-  _globals['_VERIFYJOURNALRESPONSE']._serialized_start=3613
-  _globals['_VERIFYJOURNALRESPONSE']._serialized_end=3749
-  _globals['_GETTRIALBALANCEREQUEST']._serialized_start=3751
-  _globals['_GETTRIALBALANCEREQUEST']._serialized_end=3794
-  _globals['_TRIALBALANCE']._serialized_start=3797
-  _globals['_TRIALBALANCE']._serialized_end=4142
-  _globals['_TRIALBALANCE_LINE']._serialized_start=3948
-  _globals['_TRIALBALANCE_LINE']._serialized_end=4142
-  _globals['_GETTRIALBALANCERESPONSE']._serialized_start=4144
-  _globals['_GETTRIALBALANCERESPONSE']._serialized_end=4243
-  _globals['_GETOUTCOMEREQUEST']._serialized_start=4245
-  _globals['_GETOUTCOMEREQUEST']._serialized_end=4343
-  _globals['_GETOUTCOMERESPONSE']._serialized_start=4345
-  _globals['_GETOUTCOMERESPONSE']._serialized_end=4430
-  _globals['_JOURNALSERVICE']._serialized_start=4433
-  _globals['_JOURNALSERVICE']._serialized_end=4931
+  _globals['_RECORDREQUEST']._serialized_start=381
+  _globals['_RECORDREQUEST']._serialized_end=472
+  _globals['_EPOCHBEGUN']._serialized_start=474
+  _globals['_EPOCHBEGUN']._serialized_end=501
+  _globals['_ACCOUNTCHANGED']._serialized_start=503
+  _globals['_ACCOUNTCHANGED']._serialized_end=577
+  _globals['_ACCOUNTCONTINUED']._serialized_start=579
+  _globals['_ACCOUNTCONTINUED']._serialized_end=701
+  _globals['_HOLDCHANGED']._serialized_start=704
+  _globals['_HOLDCHANGED']._serialized_end=870
+  _globals['_HOLDCAPTURED']._serialized_start=873
+  _globals['_HOLDCAPTURED']._serialized_end=1001
+  _globals['_JOURNALRECORD']._serialized_start=1004
+  _globals['_JOURNALRECORD']._serialized_end=2713
+  _globals['_JOURNALENTRY']._serialized_start=2715
+  _globals['_JOURNALENTRY']._serialized_end=2838
+  _globals['_WATCHJOURNALREQUEST']._serialized_start=2840
+  _globals['_WATCHJOURNALREQUEST']._serialized_end=2951
+  _globals['_WATCHJOURNALRESPONSE']._serialized_start=2954
+  _globals['_WATCHJOURNALRESPONSE']._serialized_end=3097
+  _globals['_LISTJOURNALREQUEST']._serialized_start=3099
+  _globals['_LISTJOURNALREQUEST']._serialized_end=3221
+  _globals['_LISTJOURNALRESPONSE']._serialized_start=3223
+  _globals['_LISTJOURNALRESPONSE']._serialized_end=3336
+  _globals['_VERIFYJOURNALREQUEST']._serialized_start=3338
+  _globals['_VERIFYJOURNALREQUEST']._serialized_end=3379
+  _globals['_VERIFYPROGRESS']._serialized_start=3381
+  _globals['_VERIFYPROGRESS']._serialized_end=3438
+  _globals['_DIFFERENCE']._serialized_start=3440
+  _globals['_DIFFERENCE']._serialized_end=3521
+  _globals['_VERIFYRESULT']._serialized_start=3524
+  _globals['_VERIFYRESULT']._serialized_end=3800
+  _globals['_VERIFYJOURNALRESPONSE']._serialized_start=3803
+  _globals['_VERIFYJOURNALRESPONSE']._serialized_end=3939
+  _globals['_GETTRIALBALANCEREQUEST']._serialized_start=3941
+  _globals['_GETTRIALBALANCEREQUEST']._serialized_end=3984
+  _globals['_TRIALBALANCE']._serialized_start=3987
+  _globals['_TRIALBALANCE']._serialized_end=4332
+  _globals['_TRIALBALANCE_LINE']._serialized_start=4138
+  _globals['_TRIALBALANCE_LINE']._serialized_end=4332
+  _globals['_GETTRIALBALANCERESPONSE']._serialized_start=4334
+  _globals['_GETTRIALBALANCERESPONSE']._serialized_end=4433
+  _globals['_GETOUTCOMEREQUEST']._serialized_start=4435
+  _globals['_GETOUTCOMEREQUEST']._serialized_end=4533
+  _globals['_GETOUTCOMERESPONSE']._serialized_start=4535
+  _globals['_GETOUTCOMERESPONSE']._serialized_end=4620
+  _globals['_JOURNALSERVICE']._serialized_start=4623
+  _globals['_JOURNALSERVICE']._serialized_end=5121
 # @@protoc_insertion_point(module_scope)

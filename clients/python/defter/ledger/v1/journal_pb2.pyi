@@ -6,6 +6,7 @@ The journal: everything that the ledger ever decided, in order, and the proof th
 from collections import abc as _abc
 from defter.identity.v1 import caller_pb2 as _caller_pb2
 from defter.ledger.v1 import account_pb2 as _account_pb2
+from defter.ledger.v1 import adjustment_pb2 as _adjustment_pb2
 from defter.ledger.v1 import error_pb2 as _error_pb2
 from defter.ledger.v1 import hold_pb2 as _hold_pb2
 from defter.ledger.v1 import posting_pb2 as _posting_pb2
@@ -254,6 +255,8 @@ class JournalRecord(_message.Message):
     EPOCH_BEGUN_FIELD_NUMBER: _builtins.int
     ACCOUNT_CONTINUED_FIELD_NUMBER: _builtins.int
     PLAYER_FORGOTTEN_FIELD_NUMBER: _builtins.int
+    ADJUSTMENT_CHANGED_FIELD_NUMBER: _builtins.int
+    ADJUSTMENT_POLICY_SET_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Gapless per tenant, from 1. This is the order of everything that was decided."""
     tenant_id: _builtins.str
@@ -365,6 +368,16 @@ class JournalRecord(_message.Message):
     def player_forgotten(self) -> _payment_pb2.PlayerForgotten:
         """A player was forgotten."""
 
+    @_builtins.property
+    def adjustment_changed(self) -> _adjustment_pb2.Adjustment:
+        """An adjustment was asked for, approved or ended: as it stands after the record just before this one, which is its
+        transaction where it was posted.
+        """
+
+    @_builtins.property
+    def adjustment_policy_set(self) -> _adjustment_pb2.AdjustmentPolicy:
+        """From which amounts the tenant wants a second person for adjustments, from here on."""
+
     def __init__(
         self,
         *,
@@ -396,12 +409,14 @@ class JournalRecord(_message.Message):
         epoch_begun: Global___EpochBegun | None = ...,
         account_continued: Global___AccountContinued | None = ...,
         player_forgotten: _payment_pb2.PlayerForgotten | None = ...,
+        adjustment_changed: _adjustment_pb2.Adjustment | None = ...,
+        adjustment_policy_set: _adjustment_pb2.AdjustmentPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_continued", b"account_continued", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "caller", b"caller", "deposit_changed", b"deposit_changed", "epoch_begun", b"epoch_begun", "fact", b"fact", "finding_changed", b"finding_changed", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "player_forgotten", b"player_forgotten", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "tenant_created", b"tenant_created", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_continued", b"account_continued", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "adjustment_changed", b"adjustment_changed", "adjustment_policy_set", b"adjustment_policy_set", "balance_enforcement_set", b"balance_enforcement_set", "caller", b"caller", "deposit_changed", b"deposit_changed", "epoch_begun", b"epoch_begun", "fact", b"fact", "finding_changed", b"finding_changed", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "player_forgotten", b"player_forgotten", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "tenant_created", b"tenant_created", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_continued", b"account_continued", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "balance_enforcement_set", b"balance_enforcement_set", "caller", b"caller", "deposit_changed", b"deposit_changed", "epoch_begun", b"epoch_begun", "fact", b"fact", "finding_changed", b"finding_changed", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "player_forgotten", b"player_forgotten", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "sequence", b"sequence", "tenant_created", b"tenant_created", "tenant_id", b"tenant_id", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_closed", b"account_closed", "account_continued", b"account_continued", "account_frozen", b"account_frozen", "account_limits_set", b"account_limits_set", "account_opened", b"account_opened", "account_unfrozen", b"account_unfrozen", "adjustment_changed", b"adjustment_changed", "adjustment_policy_set", b"adjustment_policy_set", "balance_enforcement_set", b"balance_enforcement_set", "caller", b"caller", "deposit_changed", b"deposit_changed", "epoch_begun", b"epoch_begun", "fact", b"fact", "finding_changed", b"finding_changed", "hold_captured", b"hold_captured", "hold_expired", b"hold_expired", "hold_extended", b"hold_extended", "hold_increased", b"hold_increased", "hold_placed", b"hold_placed", "hold_released", b"hold_released", "player_forgotten", b"player_forgotten", "provider_event_recorded", b"provider_event_recorded", "record_time", b"record_time", "request", b"request", "request_rejected", b"request_rejected", "sequence", b"sequence", "tenant_created", b"tenant_created", "tenant_id", b"tenant_id", "transaction_posted", b"transaction_posted", "withdrawal_changed", b"withdrawal_changed", "withdrawal_policy_set", b"withdrawal_policy_set"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["tenant_created", "balance_enforcement_set", "account_opened", "account_limits_set", "account_frozen", "account_unfrozen", "account_closed", "transaction_posted", "hold_placed", "hold_captured", "hold_released", "hold_extended", "hold_increased", "hold_expired", "request_rejected", "deposit_changed", "withdrawal_changed", "provider_event_recorded", "withdrawal_policy_set", "finding_changed", "epoch_begun", "account_continued", "player_forgotten"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["tenant_created", "balance_enforcement_set", "account_opened", "account_limits_set", "account_frozen", "account_unfrozen", "account_closed", "transaction_posted", "hold_placed", "hold_captured", "hold_released", "hold_extended", "hold_increased", "hold_expired", "request_rejected", "deposit_changed", "withdrawal_changed", "provider_event_recorded", "withdrawal_policy_set", "finding_changed", "epoch_begun", "account_continued", "player_forgotten", "adjustment_changed", "adjustment_policy_set"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -683,6 +698,7 @@ class VerifyResult(_message.Message):
     PAYMENT_COUNT_FIELD_NUMBER: _builtins.int
     PROVIDER_EVENT_COUNT_FIELD_NUMBER: _builtins.int
     FINDING_COUNT_FIELD_NUMBER: _builtins.int
+    ADJUSTMENT_COUNT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The newest record that was checked."""
     chain_hash: _builtins.bytes
@@ -699,6 +715,8 @@ class VerifyResult(_message.Message):
     """Provider events compared."""
     finding_count: _builtins.int
     """Findings compared."""
+    adjustment_count: _builtins.int
+    """Adjustments compared."""
     @_builtins.property
     def first_difference(self) -> Global___Difference:
         """Absent when everything agrees."""
@@ -715,10 +733,11 @@ class VerifyResult(_message.Message):
         payment_count: _builtins.int = ...,
         provider_event_count: _builtins.int = ...,
         finding_count: _builtins.int = ...,
+        adjustment_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_difference", b"first_difference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_count", b"account_count", "chain_hash", b"chain_hash", "finding_count", b"finding_count", "first_difference", b"first_difference", "hold_count", b"hold_count", "payment_count", b"payment_count", "posting_count", b"posting_count", "provider_event_count", b"provider_event_count", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_count", b"account_count", "adjustment_count", b"adjustment_count", "chain_hash", b"chain_hash", "finding_count", b"finding_count", "first_difference", b"first_difference", "hold_count", b"hold_count", "payment_count", b"payment_count", "posting_count", b"posting_count", "provider_event_count", b"provider_event_count", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

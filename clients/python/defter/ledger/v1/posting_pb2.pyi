@@ -197,6 +197,7 @@ class Transaction(_message.Message):
     HOLD_ID_FIELD_NUMBER: _builtins.int
     LIMIT_BREACHED_FIELD_NUMBER: _builtins.int
     OUTSIDE_FIELD_NUMBER: _builtins.int
+    ADJUSTMENT_ID_FIELD_NUMBER: _builtins.int
     transaction_id: _builtins.str
     """`tx_` and the tenant's and the record's number; unique across tenants. Like all ids it does not sort as text:
     `…_9` comes after `…_10` there. Lists are in order, and `sequence` says what came first.
@@ -219,6 +220,8 @@ class Transaction(_message.Message):
     """Whether it records something that has happened at a provider: neither a limit nor a frozen or closed
     account stops that.
     """
+    adjustment_id: _builtins.str
+    """The adjustment that this one was asked for by, if any. The record right behind this one is that adjustment's."""
     @_builtins.property
     def postings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Posting]:
         """Its legs, in the order asked for."""
@@ -250,10 +253,11 @@ class Transaction(_message.Message):
         hold_id: _builtins.str = ...,
         limit_breached: _builtins.bool = ...,
         outside: _builtins.bool = ...,
+        adjustment_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "record_time", b"record_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "hold_id", b"hold_id", "limit_breached", b"limit_breached", "metadata", b"metadata", "outside", b"outside", "postings", b"postings", "record_time", b"record_time", "reference", b"reference", "reverses_transaction_id", b"reverses_transaction_id", "sequence", b"sequence", "transaction_id", b"transaction_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment_id", b"adjustment_id", "effective_time", b"effective_time", "hold_id", b"hold_id", "limit_breached", b"limit_breached", "metadata", b"metadata", "outside", b"outside", "postings", b"postings", "record_time", b"record_time", "reference", b"reference", "reverses_transaction_id", b"reverses_transaction_id", "sequence", b"sequence", "transaction_id", b"transaction_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -310,6 +310,11 @@ const (
 	// The transaction belongs to a payment: it is taken back by what the provider reports, or by a refund.
 	// FAILED_PRECONDITION. Metadata: `transaction_id`, `payment_id`.
 	ErrorReason_ERROR_REASON_TRANSACTION_OWNED_BY_PAYMENT ErrorReason = 229
+	// No such adjustment in this tenant. NOT_FOUND. Metadata: `adjustment_id`.
+	ErrorReason_ERROR_REASON_ADJUSTMENT_NOT_FOUND ErrorReason = 270
+	// The adjustment is in another state than the caller has seen it in: read it again and decide anew, with a new key.
+	// ABORTED. Metadata: `adjustment_id`, `state`, `expected_state`.
+	ErrorReason_ERROR_REASON_ADJUSTMENT_STATE_MISMATCH ErrorReason = 271
 	// No such finding in this tenant. NOT_FOUND. Metadata: `finding_id`.
 	ErrorReason_ERROR_REASON_FINDING_NOT_FOUND ErrorReason = 230
 	// The finding has changed since the caller read it: read it again and decide anew, with a new key. ABORTED.
@@ -359,6 +364,12 @@ const (
 	ErrorReason_ERROR_REASON_REVERSAL_NOT_REVERSIBLE ErrorReason = 211
 	// The subject's state does not allow that step. FAILED_PRECONDITION. Metadata: `subject`, `from`, `to`.
 	ErrorReason_ERROR_REASON_ILLEGAL_TRANSITION ErrorReason = 212
+	// An adjustment is approved by another person than who asked for it, and by nobody twice. FAILED_PRECONDITION.
+	// Metadata: `adjustment_id`, `reviewer`.
+	ErrorReason_ERROR_REASON_SECOND_PERSON_REQUIRED ErrorReason = 272
+	// CancelAdjustment: only the person who asked for an adjustment takes it back; others reject it. FAILED_PRECONDITION.
+	// Metadata: `adjustment_id`, `actor`.
+	ErrorReason_ERROR_REASON_REQUESTER_REQUIRED ErrorReason = 273
 	// A posting's currency is not its account's. FAILED_PRECONDITION.
 	// Metadata: `account_id`, `currency_code`, `account_currency_code`.
 	ErrorReason_ERROR_REASON_CURRENCY_MISMATCH ErrorReason = 213
@@ -488,6 +499,8 @@ var (
 		227: "ERROR_REASON_REFUND_EXCEEDS_CAPTURED",
 		228: "ERROR_REASON_HOLD_OWNED_BY_PAYMENT",
 		229: "ERROR_REASON_TRANSACTION_OWNED_BY_PAYMENT",
+		270: "ERROR_REASON_ADJUSTMENT_NOT_FOUND",
+		271: "ERROR_REASON_ADJUSTMENT_STATE_MISMATCH",
 		230: "ERROR_REASON_FINDING_NOT_FOUND",
 		231: "ERROR_REASON_FINDING_VERSION_MISMATCH",
 		240: "ERROR_REASON_EVENT_CANNOT_SUPERSEDE",
@@ -508,6 +521,8 @@ var (
 		210: "ERROR_REASON_ALREADY_REVERSED",
 		211: "ERROR_REASON_REVERSAL_NOT_REVERSIBLE",
 		212: "ERROR_REASON_ILLEGAL_TRANSITION",
+		272: "ERROR_REASON_SECOND_PERSON_REQUIRED",
+		273: "ERROR_REASON_REQUESTER_REQUIRED",
 		213: "ERROR_REASON_CURRENCY_MISMATCH",
 		214: "ERROR_REASON_ACCOUNT_CLOSED",
 		215: "ERROR_REASON_ACCOUNT_FROZEN",
@@ -615,6 +630,8 @@ var (
 		"ERROR_REASON_REFUND_EXCEEDS_CAPTURED":         227,
 		"ERROR_REASON_HOLD_OWNED_BY_PAYMENT":           228,
 		"ERROR_REASON_TRANSACTION_OWNED_BY_PAYMENT":    229,
+		"ERROR_REASON_ADJUSTMENT_NOT_FOUND":            270,
+		"ERROR_REASON_ADJUSTMENT_STATE_MISMATCH":       271,
 		"ERROR_REASON_FINDING_NOT_FOUND":               230,
 		"ERROR_REASON_FINDING_VERSION_MISMATCH":        231,
 		"ERROR_REASON_EVENT_CANNOT_SUPERSEDE":          240,
@@ -635,6 +652,8 @@ var (
 		"ERROR_REASON_ALREADY_REVERSED":                210,
 		"ERROR_REASON_REVERSAL_NOT_REVERSIBLE":         211,
 		"ERROR_REASON_ILLEGAL_TRANSITION":              212,
+		"ERROR_REASON_SECOND_PERSON_REQUIRED":          272,
+		"ERROR_REASON_REQUESTER_REQUIRED":              273,
 		"ERROR_REASON_CURRENCY_MISMATCH":               213,
 		"ERROR_REASON_ACCOUNT_CLOSED":                  214,
 		"ERROR_REASON_ACCOUNT_FROZEN":                  215,
@@ -750,7 +769,7 @@ const file_defter_ledger_v1_error_proto_rawDesc = "" +
 	"\bmetadata\x18\x03 \x03(\v2).defter.ledger.v1.Rejection.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xde%\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\x83'\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dERROR_REASON_IDENTITY_MISSING\x10\x1e\x12%\n" +
@@ -847,7 +866,9 @@ const file_defter_ledger_v1_error_proto_rawDesc = "" +
 	"\x1bERROR_REASON_CALL_UNDER_WAY\x10\xe2\x01\x12)\n" +
 	"$ERROR_REASON_REFUND_EXCEEDS_CAPTURED\x10\xe3\x01\x12'\n" +
 	"\"ERROR_REASON_HOLD_OWNED_BY_PAYMENT\x10\xe4\x01\x12.\n" +
-	")ERROR_REASON_TRANSACTION_OWNED_BY_PAYMENT\x10\xe5\x01\x12#\n" +
+	")ERROR_REASON_TRANSACTION_OWNED_BY_PAYMENT\x10\xe5\x01\x12&\n" +
+	"!ERROR_REASON_ADJUSTMENT_NOT_FOUND\x10\x8e\x02\x12+\n" +
+	"&ERROR_REASON_ADJUSTMENT_STATE_MISMATCH\x10\x8f\x02\x12#\n" +
 	"\x1eERROR_REASON_FINDING_NOT_FOUND\x10\xe6\x01\x12*\n" +
 	"%ERROR_REASON_FINDING_VERSION_MISMATCH\x10\xe7\x01\x12(\n" +
 	"#ERROR_REASON_EVENT_CANNOT_SUPERSEDE\x10\xf0\x01\x12+\n" +
@@ -867,7 +888,9 @@ const file_defter_ledger_v1_error_proto_rawDesc = "" +
 	"\"ERROR_REASON_EXPIRE_TIME_NOT_LATER\x10\xd1\x01\x12\"\n" +
 	"\x1dERROR_REASON_ALREADY_REVERSED\x10\xd2\x01\x12)\n" +
 	"$ERROR_REASON_REVERSAL_NOT_REVERSIBLE\x10\xd3\x01\x12$\n" +
-	"\x1fERROR_REASON_ILLEGAL_TRANSITION\x10\xd4\x01\x12#\n" +
+	"\x1fERROR_REASON_ILLEGAL_TRANSITION\x10\xd4\x01\x12(\n" +
+	"#ERROR_REASON_SECOND_PERSON_REQUIRED\x10\x90\x02\x12$\n" +
+	"\x1fERROR_REASON_REQUESTER_REQUIRED\x10\x91\x02\x12#\n" +
 	"\x1eERROR_REASON_CURRENCY_MISMATCH\x10\xd5\x01\x12 \n" +
 	"\x1bERROR_REASON_ACCOUNT_CLOSED\x10\xd6\x01\x12 \n" +
 	"\x1bERROR_REASON_ACCOUNT_FROZEN\x10\xd7\x01\x12#\n" +

@@ -438,6 +438,8 @@ type JournalRecord struct {
 	//	*JournalRecord_EpochBegun
 	//	*JournalRecord_AccountContinued
 	//	*JournalRecord_PlayerForgotten
+	//	*JournalRecord_AdjustmentChanged
+	//	*JournalRecord_AdjustmentPolicySet
 	Fact          isJournalRecord_Fact `protobuf_oneof:"fact"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -722,6 +724,24 @@ func (x *JournalRecord) GetPlayerForgotten() *v11.PlayerForgotten {
 	return nil
 }
 
+func (x *JournalRecord) GetAdjustmentChanged() *Adjustment {
+	if x != nil {
+		if x, ok := x.Fact.(*JournalRecord_AdjustmentChanged); ok {
+			return x.AdjustmentChanged
+		}
+	}
+	return nil
+}
+
+func (x *JournalRecord) GetAdjustmentPolicySet() *AdjustmentPolicy {
+	if x != nil {
+		if x, ok := x.Fact.(*JournalRecord_AdjustmentPolicySet); ok {
+			return x.AdjustmentPolicySet
+		}
+	}
+	return nil
+}
+
 type isJournalRecord_Fact interface {
 	isJournalRecord_Fact()
 }
@@ -841,6 +861,17 @@ type JournalRecord_PlayerForgotten struct {
 	PlayerForgotten *v11.PlayerForgotten `protobuf:"bytes,37,opt,name=player_forgotten,json=playerForgotten,proto3,oneof"`
 }
 
+type JournalRecord_AdjustmentChanged struct {
+	// An adjustment was asked for, approved or ended: as it stands after the record just before this one, which is its
+	// transaction where it was posted.
+	AdjustmentChanged *Adjustment `protobuf:"bytes,38,opt,name=adjustment_changed,json=adjustmentChanged,proto3,oneof"`
+}
+
+type JournalRecord_AdjustmentPolicySet struct {
+	// From which amounts the tenant wants a second person for adjustments, from here on.
+	AdjustmentPolicySet *AdjustmentPolicy `protobuf:"bytes,39,opt,name=adjustment_policy_set,json=adjustmentPolicySet,proto3,oneof"`
+}
+
 func (*JournalRecord_TenantCreated) isJournalRecord_Fact() {}
 
 func (*JournalRecord_BalanceEnforcementSet) isJournalRecord_Fact() {}
@@ -886,6 +917,10 @@ func (*JournalRecord_EpochBegun) isJournalRecord_Fact() {}
 func (*JournalRecord_AccountContinued) isJournalRecord_Fact() {}
 
 func (*JournalRecord_PlayerForgotten) isJournalRecord_Fact() {}
+
+func (*JournalRecord_AdjustmentChanged) isJournalRecord_Fact() {}
+
+func (*JournalRecord_AdjustmentPolicySet) isJournalRecord_Fact() {}
 
 // A record with its proof.
 type JournalEntry struct {
@@ -1440,9 +1475,11 @@ type VerifyResult struct {
 	// Provider events compared.
 	ProviderEventCount int64 `protobuf:"varint,8,opt,name=provider_event_count,json=providerEventCount,proto3" json:"provider_event_count,omitempty"`
 	// Findings compared.
-	FindingCount  int64 `protobuf:"varint,9,opt,name=finding_count,json=findingCount,proto3" json:"finding_count,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	FindingCount int64 `protobuf:"varint,9,opt,name=finding_count,json=findingCount,proto3" json:"finding_count,omitempty"`
+	// Adjustments compared.
+	AdjustmentCount int64 `protobuf:"varint,10,opt,name=adjustment_count,json=adjustmentCount,proto3" json:"adjustment_count,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *VerifyResult) Reset() {
@@ -1534,6 +1571,13 @@ func (x *VerifyResult) GetProviderEventCount() int64 {
 func (x *VerifyResult) GetFindingCount() int64 {
 	if x != nil {
 		return x.FindingCount
+	}
+	return 0
+}
+
+func (x *VerifyResult) GetAdjustmentCount() int64 {
+	if x != nil {
+		return x.AdjustmentCount
 	}
 	return 0
 }
@@ -2023,7 +2067,7 @@ var File_defter_ledger_v1_journal_proto protoreflect.FileDescriptor
 
 const file_defter_ledger_v1_journal_proto_rawDesc = "" +
 	"\n" +
-	"\x1edefter/ledger/v1/journal.proto\x12\x10defter.ledger.v1\x1a\x1fdefter/identity/v1/caller.proto\x1a\x1edefter/ledger/v1/account.proto\x1a\x1cdefter/ledger/v1/error.proto\x1a\x1bdefter/ledger/v1/hold.proto\x1a\x1edefter/ledger/v1/posting.proto\x1a\x1ddefter/ledger/v1/tenant.proto\x1a defter/payments/v1/payment.proto\x1a&defter/reconciliation/v1/finding.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x01\n" +
+	"\x1edefter/ledger/v1/journal.proto\x12\x10defter.ledger.v1\x1a\x1fdefter/identity/v1/caller.proto\x1a\x1edefter/ledger/v1/account.proto\x1a!defter/ledger/v1/adjustment.proto\x1a\x1cdefter/ledger/v1/error.proto\x1a\x1bdefter/ledger/v1/hold.proto\x1a\x1edefter/ledger/v1/posting.proto\x1a\x1ddefter/ledger/v1/tenant.proto\x1a defter/payments/v1/payment.proto\x1a&defter/reconciliation/v1/finding.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x01\n" +
 	"\rRecordRequest\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12'\n" +
 	"\x0fidempotency_key\x18\x02 \x01(\tR\x0eidempotencyKey\x12\x16\n" +
@@ -2046,7 +2090,7 @@ const file_defter_ledger_v1_journal_proto_rawDesc = "" +
 	"\fHoldCaptured\x12*\n" +
 	"\x04hold\x18\x01 \x01(\v2\x16.defter.ledger.v1.HoldR\x04hold\x12?\n" +
 	"\vtransaction\x18\x02 \x01(\v2\x1d.defter.ledger.v1.TransactionR\vtransaction\x12%\n" +
-	"\x0ereleased_minor\x18\x03 \x01(\x03R\rreleasedMinor\"\xd7\x0f\n" +
+	"\x0ereleased_minor\x18\x03 \x01(\x03R\rreleasedMinor\"\x80\x11\n" +
 	"\rJournalRecord\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12\x1b\n" +
 	"\ttenant_id\x18\x02 \x01(\tR\btenantId\x12;\n" +
@@ -2079,7 +2123,9 @@ const file_defter_ledger_v1_journal_proto_rawDesc = "" +
 	"\vepoch_begun\x18\x1e \x01(\v2\x1c.defter.ledger.v1.EpochBegunH\x00R\n" +
 	"epochBegun\x12Q\n" +
 	"\x11account_continued\x18$ \x01(\v2\".defter.ledger.v1.AccountContinuedH\x00R\x10accountContinued\x12P\n" +
-	"\x10player_forgotten\x18% \x01(\v2#.defter.payments.v1.PlayerForgottenH\x00R\x0fplayerForgottenB\x06\n" +
+	"\x10player_forgotten\x18% \x01(\v2#.defter.payments.v1.PlayerForgottenH\x00R\x0fplayerForgotten\x12M\n" +
+	"\x12adjustment_changed\x18& \x01(\v2\x1c.defter.ledger.v1.AdjustmentH\x00R\x11adjustmentChanged\x12X\n" +
+	"\x15adjustment_policy_set\x18' \x01(\v2\".defter.ledger.v1.AdjustmentPolicyH\x00R\x13adjustmentPolicySetB\x06\n" +
 	"\x04fact\"\xa5\x01\n" +
 	"\fJournalEntry\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x127\n" +
@@ -2120,7 +2166,7 @@ const file_defter_ledger_v1_journal_proto_rawDesc = "" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x1a\n" +
 	"\bexpected\x18\x03 \x01(\tR\bexpected\x12\x16\n" +
-	"\x06actual\x18\x04 \x01(\tR\x06actual\"\xf7\x02\n" +
+	"\x06actual\x18\x04 \x01(\tR\x06actual\"\xa2\x03\n" +
 	"\fVerifyResult\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12\x1d\n" +
 	"\n" +
@@ -2132,7 +2178,9 @@ const file_defter_ledger_v1_journal_proto_rawDesc = "" +
 	"\x10first_difference\x18\x06 \x01(\v2\x1c.defter.ledger.v1.DifferenceR\x0ffirstDifference\x12#\n" +
 	"\rpayment_count\x18\a \x01(\x03R\fpaymentCount\x120\n" +
 	"\x14provider_event_count\x18\b \x01(\x03R\x12providerEventCount\x12#\n" +
-	"\rfinding_count\x18\t \x01(\x03R\ffindingCount\"\x9a\x01\n" +
+	"\rfinding_count\x18\t \x01(\x03R\ffindingCount\x12)\n" +
+	"\x10adjustment_count\x18\n" +
+	" \x01(\x03R\x0fadjustmentCount\"\x9a\x01\n" +
 	"\x15VerifyJournalResponse\x12>\n" +
 	"\bprogress\x18\x01 \x01(\v2 .defter.ledger.v1.VerifyProgressH\x00R\bprogress\x128\n" +
 	"\x06result\x18\x02 \x01(\v2\x1e.defter.ledger.v1.VerifyResultH\x00R\x06resultB\a\n" +
@@ -2221,7 +2269,9 @@ var file_defter_ledger_v1_journal_proto_goTypes = []any{
 	(*v11.WithdrawalPolicy)(nil),      // 34: defter.payments.v1.WithdrawalPolicy
 	(*v12.Finding)(nil),               // 35: defter.reconciliation.v1.Finding
 	(*v11.PlayerForgotten)(nil),       // 36: defter.payments.v1.PlayerForgotten
-	(AccountKind)(0),                  // 37: defter.ledger.v1.AccountKind
+	(*Adjustment)(nil),                // 37: defter.ledger.v1.Adjustment
+	(*AdjustmentPolicy)(nil),          // 38: defter.ledger.v1.AdjustmentPolicy
+	(AccountKind)(0),                  // 39: defter.ledger.v1.AccountKind
 }
 var file_defter_ledger_v1_journal_proto_depIdxs = []int32{
 	23, // 0: defter.ledger.v1.AccountChanged.account:type_name -> defter.ledger.v1.Account
@@ -2258,32 +2308,34 @@ var file_defter_ledger_v1_journal_proto_depIdxs = []int32{
 	1,  // 31: defter.ledger.v1.JournalRecord.epoch_begun:type_name -> defter.ledger.v1.EpochBegun
 	3,  // 32: defter.ledger.v1.JournalRecord.account_continued:type_name -> defter.ledger.v1.AccountContinued
 	36, // 33: defter.ledger.v1.JournalRecord.player_forgotten:type_name -> defter.payments.v1.PlayerForgotten
-	6,  // 34: defter.ledger.v1.JournalEntry.record:type_name -> defter.ledger.v1.JournalRecord
-	7,  // 35: defter.ledger.v1.WatchJournalResponse.entries:type_name -> defter.ledger.v1.JournalEntry
-	27, // 36: defter.ledger.v1.WatchJournalResponse.server_time:type_name -> google.protobuf.Timestamp
-	7,  // 37: defter.ledger.v1.ListJournalResponse.entries:type_name -> defter.ledger.v1.JournalEntry
-	14, // 38: defter.ledger.v1.VerifyResult.first_difference:type_name -> defter.ledger.v1.Difference
-	13, // 39: defter.ledger.v1.VerifyJournalResponse.progress:type_name -> defter.ledger.v1.VerifyProgress
-	15, // 40: defter.ledger.v1.VerifyJournalResponse.result:type_name -> defter.ledger.v1.VerifyResult
-	22, // 41: defter.ledger.v1.TrialBalance.lines:type_name -> defter.ledger.v1.TrialBalance.Line
-	18, // 42: defter.ledger.v1.GetTrialBalanceResponse.trial_balances:type_name -> defter.ledger.v1.TrialBalance
-	7,  // 43: defter.ledger.v1.GetOutcomeResponse.entry:type_name -> defter.ledger.v1.JournalEntry
-	37, // 44: defter.ledger.v1.TrialBalance.Line.kind:type_name -> defter.ledger.v1.AccountKind
-	8,  // 45: defter.ledger.v1.JournalService.WatchJournal:input_type -> defter.ledger.v1.WatchJournalRequest
-	10, // 46: defter.ledger.v1.JournalService.ListJournal:input_type -> defter.ledger.v1.ListJournalRequest
-	12, // 47: defter.ledger.v1.JournalService.VerifyJournal:input_type -> defter.ledger.v1.VerifyJournalRequest
-	17, // 48: defter.ledger.v1.JournalService.GetTrialBalance:input_type -> defter.ledger.v1.GetTrialBalanceRequest
-	20, // 49: defter.ledger.v1.JournalService.GetOutcome:input_type -> defter.ledger.v1.GetOutcomeRequest
-	9,  // 50: defter.ledger.v1.JournalService.WatchJournal:output_type -> defter.ledger.v1.WatchJournalResponse
-	11, // 51: defter.ledger.v1.JournalService.ListJournal:output_type -> defter.ledger.v1.ListJournalResponse
-	16, // 52: defter.ledger.v1.JournalService.VerifyJournal:output_type -> defter.ledger.v1.VerifyJournalResponse
-	19, // 53: defter.ledger.v1.JournalService.GetTrialBalance:output_type -> defter.ledger.v1.GetTrialBalanceResponse
-	21, // 54: defter.ledger.v1.JournalService.GetOutcome:output_type -> defter.ledger.v1.GetOutcomeResponse
-	50, // [50:55] is the sub-list for method output_type
-	45, // [45:50] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	37, // 34: defter.ledger.v1.JournalRecord.adjustment_changed:type_name -> defter.ledger.v1.Adjustment
+	38, // 35: defter.ledger.v1.JournalRecord.adjustment_policy_set:type_name -> defter.ledger.v1.AdjustmentPolicy
+	6,  // 36: defter.ledger.v1.JournalEntry.record:type_name -> defter.ledger.v1.JournalRecord
+	7,  // 37: defter.ledger.v1.WatchJournalResponse.entries:type_name -> defter.ledger.v1.JournalEntry
+	27, // 38: defter.ledger.v1.WatchJournalResponse.server_time:type_name -> google.protobuf.Timestamp
+	7,  // 39: defter.ledger.v1.ListJournalResponse.entries:type_name -> defter.ledger.v1.JournalEntry
+	14, // 40: defter.ledger.v1.VerifyResult.first_difference:type_name -> defter.ledger.v1.Difference
+	13, // 41: defter.ledger.v1.VerifyJournalResponse.progress:type_name -> defter.ledger.v1.VerifyProgress
+	15, // 42: defter.ledger.v1.VerifyJournalResponse.result:type_name -> defter.ledger.v1.VerifyResult
+	22, // 43: defter.ledger.v1.TrialBalance.lines:type_name -> defter.ledger.v1.TrialBalance.Line
+	18, // 44: defter.ledger.v1.GetTrialBalanceResponse.trial_balances:type_name -> defter.ledger.v1.TrialBalance
+	7,  // 45: defter.ledger.v1.GetOutcomeResponse.entry:type_name -> defter.ledger.v1.JournalEntry
+	39, // 46: defter.ledger.v1.TrialBalance.Line.kind:type_name -> defter.ledger.v1.AccountKind
+	8,  // 47: defter.ledger.v1.JournalService.WatchJournal:input_type -> defter.ledger.v1.WatchJournalRequest
+	10, // 48: defter.ledger.v1.JournalService.ListJournal:input_type -> defter.ledger.v1.ListJournalRequest
+	12, // 49: defter.ledger.v1.JournalService.VerifyJournal:input_type -> defter.ledger.v1.VerifyJournalRequest
+	17, // 50: defter.ledger.v1.JournalService.GetTrialBalance:input_type -> defter.ledger.v1.GetTrialBalanceRequest
+	20, // 51: defter.ledger.v1.JournalService.GetOutcome:input_type -> defter.ledger.v1.GetOutcomeRequest
+	9,  // 52: defter.ledger.v1.JournalService.WatchJournal:output_type -> defter.ledger.v1.WatchJournalResponse
+	11, // 53: defter.ledger.v1.JournalService.ListJournal:output_type -> defter.ledger.v1.ListJournalResponse
+	16, // 54: defter.ledger.v1.JournalService.VerifyJournal:output_type -> defter.ledger.v1.VerifyJournalResponse
+	19, // 55: defter.ledger.v1.JournalService.GetTrialBalance:output_type -> defter.ledger.v1.GetTrialBalanceResponse
+	21, // 56: defter.ledger.v1.JournalService.GetOutcome:output_type -> defter.ledger.v1.GetOutcomeResponse
+	52, // [52:57] is the sub-list for method output_type
+	47, // [47:52] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_defter_ledger_v1_journal_proto_init() }
@@ -2292,6 +2344,7 @@ func file_defter_ledger_v1_journal_proto_init() {
 		return
 	}
 	file_defter_ledger_v1_account_proto_init()
+	file_defter_ledger_v1_adjustment_proto_init()
 	file_defter_ledger_v1_error_proto_init()
 	file_defter_ledger_v1_hold_proto_init()
 	file_defter_ledger_v1_posting_proto_init()
@@ -2320,6 +2373,8 @@ func file_defter_ledger_v1_journal_proto_init() {
 		(*JournalRecord_EpochBegun)(nil),
 		(*JournalRecord_AccountContinued)(nil),
 		(*JournalRecord_PlayerForgotten)(nil),
+		(*JournalRecord_AdjustmentChanged)(nil),
+		(*JournalRecord_AdjustmentPolicySet)(nil),
 	}
 	file_defter_ledger_v1_journal_proto_msgTypes[16].OneofWrappers = []any{
 		(*VerifyJournalResponse_Progress)(nil),

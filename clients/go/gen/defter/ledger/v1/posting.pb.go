@@ -290,7 +290,9 @@ type Transaction struct {
 	LimitBreached bool `protobuf:"varint,11,opt,name=limit_breached,json=limitBreached,proto3" json:"limit_breached,omitempty"`
 	// Whether it records something that has happened at a provider: neither a limit nor a frozen or closed
 	// account stops that.
-	Outside       bool `protobuf:"varint,12,opt,name=outside,proto3" json:"outside,omitempty"`
+	Outside bool `protobuf:"varint,12,opt,name=outside,proto3" json:"outside,omitempty"`
+	// The adjustment that this one was asked for by, if any. The record right behind this one is that adjustment's.
+	AdjustmentId  string `protobuf:"bytes,13,opt,name=adjustment_id,json=adjustmentId,proto3" json:"adjustment_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -407,6 +409,13 @@ func (x *Transaction) GetOutside() bool {
 		return x.Outside
 	}
 	return false
+}
+
+func (x *Transaction) GetAdjustmentId() string {
+	if x != nil {
+		return x.AdjustmentId
+	}
+	return ""
 }
 
 // Request of PostTransaction.
@@ -1372,7 +1381,7 @@ const file_defter_ledger_v1_posting_proto_rawDesc = "" +
 	"\tdirection\x18\x02 \x01(\x0e2\x1b.defter.ledger.v1.DirectionR\tdirection\x12!\n" +
 	"\famount_minor\x18\x03 \x01(\x03R\vamountMinor\x12#\n" +
 	"\rcurrency_code\x18\x04 \x01(\tR\fcurrencyCode\x12:\n" +
-	"\abalance\x18\x05 \x01(\v2 .defter.ledger.v1.AccountBalanceR\abalance\"\xf4\x04\n" +
+	"\abalance\x18\x05 \x01(\v2 .defter.ledger.v1.AccountBalanceR\abalance\"\x99\x05\n" +
 	"\vTransaction\x12%\n" +
 	"\x0etransaction_id\x18\x01 \x01(\tR\rtransactionId\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x03R\bsequence\x125\n" +
@@ -1387,7 +1396,8 @@ const file_defter_ledger_v1_posting_proto_rawDesc = "" +
 	"\ahold_id\x18\n" +
 	" \x01(\tR\x06holdId\x12%\n" +
 	"\x0elimit_breached\x18\v \x01(\bR\rlimitBreached\x12\x18\n" +
-	"\aoutside\x18\f \x01(\bR\aoutside\x1a;\n" +
+	"\aoutside\x18\f \x01(\bR\aoutside\x12#\n" +
+	"\radjustment_id\x18\r \x01(\tR\fadjustmentId\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa2\x01\n" +
