@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from defter.ledger.v1 import account_pb2, hold_pb2, posting_pb2, tenant_pb2
+from defter.ledger.v1 import account_pb2, adjustment_pb2, hold_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import (
     deposit_pb2,
     payment_pb2,
@@ -73,6 +73,7 @@ class History:
         self.deposits: dict[str, str] = {"dep_unknown": "nothing"}
         self.captured: set[str] = set()
         self.withdrawals = ["wd_unknown"]
+        self.adjustments = ["adj_unknown"]
         self.events = ["evt_unknown"]
         self._numbers = iter(range(1, 1_000_000))
 
@@ -82,6 +83,8 @@ class History:
         policy = payment_pb2.WithdrawalPolicy(player_may_cancel=True)
         policy.second_review_from_minor["EUR"] = 1
         await self._send("SetWithdrawalPolicy", withdrawal_pb2.SetWithdrawalPolicyRequest(policy=policy))
+        amounts = adjustment_pb2.AdjustmentPolicy(second_review_from_minor={"EUR": 40})
+        await self._send("SetAdjustmentPolicy", adjustment_pb2.SetAdjustmentPolicyRequest(policy=amounts))
         for account_id in (*ACCOUNTS[:-1], "house"):  # the last one is opened by chance, the first one twice
             await self._send("OpenAccount", self._open(account_id, _kind_of(account_id)))
         for account_id in ACCOUNTS[1:]:
@@ -105,6 +108,8 @@ class History:
             (12, self._event),
             (5, self._withdraw),
             (6, self._review),
+            (6, self._adjust),
+            (8, self._review_adjustment),
             (3, self._replay_event),
             (6, self._again),
             (3, self._stream),
@@ -342,6 +347,36 @@ class History:
         response = await self._send("RequestWithdrawal", request)
         if response is not None:
             self.withdrawals.append(response.withdrawal.withdrawal_id)
+
+    async def _adjust(self) -> None:
+        debited, credited = self._choice.choice(self.accounts), self._choice.choice(self.accounts)
+        amount = self._amount()
+        request = adjustment_pb2.RequestAdjustmentRequest(
+            postings=[leg(debited, DEBIT, amount), leg(credited, CREDIT, amount)],
+            reason="goodwill",
+            actor=self._choice.choice(["ada", "eve"]),
+        )
+        response = await self._send("RequestAdjustment", request)
+        if response is not None:
+            self.adjustments.append(response.adjustment.adjustment_id)
+
+    async def _review_adjustment(self) -> None:
+        adjustment_id = self._known(self.adjustments)
+        who = self._choice.choice(["ada", "eve"])
+        match self._choice.randrange(4):
+            case 0:
+                request: Message = adjustment_pb2.RejectAdjustmentRequest(
+                    adjustment_id=adjustment_id, reviewer=who, reason="no"
+                )
+            case 1:
+                request = adjustment_pb2.CancelAdjustmentRequest(
+                    adjustment_id=adjustment_id,
+                    actor=who,
+                    expected_state=self._choice.choice(adjustment_pb2.AdjustmentState.values()),
+                )
+            case _:
+                request = adjustment_pb2.ApproveAdjustmentRequest(adjustment_id=adjustment_id, reviewer=who)
+        await self._send(type(request).__name__.removesuffix("Request"), request)
 
     async def _review(self) -> None:
         withdrawal_id = self._known(self.withdrawals)

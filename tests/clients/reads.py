@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2
+from defter.ledger.v1 import account_pb2, adjustment_pb2, hold_pb2, journal_pb2, posting_pb2
 from defter.payments.v1 import (
     deposit_pb2,
     provider_event_pb2,
@@ -62,6 +62,12 @@ def reads_of(history: History, tenant_id: str, head: int, now: datetime) -> Iter
         yield (
             "GetWithdrawal",
             withdrawal_pb2.GetWithdrawalRequest(tenant_id=tenant_id, withdrawal_id=withdrawal_id),
+        )
+    yield "GetAdjustmentPolicy", adjustment_pb2.GetAdjustmentPolicyRequest(tenant_id=tenant_id)
+    for adjustment_id in history.adjustments:
+        yield (
+            "GetAdjustment",
+            adjustment_pb2.GetAdjustmentRequest(tenant_id=tenant_id, adjustment_id=adjustment_id),
         )
     for event_id in history.events:
         yield (
@@ -137,6 +143,13 @@ def lists_of(history: History, tenant_id: str, now: datetime) -> Iterator[tuple[
             *({"state": state} for state in (1, 2, 3, 4)),
             {"provider": PROVIDER},
             *({"payment_id": payment} for payment in list(history.deposits)[:4]),
+        ],
+        "ListAdjustments": [
+            {},
+            {"newest_first": True},
+            *({"states": [state]} for state in (1, 2, 3, 4)),
+            {"states": [1, 3], "newest_first": True},
+            {"from_time": span["start_time"], "to_time": span["end_time"]},
         ],
         "ListWallets": [{}],
         "ListPostings": [

@@ -44,6 +44,8 @@ KINDS: Final[Mapping[type[Struct], tuple[FactKind, ...]]] = {
     facts.FindingChanged: (FactKind.FINDING_CHANGED,),
     facts.EpochBegun: (FactKind.EPOCH_BEGUN,),
     facts.PlayerForgotten: (FactKind.PLAYER_FORGOTTEN,),
+    facts.AdjustmentChanged: (FactKind.ADJUSTMENT_CHANGED,),
+    facts.AdjustmentPolicySet: (FactKind.ADJUSTMENT_POLICY_SET,),
 }
 
 

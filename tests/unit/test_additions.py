@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
+from ledger_server.domain.adjustments.commands import AdjustmentCommand, SetAdjustmentPolicy
 from ledger_server.domain.decisions import decide as decisions
 from ledger_server.domain.decisions import ledger as ledger_decisions
 from ledger_server.domain.decisions.payments import decide as payment_decide
@@ -39,6 +40,7 @@ from ledger_server.engine.records.limit_surveys import WITHOUT_ACCOUNTS, changed
 from ledger_server.engine.verification.reenact import reenact
 from ledger_server.rpc.requests import _POSTABLE_TYPES
 from ledger_server.store import lane_writes
+from ledger_server.store.adjustment_rows import ADJUSTMENT_TABLES, ADJUSTMENT_UPSERTS
 from ledger_server.store.finding_rows import FINDING_TABLES, FINDING_UPSERTS
 from ledger_server.store.ledger_rows import JOURNAL, LEDGER_TABLES, LEDGER_UPSERTS, JournalRow, journal_rows
 from ledger_server.store.payment_rows import PAYMENT_TABLES, PAYMENT_UPSERTS
@@ -63,6 +65,7 @@ NAMES_NOTHING: Final = {
     commands.CreateTenant,
     commands.ForgetPlayer,
     payment_commands.SetWithdrawalPolicy,
+    SetAdjustmentPolicy,
 }
 # A number of ours that is not the number in an id that the caller has named.
 NOT_BY_ID: Final = {"run", "amount", "max_pending", "mends"}
@@ -90,6 +93,7 @@ FIXED: Final[Mapping[str, set[str]]] = {
         "payload",
     },
     "player_keys": set(),
+    "adjustments": {"requester", "request_time"},
     "reconciliation_findings": {"class", "provider", "open_time"},
 }
 
@@ -113,11 +117,13 @@ def test_each_command_has_one_decider() -> None:
     ledger = set(ledger_decisions._DECIDERS)
     payments = set(payment_decide._DECIDERS)
     findings = set(get_args(AnyFindingCommand))
+    adjustments = set(get_args(AdjustmentCommand))
 
     assert payments == set(get_args(PaymentCommand))
     # The lane records what is due on touched accounts before it decides anything.
-    assert ledger | payments | findings | {commands.ExpireHolds} == set(get_args(Command))
-    assert len(ledger) + len(payments) + len(findings) + 1 == len(get_args(Command))
+    assert ledger | payments | findings | adjustments | {commands.ExpireHolds} == set(get_args(Command))
+    kinds = (ledger, payments, findings, adjustments)
+    assert sum(map(len, kinds)) + 1 == len(get_args(Command))
 
 
 @each_command
@@ -195,6 +201,7 @@ def snapshot(state: WorkingSet) -> object:
         state.refs,
         state.events,
         state.findings,
+        state.adjustments,
     ]
     known = [
         (key, name, getattr(entry, name))
@@ -203,7 +210,7 @@ def snapshot(state: WorkingSet) -> object:
         for name in entry.__slots__
         if name != "stamp"
     ]
-    return known, state.enforcement, state.policy, state.ids.epochs
+    return known, state.enforcement, state.policy, state.adjustment_policy, state.ids.epochs
 
 
 @SETTINGS
@@ -311,8 +318,9 @@ def test_each_fact_is_counted(kind: type[Struct], data: st.DataObject) -> None:
 @pytest.mark.parametrize("table", FIXED)
 def test_each_column_is_fixed_or_written_again(table: str) -> None:
     """A column that changes and is not written again is read as it was, after the next restart."""
-    columns = {**LEDGER_TABLES, **PAYMENT_TABLES, **FINDING_TABLES}[table]
-    identity, changing = {**LEDGER_UPSERTS, **PAYMENT_UPSERTS, **FINDING_UPSERTS}[table]
+    columns = {**LEDGER_TABLES, **PAYMENT_TABLES, **FINDING_TABLES, **ADJUSTMENT_TABLES}[table]
+    upserts = {**LEDGER_UPSERTS, **PAYMENT_UPSERTS, **FINDING_UPSERTS, **ADJUSTMENT_UPSERTS}
+    identity, changing = upserts[table]
 
     assert not set(changing) & FIXED[table]
     assert {*identity.split(", "), *changing, *FIXED[table]} == set(columns)

@@ -156,6 +156,8 @@ TABLES: Final[Mapping[type[Struct], tuple[str, ...]]] = {
     facts.FindingChanged: ("reconciliation_findings", "finding_versions"),
     facts.EpochBegun: ("tenants",),
     facts.PlayerForgotten: ("player_keys",),
+    facts.AdjustmentChanged: ("adjustments",),
+    facts.AdjustmentPolicySet: ("tenants",),
 }
 """What a fact changes, beside the journal."""
 # Every field is tried in every example, and what has failed is named: nothing is won by making it smaller.

@@ -136,6 +136,17 @@ def _withdrawal(key: str, name: str) -> Call:
     return Call((fields,), ((name, "withdrawal.withdrawal_id"),))
 
 
+def _adjustment(key: str, amount_minor: int, name: str) -> Call:
+    fields = {
+        "tenant_id": "casino",
+        "idempotency_key": key,
+        "postings": _transaction("ADJUSTMENT", _BANK, _WALLET, amount_minor)["postings"],
+        "reason": "goodwill, case 4711",
+        "actor": "ada",
+    }
+    return Call((fields,), ((name, "adjustment.adjustment_id"),))
+
+
 _WALLET: Final = "player:42:real:EUR"
 _GAMES: Final = "house:games:EUR"
 _BANK: Final = "bank:main:EUR"
@@ -229,6 +240,57 @@ _POSTINGS: Final = (
     _ledger("AccountService", "GetBalance", account_id=_GAMES),
     _ledger("AccountService", "BatchGetBalances", account_ids=[_WALLET, _GAMES]),
     _ledger("AccountService", "ListPostings", account_id=_GAMES, include_pending=True),
+)
+
+_ADJUSTMENTS: Final = (
+    _ledger(
+        "AdjustmentService",
+        "SetAdjustmentPolicy",
+        idempotency_key="adjustments-1",
+        policy={"second_review_from_minor": {"EUR": 1000}},
+    ),
+    _ledger("AdjustmentService", "GetAdjustmentPolicy"),
+    _of(
+        f"{_LEDGER}.AdjustmentService",
+        "RequestAdjustment",
+        _adjustment("goodwill-1", 700, "SMALL_ADJUSTMENT"),
+        _adjustment("goodwill-2", 2500, "ADJUSTMENT"),
+        _adjustment("goodwill-3", 9000, "OTHER_ADJUSTMENT"),
+        _adjustment("goodwill-4", 9000, "THIRD_ADJUSTMENT"),
+        remark="The first one is posted at once; the others wait for a second person.",
+    ),
+    _ledger(
+        "AdjustmentService",
+        "ApproveAdjustment",
+        idempotency_key="approve-goodwill-2",
+        adjustment_id="$ADJUSTMENT",
+        reviewer="grace",
+        note="seen the case",
+        expected_state="ADJUSTMENT_STATE_REQUESTED",
+    ),
+    _ledger(
+        "AdjustmentService",
+        "RejectAdjustment",
+        idempotency_key="reject-goodwill-3",
+        adjustment_id="$OTHER_ADJUSTMENT",
+        reviewer="grace",
+        reason="the wrong player",
+    ),
+    _ledger(
+        "AdjustmentService",
+        "CancelAdjustment",
+        idempotency_key="cancel-goodwill-4",
+        adjustment_id="$THIRD_ADJUSTMENT",
+        actor="ada",
+        reason="asked for twice",
+    ),
+    _ledger("AdjustmentService", "GetAdjustment", adjustment_id="$ADJUSTMENT"),
+    _ledger(
+        "AdjustmentService",
+        "ListAdjustments",
+        states=["ADJUSTMENT_STATE_REQUESTED", "ADJUSTMENT_STATE_POSTED"],
+        newest_first=True,
+    ),
 )
 
 _HOLDS: Final = (
@@ -564,6 +626,7 @@ EXAMPLES: Final[tuple[Example, ...]] = (
     *_TENANTS,
     *_ACCOUNTS,
     *_POSTINGS,
+    *_ADJUSTMENTS,
     *_HOLDS,
     *_DEPOSITS,
     *_WITHDRAWALS,

@@ -7,6 +7,7 @@ from defter_testing.tenants import MemoryTenant
 from ledger_server.domain.state.commands import Command
 from ledger_server.domain.state.working_set import (
     AccountEntry,
+    AdjustmentEntry,
     EventEntry,
     FindingEntry,
     HoldEntry,
@@ -62,6 +63,8 @@ def _fill(tenant: MemoryTenant, missing: Wanted) -> bool:
         known.refs[place] = RefEntry(None, known.stamp)
     for fingerprint in missing.findings:
         known.findings[fingerprint] = FindingEntry(None, known.stamp)
+    for number in missing.adjustments:
+        known.adjustments[number] = AdjustmentEntry(None, known.stamp)
     for number in missing.events:
         known.events[number] = EventEntry(None, known.stamp)
     found = False
@@ -81,6 +84,7 @@ def _fill(tenant: MemoryTenant, missing: Wanted) -> bool:
             or missing.new_refs
             or missing.refs
             or missing.findings
+            or missing.adjustments
             or missing.events
         )
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+from ledger_server.domain.adjustments.adjustment import NO_ADJUSTMENT_POLICY, Adjustment
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from ledger_server.domain.ledger.accounts import ZERO, Account, Counters
 from ledger_server.domain.ledger.holds import Hold
@@ -18,6 +19,8 @@ from ledger_server.domain.state.commands import RequestKey
 from ledger_server.domain.state.facts import (
     AccountChanged,
     AccountContinued,
+    AdjustmentChanged,
+    AdjustmentPolicySet,
     DepositChanged,
     EnforcementChanged,
     EventRecorded,
@@ -69,6 +72,13 @@ class WrittenEvent(NamedTuple):
     payload: bytes
 
 
+class WrittenAdjustment(NamedTuple):
+    """An adjustment as it stands, and its message."""
+
+    adjustment: Adjustment
+    body: bytes
+
+
 class MemoryTenant:
     """A tenant: what is decided (the tip), what is written, and the work that waits.
 
@@ -104,6 +114,8 @@ class MemoryTenant:
         self._create_time = fact.create_time
         self._enforcement = fact.enforcement
         self._policy = NO_POLICY
+        self.adjustments: Final[dict[int, WrittenAdjustment]] = {}
+        self._adjustment_policy = NO_ADJUSTMENT_POLICY
         self._decided: dict[RequestKey, JournalRow] = {}
         self.write([first])
 
@@ -139,6 +151,7 @@ class MemoryTenant:
             enforcement=self._enforcement,
             create_time=self._create_time,
             policy=self._policy,
+            adjustment_policy=self._adjustment_policy,
             epochs=self.ids.epochs,
             epoch=self.tip.epoch,
             final_time=self.final_time,
@@ -225,6 +238,10 @@ class MemoryTenant:
                 self.events[stored.number] = WrittenEvent(stored, row.content, payload)
             case WithdrawalPolicySet(policy=policy):
                 self._policy = policy
+            case AdjustmentChanged(adjustment=adjustment):
+                self.adjustments[adjustment.number] = WrittenAdjustment(adjustment, row.content)
+            case AdjustmentPolicySet(policy=amounts):
+                self._adjustment_policy = amounts
             case _:
                 pass  # the journal alone tells of it
 

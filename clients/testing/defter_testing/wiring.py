@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from defter.backfill.v1 import backfill_pb2
 from defter.identity.v1 import access_pb2
-from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
+from defter.ledger.v1 import account_pb2, adjustment_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import (
     deposit_pb2,
     outbound_pb2,
@@ -20,6 +20,7 @@ from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2, settlement
 from google.protobuf.descriptor import ServiceDescriptor
 from iso4217 import Currency
 
+from defter_testing.adjustment_reads import MemoryAdjustmentReads
 from defter_testing.failures import Failures
 from defter_testing.ledger import NO_DATABASE, MemoryLedger
 from defter_testing.payment_reads import MemoryPaymentReads
@@ -35,6 +36,7 @@ from ledger_server.engine.reads.personal import PersonalData
 from ledger_server.identity.quotas import Kind, Quota, Quotas
 from ledger_server.rpc.access import AccessServicer
 from ledger_server.rpc.account import AccountServicer
+from ledger_server.rpc.adjustment import AdjustmentServicer
 from ledger_server.rpc.callers_ledger import CallersLedger
 from ledger_server.rpc.deposit import DepositServicer
 from ledger_server.rpc.hold import HoldServicer
@@ -64,6 +66,7 @@ _FILES: Final[tuple[Any, ...]] = (
     tenant_pb2,
     account_pb2,
     posting_pb2,
+    adjustment_pb2,
     hold_pb2,
     journal_pb2,
     deposit_pb2,
@@ -112,6 +115,7 @@ class Wired:
             tenant_pb2: TenantServicer(callers, reads, _MemoryCurrencies(known)),
             account_pb2: AccountServicer(callers, reader, reads),
             posting_pb2: PostingServicer(callers, reader, reads, self.streams),
+            adjustment_pb2: AdjustmentServicer(callers, reader, reads, MemoryAdjustmentReads(reads)),
             hold_pb2: HoldServicer(callers, reader, reads),
             journal_pb2: JournalServicer(reads, watches),
             deposit_pb2: DepositServicer(callers, payments, payment_reads, personal),
