@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import grpc
-from defter.ledger.v1 import account_pb2, error_pb2, hold_pb2, posting_pb2, tenant_pb2
+from defter.ledger.v1 import account_pb2, adjustment_pb2, error_pb2, hold_pb2, posting_pb2, tenant_pb2
 from google.protobuf.message import Message
 from typing_extensions import override
 
@@ -26,7 +26,7 @@ from tests.support.requests import (
 )
 from tests.support.wire import REPLAYED, Refusal, read_refusal
 
-# The model's names of transactions and holds, with the server's ids for them.
+# The model's names of transactions, holds and adjustments, with the server's ids for them.
 Ids = Mapping[str, str]
 Answers = Answer | list[Answer]
 CALL_TIMEOUT_SECONDS = 30
@@ -40,6 +40,7 @@ class Seen:
     replayed: bool = False
     transaction_id: str = ""
     hold_id: str = ""
+    adjustment_id: str = ""
     limit_breached: bool = False
     index: int | None = None
 
@@ -289,6 +290,148 @@ class Reverse(Ask):
     @override
     def altered(self) -> Ask:
         return replace(self, reference=self.reference + "x")
+
+
+class OfAdjustment(Ask):
+    """A request on adjustments, whose answer names the transaction as well, if there is one."""
+
+    service: ClassVar[str] = "adjustments"
+
+    @override
+    def read(self, response: Any, *, replayed: bool) -> Reply:
+        told = response.adjustment
+        seen = Seen(replayed=replayed, transaction_id=told.transaction_id, adjustment_id=told.adjustment_id)
+        return Reply(seen, response.SerializeToString(deterministic=True))
+
+
+@dataclass(frozen=True)
+class RequestAdjustment(OfAdjustment):
+    """RequestAdjustment; what is asked for has no reference of its own."""
+
+    item: PostItem
+    actor: str
+    method: ClassVar[str] = "RequestAdjustment"
+
+    @override
+    def expect(self, model: LedgerModel) -> Answers:
+        return model.request_adjustment(self.item, self.actor)
+
+    @override
+    def wire(self, tenant_id: str, ids: Ids) -> Message:
+        wanted = wire_transaction(self.item)
+        return adjustment_pb2.RequestAdjustmentRequest(
+            tenant_id=tenant_id,
+            idempotency_key=self.item.key,
+            postings=wanted.postings,
+            reference=wanted.reference,
+            reason="goodwill",
+            actor=self.actor,
+        )
+
+    @override
+    def altered(self) -> Ask:
+        return replace(self, actor=self.actor + "x")
+
+
+@dataclass(frozen=True)
+class ApproveAdjustment(OfAdjustment):
+    """ApproveAdjustment."""
+
+    key: str
+    adjustment: str
+    person: str
+    only_requested: bool
+    method: ClassVar[str] = "ApproveAdjustment"
+
+    @override
+    def expect(self, model: LedgerModel) -> Answers:
+        return model.approve_adjustment(
+            self.key, self.adjustment, self.person, only_requested=self.only_requested
+        )
+
+    @override
+    def wire(self, tenant_id: str, ids: Ids) -> Message:
+        return adjustment_pb2.ApproveAdjustmentRequest(**self._fields(tenant_id, ids), reviewer=self.person)
+
+    @override
+    def altered(self) -> Ask:
+        return replace(self, person=self.person + "x")
+
+    def _fields(self, tenant_id: str, ids: Ids) -> dict[str, Any]:
+        seen = adjustment_pb2.ADJUSTMENT_STATE_REQUESTED
+        return {
+            "tenant_id": tenant_id,
+            "idempotency_key": self.key,
+            "adjustment_id": file_id(ids, self.adjustment),
+            "expected_state": seen if self.only_requested else None,
+        }
+
+
+@dataclass(frozen=True)
+class RejectAdjustment(ApproveAdjustment):
+    """RejectAdjustment."""
+
+    method: ClassVar[str] = "RejectAdjustment"
+
+    @override
+    def expect(self, model: LedgerModel) -> Answers:
+        return model.reject_adjustment(
+            self.key, self.adjustment, self.person, only_requested=self.only_requested
+        )
+
+    @override
+    def wire(self, tenant_id: str, ids: Ids) -> Message:
+        return adjustment_pb2.RejectAdjustmentRequest(
+            **self._fields(tenant_id, ids), reviewer=self.person, reason="no"
+        )
+
+
+@dataclass(frozen=True)
+class CancelAdjustment(ApproveAdjustment):
+    """CancelAdjustment."""
+
+    method: ClassVar[str] = "CancelAdjustment"
+
+    @override
+    def expect(self, model: LedgerModel) -> Answers:
+        return model.cancel_adjustment(
+            self.key, self.adjustment, self.person, only_requested=self.only_requested
+        )
+
+    @override
+    def wire(self, tenant_id: str, ids: Ids) -> Message:
+        return adjustment_pb2.CancelAdjustmentRequest(**self._fields(tenant_id, ids), actor=self.person)
+
+
+@dataclass(frozen=True)
+class SetAdjustmentPolicy(Ask):
+    """SetAdjustmentPolicy, of euros alone; 0: they are not named."""
+
+    key: str
+    euros_from: int
+    service: ClassVar[str] = "adjustments"
+    method: ClassVar[str] = "SetAdjustmentPolicy"
+
+    @property
+    def amounts(self) -> dict[str, int]:
+        """The amounts by currency."""
+        return {"EUR": self.euros_from} if self.euros_from else {}
+
+    @override
+    def expect(self, model: LedgerModel) -> Answers:
+        return model.set_adjustment_policy(self.key, self.amounts)
+
+    @override
+    def wire(self, tenant_id: str, ids: Ids) -> Message:
+        return adjustment_pb2.SetAdjustmentPolicyRequest(
+            tenant_id=tenant_id,
+            idempotency_key=self.key,
+            policy=adjustment_pb2.AdjustmentPolicy(second_review_from_minor=self.amounts),
+        )
+
+    @override
+    def altered(self) -> Ask:
+        return replace(self, euros_from=self.euros_from + 1)
 
 
 @dataclass(frozen=True)

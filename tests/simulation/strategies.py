@@ -76,6 +76,8 @@ def bet(player: str, amount: int) -> tuple[Leg, ...]:
     )
 
 
+people = st.sampled_from(("ada", "grace"))
+
 # Requests that are sent together, before they have a key: a word for the kind, and its parts.
 parts = st.one_of(
     st.tuples(st.just("bet"), players, small),
@@ -86,6 +88,9 @@ parts = st.one_of(
     st.tuples(st.just("release"), picks),
     st.tuples(st.just("increase"), picks, small),
     st.tuples(st.just("reverse"), picks),
+    st.tuples(st.just("adjust"), players, small, people),
+    st.tuples(st.just("approve"), picks, people),
+    st.tuples(st.just("cancel"), picks, people),
     st.tuples(st.just("freeze"), players),
     st.tuples(st.just("unfreeze"), players),
     st.tuples(st.just("continue"), players),

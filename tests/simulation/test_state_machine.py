@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from defter.ledger.v1 import account_pb2, error_pb2, hold_pb2
+from defter.ledger.v1 import account_pb2, adjustment_pb2, error_pb2, hold_pb2
 from hypothesis import HealthCheck, Phase, note, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,7 +23,9 @@ from hypothesis.stateful import (
 
 from tests.simulation.asks import (
     Answers,
+    ApproveAdjustment,
     Ask,
+    CancelAdjustment,
     Capture,
     Close,
     Continue,
@@ -37,10 +39,13 @@ from tests.simulation.asks import (
     Post,
     PostBatch,
     PostStream,
+    RejectAdjustment,
     Release,
     Reply,
+    RequestAdjustment,
     Reverse,
     Seen,
+    SetAdjustmentPolicy,
     SetEnforcement,
     SetLimits,
     Unfreeze,
@@ -62,10 +67,12 @@ from tests.simulation.strategies import (
     limit_pairs,
     opened_ids,
     parts,
+    people,
     picks,
     players,
     troubles,
 )
+from tests.support.adjusters import Adjusters
 from tests.support.coherence import assert_ledger_coherent, assert_tables_coherent
 from tests.support.ledger import Ledger
 from tests.support.model import (
@@ -91,6 +98,11 @@ EXAMPLES = int(os.environ.get("DEFTER_SIMULATION_EXAMPLES", "25"))
 def some_holds(machine: LedgerMachine) -> bool:
     """Tell whether there is a hold to work on."""
     return bool(machine.model.holds)
+
+
+def some_adjustments(machine: LedgerMachine) -> bool:
+    """Tell whether there is an adjustment to work on."""
+    return bool(machine.model.adjustments)
 
 
 def now_and_then(machine: LedgerMachine) -> bool:
@@ -141,6 +153,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def pick(self, names: dict[str, Any], number: int | None) -> str:
         """Return a name, counted from the newest, or one that nobody knows."""
         kind = "hold" if names is self.model.holds else "transaction"
+        kind = "adjustment" if names is self.model.adjustments else kind
         if number is None or not names:
             return f"{kind}-nobody"
         return list(names)[-1 - number % len(names)]
@@ -255,6 +268,40 @@ class LedgerMachine(RuleBasedStateMachine):
     def reverse(self, number: int | None) -> None:
         """Reverse a transaction."""
         self.ask(Reverse(self.key(), self.pick(self.model.transactions, number)))
+
+    # Adjustments.
+
+    @precondition(beside_holds)
+    @rule(legs=leg_sets(), actor=people)
+    def request_adjustment(self, legs: tuple[Leg, ...], actor: str) -> None:
+        """Ask for a transaction by hand."""
+        self.ask(RequestAdjustment(self.item(legs), actor))
+
+    @precondition(now_and_then)
+    @rule(legs=broken_leg_sets(), actor=people)
+    def request_broken_adjustment(self, legs: tuple[Leg, ...], actor: str) -> None:
+        """Ask for what can't be posted at all."""
+        self.ask(RequestAdjustment(self.item(legs), actor))
+
+    @precondition(some_adjustments)
+    @rule(
+        number=picks,
+        person=people,
+        step=st.sampled_from((ApproveAdjustment,) * 4 + (RejectAdjustment, CancelAdjustment)),
+        only_requested=st.booleans(),
+    )
+    def review_adjustment(
+        self, number: int | None, person: str, step: type[ApproveAdjustment], only_requested: bool
+    ) -> None:
+        """Approve, refuse or take back, as who asked or as somebody else."""
+        name = self.pick(self.model.adjustments, number)
+        self.ask(step(self.key(), name, person, only_requested))
+
+    @precondition(now_and_then)
+    @rule(euros_from=st.sampled_from((0, 1, 15, 40)))
+    def set_adjustment_policy(self, euros_from: int) -> None:
+        """Say from which amount a second person is needed."""
+        self.ask(SetAdjustmentPolicy(self.key(), euros_from))
 
     # Holds.
 
@@ -398,6 +445,13 @@ class LedgerMachine(RuleBasedStateMachine):
             "release": lambda number: Release(self.key(), self.pick(model.holds, number)),
             "increase": lambda number, amount: Increase(self.key(), self.pick(model.holds, number), amount),
             "reverse": lambda number: Reverse(self.key(), self.pick(model.transactions, number)),
+            "adjust": lambda player, amount, actor: RequestAdjustment(self.item(bet(player, amount)), actor),
+            "approve": lambda number, person: ApproveAdjustment(
+                self.key(), self.pick(model.adjustments, number), person, only_requested=False
+            ),
+            "cancel": lambda number, person: CancelAdjustment(
+                self.key(), self.pick(model.adjustments, number), person, only_requested=True
+            ),
             "freeze": lambda account: Freeze(self.key(), self.current(account)),
             "unfreeze": lambda account: Unfreeze(self.key(), self.current(account)),
             "continue": lambda account: Continue(self.key(), self.current(account)),
@@ -494,6 +548,17 @@ class LedgerMachine(RuleBasedStateMachine):
         for one, found in zip(listed, self.model.holds.values(), strict=True):
             assert hold_seen(one) == found
 
+    @invariant()
+    def adjustments_are_as_in_the_model(self) -> None:
+        """Every adjustment, in the order in which they were asked for."""
+        listed = self.run(Adjusters(self.ledger).listed())
+        assert [one.adjustment_id for one in listed] == [self.ids[name] for name in self.model.adjustments]
+        for one, found in zip(listed, self.model.adjustments.values(), strict=True):
+            state = adjustment_pb2.AdjustmentState.Name(one.state).removeprefix("ADJUSTMENT_STATE_")
+            assert state == found["state"]
+            assert [one.requester, *(each.reviewer for each in one.approvals)] == found["people"]
+            assert one.transaction_id == (self.ids[found["transaction"]] if found["transaction"] else "")
+
     def teardown(self) -> None:
         """Verify the journal, and check that it has exactly the model's decisions."""
         self.run(assert_ledger_coherent(self.ledger))
@@ -550,7 +615,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def learn(self, answer: Answer, seen: Seen) -> None:
         """Keep the server's ids for the model's new things."""
-        for name, found in ((answer.transaction, seen.transaction_id), (answer.hold, seen.hold_id)):
+        for name, found in (
+            (answer.transaction, seen.transaction_id),
+            (answer.hold, seen.hold_id),
+            (answer.adjustment, seen.adjustment_id),
+        ):
             assert bool(name) == bool(found)
             if name:
                 assert self.ids.setdefault(name, found) == found, "a replay names the same"

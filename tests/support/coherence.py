@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 import asyncpg
-from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2
+from defter.ledger.v1 import account_pb2, adjustment_pb2, hold_pb2, journal_pb2, posting_pb2
 
 from tests.support.ledger import Ledger
 from tests.support.requests import CREDIT, DEBIT
@@ -160,6 +160,8 @@ def assert_every_key_decided_once(records: Sequence[journal_pb2.JournalRecord]) 
     assert times == sorted(times)
     facts = {record.WhichOneof("fact") for record in records}
     allowed = UNASKED_FACTS | (PAYMENT_FACTS | FACTS_OF_PAYMENTS if facts & PAYMENT_FACTS else set())
+    if "adjustment_changed" in facts:
+        allowed = allowed | {"transaction_posted"}
     unasked = [
         record
         for record in records
@@ -172,7 +174,51 @@ def assert_every_key_decided_once(records: Sequence[journal_pb2.JournalRecord]) 
         if record.WhichOneof("fact") in HOLD_FACTS - UNASKED_FACTS:
             assert "defter_payment_id" in hold_of(record).metadata
         if record.HasField("transaction_posted"):
-            assert record.transaction_posted.reference.startswith(("dep_", "wd_"))
+            posted = record.transaction_posted
+            assert posted.adjustment_id or posted.reference.startswith(("dep_", "wd_"))
+    assert_adjustments_follow_from_journal(records)
+
+
+def assert_adjustments_follow_from_journal(records: Sequence[journal_pb2.JournalRecord]) -> None:
+    """Every adjustment ends once, is posted right behind its transaction, and by as many as it takes."""
+    amounts: dict[str, int] = {}
+    newest: dict[str, adjustment_pb2.Adjustment] = {}
+    awaited = ""
+    for before, record in zip([None, *records], records, strict=False):
+        if record.HasField("adjustment_policy_set"):
+            amounts = dict(record.adjustment_policy_set.second_review_from_minor)
+        if awaited:
+            assert record.adjustment_changed.adjustment_id == awaited
+        awaited = record.transaction_posted.adjustment_id
+        if not record.HasField("adjustment_changed"):
+            continue
+        changed = record.adjustment_changed
+        known = newest.get(changed.adjustment_id)
+        newest[changed.adjustment_id] = changed
+        assert known is None or known.state == adjustment_pb2.ADJUSTMENT_STATE_REQUESTED, "it ends once"
+        assert known is None or list(known.postings) == list(changed.postings)
+        posted = changed.state == adjustment_pb2.ADJUSTMENT_STATE_POSTED
+        assert posted == bool(changed.transaction_id)
+        if not posted:
+            continue
+        assert before is not None
+        assert before.transaction_posted.adjustment_id == changed.adjustment_id
+        assert before.transaction_posted.transaction_id == changed.transaction_id
+        legs = [
+            (leg.account_id, leg.direction, leg.amount_minor, leg.currency_code)
+            for leg in before.transaction_posted.postings
+        ]
+        assert legs == [
+            (leg.account_id, leg.direction, leg.amount_minor, leg.currency_code) for leg in changed.postings
+        ]
+        moved: Counter[str] = Counter()
+        for leg in changed.postings:
+            moved[leg.currency_code] += leg.amount_minor if leg.direction == DEBIT else 0
+        people = {changed.requester, *(each.reviewer for each in changed.approvals)}
+        if known is not None or any(total >= amounts.get(code, 0) for code, total in moved.items()):
+            assert len(people) >= 2, "two people stand behind it"
+        else:
+            assert people == {changed.requester}
 
 
 def assert_holds_follow_from_journal(

@@ -49,14 +49,15 @@ def in_words(told: Any) -> str:
 class Answer:
     """The answer to one request.
 
-    `reason` is empty for a success. `transaction` and `hold` are the model's own names of the results; the
-    caller of the model knows the server's ids for them.
+    `reason` is empty for a success. `transaction`, `hold` and `adjustment` are the model's own names of the
+    results; the caller of the model knows the server's ids for them.
     """
 
     reason: str = ""
     replayed: bool = False
     transaction: str = ""
     hold: str = ""
+    adjustment: str = ""
     limit_breached: bool = False
     index: int | None = None
 
@@ -142,6 +143,9 @@ class LedgerModel:
     accounts: dict[str, Account] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
     transactions: dict[str, Transaction] = field(default_factory=dict)
+    adjustments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # From which debits of a currency a second person is needed; none is named: always.
+    reviewed_from: dict[str, int] = field(default_factory=dict)
     outcomes: dict[tuple[str, str], tuple[Hashable, Answer]] = field(default_factory=dict)
     # Every decision in order: (method, key, reason or "").
     decisions: list[tuple[str, str, str]] = field(default_factory=list)
@@ -339,6 +343,96 @@ class LedgerModel:
             return answer
 
         return self._keyed("ReverseTransaction", key, (name, reference), decide)
+
+    # Adjustments.
+
+    def set_adjustment_policy(self, key: str, amounts: dict[str, int]) -> Answer:
+        """Say from which debits a second person is needed."""
+
+        def decide() -> Answer:
+            self.reviewed_from = dict(amounts)
+            return Answer()
+
+        return self._keyed("SetAdjustmentPolicy", key, tuple(sorted(amounts.items())), decide)
+
+    def request_adjustment(self, item: PostItem, actor: str) -> Answer:
+        """Ask for a transaction, which is posted at once where one person is enough."""
+        if refusal := malformed(item):
+            return Answer(reason=refusal)
+
+        def decide() -> Answer:
+            accounts = [self.accounts.get(leg.account) for leg in item.legs]
+            if None in accounts:
+                return Answer(reason="ACCOUNT_NOT_FOUND")
+            for leg in item.legs:
+                if self.accounts[leg.account]["currency"] != leg.currency:
+                    return Answer(reason="CURRENCY_MISMATCH")
+            if any(self.accounts[leg.account]["state"] == "CLOSED" for leg in item.legs):
+                return Answer(reason="ACCOUNT_CLOSED")
+            name = f"adjustment#{len(self.adjustments) + 1}"
+            asked = {"item": item, "state": "REQUESTED", "people": [actor], "transaction": ""}
+            waits = False
+            for currency in {leg.currency for leg in item.legs}:
+                moved = sum(
+                    leg.amount for leg in item.legs if (leg.currency, leg.direction) == (currency, "DEBIT")
+                )
+                waits = waits or currency not in self.reviewed_from or moved >= self.reviewed_from[currency]
+            if waits:
+                self.adjustments[name] = asked
+                return Answer(adjustment=name)
+            return self._post_adjustment(name, asked)
+
+        return self._keyed("RequestAdjustment", item.key, (item.body, actor), decide)
+
+    def approve_adjustment(self, key: str, name: str, reviewer: str, *, only_requested: bool) -> Answer:
+        """Let a transaction be posted that another person has asked for."""
+
+        def decide() -> Answer:
+            found = self.adjustments.get(name)
+            if refusal := _why_no_step(found, only_requested=only_requested):
+                return Answer(reason=refusal)
+            assert found is not None
+            if reviewer in found["people"]:
+                return Answer(reason="SECOND_PERSON_REQUIRED")
+            return self._post_adjustment(name, {**found, "people": [*found["people"], reviewer]})
+
+        return self._keyed("ApproveAdjustment", key, (name, reviewer, only_requested), decide)
+
+    def reject_adjustment(self, key: str, name: str, reviewer: str, *, only_requested: bool) -> Answer:
+        """Refuse it."""
+
+        def decide() -> Answer:
+            found = self.adjustments.get(name)
+            if refusal := _why_no_step(found, only_requested=only_requested):
+                return Answer(reason=refusal)
+            assert found is not None
+            found["state"] = "REJECTED"
+            return Answer(adjustment=name)
+
+        return self._keyed("RejectAdjustment", key, (name, reviewer, only_requested), decide)
+
+    def cancel_adjustment(self, key: str, name: str, actor: str, *, only_requested: bool) -> Answer:
+        """Take it back."""
+
+        def decide() -> Answer:
+            found = self.adjustments.get(name)
+            if refusal := _why_no_step(found, only_requested=only_requested):
+                return Answer(reason=refusal)
+            assert found is not None
+            if found["people"][0] != actor:
+                return Answer(reason="REQUESTER_REQUIRED")
+            found["state"] = "CANCELLED"
+            return Answer(adjustment=name)
+
+        return self._keyed("CancelAdjustment", key, (name, actor, only_requested), decide)
+
+    def _post_adjustment(self, name: str, asked: dict[str, Any]) -> Answer:
+        posted = self._post(replace(asked["item"], type="ADJUSTMENT"))
+        if posted.reason:
+            return posted
+        self.adjustments[name] = {**asked, "state": "POSTED", "transaction": posted.transaction}
+        # Whether a limit was broken is told of the transaction alone.
+        return replace(posted, adjustment=name, limit_breached=False)
 
     # Holds.
 
@@ -623,6 +717,15 @@ def misnamed(item: OpenItem) -> bool:
     if len(parts) != 4 or parts[0] != "player":
         return False
     return item.kind != "LIABILITY" or item.currency != parts[3]
+
+
+def _why_no_step(adjustment: dict[str, Any] | None, *, only_requested: bool) -> str:
+    """Return why no step may be taken on an adjustment, or nothing."""
+    if adjustment is None:
+        return "ADJUSTMENT_NOT_FOUND"
+    if adjustment["state"] == "REQUESTED":
+        return ""
+    return "ADJUSTMENT_STATE_MISMATCH" if only_requested else "ILLEGAL_TRANSITION"
 
 
 def malformed(item: PostItem) -> str:

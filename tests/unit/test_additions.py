@@ -68,7 +68,7 @@ NAMES_NOTHING: Final = {
     SetAdjustmentPolicy,
 }
 # A number of ours that is not the number in an id that the caller has named.
-NOT_BY_ID: Final = {"run", "amount", "max_pending", "mends"}
+NOT_BY_ID: Final = {"run", "amount", "max_pending", "mends", "adjustment"}
 # What a row keeps for ever; whatever else is in it may change, and is written again when it does.
 FIXED: Final[Mapping[str, set[str]]] = {
     "accounts": {"account_id", "kind", "currency_code", "open_time", "metadata", "continues"},

@@ -18,6 +18,7 @@ from defter.ledger.v1 import account_pb2, journal_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor
 
 from ledger_server.domain import errors
+from ledger_server.domain.adjustments.adjustment import AdjustmentState
 from ledger_server.domain.code import Code
 from ledger_server.domain.findings.discrepancy import FindingClass, Severity
 from ledger_server.domain.findings.finding import FindingState, Resolution, Source
@@ -69,6 +70,7 @@ LISTS: Final[Mapping[str, type[Code | errors.Reason]]] = {
     "UnreadReason": UnreadReason,
     "Verdict": Verdict,
     "WithdrawalState": WithdrawalState,
+    "AdjustmentState": AdjustmentState,
 }
 # Those that it has not, with the reason.
 OF_THE_WIRE: Final = {

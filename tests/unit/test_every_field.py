@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ledger_server.domain.adjustments.adjustment import Adjustment, AdjustmentPolicy
 from ledger_server.domain.errors import ReportMalformed
 from ledger_server.domain.findings.discrepancy import Side
 from ledger_server.domain.findings.finding import Finding
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
-from ledger_server.domain.ledger.accounts import Account, available_balance, posted_balance
+from ledger_server.domain.ledger.accounts import Account, Direction, available_balance, posted_balance
 from ledger_server.domain.ledger.holds import Hold, HoldState
 from ledger_server.domain.ledger.transactions import Line, Transaction, TransactionType
 from ledger_server.domain.payments.deposit import Deposit
@@ -39,6 +40,13 @@ from ledger_server.domain.reconciliation.settlement import (
 from ledger_server.domain.state import facts
 from ledger_server.domain.state.commands import Method, NamedCaller, RequestKey
 from ledger_server.domain.state.facts import FactKind
+from ledger_server.engine.records.adjustments import (
+    adjustment_fact,
+    adjustment_message,
+    adjustment_of,
+    adjustment_policy_message,
+    adjustment_policy_of,
+)
 from ledger_server.engine.records.deposits import deposit_message, deposit_of
 from ledger_server.engine.records.events import (
     echoed_payment,
@@ -73,6 +81,7 @@ from ledger_server.engine.records.withdrawals import (
     withdrawal_of,
 )
 from ledger_server.store import lane_writes
+from ledger_server.store.adjustment_rows import adjustment_policy_in, adjustment_policy_text
 from ledger_server.store.lane_store import Head, account_of, counters_of, hold_of
 from ledger_server.store.ledger_rows import (
     ACCOUNTS,
@@ -298,6 +307,8 @@ RECORDED: Final[Mapping[type[Struct], Callable[[Any], Message]]] = {
     StoredEvent: lambda stored: event_message(IDS, stored, NOW),
     Finding: lambda finding: finding_message(IDS, finding),
     WithdrawalPolicy: policy_message,
+    Adjustment: lambda adjustment: adjustment_message(IDS, adjustment),
+    AdjustmentPolicy: adjustment_policy_message,
 }
 NOT_RECORDED: Final = {
     (Account, "number"): "it is the sequence of the record that opened the account",
@@ -379,6 +390,7 @@ LEFT_OUT: Final[Mapping[str, object]] = {
     "hold": None,
     "limit_breached": False,
     "outside": False,
+    "adjustment": None,
 }
 
 
@@ -417,6 +429,7 @@ def test_any_transaction_is_told_by_the_names_of_its_fields(
         reverses_transaction_id="" if reverses is None else IDS.transaction_id(reverses),
         hold_id="" if hold is None else IDS.hold_id(hold),
         limit_breached=transaction.limit_breached,
+        adjustment_id=IDS.adjustment_id(transaction.adjustment) if transaction.adjustment is not None else "",
         outside=transaction.outside,
     )
     entry = reversible(record, 7)
@@ -550,6 +563,8 @@ READ_BACK: Final[Mapping[type[Struct], Callable[[Any], object]]] = {
     StoredEvent: lambda stored: event_of(IDS, _read(event_message(IDS, stored, NOW)), stored.event.payload),
     Finding: lambda finding: finding_of(IDS, _read(finding_message(IDS, finding))),
     WithdrawalPolicy: lambda policy: policy_of_message(_read(policy_message(policy))),
+    Adjustment: lambda adjustment: adjustment_of(IDS, _read(adjustment_message(IDS, adjustment))),
+    AdjustmentPolicy: lambda policy: adjustment_policy_of(_read(adjustment_policy_message(policy))),
 }
 
 
@@ -577,7 +592,7 @@ def test_side_that_says_nothing_is_still_a_side(finding: Finding, kind: Provider
         assert (said.ledger, said.remote) == (ledger, remote)
 
 
-@pytest.mark.parametrize("kind", [Deposit, Withdrawal, StoredEvent])
+@pytest.mark.parametrize("kind", [Deposit, Withdrawal, StoredEvent, Adjustment])
 @SETTINGS
 @given(st.data())
 def test_record_of_another_tenant_is_refused(kind: type[Struct], data: st.DataObject) -> None:
@@ -588,6 +603,7 @@ def test_record_of_another_tenant_is_refused(kind: type[Struct], data: st.DataOb
         Deposit: lambda: deposit_of(OTHERS, message),
         Withdrawal: lambda: withdrawal_of(OTHERS, message),
         StoredEvent: lambda: event_of(OTHERS, message, b""),
+        Adjustment: lambda: adjustment_of(OTHERS, message),
     }
 
     with pytest.raises(ValueError, match="none of this tenant's ids"):
@@ -618,6 +634,36 @@ def test_any_hold_is_told_by_the_names_of_its_fields(hold: Hold) -> None:
     sums = (message.amount_minor, message.captured_minor, message.released_minor, message.remaining_minor)
     assert sums == (hold.amount, hold.captured, hold.released, hold.remaining)
     assert message.hold_id == IDS.hold_id(hold.number)
+
+
+@SETTINGS
+@given(any_of(AdjustmentPolicy))
+def test_any_policy_for_adjustments_is_read_back_from_its_column(policy: AdjustmentPolicy) -> None:
+    """The tenant's row keeps it to the letter."""
+    assert adjustment_policy_in(adjustment_policy_text(policy)) == policy
+
+
+@pytest.mark.parametrize("kind", [facts.AdjustmentChanged, facts.AdjustmentPolicySet])
+@SETTINGS
+@given(st.data())
+def test_any_fact_of_adjustments_is_read_back(kind: type[Struct], data: st.DataObject) -> None:
+    """A replay has what was decided, whole."""
+    fact = data.draw(any_fact(kind))
+
+    assert adjustment_fact(IDS, recorded(fact)) == fact
+
+
+@SETTINGS
+@given(any_of(Adjustment))
+def test_any_adjustment_tells_what_it_moves(adjustment: Adjustment) -> None:
+    """The totals are the sums of the debits, in the order of the currencies."""
+    sums: dict[str, int] = {}
+    for posting in adjustment.postings:
+        if posting.direction is Direction.DEBIT:
+            sums[posting.currency] = sums.get(posting.currency, 0) + posting.amount
+
+    told = [(each.currency_code, each.amount_minor) for each in adjustment_message(IDS, adjustment).totals]
+    assert told == sorted(sums.items())
 
 
 @SETTINGS

@@ -7,7 +7,15 @@ from typing import Any
 
 import grpc
 from defter.identity.v1 import access_pb2
-from defter.ledger.v1 import account_pb2, error_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
+from defter.ledger.v1 import (
+    account_pb2,
+    adjustment_pb2,
+    error_pb2,
+    hold_pb2,
+    journal_pb2,
+    posting_pb2,
+    tenant_pb2,
+)
 from defter.payments.v1 import deposit_pb2, player_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
 from defter.reconciliation.v1 import finding_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
@@ -18,6 +26,7 @@ from hypothesis import strategies as st
 
 from ledger_server.domain.ids import TenantId, TenantIds, tenant_key
 from tests.simulation.driving import World
+from tests.support.adjusters import Adjusters
 from tests.support.cashier import Cashier
 from tests.support.clock import START
 from tests.support.coherence import assert_ledger_coherent
@@ -30,7 +39,7 @@ from tests.support.wire import read_refusal
 METHODS: list[MethodDescriptor] = [
     method
     for module in (
-        *(tenant_pb2, account_pb2, posting_pb2, hold_pb2, journal_pb2),
+        *(tenant_pb2, account_pb2, posting_pb2, adjustment_pb2, hold_pb2, journal_pb2),
         *(deposit_pb2, withdrawal_pb2, wallet_pb2, player_pb2, provider_event_pb2),
         *(finding_pb2, access_pb2),
     )
@@ -199,6 +208,10 @@ async def prepare_payments(ledger: Ledger) -> None:
     assert [one.provider_event_id for one in events] == [*map(IDS.event_id, EVENTS)]
     FITTING["finding_id"] = [(await Desk(ledger).raised()).finding_id for _ in range(2)]
     FITTING["duplicate_of_finding_id"] = ["", *FITTING["finding_id"]]
+    adjustments = Adjusters(ledger)
+    FITTING["adjustment_id"] = [
+        (await adjustments.request("house", "ann", 5)).adjustment_id for _ in range(6)
+    ]
     transactions = [entry.record.transaction_posted.transaction_id for entry in await ledger.entries()]
     FITTING["correction_transaction_id"] = ["", next(filter(None, transactions))]
 

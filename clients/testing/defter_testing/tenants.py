@@ -238,12 +238,16 @@ class MemoryTenant:
                 self.events[stored.number] = WrittenEvent(stored, row.content, payload)
             case WithdrawalPolicySet(policy=policy):
                 self._policy = policy
-            case AdjustmentChanged(adjustment=adjustment):
-                self.adjustments[adjustment.number] = WrittenAdjustment(adjustment, row.content)
-            case AdjustmentPolicySet(policy=amounts):
-                self._adjustment_policy = amounts
+            case AdjustmentChanged() | AdjustmentPolicySet():
+                self._adjust(row.fact, row.content)
             case _:
                 pass  # the journal alone tells of it
+
+    def _adjust(self, fact: AdjustmentChanged | AdjustmentPolicySet, body: bytes) -> None:
+        if isinstance(fact, AdjustmentPolicySet):
+            self._adjustment_policy = fact.policy
+        else:
+            self.adjustments[fact.adjustment.number] = WrittenAdjustment(fact.adjustment, body)
 
     def _pay(self, kind: int, payment: Deposit | Withdrawal, row: JournalRow) -> None:
         self.payments[payment.number] = WrittenPayment(kind, payment, row.content, row.sequence)

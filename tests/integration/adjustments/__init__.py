@@ -1,0 +1,1 @@
+"""Own the way of adjustments, from the RPC to the disk."""
