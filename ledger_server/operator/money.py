@@ -9,6 +9,7 @@ from iso4217 import Currency
 from defter_client import LedgerClient, LedgerError
 
 _PATIENCE_SECONDS: Final = 5.0
+_MOST_DIGITS: Final = 40
 _ISO: Final = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
 
 
@@ -39,6 +40,25 @@ class Money:
         sign = "-" if amount_minor < 0 else ""
         fraction = f".{rest:0{places}}" if places else ""
         return f"{sign}{whole:{',' if grouped else ''}}{fraction}"
+
+    def minor(self, amount: str, currency_code: str) -> int:
+        """Return the minor units of an amount such as `1234.56`.
+
+        Raises:
+            ValueError: the currency is unknown, or the amount is none of it, or is not positive.
+        """
+        places = self._places.get(currency_code)
+        if places is None:
+            raise ValueError(f"{currency_code!r} is no currency of this ledger")
+        whole, mark, fraction = amount.partition(".")
+        digits = whole + fraction
+        well_formed = digits.isascii() and digits.isdigit() and bool(whole) and bool(fraction) == bool(mark)
+        if not well_formed or len(digits) > _MOST_DIGITS or len(fraction) > places:
+            raise ValueError(f"{amount!r} is no amount of {currency_code}, which has {places} decimal places")
+        found = int(whole + fraction.ljust(places, "0"))
+        if not found:
+            raise ValueError("an amount is more than 0")
+        return found
 
 
 async def kept_money(ledger: LedgerClient) -> Money:

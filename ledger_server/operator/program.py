@@ -7,6 +7,7 @@ import typer
 from ledger_server.operator import (
     access,
     accounts,
+    adjustments,
     backfill,
     compare,
     deposits,
@@ -27,6 +28,7 @@ from ledger_server.operator.verify import verify
 
 _GROUPS: Final = {
     "accounts": accounts.app,
+    "adjustments": adjustments.app,
     "compare": compare.app,
     "deposits": deposits.app,
     "runs": reconcile.app,
