@@ -6,6 +6,7 @@ from defter.ledger.v1 import adjustment_pb2 as pb
 
 from ledger_server.domain.adjustments.adjustment import AdjustmentState, totals_of
 from ledger_server.domain.adjustments.commands import (
+    AdjustmentStep,
     ApproveAdjustment,
     CancelAdjustment,
     RejectAdjustment,
@@ -32,6 +33,8 @@ from ledger_server.rpc.violations import Violations, members
 from ledger_server.store.queries.adjustments import AdjustmentFilter
 
 MAX_DESCRIPTION: Final = 2_000
+# The size that a step counts for the adjustment that it reads: more than most have, a fifth of the largest.
+_READ_BYTES: Final = 64 * 1024
 
 _STATES: Final = members(AdjustmentState)
 
@@ -90,7 +93,7 @@ def approve_adjustment(message: pb.ApproveAdjustmentRequest) -> Request:
     violations.text(message.note, "note", MAX_NOTE)
     violations.check()
     command = ApproveAdjustment(**step, reviewer=message.reviewer, note=message.note, identity=_identity())
-    return keyed(Method.ApproveAdjustment, message, message.idempotency_key, command)
+    return _step_request(Method.ApproveAdjustment, message, command)
 
 
 def reject_adjustment(message: pb.RejectAdjustmentRequest) -> Request:
@@ -101,7 +104,7 @@ def reject_adjustment(message: pb.RejectAdjustmentRequest) -> Request:
     some_text(violations, message.reason, "reason", MAX_NOTE)
     violations.check()
     command = RejectAdjustment(**step, reviewer=message.reviewer, reason=message.reason)
-    return keyed(Method.RejectAdjustment, message, message.idempotency_key, command)
+    return _step_request(Method.RejectAdjustment, message, command)
 
 
 def cancel_adjustment(message: pb.CancelAdjustmentRequest) -> Request:
@@ -112,7 +115,7 @@ def cancel_adjustment(message: pb.CancelAdjustmentRequest) -> Request:
     violations.text(message.reason, "reason", MAX_NOTE)
     violations.check()
     command = CancelAdjustment(**step, actor=message.actor, reason=message.reason)
-    return keyed(Method.CancelAdjustment, message, message.idempotency_key, command)
+    return _step_request(Method.CancelAdjustment, message, command)
 
 
 def set_adjustment_policy(reader: RequestReader, message: pb.SetAdjustmentPolicyRequest) -> Request:
@@ -151,6 +154,10 @@ def _step(violations: Violations, message: _StepRequest) -> _Step:
         "number": ids_of(message.tenant_id).adjustment_sequence(message.adjustment_id),
         "expected": optional_enum(violations, message.expected_state, "expected_state", AdjustmentState),
     }
+
+
+def _step_request(method: Method, message: _StepRequest, command: AdjustmentStep) -> Request:
+    return keyed(method, message, message.idempotency_key, command, reads_bytes=_READ_BYTES)
 
 
 def _identity() -> str:

@@ -34,6 +34,7 @@ SUBJECTS: Final = (
     "payment_id",
     "hold_id",
     "transaction_id",
+    "adjustment_id",
     "provider_event_id",
     "finding_id",
     "debit_account_id",

@@ -20,6 +20,7 @@ from ledger_server.store.reconciliation_tables import finding_versions, findings
 from ledger_server.store.tables import (
     TABLES,
     accounts,
+    adjustments,
     holds,
     journal,
     outbox,
@@ -29,6 +30,7 @@ from ledger_server.store.tables import (
     provider_events,
     tenants,
 )
+from tests.support.adjusters import Adjusters
 from tests.support.cashier import CAPTURED, Cashier
 from tests.support.clock import START, FakeClock
 from tests.support.engine import TENANT, asked, engine
@@ -45,6 +47,7 @@ JOURNALED: Final = (
     payment_refs,
     provider_events,
     outbox,
+    adjustments,
     findings,
     finding_versions,
 )
@@ -109,7 +112,7 @@ def altered(column: Column[Any]) -> str:
 
 
 async def everything(cashier: Cashier, clock: FakeClock) -> None:
-    """Fill each of these tables: accounts, holds of each end, payments, events, calls, findings, a policy."""
+    """Fill each of these tables: accounts, holds of each end, payments, events, calls, findings, policies."""
     ledger = cashier.ledger
     await ledger.open("ann")
     await ledger.open("bob")
@@ -127,6 +130,11 @@ async def everything(cashier: Cashier, clock: FakeClock) -> None:
     # No payment of ours was made in that currency: the event is kept, and a finding says why.
     await cashier.ingest(cashier.event(CAPTURED, deposit.deposit_id, 5, currency_code="USD"))
     await cashier.refund(deposit.deposit_id, 50)
+    adjusters = Adjusters(ledger)
+    await adjusters.set_policy({"EUR": 100})
+    await adjusters.request("house", "ann", 5)
+    await adjusters.approve((await adjusters.request("house", "ann", 200)).adjustment_id)
+    await adjusters.request("house", "ann", 300)
     # Nothing goes on by itself while rows are altered.
     await cashier.until_called()
 

@@ -38,6 +38,7 @@ METHODS = every_method()
 # Texts of requests that change something and name nobody whose decision it is.
 NO_PERSONS = {
     "account_id",
+    "adjustment_id",
     "assignee",
     "bank",
     "batch_id",
@@ -46,6 +47,7 @@ NO_PERSONS = {
     "currency_code",
     "debit_account_id",
     "deposit_id",
+    "description",
     "destination",
     "duplicate_of_finding_id",
     "epoch",
@@ -180,6 +182,10 @@ def test_requests_that_name_a_person_are_known() -> None:
     """Each in one field."""
     named = {name.rpartition("/")[2]: person_field(method) for name, method in METHODS.items()}
     assert {name: field for name, field in named.items() if field} == {
+        "RequestAdjustment": "actor",
+        "ApproveAdjustment": "reviewer",
+        "RejectAdjustment": "reviewer",
+        "CancelAdjustment": "actor",
         "ApproveWithdrawal": "reviewer",
         "RejectWithdrawal": "reviewer",
         "MarkWithdrawalPaid": "reviewer",
