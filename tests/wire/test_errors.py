@@ -13,6 +13,7 @@ from defter.ledger.v1 import account_pb2, error_pb2, journal_pb2, posting_pb2
 from defter.payments.v1 import payment_pb2, provider_event_pb2
 from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2
 
+from tests.support.adjusters import REQUESTED, Adjusters
 from tests.support.cashier import Cashier
 from tests.support.clock import START, FakeClock
 from tests.support.fake_provider import LARGEST_AMOUNT, PROVIDER, SILENT_PROVIDER
@@ -669,6 +670,43 @@ async def add_one_note_too_many(ledger: Ledger, clock: FakeClock) -> Provoked:
         await cashier.add_note(withdrawal.withdrawal_id, str(number))
     facts = {"withdrawal_id": withdrawal.withdrawal_id, "limit": "64"}
     return cashier.add_note(withdrawal.withdrawal_id, "64"), facts
+
+
+@provokes("ADJUSTMENT_NOT_FOUND", NOT_FOUND)
+async def approve_unknown_adjustment(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Nothing has that id."""
+    return Adjusters(ledger).approve("adj_nothing"), {"adjustment_id": "adj_nothing"}
+
+
+@provokes("ADJUSTMENT_STATE_MISMATCH", ABORTED)
+async def approve_adjustment_that_has_changed(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Somebody else was faster."""
+    adjusters = Adjusters(ledger)
+    await ledger.open("ann")
+    asked = await adjusters.request()
+    await adjusters.reject(asked.adjustment_id)
+    facts = {"adjustment_id": asked.adjustment_id, "state": "REJECTED", "expected_state": "REQUESTED"}
+    return adjusters.approve(asked.adjustment_id, expected_state=REQUESTED), facts
+
+
+@provokes("SECOND_PERSON_REQUIRED", FAILED_PRECONDITION)
+async def approve_own_adjustment(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Four eyes are two people."""
+    adjusters = Adjusters(ledger)
+    await ledger.open("ann")
+    asked = await adjusters.request()
+    facts = {"adjustment_id": asked.adjustment_id, "reviewer": "ada"}
+    return adjusters.approve(asked.adjustment_id, "ada"), facts
+
+
+@provokes("REQUESTER_REQUIRED", FAILED_PRECONDITION)
+async def cancel_adjustment_of_another(ledger: Ledger, clock: FakeClock) -> Provoked:
+    """Who asked takes it back, and nobody else."""
+    adjusters = Adjusters(ledger)
+    await ledger.open("ann")
+    asked = await adjusters.request()
+    facts = {"adjustment_id": asked.adjustment_id, "actor": "grace"}
+    return adjusters.cancel(asked.adjustment_id, "grace"), facts
 
 
 @provokes("CALL_UNDER_WAY", FAILED_PRECONDITION)

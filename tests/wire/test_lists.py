@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from defter.ledger.v1 import (
     account_pb2,
+    adjustment_pb2,
     hold_pb2,
     journal_pb2,
     posting_pb2,
@@ -408,6 +409,7 @@ async def test_forge_page_token_of_settlements_is_refused(ledger: Ledger) -> Non
         ("journal", "ListJournal", journal_pb2.ListJournalRequest()),
         ("deposits", "ListDeposits", deposit_pb2.ListDepositsRequest()),
         ("withdrawals", "ListWithdrawals", withdrawal_pb2.ListWithdrawalsRequest()),
+        ("adjustments", "ListAdjustments", adjustment_pb2.ListAdjustmentsRequest()),
         ("events", "ListProviderEvents", provider_event_pb2.ListProviderEventsRequest()),
     ],
 )

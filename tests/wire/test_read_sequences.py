@@ -9,19 +9,20 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
+from defter.ledger.v1 import account_pb2, adjustment_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import deposit_pb2, provider_event_pb2, wallet_pb2, withdrawal_pb2
 from defter.reconciliation.v1 import finding_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
 from ledger_server.store.queries import journal
+from tests.support.adjusters import Adjusters
 from tests.support.cashier import CAPTURED, PLAYER, Cashier
 from tests.support.findings import Desk
 from tests.support.ledger import Ledger
 from tests.support.requests import limits
 
 FILES = {
-    "ledger": ("account", "hold", "journal", "posting", "tenant"),
+    "ledger": ("account", "adjustment", "hold", "journal", "posting", "tenant"),
     "payments": ("deposit", "outbound", "provider_event", "wallet", "withdrawal"),
     "reconciliation": ("finding", "reconciliation", "settlement"),
 }
@@ -275,6 +276,34 @@ async def get_withdrawal_policy(ledger: Ledger, cashier: Cashier, _: Desk) -> Sc
         request,
         lambda: cashier.set_policy(player_may_cancel=True),
     )
+
+
+@scene
+async def get_adjustment(ledger: Ledger, _: Cashier, __: Desk) -> Scene:
+    """An adjustment."""
+    adjusters = Adjusters(ledger)
+    await ledger.open("ann")
+    asked = (await adjusters.request()).adjustment_id
+    request = adjustment_pb2.GetAdjustmentRequest(tenant_id=ledger.tenant_id, adjustment_id=asked)
+    return Scene(adjusters.stub.GetAdjustment, request, lambda: adjusters.approve(asked))
+
+
+@scene
+async def list_adjustments(ledger: Ledger, _: Cashier, __: Desk) -> Scene:
+    """Adjustments."""
+    adjusters = Adjusters(ledger)
+    await ledger.open("ann")
+    await adjusters.request()
+    request = adjustment_pb2.ListAdjustmentsRequest(tenant_id=ledger.tenant_id)
+    return Scene(adjusters.stub.ListAdjustments, request, adjusters.request)
+
+
+@scene
+async def get_adjustment_policy(ledger: Ledger, _: Cashier, __: Desk) -> Scene:
+    """From which amounts a second person is needed."""
+    adjusters = Adjusters(ledger)
+    request = adjustment_pb2.GetAdjustmentPolicyRequest(tenant_id=ledger.tenant_id)
+    return Scene(adjusters.stub.GetAdjustmentPolicy, request, lambda: adjusters.set_policy({"EUR": 5}))
 
 
 @scene

@@ -9,11 +9,13 @@ from typing import Any
 
 import grpc
 import pytest
-from defter.ledger.v1 import account_pb2, error_pb2, hold_pb2, posting_pb2, tenant_pb2
+from defter.ledger.v1 import account_pb2, adjustment_pb2, error_pb2, hold_pb2, posting_pb2, tenant_pb2
+from defter.ledger.v1.adjustment_pb2 import AdjustmentPolicy
 from defter.payments.v1 import deposit_pb2, payment_pb2, player_pb2, provider_event_pb2, withdrawal_pb2
 from defter.payments.v1.payment_pb2 import WithdrawalPolicy
 from defter.reconciliation.v1 import finding_pb2
 
+from tests.support.adjusters import Adjusters
 from tests.support.cashier import CAPTURED, PLAYER, Cashier
 from tests.support.clock import FakeClock
 from tests.support.coherence import assert_ledger_coherent
@@ -327,6 +329,70 @@ async def plain_policy(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
     return {"policy": WithdrawalPolicy(player_may_cancel=True, second_review_from_minor={"EUR": 5, "USD": 6})}
 
 
+async def plain_adjustment(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For RequestAdjustment, which waits."""
+    await ledger.open("ann")
+    asked = Adjusters(ledger).asked()
+    return {"postings": asked.postings, "reason": asked.reason, "actor": asked.actor}
+
+
+async def small_adjustment(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For RequestAdjustment, which is posted at once."""
+    await Adjusters(ledger).set_policy({"EUR": 1_000})
+    return await plain_adjustment(ledger, clock)
+
+
+async def adjustment_too_large(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For RequestAdjustment: it would be posted at once, and there is no money."""
+    await Adjusters(ledger).set_policy({"EUR": 1_000})
+    await ledger.open("ann")
+    asked = Adjusters(ledger).asked("ann", "house")
+    return {"postings": asked.postings, "reason": asked.reason, "actor": asked.actor}
+
+
+async def adjustment_there(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For steps on an adjustment that ada has asked for."""
+    await ledger.open("ann")
+    return {"adjustment_id": (await Adjusters(ledger).request()).adjustment_id}
+
+
+async def adjustment_of_ada(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For CancelAdjustment."""
+    return {**await adjustment_there(ledger, clock), "actor": "ada"}
+
+
+async def adjustment_to_review(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For ApproveAdjustment."""
+    return {**await adjustment_there(ledger, clock), "reviewer": "grace"}
+
+
+async def adjustment_to_reject(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For RejectAdjustment."""
+    return {**await adjustment_to_review(ledger, clock), "reason": "no"}
+
+
+async def adjustment_of_reviewer(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For ApproveAdjustment, by who asked."""
+    return {**await adjustment_there(ledger, clock), "reviewer": "ada"}
+
+
+async def adjustment_of_another(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For CancelAdjustment, by somebody else."""
+    return {**await adjustment_there(ledger, clock), "actor": "grace"}
+
+
+async def rejected_adjustment(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For RejectAdjustment, once more."""
+    fields = await adjustment_to_reject(ledger, clock)
+    await Adjusters(ledger).reject(fields["adjustment_id"])
+    return fields
+
+
+async def plain_amounts(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
+    """For SetAdjustmentPolicy."""
+    return {"policy": AdjustmentPolicy(second_review_from_minor={"EUR": 5, "USD": 6})}
+
+
 async def stored_event(ledger: Ledger, clock: FakeClock) -> dict[str, Any]:
     """For ReplayProviderEvent."""
     cashier = Cashier(ledger)
@@ -423,6 +489,12 @@ def posting_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) 
     return Mutation(method, lambda x: getattr(x.stubs.postings, method), request, prepare, change, reason)
 
 
+def adjustment_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) -> Mutation:
+    """Return a mutation of AdjustmentService."""
+    request = getattr(adjustment_pb2, f"{method}Request")
+    return Mutation(method, lambda x: getattr(x.stubs.adjustments, method), request, prepare, change, reason)
+
+
 def hold_rpc(method: str, prepare: Prepare, reason: str = "", **change: Any) -> Mutation:
     """Return a mutation of HoldService."""
     request = getattr(hold_pb2, f"{method}Request")
@@ -480,6 +552,12 @@ SUCCESSES = [
     account_rpc("ContinueAccount", full_account, note="changed"),
     posting_rpc("PostTransaction", plain_transfer, transaction=transfer("ann", "house", 4)),
     posting_rpc("ReverseTransaction", transaction_there, reference="changed"),
+    adjustment_rpc("RequestAdjustment", plain_adjustment, reason="changed"),
+    adjustment_rpc("RequestAdjustment", small_adjustment, actor="mallory"),
+    adjustment_rpc("ApproveAdjustment", adjustment_to_review, reviewer="mallory"),
+    adjustment_rpc("RejectAdjustment", adjustment_to_reject, reviewer="mallory"),
+    adjustment_rpc("CancelAdjustment", adjustment_of_ada, reason="changed"),
+    adjustment_rpc("SetAdjustmentPolicy", plain_amounts, policy=AdjustmentPolicy()),
     hold_rpc("PlaceHold", plain_hold, amount_minor=4),
     hold_rpc("PlaceHold", hold_for_a_time, time_to_live=length(60_000_001)),
     hold_rpc("ExtendHold", life_for_longer, time_to_live=length(3_600_000_001)),
@@ -514,6 +592,10 @@ REJECTIONS = [
     account_rpc("ContinueAccount", unknown_account, "ACCOUNT_NOT_FOUND"),
     posting_rpc("PostTransaction", transfer_too_large, "INSUFFICIENT_FUNDS"),
     posting_rpc("ReverseTransaction", unknown_transaction, "TRANSACTION_NOT_FOUND"),
+    adjustment_rpc("RequestAdjustment", adjustment_too_large, "INSUFFICIENT_FUNDS"),
+    adjustment_rpc("ApproveAdjustment", adjustment_of_reviewer, "SECOND_PERSON_REQUIRED"),
+    adjustment_rpc("RejectAdjustment", rejected_adjustment, "ILLEGAL_TRANSITION"),
+    adjustment_rpc("CancelAdjustment", adjustment_of_another, "REQUESTER_REQUIRED"),
     hold_rpc("PlaceHold", hold_too_large, "INSUFFICIENT_FUNDS"),
     hold_rpc("CaptureHold", dead_hold, "HOLD_EXPIRED"),
     hold_rpc("ReleaseHold", unknown_hold, "HOLD_NOT_FOUND"),

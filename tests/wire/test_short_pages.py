@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defter.ledger.v1 import account_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
+from defter.ledger.v1 import account_pb2, adjustment_pb2, hold_pb2, journal_pb2, posting_pb2, tenant_pb2
 from defter.payments.v1 import (
     deposit_pb2,
     payment_pb2,
@@ -21,6 +21,7 @@ from defter.reconciliation.v1 import finding_pb2, reconciliation_pb2, settlement
 
 from ledger_server.engine.reads import runs
 from ledger_server.store.queries import rendering
+from tests.support.adjusters import REQUESTED, Adjusters
 from tests.support.cashier import Cashier
 from tests.support.clock import FakeClock
 from tests.support.fake_provider import PROVIDER, SILENT_PROVIDER
@@ -146,6 +147,18 @@ async def list_withdrawals(ledger: Ledger, cashier: Cashier, _: FakeClock) -> Li
         tenant_id=ledger.tenant_id, player_id="ann", state=payment_pb2.WITHDRAWAL_STATE_REJECTED
     )
     return Listed(cashier.stubs.withdrawals.ListWithdrawals, request, "withdrawals")
+
+
+@lists
+async def list_adjustments(ledger: Ledger, _: Cashier, __: FakeClock) -> Listed:
+    """Adjustments; their filters are asked in the statement itself."""
+    adjusters = Adjusters(ledger)
+    await ledger.open("ann")
+    for _number in range(3):
+        await adjusters.request()
+    await adjusters.reject((await adjusters.request()).adjustment_id)
+    request = adjustment_pb2.ListAdjustmentsRequest(tenant_id=ledger.tenant_id, states=[REQUESTED])
+    return Listed(adjusters.stub.ListAdjustments, request, "adjustments", 3, empty_pages=False)
 
 
 @lists
