@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from defter.ledger.v1 import account_pb2
 from defter.ledger.v1 import adjustment_pb2 as pb
 
 from tests.support.adjusters import POSTED, REQUESTED, Adjusters
@@ -20,6 +21,7 @@ from tests.support.requests import CREDIT, DEBIT, leg
 from tests.support.wire import refusal
 
 CONSOLE = "spiffe://d/console"
+UNSAID = account_pb2.DIRECTION_UNSPECIFIED
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ async def adjusters(ledger: Ledger) -> Adjusters:
             id="no account",
         ),
         pytest.param(
-            {"postings": [leg("house", 0, 1), leg("ann", CREDIT, 1)]},
+            {"postings": [leg("house", UNSAID, 1), leg("ann", CREDIT, 1)]},
             "FIELD_MISSING",
             "postings[0].direction",
             id="no side",

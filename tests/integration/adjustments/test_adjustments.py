@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import pytest
@@ -223,7 +224,7 @@ async def test_list_by_state_time_and_order(adjusters: Adjusters, clock: FakeClo
     everything = [first, waiting[0], rejected, *waiting[2:]]
     ids = [each.adjustment_id for each in everything]
 
-    async def found(**filters: object) -> list[str]:
+    async def found(**filters: Any) -> list[str]:
         return [each.adjustment_id for each in await adjusters.listed(**filters)]
 
     assert await adjusters.listed() == everything
