@@ -34,6 +34,7 @@ FILES: Final[Mapping[str, tuple[str, ...]]] = {
     "engine/records/journal.py": (*FIELDS, "tests/unit/test_records.py", "tests/unit/test_replay.py"),
     "engine/records/deposits.py": FIELDS,
     "engine/records/withdrawals.py": FIELDS,
+    "engine/records/adjustments.py": FIELDS,
     "engine/records/events.py": FIELDS,
     "engine/records/payment_parts.py": FIELDS,
     "engine/records/payments.py": FIELDS,
@@ -45,6 +46,7 @@ FILES: Final[Mapping[str, tuple[str, ...]]] = {
     "engine/records/entries.py": ("tests/unit/test_records.py",),
     "store/ledger_rows.py": FIELDS,
     "store/payment_rows.py": FIELDS,
+    "store/adjustment_rows.py": FIELDS,
     "store/finding_rows.py": FIELDS,
 }
 ALLOWED: Final[Mapping[tuple[str, str], str]] = {

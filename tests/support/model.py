@@ -27,6 +27,7 @@ GROWS_BY_DEBIT = {"ASSET", "EXPENSE"}
 OPPOSITE = {"DEBIT": "CREDIT", "CREDIT": "DEBIT"}
 # Refusals that leave no record: the key stays unused.
 UNDECIDED = {
+    "AMOUNT_TOO_LARGE",
     "AMOUNT_NOT_POSITIVE",
     "UNBALANCED_TRANSACTION",
     "SAME_ACCOUNT",
@@ -359,6 +360,14 @@ class LedgerModel:
         """Ask for a transaction, which is posted at once where one person is enough."""
         if refusal := malformed(item):
             return Answer(reason=refusal)
+        moved = {
+            currency: sum(
+                leg.amount for leg in item.legs if (leg.currency, leg.direction) == (currency, "DEBIT")
+            )
+            for currency in {leg.currency for leg in item.legs}
+        }
+        if max(moved.values()) > LARGEST:
+            return Answer(reason="AMOUNT_TOO_LARGE")
 
         def decide() -> Answer:
             accounts = [self.accounts.get(leg.account) for leg in item.legs]
@@ -371,13 +380,7 @@ class LedgerModel:
                 return Answer(reason="ACCOUNT_CLOSED")
             name = f"adjustment#{len(self.adjustments) + 1}"
             asked = {"item": item, "state": "REQUESTED", "people": [actor], "transaction": ""}
-            waits = False
-            for currency in {leg.currency for leg in item.legs}:
-                moved = sum(
-                    leg.amount for leg in item.legs if (leg.currency, leg.direction) == (currency, "DEBIT")
-                )
-                waits = waits or currency not in self.reviewed_from or moved >= self.reviewed_from[currency]
-            if waits:
+            if any(total >= self.reviewed_from.get(code, 0) for code, total in moved.items()):
                 self.adjustments[name] = asked
                 return Answer(adjustment=name)
             return self._post_adjustment(name, asked)

@@ -126,6 +126,7 @@ def test_forget_after_reversal_keeps_the_original() -> None:
         hold=None,
         limit_breached=False,
         outside=False,
+        adjustment=None,
     )
     fact = TransactionPosted(FactKind.TRANSACTION_POSTED, transaction, lines(Phase.POSTED))
     assert kept(used_before(), fact) == ({"ann", "house"}, set(), {5})

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from tests.support.adjusters import Adjusters
 from tests.support.cashier import CAPTURED, Cashier
 from tests.support.clock import FakeClock
 from tests.support.coherence import assert_ledger_coherent
@@ -22,6 +23,7 @@ BORDERS: dict[str, Ask] = {
     "batch": lambda cashier, amount: cashier.ledger.batch(
         cashier.ledger.transfer_item("house", "ann", amount)
     ),
+    "adjustment": lambda cashier, amount: Adjusters(cashier.ledger).request(amount_minor=amount),
     "hold": lambda cashier, amount: cashier.ledger.place_hold("house", "ann", amount),
     "deposit": lambda cashier, amount: cashier.initiate(amount),
     "withdrawal": lambda cashier, amount: cashier.request(amount),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -33,14 +34,18 @@ async def until_decided(ask: Callable[[], Awaitable[pb.Adjustment]]) -> str:
             await asyncio.sleep(0.01)  # lets other work run; the duration does not matter
 
 
-def approvals(adjusters: Adjusters, asked: list[pb.Adjustment]) -> list[Awaitable[str]]:
+def approvals(asking: Sequence[Adjusters], asked: Sequence[pb.Adjustment]) -> list[Awaitable[str]]:
     """Return what four persons ask for at once: to approve each, under a key that stays the same."""
 
-    def one(adjustment_id: str, reviewer: str) -> Awaitable[str]:
+    def one(adjusters: Adjusters, adjustment_id: str, reviewer: str) -> Awaitable[str]:
         key = f"{reviewer} {adjustment_id}"
         return until_decided(lambda: adjusters.approve(adjustment_id, reviewer, key=key))
 
-    return [one(each.adjustment_id, reviewer) for each in asked for reviewer in REVIEWERS]
+    pairs = itertools.product(asked, REVIEWERS)
+    return [
+        one(adjusters, each.adjustment_id, reviewer)
+        for adjusters, (each, reviewer) in zip(itertools.cycle(asking), pairs, strict=False)
+    ]
 
 
 async def assert_posted_once(adjusters: Adjusters, told: list[str]) -> None:
@@ -74,9 +79,7 @@ async def test_two_processes_post_each_adjustment_once(database_url: str, tmp_pa
         asked = [await asking[number % 2].request() for number in range(COUNT)]
         assert {each.state for each in asked} == {REQUESTED}
 
-        there, here = approvals(first, asked), approvals(second, asked)
-        # Each approval by one of the two alone.
-        told = await asyncio.gather(*there[::2], *here[1::2])
+        told = await asyncio.gather(*approvals(asking, asked))
 
         await assert_posted_once(first, list(told))
         assert await second.listed() == await first.listed()
@@ -93,7 +96,7 @@ async def test_killed_process_loses_and_doubles_no_approval(database_url: str, t
         await adjusters.ledger.open_house()
         await adjusters.ledger.open("ann")
         asked = [await adjusters.request() for _ in range(COUNT)]
-        asking = asyncio.gather(*approvals(adjusters, asked))
+        asking = asyncio.gather(*approvals([adjusters], asked))
         for _ in range(3):
             await asyncio.sleep(0)
             process.kill()
