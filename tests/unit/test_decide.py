@@ -30,7 +30,7 @@ def test_decide_any_command_answers_with_a_fact_and_changes_nothing(
     """Whatever is asked of an empty tenant, by whatever command, goes through the one door."""
     command: Command = data.draw(any_of(kind))
     books = PaymentBooks()
-    for name in ("accounts", "holds", "transactions", "findings"):
+    for name in ("accounts", "holds", "transactions", "findings", "adjustments"):
         setattr(books.working_set, name, _Absent())
     before = said(books)
 
@@ -61,7 +61,7 @@ class _Absent(dict[Any, Any]):
 class _Nothing:
     """An entry of what is not there."""
 
-    account = hold = legs = finding = None
+    account = hold = legs = finding = adjustment = None
     stamp = size = 0
 
 

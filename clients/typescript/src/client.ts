@@ -3,6 +3,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { BackfillService } from "./gen/defter/backfill/v1/backfill_pb.js";
 import { AccessService } from "./gen/defter/identity/v1/access_pb.js";
 import { AccountService } from "./gen/defter/ledger/v1/account_pb.js";
+import { AdjustmentService } from "./gen/defter/ledger/v1/adjustment_pb.js";
 import { HoldService } from "./gen/defter/ledger/v1/hold_pb.js";
 import {
   JournalService,
@@ -60,6 +61,7 @@ export class LedgerClient {
   readonly tenants: Service<typeof TenantService>;
   readonly accounts: Service<typeof AccountService>;
   readonly postings: Postings;
+  readonly adjustments: Service<typeof AdjustmentService>;
   readonly holds: Service<typeof HoldService>;
   readonly journal: Journal;
   readonly deposits: Service<typeof DepositService>;
@@ -89,6 +91,7 @@ export class LedgerClient {
       streamTransactions: (items, ofStream = {}) =>
         new TransactionStream(wire, PostingService.method.streamTransactions, ofStream).results(items),
     };
+    this.adjustments = serviceOf(wire, AdjustmentService);
     this.holds = serviceOf(wire, HoldService);
     this.journal = {
       ...serviceOf(wire, JournalService),
