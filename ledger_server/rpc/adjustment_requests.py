@@ -6,7 +6,7 @@ from defter.ledger.v1 import adjustment_pb2 as pb
 
 from ledger_server.domain.adjustments.adjustment import AdjustmentState, totals_of
 from ledger_server.domain.adjustments.commands import (
-    AdjustmentStep,
+    AdjustmentCommand,
     ApproveAdjustment,
     CancelAdjustment,
     RejectAdjustment,
@@ -156,7 +156,7 @@ def _step(violations: Violations, message: _StepRequest) -> _Step:
     }
 
 
-def _step_request(method: Method, message: _StepRequest, command: AdjustmentStep) -> Request:
+def _step_request(method: Method, message: _StepRequest, command: AdjustmentCommand) -> Request:
     return keyed(method, message, message.idempotency_key, command, reads_bytes=_READ_BYTES)
 
 

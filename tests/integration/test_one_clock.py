@@ -13,6 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
+from ledger_server.domain.adjustments.adjustment import NO_ADJUSTMENT_POLICY
 from ledger_server.domain.ids import TenantId, tenant_key
 from ledger_server.domain.ledger.accounts import AccountKind, Limits
 from ledger_server.domain.payments.withdrawal import NO_POLICY
@@ -248,6 +249,7 @@ def head(tenant_id: str, moment: datetime) -> Head:
         enforcement=Enforcement.ENFORCED,
         create_time=moment,
         policy=NO_POLICY,
+        adjustment_policy=NO_ADJUSTMENT_POLICY,
         epochs=(),
         epoch="",
         final_time=None,
