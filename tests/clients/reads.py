@@ -63,12 +63,7 @@ def reads_of(history: History, tenant_id: str, head: int, now: datetime) -> Iter
             "GetWithdrawal",
             withdrawal_pb2.GetWithdrawalRequest(tenant_id=tenant_id, withdrawal_id=withdrawal_id),
         )
-    yield "GetAdjustmentPolicy", adjustment_pb2.GetAdjustmentPolicyRequest(tenant_id=tenant_id)
-    for adjustment_id in history.adjustments:
-        yield (
-            "GetAdjustment",
-            adjustment_pb2.GetAdjustmentRequest(tenant_id=tenant_id, adjustment_id=adjustment_id),
-        )
+    yield from _reads_of_adjustments(history, tenant_id)
     for event_id in history.events:
         yield (
             "GetProviderEvent",
@@ -80,6 +75,15 @@ def reads_of(history: History, tenant_id: str, head: int, now: datetime) -> Iter
         key = getattr(request, "idempotency_key", "")
         wanted = journal_pb2.GetOutcomeRequest(tenant_id=tenant_id, method=name, idempotency_key=key)
         yield "GetOutcome", wanted
+
+
+def _reads_of_adjustments(history: History, tenant_id: str) -> Iterator[tuple[str, Any]]:
+    yield "GetAdjustmentPolicy", adjustment_pb2.GetAdjustmentPolicyRequest(tenant_id=tenant_id)
+    for adjustment_id in history.adjustments:
+        yield (
+            "GetAdjustment",
+            adjustment_pb2.GetAdjustmentRequest(tenant_id=tenant_id, adjustment_id=adjustment_id),
+        )
 
 
 def lists_of(history: History, tenant_id: str, now: datetime) -> Iterator[tuple[str, Any]]:

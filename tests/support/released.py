@@ -53,6 +53,7 @@ RELEASED: Final = {
     "before final times": Released("0ecad9537858a014bd3f35e25da3fa9b127c5569", "0011", knows_epochs=True),
     "of schema 0012": Released("01f3d1d3756247df30fb6e0ac79624a8b8421aa2", "0012", knows_epochs=True),
     "before claims": Released("de29e655bbc9acff3ccb79e11e3fd76b7294756a", "0016", knows_epochs=True),
+    "before adjustments": Released("1d6f4120425c80756d8b428688de96f92113b12b", "0017", knows_epochs=True),
 }
 
 
