@@ -82,6 +82,7 @@ async def test_list_services_by_reflection_names_all_of_them(shell: Shell) -> No
         "defter.backfill.v1.BackfillService",
         "defter.identity.v1.AccessService",
         "defter.ledger.v1.AccountService",
+        "defter.ledger.v1.AdjustmentService",
         "defter.ledger.v1.HoldService",
         "defter.ledger.v1.JournalService",
         "defter.ledger.v1.PostingService",
