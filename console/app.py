@@ -1,8 +1,8 @@
 """Owns the console's URLs, and what comes before each page: who asks, and how a failure is told."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import structlog
 from starlette.applications import Starlette
@@ -19,8 +19,19 @@ from console.catalogue import N_, language_of
 from console.forms import FormRefused, check_token, read_form
 from console.guarding import REQUEST_ID, Guarding
 from console.pages import Page
+from console.uploads import UploadRefused, receive
 from console.users import UsersUnusable
-from console.views import findings, overview, records, signals, signing_in, withdrawals
+from console.views import (
+    findings,
+    overview,
+    records,
+    runs,
+    settlement,
+    settlement_files,
+    signals,
+    signing_in,
+    withdrawals,
+)
 from console.visit import FOLDER, LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Console, Visit
 from defter_client import LedgerError
 
@@ -32,6 +43,9 @@ PAGES: Final[tuple[Page, ...]] = (
     *signals.PAGES,
     *withdrawals.PAGES,
     *findings.PAGES,
+    *settlement_files.PAGES,
+    *settlement.PAGES,
+    *runs.PAGES,
     *records.PAGES,
 )
 _SENTENCES: Final = {
@@ -84,6 +98,11 @@ def make_app(console: Console) -> Starlette:
             return
         visit.session, visit.user = session, user
 
+    def checking(visit: Visit) -> Callable[[Mapping[str, str]], None]:
+        assert visit.session is not None
+        session = visit.session
+        return lambda fields: check_token(fields, session)
+
     def answering(page: Page) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             visit = visit_of(request)
@@ -95,12 +114,17 @@ def make_app(console: Console) -> Starlette:
                     assert page.get is not None
                     return await page.get(visit)
                 assert page.post is not None
+                if page.takes_file:
+                    visit.received = await receive(request, checking(visit))
+                    return await page.post(visit, visit.received.fields)
                 form = dict(await read_form(request))
                 if visit.session is not None and not page.is_signing_in:
                     check_token(form, visit.session)
                 return await page.post(visit, form)
             except FormRefused as refused:
                 return await _problem(visit, refused.status, _SENTENCES[refused.status])
+            except UploadRefused as unread:
+                return await _problem(visit, unread.status, unread.sentence)
             except UsersUnusable as unusable:
                 log.warning("the file of users can't be used", problem=str(unusable))
                 return await _problem(visit, 503, _SENTENCES[503])
@@ -147,8 +171,10 @@ def _to_sign_in(visit: Visit) -> Response:
     """Lead to the form for signing in, and from there back to here."""
     request = visit.request
     if "hx-request" in request.headers:
-        # What a page fetches is a part of it; the whole page has to go there.
-        return Response(status_code=204, headers={"HX-Redirect": "/sign-in"})
+        # What a page fetches is a part of it; the whole page has to go there, and comes back from there.
+        shown = urlsplit(request.headers.get("hx-current-url", ""))
+        here = shown.path + (f"?{shown.query}" if shown.query else "")
+        return Response(status_code=204, headers={"HX-Redirect": f"/sign-in?next={quote(here, safe='')}"})
     if request.method != "GET" or request.url.path.endswith("/signals"):
         return visit.redirect("/sign-in") if request.method != "GET" else Response(status_code=204)
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")

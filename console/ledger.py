@@ -31,6 +31,10 @@ ACKNOWLEDGE: Final = "defter.reconciliation.v1.FindingService/AcknowledgeFinding
 RESOLVE: Final = "defter.reconciliation.v1.FindingService/ResolveFinding"
 REOPEN: Final = "defter.reconciliation.v1.FindingService/ReopenFinding"
 REPAIR: Final = "defter.reconciliation.v1.FindingService/RepairFinding"
+PREVIEW_REPORT: Final = "defter.reconciliation.v1.SettlementService/PreviewSettlementReport"
+IMPORT_REPORT: Final = "defter.reconciliation.v1.SettlementService/ImportSettlementReport"
+CONFIRM_BATCH: Final = "defter.reconciliation.v1.SettlementService/ConfirmSettlementBatch"
+RUN: Final = "defter.reconciliation.v1.ReconciliationService/RunReconciliation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +59,22 @@ class PersonsLedger:
     ) -> None:
         self._gateway = gateway
         self._session = session
+        self._groups = groups
+        self._request_id = request_id
         self.client = gateway.client
         self.person = person
         self.metadata: tuple[tuple[str, str], ...] = (("x-request-id", request_id),)
         if gateway.signer is not None:
             token = gateway.signer.token(person, groups)
             self.metadata = (*self.metadata, ("authorization", f"Bearer {token}"))
+
+    def lasting(self, seconds: int) -> tuple[tuple[str, str], ...]:
+        """Return the metadata of a call that may take so long; other calls have a token of a minute."""
+        signer = self._gateway.signer
+        if signer is None:
+            return self.metadata
+        token = signer.token(self.person, self._groups, life_seconds=seconds)
+        return (("x-request-id", self._request_id), ("authorization", f"Bearer {token}"))
 
     async def ask(self, method: Callable[..., Awaitable[_Response]], request: Message) -> _Response:
         """Make a call for the person.
@@ -69,6 +83,16 @@ class PersonsLedger:
             LedgerError: the ledger refused, or could not be reached.
         """
         return await method(request, metadata=self.metadata)
+
+    async def first(self, method: Callable[..., Any], request: Message) -> Any:
+        """Return the first message of a stream; what it tells of goes on without it."""
+        stream = method(request, metadata=self.metadata)
+        try:
+            async for message in stream:
+                return message
+        finally:
+            stream.cancel()
+        raise AssertionError("a stream has a message")
 
     async def page(self, method: Callable[..., Any], request: Message) -> Any:
         """Return one page of a list."""

@@ -4,7 +4,7 @@ import re
 from typing import Final
 from urllib.parse import quote
 
-_RECORDS: Final = ("dep_", "evt_", "hold_", "run_", "tx_")
+_RECORDS: Final = ("dep_", "evt_", "hold_", "tx_")
 _PLAYER: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.:@-]{1,128}")
 
@@ -23,6 +23,8 @@ def path_of(tenant_id: str, text: str) -> str | None:
         return f"{base}/withdrawals/{quoted}"
     if wanted.startswith("fnd_"):
         return f"{base}/findings/{quoted}"
+    if wanted.startswith("run_"):
+        return f"{base}/runs/{quoted}"
     if wanted.startswith(_RECORDS):
         return f"{base}/records/{quoted}"
     if wanted.startswith("player:") or ":" in wanted:

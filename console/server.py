@@ -11,6 +11,7 @@ import structlog
 from starlette.applications import Starlette
 
 from console.app import make_app
+from console.importing import end_work
 from console.ledger import Gateway
 from console.live import Live
 from console.sessions import Sessions
@@ -52,6 +53,7 @@ async def running(settings: ConsoleSettings) -> AsyncIterator[str]:
                 yield console.origins[0]
     finally:
         await console.live.close()
+        await end_work(console.uploads)
         await console.gateway.client.close()
         await console.gateway.channel.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
 from html import unescape
@@ -16,6 +16,7 @@ from console.server import running
 from console.settings import ConsoleSettings
 from console.users import User, hashed, write
 from ledger_server.identity.issuing import new_signing_key, with_public_part
+from ledger_server.providers.adapter import Adapter
 from tests.support.cashier import Cashier
 from tests.support.certificates import AUDIENCE, ISSUER
 from tests.support.fake_provider import fake_providers
@@ -56,8 +57,22 @@ methods = [
     "defter.reconciliation.v1.FindingService/*",
 ]
 tenants = ["casino*"]
+
+[[rule]]
+name = "settlement"
+claims = { groups = ["settlement"] }
+methods = [
+    "defter.reconciliation.v1.ReconciliationService/RunReconciliation",
+    "defter.reconciliation.v1.SettlementService/*",
+]
+tenants = ["casino*"]
 """
-PEOPLE = {"ada": ("payment-operators",), "grace": ("payment-operators",), "rob": ("readers",), "nobody": ()}
+PEOPLE = {
+    "ada": ("payment-operators", "settlement"),
+    "grace": ("payment-operators",),
+    "rob": ("readers",),
+    "nobody": (),
+}
 
 
 class House:
@@ -109,6 +124,13 @@ class Browser:
         """Open a page."""
         return await self.http.get(path, headers=headers)
 
+    async def send(
+        self, path: str, form: dict[str, str], data: bytes, name: str = "report.csv"
+    ) -> httpx.Response:
+        """Send a form with a file as a page of the console does."""
+        files = {"file": (name, data, "text/csv")}
+        return await self.http.post(path, data=form, files=files, headers={"Origin": self.address})
+
     async def post(self, path: str, form: dict[str, str], **headers: str) -> httpx.Response:
         """Send a form as a page of the console does."""
         return await self.http.post(path, data=form, headers={"Origin": self.address, **headers})
@@ -134,7 +156,9 @@ def _kept() -> str:
 
 
 @asynccontextmanager
-async def open_house(database_url: str, folder: Path, **settings: Any) -> AsyncIterator[House]:
+async def open_house(
+    database_url: str, folder: Path, *, providers: Mapping[str, Adapter] | None = None, **settings: Any
+) -> AsyncIterator[House]:
     """Run a guarded ledger with one tenant, and a console of it."""
     guarded = Guarded(folder)
     key = new_signing_key("console")
@@ -143,7 +167,7 @@ async def open_house(database_url: str, folder: Path, **settings: Any) -> AsyncI
     guarded.write("policy.toml", POLICY.encode())
     users = folder / "users.toml"
     write(users, [User(name=name, groups=groups, password=_kept()) for name, groups in PEOPLE.items()])
-    async with serving(database_url, providers=fake_providers(), **guarded.settings) as service:
+    async with serving(database_url, providers=providers or fake_providers(), **guarded.settings) as service:
         guarded.service = service
         channel = guarded.channel_of("spiffe://d/root")
         ledger = Ledger(channel, TENANT)

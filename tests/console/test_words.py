@@ -52,6 +52,10 @@ def test_translations_have_the_same_end_and_no_markup() -> None:
         (words.SEVERITIES, m.Severity, {0}),
         (words.RESOLUTIONS, m.ResolutionReason, {0}),
         (words.RECORD_KINDS, m.RecordKind, set()),
+        (words.BATCH_STATES, m.SettlementBatchState, {0}),
+        (words.REPORT_FORMATS, m.ReportFormat, {0}),
+        (words.RUN_STATES, m.RunState, {0}),
+        (words.RUN_STAGES, m.RunStage, {0}),
     ],
 )
 def test_each_code_has_a_word(known: dict[int, str], enum: Any, left_out: set[int]) -> None:
@@ -114,7 +118,7 @@ def test_language_is_what_was_chosen_or_what_the_browser_wants(
         ("dep_1_2", "/t/a%2Fb/records/dep_1_2"),
         ("evt_1", "/t/a%2Fb/records/evt_1"),
         ("hold_1", "/t/a%2Fb/records/hold_1"),
-        ("run_1", "/t/a%2Fb/records/run_1"),
+        ("run_1", "/t/a%2Fb/runs/run_1"),
         ("tx_1", "/t/a%2Fb/records/tx_1"),
         ("player:42:real:EUR", "/t/a%2Fb/records/player%3A42%3Areal%3AEUR"),
         ("42", "/t/a%2Fb/players/42"),

@@ -10,9 +10,16 @@ A scene is a module with
 from __future__ import annotations
 
 from tests.console.house import House
-from tests.console.scenes import beginning, findings, records, withdrawals
+from tests.console.scenes import beginning, findings, records, runs, settlement, withdrawals
 from tests.console.scenes.shape import Scene
 
-SCENES: tuple[Scene, ...] = (beginning, withdrawals, findings, records)
+SCENES: tuple[Scene, ...] = (
+    beginning,
+    withdrawals,
+    findings,
+    settlement,
+    runs,
+    records,
+)
 
 __all__ = ["SCENES", "House", "Scene"]
