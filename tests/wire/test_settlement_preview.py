@@ -132,7 +132,7 @@ async def test_preview_out_of_shape_is_refused(settler: Settler, parts: list[Par
 
 async def test_batch_is_read_by_its_name_with_its_lines_by_page(settler: Settler) -> None:
     """Each line once, of that batch and currency alone."""
-    rows = [charge(100 + number, 1, name=f"c{number}") for number in range(7)]
+    rows = [charge(100 + number, 1, name=f"line{number}") for number in range(7)]
     await settler.send(stripe_file([*rows, charge(5, batch="po_2"), paid(714)]))
     read = await settler.stub.GetSettlementBatch(pb.GetSettlementBatchRequest(**named()))
     assert read.batch == await settler.batch()
@@ -147,7 +147,7 @@ async def test_batch_is_read_by_its_name_with_its_lines_by_page(settler: Settler
         token = page.next_page_token
         if not token:
             break
-    assert [line.line_id for line in found] == [*(f"txn_c{number}" for number in range(7)), "txn_po_1"]
+    assert [line.line_id for line in found] == [*(f"txn_line{number}" for number in range(7)), "txn_po_1"]
     assert sum(line.net_minor for line in found) == 0
     assert found[0].kind == finding_pb2.RECORD_KIND_PAYMENT
     assert (found[0].line_number, found[0].provider_type) == (2, "charge")
