@@ -158,7 +158,7 @@ async def again(visit: Visit, form: dict[str, str]) -> Response:
         _forget_access(visit, error)
         problem = visit.say(words.sentence_of(error))
         return await _shown(visit, problem=problem, status=words.status_of(error), code=error.reason)
-    visit.note("run_begun")
+    visit.note("run_begun" if answer.run.state == m.RUN_STATE_RUNNING else "run_known")
     return visit.redirect(visit.path("runs", answer.run.run_id))
 
 

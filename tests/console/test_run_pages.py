@@ -6,9 +6,16 @@ import asyncio
 import csv
 import io
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
+import pytest
+
+from defter_client import LedgerClient
+from defter_client import messages as m
+from tests.console.hostile import SayingLedger, saying_console, visiting
 from tests.console.house import House, form_of, open_house
 from tests.console.scenes.runs import Listing, captured_before, run_over
 from tests.support.fake_provider import PROVIDER
@@ -38,6 +45,10 @@ async def test_run_is_begun_once_and_shown_to_its_end(house: House) -> None:
                 pass
         assert ">complete<" in shown
         assert "token:ada" in shown
+        # One that has ended is not begun again by taking it up: its key is the same.
+        again = await ada.post(f"{page}/again", form)
+        assert again.headers["location"] == page
+        assert "No second one was begun." in (await ada.get(page)).text
         second = (await ada.get(f"{BASE}/new?{window()}")).text
         assert page.rpartition("/")[2] in second
         assert form_of(second, "/new")["key"] != form["key"]
@@ -104,3 +115,40 @@ async def test_who_may_only_read_sees_runs_and_is_refused_one(house: House) -> N
         refused = await rob.post(f"{BASE}/new", form)
         assert refused.status_code == 403
         assert "does not let you" in refused.text
+
+
+class Telling(SayingLedger):
+    """A ledger that has one run."""
+
+    def __init__(self, run: m.Run) -> None:
+        super().__init__("x")
+        self.reconciliation = self
+        self._run = run
+
+    async def get_run(self, _request: m.GetRunRequest, **_: object) -> m.GetRunResponse:
+        """Return it."""
+        return m.GetRunResponse(run=self._run)
+
+
+@pytest.mark.parametrize(
+    ("state", "told", "is_offered"),
+    [
+        (m.RUN_STATE_INTERRUPTED, "Its process ended before it did.", True),
+        (m.RUN_STATE_PARTIAL, "Nothing was called missing at the provider", False),
+        (m.RUN_STATE_RUNNING, "It goes on whether or not this page stays open.", False),
+        (m.RUN_STATE_COMPLETE, "Begin another run of this provider", False),
+    ],
+)
+async def test_run_says_how_it_stands_and_what_to_do(
+    tmp_path: Path, state: m.RunState.ValueType, told: str, is_offered: bool
+) -> None:
+    """An interrupted one is taken up again under its own key; while one works, its page is fetched again."""
+    run = m.Run(run_id="run_1", provider="mock", state=state, stage=m.RUN_STAGE_COMPARING)
+    run.from_time.seconds = 1_800_000_000
+    console = saying_console("x", tmp_path)
+    console.gateway = replace(console.gateway, client=cast(LedgerClient, Telling(run)))
+    async with visiting(console) as browser:
+        shown = (await browser.get("/t/x/runs/run_1")).text
+    assert told in shown
+    assert ('action="/t/x/runs/run_1/again"' in shown) == is_offered
+    assert ("data-again" in shown) == (state == m.RUN_STATE_RUNNING)
