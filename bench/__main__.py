@@ -2,13 +2,14 @@
 
 `python -m bench edge` measures the webhook edge, `python -m bench reconcile` measures reconciliation,
 `python -m bench fairness` measures what a quiet tenant notices of another one, `python -m bench openings`
-measures the import of opening balances.
+measures the import of opening balances, `python -m bench console` measures what live pages cost.
 """
 
 import sys
 
 import uvloop
 
+from bench.console import measure_console
 from bench.edge import measure_edge
 from bench.fairness import measure_fairness
 from bench.load import measure_load
@@ -25,6 +26,7 @@ _MEASURES = {
     "reconcile": measure_reconciliation,
     "fairness": measure_fairness,
     "openings": measure_openings,
+    "console": measure_console,
 }
 
 

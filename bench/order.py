@@ -49,13 +49,14 @@ def read_order() -> Order:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["load", "size", "edge", "reconcile", "fairness", "openings"],
+        choices=["load", "size", "edge", "reconcile", "fairness", "openings", "console"],
         default="load",
         help="load: all lines (default); size: the same rates on an empty and on a full database; "
         "edge: webhooks, beside the edge without the durable write and beside an empty answer; "
         "reconcile: runs over a million records on each side, beside one bare join and beside postings; "
         "fairness: a quiet tenant alone and beside another one at full tilt; "
-        "openings: a file of opening balances, from the command to the journal",
+        "openings: a file of opening balances, from the command to the journal; "
+        "console: postings alone and while people have live pages open",
     )
     parser.add_argument("--seconds", type=float, default=SECONDS, help="per line, all rounds together")
     parser.add_argument(

@@ -1,12 +1,7 @@
-"""Owns the console's URLs, and what comes before each page: who asks, and how a failure is told."""
+"""Owns the console's URLs, and what answers each of them."""
 
-import time
-from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from typing import Final
-from urllib.parse import quote
 
-import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -16,15 +11,10 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from console import words
-from console.catalogue import N_, language_of
-from console.forms import FormRefused, check_token, read_form
-from console.guarding import REQUEST_ID, Guarding
-from console.metrics import Metrics
+from console.answering import Answering
+from console.guarding import Guarding
 from console.oidc.client import LOGOUT
-from console.oidc.problems import SignInFailed
 from console.pages import Page
-from console.users import User, UsersUnusable
 from console.views import (
     accounts,
     deposits,
@@ -37,7 +27,10 @@ from console.views import (
     providers,
     records,
     refunds,
+    runs,
     searching,
+    settlement,
+    settlement_files,
     signals,
     signing_in,
     transactions,
@@ -45,11 +38,7 @@ from console.views import (
     verification,
     withdrawals,
 )
-from console.visit import FOLDER, LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Console, Visit
-from defter_client import LedgerError
-from defter_tracing import Kind, traces
-
-log = structlog.get_logger()
+from console.visit import FOLDER, Console
 
 PAGES: Final[tuple[Page, ...]] = (
     *overview.PAGES,
@@ -63,6 +52,9 @@ PAGES: Final[tuple[Page, ...]] = (
     *refunds.PAGES,
     *provider_events.PAGES,
     *providers.PAGES,
+    *settlement_files.PAGES,
+    *settlement.PAGES,
+    *runs.PAGES,
     *records.PAGES,
     *searching.PAGES,
     *trial_balance.PAGES,
@@ -71,17 +63,6 @@ PAGES: Final[tuple[Page, ...]] = (
     *journal.PAGES,
     *verification.PAGES,
 )
-_SENTENCES: Final = {
-    400: N_("The form can't be read. Go back and send it again."),
-    403: N_("This page has expired, or the form is not from a page of yours. Open it again."),
-    404: N_("There is no such page."),
-    405: N_("There is no such page."),
-    413: N_("What was sent is too long."),
-    415: N_("The form can't be read. Go back and send it again."),
-    429: N_("Too many tries. Wait a few minutes."),
-    500: N_("Something failed in the console."),
-    503: N_("The file of users can't be read, so nobody can be signed in."),
-}
 
 
 class _Static(StaticFiles):
@@ -95,86 +76,12 @@ class _Static(StaticFiles):
 
 def make_app(console: Console) -> Starlette:
     """Return the application."""
-
-    def visit_of(request: Request) -> Visit:
-        theme = request.cookies.get(THEME_COOKIE, "")
-        return Visit(
-            console=console,
-            request=request,
-            request_id=str(getattr(request.state, REQUEST_ID)),
-            language=language_of(
-                request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language", "")
-            ),
-            theme=theme if theme in THEMES else THEMES[0],
-        )
-
-    async def sign_in_known(visit: Visit) -> None:
-        """Fill in who asks, if somebody has signed in whose user still is what it was then."""
-        token = visit.request.cookies.get(console.cookie, "")
-        fetched = "hx-request" in visit.request.headers or visit.request.url.path.endswith("/signals")
-        session = console.sessions.find(token, is_activity=not fetched) if token else None
-        if session is None:
-            return
-        known = session.provider_person
-        if known is not None:
-            visit.session, visit.user = session, User(name=known.name, groups=known.groups, password="")
-            return
-        console.users.refresh()
-        user = console.users.get(session.person)
-        if user is None or user.password != session.password:
-            console.sessions.end(token)
-            return
-        visit.session, visit.user = session, user
-
+    answering = Answering(console)
     console.gateway.metrics.expect(page.path for page in PAGES)
-
-    def answering(page: Page) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            visit = visit_of(request)
-            try:
-                await sign_in_known(visit)
-                if visit.session is None and not page.is_open:
-                    return _to_sign_in(visit)
-                if request.method != "POST":
-                    assert page.get is not None
-                    return await page.get(visit)
-                assert page.post is not None
-                form = dict(await read_form(request))
-                if visit.session is not None and not page.is_signing_in:
-                    check_token(form, visit.session)
-                return await page.post(visit, form)
-            except FormRefused as refused:
-                return await _problem(visit, refused.status, _SENTENCES[refused.status])
-            except UsersUnusable as unusable:
-                log.warning("the file of users can't be used", problem=str(unusable))
-                return await _problem(visit, 503, _SENTENCES[503])
-            except SignInFailed as failed:
-                status, sentence = openid.told(failed.problem)
-                log.warning("nobody was signed in", request_id=visit.request_id, problem=failed.problem.value)
-                visit.session = visit.user = None
-                return await _problem(visit, status, sentence, code=failed.problem.value)
-            except LedgerError as error:
-                return await _problem(
-                    visit, words.status_of(error), words.sentence_of(error), code=error.reason
-                )
-            except HTTPException as error:
-                return await _problem(
-                    visit, error.status_code, _SENTENCES.get(error.status_code, _SENTENCES[404])
-                )
-            except Exception as error:
-                log.exception("a page failed", request_id=visit.request_id, kind=type(error).__name__)
-                return await _problem(visit, 500, _SENTENCES[500])
-
-        return _counted(page, console.gateway.metrics, answer)
 
     def route(page: Page) -> Route:
         methods = [name for name, handler in (("GET", page.get), ("POST", page.post)) if handler is not None]
-        return Route(page.path, answering(page), methods=methods)
-
-    async def lost(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        visit = visit_of(request)
-        return await _problem(visit, error.status_code, _SENTENCES.get(error.status_code, _SENTENCES[404]))
+        return Route(page.path, answering.to(page), methods=methods)
 
     async def health(_request: Request) -> Response:
         return PlainTextResponse("alive")
@@ -186,54 +93,7 @@ def make_app(console: Console) -> Starlette:
             *(route(page) for page in PAGES),
         ],
         middleware=[Middleware(Guarding, origins=lambda: console.origins, signed=[LOGOUT])],
-        exception_handlers={HTTPException: lost},
+        exception_handlers={HTTPException: answering.lost},
     )
     app.router.redirect_slashes = False
     return app
-
-
-def _counted(
-    page: Page, metrics: Metrics, answer: Callable[[Request], Awaitable[Response]]
-) -> Callable[[Request], Awaitable[Response]]:
-    """Return what answers requests for a page, counts them, and makes a span for each while traces are on."""
-
-    async def spanned(request: Request) -> Response:
-        made = traces()
-        if made is None:
-            return await answer(request)
-        attributes = {"http.route": page.path, "http.request.method": request.method}
-        # What a browser says of traces of its own is not read.
-        with made.root(f"{request.method} {page.path}", Kind.SERVER, attributes=attributes) as span:
-            response = await answer(request)
-            span.say(http__response__status_code=response.status_code)
-            if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                span.fail(str(response.status_code))
-            return response
-
-    async def counted(request: Request) -> Response:
-        begin = time.perf_counter()
-        response = await spanned(request)
-        metrics.count_request(page.path, request.method, response.status_code, time.perf_counter() - begin)
-        return response
-
-    return counted
-
-
-def _to_sign_in(visit: Visit) -> Response:
-    """Lead to the form for signing in, and from there back to here."""
-    request = visit.request
-    if "hx-request" in request.headers:
-        # What a page fetches is a part of it; the whole page has to go there.
-        return Response(status_code=204, headers={"HX-Redirect": "/sign-in"})
-    if request.method != "GET" or request.url.path.endswith("/signals"):
-        return visit.redirect("/sign-in") if request.method != "GET" else Response(status_code=204)
-    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return visit.redirect(f"/sign-in?next={quote(here, safe='')}" if here != "/" else "/sign-in")
-
-
-async def _problem(visit: Visit, status: int, sentence: str, *, code: str = "") -> Response:
-    """Return a page that says what is wrong, with the id by which the logs name the request."""
-    if "hx-request" in visit.request.headers:
-        # The page that fetched this stays as it is; 204 is what leaves it so.
-        return Response(status_code=204)
-    return await visit.page("problem.html", status, sentence=visit.say(sentence), code_told=code)

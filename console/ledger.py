@@ -40,6 +40,10 @@ SUPERSEDE: Final = "defter.payments.v1.ProviderEventService/SupersedeProviderEve
 STOP: Final = "defter.payments.v1.OutboundService/StopOutbound"
 RESUME: Final = "defter.payments.v1.OutboundService/ResumeOutbound"
 VERIFY: Final = "defter.ledger.v1.JournalService/VerifyJournal"
+PREVIEW_REPORT: Final = "defter.reconciliation.v1.SettlementService/PreviewSettlementReport"
+IMPORT_REPORT: Final = "defter.reconciliation.v1.SettlementService/ImportSettlementReport"
+CONFIRM_BATCH: Final = "defter.reconciliation.v1.SettlementService/ConfirmSettlementBatch"
+RUN: Final = "defter.reconciliation.v1.ReconciliationService/RunReconciliation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,22 @@ class PersonsLedger:
     ) -> None:
         self._gateway = gateway
         self._session = session
+        self._groups = groups
+        self._request_id = request_id
         self.client = gateway.client
         self.person = person
         self.metadata: tuple[tuple[str, str], ...] = (("x-request-id", request_id),)
         if gateway.signer is not None:
             token = gateway.signer.token(person, groups)
             self.metadata = (*self.metadata, ("authorization", f"Bearer {token}"))
+
+    def lasting(self, seconds: int) -> tuple[tuple[str, str], ...]:
+        """Return the metadata of a call that may take so long; other calls have a token of a minute."""
+        signer = self._gateway.signer
+        if signer is None:
+            return self.metadata
+        token = signer.token(self.person, self._groups, life_seconds=seconds)
+        return (("x-request-id", self._request_id), ("authorization", f"Bearer {token}"))
 
     async def ask(
         self,
@@ -89,6 +103,16 @@ class PersonsLedger:
         longer = {} if seconds is None else {"timeout": seconds}
         with self._counted(method):
             return await method(request, metadata=self.metadata, **longer)
+
+    async def first(self, method: Callable[..., Any], request: Message) -> Any:
+        """Return the first message of a stream; what it tells of goes on without it."""
+        stream = method(request, metadata=self.metadata)
+        try:
+            async for message in stream:
+                return message
+        finally:
+            stream.cancel()
+        raise AssertionError("a stream has a message")
 
     async def page(self, method: Callable[..., Any], request: Message) -> Any:
         """Return one page of a list."""

@@ -32,6 +32,8 @@ GROUPS: Final[tuple[Group, ...]] = (
         (
             Entry("withdrawals", "withdrawals", N_("Withdrawals")),
             Entry("findings", "findings", N_("Findings")),
+            Entry("settlement", "settlement", N_("Settlement")),
+            Entry("runs", "runs", N_("Reconciliation")),
         ),
     ),
     Group(

@@ -19,6 +19,7 @@ class Page(NamedTuple):
         get: answers a request that changes nothing.
         post: answers a form; its token has been checked.
         is_open: whether it is for those who have not signed in, too.
+        takes_file: whether its form has a file: `visit.received`, which the view closes or keeps.
         is_signing_in: whether its form may be older than the session; where it comes from is checked anyhow.
     """
 
@@ -27,3 +28,4 @@ class Page(NamedTuple):
     post: Post | None = None
     is_open: bool = False
     is_signing_in: bool = False
+    takes_file: bool = False

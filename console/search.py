@@ -10,7 +10,7 @@ _PAGES: Final = {
     "dep_": "deposits",
     "evt_": "events",
     "hold_": "records",
-    "run_": "records",
+    "run_": "runs",
     "tx_": "transactions",
 }
 _ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")

@@ -13,6 +13,7 @@ import structlog
 from starlette.applications import Starlette
 
 from console.app import make_app
+from console.importing import end_work
 from console.ledger import Gateway
 from console.live import Live
 from console.metrics import Metrics
@@ -67,6 +68,7 @@ async def running(settings: ConsoleSettings, metrics: Metrics | None = None) -> 
         if console.oidc is not None:
             await console.oidc.provider.close()
         await console.checks.close()
+        await end_work(console.uploads)
         await console.gateway.client.close()
         await console.gateway.channel.close()
 

@@ -1,5 +1,6 @@
 """Owns one request of a person: who it is, in which language, and the page that answers it."""
 
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -26,6 +27,7 @@ from console.outside import code, outside, raw, visible
 from console.sessions import Session, Sessions
 from console.settings import ConsoleSettings
 from console.throttle import Throttle
+from console.uploads import Received, Uploads
 from console.users import User, Users
 from console.verifying import Checks
 from defter_client import messages as m
@@ -50,6 +52,7 @@ class Console:
     """Signs people in by a provider; None: there is none."""
     currencies: KnownCurrencies = field(default_factory=KnownCurrencies)
     throttle: Throttle = field(default_factory=Throttle)
+    uploads: Uploads = field(default_factory=lambda: Uploads(time.monotonic))
     origins: tuple[str, ...] = ()
 
     @property
@@ -79,6 +82,7 @@ class Visit:
     theme: str
     session: Session | None = None
     user: User | None = None
+    received: Received | None = None
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property

@@ -228,11 +228,28 @@ RECORD_KINDS: Final[Mapping[int, str]] = {
     m.RECORD_KIND_OTHER: N_("other"),
     m.RECORD_KIND_UNKNOWN: N_("unknown"),
 }
+BATCH_STATES: Final[Mapping[int, str]] = {
+    m.SETTLEMENT_BATCH_STATE_IN_PROGRESS: N_("lines or pay-out still missing"),
+    m.SETTLEMENT_BATCH_STATE_BALANCED: N_("adds up, to confirm"),
+    m.SETTLEMENT_BATCH_STATE_UNBALANCED: N_("does not add up"),
+    m.SETTLEMENT_BATCH_STATE_CONFIRMED: N_("confirmed"),
+}
+REPORT_FORMATS: Final[Mapping[int, str]] = {
+    m.REPORT_FORMAT_STRIPE_PAYOUT_RECONCILIATION: N_("Stripe: payout reconciliation, itemized"),
+    m.REPORT_FORMAT_STRIPE_BALANCE_CHANGE: N_("Stripe: balance change from activity, itemized"),
+    m.REPORT_FORMAT_ADYEN_SETTLEMENT_DETAILS: N_("Adyen: settlement details"),
+}
 RUN_STATES: Final[Mapping[int, str]] = {
     m.RUN_STATE_RUNNING: N_("under way"),
     m.RUN_STATE_COMPLETE: N_("complete"),
     m.RUN_STATE_PARTIAL: N_("incomplete: the provider's list broke off"),
     m.RUN_STATE_INTERRUPTED: N_("interrupted"),
+}
+RUN_STAGES: Final[Mapping[int, str]] = {
+    m.RUN_STAGE_FETCHING: N_("reads the provider's records"),
+    m.RUN_STAGE_COMPARING: N_("compares payments with records"),
+    m.RUN_STAGE_SEEKING_MISSING: N_("looks for what one side lacks"),
+    m.RUN_STAGE_RESOLVING: N_("resolves what is seen no more"),
 }
 NOTES: Final[Mapping[str, str]] = {
     "approved": N_("Your approval is recorded."),
@@ -248,6 +265,9 @@ NOTES: Final[Mapping[str, str]] = {
     "event_superseded": N_("It is noted what the event became."),
     "outbound_stopped": N_("All calls to providers are stopped."),
     "outbound_resumed": N_("Calls to providers go on."),
+    "confirmed": N_("The batch is confirmed, and what was paid out is booked on the bank's account."),
+    "run_begun": N_("The run has begun. It goes on whether or not this page stays open."),
+    "run_known": N_("This form has begun the run before; here it is. No second one was begun."),
     "replayed": N_("This was already done by the same form; nothing was done twice."),
 }
 """What a page says once behind an act."""
@@ -266,7 +286,6 @@ _REASONS: Final[Mapping[str, str]] = {
     "INSUFFICIENT_FUNDS": N_(
         "The player has less than this available: the wallet would fall below its limit."
     ),
-    "ACCOUNT_FROZEN": N_("The player's account is frozen, so nothing can be taken from it."),
     "EPOCH_NOT_CURRENT": N_("The ledger was restored again meanwhile. Look at it anew."),
     "OUTBOUND_NOT_RECONCILED": N_("A provider account was not reconciled since commits may have been lost."),
     "OUTBOUND_FINDINGS_OPEN": N_("Findings that tell of lost money are open."),
@@ -282,6 +301,19 @@ _REASONS: Final[Mapping[str, str]] = {
     ),
     "PERMISSION_MISSING": N_("The ledger does not let you do this."),
     "PERSON_NOT_PERMITTED": N_("The ledger does not let you do this."),
+    "SETTLEMENT_BATCH_NOT_FOUND": N_("There is no such settlement batch."),
+    "SETTLEMENT_BATCH_NOT_BALANCED": N_(
+        "The batch does not add up to what was paid out, so it can't be confirmed. "
+        "It is shown as it stands now."
+    ),
+    "REPORT_MALFORMED": N_("The ledger does not take this file. Nothing of it was kept."),
+    "PROVIDER_UNKNOWN": N_("The ledger has no provider account of this name for this tenant."),
+    "RECONCILIATION_UNDER_WAY": N_(
+        "Another run of this provider account is under way. Wait until it has ended."
+    ),
+    "RUN_NOT_FOUND": N_("There is no such run."),
+    "ACCOUNT_FROZEN": N_("An account that this would move is frozen."),
+    "ACCOUNT_CLOSED": N_("An account that this would move is closed."),
     "TRANSACTION_NOT_FOUND": N_("There is no such transaction."),
     "TENANT_NOT_FOUND": N_("There is no such tenant."),
     "ACCOUNT_NOT_FOUND": N_("There is no such account."),

@@ -21,6 +21,13 @@ window.addEventListener("pageshow", () => {
   }
 });
 
+// What is under way tells nobody that it has moved on: while it is, its page is fetched again.
+const AGAIN_MILLISECONDS = 1000;
+setInterval(() => {
+  if (document.hidden || !document.querySelector("[data-again]")) return;
+  document.getElementById("region").dispatchEvent(new Event("defter-changed"));
+}, AGAIN_MILLISECONDS);
+
 const problem = document.getElementById("problem");
 if (problem) problem.focus();
 

@@ -15,6 +15,7 @@ from console.forms import form_key, key_of
 from console.ledger import ACKNOWLEDGE, REOPEN, REPAIR, RESOLVE
 from console.pages import Page
 from console.views.lists import PAGE_SIZE, Filters, csv_answer
+from console.views.repairs import preview_of
 from console.visit import Visit
 from defter_client import AccessDenied, LedgerError
 from defter_client import messages as m
@@ -194,7 +195,7 @@ async def _shown(
         facts=facts_of(finding, formats, visit),
         difference=difference_of(finding, formats),
         is_open=finding.state in OPEN,
-        is_repairable=finding.state in OPEN and finding.HasField("at_provider"),
+        repair=preview_of(finding) if finding.state in OPEN else None,
         may={act: may[method] for act, method in _ACTS.items()},
         keys={
             name: typed["key"]

@@ -1,6 +1,6 @@
 """Owns what lists have in common: filters in the address, pages of it, and all of it as a file."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC
 from typing import Final
 
@@ -37,8 +37,12 @@ class Filters:
 
     def time(self, name: str) -> Timestamp | None:
         """Return a time of the page's zone."""
+        return self.time_of(self._visit.query, name)
+
+    def time_of(self, typed: Mapping[str, str], name: str) -> Timestamp | None:
+        """Return a time of the page's zone that was typed into a form."""
         try:
-            return typed_time(self.text(name), self._visit.console.zone)
+            return typed_time(typed.get(name, "").strip()[:255], self._visit.console.zone)
         except (ValueError, OverflowError):
             self.problems[name] = self._visit.say(NO_TIME)
             return None

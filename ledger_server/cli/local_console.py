@@ -56,7 +56,7 @@ def local_console(target: str, access: LocalAccess | None, users: Path = USERS) 
     if not users.exists():
         made = {name: secrets.token_urlsafe(12) for name in (PERSON, SECOND)}
         for name, password in made.items():
-            add(users, name, password, ("payment-operators",))
+            add(users, name, password, ("payment-operators", "settlement"))
         known = " or ".join(f"{name} / {password}" for name, password in made.items())
         told = f"sign in as {known} (told once; the hashes are in {users})"
     key = users.with_name("console-statement.key")

@@ -19,7 +19,9 @@ NOT_OF_PLAYERS: Final = frozenset(
         "defter.payments.v1.WithdrawalService/GetWithdrawalPolicy",
         "defter.reconciliation.v1.ReconciliationService/GetRun",
         "defter.reconciliation.v1.ReconciliationService/ListRuns",
+        "defter.reconciliation.v1.SettlementService/GetSettlementBatch",
         "defter.reconciliation.v1.SettlementService/ListSettlementBatches",
+        "defter.reconciliation.v1.SettlementService/ListSettlementLines",
         "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
     }
 )

@@ -41,11 +41,13 @@ from ledger_server.store.settlement_store import SettlementBatchName, StoredSett
 
 MAX_CHUNK_BYTES: Final = 1024 * 1024
 _MAX_TEXT: Final = 255
+_MAX_REFERENCE: Final = 64
 _BANK: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 _FORMATS: Final = members(ReportFormat)
 _CONFIRMABLE: Final = frozenset({SettlementBatchState.BALANCED, SettlementBatchState.CONFIRMED})
 
 Header = pb.ImportSettlementReportRequest.Header
+_Part = pb.ImportSettlementReportRequest | pb.PreviewSettlementReportRequest
 
 
 class ReportImporter(Protocol):
@@ -55,6 +57,11 @@ class ReportImporter(Protocol):
         self, header: Header, chunks: AsyncIterator[bytes], *, caller: NamedCaller | None
     ) -> pb.ImportSettlementReportResponse:
         """Import a file if it is new, and update findings and provider records."""
+
+    async def preview_report(
+        self, header: Header, chunks: AsyncIterator[bytes]
+    ) -> pb.PreviewSettlementReportResponse:
+        """Say what an import would make of a file, and keep nothing."""
 
     async def tell(self, tenant_id: str, provider: str, name: SettlementBatchName) -> None:
         """Update the finding of a batch that has changed."""
@@ -90,6 +97,46 @@ class SettlementServicer:
         response = await self._importer.import_report(header, _chunks(requests), caller=CALLER.get())
         # A report of payouts alone may have thousands; the rest are listed.
         del response.batches[fitting(response.batches) :]
+        return response
+
+    async def PreviewSettlementReport(
+        self, requests: AsyncIterator[pb.PreviewSettlementReportRequest], _: Context
+    ) -> pb.PreviewSettlementReportResponse:
+        """Say what an import would make of a settlement report, and keep nothing of it."""
+        header = await self._header(requests)
+        await self._settlements.check_tenant(header.tenant_id)
+        await self._currencies.check()
+        response = await self._importer.preview_report(header, _chunks(requests))
+        del response.batches[fitting(response.batches) :]
+        return response
+
+    async def GetSettlementBatch(
+        self, request: pb.GetSettlementBatchRequest, _: Context
+    ) -> pb.GetSettlementBatchResponse:
+        """Read a settlement batch."""
+        self._named(request).check()
+        name = (request.batch_id, request.currency_code)
+        batch = await self._settlements.batch(request.tenant_id, request.provider, name)
+        return pb.GetSettlementBatchResponse(batch=message_of(batch))
+
+    async def ListSettlementLines(
+        self, request: pb.ListSettlementLinesRequest, _: Context
+    ) -> pb.ListSettlementLinesResponse:
+        """List the lines of a settlement batch, by their ids."""
+        violations = self._named(request)
+        size = page_size(request, violations)
+        after = page_place(request, violations, like=("",), read=lambda position: str(position[0]))
+        violations.check()
+        page = await self._settlements.list_lines(
+            request.tenant_id,
+            request.provider,
+            (request.batch_id, request.currency_code),
+            after=after or "",
+            size=size,
+        )
+        response = pb.ListSettlementLinesResponse(lines=page.items)
+        if page.next is not None:
+            response.next_page_token = page_token(request, page.next)
         return response
 
     async def ListSettlementBatches(
@@ -140,7 +187,7 @@ class SettlementServicer:
             await self._importer.tell(request.tenant_id, request.provider, name)
         return pb.ConfirmSettlementBatchResponse(batch=message_of(batch))
 
-    async def _header(self, requests: AsyncIterator[pb.ImportSettlementReportRequest]) -> Header:
+    async def _header(self, requests: AsyncIterator[_Part]) -> Header:
         first = await anext(requests, None)
         if isinstance(first, Refused):
             # A broken message arrives as the refusal that explains it.
@@ -161,16 +208,27 @@ class SettlementServicer:
         violations.check()
         return header
 
-    def _check_confirm(self, request: pb.ConfirmSettlementBatchRequest) -> None:
+    def _named(
+        self,
+        request: pb.GetSettlementBatchRequest
+        | pb.ListSettlementLinesRequest
+        | pb.ConfirmSettlementBatchRequest,
+    ) -> Violations:
+        """Return what is wrong with the name of a batch."""
         violations = tenant_violations(request)
         provider_name(violations, request.provider)
         violations.identifier(request.batch_id, "batch_id")
         violations.currency(request.currency_code, "currency_code", self._reader.currencies)
+        return violations
+
+    def _check_confirm(self, request: pb.ConfirmSettlementBatchRequest) -> None:
+        violations = self._named(request)
         if not request.bank:
             violations.add(FieldMissing(field="bank"))
         elif not _BANK.fullmatch(request.bank):
             violations.add(FieldMalformed(field="bank"))
         some_text(violations, request.actor, "actor", _MAX_TEXT)
+        violations.text(request.bank_reference, "bank_reference", _MAX_REFERENCE)
         violations.check()
 
     async def _linked(
@@ -216,7 +274,7 @@ class SettlementServicer:
                 raise refusal_of(outcome)
 
 
-async def _chunks(requests: AsyncIterator[pb.ImportSettlementReportRequest]) -> AsyncIterator[bytes]:
+async def _chunks(requests: AsyncIterator[_Part]) -> AsyncIterator[bytes]:
     async for request in requests:
         broken: object = request
         if isinstance(broken, Refused):
@@ -259,6 +317,9 @@ def _posting(request: pb.ConfirmSettlementBatchRequest, batch: pb.SettlementBatc
     """
     debited, credited = _legs(request, batch.paid_out_minor)
     amount, currency = abs(batch.paid_out_minor), request.currency_code
+    named = {"batch": request.batch_id, "provider": request.provider, "actor": request.actor}
+    if request.bank_reference:
+        named["bank_reference"] = request.bank_reference
     command = PostTransaction(
         TransactionType.TRANSFER,
         (
@@ -267,7 +328,7 @@ def _posting(request: pb.ConfirmSettlementBatchRequest, batch: pb.SettlementBatc
         ),
         request.batch_id,
         moment(batch.paid_out_time),
-        {"batch": request.batch_id, "provider": request.provider, "actor": request.actor},
+        named,
         follow=True,
     )
     return request_of(command, RequestKey(Method.PostTransaction, _key(request), player_id=""), request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import grpc
 import httpx
@@ -53,6 +53,8 @@ class _Service:
         response = getattr(m, "".join(word.title() for word in name.split("_")) + "Response")
         if name.startswith("list_") and name != "list_currencies":
             return lambda _request, **_: _Pages(filled(response(), self._ledger.text))
+        if name.startswith("run_"):
+            return lambda *_, **__: _Stream(self._ledger.text)
         return _Call(response, self._ledger.text, reads=name.startswith(("get_", "list_")))
 
 
@@ -64,17 +66,35 @@ class _Call:
 
     async def __call__(self, _request: Message, **_: object) -> Message:
         if not self._reads:
-            raise InvalidRequest(
-                code=grpc.StatusCode.INVALID_ARGUMENT,
-                reason="REQUEST_INVALID",
-                message=self._text,
-                metadata={},
-                replayed=False,
-            )
+            raise _refusal(self._text)
         found: Message = filled(self._response(), self._text)
         if isinstance(found, m.GetAccessResponse):
             found.methods.extend(every_method())  # so that pages have all of their forms
         return found
+
+
+class _Stream:
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        raise _refusal(self._text)
+
+    def cancel(self) -> None:
+        """Do nothing."""
+
+
+def _refusal(text: str) -> InvalidRequest:
+    return InvalidRequest(
+        code=grpc.StatusCode.INVALID_ARGUMENT,
+        reason="REQUEST_INVALID",
+        message=text,
+        metadata={},
+        replayed=False,
+    )
 
 
 class _Pages:

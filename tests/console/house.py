@@ -63,6 +63,15 @@ methods = [
 tenants = ["casino*"]
 
 [[rule]]
+name = "settlement"
+claims = { groups = ["settlement"] }
+methods = [
+    "defter.reconciliation.v1.ReconciliationService/RunReconciliation",
+    "defter.reconciliation.v1.SettlementService/*",
+]
+tenants = ["casino*"]
+
+[[rule]]
 name = "edge"
 identities = ["spiffe://d/edge"]
 methods = ["defter.payments.v1.ProviderEventService/IngestProviderEvents"]
@@ -75,7 +84,7 @@ methods = ["defter.payments.v1.OutboundService/*"]
 tenants = ["*"]
 """
 PEOPLE = {
-    "ada": ("payment-operators",),
+    "ada": ("payment-operators", "settlement"),
     "grace": ("payment-operators",),
     "dora": ("payment-operators", "on-duty"),
     "rob": ("readers",),
@@ -139,6 +148,13 @@ class Browser:
     async def get(self, path: str, **headers: str) -> httpx.Response:
         """Open a page."""
         return await self.http.get(path, headers=headers)
+
+    async def send(
+        self, path: str, form: dict[str, str], data: bytes, name: str = "report.csv"
+    ) -> httpx.Response:
+        """Send a form with a file as a page of the console does."""
+        files = {"file": (name, data, "text/csv")}
+        return await self.http.post(path, data=form, files=files, headers={"Origin": self.address})
 
     async def post(self, path: str, form: dict[str, str], **headers: str) -> httpx.Response:
         """Send a form as a page of the console does."""

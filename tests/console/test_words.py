@@ -65,6 +65,9 @@ def test_translations_have_the_same_end_and_no_markup() -> None:
         (words.EVENT_FATES, m.ProviderEventState, {0}),
         (words.EVENT_TYPES, m.ProviderEventType, set()),
         (words.UNREAD_REASONS, m.UnreadReason, {0}),
+        (words.BATCH_STATES, m.SettlementBatchState, {0}),
+        (words.REPORT_FORMATS, m.ReportFormat, {0}),
+        (words.RUN_STAGES, m.RunStage, {0}),
     ],
 )
 def test_each_code_has_a_word(known: dict[int, str], enum: Any, left_out: set[int]) -> None:
@@ -133,7 +136,7 @@ def test_language_is_what_was_chosen_or_what_the_browser_wants(
         ("dep_1_2", "/t/a%2Fb/deposits/dep_1_2"),
         ("evt_1", "/t/a%2Fb/events/evt_1"),
         ("hold_1", "/t/a%2Fb/records/hold_1"),
-        ("run_1", "/t/a%2Fb/records/run_1"),
+        ("run_1", "/t/a%2Fb/runs/run_1"),
         ("tx_1", "/t/a%2Fb/transactions/tx_1"),
         ("player:42:real:EUR", None),
         ("42", None),

@@ -45,6 +45,8 @@ SAID: Final = {
     "assignee": STAFF,
     "ProviderEvent.reason": "Kept for ever as the provider wrote it.",
     "ProviderEvent.payload": "Kept beside the journal, which has its digest: may have personal data.",
+    "bank_reference": FREE,
+    "PreviewSettlementReportRequest.chunk": "Nothing of them is kept.",
     "ImportSettlementReportRequest.chunk": (
         "Its lines are kept beside the journal: none may have personal data."
     ),

@@ -155,6 +155,7 @@ UNRECORDED = {
     "CompareBalances",
     "RunReconciliation",
     "ImportSettlementReport",
+    "PreviewSettlementReport",
     "StopOutbound",
     "ResumeOutbound",
 }

@@ -35,7 +35,9 @@ OTHERWISE = {
     "GetRun": "runs are no part of the journal",
     "ListRuns": "runs are no part of the journal",
     "ListProviderRecords": "a provider's records are no part of the journal",
+    "GetSettlementBatch": "batches are no part of the journal",
     "ListSettlementBatches": "batches are no part of the journal",
+    "ListSettlementLines": "batches are no part of the journal",
 }
 
 Change = Callable[[], Awaitable[object]]

@@ -228,6 +228,18 @@ async def list_settlement_batches(ledger: Ledger, _: Cashier, __: FakeClock) -> 
     return Listed(settler.stub.ListSettlementBatches, request, "batches", 2, empty_pages=False)
 
 
+@lists
+async def list_settlement_lines(ledger: Ledger, _: Cashier, __: FakeClock) -> Listed:
+    """Lines of one batch; those of another one are passed over in the statement itself."""
+    settler = Settler(ledger)
+    rows = [charge(100, batch=name) for name in ("po_1", "po_2") for _ in range(3)]
+    await settler.send(stripe_file(rows))
+    request = settlement_pb2.ListSettlementLinesRequest(
+        tenant_id=ledger.tenant_id, provider=PROVIDER, batch_id="po_1", currency_code="EUR"
+    )
+    return Listed(settler.stub.ListSettlementLines, request, "lines", 3, empty_pages=False)
+
+
 def test_every_list_says_so_at_its_page_token() -> None:
     """Whoever adds a list says what its pages may be, and tests it here."""
     tokens = []

@@ -74,6 +74,21 @@ def _runs(service: str, method: str, /, *keeps: tuple[str, str], remark: str = "
     return _one(f"{_RECONCILIATION}.{service}", method, *keeps, remark=remark, tenant_id="casino", **fields)
 
 
+_REPORT_FILE: Final = Call(
+    (
+        {
+            "header": {
+                "tenant_id": "casino",
+                "provider": "mock",
+                "format": "REPORT_FORMAT_STRIPE_PAYOUT_RECONCILIATION",
+                "file_name": "report.csv",
+            }
+        },
+        {"chunk": "$(base64 -w0 report.csv)"},
+    )
+)
+
+
 def _account(account_id: str, kind: str) -> Message:
     return {"account_id": account_id, "kind": f"ACCOUNT_KIND_{kind}", "currency_code": "EUR"}
 
@@ -571,25 +586,16 @@ _RECONCILIATIONS: Final = (
         "ReopenFinding", idempotency_key="reopen-1", finding_id="$DRIFT", expected_version=3, actor="ada"
     ),
     _findings("RepairFinding", finding_id="$LOST_WEBHOOK", actor="ada"),
+    _of(f"{_RECONCILIATION}.SettlementService", "PreviewSettlementReport", _REPORT_FILE),
     _of(
         f"{_RECONCILIATION}.SettlementService",
         "ImportSettlementReport",
-        Call(
-            (
-                {
-                    "header": {
-                        "tenant_id": "casino",
-                        "provider": "mock",
-                        "format": "REPORT_FORMAT_STRIPE_PAYOUT_RECONCILIATION",
-                        "file_name": "report.csv",
-                    }
-                },
-                {"chunk": "$(base64 -w0 report.csv)"},
-            )
-        ),
+        _REPORT_FILE,
         remark="`defter settlement import` reads files of any size.",
     ),
     _runs("SettlementService", "ListSettlementBatches", provider="mock"),
+    _runs("SettlementService", "GetSettlementBatch", provider="mock", batch_id="po_1", currency_code="EUR"),
+    _runs("SettlementService", "ListSettlementLines", provider="mock", batch_id="po_1", currency_code="EUR"),
     _runs(
         "SettlementService",
         "ConfirmSettlementBatch",

@@ -755,6 +755,28 @@ func (s *SettlementService) ImportSettlementReport(ctx context.Context, requests
 	return sent[reconciliationv1.ImportSettlementReportResponse](ctx, s.client, reconciliationv1.SettlementService_ImportSettlementReport_FullMethodName, requests, options)
 }
 
+// PreviewSettlementReport calls the RPC of that name. Say what ImportSettlementReport would make of a file, and keep
+// nothing of it. Takes the same messages, has the same bounds and fails like it.
+func (s *SettlementService) PreviewSettlementReport(ctx context.Context, requests iter.Seq[*reconciliationv1.PreviewSettlementReportRequest], options ...CallOption) (*reconciliationv1.PreviewSettlementReportResponse, error) {
+	return sent[reconciliationv1.PreviewSettlementReportResponse](ctx, s.client, reconciliationv1.SettlementService_PreviewSettlementReport_FullMethodName, requests, options)
+}
+
+// GetSettlementBatch calls the RPC of that name. Read a settlement batch. Fails with SETTLEMENT_BATCH_NOT_FOUND.
+func (s *SettlementService) GetSettlementBatch(ctx context.Context, request *reconciliationv1.GetSettlementBatchRequest, options ...CallOption) (*reconciliationv1.GetSettlementBatchResponse, error) {
+	return plain[reconciliationv1.GetSettlementBatchResponse](ctx, s.client, reconciliationv1.SettlementService_GetSettlementBatch_FullMethodName, request, options, false)
+}
+
+// ListSettlementLines calls the RPC of that name. List the lines of a settlement batch, by their ids. Fails with
+// SETTLEMENT_BATCH_NOT_FOUND.
+func (s *SettlementService) ListSettlementLines(ctx context.Context, request *reconciliationv1.ListSettlementLinesRequest, options ...CallOption) iter.Seq2[*reconciliationv1.SettlementLine, error] {
+	return items(s.ListSettlementLinesPages(ctx, request, options...), (*reconciliationv1.ListSettlementLinesResponse).GetLines)
+}
+
+// ListSettlementLinesPages is ListSettlementLines by whole responses.
+func (s *SettlementService) ListSettlementLinesPages(ctx context.Context, request *reconciliationv1.ListSettlementLinesRequest, options ...CallOption) iter.Seq2[*reconciliationv1.ListSettlementLinesResponse, error] {
+	return pages[reconciliationv1.ListSettlementLinesResponse](ctx, s.client, reconciliationv1.SettlementService_ListSettlementLines_FullMethodName, request, options)
+}
+
 // ListSettlementBatches calls the RPC of that name. List settlement batches, those first that were first seen last.
 func (s *SettlementService) ListSettlementBatches(ctx context.Context, request *reconciliationv1.ListSettlementBatchesRequest, options ...CallOption) iter.Seq2[*reconciliationv1.SettlementBatch, error] {
 	return items(s.ListSettlementBatchesPages(ctx, request, options...), (*reconciliationv1.ListSettlementBatchesResponse).GetBatches)

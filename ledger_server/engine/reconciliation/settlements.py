@@ -19,7 +19,12 @@ from ledger_server.domain.payments.accounts import check_use, clearing_account
 from ledger_server.domain.state.commands import Method, NamedCaller, RequestKey
 from ledger_server.engine.reads.ledger import Reads
 from ledger_server.engine.records.journal import transaction_of
-from ledger_server.engine.records.settlements import confirmed_batch, message_of, moved_batch
+from ledger_server.engine.records.settlements import (
+    confirmed_batch,
+    message_of,
+    message_of_line,
+    moved_batch,
+)
 from ledger_server.store import settlement_store
 from ledger_server.store.queries import settlements
 from ledger_server.store.queries.rendering import Page
@@ -68,6 +73,21 @@ class Settlements:
         page = rows[:size]
         following = page[-1][0] if len(rows) > size else None
         return Page([message_of(batch) for _, batch in page], following)
+
+    async def list_lines(
+        self, tenant_id: str, provider: str, name: SettlementBatchName, *, after: str, size: int
+    ) -> Page[pb.SettlementLine, tuple[str]]:
+        """Return a page of a batch's lines, by their ids. Raises SettlementBatchNotFound."""
+        await self.batch(tenant_id, provider, name)
+        key = await self._reads.key_of(tenant_id)
+        rows = await self._reads.run(
+            lambda connection: settlements.list_lines(
+                connection, key, provider, name, after=after, size=size + 1
+            )
+        )
+        page = rows[:size]
+        following = (page[-1].line_id,) if len(rows) > size else None
+        return Page([message_of_line(line) for line in page], following)
 
     async def posted(self, tenant_id: str, idempotency_key: str) -> posting_pb2.Transaction | None:
         """Return the transaction that was posted under a batch's key; None if none was."""

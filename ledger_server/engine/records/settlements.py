@@ -6,10 +6,11 @@ from typing import Final
 from defter.reconciliation.v1 import settlement_pb2 as pb
 
 from ledger_server.domain.reconciliation.settled import refused_at, state_of
-from ledger_server.domain.reconciliation.settlement import Totals
+from ledger_server.domain.reconciliation.settlement import SettlementLine, Totals
 from ledger_server.domain.state.commands import NamedCaller
 from ledger_server.engine.records.journal import caller_message
 from ledger_server.engine.records.times import moment_in, timestamp
+from ledger_server.store.queries.settlements import StoredSettlementLine
 from ledger_server.store.settlement_store import SettlementBatchName, StoredSettlementBatch
 
 _LARGEST: Final = 2**63 - 1
@@ -89,6 +90,40 @@ def confirmed_batch(batch: StoredSettlementBatch, caller: NamedCaller | None) ->
 def message_of(batch: StoredSettlementBatch) -> pb.SettlementBatch:
     """Return a batch as callers see it."""
     return pb.SettlementBatch.FromString(batch.body)
+
+
+def message_of_line(line: StoredSettlementLine) -> pb.SettlementLine:
+    """Return a line as callers see it."""
+    return pb.SettlementLine(
+        line_id=line.line_id,
+        line_number=line.line_number,
+        kind=line.kind,  # type: ignore[arg-type]  # its numbers are the contract's
+        provider_type=line.provider_type,
+        batch_id=line.batch_id,
+        currency_code=line.currency,
+        gross_minor=line.gross,
+        fee_minor=line.fee,
+        net_minor=line.net,
+        is_payout=line.is_payout,
+        create_time=timestamp(line.create_time),
+    )
+
+
+def stored_line(line: SettlementLine) -> StoredSettlementLine:
+    """Return a line of a file as it would be kept."""
+    return StoredSettlementLine(
+        line_id=line.line_id,
+        line_number=line.line_number,
+        kind=int(line.kind),
+        provider_type=line.provider_type,
+        batch_id=line.batch,
+        currency=line.currency,
+        gross=line.gross,
+        fee=line.fee,
+        net=line.net,
+        is_payout=line.is_payout,
+        create_time=line.create_time,
+    )
 
 
 def totals_of(batch: StoredSettlementBatch) -> Totals:

@@ -6,6 +6,7 @@ imported but not told; importing the same file again does the rest.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from defter.reconciliation.v1 import settlement_pb2 as pb
@@ -24,11 +25,12 @@ from ledger_server.engine.records.settlements import message_of
 from ledger_server.jobs import metrics
 from ledger_server.jobs.reconciliation.pace import Pace
 from ledger_server.jobs.settlement.keeping import Keeping
+from ledger_server.jobs.settlement.previewing import sums_of
 from ledger_server.jobs.settlement.spool import Spool
 from ledger_server.jobs.settlement.telling import Teller
 from ledger_server.providers.settlement_reports import ReportReader
 from ledger_server.store import record_store, settlement_store
-from ledger_server.store.database import Pool
+from ledger_server.store.database import AnyConnection, Pool
 from ledger_server.store.database_clock import trusted
 from ledger_server.store.lane_store import read_ids
 from ledger_server.store.ledger_rows import JournalRow
@@ -41,6 +43,10 @@ _SILENCE_SECONDS: Final = 60.0
 _LOCK_PAUSE_SECONDS: Final = 0.2
 # No answer has room for more.
 _MOST_BATCHES: Final = 20_000
+
+
+class _NotKept(Exception):
+    """Ends the database transaction of a preview without a commit."""
 
 
 class Importer:
@@ -74,6 +80,42 @@ class Importer:
             ReportMalformed: nothing of it was kept.
             FieldTooLong: the file is larger than any report.
         """
+        async with self._received(header, chunks) as spool:
+            return await self._import(header, spool, caller)
+
+    async def preview_report(
+        self, header: pb.ImportSettlementReportRequest.Header, chunks: AsyncIterator[bytes]
+    ) -> pb.PreviewSettlementReportResponse:
+        """Do what an import does up to its commit, which is not made: its answer and refusals are the same.
+
+        Raises:
+            ReportMalformed: an import would refuse the file.
+            FieldTooLong: the file is larger than any report.
+        """
+        async with self._received(header, chunks) as spool:
+            pace = Pace(lambda: self._committed)
+            await _read_all(spool, pace)
+            sums = await asyncio.to_thread(sums_of, spool)
+            response = pb.PreviewSettlementReportResponse(sums=sums.messages, lines=sums.first)
+            try:
+                await self._keep(
+                    tenant_key(TenantId(header.tenant_id)),
+                    _name_of(header, spool),
+                    spool,
+                    pace,
+                    file_name=header.file_name,
+                    caller=None,
+                    preview=response,
+                )
+            except _NotKept:
+                response.report.ClearField("import_time")
+            return response
+
+    @asynccontextmanager
+    async def _received(
+        self, header: pb.ImportSettlementReportRequest.Header, chunks: AsyncIterator[bytes]
+    ) -> AsyncIterator[Spool]:
+        """Hold a file's bytes on the disk, and a place for working on them."""
         flow = Flow(header.tenant_id, "")
         # Whoever has sent nothing of the file takes nobody's place.
         first = await _next(chunks)
@@ -84,7 +126,7 @@ class Importer:
             try:
                 await _receive(spool, first, chunks)
                 async with self._work.entered(flow):
-                    return await self._import(header, spool, caller)
+                    yield spool
             finally:
                 spool.close()
 
@@ -97,14 +139,9 @@ class Importer:
     ) -> pb.ImportSettlementReportResponse:
         key = tenant_key(TenantId(header.tenant_id))
         pace = Pace(lambda: self._committed)
-        await asyncio.to_thread(spool.rewind)
-        reading = True
-        while reading:
-            async with pace.step():
-                reading = await asyncio.to_thread(spool.read_on)
-        name = ReportName(header.provider, spool.digest, int(header.format), header.account)
+        await _read_all(spool, pace)
         report, duplicate = await self._keep(
-            key, name, spool, pace, file_name=header.file_name, caller=caller
+            key, _name_of(header, spool), spool, pace, file_name=header.file_name, caller=caller
         )
         await self._teller.tell(header.tenant_id, header.provider, spool.batches)
         await self._stage(key, header.provider, spool, pace)
@@ -121,19 +158,33 @@ class Importer:
         *,
         file_name: str,
         caller: NamedCaller | None,
+        preview: pb.PreviewSettlementReportResponse | None = None,
     ) -> tuple[pb.SettlementReport, bool]:
-        """Write the report in one database transaction, or find that it is there already."""
+        """Write the report in one database transaction, or find that it is there already.
+
+        Args:
+            preview: is told what would be there; nothing is kept then.
+
+        Raises:
+            _NotKept: for a preview, so that the database transaction is rolled back.
+        """
         while True:
             async with settlement_store.importing(self._pool, key, name.provider) as connection:
                 if connection is not None:
                     known = await settlement_store.read_report(connection, key, name)
                     if known is not None:
-                        return pb.SettlementReport.FromString(known), True
-                    keeping = Keeping(connection, key, name)
-                    now = await trusted(self._clock)
-                    return await keeping.write(
-                        spool, pace, file_name=file_name, caller=caller, now=now
-                    ), False
+                        report = pb.SettlementReport.FromString(known)
+                    else:
+                        keeping = Keeping(connection, key, name)
+                        now = await trusted(self._clock)
+                        report = await keeping.write(spool, pace, file_name=file_name, caller=caller, now=now)
+                    if preview is not None:
+                        preview.report.CopyFrom(report)
+                        preview.duplicate = known is not None
+                        preview.batches.extend(await _read(connection, key, name.provider, spool.batches))
+                        if known is None:
+                            raise _NotKept
+                    return report, known is not None
             # Another process is importing for the account, maybe even the same file.
             await asyncio.sleep(_LOCK_PAUSE_SECONDS)
 
@@ -159,10 +210,29 @@ class Importer:
 
         A batch that lost its only line to another batch, before it was ever written, is not among them.
         """
-        first = sorted(names)[:_MOST_BATCHES]
         async with self._pool.acquire() as connection:
-            batches = await settlement_store.read_batches(connection, key, provider, first)
-        return [message_of(batch) for batch in batches]
+            return await _read(connection, key, provider, names)
+
+
+async def _read(
+    connection: AnyConnection, key: TenantKey, provider: str, names: set[SettlementBatchName]
+) -> list[pb.SettlementBatch]:
+    first = sorted(names)[:_MOST_BATCHES]
+    batches = await settlement_store.read_batches(connection, key, provider, first)
+    return [message_of(batch) for batch in batches]
+
+
+def _name_of(header: pb.ImportSettlementReportRequest.Header, spool: Spool) -> ReportName:
+    return ReportName(header.provider, spool.digest, int(header.format), header.account)
+
+
+async def _read_all(spool: Spool, pace: Pace) -> None:
+    """Read the lines of a file that has arrived. Raises ReportMalformed."""
+    await asyncio.to_thread(spool.rewind)
+    reading = True
+    while reading:
+        async with pace.step():
+            reading = await asyncio.to_thread(spool.read_on)
 
 
 async def _receive(spool: Spool, first: bytes | None, chunks: AsyncIterator[bytes]) -> None:

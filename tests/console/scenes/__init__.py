@@ -18,6 +18,8 @@ from tests.console.scenes import (
     provider_events,
     providers,
     records,
+    runs,
+    settlement,
     withdrawals,
 )
 from tests.console.scenes.shape import Scene
@@ -29,6 +31,8 @@ SCENES: tuple[Scene, ...] = (
     deposits,
     provider_events,
     providers,
+    settlement,
+    runs,
     records,
     books,
 )

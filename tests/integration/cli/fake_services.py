@@ -220,6 +220,24 @@ class FakeServices(FindingServiceServicer, SettlementServiceServicer):
         self.requests.append(request)
         return settlement_pb2.ListSettlementBatchesResponse(batches=self.batches)
 
+    async def PreviewSettlementReport(
+        self, _: AsyncIterator[settlement_pb2.PreviewSettlementReportRequest], __: Context
+    ) -> settlement_pb2.PreviewSettlementReportResponse:
+        """No command previews."""
+        raise NotImplementedError
+
+    async def GetSettlementBatch(
+        self, _: settlement_pb2.GetSettlementBatchRequest, __: Context
+    ) -> settlement_pb2.GetSettlementBatchResponse:
+        """No command reads one."""
+        raise NotImplementedError
+
+    async def ListSettlementLines(
+        self, _: settlement_pb2.ListSettlementLinesRequest, __: Context
+    ) -> settlement_pb2.ListSettlementLinesResponse:
+        """No command lists lines."""
+        raise NotImplementedError
+
     async def ConfirmSettlementBatch(
         self, request: settlement_pb2.ConfirmSettlementBatchRequest, context: Context
     ) -> settlement_pb2.ConfirmSettlementBatchResponse:

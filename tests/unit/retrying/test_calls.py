@@ -170,6 +170,7 @@ SAFE_WITHOUT_KEY = {
     "ResumeOutbound": "it names the epoch, and a second one is a first one that came later",
     "RepairFinding": "books the event that the finding asks for, which has one id",
     "ImportSettlementReport": "the same file twice changes nothing",
+    "PreviewSettlementReport": "nothing of it is kept",
     "ConfirmSettlementBatch": "what is confirmed is confirmed",
     "CompareBalances": "the same snapshot twice is two runs, and no finding changes by the second",
     "ImportOpeningBalances": "a player's balance in a currency is opened once",

@@ -1975,6 +1975,65 @@ class Settlements:
             metadata=metadata,
         )
 
+    async def preview_settlement_report(
+        self,
+        requests: AsyncIterable[settlement_pb2.PreviewSettlementReportRequest],
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> settlement_pb2.PreviewSettlementReportResponse:
+        """Say what ImportSettlementReport would make of a file, and keep nothing of it.
+
+        Takes the same messages, has the same bounds and fails like it.
+        """
+        return await self._caller.client_stream(
+            "/defter.reconciliation.v1.SettlementService/PreviewSettlementReport",
+            requests,
+            settlement_pb2.PreviewSettlementReportResponse,
+            seconds=timeout,
+            metadata=metadata,
+        )
+
+    async def get_settlement_batch(
+        self,
+        request: settlement_pb2.GetSettlementBatchRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> settlement_pb2.GetSettlementBatchResponse:
+        """Read a settlement batch.
+
+        Fails with SETTLEMENT_BATCH_NOT_FOUND.
+        """
+        return await self._caller.read(
+            "/defter.reconciliation.v1.SettlementService/GetSettlementBatch",
+            request,
+            settlement_pb2.GetSettlementBatchResponse,
+            seconds=timeout,
+            metadata=metadata,
+        )
+
+    def list_settlement_lines(
+        self,
+        request: settlement_pb2.ListSettlementLinesRequest,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata = (),
+    ) -> Pager[settlement_pb2.SettlementLine, settlement_pb2.ListSettlementLinesResponse]:
+        """List the lines of a settlement batch, by their ids.
+
+        Fails with SETTLEMENT_BATCH_NOT_FOUND.
+        """
+        return Pager(
+            self._caller,
+            "/defter.reconciliation.v1.SettlementService/ListSettlementLines",
+            request,
+            settlement_pb2.ListSettlementLinesResponse,
+            items="lines",
+            seconds=timeout,
+            metadata=metadata,
+        )
+
     def list_settlement_batches(
         self,
         request: settlement_pb2.ListSettlementBatchesRequest,

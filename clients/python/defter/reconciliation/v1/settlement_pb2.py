@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from defter.identity.v1 import caller_pb2 as defter_dot_identity_dot_v1_dot_caller__pb2
+from defter.reconciliation.v1 import finding_pb2 as defter_dot_reconciliation_dot_v1_dot_finding__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)defter/reconciliation/v1/settlement.proto\x12\x18\x64\x65\x66ter.reconciliation.v1\x1a\x1f\x64\x65\x66ter/identity/v1/caller.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x03\n\x0fSettlementBatch\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x15\n\rcurrency_code\x18\x03 \x01(\t\x12=\n\x05state\x18\x04 \x01(\x0e\x32..defter.reconciliation.v1.SettlementBatchState\x12\x13\n\x0bgross_minor\x18\x05 \x01(\x03\x12\x11\n\tfee_minor\x18\x06 \x01(\x03\x12\x14\n\x0crefund_minor\x18\x07 \x01(\x03\x12\x18\n\x10\x63hargeback_minor\x18\x08 \x01(\x03\x12\x18\n\x10\x63orrection_minor\x18\t \x01(\x03\x12\x16\n\x0e\x63omputed_minor\x18\n \x01(\x03\x12\x1b\n\x0epaid_out_minor\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x10\x64ifference_minor\x18\x0c \x01(\x03\x12\x12\n\nline_count\x18\r \x01(\x03\x12\x31\n\rpaid_out_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0etransaction_id\x18\x0f \x01(\t\x12\x32\n\x0e\x63onfirm_caller\x18\x10 \x01(\x0b\x32\x1a.defter.identity.v1.CallerB\x11\n\x0f_paid_out_minor\"\x8f\x02\n\x10SettlementReport\x12\x15\n\rreport_digest\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x36\n\x06\x66ormat\x18\x03 \x01(\x0e\x32&.defter.reconciliation.v1.ReportFormat\x12\x11\n\tfile_name\x18\x04 \x01(\t\x12\x12\n\nline_count\x18\x05 \x01(\x03\x12\x16\n\x0enew_line_count\x18\x06 \x01(\x03\x12/\n\x0bimport_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x63\x61ller\x18\x08 \x01(\x0b\x32\x1a.defter.identity.v1.Caller\"\x96\x02\n\x1dImportSettlementReportRequest\x12P\n\x06header\x18\x01 \x01(\x0b\x32>.defter.reconciliation.v1.ImportSettlementReportRequest.HeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x1a\x89\x01\n\x06Header\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x36\n\x06\x66ormat\x18\x03 \x01(\x0e\x32&.defter.reconciliation.v1.ReportFormat\x12\x11\n\tfile_name\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\tB\x06\n\x04part\"\xab\x01\n\x1eImportSettlementReportResponse\x12:\n\x06report\x18\x01 \x01(\x0b\x32*.defter.reconciliation.v1.SettlementReport\x12:\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32).defter.reconciliation.v1.SettlementBatch\x12\x11\n\tduplicate\x18\x03 \x01(\x08\"\xa9\x01\n\x1cListSettlementBatchesRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12=\n\x05state\x18\x03 \x01(\x0e\x32..defter.reconciliation.v1.SettlementBatchState\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"t\n\x1dListSettlementBatchesResponse\x12:\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32).defter.reconciliation.v1.SettlementBatch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8a\x01\n\x1d\x43onfirmSettlementBatchRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x03 \x01(\t\x12\x15\n\rcurrency_code\x18\x04 \x01(\t\x12\x0c\n\x04\x62\x61nk\x18\x05 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\"Z\n\x1e\x43onfirmSettlementBatchResponse\x12\x38\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32).defter.reconciliation.v1.SettlementBatch*\xb2\x01\n\x0cReportFormat\x12\x1d\n\x19REPORT_FORMAT_UNSPECIFIED\x10\x00\x12.\n*REPORT_FORMAT_STRIPE_PAYOUT_RECONCILIATION\x10\x01\x12\'\n#REPORT_FORMAT_STRIPE_BALANCE_CHANGE\x10\x02\x12*\n&REPORT_FORMAT_ADYEN_SETTLEMENT_DETAILS\x10\x03*\xd8\x01\n\x14SettlementBatchState\x12&\n\"SETTLEMENT_BATCH_STATE_UNSPECIFIED\x10\x00\x12&\n\"SETTLEMENT_BATCH_STATE_IN_PROGRESS\x10\x01\x12#\n\x1fSETTLEMENT_BATCH_STATE_BALANCED\x10\x02\x12%\n!SETTLEMENT_BATCH_STATE_UNBALANCED\x10\x03\x12$\n SETTLEMENT_BATCH_STATE_CONFIRMED\x10\x04\x32\xbc\x03\n\x11SettlementService\x12\x8d\x01\n\x16ImportSettlementReport\x12\x37.defter.reconciliation.v1.ImportSettlementReportRequest\x1a\x38.defter.reconciliation.v1.ImportSettlementReportResponse(\x01\x12\x88\x01\n\x15ListSettlementBatches\x12\x36.defter.reconciliation.v1.ListSettlementBatchesRequest\x1a\x37.defter.reconciliation.v1.ListSettlementBatchesResponse\x12\x8b\x01\n\x16\x43onfirmSettlementBatch\x12\x37.defter.reconciliation.v1.ConfirmSettlementBatchRequest\x1a\x38.defter.reconciliation.v1.ConfirmSettlementBatchResponseBPZNdefter.example/defter/clients/go/gen/defter/reconciliation/v1;reconciliationv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)defter/reconciliation/v1/settlement.proto\x12\x18\x64\x65\x66ter.reconciliation.v1\x1a\x1f\x64\x65\x66ter/identity/v1/caller.proto\x1a&defter/reconciliation/v1/finding.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x03\n\x0fSettlementBatch\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x15\n\rcurrency_code\x18\x03 \x01(\t\x12=\n\x05state\x18\x04 \x01(\x0e\x32..defter.reconciliation.v1.SettlementBatchState\x12\x13\n\x0bgross_minor\x18\x05 \x01(\x03\x12\x11\n\tfee_minor\x18\x06 \x01(\x03\x12\x14\n\x0crefund_minor\x18\x07 \x01(\x03\x12\x18\n\x10\x63hargeback_minor\x18\x08 \x01(\x03\x12\x18\n\x10\x63orrection_minor\x18\t \x01(\x03\x12\x16\n\x0e\x63omputed_minor\x18\n \x01(\x03\x12\x1b\n\x0epaid_out_minor\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x10\x64ifference_minor\x18\x0c \x01(\x03\x12\x12\n\nline_count\x18\r \x01(\x03\x12\x31\n\rpaid_out_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0etransaction_id\x18\x0f \x01(\t\x12\x32\n\x0e\x63onfirm_caller\x18\x10 \x01(\x0b\x32\x1a.defter.identity.v1.CallerB\x11\n\x0f_paid_out_minor\"\xa9\x02\n\x0eSettlementLine\x12\x0f\n\x07line_id\x18\x01 \x01(\t\x12\x13\n\x0bline_number\x18\x02 \x01(\x03\x12\x32\n\x04kind\x18\x03 \x01(\x0e\x32$.defter.reconciliation.v1.RecordKind\x12\x15\n\rprovider_type\x18\x04 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x05 \x01(\t\x12\x15\n\rcurrency_code\x18\x06 \x01(\t\x12\x13\n\x0bgross_minor\x18\x07 \x01(\x03\x12\x11\n\tfee_minor\x18\x08 \x01(\x03\x12\x11\n\tnet_minor\x18\t \x01(\x03\x12\x11\n\tis_payout\x18\n \x01(\x08\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"z\n\rSettlementSum\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x12\n\nline_count\x18\x02 \x01(\x03\x12\x13\n\x0bgross_minor\x18\x03 \x01(\x03\x12\x11\n\tfee_minor\x18\x04 \x01(\x03\x12\x16\n\x0epaid_out_minor\x18\x05 \x01(\x03\"\x8f\x02\n\x10SettlementReport\x12\x15\n\rreport_digest\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x36\n\x06\x66ormat\x18\x03 \x01(\x0e\x32&.defter.reconciliation.v1.ReportFormat\x12\x11\n\tfile_name\x18\x04 \x01(\t\x12\x12\n\nline_count\x18\x05 \x01(\x03\x12\x16\n\x0enew_line_count\x18\x06 \x01(\x03\x12/\n\x0bimport_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x63\x61ller\x18\x08 \x01(\x0b\x32\x1a.defter.identity.v1.Caller\"\x96\x02\n\x1dImportSettlementReportRequest\x12P\n\x06header\x18\x01 \x01(\x0b\x32>.defter.reconciliation.v1.ImportSettlementReportRequest.HeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x1a\x89\x01\n\x06Header\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x36\n\x06\x66ormat\x18\x03 \x01(\x0e\x32&.defter.reconciliation.v1.ReportFormat\x12\x11\n\tfile_name\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\tB\x06\n\x04part\"\xab\x01\n\x1eImportSettlementReportResponse\x12:\n\x06report\x18\x01 \x01(\x0b\x32*.defter.reconciliation.v1.SettlementReport\x12:\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32).defter.reconciliation.v1.SettlementBatch\x12\x11\n\tduplicate\x18\x03 \x01(\x08\"\x8b\x01\n\x1ePreviewSettlementReportRequest\x12P\n\x06header\x18\x01 \x01(\x0b\x32>.defter.reconciliation.v1.ImportSettlementReportRequest.HeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x9c\x02\n\x1fPreviewSettlementReportResponse\x12:\n\x06report\x18\x01 \x01(\x0b\x32*.defter.reconciliation.v1.SettlementReport\x12:\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32).defter.reconciliation.v1.SettlementBatch\x12\x11\n\tduplicate\x18\x03 \x01(\x08\x12\x35\n\x04sums\x18\x04 \x03(\x0b\x32\'.defter.reconciliation.v1.SettlementSum\x12\x37\n\x05lines\x18\x05 \x03(\x0b\x32(.defter.reconciliation.v1.SettlementLine\"i\n\x19GetSettlementBatchRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x03 \x01(\t\x12\x15\n\rcurrency_code\x18\x04 \x01(\t\"V\n\x1aGetSettlementBatchResponse\x12\x38\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32).defter.reconciliation.v1.SettlementBatch\"\x91\x01\n\x1aListSettlementLinesRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x03 \x01(\t\x12\x15\n\rcurrency_code\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"o\n\x1bListSettlementLinesResponse\x12\x37\n\x05lines\x18\x01 \x03(\x0b\x32(.defter.reconciliation.v1.SettlementLine\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa9\x01\n\x1cListSettlementBatchesRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12=\n\x05state\x18\x03 \x01(\x0e\x32..defter.reconciliation.v1.SettlementBatchState\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"t\n\x1dListSettlementBatchesResponse\x12:\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32).defter.reconciliation.v1.SettlementBatch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa2\x01\n\x1d\x43onfirmSettlementBatchRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x03 \x01(\t\x12\x15\n\rcurrency_code\x18\x04 \x01(\t\x12\x0c\n\x04\x62\x61nk\x18\x05 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12\x16\n\x0e\x62\x61nk_reference\x18\x07 \x01(\t\"Z\n\x1e\x43onfirmSettlementBatchResponse\x12\x38\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32).defter.reconciliation.v1.SettlementBatch*\xb2\x01\n\x0cReportFormat\x12\x1d\n\x19REPORT_FORMAT_UNSPECIFIED\x10\x00\x12.\n*REPORT_FORMAT_STRIPE_PAYOUT_RECONCILIATION\x10\x01\x12\'\n#REPORT_FORMAT_STRIPE_BALANCE_CHANGE\x10\x02\x12*\n&REPORT_FORMAT_ADYEN_SETTLEMENT_DETAILS\x10\x03*\xd8\x01\n\x14SettlementBatchState\x12&\n\"SETTLEMENT_BATCH_STATE_UNSPECIFIED\x10\x00\x12&\n\"SETTLEMENT_BATCH_STATE_IN_PROGRESS\x10\x01\x12#\n\x1fSETTLEMENT_BATCH_STATE_BALANCED\x10\x02\x12%\n!SETTLEMENT_BATCH_STATE_UNBALANCED\x10\x03\x12$\n SETTLEMENT_BATCH_STATE_CONFIRMED\x10\x04\x32\xd5\x06\n\x11SettlementService\x12\x8d\x01\n\x16ImportSettlementReport\x12\x37.defter.reconciliation.v1.ImportSettlementReportRequest\x1a\x38.defter.reconciliation.v1.ImportSettlementReportResponse(\x01\x12\x90\x01\n\x17PreviewSettlementReport\x12\x38.defter.reconciliation.v1.PreviewSettlementReportRequest\x1a\x39.defter.reconciliation.v1.PreviewSettlementReportResponse(\x01\x12\x7f\n\x12GetSettlementBatch\x12\x33.defter.reconciliation.v1.GetSettlementBatchRequest\x1a\x34.defter.reconciliation.v1.GetSettlementBatchResponse\x12\x82\x01\n\x13ListSettlementLines\x12\x34.defter.reconciliation.v1.ListSettlementLinesRequest\x1a\x35.defter.reconciliation.v1.ListSettlementLinesResponse\x12\x88\x01\n\x15ListSettlementBatches\x12\x36.defter.reconciliation.v1.ListSettlementBatchesRequest\x1a\x37.defter.reconciliation.v1.ListSettlementBatchesResponse\x12\x8b\x01\n\x16\x43onfirmSettlementBatch\x12\x37.defter.reconciliation.v1.ConfirmSettlementBatchRequest\x1a\x38.defter.reconciliation.v1.ConfirmSettlementBatchResponseBPZNdefter.example/defter/clients/go/gen/defter/reconciliation/v1;reconciliationv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,28 +35,44 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'defter.reconciliation.v1.se
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'ZNdefter.example/defter/clients/go/gen/defter/reconciliation/v1;reconciliationv1'
-  _globals['_REPORTFORMAT']._serialized_start=1891
-  _globals['_REPORTFORMAT']._serialized_end=2069
-  _globals['_SETTLEMENTBATCHSTATE']._serialized_start=2072
-  _globals['_SETTLEMENTBATCHSTATE']._serialized_end=2288
-  _globals['_SETTLEMENTBATCH']._serialized_start=138
-  _globals['_SETTLEMENTBATCH']._serialized_end=636
-  _globals['_SETTLEMENTREPORT']._serialized_start=639
-  _globals['_SETTLEMENTREPORT']._serialized_end=910
-  _globals['_IMPORTSETTLEMENTREPORTREQUEST']._serialized_start=913
-  _globals['_IMPORTSETTLEMENTREPORTREQUEST']._serialized_end=1191
-  _globals['_IMPORTSETTLEMENTREPORTREQUEST_HEADER']._serialized_start=1046
-  _globals['_IMPORTSETTLEMENTREPORTREQUEST_HEADER']._serialized_end=1183
-  _globals['_IMPORTSETTLEMENTREPORTRESPONSE']._serialized_start=1194
-  _globals['_IMPORTSETTLEMENTREPORTRESPONSE']._serialized_end=1365
-  _globals['_LISTSETTLEMENTBATCHESREQUEST']._serialized_start=1368
-  _globals['_LISTSETTLEMENTBATCHESREQUEST']._serialized_end=1537
-  _globals['_LISTSETTLEMENTBATCHESRESPONSE']._serialized_start=1539
-  _globals['_LISTSETTLEMENTBATCHESRESPONSE']._serialized_end=1655
-  _globals['_CONFIRMSETTLEMENTBATCHREQUEST']._serialized_start=1658
-  _globals['_CONFIRMSETTLEMENTBATCHREQUEST']._serialized_end=1796
-  _globals['_CONFIRMSETTLEMENTBATCHRESPONSE']._serialized_start=1798
-  _globals['_CONFIRMSETTLEMENTBATCHRESPONSE']._serialized_end=1888
-  _globals['_SETTLEMENTSERVICE']._serialized_start=2291
-  _globals['_SETTLEMENTSERVICE']._serialized_end=2735
+  _globals['_REPORTFORMAT']._serialized_start=3264
+  _globals['_REPORTFORMAT']._serialized_end=3442
+  _globals['_SETTLEMENTBATCHSTATE']._serialized_start=3445
+  _globals['_SETTLEMENTBATCHSTATE']._serialized_end=3661
+  _globals['_SETTLEMENTBATCH']._serialized_start=178
+  _globals['_SETTLEMENTBATCH']._serialized_end=676
+  _globals['_SETTLEMENTLINE']._serialized_start=679
+  _globals['_SETTLEMENTLINE']._serialized_end=976
+  _globals['_SETTLEMENTSUM']._serialized_start=978
+  _globals['_SETTLEMENTSUM']._serialized_end=1100
+  _globals['_SETTLEMENTREPORT']._serialized_start=1103
+  _globals['_SETTLEMENTREPORT']._serialized_end=1374
+  _globals['_IMPORTSETTLEMENTREPORTREQUEST']._serialized_start=1377
+  _globals['_IMPORTSETTLEMENTREPORTREQUEST']._serialized_end=1655
+  _globals['_IMPORTSETTLEMENTREPORTREQUEST_HEADER']._serialized_start=1510
+  _globals['_IMPORTSETTLEMENTREPORTREQUEST_HEADER']._serialized_end=1647
+  _globals['_IMPORTSETTLEMENTREPORTRESPONSE']._serialized_start=1658
+  _globals['_IMPORTSETTLEMENTREPORTRESPONSE']._serialized_end=1829
+  _globals['_PREVIEWSETTLEMENTREPORTREQUEST']._serialized_start=1832
+  _globals['_PREVIEWSETTLEMENTREPORTREQUEST']._serialized_end=1971
+  _globals['_PREVIEWSETTLEMENTREPORTRESPONSE']._serialized_start=1974
+  _globals['_PREVIEWSETTLEMENTREPORTRESPONSE']._serialized_end=2258
+  _globals['_GETSETTLEMENTBATCHREQUEST']._serialized_start=2260
+  _globals['_GETSETTLEMENTBATCHREQUEST']._serialized_end=2365
+  _globals['_GETSETTLEMENTBATCHRESPONSE']._serialized_start=2367
+  _globals['_GETSETTLEMENTBATCHRESPONSE']._serialized_end=2453
+  _globals['_LISTSETTLEMENTLINESREQUEST']._serialized_start=2456
+  _globals['_LISTSETTLEMENTLINESREQUEST']._serialized_end=2601
+  _globals['_LISTSETTLEMENTLINESRESPONSE']._serialized_start=2603
+  _globals['_LISTSETTLEMENTLINESRESPONSE']._serialized_end=2714
+  _globals['_LISTSETTLEMENTBATCHESREQUEST']._serialized_start=2717
+  _globals['_LISTSETTLEMENTBATCHESREQUEST']._serialized_end=2886
+  _globals['_LISTSETTLEMENTBATCHESRESPONSE']._serialized_start=2888
+  _globals['_LISTSETTLEMENTBATCHESRESPONSE']._serialized_end=3004
+  _globals['_CONFIRMSETTLEMENTBATCHREQUEST']._serialized_start=3007
+  _globals['_CONFIRMSETTLEMENTBATCHREQUEST']._serialized_end=3169
+  _globals['_CONFIRMSETTLEMENTBATCHRESPONSE']._serialized_start=3171
+  _globals['_CONFIRMSETTLEMENTBATCHRESPONSE']._serialized_end=3261
+  _globals['_SETTLEMENTSERVICE']._serialized_start=3664
+  _globals['_SETTLEMENTSERVICE']._serialized_end=4517
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ Settlement reports: what a provider has paid out to our bank, and the lines that
 
 from collections import abc as _abc
 from defter.identity.v1 import caller_pb2 as _caller_pb2
+from defter.reconciliation.v1 import finding_pb2 as _finding_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -180,6 +181,108 @@ class SettlementBatch(_message.Message):
 Global___SettlementBatch: _TypeAlias = SettlementBatch  # noqa: Y015
 
 @_typing.final
+class SettlementLine(_message.Message):
+    """One line of settlement reports, in the currency that is paid out; minor units of the ledger. gross − fee = net."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_ID_FIELD_NUMBER: _builtins.int
+    LINE_NUMBER_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PROVIDER_TYPE_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    GROSS_MINOR_FIELD_NUMBER: _builtins.int
+    FEE_MINOR_FIELD_NUMBER: _builtins.int
+    NET_MINOR_FIELD_NUMBER: _builtins.int
+    IS_PAYOUT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    line_id: _builtins.str
+    """The provider's own id of the movement: a line that two reports have is one line."""
+    line_number: _builtins.int
+    """Where it stands in the report that brought it, the header being line 1."""
+    kind: _finding_pb2.RecordKind.ValueType
+    """What it is of."""
+    provider_type: _builtins.str
+    """The provider's own name of the type."""
+    batch_id: _builtins.str
+    """The batch that it was paid out with; empty for none."""
+    currency_code: _builtins.str
+    """The currency."""
+    gross_minor: _builtins.int
+    """What moved before fees, signed: positive into our account at the provider."""
+    fee_minor: _builtins.int
+    """What the provider has kept of it; negative where it gave some back."""
+    net_minor: _builtins.int
+    """What is left."""
+    is_payout: _builtins.bool
+    """Whether it is the batch's own pay-out to our bank, or the pay-out coming back."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the provider made it."""
+
+    def __init__(
+        self,
+        *,
+        line_id: _builtins.str = ...,
+        line_number: _builtins.int = ...,
+        kind: _finding_pb2.RecordKind.ValueType = ...,
+        provider_type: _builtins.str = ...,
+        batch_id: _builtins.str = ...,
+        currency_code: _builtins.str = ...,
+        gross_minor: _builtins.int = ...,
+        fee_minor: _builtins.int = ...,
+        net_minor: _builtins.int = ...,
+        is_payout: _builtins.bool = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "create_time", b"create_time", "currency_code", b"currency_code", "fee_minor", b"fee_minor", "gross_minor", b"gross_minor", "is_payout", b"is_payout", "kind", b"kind", "line_id", b"line_id", "line_number", b"line_number", "net_minor", b"net_minor", "provider_type", b"provider_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettlementLine: _TypeAlias = SettlementLine  # noqa: Y015
+
+@_typing.final
+class SettlementSum(_message.Message):
+    """What the lines of one file add up to in one currency, with a batch or without; minor units, signed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    LINE_COUNT_FIELD_NUMBER: _builtins.int
+    GROSS_MINOR_FIELD_NUMBER: _builtins.int
+    FEE_MINOR_FIELD_NUMBER: _builtins.int
+    PAID_OUT_MINOR_FIELD_NUMBER: _builtins.int
+    currency_code: _builtins.str
+    """The currency."""
+    line_count: _builtins.int
+    """How many lines there are, pay-outs included."""
+    gross_minor: _builtins.int
+    """The sum of what moved before fees, pay-outs left out."""
+    fee_minor: _builtins.int
+    """The sum of the fees, those of pay-outs included."""
+    paid_out_minor: _builtins.int
+    """What was paid out, less what came back."""
+    def __init__(
+        self,
+        *,
+        currency_code: _builtins.str = ...,
+        line_count: _builtins.int = ...,
+        gross_minor: _builtins.int = ...,
+        fee_minor: _builtins.int = ...,
+        paid_out_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_code", b"currency_code", "fee_minor", b"fee_minor", "gross_minor", b"gross_minor", "line_count", b"line_count", "paid_out_minor", b"paid_out_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettlementSum: _TypeAlias = SettlementSum  # noqa: Y015
+
+@_typing.final
 class SettlementReport(_message.Message):
     """One imported file."""
 
@@ -338,6 +441,212 @@ class ImportSettlementReportResponse(_message.Message):
 Global___ImportSettlementReportResponse: _TypeAlias = ImportSettlementReportResponse  # noqa: Y015
 
 @_typing.final
+class PreviewSettlementReportRequest(_message.Message):
+    """Request of PreviewSettlementReport: the header first, then chunks, as for an import."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """Every other message: the next bytes of the file, at most 1 MiB. Nothing of them is kept."""
+    @_builtins.property
+    def header(self) -> Global___ImportSettlementReportRequest.Header:
+        """The first message."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___ImportSettlementReportRequest.Header | None = ...,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "chunk"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___PreviewSettlementReportRequest: _TypeAlias = PreviewSettlementReportRequest  # noqa: Y015
+
+@_typing.final
+class PreviewSettlementReportResponse(_message.Message):
+    """Response of PreviewSettlementReport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
+    DUPLICATE_FIELD_NUMBER: _builtins.int
+    SUMS_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    duplicate: _builtins.bool
+    """Whether the same file was imported before: to import it again changes nothing."""
+    @_builtins.property
+    def report(self) -> Global___SettlementReport:
+        """The file, with the lines that no earlier report has brought. Of one that was imported before, as it was
+        imported; else without a time.
+        """
+
+    @_builtins.property
+    def batches(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettlementBatch]:
+        """The batches that it has lines of, as they would stand after its import; as many as fit into 2 MiB."""
+
+    @_builtins.property
+    def sums(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettlementSum]:
+        """What its lines add up to, by currency."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettlementLine]:
+        """Its first lines, 200 at most."""
+
+    def __init__(
+        self,
+        *,
+        report: Global___SettlementReport | None = ...,
+        batches: _abc.Iterable[Global___SettlementBatch] | None = ...,
+        duplicate: _builtins.bool = ...,
+        sums: _abc.Iterable[Global___SettlementSum] | None = ...,
+        lines: _abc.Iterable[Global___SettlementLine] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "duplicate", b"duplicate", "lines", b"lines", "report", b"report", "sums", b"sums"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewSettlementReportResponse: _TypeAlias = PreviewSettlementReportResponse  # noqa: Y015
+
+@_typing.final
+class GetSettlementBatchRequest(_message.Message):
+    """Request of GetSettlementBatch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    provider: _builtins.str
+    """The provider account."""
+    batch_id: _builtins.str
+    """The provider's own id of the batch."""
+    currency_code: _builtins.str
+    """The currency."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        batch_id: _builtins.str = ...,
+        currency_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "currency_code", b"currency_code", "provider", b"provider", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSettlementBatchRequest: _TypeAlias = GetSettlementBatchRequest  # noqa: Y015
+
+@_typing.final
+class GetSettlementBatchResponse(_message.Message):
+    """Response of GetSettlementBatch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def batch(self) -> Global___SettlementBatch:
+        """The batch."""
+
+    def __init__(
+        self,
+        *,
+        batch: Global___SettlementBatch | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSettlementBatchResponse: _TypeAlias = GetSettlementBatchResponse  # noqa: Y015
+
+@_typing.final
+class ListSettlementLinesRequest(_message.Message):
+    """Request of ListSettlementLines."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant."""
+    provider: _builtins.str
+    """The provider account."""
+    batch_id: _builtins.str
+    """The provider's own id of the batch."""
+    currency_code: _builtins.str
+    """The currency."""
+    page_size: _builtins.int
+    """At most this many, 1 to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """From the response before; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        batch_id: _builtins.str = ...,
+        currency_code: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "currency_code", b"currency_code", "page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSettlementLinesRequest: _TypeAlias = ListSettlementLinesRequest  # noqa: Y015
+
+@_typing.final
+class ListSettlementLinesResponse(_message.Message):
+    """Response of ListSettlementLines."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page, and only there: a page before it may be short, or have nothing at all."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettlementLine]:
+        """The lines, whichever reports have brought them."""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[Global___SettlementLine] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSettlementLinesResponse: _TypeAlias = ListSettlementLinesResponse  # noqa: Y015
+
+@_typing.final
 class ListSettlementBatchesRequest(_message.Message):
     """Request of ListSettlementBatches."""
 
@@ -415,6 +724,7 @@ class ConfirmSettlementBatchRequest(_message.Message):
     CURRENCY_CODE_FIELD_NUMBER: _builtins.int
     BANK_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    BANK_REFERENCE_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant."""
     provider: _builtins.str
@@ -431,6 +741,10 @@ class ConfirmSettlementBatchRequest(_message.Message):
     """Who confirms it, 1 to 255 characters; kept with the transaction. On a guarded server a proved person, as a
     withdrawal's reviewer is. The name of a staff account and no more of the person: kept for ever.
     """
+    bank_reference: _builtins.str
+    """What the bank calls the receipt, at most 64 characters; kept with the transaction. Another one under the same
+    batch is another request. No personal data: kept for ever.
+    """
     def __init__(
         self,
         *,
@@ -440,10 +754,11 @@ class ConfirmSettlementBatchRequest(_message.Message):
         currency_code: _builtins.str = ...,
         bank: _builtins.str = ...,
         actor: _builtins.str = ...,
+        bank_reference: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "bank", b"bank", "batch_id", b"batch_id", "currency_code", b"currency_code", "provider", b"provider", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "bank", b"bank", "bank_reference", b"bank_reference", "batch_id", b"batch_id", "currency_code", b"currency_code", "provider", b"provider", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,6 +40,21 @@ class SettlementServiceStub(object):
                 request_serializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ImportSettlementReportRequest.SerializeToString,
                 response_deserializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ImportSettlementReportResponse.FromString,
                 _registered_method=True)
+        self.PreviewSettlementReport = channel.stream_unary(
+                '/defter.reconciliation.v1.SettlementService/PreviewSettlementReport',
+                request_serializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.PreviewSettlementReportRequest.SerializeToString,
+                response_deserializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.PreviewSettlementReportResponse.FromString,
+                _registered_method=True)
+        self.GetSettlementBatch = channel.unary_unary(
+                '/defter.reconciliation.v1.SettlementService/GetSettlementBatch',
+                request_serializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.GetSettlementBatchRequest.SerializeToString,
+                response_deserializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.GetSettlementBatchResponse.FromString,
+                _registered_method=True)
+        self.ListSettlementLines = channel.unary_unary(
+                '/defter.reconciliation.v1.SettlementService/ListSettlementLines',
+                request_serializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ListSettlementLinesRequest.SerializeToString,
+                response_deserializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ListSettlementLinesResponse.FromString,
+                _registered_method=True)
         self.ListSettlementBatches = channel.unary_unary(
                 '/defter.reconciliation.v1.SettlementService/ListSettlementBatches',
                 request_serializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ListSettlementBatchesRequest.SerializeToString,
@@ -61,6 +76,28 @@ class SettlementServiceServicer(object):
         it is taken or nothing; the same file twice changes nothing, so a call that was cut off is simply made again.
         Lines that an earlier report has brought count once. Fails with REPORT_MALFORMED, whose metadata has the line
         numbers: the file can't be read, or it contradicts an earlier one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewSettlementReport(self, request_iterator, context):
+        """Say what ImportSettlementReport would make of a file, and keep nothing of it. Takes the same messages, has the
+        same bounds and fails like it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSettlementBatch(self, request, context):
+        """Read a settlement batch. Fails with SETTLEMENT_BATCH_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSettlementLines(self, request, context):
+        """List the lines of a settlement batch, by their ids. Fails with SETTLEMENT_BATCH_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -91,6 +128,21 @@ def add_SettlementServiceServicer_to_server(servicer, server):
                     servicer.ImportSettlementReport,
                     request_deserializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ImportSettlementReportRequest.FromString,
                     response_serializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ImportSettlementReportResponse.SerializeToString,
+            ),
+            'PreviewSettlementReport': grpc.stream_unary_rpc_method_handler(
+                    servicer.PreviewSettlementReport,
+                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.PreviewSettlementReportRequest.FromString,
+                    response_serializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.PreviewSettlementReportResponse.SerializeToString,
+            ),
+            'GetSettlementBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSettlementBatch,
+                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.GetSettlementBatchRequest.FromString,
+                    response_serializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.GetSettlementBatchResponse.SerializeToString,
+            ),
+            'ListSettlementLines': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSettlementLines,
+                    request_deserializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ListSettlementLinesRequest.FromString,
+                    response_serializer=defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ListSettlementLinesResponse.SerializeToString,
             ),
             'ListSettlementBatches': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSettlementBatches,
@@ -131,6 +183,87 @@ class SettlementService(object):
             '/defter.reconciliation.v1.SettlementService/ImportSettlementReport',
             defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ImportSettlementReportRequest.SerializeToString,
             defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ImportSettlementReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewSettlementReport(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/defter.reconciliation.v1.SettlementService/PreviewSettlementReport',
+            defter_dot_reconciliation_dot_v1_dot_settlement__pb2.PreviewSettlementReportRequest.SerializeToString,
+            defter_dot_reconciliation_dot_v1_dot_settlement__pb2.PreviewSettlementReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSettlementBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.reconciliation.v1.SettlementService/GetSettlementBatch',
+            defter_dot_reconciliation_dot_v1_dot_settlement__pb2.GetSettlementBatchRequest.SerializeToString,
+            defter_dot_reconciliation_dot_v1_dot_settlement__pb2.GetSettlementBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSettlementLines(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/defter.reconciliation.v1.SettlementService/ListSettlementLines',
+            defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ListSettlementLinesRequest.SerializeToString,
+            defter_dot_reconciliation_dot_v1_dot_settlement__pb2.ListSettlementLinesResponse.FromString,
             options,
             channel_credentials,
             insecure,

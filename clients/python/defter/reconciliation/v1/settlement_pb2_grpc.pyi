@@ -39,6 +39,14 @@ class SettlementServiceStub:
     Lines that an earlier report has brought count once. Fails with REPORT_MALFORMED, whose metadata has the line
     numbers: the file can't be read, or it contradicts an earlier one.
     """
+    PreviewSettlementReport: _grpc.StreamUnaryMultiCallable[_settlement_pb2.PreviewSettlementReportRequest, _settlement_pb2.PreviewSettlementReportResponse]
+    """Say what ImportSettlementReport would make of a file, and keep nothing of it. Takes the same messages, has the
+    same bounds and fails like it.
+    """
+    GetSettlementBatch: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.GetSettlementBatchRequest, _settlement_pb2.GetSettlementBatchResponse]
+    """Read a settlement batch. Fails with SETTLEMENT_BATCH_NOT_FOUND."""
+    ListSettlementLines: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.ListSettlementLinesRequest, _settlement_pb2.ListSettlementLinesResponse]
+    """List the lines of a settlement batch, by their ids. Fails with SETTLEMENT_BATCH_NOT_FOUND."""
     ListSettlementBatches: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.ListSettlementBatchesRequest, _settlement_pb2.ListSettlementBatchesResponse]
     """List settlement batches, those first that were first seen last."""
     ConfirmSettlementBatch: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.ConfirmSettlementBatchRequest, _settlement_pb2.ConfirmSettlementBatchResponse]
@@ -60,6 +68,14 @@ class SettlementServiceAsyncStub(SettlementServiceStub):
     Lines that an earlier report has brought count once. Fails with REPORT_MALFORMED, whose metadata has the line
     numbers: the file can't be read, or it contradicts an earlier one.
     """
+    PreviewSettlementReport: _aio.StreamUnaryMultiCallable[_settlement_pb2.PreviewSettlementReportRequest, _settlement_pb2.PreviewSettlementReportResponse]  # type: ignore[assignment]
+    """Say what ImportSettlementReport would make of a file, and keep nothing of it. Takes the same messages, has the
+    same bounds and fails like it.
+    """
+    GetSettlementBatch: _aio.UnaryUnaryMultiCallable[_settlement_pb2.GetSettlementBatchRequest, _settlement_pb2.GetSettlementBatchResponse]  # type: ignore[assignment]
+    """Read a settlement batch. Fails with SETTLEMENT_BATCH_NOT_FOUND."""
+    ListSettlementLines: _aio.UnaryUnaryMultiCallable[_settlement_pb2.ListSettlementLinesRequest, _settlement_pb2.ListSettlementLinesResponse]  # type: ignore[assignment]
+    """List the lines of a settlement batch, by their ids. Fails with SETTLEMENT_BATCH_NOT_FOUND."""
     ListSettlementBatches: _aio.UnaryUnaryMultiCallable[_settlement_pb2.ListSettlementBatchesRequest, _settlement_pb2.ListSettlementBatchesResponse]  # type: ignore[assignment]
     """List settlement batches, those first that were first seen last."""
     ConfirmSettlementBatch: _aio.UnaryUnaryMultiCallable[_settlement_pb2.ConfirmSettlementBatchRequest, _settlement_pb2.ConfirmSettlementBatchResponse]  # type: ignore[assignment]
@@ -84,6 +100,32 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
         Lines that an earlier report has brought count once. Fails with REPORT_MALFORMED, whose metadata has the line
         numbers: the file can't be read, or it contradicts an earlier one.
         """
+
+    @_abc_1.abstractmethod
+    def PreviewSettlementReport(
+        self,
+        request_iterator: _MaybeAsyncIterator[_settlement_pb2.PreviewSettlementReportRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_settlement_pb2.PreviewSettlementReportResponse, _abc.Awaitable[_settlement_pb2.PreviewSettlementReportResponse]]:
+        """Say what ImportSettlementReport would make of a file, and keep nothing of it. Takes the same messages, has the
+        same bounds and fails like it.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSettlementBatch(
+        self,
+        request: _settlement_pb2.GetSettlementBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_settlement_pb2.GetSettlementBatchResponse, _abc.Awaitable[_settlement_pb2.GetSettlementBatchResponse]]:
+        """Read a settlement batch. Fails with SETTLEMENT_BATCH_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListSettlementLines(
+        self,
+        request: _settlement_pb2.ListSettlementLinesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_settlement_pb2.ListSettlementLinesResponse, _abc.Awaitable[_settlement_pb2.ListSettlementLinesResponse]]:
+        """List the lines of a settlement batch, by their ids. Fails with SETTLEMENT_BATCH_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListSettlementBatches(

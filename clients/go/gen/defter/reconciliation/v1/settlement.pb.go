@@ -328,6 +328,224 @@ func (x *SettlementBatch) GetConfirmCaller() *v1.Caller {
 	return nil
 }
 
+// One line of settlement reports, in the currency that is paid out; minor units of the ledger. gross − fee = net.
+type SettlementLine struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The provider's own id of the movement: a line that two reports have is one line.
+	LineId string `protobuf:"bytes,1,opt,name=line_id,json=lineId,proto3" json:"line_id,omitempty"`
+	// Where it stands in the report that brought it, the header being line 1.
+	LineNumber int64 `protobuf:"varint,2,opt,name=line_number,json=lineNumber,proto3" json:"line_number,omitempty"`
+	// What it is of.
+	Kind RecordKind `protobuf:"varint,3,opt,name=kind,proto3,enum=defter.reconciliation.v1.RecordKind" json:"kind,omitempty"`
+	// The provider's own name of the type.
+	ProviderType string `protobuf:"bytes,4,opt,name=provider_type,json=providerType,proto3" json:"provider_type,omitempty"`
+	// The batch that it was paid out with; empty for none.
+	BatchId string `protobuf:"bytes,5,opt,name=batch_id,json=batchId,proto3" json:"batch_id,omitempty"`
+	// The currency.
+	CurrencyCode string `protobuf:"bytes,6,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// What moved before fees, signed: positive into our account at the provider.
+	GrossMinor int64 `protobuf:"varint,7,opt,name=gross_minor,json=grossMinor,proto3" json:"gross_minor,omitempty"`
+	// What the provider has kept of it; negative where it gave some back.
+	FeeMinor int64 `protobuf:"varint,8,opt,name=fee_minor,json=feeMinor,proto3" json:"fee_minor,omitempty"`
+	// What is left.
+	NetMinor int64 `protobuf:"varint,9,opt,name=net_minor,json=netMinor,proto3" json:"net_minor,omitempty"`
+	// Whether it is the batch's own pay-out to our bank, or the pay-out coming back.
+	IsPayout bool `protobuf:"varint,10,opt,name=is_payout,json=isPayout,proto3" json:"is_payout,omitempty"`
+	// When the provider made it.
+	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettlementLine) Reset() {
+	*x = SettlementLine{}
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettlementLine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettlementLine) ProtoMessage() {}
+
+func (x *SettlementLine) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettlementLine.ProtoReflect.Descriptor instead.
+func (*SettlementLine) Descriptor() ([]byte, []int) {
+	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *SettlementLine) GetLineId() string {
+	if x != nil {
+		return x.LineId
+	}
+	return ""
+}
+
+func (x *SettlementLine) GetLineNumber() int64 {
+	if x != nil {
+		return x.LineNumber
+	}
+	return 0
+}
+
+func (x *SettlementLine) GetKind() RecordKind {
+	if x != nil {
+		return x.Kind
+	}
+	return RecordKind_RECORD_KIND_UNSPECIFIED
+}
+
+func (x *SettlementLine) GetProviderType() string {
+	if x != nil {
+		return x.ProviderType
+	}
+	return ""
+}
+
+func (x *SettlementLine) GetBatchId() string {
+	if x != nil {
+		return x.BatchId
+	}
+	return ""
+}
+
+func (x *SettlementLine) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+func (x *SettlementLine) GetGrossMinor() int64 {
+	if x != nil {
+		return x.GrossMinor
+	}
+	return 0
+}
+
+func (x *SettlementLine) GetFeeMinor() int64 {
+	if x != nil {
+		return x.FeeMinor
+	}
+	return 0
+}
+
+func (x *SettlementLine) GetNetMinor() int64 {
+	if x != nil {
+		return x.NetMinor
+	}
+	return 0
+}
+
+func (x *SettlementLine) GetIsPayout() bool {
+	if x != nil {
+		return x.IsPayout
+	}
+	return false
+}
+
+func (x *SettlementLine) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+// What the lines of one file add up to in one currency, with a batch or without; minor units, signed.
+type SettlementSum struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The currency.
+	CurrencyCode string `protobuf:"bytes,1,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// How many lines there are, pay-outs included.
+	LineCount int64 `protobuf:"varint,2,opt,name=line_count,json=lineCount,proto3" json:"line_count,omitempty"`
+	// The sum of what moved before fees, pay-outs left out.
+	GrossMinor int64 `protobuf:"varint,3,opt,name=gross_minor,json=grossMinor,proto3" json:"gross_minor,omitempty"`
+	// The sum of the fees, those of pay-outs included.
+	FeeMinor int64 `protobuf:"varint,4,opt,name=fee_minor,json=feeMinor,proto3" json:"fee_minor,omitempty"`
+	// What was paid out, less what came back.
+	PaidOutMinor  int64 `protobuf:"varint,5,opt,name=paid_out_minor,json=paidOutMinor,proto3" json:"paid_out_minor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettlementSum) Reset() {
+	*x = SettlementSum{}
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettlementSum) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettlementSum) ProtoMessage() {}
+
+func (x *SettlementSum) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettlementSum.ProtoReflect.Descriptor instead.
+func (*SettlementSum) Descriptor() ([]byte, []int) {
+	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SettlementSum) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+func (x *SettlementSum) GetLineCount() int64 {
+	if x != nil {
+		return x.LineCount
+	}
+	return 0
+}
+
+func (x *SettlementSum) GetGrossMinor() int64 {
+	if x != nil {
+		return x.GrossMinor
+	}
+	return 0
+}
+
+func (x *SettlementSum) GetFeeMinor() int64 {
+	if x != nil {
+		return x.FeeMinor
+	}
+	return 0
+}
+
+func (x *SettlementSum) GetPaidOutMinor() int64 {
+	if x != nil {
+		return x.PaidOutMinor
+	}
+	return 0
+}
+
 // One imported file.
 type SettlementReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -353,7 +571,7 @@ type SettlementReport struct {
 
 func (x *SettlementReport) Reset() {
 	*x = SettlementReport{}
-	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[1]
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -365,7 +583,7 @@ func (x *SettlementReport) String() string {
 func (*SettlementReport) ProtoMessage() {}
 
 func (x *SettlementReport) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[1]
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -378,7 +596,7 @@ func (x *SettlementReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettlementReport.ProtoReflect.Descriptor instead.
 func (*SettlementReport) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{1}
+	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SettlementReport) GetReportDigest() string {
@@ -453,7 +671,7 @@ type ImportSettlementReportRequest struct {
 
 func (x *ImportSettlementReportRequest) Reset() {
 	*x = ImportSettlementReportRequest{}
-	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[2]
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -465,7 +683,7 @@ func (x *ImportSettlementReportRequest) String() string {
 func (*ImportSettlementReportRequest) ProtoMessage() {}
 
 func (x *ImportSettlementReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[2]
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -478,7 +696,7 @@ func (x *ImportSettlementReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportSettlementReportRequest.ProtoReflect.Descriptor instead.
 func (*ImportSettlementReportRequest) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{2}
+	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ImportSettlementReportRequest) GetPart() isImportSettlementReportRequest_Part {
@@ -540,7 +758,7 @@ type ImportSettlementReportResponse struct {
 
 func (x *ImportSettlementReportResponse) Reset() {
 	*x = ImportSettlementReportResponse{}
-	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[3]
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -552,7 +770,7 @@ func (x *ImportSettlementReportResponse) String() string {
 func (*ImportSettlementReportResponse) ProtoMessage() {}
 
 func (x *ImportSettlementReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[3]
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -565,7 +783,7 @@ func (x *ImportSettlementReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportSettlementReportResponse.ProtoReflect.Descriptor instead.
 func (*ImportSettlementReportResponse) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{3}
+	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ImportSettlementReportResponse) GetReport() *SettlementReport {
@@ -589,6 +807,441 @@ func (x *ImportSettlementReportResponse) GetDuplicate() bool {
 	return false
 }
 
+// Request of PreviewSettlementReport: the header first, then chunks, as for an import.
+type PreviewSettlementReportRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of the two.
+	//
+	// Types that are valid to be assigned to Part:
+	//
+	//	*PreviewSettlementReportRequest_Header
+	//	*PreviewSettlementReportRequest_Chunk
+	Part          isPreviewSettlementReportRequest_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewSettlementReportRequest) Reset() {
+	*x = PreviewSettlementReportRequest{}
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewSettlementReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewSettlementReportRequest) ProtoMessage() {}
+
+func (x *PreviewSettlementReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewSettlementReportRequest.ProtoReflect.Descriptor instead.
+func (*PreviewSettlementReportRequest) Descriptor() ([]byte, []int) {
+	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *PreviewSettlementReportRequest) GetPart() isPreviewSettlementReportRequest_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *PreviewSettlementReportRequest) GetHeader() *ImportSettlementReportRequest_Header {
+	if x != nil {
+		if x, ok := x.Part.(*PreviewSettlementReportRequest_Header); ok {
+			return x.Header
+		}
+	}
+	return nil
+}
+
+func (x *PreviewSettlementReportRequest) GetChunk() []byte {
+	if x != nil {
+		if x, ok := x.Part.(*PreviewSettlementReportRequest_Chunk); ok {
+			return x.Chunk
+		}
+	}
+	return nil
+}
+
+type isPreviewSettlementReportRequest_Part interface {
+	isPreviewSettlementReportRequest_Part()
+}
+
+type PreviewSettlementReportRequest_Header struct {
+	// The first message.
+	Header *ImportSettlementReportRequest_Header `protobuf:"bytes,1,opt,name=header,proto3,oneof"`
+}
+
+type PreviewSettlementReportRequest_Chunk struct {
+	// Every other message: the next bytes of the file, at most 1 MiB. Nothing of them is kept.
+	Chunk []byte `protobuf:"bytes,2,opt,name=chunk,proto3,oneof"`
+}
+
+func (*PreviewSettlementReportRequest_Header) isPreviewSettlementReportRequest_Part() {}
+
+func (*PreviewSettlementReportRequest_Chunk) isPreviewSettlementReportRequest_Part() {}
+
+// Response of PreviewSettlementReport.
+type PreviewSettlementReportResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The file, with the lines that no earlier report has brought. Of one that was imported before, as it was
+	// imported; else without a time.
+	Report *SettlementReport `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
+	// The batches that it has lines of, as they would stand after its import; as many as fit into 2 MiB.
+	Batches []*SettlementBatch `protobuf:"bytes,2,rep,name=batches,proto3" json:"batches,omitempty"`
+	// Whether the same file was imported before: to import it again changes nothing.
+	Duplicate bool `protobuf:"varint,3,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	// What its lines add up to, by currency.
+	Sums []*SettlementSum `protobuf:"bytes,4,rep,name=sums,proto3" json:"sums,omitempty"`
+	// Its first lines, 200 at most.
+	Lines         []*SettlementLine `protobuf:"bytes,5,rep,name=lines,proto3" json:"lines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewSettlementReportResponse) Reset() {
+	*x = PreviewSettlementReportResponse{}
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewSettlementReportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewSettlementReportResponse) ProtoMessage() {}
+
+func (x *PreviewSettlementReportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewSettlementReportResponse.ProtoReflect.Descriptor instead.
+func (*PreviewSettlementReportResponse) Descriptor() ([]byte, []int) {
+	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PreviewSettlementReportResponse) GetReport() *SettlementReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+func (x *PreviewSettlementReportResponse) GetBatches() []*SettlementBatch {
+	if x != nil {
+		return x.Batches
+	}
+	return nil
+}
+
+func (x *PreviewSettlementReportResponse) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
+func (x *PreviewSettlementReportResponse) GetSums() []*SettlementSum {
+	if x != nil {
+		return x.Sums
+	}
+	return nil
+}
+
+func (x *PreviewSettlementReportResponse) GetLines() []*SettlementLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+// Request of GetSettlementBatch.
+type GetSettlementBatchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	TenantId string `protobuf:"bytes,1,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
+	// The provider account.
+	Provider string `protobuf:"bytes,2,opt,name=provider,proto3" json:"provider,omitempty"`
+	// The provider's own id of the batch.
+	BatchId string `protobuf:"bytes,3,opt,name=batch_id,json=batchId,proto3" json:"batch_id,omitempty"`
+	// The currency.
+	CurrencyCode  string `protobuf:"bytes,4,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSettlementBatchRequest) Reset() {
+	*x = GetSettlementBatchRequest{}
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSettlementBatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSettlementBatchRequest) ProtoMessage() {}
+
+func (x *GetSettlementBatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSettlementBatchRequest.ProtoReflect.Descriptor instead.
+func (*GetSettlementBatchRequest) Descriptor() ([]byte, []int) {
+	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *GetSettlementBatchRequest) GetTenantId() string {
+	if x != nil {
+		return x.TenantId
+	}
+	return ""
+}
+
+func (x *GetSettlementBatchRequest) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *GetSettlementBatchRequest) GetBatchId() string {
+	if x != nil {
+		return x.BatchId
+	}
+	return ""
+}
+
+func (x *GetSettlementBatchRequest) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+// Response of GetSettlementBatch.
+type GetSettlementBatchResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The batch.
+	Batch         *SettlementBatch `protobuf:"bytes,1,opt,name=batch,proto3" json:"batch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSettlementBatchResponse) Reset() {
+	*x = GetSettlementBatchResponse{}
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSettlementBatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSettlementBatchResponse) ProtoMessage() {}
+
+func (x *GetSettlementBatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSettlementBatchResponse.ProtoReflect.Descriptor instead.
+func (*GetSettlementBatchResponse) Descriptor() ([]byte, []int) {
+	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetSettlementBatchResponse) GetBatch() *SettlementBatch {
+	if x != nil {
+		return x.Batch
+	}
+	return nil
+}
+
+// Request of ListSettlementLines.
+type ListSettlementLinesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant.
+	TenantId string `protobuf:"bytes,1,opt,name=tenant_id,json=tenantId,proto3" json:"tenant_id,omitempty"`
+	// The provider account.
+	Provider string `protobuf:"bytes,2,opt,name=provider,proto3" json:"provider,omitempty"`
+	// The provider's own id of the batch.
+	BatchId string `protobuf:"bytes,3,opt,name=batch_id,json=batchId,proto3" json:"batch_id,omitempty"`
+	// The currency.
+	CurrencyCode string `protobuf:"bytes,4,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// At most this many, 1 to 1,000; 0 means 100.
+	PageSize int32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the response before; empty for the first page.
+	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSettlementLinesRequest) Reset() {
+	*x = ListSettlementLinesRequest{}
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSettlementLinesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSettlementLinesRequest) ProtoMessage() {}
+
+func (x *ListSettlementLinesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSettlementLinesRequest.ProtoReflect.Descriptor instead.
+func (*ListSettlementLinesRequest) Descriptor() ([]byte, []int) {
+	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ListSettlementLinesRequest) GetTenantId() string {
+	if x != nil {
+		return x.TenantId
+	}
+	return ""
+}
+
+func (x *ListSettlementLinesRequest) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *ListSettlementLinesRequest) GetBatchId() string {
+	if x != nil {
+		return x.BatchId
+	}
+	return ""
+}
+
+func (x *ListSettlementLinesRequest) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+func (x *ListSettlementLinesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListSettlementLinesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of ListSettlementLines.
+type ListSettlementLinesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The lines, whichever reports have brought them.
+	Lines []*SettlementLine `protobuf:"bytes,1,rep,name=lines,proto3" json:"lines,omitempty"`
+	// Empty on the last page, and only there: a page before it may be short, or have nothing at all.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSettlementLinesResponse) Reset() {
+	*x = ListSettlementLinesResponse{}
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSettlementLinesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSettlementLinesResponse) ProtoMessage() {}
+
+func (x *ListSettlementLinesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSettlementLinesResponse.ProtoReflect.Descriptor instead.
+func (*ListSettlementLinesResponse) Descriptor() ([]byte, []int) {
+	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListSettlementLinesResponse) GetLines() []*SettlementLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *ListSettlementLinesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 // Request of ListSettlementBatches.
 type ListSettlementBatchesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -608,7 +1261,7 @@ type ListSettlementBatchesRequest struct {
 
 func (x *ListSettlementBatchesRequest) Reset() {
 	*x = ListSettlementBatchesRequest{}
-	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[4]
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -620,7 +1273,7 @@ func (x *ListSettlementBatchesRequest) String() string {
 func (*ListSettlementBatchesRequest) ProtoMessage() {}
 
 func (x *ListSettlementBatchesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[4]
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -633,7 +1286,7 @@ func (x *ListSettlementBatchesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSettlementBatchesRequest.ProtoReflect.Descriptor instead.
 func (*ListSettlementBatchesRequest) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{4}
+	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListSettlementBatchesRequest) GetTenantId() string {
@@ -684,7 +1337,7 @@ type ListSettlementBatchesResponse struct {
 
 func (x *ListSettlementBatchesResponse) Reset() {
 	*x = ListSettlementBatchesResponse{}
-	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[5]
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +1349,7 @@ func (x *ListSettlementBatchesResponse) String() string {
 func (*ListSettlementBatchesResponse) ProtoMessage() {}
 
 func (x *ListSettlementBatchesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[5]
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +1362,7 @@ func (x *ListSettlementBatchesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSettlementBatchesResponse.ProtoReflect.Descriptor instead.
 func (*ListSettlementBatchesResponse) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{5}
+	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListSettlementBatchesResponse) GetBatches() []*SettlementBatch {
@@ -742,14 +1395,17 @@ type ConfirmSettlementBatchRequest struct {
 	Bank string `protobuf:"bytes,5,opt,name=bank,proto3" json:"bank,omitempty"`
 	// Who confirms it, 1 to 255 characters; kept with the transaction. On a guarded server a proved person, as a
 	// withdrawal's reviewer is. The name of a staff account and no more of the person: kept for ever.
-	Actor         string `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
+	Actor string `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
+	// What the bank calls the receipt, at most 64 characters; kept with the transaction. Another one under the same
+	// batch is another request. No personal data: kept for ever.
+	BankReference string `protobuf:"bytes,7,opt,name=bank_reference,json=bankReference,proto3" json:"bank_reference,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ConfirmSettlementBatchRequest) Reset() {
 	*x = ConfirmSettlementBatchRequest{}
-	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[6]
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +1417,7 @@ func (x *ConfirmSettlementBatchRequest) String() string {
 func (*ConfirmSettlementBatchRequest) ProtoMessage() {}
 
 func (x *ConfirmSettlementBatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[6]
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +1430,7 @@ func (x *ConfirmSettlementBatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmSettlementBatchRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmSettlementBatchRequest) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{6}
+	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ConfirmSettlementBatchRequest) GetTenantId() string {
@@ -819,6 +1475,13 @@ func (x *ConfirmSettlementBatchRequest) GetActor() string {
 	return ""
 }
 
+func (x *ConfirmSettlementBatchRequest) GetBankReference() string {
+	if x != nil {
+		return x.BankReference
+	}
+	return ""
+}
+
 // Response of ConfirmSettlementBatch.
 type ConfirmSettlementBatchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -830,7 +1493,7 @@ type ConfirmSettlementBatchResponse struct {
 
 func (x *ConfirmSettlementBatchResponse) Reset() {
 	*x = ConfirmSettlementBatchResponse{}
-	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[7]
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -842,7 +1505,7 @@ func (x *ConfirmSettlementBatchResponse) String() string {
 func (*ConfirmSettlementBatchResponse) ProtoMessage() {}
 
 func (x *ConfirmSettlementBatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[7]
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -855,7 +1518,7 @@ func (x *ConfirmSettlementBatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmSettlementBatchResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmSettlementBatchResponse) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{7}
+	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ConfirmSettlementBatchResponse) GetBatch() *SettlementBatch {
@@ -885,7 +1548,7 @@ type ImportSettlementReportRequest_Header struct {
 
 func (x *ImportSettlementReportRequest_Header) Reset() {
 	*x = ImportSettlementReportRequest_Header{}
-	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[8]
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -897,7 +1560,7 @@ func (x *ImportSettlementReportRequest_Header) String() string {
 func (*ImportSettlementReportRequest_Header) ProtoMessage() {}
 
 func (x *ImportSettlementReportRequest_Header) ProtoReflect() protoreflect.Message {
-	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[8]
+	mi := &file_defter_reconciliation_v1_settlement_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -910,7 +1573,7 @@ func (x *ImportSettlementReportRequest_Header) ProtoReflect() protoreflect.Messa
 
 // Deprecated: Use ImportSettlementReportRequest_Header.ProtoReflect.Descriptor instead.
 func (*ImportSettlementReportRequest_Header) Descriptor() ([]byte, []int) {
-	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{2, 0}
+	return file_defter_reconciliation_v1_settlement_proto_rawDescGZIP(), []int{4, 0}
 }
 
 func (x *ImportSettlementReportRequest_Header) GetTenantId() string {
@@ -952,7 +1615,7 @@ var File_defter_reconciliation_v1_settlement_proto protoreflect.FileDescriptor
 
 const file_defter_reconciliation_v1_settlement_proto_rawDesc = "" +
 	"\n" +
-	")defter/reconciliation/v1/settlement.proto\x12\x18defter.reconciliation.v1\x1a\x1fdefter/identity/v1/caller.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x05\n" +
+	")defter/reconciliation/v1/settlement.proto\x12\x18defter.reconciliation.v1\x1a\x1fdefter/identity/v1/caller.proto\x1a&defter/reconciliation/v1/finding.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x05\n" +
 	"\x0fSettlementBatch\x12\x19\n" +
 	"\bbatch_id\x18\x01 \x01(\tR\abatchId\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12#\n" +
@@ -973,7 +1636,31 @@ const file_defter_reconciliation_v1_settlement_proto_rawDesc = "" +
 	"\rpaid_out_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\vpaidOutTime\x12%\n" +
 	"\x0etransaction_id\x18\x0f \x01(\tR\rtransactionId\x12A\n" +
 	"\x0econfirm_caller\x18\x10 \x01(\v2\x1a.defter.identity.v1.CallerR\rconfirmCallerB\x11\n" +
-	"\x0f_paid_out_minor\"\xe6\x02\n" +
+	"\x0f_paid_out_minor\"\x9e\x03\n" +
+	"\x0eSettlementLine\x12\x17\n" +
+	"\aline_id\x18\x01 \x01(\tR\x06lineId\x12\x1f\n" +
+	"\vline_number\x18\x02 \x01(\x03R\n" +
+	"lineNumber\x128\n" +
+	"\x04kind\x18\x03 \x01(\x0e2$.defter.reconciliation.v1.RecordKindR\x04kind\x12#\n" +
+	"\rprovider_type\x18\x04 \x01(\tR\fproviderType\x12\x19\n" +
+	"\bbatch_id\x18\x05 \x01(\tR\abatchId\x12#\n" +
+	"\rcurrency_code\x18\x06 \x01(\tR\fcurrencyCode\x12\x1f\n" +
+	"\vgross_minor\x18\a \x01(\x03R\n" +
+	"grossMinor\x12\x1b\n" +
+	"\tfee_minor\x18\b \x01(\x03R\bfeeMinor\x12\x1b\n" +
+	"\tnet_minor\x18\t \x01(\x03R\bnetMinor\x12\x1b\n" +
+	"\tis_payout\x18\n" +
+	" \x01(\bR\bisPayout\x12;\n" +
+	"\vcreate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\"\xb7\x01\n" +
+	"\rSettlementSum\x12#\n" +
+	"\rcurrency_code\x18\x01 \x01(\tR\fcurrencyCode\x12\x1d\n" +
+	"\n" +
+	"line_count\x18\x02 \x01(\x03R\tlineCount\x12\x1f\n" +
+	"\vgross_minor\x18\x03 \x01(\x03R\n" +
+	"grossMinor\x12\x1b\n" +
+	"\tfee_minor\x18\x04 \x01(\x03R\bfeeMinor\x12$\n" +
+	"\x0epaid_out_minor\x18\x05 \x01(\x03R\fpaidOutMinor\"\xe6\x02\n" +
 	"\x10SettlementReport\x12#\n" +
 	"\rreport_digest\x18\x01 \x01(\tR\freportDigest\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12>\n" +
@@ -998,7 +1685,35 @@ const file_defter_reconciliation_v1_settlement_proto_rawDesc = "" +
 	"\x1eImportSettlementReportResponse\x12B\n" +
 	"\x06report\x18\x01 \x01(\v2*.defter.reconciliation.v1.SettlementReportR\x06report\x12C\n" +
 	"\abatches\x18\x02 \x03(\v2).defter.reconciliation.v1.SettlementBatchR\abatches\x12\x1c\n" +
-	"\tduplicate\x18\x03 \x01(\bR\tduplicate\"\xd9\x01\n" +
+	"\tduplicate\x18\x03 \x01(\bR\tduplicate\"\x9a\x01\n" +
+	"\x1ePreviewSettlementReportRequest\x12X\n" +
+	"\x06header\x18\x01 \x01(\v2>.defter.reconciliation.v1.ImportSettlementReportRequest.HeaderH\x00R\x06header\x12\x16\n" +
+	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\x06\n" +
+	"\x04part\"\xc5\x02\n" +
+	"\x1fPreviewSettlementReportResponse\x12B\n" +
+	"\x06report\x18\x01 \x01(\v2*.defter.reconciliation.v1.SettlementReportR\x06report\x12C\n" +
+	"\abatches\x18\x02 \x03(\v2).defter.reconciliation.v1.SettlementBatchR\abatches\x12\x1c\n" +
+	"\tduplicate\x18\x03 \x01(\bR\tduplicate\x12;\n" +
+	"\x04sums\x18\x04 \x03(\v2'.defter.reconciliation.v1.SettlementSumR\x04sums\x12>\n" +
+	"\x05lines\x18\x05 \x03(\v2(.defter.reconciliation.v1.SettlementLineR\x05lines\"\x94\x01\n" +
+	"\x19GetSettlementBatchRequest\x12\x1b\n" +
+	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12\x1a\n" +
+	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\x19\n" +
+	"\bbatch_id\x18\x03 \x01(\tR\abatchId\x12#\n" +
+	"\rcurrency_code\x18\x04 \x01(\tR\fcurrencyCode\"]\n" +
+	"\x1aGetSettlementBatchResponse\x12?\n" +
+	"\x05batch\x18\x01 \x01(\v2).defter.reconciliation.v1.SettlementBatchR\x05batch\"\xd1\x01\n" +
+	"\x1aListSettlementLinesRequest\x12\x1b\n" +
+	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12\x1a\n" +
+	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\x19\n" +
+	"\bbatch_id\x18\x03 \x01(\tR\abatchId\x12#\n" +
+	"\rcurrency_code\x18\x04 \x01(\tR\fcurrencyCode\x12\x1b\n" +
+	"\tpage_size\x18\x05 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x06 \x01(\tR\tpageToken\"\x85\x01\n" +
+	"\x1bListSettlementLinesResponse\x12>\n" +
+	"\x05lines\x18\x01 \x03(\v2(.defter.reconciliation.v1.SettlementLineR\x05lines\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd9\x01\n" +
 	"\x1cListSettlementBatchesRequest\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12D\n" +
@@ -1008,14 +1723,15 @@ const file_defter_reconciliation_v1_settlement_proto_rawDesc = "" +
 	"page_token\x18\x05 \x01(\tR\tpageToken\"\x8c\x01\n" +
 	"\x1dListSettlementBatchesResponse\x12C\n" +
 	"\abatches\x18\x01 \x03(\v2).defter.reconciliation.v1.SettlementBatchR\abatches\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc2\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe9\x01\n" +
 	"\x1dConfirmSettlementBatchRequest\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\x19\n" +
 	"\bbatch_id\x18\x03 \x01(\tR\abatchId\x12#\n" +
 	"\rcurrency_code\x18\x04 \x01(\tR\fcurrencyCode\x12\x12\n" +
 	"\x04bank\x18\x05 \x01(\tR\x04bank\x12\x14\n" +
-	"\x05actor\x18\x06 \x01(\tR\x05actor\"a\n" +
+	"\x05actor\x18\x06 \x01(\tR\x05actor\x12%\n" +
+	"\x0ebank_reference\x18\a \x01(\tR\rbankReference\"a\n" +
 	"\x1eConfirmSettlementBatchResponse\x12?\n" +
 	"\x05batch\x18\x01 \x01(\v2).defter.reconciliation.v1.SettlementBatchR\x05batch*\xb2\x01\n" +
 	"\fReportFormat\x12\x1d\n" +
@@ -1028,9 +1744,12 @@ const file_defter_reconciliation_v1_settlement_proto_rawDesc = "" +
 	"\"SETTLEMENT_BATCH_STATE_IN_PROGRESS\x10\x01\x12#\n" +
 	"\x1fSETTLEMENT_BATCH_STATE_BALANCED\x10\x02\x12%\n" +
 	"!SETTLEMENT_BATCH_STATE_UNBALANCED\x10\x03\x12$\n" +
-	" SETTLEMENT_BATCH_STATE_CONFIRMED\x10\x042\xbc\x03\n" +
+	" SETTLEMENT_BATCH_STATE_CONFIRMED\x10\x042\xd5\x06\n" +
 	"\x11SettlementService\x12\x8d\x01\n" +
-	"\x16ImportSettlementReport\x127.defter.reconciliation.v1.ImportSettlementReportRequest\x1a8.defter.reconciliation.v1.ImportSettlementReportResponse(\x01\x12\x88\x01\n" +
+	"\x16ImportSettlementReport\x127.defter.reconciliation.v1.ImportSettlementReportRequest\x1a8.defter.reconciliation.v1.ImportSettlementReportResponse(\x01\x12\x90\x01\n" +
+	"\x17PreviewSettlementReport\x128.defter.reconciliation.v1.PreviewSettlementReportRequest\x1a9.defter.reconciliation.v1.PreviewSettlementReportResponse(\x01\x12\x7f\n" +
+	"\x12GetSettlementBatch\x123.defter.reconciliation.v1.GetSettlementBatchRequest\x1a4.defter.reconciliation.v1.GetSettlementBatchResponse\x12\x82\x01\n" +
+	"\x13ListSettlementLines\x124.defter.reconciliation.v1.ListSettlementLinesRequest\x1a5.defter.reconciliation.v1.ListSettlementLinesResponse\x12\x88\x01\n" +
 	"\x15ListSettlementBatches\x126.defter.reconciliation.v1.ListSettlementBatchesRequest\x1a7.defter.reconciliation.v1.ListSettlementBatchesResponse\x12\x8b\x01\n" +
 	"\x16ConfirmSettlementBatch\x127.defter.reconciliation.v1.ConfirmSettlementBatchRequest\x1a8.defter.reconciliation.v1.ConfirmSettlementBatchResponseBPZNdefter.example/defter/clients/go/gen/defter/reconciliation/v1;reconciliationv1b\x06proto3"
 
@@ -1047,47 +1766,71 @@ func file_defter_reconciliation_v1_settlement_proto_rawDescGZIP() []byte {
 }
 
 var file_defter_reconciliation_v1_settlement_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_defter_reconciliation_v1_settlement_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_defter_reconciliation_v1_settlement_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_defter_reconciliation_v1_settlement_proto_goTypes = []any{
 	(ReportFormat)(0),                            // 0: defter.reconciliation.v1.ReportFormat
 	(SettlementBatchState)(0),                    // 1: defter.reconciliation.v1.SettlementBatchState
 	(*SettlementBatch)(nil),                      // 2: defter.reconciliation.v1.SettlementBatch
-	(*SettlementReport)(nil),                     // 3: defter.reconciliation.v1.SettlementReport
-	(*ImportSettlementReportRequest)(nil),        // 4: defter.reconciliation.v1.ImportSettlementReportRequest
-	(*ImportSettlementReportResponse)(nil),       // 5: defter.reconciliation.v1.ImportSettlementReportResponse
-	(*ListSettlementBatchesRequest)(nil),         // 6: defter.reconciliation.v1.ListSettlementBatchesRequest
-	(*ListSettlementBatchesResponse)(nil),        // 7: defter.reconciliation.v1.ListSettlementBatchesResponse
-	(*ConfirmSettlementBatchRequest)(nil),        // 8: defter.reconciliation.v1.ConfirmSettlementBatchRequest
-	(*ConfirmSettlementBatchResponse)(nil),       // 9: defter.reconciliation.v1.ConfirmSettlementBatchResponse
-	(*ImportSettlementReportRequest_Header)(nil), // 10: defter.reconciliation.v1.ImportSettlementReportRequest.Header
-	(*timestamppb.Timestamp)(nil),                // 11: google.protobuf.Timestamp
-	(*v1.Caller)(nil),                            // 12: defter.identity.v1.Caller
+	(*SettlementLine)(nil),                       // 3: defter.reconciliation.v1.SettlementLine
+	(*SettlementSum)(nil),                        // 4: defter.reconciliation.v1.SettlementSum
+	(*SettlementReport)(nil),                     // 5: defter.reconciliation.v1.SettlementReport
+	(*ImportSettlementReportRequest)(nil),        // 6: defter.reconciliation.v1.ImportSettlementReportRequest
+	(*ImportSettlementReportResponse)(nil),       // 7: defter.reconciliation.v1.ImportSettlementReportResponse
+	(*PreviewSettlementReportRequest)(nil),       // 8: defter.reconciliation.v1.PreviewSettlementReportRequest
+	(*PreviewSettlementReportResponse)(nil),      // 9: defter.reconciliation.v1.PreviewSettlementReportResponse
+	(*GetSettlementBatchRequest)(nil),            // 10: defter.reconciliation.v1.GetSettlementBatchRequest
+	(*GetSettlementBatchResponse)(nil),           // 11: defter.reconciliation.v1.GetSettlementBatchResponse
+	(*ListSettlementLinesRequest)(nil),           // 12: defter.reconciliation.v1.ListSettlementLinesRequest
+	(*ListSettlementLinesResponse)(nil),          // 13: defter.reconciliation.v1.ListSettlementLinesResponse
+	(*ListSettlementBatchesRequest)(nil),         // 14: defter.reconciliation.v1.ListSettlementBatchesRequest
+	(*ListSettlementBatchesResponse)(nil),        // 15: defter.reconciliation.v1.ListSettlementBatchesResponse
+	(*ConfirmSettlementBatchRequest)(nil),        // 16: defter.reconciliation.v1.ConfirmSettlementBatchRequest
+	(*ConfirmSettlementBatchResponse)(nil),       // 17: defter.reconciliation.v1.ConfirmSettlementBatchResponse
+	(*ImportSettlementReportRequest_Header)(nil), // 18: defter.reconciliation.v1.ImportSettlementReportRequest.Header
+	(*timestamppb.Timestamp)(nil),                // 19: google.protobuf.Timestamp
+	(*v1.Caller)(nil),                            // 20: defter.identity.v1.Caller
+	(RecordKind)(0),                              // 21: defter.reconciliation.v1.RecordKind
 }
 var file_defter_reconciliation_v1_settlement_proto_depIdxs = []int32{
 	1,  // 0: defter.reconciliation.v1.SettlementBatch.state:type_name -> defter.reconciliation.v1.SettlementBatchState
-	11, // 1: defter.reconciliation.v1.SettlementBatch.paid_out_time:type_name -> google.protobuf.Timestamp
-	12, // 2: defter.reconciliation.v1.SettlementBatch.confirm_caller:type_name -> defter.identity.v1.Caller
-	0,  // 3: defter.reconciliation.v1.SettlementReport.format:type_name -> defter.reconciliation.v1.ReportFormat
-	11, // 4: defter.reconciliation.v1.SettlementReport.import_time:type_name -> google.protobuf.Timestamp
-	12, // 5: defter.reconciliation.v1.SettlementReport.caller:type_name -> defter.identity.v1.Caller
-	10, // 6: defter.reconciliation.v1.ImportSettlementReportRequest.header:type_name -> defter.reconciliation.v1.ImportSettlementReportRequest.Header
-	3,  // 7: defter.reconciliation.v1.ImportSettlementReportResponse.report:type_name -> defter.reconciliation.v1.SettlementReport
-	2,  // 8: defter.reconciliation.v1.ImportSettlementReportResponse.batches:type_name -> defter.reconciliation.v1.SettlementBatch
-	1,  // 9: defter.reconciliation.v1.ListSettlementBatchesRequest.state:type_name -> defter.reconciliation.v1.SettlementBatchState
-	2,  // 10: defter.reconciliation.v1.ListSettlementBatchesResponse.batches:type_name -> defter.reconciliation.v1.SettlementBatch
-	2,  // 11: defter.reconciliation.v1.ConfirmSettlementBatchResponse.batch:type_name -> defter.reconciliation.v1.SettlementBatch
-	0,  // 12: defter.reconciliation.v1.ImportSettlementReportRequest.Header.format:type_name -> defter.reconciliation.v1.ReportFormat
-	4,  // 13: defter.reconciliation.v1.SettlementService.ImportSettlementReport:input_type -> defter.reconciliation.v1.ImportSettlementReportRequest
-	6,  // 14: defter.reconciliation.v1.SettlementService.ListSettlementBatches:input_type -> defter.reconciliation.v1.ListSettlementBatchesRequest
-	8,  // 15: defter.reconciliation.v1.SettlementService.ConfirmSettlementBatch:input_type -> defter.reconciliation.v1.ConfirmSettlementBatchRequest
-	5,  // 16: defter.reconciliation.v1.SettlementService.ImportSettlementReport:output_type -> defter.reconciliation.v1.ImportSettlementReportResponse
-	7,  // 17: defter.reconciliation.v1.SettlementService.ListSettlementBatches:output_type -> defter.reconciliation.v1.ListSettlementBatchesResponse
-	9,  // 18: defter.reconciliation.v1.SettlementService.ConfirmSettlementBatch:output_type -> defter.reconciliation.v1.ConfirmSettlementBatchResponse
-	16, // [16:19] is the sub-list for method output_type
-	13, // [13:16] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	19, // 1: defter.reconciliation.v1.SettlementBatch.paid_out_time:type_name -> google.protobuf.Timestamp
+	20, // 2: defter.reconciliation.v1.SettlementBatch.confirm_caller:type_name -> defter.identity.v1.Caller
+	21, // 3: defter.reconciliation.v1.SettlementLine.kind:type_name -> defter.reconciliation.v1.RecordKind
+	19, // 4: defter.reconciliation.v1.SettlementLine.create_time:type_name -> google.protobuf.Timestamp
+	0,  // 5: defter.reconciliation.v1.SettlementReport.format:type_name -> defter.reconciliation.v1.ReportFormat
+	19, // 6: defter.reconciliation.v1.SettlementReport.import_time:type_name -> google.protobuf.Timestamp
+	20, // 7: defter.reconciliation.v1.SettlementReport.caller:type_name -> defter.identity.v1.Caller
+	18, // 8: defter.reconciliation.v1.ImportSettlementReportRequest.header:type_name -> defter.reconciliation.v1.ImportSettlementReportRequest.Header
+	5,  // 9: defter.reconciliation.v1.ImportSettlementReportResponse.report:type_name -> defter.reconciliation.v1.SettlementReport
+	2,  // 10: defter.reconciliation.v1.ImportSettlementReportResponse.batches:type_name -> defter.reconciliation.v1.SettlementBatch
+	18, // 11: defter.reconciliation.v1.PreviewSettlementReportRequest.header:type_name -> defter.reconciliation.v1.ImportSettlementReportRequest.Header
+	5,  // 12: defter.reconciliation.v1.PreviewSettlementReportResponse.report:type_name -> defter.reconciliation.v1.SettlementReport
+	2,  // 13: defter.reconciliation.v1.PreviewSettlementReportResponse.batches:type_name -> defter.reconciliation.v1.SettlementBatch
+	4,  // 14: defter.reconciliation.v1.PreviewSettlementReportResponse.sums:type_name -> defter.reconciliation.v1.SettlementSum
+	3,  // 15: defter.reconciliation.v1.PreviewSettlementReportResponse.lines:type_name -> defter.reconciliation.v1.SettlementLine
+	2,  // 16: defter.reconciliation.v1.GetSettlementBatchResponse.batch:type_name -> defter.reconciliation.v1.SettlementBatch
+	3,  // 17: defter.reconciliation.v1.ListSettlementLinesResponse.lines:type_name -> defter.reconciliation.v1.SettlementLine
+	1,  // 18: defter.reconciliation.v1.ListSettlementBatchesRequest.state:type_name -> defter.reconciliation.v1.SettlementBatchState
+	2,  // 19: defter.reconciliation.v1.ListSettlementBatchesResponse.batches:type_name -> defter.reconciliation.v1.SettlementBatch
+	2,  // 20: defter.reconciliation.v1.ConfirmSettlementBatchResponse.batch:type_name -> defter.reconciliation.v1.SettlementBatch
+	0,  // 21: defter.reconciliation.v1.ImportSettlementReportRequest.Header.format:type_name -> defter.reconciliation.v1.ReportFormat
+	6,  // 22: defter.reconciliation.v1.SettlementService.ImportSettlementReport:input_type -> defter.reconciliation.v1.ImportSettlementReportRequest
+	8,  // 23: defter.reconciliation.v1.SettlementService.PreviewSettlementReport:input_type -> defter.reconciliation.v1.PreviewSettlementReportRequest
+	10, // 24: defter.reconciliation.v1.SettlementService.GetSettlementBatch:input_type -> defter.reconciliation.v1.GetSettlementBatchRequest
+	12, // 25: defter.reconciliation.v1.SettlementService.ListSettlementLines:input_type -> defter.reconciliation.v1.ListSettlementLinesRequest
+	14, // 26: defter.reconciliation.v1.SettlementService.ListSettlementBatches:input_type -> defter.reconciliation.v1.ListSettlementBatchesRequest
+	16, // 27: defter.reconciliation.v1.SettlementService.ConfirmSettlementBatch:input_type -> defter.reconciliation.v1.ConfirmSettlementBatchRequest
+	7,  // 28: defter.reconciliation.v1.SettlementService.ImportSettlementReport:output_type -> defter.reconciliation.v1.ImportSettlementReportResponse
+	9,  // 29: defter.reconciliation.v1.SettlementService.PreviewSettlementReport:output_type -> defter.reconciliation.v1.PreviewSettlementReportResponse
+	11, // 30: defter.reconciliation.v1.SettlementService.GetSettlementBatch:output_type -> defter.reconciliation.v1.GetSettlementBatchResponse
+	13, // 31: defter.reconciliation.v1.SettlementService.ListSettlementLines:output_type -> defter.reconciliation.v1.ListSettlementLinesResponse
+	15, // 32: defter.reconciliation.v1.SettlementService.ListSettlementBatches:output_type -> defter.reconciliation.v1.ListSettlementBatchesResponse
+	17, // 33: defter.reconciliation.v1.SettlementService.ConfirmSettlementBatch:output_type -> defter.reconciliation.v1.ConfirmSettlementBatchResponse
+	28, // [28:34] is the sub-list for method output_type
+	22, // [22:28] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_defter_reconciliation_v1_settlement_proto_init() }
@@ -1095,10 +1838,15 @@ func file_defter_reconciliation_v1_settlement_proto_init() {
 	if File_defter_reconciliation_v1_settlement_proto != nil {
 		return
 	}
+	file_defter_reconciliation_v1_finding_proto_init()
 	file_defter_reconciliation_v1_settlement_proto_msgTypes[0].OneofWrappers = []any{}
-	file_defter_reconciliation_v1_settlement_proto_msgTypes[2].OneofWrappers = []any{
+	file_defter_reconciliation_v1_settlement_proto_msgTypes[4].OneofWrappers = []any{
 		(*ImportSettlementReportRequest_Header_)(nil),
 		(*ImportSettlementReportRequest_Chunk)(nil),
+	}
+	file_defter_reconciliation_v1_settlement_proto_msgTypes[6].OneofWrappers = []any{
+		(*PreviewSettlementReportRequest_Header)(nil),
+		(*PreviewSettlementReportRequest_Chunk)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1106,7 +1854,7 @@ func file_defter_reconciliation_v1_settlement_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_defter_reconciliation_v1_settlement_proto_rawDesc), len(file_defter_reconciliation_v1_settlement_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   9,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

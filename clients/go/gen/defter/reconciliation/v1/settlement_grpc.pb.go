@@ -21,9 +21,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	SettlementService_ImportSettlementReport_FullMethodName = "/defter.reconciliation.v1.SettlementService/ImportSettlementReport"
-	SettlementService_ListSettlementBatches_FullMethodName  = "/defter.reconciliation.v1.SettlementService/ListSettlementBatches"
-	SettlementService_ConfirmSettlementBatch_FullMethodName = "/defter.reconciliation.v1.SettlementService/ConfirmSettlementBatch"
+	SettlementService_ImportSettlementReport_FullMethodName  = "/defter.reconciliation.v1.SettlementService/ImportSettlementReport"
+	SettlementService_PreviewSettlementReport_FullMethodName = "/defter.reconciliation.v1.SettlementService/PreviewSettlementReport"
+	SettlementService_GetSettlementBatch_FullMethodName      = "/defter.reconciliation.v1.SettlementService/GetSettlementBatch"
+	SettlementService_ListSettlementLines_FullMethodName     = "/defter.reconciliation.v1.SettlementService/ListSettlementLines"
+	SettlementService_ListSettlementBatches_FullMethodName   = "/defter.reconciliation.v1.SettlementService/ListSettlementBatches"
+	SettlementService_ConfirmSettlementBatch_FullMethodName  = "/defter.reconciliation.v1.SettlementService/ConfirmSettlementBatch"
 )
 
 // SettlementServiceClient is the client API for SettlementService service.
@@ -37,6 +40,13 @@ type SettlementServiceClient interface {
 	// Lines that an earlier report has brought count once. Fails with REPORT_MALFORMED, whose metadata has the line
 	// numbers: the file can't be read, or it contradicts an earlier one.
 	ImportSettlementReport(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportSettlementReportRequest, ImportSettlementReportResponse], error)
+	// Say what ImportSettlementReport would make of a file, and keep nothing of it. Takes the same messages, has the
+	// same bounds and fails like it.
+	PreviewSettlementReport(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PreviewSettlementReportRequest, PreviewSettlementReportResponse], error)
+	// Read a settlement batch. Fails with SETTLEMENT_BATCH_NOT_FOUND.
+	GetSettlementBatch(ctx context.Context, in *GetSettlementBatchRequest, opts ...grpc.CallOption) (*GetSettlementBatchResponse, error)
+	// List the lines of a settlement batch, by their ids. Fails with SETTLEMENT_BATCH_NOT_FOUND.
+	ListSettlementLines(ctx context.Context, in *ListSettlementLinesRequest, opts ...grpc.CallOption) (*ListSettlementLinesResponse, error)
 	// List settlement batches, those first that were first seen last.
 	ListSettlementBatches(ctx context.Context, in *ListSettlementBatchesRequest, opts ...grpc.CallOption) (*ListSettlementBatchesResponse, error)
 	// Move what a balanced batch has paid out from clearing to a bank account, by an ordinary transaction with
@@ -67,6 +77,39 @@ func (c *settlementServiceClient) ImportSettlementReport(ctx context.Context, op
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type SettlementService_ImportSettlementReportClient = grpc.ClientStreamingClient[ImportSettlementReportRequest, ImportSettlementReportResponse]
+
+func (c *settlementServiceClient) PreviewSettlementReport(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PreviewSettlementReportRequest, PreviewSettlementReportResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &SettlementService_ServiceDesc.Streams[1], SettlementService_PreviewSettlementReport_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PreviewSettlementReportRequest, PreviewSettlementReportResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SettlementService_PreviewSettlementReportClient = grpc.ClientStreamingClient[PreviewSettlementReportRequest, PreviewSettlementReportResponse]
+
+func (c *settlementServiceClient) GetSettlementBatch(ctx context.Context, in *GetSettlementBatchRequest, opts ...grpc.CallOption) (*GetSettlementBatchResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetSettlementBatchResponse)
+	err := c.cc.Invoke(ctx, SettlementService_GetSettlementBatch_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *settlementServiceClient) ListSettlementLines(ctx context.Context, in *ListSettlementLinesRequest, opts ...grpc.CallOption) (*ListSettlementLinesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSettlementLinesResponse)
+	err := c.cc.Invoke(ctx, SettlementService_ListSettlementLines_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
 func (c *settlementServiceClient) ListSettlementBatches(ctx context.Context, in *ListSettlementBatchesRequest, opts ...grpc.CallOption) (*ListSettlementBatchesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -99,6 +142,13 @@ type SettlementServiceServer interface {
 	// Lines that an earlier report has brought count once. Fails with REPORT_MALFORMED, whose metadata has the line
 	// numbers: the file can't be read, or it contradicts an earlier one.
 	ImportSettlementReport(grpc.ClientStreamingServer[ImportSettlementReportRequest, ImportSettlementReportResponse]) error
+	// Say what ImportSettlementReport would make of a file, and keep nothing of it. Takes the same messages, has the
+	// same bounds and fails like it.
+	PreviewSettlementReport(grpc.ClientStreamingServer[PreviewSettlementReportRequest, PreviewSettlementReportResponse]) error
+	// Read a settlement batch. Fails with SETTLEMENT_BATCH_NOT_FOUND.
+	GetSettlementBatch(context.Context, *GetSettlementBatchRequest) (*GetSettlementBatchResponse, error)
+	// List the lines of a settlement batch, by their ids. Fails with SETTLEMENT_BATCH_NOT_FOUND.
+	ListSettlementLines(context.Context, *ListSettlementLinesRequest) (*ListSettlementLinesResponse, error)
 	// List settlement batches, those first that were first seen last.
 	ListSettlementBatches(context.Context, *ListSettlementBatchesRequest) (*ListSettlementBatchesResponse, error)
 	// Move what a balanced batch has paid out from clearing to a bank account, by an ordinary transaction with
@@ -119,6 +169,15 @@ type UnimplementedSettlementServiceServer struct{}
 
 func (UnimplementedSettlementServiceServer) ImportSettlementReport(grpc.ClientStreamingServer[ImportSettlementReportRequest, ImportSettlementReportResponse]) error {
 	return status.Error(codes.Unimplemented, "method ImportSettlementReport not implemented")
+}
+func (UnimplementedSettlementServiceServer) PreviewSettlementReport(grpc.ClientStreamingServer[PreviewSettlementReportRequest, PreviewSettlementReportResponse]) error {
+	return status.Error(codes.Unimplemented, "method PreviewSettlementReport not implemented")
+}
+func (UnimplementedSettlementServiceServer) GetSettlementBatch(context.Context, *GetSettlementBatchRequest) (*GetSettlementBatchResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetSettlementBatch not implemented")
+}
+func (UnimplementedSettlementServiceServer) ListSettlementLines(context.Context, *ListSettlementLinesRequest) (*ListSettlementLinesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSettlementLines not implemented")
 }
 func (UnimplementedSettlementServiceServer) ListSettlementBatches(context.Context, *ListSettlementBatchesRequest) (*ListSettlementBatchesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListSettlementBatches not implemented")
@@ -153,6 +212,49 @@ func _SettlementService_ImportSettlementReport_Handler(srv interface{}, stream g
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type SettlementService_ImportSettlementReportServer = grpc.ClientStreamingServer[ImportSettlementReportRequest, ImportSettlementReportResponse]
+
+func _SettlementService_PreviewSettlementReport_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(SettlementServiceServer).PreviewSettlementReport(&grpc.GenericServerStream[PreviewSettlementReportRequest, PreviewSettlementReportResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SettlementService_PreviewSettlementReportServer = grpc.ClientStreamingServer[PreviewSettlementReportRequest, PreviewSettlementReportResponse]
+
+func _SettlementService_GetSettlementBatch_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetSettlementBatchRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SettlementServiceServer).GetSettlementBatch(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SettlementService_GetSettlementBatch_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SettlementServiceServer).GetSettlementBatch(ctx, req.(*GetSettlementBatchRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SettlementService_ListSettlementLines_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSettlementLinesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SettlementServiceServer).ListSettlementLines(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SettlementService_ListSettlementLines_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SettlementServiceServer).ListSettlementLines(ctx, req.(*ListSettlementLinesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _SettlementService_ListSettlementBatches_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListSettlementBatchesRequest)
@@ -198,6 +300,14 @@ var SettlementService_ServiceDesc = grpc.ServiceDesc{
 	HandlerType: (*SettlementServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
+			MethodName: "GetSettlementBatch",
+			Handler:    _SettlementService_GetSettlementBatch_Handler,
+		},
+		{
+			MethodName: "ListSettlementLines",
+			Handler:    _SettlementService_ListSettlementLines_Handler,
+		},
+		{
 			MethodName: "ListSettlementBatches",
 			Handler:    _SettlementService_ListSettlementBatches_Handler,
 		},
@@ -210,6 +320,11 @@ var SettlementService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ImportSettlementReport",
 			Handler:       _SettlementService_ImportSettlementReport_Handler,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "PreviewSettlementReport",
+			Handler:       _SettlementService_PreviewSettlementReport_Handler,
 			ClientStreams: true,
 		},
 	},

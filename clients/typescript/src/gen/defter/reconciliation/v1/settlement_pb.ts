@@ -8,6 +8,8 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Caller } from "../../identity/v1/caller_pb.js";
 import { file_defter_identity_v1_caller } from "../../identity/v1/caller_pb.js";
+import type { RecordKind } from "./finding_pb.js";
+import { file_defter_reconciliation_v1_finding } from "./finding_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
@@ -16,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file defter/reconciliation/v1/settlement.proto.
  */
 export const file_defter_reconciliation_v1_settlement: GenFile = /*@__PURE__*/
-  fileDesc("CilkZWZ0ZXIvcmVjb25jaWxpYXRpb24vdjEvc2V0dGxlbWVudC5wcm90bxIYZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxIvIDCg9TZXR0bGVtZW50QmF0Y2gSEAoIYmF0Y2hfaWQYASABKAkSEAoIcHJvdmlkZXIYAiABKAkSFQoNY3VycmVuY3lfY29kZRgDIAEoCRI9CgVzdGF0ZRgEIAEoDjIuLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5TZXR0bGVtZW50QmF0Y2hTdGF0ZRITCgtncm9zc19taW5vchgFIAEoAxIRCglmZWVfbWlub3IYBiABKAMSFAoMcmVmdW5kX21pbm9yGAcgASgDEhgKEGNoYXJnZWJhY2tfbWlub3IYCCABKAMSGAoQY29ycmVjdGlvbl9taW5vchgJIAEoAxIWCg5jb21wdXRlZF9taW5vchgKIAEoAxIbCg5wYWlkX291dF9taW5vchgLIAEoA0gAiAEBEhgKEGRpZmZlcmVuY2VfbWlub3IYDCABKAMSEgoKbGluZV9jb3VudBgNIAEoAxIxCg1wYWlkX291dF90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg50cmFuc2FjdGlvbl9pZBgPIAEoCRIyCg5jb25maXJtX2NhbGxlchgQIAEoCzIaLmRlZnRlci5pZGVudGl0eS52MS5DYWxsZXJCEQoPX3BhaWRfb3V0X21pbm9yIo8CChBTZXR0bGVtZW50UmVwb3J0EhUKDXJlcG9ydF9kaWdlc3QYASABKAkSEAoIcHJvdmlkZXIYAiABKAkSNgoGZm9ybWF0GAMgASgOMiYuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlJlcG9ydEZvcm1hdBIRCglmaWxlX25hbWUYBCABKAkSEgoKbGluZV9jb3VudBgFIAEoAxIWCg5uZXdfbGluZV9jb3VudBgGIAEoAxIvCgtpbXBvcnRfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKgoGY2FsbGVyGAggASgLMhouZGVmdGVyLmlkZW50aXR5LnYxLkNhbGxlciKWAgodSW1wb3J0U2V0dGxlbWVudFJlcG9ydFJlcXVlc3QSUAoGaGVhZGVyGAEgASgLMj4uZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkltcG9ydFNldHRsZW1lbnRSZXBvcnRSZXF1ZXN0LkhlYWRlckgAEg8KBWNodW5rGAIgASgMSAAaiQEKBkhlYWRlchIRCgl0ZW5hbnRfaWQYASABKAkSEAoIcHJvdmlkZXIYAiABKAkSNgoGZm9ybWF0GAMgASgOMiYuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlJlcG9ydEZvcm1hdBIRCglmaWxlX25hbWUYBCABKAkSDwoHYWNjb3VudBgFIAEoCUIGCgRwYXJ0IqsBCh5JbXBvcnRTZXR0bGVtZW50UmVwb3J0UmVzcG9uc2USOgoGcmVwb3J0GAEgASgLMiouZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlNldHRsZW1lbnRSZXBvcnQSOgoHYmF0Y2hlcxgCIAMoCzIpLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5TZXR0bGVtZW50QmF0Y2gSEQoJZHVwbGljYXRlGAMgASgIIqkBChxMaXN0U2V0dGxlbWVudEJhdGNoZXNSZXF1ZXN0EhEKCXRlbmFudF9pZBgBIAEoCRIQCghwcm92aWRlchgCIAEoCRI9CgVzdGF0ZRgDIAEoDjIuLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5TZXR0bGVtZW50QmF0Y2hTdGF0ZRIRCglwYWdlX3NpemUYBCABKAUSEgoKcGFnZV90b2tlbhgFIAEoCSJ0Ch1MaXN0U2V0dGxlbWVudEJhdGNoZXNSZXNwb25zZRI6CgdiYXRjaGVzGAEgAygLMikuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlNldHRsZW1lbnRCYXRjaBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiigEKHUNvbmZpcm1TZXR0bGVtZW50QmF0Y2hSZXF1ZXN0EhEKCXRlbmFudF9pZBgBIAEoCRIQCghwcm92aWRlchgCIAEoCRIQCghiYXRjaF9pZBgDIAEoCRIVCg1jdXJyZW5jeV9jb2RlGAQgASgJEgwKBGJhbmsYBSABKAkSDQoFYWN0b3IYBiABKAkiWgoeQ29uZmlybVNldHRsZW1lbnRCYXRjaFJlc3BvbnNlEjgKBWJhdGNoGAEgASgLMikuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlNldHRsZW1lbnRCYXRjaCqyAQoMUmVwb3J0Rm9ybWF0Eh0KGVJFUE9SVF9GT1JNQVRfVU5TUEVDSUZJRUQQABIuCipSRVBPUlRfRk9STUFUX1NUUklQRV9QQVlPVVRfUkVDT05DSUxJQVRJT04QARInCiNSRVBPUlRfRk9STUFUX1NUUklQRV9CQUxBTkNFX0NIQU5HRRACEioKJlJFUE9SVF9GT1JNQVRfQURZRU5fU0VUVExFTUVOVF9ERVRBSUxTEAMq2AEKFFNldHRsZW1lbnRCYXRjaFN0YXRlEiYKIlNFVFRMRU1FTlRfQkFUQ0hfU1RBVEVfVU5TUEVDSUZJRUQQABImCiJTRVRUTEVNRU5UX0JBVENIX1NUQVRFX0lOX1BST0dSRVNTEAESIwofU0VUVExFTUVOVF9CQVRDSF9TVEFURV9CQUxBTkNFRBACEiUKIVNFVFRMRU1FTlRfQkFUQ0hfU1RBVEVfVU5CQUxBTkNFRBADEiQKIFNFVFRMRU1FTlRfQkFUQ0hfU1RBVEVfQ09ORklSTUVEEAQyvAMKEVNldHRsZW1lbnRTZXJ2aWNlEo0BChZJbXBvcnRTZXR0bGVtZW50UmVwb3J0EjcuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkltcG9ydFNldHRsZW1lbnRSZXBvcnRSZXF1ZXN0GjguZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkltcG9ydFNldHRsZW1lbnRSZXBvcnRSZXNwb25zZSgBEogBChVMaXN0U2V0dGxlbWVudEJhdGNoZXMSNi5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuTGlzdFNldHRsZW1lbnRCYXRjaGVzUmVxdWVzdBo3LmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5MaXN0U2V0dGxlbWVudEJhdGNoZXNSZXNwb25zZRKLAQoWQ29uZmlybVNldHRsZW1lbnRCYXRjaBI3LmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5Db25maXJtU2V0dGxlbWVudEJhdGNoUmVxdWVzdBo4LmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5Db25maXJtU2V0dGxlbWVudEJhdGNoUmVzcG9uc2VCUFpOZGVmdGVyLmV4YW1wbGUvZGVmdGVyL2NsaWVudHMvZ28vZ2VuL2RlZnRlci9yZWNvbmNpbGlhdGlvbi92MTtyZWNvbmNpbGlhdGlvbnYxYgZwcm90bzM", [file_defter_identity_v1_caller, file_google_protobuf_timestamp]);
+  fileDesc("CilkZWZ0ZXIvcmVjb25jaWxpYXRpb24vdjEvc2V0dGxlbWVudC5wcm90bxIYZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxIvIDCg9TZXR0bGVtZW50QmF0Y2gSEAoIYmF0Y2hfaWQYASABKAkSEAoIcHJvdmlkZXIYAiABKAkSFQoNY3VycmVuY3lfY29kZRgDIAEoCRI9CgVzdGF0ZRgEIAEoDjIuLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5TZXR0bGVtZW50QmF0Y2hTdGF0ZRITCgtncm9zc19taW5vchgFIAEoAxIRCglmZWVfbWlub3IYBiABKAMSFAoMcmVmdW5kX21pbm9yGAcgASgDEhgKEGNoYXJnZWJhY2tfbWlub3IYCCABKAMSGAoQY29ycmVjdGlvbl9taW5vchgJIAEoAxIWCg5jb21wdXRlZF9taW5vchgKIAEoAxIbCg5wYWlkX291dF9taW5vchgLIAEoA0gAiAEBEhgKEGRpZmZlcmVuY2VfbWlub3IYDCABKAMSEgoKbGluZV9jb3VudBgNIAEoAxIxCg1wYWlkX291dF90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg50cmFuc2FjdGlvbl9pZBgPIAEoCRIyCg5jb25maXJtX2NhbGxlchgQIAEoCzIaLmRlZnRlci5pZGVudGl0eS52MS5DYWxsZXJCEQoPX3BhaWRfb3V0X21pbm9yIqkCCg5TZXR0bGVtZW50TGluZRIPCgdsaW5lX2lkGAEgASgJEhMKC2xpbmVfbnVtYmVyGAIgASgDEjIKBGtpbmQYAyABKA4yJC5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuUmVjb3JkS2luZBIVCg1wcm92aWRlcl90eXBlGAQgASgJEhAKCGJhdGNoX2lkGAUgASgJEhUKDWN1cnJlbmN5X2NvZGUYBiABKAkSEwoLZ3Jvc3NfbWlub3IYByABKAMSEQoJZmVlX21pbm9yGAggASgDEhEKCW5ldF9taW5vchgJIAEoAxIRCglpc19wYXlvdXQYCiABKAgSLwoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wInoKDVNldHRsZW1lbnRTdW0SFQoNY3VycmVuY3lfY29kZRgBIAEoCRISCgpsaW5lX2NvdW50GAIgASgDEhMKC2dyb3NzX21pbm9yGAMgASgDEhEKCWZlZV9taW5vchgEIAEoAxIWCg5wYWlkX291dF9taW5vchgFIAEoAyKPAgoQU2V0dGxlbWVudFJlcG9ydBIVCg1yZXBvcnRfZGlnZXN0GAEgASgJEhAKCHByb3ZpZGVyGAIgASgJEjYKBmZvcm1hdBgDIAEoDjImLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5SZXBvcnRGb3JtYXQSEQoJZmlsZV9uYW1lGAQgASgJEhIKCmxpbmVfY291bnQYBSABKAMSFgoObmV3X2xpbmVfY291bnQYBiABKAMSLwoLaW1wb3J0X3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEioKBmNhbGxlchgIIAEoCzIaLmRlZnRlci5pZGVudGl0eS52MS5DYWxsZXIilgIKHUltcG9ydFNldHRsZW1lbnRSZXBvcnRSZXF1ZXN0ElAKBmhlYWRlchgBIAEoCzI+LmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5JbXBvcnRTZXR0bGVtZW50UmVwb3J0UmVxdWVzdC5IZWFkZXJIABIPCgVjaHVuaxgCIAEoDEgAGokBCgZIZWFkZXISEQoJdGVuYW50X2lkGAEgASgJEhAKCHByb3ZpZGVyGAIgASgJEjYKBmZvcm1hdBgDIAEoDjImLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5SZXBvcnRGb3JtYXQSEQoJZmlsZV9uYW1lGAQgASgJEg8KB2FjY291bnQYBSABKAlCBgoEcGFydCKrAQoeSW1wb3J0U2V0dGxlbWVudFJlcG9ydFJlc3BvbnNlEjoKBnJlcG9ydBgBIAEoCzIqLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5TZXR0bGVtZW50UmVwb3J0EjoKB2JhdGNoZXMYAiADKAsyKS5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuU2V0dGxlbWVudEJhdGNoEhEKCWR1cGxpY2F0ZRgDIAEoCCKLAQoeUHJldmlld1NldHRsZW1lbnRSZXBvcnRSZXF1ZXN0ElAKBmhlYWRlchgBIAEoCzI+LmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5JbXBvcnRTZXR0bGVtZW50UmVwb3J0UmVxdWVzdC5IZWFkZXJIABIPCgVjaHVuaxgCIAEoDEgAQgYKBHBhcnQinAIKH1ByZXZpZXdTZXR0bGVtZW50UmVwb3J0UmVzcG9uc2USOgoGcmVwb3J0GAEgASgLMiouZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlNldHRsZW1lbnRSZXBvcnQSOgoHYmF0Y2hlcxgCIAMoCzIpLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5TZXR0bGVtZW50QmF0Y2gSEQoJZHVwbGljYXRlGAMgASgIEjUKBHN1bXMYBCADKAsyJy5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuU2V0dGxlbWVudFN1bRI3CgVsaW5lcxgFIAMoCzIoLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5TZXR0bGVtZW50TGluZSJpChlHZXRTZXR0bGVtZW50QmF0Y2hSZXF1ZXN0EhEKCXRlbmFudF9pZBgBIAEoCRIQCghwcm92aWRlchgCIAEoCRIQCghiYXRjaF9pZBgDIAEoCRIVCg1jdXJyZW5jeV9jb2RlGAQgASgJIlYKGkdldFNldHRsZW1lbnRCYXRjaFJlc3BvbnNlEjgKBWJhdGNoGAEgASgLMikuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlNldHRsZW1lbnRCYXRjaCKRAQoaTGlzdFNldHRsZW1lbnRMaW5lc1JlcXVlc3QSEQoJdGVuYW50X2lkGAEgASgJEhAKCHByb3ZpZGVyGAIgASgJEhAKCGJhdGNoX2lkGAMgASgJEhUKDWN1cnJlbmN5X2NvZGUYBCABKAkSEQoJcGFnZV9zaXplGAUgASgFEhIKCnBhZ2VfdG9rZW4YBiABKAkibwobTGlzdFNldHRsZW1lbnRMaW5lc1Jlc3BvbnNlEjcKBWxpbmVzGAEgAygLMiguZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlNldHRsZW1lbnRMaW5lEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKpAQocTGlzdFNldHRsZW1lbnRCYXRjaGVzUmVxdWVzdBIRCgl0ZW5hbnRfaWQYASABKAkSEAoIcHJvdmlkZXIYAiABKAkSPQoFc3RhdGUYAyABKA4yLi5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuU2V0dGxlbWVudEJhdGNoU3RhdGUSEQoJcGFnZV9zaXplGAQgASgFEhIKCnBhZ2VfdG9rZW4YBSABKAkidAodTGlzdFNldHRsZW1lbnRCYXRjaGVzUmVzcG9uc2USOgoHYmF0Y2hlcxgBIAMoCzIpLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5TZXR0bGVtZW50QmF0Y2gSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIqIBCh1Db25maXJtU2V0dGxlbWVudEJhdGNoUmVxdWVzdBIRCgl0ZW5hbnRfaWQYASABKAkSEAoIcHJvdmlkZXIYAiABKAkSEAoIYmF0Y2hfaWQYAyABKAkSFQoNY3VycmVuY3lfY29kZRgEIAEoCRIMCgRiYW5rGAUgASgJEg0KBWFjdG9yGAYgASgJEhYKDmJhbmtfcmVmZXJlbmNlGAcgASgJIloKHkNvbmZpcm1TZXR0bGVtZW50QmF0Y2hSZXNwb25zZRI4CgViYXRjaBgBIAEoCzIpLmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5TZXR0bGVtZW50QmF0Y2gqsgEKDFJlcG9ydEZvcm1hdBIdChlSRVBPUlRfRk9STUFUX1VOU1BFQ0lGSUVEEAASLgoqUkVQT1JUX0ZPUk1BVF9TVFJJUEVfUEFZT1VUX1JFQ09OQ0lMSUFUSU9OEAESJwojUkVQT1JUX0ZPUk1BVF9TVFJJUEVfQkFMQU5DRV9DSEFOR0UQAhIqCiZSRVBPUlRfRk9STUFUX0FEWUVOX1NFVFRMRU1FTlRfREVUQUlMUxADKtgBChRTZXR0bGVtZW50QmF0Y2hTdGF0ZRImCiJTRVRUTEVNRU5UX0JBVENIX1NUQVRFX1VOU1BFQ0lGSUVEEAASJgoiU0VUVExFTUVOVF9CQVRDSF9TVEFURV9JTl9QUk9HUkVTUxABEiMKH1NFVFRMRU1FTlRfQkFUQ0hfU1RBVEVfQkFMQU5DRUQQAhIlCiFTRVRUTEVNRU5UX0JBVENIX1NUQVRFX1VOQkFMQU5DRUQQAxIkCiBTRVRUTEVNRU5UX0JBVENIX1NUQVRFX0NPTkZJUk1FRBAEMtUGChFTZXR0bGVtZW50U2VydmljZRKNAQoWSW1wb3J0U2V0dGxlbWVudFJlcG9ydBI3LmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5JbXBvcnRTZXR0bGVtZW50UmVwb3J0UmVxdWVzdBo4LmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5JbXBvcnRTZXR0bGVtZW50UmVwb3J0UmVzcG9uc2UoARKQAQoXUHJldmlld1NldHRsZW1lbnRSZXBvcnQSOC5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuUHJldmlld1NldHRsZW1lbnRSZXBvcnRSZXF1ZXN0GjkuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLlByZXZpZXdTZXR0bGVtZW50UmVwb3J0UmVzcG9uc2UoARJ/ChJHZXRTZXR0bGVtZW50QmF0Y2gSMy5kZWZ0ZXIucmVjb25jaWxpYXRpb24udjEuR2V0U2V0dGxlbWVudEJhdGNoUmVxdWVzdBo0LmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5HZXRTZXR0bGVtZW50QmF0Y2hSZXNwb25zZRKCAQoTTGlzdFNldHRsZW1lbnRMaW5lcxI0LmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5MaXN0U2V0dGxlbWVudExpbmVzUmVxdWVzdBo1LmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5MaXN0U2V0dGxlbWVudExpbmVzUmVzcG9uc2USiAEKFUxpc3RTZXR0bGVtZW50QmF0Y2hlcxI2LmRlZnRlci5yZWNvbmNpbGlhdGlvbi52MS5MaXN0U2V0dGxlbWVudEJhdGNoZXNSZXF1ZXN0GjcuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkxpc3RTZXR0bGVtZW50QmF0Y2hlc1Jlc3BvbnNlEosBChZDb25maXJtU2V0dGxlbWVudEJhdGNoEjcuZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkNvbmZpcm1TZXR0bGVtZW50QmF0Y2hSZXF1ZXN0GjguZGVmdGVyLnJlY29uY2lsaWF0aW9uLnYxLkNvbmZpcm1TZXR0bGVtZW50QmF0Y2hSZXNwb25zZUJQWk5kZWZ0ZXIuZXhhbXBsZS9kZWZ0ZXIvY2xpZW50cy9nby9nZW4vZGVmdGVyL3JlY29uY2lsaWF0aW9uL3YxO3JlY29uY2lsaWF0aW9udjFiBnByb3RvMw", [file_defter_identity_v1_caller, file_defter_reconciliation_v1_finding, file_google_protobuf_timestamp]);
 
 /**
  * One payout of a provider to our bank, in one currency. All amounts in minor units.
@@ -148,6 +150,146 @@ export const SettlementBatchSchema: GenMessage<SettlementBatch> = /*@__PURE__*/
   messageDesc(file_defter_reconciliation_v1_settlement, 0);
 
 /**
+ * One line of settlement reports, in the currency that is paid out; minor units of the ledger. gross − fee = net.
+ *
+ * @generated from message defter.reconciliation.v1.SettlementLine
+ */
+export type SettlementLine = Message<"defter.reconciliation.v1.SettlementLine"> & {
+  /**
+   * The provider's own id of the movement: a line that two reports have is one line.
+   *
+   * @generated from field: string line_id = 1;
+   */
+  lineId: string;
+
+  /**
+   * Where it stands in the report that brought it, the header being line 1.
+   *
+   * @generated from field: int64 line_number = 2;
+   */
+  lineNumber: bigint;
+
+  /**
+   * What it is of.
+   *
+   * @generated from field: defter.reconciliation.v1.RecordKind kind = 3;
+   */
+  kind: RecordKind;
+
+  /**
+   * The provider's own name of the type.
+   *
+   * @generated from field: string provider_type = 4;
+   */
+  providerType: string;
+
+  /**
+   * The batch that it was paid out with; empty for none.
+   *
+   * @generated from field: string batch_id = 5;
+   */
+  batchId: string;
+
+  /**
+   * The currency.
+   *
+   * @generated from field: string currency_code = 6;
+   */
+  currencyCode: string;
+
+  /**
+   * What moved before fees, signed: positive into our account at the provider.
+   *
+   * @generated from field: int64 gross_minor = 7;
+   */
+  grossMinor: bigint;
+
+  /**
+   * What the provider has kept of it; negative where it gave some back.
+   *
+   * @generated from field: int64 fee_minor = 8;
+   */
+  feeMinor: bigint;
+
+  /**
+   * What is left.
+   *
+   * @generated from field: int64 net_minor = 9;
+   */
+  netMinor: bigint;
+
+  /**
+   * Whether it is the batch's own pay-out to our bank, or the pay-out coming back.
+   *
+   * @generated from field: bool is_payout = 10;
+   */
+  isPayout: boolean;
+
+  /**
+   * When the provider made it.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 11;
+   */
+  createTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message defter.reconciliation.v1.SettlementLine.
+ * Use `create(SettlementLineSchema)` to create a new message.
+ */
+export const SettlementLineSchema: GenMessage<SettlementLine> = /*@__PURE__*/
+  messageDesc(file_defter_reconciliation_v1_settlement, 1);
+
+/**
+ * What the lines of one file add up to in one currency, with a batch or without; minor units, signed.
+ *
+ * @generated from message defter.reconciliation.v1.SettlementSum
+ */
+export type SettlementSum = Message<"defter.reconciliation.v1.SettlementSum"> & {
+  /**
+   * The currency.
+   *
+   * @generated from field: string currency_code = 1;
+   */
+  currencyCode: string;
+
+  /**
+   * How many lines there are, pay-outs included.
+   *
+   * @generated from field: int64 line_count = 2;
+   */
+  lineCount: bigint;
+
+  /**
+   * The sum of what moved before fees, pay-outs left out.
+   *
+   * @generated from field: int64 gross_minor = 3;
+   */
+  grossMinor: bigint;
+
+  /**
+   * The sum of the fees, those of pay-outs included.
+   *
+   * @generated from field: int64 fee_minor = 4;
+   */
+  feeMinor: bigint;
+
+  /**
+   * What was paid out, less what came back.
+   *
+   * @generated from field: int64 paid_out_minor = 5;
+   */
+  paidOutMinor: bigint;
+};
+
+/**
+ * Describes the message defter.reconciliation.v1.SettlementSum.
+ * Use `create(SettlementSumSchema)` to create a new message.
+ */
+export const SettlementSumSchema: GenMessage<SettlementSum> = /*@__PURE__*/
+  messageDesc(file_defter_reconciliation_v1_settlement, 2);
+
+/**
  * One imported file.
  *
  * @generated from message defter.reconciliation.v1.SettlementReport
@@ -215,7 +357,7 @@ export type SettlementReport = Message<"defter.reconciliation.v1.SettlementRepor
  * Use `create(SettlementReportSchema)` to create a new message.
  */
 export const SettlementReportSchema: GenMessage<SettlementReport> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_settlement, 1);
+  messageDesc(file_defter_reconciliation_v1_settlement, 3);
 
 /**
  * Request of ImportSettlementReport: the header first, then chunks.
@@ -253,7 +395,7 @@ export type ImportSettlementReportRequest = Message<"defter.reconciliation.v1.Im
  * Use `create(ImportSettlementReportRequestSchema)` to create a new message.
  */
 export const ImportSettlementReportRequestSchema: GenMessage<ImportSettlementReportRequest> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_settlement, 2);
+  messageDesc(file_defter_reconciliation_v1_settlement, 4);
 
 /**
  * What the file is.
@@ -303,7 +445,7 @@ export type ImportSettlementReportRequest_Header = Message<"defter.reconciliatio
  * Use `create(ImportSettlementReportRequest_HeaderSchema)` to create a new message.
  */
 export const ImportSettlementReportRequest_HeaderSchema: GenMessage<ImportSettlementReportRequest_Header> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_settlement, 2, 0);
+  messageDesc(file_defter_reconciliation_v1_settlement, 4, 0);
 
 /**
  * Response of ImportSettlementReport.
@@ -338,7 +480,241 @@ export type ImportSettlementReportResponse = Message<"defter.reconciliation.v1.I
  * Use `create(ImportSettlementReportResponseSchema)` to create a new message.
  */
 export const ImportSettlementReportResponseSchema: GenMessage<ImportSettlementReportResponse> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_settlement, 3);
+  messageDesc(file_defter_reconciliation_v1_settlement, 5);
+
+/**
+ * Request of PreviewSettlementReport: the header first, then chunks, as for an import.
+ *
+ * @generated from message defter.reconciliation.v1.PreviewSettlementReportRequest
+ */
+export type PreviewSettlementReportRequest = Message<"defter.reconciliation.v1.PreviewSettlementReportRequest"> & {
+  /**
+   * One of the two.
+   *
+   * @generated from oneof defter.reconciliation.v1.PreviewSettlementReportRequest.part
+   */
+  part: {
+    /**
+     * The first message.
+     *
+     * @generated from field: defter.reconciliation.v1.ImportSettlementReportRequest.Header header = 1;
+     */
+    value: ImportSettlementReportRequest_Header;
+    case: "header";
+  } | {
+    /**
+     * Every other message: the next bytes of the file, at most 1 MiB. Nothing of them is kept.
+     *
+     * @generated from field: bytes chunk = 2;
+     */
+    value: Uint8Array;
+    case: "chunk";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message defter.reconciliation.v1.PreviewSettlementReportRequest.
+ * Use `create(PreviewSettlementReportRequestSchema)` to create a new message.
+ */
+export const PreviewSettlementReportRequestSchema: GenMessage<PreviewSettlementReportRequest> = /*@__PURE__*/
+  messageDesc(file_defter_reconciliation_v1_settlement, 6);
+
+/**
+ * Response of PreviewSettlementReport.
+ *
+ * @generated from message defter.reconciliation.v1.PreviewSettlementReportResponse
+ */
+export type PreviewSettlementReportResponse = Message<"defter.reconciliation.v1.PreviewSettlementReportResponse"> & {
+  /**
+   * The file, with the lines that no earlier report has brought. Of one that was imported before, as it was
+   * imported; else without a time.
+   *
+   * @generated from field: defter.reconciliation.v1.SettlementReport report = 1;
+   */
+  report?: SettlementReport | undefined;
+
+  /**
+   * The batches that it has lines of, as they would stand after its import; as many as fit into 2 MiB.
+   *
+   * @generated from field: repeated defter.reconciliation.v1.SettlementBatch batches = 2;
+   */
+  batches: SettlementBatch[];
+
+  /**
+   * Whether the same file was imported before: to import it again changes nothing.
+   *
+   * @generated from field: bool duplicate = 3;
+   */
+  duplicate: boolean;
+
+  /**
+   * What its lines add up to, by currency.
+   *
+   * @generated from field: repeated defter.reconciliation.v1.SettlementSum sums = 4;
+   */
+  sums: SettlementSum[];
+
+  /**
+   * Its first lines, 200 at most.
+   *
+   * @generated from field: repeated defter.reconciliation.v1.SettlementLine lines = 5;
+   */
+  lines: SettlementLine[];
+};
+
+/**
+ * Describes the message defter.reconciliation.v1.PreviewSettlementReportResponse.
+ * Use `create(PreviewSettlementReportResponseSchema)` to create a new message.
+ */
+export const PreviewSettlementReportResponseSchema: GenMessage<PreviewSettlementReportResponse> = /*@__PURE__*/
+  messageDesc(file_defter_reconciliation_v1_settlement, 7);
+
+/**
+ * Request of GetSettlementBatch.
+ *
+ * @generated from message defter.reconciliation.v1.GetSettlementBatchRequest
+ */
+export type GetSettlementBatchRequest = Message<"defter.reconciliation.v1.GetSettlementBatchRequest"> & {
+  /**
+   * The tenant.
+   *
+   * @generated from field: string tenant_id = 1;
+   */
+  tenantId: string;
+
+  /**
+   * The provider account.
+   *
+   * @generated from field: string provider = 2;
+   */
+  provider: string;
+
+  /**
+   * The provider's own id of the batch.
+   *
+   * @generated from field: string batch_id = 3;
+   */
+  batchId: string;
+
+  /**
+   * The currency.
+   *
+   * @generated from field: string currency_code = 4;
+   */
+  currencyCode: string;
+};
+
+/**
+ * Describes the message defter.reconciliation.v1.GetSettlementBatchRequest.
+ * Use `create(GetSettlementBatchRequestSchema)` to create a new message.
+ */
+export const GetSettlementBatchRequestSchema: GenMessage<GetSettlementBatchRequest> = /*@__PURE__*/
+  messageDesc(file_defter_reconciliation_v1_settlement, 8);
+
+/**
+ * Response of GetSettlementBatch.
+ *
+ * @generated from message defter.reconciliation.v1.GetSettlementBatchResponse
+ */
+export type GetSettlementBatchResponse = Message<"defter.reconciliation.v1.GetSettlementBatchResponse"> & {
+  /**
+   * The batch.
+   *
+   * @generated from field: defter.reconciliation.v1.SettlementBatch batch = 1;
+   */
+  batch?: SettlementBatch | undefined;
+};
+
+/**
+ * Describes the message defter.reconciliation.v1.GetSettlementBatchResponse.
+ * Use `create(GetSettlementBatchResponseSchema)` to create a new message.
+ */
+export const GetSettlementBatchResponseSchema: GenMessage<GetSettlementBatchResponse> = /*@__PURE__*/
+  messageDesc(file_defter_reconciliation_v1_settlement, 9);
+
+/**
+ * Request of ListSettlementLines.
+ *
+ * @generated from message defter.reconciliation.v1.ListSettlementLinesRequest
+ */
+export type ListSettlementLinesRequest = Message<"defter.reconciliation.v1.ListSettlementLinesRequest"> & {
+  /**
+   * The tenant.
+   *
+   * @generated from field: string tenant_id = 1;
+   */
+  tenantId: string;
+
+  /**
+   * The provider account.
+   *
+   * @generated from field: string provider = 2;
+   */
+  provider: string;
+
+  /**
+   * The provider's own id of the batch.
+   *
+   * @generated from field: string batch_id = 3;
+   */
+  batchId: string;
+
+  /**
+   * The currency.
+   *
+   * @generated from field: string currency_code = 4;
+   */
+  currencyCode: string;
+
+  /**
+   * At most this many, 1 to 1,000; 0 means 100.
+   *
+   * @generated from field: int32 page_size = 5;
+   */
+  pageSize: number;
+
+  /**
+   * From the response before; empty for the first page.
+   *
+   * @generated from field: string page_token = 6;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message defter.reconciliation.v1.ListSettlementLinesRequest.
+ * Use `create(ListSettlementLinesRequestSchema)` to create a new message.
+ */
+export const ListSettlementLinesRequestSchema: GenMessage<ListSettlementLinesRequest> = /*@__PURE__*/
+  messageDesc(file_defter_reconciliation_v1_settlement, 10);
+
+/**
+ * Response of ListSettlementLines.
+ *
+ * @generated from message defter.reconciliation.v1.ListSettlementLinesResponse
+ */
+export type ListSettlementLinesResponse = Message<"defter.reconciliation.v1.ListSettlementLinesResponse"> & {
+  /**
+   * The lines, whichever reports have brought them.
+   *
+   * @generated from field: repeated defter.reconciliation.v1.SettlementLine lines = 1;
+   */
+  lines: SettlementLine[];
+
+  /**
+   * Empty on the last page, and only there: a page before it may be short, or have nothing at all.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message defter.reconciliation.v1.ListSettlementLinesResponse.
+ * Use `create(ListSettlementLinesResponseSchema)` to create a new message.
+ */
+export const ListSettlementLinesResponseSchema: GenMessage<ListSettlementLinesResponse> = /*@__PURE__*/
+  messageDesc(file_defter_reconciliation_v1_settlement, 11);
 
 /**
  * Request of ListSettlementBatches.
@@ -387,7 +763,7 @@ export type ListSettlementBatchesRequest = Message<"defter.reconciliation.v1.Lis
  * Use `create(ListSettlementBatchesRequestSchema)` to create a new message.
  */
 export const ListSettlementBatchesRequestSchema: GenMessage<ListSettlementBatchesRequest> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_settlement, 4);
+  messageDesc(file_defter_reconciliation_v1_settlement, 12);
 
 /**
  * Response of ListSettlementBatches.
@@ -415,7 +791,7 @@ export type ListSettlementBatchesResponse = Message<"defter.reconciliation.v1.Li
  * Use `create(ListSettlementBatchesResponseSchema)` to create a new message.
  */
 export const ListSettlementBatchesResponseSchema: GenMessage<ListSettlementBatchesResponse> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_settlement, 5);
+  messageDesc(file_defter_reconciliation_v1_settlement, 13);
 
 /**
  * Request of ConfirmSettlementBatch.
@@ -466,6 +842,14 @@ export type ConfirmSettlementBatchRequest = Message<"defter.reconciliation.v1.Co
    * @generated from field: string actor = 6;
    */
   actor: string;
+
+  /**
+   * What the bank calls the receipt, at most 64 characters; kept with the transaction. Another one under the same
+   * batch is another request. No personal data: kept for ever.
+   *
+   * @generated from field: string bank_reference = 7;
+   */
+  bankReference: string;
 };
 
 /**
@@ -473,7 +857,7 @@ export type ConfirmSettlementBatchRequest = Message<"defter.reconciliation.v1.Co
  * Use `create(ConfirmSettlementBatchRequestSchema)` to create a new message.
  */
 export const ConfirmSettlementBatchRequestSchema: GenMessage<ConfirmSettlementBatchRequest> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_settlement, 6);
+  messageDesc(file_defter_reconciliation_v1_settlement, 14);
 
 /**
  * Response of ConfirmSettlementBatch.
@@ -494,7 +878,7 @@ export type ConfirmSettlementBatchResponse = Message<"defter.reconciliation.v1.C
  * Use `create(ConfirmSettlementBatchResponseSchema)` to create a new message.
  */
 export const ConfirmSettlementBatchResponseSchema: GenMessage<ConfirmSettlementBatchResponse> = /*@__PURE__*/
-  messageDesc(file_defter_reconciliation_v1_settlement, 7);
+  messageDesc(file_defter_reconciliation_v1_settlement, 15);
 
 /**
  * Which report a file is.
@@ -604,6 +988,37 @@ export const SettlementService: GenService<{
     methodKind: "client_streaming";
     input: typeof ImportSettlementReportRequestSchema;
     output: typeof ImportSettlementReportResponseSchema;
+  },
+  /**
+   * Say what ImportSettlementReport would make of a file, and keep nothing of it. Takes the same messages, has the
+   * same bounds and fails like it.
+   *
+   * @generated from rpc defter.reconciliation.v1.SettlementService.PreviewSettlementReport
+   */
+  previewSettlementReport: {
+    methodKind: "client_streaming";
+    input: typeof PreviewSettlementReportRequestSchema;
+    output: typeof PreviewSettlementReportResponseSchema;
+  },
+  /**
+   * Read a settlement batch. Fails with SETTLEMENT_BATCH_NOT_FOUND.
+   *
+   * @generated from rpc defter.reconciliation.v1.SettlementService.GetSettlementBatch
+   */
+  getSettlementBatch: {
+    methodKind: "unary";
+    input: typeof GetSettlementBatchRequestSchema;
+    output: typeof GetSettlementBatchResponseSchema;
+  },
+  /**
+   * List the lines of a settlement batch, by their ids. Fails with SETTLEMENT_BATCH_NOT_FOUND.
+   *
+   * @generated from rpc defter.reconciliation.v1.SettlementService.ListSettlementLines
+   */
+  listSettlementLines: {
+    methodKind: "unary";
+    input: typeof ListSettlementLinesRequestSchema;
+    output: typeof ListSettlementLinesResponseSchema;
   },
   /**
    * List settlement batches, those first that were first seen last.
