@@ -30,7 +30,13 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "holds": tuple(name for name in FACTS if name.startswith("hold_")),
     "payments": ("deposit_changed", "withdrawal_changed", "provider_event_recorded"),
     "findings": ("finding_changed",),
-    "settings": ("tenant_created", "balance_enforcement_set", "withdrawal_policy_set", "epoch_begun"),
+    "settings": (
+        "tenant_created",
+        "balance_enforcement_set",
+        "withdrawal_policy_set",
+        "adjustment_policy_set",
+        "epoch_begun",
+    ),
 }
 """Kinds that are looked for together."""
 

@@ -172,6 +172,8 @@ FACTS: Final[Mapping[str, str]] = {
     "provider_event_recorded": N_("event of a provider recorded"),
     "withdrawal_policy_set": N_("rules for withdrawals set"),
     "finding_changed": N_("finding changed"),
+    "adjustment_changed": N_("adjustment changed"),
+    "adjustment_policy_set": N_("rules for adjustments set"),
     "epoch_begun": N_("new history begun"),
     "player_forgotten": N_("player forgotten"),
 }
