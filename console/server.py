@@ -18,7 +18,7 @@ from console.ledger import Gateway
 from console.live import Live
 from console.metrics import Metrics
 from console.oidc.client import ClientProof, OidcClient, SecretUnusable
-from console.oidc.person import ClaimNames
+from console.oidc.person import PREFIX, ClaimNames
 from console.oidc.provider import Provider
 from console.sessions import Sessions
 from console.settings import ConsoleSettings, is_loopback
@@ -154,6 +154,7 @@ def _oidc(settings: ConsoleSettings) -> OidcClient | None:
         client_id=settings.oidc_client_id,
         scopes=settings.oidc_scopes,
         names=ClaimNames(
+            prefix="" if settings.oidc_bare_subject else PREFIX,
             subject=settings.oidc_subject_claim,
             groups=settings.oidc_groups_claim,
             shown=settings.oidc_name_claim,

@@ -74,6 +74,12 @@ class ConsoleSettings(ProcessSettings):
         str,
         Field(min_length=1, description="claim that names the person to the ledger, behind `oidc:`"),
     ] = "sub"
+    oidc_bare_subject: Annotated[
+        bool,
+        Field(
+            description="name people as the provider's own tokens do, without `oidc:`; not beside local users"
+        ),
+    ] = False
     oidc_groups_claim: Annotated[
         str, Field(min_length=1, description="claim with the person's groups, which the policy names")
     ] = "groups"
@@ -187,6 +193,11 @@ class ConsoleSettings(ProcessSettings):
             )
         if "openid" not in self.oidc_scopes.split():
             raise ValueError("DEFTER_CONSOLE_OIDC_SCOPES: `openid` is missing")
+        if self.oidc_bare_subject and self.users_file is not None:
+            raise ValueError(
+                "DEFTER_CONSOLE_OIDC_BARE_SUBJECT: a local user could have the same name;"
+                " leave DEFTER_CONSOLE_USERS_FILE out"
+            )
         if self.oidc_subject_claim == self.oidc_groups_claim:
             raise ValueError("DEFTER_CONSOLE_OIDC_GROUPS_CLAIM: it is the claim that names the person")
 

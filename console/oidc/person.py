@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from console.oidc.problems import Problem, SignInFailed
+from console.users import RESERVED
 
 PREFIX: Final = "oidc:"
 """What the names of those begin with who sign in by the provider; no local user's name has a colon."""
+_OF_IDENTITIES: Final = "token:"
 _LONGEST_NAME: Final = 200
 """Characters of a person's name, as the ledger has it."""
 _LONGEST_SHOWN: Final = 100
@@ -18,8 +20,13 @@ _GROUPS_BYTES: Final = 4_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimNames:
-    """Which claims of an ID token are read for what."""
+    """Which claims of an ID token are read for what.
 
+    Attributes:
+        prefix: what stands in front of the subject; empty where there are no local users.
+    """
+
+    prefix: str
     subject: str
     groups: str
     shown: str
@@ -53,11 +60,15 @@ def person_of(claims: Mapping[str, Any], names: ClaimNames, *, id_token: str) ->
         SignInFailed: nobody whom the ledger could record, or with more groups than a token holds.
     """
     subject = claims.get(names.subject)
-    if not isinstance(subject, str) or not _is_name(subject) or len(PREFIX + subject) > _LONGEST_NAME:
+    if not isinstance(subject, str) or not _is_name(subject):
+        raise SignInFailed(Problem.SUBJECT_UNUSABLE)
+    name = names.prefix + subject
+    # The ledger takes no name that looks like an identity, and the console's own name has a right of its own.
+    if len(name) > _LONGEST_NAME or name.lower() == RESERVED or name.lower().startswith(_OF_IDENTITIES):
         raise SignInFailed(Problem.SUBJECT_UNUSABLE)
     session, shown = claims.get("sid"), claims.get(names.shown)
     return ProviderPerson(
-        name=PREFIX + subject,
+        name=name,
         groups=_groups(claims.get(names.groups)),
         shown=shown.strip()[:_LONGEST_SHOWN] if isinstance(shown, str) else "",
         subject=str(claims["sub"]),

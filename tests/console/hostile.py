@@ -15,7 +15,7 @@ from console.app import make_app
 from console.ledger import Gateway
 from console.live import Live
 from console.oidc.client import ClientProof, OidcClient
-from console.oidc.person import ClaimNames
+from console.oidc.person import PREFIX, ClaimNames
 from console.oidc.provider import Provider
 from console.sessions import Sessions
 from console.settings import ConsoleSettings
@@ -161,7 +161,7 @@ def saying_console(text: str, folder: Path) -> Console:
         ClientProof("console", secret_file=secret, key_file=None),
         client_id="console",
         scopes="openid",
-        names=ClaimNames(subject="sub", groups="groups", shown="name"),
+        names=ClaimNames(prefix=PREFIX, subject="sub", groups="groups", shown="name"),
     )
     return Console(
         settings=ConsoleSettings(users_file=users),

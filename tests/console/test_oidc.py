@@ -34,7 +34,7 @@ from ledger_server.identity.tokens import MAX_TOKEN_BYTES
 from tests.console.oidc_provider import CLIENT, EVENT, SECRET, Claims, Provider, new_key, providing
 
 ORIGIN = "https://console.example"
-NAMES = ClaimNames(subject="sub", groups="groups", shown="name")
+NAMES = ClaimNames(prefix=PREFIX, subject="sub", groups="groups", shown="name")
 PEOPLE: dict[str, Claims] = {"ada": {"groups": ["payment-operators"], "name": "Ada Lovelace"}}
 
 
@@ -570,7 +570,7 @@ def test_most_groups_fit_into_the_token_of_a_call(tmp_path: Path) -> None:
 
 def test_subject_may_be_of_another_claim_and_a_name_proves_nothing() -> None:
     """As the settings say; what is shown may be anything."""
-    names = ClaimNames(subject="preferred_username", groups="roles", shown="name")
+    names = ClaimNames(prefix=PREFIX, subject="preferred_username", groups="roles", shown="name")
     claims = {"sub": "8f3c", "preferred_username": "ada", "roles": ["x"], "name": 7, "sid": 7}
     person = person_of(claims, names, id_token="")
     assert (person.name, person.subject, person.groups, person.shown, person.session) == (
@@ -580,6 +580,16 @@ def test_subject_may_be_of_another_claim_and_a_name_proves_nothing() -> None:
         "",
         "",
     )
+
+
+@pytest.mark.parametrize("subject", ["defter-console", "Defter-Console", "token:ada", "TOKEN:root"])
+def test_name_that_has_rights_of_its_own_is_nobodys(subject: str) -> None:
+    """Without a prefix the provider's names are the ledger's; with it they can be none of these."""
+    bare = ClaimNames(prefix="", subject="sub", groups="groups", shown="name")
+    with pytest.raises(SignInFailed):
+        person_of({"sub": subject}, bare, id_token="")
+    assert person_of({"sub": subject}, NAMES, id_token="").name == PREFIX + subject
+    assert person_of({"sub": "ada"}, bare, id_token="").name == "ada"
 
 
 @pytest.mark.parametrize("name", [f"{PREFIX}ada", PREFIX, "oidc:"])
@@ -645,6 +655,7 @@ GOOD = {
         ({"oidc_client_key_file": "key"}, "just one"),
         ({"oidc_scopes": "profile"}, "openid"),
         ({"oidc_groups_claim": "sub"}, "GROUPS_CLAIM"),
+        ({"oidc_bare_subject": "true", "users_file": "x"}, "BARE_SUBJECT"),
         ({"oidc_issuer": "http://127.0.0.1:1", "oidc_authority_file": "x"}, "AUTHORITY_FILE"),
     ],
 )

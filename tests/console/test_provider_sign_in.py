@@ -189,6 +189,17 @@ async def test_provider_that_is_away_is_told_in_words_and_local_users_work(
     assert "Kimlik sağlayıcıya ulaşılamıyor." in turkish.text
 
 
+async def test_sign_ins_of_one_address_are_bounded(placed: tuple[House, Provider]) -> None:
+    """Whoever begins ever more would push out those of others."""
+    house, _ = placed
+    async with house.browser() as browser:
+        statuses = [(await browser.http.get("/sign-in/provider")).status_code for _ in range(70)]
+        told = await browser.get("/sign-in/provider")
+    assert 30 <= statuses.count(303) <= 60
+    assert (told.status_code, statuses[-1]) == (429, 429)
+    assert "Too many tries." in told.text
+
+
 async def test_signing_out_ends_both_sessions(placed: tuple[House, Provider]) -> None:
     """Here at once; there by the browser, which the page sends on without a redirect of the form."""
     house, provider = placed

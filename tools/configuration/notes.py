@@ -236,6 +236,9 @@ CONSOLE: Final = {
     "DEFTER_CONSOLE_OIDC_SUBJECT_CLAIM": Note(
         "`sub` says nothing to people. It must be a claim that the provider gives to nobody else, ever."
     ),
+    "DEFTER_CONSOLE_OIDC_BARE_SUBJECT": Note(
+        "The ledger takes the provider's own tokens too (`true`): one person must have one name."
+    ),
     "DEFTER_CONSOLE_OIDC_GROUPS_CLAIM": Note("The provider tells groups, or roles, by another name."),
     "DEFTER_CONSOLE_OIDC_NAME_CLAIM": Note("Another name is to be shown; it decides nothing."),
     "DEFTER_CONSOLE_HOST": Note("Others than this machine come without a proxy; that takes TLS."),
