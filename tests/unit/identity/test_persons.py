@@ -41,6 +41,7 @@ NO_PERSONS = {
     "adjustment_id",
     "assignee",
     "bank",
+    "bank_reference",
     "batch_id",
     "correction_transaction_id",
     "credit_account_id",
