@@ -22,7 +22,22 @@ from console.oidc.client import LOGOUT
 from console.oidc.problems import SignInFailed
 from console.pages import Page
 from console.users import User, UsersUnusable
-from console.views import findings, openid, overview, records, signals, signing_in, withdrawals
+from console.views import (
+    bulk_approval,
+    findings,
+    freezing,
+    marking_paid,
+    openid,
+    overview,
+    players,
+    records,
+    signals,
+    signing_in,
+    statements,
+    withdrawal,
+    withdrawal_policy,
+    withdrawals,
+)
 from console.visit import FOLDER, LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Console, Visit
 from defter_client import LedgerError
 
@@ -34,7 +49,14 @@ PAGES: Final[tuple[Page, ...]] = (
     *openid.PAGES,
     *signals.PAGES,
     *withdrawals.PAGES,
+    *bulk_approval.PAGES,
+    *marking_paid.PAGES,
+    *withdrawal.PAGES,
+    *withdrawal_policy.PAGES,
     *findings.PAGES,
+    *players.PAGES,
+    *statements.PAGES,
+    *freezing.PAGES,
     *records.PAGES,
 )
 _SENTENCES: Final = {

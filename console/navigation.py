@@ -34,4 +34,5 @@ GROUPS: Final[tuple[Group, ...]] = (
             Entry("findings", "findings", N_("Findings")),
         ),
     ),
+    Group(N_("Rules"), (Entry("withdrawal-policy", "withdrawal-policy", N_("Withdrawal policy")),)),
 )

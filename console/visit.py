@@ -23,6 +23,7 @@ from console.live import Live
 from console.navigation import GROUPS
 from console.oidc.client import BEGIN, CALLBACK, OidcClient
 from console.outside import code, outside
+from console.player_accounts import WALLETS
 from console.sessions import Session, Sessions
 from console.settings import ConsoleSettings
 from console.throttle import Throttle
@@ -117,6 +118,15 @@ class Visit:
         assert self.session is not None
         self.session.notes.append((kind, word))
 
+    async def formats(self) -> Formats:
+        """Return how this person reads amounts and times.
+
+        Raises:
+            LedgerError: the ledger could not be reached.
+        """
+        currencies = await self.console.currencies.of(self.ledger)
+        return Formats(self.language, self.console.zone, currencies, self.now)
+
     async def page(self, template: str, status: int = 200, **context: Any) -> Response:
         """Return a page."""
         currencies = None
@@ -178,6 +188,7 @@ def environment(language: Language) -> Environment:
         themes=THEMES,
         words=words,
         groups=GROUPS,
+        wallets=WALLETS,
         form_key=form_key,
         begin_by_provider=BEGIN,
         m=m,

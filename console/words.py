@@ -39,6 +39,36 @@ HOLD_STATES: Final[Mapping[int, str]] = {
     m.HOLD_STATE_RELEASED: N_("released"),
     m.HOLD_STATE_EXPIRED: N_("expired"),
 }
+ACCOUNT_STATES: Final[Mapping[int, str]] = {
+    m.ACCOUNT_STATE_OPEN: N_("open for everything"),
+    m.ACCOUNT_STATE_FROZEN: N_("frozen"),
+    m.ACCOUNT_STATE_CLOSED: N_("closed for ever"),
+}
+STATEMENT_TYPES: Final[Mapping[int, tuple[str, str]]] = {
+    m.TRANSACTION_TYPE_DEPOSIT: (N_("Deposit"), N_("Deposit taken back")),
+    m.TRANSACTION_TYPE_WITHDRAWAL: (N_("Withdrawal came back"), N_("Withdrawal")),
+    m.TRANSACTION_TYPE_ADJUSTMENT: (N_("Adjustment, credited"), N_("Adjustment, taken")),
+    m.TRANSACTION_TYPE_REVERSAL: (N_("Reversal, credited"), N_("Reversal, taken")),
+    m.TRANSACTION_TYPE_FEE: (N_("Fee given back"), N_("Fee")),
+    m.TRANSACTION_TYPE_TRANSFER: (N_("Transfer in"), N_("Transfer out")),
+    m.TRANSACTION_TYPE_BET: (N_("Stake given back"), N_("Stake")),
+    m.TRANSACTION_TYPE_WIN: (N_("Win"), N_("Win taken back")),
+    m.TRANSACTION_TYPE_BONUS: (N_("Bonus"), N_("Bonus taken back")),
+    m.TRANSACTION_TYPE_OPENING_BALANCE: (N_("Opening balance"), N_("Opening balance, owed")),
+    m.TRANSACTION_TYPE_REFUND: (N_("Refund given back"), N_("Refund")),
+    m.TRANSACTION_TYPE_DISPUTE: (N_("Chargeback given back"), N_("Chargeback")),
+    m.TRANSACTION_TYPE_CONTINUATION: (
+        N_("Taken over from the account before"),
+        N_("Moved to the account behind"),
+    ),
+}
+"""What a posted line did: where it raised the balance, and where it lowered it."""
+STATEMENT_PHASES: Final[Mapping[int, tuple[str, str]]] = {
+    m.POSTING_PHASE_HELD: (N_("Money is on its way in"), N_("Hold placed")),
+    m.POSTING_PHASE_RELEASED: (N_("Nothing is on its way in any more"), N_("Hold released")),
+    m.POSTING_PHASE_EXPIRED: (N_("Nothing is on its way in any more"), N_("Hold expired")),
+}
+"""What a line did that only changed pending money: on its way in, and out."""
 FINDING_STATES: Final[Mapping[int, str]] = {
     m.FINDING_STATE_OPEN: N_("open"),
     m.FINDING_STATE_ACKNOWLEDGED: N_("somebody looks after it"),
@@ -95,11 +125,18 @@ NOTES: Final[Mapping[str, str]] = {
     "approved": N_("Your approval is recorded."),
     "rejected": N_("The withdrawal is rejected; the money is the player's again."),
     "cancelled": N_("The withdrawal is cancelled; the money is the player's again."),
+    "claimed": N_("It is noted that you work on it."),
+    "released": N_("It is noted that nobody works on it."),
+    "noted": N_("The note is added."),
+    "paid": N_("It is recorded as paid."),
+    "policy_set": N_("This is demanded of withdrawals that are asked for or reviewed from now on."),
     "acknowledged": N_("The finding is looked after now."),
     "resolved": N_("The finding is resolved."),
     "reopened": N_("The finding is open again."),
     "repaired": N_("What the provider's record says is booked. The next run resolves the finding."),
     "repaired_before": N_("It was booked before; nothing was booked twice."),
+    "frozen": N_("It is frozen: nothing lowers these accounts until somebody unfreezes them."),
+    "unfrozen": N_("It is unfrozen: everything is possible again."),
     "replayed": N_("This was already done by the same form; nothing was done twice."),
 }
 """What a page says once behind an act."""
@@ -109,6 +146,18 @@ _REASONS: Final[Mapping[str, str]] = {
     "ILLEGAL_TRANSITION": N_(
         "It has moved on meanwhile, so this can't be done any more. It is shown as it stands now."
     ),
+    "WITHDRAWAL_STATE_MISMATCH": N_(
+        "It is not as you have seen it: somebody has decided meanwhile, and nothing was done for you. "
+        "It is shown as it stands now; decide again."
+    ),
+    "WITHDRAWAL_CLAIMED": N_("Somebody else works on it. Talk to them, or take it over."),
+    "TOO_MANY_NOTES": N_("It has as many notes as it can have."),
+    "CALL_UNDER_WAY": N_(
+        "The provider is being called just now, and nobody can say yet whether it pays. Wait for its answer."
+    ),
+    "PROVIDER_REF_TAKEN": N_("Another payment has this id at the provider."),
+    "WALLET_NOT_FOUND": N_("There is no such player in this tenant, or the player has no wallet yet."),
+    "ACCOUNT_NOT_FOUND": N_("There is no such account."),
     "WITHDRAWAL_NOT_FOUND": N_("There is no such withdrawal."),
     "FINDING_NOT_FOUND": N_("There is no such finding."),
     "FINDING_VERSION_MISMATCH": N_(

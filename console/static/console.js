@@ -24,6 +24,12 @@ window.addEventListener("pageshow", () => {
 const problem = document.getElementById("problem");
 if (problem) problem.focus();
 
+const print = document.querySelector("[data-print]");
+if (print) {
+  print.hidden = false;
+  print.addEventListener("click", () => window.print());
+}
+
 const live = document.querySelector("[data-live]");
 if (live) {
   const state = live.querySelector(".live-state");

@@ -43,7 +43,7 @@ tenants = ["*"]
 [[rule]]
 name = "readers"
 claims = { groups = ["readers", "payment-operators"] }
-methods = ["defter.*/Get*", "defter.*/List*"]
+methods = ["defter.*/Get*", "defter.*/List*", "defter.*/Count*"]
 tenants = ["casino*"]
 
 [[rule]]
@@ -54,6 +54,26 @@ methods = [
     "defter.payments.v1.WithdrawalService/RejectWithdrawal",
     "defter.payments.v1.WithdrawalService/CancelWithdrawal",
     "defter.reconciliation.v1.FindingService/*",
+]
+tenants = ["casino*"]
+
+[[rule]]
+name = "player desk"
+claims = { groups = ["payment-operators"] }
+methods = [
+    "defter.ledger.v1.AccountService/FreezeAccount",
+    "defter.ledger.v1.AccountService/UnfreezeAccount",
+]
+tenants = ["casino*"]
+
+[[rule]]
+name = "cashiers"
+claims = { groups = ["payment-operators"] }
+methods = [
+    "defter.payments.v1.WithdrawalService/AddWithdrawalNote",
+    "defter.payments.v1.WithdrawalService/ClaimWithdrawal",
+    "defter.payments.v1.WithdrawalService/MarkWithdrawalPaid",
+    "defter.payments.v1.WithdrawalService/SetWithdrawalPolicy",
 ]
 tenants = ["casino*"]
 """
@@ -156,7 +176,7 @@ async def open_house(database_url: str, folder: Path, **settings: Any) -> AsyncI
         ledger = Ledger(channel, TENANT)
         await ledger.create()
         await ledger.open_house()
-        chosen: dict[str, Any] = {"users_file": users, **settings}
+        chosen: dict[str, Any] = {"users_file": users, "bulk_most_minor": {"EUR": 1_000}, **settings}
         console = ConsoleSettings(
             ledger_target=f"localhost:{service.server.token_port}",
             ledger_authority_file=folder / "authority.pem",

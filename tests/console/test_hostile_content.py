@@ -143,6 +143,11 @@ KNOWN = frozenset(
         "ul",
         "details",
         "summary",
+        "br",
+        "h3",
+        "option",
+        "select",
+        "textarea",
     ]
 )
 
