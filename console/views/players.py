@@ -19,7 +19,6 @@ MOST_ACCOUNTS: Final = 1_000
 """Of a player; one has two of each currency, and rarely a successor."""
 _LATEST: Final = 10
 _HISTORY: Final = 20
-_READ: Final = 200
 _HELD: Final = 20
 _MOST_HELD_OF: Final = 6
 ACTS: Final = {"freeze": FREEZE, "unfreeze": UNFREEZE}
@@ -89,7 +88,12 @@ async def shown(visit: Visit, told: Told, status: int) -> Response:
     """Show a player, and what became of an act."""
     ledger, tenant_id, player_id = visit.ledger, visit.tenant_id, visit.request.path_params["player"]
     client = ledger.client
-    about: dict[str, Any] = {"tenant_id": tenant_id, "player_id": player_id, "page_size": _READ}
+    about: dict[str, Any] = {
+        "tenant_id": tenant_id,
+        "player_id": player_id,
+        "newest_first": True,
+        "page_size": _HISTORY,
+    }
     # Independent of each other, so they are asked for together; what the person may not read is left out.
     wallet, accounts, withdrawals, deposits, may = await asyncio.gather(
         ledger.ask(client.wallets.get_wallet, m.GetWalletRequest(tenant_id=tenant_id, player_id=player_id)),
@@ -116,12 +120,8 @@ async def shown(visit: Visit, told: Told, status: int) -> Response:
         holds=[hold for page in holds if page is not None for hold in page.holds],
         holds_left=len(_with_holds(known)) > _MOST_HELD_OF
         or any(page is not None and page.next_page_token for page in holds),
-        withdrawals=None if withdrawals is None else list(reversed(withdrawals.withdrawals))[:_HISTORY],
-        withdrawals_left=withdrawals is not None
-        and (bool(withdrawals.next_page_token) or len(withdrawals.withdrawals) > _HISTORY),
-        deposits=None if deposits is None else list(reversed(deposits.deposits))[:_HISTORY],
-        deposits_left=deposits is not None
-        and (bool(deposits.next_page_token) or len(deposits.deposits) > _HISTORY),
+        withdrawals=withdrawals,
+        deposits=deposits,
         may={act: may[method] for act, method in ACTS.items()},
         told=told,
         keys={act: told.key(act) for act in ACTS},

@@ -12,7 +12,9 @@ PAGES = (
 )
 HOSTILE = (
     "/t/{}/withdrawals",
-    "/t/{}/withdrawals?player={}&provider={}&from={}&page={}&state={}&least={}&currency={}&reference={}",
+    "/t/{}/withdrawals?player={}&provider={}&from={}&page={}&state={}&reference={}",
+    "/t/{}/withdrawals?least={}%3C&currency=EUR",
+    "/t/{}/withdrawals?least={}&currency={}%3C",
     "/t/{}/withdrawals/{}",
     "/t/{}/withdrawals/{}/paid",
     "/t/{}/withdrawal-policy",
