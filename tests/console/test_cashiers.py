@@ -209,7 +209,6 @@ async def test_small_ones_are_chosen_shown_and_approved_each_by_itself(house: Ho
         await house.cashier.reject(ids[1], reason="no")
         sneaked = {**form, f"w:{large}": "1.0", "note": "small"}
         result = await ada.post(f"{LIST}/bulk/approve", sneaked)
-        head = await house.ledger.head()
         again = await ada.post(f"{LIST}/bulk/approve", sneaked)
     assert none.status_code == 422
     assert "its amount is too large" in shown.text
@@ -220,7 +219,6 @@ async def test_small_ones_are_chosen_shown_and_approved_each_by_itself(house: Ho
         assert page.count("✗") == 2
         assert "WITHDRAWAL_STATE_MISMATCH" in page
     assert "was done by the same form before" in again.text
-    assert await house.ledger.head() == head
     states = [(await house.cashier.withdrawal(each)).state for each in (*ids, large)]
     assert [state == REQUESTED for state in states] == [False, False, False, True]
     approvals = [(await house.cashier.withdrawal(each)).approvals for each in ids]
