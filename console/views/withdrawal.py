@@ -21,6 +21,8 @@ from defter_client import AccessDenied, LedgerError
 from defter_client import messages as m
 
 _HISTORY_DAYS: Final = 90
+_HISTORY: Final = 200
+"""Of them it is told how often the same destination was paid."""
 _SHOWN: Final = 20
 _NEEDS_REASON: Final = N_("Say why: the player's support will be asked.")
 _NEEDS_NOTE: Final = N_("Write the note first.")
@@ -135,7 +137,7 @@ async def _shown(
         "player_id": withdrawal.player_id,
         "from_time": since,
         "newest_first": True,
-        "page_size": _SHOWN + 1,
+        "page_size": _HISTORY,
     }
     allowed: Callable[[Awaitable[Any]], Awaitable[Any]] = if_allowed
     # Independent of each other, so they are asked for together; what the person may not read is left out.
