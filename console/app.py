@@ -23,6 +23,8 @@ from console.oidc.problems import SignInFailed
 from console.pages import Page
 from console.users import User, UsersUnusable
 from console.views import (
+    adjusting,
+    adjustments,
     bulk_approval,
     findings,
     freezing,
@@ -56,6 +58,8 @@ PAGES: Final[tuple[Page, ...]] = (
     *findings.PAGES,
     *players.PAGES,
     *statements.PAGES,
+    *adjusting.PAGES,
+    *adjustments.PAGES,
     *freezing.PAGES,
     *records.PAGES,
 )

@@ -23,9 +23,10 @@ from defter_client import messages as m
 
 log = structlog.get_logger()
 
-Topic = Literal["withdrawals", "findings"]
+Topic = Literal["withdrawals", "findings", "adjustments"]
 TOPICS: Final[Mapping[str, tuple[Topic, str]]] = {
     "withdrawal_changed": ("withdrawals", "withdrawal_id"),
+    "adjustment_changed": ("adjustments", "adjustment_id"),
     "finding_changed": ("findings", "finding_id"),
 }
 """What a fact of the journal changes on live pages: the topic, and the field with the subject's id."""

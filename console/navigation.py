@@ -31,6 +31,7 @@ GROUPS: Final[tuple[Group, ...]] = (
         N_("Work"),
         (
             Entry("withdrawals", "withdrawals", N_("Withdrawals")),
+            Entry("adjustments", "adjustments", N_("Adjustments")),
             Entry("findings", "findings", N_("Findings")),
         ),
     ),

@@ -21,6 +21,8 @@ def path_of(tenant_id: str, text: str) -> str | None:
     quoted = quote(wanted, safe="")
     if wanted.startswith("wd_"):
         return f"{base}/withdrawals/{quoted}"
+    if wanted.startswith("adj_"):
+        return f"{base}/adjustments/{quoted}"
     if wanted.startswith("fnd_"):
         return f"{base}/findings/{quoted}"
     if wanted.startswith(_RECORDS):

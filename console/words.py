@@ -25,6 +25,13 @@ DEPOSIT_STATES: Final[Mapping[int, str]] = {
     m.DEPOSIT_STATE_REFUNDED: N_("refunded"),
     m.DEPOSIT_STATE_REVERSED: N_("taken back"),
 }
+ADJUSTMENT_STATES: Final[Mapping[int, str]] = {
+    m.ADJUSTMENT_STATE_REQUESTED: N_("waits for a second person"),
+    m.ADJUSTMENT_STATE_POSTED: N_("posted"),
+    m.ADJUSTMENT_STATE_REJECTED: N_("rejected"),
+    m.ADJUSTMENT_STATE_CANCELLED: N_("taken back"),
+}
+DIRECTIONS: Final[Mapping[int, str]] = {m.DIRECTION_DEBIT: N_("debit"), m.DIRECTION_CREDIT: N_("credit")}
 CALL_STATES: Final[Mapping[int, str]] = {
     m.CALL_STATE_UNSPECIFIED: N_("no call to the provider"),
     m.CALL_STATE_PENDING: N_("the provider will be called"),
@@ -130,6 +137,10 @@ NOTES: Final[Mapping[str, str]] = {
     "noted": N_("The note is added."),
     "paid": N_("It is recorded as paid."),
     "policy_set": N_("This is demanded of withdrawals that are asked for or reviewed from now on."),
+    "adjustment_requested": N_("It is asked for, and waits for another person. Nothing is posted yet."),
+    "adjustment_posted": N_("The adjustment is posted."),
+    "adjustment_rejected": N_("The adjustment is rejected; nothing was posted."),
+    "adjustment_cancelled": N_("The adjustment is taken back; nothing was posted."),
     "acknowledged": N_("The finding is looked after now."),
     "resolved": N_("The finding is resolved."),
     "reopened": N_("The finding is open again."),
@@ -146,6 +157,15 @@ _REASONS: Final[Mapping[str, str]] = {
     "ILLEGAL_TRANSITION": N_(
         "It has moved on meanwhile, so this can't be done any more. It is shown as it stands now."
     ),
+    "ADJUSTMENT_NOT_FOUND": N_("There is no such adjustment."),
+    "ADJUSTMENT_STATE_MISMATCH": N_(
+        "It is not as you have seen it: somebody has decided meanwhile, and nothing was done for you. "
+        "It is shown as it stands now; decide again."
+    ),
+    "SECOND_PERSON_REQUIRED": N_("Another person than you has to approve it: who asked for it can't."),
+    "REQUESTER_REQUIRED": N_("Only who asked for it can take it back. You may reject it."),
+    "CURRENCY_MISMATCH": N_("The two accounts are not of one currency."),
+    "SAME_ACCOUNT": N_("Both sides are the same account."),
     "WITHDRAWAL_STATE_MISMATCH": N_(
         "It is not as you have seen it: somebody has decided meanwhile, and nothing was done for you. "
         "It is shown as it stands now; decide again."

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from starlette.responses import Response
 
 from console.forms import form_key
-from console.ledger import FREEZE, UNFREEZE
+from console.ledger import FREEZE, REQUEST_ADJUSTMENT, UNFREEZE
 from console.pages import Page
 from console.player_accounts import PlayerAccount, accounts_of, prefix_of
 from console.statement import read
@@ -100,7 +100,7 @@ async def shown(visit: Visit, told: Told, status: int) -> Response:
         if_allowed(accounts_asked(visit, player_id)),
         if_allowed(ledger.page(client.withdrawals.list_withdrawals, m.ListWithdrawalsRequest(**about))),
         if_allowed(ledger.page(client.deposits.list_deposits, m.ListDepositsRequest(**about))),
-        ledger.may(tenant_id, *ACTS.values()),
+        ledger.may(tenant_id, *ACTS.values(), REQUEST_ADJUSTMENT),
     )
     known = () if accounts is None else accounts.known
     chosen = next((each for each in known if each.balance.version), None)
@@ -123,6 +123,7 @@ async def shown(visit: Visit, told: Told, status: int) -> Response:
         withdrawals=withdrawals,
         deposits=deposits,
         may={act: may[method] for act, method in ACTS.items()},
+        may_adjust=may[REQUEST_ADJUSTMENT],
         told=told,
         keys={act: told.key(act) for act in ACTS},
     )

@@ -67,6 +67,12 @@ methods = [
 tenants = ["casino*"]
 
 [[rule]]
+name = "adjusters"
+claims = { groups = ["payment-operators"] }
+methods = ["defter.ledger.v1.AdjustmentService/*"]
+tenants = ["casino*"]
+
+[[rule]]
 name = "cashiers"
 claims = { groups = ["payment-operators"] }
 methods = [

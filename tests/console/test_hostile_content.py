@@ -144,6 +144,7 @@ KNOWN = frozenset(
         "details",
         "summary",
         "br",
+        "datalist",
         "h3",
         "option",
         "select",

@@ -47,6 +47,8 @@ def test_translations_have_the_same_end_and_no_markup() -> None:
         (words.DEPOSIT_STATES, m.DepositState, {0}),
         (words.CALL_STATES, m.CallState, set()),
         (words.HOLD_STATES, m.HoldState, {0}),
+        (words.ADJUSTMENT_STATES, m.AdjustmentState, {0}),
+        (words.DIRECTIONS, m.Direction, {0}),
         (words.ACCOUNT_STATES, m.AccountState, {0}),
         (words.STATEMENT_TYPES, m.TransactionType, {0}),
         (words.STATEMENT_PHASES, m.PostingPhase, {0, m.POSTING_PHASE_POSTED, m.POSTING_PHASE_CAPTURED}),

@@ -10,9 +10,9 @@ A scene is a module with
 from __future__ import annotations
 
 from tests.console.house import House
-from tests.console.scenes import beginning, findings, players, records, withdrawals
+from tests.console.scenes import adjustments, beginning, findings, players, records, withdrawals
 from tests.console.scenes.shape import Scene
 
-SCENES: tuple[Scene, ...] = (beginning, withdrawals, findings, players, records)
+SCENES: tuple[Scene, ...] = (beginning, adjustments, withdrawals, findings, players, records)
 
 __all__ = ["SCENES", "House", "Scene"]
