@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_timedelta
-from babel.numbers import format_decimal, format_percent
+from babel.numbers import format_decimal, format_percent, get_decimal_symbol
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from console.catalogue import Language
@@ -43,6 +43,15 @@ class Formats:
         pattern = "#,##0" + (f".{'0' * places}" if places else "")
         text = format_decimal(exact, pattern, self._locale, decimal_quantization=False)
         return text.replace("-", _MINUS)
+
+    def change(self, minor: int, currency_code: str) -> str:
+        """Return what an amount changed, with its sign; empty where it changed nothing."""
+        return "" if not minor else ("+" if minor > 0 else "") + self.amount(minor, currency_code)
+
+    def typed(self, minor: int, currency_code: str) -> str:
+        """Return an amount as somebody types it: without groups, in the way of their language."""
+        text = self.plain(minor, currency_code)
+        return text.replace(".", get_decimal_symbol(self._locale))
 
     def plain(self, minor: int, currency_code: str) -> str:
         """Return an amount for a machine: a point, no groups, a hyphen; minor units of unknown currencies."""

@@ -12,7 +12,7 @@ from console.sessions import Session
 from defter_client import new_key
 
 MOST_BYTES: Final = 64 * 1024
-_MOST_FIELDS: Final = 40
+_MOST_FIELDS: Final = 120
 _KEY: Final = re.compile(r"con-[0-9A-Z]{26}")
 _FORM: Final = "application/x-www-form-urlencoded"
 

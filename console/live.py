@@ -23,9 +23,10 @@ from defter_client import messages as m
 
 log = structlog.get_logger()
 
-Topic = Literal["withdrawals", "findings", "deposits", "events"]
+Topic = Literal["withdrawals", "findings", "deposits", "events", "adjustments"]
 TOPICS: Final[Mapping[str, tuple[Topic, str]]] = {
     "withdrawal_changed": ("withdrawals", "withdrawal_id"),
+    "adjustment_changed": ("adjustments", "adjustment_id"),
     "finding_changed": ("findings", "finding_id"),
     "deposit_changed": ("deposits", "deposit_id"),
     "provider_event_recorded": ("events", "provider_event_id"),

@@ -31,6 +31,7 @@ GROUPS: Final[tuple[Group, ...]] = (
         N_("Work"),
         (
             Entry("withdrawals", "withdrawals", N_("Withdrawals")),
+            Entry("adjustments", "adjustments", N_("Adjustments")),
             Entry("findings", "findings", N_("Findings")),
             Entry("settlement", "settlement", N_("Settlement")),
             Entry("runs", "runs", N_("Reconciliation")),
@@ -52,4 +53,5 @@ GROUPS: Final[tuple[Group, ...]] = (
             Entry("journal", "journal", N_("Journal")),
         ),
     ),
+    Group(N_("Rules"), (Entry("withdrawal-policy", "withdrawal-policy", N_("Withdrawal policy")),)),
 )

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 _PAGES: Final = {
     "wd_": "withdrawals",
+    "adj_": "adjustments",
     "fnd_": "findings",
     "dep_": "deposits",
     "evt_": "events",

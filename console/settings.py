@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated, Final, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StrictInt, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from http_process.settings import ProcessSettings
 
 USERS_FILE: Final = Path("console-users.toml")
+_NONE: Final[dict[str, int]] = {}
 
 
 class ConsoleSettings(ProcessSettings):
@@ -115,6 +116,13 @@ class ConsoleSettings(ProcessSettings):
     time_zone: Annotated[str, Field(description="zone of all times on pages, such as `Europe/Istanbul`")] = (
         "UTC"
     )
+    bulk_most_minor: Annotated[
+        dict[str, StrictInt],
+        Field(
+            description="largest withdrawal that may be approved together with others, in minor units by "
+            "currency, as JSON; none of another currency"
+        ),
+    ] = _NONE
     idle_seconds: Annotated[
         float, Field(gt=0, description="a session ends after so long without a request of its person")
     ] = 1_800.0
@@ -139,6 +147,13 @@ class ConsoleSettings(ProcessSettings):
         except (zoneinfo.ZoneInfoNotFoundError, ValueError):
             raise ValueError("there is no such time zone") from None
         return name
+
+    @field_validator("bulk_most_minor")
+    @classmethod
+    def _is_bound(cls, most: dict[str, int]) -> dict[str, int]:
+        if any(amount < 1 for amount in most.values()):
+            raise ValueError("amounts are 1 or more; leave a currency out where nothing is approved together")
+        return most
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:

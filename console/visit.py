@@ -24,6 +24,7 @@ from console.live import Live
 from console.navigation import GROUPS
 from console.oidc.client import BEGIN, CALLBACK, OidcClient
 from console.outside import code, outside, raw, visible
+from console.player_accounts import WALLETS
 from console.sessions import Session, Sessions
 from console.settings import ConsoleSettings
 from console.throttle import Throttle
@@ -124,7 +125,11 @@ class Visit:
         self.session.notes.append((kind, word))
 
     async def formats(self) -> Formats:
-        """Return how amounts and times of the ledger are written on the page."""
+        """Return how this person reads amounts and times.
+
+        Raises:
+            LedgerError: the ledger could not be reached.
+        """
         currencies = await self.console.currencies.of(self.ledger)
         return Formats(self.language, self.console.zone, currencies, self.now)
 
@@ -189,6 +194,7 @@ def environment(language: Language) -> Environment:
         themes=THEMES,
         words=words,
         groups=GROUPS,
+        wallets=WALLETS,
         form_key=form_key,
         begin_by_provider=BEGIN,
         m=m,

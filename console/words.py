@@ -94,6 +94,12 @@ UNREAD_REASONS: Final[Mapping[int, str]] = {
     m.UNREAD_REASON_ENVIRONMENT: N_("it does not tell whether it is live or a test"),
     m.UNREAD_REASON_UNSIGNED: N_("what it says is not signed"),
 }
+ADJUSTMENT_STATES: Final[Mapping[int, str]] = {
+    m.ADJUSTMENT_STATE_REQUESTED: N_("waits for a second person"),
+    m.ADJUSTMENT_STATE_POSTED: N_("posted"),
+    m.ADJUSTMENT_STATE_REJECTED: N_("rejected"),
+    m.ADJUSTMENT_STATE_CANCELLED: N_("taken back"),
+}
 CALL_STATES: Final[Mapping[int, str]] = {
     m.CALL_STATE_UNSPECIFIED: N_("no call to the provider"),
     m.CALL_STATE_PENDING: N_("the provider will be called"),
@@ -178,6 +184,31 @@ FACTS: Final[Mapping[str, str]] = {
     "player_forgotten": N_("player forgotten"),
 }
 """What a record of the journal tells, by the field of its fact."""
+STATEMENT_TYPES: Final[Mapping[int, tuple[str, str]]] = {
+    m.TRANSACTION_TYPE_DEPOSIT: (N_("Deposit"), N_("Deposit taken back")),
+    m.TRANSACTION_TYPE_WITHDRAWAL: (N_("Withdrawal came back"), N_("Withdrawal")),
+    m.TRANSACTION_TYPE_ADJUSTMENT: (N_("Adjustment, credited"), N_("Adjustment, taken")),
+    m.TRANSACTION_TYPE_REVERSAL: (N_("Reversal, credited"), N_("Reversal, taken")),
+    m.TRANSACTION_TYPE_FEE: (N_("Fee given back"), N_("Fee")),
+    m.TRANSACTION_TYPE_TRANSFER: (N_("Transfer in"), N_("Transfer out")),
+    m.TRANSACTION_TYPE_BET: (N_("Stake given back"), N_("Stake")),
+    m.TRANSACTION_TYPE_WIN: (N_("Win"), N_("Win taken back")),
+    m.TRANSACTION_TYPE_BONUS: (N_("Bonus"), N_("Bonus taken back")),
+    m.TRANSACTION_TYPE_OPENING_BALANCE: (N_("Opening balance"), N_("Opening balance, owed")),
+    m.TRANSACTION_TYPE_REFUND: (N_("Refund given back"), N_("Refund")),
+    m.TRANSACTION_TYPE_DISPUTE: (N_("Chargeback given back"), N_("Chargeback")),
+    m.TRANSACTION_TYPE_CONTINUATION: (
+        N_("Taken over from the account before"),
+        N_("Moved to the account behind"),
+    ),
+}
+"""What a posted line did: where it raised the balance, and where it lowered it."""
+STATEMENT_PHASES: Final[Mapping[int, tuple[str, str]]] = {
+    m.POSTING_PHASE_HELD: (N_("Money is on its way in"), N_("Hold placed")),
+    m.POSTING_PHASE_RELEASED: (N_("Nothing is on its way in any more"), N_("Hold released")),
+    m.POSTING_PHASE_EXPIRED: (N_("Nothing is on its way in any more"), N_("Hold expired")),
+}
+"""What a line did that only changed pending money: on its way in, and out."""
 FINDING_STATES: Final[Mapping[int, str]] = {
     m.FINDING_STATE_OPEN: N_("open"),
     m.FINDING_STATE_ACKNOWLEDGED: N_("somebody looks after it"),
@@ -257,6 +288,15 @@ NOTES: Final[Mapping[str, str]] = {
     "approved": N_("Your approval is recorded."),
     "rejected": N_("The withdrawal is rejected; the money is the player's again."),
     "cancelled": N_("The withdrawal is cancelled; the money is the player's again."),
+    "claimed": N_("It is noted that you work on it."),
+    "released": N_("It is noted that nobody works on it."),
+    "noted": N_("The note is added."),
+    "paid": N_("It is recorded as paid."),
+    "policy_set": N_("This is demanded of withdrawals that are asked for or reviewed from now on."),
+    "adjustment_requested": N_("It is asked for, and waits for another person. Nothing is posted yet."),
+    "adjustment_posted": N_("The adjustment is posted."),
+    "adjustment_rejected": N_("The adjustment is rejected; nothing was posted."),
+    "adjustment_cancelled": N_("The adjustment is taken back; nothing was posted."),
     "acknowledged": N_("The finding is looked after now."),
     "resolved": N_("The finding is resolved."),
     "reopened": N_("The finding is open again."),
@@ -270,6 +310,8 @@ NOTES: Final[Mapping[str, str]] = {
     "confirmed": N_("The batch is confirmed, and what was paid out is booked on the bank's account."),
     "run_begun": N_("The run has begun. It goes on whether or not this page stays open."),
     "run_known": N_("This form has begun the run before; here it is. No second one was begun."),
+    "frozen": N_("It is frozen: nothing lowers these accounts until somebody unfreezes them."),
+    "unfrozen": N_("It is unfrozen: everything is possible again."),
     "replayed": N_("This was already done by the same form; nothing was done twice."),
 }
 """What a page says once behind an act."""
@@ -291,6 +333,27 @@ _REASONS: Final[Mapping[str, str]] = {
     "EPOCH_NOT_CURRENT": N_("The ledger was restored again meanwhile. Look at it anew."),
     "OUTBOUND_NOT_RECONCILED": N_("A provider account was not reconciled since commits may have been lost."),
     "OUTBOUND_FINDINGS_OPEN": N_("Findings that tell of lost money are open."),
+    "ADJUSTMENT_NOT_FOUND": N_("There is no such adjustment."),
+    "ADJUSTMENT_STATE_MISMATCH": N_(
+        "It is not as you have seen it: somebody has decided meanwhile, and nothing was done for you. "
+        "It is shown as it stands now; decide again."
+    ),
+    "SECOND_PERSON_REQUIRED": N_("Another person than you has to approve it: who asked for it can't."),
+    "REQUESTER_REQUIRED": N_("Only who asked for it can take it back. You may reject it."),
+    "CURRENCY_MISMATCH": N_("The two accounts are not of one currency."),
+    "SAME_ACCOUNT": N_("Both sides are the same account."),
+    "WITHDRAWAL_STATE_MISMATCH": N_(
+        "It is not as you have seen it: somebody has decided meanwhile, and nothing was done for you. "
+        "It is shown as it stands now; decide again."
+    ),
+    "WITHDRAWAL_CLAIMED": N_("Somebody else works on it. Talk to them, or take it over."),
+    "TOO_MANY_NOTES": N_("It has as many notes as it can have."),
+    "CALL_UNDER_WAY": N_(
+        "The provider is being called just now, and nobody can say yet whether it pays. Wait for its answer."
+    ),
+    "PROVIDER_REF_TAKEN": N_("Another payment has this id at the provider."),
+    "WALLET_NOT_FOUND": N_("There is no such player in this tenant, or the player has no wallet yet."),
+    "ACCOUNT_NOT_FOUND": N_("There is no such account."),
     "WITHDRAWAL_NOT_FOUND": N_("There is no such withdrawal."),
     "FINDING_NOT_FOUND": N_("There is no such finding."),
     "FINDING_VERSION_MISMATCH": N_(
@@ -318,7 +381,6 @@ _REASONS: Final[Mapping[str, str]] = {
     "ACCOUNT_CLOSED": N_("An account that this would move is closed."),
     "TRANSACTION_NOT_FOUND": N_("There is no such transaction."),
     "TENANT_NOT_FOUND": N_("There is no such tenant."),
-    "ACCOUNT_NOT_FOUND": N_("There is no such account."),
     "NOT_YET_RECORDED": N_("The time lies in the future."),
 }
 _KINDS: Final[Mapping[str, str]] = {

@@ -31,6 +31,12 @@ setInterval(() => {
 const problem = document.getElementById("problem");
 if (problem) problem.focus();
 
+const print = document.querySelector("[data-print]");
+if (print) {
+  print.hidden = false;
+  print.addEventListener("click", () => window.print());
+}
+
 const live = document.querySelector("[data-live]");
 if (live) {
   const state = live.querySelector(".live-state");

@@ -13,10 +13,8 @@ from starlette.responses import Response
 from console.formats import Formats
 from console.pages import Page
 from console.visit import Visit
-from defter_client import AccessDenied
 from defter_client import messages as m
 
-_HISTORY: Final = 20
 _MOST_BYTES: Final = 64
 _OWN_PAGES: Final = {"dep_": "deposits", "evt_": "events"}
 """What has a page of its own, with its fields on it."""
@@ -103,34 +101,10 @@ async def record(visit: Visit) -> Response:
     return await _page(visit, found, answer)
 
 
-async def player(visit: Visit) -> Response:
-    """Show a player's wallets, and where to read on."""
-    ledger, player_id = visit.ledger, visit.request.path_params["player"]
-    wallet = await ledger.ask(
-        ledger.client.wallets.get_wallet, m.GetWalletRequest(tenant_id=visit.tenant_id, player_id=player_id)
-    )
-    about: dict[str, Any] = {"tenant_id": visit.tenant_id, "player_id": player_id, "page_size": _HISTORY}
-    lists: list[Any] = []
-    for method, request in (
-        (ledger.client.withdrawals.list_withdrawals, m.ListWithdrawalsRequest(**about)),
-        (ledger.client.deposits.list_deposits, m.ListDepositsRequest(**about)),
-    ):
-        try:
-            lists.append(await ledger.page(method, request))
-        except AccessDenied:
-            lists.append(None)
-    return await visit.page(
-        "player.html", player_id=player_id, wallet=wallet.wallet, withdrawals=lists[0], deposits=lists[1]
-    )
-
-
 async def _page(visit: Visit, found: str, answer: Message) -> Response:
     currencies = await visit.console.currencies.of(visit.ledger)
     formats = Formats(visit.language, visit.console.zone, currencies, visit.now)
     return await visit.page("record.html", record_id=found, fields=fields_of(answer, formats))
 
 
-PAGES: Final = (
-    Page("/t/{tenant}/players/{player}", player),
-    Page("/t/{tenant}/records/{record}", record),
-)
+PAGES: Final = (Page("/t/{tenant}/records/{record}", record),)

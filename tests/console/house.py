@@ -72,6 +72,15 @@ methods = [
 tenants = ["casino*"]
 
 [[rule]]
+name = "player desk"
+claims = { groups = ["payment-operators"] }
+methods = [
+    "defter.ledger.v1.AccountService/FreezeAccount",
+    "defter.ledger.v1.AccountService/UnfreezeAccount",
+]
+tenants = ["casino*"]
+
+[[rule]]
 name = "edge"
 identities = ["spiffe://d/edge"]
 methods = ["defter.payments.v1.ProviderEventService/IngestProviderEvents"]
@@ -82,6 +91,23 @@ name = "on duty"
 claims = { groups = ["on-duty"] }
 methods = ["defter.payments.v1.OutboundService/*"]
 tenants = ["*"]
+
+[[rule]]
+name = "adjusters"
+claims = { groups = ["payment-operators"] }
+methods = ["defter.ledger.v1.AdjustmentService/*"]
+tenants = ["casino*"]
+
+[[rule]]
+name = "cashiers"
+claims = { groups = ["payment-operators"] }
+methods = [
+    "defter.payments.v1.WithdrawalService/AddWithdrawalNote",
+    "defter.payments.v1.WithdrawalService/ClaimWithdrawal",
+    "defter.payments.v1.WithdrawalService/MarkWithdrawalPaid",
+    "defter.payments.v1.WithdrawalService/SetWithdrawalPolicy",
+]
+tenants = ["casino*"]
 """
 PEOPLE = {
     "ada": ("payment-operators", "settlement"),
@@ -209,7 +235,7 @@ async def open_house(
         ledger = Ledger(channel, TENANT)
         await ledger.create()
         await ledger.open_house()
-        chosen: dict[str, Any] = {"users_file": users, **settings}
+        chosen: dict[str, Any] = {"users_file": users, "bulk_most_minor": {"EUR": 1_000}, **settings}
         console = ConsoleSettings(
             ledger_target=f"localhost:{service.server.token_port}",
             ledger_authority_file=folder / "authority.pem",

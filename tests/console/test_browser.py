@@ -50,7 +50,8 @@ async def test_back_button_and_the_form_again_have_one_effect(browser: Browser, 
         csrf = await page.evaluate("document.querySelector('[name=csrf]').value")
         status = await page.evaluate(
             """([path, csrf, key]) => fetch(path, {method: "POST", redirect: "manual",
-                body: new URLSearchParams({csrf, key, note: ""})}).then((answer) => answer.type)""",
+                body: new URLSearchParams({csrf, key, note: "", seen_state: "1", seen_approvals: "0"})})
+                .then((answer) => answer.type)""",
             [f"{_LIST}/{withdrawal.withdrawal_id}/approve", csrf, form],
         )
     assert status == "opaqueredirect"

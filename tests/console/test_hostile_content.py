@@ -143,6 +143,12 @@ KNOWN = frozenset(
         "ul",
         "details",
         "summary",
+        "br",
+        "datalist",
+        "h3",
+        "option",
+        "select",
+        "textarea",
     ]
 )
 

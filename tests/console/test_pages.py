@@ -49,7 +49,8 @@ async def test_two_people_have_to_approve_above_the_limit(house: House) -> None:
         first = form_of((await ada.get(page)).text, "/approve")
         await ada.post(f"{page}/approve", {**first, "note": ""})
         waiting = (await ada.get(page)).text
-        forged = await ada.post(f"{page}/approve", {**first, "key": first["key"][:-1] + "0", "note": ""})
+        stale = {**first, "key": first["key"][:-1] + "0", "note": ""}
+        forged = await ada.post(f"{page}/approve", {**stale, "seen_approvals": "1"})
         second = form_of((await grace.get(page)).text, "/approve")
         await grace.post(f"{page}/approve", {**second, "note": ""})
     assert "A second person has to approve it too." in waiting
@@ -69,8 +70,8 @@ async def test_who_may_not_sees_no_button_and_the_ledger_refuses_a_forged_form(h
     async with await house.signed_in("rob") as rob, await house.signed_in() as ada:
         shown = (await rob.get(page)).text
         csrf = form_of(shown, "/sign-out")["csrf"]
-        key = form_of((await ada.get(page)).text, "/approve")["key"]
-        forged = await rob.post(f"{page}/approve", {"csrf": csrf, "key": key, "note": ""})
+        form = form_of((await ada.get(page)).text, "/approve")
+        forged = await rob.post(f"{page}/approve", {**form, "csrf": csrf, "note": ""})
     assert "The ledger does not let you decide" in shown
     assert "/approve" not in shown
     assert forged.status_code == 403
@@ -127,7 +128,7 @@ async def test_who_was_slower_is_told_kindly_and_sees_it_as_it_stands(house: Hou
         await grace.post(f"{page}/reject", {**form_of((await grace.get(page)).text, "/reject"), "note": "no"})
         late = await ada.post(f"{page}/approve", {**form, "note": "yes"})
     assert late.status_code == 409
-    assert "It has moved on meanwhile" in late.text
+    assert "It is not as you have seen it" in late.text
     assert "rejected" in late.text
     assert "There is nothing to decide any more." in late.text
 

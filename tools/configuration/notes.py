@@ -258,6 +258,9 @@ CONSOLE: Final = {
     "DEFTER_CONSOLE_TLS_CERTIFICATE_FILE": Note("No proxy in front ends TLS."),
     "DEFTER_CONSOLE_TLS_KEY_FILE": Note("Together with the certificate.", "its file"),
     "DEFTER_CONSOLE_TIME_ZONE": Note("People read times of another zone; each page names it."),
+    "DEFTER_CONSOLE_BULK_MOST_MINOR": Note(
+        'Many small withdrawals wait, such as `{"EUR": 5000}`: `console.md`. Whoever approves them sees each in one line.'
+    ),
     "DEFTER_CONSOLE_IDLE_SECONDS": Note("Shorter where screens are left alone."),
     "DEFTER_CONSOLE_SESSION_SECONDS": Note(
         "A shift is longer. With an identity provider groups count for so long: shorter where they change."

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from tests.console.house import House
 from tests.console.scenes import (
+    adjustments,
     beginning,
     books,
     deposits,
     findings,
+    players,
     provider_events,
     providers,
     records,
@@ -26,6 +28,7 @@ from tests.console.scenes.shape import Scene
 
 SCENES: tuple[Scene, ...] = (
     beginning,
+    adjustments,
     withdrawals,
     findings,
     deposits,
@@ -34,6 +37,7 @@ SCENES: tuple[Scene, ...] = (
     settlement,
     runs,
     records,
+    players,
     books,
 )
 

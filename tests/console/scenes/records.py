@@ -1,12 +1,11 @@
-"""Own the pages on which anything with an id is read."""
+"""Own the page on which anything with an id is read."""
 
 from __future__ import annotations
 
 from tests.console.house import House
 
-PAGES = ("/t/{tenant}/players/{player}", "/t/{tenant}/records/{record}")
+PAGES = ("/t/{tenant}/records/{record}",)
 HOSTILE = (
-    "/t/{}/players/{}",
     "/t/{}/records/hold_{}",
     "/t/{}/records/run_{}",
     "/t/{}/records/tx_{}",
@@ -15,6 +14,6 @@ HOSTILE = (
 
 
 async def make(house: House) -> list[str]:
-    """Show a player with a withdrawal, and its hold."""
+    """Show a hold."""
     withdrawal = await house.cashier.request(200)
-    return ["/t/casino/players/ann", f"/t/casino/records/{withdrawal.hold_id}"]
+    return [f"/t/casino/records/{withdrawal.hold_id}"]
