@@ -22,8 +22,8 @@ from console.oidc.person import PREFIX, ClaimNames
 from console.oidc.provider import Provider
 from console.sessions import Sessions
 from console.settings import ConsoleSettings, is_loopback
-from console.statements import KeyUnusable as StatementKeyUnusable
-from console.statements import read_key
+from console.signed_statements import KeyUnusable as StatementKeyUnusable
+from console.signed_statements import read_key
 from console.tokens import KeyUnusable, Signer
 from console.users import Users, UsersUnusable
 from console.verifying import Checks

@@ -16,7 +16,7 @@ from typing import Final, Literal
 import structlog
 
 from console.ledger import Gateway
-from console.statements import Statement
+from console.signed_statements import Statement
 from defter_client import LedgerError
 from defter_client import messages as m
 from signed_notes.notes import SignerKey
