@@ -19,12 +19,13 @@ class IdKind(Enum):
     REFUND = "ref_"
     PROVIDER_EVENT = "evt_"
     RUN = "run_"
+    ADJUSTMENT = "adj_"
     FINDING = "fnd_"
 
 
 _LETTER: Final = "[0-9a-hjkmnp-tv-z]"
 _NUMBERED: Final = re.compile(
-    f"(tx|hold|dep|wd|ref|evt|run)_{_LETTER}{{13}}_(?:{_LETTER}{{8}}_)?([1-9][0-9]{{0,18}})"
+    f"(tx|hold|dep|wd|ref|evt|run|adj)_{_LETTER}{{13}}_(?:{_LETTER}{{8}}_)?([1-9][0-9]{{0,18}})"
 )
 _FINDING: Final = re.compile(r"fnd_[0-9a-f]{32}")
 _LARGEST: Final = 2**63 - 1

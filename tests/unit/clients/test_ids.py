@@ -21,6 +21,7 @@ MADE: dict[IdKind, Callable[[TenantIds, int], str]] = {
     IdKind.REFUND: TenantIds.refund_id,
     IdKind.PROVIDER_EVENT: TenantIds.event_id,
     IdKind.RUN: TenantIds.run_id,
+    IdKind.ADJUSTMENT: TenantIds.adjustment_id,
     IdKind.FINDING: lambda _, number: finding_id(number.to_bytes(16)),
 }
 tenants = st.text(min_size=1, max_size=20).map(
@@ -59,6 +60,7 @@ def test_tell_nothing_of_what_is_no_id(
         IdKind.REFUND: tenant.refund_sequence,
         IdKind.PROVIDER_EVENT: tenant.event_sequence,
         IdKind.RUN: tenant.run_number,
+        IdKind.ADJUSTMENT: tenant.adjustment_sequence,
         IdKind.FINDING: ids.finding_fingerprint,
     }
     for each, reader in read.items():
