@@ -154,14 +154,7 @@ for (const [name, options, after] of [
     ));
 }
 
-for (const checkpoint of [
-  "",
-  "28",
-  "x:00",
-  `28:${"0".repeat(63)}`,
-  `-1:${"0".repeat(64)}`,
-  `28:${"0".repeat(64)} `,
-]) {
+for (const checkpoint of ["", "28", "x:00", `28:${"0".repeat(63)}`, `-1:${"0".repeat(64)}`, `28:${"0".repeat(64)} `]) {
   test(`${JSON.stringify(checkpoint)} is no checkpoint`, () => {
     const ledger = new LedgerClient("localhost:1");
     assert.throws(() => ledger.journal.watchJournal({}, { checkpoint }), TypeError);
