@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -61,6 +62,9 @@ class Keys:
             raise SignInFailed(Problem.TOKEN_SIGNATURE_INVALID) from None
         except (JoseError, ValueError, TypeError, KeyError, RecursionError):
             raise SignInFailed(Problem.TOKEN_MALFORMED) from None
+        # What is no number is neither early nor late, and would count for ever.
+        if any(isinstance(value, float) and not math.isfinite(value) for value in token.claims.values()):
+            raise SignInFailed(Problem.TOKEN_MALFORMED)
         return token.header, token.claims
 
     def _key(self, algorithm: str, key_id: object) -> RSAKey | ECKey:

@@ -91,6 +91,24 @@ async def test_local_user_of_the_same_name_is_somebody_else(placed: tuple[House,
         assert "oidc:ada" not in (await local.get("/t/casino")).text
 
 
+async def test_person_may_have_the_name_of_the_providers_own_tokens(
+    database_url: str, tmp_path: Path
+) -> None:
+    """So that whoever also calls the ledger with those is no second person there."""
+    async with (
+        house_with_provider(database_url, tmp_path, oidc_bare_subject=True, users_file=None) as placed,
+        placed[0].browser() as ada,
+    ):
+        house, provider = placed
+        await house.funded()
+        withdrawal = await house.cashier.request(500)
+        page = f"{LIST}/{withdrawal.withdrawal_id}"
+        await sign_in(ada, provider, "ada")
+        await ada.post(f"{page}/approve", {**form_of((await ada.get(page)).text, "/approve"), "note": ""})
+        found = await house.cashier.withdrawal(withdrawal.withdrawal_id)
+    assert [each.reviewer for each in found.approvals] == ["ada"]
+
+
 async def test_page_for_signing_in_offers_what_there_is(database_url: str, tmp_path: Path) -> None:
     """Without a file of users a password is asked of nobody, and none is taken."""
     async with (
