@@ -259,7 +259,8 @@ CONSOLE: Final = {
     "DEFTER_CONSOLE_TLS_KEY_FILE": Note("Together with the certificate.", "its file"),
     "DEFTER_CONSOLE_TIME_ZONE": Note("People read times of another zone; each page names it."),
     "DEFTER_CONSOLE_BULK_MOST_MINOR": Note(
-        'Many small withdrawals wait, such as `{"EUR": 5000}`: `console.md`. Whoever approves them sees each in one line.'
+        'Many small withdrawals wait, such as `{"EUR": 5000}`: `console.md`. '
+        "Whoever approves them sees each in one line."
     ),
     "DEFTER_CONSOLE_IDLE_SECONDS": Note("Shorter where screens are left alone."),
     "DEFTER_CONSOLE_SESSION_SECONDS": Note(
