@@ -68,6 +68,8 @@ class Provider:
     redirects: set[str] = field(default_factory=set)
     lies: Lies = field(default_factory=Lies)
     key: RSAKey | ECKey = field(default_factory=lambda: new_key("one"))
+    key_says: dict[str, Any] = field(default_factory=lambda: {"use": "sig"})
+    """What it says of its key beside it."""
     asked: list[str] = field(default_factory=list)
     codes: dict[str, Code] = field(default_factory=dict)
     sessions: dict[str, str] = field(default_factory=dict)
@@ -96,7 +98,7 @@ class Provider:
     @property
     def keys(self) -> dict[str, Any]:
         """Its public keys."""
-        return {"keys": [self.key.as_dict(private=False, use="sig")]}
+        return {"keys": [self.key.as_dict(private=False, **self.key_says)]}
 
     def signed(self, claims: Claims, *, typ: str = "JWT", **header: Any) -> str:
         """Return claims that it has signed."""

@@ -380,6 +380,27 @@ async def test_every_algorithm_that_counts_is_taken(stage: Stage, algorithm: str
     assert (await stage.signed_in())[0].name == "oidc:ada"
 
 
+@pytest.mark.parametrize(
+    ("says", "counts"),
+    [
+        ({}, True),
+        ({"use": "sig", "alg": "PS256"}, True),
+        ({"use": "sig", "alg": "RS256"}, False),
+        ({"use": "enc"}, False),
+        ({"use": "sig", "alg": 7}, False),
+    ],
+)
+async def test_key_counts_for_what_it_is_for_alone(stage: Stage, says: dict[str, Any], counts: bool) -> None:
+    """A key for encryption, or for another algorithm, signs nobody in."""
+    stage.provider.key = RSAKey.generate_key(2_048, {"kid": "rsa"})
+    stage.provider.key_says = says
+    stage.provider.lies.token = lambda p, claims: p.signed(claims, alg="PS256")
+    if counts:
+        assert (await stage.signed_in())[0].name == "oidc:ada"
+    else:
+        assert await failing(stage.signed_in()) is P.TOKEN_KEY_UNKNOWN
+
+
 @pytest.mark.filterwarnings("ignore")  # joserfc warns of the key too
 async def test_key_that_is_too_short_counts_as_none(stage: Stage) -> None:
     """Of 1,024 bits, say."""
