@@ -180,7 +180,8 @@ def _to_sign_in(visit: Visit) -> Response:
         # What a page fetches is a part of it; the whole page has to go there, and comes back from there.
         shown = urlsplit(request.headers.get("hx-current-url", ""))
         here = shown.path + (f"?{shown.query}" if shown.query else "")
-        return Response(status_code=204, headers={"HX-Redirect": f"/sign-in?next={quote(here, safe='')}"})
+        way = f"/sign-in?next={quote(here, safe='')}" if here else "/sign-in"
+        return Response(status_code=204, headers={"HX-Redirect": way})
     if request.method != "GET" or request.url.path.endswith("/signals"):
         return visit.redirect("/sign-in") if request.method != "GET" else Response(status_code=204)
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")

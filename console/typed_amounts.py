@@ -28,6 +28,14 @@ class NotAnAmount(ValueError):
         self.sentence = sentence
 
 
+def signed_amount(text: str, language: Language, currency_code: str, currencies: Currencies | None) -> int:
+    """Return an amount in minor units that may be zero or have a minus in front; else as `typed_amount`."""
+    wanted = text.strip().replace("\N{MINUS SIGN}", "-")
+    if not wanted.startswith("-"):
+        return _amount(wanted, language, currency_code, currencies)
+    return -_amount(wanted[1:], language, currency_code, currencies)
+
+
 def typed_amount(text: str, language: Language, currency_code: str, currencies: Currencies | None) -> int:
     """Return an amount above zero in minor units.
 
@@ -40,8 +48,14 @@ def typed_amount(text: str, language: Language, currency_code: str, currencies: 
     Raises:
         NotAnAmount: nothing was rounded or guessed.
     """
+    minor = _amount(text.strip(), language, currency_code, currencies)
+    if minor <= 0:
+        raise NotAnAmount(NOT_POSITIVE)
+    return minor
+
+
+def _amount(wanted: str, language: Language, currency_code: str, currencies: Currencies | None) -> int:
     point, group = _MARKS[language]
-    wanted = text.strip()
     whole, mark, decimals = wanted.partition(point)
     if not wanted or len(wanted) > _MOST or not (wanted.isascii() and wanted.isprintable()):
         raise NotAnAmount(NO_AMOUNT)
@@ -52,10 +66,7 @@ def typed_amount(text: str, language: Language, currency_code: str, currencies: 
         raise NotAnAmount(AMBIGUOUS)
     if mark and not re.fullmatch(r"[0-9]+", decimals):
         raise NotAnAmount(NO_AMOUNT)
-    minor = _minor(whole.replace(group, ""), decimals, currency_code, currencies)
-    if minor <= 0:
-        raise NotAnAmount(NOT_POSITIVE)
-    return minor
+    return _minor(whole.replace(group, ""), decimals, currency_code, currencies)
 
 
 def _minor(whole: str, decimals: str, currency_code: str, currencies: Currencies | None) -> int:

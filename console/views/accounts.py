@@ -10,10 +10,10 @@ from console import branches, csv_lists
 from console.csv_lists import Text
 from console.formats import iso
 from console.pages import Page
+from console.views.allowed import if_allowed
 from console.views.lists import PAGE_SIZE, Filters, csv_answer
 from console.visit import Visit
 from console.words import ACCOUNT_STATES
-from defter_client import AccessDenied
 from defter_client import messages as m
 
 _SHOWN: Final = 100
@@ -85,7 +85,7 @@ async def one(visit: Visit) -> Response:
             ledger.client.accounts.get_account,
             m.GetAccountRequest(tenant_id=visit.tenant_id, account_id=account_id),
         ),
-        _if_allowed(ledger.page(ledger.client.accounts.list_postings, _statement(visit, filters))),
+        if_allowed(ledger.page(ledger.client.accounts.list_postings, _statement(visit, filters))),
     )
     before = None
     at = filters.time("at")
@@ -151,14 +151,6 @@ async def as_csv(visit: Visit) -> Response:
     header = "record,leg,phase,direction,amount,pending_change,posted_balance,available_balance,currency"
     rest = ("transaction_id", "type", "reference", "effective_time", "record_time")
     return csv_answer(visit, "postings", [*header.split(","), *rest], rows())
-
-
-async def _if_allowed(asking: Any) -> Any:
-    """Return an answer, or None where the ledger does not let the person have it."""
-    try:
-        return await asking
-    except AccessDenied:
-        return None
 
 
 PAGES: Final = (

@@ -1,7 +1,7 @@
 """Owns the pages on which one begins: the tenants, and what waits in one of them."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -9,9 +9,10 @@ from starlette.responses import Response
 from console import charts, figures
 from console.formats import Formats
 from console.pages import Page
+from console.views.allowed import if_allowed
 from console.visit import Visit
 from console.words import FINDING_CLASSES
-from defter_client import AccessDenied, LedgerError
+from defter_client import AccessDenied
 from defter_client import messages as m
 
 _LISTED: Final = 100
@@ -61,7 +62,7 @@ async def overview(visit: Visit) -> Response:
         ledger.ask(client.outbound.get_outbound, m.GetOutboundRequest()),
     )
     withdrawals, deposits, findings, known, accounts, ready, wrong, runs, outbound = await asyncio.gather(
-        *(_if_allowed(each) for each in asked)
+        *(if_allowed(each) for each in asked)
     )
     if withdrawals is None and findings is None and known is None:
         # Nothing of the tenant may be seen, or there is none: both are told alike.
@@ -120,18 +121,6 @@ def _newest_runs(runs: Sequence[m.Run]) -> list[m.Run]:
     for run in runs:
         found.setdefault((run.provider, run.HasField("comparison")), run)
     return [found[name] for name in sorted(found)]
-
-
-async def _if_allowed(asking: Awaitable[Any]) -> Any:
-    """Return an answer, or None where the ledger does not let the person have it or has nothing."""
-    try:
-        return await asking
-    except AccessDenied:
-        return None
-    except LedgerError as error:
-        if error.reason.endswith("_NOT_FOUND"):
-            return None
-        raise
 
 
 PAGES: Final = (

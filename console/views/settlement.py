@@ -7,7 +7,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from console import csv_lists, words
-from console.amounts import AmountUnclear, typed_minor
 from console.catalogue import N_
 from console.csv_lists import Text
 from console.formats import Formats, iso
@@ -15,6 +14,7 @@ from console.forms import form_key, key_of
 from console.ledger import CONFIRM_BATCH, IMPORT_REPORT
 from console.pages import Page
 from console.side_charts import Pair, paired
+from console.typed_amounts import NotAnAmount, signed_amount
 from console.views.lists import PAGE_SIZE, Filters, csv_answer
 from console.visit import Visit
 from defter_client import AccessDenied, LedgerError
@@ -152,9 +152,10 @@ async def confirm(visit: Visit, form: dict[str, str]) -> Response:
     bank, problem = form.get("bank", "").strip(), ""
     try:
         currencies = await visit.console.currencies.of(ledger)
-        if typed_minor(form.get("amount", ""), batch.currency_code, currencies) != batch.paid_out_minor:
+        told = signed_amount(form.get("amount", ""), visit.language, batch.currency_code, currencies)
+        if told != batch.paid_out_minor:
             problem = _OTHER_AMOUNT
-    except AmountUnclear as unclear:
+    except NotAnAmount as unclear:
         problem = unclear.sentence
     if not bank:
         problem = _NEEDS_BANK

@@ -22,6 +22,7 @@ async def test_requests_and_failures_are_counted_by_names_of_our_own(tmp_path: P
         await browser.get("/t/secret-tenant/trial-balance?counted=yes")
         await browser.get("/t/secret-tenant/journal/x")
         form = {"csrf": csrf.csrf, "key": "con-01ARZ3NDEKTSV4RRFFQ69G5FAV", "note": "x"}
+        form |= {"seen_state": "1", "seen_approvals": "0"}
         await browser.post(
             "/t/secret-tenant/withdrawals/wd_1/approve", data=form, headers={"Origin": "http://127.0.0.1"}
         )

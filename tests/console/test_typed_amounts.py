@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.formats import Formats
-from console.typed_amounts import AMBIGUOUS, NO_AMOUNT, NOT_POSITIVE, TOO_FINE, NotAnAmount, typed_amount
+from console.typed_amounts import (
+    AMBIGUOUS,
+    NO_AMOUNT,
+    NOT_POSITIVE,
+    TOO_FINE,
+    NotAnAmount,
+    signed_amount,
+    typed_amount,
+)
 from defter_client import STANDARD
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -37,6 +45,27 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 def test_amount_is_read_exactly(language: Any, text: str, currency: str, minor: int) -> None:
     """In minor units; of a currency that is not known, as minor units."""
     assert typed_amount(text, language, currency, STANDARD) == minor
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "minor"),
+    [
+        ("en", "-3.5", -350),
+        ("tr", "\N{MINUS SIGN}1.234,50", -123_450),
+        ("en", " 0 ", 0),
+        ("tr", "12", 1_200),
+    ],
+)
+def test_amount_of_a_bank_may_have_a_sign(language: Any, text: str, minor: int) -> None:
+    """More may have been taken than was paid out."""
+    assert signed_amount(text, language, "EUR", STANDARD) == minor
+
+
+@pytest.mark.parametrize("text", ["--1", "- 1", "-", "-1.234,", "1-"])
+def test_sign_stands_once_and_in_front(text: str) -> None:
+    """Anything else is no amount."""
+    with pytest.raises(NotAnAmount):
+        signed_amount(text, "tr", "EUR", STANDARD)
 
 
 @pytest.mark.parametrize(

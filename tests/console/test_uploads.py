@@ -9,10 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from console.amounts import AmountUnclear, typed_minor
 from console.multipart import Field, FileName, NoMultipart, Reader, boundary_of
 from console.side_charts import WIDTH, Pair, paired
-from defter_client import STANDARD
 
 BOUNDARY = "----WebKitFormBoundaryAbC123"
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), max_size=40)
@@ -114,53 +112,6 @@ def test_form_without_a_boundary_is_refused(told: str) -> None:
     """What is no form with a file is not read."""
     with pytest.raises(NoMultipart):
         boundary_of(told)
-
-
-@pytest.mark.parametrize(
-    ("text", "currency", "minor"),
-    [
-        ("1234.50", "EUR", 123_450),
-        ("1234,50", "EUR", 123_450),
-        ("1.234,50", "EUR", 123_450),
-        ("1,234.50", "EUR", 123_450),
-        ("1.234.567,8", "EUR", 123_456_780),
-        (" 12 ", "EUR", 1_200),
-        ("1 234,50", "EUR", 123_450),
-        ("-3,5", "EUR", -350),
-        ("\N{MINUS SIGN}3.50", "EUR", -350),
-        ("1234", "JPY", 1_234),
-        ("1.234", "KWD", 1_234),
-        ("0.123456789", "ETH", 123_456_789),
-        ("77", "XXQ", 77),
-    ],
-)
-def test_typed_amount_is_read_exactly(text: str, currency: str, minor: int) -> None:
-    """In either way of writing."""
-    assert typed_minor(text, currency, STANDARD) == minor
-
-
-@pytest.mark.parametrize(
-    ("text", "currency"),
-    [
-        ("", "EUR"),
-        ("x", "EUR"),
-        ("1.234", "EUR"),
-        ("1,234", "JPY"),
-        ("1.000", "EUR"),
-        ("1.000", "JPY"),
-        ("1.2345,6", "EUR"),
-        ("12.345", "JPY"),
-        ("1e3", "EUR"),
-        ("٣", "EUR"),
-        ("--1", "EUR"),
-        ("1.5", "XXQ"),
-        ("9" * 20, "EUR"),
-    ],
-)
-def test_amount_that_is_unclear_is_refused(text: str, currency: str) -> None:
-    """A thousand is never taken for one, nor one for a thousand."""
-    with pytest.raises(AmountUnclear):
-        typed_minor(text, currency, STANDARD)
 
 
 _AMOUNTS = st.integers(-(2**63), 2**63 - 1)
