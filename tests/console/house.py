@@ -129,6 +129,8 @@ class House:
         self.service = service
         self.cashier = Cashier(ledger)
         self.desk = Desk(ledger)
+        # Of each person a browser that has signed in, for windows that go on with it.
+        self.kept: dict[str, Any] = {}
 
     @property
     def users_file(self) -> Path:

@@ -36,7 +36,7 @@ async def test_pages_keep_nobody_out(
     script = require(axe).read_text(encoding="utf-8")
     paths = await scene.make(browser_house)
     _, scheme, width = look
-    async with window(browser, browser_house, "ada", **_options(*look)) as page:
+    async with window(browser, browser_house, "ada", goes_on=True, **_options(*look)) as page:
         for path in paths:
             await page.goto(path)
             assert await violations(page, script) == [], (path, look)

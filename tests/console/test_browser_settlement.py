@@ -83,7 +83,7 @@ async def test_report_is_sent_previewed_imported_and_its_batch_confirmed(
         # The problem has the focus, and what was typed is still there.
         await page.wait_for_selector("#problem:focus")
         assert await page.input_value("#reference") == "STMT 7"
-        await page.fill("#amount", "1244,00")
+        await page.fill("#amount", "1244.00")
         await page.dblclick("button:has-text('Book it')")
         await page.wait_for_selector("text=There is nothing to do any more.")
     assert [each.state for each in await settler.batches()] == [CONFIRMED]

@@ -64,13 +64,17 @@ async def test_file_is_looked_at_imported_once_and_its_batch_confirmed(house: Ho
 
         confirming = (await ada.get(CONFIRM)).text
         form = {**form_of(confirming, "currency=EUR"), "bank": "main", "reference": "STMT 7"}
-        for typed, told in (("29.49", "This is not what"), ("29", "This is not what"), ("x", "in digits")):
+        for typed, told in (
+            ("29.49", "This is not what"),
+            ("29", "This is not what"),
+            ("x", "This is no amount"),
+        ):
             refused = await ada.post(CONFIRM, {**form, "amount": typed})
             assert refused.status_code == 422
             assert told in refused.text
         assert (await settler.batch()).state != CONFIRMED
         for _ in range(2):
-            confirmed = await ada.post(CONFIRM, {**form, "amount": "29,50"})
+            confirmed = await ada.post(CONFIRM, {**form, "amount": "29.50"})
             assert confirmed.headers["location"] == BATCH
         shown = (await ada.get(BATCH)).text
         assert "nothing was done twice" in shown
