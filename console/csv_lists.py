@@ -35,16 +35,30 @@ def line(cells: Iterable[Cell]) -> str:
     return written.getvalue()
 
 
+async def first_of(rows: AsyncIterator[Sequence[Cell]]) -> Sequence[Cell] | None:
+    """Return the first row, or None where there is none.
+
+    Raises:
+        LedgerError: nothing may be read; told before an answer has begun, which could not be taken back.
+    """
+    return await anext(rows, None)
+
+
 async def lines(
-    header: Sequence[str], rows: AsyncIterator[Sequence[Cell]], cut_off: str
+    header: Sequence[str], first: Sequence[Cell] | None, rows: AsyncIterator[Sequence[Cell]], cut_off: str
 ) -> AsyncIterator[str]:
     """Yield a file, up to its bound.
 
     Args:
+        first: what `first_of` the rows has returned.
+        rows: those behind it.
         cut_off: is the last line of a file that does not have all rows.
     """
     yield "\N{BYTE ORDER MARK}" + line(header)
-    count = 0
+    if first is None:
+        return
+    yield line(first)
+    count = 1
     async for row in rows:
         if count == MOST_ROWS:
             yield line([cut_off])

@@ -10,6 +10,7 @@ from defter_client import AmountNotExact, Currencies, CurrencyNotKnown
 _MARKS: Final[dict[Language, tuple[str, str]]] = {"en": (".", ","), "tr": (",", ".")}
 """Of each language the decimal mark, and what stands between groups of three digits."""
 _MOST: Final = 40
+_GROUP: Final = 3
 AMBIGUOUS: Final = N_("This can be read in two ways. Write it without separators between thousands.")
 NO_AMOUNT: Final = N_("This is no amount.")
 TOO_FINE: Final = N_("The currency has fewer decimal places than this.")
@@ -73,10 +74,14 @@ def _minor(whole: str, decimals: str, currency_code: str, currencies: Currencies
     number = f"{whole}.{decimals}" if decimals else whole
     counted = Currencies({}) if currencies is None else currencies
     try:
-        return counted.money(number, currency_code).amount_minor
+        minor, one = (counted.money(each, currency_code).amount_minor for each in (number, "1"))
     except AmountNotExact:
         raise NotAnAmount(TOO_FINE if decimals else NO_AMOUNT) from None
     except CurrencyNotKnown:
         if decimals or Decimal(number) >= 2**63:
             raise NotAnAmount(NO_AMOUNT) from None
         return int(number)
+    if len(decimals) == _GROUP and one < 10**_GROUP:
+        # "1.000" is exact as one, and is how others write a thousand.
+        raise NotAnAmount(AMBIGUOUS)
+    return minor

@@ -150,7 +150,7 @@ async def as_csv(visit: Visit) -> Response:
 
     header = "record,leg,phase,direction,amount,pending_change,posted_balance,available_balance,currency"
     rest = ("transaction_id", "type", "reference", "effective_time", "record_time")
-    return csv_answer(visit, "postings", [*header.split(","), *rest], rows())
+    return await csv_answer(visit, "postings", [*header.split(","), *rest], rows())
 
 
 PAGES: Final = (

@@ -102,7 +102,7 @@ async def as_csv(visit: Visit) -> Response:
         "adjustment_id,state,account_id,direction,amount,currency,reason,reference,requester,approved_by,"
         "rejected_by,end_reason,transaction_id,request_time,update_time"
     )
-    return csv_answer(visit, "adjustments", header.split(","), rows())
+    return await csv_answer(visit, "adjustments", header.split(","), rows())
 
 
 async def one(visit: Visit) -> Response:

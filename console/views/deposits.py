@@ -131,7 +131,7 @@ async def as_csv(visit: Visit) -> Response:
 
     header = "deposit_id,player_id,amount,captured,refunded,disputed,fees,currency,state,provider"
     rest = ("provider_ref", "payment_ref", "reference", "initiate_time", "update_time")
-    return csv_answer(visit, "deposits", [*header.split(","), *rest], rows())
+    return await csv_answer(visit, "deposits", [*header.split(","), *rest], rows())
 
 
 async def read(visit: Visit) -> m.GetDepositResponse:

@@ -103,7 +103,7 @@ async def as_csv(visit: Visit) -> Response:
 
     header = "finding_id,class,severity,state,provider,payment_id,currency,ledger_amount,provider_amount"
     rest = ("description", "assignee", "open_time", "update_time")
-    return csv_answer(visit, "findings", [*header.split(","), *rest], rows())
+    return await csv_answer(visit, "findings", [*header.split(","), *rest], rows())
 
 
 async def one(visit: Visit) -> Response:

@@ -53,13 +53,18 @@ class Filters:
         return self._visit.query.get("page", "")[:_MOST_TOKEN]
 
 
-def csv_answer(
+async def csv_answer(
     visit: Visit, name: str, header: Sequence[str], rows: AsyncIterator[Sequence[csv_lists.Cell]]
 ) -> Response:
-    """Return a file to keep; one that breaks off is a failed download and no shorter file."""
+    """Return a file to keep; one that breaks off is a failed download and no shorter file.
+
+    Raises:
+        LedgerError: the ledger lets the person have nothing of it.
+    """
+    first = await csv_lists.first_of(rows)
     stamp = visit.now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     return StreamingResponse(
-        csv_lists.lines(header, rows, visit.say(_CUT_OFF)),
+        csv_lists.lines(header, first, rows, visit.say(_CUT_OFF)),
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}-{stamp}.csv"'},
     )

@@ -91,7 +91,7 @@ async def as_csv(visit: Visit) -> Response:
 
     header = "provider_event_id,provider,event_id,type,provider_type,state,payment_id,payment_ref,object_ref"
     rest = ("amount", "currency", "note", "occur_time", "receive_time")
-    return csv_answer(visit, "events", [*header.split(","), *rest], rows())
+    return await csv_answer(visit, "events", [*header.split(","), *rest], rows())
 
 
 async def one(visit: Visit) -> Response:

@@ -150,7 +150,7 @@ async def calls_as_csv(visit: Visit) -> Response:
             )
 
     header = "payment_id,call,player_id,amount,currency,provider,call_state,since"
-    return csv_answer(visit, "calls", header.split(","), rows())
+    return await csv_answer(visit, "calls", header.split(","), rows())
 
 
 async def _calls(visit: Visit) -> tuple[list[OwedCall], bool]:

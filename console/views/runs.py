@@ -94,7 +94,7 @@ async def as_csv(visit: Visit) -> Response:
         "run_id,provider,from_time,to_time,state,fetched,matched,in_transit,discrepancies,opened,reopened"
     )
     rest = ("resolved", "begin_time", "end_time", "problem")
-    return csv_answer(visit, "runs", [*header.split(","), *rest], rows())
+    return await csv_answer(visit, "runs", [*header.split(","), *rest], rows())
 
 
 async def one(visit: Visit) -> Response:

@@ -89,7 +89,7 @@ async def batches_csv(visit: Visit) -> Response:
 
     header = "batch_id,provider,currency,state,gross,fees,refunds,chargebacks,corrections,computed,paid_out"
     rest = ("difference", "lines", "paid_out_time", "transaction_id")
-    return csv_answer(visit, "settlement-batches", [*header.split(","), *rest], rows())
+    return await csv_answer(visit, "settlement-batches", [*header.split(","), *rest], rows())
 
 
 async def one(visit: Visit) -> Response:
@@ -137,7 +137,7 @@ async def lines_csv(visit: Visit) -> Response:
             )
 
     header = "line_id,line_number,kind,type,currency,gross,fee,net,is_payout,create_time"
-    return csv_answer(visit, "settlement-lines", header.split(","), rows())
+    return await csv_answer(visit, "settlement-lines", header.split(","), rows())
 
 
 async def confirming(visit: Visit) -> Response:

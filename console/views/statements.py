@@ -98,7 +98,7 @@ async def as_csv(visit: Visit) -> Response:
         "record_time,effective_time,type,phase,change,pending_change,posted_balance,available_balance,currency,"
         "reference,transaction_id,account_id,sequence,leg"
     )
-    return csv_answer(visit, "statement", header.split(","), rows())
+    return await csv_answer(visit, "statement", header.split(","), rows())
 
 
 async def printed(visit: Visit) -> Response:

@@ -138,7 +138,7 @@ async def as_csv(visit: Visit) -> Response:
                 )
 
     header = "currency,kind,accounts,posted_debits,posted_credits,balance,pending_debits,pending_credits"
-    return csv_answer(visit, "trial-balance", [*header.split(","), "as_of_record"], rows())
+    return await csv_answer(visit, "trial-balance", [*header.split(","), "as_of_record"], rows())
 
 
 PAGES: Final = (

@@ -203,7 +203,7 @@ async def as_csv(visit: Visit) -> Response:
 
     header = "withdrawal_id,player_id,amount,currency,state,provider,provider_ref,destination,reference"
     times = ("request_time", "approve_time", "paid_time")
-    return csv_answer(visit, "withdrawals", [*header.split(","), *times], rows())
+    return await csv_answer(visit, "withdrawals", [*header.split(","), *times], rows())
 
 
 PAGES: Final = (Page("/t/{tenant}/withdrawals", queue), Page("/t/{tenant}/withdrawals.csv", as_csv))

@@ -103,6 +103,17 @@ async def test_who_may_see_nothing_is_told_so_and_not_which_tenants_there_are(ho
     assert "The ledger does not let you do this." in known.text
 
 
+async def test_file_of_what_may_not_be_seen_is_refused_as_a_page_is(house: House) -> None:
+    """The ledger is asked before the file begins: an answer that has begun can't say that there is none."""
+    async with await house.signed_in("nobody") as nobody, await house.signed_in("ada") as ada:
+        for name in ("withdrawals", "findings", "deposits", "events"):
+            assert (await nobody.get(f"/t/{TENANT}/{name}.csv")).status_code == 403, name
+        malformed = await ada.get(f"/t/{TENANT}/withdrawals.csv?player=%00")
+        empty = await ada.get(f"/t/{TENANT}/withdrawals.csv?player=nobody")
+    assert malformed.status_code == 400
+    assert empty.text.count("\r\n") == 1
+
+
 async def test_rejecting_wants_a_reason_and_gives_the_money_back(house: House) -> None:
     """The form comes back with what was typed; with a reason the ledger has it."""
     await house.funded()

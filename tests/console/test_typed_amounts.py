@@ -74,6 +74,8 @@ def test_sign_stands_once_and_in_front(text: str) -> None:
         # More than a thousand to one reader, and one and a bit to another.
         ("tr", "1.234", AMBIGUOUS),
         ("en", "1,234", AMBIGUOUS),
+        ("en", "1.000", AMBIGUOUS),
+        ("tr", "1,000", AMBIGUOUS),
         ("tr", "12.34", NO_AMOUNT),
         ("tr", "1.23,4", NO_AMOUNT),
         ("tr", "0.123,4", NO_AMOUNT),

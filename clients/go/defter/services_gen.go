@@ -590,7 +590,7 @@ func (s *WithdrawalService) RequestWithdrawal(ctx context.Context, request *paym
 
 // ApproveWithdrawal calls the RPC of that name. Let it pass. Above the tenant's limit a second reviewer must do so too.
 // Keyed. Fails with WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED,
-// CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
+// CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH, ACCOUNT_FROZEN (the wallet, or the provider's clearing account).
 func (s *WithdrawalService) ApproveWithdrawal(ctx context.Context, request *paymentsv1.ApproveWithdrawalRequest, options ...CallOption) (*Keyed[*paymentsv1.ApproveWithdrawalResponse], error) {
 	return keyed[paymentsv1.ApproveWithdrawalResponse](ctx, s.client, paymentsv1.WithdrawalService_ApproveWithdrawal_FullMethodName, request, options)
 }

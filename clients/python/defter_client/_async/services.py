@@ -1495,7 +1495,8 @@ class Withdrawals:
 
         Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
         WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION,
-        SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH.
+        SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH, ACCOUNT_KIND_MISMATCH, ACCOUNT_FROZEN (the
+        wallet, or the provider's clearing account).
         """
         return await self._caller.keyed(
             "/defter.payments.v1.WithdrawalService/ApproveWithdrawal",

@@ -10,7 +10,8 @@ from datetime import datetime
 
 from ledger_server.domain.decisions.continuation import available, newest
 from ledger_server.domain.decisions.ledger import decide_ledger
-from ledger_server.domain.ledger.accounts import AccountKind, Direction, default_limits
+from ledger_server.domain.errors import AccountFrozen
+from ledger_server.domain.ledger.accounts import AccountKind, AccountState, Direction, default_limits
 from ledger_server.domain.ledger.holds import PAYMENT_OWNER, HoldState
 from ledger_server.domain.ledger.transactions import NewPosting, TransactionType
 from ledger_server.domain.payments.accounts import (
@@ -84,6 +85,17 @@ class Booking:
             entry = self.working_set.account(newest(self.working_set, account_id))
             if entry is not None and entry.account is not None:
                 check_use(entry.account, currency)
+
+    def check_unfrozen(self, *account_ids: str) -> None:
+        """Refuse that somebody decides to have money leave an account that is frozen; a missing one passes.
+
+        Raises:
+            AccountFrozen: what providers tell of it still lands, since it has happened.
+        """
+        for account_id in account_ids:
+            entry = self.working_set.account(newest(self.working_set, account_id))
+            if entry is not None and entry.account is not None and entry.account.state is AccountState.FROZEN:
+                raise AccountFrozen(account_id=entry.account.account_id)
 
     def hold(
         self,

@@ -221,13 +221,14 @@ def approve(facts: Booking, command: ApproveWithdrawal) -> None:
         reviewer=command.reviewer, time=facts.now, note=command.note, identity=command.identity
     )
     approved = replace(withdrawal, approvals=(*withdrawal.approvals, approval), reviewer=command.reviewer)
-    # From here on the provider is told to pay, so this is the last moment to notice that the accounts are
-    # wrong.
-    facts.check_accounts(
-        withdrawal.currency,
+    # From here on the provider is told to pay, and what it tells then lands whatever the accounts are. This
+    # is the last moment to notice that they are wrong, or that somebody has frozen them.
+    accounts = (
         player_account(withdrawal.player_id, withdrawal.currency),
         clearing_account(withdrawal.provider, withdrawal.currency),
     )
+    facts.check_accounts(withdrawal.currency, *accounts)
+    facts.check_unfrozen(*accounts)
     threshold = facts.working_set.policy.second_review_from.get(withdrawal.currency)
     needed = 2 if threshold is not None and withdrawal.amount >= threshold else 1
     owed = None

@@ -114,7 +114,7 @@ class WithdrawalServiceServicer(object):
     def ApproveWithdrawal(self, request, context):
         """Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
         WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH,
-        ACCOUNT_KIND_MISMATCH.
+        ACCOUNT_KIND_MISMATCH, ACCOUNT_FROZEN (the wallet, or the provider's clearing account).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,7 @@ class WithdrawalServiceStub:
     ApproveWithdrawal: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.ApproveWithdrawalRequest, _withdrawal_pb2.ApproveWithdrawalResponse]
     """Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
     WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH,
-    ACCOUNT_KIND_MISMATCH.
+    ACCOUNT_KIND_MISMATCH, ACCOUNT_FROZEN (the wallet, or the provider's clearing account).
     """
     RejectWithdrawal: _grpc.UnaryUnaryMultiCallable[_withdrawal_pb2.RejectWithdrawalRequest, _withdrawal_pb2.RejectWithdrawalResponse]
     """Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH,
@@ -91,7 +91,7 @@ class WithdrawalServiceAsyncStub(WithdrawalServiceStub):
     ApproveWithdrawal: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.ApproveWithdrawalRequest, _withdrawal_pb2.ApproveWithdrawalResponse]  # type: ignore[assignment]
     """Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
     WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH,
-    ACCOUNT_KIND_MISMATCH.
+    ACCOUNT_KIND_MISMATCH, ACCOUNT_FROZEN (the wallet, or the provider's clearing account).
     """
     RejectWithdrawal: _aio.UnaryUnaryMultiCallable[_withdrawal_pb2.RejectWithdrawalRequest, _withdrawal_pb2.RejectWithdrawalResponse]  # type: ignore[assignment]
     """Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH,
@@ -149,7 +149,7 @@ class WithdrawalServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_withdrawal_pb2.ApproveWithdrawalResponse, _abc.Awaitable[_withdrawal_pb2.ApproveWithdrawalResponse]]:
         """Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
         WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH,
-        ACCOUNT_KIND_MISMATCH.
+        ACCOUNT_KIND_MISMATCH, ACCOUNT_FROZEN (the wallet, or the provider's clearing account).
         """
 
     @_abc_1.abstractmethod

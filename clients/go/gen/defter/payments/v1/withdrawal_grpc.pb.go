@@ -48,7 +48,7 @@ type WithdrawalServiceClient interface {
 	RequestWithdrawal(ctx context.Context, in *RequestWithdrawalRequest, opts ...grpc.CallOption) (*RequestWithdrawalResponse, error)
 	// Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
 	// WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH,
-	// ACCOUNT_KIND_MISMATCH.
+	// ACCOUNT_KIND_MISMATCH, ACCOUNT_FROZEN (the wallet, or the provider's clearing account).
 	ApproveWithdrawal(ctx context.Context, in *ApproveWithdrawalRequest, opts ...grpc.CallOption) (*ApproveWithdrawalResponse, error)
 	// Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH,
 	// ILLEGAL_TRANSITION.
@@ -219,7 +219,7 @@ type WithdrawalServiceServer interface {
 	RequestWithdrawal(context.Context, *RequestWithdrawalRequest) (*RequestWithdrawalResponse, error)
 	// Let it pass. Above the tenant's limit a second reviewer must do so too. Keyed. Fails with
 	// WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH, ILLEGAL_TRANSITION, SECOND_REVIEWER_REQUIRED, CURRENCY_MISMATCH,
-	// ACCOUNT_KIND_MISMATCH.
+	// ACCOUNT_KIND_MISMATCH, ACCOUNT_FROZEN (the wallet, or the provider's clearing account).
 	ApproveWithdrawal(context.Context, *ApproveWithdrawalRequest) (*ApproveWithdrawalResponse, error)
 	// Refuse it; the hold is released. Keyed. Fails with WITHDRAWAL_NOT_FOUND, WITHDRAWAL_STATE_MISMATCH,
 	// ILLEGAL_TRANSITION.
