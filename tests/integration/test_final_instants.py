@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import grpc
 import pytest
-from defter.ledger.v1 import account_pb2, posting_pb2
+from defter.ledger.v1 import account_pb2, adjustment_pb2, posting_pb2
 from defter.payments.v1 import payment_pb2
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -26,6 +26,7 @@ from ledger_server.store.final_time import raise_final, read_final
 from ledger_server.store.lane_store import read_head
 from ledger_server.store.lane_writes import HeadMoved, Start, TimeRefused
 from tests.integration.test_one_clock import WINDOW, database_time, journal, set_database_clock
+from tests.support.adjusters import Adjusters
 from tests.support.cashier import PLAYER, Cashier
 from tests.support.clock import FakeClock
 from tests.support.engine import KEY, engine
@@ -39,7 +40,7 @@ from tests.support.wire import refusal
 INSTANT = timedelta(microseconds=1)
 UNKNOWN_TYPE = payment_pb2.PROVIDER_EVENT_TYPE_UNSPECIFIED
 PACKAGES = {
-    "ledger": ("account", "hold", "journal", "posting", "tenant"),
+    "ledger": ("account", "adjustment", "hold", "journal", "posting", "tenant"),
     "payments": ("deposit", "provider_event", "wallet", "withdrawal"),
     "reconciliation": ("finding", "reconciliation", "settlement"),
 }
@@ -89,6 +90,11 @@ async def _withdraw(cashier: Cashier) -> Recorded:
     return Recorded(begun.withdrawal_id, begun.request_time)
 
 
+async def _adjust(cashier: Cashier) -> Recorded:
+    asked = await Adjusters(cashier.ledger).request("house", PLAYER)
+    return Recorded(asked.adjustment_id, asked.request_time)
+
+
 async def _ingest(cashier: Cashier) -> Recorded:
     [stored] = await cashier.ingest(cashier.event(UNKNOWN_TYPE))
     return Recorded(stored.event.provider_event_id, stored.event.receive_time)
@@ -119,6 +125,12 @@ async def _withdrawals(cashier: Cashier, window: dict[str, Any]) -> set[object]:
     return {each.withdrawal_id for each in await cashier.withdrawals(**window)}
 
 
+async def _adjustments(cashier: Cashier, window: dict[str, Any]) -> set[object]:
+    request = adjustment_pb2.ListAdjustmentsRequest(tenant_id=cashier.ledger.tenant_id, **window)
+    response = await cashier.stubs.adjustments.ListAdjustments(request)
+    return {each.adjustment_id for each in response.adjustments}
+
+
 async def _events(cashier: Cashier, window: dict[str, Any]) -> set[object]:
     return {each.provider_event_id for each in await cashier.stored_events(**window)}
 
@@ -129,6 +141,7 @@ BY_RECORD_TIME = {
     "ListTransactions": Answers(_post, _transactions, ("start_time", "end_time")),
     "ListDeposits": Answers(_deposit, _deposits, ("from_time", "to_time")),
     "ListWithdrawals": Answers(_withdraw, _withdrawals, ("from_time", "to_time")),
+    "ListAdjustments": Answers(_adjust, _adjustments, ("from_time", "to_time")),
     "ListProviderEvents": Answers(_ingest, _events, ("from_time", "to_time")),
 }
 LISTS = sorted(name for name, answers in BY_RECORD_TIME.items() if answers.window[0])
@@ -138,6 +151,13 @@ OTHER_TIMES = {
     "ExtendHold.expire_time": "is decided about",
     "ListHolds.expire_before_time": "is a hold's own time; holds are listed as they stand now",
     "CaptureHold.effective_time": "is recorded",
+    "RequestAdjustment.effective_time": "is recorded",
+    "CountDeposits.from_time": "is of those that have ended; the rest is as it stands",
+    "CountDeposits.to_time": "is of those that have ended; the rest is as it stands",
+    "CountWithdrawals.from_time": "is of those that have ended; the rest is as it stands",
+    "CountWithdrawals.to_time": "is of those that have ended; the rest is as it stands",
+    "CountFindings.from_time": "is when findings were opened; they are counted as they stand now",
+    "CountFindings.to_time": "is when findings were opened; they are counted as they stand now",
     "PostTransaction.transaction.effective_time": "is recorded",
     "BatchPostTransactions.items.transaction.effective_time": "is recorded",
     "StreamTransactions.items.transaction.effective_time": "is recorded",

@@ -11,6 +11,7 @@ import typer
 from prometheus_client import REGISTRY, CollectorRegistry
 from pydantic_settings import BaseSettings
 
+from console.metrics import Metrics as ConsoleMetrics
 from console.settings import ConsoleSettings
 from ledger_server.cli.verbs import app
 from ledger_server.operator.setting_names import COMMAND_SETTINGS
@@ -110,7 +111,12 @@ OTHER_NAMES = re.compile(
 
 def test_metrics_that_are_named_exist() -> None:
     """No page, however deep in a sentence, sends anybody after a metric that is not there."""
-    found = {**labels_of(REGISTRY), **labels_of(Metrics(CollectorRegistry()).registry)}
+    registries = (
+        REGISTRY,
+        Metrics(CollectorRegistry()).registry,
+        ConsoleMetrics(CollectorRegistry()).registry,
+    )
+    found = {name: labels for registry in registries for name, labels in labels_of(registry).items()}
     known = {name + suffix for name in found for suffix in ("", "_count", "_sum", "_bucket")}
     known.update(*found.values())  # labels, which may look alike
     pages = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")]
