@@ -80,8 +80,8 @@ class Maker(Parts):
         webhook = self.webhook(whose="theirs")
         encoding, body = self.random.choice(
             [
-                ("gzip", gzip.compress(webhook.body)),
-                ("gzip", gzip.compress(b"0" * 1_000_000)),
+                ("gzip", gzip.compress(webhook.body, mtime=0)),
+                ("gzip", gzip.compress(b"0" * 1_000_000, mtime=0)),
                 ("br", webhook.body),
                 ("identity", webhook.body.decode().encode("utf-16")),
             ]
