@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from console import words
+from console import refusals
 from console.catalogue import N_, language_of
 from console.forms import FormRefused, check_token, read_form
 from console.guarding import REQUEST_ID
@@ -55,7 +55,7 @@ class Answering:
                 return await self._answered(page, visit)
             except LedgerError as error:
                 return await _problem(
-                    visit, words.status_of(error), words.sentence_of(error), code=error.reason
+                    visit, refusals.status_of(error), refusals.sentence_of(error), code=error.reason
                 )
             except HTTPException as error:
                 return await _missing(visit, error)

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from console import words
+from console import refusals, words
 from console.catalogue import LANGUAGES, N_, Language, texts
 from console.formats import Formats, iso
 from console.forms import form_key
@@ -193,6 +193,7 @@ def environment(language: Language) -> Environment:
         direction=Locale.parse(language).text_direction,
         themes=THEMES,
         words=words,
+        refusals=refusals,
         groups=GROUPS,
         wallets=WALLETS,
         form_key=form_key,

@@ -6,7 +6,7 @@ from typing import Any, Final
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from console import csv_lists, words
+from console import csv_lists, refusals, words
 from console.catalogue import N_
 from console.csv_lists import Text
 from console.formats import iso
@@ -124,9 +124,9 @@ async def act(visit: Visit, form: dict[str, str]) -> Response:
         if isinstance(error, AccessDenied):
             visit.ledger.forget_access(visit.tenant_id)
         typed = {**form, "act": name, "again": "yes" if error.outcome_unknown or error.retryable else ""}
-        problem = visit.say(words.sentence_of(error))
+        problem = visit.say(refusals.sentence_of(error))
         return await _shown(
-            visit, problem=problem, typed=typed, status=words.status_of(error), code=error.reason
+            visit, problem=problem, typed=typed, status=refusals.status_of(error), code=error.reason
         )
     posted = answer.response.adjustment.state == m.ADJUSTMENT_STATE_POSTED
     done = _DONE.get(name) or ("adjustment_posted" if posted else "approved")

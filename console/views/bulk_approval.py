@@ -8,7 +8,7 @@ from typing import Any, Final
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from console import bulk, words
+from console import bulk, refusals
 from console.bulk import Chosen
 from console.catalogue import N_
 from console.forms import FormRefused, form_key, key_of
@@ -77,7 +77,7 @@ async def approved(visit: Visit, form: dict[str, str]) -> Response:
             if isinstance(error, AccessDenied):
                 visit.ledger.forget_access(visit.tenant_id)
             again = again or error.outcome_unknown or error.retryable
-            results.append((found, visit.say(words.sentence_of(error)), error.reason, False))
+            results.append((found, visit.say(refusals.sentence_of(error)), error.reason, False))
         else:
             results.append((found, visit.say(sentence), "", True))
     failed = sum(not is_done for *_, is_done in results)

@@ -6,7 +6,7 @@ from typing import Any, Final
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from console import words
+from console import refusals, words
 from console.catalogue import N_
 from console.forms import key_of
 from console.pages import Page
@@ -52,7 +52,7 @@ async def act(visit: Visit, form: dict[str, str]) -> Response:
                 results.append((account.account_id, visit.say(_WAS_SO), ""))
                 continue
             failed.append(error)
-            results.append((account.account_id, visit.say(words.sentence_of(error)), error.reason))
+            results.append((account.account_id, visit.say(refusals.sentence_of(error)), error.reason))
         else:
             is_replayed = is_replayed and replayed
             results.append((account.account_id, visit.say(words.NOTES[_DONE[name]]), ""))
@@ -63,13 +63,13 @@ async def act(visit: Visit, form: dict[str, str]) -> Response:
     if isinstance(first, AccessDenied):
         visit.ledger.forget_access(visit.tenant_id)
     told = Told(
-        problem=visit.say(_IN_PART if len(results) > 1 else words.sentence_of(first)),
+        problem=visit.say(_IN_PART if len(results) > 1 else refusals.sentence_of(first)),
         code=first.reason,
         typed=typed,
         again=any(error.outcome_unknown or error.retryable for error in failed),
         results=tuple(results) if len(results) > 1 else (),
     )
-    return await shown(visit, told, words.status_of(first))
+    return await shown(visit, told, refusals.status_of(first))
 
 
 async def _one(visit: Visit, name: str, account: PlayerAccount, key: str, note: str) -> bool:

@@ -4,7 +4,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from console import words
+from console import refusals
 from console.catalogue import N_
 from console.forms import form_key, key_of
 from console.ledger import MARK_PAID
@@ -43,8 +43,8 @@ async def confirmed(visit: Visit, form: dict[str, str]) -> Response:
         return await _shown(
             visit,
             typed=reference,
-            problem=visit.say(words.sentence_of(error)),
-            status=words.status_of(error),
+            problem=visit.say(refusals.sentence_of(error)),
+            status=refusals.status_of(error),
             code=error.reason,
             # What became of it is not known, so the same form has to be sent again.
             key=key if error.outcome_unknown or error.retryable else "",

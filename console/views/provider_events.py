@@ -7,7 +7,7 @@ from typing import Any, Final
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from console import csv_lists, words
+from console import csv_lists, refusals, words
 from console.csv_lists import Text
 from console.formats import iso
 from console.forms import form_key, key_of
@@ -127,9 +127,9 @@ async def act(visit: Visit, form: dict[str, str]) -> Response:
         again = "yes" if error.outcome_unknown or error.retryable else ""
         return await _shown(
             visit,
-            problem=visit.say(words.sentence_of(error)),
+            problem=visit.say(refusals.sentence_of(error)),
             typed={**form, "act": name, "again": again},
-            status=words.status_of(error),
+            status=refusals.status_of(error),
             code=error.reason,
         )
     visit.note(

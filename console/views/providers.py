@@ -7,7 +7,7 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from console import csv_lists, words
+from console import csv_lists, refusals
 from console.border_health import health_of
 from console.csv_lists import Text
 from console.formats import iso
@@ -58,9 +58,9 @@ async def act(visit: Visit, form: dict[str, str]) -> Response:
             ledger.forget_access(visit.tenant_id)
         return await _shown(
             visit,
-            problem=visit.say(words.sentence_of(error)),
+            problem=visit.say(refusals.sentence_of(error)),
             typed={**form, "act": name},
-            status=words.status_of(error),
+            status=refusals.status_of(error),
             code=error.reason,
         )
     visit.note(_DONE[name])

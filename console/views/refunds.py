@@ -4,7 +4,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from console import words
+from console import refusals
 from console.catalogue import N_
 from console.forms import FormRefused, form_key, key_of
 from console.pages import Page
@@ -57,7 +57,7 @@ async def confirmed(visit: Visit, form: dict[str, str]) -> Response:
     except LedgerError as error:
         if isinstance(error, AccessDenied):
             ledger.forget_access(visit.tenant_id)
-        problem, status = visit.say(words.sentence_of(error)), words.status_of(error)
+        problem, status = visit.say(refusals.sentence_of(error)), refusals.status_of(error)
         if error.outcome_unknown or error.retryable:
             return await _confirming(
                 visit,

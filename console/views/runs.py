@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from google.protobuf.timestamp_pb2 import Timestamp
 from starlette.responses import Response
 
-from console import csv_lists, words
+from console import csv_lists, refusals, words
 from console.catalogue import N_
 from console.csv_lists import Text
 from console.formats import Formats, iso, moment_of
@@ -129,8 +129,8 @@ async def begin(visit: Visit, form: dict[str, str]) -> Response:
         return await _beginning(
             visit,
             wanted,
-            problem=visit.say(words.sentence_of(error)),
-            status=words.status_of(error),
+            problem=visit.say(refusals.sentence_of(error)),
+            status=refusals.status_of(error),
             code=error.reason,
             other_run=error.metadata.get("run_id", ""),
             key=request.idempotency_key if error.outcome_unknown or error.retryable else "",
@@ -156,8 +156,8 @@ async def again(visit: Visit, form: dict[str, str]) -> Response:
         answer = await ledger.first(ledger.client.reconciliation.run_reconciliation, request)
     except LedgerError as error:
         _forget_access(visit, error)
-        problem = visit.say(words.sentence_of(error))
-        return await _shown(visit, problem=problem, status=words.status_of(error), code=error.reason)
+        problem = visit.say(refusals.sentence_of(error))
+        return await _shown(visit, problem=problem, status=refusals.status_of(error), code=error.reason)
     visit.note("run_begun" if answer.run.state == m.RUN_STATE_RUNNING else "run_known")
     return visit.redirect(visit.path("runs", answer.run.run_id))
 

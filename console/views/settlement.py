@@ -6,7 +6,7 @@ from typing import Any, Final
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from console import csv_lists, words
+from console import csv_lists, refusals, words
 from console.catalogue import N_
 from console.csv_lists import Text
 from console.formats import Formats, iso
@@ -173,10 +173,12 @@ async def confirm(visit: Visit, form: dict[str, str]) -> Response:
             visit,
             await _batch(visit),
             problem=visit.say(
-                _OTHER_CONFIRMATION if error.reason == "IDEMPOTENCY_KEY_REUSED" else words.sentence_of(error)
+                _OTHER_CONFIRMATION
+                if error.reason == "IDEMPOTENCY_KEY_REUSED"
+                else refusals.sentence_of(error)
             ),
             typed=form,
-            status=words.status_of(error),
+            status=refusals.status_of(error),
             code=error.reason,
         )
     # The answer does not say which call of several it was; the batch as it was before does.

@@ -5,7 +5,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from console import words
+from console import refusals, words
 from console.catalogue import N_
 from console.forms import form_key, key_of
 from console.importing import Work, begin_import, begin_preview
@@ -119,7 +119,7 @@ async def _file(visit: Visit, upload: Upload) -> Response:
         upload=upload,
         work=work,
         key=form_key(),
-        problem="" if error is None else visit.say(words.sentence_of(error)),
+        problem="" if error is None else visit.say(refusals.sentence_of(error)),
         code_told="" if error is None else error.reason,
         problems=_problems(error),
         format_word=words.REPORT_FORMATS[int(upload.facts["format"])],

@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from console import bulk, words
+from console import bulk, refusals
 from console.catalogue import N_
 from console.formats import moment_of
 from console.forms import FormRefused, form_key, key_of
@@ -69,9 +69,9 @@ async def act(visit: Visit, form: dict[str, str]) -> Response:
         if isinstance(error, AccessDenied):
             visit.ledger.forget_access(visit.tenant_id)
         typed = {**form, "act": name, "again": "yes" if error.outcome_unknown or error.retryable else ""}
-        problem = visit.say(words.sentence_of(error))
+        problem = visit.say(refusals.sentence_of(error))
         return await _shown(
-            visit, problem=problem, typed=typed, status=words.status_of(error), code=error.reason
+            visit, problem=problem, typed=typed, status=refusals.status_of(error), code=error.reason
         )
     visit.note("replayed" if answer.replayed else _DONE[name])
     return visit.redirect(visit.path("withdrawals", withdrawal_id))

@@ -5,7 +5,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from console import words
+from console import refusals
 from console.catalogue import N_
 from console.forms import form_key, key_of
 from console.ledger import SET_WITHDRAWAL_POLICY
@@ -76,9 +76,9 @@ async def changed(visit: Visit, form: dict[str, str]) -> Response:
             may_cancel=may_cancel,
             seen=form.get("seen", "") if is_again else "",
             key=key if is_again else "",
-            problem=visit.say(words.sentence_of(error)),
+            problem=visit.say(refusals.sentence_of(error)),
             code=error.reason,
-            status=words.status_of(error),
+            status=refusals.status_of(error),
         )
     visit.note("replayed" if answer.replayed else "policy_set")
     return visit.redirect(visit.path("withdrawal-policy"))
