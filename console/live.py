@@ -41,8 +41,10 @@ _REMEMBERED: Final = 2_000
 _MOST_IDS: Final = 50
 _BEHIND: Final = 10_000
 """A page that has seen less of the journal than this is told that anything may have changed."""
-_PAUSE_SECONDS: Final = 1.0
-"""Changes of so long are one signal."""
+_SHORTEST_PAUSE_SECONDS: Final = 1.0
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+"""Changes of so long are one signal: short after silence, long where one change follows another. What changes
+all the time nobody reads faster, and each page that fetches itself costs the ledger some calls."""
 _SILENCE_SECONDS: Final = 15.0
 _RETRY_SECONDS: Final = 2.0
 _TOKEN_SECONDS: Final = 600
@@ -196,7 +198,7 @@ class Live:
         following.pages.add(wake)
         if tail:
             following.tails.add(wake)
-        seen = after
+        seen, pause = after, _SHORTEST_PAUSE_SECONDS
         try:
             yield "retry: 3000\n\n"
             while goes_on() and not self._closed:
@@ -205,8 +207,10 @@ class Live:
                     yield f"event: {topic}\nid: {seen}\ndata: {json.dumps(subjects)}\n\n"
                 if changed:
                     # In the meantime more may come; it is told together.
-                    await asyncio.sleep(_PAUSE_SECONDS)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
                     continue
+                pause = _SHORTEST_PAUSE_SECONDS
                 try:
                     async with asyncio.timeout(_SILENCE_SECONDS):
                         await wake.wait()

@@ -1,4 +1,4 @@
-"""Owns the pages of settlement batches: the list, one with its lines, and its confirmation."""
+"""Owns the pages of settlement batches: the list, and one with its lines."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
@@ -6,29 +6,17 @@ from typing import Any, Final
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from console import csv_lists, refusals, words
+from console import csv_lists, words
 from console.catalogue import N_
 from console.csv_lists import Text
 from console.formats import Formats, iso
-from console.forms import form_key, key_of
 from console.ledger import CONFIRM_BATCH, IMPORT_REPORT
 from console.pages import Page
 from console.side_charts import Pair, paired
-from console.typed_amounts import NotAnAmount, signed_amount
 from console.views.lists import PAGE_SIZE, Filters, csv_answer
 from console.visit import Visit
-from defter_client import AccessDenied, LedgerError
+from defter_client import AccessDenied
 from defter_client import messages as m
-
-_NEEDS_BANK: Final = N_("Say on which account of ours the money has arrived.")
-_OTHER_CONFIRMATION: Final = N_(
-    "The batch was confirmed before, with another bank or reference, or by somebody else. "
-    "Nothing was booked again."
-)
-_OTHER_AMOUNT: Final = N_(
-    "This is not what the provider says it has paid out. Compare with the bank's statement; "
-    "if another amount has arrived, ask the provider and do not confirm."
-)
 
 
 def _request(visit: Visit, filters: Filters) -> m.ListSettlementBatchesRequest:
@@ -95,11 +83,11 @@ async def batches_csv(visit: Visit) -> Response:
 async def one(visit: Visit) -> Response:
     """Show one batch: its equation, and its lines by page."""
     ledger = visit.ledger
-    batch = await _batch(visit)
+    batch = await batch_of(visit)
     lines = await ledger.page(
         ledger.client.settlements.list_settlement_lines,
         m.ListSettlementLinesRequest(
-            **_name(visit), page_size=PAGE_SIZE, page_token=Filters(visit).page_token
+            **name_of(visit), page_size=PAGE_SIZE, page_token=Filters(visit).page_token
         ),
     )
     formats = await _formats(visit)
@@ -118,8 +106,8 @@ async def one(visit: Visit) -> Response:
 async def lines_csv(visit: Visit) -> Response:
     """Return all lines of a batch as a file."""
     ledger = visit.ledger
-    await _batch(visit)
-    request = m.ListSettlementLinesRequest(**_name(visit), page_size=1_000)
+    await batch_of(visit)
+    request = m.ListSettlementLinesRequest(**name_of(visit), page_size=1_000)
     formats = await _formats(visit)
 
     async def rows() -> AsyncIterator[Sequence[csv_lists.Cell]]:
@@ -140,75 +128,6 @@ async def lines_csv(visit: Visit) -> Response:
     return await csv_answer(visit, "settlement-lines", header.split(","), rows())
 
 
-async def confirming(visit: Visit) -> Response:
-    """Show what a confirmation would book, and ask for what the bank says."""
-    return await _confirming(visit, await _batch(visit), problem="", typed={}, status=200)
-
-
-async def confirm(visit: Visit, form: dict[str, str]) -> Response:
-    """Compare what was typed with what was paid out, and ask the ledger to book it."""
-    key_of(form)  # a form of ours; the batch's own name is what makes it one request
-    ledger, batch = visit.ledger, await _batch(visit)
-    bank, problem = form.get("bank", "").strip(), ""
-    try:
-        currencies = await visit.console.currencies.of(ledger)
-        told = signed_amount(form.get("amount", ""), visit.language, batch.currency_code, currencies)
-        if told != batch.paid_out_minor:
-            problem = _OTHER_AMOUNT
-    except NotAnAmount as unclear:
-        problem = unclear.sentence
-    if not bank:
-        problem = _NEEDS_BANK
-    if problem:
-        return await _confirming(visit, batch, problem=visit.say(problem), typed=form, status=422)
-    request = m.ConfirmSettlementBatchRequest(
-        **_name(visit), bank=bank, bank_reference=form.get("reference", "").strip(), actor=ledger.person
-    )
-    try:
-        await ledger.ask(ledger.client.settlements.confirm_settlement_batch, request)
-    except LedgerError as error:
-        if isinstance(error, AccessDenied):
-            ledger.forget_access(visit.tenant_id)
-        return await _confirming(
-            visit,
-            await _batch(visit),
-            problem=visit.say(
-                _OTHER_CONFIRMATION
-                if error.reason == "IDEMPOTENCY_KEY_REUSED"
-                else refusals.sentence_of(error)
-            ),
-            typed=form,
-            status=refusals.status_of(error),
-            code=error.reason,
-        )
-    # The answer does not say which call of several it was; the batch as it was before does.
-    visit.note("replayed" if batch.state == m.SETTLEMENT_BATCH_STATE_CONFIRMED else "confirmed")
-    return visit.redirect(path_of(visit, batch))
-
-
-async def _confirming(
-    visit: Visit,
-    batch: m.SettlementBatch,
-    *,
-    problem: str,
-    typed: dict[str, str],
-    status: int,
-    code: str = "",
-) -> Response:
-    return await visit.page(
-        "settlement_confirm.html",
-        status,
-        b=batch,
-        is_confirmable=batch.state == m.SETTLEMENT_BATCH_STATE_BALANCED,
-        may_confirm=await _may(visit, CONFIRM_BATCH),
-        key=form_key(),
-        typed=typed,
-        problem=problem,
-        code_told=code,
-        back=path_of(visit, batch),
-    )
-
-
 def path_of(visit: Visit, batch: m.SettlementBatch) -> str:
     """Return a batch's page; ids of providers may have any characters, so they stand in the query."""
     return visit.path(
@@ -220,7 +139,8 @@ def path_of(visit: Visit, batch: m.SettlementBatch) -> str:
     )
 
 
-def _name(visit: Visit) -> dict[str, Any]:
+def name_of(visit: Visit) -> dict[str, Any]:
+    """Return what names a batch, as its address has it."""
     filters = Filters(visit)
     return {
         "tenant_id": visit.tenant_id,
@@ -230,8 +150,14 @@ def _name(visit: Visit) -> dict[str, Any]:
     }
 
 
-async def _batch(visit: Visit) -> m.SettlementBatch:
-    name = _name(visit)
+async def batch_of(visit: Visit) -> m.SettlementBatch:
+    """Return the batch of the address.
+
+    Raises:
+        HTTPException: the address names none.
+        LedgerError: there is none, or it could not be asked for.
+    """
+    name = name_of(visit)
     if not all(name.values()):
         raise HTTPException(404)
     ledger = visit.ledger
@@ -262,7 +188,7 @@ def _chart(visit: Visit, batch: m.SettlementBatch, formats: Formats) -> Any:
 
 async def _findings(visit: Visit) -> list[m.Finding]:
     """Return the open findings about this batch; none where the person may not see them."""
-    ledger, name = visit.ledger, _name(visit)
+    ledger, name = visit.ledger, name_of(visit)
     request = m.ListFindingsRequest(
         tenant_id=visit.tenant_id,
         states=[m.FINDING_STATE_OPEN, m.FINDING_STATE_ACKNOWLEDGED, m.FINDING_STATE_REOPENED],
@@ -283,5 +209,4 @@ PAGES: Final = (
     Page("/t/{tenant}/settlement.csv", batches_csv),
     Page("/t/{tenant}/settlement/batch", one),
     Page("/t/{tenant}/settlement/batch.csv", lines_csv),
-    Page("/t/{tenant}/settlement/batch/confirm", confirming, confirm),
 )

@@ -84,6 +84,9 @@ async def test_report_is_sent_previewed_imported_and_its_batch_confirmed(
         await page.wait_for_selector("#problem:focus")
         assert await page.input_value("#reference") == "STMT 7"
         await page.fill("#amount", "1244.00")
+        await page.click("button:has-text('Book it')")
+        await page.wait_for_selector("text=if it is misspelt, mend it")
+        await page.check("#new_bank")
         await page.dblclick("button:has-text('Book it')")
         await page.wait_for_selector("text=There is nothing to do any more.")
     assert [each.state for each in await settler.batches()] == [CONFIRMED]

@@ -72,14 +72,19 @@ async def test_file_is_looked_at_imported_once_and_its_batch_confirmed(house: Ho
             refused = await ada.post(CONFIRM, {**form, "amount": typed})
             assert refused.status_code == 422
             assert told in refused.text
+        # A name that nobody has used is one that was misspelt, until somebody says that it is new.
+        unknown = await ada.post(CONFIRM, {**form, "amount": "29.50", "bank": "mian"})
+        assert unknown.status_code == 422
+        assert "if it is misspelt" in unknown.text
+        assert 'name="new_bank"' in unknown.text
         assert (await settler.batch()).state != CONFIRMED
         for _ in range(2):
-            confirmed = await ada.post(CONFIRM, {**form, "amount": "29.50"})
+            confirmed = await ada.post(CONFIRM, {**form, "amount": "29.50", "new_bank": "yes"})
             assert confirmed.headers["location"] == BATCH
         shown = (await ada.get(BATCH)).text
         assert "nothing was done twice" in shown
         assert "There is nothing to do any more." in shown
-        other = await ada.post(CONFIRM, {**form, "amount": "29.50", "bank": "other"})
+        other = await ada.post(CONFIRM, {**form, "amount": "29.50", "bank": "other", "new_bank": "yes"})
         assert other.status_code == 400
         assert "The batch was confirmed before" in other.text
         rows = list(csv.reader(io.StringIO((await ada.get(f"{BASE}.csv")).text.removeprefix("\ufeff"))))
@@ -165,7 +170,7 @@ async def test_who_may_only_read_sees_batches_and_is_refused_all_else(house: Hou
         assert "does not let you" in (await rob.get(f"{BASE}/import")).text
         key = form_of((await ada.get(CONFIRM)).text, "currency=EUR")["key"]
         csrf = form_of(listed, "/sign-out")["csrf"]
-        form = {"csrf": csrf, "key": key, "bank": "main", "amount": "29.50"}
+        form = {"csrf": csrf, "key": key, "bank": "main", "amount": "29.50", "new_bank": "yes"}
         refused = await rob.post(CONFIRM, form)
         assert refused.status_code == 403
         assert "PERMISSION_MISSING" in refused.text
